@@ -1,0 +1,153 @@
+"""What a compiled state answers, and what its expressions may see.
+
+The plan answers, the interpreter acts: a state returns `Next`, `Done` or an effect (`CallTask`, `WaitUntil`, `FanOut`),
+or raises `StateError`. Nothing here waits, reads a clock or knows storage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+import attrs
+
+from statechain.codec import JSONValue
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from statechain.asl.plan import Plan
+
+__all__ = [
+    "Branch",
+    "CallTask",
+    "Context",
+    "Done",
+    "Expression",
+    "FanOut",
+    "Next",
+    "Outcome",
+    "Tolerance",
+    "WaitUntil",
+]
+
+
+class Context(Protocol):
+    """What an expression may see besides its input: handed in by the interpreter, one for each visit."""
+
+    @property
+    def variables(self) -> Mapping[str, JSONValue]:
+        """The variables in scope, outer scopes included."""
+
+    def object(self) -> dict[str, JSONValue]:
+        """Return the context object (``$$``, ``$states.context``), built on first use."""
+
+    def now(self) -> datetime:
+        """Return the time of this visit, in UTC."""
+
+    def random(self) -> Random:
+        """Return the random source of this visit; the same visit, run again, draws the same numbers."""
+
+
+Expression: TypeAlias = Callable[[JSONValue, Context], JSONValue]
+"""A compiled path, intrinsic or template: (input, context) → value; raises StateError."""
+
+
+@attrs.frozen
+class Next:
+    """Go on to another state of the same frame."""
+
+    state: str
+    output: JSONValue
+    assigned: Mapping[str, JSONValue] | None = None
+
+
+@attrs.frozen
+class Done:
+    """The frame ends here."""
+
+    output: JSONValue
+    assigned: Mapping[str, JSONValue] | None = None
+
+
+@attrs.frozen
+class CallTask:
+    """Await the handler (or service) behind a Resource; times are seconds."""
+
+    resource: str
+    input: JSONValue
+    timeout: float | None = None
+    heartbeat: float | None = None
+    credentials: JSONValue = None
+
+
+@attrs.frozen
+class WaitUntil:
+    """Let time pass: for a number of seconds, or until a moment in UTC (exactly one is given)."""
+
+    seconds: float | None = None
+    until: datetime | None = None
+
+
+@attrs.frozen
+class Branch:
+    """One line of control below a Parallel or Map state.
+
+    Attributes:
+        plan: What it runs.
+
+        input: What it starts with; for a Map, after the ItemSelector.
+
+        index: Its place: the branch's, or the item's.
+
+        item: For a Map: the context object's ``Map.Item`` (Index, Value, and Key or Source where they exist).
+    """
+
+    plan: Plan
+    input: JSONValue
+    index: int
+    item: Mapping[str, JSONValue] | None = None
+
+
+@attrs.frozen
+class Tolerance:
+    """How many items may fail before a Map fails: past either bound (None: no failures are tolerated by it)."""
+
+    count: int | None = None
+    percentage: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class FanOut:
+    """Run branches below this state; their outputs, in order, are its result.
+
+    Attributes:
+        branches: All of them, or None where items must first be read (``reader``).
+
+        max_concurrency: How many at once; 0 means no bound of the state's own.
+
+        distributed: A Map in DISTRIBUTED mode: items run as executions of their own under a Map Run.
+
+        tolerance: For a Map: its tolerated failures.
+
+        label: The Map Run's label, or None.
+
+        reader: For a Map with an ItemReader: its evaluated fields (``Resource``, ``ReaderConfig``, ``Arguments``).
+
+        branches_of: For a Map with an ItemReader: makes the branches once the items have been read.
+
+        writer: For a Map with a ResultWriter: its evaluated fields.
+    """
+
+    branches: Sequence[Branch] | None
+    max_concurrency: int = 0
+    distributed: bool = False
+    tolerance: Tolerance = Tolerance()
+    label: str | None = None
+    reader: Mapping[str, JSONValue] | None = None
+    branches_of: Callable[[JSONValue], Sequence[Branch]] | None = None
+    writer: Mapping[str, JSONValue] | None = None
+
+
+Outcome: TypeAlias = Next | Done | CallTask | WaitUntil | FanOut

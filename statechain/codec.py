@@ -1,0 +1,100 @@
+"""JSON text ↔ value, exactly or refused with the place.
+
+The text is strict JSON (RFC 8259), ASCII-escaped, without spaces: what is stored comes back equal on every backend.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from json.encoder import JSONEncoder
+from typing import NoReturn, TypeAlias
+
+from statechain.errors import InvalidPayload
+
+__all__ = ["JSONValue", "decode", "encode", "isolate"]
+
+JSONValue: TypeAlias = "None | bool | int | float | str | list[JSONValue] | dict[str, JSONValue]"
+
+MAX_DEPTH = 200
+
+_encode = JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise InvalidPayload(f"{name} is not JSON: use null or a string")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise InvalidPayload("a number is beyond the range of a double: use a string")
+    return number
+
+
+_decode = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite).decode
+
+
+def encode(value: object, *, max_bytes: int | None = None, max_depth: int = MAX_DEPTH) -> str:
+    """Return the canonical JSON text of a value; see `isolate` for what is refused."""
+    return isolate(value, max_bytes=max_bytes, max_depth=max_depth)[0]
+
+
+def decode(text: str | bytes) -> JSONValue:
+    """Return the value of a JSON text; raise InvalidPayload where it is not strict JSON."""
+    try:
+        value: JSONValue = _decode(text if isinstance(text, str) else text.decode())
+    except InvalidPayload:
+        raise
+    except (ValueError, RecursionError) as fault:
+        raise InvalidPayload(f"not JSON: {fault}") from fault
+    return value
+
+
+def isolate(value: object, *, max_bytes: int | None = None, max_depth: int = MAX_DEPTH) -> tuple[str, JSONValue]:
+    """Return a value's canonical text and a private copy of it that shares nothing with the original.
+
+    Tuples count as arrays. Raises InvalidPayload, naming the place as a JSON pointer, for whatever JSON cannot
+    hold exactly: NaN and infinities, keys that are not strings, other types, cycles, nesting past ``max_depth``,
+    or a text of more than ``max_bytes``.
+    """
+    try:
+        text = _encode(value)
+    except (TypeError, ValueError, RecursionError) as fault:
+        _find_fault(value, max_depth)
+        raise InvalidPayload(f"not JSON: {fault}") from fault
+    if max_bytes is not None and len(text) > max_bytes:
+        _check_size(text, max_bytes)
+    if text.count("[") + text.count("{") > max_depth:
+        _find_fault(value, max_depth)
+    copy = _decode(text)
+    if copy != value:
+        _find_fault(value, max_depth)
+    return text, copy
+
+
+def _check_size(text: str, max_bytes: int) -> None:
+    size = len(json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass"))
+    if size > max_bytes:
+        raise InvalidPayload(f"the payload has {size} bytes as JSON, and the limit is {max_bytes}: keep it elsewhere and pass a reference")
+
+
+def _find_fault(value: object, max_depth: int) -> None:
+    """Walk a value that looked wrong and raise at the first place where it is."""
+    stack: list[tuple[object, str, int]] = [(value, "", 0)]
+    while stack:
+        item, pointer, depth = stack.pop()
+        if depth > max_depth:
+            raise InvalidPayload(f"{pointer[:80]}…: nested deeper than {max_depth} levels")
+        if isinstance(item, Mapping):
+            for key, child in item.items():
+                if not isinstance(key, str):
+                    raise InvalidPayload(f"{pointer or 'the value'}: a key is {type(key).__name__}, and JSON keys are strings")
+                stack.append((child, f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}", depth + 1))
+        elif isinstance(item, list | tuple):
+            stack.extend((child, f"{pointer}/{index}", depth + 1) for index, child in enumerate(item))
+        elif isinstance(item, float) and not math.isfinite(item):
+            raise InvalidPayload(f"{pointer or 'the value'}: {item} is not JSON: use null or a string")
+        elif item is not None and not isinstance(item, str | int | float):
+            raise InvalidPayload(f"{pointer or 'the value'}: {type(item).__name__} is not JSON")

@@ -1,0 +1,232 @@
+"""Every error that statechain raises on purpose.
+
+StatechainError
+├── DefinitionError             a definition has faults; lists them all
+├── StateError                  a state failed, in the language's terms (error name and cause)
+│   └── TaskError               raised by a handler to fail with a name of its own
+├── ExecutionFailed             an awaited execution did not succeed
+├── BatchStopped                a batch passed its tolerance of failures
+├── InputTransformerError       the caller's input_transformer raised
+├── InvalidPayload              a value cannot be kept as JSON exactly, or is too large
+├── StateMachineNotFound
+├── ExecutionNotFound
+├── BatchNotFound
+├── ExecutionAlreadyExists      the name is taken by an execution with another input
+├── SourceNotFinished           chaining from an execution that has no output yet
+├── SourceStateNotFound         chaining from a state that the source never left
+├── InvalidToken                no task waits under this token
+├── TaskTimedOut                the task that waited under this token has timed out
+├── LeaseLost                   another worker took the execution over
+└── RepositoryError             storage failed; the driver's exception is its __cause__
+    └── RepositoryUnavailable   storage cannot be reached just now: the same call may succeed later
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from statechain.chaining.batch import BatchExecutionResult
+    from statechain.records import Execution
+
+__all__ = [
+    "BatchNotFound",
+    "BatchStopped",
+    "DefinitionError",
+    "Diagnostic",
+    "ExecutionAlreadyExists",
+    "ExecutionFailed",
+    "ExecutionNotFound",
+    "InputTransformerError",
+    "InvalidPayload",
+    "InvalidToken",
+    "LeaseLost",
+    "RepositoryError",
+    "RepositoryUnavailable",
+    "SourceNotFinished",
+    "SourceStateNotFound",
+    "StateError",
+    "StateMachineNotFound",
+    "StatechainError",
+    "TaskError",
+    "TaskTimedOut",
+]
+
+
+class StatechainError(Exception):
+    """The root of the tree: catch it to catch whatever statechain raises on purpose."""
+
+
+@attrs.frozen
+class Diagnostic:
+    """One fault in a definition.
+
+    Attributes:
+        code: A stable name of the kind of fault, such as ``"missing-target"``; docs explain each.
+
+        message: What is wrong and how to mend it, in one sentence.
+
+        pointer: The place as a JSON pointer (RFC 6901), ``""`` for the whole definition.
+
+        line: The line of the text, counted from 1; None when the definition was not text.
+
+        column: The column in that line, counted from 1; None when the definition was not text.
+    """
+
+    code: str
+    message: str
+    pointer: str = attrs.field(default="", kw_only=True)
+    line: int | None = attrs.field(default=None, kw_only=True)
+    column: int | None = attrs.field(default=None, kw_only=True)
+
+    def __str__(self) -> str:
+        place = self.pointer or "the definition"
+        if self.line is not None:
+            place = f"{place} (line {self.line}, column {self.column})"
+        return f"{place}: {self.message} [{self.code}]"
+
+
+class DefinitionError(StatechainError, ValueError):
+    """Raised when a state machine is created from a definition that has faults.
+
+    Attributes:
+        diagnostics: Every fault that was found, in the order of the text.
+    """
+
+    def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
+        self.diagnostics = tuple(diagnostics)
+        super().__init__(self.diagnostics)
+
+    def __str__(self) -> str:
+        count = len(self.diagnostics)
+        head = f"the definition has {count} fault{'' if count == 1 else 's'}:"
+        return "\n".join([head, *(f"  {diagnostic}" for diagnostic in self.diagnostics)])
+
+
+class StateError(StatechainError):
+    """A state failed: what Retry and Catch see (ASL, "Errors").
+
+    Attributes:
+        error: The error name, such as ``"States.TaskFailed"`` or ``"Payment.Declined"``.
+
+        cause: A text for people, or None.
+
+        location: The field whose evaluation failed (``"Output/total"``), for JSONata; else None.
+    """
+
+    def __init__(self, error: str, cause: str | None = None, *, location: str | None = None) -> None:
+        self.error = error
+        self.cause = cause
+        self.location = location
+        super().__init__(error, cause)
+
+    def __str__(self) -> str:
+        return self.error if self.cause is None else f"{self.error}: {self.cause}"
+
+
+class TaskError(StateError):
+    """Raise it in a handler to fail the task with any error name: ``TaskError("Payment.Declined", cause="card 42")``."""
+
+    def __init__(self, error: str, cause: str | None = None) -> None:
+        super().__init__(error, cause)
+
+
+class ExecutionFailed(StatechainError):
+    """Raised where an output was awaited and the execution ended FAILED, TIMED_OUT or ABORTED.
+
+    Attributes:
+        execution: The execution as it ended.
+    """
+
+    def __init__(self, execution: Execution) -> None:
+        self.execution = execution
+        super().__init__(execution)
+
+    @property
+    def error(self) -> str | None:
+        """The error name that ended the execution."""
+        return self.execution.error
+
+    @property
+    def cause(self) -> str | None:
+        """The cause that ended the execution."""
+        return self.execution.cause
+
+    def __str__(self) -> str:
+        execution = self.execution
+        reason = ": ".join(part for part in (execution.error, execution.cause) if part)
+        return f"execution {execution.name!r} ended {execution.status}" + (f" ({reason})" if reason else "")
+
+
+class BatchStopped(StatechainError):
+    """Raised by a batch whose failures passed its tolerance; its ``__cause__`` is the first failure.
+
+    Attributes:
+        results: Every item that ended so far, in the order of the index.
+    """
+
+    def __init__(self, results: Sequence[BatchExecutionResult]) -> None:
+        self.results = list(results)
+        super().__init__(self.results)
+
+    def __str__(self) -> str:
+        failed = sum(result.error is not None for result in self.results)
+        return f"the batch was stopped by its failures: {failed} of {len(self.results)} ended items failed"
+
+
+class InputTransformerError(StatechainError):
+    """Raised when an ``input_transformer`` raised: its exception is the ``__cause__``."""
+
+
+class InvalidPayload(StatechainError, ValueError):
+    """Raised when a value cannot be kept as JSON exactly, before anything is written.
+
+    The message names the place in the value as a JSON pointer, never the value itself.
+    """
+
+
+class StateMachineNotFound(StatechainError, LookupError):
+    """Raised when no state machine has this name or id."""
+
+
+class ExecutionNotFound(StatechainError, LookupError):
+    """Raised when no execution has this id."""
+
+
+class BatchNotFound(StatechainError, LookupError):
+    """Raised when no batch has this id."""
+
+
+class ExecutionAlreadyExists(StatechainError):
+    """Raised by a start whose name belongs to an execution of the same machine with another input."""
+
+
+class SourceNotFinished(StatechainError):
+    """Raised when a chained execution asks for the output of a source that has none (yet)."""
+
+
+class SourceStateNotFound(StatechainError, LookupError):
+    """Raised when a chained execution asks for the output of a state that its source never completed."""
+
+
+class InvalidToken(StatechainError, LookupError):
+    """Raised by the task token calls when no task waits, or ever waited, under the token."""
+
+
+class TaskTimedOut(StatechainError):
+    """Raised by the task token calls when the task under the token is over."""
+
+
+class LeaseLost(StatechainError):
+    """Raised inside a worker whose execution was taken over or stopped elsewhere: it can change nothing more."""
+
+
+class RepositoryError(StatechainError):
+    """Raised when storage failed for good; the driver's exception is the ``__cause__``."""
+
+
+class RepositoryUnavailable(RepositoryError):
+    """Raised when storage cannot be reached or is busy: nothing is known to be wrong with the call itself."""

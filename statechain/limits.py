@@ -1,0 +1,62 @@
+"""Every limit that guards the process, with AWS's figure where AWS has one.
+
+A limit is data: whoever meets it reads it here and raises the error that its comment names.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+__all__ = ["DEFAULT_LIMITS", "Limits"]
+
+KIB = 1024
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """The limits of one engine; ``Engine(limits=Limits(payload_bytes=…))`` replaces any of them.
+
+    Attributes:
+        payload_bytes: The size of one input or output as UTF-8 JSON (States.DataLimitExceeded).
+
+        payload_depth: How deep arrays and objects may nest in a payload (States.DataLimitExceeded).
+
+        history_events: How many events one STANDARD execution may have (States.Runtime).
+
+        transitions: How many states one EXPRESS execution may visit (States.Runtime).
+
+        definition_bytes: The size of a definition's text (DefinitionError).
+
+        definition_states: How many states a definition may have, nested ones included (DefinitionError).
+
+        definition_depth: How deep a definition may nest (DefinitionError).
+
+        array_range: How many items States.ArrayRange may make (States.IntrinsicFailure).
+
+        intrinsic_text: How many characters the encoding and hashing intrinsics take (States.IntrinsicFailure).
+
+        jsonata_seconds: How long one JSONata expression may run (States.QueryEvaluationError).
+
+        jsonata_depth: How deep a JSONata expression may recurse (States.QueryEvaluationError).
+
+        path_nodes: How many nodes one JSONPath evaluation may visit (States.Runtime).
+
+        cause_characters: Where an error's cause is cut off.
+    """
+
+    payload_bytes: int = 256 * KIB
+    payload_depth: int = 200
+    history_events: int = 25_000
+    transitions: int = 1_000_000
+    definition_bytes: int = KIB * KIB
+    definition_states: int = 10_000
+    definition_depth: int = 200
+    array_range: int = 1_000
+    intrinsic_text: int = 10_000
+    jsonata_seconds: float = 1.0
+    jsonata_depth: int = 300
+    path_nodes: int = 100_000
+    cause_characters: int = 32 * KIB
+
+
+DEFAULT_LIMITS = Limits()
