@@ -1,0 +1,50 @@
+"""Time as the language sees it: Wait, Retry, timeouts and timestamps ask a Clock, and tests replace it.
+
+Leases and heartbeats do not: they live on real time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from datetime import UTC, datetime
+from typing import Protocol
+
+__all__ = ["Clock", "SystemClock"]
+
+
+class Clock(Protocol):
+    """What the runtime asks of time."""
+
+    def now(self) -> datetime:
+        """Return the time, in UTC, to the microsecond."""
+
+    async def sleep_until(self, moment: datetime) -> None:
+        """Return once `now` has reached the moment; a moment that has passed returns at once."""
+
+    def timeout_at(self, moment: datetime | None) -> AbstractAsyncContextManager[object]:
+        """Cancel the body at the moment and raise TimeoutError from it; None never does."""
+
+    def hold(self) -> AbstractContextManager[object]:
+        """Work that takes real time runs inside: a clock that skips time must not skip over it."""
+
+
+class SystemClock:
+    """The clock on the wall."""
+
+    def now(self) -> datetime:
+        """Return the system's time in UTC."""
+        return datetime.now(UTC)
+
+    async def sleep_until(self, moment: datetime) -> None:
+        """Sleep until the system's time has reached the moment, also when that clock is set meanwhile."""
+        while (seconds := (moment - self.now()).total_seconds()) > 0:
+            await asyncio.sleep(min(seconds, 3600.0))
+
+    def timeout_at(self, moment: datetime | None) -> asyncio.Timeout:
+        """Return asyncio's own timeout for the time that is left."""
+        return asyncio.timeout(None if moment is None else max(0.0, (moment - self.now()).total_seconds()))
+
+    def hold(self) -> AbstractContextManager[None]:
+        """Do nothing: real time needs no holding."""
+        return nullcontext()

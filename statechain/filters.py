@@ -1,0 +1,160 @@
+"""Which executions are meant, in which order, and the cursor that pages through them.
+
+Everything illegal is refused when a filter is made, so that storage meets only legal ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Literal, Protocol, runtime_checkable
+
+import attrs
+
+from statechain.records import Execution, ExecutionStatus
+
+__all__ = ["Chained", "Cursor", "ExecutionFilter"]
+
+Order = Literal["newest_first", "oldest_first"]
+
+
+@runtime_checkable
+class HasId(Protocol):
+    """A state machine, or whatever else stands for its id."""
+
+    @property
+    def id(self) -> str:
+        """The id that is meant."""
+
+
+def _storable_text(_instance: object, attribute: attrs.Attribute[str | None], value: str | None) -> None:
+    if value is None:
+        return
+    if not isinstance(value, str):
+        raise ValueError(f"{attribute.name} is a string, not {type(value).__name__}")
+    if "\x00" in value or not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError(f"{attribute.name} holds a NUL or a lone surrogate, which no database can compare")
+
+
+def _to_id(machine: str | HasId) -> str:
+    return machine if isinstance(machine, str) else machine.id
+
+
+@attrs.frozen
+class Chained:
+    """A relation to look for: executions of ``to`` that were chained from an execution.
+
+    Attributes:
+        to: The target machine, or its id.
+
+        source_state_name: Only chains from this state's output; None means chains from the final output.
+    """
+
+    to: str = attrs.field(converter=_to_id, validator=_storable_text)
+    source_state_name: str | None = attrs.field(default=None, validator=_storable_text)
+
+
+def _to_statuses(
+    value: ExecutionStatus | str | Iterable[ExecutionStatus | str] | None,
+) -> frozenset[ExecutionStatus] | None:
+    if value is None:
+        return None
+    members = [value] if isinstance(value, str) else list(value)
+    try:
+        return frozenset(ExecutionStatus(member) for member in members)
+    except ValueError as fault:
+        known = ", ".join(ExecutionStatus)
+        raise ValueError(f"status: {fault}; the statuses are {known}") from None
+
+
+def _to_utc(value: datetime | None) -> datetime | None:
+    if value is None:
+        return None
+    if not isinstance(value, datetime):
+        raise ValueError(f"a time is a datetime, not {type(value).__name__}")
+    if value.utcoffset() is None:
+        raise ValueError(f"{value.isoformat()} is a naive time: give it a timezone, such as datetime.now(UTC)")
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as fault:
+        raise ValueError(f"{value.isoformat()} is beyond the years 1 to 9999 in UTC") from fault
+
+
+def _to_chained(value: Chained | HasId | str | None) -> Chained | None:
+    return value if value is None or isinstance(value, Chained) else Chained(value)
+
+
+def _is_count(_instance: object, attribute: attrs.Attribute[int | None], value: int | None) -> None:
+    if value is None and attribute.default is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{attribute.name} is a whole number, not {type(value).__name__}")
+    if not 0 <= value < 2**63:
+        raise ValueError(f"{attribute.name} is {value}: it must be at least 0 and below 2**63")
+
+
+@attrs.frozen(kw_only=True)
+class ExecutionFilter:
+    """Selects executions, in a total order by ``(start_time, id)``.
+
+    Attributes:
+        status: One status or a collection of them; None is any.
+
+        state_machine_id: Only executions of this machine (a machine is taken for its id).
+
+        name: A literal, case-sensitive part of the name.
+
+        current_state: Only executions whose root line of control is, or ended, in this state.
+
+        start_after: Only executions started after this moment (exclusive, timezone-aware).
+
+        start_before: Only executions started before this moment (exclusive, timezone-aware).
+
+        limit: At most this many; 0 selects nothing, None everything.
+
+        offset: Skip this many first.
+
+        order: ``"newest_first"`` or ``"oldest_first"``.
+
+        unchained_to: Only executions from which no execution of this target was chained that runs or succeeded.
+
+    Raises:
+        ValueError: for whatever is not legal, when the filter is made.
+    """
+
+    status: frozenset[ExecutionStatus] | None = attrs.field(default=None, converter=_to_statuses)
+    state_machine_id: str | None = attrs.field(
+        default=None,
+        converter=attrs.converters.optional(_to_id),
+        validator=_storable_text,
+    )
+    name: str | None = attrs.field(default=None, validator=_storable_text)
+    current_state: str | None = attrs.field(default=None, validator=_storable_text)
+    start_after: datetime | None = attrs.field(default=None, converter=_to_utc)
+    start_before: datetime | None = attrs.field(default=None, converter=_to_utc)
+    limit: int | None = attrs.field(default=None, validator=_is_count)
+    offset: int = attrs.field(default=0, validator=_is_count)
+    order: Order = attrs.field(default="newest_first")
+    unchained_to: Chained | None = attrs.field(default=None, converter=_to_chained)
+
+    @order.validator
+    def _known_order(self, _attribute: attrs.Attribute[str], value: str) -> None:
+        if value not in {"newest_first", "oldest_first"}:
+            raise ValueError(f"order is {value!r}: it must be 'newest_first' or 'oldest_first'")
+
+    def __attrs_post_init__(self) -> None:
+        if self.start_after is not None and self.start_before is not None and self.start_after >= self.start_before:
+            raise ValueError("start_after must be earlier than start_before")
+
+
+@attrs.frozen
+class Cursor:
+    """The place of one execution in the order of a filter: a page starts after it."""
+
+    start_time: datetime
+    id: str
+
+    @classmethod
+    def of(cls, execution: Execution) -> Cursor:
+        """Return the place of an execution."""
+        return cls(execution.start_time, execution.id)

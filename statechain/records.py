@@ -1,0 +1,375 @@
+"""What storage keeps, as immutable values: executions, visits, links, state machines, batches.
+
+Payloads are carried as canonical JSON text (see `statechain.codec`), and decoded only when somebody looks.
+Times are timezone-aware UTC datetimes, to the microsecond.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+
+import attrs
+
+from statechain.codec import JSONValue, decode
+
+__all__ = [
+    "Batch",
+    "BatchItem",
+    "BatchStatus",
+    "Claim",
+    "DurationStatistics",
+    "Execution",
+    "ExecutionStatus",
+    "ItemCounts",
+    "Link",
+    "Source",
+    "StateMachineRecord",
+    "Visit",
+    "new_id",
+]
+
+
+_last_tick = 0
+
+
+def new_id() -> str:
+    """Return a UUIDv7 (RFC 9562): unique everywhere, and ordered by time within the process."""
+    global _last_tick  # noqa: PLW0603 -- the order within a process is state of the process
+    tick = max(time.time_ns() * 4096 // 1_000_000, _last_tick + 1)
+    _last_tick = tick
+    value = (tick >> 12) << 80 | 0x7 << 76 | (tick & 0xFFF) << 64 | 0b10 << 62
+    digits = f"{value | int.from_bytes(os.urandom(8), 'big') >> 2:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+class ExecutionStatus(StrEnum):
+    """Where an execution stands, in AWS's terms."""
+
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    TIMED_OUT = "TIMED_OUT"
+    ABORTED = "ABORTED"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether nothing more will happen, unless the execution is redriven."""
+        return self is not ExecutionStatus.RUNNING
+
+
+@attrs.frozen
+class Source:
+    """What a chained execution takes its input from.
+
+    Attributes:
+        execution_id: The finished execution.
+
+        state_name: Take the output of its last visit of this state; None takes its final output.
+    """
+
+    execution_id: str
+    state_name: str | None = None
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class Execution:
+    """One run of a state machine, as storage last recorded it.
+
+    Attributes:
+        id: Unique everywhere, ordered by time.
+
+        name: Unique within the state machine.
+
+        status: RUNNING, SUCCEEDED, FAILED, TIMED_OUT or ABORTED.
+
+        input_text: The input as JSON text; `input` decodes it.
+
+        output_text: The output as JSON text once SUCCEEDED, else None; `output` decodes it.
+
+        error: The error name of an execution that did not succeed, or None.
+
+        cause: A text for people beside the error, or None.
+
+        start_time: When it was started.
+
+        end_time: When it ended; None exactly while RUNNING.
+
+        current_state: The state that the root line of control is in, or ended in.
+
+        source: What it was chained from, or None.
+
+        redrive_count: How often it was redriven.
+    """
+
+    id: str
+    name: str
+    state_machine_id: str
+    state_machine_revision: int
+    status: ExecutionStatus
+    input_text: str
+    output_text: str | None = None
+    error: str | None = None
+    cause: str | None = None
+    start_time: datetime
+    end_time: datetime | None = None
+    current_state: str | None = None
+    source: Source | None = None
+    redrive_count: int = 0
+
+    @property
+    def input(self) -> JSONValue:
+        """The input, decoded afresh at each access."""
+        return decode(self.input_text)
+
+    @property
+    def output(self) -> JSONValue:
+        """The output, decoded afresh at each access; None where there is none."""
+        return None if self.output_text is None else decode(self.output_text)
+
+    def __repr__(self) -> str:
+        return f"<Execution {self.name} {self.status}>"
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class Visit:
+    """One pass of one line of control through one state: the unit of history and of durability.
+
+    A visit is written once, at its exit. One that waits for the outside is also written when it starts to wait;
+    the later row for the same ``(frame, number)`` replaces the earlier when visits are folded.
+
+    Attributes:
+        execution_id: The execution.
+
+        frame: The path of the line of control: ``""`` is the root, ``"Fanout[0]"`` a branch, and so on, nested.
+
+        number: Counts the visits of this frame path from 0; with the two above it identifies the visit for ever.
+
+        state: The state's name.
+
+        type: The state's type, such as ``"Task"``.
+
+        entered: When the state was entered.
+
+        exited: When it was left, caught or failed; None in the row of a visit that still waits.
+
+        entered_event: The history event id of the entry.
+
+        exited_event: The history event id of the exit; 0 where the history shows none.
+
+        output: The state's output as JSON text; None where it failed or still waits.
+
+        error: The error name, where the state failed (also where a catcher took it).
+
+        cause: The cause beside it.
+
+        next: The state that follows in this frame, or None at its end.
+
+        detail: JSON text of what only the runtime reads (attempts, deadline, token, raw result, assigned
+            variables), or None.
+    """
+
+    execution_id: str
+    frame: str
+    number: int
+    state: str
+    type: str
+    entered: datetime
+    exited: datetime | None
+    entered_event: int
+    exited_event: int
+    output: str | None = None
+    error: str | None = None
+    cause: str | None = None
+    next: str | None = None
+    detail: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<Visit {self.frame or '·'}/{self.state}#{self.number} {'waiting' if self.exited is None else self.error or 'left'}>"
+
+
+@attrs.frozen(kw_only=True)
+class Link:
+    """The record that one execution was chained from another.
+
+    Attributes:
+        source_execution_id: The finished execution.
+
+        source_state_name: The state whose output was taken, or None for the final output.
+
+        target_execution_id: The chained execution.
+
+        target_state_machine_id: Its state machine.
+
+        created: When the chained execution was started.
+    """
+
+    source_execution_id: str
+    source_state_name: str | None
+    target_execution_id: str
+    target_state_machine_id: str
+    created: datetime
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class StateMachineRecord:
+    """One revision of a state machine's definition, as stored.
+
+    Attributes:
+        id: The state machine; all revisions share it.
+
+        name: Unique.
+
+        revision: Counts the definitions under this name from 1.
+
+        type: ``"STANDARD"`` or ``"EXPRESS"``.
+
+        definition: The definition as canonical JSON text.
+
+        created: When this revision was created.
+    """
+
+    id: str
+    name: str
+    revision: int
+    type: str
+    definition: str
+    created: datetime
+
+    def __repr__(self) -> str:
+        return f"<StateMachine {self.name} revision {self.revision}>"
+
+
+@attrs.frozen(kw_only=True)
+class Claim:
+    """The right to run an execution: whoever holds the highest epoch, and nobody else, may write.
+
+    Attributes:
+        execution: The execution as it stands.
+
+        epoch: Raised by each claim; every write is checked against it.
+
+        seq: How many visit rows the journal holds.
+
+        claims: How often it was claimed since it last made progress.
+    """
+
+    execution: Execution
+    epoch: int
+    seq: int
+    claims: int = 0
+
+
+class BatchStatus(StrEnum):
+    """Where a batch stands, in the terms of AWS's Map Run."""
+
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    ABORTED = "ABORTED"
+
+
+@attrs.frozen(kw_only=True)
+class ItemCounts:
+    """How many items of a batch stand where, in the terms of AWS's Map Run."""
+
+    pending: int = 0
+    running: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    timed_out: int = 0
+    aborted: int = 0
+    total: int = 0
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class Batch:
+    """A stored batch: what was asked, and how far it has come.
+
+    Attributes:
+        id: Unique everywhere, ordered by time.
+
+        name_prefix: The prefix of its executions' names.
+
+        state_machine_id: The target machine.
+
+        state_machine_revision: The revision that its executions run.
+
+        source_state_name: The state whose outputs are chained, or None for the final outputs.
+
+        filter: The filter as a JSON-shaped mapping, as it was when the batch started.
+
+        options: The options as a JSON-shaped mapping; callbacks cannot be stored.
+
+        status: RUNNING until every item has ended or the batch was stopped.
+
+        start_time: When its set of sources was frozen.
+
+        end_time: When it ended, or None.
+
+        item_counts: Counted from the executions themselves whenever the batch is read.
+    """
+
+    id: str
+    name_prefix: str
+    state_machine_id: str
+    state_machine_revision: int
+    source_state_name: str | None
+    filter: Mapping[str, JSONValue]
+    options: Mapping[str, JSONValue]
+    status: BatchStatus
+    start_time: datetime
+    end_time: datetime | None = None
+    item_counts: ItemCounts = ItemCounts()
+
+    def __repr__(self) -> str:
+        return f"<Batch {self.name_prefix} {self.status} {self.item_counts.total} items>"
+
+
+@attrs.frozen(kw_only=True)
+class BatchItem:
+    """One source of a batch, with what is needed to chain from it.
+
+    Attributes:
+        index: Its place in the batch, from 0, without gaps.
+
+        source_execution_id: The source.
+
+        name: The name of its chained execution.
+
+        source_status: The source's status now, or None where the source was deleted meanwhile.
+
+        source_output: The output to chain from, as JSON text: the source's, or that of its last completed visit
+            of the batch's state; None where there is none.
+
+        error: The error name, where the item failed before an execution could be started; else None.
+
+        cause: The cause beside it.
+    """
+
+    index: int
+    source_execution_id: str
+    name: str
+    source_status: ExecutionStatus | None
+    source_output: str | None
+    error: str | None = None
+    cause: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class DurationStatistics:
+    """How many executions stand in one status, and how long they took, in seconds.
+
+    Percentiles are by nearest rank. All durations are None where nothing has ended (so for RUNNING, always).
+    """
+
+    count: int
+    min: float | None = None
+    mean: float | None = None
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    max: float | None = None

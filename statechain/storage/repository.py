@@ -1,0 +1,288 @@
+"""The seam between the library and a database: one way to write, a handful of reads, leases.
+
+A repository knows nothing of the language: payloads and details are opaque JSON texts. It opens its storage when
+entered, creating or upgrading the schema, and closes it when left. Every failure is a `RepositoryError` whose
+``__cause__`` is the driver's; `RepositoryUnavailable` where the same call may succeed later. A connection is
+never held while anything else is awaited. Ids and names compare bytewise; times are kept to the microsecond.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Generic, Protocol, Self, TypeVar
+
+import attrs
+
+from statechain.filters import Cursor, ExecutionFilter
+from statechain.records import (
+    Batch,
+    BatchItem,
+    BatchStatus,
+    Claim,
+    DurationStatistics,
+    Execution,
+    ExecutionStatus,
+    Link,
+    StateMachineRecord,
+    Visit,
+)
+
+__all__ = [
+    "Advance",
+    "CreateBatch",
+    "CreateStateMachine",
+    "DeleteExecutions",
+    "End",
+    "EndBatch",
+    "FailBatchItem",
+    "RedriveExecution",
+    "Repository",
+    "StartExecution",
+    "StopExecution",
+    "Write",
+]
+
+OutcomeT = TypeVar("OutcomeT", covariant=True)
+
+
+class Write(Generic[OutcomeT]):
+    """One write; its type parameter is what `Repository.commit` answers for it.
+
+    Committing the same write again, after a reply was lost, has no further effect and the same outcome.
+    """
+
+    __slots__ = ()
+
+
+@attrs.frozen(kw_only=True)
+class CreateStateMachine(Write[StateMachineRecord]):
+    """Create a state machine, or a new revision of it.
+
+    Outcome: the newest revision stored under ``machine.name`` where its definition and type are the same texts;
+    else ``machine`` itself, stored as the next revision, with the id that the name already has.
+    """
+
+    machine: StateMachineRecord
+
+
+@attrs.frozen(kw_only=True)
+class StartExecution(Write[Execution]):
+    """Record a RUNNING execution, its owner's claim (epoch 1, seq 0) and, where it has a source, its link.
+
+    Outcome: the execution that holds the name in its machine now: this one (compare ids), or an earlier one,
+    in which case nothing is written.
+
+    Attributes:
+        execution: The execution, RUNNING.
+
+        owner: The worker that will run it; None leaves it to whoever claims it.
+
+        exclusive: Start it only where no execution of the same machine was chained from the same source (and
+            state) that runs or succeeded; where one was, that one is the outcome. Two such starts at once cannot
+            both succeed.
+    """
+
+    execution: Execution
+    owner: str | None
+    exclusive: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class End:
+    """How an execution ends."""
+
+    status: ExecutionStatus
+    end_time: datetime
+    output_text: str | None = None
+    error: str | None = None
+    cause: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Advance(Write[None]):
+    """Append visits to an execution and, with ``end``, end it: the one transition that running makes.
+
+    It takes effect only while the execution is RUNNING under exactly this epoch and seq; then seq grows by the
+    number of visits, and ``claims`` is set back to 0. Outcome: None, also where this very write was committed before
+    (the same epoch, and seq already grown; or ended under this epoch); else the error `LeaseLost`.
+
+    Attributes:
+        execution_id: The execution.
+
+        epoch: The epoch of the writer's claim.
+
+        seq: How many visit rows there are before this write; the first of ``visits`` gets the next place.
+
+        visits: What to append, in order; may be empty.
+
+        current_state: The state that the root line of control is in after this write.
+
+        end: How the execution ends with this write, or None.
+    """
+
+    execution_id: str
+    epoch: int
+    seq: int
+    visits: Sequence[Visit]
+    current_state: str | None
+    end: End | None = None
+
+
+@attrs.frozen(kw_only=True)
+class StopExecution(Write[Execution]):
+    """End an execution from outside, whoever runs it: the epoch is raised, so that its worker can write no more.
+
+    Outcome: the execution as it stands then; one that had ended is left as it is. `ExecutionNotFound` as an error.
+    """
+
+    execution_id: str
+    end: End
+
+
+@attrs.frozen(kw_only=True)
+class RedriveExecution(Write[Claim | None]):
+    """Make an execution that ended without success RUNNING again, claimed by ``owner``, its redrive count raised.
+
+    Outcome: the claim; None where it is RUNNING or SUCCEEDED. `ExecutionNotFound` as an error.
+    """
+
+    execution_id: str
+    owner: str
+
+
+@attrs.frozen(kw_only=True)
+class CreateBatch(Write[Batch]):
+    """Store a batch and freeze its sources: one row for each execution that ``select`` means now, in its order.
+
+    Limit and offset apply. Index 0 is the first in the filter's order; the item's name is
+    ``f"{batch.name_prefix}-{source id}"``. Outcome: the batch with its counts.
+    """
+
+    batch: Batch
+    select: ExecutionFilter
+
+
+@attrs.frozen(kw_only=True)
+class FailBatchItem(Write[None]):
+    """Record that an item failed before an execution could be started."""
+
+    batch_id: str
+    index: int
+    error: str
+    cause: str | None
+
+
+@attrs.frozen(kw_only=True)
+class EndBatch(Write[Batch]):
+    """Set a batch's status: an end with its time, or RUNNING (and no time) to resume it. Outcome: the batch.
+
+    A batch that is not RUNNING keeps its status unless the new one is RUNNING. `BatchNotFound` as an error.
+    """
+
+    batch_id: str
+    status: BatchStatus
+    end_time: datetime | None
+
+
+@attrs.frozen(kw_only=True)
+class DeleteExecutions(Write[int]):
+    """Delete the ended executions that a filter means, with their visits and links, all or none.
+
+    RUNNING ones are never deleted. Outcome: how many were.
+    """
+
+    select: ExecutionFilter
+
+
+class Repository(Protocol):
+    """Durable storage for executions. Implementations: memory, SQLite, PostgreSQL, and third parties'."""
+
+    async def __aenter__(self) -> Self:
+        """Open the storage; create or upgrade its schema, safely from many processes at once."""
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it; what was committed stays."""
+
+    async def commit(self, writes: Sequence[Write[object]]) -> Sequence[object]:
+        """Commit writes in one transaction; return one outcome for each, in order.
+
+        An outcome is what the write's docstring says, or a `StatechainError` instance where that write alone was
+        refused. Writes of one commit concern different executions. Raises RepositoryError where the whole
+        commit failed: then nothing of it, or (after a lost reply) all of it, is stored.
+        """
+
+    async def state_machine(self, name_or_id: str, revision: int | None = None) -> StateMachineRecord | None:
+        """Return a revision of a state machine, the newest unless one is named; an id wins over a name."""
+
+    async def state_machines(self) -> Sequence[StateMachineRecord]:
+        """Return the newest revision of every state machine, by name."""
+
+    async def execution(self, execution_id: str) -> Execution | None:
+        """Return an execution."""
+
+    async def execution_by_name(self, state_machine_id: str, name: str) -> Execution | None:
+        """Return the execution that holds a name in a machine."""
+
+    async def executions(self, select: ExecutionFilter, *, after: Cursor | None, page: int) -> Sequence[Execution]:
+        """Return at most ``page`` executions in the filter's order, after the cursor (None: from the first on).
+
+        The filter's offset applies where there is no cursor; its limit is the caller's business.
+        """
+
+    async def count_executions(self, select: ExecutionFilter) -> int:
+        """Return how many executions a filter means; its limit and offset play no part."""
+
+    async def statistics(self, state_machine_id: str) -> Mapping[ExecutionStatus, DurationStatistics]:
+        """Return counts and durations for each status that occurs."""
+
+    async def visits(self, execution_id: str, *, after: int = 0, page: int | None = None) -> Sequence[Visit]:
+        """Return an execution's visit rows in the order in which they were written, skipping the first ``after``."""
+
+    async def last_output(self, execution_id: str, state: str) -> str | None:
+        """Return the output text of the last completed visit of a state, in whatever frame; None without one."""
+
+    async def links(
+        self,
+        *,
+        source_execution_id: str | None = None,
+        target_execution_id: str | None = None,
+        target_state_machine_id: str | None = None,
+        after: Link | None = None,
+        page: int,
+    ) -> Sequence[Link]:
+        """Return links that match all that is given, by (created, target), after a link."""
+
+    async def batch(self, batch_id: str) -> Batch | None:
+        """Return a batch, its items counted now."""
+
+    async def batches(
+        self,
+        *,
+        state_machine_id: str | None = None,
+        status: BatchStatus | None = None,
+        after: Batch | None = None,
+        page: int,
+    ) -> Sequence[Batch]:
+        """Return batches that match all that is given, newest first, after a batch."""
+
+    async def batch_items(self, batch_id: str, *, after: int = -1, page: int) -> Sequence[BatchItem]:
+        """Return items with an index above ``after``, with their sources' outputs as of now, in one query."""
+
+    async def heartbeat(self, worker_id: str, lease: timedelta) -> None:
+        """Register a worker or renew its lease, by the database's clock: one row, however much it runs."""
+
+    async def claim(self, worker_id: str, *, page: int) -> Sequence[Claim]:
+        """Take over at most ``page`` RUNNING executions, oldest first, that no live worker owns.
+
+        Each one's epoch and claims are raised; two workers never get the same one.
+        """
+
+    async def release(self, worker_id: str) -> None:
+        """Give up all that a worker owns and forget the worker: others may claim at once."""
