@@ -6,7 +6,7 @@ Leases and heartbeats do not: they live on real time.
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -22,8 +22,8 @@ class Clock(Protocol):
     async def sleep_until(self, moment: datetime) -> None:
         """Return once `now` has reached the moment; a moment that has passed returns at once."""
 
-    def timeout_at(self, moment: datetime | None) -> AbstractAsyncContextManager[object]:
-        """Cancel the body at the moment and raise TimeoutError from it; None never does."""
+    def timeout_at(self, moment: datetime | None) -> asyncio.Timeout:
+        """Return a timeout (not yet entered) that cancels its body at the moment; None never does."""
 
     def hold(self) -> AbstractContextManager[object]:
         """Work that takes real time runs inside: a clock that skips time must not skip over it."""

@@ -77,7 +77,10 @@ def isolate(value: object, *, max_bytes: int | None = None, max_depth: int = MAX
 def _check_size(text: str, max_bytes: int) -> None:
     size = len(json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass"))
     if size > max_bytes:
-        raise InvalidPayload(f"the payload has {size} bytes as JSON, and the limit is {max_bytes}: keep it elsewhere and pass a reference")
+        raise InvalidPayload(
+            f"the payload has {size} bytes as JSON, and the limit is {max_bytes}: keep it elsewhere, pass a reference",
+            is_too_large=True,
+        )
 
 
 def _find_fault(value: object, max_depth: int) -> None:
@@ -86,11 +89,12 @@ def _find_fault(value: object, max_depth: int) -> None:
     while stack:
         item, pointer, depth = stack.pop()
         if depth > max_depth:
-            raise InvalidPayload(f"{pointer[:80]}…: nested deeper than {max_depth} levels")
+            raise InvalidPayload(f"{pointer[:80]}…: nested deeper than {max_depth} levels", is_too_large=True)
         if isinstance(item, Mapping):
             for key, child in item.items():
                 if not isinstance(key, str):
-                    raise InvalidPayload(f"{pointer or 'the value'}: a key is {type(key).__name__}, and JSON keys are strings")
+                    place = pointer or "the value"
+                    raise InvalidPayload(f"{place}: a key is {type(key).__name__}, and JSON keys are strings")
                 stack.append((child, f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}", depth + 1))
         elif isinstance(item, list | tuple):
             stack.extend((child, f"{pointer}/{index}", depth + 1) for index, child in enumerate(item))

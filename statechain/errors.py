@@ -185,7 +185,14 @@ class InvalidPayload(StatechainError, ValueError):
     """Raised when a value cannot be kept as JSON exactly, before anything is written.
 
     The message names the place in the value as a JSON pointer, never the value itself.
+
+    Attributes:
+        is_too_large: Whether size or nesting is the only thing wrong with it.
     """
+
+    def __init__(self, message: str, *, is_too_large: bool = False) -> None:
+        self.is_too_large = is_too_large
+        super().__init__(message)
 
 
 class StateMachineNotFound(StatechainError, LookupError):

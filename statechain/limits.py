@@ -25,6 +25,8 @@ class Limits:
 
         transitions: How many states one EXPRESS execution may visit (States.Runtime).
 
+        unwritten_visits: How many visits of pure states one execution may keep before it waits for their write.
+
         definition_bytes: The size of a definition's text (DefinitionError).
 
         definition_states: How many states a definition may have, nested ones included (DefinitionError).
@@ -48,6 +50,7 @@ class Limits:
     payload_depth: int = 200
     history_events: int = 25_000
     transitions: int = 1_000_000
+    unwritten_visits: int = 500
     definition_bytes: int = KIB * KIB
     definition_states: int = 10_000
     definition_depth: int = 200

@@ -1,0 +1,398 @@
+"""The engine: opens storage, creates machines, owns the tasks of all that runs, and carries the operator's verbs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from statechain.asl import Definition, load
+from statechain.clock import Clock, SystemClock
+from statechain.errors import (
+    BatchNotFound,
+    DefinitionError,
+    Diagnostic,
+    ExecutionNotFound,
+    StatechainError,
+    StateMachineNotFound,
+)
+from statechain.filters import Cursor, ExecutionFilter
+from statechain.limits import DEFAULT_LIMITS, Limits
+from statechain.machine import ExecutionHandle, StateMachine
+from statechain.records import (
+    Batch,
+    BatchStatus,
+    DurationStatistics,
+    Execution,
+    ExecutionStatus,
+    Link,
+    StateMachineRecord,
+    new_id,
+)
+from statechain.runtime import services
+from statechain.runtime.history import history_events
+from statechain.runtime.interpreter import Interpreter
+from statechain.runtime.recovery import Recovery
+from statechain.runtime.revisions import Revisions
+from statechain.runtime.tasks import TaskRegistry
+from statechain.runtime.worker import Worker
+from statechain.storage.journal import Journal
+from statechain.storage.open import open_repository
+from statechain.storage.repository import CreateStateMachine, DeleteExecutions
+
+if TYPE_CHECKING:
+    from statechain.observers import Observer
+    from statechain.storage.repository import Repository
+
+__all__ = ["Engine"]
+
+PAGE = 100
+DRAIN_SECONDS = 10.0
+
+
+class Engine:
+    """Runs state machines durably on one storage, inside one event loop.
+
+    An async context manager: entering opens the storage and starts the heartbeat and the recovery of executions
+    whose worker died; leaving waits for the executions that run here. Leaving by an exception, or being cancelled
+    while waiting, interrupts them: they stay RUNNING in the storage and can be recovered, by any engine, at once.
+
+    Arguments:
+        repository: A URL (see `open_repository`), or a `Repository`; the engine closes only what it opened.
+
+        tasks: The handlers. Where they are given, a definition whose Resource is not among them is refused.
+
+        clock: What Wait, Retry and timeouts go by; `SystemClock` unless given.
+
+        worker_id: This process's identity; random unless given. Never use one twice at the same time.
+
+        lease: How long the executions of a worker that fell silent stay its own.
+
+        max_concurrent_executions: How many executions run at once here; the rest wait, started and durable.
+
+        observers: Who is told what happened (see `statechain.observers`).
+
+        limits: What guards the process (see `statechain.limits`).
+    """
+
+    def __init__(
+        self,
+        repository: str | Repository = "memory://",
+        *,
+        tasks: TaskRegistry | None = None,
+        clock: Clock | None = None,
+        worker_id: str | None = None,
+        lease: timedelta = timedelta(seconds=30),
+        max_concurrent_executions: int | None = None,
+        observers: Sequence[Observer] = (),
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        if lease <= timedelta(0):
+            raise ValueError("a lease lasts longer than nothing")
+        if max_concurrent_executions is not None and max_concurrent_executions < 1:
+            raise ValueError("max_concurrent_executions must be at least 1, or None for no bound")
+        self._owns_repository = isinstance(repository, str)
+        self.repository: Repository = open_repository(repository) if isinstance(repository, str) else repository
+        self.clock: Clock = clock or SystemClock()
+        self.limits = limits
+        self._has_tasks = tasks is not None
+        self._tasks = TaskRegistry() if tasks is None else tasks
+        self.journal = Journal(self.repository, self.clock, observers)
+        self._revisions = Revisions(self.repository, limits)
+        self.worker = Worker(
+            worker_id or new_id(),
+            self.repository,
+            self.journal,
+            Interpreter(self.journal, self.clock, self._tasks, limits),
+            self.clock,
+            max_concurrent=max_concurrent_executions,
+            observers=observers,
+        )
+        self._recovery = Recovery(self.repository, self.worker, self._revisions, lease)
+        self._stack = AsyncExitStack()
+        self._supervisor: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Engine on {self.repository!r}, {len(self.worker)} running>"
+
+    # Life
+
+    async def __aenter__(self) -> Self:
+        """Open the storage; start the journal, the heartbeat and recovery."""
+        if self._supervisor is not None:
+            raise StatechainError("an engine is entered once: make another")
+        if self._owns_repository:
+            await self._stack.enter_async_context(self.repository)
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # A task of its own, awaited by __aexit__: a TaskGroup must be left by the task that entered it, and an
+        # engine may be entered and left by different ones (as pytest's fixtures are).
+        self._supervisor = asyncio.create_task(self._supervise(ready), name="statechain engine")
+        try:
+            await asyncio.wait([ready, self._supervisor], return_when=asyncio.FIRST_COMPLETED)
+            if not ready.done():
+                await self._supervisor
+        except BaseException:
+            await self._abandon()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Wait for what runs here, or interrupt it; then close what this engine opened."""
+        if self._supervisor is None:
+            return
+        self._closing.set()
+        try:
+            if exc is None:
+                await asyncio.shield(self._supervisor)
+        finally:
+            await self._abandon()
+
+    async def _abandon(self) -> None:
+        """End the supervisor, interrupting what still runs, and close the storage."""
+        supervisor = self._supervisor
+        if supervisor is not None and not supervisor.done():
+            self._interrupt()
+            await asyncio.wait([supervisor])
+        await self._stack.aclose()
+        if supervisor is not None and supervisor.done() and not supervisor.cancelled():
+            fault = supervisor.exception()
+            if fault is not None:
+                raise fault
+
+    def _interrupt(self) -> None:
+        self._closing.set()
+        self.worker.interrupt()
+
+    async def _supervise(self, ready: asyncio.Future[None]) -> None:
+        """Own every task of the engine, in the order in which they may end: executions, leases, the journal."""
+        await self._recovery.open()
+        async with asyncio.TaskGroup() as writing:
+            writing.create_task(self.journal.run(), name="statechain journal")
+            try:
+                async with asyncio.TaskGroup() as leases:
+                    renewing = leases.create_task(self._recovery.run(), name="statechain leases")
+                    async with asyncio.TaskGroup() as executions:
+                        self.worker.group = executions
+                        await self._recovery.recover()
+                        ready.set_result(None)
+                        await self._closing.wait()
+                    renewing.cancel()
+            finally:
+                self.journal.close(DRAIN_SECONDS)
+        await self._recovery.close()
+
+    # State machines
+
+    async def create_state_machine(
+        self,
+        name: str,
+        definition: Mapping[str, Any] | str | Path,
+        *,
+        type: Literal["STANDARD", "EXPRESS"] = "STANDARD",  # noqa: A002 -- AWS's term
+    ) -> StateMachine:
+        """Create a state machine, or a new revision of it where the name has another definition.
+
+        Arguments:
+            name: Unique in the storage, 1 to 80 characters.
+
+            definition: Amazon States Language, as a mapping, as JSON or YAML text, or as a `Path` to a file of it.
+
+            type: ``"STANDARD"`` journals every visit; ``"EXPRESS"`` records only starts and ends, so that a crash
+                runs an execution again from its beginning.
+
+        Raises:
+            DefinitionError: with every fault of the definition.
+        """
+        if type not in {"STANDARD", "EXPRESS"}:
+            raise ValueError(f"type is {type!r}: it must be 'STANDARD' or 'EXPRESS'")
+        if not isinstance(name, str) or not 1 <= len(name) <= 80 or not name.isprintable():
+            raise ValueError("a state machine's name is 1 to 80 printable characters")
+        loaded = load(definition, limits=self.limits)
+        self._check_resources(loaded)
+        record = await self.journal.write(
+            CreateStateMachine(
+                machine=StateMachineRecord(
+                    id=new_id(),
+                    name=name,
+                    revision=1,
+                    type=type,
+                    definition=loaded.text,
+                    created=self.clock.now(),
+                )
+            )
+        )
+        return StateMachine(self, self._revisions.add(record, loaded.plan))
+
+    def _check_resources(self, definition: Definition) -> None:
+        """Refuse a definition that names handlers which nobody registered."""
+        if not self._has_tasks:
+            return
+        faults = [
+            Diagnostic(
+                "unknown-resource",
+                f"no handler is registered for {resource!r}; registered are: {', '.join(self._tasks) or 'none'}",
+                pointer=pointer,
+                **definition.place(pointer),
+            )
+            for pointer, resource in definition.resources()
+            if not services.is_known(resource, self._tasks)
+        ]
+        if faults:
+            raise DefinitionError(faults)
+
+    async def get_state_machine(self, name_or_id: str) -> StateMachine:
+        """Return the newest revision of a state machine. Raises StateMachineNotFound."""
+        record = await self.repository.state_machine(name_or_id)
+        if record is None:
+            raise StateMachineNotFound(f"there is no state machine {name_or_id!r}")
+        return StateMachine(self, await self._revisions.get(record.id, record.revision))
+
+    async def list_state_machines(self) -> list[StateMachine]:
+        """Return the newest revision of every state machine, by name."""
+        records = await self.repository.state_machines()
+        return [StateMachine(self, await self._revisions.get(record.id, record.revision)) for record in records]
+
+    # Executions: reading
+
+    async def get_execution(self, id: str) -> Execution:  # noqa: A002
+        """Return an execution as storage last recorded it. Raises ExecutionNotFound."""
+        execution = await self.repository.execution(id)
+        if execution is None:
+            raise ExecutionNotFound(f"there is no execution {id!r}")
+        return execution
+
+    async def list_executions(self, filter: ExecutionFilter | None = None) -> list[Execution]:  # noqa: A002
+        """Return the executions that a filter means, in its order; all of them in memory."""
+        return [execution async for execution in self.iterate_executions(filter)]
+
+    async def list_execution_ids(self, filter: ExecutionFilter | None = None) -> list[str]:  # noqa: A002
+        """Return the ids of the executions that a filter means, in its order."""
+        return [execution.id async for execution in self.iterate_executions(filter)]
+
+    async def iterate_executions(
+        self,
+        filter: ExecutionFilter | None = None,  # noqa: A002
+        *,
+        page_size: int = PAGE,
+    ) -> AsyncIterator[Execution]:
+        """Yield the executions that a filter means, in its order, holding one page at a time.
+
+        Pages go by the place in the order, not by counting: what is inserted or deleted meanwhile neither repeats
+        nor skips another execution.
+        """
+        if page_size < 1:
+            raise ValueError("page_size must be at least 1")
+        select = filter or ExecutionFilter()
+        left = select.limit
+        after: Cursor | None = None
+        while left is None or left > 0:
+            wanted = page_size if left is None else min(page_size, left)
+            page = await self.repository.executions(select, after=after, page=wanted)
+            for execution in page:
+                yield execution
+            if len(page) < wanted:
+                return
+            after = Cursor.of(page[-1])
+            left = None if left is None else left - len(page)
+
+    async def count_executions(self, filter: ExecutionFilter | None = None) -> int:  # noqa: A002
+        """Return how many executions `list_executions` would return."""
+        select = filter or ExecutionFilter()
+        count = max(0, await self.repository.count_executions(select) - select.offset)
+        return count if select.limit is None else min(count, select.limit)
+
+    async def get_execution_history(self, id: str) -> list[dict[str, Any]]:  # noqa: A002
+        """Return an execution's history as AWS tells it: ``id``, ``previousEventId``, ``type``, ``timestamp``, details.
+
+        The details object is named after the type, such as ``stateEnteredEventDetails`` (AWS, GetExecutionHistory).
+        Raises ExecutionNotFound.
+        """
+        execution = await self.get_execution(id)
+        revision = await self._revisions.get(execution.state_machine_id, execution.state_machine_revision)
+        return history_events(execution, revision, await self.repository.visits(id))
+
+    async def execution_statistics(self, state_machine_id: str) -> Mapping[ExecutionStatus, DurationStatistics]:
+        """Return how many executions of a machine stand in each status, and how long they took, in seconds."""
+        return await self.repository.statistics(state_machine_id)
+
+    async def list_linked_executions(
+        self,
+        *,
+        source_execution_id: str | None = None,
+        target_execution_id: str | None = None,
+        target_state_machine_id: str | None = None,
+    ) -> list[Link]:
+        """Return the chain links that match all that is given, oldest first."""
+        links: list[Link] = []
+        while True:
+            page = await self.repository.links(
+                source_execution_id=source_execution_id,
+                target_execution_id=target_execution_id,
+                target_state_machine_id=target_state_machine_id,
+                after=links[-1] if links else None,
+                page=PAGE,
+            )
+            links.extend(page)
+            if len(page) < PAGE:
+                return links
+
+    # Executions: the operator's verbs
+
+    async def stop_execution(self, id: str, *, error: str | None = None, cause: str | None = None) -> Execution:  # noqa: A002
+        """End an execution as ABORTED, whoever runs it, and return it; one that has ended stays as it is.
+
+        Raises ExecutionNotFound.
+        """
+        return await self.worker.stop(id, error=error, cause=cause)
+
+    async def redrive_execution(self, id: str) -> ExecutionHandle:  # noqa: A002
+        """Continue a FAILED, TIMED_OUT or ABORTED execution from the state that failed, on its own revision.
+
+        Raises ExecutionNotFound, and ValueError where it is RUNNING or SUCCEEDED.
+        """
+        execution = await self.get_execution(id)
+        revision = await self._revisions.get(execution.state_machine_id, execution.state_machine_revision)
+        live = await self.worker.redrive(revision, id)
+        if live is None:
+            raise ValueError(f"execution {execution.name!r} is {execution.status}: only an unsuccessful one is redriven")
+        return ExecutionHandle(self, execution, live)
+
+    async def recover(self) -> list[str]:
+        """Take over and run on what dead workers left; return the ids. It also happens by itself."""
+        return await self._recovery.recover()
+
+    async def delete_executions(self, filter: ExecutionFilter) -> int:  # noqa: A002
+        """Delete the ended executions that a filter means, with their visits and links; return how many."""
+        return await self.journal.write(DeleteExecutions(select=filter))
+
+    # Batches
+
+    async def get_batch(self, id: str) -> Batch:  # noqa: A002
+        """Return a stored batch, its items counted now. Raises BatchNotFound."""
+        batch = await self.repository.batch(id)
+        if batch is None:
+            raise BatchNotFound(f"there is no batch {id!r}")
+        return batch
+
+    async def list_batches(
+        self, *, state_machine_id: str | None = None, status: BatchStatus | None = None
+    ) -> list[Batch]:
+        """Return the stored batches that match all that is given, newest first."""
+        batches: list[Batch] = []
+        while True:
+            page = await self.repository.batches(
+                state_machine_id=state_machine_id, status=status, after=batches[-1] if batches else None, page=PAGE
+            )
+            batches.extend(page)
+            if len(page) < PAGE:
+                return batches

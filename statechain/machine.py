@@ -1,0 +1,266 @@
+"""A state machine as its users hold it: execute, start, wait, stop; chain and batch."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterable, Iterable
+from typing import TYPE_CHECKING
+
+
+from statechain.chaining import batch
+from statechain.chaining.source import InputTransformer, as_source, chained_input
+from statechain.codec import JSONValue, decode, encode
+from statechain.errors import ExecutionAlreadyExists, ExecutionFailed, ExecutionNotFound
+from statechain.filters import ExecutionFilter
+from statechain.records import Execution, ExecutionStatus, Source, new_id
+
+if TYPE_CHECKING:
+    from statechain.chaining.batch import BatchExecutionOptions, BatchExecutionResult
+    from statechain.engine import Engine
+    from statechain.launcher import Stream
+    from statechain.runtime.revisions import Revision
+    from statechain.runtime.worker import Live
+
+__all__ = ["ExecutionHandle", "StateMachine"]
+
+MAX_NAME = 80
+
+
+class ExecutionHandle:
+    """An execution that was started: await its end, or stop it."""
+
+    def __init__(self, engine: Engine, execution: Execution, live: Live | None) -> None:
+        self._engine = engine
+        self._execution = execution
+        self._live = live
+
+    @property
+    def id(self) -> str:
+        """The execution's id."""
+        return self._execution.id
+
+    @property
+    def name(self) -> str:
+        """The execution's name."""
+        return self._execution.name
+
+    def __repr__(self) -> str:
+        return f"<ExecutionHandle {self.name}>"
+
+    async def wait(self) -> Execution:
+        """Return the execution once it has ended, in whatever status; cancelling the wait does not touch it."""
+        return await self._engine.worker.wait(self.id, self._live)
+
+    async def result(self) -> JSONValue:
+        """Return the output once the execution has SUCCEEDED; raise ExecutionFailed where it ended otherwise."""
+        return _succeeded(await self.wait()).output
+
+    async def stop(self, error: str | None = None, cause: str | None = None) -> Execution:
+        """End the execution as ABORTED, and return it; one that has ended stays as it is."""
+        return await self._engine.stop_execution(self.id, error=error, cause=cause)
+
+
+class StateMachine:
+    """A revision of a state machine, bound to the engine that runs it.
+
+    Attributes:
+        id: The machine; all its revisions share it.
+
+        name: Unique in the storage.
+
+        revision: Which definition this is, counted from 1.
+
+        type: ``"STANDARD"`` or ``"EXPRESS"``.
+    """
+
+    def __init__(self, engine: Engine, revision: Revision) -> None:
+        self._engine = engine
+        self._revision = revision
+        record = revision.record
+        self.id = record.id
+        self.name = record.name
+        self.revision = record.revision
+        self.type = record.type
+
+    @property
+    def definition(self) -> JSONValue:
+        """The definition as a mapping, decoded afresh at each access."""
+        return decode(self._revision.record.definition)
+
+    def __repr__(self) -> str:
+        return f"<StateMachine {self.name} revision {self.revision}>"
+
+    async def execute(
+        self,
+        input: JSONValue = None,  # noqa: A002 -- the term of the field
+        *,
+        name: str | None = None,
+        source: str | Execution | Source | None = None,
+        input_transformer: InputTransformer | None = None,
+    ) -> Execution:
+        """Run an execution and return it once it has SUCCEEDED.
+
+        Arguments:
+            input: The input, any JSON value; left out where there is a source.
+
+            name: Unique within the machine, 1 to 80 characters; a UUID where it is left out. A name that an
+                execution with the same input bears returns that execution.
+
+            source: A finished execution to chain from: its output, or that of the state that a `Source` names,
+                becomes the input. The link is stored with the new execution.
+
+            input_transformer: Maps the source's output to the input; sync or async.
+
+        Raises:
+            ExecutionFailed: where it ended FAILED, TIMED_OUT or ABORTED.
+
+            ExecutionAlreadyExists: where the name belongs to an execution with another input.
+
+            ExecutionNotFound, SourceNotFinished, SourceStateNotFound, InputTransformerError: about the source.
+
+            InvalidPayload: where the input is not JSON, or too large.
+
+        Cancelling the await aborts the execution: ABORTED is recorded before the cancellation goes on.
+        """
+        handle = await self.start_execution(input, name=name, source=source, input_transformer=input_transformer)
+        return _succeeded(await self._wait_or_abort(handle))
+
+    async def start_execution(
+        self,
+        input: JSONValue = None,  # noqa: A002
+        *,
+        name: str | None = None,
+        source: str | Execution | Source | None = None,
+        input_transformer: InputTransformer | None = None,
+    ) -> ExecutionHandle:
+        """Start an execution and return once the start is durable; arguments and errors are those of `execute`."""
+        origin = None
+        if source is not None:
+            if input is not None:
+                raise ValueError("give an input or a source, not both: map the source's output by input_transformer")
+            origin = as_source(source)
+            input = await chained_input(self._engine.repository, origin, input_transformer)  # noqa: A001
+        elif input_transformer is not None:
+            raise ValueError("an input_transformer maps a source's output: give a source")
+        text = encode(input, max_bytes=self._engine.limits.payload_bytes)
+        execution = self._new_execution(text, new_id() if name is None else _checked_name(name), origin)
+        holder, live = await self._engine.worker.start(self._revision, execution)
+        if holder.id != execution.id and not _same_json(holder.input_text, text):
+            raise ExecutionAlreadyExists(
+                f"the name {execution.name!r} belongs to execution {holder.id} of {self.name!r}, with another input"
+            )
+        return ExecutionHandle(self._engine, holder, live)
+
+    async def run_chained(
+        self,
+        input: JSONValue,  # noqa: A002
+        *,
+        name: str,
+        source: Source | None,
+        exclusive: bool,
+        redrive_failed: bool,
+    ) -> Execution:
+        """Run one item of a batch to its end, in whatever status; join the execution that has its name already.
+
+        With ``exclusive`` the execution that already chains this source is joined, whatever its name. With
+        ``redrive_failed`` one that ended without success is redriven first. Cancelling the await aborts it.
+        """
+        text = encode(input, max_bytes=self._engine.limits.payload_bytes)
+        execution = self._new_execution(text, name, source)
+        holder, live = await self._engine.worker.start(self._revision, execution, exclusive=exclusive)
+        handle = ExecutionHandle(self._engine, holder, live)
+        if redrive_failed and holder.status.is_terminal and holder.status is not ExecutionStatus.SUCCEEDED:
+            handle = await self._engine.redrive_execution(holder.id)
+        return await self._wait_or_abort(handle)
+
+    # Batches
+
+    async def execute_batch(
+        self,
+        filter: ExecutionFilter,  # noqa: A002
+        source_state_name: str | None = None,
+        *,
+        options: BatchExecutionOptions | None = None,
+        input_transformer: InputTransformer | None = None,
+    ) -> list[BatchExecutionResult]:
+        """Chain one execution from each execution that the filter means; see `statechain.chaining.batch`."""
+        stream = self.stream_batch(filter, source_state_name, options=options, input_transformer=input_transformer)
+        return await batch.collect(stream)
+
+    def stream_batch(
+        self,
+        filter: ExecutionFilter,  # noqa: A002
+        source_state_name: str | None = None,
+        *,
+        options: BatchExecutionOptions | None = None,
+        input_transformer: InputTransformer | None = None,
+    ) -> Stream[BatchExecutionResult]:
+        """Chain as `execute_batch` does, but hand out each result as it completes, in bounded memory."""
+        return batch.stream_batch(
+            self,
+            filter,
+            source_state_name,
+            options=options or batch.BatchExecutionOptions(),
+            input_transformer=input_transformer,
+            services=self._engine.batch_services,
+        )
+
+    async def execute_bulk(
+        self,
+        inputs: Iterable[JSONValue] | AsyncIterable[JSONValue],
+        *,
+        options: BatchExecutionOptions | None = None,
+    ) -> list[BatchExecutionResult]:
+        """Run one execution for each input; see `statechain.chaining.batch`."""
+        return await batch.collect(self.stream_bulk(inputs, options=options))
+
+    def stream_bulk(
+        self,
+        inputs: Iterable[JSONValue] | AsyncIterable[JSONValue],
+        *,
+        options: BatchExecutionOptions | None = None,
+    ) -> Stream[BatchExecutionResult]:
+        """Run as `execute_bulk` does, but hand out each result as it completes, in bounded memory."""
+        return batch.stream_bulk(
+            self, inputs, options=options or batch.BatchExecutionOptions(), services=self._engine.batch_services
+        )
+
+    # Inside
+
+    def _new_execution(self, input_text: str, name: str, source: Source | None) -> Execution:
+        return Execution(
+            id=new_id(),
+            name=name,
+            state_machine_id=self.id,
+            state_machine_revision=self.revision,
+            status=ExecutionStatus.RUNNING,
+            input_text=input_text,
+            start_time=self._engine.clock.now(),
+            current_state=self._revision.plan.start_at,
+            source=source,
+        )
+
+    async def _wait_or_abort(self, handle: ExecutionHandle) -> Execution:
+        try:
+            return await handle.wait()
+        except asyncio.CancelledError:
+            await handle.stop()
+            raise
+
+
+def _succeeded(execution: Execution) -> Execution:
+    if execution.status is not ExecutionStatus.SUCCEEDED:
+        raise ExecutionFailed(execution)
+    return execution
+
+
+def _checked_name(name: str) -> str:
+    """Return a name that every backend can keep and compare."""
+    if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME or not name.isprintable():
+        raise ValueError(f"an execution's name is 1 to {MAX_NAME} printable characters")
+    return name
+
+
+def _same_json(one: str, other: str) -> bool:
+    return one == other or json.dumps(json.loads(one), sort_keys=True) == json.dumps(json.loads(other), sort_keys=True)

@@ -1,0 +1,113 @@
+"""Parallel and Map: frames under one TaskGroup, so that a failing branch cancels its siblings.
+
+The interpreter's `run_frame` is handed in; this room never imports it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeAlias
+
+from statechain.asl.outcome import Branch, FanOut, Tolerance
+from statechain.codec import JSONValue
+from statechain.errors import StateError
+from statechain.runtime.frame import Frame, branch_path
+
+__all__ = ["RunFrame", "fan_out"]
+
+RunFrame: TypeAlias = Callable[[Frame, int], Awaitable[JSONValue]]
+"""Run a frame to its end; only visits after the given history event belong to it."""
+
+INLINE_MAP_WIDTH = 40
+"""How many iterations of an inline Map run at once where the definition sets no bound; AWS's own figure."""
+
+
+async def fan_out(effect: FanOut, branches: Sequence[Branch], frame: Frame, since: int, run_frame: RunFrame) -> JSONValue:
+    """Run every branch; return their outputs in order.
+
+    Raises the first StateError of a branch after its siblings have been cancelled, unless the Map tolerates it.
+    """
+    outputs: dict[int, JSONValue] = {}
+    failures = _Failures(effect.tolerance, len(branches))
+
+    async def run_one(branch: Branch, child: Frame) -> None:
+        try:
+            outputs[branch.index] = await run_frame(child, since)
+        except StateError as fault:
+            if not effect.distributed:
+                raise
+            failures.add(fault)
+
+    try:
+        await _run_all(effect, branches, frame, run_one)
+    except BaseExceptionGroup as faults:
+        raise _first(faults) from None
+    return [outputs[index] for index in sorted(outputs)]
+
+
+async def _run_all(
+    effect: FanOut,
+    branches: Sequence[Branch],
+    frame: Frame,
+    run_one: Callable[[Branch, Frame], Awaitable[None]],
+) -> None:
+    is_map = frame.plan.states[frame.state].type == "Map"
+    width = effect.max_concurrency or (INLINE_MAP_WIDTH if is_map else len(branches))
+    gate = asyncio.Semaphore(max(1, width))
+
+    async def gated(branch: Branch, child: Frame) -> None:
+        try:
+            await run_one(branch, child)
+        finally:
+            gate.release()
+
+    async with asyncio.TaskGroup() as group:
+        for place in range(len(branches)):
+            await gate.acquire()
+            branch = branches[place]
+            group.create_task(gated(branch, _child(effect, branch, frame, starts_event=is_map)))
+
+
+def _child(effect: FanOut, branch: Branch, frame: Frame, *, starts_event: bool) -> Frame:
+    return Frame(
+        frame.run,
+        branch.plan,
+        branch_path(frame, branch.index),
+        branch.input,
+        variables={} if effect.distributed else frame.variables,
+        item=branch.item if branch.item is not None else frame.item,
+        started_event=frame.run.next_event() if starts_event and not effect.distributed else 0,
+    )
+
+
+class _Failures:
+    """Counts the failed items of a distributed Map against its tolerance."""
+
+    def __init__(self, tolerance: Tolerance, total: int) -> None:
+        self._tolerance = tolerance
+        self._total = total
+        self._count = 0
+
+    def add(self, fault: StateError) -> None:
+        self._count += 1
+        count, percentage = self._tolerance.count, self._tolerance.percentage
+        within_count = count is not None and self._count <= count
+        within_percentage = percentage is not None and self._count * 100 <= percentage * self._total
+        if not (within_count or within_percentage):
+            raise StateError(
+                "States.ExceedToleratedFailureThreshold", "The specified tolerated failure threshold was exceeded"
+            ) from fault
+
+
+def _first(faults: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first fault that is not itself a group; what is no StateError matters more than what is."""
+    flat: list[BaseException] = []
+    pending = list(faults.exceptions)
+    while pending:
+        fault = pending.pop(0)
+        if isinstance(fault, BaseExceptionGroup):
+            pending = [*fault.exceptions, *pending]
+        else:
+            flat.append(fault)
+    return next((fault for fault in flat if not isinstance(fault, StateError)), flat[0])

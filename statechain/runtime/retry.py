@@ -1,0 +1,72 @@
+"""Which Retrier or Catcher answers an error, and how long to wait (ASL, "Errors"). Pure functions of values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from statechain.asl.model import Retrier
+
+__all__ = ["TIMEOUTS", "catcher_for", "matches", "retry_delay"]
+
+UNMATCHABLE = frozenset({"States.Runtime"})
+TIMEOUTS = frozenset({"States.Timeout", "States.HeartbeatTimeout"})
+LONGEST_DELAY = 31_536_000.0
+"""Seconds; AWS lets no execution live longer than a year."""
+
+
+class HasErrorEquals(Protocol):
+    """A Retrier or a Catcher."""
+
+    @property
+    def error_equals(self) -> Sequence[str]:
+        """The error names that it answers."""
+
+
+AnswerT = TypeVar("AnswerT", bound=HasErrorEquals)
+
+
+def matches(error_equals: Iterable[str], error: str) -> bool:
+    """Tell whether a list of error names, wildcards included, means this error."""
+    for name in error_equals:
+        if name == error:
+            return True
+        if name == "States.ALL" and error not in UNMATCHABLE:
+            return True
+        if name == "States.TaskFailed" and error not in UNMATCHABLE and error not in TIMEOUTS:
+            return True
+        if name == "States.Timeout" and error in TIMEOUTS:
+            return True
+    return False
+
+
+def catcher_for(catchers: Iterable[AnswerT], error: str) -> AnswerT | None:
+    """Return the first Catcher that means this error."""
+    return next((catcher for catcher in catchers if matches(catcher.error_equals, error)), None)
+
+
+def retry_delay(retriers: Sequence[Retrier], counts: list[int], error: str, random: Random) -> float | None:
+    """Count one more retry of the first Retrier that means this error; return the seconds to wait before it.
+
+    ``counts`` holds the retries used so far, one for each Retrier. Returns None where no Retrier means the error,
+    or the one that does is used up.
+    """
+    for index, retrier in enumerate(retriers):
+        if matches(retrier.error_equals, error):
+            if counts[index] >= retrier.max_attempts:
+                return None
+            delay = _backoff(retrier, counts[index])
+            counts[index] += 1
+            return random.uniform(0, delay) if retrier.jitter_strategy == "FULL" else delay
+    return None
+
+
+def _backoff(retrier: Retrier, retries: int) -> float:
+    longest = LONGEST_DELAY if retrier.max_delay_seconds is None else float(retrier.max_delay_seconds)
+    try:
+        return min(retrier.interval_seconds * retrier.backoff_rate**retries, longest)
+    except OverflowError:
+        return longest

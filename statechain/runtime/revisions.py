@@ -1,0 +1,50 @@
+"""Stored definitions → compiled plans, each compiled once in a process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from statechain.asl import load
+from statechain.errors import StateMachineNotFound
+
+if TYPE_CHECKING:
+    from statechain.asl.plan import Plan
+    from statechain.limits import Limits
+    from statechain.records import StateMachineRecord
+    from statechain.storage.repository import Repository
+
+__all__ = ["Revision", "Revisions"]
+
+
+@attrs.frozen(eq=False)
+class Revision:
+    """One revision of a state machine, and what it compiles to."""
+
+    record: StateMachineRecord
+    plan: Plan
+
+
+class Revisions:
+    """The revisions that this process has met."""
+
+    def __init__(self, repository: Repository, limits: Limits) -> None:
+        self._repository = repository
+        self._limits = limits
+        self._known: dict[tuple[str, int], Revision] = {}
+
+    def add(self, record: StateMachineRecord, plan: Plan) -> Revision:
+        """Remember a revision whose plan is at hand."""
+        revision = Revision(record, plan)
+        return self._known.setdefault((record.id, record.revision), revision)
+
+    async def get(self, state_machine_id: str, revision: int) -> Revision:
+        """Return a revision, loaded from storage at the first time. Raises StateMachineNotFound."""
+        known = self._known.get((state_machine_id, revision))
+        if known is not None:
+            return known
+        record = await self._repository.state_machine(state_machine_id, revision)
+        if record is None:
+            raise StateMachineNotFound(f"there is no revision {revision} of a state machine {state_machine_id!r}")
+        return self.add(record, load(record.definition, limits=self._limits).plan)

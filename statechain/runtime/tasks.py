@@ -1,0 +1,293 @@
+"""Handlers by name, and how one is called: with a private input, a context, a timeout, a heartbeat.
+
+Whatever a handler does ends as its JSON result or as a `StateError`; only the cancellation of the execution, and
+what stops the whole process (KeyboardInterrupt, SystemExit), passes through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
+
+import anyio.to_thread
+import attrs
+
+from statechain.codec import JSONValue, isolate
+from statechain.errors import InvalidPayload, StateError
+
+if TYPE_CHECKING:
+    from statechain.clock import Clock
+
+__all__ = ["Delivery", "Handler", "Task", "TaskContext", "TaskRegistry", "call_task", "failure_of"]
+
+Delivery = Literal["at_least_once", "at_most_once"]
+Handler: TypeAlias = Callable[..., Any]
+HandlerT = TypeVar("HandlerT", bound=Handler)
+
+
+@attrs.define(kw_only=True, eq=False)
+class TaskContext:
+    """What a handler may know of the attempt that it serves.
+
+    Attributes:
+        execution_id: The execution.
+
+        execution_name: Its name.
+
+        state_machine_id: Its state machine.
+
+        state_name: The Task state.
+
+        attempt: Counts the attempts of this visit from 1.
+
+        idempotency_key: The same for every attempt and every run of one visit of the state: give it to whatever
+            must not happen twice.
+
+        task_token: For ``.waitForTaskToken``: the token to answer under; else None.
+
+        credentials: The state's evaluated ``Credentials``, or None.
+    """
+
+    execution_id: str
+    execution_name: str
+    state_machine_id: str
+    state_name: str
+    attempt: int
+    idempotency_key: str
+    task_token: str | None = None
+    credentials: JSONValue = None
+    _clock: Clock = attrs.field(repr=False)
+    _last_beat: datetime = attrs.field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._last_beat = self._clock.now()
+
+    async def heartbeat(self) -> None:
+        """Tell that the work goes on: the state's HeartbeatSeconds count from now again."""
+        self._last_beat = self._clock.now()
+        await asyncio.sleep(0)
+
+
+@attrs.frozen
+class Task:
+    """A registered handler, and how it wants to be called."""
+
+    name: str
+    handler: Handler
+    delivery: Delivery
+    takes_context: bool
+    is_async: bool
+
+    async def __call__(self, value: JSONValue, context: TaskContext, clock: Clock) -> object:
+        """Call the handler; a plain function runs in a worker thread."""
+        arguments = (value, context) if self.takes_context else (value,)
+        if self.is_async:
+            return await self.handler(*arguments)
+        with clock.hold():
+            result = await anyio.to_thread.run_sync(self.handler, *arguments, abandon_on_cancel=True)
+        return await result if inspect.isawaitable(result) else result
+
+
+class TaskRegistry:
+    """The handlers that Task states await, by name.
+
+    >>> tasks = TaskRegistry()
+    >>> @tasks.register("PriceOrder")
+    ... async def price_order(order):
+    ...     return {**order, "total": order["quantity"] * 9.5}
+    """
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, Task] = {}
+
+    @overload
+    def register(self, name: HandlerT, /) -> HandlerT: ...
+
+    @overload
+    def register(
+        self, name: str | None = None, /, *, delivery: Delivery = "at_least_once"
+    ) -> Callable[[HandlerT], HandlerT]: ...
+
+    def register(
+        self, name: HandlerT | str | None = None, /, *, delivery: Delivery = "at_least_once"
+    ) -> HandlerT | Callable[[HandlerT], HandlerT]:
+        """Register the decorated handler under a name, or under its own.
+
+        Arguments:
+            name: The name that a state's ``Resource`` gives; the function's name where it is left out.
+
+            delivery: ``"at_least_once"`` runs an attempt again that a crash interrupted; ``"at_most_once"`` ends it
+                with States.TaskFailed instead, so that only the state's own Retry runs it again.
+        """
+        if callable(name):
+            self.add(_name_of(name), name)
+            return name
+
+        def decorate(handler: HandlerT) -> HandlerT:
+            self.add(name or _name_of(handler), handler, delivery=delivery)
+            return handler
+
+        return decorate
+
+    def add(self, name: str, handler: Handler, *, delivery: Delivery = "at_least_once") -> None:
+        """Register a handler: ``async def f(input)`` or ``async def f(input, context)``, or the same as plain ``def``.
+
+        Raises:
+            ValueError: where the name is taken, or the delivery unknown.
+
+            TypeError: where the handler cannot take an input.
+        """
+        if name in self._tasks:
+            raise ValueError(f"a handler named {name!r} is registered already")
+        if delivery not in {"at_least_once", "at_most_once"}:
+            raise ValueError(f"delivery is {delivery!r}: it must be 'at_least_once' or 'at_most_once'")
+        self._tasks[name] = Task(name, handler, delivery, _takes_context(handler), _is_async(handler))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tasks
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tasks)
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __repr__(self) -> str:
+        return f"<TaskRegistry {', '.join(self._tasks) or 'empty'}>"
+
+    def find(self, resource: str) -> Task | None:
+        """Return the handler that a Resource means: by exact name, or by the function's name in a Lambda ARN."""
+        task = self._tasks.get(resource)
+        if task is None and (name := function_name(resource)) is not None:
+            task = self._tasks.get(name)
+        return task
+
+
+def function_name(resource: str) -> str | None:
+    """Return the function's name in a Lambda ARN (with or without a version or alias), or None."""
+    parts = resource.split(":")
+    if len(parts) >= 7 and parts[0] == "arn" and parts[2] == "lambda" and parts[5] == "function":
+        return parts[6]
+    return None
+
+
+async def call_task(
+    task: Task,
+    value: JSONValue,
+    context: TaskContext,
+    clock: Clock,
+    *,
+    timeout: float | None = None,
+    heartbeat: float | None = None,
+    max_bytes: int,
+) -> tuple[str, JSONValue]:
+    """Await a handler; return its result as canonical JSON text and as a private copy; raise StateError otherwise.
+
+    ``timeout`` and ``heartbeat`` are seconds (ASL, "Timeouts").
+    """
+    deadline = None if timeout is None else clock.now() + timedelta(seconds=timeout)
+    try:
+        if deadline is None and heartbeat is None:
+            result = await task(value, context, clock)
+        else:
+            async with _limited(context, clock, deadline, heartbeat):
+                result = await task(value, context, clock)
+    except StateError:
+        raise
+    except asyncio.CancelledError:
+        if _is_cancelled_from_outside():
+            raise
+        raise StateError("States.TaskFailed", "the handler was cancelled from within") from None
+    except Exception as fault:  # noqa: BLE001 -- whatever a handler raises is the task's failure
+        raise failure_of(fault) from fault
+    try:
+        return isolate(result, max_bytes=max_bytes)
+    except InvalidPayload as fault:
+        raise refusal_of(fault, f"the result of the handler {task.name!r}") from fault
+
+
+def refusal_of(fault: InvalidPayload, what: str) -> StateError:
+    """Return the language's error for a value that cannot be kept."""
+    error = "States.DataLimitExceeded" if fault.is_too_large else "States.TaskFailed"
+    return StateError(error, f"{what} cannot be kept: {fault}")
+
+
+def failure_of(fault: Exception) -> StateError:
+    """Return a handler's exception in the language's terms: its class's name, and its text as the cause."""
+    try:
+        cause = str(fault)
+    except Exception as nested:  # noqa: BLE001 -- an exception that cannot be shown is still the task's failure
+        cause = f"(its text cannot be shown: {type(nested).__name__})"
+    return StateError(type(fault).__name__, cause)
+
+
+@asynccontextmanager
+async def _limited(
+    context: TaskContext, clock: Clock, deadline: datetime | None, heartbeat: float | None
+) -> AsyncIterator[None]:
+    """Run the body under a deadline and a watch over the handler's heartbeats."""
+    timeout = clock.timeout_at(deadline)
+    try:
+        async with timeout:
+            if heartbeat is None:
+                yield
+            else:
+                async with _watched(context, clock, heartbeat):
+                    yield
+    except TimeoutError:
+        if timeout.expired():
+            raise StateError("States.Timeout") from None
+        raise
+
+
+@asynccontextmanager
+async def _watched(context: TaskContext, clock: Clock, heartbeat: float) -> AsyncIterator[None]:
+    async def watch() -> None:
+        while (due := context._last_beat + timedelta(seconds=heartbeat)) > clock.now():  # noqa: SLF001 -- its own module
+            await clock.sleep_until(due)
+        raise StateError("States.HeartbeatTimeout")
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            watcher = group.create_task(watch())
+            yield
+            watcher.cancel()
+    except BaseExceptionGroup as faults:
+        raise faults.exceptions[0] from None
+
+
+def _is_cancelled_from_outside() -> bool:
+    current = asyncio.current_task()
+    return current is None or current.cancelling() > 0
+
+
+def _name_of(handler: Handler) -> str:
+    name = getattr(handler, "__name__", None)
+    if not isinstance(name, str):
+        raise TypeError(f"{handler!r} has no name of its own: give it one")
+    return name
+
+
+def _is_async(handler: Handler) -> bool:
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004
+
+
+def _takes_context(handler: Handler) -> bool:
+    """Tell whether a handler wants (input, context); raise TypeError where it cannot even take the input."""
+    try:
+        signature = inspect.signature(handler)
+    except ValueError:  # some built-ins have none
+        return False
+    parameters = list(signature.parameters.values())
+    positional = [p for p in parameters if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD}]
+    required = [p for p in positional if p.default is p.empty]
+    takes_any = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    if len(required) > 2 or not (positional or takes_any) or any(
+        p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters
+    ):
+        raise TypeError(f"{handler!r} must take (input) or (input, context)")
+    return len(required) == 2 or (len(positional) >= 2 and positional[1].name == "context")

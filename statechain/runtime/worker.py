@@ -1,0 +1,237 @@
+"""The executions that run in this process: one task each, in the engine's TaskGroup.
+
+A worker starts executions, adopts claimed ones, stops them, and records how each ended. It never decides which
+execution to run: that is the callers' (machines, batches, recovery).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+import attrs
+
+from statechain.errors import ExecutionNotFound, LeaseLost, StatechainError
+from statechain.observers import ExecutionEnded, ExecutionStarted, Fact, Observer
+from statechain.records import Claim, Execution, ExecutionStatus
+from statechain.runtime.frame import Past, Run
+from statechain.storage.journal import Ledger, outlast
+from statechain.storage.repository import End, RedriveExecution, StartExecution, StopExecution
+
+if TYPE_CHECKING:
+    from statechain.clock import Clock
+    from statechain.runtime.interpreter import Interpreter
+    from statechain.runtime.revisions import Revision
+    from statechain.storage.journal import Journal
+    from statechain.storage.repository import Repository
+
+__all__ = ["Live", "Worker"]
+
+logger = logging.getLogger(__name__)
+
+FIRST_POLL = 0.02
+LONGEST_POLL = 1.0
+
+
+class Live:
+    """An execution that this process runs, or is about to."""
+
+    __slots__ = ("ended", "execution_id", "is_closing", "opened", "stopping", "task")
+
+    def __init__(self, execution_id: str) -> None:
+        loop = asyncio.get_running_loop()
+        self.execution_id = execution_id
+        self.opened: asyncio.Future[Execution] = loop.create_future()
+        self.ended: asyncio.Future[Execution | None] = loop.create_future()
+        self.stopping: End | None = None
+        self.is_closing = False
+        self.task: asyncio.Task[None] | None = None
+
+    def stop(self, end: End) -> None:
+        """Interrupt the execution, so that it ends in this way; the first stop decides, and none once it is over."""
+        if self.stopping is None and not self.is_closing and self.task is not None:
+            self.stopping = end
+            self.task.cancel()
+
+    def settle(self, execution: Execution | None) -> None:
+        """Tell the waiters how it ended here; None sends them to storage."""
+        if execution is not None and not self.opened.done():
+            self.opened.set_result(execution)
+        if not self.ended.done():
+            self.ended.set_result(execution)
+
+    def fail(self, fault: BaseException) -> None:
+        """Tell the waiters that it did not end here."""
+        for future in (self.opened, self.ended):
+            if not future.done():
+                future.set_exception(fault)
+                future.exception()  # nobody needs to be waiting
+
+
+class Worker:
+    """Runs executions under one identity. ``group`` is where their tasks live, set by the engine once it is open."""
+
+    def __init__(
+        self,
+        worker_id: str,
+        repository: Repository,
+        journal: Journal,
+        interpreter: Interpreter,
+        clock: Clock,
+        *,
+        max_concurrent: int | None = None,
+        observers: Sequence[Observer] = (),
+    ) -> None:
+        self.id = worker_id
+        self._repository = repository
+        self._journal = journal
+        self._interpreter = interpreter
+        self._clock = clock
+        self._observers = tuple(observers)
+        self._gate: AbstractAsyncContextManager[object] = (
+            nullcontext() if max_concurrent is None else asyncio.Semaphore(max_concurrent)
+        )
+        self._live: dict[str, Live] = {}
+        self.group: asyncio.TaskGroup | None = None
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    # Beginning
+
+    async def start(
+        self, revision: Revision, execution: Execution, *, exclusive: bool = False
+    ) -> tuple[Execution, Live | None]:
+        """Record and run an execution; return the one that holds its name, and its life where it runs here.
+
+        Returns once the start is durable. A caller that is cancelled meanwhile leaves the execution ABORTED.
+        """
+        live = Live(execution.id)
+        write = StartExecution(execution=execution, owner=self.id, exclusive=exclusive)
+
+        async def claim() -> Claim | None:
+            holder = await self._journal.write(write)
+            live.opened.set_result(holder)
+            return Claim(execution=execution, epoch=1, seq=0) if holder.id == execution.id else None
+
+        self._spawn(live, revision, claim)
+        try:
+            holder = await asyncio.shield(live.opened)
+        except asyncio.CancelledError:
+            live.stop(End(status=ExecutionStatus.ABORTED, end_time=self._clock.now()))
+            await outlast(live.ended)
+            raise
+        return holder, live if holder.id == execution.id else self._live.get(holder.id)
+
+    async def redrive(self, revision: Revision, execution_id: str) -> Live | None:
+        """Make an execution that ended without success run again; None where it is RUNNING or SUCCEEDED."""
+        claim = await self._journal.write(RedriveExecution(execution_id=execution_id, owner=self.id))
+        return None if claim is None else self.adopt(revision, claim)
+
+    def adopt(self, revision: Revision, claim: Claim) -> Live:
+        """Run an execution on from where its visits say it stands."""
+        live = Live(claim.execution.id)
+        live.opened.set_result(claim.execution)
+
+        async def claimed() -> Claim:
+            return claim
+
+        self._spawn(live, revision, claimed)
+        return live
+
+    def interrupt(self) -> None:
+        """Cut short whatever runs here, and leave it as it stands: RUNNING, for whoever claims it."""
+        for live in self._live.values():
+            if live.task is not None:
+                live.task.cancel()
+
+    def _spawn(self, live: Live, revision: Revision, claim: Callable[[], Awaitable[Claim | None]]) -> None:
+        if self.group is None:
+            raise StatechainError("the engine is not open: use it as an async context manager")
+        self._live[live.execution_id] = live
+        live.task = self.group.create_task(self._main(live, revision, claim))
+
+    # Running
+
+    async def _main(self, live: Live, revision: Revision, claim: Callable[[], Awaitable[Claim | None]]) -> None:
+        """Run one execution to its end; whatever happens, whoever waits is told, and nobody else is disturbed."""
+        try:
+            live.settle(await self._run(live, revision, claim))
+        except LeaseLost:
+            live.settle(None)
+        except asyncio.CancelledError:
+            live.fail(StatechainError("the engine was closed before the execution ended: it can be recovered"))
+            raise
+        except StatechainError as fault:
+            live.fail(fault)
+        except Exception as fault:
+            logger.exception("execution %s met a fault of the engine; it can be recovered", live.execution_id)
+            live.fail(fault)
+        finally:
+            del self._live[live.execution_id]
+
+    async def _run(
+        self, live: Live, revision: Revision, claim: Callable[[], Awaitable[Claim | None]]
+    ) -> Execution | None:
+        claimed = None
+        ledger = None
+        try:
+            claimed = await claim()
+            if claimed is None:
+                return None
+            ledger = Ledger(claimed)
+            self._tell(ExecutionStarted(claimed.execution))
+            past = Past.fold(await self._repository.visits(claimed.execution.id)) if claimed.epoch > 1 else Past()
+            async with self._gate:
+                end = await self._interpreter.run(
+                    Run(claimed.execution, revision.record, revision.plan, ledger, past)
+                )
+        except asyncio.CancelledError:
+            if live.stopping is None:
+                raise
+            end = live.stopping
+        live.is_closing = True
+        if claimed is None or ledger is None:
+            return await self._journal.write(StopExecution(execution_id=live.execution_id, end=end))
+        try:
+            await self._journal.record(ledger, end)
+        except asyncio.CancelledError:  # it is recorded all the same; see Journal.record
+            if live.stopping is None:
+                raise
+        ended = attrs.evolve(claimed.execution, current_state=ledger.current_state, **attrs.asdict(end, recurse=False))
+        self._tell(ExecutionEnded(ended))
+        return ended
+
+    def _tell(self, fact: Fact) -> None:
+        for observer in self._observers:
+            observer.observe(fact)
+
+    # Ending
+
+    async def wait(self, execution_id: str, live: Live | None = None) -> Execution:
+        """Return an execution once it has ended, whoever runs it. Raises ExecutionNotFound."""
+        live = live or self._live.get(execution_id)
+        if live is not None and (ended := await asyncio.shield(live.ended)) is not None:
+            return ended
+        delay = FIRST_POLL
+        while True:
+            execution = await self._repository.execution(execution_id)
+            if execution is None:
+                raise ExecutionNotFound(f"there is no execution {execution_id!r}")
+            if execution.status.is_terminal:
+                return execution
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, LONGEST_POLL)
+
+    async def stop(self, execution_id: str, *, error: str | None = None, cause: str | None = None) -> Execution:
+        """End an execution as ABORTED, whoever runs it; one that has ended stays as it is. Raises ExecutionNotFound."""
+        end = End(status=ExecutionStatus.ABORTED, end_time=self._clock.now(), error=error, cause=cause)
+        live = self._live.get(execution_id)
+        if live is not None:
+            live.stop(end)
+            if (ended := await asyncio.shield(live.ended)) is not None:
+                return ended
+        return await self._journal.write(StopExecution(execution_id=execution_id, end=end))

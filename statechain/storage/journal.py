@@ -1,0 +1,199 @@
+"""Group commit: pending writes → one commit → each waiter's own outcome.
+
+Every write of every execution in the process passes through one `Journal`. While one commit is in flight the next
+one fills, so there is no timer and no added latency when idle. The flusher runs in a task that nobody cancels;
+a caller that is cancelled waits for its commit all the same, and is cancelled then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from statechain.errors import RepositoryError, RepositoryUnavailable, StatechainError
+from statechain.observers import JournalFlushed, Observer
+from statechain.records import Claim, Visit
+from statechain.storage.repository import Advance, End, Repository, Write
+
+if TYPE_CHECKING:
+    from statechain.clock import Clock
+
+__all__ = ["Journal", "Ledger", "outlast"]
+
+T = TypeVar("T")
+
+CAPACITY = 10_000
+FLUSH_SIZE = 1_000
+FIRST_DELAY = 0.05
+LONGEST_DELAY = 5.0
+
+
+class Ledger:
+    """What one execution has yet to write, and the claim under which it may.
+
+    The journal alone moves ``seq``: it commits the transitions of an execution strictly one after the other.
+    ``current_state`` is where the root line of control stands; the interpreter moves it.
+    """
+
+    __slots__ = ("_end", "_epoch", "_execution_id", "_pending", "_waiter", "current_state", "seq")
+
+    def __init__(self, claim: Claim) -> None:
+        self._execution_id = claim.execution.id
+        self._epoch = claim.epoch
+        self.seq = claim.seq
+        self.current_state = claim.execution.current_state
+        self._pending: list[Visit] = []
+        self._end: End | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def backlog(self) -> int:
+        """How many visits wait to be written."""
+        return len(self._pending)
+
+    def add(self, visit: Visit) -> None:
+        """Remember a visit; it becomes durable with the next write of the execution."""
+        self._pending.append(visit)
+
+    def take(self) -> Advance:
+        """Hand out all that is pending as one transition."""
+        visits, self._pending = self._pending, []
+        return Advance(
+            execution_id=self._execution_id,
+            epoch=self._epoch,
+            seq=self.seq,
+            visits=visits,
+            current_state=self.current_state,
+            end=self._end,
+        )
+
+
+class Journal:
+    """The one way to write. Its owner runs `run` in a task, and calls `close` when nobody will write any more."""
+
+    def __init__(self, repository: Repository, clock: Clock, observers: Sequence[Observer] = ()) -> None:
+        self._repository = repository
+        self._clock = clock
+        self._observers = tuple(observers)
+        self._writes: list[tuple[Write[object], asyncio.Future[object]]] = []
+        self._ledgers: list[Ledger] = []
+        self._wake: asyncio.Future[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._patience: float | None = None
+        self._closing = False
+
+    async def write(self, write: Write[T]) -> T:
+        """Commit one write; return its outcome, or raise the error it was refused with."""
+        await self._wait_for_room()
+        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        self._writes.append((write, future))
+        self._rouse()
+        return cast("T", await outlast(future))
+
+    async def record(self, ledger: Ledger, end: End | None = None) -> None:
+        """Return once all that was added to the ledger (and the end) is durable; raise LeaseLost if it may not be."""
+        if end is not None:
+            ledger._end = end  # noqa: SLF001 -- a ledger and its journal are one mechanism in two classes
+        waiter = ledger._waiter  # noqa: SLF001
+        if waiter is None:
+            await self._wait_for_room()
+            self.post(ledger)
+            waiter = cast("asyncio.Future[None]", ledger._waiter)  # noqa: SLF001
+        await outlast(waiter)
+
+    def post(self, ledger: Ledger) -> None:
+        """Have what was added to the ledger written soon; nobody waits, and a lost lease shows at the next record."""
+        if ledger._waiter is None:  # noqa: SLF001
+            ledger._waiter = asyncio.get_running_loop().create_future()  # noqa: SLF001
+            self._ledgers.append(ledger)
+            self._rouse()
+
+    def close(self, patience: float | None = None) -> None:
+        """Let `run` return once all is written; where storage is away, give up after ``patience`` seconds."""
+        self._closing = True
+        self._patience = None if patience is None else time.monotonic() + patience
+        self._rouse()
+
+    async def run(self) -> None:
+        """Commit what is pending, group after group, until closed."""
+        while True:
+            if self._writes or self._ledgers:
+                await self._flush()
+            elif self._closing:
+                return
+            else:
+                self._wake = asyncio.get_running_loop().create_future()
+                await self._wake
+
+    def _rouse(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def _wait_for_room(self) -> None:
+        while len(self._writes) + len(self._ledgers) >= CAPACITY:
+            if self._room is None:
+                self._room = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._room)
+
+    async def _flush(self) -> None:
+        writes, self._writes = self._writes[:FLUSH_SIZE], self._writes[FLUSH_SIZE:]
+        ledgers, self._ledgers = self._ledgers[:FLUSH_SIZE], self._ledgers[FLUSH_SIZE:]
+        if self._room is not None:
+            self._room.set_result(None)
+            self._room = None
+        waiters: list[asyncio.Future[object]] = [future for _, future in writes]
+        group: list[Write[object]] = [write for write, _ in writes]
+        for ledger in ledgers:
+            waiters.append(cast("asyncio.Future[object]", ledger._waiter))  # noqa: SLF001
+            ledger._waiter = None  # noqa: SLF001
+            group.append(ledger.take())
+        began = time.monotonic()
+        with self._clock.hold():
+            outcomes = await self._commit(group)
+        for ledger, write, outcome in zip(ledgers, group[len(writes) :], outcomes[len(writes) :], strict=True):
+            if outcome is None:
+                ledger.seq += len(cast("Advance", write).visits)
+        for waiter, outcome in zip(waiters, outcomes, strict=True):
+            _settle(waiter, outcome)
+        for observer in self._observers:
+            observer.observe(JournalFlushed(len(group), time.monotonic() - began))
+
+    async def _commit(self, group: Sequence[Write[object]]) -> Sequence[object]:
+        """Commit until it is known: wait out an outage, and split a refused group to find the culprit."""
+        delay = FIRST_DELAY
+        while True:
+            try:
+                return await self._repository.commit(group)
+            except RepositoryUnavailable as fault:
+                if self._patience is not None and time.monotonic() > self._patience:
+                    return [fault] * len(group)
+                await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 -- jitter, not a secret
+                delay = min(delay * 2, LONGEST_DELAY)
+            except RepositoryError as fault:
+                if len(group) == 1:
+                    return [fault]
+                middle = len(group) // 2
+                return [*await self._commit(group[:middle]), *await self._commit(group[middle:])]
+
+
+async def outlast(future: asyncio.Future[T]) -> T:
+    """Await a future to its end whatever happens to the caller: a cancellation goes on only then."""
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        while not future.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([future])
+        raise
+
+
+def _settle(waiter: asyncio.Future[object], outcome: object) -> None:
+    if isinstance(outcome, StatechainError):
+        waiter.set_exception(outcome)
+        waiter.exception()  # whoever waited may be gone: that is no "exception was never retrieved"
+    else:
+        waiter.set_result(outcome)
