@@ -1,0 +1,81 @@
+"""Durable executions and steps a second, at several concurrencies, with latencies and commits an execution."""
+
+import asyncio
+import time
+from statistics import median, quantiles
+from typing import Any
+
+from harness import numbers, parser, run
+from machines import PAYLOAD, chain_of, tasks
+
+from statechain import Engine, StateMachine
+from statechain.observers import Fact, JournalFlushed
+
+
+class Commits:
+    """An observer that counts the journal's commits."""
+
+    count = 0
+
+    def observe(self, fact: Fact) -> None:
+        """Count a commit."""
+        self.count += isinstance(fact, JournalFlushed)
+
+
+async def drive(machine: StateMachine, executions: int, concurrency: int) -> tuple[float, list[float]]:
+    """Run executions, so many at once; return the seconds in all and of each."""
+    left = iter(range(executions))
+    latencies: list[float] = []
+
+    async def client() -> None:
+        for _ in left:
+            began = time.perf_counter()
+            await machine.execute(PAYLOAD)
+            latencies.append(time.perf_counter() - began)
+
+    began = time.perf_counter()
+    async with asyncio.TaskGroup() as clients:
+        for _ in range(concurrency):
+            clients.create_task(client())
+    return time.perf_counter() - began, latencies
+
+
+async def measure(url: str) -> list[dict[str, Any]]:
+    """Measure every concurrency."""
+    rows = []
+    for concurrency in options.concurrency:
+        count = max(concurrency * 2, min(options.executions, concurrency * 100 + 100))
+        rates, commits, latencies = [], [], []
+        for _ in range(options.rounds):
+            observer = Commits()
+            async with Engine(url, tasks=tasks, observers=[observer]) as engine:
+                machine = await engine.create_state_machine("chain", chain_of(options.steps), type=options.type)
+                await drive(machine, min(50, count), concurrency)
+                before = observer.count
+                seconds, each = await drive(machine, count, concurrency)
+                rates.append(count / seconds)
+                commits.append((observer.count - before) / count)
+                latencies.extend(each)
+        percentiles = quantiles(latencies, n=100)
+        rows.append(
+            {
+                "concurrency": concurrency,
+                "executions": count,
+                "executions/s": median(rates),
+                "steps/s": median(rates) * options.steps,
+                "commits/execution": median(commits),
+                "p50 ms": percentiles[49] * 1000,
+                "p99 ms": percentiles[98] * 1000,
+            }
+        )
+    return rows
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("--concurrency", type=numbers, default=[1, 10, 100, 1000])
+    arguments.add_argument("--executions", type=int, default=5000, help="at most so many a round")
+    arguments.add_argument("--steps", type=int, default=5)
+    arguments.add_argument("--type", choices=["STANDARD", "EXPRESS"], default="STANDARD")
+    options = arguments.parse_args()
+    run(options, measure)
