@@ -1,0 +1,1 @@
+"""Storage for statechain: each module implements `statechain.storage.repository` on one technology."""

@@ -1,0 +1,197 @@
+"""The tables and their indexes, for SQLite and PostgreSQL alike.
+
+Times are microseconds since the epoch, UTC, as integers: exact, and compared the same way everywhere. Payloads are
+JSON texts that no database looks into. Texts compare bytewise. A change here needs a migration beside it.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+__all__ = [
+    "batch_items",
+    "batches",
+    "executions",
+    "links",
+    "metadata",
+    "runs",
+    "state_machines",
+    "visits",
+    "workers",
+]
+
+NAMING = {
+    "pk": "%(table_name)s_pk",
+    "uq": "%(table_name)s_%(column_0_N_name)s_key",
+    "ck": "%(table_name)s_%(constraint_name)s_check",
+}
+
+Name = String().with_variant(String(collation="C"), "postgresql")
+"""A text that is compared, ordered or indexed."""
+
+metadata = MetaData(naming_convention=NAMING)
+
+state_machines = Table(
+    "state_machines",
+    metadata,
+    Column("id", Name, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("name", Name, nullable=False),
+    Column("type", Name, nullable=False),
+    Column("definition", Text, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    PrimaryKeyConstraint("id", "revision"),
+    UniqueConstraint("name", "revision"),
+)
+
+# Wide and much indexed, therefore written at the start and at the end of an execution only. What changes with each
+# step lives in `runs`; `current_state` and `epoch` are valid here once the execution has ended.
+executions = Table(
+    "executions",
+    metadata,
+    Column("id", Name, nullable=False),
+    Column("name", Name, nullable=False),
+    Column("state_machine_id", Name, nullable=False),
+    Column("state_machine_revision", Integer, nullable=False),
+    Column("status", Name, nullable=False),
+    Column("input", Text, nullable=False),
+    Column("output", Text),
+    Column("error", Text),
+    Column("cause", Text),
+    Column("start_time", BigInteger, nullable=False),
+    Column("end_time", BigInteger),
+    Column("current_state", Name),
+    Column("source_execution_id", Name),
+    Column("source_state_name", Name),
+    Column("redrive_count", Integer, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    PrimaryKeyConstraint("id"),
+    UniqueConstraint("state_machine_id", "name"),
+    CheckConstraint("status IN ('RUNNING', 'SUCCEEDED', 'FAILED', 'TIMED_OUT', 'ABORTED')", name="status"),
+    CheckConstraint("(status = 'RUNNING') = (end_time IS NULL)", name="end_time"),
+)
+
+# Every filter column leads an index that goes on in the order of pages.
+Index("executions_by_start", executions.c.start_time, executions.c.id)
+Index("executions_by_machine", executions.c.state_machine_id, executions.c.start_time, executions.c.id)
+Index("executions_by_status", executions.c.status, executions.c.start_time, executions.c.id)
+Index(
+    "executions_by_machine_and_status",
+    executions.c.state_machine_id,
+    executions.c.status,
+    executions.c.start_time,
+    executions.c.id,
+)
+Index(
+    "executions_by_state",
+    executions.c.current_state,
+    executions.c.start_time,
+    executions.c.id,
+    sqlite_where=executions.c.current_state.is_not(None),
+    postgresql_where=executions.c.current_state.is_not(None),
+)
+
+# One narrow row for each RUNNING execution, and for no other: what each step's guarded write compares and changes.
+# No index but the key, so that PostgreSQL can update it in place (HOT).
+runs = Table(
+    "runs",
+    metadata,
+    Column("execution_id", Name, nullable=False),
+    Column("owner", Name),
+    Column("epoch", Integer, nullable=False),
+    Column("seq", Integer, nullable=False),
+    Column("claims", Integer, nullable=False),
+    Column("current_state", Name),
+    PrimaryKeyConstraint("execution_id"),
+)
+
+# `seq` counts an execution's rows from 1 without gaps.
+visits = Table(
+    "visits",
+    metadata,
+    Column("execution_id", Name, nullable=False),
+    Column("seq", Integer, nullable=False),
+    Column("frame", Name, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("state", Name, nullable=False),
+    Column("type", Name, nullable=False),
+    Column("entered", BigInteger, nullable=False),
+    Column("exited", BigInteger),
+    Column("entered_event", Integer, nullable=False),
+    Column("exited_event", Integer, nullable=False),
+    Column("output", Text),
+    Column("error", Text),
+    Column("cause", Text),
+    Column("next", Name),
+    Column("detail", Text),
+    PrimaryKeyConstraint("execution_id", "seq"),
+)
+
+# `exclusive` is set where the start demanded to be the only one of its kind that runs or succeeded.
+links = Table(
+    "links",
+    metadata,
+    Column("target_execution_id", Name, nullable=False),
+    Column("source_execution_id", Name, nullable=False),
+    Column("source_state_name", Name),
+    Column("target_state_machine_id", Name, nullable=False),
+    Column("created", BigInteger, nullable=False),
+    Column("exclusive", Name),
+    PrimaryKeyConstraint("target_execution_id"),
+    UniqueConstraint("exclusive"),
+)
+Index("links_by_source", links.c.source_execution_id, links.c.created, links.c.target_execution_id)
+Index("links_by_target_machine", links.c.target_state_machine_id, links.c.created, links.c.target_execution_id)
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", Name, nullable=False),
+    Column("name_prefix", Name, nullable=False),
+    Column("state_machine_id", Name, nullable=False),
+    Column("state_machine_revision", Integer, nullable=False),
+    Column("source_state_name", Name),
+    Column("filter", Text, nullable=False),
+    Column("options", Text, nullable=False),
+    Column("status", Name, nullable=False),
+    Column("start_time", BigInteger, nullable=False),
+    Column("end_time", BigInteger),
+    PrimaryKeyConstraint("id"),
+    CheckConstraint("status IN ('RUNNING', 'SUCCEEDED', 'FAILED', 'ABORTED')", name="status"),
+)
+Index("batches_by_start", batches.c.start_time, batches.c.id)
+Index("batches_by_machine", batches.c.state_machine_id, batches.c.start_time, batches.c.id)
+Index("batches_by_status", batches.c.status, batches.c.start_time, batches.c.id)
+
+batch_items = Table(
+    "batch_items",
+    metadata,
+    Column("batch_id", Name, nullable=False),
+    Column("index", Integer, nullable=False),
+    Column("source_execution_id", Name, nullable=False),
+    Column("name", Name, nullable=False),
+    Column("error", Text),
+    Column("cause", Text),
+    PrimaryKeyConstraint("batch_id", "index"),
+)
+
+# A lease for each worker, not for each execution: a heartbeat is one row, however much the worker runs.
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Name, nullable=False),
+    Column("lease_until", BigInteger, nullable=False),
+    PrimaryKeyConstraint("id"),
+)
