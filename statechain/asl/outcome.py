@@ -1,7 +1,7 @@
 """What a compiled state answers, and what its expressions may see.
 
-The plan answers, the interpreter acts: a state returns `Next`, `Done` or an effect (`CallTask`, `WaitUntil`, `FanOut`),
-or raises `StateError`. Nothing here waits, reads a clock or knows storage.
+The plan answers, the interpreter acts: a state returns `Next`, `Done`, `Fail` or an effect (`CallTask`, `WaitUntil`,
+`FanOut`), or raises `StateError` where an evaluation fails. Nothing here waits, reads a clock or knows storage.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ __all__ = [
     "Context",
     "Done",
     "Expression",
+    "Fail",
     "FanOut",
     "Next",
     "Outcome",
@@ -150,4 +151,12 @@ class FanOut:
     writer: Mapping[str, JSONValue] | None = None
 
 
-Outcome: TypeAlias = Next | Done | CallTask | WaitUntil | FanOut
+@attrs.frozen
+class Fail:
+    """The state fails with an error of the definition's own: a Fail state, as distinct from a fault of evaluation."""
+
+    error: str | None = None
+    cause: str | None = None
+
+
+Outcome: TypeAlias = Next | Done | Fail | CallTask | WaitUntil | FanOut

@@ -1,0 +1,132 @@
+"""A definition as it was given: loaded from a mapping, a text or a file, checked, and compiled on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from statechain.asl import model
+from statechain.asl.check import check
+from statechain.asl.parse import parse
+from statechain.asl.plan import Plan, compile_plan
+from statechain.asl.text import Positions, read_json, read_text, read_yaml
+from statechain.codec import JSONValue, isolate
+from statechain.errors import DefinitionError, Diagnostic, InvalidPayload
+from statechain.limits import DEFAULT_LIMITS, Limits
+
+__all__ = ["Definition", "load"]
+
+
+@attrs.define(slots=False, eq=False, repr=False)
+class Definition:
+    """A definition without faults.
+
+    Attributes:
+        value: The definition as a JSON value.
+
+        text: The same as canonical JSON text: what is stored and compared.
+
+        model: What it says.
+    """
+
+    value: JSONValue
+    text: str
+    model: model.StateMachine
+    _limits: Limits
+    _positions: Positions
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The compiled plan."""
+        return compile_plan(self.model, limits=self._limits)
+
+    def resources(self) -> Iterator[tuple[str, str]]:
+        """Yield the pointer and the Resource of every Task, nested ones included."""
+        pending = [self.model]
+        while pending:
+            for state in pending.pop().states.values():
+                if isinstance(state, model.Task):
+                    yield f"{state.pointer}/Resource", state.resource
+                elif isinstance(state, model.Parallel):
+                    pending.extend(state.branches)
+                elif isinstance(state, model.Map):
+                    pending.append(state.item_processor.machine)
+
+    def place(self, fault: Diagnostic) -> Diagnostic:
+        """Return a diagnostic with its line and column, where the definition was text."""
+        return _placed(fault, self._positions)
+
+
+def load(definition: Mapping[str, Any] | str | Path, *, limits: Limits = DEFAULT_LIMITS) -> Definition:
+    """Load and check a definition.
+
+    Arguments:
+        definition: A mapping, JSON or YAML text, or the path of a file of either (``.json``, ``.asl``, ``.yaml``,
+            ``.yml``).
+
+        limits: What guards the process.
+
+    Raises:
+        DefinitionError: with every fault, each with its JSON pointer and, for text, line and column.
+    """
+    value, positions = _read(definition, limits)
+    parsed, faults = parse(value)
+    if parsed is not None and not faults:
+        faults = check(parsed, value, limits)
+    elif parsed is not None:
+        # The shape has faults of its own: tell what the meaning adds as far as it can be read.
+        faults += _check_what_is_left(parsed, value, limits)
+    if parsed is None or faults:
+        raise DefinitionError(sorted({_placed(fault, positions) for fault in faults}, key=_in_order))
+    try:
+        text, own = isolate(value, max_depth=limits.definition_depth)
+    except InvalidPayload as fault:
+        raise DefinitionError([Diagnostic("not-json", str(fault))]) from fault
+    return Definition(own, text, parsed, limits, positions)
+
+
+def _read(definition: Mapping[str, Any] | str | Path, limits: Limits) -> tuple[JSONValue, Positions]:
+    if isinstance(definition, Path):
+        try:
+            text = definition.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as fault:
+            raise DefinitionError([Diagnostic("syntax", f"{definition.name} is not UTF-8 text")]) from fault
+        if definition.suffix in {".json", ".asl"}:
+            return read_json(text, limits)
+        return read_yaml(text, limits) if definition.suffix in {".yaml", ".yml"} else read_text(text, limits)
+    if isinstance(definition, str):
+        return read_text(definition, limits)
+    if isinstance(definition, Mapping):
+        try:
+            return isolate(definition, max_bytes=limits.definition_bytes, max_depth=limits.definition_depth)[1], {}
+        except InvalidPayload as fault:
+            raise DefinitionError([Diagnostic("not-json", str(fault))]) from fault
+    raise TypeError(f"a definition is a mapping, a text or a Path, not {type(definition).__name__}")
+
+
+def _check_what_is_left(parsed: model.StateMachine, value: JSONValue, limits: Limits) -> list[Diagnostic]:
+    try:
+        return check(parsed, value, limits)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+        return []
+
+
+def _placed(fault: Diagnostic, positions: Positions) -> Diagnostic:
+    if fault.line is not None or not positions:
+        return fault
+    keyed = fault.code in {"unknown-field", "mixed-query-languages", "unreachable", "duplicate-name", "state-name"}
+    pointer = fault.pointer
+    place = positions.get(f"{pointer}#key") if keyed else None
+    while place is None and (place := positions.get(pointer)) is None:
+        pointer = pointer.rpartition("/")[0]
+    return attrs.evolve(fault, line=place[0], column=place[1])
+
+
+def _in_order(fault: Diagnostic) -> tuple[int, int, str]:
+    return fault.line or 0, fault.column or 0, fault.pointer
+
+

@@ -1,0 +1,99 @@
+"""Single fields that hold a number or a text: as a literal, by a path, or by a JSONata expression."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias, cast
+
+from statechain.asl import model
+from statechain.asl.jsonata import shown, type_name
+from statechain.asl.model import ABSENT
+from statechain.asl.outcome import Context
+from statechain.asl.payload import expression_in, jsonata_template, jsonpath_expression, states_of
+from statechain.codec import JSONValue, encode
+from statechain.errors import StateError
+from statechain.limits import Limits
+
+__all__ = ["Number", "compile_number", "compile_text"]
+
+Number: TypeAlias = Callable[[JSONValue, Context], float]
+Text: TypeAlias = Callable[[JSONValue, Context], "str | None"]
+
+
+def compile_number(
+    state: model.State, literal: model.Optional, path: str | None, field: str, limits: Limits
+) -> Number | None:
+    """Compile a number that may be given as ``field``, as ``fieldPath``, or as JSONata; None where it is not given."""
+    if path is not None:
+        find = jsonpath_expression(path, f"{field}Path", limits)
+        return lambda raw, context: _number_at(find(raw, context), path, field)
+    if literal is ABSENT:
+        return None
+    expression = expression_in(literal) if state.query_language == "JSONata" else None
+    if expression is None:
+        value = cast("float", literal)
+        return lambda _raw, _context: value
+    evaluate = jsonata_template(cast("JSONValue", literal), field, limits)
+
+    def number(raw: JSONValue, context: Context) -> float:
+        result = evaluate(states_of(raw, context), context)
+        if isinstance(result, bool) or not isinstance(result, int | float):
+            raise _unexpected(expression, field, "number", result)
+        return result
+
+    return number
+
+
+def _number_at(value: JSONValue, path: str, field: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise StateError("States.Runtime", f"The {field}Path parameter does not reference a number: {path} == {encode(value)}")
+    return value
+
+
+def compile_text(
+    state: model.State,
+    literal: model.Optional,
+    path: str | None,
+    field: str,
+    limits: Limits,
+    *,
+    any_type: bool = False,
+) -> Text:
+    """Compile a text that may be given as ``field``, as ``fieldPath``, or as JSONata; None where it is not given.
+
+    With ``any_type`` a path may find whatever it likes: the caller tells what is wrong with it.
+    """
+    if path is not None:
+        find = jsonpath_expression(path, f"{field}Path", limits)
+
+        def text(raw: JSONValue, context: Context) -> str | None:
+            value = find(raw, context)
+            if not any_type and not isinstance(value, str):
+                raise StateError("States.Runtime", f"The {field}Path parameter does not reference a string: {path}")
+            return cast("str", value)
+
+        return text
+    if literal is ABSENT:
+        return lambda _raw, _context: None
+    expression = expression_in(literal) if state.query_language == "JSONata" else None
+    if expression is None:
+        value = cast("str", literal)
+        return lambda _raw, _context: value
+    evaluate = jsonata_template(cast("JSONValue", literal), field, limits)
+
+    def evaluated(raw: JSONValue, context: Context) -> str:
+        result = evaluate(states_of(raw, context), context)
+        if not isinstance(result, str):
+            raise _unexpected(expression, field, "string", result)
+        return result
+
+    return evaluated
+
+
+def _unexpected(expression: str, field: str, expected: str, result: JSONValue) -> StateError:
+    return StateError(
+        "States.QueryEvaluationError",
+        f"The JSONata expression '{expression}' specified for the field '{field}' returned an unexpected result type. "
+        f"Expected '{expected}', but was '{type_name(result)}' for value: {shown(result)}",
+        location=field,
+    )

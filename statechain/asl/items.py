@@ -1,0 +1,209 @@
+"""A Map's items: where they come from, what each iteration is given, how they are batched (ASL, "Map State")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias, cast, overload
+
+import attrs
+
+from statechain.asl import model
+from statechain.asl.fields import Number, compile_number
+from statechain.asl.flow import compile_input
+from statechain.asl.jsonata import shown, type_name
+from statechain.asl.model import ABSENT
+from statechain.asl.outcome import Branch, Context, Expression, FanOut, Outcome, Tolerance
+from statechain.asl.payload import (
+    expression_in,
+    input_filter,
+    jsonata_template,
+    jsonpath_expression,
+    jsonpath_template,
+    states_of,
+)
+from statechain.codec import JSONValue, encode
+from statechain.errors import StateError
+from statechain.limits import Limits
+
+if TYPE_CHECKING:
+    from statechain.asl.plan import Plan
+
+__all__ = ["compile_items"]
+
+Select: TypeAlias = Callable[[JSONValue, "ItemContext"], JSONValue]
+
+
+class ItemContext:
+    """The context of one item: that of the Map, with ``Map.Item`` in its context object."""
+
+    __slots__ = ("_context", "_item", "now", "random", "variables")
+
+    def __init__(self, context: Context, item: Mapping[str, JSONValue]) -> None:
+        self._context = context
+        self._item = item
+        self.variables = context.variables
+        self.now = context.now
+        self.random = context.random
+
+    def object(self) -> dict[str, JSONValue]:
+        """Return the Map's context object with this item in it."""
+        return {**self._context.object(), "Map": {"Item": dict(self._item)}}
+
+
+@attrs.frozen(eq=False)
+class Items(Sequence[Branch]):
+    """The branches of a Map, each made when it is asked for."""
+
+    plan: Plan
+    values: Sequence[tuple[str | None, JSONValue]]
+    raw: JSONValue
+    context: Context
+    select: Select | None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @overload
+    def __getitem__(self, index: int) -> Branch: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Branch]: ...
+
+    def __getitem__(self, index: int | slice) -> Branch | Sequence[Branch]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        key, value = self.values[index]
+        item: dict[str, JSONValue] = {"Index": index, "Value": value}
+        if key is not None:
+            item["Key"] = key
+        made = value if self.select is None else self.select(self.raw, ItemContext(self.context, item))
+        return Branch(self.plan, made, index, item)
+
+    def __iter__(self) -> Iterator[Branch]:
+        return (self[place] for place in range(len(self)))
+
+
+def compile_items(state: model.Map, processor: Plan, limits: Limits) -> Callable[[JSONValue, Context], Outcome]:
+    """Compile what a Map does when it is entered: one branch for each item."""
+    take = compile_input(state, limits)
+    find = _compile_source(state, limits)
+    select = _compile_selector(state, limits)
+    width = compile_number(state, state.max_concurrency, state.max_concurrency_path, "MaxConcurrency", limits)
+    tolerance = _compile_tolerance(state, limits)
+    is_distributed = state.item_processor.mode == "DISTRIBUTED"
+
+    def enter(raw: JSONValue, context: Context) -> Outcome:
+        value = raw if take is None else take(raw, context)
+        values = find(value, context)
+        return FanOut(
+            branches=Items(processor, values, value, context, select),
+            max_concurrency=0 if width is None else max(0, int(width(value, context))),
+            distributed=is_distributed,
+            tolerance=tolerance(value, context),
+            label=state.label,
+        )
+
+    return enter
+
+
+Source: TypeAlias = Callable[[JSONValue, Context], "Sequence[tuple[str | None, JSONValue]]"]
+
+
+def _compile_source(state: model.Map, limits: Limits) -> Source:
+    """Compile what finds the items: an array, or in a distributed Map an object, whose members are the items."""
+    if state.query_language == "JSONata":
+        return _compile_jsonata_source(state, limits)
+    find = input_filter(state.items_path, limits)
+    takes_objects = state.item_processor.mode == "DISTRIBUTED"
+
+    def source(value: JSONValue, context: Context) -> Sequence[tuple[str | None, JSONValue]]:
+        items = value if find is None else find(value, context)
+        if isinstance(items, list):
+            return [(None, item) for item in items]
+        if takes_objects and isinstance(items, dict):
+            return [(key, {"Key": key, "Value": item}) for key, item in items.items()]
+        path = "$" if state.items_path is ABSENT else state.items_path
+        raise StateError(
+            "States.Runtime",
+            f"Reference path \"{path}\" must point to array.",
+        )
+
+    return source
+
+
+def _compile_jsonata_source(state: model.Map, limits: Limits) -> Source:
+    expression = expression_in(state.items)
+    evaluate = None if state.items is ABSENT else jsonata_template(cast("JSONValue", state.items), "Items", limits)
+
+    def source(value: JSONValue, context: Context) -> Sequence[tuple[str | None, JSONValue]]:
+        items = value if evaluate is None else evaluate(states_of(value, context), context)
+        if isinstance(items, list):
+            return [(None, item) for item in items]
+        if evaluate is None:
+            raise StateError(
+                "States.QueryEvaluationError", f"Map state input must be an array but was: {encode(items)}"
+            )
+        raise StateError(
+            "States.QueryEvaluationError",
+            f"The JSONata expression '{expression}' specified for the field 'Items' returned an unexpected result type. "
+            f"Expected 'array', but was '{type_name(items)}' for value: {shown(items)}",
+            location="Items",
+        )
+
+    return source
+
+
+def _compile_selector(state: model.Map, limits: Limits) -> Select | None:
+    template = state.item_selector if state.item_selector is not ABSENT else state.parameters
+    if template is ABSENT:
+        return None
+    if state.query_language == "JSONata":
+        evaluate = jsonata_template(cast("JSONValue", template), "ItemSelector", limits)
+        return lambda raw, context: evaluate(states_of(raw, context), context)
+    make: Expression = jsonpath_template(cast("JSONValue", template), limits)
+    return make
+
+
+def _compile_tolerance(state: model.Map, limits: Limits) -> Callable[[JSONValue, Context], Tolerance]:
+    count = _compile_tolerated(
+        state, state.tolerated_failure_count, state.tolerated_failure_count_path, "ToleratedFailureCount", limits
+    )
+    percentage = _compile_tolerated(
+        state,
+        state.tolerated_failure_percentage,
+        state.tolerated_failure_percentage_path,
+        "ToleratedFailurePercentage",
+        limits,
+    )
+
+    def tolerance(value: JSONValue, context: Context) -> Tolerance:
+        most = None if percentage is None else percentage(value, context)
+        if most is not None and not 0 <= most <= 100:
+            raise StateError("States.Runtime", "ToleratedFailurePercentage must be between 0 and 100.")
+        return Tolerance(None if count is None else int(count(value, context)), most)
+
+    return tolerance
+
+
+def _compile_tolerated(
+    state: model.Map, literal: model.Optional, path: str | None, field: str, limits: Limits
+) -> Number | None:
+    """Compile a tolerance; by a path it may also be a number in a text."""
+    if path is None:
+        return compile_number(state, literal, None, field, limits)
+    find = jsonpath_expression(path, f"{field}Path", limits)
+
+    def number(value: JSONValue, context: Context) -> float:
+        found = find(value, context)
+        try:
+            if isinstance(found, bool) or not isinstance(found, int | float | str):
+                raise TypeError
+            return float(found)
+        except (TypeError, ValueError):
+            shown_value = found if isinstance(found, str) else encode(found)
+            raise StateError(
+                "States.Runtime",
+                f'The {field}Path field refers to value "{shown_value}" which is not a valid float: {path}',
+            ) from None
+
+    return number

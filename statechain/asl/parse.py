@@ -1,0 +1,453 @@
+"""Value → model, one function per state type, collecting every fault instead of stopping at the first."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import Any, Final, Literal, TypeAlias, cast
+
+from statechain.asl import model
+from statechain.asl.choice import OPERATORS
+from statechain.asl.grammar import BOTH, CATCHER, JSONATA_ONLY, JSONPATH_ONLY, MACHINE, MAX_NAME, RETRIER
+from statechain.asl.model import ABSENT, QueryLanguage
+from statechain.asl.reader import Obj, Reader
+from statechain.asl.text import pointer_to
+from statechain.codec import JSONValue
+from statechain.errors import Diagnostic
+
+__all__ = ["parse"]
+
+
+def parse(value: JSONValue) -> tuple[model.StateMachine | None, list[Diagnostic]]:
+    """Return the model of a definition and every fault of form; the model is None where it could not be made."""
+    parser = _Parser()
+    if not isinstance(value, dict):
+        parser.fault("wrong-type", "a definition is an object", "")
+        return None, parser.faults
+    machine = parser.machine(value, "", "JSONPath", is_root=True)
+    return machine, parser.faults
+
+
+class _Parser(Reader):
+    """Reads machines and states."""
+
+    # Machines
+
+    def machine(self, value: Obj, pointer: str, outer: QueryLanguage, *, is_root: bool) -> model.StateMachine:
+        allowed = MACHINE if is_root else {"StartAt", "States", "Comment", "QueryLanguage", "ProcessorConfig"}
+        self.known(value, allowed, pointer, "a state machine")
+        language = self.language(value, pointer, outer)
+        start_at = self.required_text(value, "StartAt", pointer, "a state machine")
+        if "States" not in value:
+            self.fault("missing-field", "a state machine needs the field 'States'", pointer)
+        states: dict[str, model.State] = {}
+        members = cast("Obj", self.typed(value, "States", dict, pointer, "an object") or {})
+        if "States" in value and not members:
+            self.fault("no-states", "a state machine has at least one state", pointer_to(pointer, "States"))
+        for name, state in members.items():
+            parsed = self.state(name, state, pointer_to(pointer_to(pointer, "States"), name), language)
+            if parsed is not None:
+                states[name] = parsed
+        timeout = self.number(value, "TimeoutSeconds", pointer, "JSONPath", least=1)
+        return model.StateMachine(
+            pointer=pointer,
+            start_at=start_at,
+            states=states,
+            query_language=language,
+            comment=self.text(value, "Comment", pointer),
+            version=self.text(value, "Version", pointer),
+            timeout_seconds=None if timeout is ABSENT else cast("float", timeout),
+        )
+
+    def language(self, value: Obj, pointer: str, outer: QueryLanguage) -> QueryLanguage:
+        found = value.get("QueryLanguage", outer)
+        if found not in {"JSONPath", "JSONata"}:
+            message = "QueryLanguage must be 'JSONPath' or 'JSONata'"
+            self.fault("wrong-value", message, pointer_to(pointer, "QueryLanguage"))
+            return outer
+        if outer == "JSONata" and found == "JSONPath":
+            message = "a JSONata machine has no JSONPath states: set QueryLanguage state by state instead"
+            self.fault("mixed-query-languages", message, pointer_to(pointer, "QueryLanguage"))
+        return cast("QueryLanguage", found)
+
+    def state(self, name: str, value: JSONValue, pointer: str, outer: QueryLanguage) -> model.State | None:
+        if not isinstance(value, dict):
+            self.fault("wrong-type", "a state is an object", pointer)
+            return None
+        if not 1 <= len(name) <= MAX_NAME:
+            self.fault("state-name", f"a state's name has 1 to {MAX_NAME} characters", pointer)
+        type_ = self.required_text(value, "Type", pointer, "a state")
+        if type_ not in STATES:
+            if type_:
+                near = difflib.get_close_matches(type_, STATES, 1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                self.fault("unknown-type", f"there is no state type {type_!r}{hint}", pointer_to(pointer, "Type"))
+            return None
+        language = self.language(value, pointer, outer)
+        self._fields(value, type_, language, pointer)
+        base = {
+            "name": name,
+            "pointer": pointer,
+            "query_language": language,
+            "comment": self.text(value, "Comment", pointer),
+            "input_path": self.path(value, "InputPath", pointer),
+            "output_path": self.path(value, "OutputPath", pointer),
+            "output": value.get("Output", ABSENT),
+            "assign": self.assign(value, pointer),
+        }
+        return STATES[type_](self, value, pointer, base)
+
+    def _fields(self, value: Obj, type_: str, language: QueryLanguage, pointer: str) -> None:
+        """Note fields of the other query language apart from fields that no state has."""
+        mine, other = (JSONPATH_ONLY, JSONATA_ONLY) if language == "JSONPath" else (JSONATA_ONLY, JSONPATH_ONLY)
+        foreign = other[type_] - mine[type_]
+        self.known(value, BOTH[type_] | mine[type_] | foreign, pointer, f"a {type_} state")
+        for key in value:
+            if key in foreign:
+                message = f"{key} is not for a state whose QueryLanguage is {language}"
+                self.fault("mixed-query-languages", message, pointer_to(pointer, key))
+
+    def assign(self, value: Obj, pointer: str) -> model.Optional:
+        return ABSENT if "Assign" not in value else self.typed(value, "Assign", dict, pointer, "an object") or {}
+
+    def flow(self, value: Obj, pointer: str) -> str | None:
+        """Return Next, or None for End."""
+        if "Next" in value and "End" in value:
+            self.fault("exclusive-fields", "a state has Next or End, not both", pointer)
+        if "Next" in value:
+            return self.text(value, "Next", pointer)
+        if self.typed(value, "End", bool, pointer, "true") is not True:
+            if "End" not in value:
+                self.fault("missing-field", "a state needs Next, or End as true", pointer)
+            elif value["End"] is False:
+                self.fault("wrong-value", "End must be true; to go on, give Next", pointer_to(pointer, "End"))
+        return None
+
+    # Errors
+
+    def working(self, value: Obj, pointer: str, language: QueryLanguage) -> dict[str, Any]:
+        """Return what Task, Parallel and Map have in common."""
+        return {
+            "next": self.flow(value, pointer),
+            "parameters": value.get("Parameters", ABSENT),
+            "arguments": value.get("Arguments", ABSENT),
+            "result_selector": value.get("ResultSelector", ABSENT),
+            "result_path": self.path(value, "ResultPath", pointer),
+            "retry": self.each(value, "Retry", pointer, self.retrier),
+            "catch": self.each(value, "Catch", pointer, lambda item, at: self.catcher(item, at, language)),
+        }
+
+    def errors(self, value: Obj, pointer: str, what: str) -> tuple[str, ...]:
+        names = self.typed(value, "ErrorEquals", list, pointer, "an array of error names")
+        if not names:
+            if "ErrorEquals" not in value or names == []:
+                self.fault("missing-field", f"{what} needs at least one name in ErrorEquals", pointer)
+            return ()
+        if not all(isinstance(name, str) for name in names):
+            self.fault("wrong-type", "ErrorEquals holds strings", pointer_to(pointer, "ErrorEquals"))
+        return tuple(str(name) for name in names)
+
+    def retrier(self, value: Obj, pointer: str) -> model.Retrier:
+        self.known(value, RETRIER, pointer, "a Retrier")
+        interval = self.number(value, "IntervalSeconds", pointer, "JSONPath", least=1)
+        attempts = self.number(value, "MaxAttempts", pointer, "JSONPath")
+        rate = self.number(value, "BackoffRate", pointer, "JSONPath", least=1, whole=False)
+        longest = self.number(value, "MaxDelaySeconds", pointer, "JSONPath", least=1, most=31_622_400)
+        jitter = value.get("JitterStrategy", "NONE")
+        if jitter not in {"FULL", "NONE"}:
+            self.fault("wrong-value", "JitterStrategy is 'FULL' or 'NONE'", pointer_to(pointer, "JitterStrategy"))
+        interval_seconds = 1 if interval is ABSENT else cast("float", interval)
+        if longest is not ABSENT and cast("float", longest) <= interval_seconds:
+            message = "MaxDelaySeconds must be greater than IntervalSeconds"
+            self.fault("out-of-range", message, pointer_to(pointer, "MaxDelaySeconds"))
+        return model.Retrier(
+            error_equals=self.errors(value, pointer, "a Retrier"),
+            interval_seconds=interval_seconds,
+            max_attempts=3 if attempts is ABSENT else cast("int", attempts),
+            backoff_rate=2.0 if rate is ABSENT else cast("float", rate),
+            max_delay_seconds=None if longest is ABSENT else cast("float", longest),
+            jitter_strategy=cast("Literal['FULL', 'NONE']", jitter),
+        )
+
+    def catcher(self, value: Obj, pointer: str, language: QueryLanguage) -> model.Catcher:
+        own = {"ResultPath"} if language == "JSONPath" else {"Output"}
+        self.known(value, CATCHER | own, pointer, "a Catcher")
+        return model.Catcher(
+            error_equals=self.errors(value, pointer, "a Catcher"),
+            next=self.required_text(value, "Next", pointer, "a Catcher"),
+            result_path=self.path(value, "ResultPath", pointer),
+            output=value.get("Output", ABSENT),
+            assign=self.assign(value, pointer),
+        )
+
+
+# State types
+
+Base: TypeAlias = dict[str, Any]
+
+
+def _task(parser: _Parser, value: Obj, pointer: str, base: Base) -> model.State:
+    language = base["query_language"]
+    for key in ("TimeoutSeconds", "HeartbeatSeconds"):
+        parser.exclusive(value, (key, f"{key}Path"), pointer, "a Task state")
+    return model.Task(
+        **base,
+        **parser.working(value, pointer, language),
+        resource=parser.required_text(value, "Resource", pointer, "a Task state"),
+        timeout_seconds=parser.number(value, "TimeoutSeconds", pointer, language, least=1),
+        timeout_seconds_path=parser.text(value, "TimeoutSecondsPath", pointer),
+        heartbeat_seconds=parser.number(value, "HeartbeatSeconds", pointer, language, least=1),
+        heartbeat_seconds_path=parser.text(value, "HeartbeatSecondsPath", pointer),
+        credentials=value.get("Credentials", ABSENT),
+    )
+
+
+def _pass(parser: _Parser, value: Obj, pointer: str, base: Base) -> model.State:
+    return model.Pass(
+        **base,
+        next=parser.flow(value, pointer),
+        result=value.get("Result", ABSENT),
+        result_path=parser.path(value, "ResultPath", pointer),
+        parameters=value.get("Parameters", ABSENT),
+    )
+
+
+def _choice(parser: _Parser, value: Obj, pointer: str, base: Base) -> model.State:
+    if not value.get("Choices"):
+        parser.fault("missing-field", "a Choice state needs at least one rule in Choices", pointer)
+    language = base["query_language"]
+    choices = parser.each(value, "Choices", pointer, lambda item, at: _choice_rule(parser, item, at, language))
+    return model.Choice(**base, choices=choices, default=parser.text(value, "Default", pointer))
+
+
+def _choice_rule(parser: _Parser, value: Obj, pointer: str, language: QueryLanguage) -> model.ChoiceRule:
+    own = {"Next", "Assign", "Comment"}
+    if language == "JSONata":
+        parser.known(value, own | {"Condition", "Output"}, pointer, "a rule")
+        rule: model.Rule = _condition(parser, value, pointer)
+    else:
+        rule = _rule(parser, {key: item for key, item in value.items() if key not in own}, pointer)
+    return model.ChoiceRule(
+        rule=rule,
+        next=parser.required_text(value, "Next", pointer, "a rule at the top"),
+        output=value.get("Output", ABSENT),
+        assign=parser.assign(value, pointer),
+    )
+
+
+def _condition(parser: _Parser, value: Obj, pointer: str) -> model.Rule:
+    found = value.get("Condition")
+    if isinstance(found, bool) or (isinstance(found, str) and found.startswith("{%")):
+        return model.Condition(found)
+    if "Condition" in value:
+        message = "Condition must be a boolean, or a JSONata expression in {% %}"
+        parser.fault("wrong-type", message, pointer_to(pointer, "Condition"))
+    else:
+        parser.fault("missing-field", "a rule of a JSONata state needs the field 'Condition'", pointer)
+    return model.Condition(value=False)
+
+
+def _rule(parser: _Parser, value: Obj, pointer: str) -> model.Rule:
+    """Read And, Or, Not or a comparison."""
+    for key in ("Next", "Assign"):
+        if key in value:
+            parser.fault("unknown-field", f"only a rule at the top has {key}", pointer_to(pointer, key))
+    value = {key: item for key, item in value.items() if key not in {"Comment", "Next", "Assign"}}
+    for junction in ("And", "Or"):
+        if junction in value:
+            parser.known(value, {junction}, pointer, "a rule")
+            rules = parser.each(value, junction, pointer, lambda item, at: _rule(parser, item, at))
+            if not rules:
+                parser.fault("missing-field", f"{junction} needs at least one rule", pointer)
+            return model.Junction(cast("Literal['And', 'Or']", junction), rules)
+    if "Not" in value:
+        parser.known(value, {"Not"}, pointer, "a rule")
+        inner = parser.typed(value, "Not", dict, pointer, "a rule") or {}
+        return model.Negation(_rule(parser, inner, pointer_to(pointer, "Not")))
+    return _comparison(parser, value, pointer)
+
+
+def _comparison(parser: _Parser, value: Obj, pointer: str) -> model.Rule:
+    variable = parser.required_text(value, "Variable", pointer, "a comparison")
+    operators = [key for key in value if key != "Variable"]
+    if len(operators) != 1:
+        parser.fault("operator", "a comparison has exactly one operator", pointer)
+        return model.Comparison(variable, "IsPresent", operand=True)
+    operator = operators[0]
+    at = pointer_to(pointer, operator)
+    if operator not in KNOWN_OPERATORS:
+        near = difflib.get_close_matches(operator, KNOWN_OPERATORS, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        parser.fault("operator", f"there is no operator {operator!r}{hint}", at)
+        return model.Comparison(variable, "IsPresent", operand=True)
+    kinds, name = KNOWN_OPERATORS[operator]
+    operand = value[operator]
+    if not isinstance(operand, kinds) or (isinstance(operand, bool) and bool not in kinds):
+        parser.fault("wrong-type", f"{operator} compares with {name}", at)
+    return model.Comparison(variable, operator, operand)
+
+
+def _operand(operator: str) -> tuple[tuple[type, ...], str]:
+    """Tell what an operator compares with."""
+    if operator.startswith("Is") or operator.startswith("Boolean"):
+        return (bool,), "a boolean"
+    if operator.startswith("Numeric"):
+        return (int, float), "a number"
+    return (str,), "a string"
+
+
+KNOWN_OPERATORS: Final = {
+    "IsPresent": _operand("IsPresent"),
+    **{name: _operand(name) for name in OPERATORS},
+    **{
+        f"{name}Path": ((str,), "a path")
+        for name in OPERATORS
+        if not name.startswith("Is") and name != "StringMatches"
+    },
+}
+
+
+def _wait(parser: _Parser, value: Obj, pointer: str, base: Base) -> model.State:
+    language = base["query_language"]
+    forms = ("Seconds", "SecondsPath", "Timestamp", "TimestampPath")
+    parser.exclusive(value, forms if language == "JSONPath" else forms[::2], pointer, "a Wait state", required=True)
+    return model.Wait(
+        **base,
+        next=parser.flow(value, pointer),
+        seconds=parser.number(value, "Seconds", pointer, language),
+        seconds_path=parser.text(value, "SecondsPath", pointer),
+        timestamp=parser.text(value, "Timestamp", pointer) if "Timestamp" in value else ABSENT,
+        timestamp_path=parser.text(value, "TimestampPath", pointer),
+    )
+
+
+def _succeed(_parser: _Parser, _value: Obj, _pointer: str, base: Base) -> model.State:
+    return model.Succeed(**base)
+
+
+def _fail(parser: _Parser, value: Obj, pointer: str, base: Base) -> model.State:
+    for key in ("Error", "Cause"):
+        parser.exclusive(value, (key, f"{key}Path"), pointer, "a Fail state")
+    return model.Fail(
+        **base,
+        error=ABSENT if "Error" not in value else parser.text(value, "Error", pointer) or "",
+        error_path=parser.text(value, "ErrorPath", pointer),
+        cause=ABSENT if "Cause" not in value else parser.text(value, "Cause", pointer) or "",
+        cause_path=parser.text(value, "CausePath", pointer),
+    )
+
+
+def _parallel(parser: _Parser, value: Obj, pointer: str, base: Base) -> model.State:
+    language = base["query_language"]
+    if not value.get("Branches"):
+        parser.fault("missing-field", "a Parallel state needs at least one branch in Branches", pointer)
+    return model.Parallel(
+        **base,
+        **parser.working(value, pointer, language),
+        branches=parser.each(
+            value, "Branches", pointer, lambda item, at: parser.machine(item, at, language, is_root=False)
+        ),
+    )
+
+
+def _map(parser: _Parser, value: Obj, pointer: str, base: Base) -> model.State:
+    language = base["query_language"]
+    parser.exclusive(value, ("ItemProcessor", "Iterator"), pointer, "a Map state", required=True)
+    parser.exclusive(value, ("ItemSelector", "Parameters"), pointer, "a Map state")
+    for key in ("MaxConcurrency", "ToleratedFailureCount", "ToleratedFailurePercentage"):
+        parser.exclusive(value, (key, f"{key}Path"), pointer, "a Map state")
+    return model.Map(
+        **base,
+        **parser.working(value, pointer, language),
+        item_processor=_item_processor(parser, value, pointer, language),
+        items_path=parser.path(value, "ItemsPath", pointer),
+        items=value.get("Items", ABSENT),
+        item_selector=value.get("ItemSelector", ABSENT),
+        max_concurrency=parser.number(value, "MaxConcurrency", pointer, language),
+        max_concurrency_path=parser.text(value, "MaxConcurrencyPath", pointer),
+        tolerated_failure_count=parser.number(value, "ToleratedFailureCount", pointer, language),
+        tolerated_failure_count_path=parser.text(value, "ToleratedFailureCountPath", pointer),
+        tolerated_failure_percentage=parser.number(
+            value, "ToleratedFailurePercentage", pointer, language, most=100, whole=False
+        ),
+        tolerated_failure_percentage_path=parser.text(value, "ToleratedFailurePercentagePath", pointer),
+        label=parser.text(value, "Label", pointer),
+        item_reader=_item_reader(parser, value, pointer),
+        item_batcher=_item_batcher(parser, value, pointer, language),
+        result_writer=_result_writer(parser, value, pointer),
+    )
+
+
+def _item_processor(parser: _Parser, value: Obj, pointer: str, language: QueryLanguage) -> model.ItemProcessor:
+    key = "ItemProcessor" if "ItemProcessor" in value else "Iterator"
+    at = pointer_to(pointer, key)
+    found = parser.typed(value, key, dict, pointer, "an object") or {}
+    config = parser.typed(found, "ProcessorConfig", dict, at, "an object") or {}
+    config_at = pointer_to(at, "ProcessorConfig")
+    parser.known(config, {"Mode", "ExecutionType"}, config_at, "a ProcessorConfig")
+    mode, type_ = config.get("Mode", "INLINE"), config.get("ExecutionType")
+    if mode not in {"INLINE", "DISTRIBUTED"}:
+        parser.fault("wrong-value", "Mode is 'INLINE' or 'DISTRIBUTED'", pointer_to(config_at, "Mode"))
+    if type_ not in {None, "STANDARD", "EXPRESS"}:
+        parser.fault("wrong-value", "ExecutionType is 'STANDARD' or 'EXPRESS'", pointer_to(config_at, "ExecutionType"))
+    return model.ItemProcessor(
+        machine=parser.machine(found, at, language, is_root=False),
+        mode=cast("Literal['INLINE', 'DISTRIBUTED']", mode),
+        execution_type=cast("Literal['STANDARD', 'EXPRESS'] | None", type_),
+    )
+
+
+def _item_reader(parser: _Parser, value: Obj, pointer: str) -> model.ItemReader | None:
+    found = parser.typed(value, "ItemReader", dict, pointer, "an object")
+    if found is None:
+        return None
+    at = pointer_to(pointer, "ItemReader")
+    parser.known(found, {"Resource", "ReaderConfig", "Parameters", "Arguments"}, at, "an ItemReader")
+    return model.ItemReader(
+        resource=parser.required_text(found, "Resource", at, "an ItemReader"),
+        reader_config=found.get("ReaderConfig", ABSENT),
+        parameters=found.get("Parameters", ABSENT),
+        arguments=found.get("Arguments", ABSENT),
+    )
+
+
+def _item_batcher(parser: _Parser, value: Obj, pointer: str, language: QueryLanguage) -> model.ItemBatcher | None:
+    found = parser.typed(value, "ItemBatcher", dict, pointer, "an object")
+    if found is None:
+        return None
+    at = pointer_to(pointer, "ItemBatcher")
+    names = ("MaxItemsPerBatch", "MaxInputBytesPerBatch")
+    parser.known(found, {"BatchInput", *names, *(f"{name}Path" for name in names)}, at, "an ItemBatcher")
+    return model.ItemBatcher(
+        batch_input=found.get("BatchInput", ABSENT),
+        max_items=parser.number(found, names[0], at, language, least=1),
+        max_items_path=parser.text(found, f"{names[0]}Path", at),
+        max_bytes=parser.number(found, names[1], at, language, least=1),
+        max_bytes_path=parser.text(found, f"{names[1]}Path", at),
+    )
+
+
+def _result_writer(parser: _Parser, value: Obj, pointer: str) -> model.ResultWriter | None:
+    found = parser.typed(value, "ResultWriter", dict, pointer, "an object")
+    if found is None:
+        return None
+    at = pointer_to(pointer, "ResultWriter")
+    parser.known(found, {"Resource", "WriterConfig", "Parameters", "Arguments"}, at, "a ResultWriter")
+    return model.ResultWriter(
+        resource=parser.text(found, "Resource", at),
+        writer_config=found.get("WriterConfig", ABSENT),
+        parameters=found.get("Parameters", ABSENT),
+        arguments=found.get("Arguments", ABSENT),
+    )
+
+
+STATES: Final[dict[str, Callable[[_Parser, Obj, str, Base], model.State]]] = {
+    "Task": _task,
+    "Pass": _pass,
+    "Choice": _choice,
+    "Wait": _wait,
+    "Succeed": _succeed,
+    "Fail": _fail,
+    "Parallel": _parallel,
+    "Map": _map,
+}

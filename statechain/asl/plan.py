@@ -1,0 +1,275 @@
+"""Model → plan: for each state one callable that enters it and one that leaves it, expressions compiled once.
+
+Entering answers `Next` or `Done` for a pure state, and an effect for one that acts; leaving makes of the effect's
+result what the state puts out. Running interprets no text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import TypeAlias, cast
+
+import attrs
+
+from statechain.asl import model
+from statechain.asl.choice import compile_rule, parse_timestamp
+from statechain.asl.fields import Number, compile_number, compile_text
+from statechain.asl.flow import (
+    Catch,
+    Step,
+    compile_argument,
+    compile_catch,
+    compile_finish,
+    compile_input,
+    to_step,
+)
+from statechain.asl.items import compile_items
+from statechain.asl.model import ABSENT
+from statechain.asl.outcome import Branch, CallTask, Context, Fail, FanOut, Next, Outcome, WaitUntil
+from statechain.asl.payload import jsonata_template, states_of
+from statechain.codec import JSONValue, encode
+from statechain.errors import StateError
+from statechain.limits import DEFAULT_LIMITS, Limits
+
+__all__ = ["Catch", "Plan", "State", "compile_plan"]
+
+Enter: TypeAlias = Callable[[JSONValue, Context], Outcome]
+LONGEST_WAIT = 99_999_999
+
+
+@attrs.frozen(eq=False)
+class State:
+    """A compiled state.
+
+    Attributes:
+        name: Its name.
+
+        type: ``"Task"``, ``"Pass"``, and so on.
+
+        enter: (input, context) → `Next`, `Done`, `Fail` or an effect; the same for the same arguments.
+
+        leave: (input, result of the effect, context) → `Next` or `Done`; for states that have an effect.
+
+        retriers: Its Retriers, in order.
+
+        catch: Its Catchers, in order.
+
+        resource: A Task's Resource; else None.
+    """
+
+    name: str
+    type: str
+    enter: Enter
+    leave: Step
+    retriers: tuple[model.Retrier, ...] = ()
+    catch: tuple[Catch, ...] = ()
+    resource: str | None = None
+
+
+@attrs.frozen(eq=False)
+class Plan:
+    """A compiled state machine, Parallel branch or Map processor."""
+
+    start_at: str
+    states: Mapping[str, State]
+    timeout_seconds: float | None = None
+
+
+def compile_plan(machine: model.StateMachine, *, limits: Limits = DEFAULT_LIMITS) -> Plan:
+    """Compile a model whose faults have been checked for."""
+    states = {name: _compile_state(state, limits) for name, state in machine.states.items()}
+    return Plan(machine.start_at, states, machine.timeout_seconds)
+
+
+def _compile_state(state: model.State, limits: Limits) -> State:
+    match state:
+        case model.Pass():
+            return _compile_pass(state, limits)
+        case model.Choice():
+            return _compile_choice(state, limits)
+        case model.Succeed():
+            return _compile_succeed(state, limits)
+        case model.Fail():
+            return _compile_fail(state, limits)
+        case model.Wait():
+            step = _step(state, limits, state.next)
+            return State(state.name, "Wait", _compile_wait(state, limits), lambda raw, _, context: step(raw, ABSENT, context))
+        case model.Task():
+            return _working(state, "Task", _compile_task(state, limits), limits, resource=state.resource)
+        case model.Parallel():
+            return _working(state, "Parallel", _compile_parallel(state, limits), limits)
+        case model.Map():
+            processor = compile_plan(state.item_processor.machine, limits=limits)
+            return _working(state, "Map", compile_items(state, processor, limits), limits)
+
+
+def _step(state: model.State, limits: Limits, next_state: str | None) -> Step:
+    return to_step(next_state, compile_finish(state, limits, output=state.output, assign=state.assign))
+
+
+def _working(
+    state: model.Task | model.Parallel | model.Map,
+    type_: str,
+    enter: Enter,
+    limits: Limits,
+    *,
+    resource: str | None = None,
+) -> State:
+    return State(
+        state.name,
+        type_,
+        enter,
+        _step(state, limits, state.next),
+        state.retry,
+        tuple(compile_catch(catcher, state, limits) for catcher in state.catch),
+        resource,
+    )
+
+
+def _compile_pass(state: model.Pass, limits: Limits) -> State:
+    step = _step(state, limits, state.next)
+    make = compile_argument(state.parameters, state, "Parameters", limits)
+    if state.result is not ABSENT:
+        result = cast("JSONValue", state.result)
+        return State(state.name, "Pass", lambda raw, context: step(raw, result, context), step)
+    if make is None:
+        return State(state.name, "Pass", lambda raw, context: step(raw, ABSENT, context), step)
+    return State(state.name, "Pass", lambda raw, context: step(raw, make(raw, context), context), step)
+
+
+def _compile_succeed(state: model.Succeed, limits: Limits) -> State:
+    take = compile_input(state, limits)
+    step = _step(state, limits, None)
+    if take is None:
+        return State(state.name, "Succeed", lambda raw, context: step(raw, ABSENT, context), step)
+    return State(state.name, "Succeed", lambda raw, context: step(raw, take(raw, context), context), step)
+
+
+def _compile_choice(state: model.Choice, limits: Limits) -> State:
+    take = compile_input(state, limits)
+    rules = [
+        (
+            compile_rule(choice.rule, limits),
+            to_step(choice.next, compile_finish(state, limits, output=choice.output, assign=choice.assign)),
+        )
+        for choice in state.choices
+    ]
+    default = None if state.default is None else _step(state, limits, state.default)
+
+    def enter(raw: JSONValue, context: Context) -> Outcome:
+        value = raw if take is None else take(raw, context)
+        for holds, step in rules:
+            if holds(value, context):
+                return step(value, ABSENT, context)
+        if default is None:
+            raise StateError(
+                "States.NoChoiceMatched",
+                "Failed to transition out of the state. The state does not point to a next state.",
+            )
+        return default(value, ABSENT, context)
+
+    return State(state.name, "Choice", enter, lambda raw, _, context: cast("Next", enter(raw, context)))
+
+
+def _compile_fail(state: model.Fail, limits: Limits) -> State:
+    error = compile_text(state, state.error, state.error_path, "Error", limits)
+    cause = compile_text(state, state.cause, state.cause_path, "Cause", limits)
+
+    def enter(raw: JSONValue, context: Context) -> Outcome:
+        return Fail(error(raw, context), cause(raw, context))
+
+    return State(state.name, "Fail", enter, _step(state, limits, None))
+
+
+def _compile_task(state: model.Task, limits: Limits) -> Enter:
+    is_jsonata = state.query_language == "JSONata"
+    template, field = (state.arguments, "Arguments") if is_jsonata else (state.parameters, "Parameters")
+    make = compile_argument(template, state, field, limits)
+    timeout = compile_number(state, state.timeout_seconds, state.timeout_seconds_path, "TimeoutSeconds", limits)
+    heartbeat = compile_number(state, state.heartbeat_seconds, state.heartbeat_seconds_path, "HeartbeatSeconds", limits)
+    credentials = compile_argument(state.credentials, state, "Credentials", limits)
+    resource = state.resource
+    if timeout is None and heartbeat is None and state.credentials is ABSENT:
+        if make is None:
+            return lambda raw, _context: CallTask(resource, raw)
+        return lambda raw, context: CallTask(resource, make(raw, context))
+
+    def enter(raw: JSONValue, context: Context) -> Outcome:
+        return CallTask(
+            resource,
+            raw if make is None else make(raw, context),
+            _positive(timeout, "TimeoutSeconds", raw, context),
+            _positive(heartbeat, "HeartbeatSeconds", raw, context),
+            None if credentials is None or state.credentials is ABSENT else credentials(raw, context),
+        )
+
+    return enter
+
+
+def _positive(number: Number | None, field: str, raw: JSONValue, context: Context) -> float | None:
+    if number is None:
+        return None
+    seconds = number(raw, context)
+    if not 0 < seconds <= LONGEST_WAIT:
+        raise StateError("States.Runtime", f"{field} must be between 1 and {LONGEST_WAIT}, and was {seconds}.")
+    return seconds
+
+
+def _compile_wait(state: model.Wait, limits: Limits) -> Enter:
+    if state.timestamp is ABSENT and state.timestamp_path is None:
+        seconds = cast("Number", compile_number(state, state.seconds, state.seconds_path, "Seconds", limits))
+        return lambda raw, context: WaitUntil(seconds=_wait_seconds(seconds(raw, context)))
+    if state.timestamp_path is not None:
+        path = state.timestamp_path
+        find = compile_text(state, ABSENT, path, "Timestamp", limits, any_type=True)
+        return lambda raw, context: WaitUntil(until=_moment_at(path, find(raw, context)))
+    evaluate = jsonata_template(cast("JSONValue", state.timestamp), "Timestamp", limits)
+
+    def enter(raw: JSONValue, context: Context) -> Outcome:
+        value = state.timestamp
+        if state.query_language == "JSONata":
+            value = evaluate(states_of(raw, context), context)
+        moment = parse_timestamp(cast("JSONValue", value))
+        if moment is None:
+            raise StateError("States.Runtime", f"The Timestamp {encode(value)} is not a valid ISO-8601 date-time.")
+        return WaitUntil(until=_in_utc(moment))
+
+    return enter
+
+
+def _wait_seconds(seconds: float) -> float:
+    if seconds < 0:
+        raise StateError("States.Runtime", "Wait state delay must not be negative.")
+    if seconds > LONGEST_WAIT:
+        raise StateError("States.Runtime", "Wait state delay is too long.")
+    return seconds
+
+
+def _moment_at(path: str, value: JSONValue) -> datetime:
+    moment = parse_timestamp(value)
+    if moment is None:
+        shown = value if isinstance(value, str) else encode(value)
+        raise StateError(
+            "States.Runtime",
+            "The TimestampPath parameter does not reference a valid ISO-8601 extended offset date-time format string: "
+            f"{path} == {shown}",
+        )
+    return _in_utc(moment)
+
+
+def _in_utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC)
+
+
+def _compile_parallel(state: model.Parallel, limits: Limits) -> Enter:
+    is_jsonata = state.query_language == "JSONata"
+    template, field = (state.arguments, "Arguments") if is_jsonata else (state.parameters, "Parameters")
+    make = compile_argument(template, state, field, limits)
+    plans = [compile_plan(branch, limits=limits) for branch in state.branches]
+
+    def enter(raw: JSONValue, context: Context) -> Outcome:
+        value = raw if make is None else make(raw, context)
+        return FanOut(branches=[Branch(plan, value, index) for index, plan in enumerate(plans)])
+
+    return enter

@@ -1,0 +1,115 @@
+"""Reads single fields of a definition, noting what is wrong with them and where, and going on."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias, TypeVar
+
+from statechain.asl import model
+from statechain.asl.grammar import MOST_SECONDS
+from statechain.asl.model import ABSENT, QueryLanguage
+from statechain.asl.text import pointer_to
+from statechain.codec import JSONValue
+from statechain.errors import Diagnostic
+
+__all__ = ["Obj", "Reader"]
+
+T = TypeVar("T")
+Obj: TypeAlias = Mapping[str, JSONValue]
+
+
+class Reader:
+    """Reads fields, noting what is wrong with them and where."""
+
+    def __init__(self) -> None:
+        self.faults: list[Diagnostic] = []
+
+    def fault(self, code: str, message: str, pointer: str) -> None:
+        self.faults.append(Diagnostic(code, message, pointer=pointer))
+
+    # Fields
+
+    def known(self, value: Obj, allowed: Iterable[str], pointer: str, what: str) -> None:
+        """Note fields that do not belong here, with the near name."""
+        names = set(allowed)
+        for key in value:
+            if key not in names:
+                near = difflib.get_close_matches(key, names, 1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                self.fault("unknown-field", f"{what} has no field {key!r}{hint}", pointer_to(pointer, key))
+
+    def typed(self, value: Obj, key: str, kind: type[T] | tuple[type[T], ...], pointer: str, name: str) -> T | None:
+        """Return a field of the right type, or note what it is instead."""
+        if key not in value:
+            return None
+        found = value[key]
+        if not isinstance(found, kind) or (isinstance(found, bool) and kind is not bool):
+            self.fault("wrong-type", f"{key} must be {name}", pointer_to(pointer, key))
+            return None
+        return found
+
+    def text(self, value: Obj, key: str, pointer: str) -> str | None:
+        return self.typed(value, key, str, pointer, "a string")
+
+    def required_text(self, value: Obj, key: str, pointer: str, what: str) -> str:
+        if key not in value:
+            self.fault("missing-field", f"{what} needs the field {key!r}", pointer)
+        return self.text(value, key, pointer) or ""
+
+    def path(self, value: Obj, key: str, pointer: str) -> model.Optional:
+        """Return a field that holds a path or null."""
+        if key not in value:
+            return ABSENT
+        found = value[key]
+        if found is not None and not isinstance(found, str):
+            self.fault("wrong-type", f"{key} must be a path or null", pointer_to(pointer, key))
+            return ABSENT
+        return found
+
+    def number(  # noqa: PLR0913 -- what a number may be has as many sides
+        self,
+        value: Obj,
+        key: str,
+        pointer: str,
+        language: QueryLanguage,
+        *,
+        least: float = 0,
+        most: float = MOST_SECONDS,
+        whole: bool = True,
+    ) -> model.Optional:
+        """Return a field that holds a number, or in JSONata an expression."""
+        if key not in value:
+            return ABSENT
+        found = value[key]
+        if isinstance(found, str) and language == "JSONata" and found.startswith("{%"):
+            return found
+        kinds = int if whole else (int, float)
+        if isinstance(found, bool) or not isinstance(found, kinds):
+            kind = "a whole number" if whole else "a number"
+            self.fault("wrong-type", f"{key} must be {kind}", pointer_to(pointer, key))
+            return ABSENT
+        if not least <= found <= most:
+            self.fault("out-of-range", f"{key} must be between {least} and {most}", pointer_to(pointer, key))
+            return ABSENT
+        return found
+
+    def exclusive(self, value: Obj, keys: Iterable[str], pointer: str, what: str, *, required: bool = False) -> None:
+        """Note where more than one of several fields is there, or none though one must be."""
+        present = [key for key in keys if key in value]
+        if len(present) > 1:
+            self.fault("exclusive-fields", f"{what} may have only one of {', '.join(present)}", pointer)
+        elif required and not present:
+            self.fault("missing-field", f"{what} needs one of {', '.join(keys)}", pointer)
+
+    def each(self, value: Obj, key: str, pointer: str, make: Callable[[Obj, str], T]) -> tuple[T, ...]:
+        """Return the members of an array of objects."""
+        items = self.typed(value, key, list, pointer, "an array") or []
+        made: list[T] = []
+        for index, item in enumerate(items):
+            at = pointer_to(pointer_to(pointer, key), index)
+            if isinstance(item, dict):
+                made.append(make(item, at))
+            else:
+                self.fault("wrong-type", f"each of {key} is an object", at)
+        return tuple(made)

@@ -1,0 +1,264 @@
+"""JSON or YAML text → value, and where in the text each place of the value stands.
+
+JSON is read by a JSON parser; YAML by its composer with the core types of YAML 1.2 only, so that ``on``, ``010``,
+``12:30`` and dates stay texts. Anchors, aliases, tags, merge keys and duplicate keys are faults.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from statechain.codec import JSONValue
+from statechain.errors import DefinitionError, Diagnostic
+from statechain.limits import Limits
+
+__all__ = ["Place", "Positions", "read_json", "read_text", "read_yaml"]
+
+Place: TypeAlias = tuple[int, int]
+Positions: TypeAlias = dict[str, Place]
+"""JSON pointer → (line, column), both from 1, of the value; a key's own place stands under ``pointer#key``."""
+
+NUMBER = re.compile(r"[-+]?(?:0|[1-9]\d*)(?:\.\d*)?(?:[eE][-+]?\d+)?", re.ASCII)
+WORDS: dict[str, JSONValue] = {
+    "null": None, "Null": None, "NULL": None, "~": None, "": None,
+    "true": True, "True": True, "TRUE": True,
+    "false": False, "False": False, "FALSE": False,
+}  # fmt: skip
+
+
+def read_text(text: str, limits: Limits) -> tuple[JSONValue, Positions]:
+    """Read a definition: JSON where it begins with a brace, YAML otherwise. Raises DefinitionError."""
+    if len(text) > limits.definition_bytes or len(text.encode(errors="replace")) > limits.definition_bytes:
+        raise _fault("too-large", f"the definition is longer than {limits.definition_bytes} bytes", (1, 1))
+    text = text.removeprefix("\ufeff")
+    return read_json(text, limits) if text.lstrip().startswith("{") else read_yaml(text, limits)
+
+
+def pointer_to(parent: str, key: str | int) -> str:
+    """Return the JSON pointer of a member (RFC 6901)."""
+    return f"{parent}/{str(key).replace('~', '~0').replace('/', '~1')}"
+
+
+def _fault(code: str, message: str, place: Place, pointer: str = "") -> DefinitionError:
+    return DefinitionError([Diagnostic(code, message, pointer=pointer, line=place[0], column=place[1])])
+
+
+# JSON
+
+SPACE = re.compile(r"[ \t\n\r]*")
+STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"', re.DOTALL)
+SCALAR = re.compile(r"[^\s,\]\}:]+")
+
+
+def read_json(text: str, limits: Limits) -> tuple[JSONValue, Positions]:
+    """Read JSON text, keeping the place of every value and key."""
+    reader = _JSONReader(text, limits)
+    try:
+        value = json.loads(text, parse_constant=_refuse)
+    except RecursionError:
+        raise _fault("too-deep", f"the definition nests deeper than {limits.definition_depth} levels", (1, 1)) from None
+    except json.JSONDecodeError as fault:
+        raise _fault("syntax", f"not JSON: {fault.msg}", (fault.lineno, fault.colno)) from fault
+    except ValueError as fault:
+        raise _fault("syntax", f"not JSON: {fault}", (1, 1)) from fault
+    reader.read()
+    if reader.faults:
+        raise DefinitionError(reader.faults)
+    return value, reader.positions
+
+
+def _refuse(name: str) -> Any:  # noqa: ANN401 -- the signature of json's hook
+    raise ValueError(f"{name} is no JSON number")
+
+
+class _JSONReader:
+    """Walks a text that is known to be JSON, noting places and duplicate keys."""
+
+    def __init__(self, text: str, limits: Limits) -> None:
+        self._text = text
+        self._limits = limits
+        self._lines = [0, *(match.end() for match in re.finditer("\n", text))]
+        self._line = 0
+        self.positions: Positions = {}
+        self.faults: list[Diagnostic] = []
+
+    def read(self) -> None:
+        try:
+            self._value(self._skip(0), "", 0)
+        except _TooDeep:
+            message = f"the definition nests deeper than {self._limits.definition_depth} levels"
+            self.faults.append(Diagnostic("too-deep", message, line=1, column=1))
+
+    def _skip(self, place: int) -> int:
+        match = SPACE.match(self._text, place)
+        return place if match is None else match.end()
+
+    def _place(self, offset: int) -> Place:
+        while self._line + 1 < len(self._lines) and self._lines[self._line + 1] <= offset:
+            self._line += 1
+        return self._line + 1, offset - self._lines[self._line] + 1
+
+    def _value(self, place: int, pointer: str, depth: int) -> int:
+        self.positions[pointer] = self._place(place)
+        character = self._text[place]
+        if character in "{[" and depth >= self._limits.definition_depth:
+            raise _TooDeep
+        if character == "{":
+            return self._object(place + 1, pointer, depth)
+        if character == "[":
+            return self._array(place + 1, pointer, depth)
+        match = (STRING if character == '"' else SCALAR).match(self._text, place)
+        return place + 1 if match is None else match.end()
+
+    def _object(self, place: int, pointer: str, depth: int) -> int:
+        seen: set[str] = set()
+        place = self._skip(place)
+        while self._text[place] != "}":
+            match = STRING.match(self._text, place)
+            if match is None:  # json read it, so this cannot be
+                return place + 1
+            key = json.loads(match[0])
+            child = pointer_to(pointer, key)
+            at = self._place(place)
+            if key in seen:
+                message = f"the key {key!r} stands here for the second time"
+                self.faults.append(Diagnostic("duplicate-key", message, pointer=child, line=at[0], column=at[1]))
+            seen.add(key)
+            place = self._skip(self._skip(match.end()) + 1)
+            place = self._skip(self._value(place, child, depth + 1))
+            self.positions[f"{child}#key"] = at
+            if self._text[place] == ",":
+                place = self._skip(place + 1)
+        return place + 1
+
+    def _array(self, place: int, pointer: str, depth: int) -> int:
+        index = 0
+        place = self._skip(place)
+        while self._text[place] != "]":
+            place = self._skip(self._value(place, pointer_to(pointer, index), depth + 1))
+            index += 1
+            if self._text[place] == ",":
+                place = self._skip(place + 1)
+        return place + 1
+
+
+class _TooDeep(Exception):  # noqa: N818 -- it never leaves this module
+    """The text nests too deep."""
+
+
+# YAML
+
+
+def read_yaml(text: str, limits: Limits) -> tuple[JSONValue, Positions]:
+    """Read YAML text with core types only, keeping the place of every value and key."""
+    import yaml
+
+    loader = yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader
+    _check_events(yaml.parse(text, Loader=loader), limits, yaml)
+    try:
+        node = yaml.compose(text, Loader=loader)
+    except yaml.MarkedYAMLError as fault:
+        raise _yaml_fault(fault) from fault
+    if node is None:
+        raise _fault("syntax", "the definition is empty", (1, 1))
+    reader = _YAMLReader(yaml)
+    value = reader.value(node, "")
+    if reader.faults:
+        raise DefinitionError(reader.faults)
+    return value, reader.positions
+
+
+def _check_events(events: Any, limits: Limits, yaml: Any) -> None:  # noqa: ANN401 -- PyYAML has no types here
+    """Refuse what the core schema of a definition does not have, before anything is composed."""
+    depth = 0
+    try:
+        for event in events:
+            at = (event.start_mark.line + 1, event.start_mark.column + 1)
+            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+                raise _fault("alias", "anchors and aliases are not supported: write the value out", at)
+            if getattr(event, "tag", None):
+                raise _fault("tag", f"the tag {event.tag} is not supported: definitions have JSON's types", at)
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+                if depth > limits.definition_depth:
+                    raise _fault("too-deep", f"the definition nests deeper than {limits.definition_depth} levels", at)
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+    except yaml.MarkedYAMLError as fault:
+        raise _yaml_fault(fault) from fault
+    except (yaml.YAMLError, ValueError) as fault:
+        raise _fault("syntax", f"not YAML: {fault}", (1, 1)) from fault
+
+
+def _yaml_fault(fault: Any) -> DefinitionError:  # noqa: ANN401
+    mark = fault.problem_mark or fault.context_mark
+    at = (1, 1) if mark is None else (mark.line + 1, mark.column + 1)
+    return _fault("syntax", f"not YAML: {fault.problem or fault.context}", at)
+
+
+class _YAMLReader:
+    """Turns composed nodes into values."""
+
+    def __init__(self, yaml: Any) -> None:  # noqa: ANN401
+        self._kinds: dict[Any, Callable[[Any, str], JSONValue]] = {
+            yaml.MappingNode: self._mapping,
+            yaml.SequenceNode: self._sequence,
+            yaml.ScalarNode: self._scalar,
+        }
+        self._scalar_node = yaml.ScalarNode
+        self.positions: Positions = {}
+        self.faults: list[Diagnostic] = []
+
+    def value(self, node: Any, pointer: str) -> JSONValue:  # noqa: ANN401
+        self.positions[pointer] = _at(node)
+        return self._kinds[type(node)](node, pointer)
+
+    def _mapping(self, node: Any, pointer: str) -> JSONValue:  # noqa: ANN401
+        members: dict[str, JSONValue] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, self._scalar_node) or not isinstance(self._scalar(key_node, ""), str):
+                self._report("key", "a key is a text: put it in quotes", key_node, pointer)
+                continue
+            key = key_node.value
+            child = pointer_to(pointer, key)
+            if key == "<<" and key_node.style is None:
+                self._report("merge-key", "merge keys are not supported: write the members out", key_node, child)
+            elif key in members:
+                self._report("duplicate-key", f"the key {key!r} stands here for the second time", key_node, child)
+            members[key] = self.value(value_node, child)
+            self.positions[f"{child}#key"] = _at(key_node)
+        return members
+
+    def _sequence(self, node: Any, pointer: str) -> JSONValue:  # noqa: ANN401
+        return [self.value(item, pointer_to(pointer, index)) for index, item in enumerate(node.value)]
+
+    def _scalar(self, node: Any, pointer: str) -> JSONValue:  # noqa: ANN401
+        text: str = node.value
+        if node.style is not None:
+            return text
+        if text in WORDS:
+            return WORDS[text]
+        if NUMBER.fullmatch(text):
+            return self._number(text, node, pointer)
+        return text
+
+    def _number(self, text: str, node: Any, pointer: str) -> JSONValue:  # noqa: ANN401
+        try:
+            number = int(text) if re.fullmatch(r"[-+]?\d+", text) else float(text)
+        except ValueError:
+            self._report("number", "the number has too many digits", node, pointer)
+            return 0
+        if isinstance(number, float) and number in {float("inf"), float("-inf")}:
+            self._report("number", "the number is beyond the range of a double", node, pointer)
+        return number
+
+    def _report(self, code: str, message: str, node: Any, pointer: str) -> None:  # noqa: ANN401
+        line, column = _at(node)
+        self.faults.append(Diagnostic(code, message, pointer=pointer, line=line, column=column))
+
+
+def _at(node: Any) -> Place:  # noqa: ANN401
+    return node.start_mark.line + 1, node.start_mark.column + 1
