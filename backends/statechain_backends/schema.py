@@ -152,6 +152,7 @@ links = Table(
     PrimaryKeyConstraint("target_execution_id"),
     UniqueConstraint("exclusive"),
 )
+Index("links_by_creation", links.c.created, links.c.target_execution_id)
 Index("links_by_source", links.c.source_execution_id, links.c.created, links.c.target_execution_id)
 Index("links_by_target_machine", links.c.target_state_machine_id, links.c.created, links.c.target_execution_id)
 
