@@ -238,11 +238,12 @@ class Engine:
         if not self._has_tasks:
             return
         faults = [
-            Diagnostic(
-                "unknown-resource",
-                f"no handler is registered for {resource!r}; registered are: {', '.join(self._tasks) or 'none'}",
-                pointer=pointer,
-                **definition.place(pointer),
+            definition.place(
+                Diagnostic(
+                    "unknown-resource",
+                    f"no handler is registered for {resource!r}; registered are: {', '.join(self._tasks) or 'none'}",
+                    pointer=pointer,
+                )
             )
             for pointer, resource in definition.resources()
             if not services.is_known(resource, self._tasks)

@@ -110,21 +110,22 @@ class StateError(StatechainError):
     """A state failed: what Retry and Catch see (ASL, "Errors").
 
     Attributes:
-        error: The error name, such as ``"States.TaskFailed"`` or ``"Payment.Declined"``.
+        error: The error name, such as ``"States.TaskFailed"`` or ``"Payment.Declined"``; None for a Fail state
+            that names none.
 
         cause: A text for people, or None.
 
         location: The field whose evaluation failed (``"Output/total"``), for JSONata; else None.
     """
 
-    def __init__(self, error: str, cause: str | None = None, *, location: str | None = None) -> None:
+    def __init__(self, error: str | None, cause: str | None = None, *, location: str | None = None) -> None:
         self.error = error
         self.cause = cause
         self.location = location
         super().__init__(error, cause)
 
     def __str__(self) -> str:
-        return self.error if self.cause is None else f"{self.error}: {self.cause}"
+        return ": ".join(part for part in (self.error, self.cause) if part)
 
 
 class TaskError(StateError):

@@ -88,7 +88,7 @@ def compile_items(state: model.Map, processor: Plan, limits: Limits) -> Callable
     take = compile_input(state, limits)
     find = _compile_source(state, limits)
     select = _compile_selector(state, limits)
-    width = compile_number(state, state.max_concurrency, state.max_concurrency_path, "MaxConcurrency", limits)
+    width = _compile_tolerated(state, state.max_concurrency, state.max_concurrency_path, "MaxConcurrency", limits)
     tolerance = _compile_tolerance(state, limits)
     is_distributed = state.item_processor.mode == "DISTRIBUTED"
 
@@ -141,7 +141,9 @@ def _compile_jsonata_source(state: model.Map, limits: Limits) -> Source:
             return [(None, item) for item in items]
         if evaluate is None:
             raise StateError(
-                "States.QueryEvaluationError", f"Map state input must be an array but was: {encode(items)}"
+                "States.QueryEvaluationError",
+                f"Map state input must be an array but was: {encode(items)}",
+                location="",
             )
         raise StateError(
             "States.QueryEvaluationError",

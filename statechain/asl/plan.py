@@ -223,7 +223,7 @@ def _compile_wait(state: model.Wait, limits: Limits) -> Enter:
     if state.timestamp_path is not None:
         path = state.timestamp_path
         find = compile_text(state, ABSENT, path, "Timestamp", limits, any_type=True)
-        return lambda raw, context: WaitUntil(until=_moment_at(path, find(raw, context)))
+        return lambda raw, context: WaitUntil(until=_moment_at(path, find(raw, context), context))
     evaluate = jsonata_template(cast("JSONValue", state.timestamp), "Timestamp", limits)
 
     def enter(raw: JSONValue, context: Context) -> Outcome:
@@ -233,7 +233,7 @@ def _compile_wait(state: model.Wait, limits: Limits) -> Enter:
         moment = parse_timestamp(cast("JSONValue", value))
         if moment is None:
             raise StateError("States.Runtime", f"The Timestamp {encode(value)} is not a valid ISO-8601 date-time.")
-        return WaitUntil(until=_in_utc(moment))
+        return WaitUntil(until=_in_reach(moment, context))
 
     return enter
 
@@ -246,7 +246,7 @@ def _wait_seconds(seconds: float) -> float:
     return seconds
 
 
-def _moment_at(path: str, value: JSONValue) -> datetime:
+def _moment_at(path: str, value: JSONValue, context: Context) -> datetime:
     moment = parse_timestamp(value)
     if moment is None:
         shown = value if isinstance(value, str) else encode(value)
@@ -255,10 +255,11 @@ def _moment_at(path: str, value: JSONValue) -> datetime:
             "The TimestampPath parameter does not reference a valid ISO-8601 extended offset date-time format string: "
             f"{path} == {shown}",
         )
-    return _in_utc(moment)
+    return _in_reach(moment, context)
 
 
-def _in_utc(moment: datetime) -> datetime:
+def _in_reach(moment: datetime, context: Context) -> datetime:
+    _wait_seconds(max(0.0, (moment - context.now()).total_seconds()))
     return moment.astimezone(UTC)
 
 

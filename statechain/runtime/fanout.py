@@ -7,37 +7,47 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from statechain.asl.outcome import Branch, FanOut, Tolerance
 from statechain.codec import JSONValue
 from statechain.errors import StateError
 from statechain.runtime.frame import Frame, branch_path
 
+if TYPE_CHECKING:
+    from statechain.clock import Clock
+
 __all__ = ["RunFrame", "fan_out"]
 
-RunFrame: TypeAlias = Callable[[Frame, int], Awaitable[JSONValue]]
-"""Run a frame to its end; only visits after the given history event belong to it."""
+RunFrame: TypeAlias = Callable[[Frame], Awaitable[JSONValue]]
+"""Run a frame to its end; return its output, raise StateError where it failed."""
 
 INLINE_MAP_WIDTH = 40
-"""How many iterations of an inline Map run at once where the definition sets no bound; AWS's own figure."""
+"""How many iterations of a Map run at once where the definition sets no bound; AWS's own figure."""
 
 
-async def fan_out(effect: FanOut, branches: Sequence[Branch], frame: Frame, since: int, run_frame: RunFrame) -> JSONValue:
+async def fan_out(effect: FanOut, branches: Sequence[Branch], frame: Frame, clock: Clock, run_frame: RunFrame) -> JSONValue:
     """Run every branch; return their outputs in order.
 
     Raises the first StateError of a branch after its siblings have been cancelled, unless the Map tolerates it.
     """
     outputs: dict[int, JSONValue] = {}
     failures = _Failures(effect.tolerance, len(branches))
+    is_inline_map = frame.is_in("Map") and not effect.distributed
 
     async def run_one(branch: Branch, child: Frame) -> None:
         try:
-            outputs[branch.index] = await run_frame(child, since)
+            outputs[branch.index] = await run_frame(child)
         except StateError as fault:
+            if is_inline_map:
+                frame.note("iteration_failed", clock.now(), index=branch.index)
             if not effect.distributed:
                 raise
             failures.add(fault)
+        except asyncio.CancelledError:
+            if is_inline_map:
+                frame.note("iteration_aborted", clock.now(), index=branch.index)
+            raise
 
     try:
         await _run_all(effect, branches, frame, run_one)
@@ -52,9 +62,10 @@ async def _run_all(
     frame: Frame,
     run_one: Callable[[Branch, Frame], Awaitable[None]],
 ) -> None:
-    is_map = frame.plan.states[frame.state].type == "Map"
+    is_map = frame.is_in("Map")
     width = effect.max_concurrency or (INLINE_MAP_WIDTH if is_map else len(branches))
     gate = asyncio.Semaphore(max(1, width))
+    round_ = frame.round
 
     async def gated(branch: Branch, child: Frame) -> None:
         try:
@@ -66,18 +77,19 @@ async def _run_all(
         for place in range(len(branches)):
             await gate.acquire()
             branch = branches[place]
-            group.create_task(gated(branch, _child(effect, branch, frame, starts_event=is_map)))
+            group.create_task(gated(branch, _child(effect, branch, frame, round_)))
 
 
-def _child(effect: FanOut, branch: Branch, frame: Frame, *, starts_event: bool) -> Frame:
+def _child(effect: FanOut, branch: Branch, frame: Frame, round_: int) -> Frame:
     return Frame(
-        frame.run,
+        frame.run.apart() if effect.distributed else frame.run,
         branch.plan,
         branch_path(frame, branch.index),
         branch.input,
         variables={} if effect.distributed else frame.variables,
         item=branch.item if branch.item is not None else frame.item,
-        started_event=frame.run.next_event() if starts_event and not effect.distributed else 0,
+        number=round_,
+        started_event=frame.run.next_event() if frame.is_in("Map") and not effect.distributed else 0,
     )
 
 

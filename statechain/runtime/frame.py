@@ -6,6 +6,7 @@ a Map iteration) and at the same time the context that its expressions see. A `P
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -59,6 +60,12 @@ class Run:
         self.events += 1
         return self.events
 
+    def apart(self) -> Run:
+        """Return a run of the same execution that counts events of its own, as an item of a distributed Map does."""
+        own = copy.copy(self)
+        own.events = 1
+        return own
+
     def describe(self) -> dict[str, JSONValue]:
         """Return the part of the context object that is the same for every visit."""
         execution, machine = self.execution, self.machine
@@ -88,7 +95,8 @@ class Frame:
 
         state: The state that it is in; `value` is that state's input, `text` its JSON text where it is known.
 
-        number: Counts the visits of this path.
+        number: Counts the visits of this path. Below a Parallel or Map it begins at the history event that began the
+            round, so that no two rounds of a loop or a retry share a number.
 
         owes: Whether a visit that had an effect still waits to be made durable.
 
@@ -138,6 +146,7 @@ class Frame:
         text: str | None = None,
         variables: Mapping[str, JSONValue] | None = None,
         item: Mapping[str, JSONValue] | None = None,
+        number: int = 0,
         started_event: int = 0,
     ) -> None:
         self.run = run
@@ -149,7 +158,7 @@ class Frame:
         self.item = item
         self.started_event = started_event
         self.state = plan.start_at
-        self.number = 0
+        self.number = number
         self.owes = False
         self._clear(EPOCH, 0)
 
@@ -166,6 +175,10 @@ class Frame:
         self._moments: list[list[JSONValue]] = []
         self._object: dict[str, JSONValue] | None = None
         self._random: random.Random | None = None
+
+    def is_in(self, type_: str) -> bool:
+        """Tell whether the current state is of a type."""
+        return self.plan.states[self.state].type == type_
 
     def begin(self, state: State, now: datetime) -> None:
         """Begin a visit of a state."""
@@ -194,11 +207,13 @@ class Frame:
         """Begin another attempt of the same visit."""
         self._object = None
 
-    def note(self, kind: str, now: datetime, fault: StateError | None = None) -> None:
+    def note(self, kind: str, now: datetime, fault: StateError | None = None, *, index: int | None = None) -> None:
         """Remember what happens now inside the visit, as the history will show it."""
         moment: list[JSONValue] = [kind, self.run.next_event(), to_micros(now)]
         if fault is not None:
             moment += [fault.error, fault.cause]
+        elif index is not None:
+            moment.append(index)
         self._moments.append(moment)
 
     @property
@@ -330,26 +345,20 @@ class Past:
             past.last_event = max(past.last_event, row.entered_event, row.exited_event)
         return past
 
-    def restore(self, frame: Frame, since: int = 0) -> Visit | None:
-        """Move a frame to where it stood; return its last visit, or None where it had not begun.
-
-        Only visits after the history event ``since`` count: earlier ones belong to an earlier round of a loop or
-        a retry. Numbers go on across rounds, so that a visit's key stays unique.
-        """
-        visits = self.visits.pop(frame.path, [])
-        if visits:
-            frame.number = visits[-1].number + 1
+    def restore(self, frame: Frame) -> Visit | None:
+        """Move a frame to where it stood; return its last visit, or None where it had not begun."""
         last = None
-        for visit in visits:
-            if visit.entered_event <= since:
+        for visit in self.visits.get(frame.path, ()):
+            if visit.number < frame.number:
                 continue
             last = visit
-            if visit.exited is None or visit.output is None:
-                break
+            if visit.output is None:
+                continue
             frame.value, frame.text = decode(visit.output), visit.output
             assigned = cast("dict[str, Any]", decode(visit.detail)).get("assigned") if visit.detail else None
             if assigned:
                 frame.variables = {**frame.variables, **assigned}
         if last is not None:
+            frame.number = last.number if last.exited is None else last.number + 1
             frame.state = last.state if last.exited is None else last.next or last.state
         return last

@@ -50,7 +50,8 @@ def history_events(execution: Execution, revision: Revision, visits: Sequence[Vi
     history = _History(Past.fold(visits).visits)
     started = {"input": execution.input_text, "inputDetails": WHOLE, "roleArn": ""}
     history.add(1, execution.start_time, "ExecutionStarted", "executionStarted", started)
-    last = history.walk(Frame(run, run.plan, "", run.input, text=execution.input_text), previous=0)
+    root = Frame(run, run.plan, "", run.input, text=execution.input_text)
+    last = history.walk(root, history.visits(""), previous=0)
     if execution.end_time is not None:
         history.add_end(execution, last)
     return history.in_order()
@@ -68,11 +69,17 @@ class _Moment:
     index: int | None = None
 
     @classmethod
+    def _read(cls, kind: str, event: int, micros: int, *rest: Any) -> _Moment:  # noqa: ANN401 -- decoded JSON
+        if kind.startswith("iteration_"):
+            return cls(kind, event, from_micros(micros), index=rest[0])
+        return cls(kind, event, from_micros(micros), *rest)
+
+    @classmethod
     def of(cls, visit: Visit, detail: dict[str, Any]) -> list[_Moment]:
         """Return what a visit remembers; a straight Task visit remembers nothing, and tells all the same."""
         stored = detail.get("moments")
         if stored is not None:
-            return [cls(kind, event, from_micros(micros), *rest) for kind, event, micros, *rest in stored]
+            return [cls._read(*moment) for moment in stored]
         if visit.type != "Task" or visit.exited_event != visit.entered_event + 4 or visit.exited is None:
             return []
         times = [visit.entered, visit.entered, visit.exited]
@@ -114,12 +121,16 @@ class _History:
             event["previousEventId"] = numbers.get(event["previousEventId"], 0)
         return self._events
 
-    def walk(self, frame: Frame, previous: int, since: int = 0, until: int | None = None) -> int:
-        """Add the events of one frame between two events; return its last event."""
-        for visit in self._visits.get(frame.path, ()):
-            if visit.entered_event > since and (until is None or visit.entered_event < until):
-                previous = self._visit(frame, visit, previous)
+    def walk(self, frame: Frame, visits: Sequence[Visit], previous: int) -> int:
+        """Add the events of one frame; return its last event."""
+        for visit in visits:
+            previous = self._visit(frame, visit, previous)
         return previous
+
+    def visits(self, path: str, since: int = 0, until: int | None = None) -> list[Visit]:
+        """Return the visits of one frame in one round."""
+        found = self._visits.get(path, [])
+        return [visit for visit in found if visit.number >= since and (until is None or visit.number < until)]
 
     def _visit(self, frame: Frame, visit: Visit, previous: int) -> int:
         state = frame.plan.states[visit.state]
@@ -133,7 +144,7 @@ class _History:
         if state.type == "Task":
             previous = self._task(frame, state, visit, detail, moments, previous)
         elif state.type in {"Map", "Parallel"}:
-            previous = self._fan_out(frame, state, moments, previous)
+            previous = self._fan_out(frame, state, detail, moments, previous)
         else:
             previous = self._faults(state, moments, detail, previous)
         return self._exit(frame, state, visit, detail, previous)
@@ -185,7 +196,9 @@ class _History:
     def _faults(self, state: State, moments: Iterable[_Moment], detail: dict[str, Any], previous: int) -> int:
         for moment in moments:
             if moment.kind == "evaluation_failed":
-                details = {**_fault(moment.error, moment.cause), "location": detail.get("location"), "state": state.name}
+                details = {**_fault(moment.error, moment.cause), "state": state.name}
+                if detail.get("location"):
+                    details["location"] = detail["location"]
                 previous = self.add(
                     moment.event, moment.at, "EvaluationFailed", "evaluationFailed", details, previous
                 )
@@ -193,7 +206,9 @@ class _History:
 
     # Parallel and Map
 
-    def _fan_out(self, frame: Frame, state: State, moments: Sequence[_Moment], previous: int) -> int:
+    def _fan_out(
+        self, frame: Frame, state: State, detail: dict[str, Any], moments: Sequence[_Moment], previous: int
+    ) -> int:
         effect = _effect(frame, state)
         rounds = [moment.event for moment in moments if moment.kind == "started"]
         for moment in moments:
@@ -205,15 +220,19 @@ class _History:
                     moment.event, moment.at, f"{state.type}StateStarted", "mapStateStarted", details, previous
                 )
                 until = next((event for event in rounds if event > moment.event), None)
-                if effect is not None:
-                    self._branches(frame, effect, moment.event, until, is_map=state.type == "Map")
+                if effect is not None and not effect.distributed:
+                    self._branches(frame, effect, moment.event, until)
             elif moment.kind in {"succeeded", "failed"}:
                 type_ = f"{state.type}State{MOMENTS[moment.kind]}"
                 previous = self.add(moment.event, moment.at, type_, "", None, previous)
+            elif moment.kind.startswith("iteration_"):
+                type_ = "MapIteration" + moment.kind.removeprefix("iteration_").capitalize()
+                details = {"name": state.name, "index": moment.index}
+                self.add(moment.event, moment.at, type_, type_[0].lower() + type_[1:], details, previous)
             elif moment.kind.startswith("run_"):
                 previous = self._map_run(moment, previous)
-            elif moment.kind == "evaluation_failed":
-                previous = self._faults(state, [moment], {"location": moment.index}, previous)
+            else:
+                previous = self._faults(state, [moment], detail, previous)
         return previous
 
     def _map_run(self, moment: _Moment, previous: int) -> int:
@@ -221,35 +240,27 @@ class _History:
         details = _fault(moment.error, moment.cause) if moment.kind == "run_failed" else None
         return self.add(moment.event, moment.at, type_, type_[0].lower() + type_[1:], details, previous)
 
-    def _branches(self, frame: Frame, effect: FanOut, since: int, until: int | None, *, is_map: bool) -> None:
+    def _branches(self, frame: Frame, effect: FanOut, since: int, until: int | None) -> None:
+        """Add the events of every branch in one round."""
+        is_map = frame.is_in("Map")
         for branch in effect.branches or ():
             path = branch_path(frame, branch.index)
-            visits = [
-                visit
-                for visit in self._visits.get(path, ())
-                if visit.entered_event > since and (until is None or visit.entered_event < until)
-            ]
+            visits = self.visits(path, since, until)
             if not visits:
                 continue
             child = Frame(frame.run, branch.plan, path, branch.input, variables=frame.variables, item=branch.item)
-            iteration = {"name": frame.state, "index": branch.index}
             first, last = visits[0], visits[-1]
             previous = since
             if is_map:
-                began = (decode(first.detail or "{}") or {}).get("started", first.entered_event - 1)  # type: ignore[union-attr]
-                previous = self.add(
-                    cast("int", began), first.entered, "MapIterationStarted", "mapIterationStarted", iteration, since
-                )
-            previous = self.walk(child, previous, since, until)
-            if is_map and last.exited is not None and last.next is None:
-                ended = "Succeeded" if last.output is not None else "Failed"
-                event = (last.exited_event or self._last_event()) + 1
-                self.add(
-                    event, last.exited, f"MapIteration{ended}", f"mapIteration{ended}", dict(iteration), previous
-                )
-
-    def _last_event(self) -> int:
-        return max(cast("int", event["id"]) for event in self._events)
+                iteration = {"name": frame.state, "index": branch.index}
+                started = cast("dict[str, Any]", decode(first.detail or "{}")).get("started", first.entered_event - 1)
+                key = "mapIterationStarted"
+                previous = self.add(started, first.entered, "MapIterationStarted", key, iteration, since)
+            previous = self.walk(child, visits, previous)
+            if is_map and last.output is not None and last.next is None:
+                at = cast("datetime", last.exited)
+                key = "mapIterationSucceeded"
+                self.add(last.exited_event + 1, at, "MapIterationSucceeded", key, dict(iteration), previous)
 
 
 @attrs.frozen

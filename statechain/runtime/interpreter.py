@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from statechain.asl.outcome import CallTask, Done, FanOut, Next, Outcome, WaitUntil
+from statechain.asl.outcome import CallTask, Done, Fail, FanOut, Next, Outcome, WaitUntil
 from statechain.codec import JSONValue, decode, encode
 from statechain.errors import InvalidPayload, StateError
 from statechain.records import ExecutionStatus
@@ -62,9 +62,9 @@ class Interpreter:
         text = encode(frame.value) if frame.text is None else frame.text
         return End(status=ExecutionStatus.SUCCEEDED, end_time=self._clock.now(), output_text=text)
 
-    async def run_frame(self, frame: Frame, since: int = 0) -> JSONValue:
+    async def run_frame(self, frame: Frame) -> JSONValue:
         """Run one line of control to its end; return its output, raise StateError where it failed."""
-        last = frame.run.past.restore(frame, since)
+        last = frame.run.past.restore(frame)
         if last is not None and last.exited is not None and last.next is None:
             if last.output is None:
                 raise StateError(last.error or "States.Runtime", last.cause)
@@ -82,7 +82,7 @@ class Interpreter:
             try:
                 self._guard(frame, turns)
                 if state.type in PURE:
-                    step = self._enter(frame, state)
+                    step = self._step(frame, state)
                     if turns % TURNS_BEFORE_YIELD == 0:
                         await self._breathe(frame)
                 else:
@@ -118,20 +118,29 @@ class Interpreter:
 
     # A step and its record
 
-    def _enter(self, frame: Frame, state: State) -> Any:  # noqa: ANN401 -- pure states answer Next or Done, others effects
+    def _enter(self, frame: Frame, state: State) -> Outcome:
         try:
             return state.enter(frame.value, frame)
         except StateError as fault:
             raise self._explained(frame, state, fault) from fault
 
+    def _step(self, frame: Frame, state: State) -> Next | Done:
+        """Enter a pure state, which is to step through it."""
+        outcome = self._enter(frame, state)
+        if type(outcome) is Next or type(outcome) is Done:
+            return outcome
+        if type(outcome) is Fail:
+            raise StateError(outcome.error, outcome.cause)
+        raise AssertionError(f"{state.type} states have no effect {outcome!r}")
+
     def _explained(self, frame: Frame, state: State, fault: StateError) -> StateError:
         """Return a fault of evaluation with the place in the execution before its cause, as AWS tells it."""
-        if state.type == "Fail" and fault.location is None:
-            return fault
+        place = f"the state '{state.name}' (entered at the event id #{frame.entered_event})"
+        cause = f"An error occurred while executing {place}. {fault.cause or ''}".rstrip()
+        explained = StateError(fault.error, cause, location=fault.location)
         if fault.location is not None:
-            frame.note("evaluation_failed", self._clock.now(), fault)
-        place = f"An error occurred while executing the state '{state.name}' (entered at the event id #{frame.entered_event})."
-        return StateError(fault.error, f"{place} {fault.cause or ''}".rstrip(), location=fault.location)
+            frame.note("evaluation_failed", self._clock.now(), explained)
+        return explained
 
     def _leave(self, frame: Frame, state: State, step: Next | Done) -> None:
         """Take a step's output, and remember the visit for the next write."""
@@ -259,8 +268,11 @@ class Interpreter:
         finally:
             frame.attempting = False
         frame.note("succeeded", self._clock.now())
+        if call.is_optimized:
+            result = call.wrap(result)
+            text = encode(result)
         frame.result, frame.result_text = result, text
-        return call.wrap(result)
+        return result
 
     async def _start_at_most_once(self, frame: Frame) -> None:
         """Record the attempt before its handler runs; an attempt that a crash interrupted ends here."""
@@ -307,10 +319,16 @@ class Interpreter:
         if frame.round == 0:
             frame.note("started", self._clock.now())
             frame.round = frame.run.events
+            if effect.distributed:
+                frame.note("run_started", self._clock.now())
             if not frame.run.is_express:
                 frame.run.ledger.add(frame.waiting())
-        since, frame.round = frame.round, 0
         await self._settle(frame)
-        outputs = await fan_out(effect, effect.branches, frame, since, self.run_frame)
+        try:
+            outputs = await fan_out(effect, effect.branches, frame, self._clock, self.run_frame)
+        finally:
+            frame.round = 0
+        if effect.distributed:
+            frame.note("run_succeeded", self._clock.now())
         frame.note("succeeded", self._clock.now())
         return outputs

@@ -29,7 +29,7 @@ class HasErrorEquals(Protocol):
 AnswerT = TypeVar("AnswerT", bound=HasErrorEquals)
 
 
-def matches(error_equals: Iterable[str], error: str) -> bool:
+def matches(error_equals: Iterable[str], error: str | None) -> bool:
     """Tell whether a list of error names, wildcards included, means this error."""
     for name in error_equals:
         if name == error:
@@ -43,12 +43,12 @@ def matches(error_equals: Iterable[str], error: str) -> bool:
     return False
 
 
-def catcher_for(catchers: Iterable[AnswerT], error: str) -> AnswerT | None:
+def catcher_for(catchers: Iterable[AnswerT], error: str | None) -> AnswerT | None:
     """Return the first Catcher that means this error."""
     return next((catcher for catcher in catchers if matches(catcher.error_equals, error)), None)
 
 
-def retry_delay(retriers: Sequence[Retrier], counts: list[int], error: str, random: Random) -> float | None:
+def retry_delay(retriers: Sequence[Retrier], counts: list[int], error: str | None, random: Random) -> float | None:
     """Count one more retry of the first Retrier that means this error; return the seconds to wait before it.
 
     ``counts`` holds the retries used so far, one for each Retrier. Returns None where no Retrier means the error,

@@ -1,0 +1,71 @@
+"""A storage URL → a repository that is not open yet.
+
+The built-in schemes stand in a table of names, so that neither a driver nor an installed package is looked at before
+its scheme is asked for; entry points are read only for a scheme that the table does not know. A URL may hold a
+password: no message here repeats more of it than its scheme.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TypeAlias, cast
+
+from statechain.storage.repository import Repository
+
+__all__ = ["open_repository"]
+
+Factory: TypeAlias = Callable[[str], Repository]
+
+GROUP = "statechain.backends"
+
+_BUILT_IN = {
+    "memory": "statechain_backends.memory:MemoryRepository",
+    "postgres": "statechain_backends.postgres:PostgresRepository",
+    "postgresql": "statechain_backends.postgres:PostgresRepository",
+    "postgresql+asyncpg": "statechain_backends.postgres:PostgresRepository",
+    "sqlite": "statechain_backends.sqlite:SQLiteRepository",
+    "sqlite+aiosqlite": "statechain_backends.sqlite:SQLiteRepository",
+}
+
+
+def open_repository(url: str) -> Repository:
+    """Return the repository that a URL means; enter it (``async with``) to open its storage.
+
+    Args:
+        url: ``memory://``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``, ``sqlite://`` (private, in memory)
+            or ``postgresql://user:password@host:port/database?options``; SQLAlchemy's driver suffixes
+            (``sqlite+aiosqlite``, ``postgresql+asyncpg``) and ``postgres://`` are accepted. Other schemes are looked
+            up by name in the entry-point group ``statechain.backends``, whose objects take the URL.
+
+    Raises:
+        ValueError: The scheme is unknown, or what follows it is not what its backend takes.
+        ImportError: The backend's driver is not installed; the message says what to install.
+    """
+    scheme = _scheme(url)
+    try:
+        factory = _factory(scheme)
+    except ModuleNotFoundError as fault:
+        missing = "statechain" if fault.name is None else fault.name.partition(".")[0]
+        raise ImportError(f"{scheme}:// needs {missing}, which is not installed: pip install {missing}") from fault
+    return factory(url)
+
+
+def _scheme(url: str) -> str:
+    match = re.match(r"([a-z][a-z0-9+.-]*)://", url, re.IGNORECASE)
+    if match is None:
+        raise ValueError("a storage URL starts with its scheme, as in sqlite:///shop.db or postgresql://localhost/shop")
+    return match[1].lower()
+
+
+def _factory(scheme: str) -> Factory:
+    if scheme in _BUILT_IN:
+        module, _, name = _BUILT_IN[scheme].partition(":")
+        return cast("Factory", getattr(import_module(module), name))
+    found = entry_points(group=GROUP)
+    if scheme not in found.names:
+        known = ", ".join(sorted(_BUILT_IN.keys() | found.names))
+        raise ValueError(f"no storage backend is known for {scheme}://; the known schemes are {known}")
+    return cast("Factory", found[scheme].load())
