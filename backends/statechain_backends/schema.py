@@ -115,9 +115,11 @@ runs = Table(
     Column("claims", Integer, nullable=False),
     Column("current_state", Name),
     PrimaryKeyConstraint("execution_id"),
+    sqlite_with_rowid=False,
 )
 
-# `seq` counts an execution's rows from 1 without gaps.
+# `seq` counts an execution's rows from 1 without gaps. Payloads keep this table with its rowid on SQLite: measured,
+# a key-ordered one writes half as fast at 1 KB a row.
 visits = Table(
     "visits",
     metadata,
@@ -186,6 +188,7 @@ batch_items = Table(
     Column("error", Text),
     Column("cause", Text),
     PrimaryKeyConstraint("batch_id", "index"),
+    sqlite_with_rowid=False,
 )
 
 # A lease for each worker, not for each execution: a heartbeat is one row, however much the worker runs.

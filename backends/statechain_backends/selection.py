@@ -101,10 +101,10 @@ def count_executions(meant: ExecutionFilter) -> Select[Any]:
     return select(func.count()).select_from(_union(meant, (executions.c.id,)).subquery())
 
 
-def ended_ids(meant: ExecutionFilter) -> Query:
+def ended_ids(meant: ExecutionFilter) -> Select[Any]:
     """Return the ids of the ended executions that a filter means; its limit and offset apply to these."""
     ended = TERMINAL if meant.status is None else meant.status & TERMINAL
-    return _chosen(attrs.evolve(meant, status=ended))
+    return select(_chosen(attrs.evolve(meant, status=ended)).subquery().c.id)
 
 
 def freeze(stored: Batch, meant: ExecutionFilter) -> Insert:

@@ -1,0 +1,89 @@
+"""The schema's version: what is stored, what this library needs, and the way from one to the other.
+
+Opening storage costs one small query. Alembic is imported only where a schema must be created or upgraded; that
+happens in one transaction under a lock of the database, so that any number of processes may try at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Select, column, select, table
+
+from statechain.errors import RepositoryError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from alembic.config import Config
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+__all__ = ["HEAD", "STORED_VERSION", "VERSION_TABLE", "alembic_config", "is_current", "upgrade"]
+
+HEAD = "0001"
+"""The revision that this library's tables have: the newest in ``migrations/versions``, where names ascend."""
+
+VERSION_TABLE = "statechain_version"
+
+STORED_VERSION: Select[Any] = select(column("version_num")).select_from(table(VERSION_TABLE))
+"""The revision that a database has; the table is missing where there is no schema yet."""
+
+LOCKS = {
+    "sqlite": "BEGIN EXCLUSIVE",
+    "postgresql": "SELECT pg_advisory_xact_lock(hashtextextended('statechain_version', 0))",
+}
+
+_one_at_a_time = threading.Lock()  # Alembic keeps its context in globals
+
+
+def is_current(stored: str | None) -> bool:
+    """Say whether a schema of this revision (None: no schema) needs no upgrade; refuse one of a newer library."""
+    if stored is not None and stored > HEAD:
+        raise RepositoryError(
+            f"the database has schema {stored}, and this statechain knows up to {HEAD}: upgrade statechain",
+        )
+    return stored == HEAD
+
+
+async def upgrade(open_engine: Callable[[], AsyncEngine]) -> None:
+    """Create or upgrade the schema, through an engine that is opened for this alone.
+
+    Alembic is synchronous and takes its time: it runs in a thread, in an event loop of its own.
+    """
+    await asyncio.to_thread(_upgrade_in_thread, open_engine)
+
+
+def _upgrade_in_thread(open_engine: Callable[[], AsyncEngine]) -> None:
+    with _one_at_a_time:
+        asyncio.run(_upgrade(open_engine()))
+
+
+async def _upgrade(engine: AsyncEngine) -> None:
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(_upgrade_under_lock)
+    finally:
+        await engine.dispose()
+
+
+def _upgrade_under_lock(connection: Connection) -> None:
+    from alembic import command  # noqa: PLC0415 -- half a second that only a new schema pays
+
+    connection.exec_driver_sql(LOCKS[connection.dialect.name])
+    config = alembic_config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def alembic_config() -> Config:
+    """Return Alembic's configuration of the migrations; ``attributes["connection"]`` is where they run."""
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    folder = str(Path(__file__).with_name("migrations"))
+    config.set_main_option("script_location", folder.replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
