@@ -11,6 +11,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from statechain.asl import Definition, load
+from statechain.chaining.batch import BatchExecutionOptions, BatchServices, resume_batch
+from statechain.chaining.source import InputTransformer
+from statechain.chaining.stored import read_options
 from statechain.clock import Clock, SystemClock
 from statechain.errors import (
     BatchNotFound,
@@ -42,7 +45,7 @@ from statechain.runtime.tasks import TaskRegistry
 from statechain.runtime.worker import Worker
 from statechain.storage.journal import Journal
 from statechain.storage.open import open_repository
-from statechain.storage.repository import CreateStateMachine, DeleteExecutions
+from statechain.storage.repository import CreateStateMachine, DeleteExecutions, EndBatch
 
 if TYPE_CHECKING:
     from statechain.observers import Observer
@@ -113,6 +116,7 @@ class Engine:
             observers=observers,
         )
         self._recovery = Recovery(self.repository, self.worker, self._revisions, lease)
+        self.batch_services = BatchServices(self.repository, self.journal, self.clock, self.worker.tasks)
         self._stack = AsyncExitStack()
         self._supervisor: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
@@ -397,3 +401,52 @@ class Engine:
             batches.extend(page)
             if len(page) < PAGE:
                 return batches
+
+    async def stop_batch(self, id: str) -> Batch:  # noqa: A002
+        """End a batch as ABORTED: start nothing more of it, abort what runs of it, and return it. Idempotent.
+
+        Raises BatchNotFound.
+        """
+        batch = await self.journal.write(
+            EndBatch(batch_id=id, status=BatchStatus.ABORTED, end_time=self.clock.now())
+        )
+        running = self.batch_services.running.get(id)
+        if running is not None:
+            running.cancel()
+            await asyncio.wait([running])
+        after = -1
+        while items := await self.repository.batch_items(id, after=after, page=PAGE):
+            for item in items:
+                execution = await self.repository.execution_by_name(batch.state_machine_id, item.name)
+                if execution is not None and not execution.status.is_terminal:
+                    await self.stop_execution(execution.id, cause=f"the batch {id} was stopped")
+            after = items[-1].index
+        return await self.get_batch(id)
+
+    async def resume_batch(
+        self,
+        id: str,  # noqa: A002
+        *,
+        options: BatchExecutionOptions | None = None,
+        input_transformer: InputTransformer | None = None,
+    ) -> Batch:
+        """Finish what is missing of a stored batch, in whatever process, and return it.
+
+        Its frozen sources are run again in order: executions that ended are left as they are, those that run are
+        awaited, the rest are started. Callbacks and the input_transformer are not stored: give them again.
+
+        Raises BatchNotFound, BatchStopped.
+        """
+        batch = await self.get_batch(id)
+        revision = await self._revisions.get(batch.state_machine_id, batch.state_machine_revision)
+        stream = resume_batch(
+            StateMachine(self, revision),
+            batch,
+            options=options or BatchExecutionOptions(**read_options(batch.options)),
+            input_transformer=input_transformer,
+            services=self.batch_services,
+        )
+        async with stream:
+            async for _ in stream:
+                pass
+        return await self.get_batch(id)

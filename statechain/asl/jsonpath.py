@@ -1,40 +1,48 @@
-"""AWS's dialect of JSONPath: a path's text → a function of (input, context); reference paths → get and set.
+"""JSONPath as the States Language has it: a path's text → a function of (input, context); reference paths → get and set.
 
-Definite paths are walked here; the rest (wildcards, slices, filters, descendants) goes through python-jsonpath,
-which is imported only when such a path is met.
+A path that names one place is walked here; any other goes through `indefinite`, which is imported only when such a path
+is met. Nothing here knows fields or states: whoever does completes the cause.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import getitem
+from typing import Any, TypeAlias
 
 import attrs
 
+from statechain.asl.causes import shown, type_name
 from statechain.asl.outcome import Context, Expression
-from statechain.codec import JSONValue, encode
+from statechain.codec import JSONValue
 from statechain.errors import StateError
 from statechain.limits import DEFAULT_LIMITS, Limits
 
-if TYPE_CHECKING:
-    from jsonpath import JSONPath, JSONPathEnvironment
+__all__ = [
+    "PathNotFound",
+    "PathSyntaxError",
+    "ReferencePath",
+    "compile_path",
+    "compile_reference_path",
+    "variable_of",
+]
 
-__all__ = ["PathNotFound", "PathSyntaxError", "ReferencePath", "compile_path", "compile_reference_path"]
+Step: TypeAlias = str | int
+Find: TypeAlias = Callable[[JSONValue], JSONValue]
 
-Step = str | int
-NAME = r"[^\W\d][\w-]*|\d[\w-]*[^\W\d][\w-]*"
+QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
 STEP = re.compile(
-    rf"\.(?P<name>{NAME})"
-    r"|\[\s*(?:'(?P<single>(?:[^'\\]|\\.)*)'|\"(?P<double>(?:[^\"\\]|\\.)*)\"|(?P<index>-?\d+))\s*\]"
+    r"\.(?P<name>(?:[\w:@/+-]|[^\x00-\x7f])+)(?![(])"
+    rf"|\[\s*(?:(?P<quoted>{QUOTED})|(?P<index>-?\d{{1,15}}))\s*\]"
 )
-VARIABLE = re.compile(rf"\$(?P<name>{NAME})")
-EXTENSIONS = re.compile(r"(?:^|[^\w'\"])[_^#](?:[.\[]|$)|~")
+SEVERAL_NAMES = re.compile(rf"\[\s*(?:{QUOTED})(?:\s*,\s*(?:{QUOTED}))+\s*\]\Z")
+VARIABLE = re.compile(r"\$(?P<name>[^\W\d]\w*)")
 
 
 class PathSyntaxError(ValueError):
-    """A text is no path; ``column`` is the offset of the fault in it, from 0."""
+    """Raised for a text that is no path; ``column`` is the offset of the fault in it, from 0."""
 
     def __init__(self, message: str, column: int = 0) -> None:
         self.column = column
@@ -42,99 +50,162 @@ class PathSyntaxError(ValueError):
 
 
 class PathNotFound(StateError):
-    """A definite path found nothing; whoever knows the field may tell it better."""
+    """Raised where a path that names one place finds nothing there.
 
-    def __init__(self, path: str, reason: str) -> None:
+    Its own cause is that of InputPath and OutputPath: ``Invalid path '$.a' : No results for path: $['a']``. A field
+    that words it otherwise, such as a payload template's, makes its own from ``path``.
+
+    Attributes:
+        path: The path as it is written.
+
+        reason: What is missing.
+
+        is_past_end: Whether the path ends in an index past the end of its array. The service puts null there in a
+            payload template, while an intrinsic function takes it as missing.
+    """
+
+    def __init__(self, path: str, reason: str, *, is_past_end: bool = False) -> None:
         self.path = path
+        self.reason = reason
+        self.is_past_end = is_past_end
         super().__init__("States.Runtime", f"Invalid path '{path}' : {reason}")
 
 
 def compile_path(text: str, *, limits: Limits = DEFAULT_LIMITS) -> Expression:
-    """Compile ``$…`` (the input), ``$$…`` (the context object) or ``$name…`` (a variable).
+    """Compile ``$…`` (the input), ``$$…`` (the context object) or ``$name…`` (a variable). ASL, "Paths".
 
-    A definite path returns the value, and raises PathNotFound where there is none; an indefinite one returns the
-    list of all matches (ASL, "Paths"). Raises PathSyntaxError for a text that is no path.
+    A path that names one place answers the value there, or raises PathNotFound; any other answers the list of all
+    that it finds, which may be empty. Raises PathSyntaxError for a text that is no path; the expression raises
+    StateError (States.Runtime) where it passes more than ``limits.path_nodes`` nodes.
     """
     if not text.startswith("$"):
         raise PathSyntaxError(f"a path begins with '$', and {text!r} does not")
     if text.startswith("$$"):
-        from_context = _compile("$" + text[2:], text, 1, limits)
+        from_context = _compile(text, 1, limits)
         return lambda _value, context: from_context(context.object())
     variable = VARIABLE.match(text)
     if variable is None:
-        from_input = _compile(text, text, 0, limits)
+        from_input = _compile(text, 0, limits)
         return lambda value, _context: from_input(value)
-    return _of_variable(variable["name"], _compile("$" + text[variable.end() :], text, variable.end() - 1, limits), text)
+    return _of_variable(variable["name"], _compile(text, variable.end() - 1, limits), text)
 
 
-def _of_variable(name: str, find: Callable[[JSONValue], JSONValue], text: str) -> Expression:
+def variable_of(text: str) -> str | None:
+    """Return the name of the variable that a path begins with, or None where it begins elsewhere."""
+    variable = VARIABLE.match(text)
+    return None if variable is None else variable["name"]
+
+
+def _of_variable(name: str, find: Find, text: str) -> Expression:
     def evaluate(_value: JSONValue, context: Context) -> JSONValue:
         variables = context.variables
         if name not in variables:
-            raise PathNotFound(text, f"the variable ${name} is not assigned")
+            raise PathNotFound(text, f"No variable is assigned with the name: {name}")
         return find(variables[name])
 
     return evaluate
 
 
-def _compile(path: str, text: str, shift: int, limits: Limits) -> Callable[[JSONValue], JSONValue]:
-    steps = _definite_steps(path)
-    if steps is not None:
+def _compile(text: str, start: int, limits: Limits) -> Find:
+    """Compile what follows the root, whose last character stands at ``start``."""
+    steps, end = _steps(text, start + 1)
+    if end == len(text):
         return _walk(steps, text)
-    return _search(path, text, shift, limits)
+    several = SEVERAL_NAMES.match(text, end)
+    if several is not None:
+        return _pick(_walk(steps, text), re.findall(QUOTED, several[0]))
+    return _search(text, start, limits)
 
 
-def _definite_steps(path: str) -> tuple[Step, ...] | None:
-    """Return the steps of a path that names one place, or None where it may name several."""
+def _steps(text: str, start: int) -> tuple[tuple[Step, ...], int]:
+    """Return the leading fields and indexes of a path, and where they end."""
     steps: list[Step] = []
-    place = 1
-    while place < len(path):
-        match = STEP.match(path, place)
-        if match is None:
-            return None
+    while match := STEP.match(text, start):
         if match["name"] is not None:
             steps.append(match["name"])
         elif match["index"] is not None:
             steps.append(int(match["index"]))
         else:
-            steps.append(re.sub(r"\\(.)", r"\1", match["single"] if match["single"] is not None else match["double"]))
-        place = match.end()
-    return tuple(steps)
+            steps.append(_unquoted(match["quoted"]))
+        start = match.end()
+    return tuple(steps), start
 
 
-def _walk(steps: tuple[Step, ...], text: str) -> Callable[[JSONValue], JSONValue]:
+def _unquoted(quoted: str) -> str:
+    """Return the name in quotes: a backslash escapes the quote and itself, and stands for itself anywhere else."""
+    quote = quoted[0]
+    return re.sub(rf"\\([{quote}\\])", r"\1", quoted[1:-1])
+
+
+# One place
+
+
+def _walk(steps: tuple[Step, ...], text: str) -> Find:
     if not steps:
         return lambda value: value
-    if len(steps) == 1 and isinstance(steps[0], str):
-        name = steps[0]
+    if all(isinstance(step, str) for step in steps):
+        return _walk_fields(steps, text)
 
-        def member(value: JSONValue) -> JSONValue:
-            if type(value) is dict and name in value:
-                return value[name]
-            raise PathNotFound(text, _reason(steps, 0))
-
-        return member
-
-    def walk(value: JSONValue) -> JSONValue:
-        for place, step in enumerate(steps):
-            if type(step) is str:
-                if type(value) is not dict or step not in value:
-                    raise PathNotFound(text, _reason(steps, place))
-                value = value[step]
+    def walk(value: Any) -> JSONValue:  # noqa: ANN401 -- each step narrows it
+        found = value
+        for step in steps:
+            if type(found) is (dict if type(step) is str else list):
+                try:
+                    found = found[step]
+                except (KeyError, IndexError):
+                    raise _not_found(steps, text, value) from None
             else:
-                if type(value) is not list or not -len(value) <= step < len(value):  # type: ignore[operator]
-                    raise PathNotFound(text, _reason(steps, place))
-                value = value[step]  # type: ignore[index]
-        return value
+                raise _not_found(steps, text, value)
+        return found  # type: ignore[no-any-return]
 
     return walk
 
 
-def _reason(steps: Sequence[Step], place: int) -> str:
-    """Tell which part of a definite path is missing."""
-    if place == len(steps) - 1:
-        return f"No results for path: {normalized(steps)}"
-    return f"Missing property in path {normalized(steps[: place + 1])}"
+def _walk_fields(steps: tuple[Step, ...], text: str) -> Find:
+    def walk(value: Any) -> JSONValue:  # noqa: ANN401
+        try:
+            return reduce(getitem, steps, value)  # type: ignore[arg-type]
+        except (KeyError, TypeError):
+            raise _not_found(steps, text, value) from None
+
+    return walk
+
+
+def _pick(find: Find, quoted: Sequence[str]) -> Find:
+    """Compile a choice of fields at the end of a path: an object of those that are there."""
+    names = [_unquoted(each) for each in quoted]
+
+    def pick(value: JSONValue) -> JSONValue:
+        found = find(value)
+        return {name: found[name] for name in names if name in found} if isinstance(found, dict) else {}
+
+    return pick
+
+
+def _not_found(steps: tuple[Step, ...], text: str, value: JSONValue) -> PathNotFound:
+    """Walk once more to tell what is missing, in the words of the service's own library."""
+    for place, step in enumerate(steps):
+        before, is_last = normalized(steps[:place]), place == len(steps) - 1
+        if isinstance(step, str):
+            if not isinstance(value, dict):
+                kind = type_name(value)
+                reason = f"Expected to find an object with property ['{step}'] in path {before} but found '{kind}'."
+                return PathNotFound(text, reason)
+            if step not in value:
+                missing = "No results for path: " if is_last else "Missing property in path "
+                return PathNotFound(text, missing + normalized(steps[: place + 1]))
+            value = value[step]
+        elif value is None:
+            return PathNotFound(text, f"The path {before} is null")
+        elif not isinstance(value, list):
+            rest = normalized(steps[place:])[1:]
+            reason = f"Filter: {rest} can only be applied to arrays. Current context is: {shown(value)}"
+            return PathNotFound(text, reason)
+        elif not -len(value) <= step < len(value):
+            return PathNotFound(text, f"No results for path: {normalized(steps)}", is_past_end=is_last)
+        else:
+            value = value[step]
+    return PathNotFound(text, f"No results for path: {normalized(steps)}")
 
 
 def normalized(steps: Sequence[Step]) -> str:
@@ -142,59 +213,24 @@ def normalized(steps: Sequence[Step]) -> str:
     return "$" + "".join(f"[{step}]" if isinstance(step, int) else f"['{step}']" for step in steps)
 
 
-# Indefinite paths
+# Several places
 
 
-@lru_cache(maxsize=1)
-def _environment() -> JSONPathEnvironment:
-    from jsonpath import JSONPathEnvironment
+def _search(text: str, start: int, limits: Limits) -> Find:
+    from statechain.asl.indefinite import Search, SearchFailed  # noqa: PLC0415 -- only such a path pays for the library
 
-    class Environment(JSONPathEnvironment):
-        """python-jsonpath without the notations that AWS does not have."""
-
-        max_recursion_depth = 200
-
-    return Environment()
-
-
-def _search(path: str, text: str, shift: int, limits: Limits) -> Callable[[JSONValue], JSONValue]:
-    from jsonpath import JSONPath
-    from jsonpath.exceptions import JSONPathError
-
-    if EXTENSIONS.search(re.sub(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", "''", path)):
-        raise PathSyntaxError(f"{text!r} is no path")
     try:
-        query = _environment().compile(path)
-    except (JSONPathError, RecursionError, ValueError) as fault:
-        token = getattr(fault, "token", None)
-        column = getattr(token, "index", 0) if token is not None else 0
-        message = str(fault.args[0] if fault.args else fault).partition("\n")[0]
-        raise PathSyntaxError(f"{text!r} is no path: {message}", max(0, column) + shift) from fault
-    if not isinstance(query, JSONPath):
-        raise PathSyntaxError(f"{text!r} joins several paths, which states do not have")
-    singular = query.singular_query()
+        find = Search("$" + text[start + 1 :], limits)
+    except SearchFailed as fault:
+        raise PathSyntaxError(f"{text!r} is no path: {fault}", start + fault.column) from fault
 
     def search(value: JSONValue) -> JSONValue:
         try:
-            found = _matches(query, value, limits.path_nodes)
-        except (JSONPathError, RecursionError, ValueError, TypeError, ArithmeticError) as fault:
+            return find(value)
+        except SearchFailed as fault:
             raise StateError("States.Runtime", f"Invalid path '{text}' : {fault}") from fault
-        if not singular:
-            return found
-        if not found:
-            raise PathNotFound(text, f"No results for path: {text}")
-        return found[0]
 
     return search
-
-
-def _matches(query: JSONPath, value: JSONValue, budget: int) -> list[JSONValue]:
-    found: list[JSONValue] = []
-    for match in query.finditer(value if isinstance(value, dict | list) else encode(value)):  # type: ignore[arg-type]
-        found.append(match.obj)  # type: ignore[arg-type]
-        if len(found) > budget:
-            raise ValueError(f"more than {budget} matches")
-    return found
 
 
 # Reference paths
@@ -202,46 +238,53 @@ def _matches(query: JSONPath, value: JSONValue, budget: int) -> list[JSONValue]:
 
 @attrs.frozen
 class ReferencePath:
-    """A path that names one place to read or to write (ASL, "Reference Paths")."""
+    """A path that names one place to read or to write (ASL, "Reference Paths").
+
+    Attributes:
+        text: The path as it is written.
+
+        steps: Its fields and indexes.
+    """
 
     text: str
     steps: tuple[Step, ...]
+    _find: Find = attrs.field(init=False, repr=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "_find", _walk(self.steps, self.text))
 
     def get(self, value: JSONValue) -> JSONValue:
-        """Return what is at the place; raise PathNotFound where nothing is."""
-        return _walk(self.steps, self.text)(value)
+        """Return what is at the place. Raises PathNotFound where nothing is."""
+        return self._find(value)
 
     def set(self, value: JSONValue, new: JSONValue) -> JSONValue:
-        """Return a copy of the value with something else at the place; objects on the way are made where missing.
+        """Return a copy of the value with something else at the place; the value itself stays as it is.
 
-        Raises StateError (States.ResultPathMatchFailure) where the value has no such place.
+        Objects on the way are made where they are missing (ASL, "ResultPath"). Raises StateError
+        (States.ResultPathMatchFailure) where the value cannot have such a place.
         """
-        return self._set(value, new, 0)
+        return self._set(value, new, 0, value)
 
-    def _set(self, value: JSONValue, new: JSONValue, place: int) -> JSONValue:
+    def _set(self, value: JSONValue, new: JSONValue, place: int, whole: JSONValue) -> JSONValue:
         if place == len(self.steps):
             return new
         step = self.steps[place]
-        if isinstance(step, str) and isinstance(value, Mapping):
-            child: Any = value.get(step, {})
-            if place + 1 < len(self.steps) and not isinstance(child, dict | list):
-                raise self._mismatch(value)
-            return {**value, step: self._set(child, new, place + 1)}
-        if isinstance(step, int) and isinstance(value, list) and 0 <= step < len(value):
-            return [*value[:step], self._set(value[step], new, place + 1), *value[step + 1 :]]
-        raise self._mismatch(value)
-
-    def _mismatch(self, value: JSONValue) -> StateError:
-        return StateError(
-            "States.ResultPathMatchFailure", f"Unable to apply ReferencePath {self.text} to input {encode(value)[:1000]}"
+        if isinstance(step, str) and isinstance(value, dict):
+            return {**value, step: self._set(value.get(step, {}), new, place + 1, whole)}
+        if isinstance(step, int) and isinstance(value, list) and step < len(value):
+            return [*value[:step], self._set(value[step], new, place + 1, whole), *value[step + 1 :]]
+        raise StateError(
+            "States.ResultPathMatchFailure", f"Unable to apply ReferencePath {self.text} to input {shown(whole)}"
         )
 
 
 def compile_reference_path(text: str) -> ReferencePath:
-    """Compile a reference path: ``$`` and field and index steps only. Raises PathSyntaxError for anything else."""
+    """Compile a reference path: ``$``, then fields and indexes from 0. Raises PathSyntaxError for anything else."""
     if not text.startswith("$") or text.startswith("$$"):
         raise PathSyntaxError(f"a reference path begins with a single '$', and {text!r} does not")
-    steps = _definite_steps(text)
-    if steps is None or any(isinstance(step, int) and step < 0 for step in steps):
-        raise PathSyntaxError(f"{text!r} does not name one place: a reference path has only fields and indexes")
+    steps, end = _steps(text, 1)
+    if end != len(text):
+        raise PathSyntaxError(f"{text!r} does not name one place: a reference path has only fields and indexes", end)
+    if any(isinstance(step, int) and step < 0 for step in steps):
+        raise PathSyntaxError(f"{text!r} counts from the end, which a reference path cannot")
     return ReferencePath(text, steps)

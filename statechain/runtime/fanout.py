@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from statechain.asl.outcome import Branch, FanOut, Tolerance
 from statechain.codec import JSONValue
 from statechain.errors import StateError
+from statechain.launcher import exceeds, first_fault, launch
 from statechain.runtime.frame import Frame, branch_path
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ async def fan_out(effect: FanOut, branches: Sequence[Branch], frame: Frame, cloc
     failures = _Failures(effect.tolerance, len(branches))
     is_inline_map = frame.is_in("Map") and not effect.distributed
 
-    async def run_one(branch: Branch, child: Frame) -> None:
+    async def run_one(item: tuple[Branch, Frame]) -> None:
+        branch, child = item
         try:
             outputs[branch.index] = await run_frame(child)
         except StateError as fault:
@@ -49,38 +51,16 @@ async def fan_out(effect: FanOut, branches: Sequence[Branch], frame: Frame, cloc
                 frame.note("iteration_aborted", clock.now(), index=branch.index)
             raise
 
+    width = effect.max_concurrency or (INLINE_MAP_WIDTH if frame.is_in("Map") else len(branches))
+    children = ((branch, _child(effect, branch, frame)) for branch in branches)
     try:
-        await _run_all(effect, branches, frame, run_one)
+        await launch(children, run_one, concurrency=width)
     except BaseExceptionGroup as faults:
-        raise _first(faults) from None
+        raise first_fault(faults) from None
     return [outputs[index] for index in sorted(outputs)]
 
 
-async def _run_all(
-    effect: FanOut,
-    branches: Sequence[Branch],
-    frame: Frame,
-    run_one: Callable[[Branch, Frame], Awaitable[None]],
-) -> None:
-    is_map = frame.is_in("Map")
-    width = effect.max_concurrency or (INLINE_MAP_WIDTH if is_map else len(branches))
-    gate = asyncio.Semaphore(max(1, width))
-    round_ = frame.round
-
-    async def gated(branch: Branch, child: Frame) -> None:
-        try:
-            await run_one(branch, child)
-        finally:
-            gate.release()
-
-    async with asyncio.TaskGroup() as group:
-        for place in range(len(branches)):
-            await gate.acquire()
-            branch = branches[place]
-            group.create_task(gated(branch, _child(effect, branch, frame, round_)))
-
-
-def _child(effect: FanOut, branch: Branch, frame: Frame, round_: int) -> Frame:
+def _child(effect: FanOut, branch: Branch, frame: Frame) -> Frame:
     return Frame(
         frame.run.apart() if effect.distributed else frame.run,
         branch.plan,
@@ -88,7 +68,7 @@ def _child(effect: FanOut, branch: Branch, frame: Frame, round_: int) -> Frame:
         branch.input,
         variables={} if effect.distributed else frame.variables,
         item=branch.item if branch.item is not None else frame.item,
-        number=round_,
+        number=frame.round,
         started_event=frame.run.next_event() if frame.is_in("Map") and not effect.distributed else 0,
     )
 
@@ -103,23 +83,7 @@ class _Failures:
 
     def add(self, fault: StateError) -> None:
         self._count += 1
-        count, percentage = self._tolerance.count, self._tolerance.percentage
-        within_count = count is not None and self._count <= count
-        within_percentage = percentage is not None and self._count * 100 <= percentage * self._total
-        if not (within_count or within_percentage):
+        if exceeds(self._tolerance, self._count, self._total):
             raise StateError(
                 "States.ExceedToleratedFailureThreshold", "The specified tolerated failure threshold was exceeded"
             ) from fault
-
-
-def _first(faults: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the first fault that is not itself a group; what is no StateError matters more than what is."""
-    flat: list[BaseException] = []
-    pending = list(faults.exceptions)
-    while pending:
-        fault = pending.pop(0)
-        if isinstance(fault, BaseExceptionGroup):
-            pending = [*fault.exceptions, *pending]
-        else:
-            flat.append(fault)
-    return next((fault for fault in flat if not isinstance(fault, StateError)), flat[0])

@@ -148,11 +148,15 @@ class Worker:
             if live.task is not None:
                 live.task.cancel()
 
-    def _spawn(self, live: Live, revision: Revision, claim: Callable[[], Awaitable[Claim | None]]) -> None:
+    def tasks(self) -> asyncio.TaskGroup:
+        """Return the group in which executions, and what drives them, run."""
         if self.group is None:
             raise StatechainError("the engine is not open: use it as an async context manager")
+        return self.group
+
+    def _spawn(self, live: Live, revision: Revision, claim: Callable[[], Awaitable[Claim | None]]) -> None:
+        live.task = self.tasks().create_task(self._main(live, revision, claim))
         self._live[live.execution_id] = live
-        live.task = self.group.create_task(self._main(live, revision, claim))
 
     # Running
 

@@ -20,6 +20,7 @@ from statechain.records import (
     Batch,
     BatchItem,
     BatchStatus,
+    Callback,
     Claim,
     DurationStatistics,
     Execution,
@@ -31,6 +32,9 @@ from statechain.records import (
 
 __all__ = [
     "Advance",
+    "AnswerCallback",
+    "BeatCallback",
+    "CloseCallback",
     "CreateBatch",
     "CreateStateMachine",
     "DeleteExecutions",
@@ -41,6 +45,7 @@ __all__ = [
     "Repository",
     "StartExecution",
     "StopExecution",
+    "TakeActivity",
     "Write",
 ]
 
@@ -120,6 +125,10 @@ class Advance(Write[None]):
         current_state: The state that the root line of control is in after this write.
 
         end: How the execution ends with this write, or None.
+
+        opened: Callbacks that begin to wait with this write.
+
+        closed: The ids of callbacks for which nobody waits any more: those still WAITING become CLOSED.
     """
 
     execution_id: str
@@ -128,6 +137,54 @@ class Advance(Write[None]):
     visits: Sequence[Visit]
     current_state: str | None
     end: End | None = None
+    opened: Sequence[Callback] = ()
+    closed: Sequence[str] = ()
+
+
+@attrs.frozen(kw_only=True)
+class AnswerCallback(Write[Callback]):
+    """Answer a waiting task: with an output (``error`` is None), or as failed.
+
+    Outcome: the callback as answered, also where it had been given this very answer before. Errors: `InvalidToken`
+    where no callback ever had the token; `TaskTimedOut` where it is not WAITING, where its execution is not RUNNING,
+    or where that was redriven since.
+    """
+
+    token_hash: str
+    output_text: str | None = None
+    error: str | None = None
+    cause: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class BeatCallback(Write[Callback]):
+    """Tell that the work behind a token goes on: set ``beat``. Outcome: the callback. Errors as in `AnswerCallback`."""
+
+    token_hash: str
+    beat: datetime
+
+
+@attrs.frozen(kw_only=True)
+class CloseCallback(Write[Callback | None]):
+    """Stop waiting: a callback that is WAITING becomes CLOSED, an answered one stays as it is.
+
+    Outcome: the callback as it stands then, so that an answer and a timeout cannot both win; None without one.
+    """
+
+    id: str
+
+
+@attrs.frozen(kw_only=True)
+class TakeActivity(Write[Callback | None]):
+    """Give a worker the activity's oldest task (by id) that is WAITING and has no token: set its token and ``beat``.
+
+    Outcome: that callback; the one that has this token already, where there is one; None where there is nothing to do.
+    Only callbacks of RUNNING executions that were not redriven since are given out, and each one once.
+    """
+
+    activity: str
+    token_hash: str
+    beat: datetime
 
 
 @attrs.frozen(kw_only=True)
@@ -188,7 +245,7 @@ class EndBatch(Write[Batch]):
 
 @attrs.frozen(kw_only=True)
 class DeleteExecutions(Write[int]):
-    """Delete the ended executions that a filter means, with their visits and links, all or none.
+    """Delete the ended executions that a filter means, with their visits, links and callbacks, all or none.
 
     RUNNING ones are never deleted. Outcome: how many were.
     """
@@ -258,6 +315,9 @@ class Repository(Protocol):
         page: int,
     ) -> Sequence[Link]:
         """Return links that match all that is given, by (created, target), after a link."""
+
+    async def callbacks(self, ids: Sequence[str]) -> Sequence[Callback]:
+        """Return the callbacks with these ids, as far as they exist, in any order."""
 
     async def batch(self, batch_id: str) -> Batch | None:
         """Return a batch, its items counted now."""

@@ -1,0 +1,109 @@
+"""Durable Amazon States Language state machines on asyncio, chained in batches."""
+
+from typing import TYPE_CHECKING
+
+from statechain.chaining.batch import BatchExecutionOptions, BatchExecutionResult
+from statechain.clock import Clock, SystemClock
+from statechain.engine import Engine
+from statechain.errors import (
+    BatchNotFound,
+    BatchStopped,
+    DefinitionError,
+    Diagnostic,
+    ExecutionAlreadyExists,
+    ExecutionFailed,
+    ExecutionNotFound,
+    InputTransformerError,
+    InvalidPayload,
+    InvalidToken,
+    LeaseLost,
+    RepositoryError,
+    RepositoryUnavailable,
+    SourceNotFinished,
+    SourceStateNotFound,
+    StatechainError,
+    StateError,
+    StateMachineNotFound,
+    TaskError,
+    TaskTimedOut,
+)
+from statechain.filters import Chained, ExecutionFilter
+from statechain.limits import Limits
+from statechain.machine import ExecutionHandle, StateMachine
+from statechain.records import (
+    Batch,
+    BatchStatus,
+    DurationStatistics,
+    Execution,
+    ExecutionStatus,
+    ItemCounts,
+    Link,
+    Source,
+)
+from statechain.runtime.tasks import TaskContext, TaskRegistry
+from statechain.storage.open import open_repository
+from statechain.storage.repository import Repository
+
+if TYPE_CHECKING:
+    from statechain_backends.memory import MemoryRepository as MemoryRepository
+    from statechain_backends.postgres import PostgresRepository as PostgresRepository
+    from statechain_backends.sqlite import SQLiteRepository as SQLiteRepository
+else:
+    _LAZY = {"MemoryRepository": "memory", "PostgresRepository": "postgres", "SQLiteRepository": "sqlite"}
+
+    def __getattr__(name: str) -> object:
+        """Import a backend only when its name is asked for."""
+        if name not in _LAZY:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        return getattr(import_module(f"statechain_backends.{_LAZY[name]}"), name)
+
+
+__all__ = [
+    "Batch",
+    "BatchExecutionOptions",
+    "BatchExecutionResult",
+    "BatchNotFound",
+    "BatchStatus",
+    "BatchStopped",
+    "Chained",
+    "Clock",
+    "DefinitionError",
+    "Diagnostic",
+    "DurationStatistics",
+    "Engine",
+    "Execution",
+    "ExecutionAlreadyExists",
+    "ExecutionFailed",
+    "ExecutionFilter",
+    "ExecutionHandle",
+    "ExecutionNotFound",
+    "ExecutionStatus",
+    "InputTransformerError",
+    "InvalidPayload",
+    "InvalidToken",
+    "ItemCounts",
+    "LeaseLost",
+    "Limits",
+    "Link",
+    "MemoryRepository",
+    "PostgresRepository",
+    "Repository",
+    "RepositoryError",
+    "RepositoryUnavailable",
+    "SQLiteRepository",
+    "Source",
+    "SourceNotFinished",
+    "SourceStateNotFound",
+    "StateError",
+    "StateMachine",
+    "StateMachineNotFound",
+    "StatechainError",
+    "SystemClock",
+    "TaskContext",
+    "TaskError",
+    "TaskRegistry",
+    "TaskTimedOut",
+    "open_repository",
+]

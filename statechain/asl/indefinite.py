@@ -1,0 +1,207 @@
+"""Paths that may find several nodes, through python-jsonpath with the dialect of the States Language.
+
+Wildcards, slices, unions, descendants and filters. The library's own extensions are refused, its regular expressions
+are matched by RE2, and every node it passes counts against a budget. Imported with the first such path only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import cast
+
+import jsonpath
+from jsonpath.exceptions import JSONPathError, JSONPathSyntaxError
+from jsonpath.filter import BaseExpression, PrefixExpression, RegexLiteral
+from jsonpath.lex import Lexer
+from jsonpath.match import JSONPathMatch, NodeList
+from jsonpath.parse import Parser
+from jsonpath.segments import JSONPathChildSegment, JSONPathRecursiveDescentSegment, JSONPathSegment
+from jsonpath.selectors import (
+    Filter,
+    FilterContext,
+    IndexSelector,
+    JSONPathSelector,
+    NameSelector,
+    SliceSelector,
+    WildcardSelector,
+)
+from jsonpath.stream import TokenStream
+from jsonpath.token import (
+    TOKEN_CONTAINS,
+    TOKEN_DDOT,
+    TOKEN_FALSE,
+    TOKEN_IN,
+    TOKEN_LG,
+    TOKEN_MISSING,
+    TOKEN_NAME,
+    TOKEN_NIL,
+    TOKEN_NONE,
+    TOKEN_NULL,
+    TOKEN_RE_FLAGS,
+    TOKEN_TRUE,
+    TOKEN_UNDEFINED,
+    Token,
+)
+
+from statechain.asl.regex import RegexSyntaxError, compile_regex
+from statechain.codec import JSONValue
+from statechain.limits import Limits
+
+__all__ = ["Search", "SearchFailed"]
+
+KEYWORDS = {TOKEN_TRUE: "true", TOKEN_FALSE: "false", TOKEN_NULL: "null", TOKEN_NIL: "null", TOKEN_NONE: "null"}
+WORDS = {*KEYWORDS, TOKEN_IN, TOKEN_CONTAINS, TOKEN_MISSING, TOKEN_UNDEFINED}
+FOREIGN = {TOKEN_CONTAINS, TOKEN_MISSING, TOKEN_UNDEFINED, TOKEN_LG}
+SELECTORS = (NameSelector, IndexSelector, SliceSelector, WildcardSelector, Filter)
+UNMATCHABLE = "\x00"
+
+
+class SearchFailed(Exception):  # noqa: N818 -- the caller makes an error of it
+    """A path cannot be compiled (``column`` is where) or its evaluation went past a bound."""
+
+    def __init__(self, message: str, column: int = 0) -> None:
+        self.column = column
+        super().__init__(message)
+
+
+class Search:
+    """A compiled path: call it with a value for the list of all that it finds."""
+
+    def __init__(self, path: str, limits: Limits) -> None:
+        self._limit = limits.path_nodes
+        self._environment = _Environment(limits)
+        try:
+            query = self._environment.compile(path)
+        except (JSONPathError, RegexSyntaxError, RecursionError) as fault:
+            raise _uncompilable(fault) from fault
+        self._query = cast("jsonpath.JSONPath", query)
+
+    def __call__(self, value: JSONValue) -> list[JSONValue]:
+        """Return every match, in the order of the document. Raises SearchFailed past the bounds."""
+        if not isinstance(value, dict | list):
+            return []
+        self._environment.nodes_left = self._limit
+        try:
+            return [cast("JSONValue", match.obj) for match in self._query.finditer(value)]
+        except (JSONPathError, RecursionError) as fault:
+            raise SearchFailed(str(fault).partition("\n")[0]) from fault
+
+
+def _uncompilable(fault: Exception) -> SearchFailed:
+    index = getattr(getattr(fault, "token", None), "index", 0)
+    message = fault.args[0] if fault.args else fault
+    return SearchFailed(str(message).partition("\n")[0], max(0, index))
+
+
+class _Lexer(Lexer):
+    """The library's tokens, less its alternative spellings; behind ``..`` a keyword is a name."""
+
+    logical_not_pattern = "!"
+    logical_and_pattern = "&&"
+    logical_or_pattern = r"\|\|"
+
+    def tokenize(self, path: str) -> Iterator[Token]:
+        previous = ""
+        for token in super().tokenize(path):
+            if token.kind in WORDS and previous == TOKEN_DDOT:
+                yield Token(TOKEN_NAME, token.value, token.index, path)
+            elif token.kind in FOREIGN or token.value != KEYWORDS.get(token.kind, token.value):
+                raise JSONPathSyntaxError(f"unexpected token {token.value!r}", token=token)
+            else:
+                yield token
+            previous = token.kind
+
+
+class _Parser(Parser):
+    """The library's grammar, with selectors and segments of the dialect in the tree."""
+
+    def parse_query(self, stream: TokenStream) -> Iterable[JSONPathSegment]:
+        for segment in super().parse_query(stream):
+            selectors = tuple(map(_of_dialect, segment.selectors))
+            kind = _Descent if isinstance(segment, JSONPathRecursiveDescentSegment) else _Child
+            yield kind(env=self.env, token=segment.token, selectors=selectors)
+
+    def parse_regex(self, stream: TokenStream) -> BaseExpression:
+        pattern, flags = stream.current().value, ""
+        if stream.peek().kind == TOKEN_RE_FLAGS:
+            stream.next()
+            flags = stream.next().value
+        return RegexLiteral(
+            value=compile_regex(pattern, ignore_case="i" in flags, multiline="m" in flags, dot_all="s" in flags)
+        )
+
+    def parse_prefix_expression(self, stream: TokenStream) -> BaseExpression:
+        expression = super().parse_prefix_expression(stream)
+        return _Not(expression.operator, expression.right) if isinstance(expression, PrefixExpression) else expression
+
+
+def _of_dialect(selector: JSONPathSelector) -> JSONPathSelector:
+    if not isinstance(selector, SELECTORS):
+        raise JSONPathSyntaxError("only names in quotes, indexes, slices, * and filters stand in brackets", token=selector.token)
+    if isinstance(selector, Filter):
+        return _Filter(env=selector.env, token=selector.token, expression=selector.expression)
+    return selector
+
+
+class _Not(PrefixExpression):
+    """A negation: a null counts as absent, though a bare path only asks whether something is there."""
+
+    def evaluate(self, context: FilterContext) -> object:
+        value = self.right.evaluate(context)
+        if isinstance(value, NodeList) and len(value) == 1 and value[0].obj is None:
+            return True
+        return not context.env.is_truthy(value)
+
+
+class _Filter(Filter):
+    """A filter: of an array it tests the items, of an object the object itself."""
+
+    def resolve(self, node: JSONPathMatch) -> Iterable[JSONPathMatch]:
+        if not isinstance(node.obj, Mapping):
+            yield from super().resolve(node)
+            return
+        context = FilterContext(env=self.env, current=node.obj, root=node.root)
+        if self.expression.evaluate(context):
+            yield node
+
+
+class _Child(JSONPathChildSegment):
+    def resolve(self, nodes: Iterable[JSONPathMatch]) -> Iterable[JSONPathMatch]:
+        return _counted(cast("_Environment", self.env), super().resolve(nodes))
+
+
+class _Descent(JSONPathRecursiveDescentSegment):
+    """Descendants; since filters test each object that is passed, they do not test it again as an item."""
+
+    def resolve(self, nodes: Iterable[JSONPathMatch]) -> Iterable[JSONPathMatch]:
+        environment = cast("_Environment", self.env)
+        for node in nodes:
+            for each in _counted(environment, self._visit(node)):
+                for selector in self.selectors:
+                    if isinstance(each.obj, Mapping) or not isinstance(selector, _Filter):
+                        yield from _counted(environment, selector.resolve(each))
+
+
+def _counted(environment: _Environment, nodes: Iterable[JSONPathMatch]) -> Iterator[JSONPathMatch]:
+    for node in nodes:
+        environment.nodes_left -= 1
+        if environment.nodes_left < 0:
+            raise JSONPathError("it passes too many nodes")
+        yield node
+
+
+class _Environment(jsonpath.JSONPathEnvironment):
+    """The library's settings: no extensions, no functions."""
+
+    lexer_class = _Lexer
+    parser_class = _Parser
+    pseudo_root_token = filter_context_token = intersection_token = union_token = key_token = keys_filter_token = ""
+    keys_selector_token = UNMATCHABLE
+
+    def __init__(self, limits: Limits) -> None:
+        self.max_recursion_depth = limits.payload_depth + 1
+        self.nodes_left = limits.path_nodes
+        super().__init__()
+
+    def setup_function_extensions(self) -> None:
+        """Register none."""

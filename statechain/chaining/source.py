@@ -1,0 +1,69 @@
+"""A source → its output, final or of one state → the input of the execution that is chained from it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from statechain.codec import JSONValue, decode
+from statechain.errors import ExecutionNotFound, InputTransformerError, SourceNotFinished, SourceStateNotFound
+from statechain.records import BatchItem, Execution, ExecutionStatus, Source
+
+if TYPE_CHECKING:
+    from statechain.storage.repository import Repository
+
+__all__ = ["InputTransformer", "as_source", "chained_input", "item_input", "transform"]
+
+InputTransformer: TypeAlias = Callable[[Any], "JSONValue | Awaitable[JSONValue]"]
+"""Maps a source's output to an input; sync or async. It runs in the event loop, so it must not block."""
+
+
+def as_source(source: str | Execution | Source) -> Source:
+    """Return what an id, an execution or a source means."""
+    if isinstance(source, Source):
+        return source
+    return Source(source if isinstance(source, str) else source.id)
+
+
+async def chained_input(repository: Repository, source: Source, transformer: InputTransformer | None) -> JSONValue:
+    """Return the input that a source gives.
+
+    Raises ExecutionNotFound, SourceNotFinished, SourceStateNotFound, InputTransformerError.
+    """
+    execution = await repository.execution(source.execution_id)
+    if execution is None:
+        raise ExecutionNotFound(f"there is no execution {source.execution_id!r} to chain from")
+    text = execution.output_text
+    if source.state_name is not None and execution.status.is_terminal:
+        text = await repository.last_output(execution.id, source.state_name)
+    return await transform(_output(text, execution.id, execution.status, source.state_name), transformer)
+
+
+async def item_input(item: BatchItem, state_name: str | None, transformer: InputTransformer | None) -> JSONValue:
+    """Return the input that an item of a batch gives; raises what `chained_input` raises."""
+    if item.source_status is None:
+        raise ExecutionNotFound(f"the source {item.source_execution_id!r} was deleted after the batch had begun")
+    output = _output(item.source_output, item.source_execution_id, item.source_status, state_name)
+    return await transform(output, transformer)
+
+
+def _output(text: str | None, execution_id: str, status: ExecutionStatus, state_name: str | None) -> JSONValue:
+    if not status.is_terminal:
+        raise SourceNotFinished(f"execution {execution_id!r} is still running: wait for its end to chain from it")
+    if text is not None:
+        return decode(text)
+    if state_name is not None:
+        raise SourceStateNotFound(f"execution {execution_id!r} never completed a state {state_name!r}")
+    raise SourceNotFinished(f"execution {execution_id!r} ended {status}, without an output: name a state to chain from")
+
+
+async def transform(output: JSONValue, transformer: InputTransformer | None) -> JSONValue:
+    """Map an output to an input. Raises InputTransformerError from whatever the transformer raised."""
+    if transformer is None:
+        return output
+    try:
+        mapped = transformer(output)
+        return await mapped if inspect.isawaitable(mapped) else mapped
+    except Exception as fault:
+        raise InputTransformerError(f"the input_transformer raised {type(fault).__name__}: {fault}") from fault

@@ -1,0 +1,185 @@
+"""Items → a TaskGroup gated by a semaphore → results as they complete: the stone under batches, bulk and Maps.
+
+It knows items, concurrency and tolerances; what is done with an item is the caller's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+from statechain.asl.outcome import Tolerance
+from statechain.errors import BatchStopped
+from statechain.storage.journal import outlast
+
+__all__ = ["Stream", "exceeds", "first_fault", "launch"]
+
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+
+
+def exceeds(tolerance: Tolerance, failed: int, total: int | None) -> bool:
+    """Tell whether so many failures are more than is tolerated (AWS, "ToleratedFailureCount").
+
+    Past either bound is too many. A percentage counts against the total; where that is not known, it plays no part.
+    """
+    if tolerance.count is None and tolerance.percentage is None:
+        return failed > 0
+    if tolerance.count is not None and failed > tolerance.count:
+        return True
+    return tolerance.percentage is not None and bool(total) and failed * 100 > tolerance.percentage * (total or 0)
+
+
+async def launch(
+    items: Iterable[ItemT] | AsyncIterable[ItemT], work: Callable[[ItemT], Awaitable[None]], *, concurrency: int
+) -> None:
+    """Do the work for each item, at most so many at once, begun in order; with 1 (or 0), one after the other.
+
+    An item is asked for only when there is room for it. An exception of the work cancels its siblings and leaves as
+    TaskGroup leaves it.
+    """
+    gate = asyncio.Semaphore(max(1, concurrency))
+
+    async def gated(item: ItemT) -> None:
+        try:
+            await work(item)
+        finally:
+            gate.release()
+
+    source = aiter(items) if isinstance(items, AsyncIterable) else _as_async(items)
+    async with asyncio.TaskGroup() as group:
+        while True:
+            await gate.acquire()
+            try:
+                item = await anext(source)
+            except StopAsyncIteration:
+                return
+            group.create_task(gated(item))
+
+
+async def _as_async(items: Iterable[ItemT]) -> AsyncIterator[ItemT]:
+    for item in items:
+        yield item
+
+
+def first_fault(faults: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the fault that came first, out of whatever groups it is in."""
+    fault: BaseException = faults
+    while isinstance(fault, BaseExceptionGroup):
+        fault = fault.exceptions[0]
+    return fault
+
+
+class Stream(Generic[ResultT]):
+    """Results as they complete: an async iterator, and an async context manager that ends what still runs.
+
+    >>> async with machine.stream_batch(filter) as results:  # doctest: +SKIP
+    ...     async for result in results: ...
+
+    What produces the results runs in a task of the owner's TaskGroup, from the first use on; it waits while as many
+    results as ``capacity`` have not been taken. Its exception is raised once the results before it have been taken.
+    """
+
+    def __init__(
+        self,
+        owner: Callable[[], asyncio.TaskGroup],
+        produce: Callable[[Stream[ResultT]], Awaitable[None]],
+        *,
+        capacity: int,
+    ) -> None:
+        self._owner = owner
+        self._produce = produce
+        self._capacity = max(1, capacity)
+        self._ready: deque[ResultT] = deque()
+        self._getter: asyncio.Future[None] | None = None
+        self._putters: deque[asyncio.Future[None]] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._ended: asyncio.Future[None] | None = None
+        self._fault: BaseException | None = None
+
+    async def put(self, result: ResultT) -> None:
+        """Hand out a result, once there is room for it."""
+        while len(self._ready) >= self._capacity:
+            room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._putters.append(room)
+            await room
+        self.put_nowait(result)
+
+    def put_nowait(self, result: ResultT) -> None:
+        """Hand out a result, room or no room."""
+        self._ready.append(result)
+        _wake(self._getter)
+
+    async def __aenter__(self) -> Self:
+        """Begin."""
+        self._begin()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End what still runs."""
+        await self.aclose()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> ResultT:
+        ended = self._begin()
+        while not self._ready:
+            if ended.done():
+                fault, self._fault = self._fault, None
+                if fault is not None:
+                    raise fault
+                raise StopAsyncIteration
+            self._getter = asyncio.get_running_loop().create_future()
+            await self._getter
+        result = self._ready.popleft()
+        while self._putters and not _wake(self._putters.popleft()):
+            pass
+        return result
+
+    async def aclose(self) -> None:
+        """Cancel what still runs, and wait until it has ended."""
+        if self._task is not None and self._ended is not None and not self._ended.done():
+            self._task.cancel()
+            await outlast(self._ended)
+
+    def __del__(self) -> None:
+        if self._task is not None and not self._task.done() and not self._task.get_loop().is_closed():
+            self._task.cancel()
+
+    def _begin(self) -> asyncio.Future[None]:
+        if self._ended is None:
+            self._ended = asyncio.get_running_loop().create_future()
+            self._task = self._owner().create_task(_pump(self._produce, self, self._ended))
+        return self._ended
+
+
+async def _pump(
+    produce: Callable[[Stream[ResultT]], Awaitable[None]], stream: Stream[ResultT], ended: asyncio.Future[None]
+) -> None:
+    """Produce; hand a fault to whoever takes the results, so that it does not touch the owner's other tasks."""
+    try:
+        await produce(stream)
+    except asyncio.CancelledError:
+        stream._fault = BatchStopped([])  # noqa: SLF001 -- the two are one mechanism
+        raise
+    except Exception as fault:  # noqa: BLE001 -- it is raised again where the results are taken
+        stream._fault = fault  # noqa: SLF001
+    finally:
+        ended.set_result(None)
+        _wake(stream._getter)  # noqa: SLF001
+
+
+def _wake(future: asyncio.Future[None] | None) -> bool:
+    if future is None or future.done():
+        return False
+    future.set_result(None)
+    return True
