@@ -45,9 +45,10 @@ from statechain.storage.open import open_repository
 from statechain.storage.repository import Repository
 
 if TYPE_CHECKING:
-    from statechain_backends.memory import MemoryRepository as MemoryRepository
     from statechain_backends.postgres import PostgresRepository as PostgresRepository
     from statechain_backends.sqlite import SQLiteRepository as SQLiteRepository
+
+    from statechain_backends.memory import MemoryRepository as MemoryRepository
 else:
     _LAZY = {"MemoryRepository": "memory", "PostgresRepository": "postgres", "SQLiteRepository": "sqlite"}
 
@@ -55,7 +56,7 @@ else:
         """Import a backend only when its name is asked for."""
         if name not in _LAZY:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from importlib import import_module
+        from importlib import import_module  # noqa: PLC0415 -- with the first backend only
 
         return getattr(import_module(f"statechain_backends.{_LAZY[name]}"), name)
 

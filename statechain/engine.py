@@ -24,6 +24,7 @@ from statechain.errors import (
     StateMachineNotFound,
 )
 from statechain.filters import Cursor, ExecutionFilter
+from statechain.launcher import Streams
 from statechain.limits import DEFAULT_LIMITS, Limits
 from statechain.machine import ExecutionHandle, StateMachine
 from statechain.records import (
@@ -116,7 +117,9 @@ class Engine:
             observers=observers,
         )
         self._recovery = Recovery(self.repository, self.worker, self._revisions, lease)
-        self.batch_services = BatchServices(self.repository, self.journal, self.clock, self.worker.tasks)
+        self.batch_services = BatchServices(
+            self.repository, self.journal, self.clock, Streams(self.worker.tasks)
+        )
         self._stack = AsyncExitStack()
         self._supervisor: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
@@ -155,6 +158,7 @@ class Engine:
         if self._supervisor is None:
             return
         self._closing.set()
+        self.batch_services.streams.close()
         try:
             if exc is None:
                 await asyncio.shield(self._supervisor)
@@ -369,7 +373,8 @@ class Engine:
         revision = await self._revisions.get(execution.state_machine_id, execution.state_machine_revision)
         live = await self.worker.redrive(revision, id)
         if live is None:
-            raise ValueError(f"execution {execution.name!r} is {execution.status}: only an unsuccessful one is redriven")
+            name, status = execution.name, execution.status
+            raise ValueError(f"execution {name!r} is {status}: only one that ended without success is redriven")
         return ExecutionHandle(self, execution, live)
 
     async def recover(self) -> list[str]:
@@ -407,13 +412,12 @@ class Engine:
 
         Raises BatchNotFound.
         """
-        batch = await self.journal.write(
-            EndBatch(batch_id=id, status=BatchStatus.ABORTED, end_time=self.clock.now())
-        )
-        running = self.batch_services.running.get(id)
-        if running is not None:
-            running.cancel()
-            await asyncio.wait([running])
+        batch = await self.journal.write(EndBatch(batch_id=id, status=BatchStatus.ABORTED, end_time=self.clock.now()))
+        running = tuple(self.batch_services.running.get(id, ()))
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)
         after = -1
         while items := await self.repository.batch_items(id, after=after, page=PAGE):
             for item in items:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import attrs
 
@@ -27,7 +27,7 @@ class HasId(Protocol):
         """The id that is meant."""
 
 
-def _storable_text(_instance: object, attribute: attrs.Attribute[str | None], value: str | None) -> None:
+def _storable_text(_instance: object, attribute: attrs.Attribute[Any], value: str | None) -> None:
     if value is None:
         return
     if not isinstance(value, str):
@@ -84,7 +84,7 @@ def _to_chained(value: Chained | HasId | str | None) -> Chained | None:
     return value if value is None or isinstance(value, Chained) else Chained(value)
 
 
-def _is_count(_instance: object, attribute: attrs.Attribute[int | None], value: int | None) -> None:
+def _is_count(_instance: object, attribute: attrs.Attribute[Any], value: int | None) -> None:
     if value is None and attribute.default is None:
         return
     if isinstance(value, bool) or not isinstance(value, int):

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from statechain.asl.outcome import Tolerance
 from statechain.errors import BatchStopped
 from statechain.storage.journal import outlast
 
-__all__ = ["Stream", "exceeds", "first_fault", "launch"]
+__all__ = ["Stream", "Streams", "exceeds", "first_fault", "launch"]
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -79,18 +79,18 @@ class Stream(Generic[ResultT]):
     >>> async with machine.stream_batch(filter) as results:  # doctest: +SKIP
     ...     async for result in results: ...
 
-    What produces the results runs in a task of the owner's TaskGroup, from the first use on; it waits while as many
-    results as ``capacity`` have not been taken. Its exception is raised once the results before it have been taken.
+    What produces the results runs in a task of its `Streams`, from the first use on; it waits while as many results as
+    ``capacity`` have not been taken. Its exception is raised once the results before it have been taken.
     """
 
     def __init__(
         self,
-        owner: Callable[[], asyncio.TaskGroup],
+        streams: Streams,
         produce: Callable[[Stream[ResultT]], Awaitable[None]],
         *,
         capacity: int,
     ) -> None:
-        self._owner = owner
+        self._streams = streams
         self._produce = produce
         self._capacity = max(1, capacity)
         self._ready: deque[ResultT] = deque()
@@ -103,6 +103,8 @@ class Stream(Generic[ResultT]):
     async def put(self, result: ResultT) -> None:
         """Hand out a result, once there is room for it."""
         while len(self._ready) >= self._capacity:
+            if self._streams.is_closing:
+                self._cancel()
             room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._putters.append(room)
             await room
@@ -138,8 +140,9 @@ class Stream(Generic[ResultT]):
                 if fault is not None:
                     raise fault
                 raise StopAsyncIteration
-            self._getter = asyncio.get_running_loop().create_future()
-            await self._getter
+            getter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._getter = getter
+            await getter
         result = self._ready.popleft()
         while self._putters and not _wake(self._putters.popleft()):
             pass
@@ -147,19 +150,46 @@ class Stream(Generic[ResultT]):
 
     async def aclose(self) -> None:
         """Cancel what still runs, and wait until it has ended."""
-        if self._task is not None and self._ended is not None and not self._ended.done():
-            self._task.cancel()
+        if self._ended is not None and not self._ended.done():
+            self._cancel()
             await outlast(self._ended)
 
-    def __del__(self) -> None:
-        if self._task is not None and not self._task.done() and not self._task.get_loop().is_closed():
+    def abandon(self) -> None:
+        """End what produces results that nobody takes."""
+        if self._putters:
+            self._cancel()
+
+    def _cancel(self) -> None:
+        if self._task is not None:
             self._task.cancel()
 
     def _begin(self) -> asyncio.Future[None]:
         if self._ended is None:
             self._ended = asyncio.get_running_loop().create_future()
-            self._task = self._owner().create_task(_pump(self._produce, self, self._ended))
+            self._task = self._streams.begin(self, _pump(self._produce, self, self._ended))
         return self._ended
+
+
+class Streams:
+    """The streams of one owner: it lends them its TaskGroup, and waits for no reader once it is closing."""
+
+    def __init__(self, group: Callable[[], asyncio.TaskGroup]) -> None:
+        self._group = group
+        self._running: set[Stream[Any]] = set()
+        self.is_closing = False
+
+    def begin(self, stream: Stream[Any], pump: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run what produces a stream's results."""
+        task = self._group().create_task(pump)
+        self._running.add(stream)
+        task.add_done_callback(lambda _: self._running.discard(stream))
+        return task
+
+    def close(self) -> None:
+        """From now on, end a stream as soon as its results pile up: its reader is gone, or will not be waited for."""
+        self.is_closing = True
+        for stream in tuple(self._running):
+            stream.abandon()
 
 
 async def _pump(

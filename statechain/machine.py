@@ -7,11 +7,10 @@ import json
 from collections.abc import AsyncIterable, Iterable
 from typing import TYPE_CHECKING
 
-
 from statechain.chaining import batch
 from statechain.chaining.source import InputTransformer, as_source, chained_input
 from statechain.codec import JSONValue, decode, encode
-from statechain.errors import ExecutionAlreadyExists, ExecutionFailed, ExecutionNotFound
+from statechain.errors import ExecutionAlreadyExists, ExecutionFailed
 from statechain.filters import ExecutionFilter
 from statechain.records import Execution, ExecutionStatus, Source, new_id
 
@@ -143,13 +142,11 @@ class StateMachine:
             input = await chained_input(self._engine.repository, origin, input_transformer)  # noqa: A001
         elif input_transformer is not None:
             raise ValueError("an input_transformer maps a source's output: give a source")
-        text = encode(input, max_bytes=self._engine.limits.payload_bytes)
-        execution = self._new_execution(text, new_id() if name is None else _checked_name(name), origin)
+        execution = self._new_execution(
+            self._encoded(input), new_id() if name is None else _checked_name(name), origin
+        )
         holder, live = await self._engine.worker.start(self._revision, execution)
-        if holder.id != execution.id and not _same_json(holder.input_text, text):
-            raise ExecutionAlreadyExists(
-                f"the name {execution.name!r} belongs to execution {holder.id} of {self.name!r}, with another input"
-            )
+        self._check_same_input(holder, execution)
         return ExecutionHandle(self._engine, holder, live)
 
     async def run_chained(
@@ -164,15 +161,18 @@ class StateMachine:
         """Run one item of a batch to its end, in whatever status; join the execution that has its name already.
 
         With ``exclusive`` the execution that already chains this source is joined, whatever its name. With
-        ``redrive_failed`` one that ended without success is redriven first. Cancelling the await aborts it.
+        ``redrive_failed`` one that ended without success is redriven first. Cancelling the await aborts the
+        execution, but not one of another name.
         """
-        text = encode(input, max_bytes=self._engine.limits.payload_bytes)
+        text = self._encoded(input)
         execution = self._new_execution(text, name, source)
         holder, live = await self._engine.worker.start(self._revision, execution, exclusive=exclusive)
+        if source is None:
+            self._check_same_input(holder, execution)
         handle = ExecutionHandle(self._engine, holder, live)
         if redrive_failed and holder.status.is_terminal and holder.status is not ExecutionStatus.SUCCEEDED:
             handle = await self._engine.redrive_execution(holder.id)
-        return await self._wait_or_abort(handle)
+        return await (self._wait_or_abort(handle) if holder.name == name else handle.wait())
 
     # Batches
 
@@ -227,6 +227,17 @@ class StateMachine:
         )
 
     # Inside
+
+    def _encoded(self, value: JSONValue) -> str:
+        limits = self._engine.limits
+        return encode(value, max_bytes=limits.payload_bytes, max_depth=limits.payload_depth)
+
+    def _check_same_input(self, holder: Execution, execution: Execution) -> None:
+        """Refuse a name that an execution with another input holds."""
+        if holder.id != execution.id and not _same_json(holder.input_text, execution.input_text):
+            raise ExecutionAlreadyExists(
+                f"the name {execution.name!r} belongs to execution {holder.id} of {self.name!r}, with another input"
+            )
 
     def _new_execution(self, input_text: str, name: str, source: Source | None) -> Execution:
         return Execution(

@@ -1,0 +1,1 @@
+"""The chain: finished executions become the inputs of new ones."""

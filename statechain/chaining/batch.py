@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from collections import defaultdict
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sized
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 import attrs
 
@@ -19,6 +20,7 @@ from statechain.chaining.stored import describe_filter, describe_options
 from statechain.codec import JSONValue
 from statechain.errors import (
     BatchStopped,
+    ExecutionAlreadyExists,
     ExecutionFailed,
     ExecutionNotFound,
     InputTransformerError,
@@ -27,7 +29,7 @@ from statechain.errors import (
     SourceStateNotFound,
 )
 from statechain.filters import ExecutionFilter
-from statechain.launcher import Stream, exceeds, first_fault, launch
+from statechain.launcher import Stream, Streams, exceeds, first_fault, launch
 from statechain.records import Batch, BatchItem, BatchStatus, Execution, ExecutionStatus, Source, new_id
 from statechain.storage.repository import CreateBatch, EndBatch, FailBatchItem
 
@@ -50,6 +52,7 @@ __all__ = [
 OnStart: TypeAlias = Callable[[Any, int], "Awaitable[None] | None"]
 OnComplete: TypeAlias = Callable[[Any, int, "Exception | None"], "Awaitable[None] | None"]
 ITEM_ERRORS = (
+    ExecutionAlreadyExists,
     ExecutionNotFound,
     InputTransformerError,
     InvalidPayload,
@@ -156,7 +159,13 @@ class Target(Protocol):
         """The revision that new executions run."""
 
     async def run_chained(
-        self, input: JSONValue, *, name: str, source: Source | None, exclusive: bool, redrive_failed: bool
+        self,
+        input: JSONValue,  # noqa: A002 -- the term of the field
+        *,
+        name: str,
+        source: Source | None,
+        exclusive: bool,
+        redrive_failed: bool,
     ) -> Execution:
         """Start an execution, or join the one that has its name (or, exclusive, its chain), and wait for its end.
 
@@ -166,13 +175,13 @@ class Target(Protocol):
 
 @attrs.frozen
 class BatchServices:
-    """What a batch needs of the engine; ``running`` holds the tasks of the stored batches that run here."""
+    """What a batch needs of the engine; ``running`` holds the tasks that run stored batches here, by batch."""
 
     repository: Repository
     journal: Journal
     clock: Clock
-    group: Callable[[], asyncio.TaskGroup]
-    running: dict[str, asyncio.Task[None]] = attrs.field(factory=dict)
+    streams: Streams
+    running: defaultdict[str, set[asyncio.Task[None]]] = attrs.field(factory=lambda: defaultdict(set))
 
 
 @attrs.frozen
@@ -217,7 +226,7 @@ def stream_batch(
         exclusive = chained is not None and (chained.to, chained.source_state_name) == (target.id, source_state_name)
         await _run_stored(target, stored, options, input_transformer, services, stream, exclusive=exclusive)
 
-    return Stream(services.group, produce, capacity=options.concurrent_batches)
+    return Stream(services.streams, produce, capacity=options.concurrent_batches)
 
 
 def resume_batch(
@@ -236,7 +245,7 @@ def resume_batch(
         exclusive = batch.filter.get("unchained_to") == {"to": target.id, "source_state_name": batch.source_state_name}
         await _run_stored(target, stored, options, input_transformer, services, stream, exclusive=exclusive)
 
-    return Stream(services.group, produce, capacity=options.concurrent_batches)
+    return Stream(services.streams, produce, capacity=options.concurrent_batches)
 
 
 def stream_bulk(
@@ -253,11 +262,11 @@ def stream_bulk(
     """
 
     async def produce(stream: Stream[BatchExecutionResult]) -> None:
-        total = len(inputs) if hasattr(inputs, "__len__") else None
+        total = len(inputs) if isinstance(inputs, Sized) else None
         runner = _Runner(target, options, services, stream, total=total, exclusive=False, batch=None)
         await runner.run(_bulk_items(inputs, options.name_prefix or new_id()))
 
-    return Stream(services.group, produce, capacity=options.concurrent_batches)
+    return Stream(services.streams, produce, capacity=options.concurrent_batches)
 
 
 async def collect(stream: Stream[BatchExecutionResult]) -> list[BatchExecutionResult]:
@@ -266,7 +275,7 @@ async def collect(stream: Stream[BatchExecutionResult]) -> list[BatchExecutionRe
     async with stream:
         try:
             async for result in stream:
-                results.append(result)
+                results.append(result)  # noqa: PERF401 -- what came before a stop must survive it
         except BatchStopped as stop:
             stop.results = sorted(results, key=lambda result: result.index)
             raise
@@ -288,9 +297,8 @@ async def _run_stored(
         target, options, services, stream, total=batch.item_counts.total, exclusive=exclusive, batch=batch
     )
     status = BatchStatus.ABORTED
-    task = asyncio.current_task()
-    if task is not None:
-        services.running[batch.id] = task
+    task = cast("asyncio.Task[None]", asyncio.current_task())
+    services.running[batch.id].add(task)
     try:
         await runner.run(_stored_items(batch, options, transformer, services))
         status = BatchStatus.SUCCEEDED
@@ -298,7 +306,9 @@ async def _run_stored(
         status = BatchStatus.FAILED
         raise
     finally:
-        services.running.pop(batch.id, None)
+        services.running[batch.id].discard(task)
+        if not services.running[batch.id]:
+            del services.running[batch.id]
         await services.journal.write(EndBatch(batch_id=batch.id, status=status, end_time=services.clock.now()))
 
 
@@ -340,7 +350,7 @@ def _bulk_item(index: int, prefix: str, value: JSONValue) -> _Item:
     return _Item(index, f"{prefix}-{index}", None, make_input)
 
 
-class _Stop(Exception):  # noqa: N818 -- it never leaves this module
+class _Stop(Exception):
     """The tolerance is exceeded; ``__cause__`` is the failure that did it."""
 
 

@@ -27,7 +27,7 @@ def describe_filter(select: ExecutionFilter) -> dict[str, JSONValue]:
     """Return what a filter says, without what it leaves open."""
     chained = select.unchained_to
     described: dict[str, JSONValue] = {
-        "status": None if select.status is None else sorted(select.status),
+        "status": None if select.status is None else [str(status) for status in sorted(select.status)],
         "state_machine_id": select.state_machine_id,
         "name": select.name,
         "current_state": select.current_state,

@@ -1,0 +1,1 @@
+"""The run: a plan and an input become visits; asyncio lives here."""

@@ -18,7 +18,7 @@ from statechain.errors import ExecutionNotFound, LeaseLost, StatechainError
 from statechain.observers import ExecutionEnded, ExecutionStarted, Fact, Observer
 from statechain.records import Claim, Execution, ExecutionStatus
 from statechain.runtime.frame import Past, Run
-from statechain.storage.journal import Ledger, outlast
+from statechain.storage.journal import Ledger, linger
 from statechain.storage.repository import End, RedriveExecution, StartExecution, StopExecution
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ LONGEST_POLL = 1.0
 class Live:
     """An execution that this process runs, or is about to."""
 
-    __slots__ = ("ended", "execution_id", "is_closing", "opened", "stopping", "task")
+    __slots__ = ("ended", "execution_id", "is_begun", "is_closing", "opened", "stopping", "task")
 
     def __init__(self, execution_id: str) -> None:
         loop = asyncio.get_running_loop()
@@ -47,6 +47,7 @@ class Live:
         self.opened: asyncio.Future[Execution] = loop.create_future()
         self.ended: asyncio.Future[Execution | None] = loop.create_future()
         self.stopping: End | None = None
+        self.is_begun = False
         self.is_closing = False
         self.task: asyncio.Task[None] | None = None
 
@@ -54,7 +55,8 @@ class Live:
         """Interrupt the execution, so that it ends in this way; the first stop decides, and none once it is over."""
         if self.stopping is None and not self.is_closing and self.task is not None:
             self.stopping = end
-            self.task.cancel()
+            if self.is_begun:  # a task that is cancelled before its first step would never learn why
+                self.task.cancel()
 
     def settle(self, execution: Execution | None) -> None:
         """Tell the waiters how it ended here; None sends them to storage."""
@@ -122,7 +124,7 @@ class Worker:
             holder = await asyncio.shield(live.opened)
         except asyncio.CancelledError:
             live.stop(End(status=ExecutionStatus.ABORTED, end_time=self._clock.now()))
-            await outlast(live.ended)
+            await linger(live.ended)
             raise
         return holder, live if holder.id == execution.id else self._live.get(holder.id)
 
@@ -157,25 +159,28 @@ class Worker:
     def _spawn(self, live: Live, revision: Revision, claim: Callable[[], Awaitable[Claim | None]]) -> None:
         live.task = self.tasks().create_task(self._main(live, revision, claim))
         self._live[live.execution_id] = live
+        live.task.add_done_callback(lambda _task: self._forget(live))
+
+    def _forget(self, live: Live) -> None:
+        """Drop a life that is over; whoever still waits (its task never got to its first step) is told."""
+        if self._live.get(live.execution_id) is live:
+            del self._live[live.execution_id]
+        live.fail(StatechainError("the engine was closed before the execution ended: it can be recovered"))
 
     # Running
 
     async def _main(self, live: Live, revision: Revision, claim: Callable[[], Awaitable[Claim | None]]) -> None:
         """Run one execution to its end; whatever happens, whoever waits is told, and nobody else is disturbed."""
+        live.is_begun = True
         try:
             live.settle(await self._run(live, revision, claim))
         except LeaseLost:
             live.settle(None)
-        except asyncio.CancelledError:
-            live.fail(StatechainError("the engine was closed before the execution ended: it can be recovered"))
-            raise
         except StatechainError as fault:
             live.fail(fault)
         except Exception as fault:
             logger.exception("execution %s met a fault of the engine; it can be recovered", live.execution_id)
             live.fail(fault)
-        finally:
-            del self._live[live.execution_id]
 
     async def _run(
         self, live: Live, revision: Revision, claim: Callable[[], Awaitable[Claim | None]]
@@ -183,6 +188,8 @@ class Worker:
         claimed = None
         ledger = None
         try:
+            if live.stopping is not None:
+                raise asyncio.CancelledError  # noqa: TRY301 -- the stop came before the first step
             claimed = await claim()
             if claimed is None:
                 return None
@@ -194,17 +201,14 @@ class Worker:
                     Run(claimed.execution, revision.record, revision.plan, ledger, past)
                 )
         except asyncio.CancelledError:
-            if live.stopping is None:
+            if live.stopping is None or live.task is None:
                 raise
+            live.task.uncancel()
             end = live.stopping
         live.is_closing = True
         if claimed is None or ledger is None:
             return await self._journal.write(StopExecution(execution_id=live.execution_id, end=end))
-        try:
-            await self._journal.record(ledger, end)
-        except asyncio.CancelledError:  # it is recorded all the same; see Journal.record
-            if live.stopping is None:
-                raise
+        await self._journal.record(ledger, end)
         ended = attrs.evolve(claimed.execution, current_state=ledger.current_state, **attrs.asdict(end, recurse=False))
         self._tell(ExecutionEnded(ended))
         return ended

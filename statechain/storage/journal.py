@@ -22,7 +22,7 @@ from statechain.storage.repository import Advance, End, Repository, Write
 if TYPE_CHECKING:
     from statechain.clock import Clock
 
-__all__ = ["Journal", "Ledger", "outlast"]
+__all__ = ["Journal", "Ledger", "linger", "outlast"]
 
 T = TypeVar("T")
 
@@ -39,10 +39,10 @@ class Ledger:
     ``current_state`` is where the root line of control stands; the interpreter moves it.
     """
 
-    __slots__ = ("_end", "_epoch", "_execution_id", "_pending", "_waiter", "current_state", "seq")
+    __slots__ = ("_end", "_epoch", "_pending", "_waiter", "current_state", "execution_id", "seq")
 
     def __init__(self, claim: Claim) -> None:
-        self._execution_id = claim.execution.id
+        self.execution_id = claim.execution.id
         self._epoch = claim.epoch
         self.seq = claim.seq
         self.current_state = claim.execution.current_state
@@ -63,7 +63,7 @@ class Ledger:
         """Hand out all that is pending as one transition."""
         visits, self._pending = self._pending, []
         return Advance(
-            execution_id=self._execution_id,
+            execution_id=self.execution_id,
             epoch=self._epoch,
             seq=self.seq,
             visits=visits,
@@ -140,8 +140,8 @@ class Journal:
             await asyncio.shield(self._room)
 
     async def _flush(self) -> None:
-        writes, self._writes = self._writes[:FLUSH_SIZE], self._writes[FLUSH_SIZE:]
         ledgers, self._ledgers = self._ledgers[:FLUSH_SIZE], self._ledgers[FLUSH_SIZE:]
+        writes = self._take_writes({ledger.execution_id for ledger in ledgers} if self._writes else set())
         if self._room is not None:
             self._room.set_result(None)
             self._room = None
@@ -161,6 +161,21 @@ class Journal:
             _settle(waiter, outcome)
         for observer in self._observers:
             observer.observe(JournalFlushed(len(group), time.monotonic() - began))
+
+    def _take_writes(self, keys: set[str]) -> list[tuple[Write[object], asyncio.Future[object]]]:
+        """Take the writes that may share a commit with each other and with these keys; the rest wait for the next."""
+        taken: list[tuple[Write[object], asyncio.Future[object]]] = []
+        left: list[tuple[Write[object], asyncio.Future[object]]] = []
+        for entry in self._writes:
+            key = entry[0].key
+            if len(taken) < FLUSH_SIZE and key not in keys:
+                taken.append(entry)
+            else:
+                left.append(entry)
+            if key is not None:
+                keys.add(key)
+        self._writes = left
+        return taken
 
     async def _commit(self, group: Sequence[Write[object]]) -> Sequence[object]:
         """Commit until it is known: wait out an outage, and split a refused group to find the culprit."""
@@ -185,10 +200,15 @@ async def outlast(future: asyncio.Future[T]) -> T:
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
-        while not future.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([future])
+        await linger(future)
         raise
+
+
+async def linger(future: asyncio.Future[T]) -> None:
+    """Wait until a future is done, in whatever way, while a cancellation is under way: more of them change nothing."""
+    while not future.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([future])
 
 
 def _settle(waiter: asyncio.Future[object], outcome: object) -> None:

@@ -49,16 +49,21 @@ __all__ = [
     "Write",
 ]
 
-OutcomeT = TypeVar("OutcomeT", covariant=True)
+OutcomeT_co = TypeVar("OutcomeT_co", covariant=True)
 
 
-class Write(Generic[OutcomeT]):
+class Write(Generic[OutcomeT_co]):
     """One write; its type parameter is what `Repository.commit` answers for it.
 
     Committing the same write again, after a reply was lost, has no further effect and the same outcome.
     """
 
     __slots__ = ()
+
+    @property
+    def key(self) -> str | None:
+        """What this write alone may touch in its commit: two writes with the same key never share one."""
+        return None
 
 
 @attrs.frozen(kw_only=True)
@@ -70,6 +75,11 @@ class CreateStateMachine(Write[StateMachineRecord]):
     """
 
     machine: StateMachineRecord
+
+    @property
+    def key(self) -> str:
+        """Two writes for one name never share a commit."""
+        return self.machine.name
 
 
 @attrs.frozen(kw_only=True)
@@ -92,6 +102,11 @@ class StartExecution(Write[Execution]):
     execution: Execution
     owner: str | None
     exclusive: bool = False
+
+    @property
+    def key(self) -> str:
+        """Two writes for one name never share a commit."""
+        return f"{self.execution.state_machine_id}/{self.execution.name}"
 
 
 @attrs.frozen(kw_only=True)
@@ -140,6 +155,11 @@ class Advance(Write[None]):
     opened: Sequence[Callback] = ()
     closed: Sequence[str] = ()
 
+    @property
+    def key(self) -> str:
+        """Two writes for one execution never share a commit."""
+        return self.execution_id
+
 
 @attrs.frozen(kw_only=True)
 class AnswerCallback(Write[Callback]):
@@ -155,6 +175,11 @@ class AnswerCallback(Write[Callback]):
     error: str | None = None
     cause: str | None = None
 
+    @property
+    def key(self) -> str:
+        """Two writes for one token never share a commit."""
+        return self.token_hash
+
 
 @attrs.frozen(kw_only=True)
 class BeatCallback(Write[Callback]):
@@ -162,6 +187,11 @@ class BeatCallback(Write[Callback]):
 
     token_hash: str
     beat: datetime
+
+    @property
+    def key(self) -> str:
+        """Two writes for one token never share a commit."""
+        return self.token_hash
 
 
 @attrs.frozen(kw_only=True)
@@ -172,6 +202,11 @@ class CloseCallback(Write[Callback | None]):
     """
 
     id: str
+
+    @property
+    def key(self) -> str:
+        """Two writes for one callback never share a commit."""
+        return self.id
 
 
 @attrs.frozen(kw_only=True)
@@ -186,6 +221,11 @@ class TakeActivity(Write[Callback | None]):
     token_hash: str
     beat: datetime
 
+    @property
+    def key(self) -> str:
+        """Two writes for one activity never share a commit."""
+        return self.activity
+
 
 @attrs.frozen(kw_only=True)
 class StopExecution(Write[Execution]):
@@ -197,6 +237,11 @@ class StopExecution(Write[Execution]):
     execution_id: str
     end: End
 
+    @property
+    def key(self) -> str:
+        """Two writes for one execution never share a commit."""
+        return self.execution_id
+
 
 @attrs.frozen(kw_only=True)
 class RedriveExecution(Write[Claim | None]):
@@ -207,6 +252,11 @@ class RedriveExecution(Write[Claim | None]):
 
     execution_id: str
     owner: str
+
+    @property
+    def key(self) -> str:
+        """Two writes for one execution never share a commit."""
+        return self.execution_id
 
 
 @attrs.frozen(kw_only=True)
@@ -242,6 +292,11 @@ class EndBatch(Write[Batch]):
     status: BatchStatus
     end_time: datetime | None
 
+    @property
+    def key(self) -> str:
+        """Two writes for one batch never share a commit."""
+        return self.batch_id
+
 
 @attrs.frozen(kw_only=True)
 class DeleteExecutions(Write[int]):
@@ -271,7 +326,7 @@ class Repository(Protocol):
         """Commit writes in one transaction; return one outcome for each, in order.
 
         An outcome is what the write's docstring says, or a `StatechainError` instance where that write alone was
-        refused. Writes of one commit concern different executions. Raises RepositoryError where the whole
+        refused. No two writes of one commit have the same key. Raises RepositoryError where the whole
         commit failed: then nothing of it, or (after a lost reply) all of it, is stored.
         """
 

@@ -1,0 +1,55 @@
+"""What is run over the project, each in an environment of its own; `.ci/run` calls the same sessions."""
+
+import nox
+
+nox.options.default_venv_backend = "venv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["lint", "typing", "tests"]
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = nox.project.python_versions(PROJECT)
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the tests on the installed package; arguments go to pytest."""
+    session.install(".[test]")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, and that imports point one way."""
+    session.install("-e", ".[lint]")
+    session.run("ruff", "check", ".")
+    session.run("lint-imports")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Check types, strictly: the library, and the files that only show types."""
+    session.install("-e", ".[typing]")
+    session.run("mypy")
+    session.run("mypy", "tests/typing")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Run the benchmarks on SQLite, or on the storage that `--url` names."""
+    session.install(".")
+    for script in ("executions", "batches", "paging"):
+        session.run("python", f"benchmarks/{script}.py", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Run the code of the README and of every page of the docs."""
+    session.install(".[test]")
+    session.run("pytest", "tests/docs", *session.posargs)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Play the batch example, on SQLite or on what DATABASE_URL names."""
+    session.install(".")
+    session.run("python", "examples/batch_chained_execution.py")
