@@ -1,0 +1,123 @@
+"""Recorded AWS executions → outcomes of this engine, in virtual time, held against the recording.
+
+A case is served its own task results; what conforms is decided by the `compare.py` that stands beside the cases.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import os
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import attrs
+
+from statechain import DefinitionError, Engine, Execution, TaskError, TaskRegistry
+from statechain.clock import Clock
+from statechain.runtime.tasks import Task, function_name
+from statechain.testing.clock import VirtualClock
+
+__all__ = ["Case", "Folder", "find_folder", "outcome_of"]
+
+Case = Mapping[str, Any]
+Outcome = dict[str, Any]
+
+
+def find_folder() -> Path | None:
+    """Return where the cases are, or None where there are none."""
+    beside = Path(__file__).resolve().parents[3] / "shared" / "conformance"
+    folder = Path(os.environ.get("STATECHAIN_CONFORMANCE") or beside)
+    return folder if (folder / "cases.jsonl").is_file() else None
+
+
+@attrs.frozen
+class Folder:
+    """The recorded cases and their measure."""
+
+    cases: list[Case]
+    compare: ModuleType
+
+    @classmethod
+    def open(cls, path: Path) -> Folder:
+        """Read the cases; load the measure."""
+        spec = importlib.util.spec_from_file_location("statechain_conformance_compare", path / "compare.py")
+        assert spec is not None
+        assert spec.loader is not None
+        compare = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(compare)
+        lines = (path / "cases.jsonl").read_text().splitlines()
+        return cls([json.loads(line) for line in lines if line.strip()], compare)
+
+    def differences(self, case: Case) -> list[str]:
+        """Run a case; return how its outcome differs from the recording."""
+        outcome = asyncio.run(outcome_of(case, self.compare.same))
+        found: list[str] = self.compare.differences(case, outcome)
+        return found
+
+
+class RecordedTasks(TaskRegistry):
+    """A registry in which every Lambda function is known, and answers what it answered when it was recorded."""
+
+    def __init__(self, case: Case, clock: Clock, same: Callable[[Any, Any], bool]) -> None:
+        super().__init__()
+        self._left = list(case["tasks"] or [])
+        self._clock = clock
+        self._same = same
+
+    def find(self, resource: str) -> Task | None:
+        """Return the one handler for a Lambda ARN or a function's bare name."""
+        if function_name(resource) is None and ":" in resource:
+            return None
+        return Task(resource, self._answer, "at_least_once", takes_context=False, is_async=True)
+
+    async def _answer(self, value: Any) -> Any:
+        entry = next((entry for entry in self._left if self._same(entry["input"], value)), None)
+        entry = entry or (self._left[0] if self._left else None)
+        if entry is None:
+            raise TaskError("Unrecorded", "the recording knows no further call")
+        self._left.remove(entry)
+        if entry.get("times_out"):
+            await self._clock.sleep_until(self._clock.now() + timedelta(days=365))
+        if "error" in entry:
+            cause = entry.get("cause")
+            raise TaskError(entry["error"], cause if cause is None or isinstance(cause, str) else _text(cause))
+        return entry["result"]
+
+
+async def outcome_of(case: Case, same: Callable[[Any, Any], bool]) -> Outcome:
+    """Run a case in memory and in virtual time."""
+    clock = VirtualClock()
+    async with Engine("memory://", tasks=RecordedTasks(case, clock, same), clock=clock) as engine:
+        try:
+            machine = await engine.create_state_machine("recorded", case["definition"], type=case["type"])
+        except DefinitionError as fault:
+            return {"status": "REFUSED", "error": "DefinitionError", "cause": str(fault), "events": None}
+        handle = await machine.start_execution(case["input"])
+        execution = await handle.wait()
+        return {**_end(execution), "events": [_flat(event) for event in await engine.get_execution_history(handle.id)]}
+
+
+def _end(execution: Execution) -> Outcome:
+    return {
+        "status": str(execution.status),
+        "output": execution.output,
+        "error": execution.error,
+        "cause": execution.cause,
+    }
+
+
+def _flat(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an event with its details beside its type, as the recordings have it."""
+    flat: dict[str, Any] = {}
+    for key, value in event.items():
+        flat |= value if key.endswith("EventDetails") else {key: value}
+    return flat
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
