@@ -32,7 +32,7 @@ def _storable_text(_instance: object, attribute: attrs.Attribute[Any], value: st
         return
     if not isinstance(value, str):
         raise ValueError(f"{attribute.name} is a string, not {type(value).__name__}")
-    if "\x00" in value or not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+    if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
         raise ValueError(f"{attribute.name} holds a NUL or a lone surrogate, which no database can compare")
 
 

@@ -133,9 +133,9 @@ class Stream(Generic[ResultT]):
         return self
 
     async def __anext__(self) -> ResultT:
-        ended = self._begin()
+        self._begin()
         while not self._ready:
-            if ended.done():
+            if self._ended is None or self._ended.done():
                 fault, self._fault = self._fault, None
                 if fault is not None:
                     raise fault
@@ -163,11 +163,10 @@ class Stream(Generic[ResultT]):
         if self._task is not None:
             self._task.cancel()
 
-    def _begin(self) -> asyncio.Future[None]:
+    def _begin(self) -> None:
         if self._ended is None:
             self._ended = asyncio.get_running_loop().create_future()
             self._task = self._streams.begin(self, _pump(self._produce, self, self._ended))
-        return self._ended
 
 
 class Streams:
