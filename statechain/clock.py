@@ -8,9 +8,28 @@ from __future__ import annotations
 import asyncio
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import Protocol
 
-__all__ = ["Clock", "SystemClock"]
+__all__ = ["Clock", "SystemClock", "Timeout"]
+
+
+class Timeout(Protocol):
+    """What `asyncio.Timeout` promises, as far as the runtime asks: enter it once, then ask whether it cut the body."""
+
+    async def __aenter__(self) -> object:
+        """Begin."""
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> bool | None:
+        """End; raise TimeoutError where the body was cancelled because its time had come."""
+
+    def expired(self) -> bool:
+        """Tell whether the time came before the body ended."""
 
 
 class Clock(Protocol):
@@ -22,11 +41,15 @@ class Clock(Protocol):
     async def sleep_until(self, moment: datetime) -> None:
         """Return once `now` has reached the moment; a moment that has passed returns at once."""
 
-    def timeout_at(self, moment: datetime | None) -> asyncio.Timeout:
+    def timeout_at(self, moment: datetime | None) -> Timeout:
         """Return a timeout (not yet entered) that cancels its body at the moment; None never does."""
 
-    def hold(self) -> AbstractContextManager[object]:
-        """Work that takes real time runs inside: a clock that skips time must not skip over it."""
+    def hold(self, *, briefly: bool = False) -> AbstractContextManager[object]:
+        """Work that takes real time runs inside: a clock that skips time must not skip over it.
+
+        ``briefly`` marks work that may itself be waiting for time to pass, as a handler may that ends by its timeout:
+        the clock gives it a moment of real time, and skips over it then.
+        """
 
 
 class SystemClock:
@@ -38,13 +61,13 @@ class SystemClock:
 
     async def sleep_until(self, moment: datetime) -> None:
         """Sleep until the system's time has reached the moment, also when that clock is set meanwhile."""
-        while (seconds := (moment - self.now()).total_seconds()) > 0:
+        while (seconds := (moment - self.now()).total_seconds()) > 0:  # noqa: ASYNC110 -- the clock may be set meanwhile
             await asyncio.sleep(min(seconds, 3600.0))
 
     def timeout_at(self, moment: datetime | None) -> asyncio.Timeout:
         """Return asyncio's own timeout for the time that is left."""
         return asyncio.timeout(None if moment is None else max(0.0, (moment - self.now()).total_seconds()))
 
-    def hold(self) -> AbstractContextManager[None]:
+    def hold(self, *, briefly: bool = False) -> AbstractContextManager[None]:  # noqa: ARG002
         """Do nothing: real time needs no holding."""
         return nullcontext()

@@ -86,7 +86,8 @@ class Task:
         """Call the handler; a plain function runs in a worker thread."""
         arguments = (value, context) if self.takes_context else (value,)
         if self.is_async:
-            return await self.handler(*arguments)
+            with clock.hold(briefly=True):
+                return await self.handler(*arguments)
         with clock.hold():
             result = await anyio.to_thread.run_sync(self.handler, *arguments, abandon_on_cancel=True)
         return await result if inspect.isawaitable(result) else result
