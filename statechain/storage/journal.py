@@ -14,9 +14,9 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from statechain.errors import RepositoryError, RepositoryUnavailable, StatechainError
+from statechain.errors import LeaseLost, RepositoryError, RepositoryUnavailable, StatechainError
 from statechain.observers import JournalFlushed, Observer
-from statechain.records import Claim, Visit
+from statechain.records import Callback, Claim, Visit
 from statechain.storage.repository import Advance, End, Repository, Write
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Ledger:
     ``current_state`` is where the root line of control stands; the interpreter moves it.
     """
 
-    __slots__ = ("_end", "_epoch", "_pending", "_waiter", "current_state", "execution_id", "seq")
+    __slots__ = ("_closed", "_end", "_epoch", "_opened", "_pending", "_waiter", "current_state", "execution_id", "seq")
 
     def __init__(self, claim: Claim) -> None:
         self.execution_id = claim.execution.id
@@ -47,8 +47,19 @@ class Ledger:
         self.seq = claim.seq
         self.current_state = claim.execution.current_state
         self._pending: list[Visit] = []
+        self._opened: list[Callback] = []
+        self._closed: list[str] = []
         self._end: End | None = None
         self._waiter: asyncio.Future[None] | None = None
+
+    def settle(self, write: Advance, outcome: object) -> None:
+        """Take note of how a transition went: done, or to be tried again with the next one, or lost with the lease."""
+        if outcome is None:
+            self.seq += len(write.visits)
+        elif not isinstance(outcome, LeaseLost):
+            self._pending[:0] = write.visits
+            self._opened[:0] = write.opened
+            self._closed[:0] = write.closed
 
     @property
     def backlog(self) -> int:
@@ -59,9 +70,19 @@ class Ledger:
         """Remember a visit; it becomes durable with the next write of the execution."""
         self._pending.append(visit)
 
+    def open_callback(self, callback: Callback) -> None:
+        """Have a callback begin to wait with the next write of the execution."""
+        self._opened.append(callback)
+
+    def close_callback(self, callback_id: str) -> None:
+        """Have a callback closed with the next write of the execution: nobody waits for it any more."""
+        self._closed.append(callback_id)
+
     def take(self) -> Advance:
         """Hand out all that is pending as one transition."""
         visits, self._pending = self._pending, []
+        opened, self._opened = self._opened, []
+        closed, self._closed = self._closed, []
         return Advance(
             execution_id=self.execution_id,
             epoch=self._epoch,
@@ -69,6 +90,8 @@ class Ledger:
             visits=visits,
             current_state=self.current_state,
             end=self._end,
+            opened=opened,
+            closed=closed,
         )
 
 
@@ -155,8 +178,7 @@ class Journal:
         with self._clock.hold():
             outcomes = await self._commit(group)
         for ledger, write, outcome in zip(ledgers, group[len(writes) :], outcomes[len(writes) :], strict=True):
-            if outcome is None:
-                ledger.seq += len(cast("Advance", write).visits)
+            ledger.settle(cast("Advance", write), outcome)
         for waiter, outcome in zip(waiters, outcomes, strict=True):
             _settle(waiter, outcome)
         for observer in self._observers:
