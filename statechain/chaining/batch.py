@@ -10,6 +10,7 @@ import asyncio
 import inspect
 from collections import defaultdict
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sized
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 import attrs
@@ -31,6 +32,7 @@ from statechain.errors import (
 from statechain.filters import ExecutionFilter
 from statechain.launcher import Stream, Streams, exceeds, first_fault, launch
 from statechain.records import Batch, BatchItem, BatchStatus, Execution, ExecutionStatus, Source, new_id
+from statechain.storage.patience import patiently
 from statechain.storage.repository import CreateBatch, EndBatch, FailBatchItem
 
 if TYPE_CHECKING:
@@ -318,7 +320,7 @@ async def _stored_items(
     """Page over the frozen items."""
     after = -1
     while True:
-        page = await services.repository.batch_items(batch.id, after=after, page=options.page_size)
+        page = await patiently(partial(services.repository.batch_items, batch.id, after=after, page=options.page_size))
         for item in page:
             yield _stored_item(item, batch.source_state_name, transformer)
         if len(page) < options.page_size:
@@ -421,7 +423,8 @@ class _Runner:
 
     async def _end_cancelled(self, item: _Item) -> None:
         """Tell how an item ended that was cancelled with its siblings: as its execution was recorded."""
-        execution = await self._services.repository.execution_by_name(self._target.id, item.name)
+        find = partial(self._services.repository.execution_by_name, self._target.id, item.name)
+        execution = await patiently(find)
         error: Exception = ExecutionNotFound(f"item {item.index} was cancelled before its execution was started")
         if execution is not None:
             error = ExecutionFailed(execution)

@@ -19,6 +19,7 @@ from statechain.observers import ExecutionEnded, ExecutionStarted, Fact, Observe
 from statechain.records import Claim, Execution, ExecutionStatus
 from statechain.runtime.frame import Past, Run
 from statechain.storage.journal import Ledger, linger
+from statechain.storage.patience import patiently
 from statechain.storage.repository import End, RedriveExecution, StartExecution, StopExecution
 
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ class Worker:
                 return None
             ledger = Ledger(claimed)
             self._tell(ExecutionStarted(claimed.execution))
-            past = Past.fold(await self._repository.visits(claimed.execution.id)) if claimed.epoch > 1 else Past()
+            past = await self._past(claimed)
             async with self._gate:
                 end = await self._interpreter.run(
                     Run(claimed.execution, revision.record, revision.plan, ledger, past)
@@ -213,6 +214,12 @@ class Worker:
         self._tell(ExecutionEnded(ended))
         return ended
 
+    async def _past(self, claimed: Claim) -> Past:
+        """Return what storage remembers of an execution; one that was just started has no past."""
+        if claimed.epoch == 1:
+            return Past()
+        return Past.fold(await patiently(lambda: self._repository.visits(claimed.execution.id)))
+
     def _tell(self, fact: Fact) -> None:
         for observer in self._observers:
             observer.observe(fact)
@@ -226,7 +233,7 @@ class Worker:
             return ended
         delay = FIRST_POLL
         while True:
-            execution = await self._repository.execution(execution_id)
+            execution = await patiently(lambda: self._repository.execution(execution_id))
             if execution is None:
                 raise ExecutionNotFound(f"there is no execution {execution_id!r}")
             if execution.status.is_terminal:

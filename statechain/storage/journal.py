@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from statechain.errors import LeaseLost, RepositoryError, RepositoryUnavailable, StatechainError
 from statechain.observers import JournalFlushed, Observer
 from statechain.records import Callback, Claim, Visit
+from statechain.storage.patience import delays
 from statechain.storage.repository import Advance, End, Repository, Write
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ T = TypeVar("T")
 
 CAPACITY = 10_000
 FLUSH_SIZE = 1_000
-FIRST_DELAY = 0.05
-LONGEST_DELAY = 5.0
 
 
 class Ledger:
@@ -201,20 +199,19 @@ class Journal:
 
     async def _commit(self, group: Sequence[Write[object]]) -> Sequence[object]:
         """Commit until it is known: wait out an outage, and split a refused group to find the culprit."""
-        delay = FIRST_DELAY
-        while True:
+        for delay in delays():
             try:
                 return await self._repository.commit(group)
             except RepositoryUnavailable as fault:
                 if self._patience is not None and time.monotonic() > self._patience:
                     return [fault] * len(group)
-                await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 -- jitter, not a secret
-                delay = min(delay * 2, LONGEST_DELAY)
+                await asyncio.sleep(delay)
             except RepositoryError as fault:
                 if len(group) == 1:
                     return [fault]
                 middle = len(group) // 2
                 return [*await self._commit(group[:middle]), *await self._commit(group[middle:])]
+        raise AssertionError("delays never end")
 
 
 async def outlast(future: asyncio.Future[T]) -> T:
