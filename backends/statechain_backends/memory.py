@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -41,7 +41,9 @@ from statechain.storage.repository import (
     DeleteExecutions,
     EndBatch,
     FailBatchItem,
+    Heart,
     RedriveExecution,
+    ReleaseExecution,
     StartExecution,
     StopExecution,
     TakeActivity,
@@ -97,6 +99,7 @@ class MemoryRepository:
             Advance: self._advance,
             StopExecution: self._stop,
             RedriveExecution: self._redrive,
+            ReleaseExecution: self._release,
             CreateBatch: self._create_batch,
             FailBatchItem: self._fail_item,
             EndBatch: self._end_batch,
@@ -221,6 +224,12 @@ class MemoryRepository:
         )
         self._executions[execution.id] = redriven
         return Claim(execution=redriven, epoch=epoch, seq=len(self._visits[execution.id]))
+
+    def _release(self, write: ReleaseExecution) -> object:
+        run = self._runs.get(write.execution_id)
+        if run is not None and run.epoch == write.epoch:
+            run.owner, run.claims = None, write.claims
+        return None
 
     # Callbacks
 
@@ -488,11 +497,18 @@ class MemoryRepository:
         """Register a worker or renew its lease."""
         self._leases[worker_id] = time.monotonic() + lease.total_seconds()
 
-    async def claim(self, worker_id: str, *, page: int) -> Sequence[Claim]:
+    def heart(self, worker_id: str, lease: timedelta) -> Heart:
+        """Return what renews a worker's lease; any thread may do it."""
+        return _Heart(self, worker_id, lease)
+
+    async def claim(
+        self, worker_id: str, *, page: int, leaving: Collection[tuple[str, int]] = ()
+    ) -> Sequence[Claim]:
         """Take over executions that no live worker owns."""
         now = time.monotonic()
-        alive = {worker for worker, until in self._leases.items() if until > now}
+        alive = {worker for worker, until in tuple(self._leases.items()) if until > now}
         orphans = [self._executions[each] for each, run in self._runs.items() if run.owner not in alive]
+        orphans = [each for each in orphans if (each.state_machine_id, each.state_machine_revision) not in leaving]
         orphans.sort(key=lambda execution: (execution.start_time, execution.id))
         return [self._claim(execution, worker_id) for execution in orphans[:page]]
 
@@ -507,7 +523,26 @@ class MemoryRepository:
         self._leases.pop(worker_id, None)
         for run in self._runs.values():
             if run.owner == worker_id:
-                run.owner = None
+                run.owner, run.claims = None, 0
+
+
+@attrs.frozen
+class _Heart:
+    """A heartbeat in memory: one assignment, which any thread may make."""
+
+    repository: MemoryRepository
+    worker_id: str
+    lease: timedelta
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        pass
+
+    async def beat(self) -> None:
+        """Renew the lease."""
+        await self.repository.heartbeat(self.worker_id, self.lease)
 
 
 def _matches(execution: Execution, select: ExecutionFilter) -> bool:

@@ -8,7 +8,7 @@ never held while anything else is awaited. Ids and names compare bytewise; times
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
@@ -41,7 +41,9 @@ __all__ = [
     "End",
     "EndBatch",
     "FailBatchItem",
+    "Heart",
     "RedriveExecution",
+    "ReleaseExecution",
     "Repository",
     "StartExecution",
     "StopExecution",
@@ -260,6 +262,23 @@ class RedriveExecution(Write[Claim | None]):
 
 
 @attrs.frozen(kw_only=True)
+class ReleaseExecution(Write[None]):
+    """Leave an execution to whoever claims it next: it has no owner, and ``claims`` is set, under exactly this epoch.
+
+    Where it is not RUNNING, or under another epoch, nothing happens. Outcome: None.
+    """
+
+    execution_id: str
+    epoch: int
+    claims: int
+
+    @property
+    def key(self) -> str:
+        """Two writes for one execution never share a commit."""
+        return self.execution_id
+
+
+@attrs.frozen(kw_only=True)
 class CreateBatch(Write[Batch]):
     """Store a batch and freeze its sources: one row for each execution that ``select`` means now, in its order.
 
@@ -306,6 +325,24 @@ class DeleteExecutions(Write[int]):
     """
 
     select: ExecutionFilter
+
+
+class Heart(Protocol):
+    """Renews one worker's lease, in whatever thread and event loop it is entered in."""
+
+    async def __aenter__(self) -> Self:
+        """Open what it needs of its own, such as a connection."""
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it; the lease is left as it is."""
+
+    async def beat(self) -> None:
+        """Renew the lease, as `Repository.heartbeat` does."""
 
 
 class Repository(Protocol):
@@ -393,11 +430,24 @@ class Repository(Protocol):
     async def heartbeat(self, worker_id: str, lease: timedelta) -> None:
         """Register a worker or renew its lease, by the database's clock: one row, however much it runs."""
 
-    async def claim(self, worker_id: str, *, page: int) -> Sequence[Claim]:
+    def heart(self, worker_id: str, lease: timedelta) -> Heart:
+        """Return what renews a worker's lease from a thread of its own, so that a blocked event loop does not lose it.
+
+        It uses nothing that belongs to this repository's event loop. Where a lease needs no renewing, because the
+        storage sees by itself that a worker lives, its beats do nothing.
+        """
+
+    async def claim(
+        self, worker_id: str, *, page: int, leaving: Collection[tuple[str, int]] = ()
+    ) -> Sequence[Claim]:
         """Take over at most ``page`` RUNNING executions, oldest first, that no live worker owns.
 
-        Each one's epoch and claims are raised; two workers never get the same one.
+        Each one's epoch and claims are raised; two workers never get the same one. Executions of the revisions
+        (state machine id, revision) in ``leaving`` are left to others.
         """
 
     async def release(self, worker_id: str) -> None:
-        """Give up all that a worker owns and forget the worker: others may claim at once."""
+        """Give up all that a worker owns and forget the worker: others may claim at once.
+
+        To leave in order is no failure: the claims of what it owned are set back to 0.
+        """
