@@ -1,0 +1,241 @@
+"""One execution chained from another: what it takes, what it refuses, and the link that stays."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from workshop import Workshop, open_workshop
+
+from statechain import (
+    ExecutionFailed,
+    ExecutionNotFound,
+    ExecutionStatus,
+    InputTransformerError,
+    InvalidPayload,
+    RepositoryError,
+    Source,
+    SourceNotFinished,
+    SourceStateNotFound,
+    open_repository,
+)
+
+ECHO = {"StartAt": "Echo", "States": {"Echo": {"Type": "Pass", "End": True}}}
+LOOP = {
+    "StartAt": "Count",
+    "States": {
+        "Count": {"Type": "Pass", "Parameters": {"n.$": "States.MathAdd($.n, 1)"}, "Next": "More"},
+        "More": {
+            "Type": "Choice",
+            "Choices": [{"Variable": "$.n", "NumericLessThan": 3, "Next": "Count"}],
+            "Default": "Done",
+        },
+        "Done": {"Type": "Pass", "Result": "over", "End": True},
+    },
+}
+BRANCHES = {
+    "StartAt": "Both",
+    "States": {
+        "Both": {
+            "Type": "Parallel",
+            "Branches": [
+                {"StartAt": "Left", "States": {"Left": {"Type": "Pass", "Result": "left", "End": True}}},
+                {"StartAt": "Right", "States": {"Right": {"Type": "Pass", "Result": "right", "End": True}}},
+            ],
+            "Next": "Each",
+        },
+        "Each": {
+            "Type": "Map",
+            "MaxConcurrency": 1,
+            "ItemProcessor": {
+                "StartAt": "Item",
+                "States": {"Item": {"Type": "Pass", "Parameters": {"seen.$": "$"}, "End": True}},
+            },
+            "End": True,
+        },
+    },
+}
+HALFWAY = {
+    "StartAt": "First",
+    "States": {
+        "First": {"Type": "Pass", "Result": "came this far", "Next": "Break"},
+        "Break": {"Type": "Fail", "Error": "Broken"},
+    },
+}
+
+
+async def test_the_final_output_becomes_the_input(workshop: Workshop) -> None:
+    (source,) = await workshop.finish(7)
+    echo = await workshop.engine.create_state_machine("echo", ECHO)
+    for given in (source.id, source, Source(source.id)):
+        chained = await echo.execute(source=given)
+        assert chained.input == chained.output == {"n": 7, "step": "finished"}
+        assert chained.source == Source(source.id)
+
+
+async def test_the_output_of_a_named_state_becomes_the_input(workshop: Workshop) -> None:
+    (source,) = await workshop.finish(7)
+    echo = await workshop.engine.create_state_machine("echo", ECHO)
+    chained = await echo.execute(source=Source(source.id, "Prepare"))
+    assert chained.output == {"n": 7, "step": "prepared"}
+
+
+@pytest.mark.parametrize(
+    ("definition", "given", "state", "taken"),
+    [
+        (LOOP, {"n": 0}, "Count", {"n": 3}),
+        (LOOP, {"n": 0}, None, "over"),
+        (BRANCHES, None, "Left", "left"),
+        (BRANCHES, None, "Right", "right"),
+        (BRANCHES, None, "Both", ["left", "right"]),
+        (BRANCHES, None, "Item", {"seen": "right"}),
+        (BRANCHES, None, "Each", [{"seen": "left"}, {"seen": "right"}]),
+    ],
+    ids=["loop", "final", "branch", "other-branch", "parallel", "iteration", "map"],
+)
+async def test_the_last_visit_of_a_state_counts_wherever_it_is(
+    workshop: Workshop, definition: dict[str, Any], given: Any, state: str | None, taken: Any
+) -> None:
+    machine = await workshop.engine.create_state_machine("source", definition)
+    source = await machine.execute(given)
+    echo = await workshop.engine.create_state_machine("echo", ECHO)
+    assert (await echo.execute(source=Source(source.id, state))).output == taken
+
+
+async def test_the_last_visit_counts_among_hundreds(workshop: Workshop) -> None:
+    loop = {**LOOP, "States": {**LOOP["States"]}}  # type: ignore[dict-item]
+    more = {"Variable": "$.n", "NumericLessThan": 300, "Next": "Count"}
+    loop["States"]["More"] = {"Type": "Choice", "Choices": [more], "Default": "Done"}  # type: ignore[index]
+    source = await (await workshop.engine.create_state_machine("loop", loop)).execute({"n": 0})
+    echo = await workshop.engine.create_state_machine("echo", ECHO)
+    assert (await echo.execute(source=Source(source.id, "Count"))).output == {"n": 300}
+
+
+async def test_a_failed_source_can_be_chained_from_a_state_that_it_completed(workshop: Workshop) -> None:
+    machine = await workshop.engine.create_state_machine("halfway", HALFWAY)
+    with pytest.raises(ExecutionFailed) as failed:
+        await machine.execute()
+    source = failed.value.execution
+    echo = await workshop.engine.create_state_machine("echo", ECHO)
+    assert (await echo.execute(source=Source(source.id, "First"))).output == "came this far"
+    with pytest.raises(SourceNotFinished):
+        await echo.execute(source=source)
+    with pytest.raises(SourceStateNotFound):
+        await echo.execute(source=Source(source.id, "Break"))
+
+
+async def test_sources_that_cannot_be_chained_from(workshop: Workshop) -> None:
+    (source,) = await workshop.finish(1)
+    workshop.work.does = workshop.work.hang
+    running = await workshop.targets.start_execution({"n": 1})
+    echo = await workshop.engine.create_state_machine("echo", ECHO)
+    for given, error in [
+        ("no-such-execution", ExecutionNotFound),
+        (running.id, SourceNotFinished),
+        (Source(running.id, "Work"), SourceNotFinished),
+        (Source(source.id, "Nowhere"), SourceStateNotFound),
+        (Source(source.id, "prepare"), SourceStateNotFound),
+    ]:
+        with pytest.raises(error):
+            await echo.execute(source=given)
+    assert await workshop.engine.list_linked_executions(target_state_machine_id=echo.id) == []
+    await running.stop()
+
+
+async def test_a_transformer_maps_the_output(workshop: Workshop) -> None:
+    (source,) = await workshop.finish(2)
+    echo = await workshop.engine.create_state_machine("echo", ECHO)
+
+    async def slowly(output: Any) -> Any:
+        await asyncio.sleep(0.001)
+        return [output["n"]]
+
+    assert (await echo.execute(source=source, input_transformer=lambda output: output["n"] * 10)).output == 20
+    assert (await echo.execute(source=source, input_transformer=slowly)).output == [2]
+    assert (await echo.execute(source=source, input_transformer=lambda _output: None)).input is None
+
+
+async def test_a_transformer_that_raises_starts_nothing(workshop: Workshop) -> None:
+    (source,) = await workshop.finish(2)
+    echo = await workshop.engine.create_state_machine("echo", ECHO)
+
+    async def slowly(output: Any) -> Any:
+        await asyncio.sleep(0)
+        return output["missing"]
+
+    for transformer in (lambda output: output["missing"], slowly):
+        with pytest.raises(InputTransformerError, match="KeyError") as raised:
+            await echo.execute(source=source, input_transformer=transformer)
+        assert isinstance(raised.value.__cause__, KeyError)
+    with pytest.raises(InvalidPayload):
+        await echo.execute(source=source, input_transformer=lambda _output: {1, 2})
+    assert await workshop.engine.list_linked_executions(source_execution_id=source.id) == []
+
+
+async def test_a_transformer_cannot_change_what_the_source_put_out(workshop: Workshop) -> None:
+    (source,) = await workshop.finish(2)
+
+    def spoil(output: Any) -> Any:
+        output["n"] = 99
+        return output
+
+    await workshop.targets.execute(source=source, input_transformer=spoil)
+    assert (await workshop.engine.get_execution(source.id)).output == {"n": 2, "step": "finished"}
+
+
+async def test_an_input_beside_a_source_and_a_transformer_without_one_are_refused(workshop: Workshop) -> None:
+    (source,) = await workshop.finish(2)
+    with pytest.raises(ValueError, match="not both"):
+        await workshop.targets.execute({"n": 1}, source=source)
+    with pytest.raises(ValueError, match="give a source"):
+        await workshop.targets.execute({"n": 1}, input_transformer=lambda output: output)
+
+
+async def test_the_link_is_stored_with_the_execution(workshop: Workshop) -> None:
+    (source,) = await workshop.finish(3)
+    handle = await workshop.targets.start_execution(source=Source(source.id, "Prepare"))
+    (link,) = await workshop.engine.list_linked_executions(source_execution_id=source.id)
+    assert (link.source_execution_id, link.source_state_name) == (source.id, "Prepare")
+    assert (link.target_execution_id, link.target_state_machine_id) == (handle.id, workshop.targets.id)
+    ended = await handle.wait()
+    assert ended.source == Source(source.id, "Prepare")
+    assert link.created == ended.start_time
+    assert await workshop.engine.list_linked_executions(target_execution_id=handle.id) == [link]
+
+
+async def test_a_name_is_chained_once(workshop: Workshop) -> None:
+    (source,) = await workshop.finish(3)
+    first = await workshop.targets.execute(name="invoice", source=source)
+    again = await workshop.targets.execute(name="invoice", source=source)
+    assert again == first
+    assert workshop.work.begun == [3]
+    assert len(await workshop.engine.list_linked_executions(source_execution_id=source.id)) == 1
+
+
+async def test_a_start_that_storage_refused_leaves_neither_execution_nor_link() -> None:
+    async with open_repository("memory://") as repository, open_workshop(repository) as workshop:
+        (source,) = await workshop.finish(3)
+        commit = repository.commit
+
+        async def refuse(_writes: Sequence[Any]) -> Sequence[Any]:
+            raise RepositoryError("the disk is full")
+
+        repository.commit = refuse  # type: ignore[method-assign]
+        with pytest.raises(RepositoryError, match="the disk is full"):
+            await workshop.targets.execute(source=source)
+        repository.commit = commit  # type: ignore[method-assign]
+        assert await workshop.engine.list_linked_executions(source_execution_id=source.id) == []
+        assert await workshop.made() == []
+
+
+async def test_chains_of_chains_keep_each_link(workshop: Workshop) -> None:
+    echo = await workshop.engine.create_state_machine("echo", ECHO)
+    chain = await workshop.finish(1)
+    for _ in range(4):
+        chain.append(await echo.execute(source=chain[-1]))
+    for source, target in zip(chain, chain[1:], strict=False):
+        links = await workshop.engine.list_linked_executions(source_execution_id=source.id)
+        assert [link.target_execution_id for link in links] == [target.id]
+    assert {execution.status for execution in chain} == {ExecutionStatus.SUCCEEDED}
