@@ -100,17 +100,16 @@ class Stream(Generic[ResultT]):
         self._ended: asyncio.Future[None] | None = None
         self._fault: BaseException | None = None
 
-    async def put(self, result: ResultT) -> None:
-        """Hand out a result, once there is room for it."""
+    async def has_room(self) -> None:
+        """Return once there is room for a result."""
         while len(self._ready) >= self._capacity:
             if self._streams.is_closing:
                 self._cancel()
             room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._putters.append(room)
             await room
-        self.put_nowait(result)
 
-    def put_nowait(self, result: ResultT) -> None:
+    def put(self, result: ResultT) -> None:
         """Hand out a result, room or no room."""
         self._ready.append(result)
         _wake(self._getter)

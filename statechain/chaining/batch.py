@@ -10,6 +10,7 @@ import asyncio
 import inspect
 from collections import defaultdict
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sized
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
@@ -20,6 +21,7 @@ from statechain.chaining.source import InputTransformer, item_input
 from statechain.chaining.stored import describe_filter, describe_options
 from statechain.codec import JSONValue
 from statechain.errors import (
+    BatchNotFound,
     BatchStopped,
     ExecutionAlreadyExists,
     ExecutionFailed,
@@ -33,7 +35,7 @@ from statechain.filters import ExecutionFilter
 from statechain.launcher import Stream, Streams, exceeds, first_fault, launch
 from statechain.records import Batch, BatchItem, BatchStatus, Execution, ExecutionStatus, Source, new_id
 from statechain.storage.patience import patiently
-from statechain.storage.repository import CreateBatch, EndBatch, FailBatchItem
+from statechain.storage.repository import CreateBatch, EndBatch, FailBatchItem, Write
 
 if TYPE_CHECKING:
     from statechain.clock import Clock
@@ -223,10 +225,10 @@ def stream_batch(
             status=BatchStatus.RUNNING,
             start_time=services.clock.now(),
         )
-        stored = await services.journal.write(CreateBatch(batch=batch, select=select))
+        opening = CreateBatch(batch=batch, select=select)
         chained = select.unchained_to
         exclusive = chained is not None and (chained.to, chained.source_state_name) == (target.id, source_state_name)
-        await _run_stored(target, stored, options, input_transformer, services, stream, exclusive=exclusive)
+        await _run_stored(target, batch.id, opening, options, input_transformer, services, stream, exclusive=exclusive)
 
     return Stream(services.streams, produce, capacity=options.concurrent_batches)
 
@@ -242,10 +244,9 @@ def resume_batch(
     """Run the frozen items of a stored batch again: what has ended is returned, what is missing is finished."""
 
     async def produce(stream: Stream[BatchExecutionResult]) -> None:
-        running = EndBatch(batch_id=batch.id, status=BatchStatus.RUNNING, end_time=None)
-        stored = await services.journal.write(running)
+        opening = EndBatch(batch_id=batch.id, status=BatchStatus.RUNNING, end_time=None)
         exclusive = batch.filter.get("unchained_to") == {"to": target.id, "source_state_name": batch.source_state_name}
-        await _run_stored(target, stored, options, input_transformer, services, stream, exclusive=exclusive)
+        await _run_stored(target, batch.id, opening, options, input_transformer, services, stream, exclusive=exclusive)
 
     return Stream(services.streams, produce, capacity=options.concurrent_batches)
 
@@ -286,7 +287,8 @@ async def collect(stream: Stream[BatchExecutionResult]) -> list[BatchExecutionRe
 
 async def _run_stored(
     target: Target,
-    batch: Batch,
+    batch_id: str,
+    opening: Write[Batch],
     options: BatchExecutionOptions,
     transformer: InputTransformer | None,
     services: BatchServices,
@@ -294,24 +296,25 @@ async def _run_stored(
     *,
     exclusive: bool,
 ) -> None:
-    """Run a stored batch, and record how it ended."""
-    runner = _Runner(
-        target, options, services, stream, total=batch.item_counts.total, exclusive=exclusive, batch=batch
-    )
+    """Open a batch in storage and run it; once it is there its end is recorded, whatever ends it."""
     status = BatchStatus.ABORTED
     task = cast("asyncio.Task[None]", asyncio.current_task())
-    services.running[batch.id].add(task)
+    services.running[batch_id].add(task)
     try:
+        batch = await services.journal.write(opening)
+        total = batch.item_counts.total
+        runner = _Runner(target, options, services, stream, total=total, exclusive=exclusive, batch=batch)
         await runner.run(_stored_items(batch, options, transformer, services))
         status = BatchStatus.SUCCEEDED
     except BatchStopped:
         status = BatchStatus.FAILED
         raise
     finally:
-        services.running[batch.id].discard(task)
-        if not services.running[batch.id]:
-            del services.running[batch.id]
-        await services.journal.write(EndBatch(batch_id=batch.id, status=status, end_time=services.clock.now()))
+        services.running[batch_id].discard(task)
+        if not services.running[batch_id]:
+            del services.running[batch_id]
+        with suppress(BatchNotFound):  # it never came to be stored
+            await services.journal.write(EndBatch(batch_id=batch_id, status=status, end_time=services.clock.now()))
 
 
 async def _stored_items(
@@ -387,11 +390,17 @@ class _Runner:
         except asyncio.CancelledError:
             await self._end_cancelled(item)
             raise
-        await self._tell(self._options.on_execution_complete, item.source_id, item.index, result.error)
+        try:
+            await self._tell(self._options.on_execution_complete, item.source_id, item.index, result.error)
+            self._count(result)
+            await self._stream.has_room()
+        finally:  # whatever stops the batch meanwhile: what has ended is among the results
+            self._stream.put(result)
+
+    def _count(self, result: BatchExecutionResult) -> None:
+        """Raise _Stop where the failures are more than is tolerated."""
         if result.error is None:
-            await self._stream.put(result)
             return
-        self._stream.put_nowait(result)
         self._failures += 1
         self._first_error = self._first_error or result.error
         tolerance = self._options.tolerance
@@ -411,8 +420,7 @@ class _Runner:
         except ITEM_ERRORS as fault:
             await self._record_failure(item, fault)
             return _result(item, None, fault)
-        failed = None if execution.status is ExecutionStatus.SUCCEEDED else ExecutionFailed(execution)
-        return _result(item, execution, failed)
+        return _result(item, execution, _failure(execution))
 
     async def _record_failure(self, item: _Item, fault: Exception) -> None:
         if self._batch is not None:
@@ -425,10 +433,10 @@ class _Runner:
         """Tell how an item ended that was cancelled with its siblings: as its execution was recorded."""
         find = partial(self._services.repository.execution_by_name, self._target.id, item.name)
         execution = await patiently(find)
-        error: Exception = ExecutionNotFound(f"item {item.index} was cancelled before its execution was started")
+        error: Exception | None = ExecutionNotFound(f"item {item.index} was cancelled before its execution was started")
         if execution is not None:
-            error = ExecutionFailed(execution)
-        self._stream.put_nowait(_result(item, execution, error))
+            error = _failure(execution)
+        self._stream.put(_result(item, execution, error))
         await self._tell(self._options.on_execution_complete, item.source_id, item.index, error)
 
     async def _tell(self, callback: Callable[..., Any] | None, *facts: object) -> None:
@@ -436,6 +444,10 @@ class _Runner:
             told = callback(*facts)
             if inspect.isawaitable(told):
                 await told
+
+
+def _failure(execution: Execution) -> ExecutionFailed | None:
+    return None if execution.status is ExecutionStatus.SUCCEEDED else ExecutionFailed(execution)
 
 
 def _result(item: _Item, execution: Execution | None, error: Exception | None) -> BatchExecutionResult:

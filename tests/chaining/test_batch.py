@@ -406,7 +406,7 @@ async def test_the_first_failure_stops_the_batch(workshop: Workshop) -> None:
     async def hang_after_two(value: dict[str, Any]) -> Any:
         if value["n"] > 2:
             await asyncio.Event().wait()
-        while value["n"] == 2 and workshop.work.running < 3:  # noqa: ASYNC110 -- until its siblings are at work
+        while value["n"] == 2 and 4 not in workshop.work.begun:  # until its siblings are at work
             await asyncio.sleep(0.001)
         return await workshop.work.answer(value)
 
