@@ -6,7 +6,6 @@ happens in one transaction under a lock of the database, so that any number of p
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +15,7 @@ from sqlalchemy import Connection, Select, column, select, table
 from statechain.errors import RepositoryError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from alembic.config import Config
-    from sqlalchemy.ext.asyncio import AsyncEngine
 
 __all__ = ["HEAD", "STORED_VERSION", "VERSION_TABLE", "alembic_config", "is_current", "upgrade"]
 
@@ -48,34 +44,18 @@ def is_current(stored: str | None) -> bool:
     return stored == HEAD
 
 
-async def upgrade(open_engine: Callable[[], AsyncEngine]) -> None:
-    """Create or upgrade the schema, through an engine that is opened for this alone.
+def upgrade(connection: Connection) -> None:
+    """Create or upgrade the schema in the connection's transaction, which the caller ends.
 
-    Alembic is synchronous and takes its time: it runs in a thread, in an event loop of its own.
+    Alembic is synchronous and takes its time: call it outside the event loop's thread.
     """
-    await asyncio.to_thread(_upgrade_in_thread, open_engine)
-
-
-def _upgrade_in_thread(open_engine: Callable[[], AsyncEngine]) -> None:
     with _one_at_a_time:
-        asyncio.run(_upgrade(open_engine()))
+        from alembic import command  # noqa: PLC0415 -- half a second that only a new schema pays
 
-
-async def _upgrade(engine: AsyncEngine) -> None:
-    try:
-        async with engine.begin() as connection:
-            await connection.run_sync(_upgrade_under_lock)
-    finally:
-        await engine.dispose()
-
-
-def _upgrade_under_lock(connection: Connection) -> None:
-    from alembic import command  # noqa: PLC0415 -- half a second that only a new schema pays
-
-    connection.exec_driver_sql(LOCKS[connection.dialect.name])
-    config = alembic_config()
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+        connection.exec_driver_sql(LOCKS[connection.dialect.name])
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
 
 
 def alembic_config() -> Config:

@@ -34,6 +34,7 @@ from statechain_backends.rows import to_micros
 from statechain_backends.schema import (
     batch_items,
     batches,
+    callbacks,
     executions,
     links,
     runs,
@@ -55,6 +56,7 @@ __all__ = [
     "batch",
     "batch_items_page",
     "batches_page",
+    "callbacks_with",
     "chained_holder",
     "claim",
     "claimed",
@@ -128,6 +130,11 @@ def last_output(execution_id: ColumnElement[str] | Text, state: ColumnElement[st
         .order_by(visits.c.seq.desc())
         .limit(1)
     )
+
+
+def callbacks_with(ids: Sequence[str]) -> Select[Any]:
+    """Return the callbacks that have these ids."""
+    return select(*callbacks.c).where(callbacks.c.id.in_(ids))
 
 
 # Statistics
@@ -329,18 +336,20 @@ def batch_items_page(batch_id: Text, after: Number, page: Number) -> Select[Any]
 
 
 def claim(worker_id: Text, page: Number) -> Update:
-    """Take over runs that no live worker owns, oldest first (ids are ordered by time); return their ids."""
+    """Take over runs that no live worker owns, oldest first; return their ids."""
     is_alive = exists().where(workers.c.id == runs.c.owner, workers.c.lease_until > now())
     orphans = (
         select(runs.c.execution_id)
-        .where(~is_alive)
-        .order_by(runs.c.execution_id)
+        .join(executions, executions.c.id == runs.c.execution_id)
+        .where(executions.c.status == RUNNING.value, ~is_alive)
+        .order_by(executions.c.start_time, executions.c.id)
         .limit(page)
         .with_for_update(of=runs, skip_locked=True)
+        .cte("orphans")
     )
     return (
         update(runs)
-        .where(runs.c.execution_id.in_(orphans))
+        .where(runs.c.execution_id.in_(select(orphans.c.execution_id)))
         .values(owner=worker_id, epoch=runs.c.epoch + 1, claims=runs.c.claims + 1)
         .returning(runs.c.execution_id)
     )

@@ -15,6 +15,8 @@ from statechain.records import (
     Batch,
     BatchItem,
     BatchStatus,
+    Callback,
+    CallbackStatus,
     Claim,
     DurationStatistics,
     Execution,
@@ -26,12 +28,15 @@ from statechain.records import (
     Visit,
 )
 
+from statechain_backends.texts import restored, storable
+
 if TYPE_CHECKING:
     from statechain.storage.repository import End
 
 __all__ = [
     "Row",
     "batch_row",
+    "callback_row",
     "end_row",
     "execution_row",
     "from_micros",
@@ -40,10 +45,12 @@ __all__ = [
     "state_machine_row",
     "to_batch",
     "to_batch_item",
+    "to_callback",
     "to_claim",
     "to_execution",
     "to_link",
     "to_micros",
+    "to_micros_or_none",
     "to_state_machine",
     "to_statistics",
     "to_visit",
@@ -67,7 +74,8 @@ def from_micros(micros: int) -> datetime:
     return EPOCH + timedelta(microseconds=micros)
 
 
-def _to_micros_or_none(moment: datetime | None) -> int | None:
+def to_micros_or_none(moment: datetime | None) -> int | None:
+    """Return a moment as microseconds since the epoch, or None for none."""
     return None if moment is None else to_micros(moment)
 
 
@@ -81,7 +89,7 @@ def _from_micros_or_none(micros: int | None) -> datetime | None:
 def state_machine_row(machine: StateMachineRecord) -> tuple[object, ...]:
     """Return the row of `schema.state_machines`."""
     created = to_micros(machine.created)
-    return machine.id, machine.revision, machine.name, machine.type, machine.definition, created
+    return machine.id, machine.revision, storable(machine.name), machine.type, machine.definition, created
 
 
 def execution_row(execution: Execution) -> tuple[object, ...]:
@@ -89,19 +97,19 @@ def execution_row(execution: Execution) -> tuple[object, ...]:
     source = execution.source
     return (
         execution.id,
-        execution.name,
+        storable(execution.name),
         execution.state_machine_id,
         execution.state_machine_revision,
         execution.status.value,
         execution.input_text,
         execution.output_text,
-        execution.error,
-        execution.cause,
+        storable(execution.error),
+        storable(execution.cause),
         to_micros(execution.start_time),
-        _to_micros_or_none(execution.end_time),
+        to_micros_or_none(execution.end_time),
         None,
         None if source is None else source.execution_id,
-        None if source is None else source.state_name,
+        None if source is None else storable(source.state_name),
         execution.redrive_count,
         1,
     )
@@ -109,12 +117,13 @@ def execution_row(execution: Execution) -> tuple[object, ...]:
 
 def run_row(execution: Execution, owner: str | None) -> tuple[object, ...]:
     """Return the row of `schema.runs` for an execution that starts."""
-    return execution.id, owner, 1, 0, 0, execution.current_state
+    return execution.id, owner, 1, 0, 0, storable(execution.current_state)
 
 
 def end_row(end: End) -> tuple[object, ...]:
     """Return status, output, error, cause and end time of an execution that ends."""
-    return end.status.value, end.output_text, end.error, end.cause, to_micros(end.end_time)
+    end_time = to_micros(end.end_time)
+    return end.status.value, end.output_text, storable(end.error), storable(end.cause), end_time
 
 
 def visit_row(seq: int, visit: Visit) -> tuple[object, ...]:
@@ -122,18 +131,18 @@ def visit_row(seq: int, visit: Visit) -> tuple[object, ...]:
     return (
         visit.execution_id,
         seq,
-        visit.frame,
+        storable(visit.frame),
         visit.number,
-        visit.state,
+        storable(visit.state),
         visit.type,
         to_micros(visit.entered),
-        _to_micros_or_none(visit.exited),
+        to_micros_or_none(visit.exited),
         visit.entered_event,
         visit.exited_event,
         visit.output,
-        visit.error,
-        visit.cause,
-        visit.next,
+        storable(visit.error),
+        storable(visit.cause),
+        storable(visit.next),
         visit.detail,
     )
 
@@ -142,22 +151,40 @@ def link_row(execution: Execution, source: Source, *, exclusive: bool) -> tuple[
     """Return the row of `schema.links` for an execution chained from a source."""
     machine = execution.state_machine_id
     key = encode([machine, source.execution_id, source.state_name]) if exclusive else None
-    return execution.id, source.execution_id, source.state_name, machine, to_micros(execution.start_time), key
+    created = to_micros(execution.start_time)
+    return execution.id, source.execution_id, storable(source.state_name), machine, created, key
 
 
 def batch_row(batch: Batch) -> tuple[object, ...]:
     """Return the row of `schema.batches`."""
     return (
         batch.id,
-        batch.name_prefix,
+        storable(batch.name_prefix),
         batch.state_machine_id,
         batch.state_machine_revision,
-        batch.source_state_name,
+        storable(batch.source_state_name),
         encode(dict(batch.filter)),
         encode(dict(batch.options)),
         batch.status.value,
         to_micros(batch.start_time),
-        _to_micros_or_none(batch.end_time),
+        to_micros_or_none(batch.end_time),
+    )
+
+
+def callback_row(callback: Callback) -> tuple[object, ...]:
+    """Return the row of `schema.callbacks`."""
+    return (
+        callback.id,
+        callback.execution_id,
+        callback.redrive_count,
+        callback.token_hash,
+        storable(callback.activity),
+        callback.input_text,
+        callback.status.value,
+        callback.output_text,
+        storable(callback.error),
+        storable(callback.cause),
+        to_micros_or_none(callback.beat),
     )
 
 
@@ -169,7 +196,7 @@ def to_state_machine(row: Row) -> StateMachineRecord:
     id_, revision, name, type_, definition, created = row
     return StateMachineRecord(
         id=id_,
-        name=name,
+        name=restored(name),
         revision=revision,
         type=type_,
         definition=definition,
@@ -182,18 +209,18 @@ def to_execution(row: Row) -> Execution:
     id_, name, machine, revision, status, input_, output, error, cause, start, end, state, *source, redrives = row
     return Execution(
         id=id_,
-        name=name,
+        name=restored(name),
         state_machine_id=machine,
         state_machine_revision=revision,
         status=ExecutionStatus(status),
         input_text=input_,
         output_text=output,
-        error=error,
-        cause=cause,
+        error=restored(error),
+        cause=restored(cause),
         start_time=from_micros(start),
         end_time=_from_micros_or_none(end),
-        current_state=state,
-        source=None if source[0] is None else Source(*source),
+        current_state=restored(state),
+        source=None if source[0] is None else Source(source[0], restored(source[1])),
         redrive_count=redrives,
     )
 
@@ -209,18 +236,18 @@ def to_visit(row: Row) -> Visit:
     (id_, _, frame, number, state, type_, entered, exited, first, last, output, error, cause, next_, detail) = row
     return Visit(
         execution_id=id_,
-        frame=frame,
+        frame=restored(frame),
         number=number,
-        state=state,
+        state=restored(state),
         type=type_,
         entered=from_micros(entered),
         exited=_from_micros_or_none(exited),
         entered_event=first,
         exited_event=last,
         output=output,
-        error=error,
-        cause=cause,
-        next=next_,
+        error=restored(error),
+        cause=restored(cause),
+        next=restored(next_),
         detail=detail,
     )
 
@@ -230,10 +257,28 @@ def to_link(row: Row) -> Link:
     target, source, source_state, target_machine, created = row
     return Link(
         source_execution_id=source,
-        source_state_name=source_state,
+        source_state_name=restored(source_state),
         target_execution_id=target,
         target_state_machine_id=target_machine,
         created=from_micros(created),
+    )
+
+
+def to_callback(row: Row) -> Callback:
+    """Return a callback from a row of its table."""
+    id_, execution_id, redrives, token_hash, activity, input_, status, output, error, cause, beat = row
+    return Callback(
+        id=id_,
+        execution_id=execution_id,
+        redrive_count=redrives,
+        token_hash=token_hash,
+        activity=restored(activity),
+        input_text=input_,
+        status=CallbackStatus(status),
+        output_text=output,
+        error=restored(error),
+        cause=restored(cause),
+        beat=_from_micros_or_none(beat),
     )
 
 
@@ -242,10 +287,10 @@ def to_batch(row: Row) -> Batch:
     (id_, prefix, machine, revision, source_state, filter_, options, status, start, end, *counts) = row
     return Batch(
         id=id_,
-        name_prefix=prefix,
+        name_prefix=restored(prefix),
         state_machine_id=machine,
         state_machine_revision=revision,
-        source_state_name=source_state,
+        source_state_name=restored(source_state),
         filter=cast("dict[str, JSONValue]", decode(filter_)),
         options=cast("dict[str, JSONValue]", decode(options)),
         status=BatchStatus(status),
@@ -274,11 +319,11 @@ def to_batch_item(row: Row) -> BatchItem:
     return BatchItem(
         index=index,
         source_execution_id=source,
-        name=name,
+        name=restored(name),
         source_status=None if status is None else ExecutionStatus(status),
         source_output=output,
-        error=error,
-        cause=cause,
+        error=restored(error),
+        cause=restored(cause),
     )
 
 

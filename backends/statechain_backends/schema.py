@@ -23,6 +23,7 @@ from sqlalchemy import (
 __all__ = [
     "batch_items",
     "batches",
+    "callbacks",
     "executions",
     "links",
     "metadata",
@@ -157,6 +158,35 @@ links = Table(
 Index("links_by_creation", links.c.created, links.c.target_execution_id)
 Index("links_by_source", links.c.source_execution_id, links.c.created, links.c.target_execution_id)
 Index("links_by_target_machine", links.c.target_state_machine_id, links.c.created, links.c.target_execution_id)
+
+# A row that is replaced keeps its id: the visit that waits under it was run again.
+callbacks = Table(
+    "callbacks",
+    metadata,
+    Column("id", Name, nullable=False),
+    Column("execution_id", Name, nullable=False),
+    Column("redrive_count", Integer, nullable=False),
+    Column("token_hash", Name),
+    Column("activity", Name),
+    Column("input", Text),
+    Column("status", Name, nullable=False),
+    Column("output", Text),
+    Column("error", Text),
+    Column("cause", Text),
+    Column("beat", BigInteger),
+    PrimaryKeyConstraint("id"),
+    UniqueConstraint("token_hash"),
+    CheckConstraint("status IN ('WAITING', 'SUCCEEDED', 'FAILED', 'CLOSED')", name="status"),
+)
+Index("callbacks_by_execution", callbacks.c.execution_id)
+_untaken = (callbacks.c.activity.is_not(None)) & (callbacks.c.token_hash.is_(None)) & (callbacks.c.status == "WAITING")
+Index(
+    "callbacks_by_activity",
+    callbacks.c.activity,
+    callbacks.c.id,
+    sqlite_where=_untaken,
+    postgresql_where=_untaken,
+)
 
 batches = Table(
     "batches",

@@ -21,6 +21,7 @@ def upgrade() -> None:
     _create_state_machines()
     _create_executions()
     _create_visits_and_links()
+    _create_callbacks()
     _create_batches()
     _create_workers()
 
@@ -128,6 +129,38 @@ def _create_visits_and_links() -> None:
     op.create_index("links_by_creation", "links", ["created", "target_execution_id"])
     op.create_index("links_by_source", "links", ["source_execution_id", "created", "target_execution_id"])
     op.create_index("links_by_target_machine", "links", ["target_state_machine_id", "created", "target_execution_id"])
+
+
+def _create_callbacks() -> None:
+    op.create_table(
+        "callbacks",
+        sa.Column("id", NAME, nullable=False),
+        sa.Column("execution_id", NAME, nullable=False),
+        sa.Column("redrive_count", sa.Integer(), nullable=False),
+        sa.Column("token_hash", NAME),
+        sa.Column("activity", NAME),
+        sa.Column("input", sa.Text()),
+        sa.Column("status", NAME, nullable=False),
+        sa.Column("output", sa.Text()),
+        sa.Column("error", sa.Text()),
+        sa.Column("cause", sa.Text()),
+        sa.Column("beat", sa.BigInteger()),
+        sa.CheckConstraint(
+            "status IN ('WAITING', 'SUCCEEDED', 'FAILED', 'CLOSED')",
+            name=op.f("callbacks_status_check"),
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("callbacks_pk")),
+        sa.UniqueConstraint("token_hash", name=op.f("callbacks_token_hash_key")),
+    )
+    untaken = sa.text("activity IS NOT NULL AND token_hash IS NULL AND status = 'WAITING'")
+    op.create_index(
+        "callbacks_by_activity",
+        "callbacks",
+        ["activity", "id"],
+        sqlite_where=untaken,
+        postgresql_where=untaken,
+    )
+    op.create_index("callbacks_by_execution", "callbacks", ["execution_id"])
 
 
 def _create_batches() -> None:

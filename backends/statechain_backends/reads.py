@@ -1,0 +1,161 @@
+"""What a `Repository` is asked, answered from the tables: the same on SQLite and PostgreSQL.
+
+A backend says how a statement is fetched; everything else about reading stands here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from statechain_backends import queries, selection
+from statechain_backends.compiled import Parameters, given
+from statechain_backends.rows import (
+    Row,
+    to_batch,
+    to_batch_item,
+    to_callback,
+    to_execution,
+    to_link,
+    to_state_machine,
+    to_statistics,
+    to_visit,
+)
+from statechain_backends.texts import storable
+
+if TYPE_CHECKING:
+    from sqlalchemy import Executable
+
+    from statechain.filters import Cursor, ExecutionFilter
+    from statechain.records import (
+        Batch,
+        BatchItem,
+        BatchStatus,
+        Callback,
+        DurationStatistics,
+        Execution,
+        ExecutionStatus,
+        Link,
+        StateMachineRecord,
+        Visit,
+    )
+
+__all__ = ["Reads"]
+
+_MACHINE = queries.state_machine(given("name_or_id"), None)
+_REVISION = queries.state_machine(given("name_or_id"), given("revision"))
+_MACHINES = queries.state_machines_newest()
+_EXECUTION = queries.execution(given("id"))
+_BY_NAME = queries.execution_by_name(given("machine"), given("name"))
+_STATISTICS = queries.statistics(given("machine"))
+_VISITS = queries.visits_page(given("execution"), given("after"), None)
+_VISITS_PAGE = queries.visits_page(given("execution"), given("after"), given("page"))
+_LAST_OUTPUT = queries.last_output(given("execution"), given("state"))
+_BATCH = queries.batch(given("id"))
+_ITEMS = queries.batch_items_page(given("batch"), given("after"), given("page"))
+
+CHUNK = 500
+
+
+class Reads(ABC):
+    """The reading half of a repository."""
+
+    @abstractmethod
+    async def _fetch(self, statement: Executable, parameters: Parameters = None) -> Sequence[Row]:
+        """Return the rows of a statement, read from what was committed."""
+
+    async def state_machine(self, name_or_id: str, revision: int | None = None) -> StateMachineRecord | None:
+        """Return a revision of a state machine."""
+        asked = {"name_or_id": storable(name_or_id)}
+        if revision is None:
+            rows = await self._fetch(_MACHINE, asked)
+        else:
+            rows = await self._fetch(_REVISION, {**asked, "revision": revision})
+        return to_state_machine(rows[0]) if rows else None
+
+    async def state_machines(self) -> Sequence[StateMachineRecord]:
+        """Return the newest revision of every state machine, by name."""
+        return [to_state_machine(row) for row in await self._fetch(_MACHINES, {})]
+
+    async def execution(self, execution_id: str) -> Execution | None:
+        """Return an execution."""
+        rows = await self._fetch(_EXECUTION, {"id": storable(execution_id)})
+        return to_execution(rows[0]) if rows else None
+
+    async def execution_by_name(self, state_machine_id: str, name: str) -> Execution | None:
+        """Return the execution that holds a name."""
+        rows = await self._fetch(_BY_NAME, {"machine": state_machine_id, "name": storable(name)})
+        return to_execution(rows[0]) if rows else None
+
+    async def executions(self, select: ExecutionFilter, *, after: Cursor | None, page: int) -> Sequence[Execution]:
+        """Return a page of executions."""
+        return [to_execution(row) for row in await self._fetch(selection.executions_page(select, after, page))]
+
+    async def count_executions(self, select: ExecutionFilter) -> int:
+        """Return how many executions a filter means."""
+        (count,) = (await self._fetch(selection.count_executions(select)))[0]
+        return int(count)
+
+    async def statistics(self, state_machine_id: str) -> Mapping[ExecutionStatus, DurationStatistics]:
+        """Return counts and durations by status."""
+        return dict(to_statistics(row) for row in await self._fetch(_STATISTICS, {"machine": state_machine_id}))
+
+    async def visits(self, execution_id: str, *, after: int = 0, page: int | None = None) -> Sequence[Visit]:
+        """Return visit rows in the order in which they were written."""
+        asked: dict[str, object] = {"execution": execution_id, "after": after}
+        if page is None:
+            rows = await self._fetch(_VISITS, asked)
+        else:
+            rows = await self._fetch(_VISITS_PAGE, {**asked, "page": page})
+        return [to_visit(row) for row in rows]
+
+    async def last_output(self, execution_id: str, state: str) -> str | None:
+        """Return the output of the last completed visit of a state."""
+        rows = await self._fetch(_LAST_OUTPUT, {"execution": execution_id, "state": storable(state)})
+        for (output,) in rows:
+            return str(output)
+        return None
+
+    async def links(
+        self,
+        *,
+        source_execution_id: str | None = None,
+        target_execution_id: str | None = None,
+        target_state_machine_id: str | None = None,
+        after: Link | None = None,
+        page: int,
+    ) -> Sequence[Link]:
+        """Return links by (created, target)."""
+        query = queries.links_page(source_execution_id, target_execution_id, target_state_machine_id, after, page)
+        return [to_link(row) for row in await self._fetch(query)]
+
+    async def callbacks(self, ids: Sequence[str]) -> Sequence[Callback]:
+        """Return callbacks by id."""
+        found: list[Callback] = []
+        for start in range(0, len(ids), CHUNK):
+            rows = await self._fetch(queries.callbacks_with(ids[start : start + CHUNK]))
+            found.extend(to_callback(row) for row in rows)
+        return found
+
+    async def batch(self, batch_id: str) -> Batch | None:
+        """Return a batch."""
+        rows = await self._fetch(_BATCH, {"id": batch_id})
+        return to_batch(rows[0]) if rows else None
+
+    async def batches(
+        self,
+        *,
+        state_machine_id: str | None = None,
+        status: BatchStatus | None = None,
+        after: Batch | None = None,
+        page: int,
+    ) -> Sequence[Batch]:
+        """Return batches, newest first."""
+        query = queries.batches_page(state_machine_id, status, after, page)
+        return [to_batch(row) for row in await self._fetch(query)]
+
+    async def batch_items(self, batch_id: str, *, after: int = -1, page: int) -> Sequence[BatchItem]:
+        """Return items with their sources' outputs."""
+        rows = await self._fetch(_ITEMS, {"batch": batch_id, "after": after, "page": page})
+        return [to_batch_item(row) for row in rows]

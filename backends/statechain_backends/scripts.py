@@ -1,0 +1,422 @@
+"""The rarer writes, and leases: what each asks of the tables, step by step, without saying how it is asked.
+
+A script is a generator that yields statements and is sent their rows; what it returns is the write's outcome. The
+same scripts run on SQLite, in the writer's thread, and on PostgreSQL, over asyncpg, always inside one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from datetime import timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import attrs
+from sqlalchemy import String, case, delete, exists, func, literal, null, or_, select, type_coerce, update
+from sqlalchemy.dialects.postgresql import insert
+
+from statechain.errors import BatchNotFound, ExecutionNotFound, InvalidToken, TaskTimedOut
+from statechain.records import BatchStatus, CallbackStatus, Claim, ExecutionStatus
+from statechain.storage.repository import (
+    AnswerCallback,
+    BeatCallback,
+    CloseCallback,
+    CreateBatch,
+    CreateStateMachine,
+    DeleteExecutions,
+    EndBatch,
+    FailBatchItem,
+    RedriveExecution,
+    StartExecution,
+    StopExecution,
+    TakeActivity,
+)
+from statechain_backends import queries, selection
+from statechain_backends.compiled import Parameters, given
+from statechain_backends.rows import (
+    Row,
+    batch_row,
+    end_row,
+    execution_row,
+    link_row,
+    run_row,
+    state_machine_row,
+    to_batch,
+    to_callback,
+    to_claim,
+    to_execution,
+    to_micros,
+    to_micros_or_none,
+    to_state_machine,
+)
+from statechain_backends.schema import (
+    batch_items,
+    batches,
+    callbacks,
+    executions,
+    links,
+    runs,
+    state_machines,
+    visits,
+    workers,
+)
+from statechain_backends.texts import storable
+
+if TYPE_CHECKING:
+    from sqlalchemy import Executable, Table
+
+__all__ = ["SCRIPTS", "Script", "claim", "forget_workers", "heartbeat", "leased_workers", "release", "start_exclusively"]
+
+Script: TypeAlias = "Generator[tuple[Executable, Parameters], Sequence[Row], object]"
+
+CHUNK = 500
+WAITING = CallbackStatus.WAITING.value
+
+# SQLite took ON CONFLICT over from PostgreSQL: the clause of the one dialect compiles for the other.
+
+
+def _named(table: Table, row: Sequence[object]) -> Mapping[str, object]:
+    return dict(zip(table.columns.keys(), row, strict=True))
+
+
+# State machines
+
+_NEWEST = (
+    select(*state_machines.c)
+    .where(state_machines.c.name == given("name"))
+    .order_by(state_machines.c.revision.desc())
+    .limit(1)
+)
+_ADD_MACHINE = insert(state_machines).on_conflict_do_nothing().returning(state_machines.c.id)
+
+
+def _create_state_machine(write: CreateStateMachine) -> Script:
+    machine = write.machine
+    while True:  # until nobody else adds a revision in between
+        rows = yield _NEWEST, {"name": storable(machine.name)}
+        if rows:
+            newest = to_state_machine(rows[0])
+            if (newest.definition, newest.type) == (machine.definition, machine.type):
+                return newest
+            added = attrs.evolve(machine, id=newest.id, revision=newest.revision + 1)
+        else:
+            added = attrs.evolve(machine, revision=1)
+        rows = yield _ADD_MACHINE, _named(state_machines, state_machine_row(added))
+        if rows:
+            return added
+
+
+# Executions
+
+_EXECUTION = queries.execution(given("id"))
+_BY_NAME = queries.execution_by_name(given("machine"), given("name"))
+_CHAINED = queries.chained_holder(given("machine"), given("source"), given("state"))
+_ADD_EXECUTION = insert(executions).on_conflict_do_nothing().returning(executions.c.id)
+_ADD_RUN = insert(runs)
+_ADD_LINK = insert(links).on_conflict_do_nothing().returning(links.c.target_execution_id)
+_DROP_EXECUTION = delete(executions).where(executions.c.id == given("id_"))
+_is_living = exists().where(executions.c.id == links.c.target_execution_id, executions.c.status.in_(selection.UNFAILED))
+_FREE_KEY = update(links).where(links.c.exclusive == given("key"), ~_is_living).values(exclusive=null())
+
+
+def start_exclusively(write: StartExecution) -> Script:
+    """Start an execution where none of its kind runs or succeeded; a unique key decides between two at once."""
+    execution, source = write.execution, write.execution.source
+    if source is None:
+        raise ValueError("an exclusive start has a source")
+    name = {"machine": execution.state_machine_id, "name": storable(execution.name)}
+    chain = {
+        "machine": execution.state_machine_id,
+        "source": source.execution_id,
+        "state": storable(source.state_name),
+    }
+    link = _named(links, link_row(execution, source, exclusive=True))
+    yield _FREE_KEY, {"key": link["exclusive"]}
+    while True:  # until who is in the way can be seen, or nobody is
+        for question, parameters in ((_BY_NAME, name), (_CHAINED, chain)):
+            rows = yield question, parameters
+            if rows:
+                return to_execution(rows[0])
+        rows = yield _ADD_EXECUTION, _named(executions, execution_row(execution))
+        if not rows:
+            continue
+        rows = yield _ADD_LINK, link
+        if rows:
+            yield _ADD_RUN, _named(runs, run_row(execution, write.owner))
+            return execution
+        yield _DROP_EXECUTION, {"id_": execution.id}
+
+
+_END_RUN = (
+    delete(runs).where(runs.c.execution_id == given("id_")).returning(runs.c.epoch, runs.c.current_state)
+)
+_END = (
+    update(executions)
+    .where(executions.c.id == given("id_"))
+    .values(
+        {name: given(name) for name in ("status", "output", "error", "cause", "end_time", "current_state", "epoch")}
+    )
+)
+
+
+def _stop(write: StopExecution) -> Script:
+    rows = yield _END_RUN, {"id_": write.execution_id}
+    if rows:
+        epoch, state = rows[0]
+        names = ("status", "output", "error", "cause", "end_time")
+        ended = dict(zip(names, end_row(write.end), strict=True))
+        yield _END, {"id_": write.execution_id, "current_state": state, "epoch": epoch + 1, **ended}
+    return (yield from _found(write.execution_id))
+
+
+def _found(execution_id: str) -> Script:
+    rows = yield _EXECUTION, {"id": execution_id}
+    return to_execution(rows[0]) if rows else ExecutionNotFound(f"there is no execution {execution_id!r}")
+
+
+_LOCK = (
+    select(executions.c.status, executions.c.epoch, executions.c.current_state)
+    .where(executions.c.id == given("id_"))
+    .with_for_update()
+)
+_REVIVE = (
+    update(executions)
+    .where(executions.c.id == given("id_"))
+    .values(
+        status=ExecutionStatus.RUNNING.value,
+        redrive_count=executions.c.redrive_count + 1,
+        **dict.fromkeys(("output", "error", "cause", "end_time", "current_state"), null()),
+    )
+)
+_LENGTH = select(func.coalesce(func.max(visits.c.seq), 0)).where(visits.c.execution_id == given("id_"))
+
+
+def _redrive(write: RedriveExecution) -> Script:
+    one = {"id_": write.execution_id}
+    rows = yield _LOCK, one
+    if not rows:
+        return ExecutionNotFound(f"there is no execution {write.execution_id!r}")
+    status, epoch, state = rows[0]
+    if status in selection.UNFAILED:
+        return None
+    yield _REVIVE, one
+    ((seq,),) = yield _LENGTH, one
+    run = (write.execution_id, write.owner, epoch + 1, seq, 0, state)
+    yield _ADD_RUN, _named(runs, run)
+    ((*execution,),) = yield _EXECUTION, {"id": write.execution_id}
+    return Claim(execution=to_execution(execution), epoch=epoch + 1, seq=seq)
+
+
+def _delete(write: DeleteExecutions) -> Script:
+    chosen = yield selection.ended_ids(write.select), None
+    count = 0
+    for ids in _chunks([id_ for (id_,) in chosen]):
+        of_chunk = executions.c.id.in_(ids), executions.c.status != ExecutionStatus.RUNNING.value
+        rows = yield delete(executions).where(*of_chunk).returning(executions.c.id), None
+        gone = [id_ for (id_,) in rows]
+        count += len(gone)
+        linked = or_(links.c.target_execution_id.in_(gone), links.c.source_execution_id.in_(gone))
+        yield delete(visits).where(visits.c.execution_id.in_(gone)), None
+        yield delete(callbacks).where(callbacks.c.execution_id.in_(gone)), None
+        yield delete(links).where(linked), None
+    return count
+
+
+def _chunks(ids: Sequence[str]) -> Iterator[list[str]]:
+    left = iter(ids)
+    while chunk := list(islice(left, CHUNK)):
+        yield chunk
+
+
+# Callbacks
+
+_BY_TOKEN = select(*callbacks.c).where(callbacks.c.token_hash == given("token"))
+_is_waiting = callbacks.c.status == literal(WAITING, literal_execute=True)  # as the partial index says it
+_is_awaited = _is_waiting & exists().where(
+    executions.c.id == callbacks.c.execution_id,
+    executions.c.status == ExecutionStatus.RUNNING.value,
+    executions.c.redrive_count == callbacks.c.redrive_count,
+)
+_awaited = update(callbacks).where(callbacks.c.token_hash == given("token"), _is_awaited).returning(*callbacks.c)
+_ANSWER = _awaited.values({name: given(f"new_{name}") for name in ("status", "output", "error", "cause")})
+_BEAT = _awaited.values(beat=given("new_beat"))
+_CLOSE = (
+    update(callbacks)
+    .where(callbacks.c.id == given("id_"))
+    .values(status=case((callbacks.c.status == WAITING, CallbackStatus.CLOSED.value), else_=callbacks.c.status))
+    .returning(*callbacks.c)
+)
+_free = (
+    select(callbacks.c.id)
+    .where(
+        callbacks.c.activity == given("of_activity"),
+        callbacks.c.activity.is_not(None),
+        callbacks.c.token_hash.is_(None),
+        _is_awaited,
+    )
+    .order_by(callbacks.c.id)
+    .limit(1)
+    .with_for_update(of=callbacks, skip_locked=True)
+    .cte("free")
+)
+_TAKE = (
+    update(callbacks)
+    .where(callbacks.c.id == select(_free.c.id).scalar_subquery())
+    .values(token_hash=given("new_token"), beat=given("new_beat"))
+    .returning(*callbacks.c)
+)
+
+
+def _answer(write: AnswerCallback) -> Script:
+    status = CallbackStatus.SUCCEEDED if write.error is None else CallbackStatus.FAILED
+    answer = {
+        "token": write.token_hash,
+        "new_status": status.value,
+        "new_output": write.output_text,
+        "new_error": storable(write.error),
+        "new_cause": storable(write.cause),
+    }
+    rows = yield _ANSWER, answer
+    if rows:
+        return to_callback(rows[0])
+    rows = yield _BY_TOKEN, {"token": write.token_hash}
+    if rows:
+        callback = to_callback(rows[0])
+        given = callback.status, callback.output_text, callback.error, callback.cause
+        if given == (status, write.output_text, write.error, write.cause):
+            return callback
+    return _refusal(rows)
+
+
+def _beat(write: BeatCallback) -> Script:
+    rows = yield _BEAT, {"token": write.token_hash, "new_beat": to_micros(write.beat)}
+    if rows:
+        return to_callback(rows[0])
+    rows = yield _BY_TOKEN, {"token": write.token_hash}
+    return _refusal(rows)
+
+
+def _refusal(rows: Sequence[Row]) -> InvalidToken | TaskTimedOut:
+    if rows:
+        return TaskTimedOut("the task under this token is over")
+    return InvalidToken("no task ever waited under this token")
+
+
+def _close(write: CloseCallback) -> Script:
+    rows = yield _CLOSE, {"id_": write.id}
+    return to_callback(rows[0]) if rows else None
+
+
+def _take(write: TakeActivity) -> Script:
+    rows = yield _BY_TOKEN, {"token": write.token_hash}
+    if not rows:
+        taken = {"new_token": write.token_hash, "new_beat": to_micros(write.beat)}
+        rows = yield _TAKE, {"of_activity": storable(write.activity), **taken}
+    return to_callback(rows[0]) if rows else None
+
+
+# Batches
+
+_ADD_BATCH = insert(batches).on_conflict_do_nothing().returning(batches.c.id)
+_BATCH = queries.batch(given("id"))
+_FAIL_ITEM = (
+    update(batch_items)
+    .where(batch_items.c.batch_id == given("of_batch"), batch_items.c.index == given("at_index"))
+    .values(error=given("new_error"), cause=given("new_cause"))
+)
+_END_BATCH = (
+    update(batches)
+    .where(
+        batches.c.id == given("id_"),
+        or_(batches.c.status == BatchStatus.RUNNING.value, type_coerce(given("new_status"), String) == BatchStatus.RUNNING.value),
+    )
+    .values(status=given("new_status"), end_time=given("new_end_time"))
+)
+
+
+def _create_batch(write: CreateBatch) -> Script:
+    rows = yield _ADD_BATCH, _named(batches, batch_row(write.batch))
+    if rows:
+        yield selection.freeze(write.batch, write.select), None
+    ((*stored,),) = yield _BATCH, {"id": write.batch.id}
+    return to_batch(stored)
+
+
+def _fail_item(write: FailBatchItem) -> Script:
+    yield (
+        _FAIL_ITEM,
+        {
+            "of_batch": write.batch_id,
+            "at_index": write.index,
+            "new_error": storable(write.error),
+            "new_cause": storable(write.cause),
+        },
+    )
+    return None
+
+
+def _end_batch(write: EndBatch) -> Script:
+    status = write.status.value
+    yield _END_BATCH, {"id_": write.batch_id, "new_status": status, "new_end_time": to_micros_or_none(write.end_time)}
+    rows = yield _BATCH, {"id": write.batch_id}
+    return to_batch(rows[0]) if rows else BatchNotFound(f"there is no batch {write.batch_id!r}")
+
+
+SCRIPTS: Mapping[type, Callable[[Any], Script]] = {
+    AnswerCallback: _answer,
+    BeatCallback: _beat,
+    CloseCallback: _close,
+    CreateBatch: _create_batch,
+    CreateStateMachine: _create_state_machine,
+    DeleteExecutions: _delete,
+    EndBatch: _end_batch,
+    FailBatchItem: _fail_item,
+    RedriveExecution: _redrive,
+    StopExecution: _stop,
+    TakeActivity: _take,
+}
+"""What each kind of write asks, but for starts and advances, which come in hundreds."""
+
+
+# Leases
+
+_added = insert(workers).values(id=given("id_"), lease_until=queries.now() + given("lease"))
+_HEARTBEAT = _added.on_conflict_do_update(
+    index_elements=[workers.c.id], set_={"lease_until": _added.excluded.lease_until}
+)
+_LEASED = select(workers.c.id).where(workers.c.lease_until > queries.now())
+_CLAIM = queries.claim(given("worker"), given("page"))
+_RELEASE = queries.release_runs(given("worker"))
+_FORGET = queries.forget_worker(given("worker"))
+
+
+def heartbeat(worker_id: str, lease: timedelta) -> Script:
+    """Register a worker or renew its lease."""
+    yield _HEARTBEAT, {"id_": worker_id, "lease": lease // timedelta(microseconds=1)}
+
+
+def leased_workers() -> Script:
+    """Return the ids of the workers whose leases are not over."""
+    rows = yield _LEASED, {}
+    return [id_ for (id_,) in rows]
+
+
+def forget_workers(worker_ids: Sequence[str]) -> Script:
+    """Forget workers that are known to be dead, so that what they own can be claimed."""
+    for worker_id in worker_ids:
+        yield _FORGET, {"worker": worker_id}
+
+
+def claim(worker_id: str, page: int) -> Script:
+    """Take over what no live worker owns."""
+    rows = yield _CLAIM, {"worker": worker_id, "page": page}
+    if not rows:
+        return []
+    claimed = yield queries.claimed([id_ for (id_,) in rows]), None
+    return [to_claim(row) for row in claimed]
+
+
+def release(worker_id: str) -> Script:
+    """Give up all that a worker owns, and forget it."""
+    yield _RELEASE, {"worker": worker_id}
+    yield _FORGET, {"worker": worker_id}

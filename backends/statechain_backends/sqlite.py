@@ -1,0 +1,219 @@
+"""Storage in a SQLite file, or in the process's memory: one writer, readers beside it, durable by default.
+
+Every connection lives in a thread of its own (`sqlite_lane`), and a commit group is one hop to the writer's. The SQL
+is compiled from the Core expressions that PostgreSQL has too; SQLite itself is spoken to directly, because a hop for
+each statement would cost more than the statement.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, cast
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from statechain.errors import RepositoryError
+from statechain_backends import scripts
+from statechain_backends.compiled import Parameters
+from statechain_backends.migrate import STORED_VERSION, is_current, upgrade
+from statechain_backends.reads import Reads
+from statechain_backends.sqlite_lane import Lane
+from statechain_backends.sqlite_workers import WorkerLocks
+from statechain_backends.sqlite_writes import commit, fetch, perform
+
+if TYPE_CHECKING:
+    from sqlalchemy import Executable
+
+    from statechain.records import Claim
+    from statechain.storage.repository import Write
+    from statechain_backends.rows import Row
+
+__all__ = ["SQLiteRepository"]
+
+logger = logging.getLogger(__name__)
+
+READERS = 4
+PATIENCE = 30.0
+"""How long a connection waits for another one's lock, in seconds."""
+
+SYNCHRONOUS = ("full", "normal", "extra", "off")
+SOUND_WAL = (3, 51, 3)
+
+_warned: set[str] = set()
+
+
+class SQLiteRepository(Reads):
+    """A `Repository` in SQLite.
+
+    Args:
+        url: ``sqlite:///relative.db``, ``sqlite:////absolute.db``, or ``sqlite://`` for a private database in memory.
+            ``?synchronous=normal`` gives up the last commits before a power failure for speed (default: ``full``).
+
+    Raises:
+        ValueError: The URL names a host, or an option that is not known.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._database, self._synchronous = _parse(url)
+        self._locks = WorkerLocks(self._database)
+        self._writer = Lane(self._connect_writer)
+        self._readers: asyncio.LifoQueue[Lane] = asyncio.LifoQueue()
+
+    def __repr__(self) -> str:
+        return f"<SQLiteRepository {self._database or 'in memory'}>"
+
+    async def __aenter__(self) -> Self:
+        """Open the database; create or upgrade its schema."""
+        if self._database is not None:
+            _warn_of_wal_reset()
+        self._writer = Lane(self._connect_writer)
+        self._readers = asyncio.LifoQueue()
+        for _ in range(READERS if self._database is not None else 0):
+            self._readers.put_nowait(Lane(self._connect_reader))
+        try:
+            await self._writer.run(_ensure_schema)
+        except BaseException:
+            await self._writer.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close all connections; what a worker still holds is free for others."""
+        self._locks.close()
+        for _ in range(READERS if self._database is not None else 0):
+            await (await self._readers.get()).close()
+        await self._writer.close()
+
+    async def commit(self, writes: Sequence[Write[object]]) -> Sequence[object]:
+        """Commit writes in one transaction: one hop to the writer's thread."""
+        return await self._writer.run(commit, writes)
+
+    async def heartbeat(self, worker_id: str, lease: timedelta) -> None:
+        """Register a worker or renew its lease."""
+        await self._writer.run(self._heartbeat, worker_id, lease)
+
+    async def claim(self, worker_id: str, *, page: int) -> Sequence[Claim]:
+        """Take over executions whose workers are dead, or whose leases are over."""
+        return cast("Sequence[Claim]", await self._writer.run(self._claim, worker_id, page))
+
+    async def release(self, worker_id: str) -> None:
+        """Give up all that a worker owns."""
+        await self._writer.run(perform, scripts.release(worker_id))
+        self._locks.release(worker_id)
+
+    async def _fetch(self, statement: Executable, parameters: Parameters = None) -> Sequence[Row]:
+        if self._database is None:  # a private database has but the one connection
+            return await self._writer.run(fetch, statement, parameters)
+        async with self._reader() as lane:
+            return await lane.run(fetch, statement, parameters)
+
+    @asynccontextmanager
+    async def _reader(self) -> AsyncIterator[Lane]:
+        lane = await self._readers.get()
+        try:
+            yield lane
+        finally:
+            self._readers.put_nowait(lane)
+
+    def _heartbeat(self, connection: sqlite3.Connection, worker_id: str, lease: timedelta) -> None:
+        self._locks.hold(worker_id)
+        perform(connection, scripts.heartbeat(worker_id, lease))
+
+    def _claim(self, connection: sqlite3.Connection, worker_id: str, page: int) -> object:
+        dead = self._locks.dead(perform(connection, scripts.leased_workers()))
+        perform(connection, scripts.forget_workers(dead))
+        return perform(connection, scripts.claim(worker_id, page))
+
+    def _connect_writer(self) -> sqlite3.Connection:
+        if self._database is None:
+            return sqlite3.connect(":memory:", isolation_level=None, cached_statements=200)
+        connection = _connect(str(self._database))
+        _patiently(lambda: connection.execute("PRAGMA journal_mode=WAL"))
+        connection.execute(f"PRAGMA synchronous={self._synchronous}")
+        return connection
+
+    def _connect_reader(self) -> sqlite3.Connection:
+        connection = _connect(str(self._database))
+        connection.execute("PRAGMA query_only=ON")
+        return connection
+
+
+def _connect(database: str) -> sqlite3.Connection:
+    return sqlite3.connect(database, timeout=PATIENCE, isolation_level=None, cached_statements=200)
+
+
+def _patiently(act: Callable[[], object]) -> None:
+    """Do what SQLite refuses at once, instead of waiting, while another connection holds a lock."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            act()
+        except sqlite3.OperationalError as fault:
+            if fault.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _ensure_schema(connection: sqlite3.Connection) -> None:
+    try:
+        rows = fetch(connection, STORED_VERSION, {})
+    except sqlite3.OperationalError as fault:
+        if fault.sqlite_errorcode != sqlite3.SQLITE_ERROR:  # else the table is missing
+            raise
+        rows = []
+    if not is_current(str(next(iter(rows[0]))) if rows else None):
+        _upgrade(connection)
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    from sqlalchemy import StaticPool, create_engine  # noqa: PLC0415 -- only a new schema needs an engine
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
+
+    engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool, hide_parameters=True)
+    try:
+        with engine.connect() as through:
+            upgrade(through)
+            through.commit()
+    except DBAPIError as fault:
+        if isinstance(fault.orig, sqlite3.Error):
+            raise fault.orig from None
+        raise
+    finally:
+        engine.dispose(close=False)
+
+
+def _parse(url: str) -> tuple[Path | None, str]:
+    parts = urlsplit(url)
+    if parts.netloc:
+        raise ValueError("a SQLite URL names no host: write sqlite:///relative.db or sqlite:////absolute.db")
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    synchronous = options.pop("synchronous", "full").lower()
+    if options:
+        raise ValueError(f"SQLite takes no option {next(iter(options))!r}; it takes synchronous")
+    if synchronous not in SYNCHRONOUS:
+        raise ValueError(f"synchronous is {synchronous!r}: it must be one of {', '.join(SYNCHRONOUS)}")
+    path = unquote(parts.path.removeprefix("/"))
+    return (None if path in {"", ":memory:"} else Path(path).absolute()), synchronous
+
+
+def _warn_of_wal_reset() -> None:
+    if sqlite3.sqlite_version_info < SOUND_WAL and "wal" not in _warned:
+        _warned.add("wal")
+        logger.warning(
+            "SQLite %s can damage a database that several processes write and checkpoint at once; 3.51.3 mends it",
+            sqlite3.sqlite_version,
+        )

@@ -1,0 +1,78 @@
+"""Which workers on a SQLite file are alive: each holds a lock on a file of its own for as long as it lives.
+
+The system frees the lock with the process, however it died, so that what a dead worker owned is claimable at once.
+Where there are no such locks (in memory, on Windows), leases alone decide.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["WorkerLocks"]
+
+
+class WorkerLocks:
+    """The locks of the workers on one database file; None for a database that nobody else can open."""
+
+    def __init__(self, database: Path | None) -> None:
+        is_locking = database is not None and fcntl is not None
+        self._folder = Path(f"{database}-workers") if is_locking else None
+        self._held: dict[str, int] = {}
+
+    def hold(self, worker_id: str) -> None:
+        """Lock a worker's file until `release`, or until the process ends."""
+        if self._folder is None or worker_id in self._held:
+            return
+        self._folder.mkdir(exist_ok=True)
+        file = os.open(self._file(worker_id), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # somebody looks whether it is free; the lease holds until the next heartbeat
+            os.close(file)
+        else:
+            self._held[worker_id] = file
+
+    def dead(self, worker_ids: Sequence[str]) -> list[str]:
+        """Return the workers whose locks are free, and remove their files; one without a file has only its lease."""
+        return [each for each in worker_ids if self._folder is not None and each not in self._held and self._is_dead(each)]
+
+    def release(self, worker_id: str) -> None:
+        """Give up a worker's lock."""
+        file = self._held.pop(worker_id, None)
+        if file is not None:
+            with contextlib.suppress(FileNotFoundError):
+                self._file(worker_id).unlink()
+            os.close(file)
+
+    def close(self) -> None:
+        """Give up all locks, and leave the files: whose lock is free is dead."""
+        for file in self._held.values():
+            os.close(file)
+        self._held.clear()
+
+    def _file(self, worker_id: str) -> Path:
+        assert self._folder is not None
+        return self._folder / re.sub(r"[^\w.-]", lambda found: f"%{ord(found[0]):x}", worker_id)
+
+    def _is_dead(self, worker_id: str) -> bool:
+        try:
+            file = os.open(self._file(worker_id), os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._file(worker_id).unlink(missing_ok=True)
+        except OSError:
+            return False
+        finally:
+            os.close(file)
+        return True
