@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -20,6 +22,7 @@ from statechain.errors import (
     DefinitionError,
     Diagnostic,
     ExecutionNotFound,
+    RepositoryError,
     StatechainError,
     StateMachineNotFound,
 )
@@ -40,6 +43,7 @@ from statechain.records import (
 from statechain.runtime import services
 from statechain.runtime.history import history_events
 from statechain.runtime.interpreter import Interpreter
+from statechain.runtime.lease import Lease, kept
 from statechain.runtime.recovery import Recovery
 from statechain.runtime.revisions import Revisions
 from statechain.runtime.tasks import TaskRegistry
@@ -53,6 +57,8 @@ if TYPE_CHECKING:
     from statechain.storage.repository import Repository
 
 __all__ = ["Engine"]
+
+logger = logging.getLogger(__name__)
 
 PAGE = 100
 DRAIN_SECONDS = 10.0
@@ -81,6 +87,8 @@ class Engine:
         observers: Who is told what happened (see `statechain.observers`).
 
         limits: What guards the process (see `statechain.limits`).
+
+        recovery: Whether to take over what dead workers left; False for an engine that only looks.
     """
 
     def __init__(
@@ -94,6 +102,7 @@ class Engine:
         max_concurrent_executions: int | None = None,
         observers: Sequence[Observer] = (),
         limits: Limits = DEFAULT_LIMITS,
+        recovery: bool = True,
     ) -> None:
         if lease <= timedelta(0):
             raise ValueError("a lease lasts longer than nothing")
@@ -103,6 +112,7 @@ class Engine:
         self.repository: Repository = open_repository(repository) if isinstance(repository, str) else repository
         self.clock: Clock = clock or SystemClock()
         self.limits = limits
+        self._lease = Lease(lease)
         self._has_tasks = tasks is not None
         self._tasks = TaskRegistry() if tasks is None else tasks
         self.journal = Journal(self.repository, self.clock, observers)
@@ -113,10 +123,15 @@ class Engine:
             self.journal,
             Interpreter(self.journal, self.clock, self._tasks, limits),
             self.clock,
+            tasks=self._tasks,
+            limits=limits,
             max_concurrent=max_concurrent_executions,
             observers=observers,
         )
-        self._recovery = Recovery(self.repository, self.worker, self._revisions, lease)
+        self._recovery = Recovery(
+            self.repository, self.journal, self.clock, self.worker, self._revisions, self._lease, limits
+        )
+        self._recovers = recovery
         self.batch_services = BatchServices(
             self.repository, self.journal, self.clock, Streams(self.worker.tasks)
         )
@@ -183,21 +198,38 @@ class Engine:
 
     async def _supervise(self, ready: asyncio.Future[None]) -> None:
         """Own every task of the engine, in the order in which they may end: executions, leases, the journal."""
-        await self._recovery.open()
-        async with asyncio.TaskGroup() as writing:
+        asked = time.monotonic()
+        await self.repository.heartbeat(self.worker.id, self._lease.length)
+        self._lease.renewed(asked)
+        async with (
+            kept(self._lease, lambda: self.repository.heart(self.worker.id, self._lease.length)),
+            asyncio.TaskGroup() as writing,
+        ):
             writing.create_task(self.journal.run(), name="statechain journal")
             try:
-                async with asyncio.TaskGroup() as leases:
-                    renewing = leases.create_task(self._recovery.run(), name="statechain leases")
+                async with asyncio.TaskGroup() as recovering:
+                    recovery = recovering.create_task(self._recover(), name="statechain recovery")
                     async with asyncio.TaskGroup() as executions:
                         self.worker.group = executions
-                        await self._recovery.recover()
+                        if self._recovers:
+                            await self._recovery.recover()
                         ready.set_result(None)
                         await self._closing.wait()
-                    renewing.cancel()
+                    recovery.cancel()
             finally:
                 self.journal.close(DRAIN_SECONDS)
-        await self._recovery.close()
+        await self._hand_over()
+
+    async def _recover(self) -> None:
+        if self._recovers:
+            await self._recovery.run()
+
+    async def _hand_over(self) -> None:
+        """Leave what this worker still owns to others, at once; where storage is away, the lease ends by itself."""
+        try:
+            await self.repository.release(self.worker.id)
+        except RepositoryError as fault:
+            logger.warning("the executions that were interrupted can be recovered once the lease is over: %s", fault)
 
     # State machines
 
@@ -239,7 +271,7 @@ class Engine:
                 )
             )
         )
-        return StateMachine(self, self._revisions.add(record, loaded.plan))
+        return StateMachine(self, self._revisions.add(record, loaded))
 
     def _check_resources(self, definition: Definition) -> None:
         """Refuse a definition that names handlers which nobody registered."""

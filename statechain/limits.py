@@ -43,6 +43,10 @@ class Limits:
 
         path_nodes: How many nodes one JSONPath evaluation may visit (States.Runtime).
 
+        claims: How often an execution is taken over without progress before it is ended (States.Runtime).
+
+        recovered: How many executions a worker takes over at most while it runs so many.
+
         cause_characters: Where an error's cause is cut off.
     """
 
@@ -59,6 +63,8 @@ class Limits:
     jsonata_seconds: float = 1.0
     jsonata_depth: int = 300
     path_nodes: int = 100_000
+    claims: int = 5
+    recovered: int = 10_000
     cause_characters: int = 32 * KIB
 
 

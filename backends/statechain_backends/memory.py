@@ -75,7 +75,7 @@ class _Item:
 
 
 class MemoryRepository:
-    """A `Repository` in memory; it keeps what it has while the object lives, also when it is closed and entered again."""
+    """A `Repository` in memory; it keeps what it has while the object lives, also when closed and entered again."""
 
     def __init__(self, url: str = "memory://") -> None:
         if url.partition("://")[2]:
@@ -361,7 +361,8 @@ class MemoryRepository:
             return found[select.offset : select.offset + page]
         place = (after.start_time, after.id)
         newest = select.order == "newest_first"
-        later = (each for each in found if ((each.start_time, each.id) < place if newest else (each.start_time, each.id) > place))
+        keyed = (((each.start_time, each.id), each) for each in found)
+        later = (each for key, each in keyed if (key < place if newest else key > place))
         return [each for each, _ in zip(later, range(page), strict=False)]
 
     async def count_executions(self, select: ExecutionFilter) -> int:
@@ -502,12 +503,21 @@ class MemoryRepository:
         return _Heart(self, worker_id, lease)
 
     async def claim(
-        self, worker_id: str, *, page: int, leaving: Collection[tuple[str, int]] = ()
+        self,
+        worker_id: str,
+        *,
+        page: int,
+        leaving: Collection[tuple[str, int]] = (),
+        running: Collection[str] | None = None,
     ) -> Sequence[Claim]:
         """Take over executions that no live worker owns."""
         now = time.monotonic()
         alive = {worker for worker, until in tuple(self._leases.items()) if until > now}
-        orphans = [self._executions[each] for each, run in self._runs.items() if run.owner not in alive]
+        orphans = [
+            self._executions[each]
+            for each, run in self._runs.items()
+            if run.owner not in alive or (running is not None and run.owner == worker_id and each not in running)
+        ]
         orphans = [each for each in orphans if (each.state_machine_id, each.state_machine_revision) not in leaving]
         orphans.sort(key=lambda execution: (execution.start_time, execution.id))
         return [self._claim(execution, worker_id) for execution in orphans[:page]]

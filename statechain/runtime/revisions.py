@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from statechain.asl import load
+from statechain.asl import Definition, load
 from statechain.errors import StateMachineNotFound
 
 if TYPE_CHECKING:
@@ -20,10 +20,11 @@ __all__ = ["Revision", "Revisions"]
 
 @attrs.frozen(eq=False)
 class Revision:
-    """One revision of a state machine, and what it compiles to."""
+    """One revision of a state machine, what it compiles to, and the Resources of its Tasks."""
 
     record: StateMachineRecord
     plan: Plan
+    resources: tuple[str, ...]
 
 
 class Revisions:
@@ -34,9 +35,10 @@ class Revisions:
         self._limits = limits
         self._known: dict[tuple[str, int], Revision] = {}
 
-    def add(self, record: StateMachineRecord, plan: Plan) -> Revision:
-        """Remember a revision whose plan is at hand."""
-        revision = Revision(record, plan)
+    def add(self, record: StateMachineRecord, definition: Definition) -> Revision:
+        """Remember a revision whose definition is at hand."""
+        resources = tuple(dict.fromkeys(resource for _, resource in definition.resources()))
+        revision = Revision(record, definition.plan, resources)
         return self._known.setdefault((record.id, record.revision), revision)
 
     async def get(self, state_machine_id: str, revision: int) -> Revision:
@@ -47,4 +49,4 @@ class Revisions:
         record = await self._repository.state_machine(state_machine_id, revision)
         if record is None:
             raise StateMachineNotFound(f"there is no revision {revision} of a state machine {state_machine_id!r}")
-        return self.add(record, load(record.definition, limits=self._limits).plan)
+        return self.add(record, load(record.definition, limits=self._limits))

@@ -18,14 +18,17 @@ from statechain.errors import ExecutionNotFound, LeaseLost, StatechainError
 from statechain.observers import ExecutionEnded, ExecutionStarted, Fact, Observer
 from statechain.records import Claim, Execution, ExecutionStatus
 from statechain.runtime.frame import Past, Run
+from statechain.runtime.services import is_known
 from statechain.storage.journal import Ledger, linger
 from statechain.storage.patience import patiently
-from statechain.storage.repository import End, RedriveExecution, StartExecution, StopExecution
+from statechain.storage.repository import End, RedriveExecution, ReleaseExecution, StartExecution, StopExecution
 
 if TYPE_CHECKING:
     from statechain.clock import Clock
+    from statechain.limits import Limits
     from statechain.runtime.interpreter import Interpreter
     from statechain.runtime.revisions import Revision
+    from statechain.runtime.tasks import TaskRegistry
     from statechain.storage.journal import Journal
     from statechain.storage.repository import Repository
 
@@ -85,6 +88,8 @@ class Worker:
         interpreter: Interpreter,
         clock: Clock,
         *,
+        tasks: TaskRegistry,
+        limits: Limits,
         max_concurrent: int | None = None,
         observers: Sequence[Observer] = (),
     ) -> None:
@@ -93,6 +98,8 @@ class Worker:
         self._journal = journal
         self._interpreter = interpreter
         self._clock = clock
+        self._tasks = tasks
+        self._most_recovered = limits.recovered if max_concurrent is None else max_concurrent
         self._observers = tuple(observers)
         self._gate: AbstractAsyncContextManager[object] = (
             nullcontext() if max_concurrent is None else asyncio.Semaphore(max_concurrent)
@@ -102,6 +109,19 @@ class Worker:
 
     def __len__(self) -> int:
         return len(self._live)
+
+    @property
+    def room(self) -> int:
+        """How many executions may be taken over now."""
+        return max(0, self._most_recovered - len(self._live))
+
+    def running(self) -> frozenset[str]:
+        """Return the ids of the executions that run here."""
+        return frozenset(self._live)
+
+    def missing(self, revision: Revision) -> list[str]:
+        """Return the Resources of a revision for which there is no handler here."""
+        return [resource for resource in revision.resources if not is_known(resource, self._tasks)]
 
     # Beginning
 
@@ -180,7 +200,7 @@ class Worker:
         except StatechainError as fault:
             live.fail(fault)
         except Exception as fault:
-            logger.exception("execution %s met a fault of the engine; it can be recovered", live.execution_id)
+            logger.exception("execution %s met a fault of the engine; it is left to recovery", live.execution_id)
             live.fail(fault)
 
     async def _run(
@@ -198,14 +218,16 @@ class Worker:
             self._tell(ExecutionStarted(claimed.execution))
             past = await self._past(claimed)
             async with self._gate:
-                end = await self._interpreter.run(
-                    Run(claimed.execution, revision.record, revision.plan, ledger, past)
-                )
+                end = await self._interpreter.run(Run(claimed.execution, revision.record, revision.plan, ledger, past))
         except asyncio.CancelledError:
             if live.stopping is None or live.task is None:
                 raise
             live.task.uncancel()
             end = live.stopping
+        except Exception as fault:
+            if claimed is not None and not isinstance(fault, LeaseLost):
+                await self._release(claimed)
+            raise
         live.is_closing = True
         if claimed is None or ledger is None:
             return await self._journal.write(StopExecution(execution_id=live.execution_id, end=end))
@@ -213,6 +235,12 @@ class Worker:
         ended = attrs.evolve(claimed.execution, current_state=ledger.current_state, **attrs.asdict(end, recurse=False))
         self._tell(ExecutionEnded(ended))
         return ended
+
+    async def _release(self, claimed: Claim) -> None:
+        """Leave an execution to recovery that this worker cannot run on: one more claim without progress."""
+        await self._journal.write(
+            ReleaseExecution(execution_id=claimed.execution.id, epoch=claimed.epoch, claims=claimed.claims)
+        )
 
     async def _past(self, claimed: Claim) -> Past:
         """Return what storage remembers of an execution; one that was just started has no past."""

@@ -438,12 +438,18 @@ class Repository(Protocol):
         """
 
     async def claim(
-        self, worker_id: str, *, page: int, leaving: Collection[tuple[str, int]] = ()
+        self,
+        worker_id: str,
+        *,
+        page: int,
+        leaving: Collection[tuple[str, int]] = (),
+        running: Collection[str] | None = None,
     ) -> Sequence[Claim]:
         """Take over at most ``page`` RUNNING executions, oldest first, that no live worker owns.
 
         Each one's epoch and claims are raised; two workers never get the same one. Executions of the revisions
-        (state machine id, revision) in ``leaving`` are left to others.
+        (state machine id, revision) in ``leaving`` are left to others. Where ``running`` is given, what this worker
+        owns and is not among these ids counts as nobody's: an earlier claim may have been made and its reply lost.
         """
 
     async def release(self, worker_id: str) -> None:

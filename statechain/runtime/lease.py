@@ -1,0 +1,103 @@
+"""A worker's lease: renewed from a thread of its own, and what the worker may know of it.
+
+The thread has its own event loop and connection, so that a handler that blocks the worker's loop does not lose the
+lease. Leases live on real time, by the database's clock; the engine's clock plays no part.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from statechain.errors import RepositoryError
+from statechain.storage.journal import linger
+from statechain.storage.patience import delays
+
+if TYPE_CHECKING:
+    from statechain.storage.repository import Heart
+
+__all__ = ["Lease", "kept"]
+
+logger = logging.getLogger(__name__)
+
+BEATS_PER_LEASE = 3
+
+
+class Lease:
+    """What a worker knows of its lease: whether it surely holds, and how often it has lapsed.
+
+    Attributes:
+        length: How long it holds once it is renewed.
+
+        lapses: How often it was renewed too late: what the worker owned may have been taken over in between.
+    """
+
+    def __init__(self, length: timedelta) -> None:
+        self.length = length
+        self.lapses = 0
+        self._until = 0.0
+
+    @property
+    def period(self) -> float:
+        """The seconds between two beats."""
+        return self.length.total_seconds() / BEATS_PER_LEASE
+
+    @property
+    def holds(self) -> bool:
+        """Whether nobody can have taken over yet what the worker owns."""
+        return time.monotonic() < self._until
+
+    async def regained(self) -> None:
+        """Return once the lease holds again."""
+        while not self.holds:  # noqa: ASYNC110 -- it is another thread that renews it
+            await asyncio.sleep(min(self.period, 0.05))
+
+    def renewed(self, asked: float) -> None:
+        """Take note of a beat that was asked for at a moment of the monotonic clock, and succeeded since."""
+        self.lapses += 0.0 < self._until < time.monotonic()
+        self._until = asked + self.length.total_seconds()
+
+
+@asynccontextmanager
+async def kept(lease: Lease, make_heart: Callable[[], Heart]) -> AsyncIterator[None]:
+    """Renew a lease from a thread, until left."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+    stop = threading.Event()
+
+    def keep() -> None:
+        try:
+            asyncio.run(_keep(lease, make_heart, stop))
+        finally:
+            loop.call_soon_threadsafe(ended.set_result, None)
+
+    thread = threading.Thread(target=keep, name="statechain lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        await linger(ended)
+        thread.join()
+
+
+async def _keep(lease: Lease, make_heart: Callable[[], Heart], stop: threading.Event) -> None:
+    """Beat until told to stop, with a new heart after each failure."""
+    pauses = delays()
+    while not stop.is_set():
+        try:
+            async with make_heart() as heart:
+                while not stop.wait(lease.period):  # nothing else lives in this loop, so it may be blocked
+                    asked = time.monotonic()
+                    await heart.beat()
+                    lease.renewed(asked)
+                    pauses = delays()
+        except RepositoryError as fault:
+            logger.warning("the lease could not be renewed, trying again: %s", fault)
+            stop.wait(next(pauses))
