@@ -22,11 +22,15 @@ import pytest
 
 from statechain.storage.repository import Repository
 
-CHAPTERS = ("machines", "starting", "running", "callbacks", "batches", "deleting", "finding", "leases", "texts")
+CHAPTERS = ("machines", "starting", "running", "visits", "callbacks", "batches")
 pytest.register_assert_rewrite(*(f"statechain.testing.contract_{chapter}" for chapter in (*CHAPTERS, "samples")))
 
-from statechain.testing.contract_machines import StateMachineContract  # noqa: E402 -- their asserts are rewritten
+from statechain.testing.contract_batches import BatchContract, FrozenContract  # noqa: E402 -- their asserts are rewritten
+from statechain.testing.contract_callbacks import ActivityContract, CallbackContract  # noqa: E402
+from statechain.testing.contract_machines import StateMachineContract  # noqa: E402
+from statechain.testing.contract_running import AdvanceContract, EndContract  # noqa: E402
 from statechain.testing.contract_starting import ChainingContract, StartContract  # noqa: E402
+from statechain.testing.contract_visits import VisitContract  # noqa: E402
 
 __all__ = ["RepositoryContract"]
 
@@ -36,6 +40,13 @@ class RepositoryContract(
     StateMachineContract,
     StartContract,
     ChainingContract,
+    AdvanceContract,
+    EndContract,
+    VisitContract,
+    CallbackContract,
+    ActivityContract,
+    FrozenContract,
+    BatchContract,
 ):
     """Every promise of `statechain.storage.repository`, tested through the protocol alone."""
 
