@@ -87,7 +87,7 @@ class MemoryRepository:
         self._runs: dict[str, _Run] = {}
         self._visits: dict[str, list[Visit]] = {}
         self._links: dict[str, Link] = {}
-        self._chains: dict[tuple[str, str | None, str], str] = {}
+        self._chains: dict[tuple[str, str | None, str], list[str]] = {}
         self._batches: dict[str, Batch] = {}
         self._items: dict[str, list[_Item]] = {}
         self._leases: dict[str, float] = {}
@@ -148,12 +148,12 @@ class MemoryRepository:
             return self._executions[holder]
         source = execution.source
         if source is not None:
-            chain = (source.execution_id, source.state_name, execution.state_machine_id)
-            if write.exclusive:
-                other = self._chains.get(chain)
-                if other is not None and self._executions[other].status in LIVING:
-                    return self._executions[other]
-                self._chains[chain] = execution.id
+            chain = self._chains.setdefault((source.execution_id, source.state_name, execution.state_machine_id), [])
+            living = (other for other in map(self._executions.__getitem__, chain) if other.status in LIVING)
+            other = next(living, None) if write.exclusive else None
+            if other is not None:
+                return other
+            chain.append(execution.id)
             self._links[execution.id] = Link(
                 source_execution_id=source.execution_id,
                 source_state_name=source.state_name,
@@ -327,7 +327,11 @@ class MemoryRepository:
             for target, link in self._links.items()
             if target not in gone and link.source_execution_id not in gone
         }
-        self._chains = {chain: target for chain, target in self._chains.items() if target not in gone}
+        self._chains = {
+            chain: kept
+            for chain, targets in self._chains.items()
+            if (kept := [target for target in targets if target not in gone])
+        }
         self._callbacks = {each.id: each for each in self._callbacks.values() if each.execution_id not in gone}
         self._tokens = {token: each for token, each in self._tokens.items() if each in self._callbacks}
         return len(chosen)
