@@ -22,14 +22,20 @@ import pytest
 
 from statechain.storage.repository import Repository
 
-CHAPTERS = ("machines", "starting", "running", "visits", "callbacks", "batches")
+CHAPTERS = ("machines", "starting", "running", "visits", "callbacks", "batches", "deleting",
+            "finding", "models", "leases", "texts")  # fmt: skip
 pytest.register_assert_rewrite(*(f"statechain.testing.contract_{chapter}" for chapter in (*CHAPTERS, "samples")))
 
 from statechain.testing.contract_batches import BatchContract, FrozenContract  # noqa: E402 -- their asserts are rewritten
 from statechain.testing.contract_callbacks import ActivityContract, CallbackContract  # noqa: E402
+from statechain.testing.contract_deleting import DeletionContract  # noqa: E402
+from statechain.testing.contract_finding import FilterContract, PagingContract, StatisticsContract  # noqa: E402
+from statechain.testing.contract_leases import LeaseContract  # noqa: E402
 from statechain.testing.contract_machines import StateMachineContract  # noqa: E402
+from statechain.testing.contract_models import ModelContract  # noqa: E402
 from statechain.testing.contract_running import AdvanceContract, EndContract  # noqa: E402
 from statechain.testing.contract_starting import ChainingContract, StartContract  # noqa: E402
+from statechain.testing.contract_texts import DurabilityContract, ExactnessContract  # noqa: E402
 from statechain.testing.contract_visits import VisitContract  # noqa: E402
 
 __all__ = ["RepositoryContract"]
@@ -47,6 +53,14 @@ class RepositoryContract(
     ActivityContract,
     FrozenContract,
     BatchContract,
+    DeletionContract,
+    FilterContract,
+    PagingContract,
+    StatisticsContract,
+    ModelContract,
+    LeaseContract,
+    ExactnessContract,
+    DurabilityContract,
 ):
     """Every promise of `statechain.storage.repository`, tested through the protocol alone."""
 

@@ -1,0 +1,220 @@
+"""The contract of leases: who owns what runs, and who may take it over."""
+
+# ruff: noqa: D102, S101 -- a test's name says what it shows
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+
+import attrs
+import pytest
+
+from statechain.errors import LeaseLost
+from statechain.records import Claim, Execution, ExecutionStatus
+from statechain.storage.repository import RedriveExecution, Repository, StartExecution, StopExecution
+from statechain.testing.contract_samples import advance, commit, ending, execution, finish, ids, start, visit
+
+__all__ = ["LeaseContract"]
+
+LONG = timedelta(hours=1)
+SHORT = timedelta(milliseconds=50)
+PATIENCE = 10.0
+
+
+def claimed(claims: Sequence[Claim]) -> list[str]:
+    """Return the ids of what was claimed, in its order."""
+    return [claim.execution.id for claim in claims]
+
+
+async def claim_soon(repository: Repository, worker: str) -> Sequence[Claim]:
+    """Claim until there is something, for leases that are about to run out."""
+    deadline = time.monotonic() + PATIENCE
+    while not (claims := await repository.claim(worker, page=100)):
+        assert time.monotonic() < deadline, "nothing could be claimed"
+        await asyncio.sleep(0.02)
+    return claims
+
+
+class LeaseContract:
+    """Heartbeats, claims and releases."""
+
+    async def test_what_nobody_owns_is_claimed(self, repository: Repository) -> None:
+        made = await start(repository, owner=None)
+        await repository.heartbeat("two", LONG)
+        (claim,) = await repository.claim("two", page=10)
+        assert claim == Claim(execution=made, epoch=2, seq=0, claims=1)
+
+    async def test_what_an_unknown_worker_owns_is_claimed(self, repository: Repository) -> None:
+        made = await start(repository, owner="one")
+        await repository.heartbeat("two", LONG)
+        assert claimed(await repository.claim("two", page=10)) == [made.id]
+
+    async def test_what_a_live_worker_owns_is_not(self, repository: Repository) -> None:
+        await repository.heartbeat("one", LONG)
+        await repository.heartbeat("two", LONG)
+        await start(repository, owner="one")
+        assert list(await repository.claim("two", page=10)) == []
+        assert list(await repository.claim("one", page=10)) == []
+
+    async def test_a_lease_runs_out(self, repository: Repository) -> None:
+        await repository.heartbeat("one", SHORT)
+        made = await start(repository, owner="one")
+        await repository.heartbeat("two", LONG)
+        assert claimed(await claim_soon(repository, "two")) == [made.id]
+
+    async def test_a_heartbeat_renews_the_lease(self, repository: Repository) -> None:
+        await repository.heartbeat("one", SHORT)
+        await start(repository, owner="one")
+        await repository.heartbeat("one", LONG)
+        await repository.heartbeat("two", LONG)
+        await asyncio.sleep(2 * SHORT.total_seconds())
+        assert list(await repository.claim("two", page=10)) == []
+
+    async def test_what_was_claimed_belongs_to_the_claimer(self, repository: Repository) -> None:
+        await start(repository, owner=None)
+        for worker in ("two", "three"):
+            await repository.heartbeat(worker, LONG)
+        assert len(await repository.claim("two", page=10)) == 1
+        assert list(await repository.claim("three", page=10)) == []
+
+    async def test_each_claim_raises_epoch_and_claims(self, repository: Repository) -> None:
+        made = await start(repository, owner=None)
+        for count in range(1, 5):
+            (claim,) = await repository.claim("ghost", page=10)
+            assert (claim.epoch, claim.claims, claim.execution) == (1 + count, count, made)
+
+    async def test_progress_sets_the_claims_back(self, repository: Repository) -> None:
+        made = await start(repository, owner=None)
+        for _ in range(3):
+            await repository.claim("ghost", page=10)
+        await commit(repository, advance(made, visit(made), epoch=4))
+        (claim,) = await repository.claim("ghost", page=10)
+        assert (claim.epoch, claim.claims, claim.seq) == (5, 1, 1)
+
+    async def test_refused_progress_does_not(self, repository: Repository) -> None:
+        made = await start(repository, owner=None)
+        await repository.claim("ghost", page=10)
+        with pytest.raises(LeaseLost):
+            await commit(repository, advance(made, visit(made)))
+        (claim,) = await repository.claim("ghost", page=10)
+        assert claim.claims == 2
+
+    async def test_a_claim_shows_the_execution_as_it_stands(self, repository: Repository) -> None:
+        made = await start(repository, owner=None)
+        await commit(repository, advance(made, visit(made, 0), visit(made, 1), current_state="Third"))
+        (claim,) = await repository.claim("two", page=10)
+        assert claim == Claim(execution=attrs.evolve(made, current_state="Third"), epoch=2, seq=2, claims=1)
+
+    async def test_who_was_taken_over_can_write_no_more(self, repository: Repository) -> None:
+        made = await start(repository, owner="one")
+        (claim,) = await repository.claim("two", page=10)
+        for late in (advance(made, visit(made)), advance(made), advance(made, visit(made), end=ending())):
+            with pytest.raises(LeaseLost):
+                await commit(repository, late)
+        assert await repository.execution(made.id) == made
+        await commit(repository, advance(made, visit(made), epoch=claim.epoch, end=ending()))
+
+    async def test_what_was_written_before_the_claim_stays_written(self, repository: Repository) -> None:
+        made = await start(repository, owner="one")
+        await commit(repository, advance(made, visit(made)))
+        (claim,) = await repository.claim("two", page=10)
+        await commit(repository, advance(made, visit(made, 1), seq=claim.seq, epoch=claim.epoch))
+        assert [each.number for each in await repository.visits(made.id)] == [0, 1]
+
+    @pytest.mark.parametrize("status", list(ExecutionStatus)[1:])
+    async def test_what_has_ended_is_not_claimed(self, repository: Repository, status: ExecutionStatus) -> None:
+        await finish(repository, status=status)
+        assert list(await repository.claim("two", page=10)) == []
+
+    async def test_what_was_stopped_is_not_claimed(self, repository: Repository) -> None:
+        made = await start(repository, owner=None)
+        await commit(repository, StopExecution(execution_id=made.id, end=ending(ExecutionStatus.ABORTED)))
+        assert list(await repository.claim("two", page=10)) == []
+
+    async def test_what_is_redriven_belongs_to_its_redriver(self, repository: Repository) -> None:
+        made = await finish(repository, status=ExecutionStatus.FAILED)
+        await repository.heartbeat("one", LONG)
+        claim = await commit(repository, RedriveExecution(execution_id=made.id, owner="one"))
+        assert claim is not None
+        assert list(await repository.claim("two", page=10)) == []
+        await repository.release("one")
+        (taken,) = await repository.claim("two", page=10)
+        assert (taken.epoch, taken.claims) == (claim.epoch + 1, 1)
+
+    async def test_the_oldest_are_claimed_first_page_by_page(self, repository: Repository) -> None:
+        made = [await start(repository, owner=None) for _ in range(5)]
+        await repository.heartbeat("two", LONG)
+        pages = [claimed(await repository.claim("two", page=2)) for _ in range(4)]
+        assert pages == [ids(made[:2]), ids(made[2:4]), ids(made[4:]), []]
+
+    async def test_orphans_are_picked_from_among_the_owned(self, repository: Repository) -> None:
+        await repository.heartbeat("one", LONG)
+        owners = ["one", None, "one", "dead", "one", None]
+        made = [await start(repository, owner=owner) for owner in owners]
+        assert claimed(await repository.claim("two", page=10)) == ids([made[1], made[3], made[5]])
+
+    async def test_a_release_leaves_all_to_others_at_once(self, repository: Repository) -> None:
+        for worker in ("one", "two", "three"):
+            await repository.heartbeat(worker, LONG)
+        made = [await start(repository, owner=owner) for owner in ("one", "two", "one")]
+        await repository.release("one")
+        assert claimed(await repository.claim("three", page=10)) == ids([made[0], made[2]])
+
+    async def test_a_released_worker_is_forgotten(self, repository: Repository) -> None:
+        await repository.heartbeat("one", LONG)
+        await repository.release("one")
+        made = await start(repository, owner="one")
+        assert claimed(await repository.claim("two", page=10)) == [made.id]
+
+    async def test_a_release_ends_no_epoch(self, repository: Repository) -> None:
+        made = await start(repository, owner="one")
+        await repository.release("one")
+        await commit(repository, advance(made, visit(made)))
+
+    async def test_releasing_nothing(self, repository: Repository) -> None:
+        await repository.heartbeat("one", LONG)
+        made = await start(repository, owner="one")
+        await repository.release("nobody")
+        await repository.release("nobody")
+        assert list(await repository.claim("two", page=10)) == []
+        await commit(repository, advance(made, visit(made)))
+
+    async def test_workers_compare_bytewise(self, repository: Repository) -> None:
+        await repository.heartbeat("One", LONG)
+        made = await start(repository, owner="one")
+        assert claimed(await repository.claim("two", page=10)) == [made.id]
+
+    async def test_a_start_that_found_its_name_taken_owns_nothing(self, repository: Repository) -> None:
+        await repository.heartbeat("two", LONG)
+        holder = await start(repository, name="order", owner="dead")
+        await commit(repository, StartExecution(execution=execution(name="order"), owner="two"))
+        assert claimed(await repository.claim("two", page=10)) == [holder.id]
+
+    async def test_at_once_each_orphan_is_claimed_once(self, repository: Repository, other: Repository) -> None:
+        made = [await start(repository, owner=None) for _ in range(20)]
+        workers = {"one": repository, "two": other, "three": repository, "four": other}
+        for worker, each in workers.items():
+            await each.heartbeat(worker, LONG)
+
+        async def take_all(worker: str, each: Repository) -> list[str]:
+            taken: list[str] = []
+            while claims := await each.claim(worker, page=3):
+                assert all(claim.epoch == 2 for claim in claims)
+                taken.extend(claimed(claims))
+            return taken
+
+        taken = await asyncio.gather(*(take_all(worker, each) for worker, each in workers.items()))
+        found = sorted(each for some in taken for each in some)
+        assert len(found) == len(set(found))
+        rest = claimed(await repository.claim("one", page=100))
+        assert sorted([*found, *rest]) == sorted(ids(made))
+
+    async def test_many_orphans(self, repository: Repository) -> None:
+        made: list[Execution] = [execution() for _ in range(300)]
+        await repository.commit([StartExecution(execution=each, owner=None) for each in made])
+        await repository.heartbeat("two", LONG)
+        assert claimed(await repository.claim("two", page=250)) == ids(made[:250])
+        assert claimed(await repository.claim("two", page=250)) == ids(made[250:])
