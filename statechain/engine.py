@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -22,12 +19,9 @@ from statechain.errors import (
     DefinitionError,
     Diagnostic,
     ExecutionNotFound,
-    RepositoryError,
-    StatechainError,
     StateMachineNotFound,
 )
 from statechain.filters import Cursor, ExecutionFilter
-from statechain.launcher import Streams
 from statechain.limits import DEFAULT_LIMITS, Limits
 from statechain.machine import ExecutionHandle, StateMachine
 from statechain.records import (
@@ -42,13 +36,8 @@ from statechain.records import (
 )
 from statechain.runtime import services
 from statechain.runtime.history import history_events
-from statechain.runtime.interpreter import Interpreter
-from statechain.runtime.lease import Lease, kept
-from statechain.runtime.recovery import Recovery
-from statechain.runtime.revisions import Revisions
+from statechain.runtime.host import Host
 from statechain.runtime.tasks import TaskRegistry
-from statechain.runtime.worker import Worker
-from statechain.storage.journal import Journal
 from statechain.storage.open import open_repository
 from statechain.storage.repository import CreateStateMachine, DeleteExecutions, EndBatch
 
@@ -58,10 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine"]
 
-logger = logging.getLogger(__name__)
-
 PAGE = 100
-DRAIN_SECONDS = 10.0
 
 
 class Engine:
@@ -112,55 +98,30 @@ class Engine:
         self.repository: Repository = open_repository(repository) if isinstance(repository, str) else repository
         self.clock: Clock = clock or SystemClock()
         self.limits = limits
-        self._lease = Lease(lease)
         self._has_tasks = tasks is not None
         self._tasks = TaskRegistry() if tasks is None else tasks
-        self.journal = Journal(self.repository, self.clock, observers)
-        self._revisions = Revisions(self.repository, limits)
-        self.worker = Worker(
-            worker_id or new_id(),
+        self._host = Host(
             self.repository,
-            self.journal,
-            Interpreter(self.journal, self.clock, self._tasks, limits),
             self.clock,
-            tasks=self._tasks,
-            limits=limits,
+            self._tasks,
+            limits,
+            worker_id=worker_id or new_id(),
+            lease=lease,
             max_concurrent=max_concurrent_executions,
             observers=observers,
+            recovers=recovery,
         )
-        self._recovery = Recovery(
-            self.repository, self.journal, self.clock, self.worker, self._revisions, self._lease, limits
-        )
-        self._recovers = recovery
-        self.batch_services = BatchServices(
-            self.repository, self.journal, self.clock, Streams(self.worker.tasks)
-        )
-        self._stack = AsyncExitStack()
-        self._supervisor: asyncio.Task[None] | None = None
-        self._closing = asyncio.Event()
+        self.journal = self._host.journal
+        self.worker = self._host.worker
+        self._revisions = self._host.revisions
+        self.batch_services = BatchServices(self.repository, self.journal, self.clock, self._host.streams)
 
     def __repr__(self) -> str:
         return f"<Engine on {self.repository!r}, {len(self.worker)} running>"
 
-    # Life
-
     async def __aenter__(self) -> Self:
-        """Open the storage; start the journal, the heartbeat and recovery."""
-        if self._supervisor is not None:
-            raise StatechainError("an engine is entered once: make another")
-        if self._owns_repository:
-            await self._stack.enter_async_context(self.repository)
-        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        # A task of its own, awaited by __aexit__: a TaskGroup must be left by the task that entered it, and an
-        # engine may be entered and left by different ones (as pytest's fixtures are).
-        self._supervisor = asyncio.create_task(self._supervise(ready), name="statechain engine")
-        try:
-            await asyncio.wait([ready, self._supervisor], return_when=asyncio.FIRST_COMPLETED)
-            if not ready.done():
-                await self._supervisor
-        except BaseException:
-            await self._abandon()
-            raise
+        """Open the storage; start the journal, the lease and recovery."""
+        await self._host.open(owns_repository=self._owns_repository)
         return self
 
     async def __aexit__(
@@ -169,67 +130,8 @@ class Engine:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Wait for what runs here, or interrupt it; then close what this engine opened."""
-        if self._supervisor is None:
-            return
-        self._closing.set()
-        self.batch_services.streams.close()
-        try:
-            if exc is None:
-                await asyncio.shield(self._supervisor)
-        finally:
-            await self._abandon()
-
-    async def _abandon(self) -> None:
-        """End the supervisor, interrupting what still runs, and close the storage."""
-        supervisor = self._supervisor
-        if supervisor is not None and not supervisor.done():
-            self._interrupt()
-            await asyncio.wait([supervisor])
-        await self._stack.aclose()
-        if supervisor is not None and supervisor.done() and not supervisor.cancelled():
-            fault = supervisor.exception()
-            if fault is not None:
-                raise fault
-
-    def _interrupt(self) -> None:
-        self._closing.set()
-        self.worker.interrupt()
-
-    async def _supervise(self, ready: asyncio.Future[None]) -> None:
-        """Own every task of the engine, in the order in which they may end: executions, leases, the journal."""
-        asked = time.monotonic()
-        await self.repository.heartbeat(self.worker.id, self._lease.length)
-        self._lease.renewed(asked)
-        async with (
-            kept(self._lease, lambda: self.repository.heart(self.worker.id, self._lease.length)),
-            asyncio.TaskGroup() as writing,
-        ):
-            writing.create_task(self.journal.run(), name="statechain journal")
-            try:
-                async with asyncio.TaskGroup() as recovering:
-                    recovery = recovering.create_task(self._recover(), name="statechain recovery")
-                    async with asyncio.TaskGroup() as executions:
-                        self.worker.group = executions
-                        if self._recovers:
-                            await self._recovery.recover()
-                        ready.set_result(None)
-                        await self._closing.wait()
-                    recovery.cancel()
-            finally:
-                self.journal.close(DRAIN_SECONDS)
-        await self._hand_over()
-
-    async def _recover(self) -> None:
-        if self._recovers:
-            await self._recovery.run()
-
-    async def _hand_over(self) -> None:
-        """Leave what this worker still owns to others, at once; where storage is away, the lease ends by itself."""
-        try:
-            await self.repository.release(self.worker.id)
-        except RepositoryError as fault:
-            logger.warning("the executions that were interrupted can be recovered once the lease is over: %s", fault)
+        """Wait for what runs here, or after an exception interrupt it; then close what this engine opened."""
+        await self._host.close(at_once=exc is not None)
 
     # State machines
 
@@ -411,7 +313,7 @@ class Engine:
 
     async def recover(self) -> list[str]:
         """Take over and run on what dead workers left; return the ids. It also happens by itself."""
-        return await self._recovery.recover()
+        return await self._host.recovery.recover()
 
     async def delete_executions(self, filter: ExecutionFilter) -> int:  # noqa: A002
         """Delete the ended executions that a filter means, with their visits and links; return how many."""

@@ -1,0 +1,159 @@
+"""What an engine runs on: the journal, the worker, its lease and recovery, opened and ended in their order.
+
+One task owns all others. Executions end first, then recovery, then the journal (which writes what they left), then the
+lease; last, what this worker still owns is handed over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from statechain.errors import RepositoryError, StatechainError
+from statechain.launcher import Streams, first_fault
+from statechain.runtime.interpreter import Interpreter
+from statechain.runtime.lease import Lease, kept
+from statechain.runtime.recovery import Recovery
+from statechain.runtime.revisions import Revisions
+from statechain.runtime.worker import Worker
+from statechain.storage.journal import Journal, linger
+
+if TYPE_CHECKING:
+    from statechain.clock import Clock
+    from statechain.limits import Limits
+    from statechain.observers import Observer
+    from statechain.runtime.tasks import TaskRegistry
+    from statechain.storage.repository import Repository
+
+__all__ = ["Host"]
+
+logger = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 10.0
+
+
+class Host:
+    """Everything that runs in one engine."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        clock: Clock,
+        tasks: TaskRegistry,
+        limits: Limits,
+        *,
+        worker_id: str,
+        lease: timedelta,
+        max_concurrent: int | None,
+        observers: Sequence[Observer],
+        recovers: bool,
+    ) -> None:
+        self._repository = repository
+        self._lease = Lease(lease)
+        self._recovers = recovers
+        self._stack = AsyncExitStack()
+        self._closing = asyncio.Event()
+        self._supervisor: asyncio.Task[None] | None = None
+        self.journal = Journal(repository, clock, observers)
+        self.revisions = Revisions(repository, limits)
+        self.worker = Worker(
+            worker_id,
+            repository,
+            self.journal,
+            Interpreter(self.journal, clock, tasks, limits),
+            clock,
+            tasks=tasks,
+            limits=limits,
+            max_concurrent=max_concurrent,
+            observers=observers,
+        )
+        self.recovery = Recovery(repository, self.journal, clock, self.worker, self.revisions, self._lease, limits)
+        self.streams = Streams(self.worker.tasks)
+
+    # Opening and closing
+
+    async def open(self, *, owns_repository: bool) -> None:
+        """Open the storage where it is this engine's own; start the journal, the lease and recovery."""
+        if self._supervisor is not None:
+            raise StatechainError("an engine is entered once: make another")
+        if owns_repository:
+            await self._stack.enter_async_context(self._repository)
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # A task of its own, awaited by `close`: a TaskGroup must be left by the task that entered it, and an engine may
+        # be entered and left by different ones (as pytest's fixtures are).
+        self._supervisor = asyncio.create_task(self._supervise(ready), name="statechain engine")
+        try:
+            await asyncio.wait([ready, self._supervisor], return_when=asyncio.FIRST_COMPLETED)
+        except BaseException:
+            await self._end(self._supervisor)
+            raise
+        if not ready.done():
+            await self._end(self._supervisor)
+
+    async def close(self, *, at_once: bool) -> None:
+        """Wait for what runs here, or (at once, or when cancelled) interrupt it; then close what was opened."""
+        if self._supervisor is None:
+            return
+        self._closing.set()
+        self.streams.close()
+        try:
+            if not at_once:
+                await asyncio.wait([self._supervisor])
+        finally:
+            await self._end(self._supervisor)
+
+    async def _end(self, supervisor: asyncio.Task[None]) -> None:
+        """Interrupt what still runs, close the storage, and raise what ended the supervisor before its time."""
+        if not supervisor.done():
+            self._closing.set()
+            self.worker.interrupt()
+        await linger(supervisor)
+        await self._stack.aclose()
+        fault = None if supervisor.cancelled() else supervisor.exception()
+        if fault is not None:
+            raise first_fault(fault) if isinstance(fault, BaseExceptionGroup) else fault
+
+    # The tasks
+
+    async def _supervise(self, ready: asyncio.Future[None]) -> None:
+        """Own every task, in the order in which they may end."""
+        asked = time.monotonic()
+        await self._repository.heartbeat(self.worker.id, self._lease.length)
+        self._lease.renewed(asked)
+        async with (
+            kept(self._lease, lambda: self._repository.heart(self.worker.id, self._lease.length)),
+            asyncio.TaskGroup() as writing,
+        ):
+            writing.create_task(self.journal.run(), name="statechain journal")
+            try:
+                await self._run(ready)
+            finally:
+                self.journal.close(DRAIN_SECONDS)
+        await self._hand_over()
+
+    async def _run(self, ready: asyncio.Future[None]) -> None:
+        async with asyncio.TaskGroup() as recovering:
+            recovery = recovering.create_task(self._recover(), name="statechain recovery")
+            async with asyncio.TaskGroup() as executions:
+                self.worker.group = executions
+                if self._recovers:
+                    await self.recovery.recover()
+                ready.set_result(None)
+                await self._closing.wait()
+            recovery.cancel()
+
+    async def _recover(self) -> None:
+        if self._recovers:
+            await self.recovery.run()
+
+    async def _hand_over(self) -> None:
+        """Leave what this worker still owns to others, at once; where storage is away, the lease ends by itself."""
+        try:
+            await self._repository.release(self.worker.id)
+        except RepositoryError as fault:
+            logger.warning("the executions that were interrupted can be recovered once the lease is over: %s", fault)
