@@ -13,11 +13,11 @@ import attrs
 from sqlalchemy import BindParameter, bindparam
 
 if TYPE_CHECKING:
-    from sqlalchemy import Dialect, Executable
+    from sqlalchemy import Dialect, Executable, Table
     from sqlalchemy.sql import ClauseElement
     from sqlalchemy.sql.compiler import SQLCompiler
 
-__all__ = ["Compiler", "Parameters", "SQL", "given"]
+__all__ = ["SQL", "Compiler", "Parameters", "given", "given_row"]
 
 Parameters: TypeAlias = Mapping[str, object] | None
 
@@ -25,6 +25,11 @@ Parameters: TypeAlias = Mapping[str, object] | None
 def given(name: str) -> BindParameter[Any]:
     """Return a parameter of a constant statement; its value comes with each use."""
     return bindparam(name, required=False)
+
+
+def given_row(table: Table) -> dict[str, BindParameter[Any]]:
+    """Return a parameter for each column of a table, in their order and by their names."""
+    return {name: given(name) for name in table.columns.keys()}  # noqa: SIM118 -- no mapping
 
 
 @attrs.frozen(eq=False)

@@ -21,6 +21,7 @@ from sqlalchemy import (
     exists,
     func,
     literal,
+    not_,
     or_,
     select,
     tuple_,
@@ -45,7 +46,7 @@ from statechain_backends.schema import (
 from statechain_backends.selection import EXECUTION, UNFAILED, WITH_RUNS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -335,13 +336,17 @@ def batch_items_page(batch_id: Text, after: Number, page: Number) -> Select[Any]
 # Leases
 
 
-def claim(worker_id: Text, page: Number) -> Update:
-    """Take over runs that no live worker owns, oldest first; return their ids."""
+def claim(worker_id: str, page: int, leaving: Collection[tuple[str, int]]) -> Update:
+    """Take over runs that no live worker owns, oldest first, but those of some revisions; return their ids."""
+    left = [
+        and_(executions.c.state_machine_id == machine, executions.c.state_machine_revision == revision)
+        for machine, revision in sorted(leaving)
+    ]
     is_alive = exists().where(workers.c.id == runs.c.owner, workers.c.lease_until > now())
     orphans = (
         select(runs.c.execution_id)
         .join(executions, executions.c.id == runs.c.execution_id)
-        .where(executions.c.status == RUNNING.value, ~is_alive)
+        .where(executions.c.status == RUNNING.value, ~is_alive, *(not_(each) for each in left))
         .order_by(executions.c.start_time, executions.c.id)
         .limit(page)
         .with_for_update(of=runs, skip_locked=True)
@@ -366,8 +371,8 @@ def claimed(execution_ids: Sequence[str]) -> Select[Any]:
 
 
 def release_runs(worker_id: Text) -> Update:
-    """Leave a worker's runs to whoever claims them."""
-    return update(runs).where(runs.c.owner == worker_id).values(owner=None)
+    """Leave a worker's runs to whoever claims them: it left in order, so that its claims do not count."""
+    return update(runs).where(runs.c.owner == worker_id).values(owner=None, claims=0)
 
 
 def forget_worker(worker_id: Text) -> Delete:

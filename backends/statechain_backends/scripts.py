@@ -6,7 +6,7 @@ same scripts run on SQLite, in the writer's thread, and on PostgreSQL, over asyn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -27,12 +27,13 @@ from statechain.storage.repository import (
     EndBatch,
     FailBatchItem,
     RedriveExecution,
+    ReleaseExecution,
     StartExecution,
     StopExecution,
     TakeActivity,
 )
 from statechain_backends import queries, selection
-from statechain_backends.compiled import Parameters, given
+from statechain_backends.compiled import Parameters, given, given_row
 from statechain_backends.rows import (
     Row,
     batch_row,
@@ -65,7 +66,7 @@ from statechain_backends.texts import storable
 if TYPE_CHECKING:
     from sqlalchemy import Executable, Table
 
-__all__ = ["SCRIPTS", "Script", "claim", "forget_workers", "heartbeat", "leased_workers", "release", "start_exclusively"]
+__all__ = ["SCRIPTS", "Script", "claim", "forget_workers", "heartbeat", "leased_workers", "release"]
 
 Script: TypeAlias = "Generator[tuple[Executable, Parameters], Sequence[Row], object]"
 
@@ -87,7 +88,7 @@ _NEWEST = (
     .order_by(state_machines.c.revision.desc())
     .limit(1)
 )
-_ADD_MACHINE = insert(state_machines).on_conflict_do_nothing().returning(state_machines.c.id)
+_ADD_MACHINE = insert(state_machines).values(given_row(state_machines)).on_conflict_do_nothing().returning(state_machines.c.id)
 
 
 def _create_state_machine(write: CreateStateMachine) -> Script:
@@ -111,15 +112,15 @@ def _create_state_machine(write: CreateStateMachine) -> Script:
 _EXECUTION = queries.execution(given("id"))
 _BY_NAME = queries.execution_by_name(given("machine"), given("name"))
 _CHAINED = queries.chained_holder(given("machine"), given("source"), given("state"))
-_ADD_EXECUTION = insert(executions).on_conflict_do_nothing().returning(executions.c.id)
-_ADD_RUN = insert(runs)
-_ADD_LINK = insert(links).on_conflict_do_nothing().returning(links.c.target_execution_id)
+_ADD_EXECUTION = insert(executions).values(given_row(executions)).on_conflict_do_nothing().returning(executions.c.id)
+_ADD_RUN = insert(runs).values(given_row(runs))
+_ADD_LINK = insert(links).values(given_row(links)).on_conflict_do_nothing().returning(links.c.target_execution_id)
 _DROP_EXECUTION = delete(executions).where(executions.c.id == given("id_"))
 _is_living = exists().where(executions.c.id == links.c.target_execution_id, executions.c.status.in_(selection.UNFAILED))
 _FREE_KEY = update(links).where(links.c.exclusive == given("key"), ~_is_living).values(exclusive=null())
 
 
-def start_exclusively(write: StartExecution) -> Script:
+def _start_exclusively(write: StartExecution) -> Script:
     """Start an execution where none of its kind runs or succeeded; a unique key decides between two at once."""
     execution, source = write.execution, write.execution.source
     if source is None:
@@ -205,6 +206,17 @@ def _redrive(write: RedriveExecution) -> Script:
     yield _ADD_RUN, _named(runs, run)
     ((*execution,),) = yield _EXECUTION, {"id": write.execution_id}
     return Claim(execution=to_execution(execution), epoch=epoch + 1, seq=seq)
+
+
+_LEAVE = (
+    update(runs)
+    .where(runs.c.execution_id == given("id_"), runs.c.epoch == given("of_epoch"))
+    .values(owner=null(), claims=given("new_claims"))
+)
+
+
+def _release(write: ReleaseExecution) -> Script:
+    yield _LEAVE, {"id_": write.execution_id, "of_epoch": write.epoch, "new_claims": write.claims}
 
 
 def _delete(write: DeleteExecutions) -> Script:
@@ -317,7 +329,7 @@ def _take(write: TakeActivity) -> Script:
 
 # Batches
 
-_ADD_BATCH = insert(batches).on_conflict_do_nothing().returning(batches.c.id)
+_ADD_BATCH = insert(batches).values(given_row(batches)).on_conflict_do_nothing().returning(batches.c.id)
 _BATCH = queries.batch(given("id"))
 _FAIL_ITEM = (
     update(batch_items)
@@ -372,10 +384,12 @@ SCRIPTS: Mapping[type, Callable[[Any], Script]] = {
     EndBatch: _end_batch,
     FailBatchItem: _fail_item,
     RedriveExecution: _redrive,
+    ReleaseExecution: _release,
+    StartExecution: _start_exclusively,
     StopExecution: _stop,
     TakeActivity: _take,
 }
-"""What each kind of write asks, but for starts and advances, which come in hundreds."""
+"""What each kind of write asks, but for advances and starts that are not exclusive, which come in hundreds."""
 
 
 # Leases
@@ -385,7 +399,7 @@ _HEARTBEAT = _added.on_conflict_do_update(
     index_elements=[workers.c.id], set_={"lease_until": _added.excluded.lease_until}
 )
 _LEASED = select(workers.c.id).where(workers.c.lease_until > queries.now())
-_CLAIM = queries.claim(given("worker"), given("page"))
+_OWNED = select(runs.c.execution_id).where(runs.c.owner == given("worker"))
 _RELEASE = queries.release_runs(given("worker"))
 _FORGET = queries.forget_worker(given("worker"))
 
@@ -407,9 +421,16 @@ def forget_workers(worker_ids: Sequence[str]) -> Script:
         yield _FORGET, {"worker": worker_id}
 
 
-def claim(worker_id: str, page: int) -> Script:
-    """Take over what no live worker owns."""
-    rows = yield _CLAIM, {"worker": worker_id, "page": page}
+def claim(
+    worker_id: str, page: int, leaving: Collection[tuple[str, int]], running: Collection[str] | None
+) -> Script:
+    """Take over what no live worker owns, and what this one owns without running it."""
+    if running is not None:
+        owned = yield _OWNED, {"worker": worker_id}
+        lost = [id_ for (id_,) in owned if id_ not in running]
+        for ids in _chunks(lost):
+            yield update(runs).where(runs.c.execution_id.in_(ids), runs.c.owner == worker_id).values(owner=None), None
+    rows = yield queries.claim(worker_id, page, leaving), None
     if not rows:
         return []
     claimed = yield queries.claimed([id_ for (id_,) in rows]), None

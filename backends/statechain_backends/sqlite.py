@@ -11,13 +11,15 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+import attrs
 
 from statechain.errors import RepositoryError
 from statechain_backends import scripts
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Executable
 
     from statechain.records import Claim
-    from statechain.storage.repository import Write
+    from statechain.storage.repository import Heart, Write
     from statechain_backends.rows import Row
 
 __all__ = ["SQLiteRepository"]
@@ -104,9 +106,21 @@ class SQLiteRepository(Reads):
         """Register a worker or renew its lease."""
         await self._writer.run(self._heartbeat, worker_id, lease)
 
-    async def claim(self, worker_id: str, *, page: int) -> Sequence[Claim]:
+    def heart(self, worker_id: str, lease: timedelta) -> Heart:
+        """Return what renews a worker's lease; the writer's thread takes calls from any thread and event loop."""
+        return _Heart(self, worker_id, lease)
+
+    async def claim(
+        self,
+        worker_id: str,
+        *,
+        page: int,
+        leaving: Collection[tuple[str, int]] = (),
+        running: Collection[str] | None = None,
+    ) -> Sequence[Claim]:
         """Take over executions whose workers are dead, or whose leases are over."""
-        return cast("Sequence[Claim]", await self._writer.run(self._claim, worker_id, page))
+        script = scripts.claim(worker_id, page, leaving, running)
+        return cast("Sequence[Claim]", await self._writer.run(self._claim, script))
 
     async def release(self, worker_id: str) -> None:
         """Give up all that a worker owns."""
@@ -131,10 +145,10 @@ class SQLiteRepository(Reads):
         self._locks.hold(worker_id)
         perform(connection, scripts.heartbeat(worker_id, lease))
 
-    def _claim(self, connection: sqlite3.Connection, worker_id: str, page: int) -> object:
+    def _claim(self, connection: sqlite3.Connection, script: scripts.Script) -> object:
         dead = self._locks.dead(perform(connection, scripts.leased_workers()))
         perform(connection, scripts.forget_workers(dead))
-        return perform(connection, scripts.claim(worker_id, page))
+        return perform(connection, script)
 
     def _connect_writer(self) -> sqlite3.Connection:
         if self._database is None:
@@ -148,6 +162,25 @@ class SQLiteRepository(Reads):
         connection = _connect(str(self._database))
         connection.execute("PRAGMA query_only=ON")
         return connection
+
+
+@attrs.frozen
+class _Heart:
+    """A heartbeat through the writer's thread, which belongs to no event loop."""
+
+    repository: SQLiteRepository
+    worker_id: str
+    lease: timedelta
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        pass
+
+    async def beat(self) -> None:
+        """Renew the lease."""
+        await self.repository.heartbeat(self.worker_id, self.lease)
 
 
 def _connect(database: str) -> sqlite3.Connection:

@@ -16,10 +16,10 @@ from sqlalchemy.dialects import sqlite
 from statechain.records import CallbackStatus, Execution
 from statechain.storage.repository import Advance, StartExecution, Write
 from statechain_backends import queries
-from statechain_backends.compiled import SQL, Compiler, Parameters, given
+from statechain_backends.compiled import SQL, Compiler, Parameters, given, given_row
 from statechain_backends.rows import Row, end_row, execution_row, link_row, run_row, to_execution, visit_row
 from statechain_backends.schema import callbacks, executions, links, runs, visits
-from statechain_backends.scripts import SCRIPTS, Script, start_exclusively
+from statechain_backends.scripts import SCRIPTS, Script
 from statechain_backends.texts import storable
 from statechain_backends.transitions import callback_rows, closed_elsewhere, outcome_of_missed, standing
 
@@ -39,11 +39,11 @@ _END = (
     .where(executions.c.id == given("id_"))
     .values({name: given(name) for name in (*ENDED, "current_state", "epoch")})
 )
-_ADD_EXECUTION = sqlite.insert(executions).on_conflict_do_nothing()
-_ADD_RUN = insert(runs)
-_ADD_LINK = insert(links)
-_ADD_VISIT = insert(visits)
-_added = sqlite.insert(callbacks)
+_ADD_EXECUTION = sqlite.insert(executions).values(given_row(executions)).on_conflict_do_nothing()
+_ADD_RUN = insert(runs).values(given_row(runs))
+_ADD_LINK = insert(links).values(given_row(links))
+_ADD_VISIT = insert(visits).values(given_row(visits))
+_added = sqlite.insert(callbacks).values(given_row(callbacks))
 _ADD_CALLBACK = _added.on_conflict_do_update(
     index_elements=[callbacks.c.id],
     set_={column.name: column for column in _added.excluded if column.name != "id"},
@@ -109,11 +109,9 @@ class _Group:
     def _apply(self, write: Write[object]) -> object:
         if isinstance(write, Advance):
             return self._advance(write)
-        if isinstance(write, StartExecution) and not write.exclusive:
+        if isinstance(write, StartExecution) and not (write.exclusive and write.execution.source):
             return self._start(write)
         self._flush()
-        if isinstance(write, StartExecution):
-            return _run(self._connection, start_exclusively(write))
         return _run(self._connection, SCRIPTS[type(write)](write))
 
     def _flush(self) -> None:
@@ -132,6 +130,7 @@ class _Group:
         execution = write.execution
         sql = COMPILER.known(_ADD_EXECUTION)
         if self._connection.execute(sql.text, execution_row(execution)).rowcount < 1:
+            self._flush()
             name = {"machine": execution.state_machine_id, "name": storable(execution.name)}
             return to_execution(fetch(self._connection, _HOLDER, name)[0])
         self._later(_ADD_RUN, run_row(execution, write.owner))
@@ -147,6 +146,7 @@ class _Group:
         else:
             is_ours = self._change(_LEAVE, guard)
         if not is_ours:
+            self._flush()
             rows = fetch(self._connection, standing([write.execution_id]), None)
             return outcome_of_missed(write, rows[0] if rows else None)
         if write.visits:
