@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from workshop import Workshop, open_workshop  # noqa: E402 -- the path comes first
+from workshop import Workshop, open_workshop
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from statechain import (
     Chained,
     ExecutionFailed,
     ExecutionFilter,
+    ExecutionNotFound,
     ExecutionStatus,
     InputTransformerError,
     Source,
@@ -106,7 +107,7 @@ async def test_a_source_that_is_deleted_meanwhile_is_a_result_with_an_error(work
     results = await workshop.batch(page_size=1)
     assert [result.index for result in results] == [0, 1, 2, 3]
     assert [result.source_execution_id for result in results] == [source.id for source in sources]
-    assert [type(result.error).__name__ for result in results] == ["NoneType", "NoneType", "ExecutionNotFound", "NoneType"]
+    assert [type(result.error) for result in results] == [type(None), type(None), ExecutionNotFound, type(None)]
     assert results[2].execution is None
 
 
@@ -406,7 +407,7 @@ async def test_the_first_failure_stops_the_batch(workshop: Workshop) -> None:
     async def hang_after_two(value: dict[str, Any]) -> Any:
         if value["n"] > 2:
             await asyncio.Event().wait()
-        while value["n"] == 2 and 4 not in workshop.work.begun:  # until its siblings are at work
+        while value["n"] == 2 and 4 not in workshop.work.begun:  # noqa: ASYNC110 -- until its siblings are at work
             await asyncio.sleep(0.001)
         return await workshop.work.answer(value)
 

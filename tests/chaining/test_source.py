@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -235,7 +236,7 @@ async def test_chains_of_chains_keep_each_link(workshop: Workshop) -> None:
     chain = await workshop.finish(1)
     for _ in range(4):
         chain.append(await echo.execute(source=chain[-1]))
-    for source, target in zip(chain, chain[1:], strict=False):
+    for source, target in itertools.pairwise(chain):
         links = await workshop.engine.list_linked_executions(source_execution_id=source.id)
         assert [link.target_execution_id for link in links] == [target.id]
     assert {execution.status for execution in chain} == {ExecutionStatus.SUCCEEDED}

@@ -1,0 +1,247 @@
+"""Stored batches: found, watched, stopped, and resumed by whatever process comes next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from workshop import Work, Workshop, open_workshop
+
+from statechain import (
+    BatchExecutionOptions,
+    BatchNotFound,
+    BatchStatus,
+    BatchStopped,
+    Chained,
+    ExecutionStatus,
+    ItemCounts,
+    Repository,
+    open_repository,
+)
+
+RUNNING, SUCCEEDED, ABORTED = ExecutionStatus.RUNNING, ExecutionStatus.SUCCEEDED, ExecutionStatus.ABORTED
+
+
+@pytest.fixture
+async def repository(repository_url: str) -> AsyncIterator[Repository]:
+    """Return a storage that several engines share."""
+    async with open_repository(repository_url) as opened:
+        yield opened
+
+
+async def until(condition: Any) -> None:
+    """Wait until a condition holds."""
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
+async def test_a_batch_is_recorded_with_what_was_asked(workshop: Workshop) -> None:
+    await workshop.finish(0, 1)
+    workshop.work.fails = {1}
+    select = workshop.select(limit=5, unchained_to=Chained(to=workshop.targets, source_state_name="Prepare"))
+    options = BatchExecutionOptions(name_prefix="nightly", concurrent_batches=2, tolerated_failure_count=3)
+    await workshop.targets.execute_batch(select, "Prepare", options=options)
+    (batch,) = await workshop.engine.list_batches()
+    assert (batch.name_prefix, batch.status) == ("nightly", BatchStatus.SUCCEEDED)
+    assert (batch.state_machine_id, batch.state_machine_revision) == (workshop.targets.id, 1)
+    assert batch.source_state_name == "Prepare"
+    assert batch.filter == {
+        "status": ["SUCCEEDED"],
+        "state_machine_id": workshop.sources.id,
+        "limit": 5,
+        "order": "oldest_first",
+        "unchained_to": {"to": workshop.targets.id, "source_state_name": "Prepare"},
+    }
+    assert batch.options["concurrent_batches"] == 2
+    assert batch.options["tolerated_failure_count"] == 3
+    assert batch.end_time is not None
+    assert batch.end_time >= batch.start_time
+    assert batch.item_counts == ItemCounts(succeeded=1, failed=1, total=2)
+    assert await workshop.engine.get_batch(batch.id) == batch
+
+
+async def test_batches_are_listed_newest_first_by_machine_and_status(workshop: Workshop) -> None:
+    await workshop.finish(0)
+    for prefix in ("one", "two", "three"):
+        await workshop.batch(name_prefix=prefix)
+    workshop.work.fails = {0}
+    with pytest.raises(BatchStopped):
+        await workshop.batch(name_prefix="four", stop_on_error=True)
+    engine, targets = workshop.engine, workshop.targets
+    listed = await engine.list_batches(state_machine_id=targets.id)
+    assert [batch.name_prefix for batch in listed] == ["four", "three", "two", "one"]
+    assert await engine.list_batches(state_machine_id=workshop.sources.id) == []
+    failed = await engine.list_batches(status=BatchStatus.FAILED)
+    assert [batch.name_prefix for batch in failed] == ["four"]
+
+
+async def test_item_counts_follow_the_batch(workshop: Workshop) -> None:
+    await workshop.finish(*range(6))
+    gate = asyncio.Event()
+
+    async def wait_for_the_gate(value: dict[str, Any]) -> Any:
+        if value["n"] >= 2:
+            await gate.wait()
+        return await workshop.work.answer(value)
+
+    workshop.work.does = wait_for_the_gate
+    workshop.work.fails = {1}
+    async with asyncio.TaskGroup() as group:
+        group.create_task(workshop.batch(concurrent_batches=3))
+        await until(lambda: workshop.work.running == 3)
+        (batch,) = await workshop.engine.list_batches()
+        assert batch.status is BatchStatus.RUNNING
+        assert batch.end_time is None
+        assert batch.item_counts == ItemCounts(pending=1, running=3, succeeded=1, failed=1, total=6)
+        gate.set()
+    assert (await workshop.engine.get_batch(batch.id)).item_counts == ItemCounts(succeeded=5, failed=1, total=6)
+
+
+async def test_an_item_that_could_not_be_started_counts_as_failed(workshop: Workshop) -> None:
+    await workshop.finish(0, 1)
+    await workshop.targets.execute_batch(workshop.select(), "Nowhere")
+    (batch,) = await workshop.engine.list_batches()
+    assert batch.item_counts == ItemCounts(failed=2, total=2)
+
+
+async def test_unknown_batches(workshop: Workshop) -> None:
+    for call in (workshop.engine.get_batch, workshop.engine.stop_batch, workshop.engine.resume_batch):
+        with pytest.raises(BatchNotFound, match="no-such-batch"):
+            await call("no-such-batch")
+
+
+async def test_a_batch_that_is_stopped_aborts_what_runs_and_starts_nothing_more(workshop: Workshop) -> None:
+    await workshop.finish(*range(5))
+    workshop.work.does = workshop.work.hang
+    running = asyncio.ensure_future(workshop.batch(concurrent_batches=2))
+    await until(lambda: workshop.work.running == 2)
+    (batch,) = await workshop.engine.list_batches()
+    stopped = await workshop.engine.stop_batch(batch.id)
+    assert (stopped.status, stopped.item_counts) == (BatchStatus.ABORTED, ItemCounts(pending=3, aborted=2, total=5))
+    with pytest.raises(BatchStopped) as raised:
+        await running
+    assert [result.index for result in raised.value.results] == [0, 1]
+    assert await workshop.engine.stop_batch(batch.id) == stopped
+
+
+async def test_stopping_a_batch_that_ended_leaves_it_as_it_ended(workshop: Workshop) -> None:
+    await workshop.finish(0)
+    await workshop.batch()
+    (batch,) = await workshop.engine.list_batches()
+    assert await workshop.engine.stop_batch(batch.id) == batch
+
+
+async def test_another_engine_resumes_what_was_stopped(repository: Repository) -> None:
+    work = Work()
+    async with open_workshop(repository, work=work) as workshop:
+        sources = await workshop.finish(*range(6))
+        work.does = work.hang
+        running = asyncio.ensure_future(workshop.batch(name_prefix="invoice", concurrent_batches=2))
+        await until(lambda: work.running == 2)
+        (batch,) = await workshop.engine.list_batches()
+        await workshop.engine.stop_batch(batch.id)
+        with pytest.raises(BatchStopped):
+            await running
+    work.does, work.begun = work.answer, []
+    async with open_workshop(repository, work=work) as workshop:
+        await workshop.finish(100)
+        told: list[int] = []
+        options = BatchExecutionOptions(redrive_failed=True, on_execution_start=lambda _source, index: told.append(index))
+        resumed = await workshop.engine.resume_batch(batch.id, options=options)
+        assert (resumed.status, resumed.item_counts) == (BatchStatus.SUCCEEDED, ItemCounts(succeeded=6, total=6))
+        assert told == [0, 1, 2, 3, 4, 5]
+        assert work.begun == [0, 1, 2, 3, 4, 5]
+        made = {execution.name for execution in await workshop.made()}
+        assert made == {f"invoice-{source.id}" for source in sources}
+
+
+async def test_a_batch_whose_process_died_is_resumed_and_runs_nothing_twice(repository: Repository) -> None:
+    """The first engine is torn down in the midst, as by a crash: what it ran stays RUNNING, and so does the batch."""
+    work = Work()
+    done: list[int] = []
+
+    async def hang_from_three(value: dict[str, Any]) -> Any:
+        if value["n"] >= 3 and not done:
+            await asyncio.Event().wait()
+        return await work.answer(value)
+
+    work.does = hang_from_three
+
+    async def crash() -> None:
+        async with open_workshop(repository, work=work) as workshop:
+            await workshop.finish(*range(6))
+            async with workshop.targets.stream_batch(
+                workshop.select(), options=BatchExecutionOptions(name_prefix="invoice", concurrent_batches=2)
+            ) as results:
+                async for result in results:
+                    if result.index == 2:
+                        workshop.engine._interrupt()  # what a kill leaves: executions cut short, not aborted
+                        break
+            raise ConnectionAbortedError
+
+    with pytest.raises(ConnectionAbortedError):
+        await crash()
+    done.append(1)
+    async with open_workshop(repository, work=work) as workshop:
+        (batch,) = await workshop.engine.list_batches()
+        resumed = await workshop.engine.resume_batch(
+            batch.id, options=BatchExecutionOptions(redrive_failed=True, concurrent_batches=2)
+        )
+        assert resumed.item_counts == ItemCounts(succeeded=6, total=6)
+        assert sorted(set(work.begun)) == [0, 1, 2, 3, 4, 5]
+        assert [work.begun.count(n) for n in (0, 1, 2)] == [1, 1, 1]
+        assert len(await workshop.made()) == 6
+
+
+async def test_resuming_takes_the_stored_options_where_none_are_given(workshop: Workshop) -> None:
+    await workshop.finish(*range(6))
+    workshop.work.fails = {2}
+    with pytest.raises(BatchStopped):
+        await workshop.batch(stop_on_error=True, concurrent_batches=2, page_size=1)
+    (batch,) = await workshop.engine.list_batches()
+    with pytest.raises(BatchStopped):
+        await workshop.engine.resume_batch(batch.id)
+    tolerant = BatchExecutionOptions(tolerated_failure_count=1)
+    resumed = await workshop.engine.resume_batch(batch.id, options=tolerant)
+    assert resumed.status is BatchStatus.SUCCEEDED
+    assert resumed.item_counts.failed >= 1
+    assert resumed.item_counts.pending == resumed.item_counts.running == 0
+
+
+async def test_two_engines_run_the_same_batch_at_once_and_chain_each_source_once(repository: Repository) -> None:
+    work = Work()
+
+    async def answer_slowly(value: dict[str, Any]) -> Any:
+        await asyncio.sleep(0.002)
+        return await work.answer(value)
+
+    work.does = answer_slowly
+    async with open_workshop(repository, work=work) as one, open_workshop(repository, work=work) as other:
+        sources = await one.finish(*range(8))
+        both = await asyncio.gather(
+            *(shop.batch(name_prefix="invoice", concurrent_batches=3) for shop in (one, other)),
+        )
+        assert sorted(work.begun) == list(range(8))
+        for results in both:
+            assert [result.source_execution_id for result in results] == [source.id for source in sources]
+            assert all(result.error is None for result in results)
+
+
+async def test_two_engines_that_take_what_is_unchained_chain_each_source_once(repository: Repository) -> None:
+    work = Work()
+    async with open_workshop(repository, work=work) as one, open_workshop(repository, work=work) as other:
+        await one.finish(*range(8))
+        await asyncio.gather(
+            *(
+                shop.targets.execute_batch(
+                    one.select(unchained_to=one.targets), options=BatchExecutionOptions(concurrent_batches=3)
+                )
+                for shop in (one, other)
+            )
+        )
+        assert sorted(work.begun) == list(range(8))
+        assert len(await one.made(SUCCEEDED)) == 8
+        assert len(await one.engine.list_linked_executions(target_state_machine_id=one.targets.id)) == 8

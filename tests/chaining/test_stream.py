@@ -1,0 +1,282 @@
+"""Batches and bulk runs as streams: results as they complete, an end when the reader leaves, bounded memory."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from workshop import Workshop, numbers, open_workshop, statuses
+
+from statechain import (
+    BatchExecutionOptions,
+    BatchExecutionResult,
+    BatchStatus,
+    BatchStopped,
+    ExecutionAlreadyExists,
+    ExecutionStatus,
+    InvalidPayload,
+    open_repository,
+)
+
+RUNNING, SUCCEEDED, FAILED, ABORTED = (
+    ExecutionStatus.RUNNING,
+    ExecutionStatus.SUCCEEDED,
+    ExecutionStatus.FAILED,
+    ExecutionStatus.ABORTED,
+)
+
+
+async def test_results_come_as_they_complete(workshop: Workshop) -> None:
+    await workshop.finish(*range(3))
+    gates = [asyncio.Event() for _ in range(3)]
+
+    async def wait_for_the_gate(value: dict[str, Any]) -> None:
+        await gates[value["n"]].wait()
+
+    workshop.work.does = wait_for_the_gate
+    options = BatchExecutionOptions(concurrent_batches=3)
+    async with workshop.targets.stream_batch(workshop.select(), options=options) as results:
+        for index in (2, 0, 1):
+            gates[index].set()
+            assert (await anext(results)).index == index
+        with pytest.raises(StopAsyncIteration):
+            await anext(results)
+        with pytest.raises(StopAsyncIteration):
+            await anext(results)
+
+
+async def test_a_stream_that_is_only_iterated_runs_to_its_end(workshop: Workshop) -> None:
+    await workshop.finish(*range(5))
+    options = BatchExecutionOptions(page_size=2)
+    stream = workshop.targets.stream_batch(workshop.select(), options=options)
+    assert numbers([result async for result in stream]) == list(range(5))
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+async def test_leaving_early_cancels_what_runs(workshop: Workshop, concurrency: int) -> None:
+    await workshop.finish(*range(9))
+
+    async def hang_after_the_first(value: dict[str, Any]) -> Any:
+        if value["n"] > 0:
+            await asyncio.Event().wait()
+        return await workshop.work.answer(value)
+
+    workshop.work.does = hang_after_the_first
+    options = BatchExecutionOptions(concurrent_batches=concurrency)
+    async with asyncio.timeout(30), workshop.targets.stream_batch(workshop.select(), options=options) as results:
+        async for result in results:
+            assert result.index == 0
+            while workshop.work.running < concurrency:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+            break
+    assert [execution.status for execution in await workshop.made()] == [SUCCEEDED] + [ABORTED] * concurrency
+    (batch,) = await workshop.engine.list_batches()
+    assert batch.status is BatchStatus.ABORTED
+    assert batch.item_counts.pending == 8 - concurrency
+
+
+async def test_an_exception_of_the_reader_ends_the_batch(workshop: Workshop) -> None:
+    await workshop.finish(*range(5))
+
+    async def read() -> None:
+        async with workshop.targets.stream_batch(workshop.select()) as results:
+            async for _ in results:
+                raise LookupError("the reader has had enough")
+
+    with pytest.raises(LookupError, match="enough"):
+        await read()
+    assert await workshop.made(RUNNING) == []
+
+
+async def test_a_stream_that_is_never_used_starts_nothing(workshop: Workshop) -> None:
+    await workshop.finish(0)
+    workshop.targets.stream_batch(workshop.select())
+    await asyncio.sleep(0.01)
+    assert await workshop.made() == []
+    assert await workshop.engine.list_batches() == []
+
+
+async def test_a_stopped_stream_hands_out_what_ended_and_raises_then(workshop: Workshop) -> None:
+    await workshop.finish(*range(4))
+    workshop.work.fails = {1}
+    options = BatchExecutionOptions(stop_on_error=True)
+    read: list[BatchExecutionResult] = []
+
+    async def read_all() -> None:
+        async with workshop.targets.stream_batch(workshop.select(), options=options) as results:
+            async for result in results:
+                read.append(result)  # noqa: PERF401
+
+    with pytest.raises(BatchStopped) as stopped:
+        await read_all()
+    assert statuses(read) == [SUCCEEDED, FAILED]
+    assert stopped.value.__cause__ is read[1].error
+
+
+async def test_two_readers_of_two_streams_do_not_disturb_each_other(workshop: Workshop) -> None:
+    await workshop.finish(*range(4))
+
+    async def read(prefix: str) -> list[int]:
+        options = BatchExecutionOptions(name_prefix=prefix, concurrent_batches=2)
+        async with workshop.targets.stream_batch(workshop.select(), options=options) as results:
+            return sorted([result.index async for result in results])
+
+    assert await asyncio.gather(read("one"), read("two")) == [[0, 1, 2, 3]] * 2
+
+
+@pytest.mark.parametrize("failing", [False, True])
+async def test_a_reader_that_rests_is_waited_for(workshop: Workshop, failing: bool) -> None:
+    await workshop.finish(*range(40))
+    if failing:
+        workshop.work.fails = set(range(40))
+    options = BatchExecutionOptions(concurrent_batches=3, page_size=5)
+    async with workshop.targets.stream_batch(workshop.select(), options=options) as results:
+        first = await anext(results)
+        for _ in range(300):
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.05)
+        # 3 results that nobody took, 3 executions that wait for room, and the one that was taken
+        assert len(workshop.work.begun) <= 3 + 3 + 1
+        rest = [result async for result in results]
+    assert sorted(result.index for result in [first, *rest]) == list(range(40))
+
+
+
+
+async def test_memory_is_bounded_by_a_page_and_the_concurrency() -> None:
+    """However many sources there are, storage is asked for pages, and one page at a time is alive."""
+    async with open_repository("memory://") as repository, open_workshop(repository) as workshop:
+        async with workshop.sources.stream_bulk(({"n": n} for n in range(300))) as made:
+            async for _ in made:
+                pass
+        pages: list[weakref.ref[Any]] = []
+        alive: list[int] = []
+        read = repository.batch_items
+
+        async def watched(batch_id: str, *, after: int = -1, page: int) -> Any:
+            items = await read(batch_id, after=after, page=page)
+            assert len(items) <= 10
+            pages.extend(weakref.ref(item) for item in items)
+            return items
+
+        async def count(_source: str, index: int) -> None:
+            if index % 30 == 0:
+                gc.collect()
+                alive.append(sum(reference() is not None for reference in pages))
+
+        repository.batch_items = watched  # type: ignore[method-assign]
+        options = BatchExecutionOptions(page_size=10, concurrent_batches=4, on_execution_start=count)
+        done = 0
+        async with workshop.targets.stream_batch(workshop.select(), options=options) as results:
+            async for _ in results:
+                done += 1
+        assert done == len(pages) == 300
+        assert len(alive) == 10
+        assert max(alive) <= 10 + 4 + 4  # a page, what runs, and what waits to be taken
+        assert workshop.work.peak <= 4
+
+
+# Bulk
+
+
+async def test_bulk_runs_one_execution_for_each_input(workshop: Workshop) -> None:
+    results = await workshop.targets.execute_bulk([{"n": n} for n in range(5)])
+    assert numbers(results) == [result.index for result in results] == list(range(5))
+    assert {result.source_execution_id for result in results} == {None}
+    assert statuses(results) == [SUCCEEDED] * 5
+    assert await workshop.targets.execute_bulk([]) == []
+
+
+async def test_bulk_takes_any_iterable_and_pulls_only_as_there_is_room(workshop: Workshop) -> None:
+    pulled = 0
+
+    def inputs() -> Iterator[dict[str, int]]:
+        nonlocal pulled
+        for n in range(1000):
+            pulled += 1
+            yield {"n": n}
+
+    async def slow_inputs() -> AsyncIterator[dict[str, int]]:
+        for value in inputs():
+            await asyncio.sleep(0)
+            yield value
+
+    for feed in (inputs, slow_inputs):
+        pulled = 0
+        options = BatchExecutionOptions(concurrent_batches=2)
+        async with workshop.targets.stream_bulk(feed(), options=options) as results:
+            for _ in range(10):
+                await anext(results)
+            assert pulled <= 10 + 2 + 2
+    assert await workshop.made(RUNNING) == []
+
+
+async def test_bulk_with_a_prefix_again_runs_nothing_twice(workshop: Workshop) -> None:
+    options = BatchExecutionOptions(name_prefix="load")
+    inputs = [{"n": n} for n in range(3)]
+    first = await workshop.targets.execute_bulk(inputs, options=options)
+    again = await workshop.targets.execute_bulk(inputs, options=options)
+    assert [result.execution for result in again] == [result.execution for result in first]
+    assert [result.execution.name for result in first if result.execution] == ["load-0", "load-1", "load-2"]
+    assert workshop.work.begun == [0, 1, 2]
+    changed = await workshop.targets.execute_bulk([{"n": 0}, {"n": 9}], options=options)
+    assert [type(result.error) for result in changed] == [type(None), ExecutionAlreadyExists]
+
+
+async def test_a_bulk_input_that_is_not_json_is_its_result_alone(workshop: Workshop) -> None:
+    inputs: list[Any] = [{"n": 0}, {"n": {1, 2}}, {"n": 2}]
+    results = await workshop.targets.execute_bulk(inputs)
+    assert [type(result.error) for result in results] == [type(None), InvalidPayload, type(None)]
+
+
+async def test_bulk_stops_and_tells_as_a_batch_does(workshop: Workshop) -> None:
+    workshop.work.fails = {1}
+    told: list[tuple[Any, ...]] = []
+    options = BatchExecutionOptions(
+        stop_on_error=True,
+        on_execution_start=lambda *facts: told.append(facts),
+        on_execution_complete=lambda *facts: told.append(facts),
+    )
+    with pytest.raises(BatchStopped) as stopped:
+        await workshop.targets.execute_bulk(({"n": n} for n in range(9)), options=options)
+    assert statuses(stopped.value.results) == [SUCCEEDED, FAILED]
+    assert told == [(None, 0), (None, 0, None), (None, 1), (None, 1, stopped.value.results[1].error)]
+
+
+async def test_a_tolerated_percentage_counts_against_the_inputs_where_they_have_a_length(workshop: Workshop) -> None:
+    workshop.work.fails = {0, 1}
+    options = BatchExecutionOptions(tolerated_failure_percentage=20)
+    assert len(await workshop.targets.execute_bulk([{"n": n} for n in range(10)], options=options)) == 10
+    with pytest.raises(BatchStopped):
+        await workshop.targets.execute_bulk([{"n": n} for n in range(9)], options=options)
+    assert len(await workshop.targets.execute_bulk(({"n": n} for n in range(9)), options=options)) == 9
+
+
+async def test_an_exception_of_the_inputs_ends_the_bulk_run_and_propagates(workshop: Workshop) -> None:
+    async def inputs() -> AsyncIterator[dict[str, int]]:
+        yield {"n": 0}
+        yield {"n": 1}
+        while workshop.work.running < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        raise OSError("the file ends here")
+
+    workshop.work.does = workshop.work.hang
+    with pytest.raises(OSError, match="ends here"):
+        await workshop.targets.execute_bulk(inputs(), options=BatchExecutionOptions(concurrent_batches=5))
+    assert [execution.status for execution in await workshop.made()] == [ABORTED, ABORTED]
+
+
+async def test_cancelling_a_bulk_run_leaves_nothing_running(workshop: Workshop) -> None:
+    workshop.work.does = workshop.work.hang
+    options = BatchExecutionOptions(concurrent_batches=3)
+    bulk = asyncio.ensure_future(workshop.targets.execute_bulk(({"n": n} for n in range(9)), options=options))
+    while workshop.work.running < 3:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    bulk.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await bulk
+    assert [execution.status for execution in await workshop.made()] == [ABORTED] * 3
