@@ -42,6 +42,22 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def bench_peers(session: nox.Session) -> None:
+    """Install the peers in this environment, and statechain in it too; measure all side by side."""
+    session.install(
+        "dbos>=3.4",
+        "langgraph>=1.2",
+        "langgraph-checkpoint-postgres>=3.2",
+        "langgraph-checkpoint-sqlite>=3.1",
+        "psycopg[binary]>=3.3",
+        "python-statemachine>=3.2",
+        "transitions>=0.9.3",
+    )
+    session.install(".[speed]")
+    session.run("python", "benchmarks/peers/side_by_side.py", *session.posargs)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Run the code of the README and of every page of the docs."""
     session.install(".[test]")
