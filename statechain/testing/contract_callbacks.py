@@ -254,8 +254,10 @@ def taking(token: str, activity: str = "Pack") -> TakeActivity:
 
 async def queue(repository: Repository, count: int, activity: str = "Pack") -> Sequence[Callback]:
     """Store tasks of an activity that nobody has taken, each of its own execution, by id."""
-    fields = {"token_hash": None, "activity": activity, "input_text": "[1]"}
-    return [await waiting(repository, f"{number:03}", **fields) for number in range(count)]
+    return [
+        await waiting(repository, f"{number:03}", token_hash=None, activity=activity, input_text="[1]")
+        for number in range(count)
+    ]
 
 
 class ActivityContract:
@@ -290,14 +292,12 @@ class ActivityContract:
         assert await commit(repository, taking("token")) is None
         assert await commit(repository, taking("token", "ship")) is None
 
-    async def test_two_in_one_commit_get_two_tasks(self, repository: Repository) -> None:
-        tasks = await queue(repository, 2)
-        outcomes = await repository.commit([taking("token-1"), taking("token-2"), taking("token-3")])
-        assert [each.id if isinstance(each, Callback) else None for each in outcomes] == [
-            tasks[0].id,
-            tasks[1].id,
-            None,
-        ]
+    async def test_workers_of_several_activities_in_one_commit(self, repository: Repository) -> None:
+        pack, ship = await queue(repository, 2), await queue(repository, 1, "Ship")
+        wishes = [taking("token-1"), taking("token-2", "Ship"), taking("token-3", "Fold")]
+        outcomes = await repository.commit(wishes)
+        assert [each.id if isinstance(each, Callback) else None for each in outcomes] == [pack[0].id, ship[0].id, None]
+        assert list(await repository.commit(wishes)) == list(outcomes)
 
     @pytest.mark.parametrize("how", OVER)
     async def test_a_task_that_is_over_is_not_given_out(self, repository: Repository, how: str) -> None:

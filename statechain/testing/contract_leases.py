@@ -14,10 +14,10 @@ import pytest
 
 from statechain.errors import LeaseLost
 from statechain.records import Claim, Execution, ExecutionStatus
-from statechain.storage.repository import RedriveExecution, Repository, StartExecution, StopExecution
+from statechain.storage.repository import RedriveExecution, ReleaseExecution, Repository, StartExecution, StopExecution
 from statechain.testing.contract_samples import advance, commit, ending, execution, finish, ids, start, visit
 
-__all__ = ["LeaseContract"]
+__all__ = ["LeaseContract", "OrphanContract", "ReleaseContract"]
 
 LONG = timedelta(hours=1)
 SHORT = timedelta(milliseconds=50)
@@ -144,6 +144,36 @@ class LeaseContract:
         (taken,) = await repository.claim("two", page=10)
         assert (taken.epoch, taken.claims) == (claim.epoch + 1, 1)
 
+    async def test_a_heart_beats_in_a_thread_of_its_own(self, repository: Repository) -> None:
+        await repository.heartbeat("one", SHORT)
+        await start(repository, owner="one")
+        heart = repository.heart("one", LONG)
+
+        async def beat() -> None:
+            async with heart:
+                await heart.beat()
+                await heart.beat()
+
+        await asyncio.to_thread(lambda: asyncio.run(beat()))
+        await asyncio.sleep(2 * SHORT.total_seconds())
+        await repository.heartbeat("two", LONG)
+        assert list(await repository.claim("two", page=10)) == []
+
+    async def test_workers_compare_bytewise(self, repository: Repository) -> None:
+        await repository.heartbeat("One", LONG)
+        made = await start(repository, owner="one")
+        assert claimed(await repository.claim("two", page=10)) == [made.id]
+
+    async def test_a_start_that_found_its_name_taken_owns_nothing(self, repository: Repository) -> None:
+        await repository.heartbeat("two", LONG)
+        holder = await start(repository, name="order", owner="dead")
+        await commit(repository, StartExecution(execution=execution(name="order"), owner="two"))
+        assert claimed(await repository.claim("two", page=10)) == [holder.id]
+
+
+class OrphanContract:
+    """Which executions a claim takes, and which it leaves."""
+
     async def test_the_oldest_are_claimed_first_page_by_page(self, repository: Repository) -> None:
         made = [await start(repository, owner=None) for _ in range(5)]
         await repository.heartbeat("two", LONG)
@@ -155,6 +185,65 @@ class LeaseContract:
         owners = ["one", None, "one", "dead", "one", None]
         made = [await start(repository, owner=owner) for owner in owners]
         assert claimed(await repository.claim("two", page=10)) == ids([made[1], made[3], made[5]])
+
+    async def test_revisions_are_left_to_others(self, repository: Repository) -> None:
+        fields = [("machine-a", 1), ("machine-a", 2), ("machine-b", 1), ("machine-b", 2), ("Machine-a", 1)]
+        made = [
+            await start(repository, owner=None, state_machine_id=each, state_machine_revision=revision)
+            for each, revision in fields
+        ]
+        leaving = {("machine-a", 1), ("machine-b", 2), ("machine-z", 7)}
+        assert claimed(await repository.claim("two", page=2, leaving=leaving)) == ids([made[1], made[2]])
+        await repository.heartbeat("two", LONG)
+        assert claimed(await repository.claim("two", page=2, leaving=leaving)) == [made[4].id]
+        assert claimed(await repository.claim("three", page=9, leaving=[])) == ids([made[0], made[3]])
+
+    async def test_what_is_left_is_not_touched(self, repository: Repository) -> None:
+        made = await start(repository, owner=None)
+        for _ in range(3):
+            assert list(await repository.claim("two", page=9, leaving=[("machine-a", 1)])) == []
+        (claim,) = await repository.claim("two", page=9)
+        assert (claim.execution.id, claim.epoch, claim.claims) == (made.id, 2, 1)
+
+    async def test_what_the_claimer_owns_and_does_not_run_is_claimed_again(self, repository: Repository) -> None:
+        for worker in ("one", "two"):
+            await repository.heartbeat(worker, LONG)
+        running, lost, others = [await start(repository, owner=owner) for owner in ("two", "two", "one")]
+        (claim,) = await repository.claim("two", page=9, running=[running.id, others.id])
+        assert (claim.execution.id, claim.epoch) == (lost.id, 2)
+        assert list(await repository.claim("two", page=9, running=[running.id, lost.id])) == []
+        assert claimed(await repository.claim("two", page=9, running=[])) == ids([running, lost])
+        assert list(await repository.claim("two", page=9)) == []
+
+    async def test_at_once_each_orphan_is_claimed_once(self, repository: Repository, other: Repository) -> None:
+        made = [await start(repository, owner=None) for _ in range(20)]
+        workers = {"one": repository, "two": other, "three": repository, "four": other}
+        for worker, each in workers.items():
+            await each.heartbeat(worker, LONG)
+
+        async def take_all(worker: str, each: Repository) -> list[str]:
+            taken: list[str] = []
+            while claims := await each.claim(worker, page=3):
+                assert all(claim.epoch == 2 for claim in claims)
+                taken.extend(claimed(claims))
+            return taken
+
+        taken = await asyncio.gather(*(take_all(worker, each) for worker, each in workers.items()))
+        found = sorted(each for some in taken for each in some)
+        assert len(found) == len(set(found))
+        rest = claimed(await repository.claim("one", page=100))
+        assert sorted([*found, *rest]) == sorted(ids(made))
+
+    async def test_many_orphans(self, repository: Repository) -> None:
+        made: list[Execution] = [execution() for _ in range(300)]
+        await repository.commit([StartExecution(execution=each, owner=None) for each in made])
+        await repository.heartbeat("two", LONG)
+        assert claimed(await repository.claim("two", page=250)) == ids(made[:250])
+        assert claimed(await repository.claim("two", page=250)) == ids(made[250:])
+
+
+class ReleaseContract:
+    """Giving up what one owns."""
 
     async def test_a_release_leaves_all_to_others_at_once(self, repository: Repository) -> None:
         for worker in ("one", "two", "three"):
@@ -182,39 +271,37 @@ class LeaseContract:
         assert list(await repository.claim("two", page=10)) == []
         await commit(repository, advance(made, visit(made)))
 
-    async def test_workers_compare_bytewise(self, repository: Repository) -> None:
-        await repository.heartbeat("One", LONG)
-        made = await start(repository, owner="one")
-        assert claimed(await repository.claim("two", page=10)) == [made.id]
+    async def test_a_release_sets_the_claims_back(self, repository: Repository) -> None:
+        await start(repository, owner=None)
+        for _ in range(3):
+            await repository.claim("ghost", page=9)
+        await repository.release("ghost")
+        (claim,) = await repository.claim("two", page=9)
+        assert (claim.epoch, claim.claims) == (5, 1)
 
-    async def test_a_start_that_found_its_name_taken_owns_nothing(self, repository: Repository) -> None:
+    @pytest.mark.parametrize("claims", [0, 4])
+    async def test_one_execution_is_released(self, repository: Repository, claims: int) -> None:
+        for worker in ("one", "two"):
+            await repository.heartbeat(worker, LONG)
+        made, kept = await start(repository, owner="one"), await start(repository, owner="one")
+        write = ReleaseExecution(execution_id=made.id, epoch=1, claims=claims)
+        for _ in range(2):
+            await commit(repository, write)
+        (claim,) = await repository.claim("two", page=9)
+        assert (claim.execution, claim.epoch, claim.claims) == (made, 2, claims + 1)
+        await commit(repository, advance(kept, visit(kept)))
+
+    async def test_an_execution_is_released_under_its_epoch_alone(self, repository: Repository) -> None:
         await repository.heartbeat("two", LONG)
-        holder = await start(repository, name="order", owner="dead")
-        await commit(repository, StartExecution(execution=execution(name="order"), owner="two"))
-        assert claimed(await repository.claim("two", page=10)) == [holder.id]
+        await start(repository, owner="one")
+        (claim,) = await repository.claim("two", page=9)
+        for epoch in (claim.epoch - 1, claim.epoch + 1):
+            await commit(repository, ReleaseExecution(execution_id=claim.execution.id, epoch=epoch, claims=0))
+        assert list(await repository.claim("three", page=9)) == []
 
-    async def test_at_once_each_orphan_is_claimed_once(self, repository: Repository, other: Repository) -> None:
-        made = [await start(repository, owner=None) for _ in range(20)]
-        workers = {"one": repository, "two": other, "three": repository, "four": other}
-        for worker, each in workers.items():
-            await each.heartbeat(worker, LONG)
-
-        async def take_all(worker: str, each: Repository) -> list[str]:
-            taken: list[str] = []
-            while claims := await each.claim(worker, page=3):
-                assert all(claim.epoch == 2 for claim in claims)
-                taken.extend(claimed(claims))
-            return taken
-
-        taken = await asyncio.gather(*(take_all(worker, each) for worker, each in workers.items()))
-        found = sorted(each for some in taken for each in some)
-        assert len(found) == len(set(found))
-        rest = claimed(await repository.claim("one", page=100))
-        assert sorted([*found, *rest]) == sorted(ids(made))
-
-    async def test_many_orphans(self, repository: Repository) -> None:
-        made: list[Execution] = [execution() for _ in range(300)]
-        await repository.commit([StartExecution(execution=each, owner=None) for each in made])
-        await repository.heartbeat("two", LONG)
-        assert claimed(await repository.claim("two", page=250)) == ids(made[:250])
-        assert claimed(await repository.claim("two", page=250)) == ids(made[250:])
+    async def test_what_does_not_run_cannot_be_released(self, repository: Repository) -> None:
+        ended = await finish(repository)
+        writes = [ReleaseExecution(execution_id=each, epoch=1, claims=0) for each in (ended.id, "nowhere")]
+        assert list(await repository.commit(writes)) == [None, None]
+        assert await repository.execution(ended.id) == ended
+        assert list(await repository.claim("two", page=9)) == []

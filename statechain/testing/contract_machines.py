@@ -101,19 +101,19 @@ class StateMachineContract:
         assert len({each.id for each in made}) == len(names)
         assert [await repository.state_machine(name) for name in names] == made
 
-    async def test_committing_it_twice_changes_nothing(self, repository: Repository) -> None:
+    async def test_creating_twice_changes_nothing(self, repository: Repository) -> None:
         write = CreateStateMachine(machine=machine())
         first = await commit(repository, write)
         assert await commit(repository, write) == first
         assert await repository.state_machines() == [first]
 
-    async def test_committing_a_revision_twice_changes_nothing(self, repository: Repository) -> None:
+    async def test_revising_twice_changes_nothing(self, repository: Repository) -> None:
         await commit(repository, CreateStateMachine(machine=machine()))
         write = CreateStateMachine(machine=machine(definition=OTHER))
         assert await commit(repository, write) == await commit(repository, write)
         assert await repository.state_machine("orders", 3) is None
 
-    async def test_many_in_one_commit(self, repository: Repository) -> None:
+    async def test_many_machines_in_one_commit(self, repository: Repository) -> None:
         made = [machine(f"machine-{number:02}") for number in range(20)]
         assert list(await repository.commit([CreateStateMachine(machine=each) for each in made])) == made
         assert list(await repository.state_machines()) == made

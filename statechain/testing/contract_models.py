@@ -44,7 +44,8 @@ def populations(draw: st.DrawFn) -> list[Execution]:
     for name in names:
         status = draw(st.sampled_from(ExecutionStatus))
         source = None
-        if made and draw(st.booleans()):
+        is_chained = draw(st.booleans())
+        if made and is_chained:
             source = Source(draw(st.sampled_from(made)).id, draw(st.sampled_from(STATES)))
         one = execution(
             name=name,

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from statechain import MemoryRepository
+from statechain import MemoryRepository, PostgresRepository, SQLiteRepository
 from statechain.testing import RepositoryContract
 
 
@@ -15,3 +15,27 @@ class TestMemory(RepositoryContract):
     async def repository(self) -> AsyncIterator[MemoryRepository]:
         async with MemoryRepository() as repository:
             yield repository
+
+
+class TestSQLite(RepositoryContract):
+    @pytest_asyncio.fixture
+    async def repository(self, sqlite_url: str) -> AsyncIterator[SQLiteRepository]:
+        async with SQLiteRepository(sqlite_url) as repository:
+            yield repository
+
+
+class TestPostgres(RepositoryContract):
+    @pytest_asyncio.fixture
+    async def repository(self, postgres_url: str) -> AsyncIterator[PostgresRepository]:
+        async with PostgresRepository(postgres_url) as repository:
+            yield repository
+
+    @pytest_asyncio.fixture
+    async def other(self, postgres_url: str, repository: PostgresRepository) -> AsyncIterator[PostgresRepository]:
+        async with PostgresRepository(postgres_url) as other:
+            yield other
+
+
+def test_no_two_chapters_share_a_test() -> None:
+    names = [name for chapter in RepositoryContract.__mro__ for name in vars(chapter) if name.startswith("test_")]
+    assert len(names) == len(set(names))

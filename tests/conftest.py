@@ -1,0 +1,108 @@
+"""What tests of any room may ask for: each storage in turn, engines on it, a PostgreSQL server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+from hypothesis import settings
+
+from statechain import Engine, MemoryRepository, Repository, open_repository
+
+sys.path.insert(0, str(Path(__file__).parent))  # `tests` is no package: its modules are imported by their names
+
+from postgres import NoPostgres, Postgres, server
+
+EngineFactory: TypeAlias = Callable[..., Engine]
+
+BACKENDS = ("memory", "sqlite", "postgresql")
+
+settings.register_profile("ci", derandomize=True, print_blob=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """A server for the whole session; where there is none, a skip that says so, or in CI a failure."""
+    try:
+        with server() as running:
+            yield running
+    except NoPostgres as fault:
+        if os.environ.get("CI") or os.environ.get("STATECHAIN_REQUIRE_POSTGRES"):
+            pytest.fail(str(fault))
+        pytest.skip(str(fault))
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: Postgres) -> str:
+    """The name of a database that has the schema and nothing else."""
+    name = postgres_server.create_database()
+    _create_schema(postgres_server.url(name))
+    return name
+
+
+@pytest.fixture
+def postgres_url(postgres_server: Postgres, postgres_template: str) -> Iterator[str]:
+    """The URL of a fresh database with the schema."""
+    name = postgres_server.create_database(template=postgres_template)
+    yield postgres_server.url(name)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database file that has the schema and nothing else."""
+    file = tmp_path_factory.mktemp("template") / "statechain.db"
+    _create_schema(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """The URL of a fresh database file with the schema."""
+    file = tmp_path / "statechain.db"
+    shutil.copyfile(sqlite_template, file)
+    return f"sqlite:///{file}"
+
+
+@pytest.fixture(params=BACKENDS)
+def repository_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a fresh storage of each kind."""
+    if request.param == "memory":
+        return "memory://"
+    url: str = request.getfixturevalue({"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param])
+    return url
+
+
+@pytest.fixture
+def engine_factory(repository_url: str) -> EngineFactory:
+    """What makes engines that share one storage, one after the other or side by side."""
+    storage: str | Repository = MemoryRepository() if repository_url == "memory://" else repository_url
+
+    def make(**options: object) -> Engine:
+        return Engine(storage, **options)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+async def engine(engine_factory: EngineFactory) -> AsyncIterator[Engine]:
+    """An engine on each kind of storage, without handlers."""
+    async with engine_factory() as running:
+        yield running
+
+
+def _create_schema(url: str) -> None:
+    """Open a storage once, in an event loop of its own."""
+    async def open_and_close() -> None:
+        async with open_repository(url):
+            pass
+
+    asyncio.run(open_and_close())
