@@ -79,7 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--postgres", default="", help="a PostgreSQL URL")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--concurrency", type=lambda text: [int(part) for part in text.split(",")], default=[1, 10, 100])
+    parser.add_argument("--concurrency", type=lambda text: list(map(int, text.split(","))), default=[1, 10, 100])
     parser.add_argument("--executions", type=int, default=200, help="of each peer, in each round")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
