@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -149,7 +153,9 @@ async def test_another_engine_resumes_what_was_stopped(repository: Repository) -
     async with open_workshop(repository, work=work) as workshop:
         await workshop.finish(100)
         told: list[int] = []
-        options = BatchExecutionOptions(redrive_failed=True, on_execution_start=lambda _source, index: told.append(index))
+        options = BatchExecutionOptions(
+            redrive_failed=True, on_execution_start=lambda _source, index: told.append(index)
+        )
         resumed = await workshop.engine.resume_batch(batch.id, options=options)
         assert (resumed.status, resumed.item_counts) == (BatchStatus.SUCCEEDED, ItemCounts(succeeded=6, total=6))
         assert told == [0, 1, 2, 3, 4, 5]
@@ -158,41 +164,54 @@ async def test_another_engine_resumes_what_was_stopped(repository: Repository) -
         assert made == {f"invoice-{source.id}" for source in sources}
 
 
-async def test_a_batch_whose_process_died_is_resumed_and_runs_nothing_twice(repository: Repository) -> None:
-    """The first engine is torn down in the midst, as by a crash: what it ran stays RUNNING, and so does the batch."""
+KILLED = """
+import asyncio, datetime, sys
+from workshop import Work, open_workshop
+from statechain import BatchExecutionOptions
+
+async def main():
     work = Work()
-    done: list[int] = []
-
-    async def hang_from_three(value: dict[str, Any]) -> Any:
-        if value["n"] >= 3 and not done:
-            await asyncio.Event().wait()
-        return await work.answer(value)
-
+    async def hang_from_three(value):
+        if value["n"] < 3:
+            return await work.answer(value)
+        print("at work", flush=True)
+        await work.hang(value)
     work.does = hang_from_three
+    lease = datetime.timedelta(seconds=1)
+    async with open_workshop(sys.argv[1], work=work, lease=lease) as workshop:
+        await workshop.finish(*range(6))
+        await workshop.batch(name_prefix="invoice", concurrent_batches=2)
 
-    async def crash() -> None:
-        async with open_workshop(repository, work=work) as workshop:
-            await workshop.finish(*range(6))
-            async with workshop.targets.stream_batch(
-                workshop.select(), options=BatchExecutionOptions(name_prefix="invoice", concurrent_batches=2)
-            ) as results:
-                async for result in results:
-                    if result.index == 2:
-                        workshop.engine._interrupt()  # what a kill leaves: executions cut short, not aborted
-                        break
-            raise ConnectionAbortedError
+asyncio.run(main())
+"""
 
-    with pytest.raises(ConnectionAbortedError):
-        await crash()
-    done.append(1)
-    async with open_workshop(repository, work=work) as workshop:
-        (batch,) = await workshop.engine.list_batches()
-        resumed = await workshop.engine.resume_batch(
-            batch.id, options=BatchExecutionOptions(redrive_failed=True, concurrent_batches=2)
-        )
-        assert resumed.item_counts == ItemCounts(succeeded=6, total=6)
-        assert sorted(set(work.begun)) == [0, 1, 2, 3, 4, 5]
-        assert [work.begun.count(n) for n in (0, 1, 2)] == [1, 1, 1]
+
+@pytest.mark.parametrize("storage", ["sqlite_url", "postgres_url"])
+async def test_a_batch_whose_process_was_killed_is_resumed_and_runs_nothing_twice(
+    request: pytest.FixtureRequest, storage: str
+) -> None:
+    url = request.getfixturevalue(storage)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", KILLED, url, env=environment, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(60):
+            assert [await process.stdout.readline() for _ in range(2)] == [b"at work\n"] * 2
+    finally:
+        process.kill()
+        await process.wait()
+
+    async with open_repository(url) as repository:
+        (batch,) = await repository.batches(page=10)
+        assert batch.status is BatchStatus.RUNNING
+        assert batch.item_counts == ItemCounts(pending=1, running=2, succeeded=3, total=6)
+    work = Work()
+    async with open_workshop(url, work=work, lease=timedelta(seconds=1)) as workshop:
+        resumed = await workshop.engine.resume_batch(batch.id)
+        assert (resumed.status, resumed.item_counts) == (BatchStatus.SUCCEEDED, ItemCounts(succeeded=6, total=6))
+        assert sorted(work.begun) == [3, 4, 5]
         assert len(await workshop.made()) == 6
 
 

@@ -150,7 +150,7 @@ async def test_a_reader_that_rests_is_waited_for(workshop: Workshop, failing: bo
 async def test_memory_is_bounded_by_a_page_and_the_concurrency() -> None:
     """However many sources there are, storage is asked for pages, and one page at a time is alive."""
     async with open_repository("memory://") as repository, open_workshop(repository) as workshop:
-        async with workshop.sources.stream_bulk(({"n": n} for n in range(300))) as made:
+        async with workshop.sources.stream_bulk({"n": n} for n in range(300)) as made:
             async for _ in made:
                 pass
         pages: list[weakref.ref[Any]] = []
