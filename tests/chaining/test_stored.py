@@ -186,14 +186,17 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("storage", ["sqlite_url", "postgres_url"])
-async def test_a_batch_whose_process_was_killed_is_resumed_and_runs_nothing_twice(
-    request: pytest.FixtureRequest, storage: str
-) -> None:
-    url = request.getfixturevalue(storage)
+@pytest.fixture(params=["sqlite_url", "postgres_url"])
+def durable_url(request: pytest.FixtureRequest) -> str:
+    """Return a storage that outlives its process."""
+    url: str = request.getfixturevalue(request.param)
+    return url
+
+
+async def test_a_batch_whose_process_was_killed_is_resumed_and_runs_nothing_twice(durable_url: str) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", KILLED, url, env=environment, stdout=asyncio.subprocess.PIPE
+        sys.executable, "-c", KILLED, durable_url, env=environment, stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
     try:
@@ -203,12 +206,12 @@ async def test_a_batch_whose_process_was_killed_is_resumed_and_runs_nothing_twic
         process.kill()
         await process.wait()
 
-    async with open_repository(url) as repository:
+    async with open_repository(durable_url) as repository:
         (batch,) = await repository.batches(page=10)
         assert batch.status is BatchStatus.RUNNING
         assert batch.item_counts == ItemCounts(pending=1, running=2, succeeded=3, total=6)
     work = Work()
-    async with open_workshop(url, work=work, lease=timedelta(seconds=1)) as workshop:
+    async with open_workshop(durable_url, work=work, lease=timedelta(seconds=1)) as workshop:
         resumed = await workshop.engine.resume_batch(batch.id)
         assert (resumed.status, resumed.item_counts) == (BatchStatus.SUCCEEDED, ItemCounts(succeeded=6, total=6))
         assert sorted(work.begun) == [3, 4, 5]
