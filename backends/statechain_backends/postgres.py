@@ -1,0 +1,275 @@
+"""Storage in PostgreSQL, over asyncpg: any number of workers, on any number of machines.
+
+A commit group of starts and advances is one statement, however many they are, and commits by itself; rarer writes
+make the group a transaction. A connection is held for one of these and for nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeAlias, cast
+
+import asyncpg
+
+from statechain.errors import RepositoryError, RepositoryUnavailable
+from statechain.storage.repository import Advance, StartExecution
+from statechain_backends import queries, scripts
+from statechain_backends.compiled import Parameters, given
+from statechain_backends.migrate import STORED_VERSION, is_current
+from statechain_backends.postgres_errors import RETRIED, translated
+from statechain_backends.postgres_schema import upgrade
+from statechain_backends.postgres_url import Settings, parse
+from statechain_backends.postgres_writes import COMPILER, transition
+from statechain_backends.reads import Reads
+from statechain_backends.rows import Row, to_execution
+from statechain_backends.scripts import SCRIPTS, Script
+from statechain_backends.texts import storable
+from statechain_backends.transitions import outcome_of_missed, standing
+
+if TYPE_CHECKING:
+    from sqlalchemy import Executable
+
+    from statechain.records import Claim
+    from statechain.storage.repository import Heart, Write
+
+__all__ = ["PostgresRepository"]
+
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+
+TRIES = 5
+CLOSING_PATIENCE = 5.0
+
+_HOLDER = queries.execution_by_name(given("machine"), given("name"))
+
+
+class PostgresRepository(Reads):
+    """A `Repository` in PostgreSQL.
+
+    Args:
+        url: ``postgresql://user:password@host:port/database?options``. Options are libpq's (``sslmode`` and its
+            kin, ``target_session_attrs``, ``passfile``, ``service``, ``application_name``, ``connect_timeout``),
+            ``pool_size`` (default: 5) and ``command_timeout`` (in seconds, default: 120).
+
+    Raises:
+        ValueError: The URL has an option that is not known, or one that has no such value.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._settings = parse(url)
+        self._pool: Pool | None = None
+
+    def __repr__(self) -> str:
+        return f"<PostgresRepository {self._settings.place}>"
+
+    async def __aenter__(self) -> Self:
+        """Connect; create or upgrade the schema."""
+        with translated():
+            self._pool = await asyncpg.create_pool(**self._settings.pool(), reset=_keep)
+        try:
+            if not is_current(await self._stored_version()):
+                with translated():
+                    await upgrade(self._settings.connection())
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close all connections."""
+        await self._close()
+
+    async def _close(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        try:
+            async with asyncio.timeout(CLOSING_PATIENCE):
+                await pool.close()
+        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            pool.terminate()  # a server that does not answer keeps nobody from leaving
+
+    async def _stored_version(self) -> str | None:
+        try:
+            rows = await self._fetch(STORED_VERSION, {})
+        except RepositoryError as fault:
+            if isinstance(fault.__cause__, asyncpg.UndefinedTableError):
+                return None
+            raise
+        return str(next(iter(rows[0]))) if rows else None
+
+    # Writing
+
+    async def commit(self, writes: Sequence[Write[object]]) -> Sequence[object]:
+        """Commit writes in one transaction, or in one statement."""
+        with translated():
+            for _ in range(TRIES - 1):
+                try:
+                    return await self._commit(writes)
+                except RETRIED:
+                    continue
+            return await self._commit(writes)
+
+    async def _commit(self, writes: Sequence[Write[object]]) -> Sequence[object]:
+        group = _Group(writes)
+        async with self._opened().acquire() as connection:
+            try:
+                if not group.others:
+                    await group.move(connection)
+                else:
+                    async with connection.transaction():
+                        await group.move(connection)
+                        await group.perform(connection)
+            except asyncpg.ReadOnlySQLTransactionError:
+                connection.terminate()  # the next connection may find the server that took over
+                raise
+        return group.outcomes
+
+    # Reading
+
+    async def _fetch(self, statement: Executable, parameters: Parameters = None) -> Sequence[Row]:
+        text, arguments = COMPILER.render(statement, parameters)
+        try:
+            with translated():
+                return await self._opened().fetch(text, *arguments)
+        except RepositoryUnavailable:  # a connection that died in the pool says nothing of the server
+            with translated():
+                return await self._opened().fetch(text, *arguments)
+
+    def _opened(self) -> Pool:
+        if self._pool is None:
+            raise RepositoryError("the repository is not open: use it as an async context manager")
+        return self._pool
+
+    # Leases
+
+    async def heartbeat(self, worker_id: str, lease: timedelta) -> None:
+        """Register a worker or renew its lease."""
+        await self._perform(scripts.heartbeat(worker_id, lease))
+
+    def heart(self, worker_id: str, lease: timedelta) -> Heart:
+        """Return what renews a worker's lease over a connection of its own."""
+        return _Heart(self._settings, worker_id, lease)
+
+    async def claim(
+        self,
+        worker_id: str,
+        *,
+        page: int,
+        leaving: Collection[tuple[str, int]] = (),
+        running: Collection[str] | None = None,
+    ) -> Sequence[Claim]:
+        """Take over executions whose workers' leases are over."""
+        return cast("Sequence[Claim]", await self._perform(scripts.claim(worker_id, page, leaving, running)))
+
+    async def release(self, worker_id: str) -> None:
+        """Give up all that a worker owns."""
+        await self._perform(scripts.release(worker_id))
+
+    async def _perform(self, script: Script) -> object:
+        with translated():
+            async with self._opened().acquire() as connection, connection.transaction():
+                return await _run(connection, script)
+
+
+class _Group:
+    """The writes of one commit, sorted into those that one statement makes, and others."""
+
+    def __init__(self, writes: Sequence[Write[object]]) -> None:
+        self.outcomes: list[object] = [None] * len(writes)
+        self._starts: dict[int, StartExecution] = {}
+        self._advances: dict[int, Advance] = {}
+        self.others: dict[int, Write[object]] = {}
+        for place, write in enumerate(writes):
+            if isinstance(write, Advance):
+                self._advances[place] = write
+            elif isinstance(write, StartExecution) and not (write.exclusive and write.execution.source):
+                self._starts[place] = write
+            else:
+                self.others[place] = write
+
+    async def move(self, connection: Connection) -> None:
+        """Make the starts and advances, and find out about those that were refused."""
+        if not self._starts and not self._advances:
+            return
+        text, arguments = transition(self._starts.values(), self._advances.values())
+        done = {id_ for (id_,) in await connection.fetch(text, *arguments)}
+        for place, write in self._starts.items():
+            if write.execution.id in done:
+                self.outcomes[place] = write.execution
+            else:
+                self.outcomes[place] = await self._holder(connection, write)
+        missed = {place: write for place, write in self._advances.items() if write.execution_id not in done}
+        if missed:
+            rows = await _fetch(connection, standing([write.execution_id for write in missed.values()]), None)
+            found = {row[0]: row for row in cast("Sequence[asyncpg.Record]", rows)}
+            for place, write in missed.items():
+                self.outcomes[place] = outcome_of_missed(write, found.get(write.execution_id))
+
+    @staticmethod
+    async def _holder(connection: Connection, start: StartExecution) -> object:
+        name = {"machine": start.execution.state_machine_id, "name": storable(start.execution.name)}
+        rows = await _fetch(connection, _HOLDER, name)
+        if not rows:
+            raise RepositoryUnavailable("the execution that held a name was deleted meanwhile")
+        return to_execution(rows[0])
+
+    async def perform(self, connection: Connection) -> None:
+        """Run the scripts of the other writes."""
+        for place, write in self.others.items():
+            self.outcomes[place] = await _run(connection, SCRIPTS[type(write)](write))
+
+
+class _Heart:
+    """A heartbeat over a connection of its own, made anew where it was lost."""
+
+    def __init__(self, settings: Settings, worker_id: str, lease: timedelta) -> None:
+        self._settings = settings
+        self._worker_id = worker_id
+        self._lease = lease
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+
+    async def beat(self) -> None:
+        """Renew the lease."""
+        with translated():
+            if self._connection is None or self._connection.is_closed():
+                self._connection = await asyncpg.connect(**self._settings.connection())
+            await _run(self._connection, scripts.heartbeat(self._worker_id, self._lease))
+
+
+async def _keep(_connection: object) -> None:
+    """Leave a connection as it is: statements here change nothing of the session, and the reset costs a round trip."""
+
+
+async def _fetch(connection: Connection, statement: Executable, parameters: Parameters) -> Sequence[Row]:
+    text, arguments = COMPILER.render(statement, parameters)
+    return await connection.fetch(text, *arguments)
+
+
+async def _run(connection: Connection, script: Script) -> object:
+    try:
+        question = next(script)
+        while True:
+            question = script.send(await _fetch(connection, *question))
+    except StopIteration as done:
+        return done.value
