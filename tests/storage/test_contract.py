@@ -23,6 +23,11 @@ class TestSQLite(RepositoryContract):
         async with SQLiteRepository(sqlite_url) as repository:
             yield repository
 
+    @pytest_asyncio.fixture
+    async def other(self, sqlite_url: str, repository: SQLiteRepository) -> AsyncIterator[SQLiteRepository]:
+        async with SQLiteRepository(sqlite_url) as other:
+            yield other
+
 
 class TestPostgres(RepositoryContract):
     @pytest_asyncio.fixture

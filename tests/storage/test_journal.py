@@ -1,0 +1,516 @@
+"""Group commit, seen from outside: what reaches a repository together, and what each waiter hears."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+import pytest
+
+from statechain import Engine, Execution, ExecutionFilter, ExecutionStatus, MemoryRepository, TaskRegistry
+from statechain.clock import SystemClock
+from statechain.errors import ExecutionNotFound, LeaseLost, RepositoryError, RepositoryUnavailable
+from statechain.observers import Fact, JournalFlushed
+from statechain.records import Claim
+from statechain.storage import journal as journals
+from statechain.storage.journal import Journal, Ledger
+from statechain.storage.repository import Advance, StartExecution, StopExecution, Write
+from statechain.testing.contract_samples import callback, commit, ending, execution, start, visit
+
+PATIENCE = 10.0
+
+
+class Storage(MemoryRepository):
+    """A repository that remembers what it was asked, waits at a gate, and fails as a test says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.groups: list[list[Write[Any]]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.before: Callable[[Sequence[Write[Any]]], Exception | None] = lambda _: None
+        self.after: Callable[[Sequence[Write[Any]]], Exception | None] = lambda _: None
+
+    @property
+    def sizes(self) -> list[int]:
+        return [len(group) for group in self.groups]
+
+    async def commit(self, writes: Sequence[Write[object]]) -> Sequence[object]:
+        self.groups.append(list(writes))
+        await self.gate.wait()
+        if fault := self.before(writes):
+            raise fault
+        outcomes = await super().commit(writes)
+        if fault := self.after(writes):
+            raise fault
+        return outcomes
+
+    async def asked(self, times: int) -> None:
+        """Return once so many commits were asked for."""
+        async with asyncio.timeout(PATIENCE):
+            while len(self.groups) < times:  # noqa: ASYNC110 -- a turn of the loop is all that is awaited
+                await asyncio.sleep(0)
+
+
+@attrs.define
+class Ear:
+    """An observer that remembers what it was told."""
+
+    facts: list[Fact] = attrs.Factory(list)
+
+    def observe(self, fact: Fact) -> None:
+        self.facts.append(fact)
+
+    @property
+    def flushes(self) -> list[JournalFlushed]:
+        return [fact for fact in self.facts if isinstance(fact, JournalFlushed)]
+
+
+@pytest.fixture
+def storage() -> Storage:
+    return Storage()
+
+
+@asynccontextmanager
+async def running(storage: Storage, *observers: Ear) -> AsyncIterator[Journal]:
+    """Run a journal, and let it finish what it was given."""
+    journal = Journal(storage, SystemClock(), observers)
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+        tasks.create_task(journal.run())
+        try:
+            yield journal
+        finally:
+            storage.gate.set()
+            journal.close()
+
+
+@pytest.fixture
+async def journal(storage: Storage) -> AsyncIterator[Journal]:
+    async with running(storage) as opened:
+        yield opened
+
+
+def starting(made: Execution | None = None) -> StartExecution:
+    return StartExecution(execution=made or execution(), owner="worker")
+
+
+def stopping(execution_id: str) -> StopExecution:
+    return StopExecution(execution_id=execution_id, end=ending(ExecutionStatus.ABORTED))
+
+
+def each(count: int) -> list[StartExecution]:
+    return [starting() for _ in range(count)]
+
+
+async def write_all(journal: Journal, writes: Sequence[Write[Any]]) -> list[Any]:
+    """Write all at once; return outcomes, and errors in the place of those that were refused."""
+    return await asyncio.gather(*(journal.write(write) for write in writes), return_exceptions=True)
+
+
+async def held(storage: Storage, journal: Journal, tasks: asyncio.TaskGroup) -> asyncio.Task[Execution]:
+    """Keep one commit in flight at the gate."""
+    storage.gate.clear()
+    task = tasks.create_task(journal.write(starting()))
+    await storage.asked(1)
+    return task
+
+
+# Groups
+
+
+async def test_a_write_alone_is_committed_at_once(storage: Storage, journal: Journal) -> None:
+    made = execution()
+    assert await journal.write(starting(made)) == made
+    assert storage.sizes == [1]
+
+
+async def test_while_one_commit_is_in_flight_the_next_one_fills(storage: Storage, journal: Journal) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        first = await held(storage, journal, tasks)
+        rest = tasks.create_task(write_all(journal, each(25)))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert storage.sizes == [1]
+        assert not first.done()
+        storage.gate.set()
+    assert storage.sizes == [1, 25]
+    assert len(rest.result()) == 25
+
+
+async def test_each_waiter_hears_its_own_outcome(storage: Storage, journal: Journal) -> None:
+    holder = await start(storage, name="order")
+    fresh, unknown = execution(), stopping("nowhere")
+    stale = Advance(execution_id=holder.id, epoch=9, seq=0, visits=[], current_state=None)
+    taken = starting(execution(name="order"))
+    outcomes = await write_all(journal, [starting(fresh), unknown, stale, taken])
+    assert [outcomes[0], outcomes[3]] == [fresh, holder]
+    assert isinstance(outcomes[1], ExecutionNotFound)
+    assert isinstance(outcomes[2], LeaseLost)
+    assert storage.sizes[-1] == 4
+
+
+async def test_writes_with_one_key_never_share_a_commit_and_keep_their_order(
+    storage: Storage, journal: Journal
+) -> None:
+    writes = [starting(execution(name="order")) for _ in range(4)] + each(3)
+    outcomes = await write_all(journal, writes)
+    assert [outcome.id for outcome in outcomes[:4]] == [writes[0].execution.id] * 4
+    assert all(len({write.key for write in group}) == len(group) for group in storage.groups)
+    seen = [write for group in storage.groups for write in group if write in writes[:4]]
+    assert seen == writes[:4]
+    assert len(storage.groups) == 4
+
+
+async def test_a_group_has_a_bound(storage: Storage, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journals, "FLUSH_SIZE", 10)
+    writes = each(35)
+    assert await write_all(journal, writes) == [write.execution for write in writes]
+    assert storage.sizes == [10, 10, 10, 5]
+
+
+async def test_what_waits_has_a_bound(storage: Storage, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journals, "CAPACITY", 4)
+    writes = each(21)
+    async with asyncio.TaskGroup() as tasks:
+        await held(storage, journal, tasks)
+        written = tasks.create_task(write_all(journal, writes))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        storage.gate.set()
+    assert written.result() == [write.execution for write in writes]
+    assert max(storage.sizes) <= 4
+    assert sum(storage.sizes) == 22
+
+
+async def test_who_is_cancelled_while_there_is_no_room_has_written_nothing(
+    storage: Storage, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journals, "CAPACITY", 1)
+    async with asyncio.TaskGroup() as tasks:
+        await held(storage, journal, tasks)
+        waits = tasks.create_task(journal.write(starting()))
+        late = execution()
+        blocked = tasks.create_task(journal.write(starting(late)))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        blocked.cancel()
+        await asyncio.wait([blocked])
+        assert blocked.cancelled()
+        storage.gate.set()
+    assert waits.result()
+    assert await storage.execution(late.id) is None
+
+
+async def test_observers_hear_of_each_commit(storage: Storage) -> None:
+    ear = Ear()
+    async with running(storage, ear) as journal:
+        await write_all(journal, each(7))
+        await journal.write(starting())
+    assert [flush.writes for flush in ear.flushes] == [7, 1]
+    assert all(flush.seconds >= 0 for flush in ear.flushes)
+
+
+# Outages and refusals
+
+
+async def test_an_outage_is_waited_out_with_the_same_writes(storage: Storage, journal: Journal) -> None:
+    outage = iter([RepositoryUnavailable("away"), RepositoryUnavailable("still away")])
+    storage.before = lambda _: next(outage, None)
+    writes = each(3)
+    assert await write_all(journal, writes) == [write.execution for write in writes]
+    assert storage.groups == [writes] * 3
+
+
+async def test_a_lost_reply_is_resolved_by_the_same_write(storage: Storage, journal: Journal) -> None:
+    made = await start(storage)
+    lost = iter([RepositoryUnavailable("the reply was lost")])
+    storage.after = lambda _: next(lost, None)
+    fresh = execution()
+    ledger = Ledger(Claim(execution=made, epoch=1, seq=0))
+    ledger.add(visit(made))
+    recorded, outcome = await asyncio.gather(journal.record(ledger, ending()), journal.write(starting(fresh)))
+    assert (recorded, outcome) == (None, fresh)
+    assert list(await storage.visits(made.id)) == [visit(made)]
+    assert storage.sizes == [1, 2, 2]
+
+
+@pytest.mark.parametrize("bad", [[0], [6], [3, 4], [0, 12], list(range(13))])
+async def test_a_refused_group_is_split_to_find_the_culprits(
+    storage: Storage, journal: Journal, bad: list[int]
+) -> None:
+    writes = each(13)
+    culprits = [writes[index] for index in bad]
+    storage.before = lambda group: RepositoryError("no") if any(each in culprits for each in group) else None
+    outcomes = await write_all(journal, writes)
+    for index, (write, outcome) in enumerate(zip(writes, outcomes, strict=True)):
+        if index in bad:
+            assert isinstance(outcome, RepositoryError)
+            assert await storage.execution(write.execution.id) is None
+        else:
+            assert outcome == write.execution
+    assert len(storage.groups) <= 2 * len(writes)
+
+
+async def test_an_outage_while_a_group_is_split_is_waited_out(storage: Storage, journal: Journal) -> None:
+    writes = each(4)
+    answers = iter([RepositoryError("no"), RepositoryUnavailable("away"), None])
+    storage.before = lambda _: next(answers, None)
+    assert await write_all(journal, writes) == [write.execution for write in writes]
+    assert storage.sizes == [4, 2, 2, 2]
+
+
+async def test_after_a_refusal_the_journal_goes_on(storage: Storage, journal: Journal) -> None:
+    refusal = iter([RepositoryError("no")])
+    storage.before = lambda _: next(refusal, None)
+    with pytest.raises(RepositoryError):
+        await journal.write(starting())
+    assert await journal.write(starting())
+
+
+# Cancellation
+
+
+@pytest.mark.parametrize("times", [1, 3])
+async def test_a_cancelled_caller_does_not_cut_its_commit(storage: Storage, journal: Journal, times: int) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        caller = await held(storage, journal, tasks)
+        for _ in range(times):
+            caller.cancel()
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert not caller.done()
+        storage.gate.set()
+    assert caller.cancelled()
+    (write,) = storage.groups[0]
+    assert await storage.execution(write.execution.id) is not None
+
+
+async def test_what_a_cancelled_caller_had_handed_over_is_written(storage: Storage, journal: Journal) -> None:
+    made = execution()
+    async with asyncio.TaskGroup() as tasks:
+        await held(storage, journal, tasks)
+        caller = tasks.create_task(journal.write(starting(made)))
+        await asyncio.sleep(0)
+        caller.cancel()
+        storage.gate.set()
+    assert caller.cancelled()
+    assert await storage.execution(made.id) == made
+
+
+async def test_a_cancelled_caller_of_a_refused_write_is_cancelled(storage: Storage, journal: Journal) -> None:
+    storage.before = lambda _: RepositoryError("no")
+    async with asyncio.TaskGroup() as tasks:
+        caller = await held(storage, journal, tasks)
+        caller.cancel()
+        storage.gate.set()
+    assert caller.cancelled()
+
+
+async def test_a_cancelled_caller_leaves_its_neighbours_alone(storage: Storage, journal: Journal) -> None:
+    made = execution()
+    async with asyncio.TaskGroup() as tasks:
+        await held(storage, journal, tasks)
+        cancelled = tasks.create_task(journal.write(starting()))
+        neighbour = tasks.create_task(journal.write(starting(made)))
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        storage.gate.set()
+    assert neighbour.result() == made
+
+
+# Ledgers
+
+
+async def test_visits_ride_along_with_the_next_record(storage: Storage, journal: Journal) -> None:
+    made = await start(storage)
+    ledger = Ledger(Claim(execution=made, epoch=1, seq=0))
+    for number in range(3):
+        ledger.add(visit(made, number))
+    ledger.open_callback(callback(made))
+    ledger.current_state = "Fourth"
+    assert ledger.backlog == 3
+    await journal.record(ledger)
+    assert (ledger.backlog, ledger.seq, len(storage.groups)) == (0, 3, 2)
+    assert list(await storage.visits(made.id)) == [visit(made, number) for number in range(3)]
+    assert list(await storage.callbacks([callback(made).id])) == [callback(made)]
+    ledger.add(visit(made, 3))
+    await journal.record(ledger, ending())
+    ended = await storage.execution(made.id)
+    assert ended is not None
+    assert (ended.status, ended.current_state) == (ExecutionStatus.SUCCEEDED, "Fourth")
+    assert ledger.seq == 4
+
+
+async def test_one_execution_has_one_transition_in_a_commit(storage: Storage, journal: Journal) -> None:
+    made = await start(storage)
+    ledger = Ledger(Claim(execution=made, epoch=1, seq=0))
+
+    async def record(number: int) -> None:
+        ledger.add(visit(made, number))
+        await journal.record(ledger)
+
+    await asyncio.gather(*(record(number) for number in range(10)))
+    assert list(await storage.visits(made.id)) == [visit(made, number) for number in range(10)]
+    assert storage.sizes == [1, 1]
+
+
+async def test_what_is_added_while_a_commit_is_in_flight_goes_with_the_next(
+    storage: Storage, journal: Journal
+) -> None:
+    made = await start(storage)
+    ledger = Ledger(Claim(execution=made, epoch=1, seq=0))
+    ledger.add(visit(made, 0))
+    storage.gate.clear()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(journal.record(ledger))
+        await storage.asked(2)
+        ledger.add(visit(made, 1))
+        second = tasks.create_task(journal.record(ledger))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not second.done()
+        storage.gate.set()
+    assert [write.seq for group in storage.groups[1:] for write in group] == [0, 1]
+    assert len(await storage.visits(made.id)) == 2
+
+
+async def test_a_lost_lease_is_heard_at_the_record(storage: Storage, journal: Journal) -> None:
+    made = await start(storage)
+    await commit(storage, stopping(made.id))
+    ledger = Ledger(Claim(execution=made, epoch=1, seq=0))
+    ledger.add(visit(made))
+    for _ in range(2):
+        with pytest.raises(LeaseLost):
+            await journal.record(ledger)
+    assert list(await storage.visits(made.id)) == []
+
+
+async def test_a_lost_lease_of_what_was_posted_is_heard_at_the_next_record(
+    storage: Storage, journal: Journal
+) -> None:
+    made = await start(storage)
+    await commit(storage, stopping(made.id))
+    ledger = Ledger(Claim(execution=made, epoch=1, seq=0))
+    ledger.add(visit(made))
+    journal.post(ledger)
+    await journal.write(starting())
+    with pytest.raises(LeaseLost):
+        await journal.record(ledger)
+
+
+async def test_what_is_posted_is_written_though_nobody_waits(storage: Storage, journal: Journal) -> None:
+    made = await start(storage)
+    ledger = Ledger(Claim(execution=made, epoch=1, seq=0))
+    ledger.add(visit(made))
+    journal.post(ledger)
+    await journal.write(starting())
+    assert list(await storage.visits(made.id)) == [visit(made)]
+
+
+async def test_what_storage_refused_is_tried_again_with_the_next_transition(
+    storage: Storage, journal: Journal
+) -> None:
+    made = await start(storage)
+    ledger = Ledger(Claim(execution=made, epoch=1, seq=0))
+    refusal = iter([RepositoryError("no")])
+    storage.before = lambda _: next(refusal, None)
+    ledger.add(visit(made, 0))
+    with pytest.raises(RepositoryError):
+        await journal.record(ledger)
+    ledger.add(visit(made, 1))
+    await journal.record(ledger)
+    assert list(await storage.visits(made.id)) == [visit(made, 0), visit(made, 1)]
+
+
+# Closing
+
+
+async def test_closing_lets_the_journal_finish(storage: Storage) -> None:
+    journal = Journal(storage, SystemClock())
+    storage.gate.clear()
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(journal.run())
+        writes = tasks.create_task(write_all(journal, each(5)))
+        await storage.asked(1)
+        journal.close()
+        await asyncio.sleep(0.01)
+        assert not task.done()
+        storage.gate.set()
+    assert len(writes.result()) == 5
+    assert await storage.count_executions(ExecutionFilter()) == 5
+
+
+async def test_an_idle_journal_closes_at_once(storage: Storage) -> None:
+    journal = Journal(storage, SystemClock())
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(journal.run())
+        await asyncio.sleep(0)
+        journal.close(0)
+    assert task.done()
+    assert storage.groups == []
+
+
+async def test_closing_without_patience_waits_for_storage(storage: Storage) -> None:
+    is_away = [True]
+    storage.before = lambda _: RepositoryUnavailable("away") if is_away[0] else None
+    async with running(storage) as journal, asyncio.TaskGroup() as tasks:
+        written = tasks.create_task(journal.write(starting()))
+        await storage.asked(1)
+        journal.close()
+        await storage.asked(3)
+        is_away[0] = False
+    assert await storage.execution(written.result().id)
+
+
+async def test_patience_has_an_end(storage: Storage) -> None:
+    fault = RepositoryUnavailable("away")
+    storage.before = lambda _: fault
+    journal = Journal(storage, SystemClock())
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(journal.run())
+        outcomes = tasks.create_task(write_all(journal, each(3)))
+        await storage.asked(1)
+        journal.close(0.05)
+    assert task.done()
+    assert outcomes.result() == [fault] * 3
+
+
+# The gauges: how many commits an execution of five tasks costs
+
+
+async def count_commits(make_engine: Callable[..., Engine], executions: int, *, at_once: bool) -> float:
+    """Return the commits for each execution of five tasks, one after the other or all at once."""
+    names = [f"Task{number}" for number in range(5)]
+    states = {
+        name: {"Type": "Task", "Resource": "step", "Next": following}
+        for name, following in zip(names, [*names[1:], "Done"], strict=True)
+    }
+    tasks, ear = TaskRegistry(), Ear()
+
+    @tasks.register("step")
+    async def step(value: int) -> int:
+        return value + 1
+
+    async with make_engine(tasks=tasks, observers=[ear]) as engine:
+        definition = {"StartAt": "Task0", "States": {**states, "Done": {"Type": "Succeed"}}}
+        machine = await engine.create_state_machine("five", definition)
+        before = len(ear.flushes)
+        if at_once:
+            ended = await asyncio.gather(*(machine.execute(0) for _ in range(executions)))
+        else:
+            ended = [await machine.execute(0) for _ in range(executions)]
+        assert [each.output for each in ended] == [5] * executions
+        return (len(ear.flushes) - before) / executions
+
+
+async def test_one_at_a_time_five_tasks_cost_at_most_six_commits(engine_factory: Callable[..., Engine]) -> None:
+    assert await count_commits(engine_factory, 10, at_once=False) <= 6
+
+
+async def test_a_hundred_at_once_cost_at_most_three_tenths_of_a_commit_each(
+    engine_factory: Callable[..., Engine],
+) -> None:
+    assert await count_commits(engine_factory, 100, at_once=True) <= 0.3
