@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from typing import Any, cast
 
 import attrs
 
@@ -170,7 +171,7 @@ class Visit:
 
         next: The state that follows in this frame, or None at its end.
 
-        detail: JSON text of what only the runtime reads (attempts, deadline, token, raw result, assigned
+        detail: JSON text of what the runtime keeps for itself (attempts, deadline, token, raw result, assigned
             variables), or None.
     """
 
@@ -188,6 +189,12 @@ class Visit:
     cause: str | None = None
     next: str | None = None
     detail: str | None = None
+
+    @property
+    def retries(self) -> int:
+        """How often the state was tried again within this visit."""
+        detail = None if self.detail is None else decode(self.detail)
+        return sum(cast("dict[str, Any]", detail).get("retries", ())) if detail else 0
 
     def __repr__(self) -> str:
         return f"<Visit {self.frame or '·'}/{self.state}#{self.number} {'waiting' if self.exited is None else self.error or 'left'}>"

@@ -1,0 +1,145 @@
+"""What an execution did, per state: visits → marks on a graph. `graph` and the `picture_*` modules draw them.
+
+Nothing here reads a clock: what still runs is measured against the moment that the caller gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Literal, TypeAlias
+
+import attrs
+
+from statechain.asl.grammar import BOTH
+from statechain.records import Execution, ExecutionStatus, Visit
+
+__all__ = ["Mark", "Standing", "Trace", "folded", "seconds_of", "shortened", "spoken", "standing_of", "trace_of"]
+
+Standing: TypeAlias = Literal["succeeded", "caught", "failed", "running", "stopped"]
+"""How a visit stands: left, left by a catcher, failed, under way, or cut short when the execution ended."""
+
+GRAVITY: tuple[Standing, ...] = ("succeeded", "caught", "stopped", "running", "failed")
+
+
+@attrs.frozen(kw_only=True)
+class Mark:
+    """What an execution did in one state, over all its visits.
+
+    Attributes:
+        standing: The gravest of its visits.
+
+        visits: How many there were.
+
+        seconds: How long they took together.
+
+        retries: How often the state was tried again.
+
+        error: The error of the last visit that failed or was caught.
+    """
+
+    standing: Standing
+    visits: int
+    seconds: float
+    retries: int = 0
+    error: str | None = None
+
+    def told(self) -> str:
+        """Return it as a short text: how often, how long, what went wrong."""
+        parts = [f"×{self.visits}"] if self.visits > 1 else []
+        parts.append("running" if self.standing == "running" else spoken(self.seconds))
+        if self.retries:
+            parts.append(f"{self.retries} {'retry' if self.retries == 1 else 'retries'}")
+        return " · ".join(parts)
+
+
+@attrs.frozen(kw_only=True)
+class Trace:
+    """What an execution did, as its graph shows it.
+
+    Attributes:
+        title: The execution's name, its status and how long it took.
+
+        status: The execution's status.
+
+        marks: By the state's name.
+
+        taken: The ways that were gone: from state, to state (None is the end), and whether a catcher took it.
+    """
+
+    title: str
+    status: ExecutionStatus
+    marks: Mapping[str, Mark]
+    taken: frozenset[tuple[str, str | None, bool]]
+
+
+def folded(rows: Iterable[Visit]) -> list[Visit]:
+    """Return the visits in the order of their entries, rows that a later one supersedes left out."""
+    latest: dict[tuple[str, int], Visit] = {}
+    for row in rows:
+        if row.type in BOTH:  # not a redrive, say, which is no visit of a state
+            latest[row.frame, row.number] = row
+    return sorted(latest.values(), key=lambda visit: (visit.entered_event, visit.number))
+
+
+def standing_of(visit: Visit, execution: Execution) -> Standing:
+    """Tell how a visit stands, now that the execution stands as it does."""
+    if visit.exited is None:
+        return "stopped" if execution.status.is_terminal else "running"
+    if visit.error is None and visit.output is not None:
+        return "succeeded"
+    return "failed" if visit.output is None else "caught"
+
+
+def seconds_of(visit: Visit, execution: Execution, now: datetime) -> float:
+    """Return how long a visit took, or has taken by now."""
+    until = visit.exited or execution.end_time or now
+    return max(0.0, (until - visit.entered).total_seconds())
+
+
+def trace_of(execution: Execution, rows: Iterable[Visit], now: datetime) -> Trace:
+    """Return what an execution did; ``rows`` are its visits as stored."""
+    marks: dict[str, Mark] = {}
+    taken: set[tuple[str, str | None, bool]] = set()
+    for visit in folded(rows):
+        standing = standing_of(visit, execution)
+        seconds = seconds_of(visit, execution, now)
+        new = Mark(standing=standing, visits=1, seconds=seconds, retries=visit.retries, error=visit.error)
+        marks[visit.state] = _both(marks[visit.state], new) if visit.state in marks else new
+        if standing in {"succeeded", "caught"}:
+            taken.add((visit.state, visit.next, standing == "caught"))
+    current = execution.current_state
+    if execution.status is ExecutionStatus.RUNNING and current is not None and current not in marks:
+        marks[current] = Mark(standing="running", visits=1, seconds=0.0)  # a Task leaves no row before it has ended
+    took = spoken(((execution.end_time or now) - execution.start_time).total_seconds())
+    title = f"{execution.name} · {execution.status} · {took}"
+    return Trace(title=title, status=execution.status, marks=marks, taken=frozenset(taken))
+
+
+def _both(one: Mark, other: Mark) -> Mark:
+    return Mark(
+        standing=max(one.standing, other.standing, key=GRAVITY.index),
+        visits=one.visits + other.visits,
+        seconds=one.seconds + other.seconds,
+        retries=one.retries + other.retries,
+        error=other.error or one.error,
+    )
+
+
+def spoken(seconds: float) -> str:
+    """Return a duration for people, to about three figures."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} m {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} m" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text on one line, cut with an ellipsis where it is longer than ``most``."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"
