@@ -30,6 +30,14 @@ CAPACITY = 10_000
 FLUSH_SIZE = 1_000
 
 
+class Waiter(asyncio.Future[T]):
+    """A future that cannot be cancelled: a cancelled task goes on waiting for it, and is cancelled then."""
+
+    def cancel(self, msg: object = None) -> bool:  # noqa: ARG002
+        """Refuse."""
+        return False
+
+
 class Ledger:
     """What one execution has yet to write, and the claim under which it may.
 
@@ -48,7 +56,7 @@ class Ledger:
         self._opened: list[Callback] = []
         self._closed: list[str] = []
         self._end: End | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: Waiter[None] | None = None
 
     def settle(self, write: Advance, outcome: object) -> None:
         """Take note of how a transition went: done, or to be tried again with the next one, or lost with the lease."""
@@ -100,20 +108,26 @@ class Journal:
         self._repository = repository
         self._clock = clock
         self._observers = tuple(observers)
-        self._writes: list[tuple[Write[object], asyncio.Future[object]]] = []
+        self._writes: list[tuple[Write[object], Waiter[object]]] = []
         self._ledgers: list[Ledger] = []
+        self._in_flight: list[Waiter[object]] = []
         self._wake: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self._patience: float | None = None
         self._closing = False
+        self._is_open = False
+
+    def open(self) -> None:
+        """Take writes from now on: `run` is about to begin."""
+        self._is_open = True
 
     async def write(self, write: Write[T]) -> T:
         """Commit one write; return its outcome, or raise the error it was refused with."""
         await self._wait_for_room()
-        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        self._writes.append((write, future))
+        waiter: Waiter[object] = Waiter()
+        self._writes.append((write, waiter))
         self._rouse()
-        return cast("T", await outlast(future))
+        return cast("T", await waiter)
 
     async def record(self, ledger: Ledger, end: End | None = None) -> None:
         """Return once all that was added to the ledger (and the end) is durable; raise LeaseLost if it may not be."""
@@ -123,13 +137,14 @@ class Journal:
         if waiter is None:
             await self._wait_for_room()
             self.post(ledger)
-            waiter = cast("asyncio.Future[None]", ledger._waiter)  # noqa: SLF001
-        await outlast(waiter)
+            waiter = cast("Waiter[None]", ledger._waiter)  # noqa: SLF001
+        await waiter
 
     def post(self, ledger: Ledger) -> None:
         """Have what was added to the ledger written soon; nobody waits, and a lost lease shows at the next record."""
+        self._check_open()
         if ledger._waiter is None:  # noqa: SLF001
-            ledger._waiter = asyncio.get_running_loop().create_future()  # noqa: SLF001
+            ledger._waiter = Waiter()  # noqa: SLF001
             self._ledgers.append(ledger)
             self._rouse()
 
@@ -141,20 +156,36 @@ class Journal:
 
     async def run(self) -> None:
         """Commit what is pending, group after group, until closed."""
-        while True:
-            if self._writes or self._ledgers:
-                await self._flush()
-            elif self._closing:
-                return
-            else:
-                self._wake = asyncio.get_running_loop().create_future()
-                await self._wake
+        try:
+            while True:
+                if self._writes or self._ledgers:
+                    await self._flush()
+                elif self._closing:
+                    return
+                else:
+                    self._wake = asyncio.get_running_loop().create_future()
+                    await self._wake
+        finally:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Let nobody wait for a journal that has ended."""
+        self._is_open = False
+        cut = RepositoryUnavailable("the journal was cut off: the write may or may not have been committed")
+        waiters = [*self._in_flight, *(waiter for _, waiter in self._writes)]
+        for waiter in [*waiters, *(cast("Waiter[object]", ledger._waiter) for ledger in self._ledgers)]:  # noqa: SLF001
+            _settle(waiter, cut)
 
     def _rouse(self) -> None:
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise StatechainError("the engine is not open: use it as an async context manager")
+
     async def _wait_for_room(self) -> None:
+        self._check_open()
         while len(self._writes) + len(self._ledgers) >= CAPACITY:
             if self._room is None:
                 self._room = asyncio.get_running_loop().create_future()
@@ -166,10 +197,10 @@ class Journal:
         if self._room is not None:
             self._room.set_result(None)
             self._room = None
-        waiters: list[asyncio.Future[object]] = [future for _, future in writes]
+        waiters = self._in_flight = [waiter for _, waiter in writes]
         group: list[Write[object]] = [write for write, _ in writes]
         for ledger in ledgers:
-            waiters.append(cast("asyncio.Future[object]", ledger._waiter))  # noqa: SLF001
+            waiters.append(cast("Waiter[object]", ledger._waiter))  # noqa: SLF001
             ledger._waiter = None  # noqa: SLF001
             group.append(ledger.take())
         began = time.monotonic()
@@ -179,13 +210,14 @@ class Journal:
             ledger.settle(cast("Advance", write), outcome)
         for waiter, outcome in zip(waiters, outcomes, strict=True):
             _settle(waiter, outcome)
+        self._in_flight = []
         for observer in self._observers:
             observer.observe(JournalFlushed(len(group), time.monotonic() - began))
 
-    def _take_writes(self, keys: set[str]) -> list[tuple[Write[object], asyncio.Future[object]]]:
+    def _take_writes(self, keys: set[str]) -> list[tuple[Write[object], Waiter[object]]]:
         """Take the writes that may share a commit with each other and with these keys; the rest wait for the next."""
-        taken: list[tuple[Write[object], asyncio.Future[object]]] = []
-        left: list[tuple[Write[object], asyncio.Future[object]]] = []
+        taken: list[tuple[Write[object], Waiter[object]]] = []
+        left: list[tuple[Write[object], Waiter[object]]] = []
         for entry in self._writes:
             key = entry[0].key
             if len(taken) < FLUSH_SIZE and key not in keys:
@@ -207,11 +239,20 @@ class Journal:
                     return [fault] * len(group)
                 await asyncio.sleep(delay)
             except RepositoryError as fault:
-                if len(group) == 1:
-                    return [fault]
-                middle = len(group) // 2
-                return [*await self._commit(group[:middle]), *await self._commit(group[middle:])]
+                return await self._split(group, fault)
+            except Exception as fault:  # noqa: BLE001 -- a fault of the repository must not end everybody's journal
+                refusal = RepositoryError(f"the repository raised {type(fault).__name__}")
+                refusal.__cause__ = fault
+                return await self._split(group, refusal)
         raise AssertionError("delays never end")
+
+
+    async def _split(self, group: Sequence[Write[object]], fault: RepositoryError) -> Sequence[object]:
+        """Commit the halves of a refused group, down to the one write that is the culprit."""
+        if len(group) == 1:
+            return [fault]
+        middle = len(group) // 2
+        return [*await self._commit(group[:middle]), *await self._commit(group[middle:])]
 
 
 async def outlast(future: asyncio.Future[T]) -> T:
@@ -230,7 +271,9 @@ async def linger(future: asyncio.Future[T]) -> None:
             await asyncio.wait([future])
 
 
-def _settle(waiter: asyncio.Future[object], outcome: object) -> None:
+def _settle(waiter: Waiter[object], outcome: object) -> None:
+    if waiter.done():
+        return
     if isinstance(outcome, StatechainError):
         waiter.set_exception(outcome)
         waiter.exception()  # whoever waited may be gone: that is no "exception was never retrieved"
