@@ -1,86 +1,108 @@
 """Five orders, then four batches of invoices chained from them: sequential, concurrent, by time, transformed.
 
-Runs on SQLite, or on whatever DATABASE_URL names; run it again, and it goes on with the orders that are there.
+Runs on SQLite (orders.db), or on whatever DATABASE_URL names. Run it again: it places five more orders.
 """
 
 import asyncio
 import time
-from collections import Counter
-from datetime import UTC, datetime
+from collections.abc import Callable
+from typing import Any
 
 from orders import pipelines, place_orders, storage_url, tasks
 
-from statechain import BatchExecutionOptions, BatchExecutionResult, Engine, ExecutionFilter
+from statechain import BatchExecutionOptions, BatchExecutionResult, Engine, ExecutionFilter, StateMachine
 
 
-def progress(prefix: str, concurrency: int) -> BatchExecutionOptions:
-    """Return options that tell of every start and every end."""
+class Progress:
+    """Tells of every start and every end, and how long it took."""
 
-    def started(_source_execution_id: str, index: int) -> None:
-        print(f"    [{index}] started")
+    def __init__(self) -> None:
+        self._began: dict[int, float] = {}
 
-    def completed(_source_execution_id: str, index: int, error: Exception | None) -> None:
-        print(f"    [{index}] {'done' if error is None else f'failed: {error}'}")
+    def started(self, source_execution_id: str, index: int) -> None:
+        """Note the time of a start."""
+        self._began[index] = time.perf_counter()
+        print(f"   [{index}] {short(source_execution_id)} …")
 
-    stamp = f"{datetime.now(UTC):%H%M%S%f}"
-    return BatchExecutionOptions(
-        name_prefix=f"{prefix}-{stamp}",
-        concurrent_batches=concurrency,
-        on_execution_start=started,
-        on_execution_complete=completed,
-    )
+    def ended(self, source_execution_id: str, index: int, error: Exception | None) -> None:
+        """Tell of an end."""
+        milliseconds = 1000 * (time.perf_counter() - self._began[index])
+        outcome = "done" if error is None else f"failed: {error}"
+        print(f"   [{index}] {short(source_execution_id)} {outcome} after {milliseconds:.0f} ms")
 
 
-def as_priority(order: dict) -> dict:
+def short(execution_id: str) -> str:
+    """Return the part of an id that tells it from its neighbours."""
+    return execution_id[-8:]
+
+
+def with_priority(order: dict[str, Any]) -> dict[str, Any]:
     """Map an order to what the invoices need, with a priority."""
     return {**order, "priority": "high"}
 
 
-def report(results: list[BatchExecutionResult], seconds: float) -> None:
-    """Print what a batch made."""
+async def play(
+    invoices: StateMachine,
+    title: str,
+    select: ExecutionFilter,
+    concurrency: int,
+    input_transformer: Callable[[Any], Any] | None = None,
+) -> str:
+    """Run one batch, show it, and return its line of the summary."""
+    print(title)
+    progress = Progress()
+    options = BatchExecutionOptions(
+        concurrent_batches=concurrency, on_execution_start=progress.started, on_execution_complete=progress.ended
+    )
+    began = time.perf_counter()
+    results = await invoices.execute_batch(select, options=options, input_transformer=input_transformer)
+    seconds = time.perf_counter() - began
     for result in results:
-        output = result.execution.output if result.execution else None
-        print(f"  {result.index}: source {result.source_execution_id[:13]}… -> {output}")
-    print(f"  {len(results)} invoices in {seconds * 1000:.0f} ms\n")
+        show(result)
+    print()
+    failed = sum(result.error is not None for result in results)
+    return f"   {title[3:]:<44} {len(results) - failed:>9} {failed:>6} {seconds:>6.2f} s"
+
+
+def show(result: BatchExecutionResult) -> None:
+    """Print the invoice that a batch made of an order."""
+    invoice = result.execution.output if result.execution else None
+    if invoice is None:
+        print(f"   {short(result.source_execution_id)} -> none: {result.error}")
+    else:
+        what = f"{invoice['invoice']}  {invoice['amount']:>7.2f}  {invoice['priority']}"
+        print(f"   {short(result.source_execution_id)} -> {what}")
 
 
 async def main() -> None:
-    """Play the scenarios."""
-    url = storage_url()
-    async with Engine(url, tasks=tasks) as engine:
-        print(f"storage: {engine.repository!r}\n")
+    """Play the five scenarios."""
+    async with Engine(storage_url(), tasks=tasks) as engine:
+        print(f"Batches of chained executions, on {engine.repository!r}\n")
         orders, invoices = await pipelines(engine)
-        began = await place_orders(orders)
-        finished = ExecutionFilter(
-            state_machine_id=orders.id, status="SUCCEEDED", start_after=began, order="oldest_first"
-        )
+
         print("1. five orders")
-        for order in await engine.list_executions(finished):
-            print(f"  {order.id[:13]}… {order.status} {order.output}")
+        began = await place_orders(orders)
+        finished = {"state_machine_id": orders.id, "status": "SUCCEEDED", "start_after": began}
+        everything = ExecutionFilter(**finished, order="oldest_first")
+        for order in await engine.list_executions(everything):
+            placed = order.output
+            print(f"   {short(order.id)}    order {placed['id']}  {placed['total']:>7.2f}  {placed['customer']}")
         print()
 
-        latest = ExecutionFilter(state_machine_id=orders.id, status="SUCCEEDED", start_after=began, limit=3)
-        two = ExecutionFilter(state_machine_id=orders.id, status="SUCCEEDED", start_after=began, limit=2)
-        scenarios = [
-            ("2. sequential, all five", finished, progress("sequential", 1), None),
-            ("3. concurrent by 3, all five", finished, progress("concurrent", 3), None),
-            ("4. a time range, the 3 most recent", latest, progress("recent", 2), None),
-            ("5. two with a transformed input", two, progress("transformed", 2), as_priority),
+        most_recent = [ExecutionFilter(**finished, limit=limit) for limit in (3, 2)]
+        summary = [
+            await play(invoices, "2. sequential: all five, one after the other", everything, 1),
+            await play(invoices, "3. concurrent: all five, three at a time", everything, 3),
+            await play(invoices, "4. time range: the three most recent", most_recent[0], 2),
+            await play(invoices, "5. transformed: two, with priority", most_recent[1], 2, with_priority),
         ]
-        for title, selection, options, transformer in scenarios:
-            print(title)
-            clock = time.perf_counter()
-            results = await invoices.execute_batch(selection, options=options, input_transformer=transformer)
-            report(results, time.perf_counter() - clock)
 
-        batches = await engine.list_batches(state_machine_id=invoices.id)
-        counts = Counter(str(batch.status) for batch in batches)
-        links = await engine.list_linked_executions(target_state_machine_id=invoices.id)
-        print("summary")
-        print(f"  batches: {dict(counts)}")
-        print(f"  executions chained so far: {len(links)}")
-        for status, figures in (await engine.execution_statistics(invoices.id)).items():
-            print(f"  invoices {status}: {figures.count}, {1000 * (figures.mean or 0):.1f} ms on average")
+        print(f"Summary\n   {'':<44} succeeded failed     time", *summary, sep="\n")
+        statistics = await engine.execution_statistics(invoices.id)
+        chained = await engine.list_linked_executions(target_state_machine_id=invoices.id)
+        print(f"\n   {len(chained)} invoices have been chained in this storage so far")
+        for status, figures in statistics.items():
+            print(f"   {figures.count} {status}, each in {1000 * (figures.mean or 0):.0f} ms on average")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ async def main() -> None:
             input_transformer=prioritize,
         )
         for result in results:
-            print(result.execution.input, "->", result.execution.output)
+            print(f"order {result.execution.input['id']} -> {result.execution.output}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What the examples share: an order pipeline and an invoicing pipeline, with handlers that do visible work."""
 
+import asyncio
 import os
 from datetime import UTC, datetime
 
@@ -19,7 +20,11 @@ ORDERS = {
             "Default": "Confirm",
         },
         "GrantDiscount": {"Type": "Task", "Resource": "GrantDiscount", "Next": "Confirm"},
-        "Confirm": {"Type": "Pass", "Parameters": {"id.$": "$.id", "customer.$": "$.customer", "total.$": "$.total"}, "End": True},
+        "Confirm": {
+            "Type": "Pass",
+            "Parameters": {"id.$": "$.id", "customer.$": "$.customer", "total.$": "$.total"},
+            "End": True,
+        },
     },
 }
 
@@ -43,9 +48,10 @@ async def grant_discount(order: dict) -> dict:
 
 @tasks.register("SendInvoice")
 async def send_invoice(order: dict) -> dict:
-    """Refuse an order without a total, and number an invoice for any other."""
+    """Refuse an order without a total; number an invoice for any other, and send it, which takes a moment."""
     if order["total"] <= 0:
         raise ValueError(f"order {order['id']} has nothing to invoice")
+    await asyncio.sleep(0.05)
     return {"invoice": f"INV-{order['id']:04}", "amount": order["total"], "priority": order.get("priority", "normal")}
 
 

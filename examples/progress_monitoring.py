@@ -15,13 +15,13 @@ class Progress:
 
     def started(self, source_execution_id: str, index: int) -> None:
         """Tell of a start."""
-        print(f"[{index}] starting, from {source_execution_id}")
+        print(f"[{index}] started, from …{source_execution_id[-8:]}")
 
     async def ended(self, _source_execution_id: str, index: int, error: Exception | None) -> None:
         """Count an end; callbacks may be coroutines."""
         self.completed += error is None
         self.failed += error is not None
-        print(f"[{index}] {'succeeded' if error is None else f'failed: {error}'}")
+        print(f"[{index}] {'succeeded' if error is None else f'failed: {error.cause}'}")
 
 
 async def main() -> None:

@@ -17,11 +17,12 @@ async def main() -> None:
         try:
             await invoices.execute_batch(
                 ExecutionFilter(state_machine_id=orders.id, status="SUCCEEDED", limit=5),
-                options=BatchExecutionOptions(stop_on_error=True),
+                options=BatchExecutionOptions(concurrent_batches=3, stop_on_error=True),
             )
         except BatchStopped as stop:
-            print(f"stopped by: {stop.__cause__}")
-            print(f"ended before: {[str(result.execution.status) for result in stop.results]}")
+            print(f"stopped: {stop.__cause__.error}, {stop.__cause__.cause}")
+            for result in stop.results:
+                print(f"[{result.index}] {result.execution.status}")
 
 
 if __name__ == "__main__":

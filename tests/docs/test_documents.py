@@ -1,0 +1,77 @@
+"""What the README and the docs show is true: their Python runs, their links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
+FENCE = re.compile(r"^```(?P<language>[\w-]*)[^\n]*\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"\[[^\]]+\]\((?P<target>[^)\s]+)\)")
+TOP_LEVEL_AWAIT = 0x2000  # ast.PyCF_ALLOW_TOP_LEVEL_AWAIT: docs may show a line of a coroutine alone
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Return the code blocks of a page in a language."""
+    return [found["code"] for found in FENCE.finditer(page.read_text()) if found["language"] == language]
+
+
+def snippets() -> list[object]:
+    """Return every Python block of every page, named by its page and number."""
+    return [
+        pytest.param(code, id=f"{page.relative_to(ROOT)}-{number}")
+        for page in PAGES
+        for number, code in enumerate(blocks(page, "python"))
+    ]
+
+
+def run(code: str, folder: Path) -> str:
+    """Run a program in a folder; return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_quick_start_runs_as_it_stands_and_again(tmp_path: Path) -> None:
+    quick_start = blocks(README, "python")[0]
+    lines = run(quick_start, tmp_path).splitlines()
+    assert [line.split(" ", 2)[0] for line in lines] == ["0", "1", "2", "3", "4"]
+    # the newest order comes first: it is the fifth, of five lamps at 9.5
+    assert lines[0].endswith("{'invoice': 'INV-4', 'amount': 47.5}")
+    assert lines[-1].endswith("{'invoice': 'INV-0', 'amount': 9.5}")
+    assert (tmp_path / "shop.db").exists()
+    assert run(quick_start, tmp_path).splitlines() == lines
+
+
+@pytest.mark.parametrize("code", snippets())
+def test_python_in_the_docs_compiles(code: str) -> None:
+    compile(code, "<docs>", "exec", flags=TOP_LEVEL_AWAIT)
+
+
+def test_the_readme_names_two_commands() -> None:
+    shell = [code.strip() for code in blocks(README, "sh")]
+    assert [code for code in shell if "examples/batch_chained_execution.py" in code]
+    assert [code for code in shell if code.endswith("pytest")]
+    text = README.read_text()
+    assert text.count("<!-- command: ") == 2
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
+    for found in LINK.finditer(page.read_text()):
+        target = found["target"].partition("#")[0]
+        if target and "://" not in target and not target.startswith("mailto:"):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"

@@ -1,0 +1,145 @@
+"""The public face: complete, sorted, and cheap to import."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+from types import ModuleType
+
+import pytest
+
+import statechain
+import statechain.testing
+import statechain_backends
+
+HEAVY = (
+    "aiosqlite",
+    "alembic",
+    "anyio",
+    "asyncpg",
+    "hypothesis",
+    "jsonata",
+    "jsonpath",
+    "pytest",
+    "re2",
+    "sqlalchemy",
+    "sqlite3",
+    "statechain_backends",
+    "uvloop",
+    "yaml",
+)
+PUBLIC_NAMES = [
+    "Batch",
+    "BatchExecutionOptions",
+    "BatchExecutionResult",
+    "BatchNotFound",
+    "BatchStatus",
+    "BatchStopped",
+    "Chained",
+    "Clock",
+    "DefinitionError",
+    "Engine",
+    "Execution",
+    "ExecutionAlreadyExists",
+    "ExecutionFailed",
+    "ExecutionFilter",
+    "ExecutionHandle",
+    "ExecutionNotFound",
+    "ExecutionStatus",
+    "InputTransformerError",
+    "InvalidToken",
+    "ItemCounts",
+    "LeaseLost",
+    "MemoryRepository",
+    "PostgresRepository",
+    "Repository",
+    "RepositoryError",
+    "SQLiteRepository",
+    "Source",
+    "SourceNotFinished",
+    "SourceStateNotFound",
+    "StateMachine",
+    "StateMachineNotFound",
+    "StatechainError",
+    "TaskContext",
+    "TaskError",
+    "TaskRegistry",
+    "TaskTimedOut",
+    "open_repository",
+]
+
+
+def modules() -> list[ModuleType]:
+    """Return every module of the library and its backends that can be imported without a script's arguments."""
+    found = [statechain]
+    for package in (statechain, statechain_backends):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if module.name.rpartition(".")[2] not in {"__main__", "env"} and ".versions" not in module.name:
+                found.append(importlib.import_module(module.name))  # noqa: PERF401
+    return found
+
+
+@pytest.mark.parametrize("module", modules(), ids=lambda module: module.__name__)
+def test_a_module_says_what_it_exports_and_has_it(module: ModuleType) -> None:
+    names = getattr(module, "__all__", None)
+    if names is None:
+        assert inspect.getsource(module).count("\n") <= 3, "a module with code lists its public names in __all__"
+        return
+    assert list(names) == sorted(names, key=lambda name: (not name.isupper(), name[0].islower(), name))
+    assert len(set(names)) == len(names)
+    for name in names:
+        assert hasattr(module, name), f"{module.__name__} has no {name}"
+
+
+@pytest.mark.parametrize("name", ["chaining.batch", "clock", "errors", "filters", "records", "storage.repository"])
+def test_a_module_of_public_classes_exports_all_of_them(name: str) -> None:
+    module = importlib.import_module(f"statechain.{name}")
+    defined = {
+        name
+        for name, value in vars(module).items()
+        if inspect.isclass(value) and value.__module__ == module.__name__ and not name.startswith("_")
+    }
+    assert defined - set(module.__all__) <= {"HasId"}
+
+
+@pytest.mark.parametrize("name", PUBLIC_NAMES)
+def test_the_documented_names_are_importable_from_the_top(name: str) -> None:
+    assert name in statechain.__all__
+    assert getattr(statechain, name) is not None
+
+
+def test_every_error_is_at_the_top_and_of_the_tree() -> None:
+    errors = importlib.import_module("statechain.errors")
+    for name in errors.__all__:
+        assert name in statechain.__all__
+        value = getattr(errors, name)
+        assert name == "Diagnostic" or issubclass(value, statechain.StatechainError)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    for module in (statechain, statechain.testing):
+        with pytest.raises(AttributeError, match="Nonsense"):
+            _ = module.Nonsense  # type: ignore[attr-defined]
+
+
+def loaded_after(statement: str) -> set[str]:
+    """Return the top-level modules that a fresh interpreter has loaded after a statement."""
+    code = f"import sys; {statement}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    return set(done.stdout.split())
+
+
+def test_importing_the_library_loads_nothing_heavy() -> None:
+    assert loaded_after("import statechain") & set(HEAVY) == set()
+
+
+def test_a_clock_for_tests_loads_neither_pytest_nor_a_backend() -> None:
+    assert loaded_after("from statechain.testing import VirtualClock") & set(HEAVY) == set()
+
+
+def test_an_engine_in_memory_loads_no_driver() -> None:
+    loaded = loaded_after("import statechain; statechain.Engine('memory://')")
+    assert loaded & {"sqlalchemy", "asyncpg", "aiosqlite", "alembic", "sqlite3"} == set()
