@@ -78,6 +78,7 @@ def storage() -> Storage:
 async def running(storage: Storage, *observers: Ear) -> AsyncIterator[Journal]:
     """Run a journal, and let it finish what it was given."""
     journal = Journal(storage, SystemClock(), observers)
+    journal.open()
     async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
         tasks.create_task(journal.run())
         try:
@@ -430,6 +431,7 @@ async def test_what_storage_refused_is_tried_again_with_the_next_transition(
 
 async def test_closing_lets_the_journal_finish(storage: Storage) -> None:
     journal = Journal(storage, SystemClock())
+    journal.open()
     storage.gate.clear()
     async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
         task = tasks.create_task(journal.run())
@@ -445,6 +447,7 @@ async def test_closing_lets_the_journal_finish(storage: Storage) -> None:
 
 async def test_an_idle_journal_closes_at_once(storage: Storage) -> None:
     journal = Journal(storage, SystemClock())
+    journal.open()
     async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
         task = tasks.create_task(journal.run())
         await asyncio.sleep(0)
@@ -469,6 +472,7 @@ async def test_patience_has_an_end(storage: Storage) -> None:
     fault = RepositoryUnavailable("away")
     storage.before = lambda _: fault
     journal = Journal(storage, SystemClock())
+    journal.open()
     async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
         task = tasks.create_task(journal.run())
         outcomes = tasks.create_task(write_all(journal, each(3)))
