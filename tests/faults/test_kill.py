@@ -1,0 +1,73 @@
+"""kill -9: one batch, run by processes that are killed and stopped at random moments, loses and repeats nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from conftest import Figures
+from invariants import examine, late_calls
+from killing import Assault
+from ledger import Ledger
+from scene import SOURCES, TARGETS, WIDTH, make_sources
+
+from statechain import BatchStatus, Engine
+
+pytestmark = pytest.mark.timeout(1800)
+
+SMALL = {"sources": 100, "blows": 8}
+FULL = {"sources": 1000, "blows": 200}
+ASSAULTS = {
+    "1-worker": {"workers": 1},
+    "3-workers": {"workers": 3},
+    "zombies": {"workers": 3, "stops": 0.5},
+}
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest) -> str:
+    found: str = request.getfixturevalue({"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param])
+    return found
+
+
+@pytest.mark.parametrize("name", ASSAULTS)
+def test_killed_workers_lose_and_repeat_nothing(
+    name: str, url: str, tmp_path: Path, seed: int, figures: Figures, *, full: bool
+) -> None:
+    assault = Assault(**(FULL if full else SMALL), **ASSAULTS[name])
+    ledger = Ledger(tmp_path / "ledger")
+    asyncio.run(_prepare(url, assault.sources))
+    outcome = assault.run(url, tmp_path, ledger, seed)
+    calls = list(ledger)
+    findings = asyncio.run(_examine(url, calls, outcome.zombies))
+    figures(
+        seed=seed, sources=assault.sources, kills=outcome.kills, of_them_at_start_up=outcome.early, stops=outcome.stops,
+        calls=len(calls), repeats=findings.repeats, calls_of_woken_zombies=late_calls(calls),
+        violations=len(findings.violations),
+    )  # fmt: skip
+    assert not outcome.faults
+    assert not findings.violations
+    assert outcome.kills + outcome.stops == assault.blows
+    assert findings.repeats <= assault.blows * assault.workers * assault.concurrency * WIDTH
+
+
+async def _prepare(url: str, count: int) -> None:
+    async with Engine(url) as engine:
+        await make_sources(engine, count)
+
+
+async def _examine(url: str, calls: list[object], zombies: set[int]) -> object:
+    async with Engine(url, recovery=False) as engine:
+        sources = await engine.get_state_machine("sources")
+        targets = await engine.get_state_machine("targets")
+        findings = await examine(engine, targets, calls, zombies=zombies)
+        owned = await engine.repository.claim("examiner", page=1)
+        assert not owned, "something is still to be claimed"
+        assert any(
+            batch.status is BatchStatus.SUCCEEDED and batch.item_counts.succeeded == batch.item_counts.total
+            for batch in await engine.list_batches(state_machine_id=targets.id)
+        ), "no batch of all sources has SUCCEEDED"
+        assert sources.definition == SOURCES
+        assert targets.definition == TARGETS
+    return findings
