@@ -78,7 +78,7 @@ async def prepare(workshop: Workshop, plan: Plan) -> list[str]:
         for _ in range(plan.naps[n]):
             await asyncio.sleep(0)
         if n in plan.inserted_at:
-            await workshop.finish(1000 + n)
+            await workshop.sources.execute({"n": 1000 + n})
         if n in plan.deleted_at:
             # what has been chained already may go; the set of the batch must not care
             await workshop.engine.delete_executions(workshop.select(limit=1))
