@@ -14,6 +14,7 @@ from statechain.chaining.batch import BatchExecutionOptions, BatchServices, resu
 from statechain.chaining.source import InputTransformer
 from statechain.chaining.stored import read_options
 from statechain.clock import Clock, SystemClock
+from statechain.codec import JSONValue, encode
 from statechain.errors import (
     BatchNotFound,
     DefinitionError,
@@ -35,6 +36,7 @@ from statechain.records import (
     new_id,
 )
 from statechain.runtime import services
+from statechain.runtime.callbacks import ActivityTask
 from statechain.runtime.history import history_events
 from statechain.runtime.host import Host
 from statechain.runtime.tasks import TaskRegistry
@@ -110,6 +112,7 @@ class Engine:
             max_concurrent=max_concurrent_executions,
             observers=observers,
             recovers=recovery,
+            start=self._start_nested,
         )
         self.journal = self._host.journal
         self.worker = self._host.worker
@@ -305,11 +308,50 @@ class Engine:
         """
         execution = await self.get_execution(id)
         revision = await self._revisions.get(execution.state_machine_id, execution.state_machine_revision)
-        live = await self.worker.redrive(revision, id)
+        live = await self.worker.redrive(revision, execution)
         if live is None:
             name, status = execution.name, execution.status
             raise ValueError(f"execution {name!r} is {status}: only one that ended without success is redriven")
         return ExecutionHandle(self, execution, live)
+
+    async def _start_nested(self, machine: str, input: JSONValue, name: str) -> ExecutionHandle:  # noqa: A002
+        """Start an execution on behalf of another (see `statechain.runtime.nested`)."""
+        return await (await self.get_state_machine(machine)).start_execution(input, name=name)
+
+    # Tasks that wait for an answer from outside
+
+    async def send_task_success(self, token: str, output: JSONValue) -> None:
+        """Answer the task that waits under a token: it succeeded, with an output.
+
+        Raises:
+            InvalidToken: where no task ever waited under the token.
+
+            TaskTimedOut: where the task is over.
+
+            InvalidPayload: where the output is not JSON, or too large.
+        """
+        await self._host.callbacks.succeed(token, encode(output, max_bytes=self.limits.payload_bytes))
+
+    async def send_task_failure(self, token: str, error: str | None = None, cause: str | None = None) -> None:
+        """Answer the task that waits under a token: it failed, by ``States.TaskFailed`` unless an error is named.
+
+        Raises InvalidToken, TaskTimedOut.
+        """
+        await self._host.callbacks.fail(token, error or "States.TaskFailed", cause)
+
+    async def send_task_heartbeat(self, token: str) -> None:
+        """Tell that the work behind a token goes on: its HeartbeatSeconds count from now. Raises as a failure does."""
+        await self._host.callbacks.beat(token)
+
+    async def get_activity_task(self, activity: str, *, patience: float = 60.0) -> ActivityTask | None:
+        """Take the oldest task that waits for an activity's workers; answer it under its token.
+
+        Arguments:
+            activity: The activity's name or its ARN.
+
+            patience: How many seconds to wait for a task; None is returned where none came.
+        """
+        return await self._host.callbacks.take(services.activity_name(activity) or activity, patience)
 
     async def recover(self) -> list[str]:
         """Take over and run on what dead workers left; return the ids. It also happens by itself."""

@@ -37,7 +37,8 @@ class Limits:
 
         intrinsic_text: How many characters the encoding and hashing intrinsics take (States.IntrinsicFailure).
 
-        jsonata_seconds: How long one JSONata expression may run (States.QueryEvaluationError).
+        jsonata_steps: How many steps one JSONata expression may take; what costs more than a step counts as several
+            (States.QueryEvaluationError).
 
         jsonata_depth: How deep a JSONata expression may recurse (States.QueryEvaluationError).
 
@@ -48,6 +49,8 @@ class Limits:
         recovered: How many executions a worker takes over at most while it runs so many.
 
         cause_characters: Where an error's cause is cut off.
+
+        handler_grace_seconds: How long a handler that was cancelled may take to end, in real time.
     """
 
     payload_bytes: int = 256 * KIB
@@ -60,12 +63,13 @@ class Limits:
     definition_depth: int = 200
     array_range: int = 1_000
     intrinsic_text: int = 10_000
-    jsonata_seconds: float = 1.0
-    jsonata_depth: int = 300
+    jsonata_steps: int = 500_000
+    jsonata_depth: int = 100
     path_nodes: int = 100_000
     claims: int = 5
     recovered: int = 10_000
     cause_characters: int = 32 * KIB
+    handler_grace_seconds: float = 5.0
 
 
 DEFAULT_LIMITS = Limits()

@@ -44,6 +44,11 @@ class ExecutionHandle:
         """The execution's name."""
         return self._execution.name
 
+    @property
+    def execution(self) -> Execution:
+        """The execution as it was when it was started, or joined."""
+        return self._execution
+
     def __repr__(self) -> str:
         return f"<ExecutionHandle {self.name}>"
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, cast, overload
 
 import attrs
 
 from statechain.asl import model
+from statechain.asl.causes import shown, type_name
 from statechain.asl.fields import Number, compile_number
 from statechain.asl.flow import compile_input
-from statechain.asl.jsonata import shown, type_name
 from statechain.asl.model import ABSENT
 from statechain.asl.outcome import Branch, Context, Expression, FanOut, Outcome, Tolerance
 from statechain.asl.payload import (
@@ -99,7 +100,7 @@ def compile_items(state: model.Map, processor: Plan, limits: Limits) -> Callable
             branches=Items(processor, values, value, context, select),
             max_concurrency=0 if width is None else max(0, int(width(value, context))),
             distributed=is_distributed,
-            tolerance=tolerance(value, context),
+            tolerance=partial(tolerance, value, context),
             label=state.label,
         )
 

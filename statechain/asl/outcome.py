@@ -130,7 +130,7 @@ class FanOut:
 
         distributed: A Map in DISTRIBUTED mode: items run as executions of their own under a Map Run.
 
-        tolerance: For a Map: its tolerated failures.
+        tolerance: For a Map: finds its tolerated failures, once its start has been told.
 
         label: The Map Run's label, or None.
 
@@ -144,7 +144,7 @@ class FanOut:
     branches: Sequence[Branch] | None
     max_concurrency: int = 0
     distributed: bool = False
-    tolerance: Tolerance = Tolerance()
+    tolerance: Callable[[], Tolerance] = Tolerance
     label: str | None = None
     reader: Mapping[str, JSONValue] | None = None
     branches_of: Callable[[JSONValue], Sequence[Branch]] | None = None

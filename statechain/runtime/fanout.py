@@ -1,89 +1,184 @@
 """Parallel and Map: frames under one TaskGroup, so that a failing branch cancels its siblings.
 
-The interpreter's `run_frame` is handed in; this room never imports it.
+The interpreter's `run_frame` is handed in; this room never imports it. Distributed Maps go on to
+`statechain.runtime.maprun`.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
-from statechain.asl.outcome import Branch, FanOut, Tolerance
-from statechain.codec import JSONValue
+import attrs
+
+from statechain.asl.outcome import Branch, FanOut
+from statechain.codec import JSONValue, decode
 from statechain.errors import StateError
-from statechain.launcher import exceeds, first_fault, launch
+from statechain.launcher import launch
 from statechain.runtime.frame import Frame, branch_path
+from statechain.runtime.retry import RUNTIME
 
 if TYPE_CHECKING:
     from statechain.clock import Clock
+    from statechain.runtime.scribe import Scribe
 
-__all__ = ["RunFrame", "fan_out"]
+__all__ = ["INLINE_WIDTH", "Explain", "RunFrame", "begin_round", "evaluated", "gravest", "run_inline"]
 
+T = TypeVar("T")
 RunFrame: TypeAlias = Callable[[Frame], Awaitable[JSONValue]]
 """Run a frame to its end; return its output, raise StateError where it failed."""
 
-INLINE_MAP_WIDTH = 40
+Explain: TypeAlias = Callable[[StateError], StateError]
+"""Tell a fault of evaluation with its place in the execution."""
+
+INLINE_WIDTH = 40
 """How many iterations of a Map run at once where the definition sets no bound; AWS's own figure."""
 
+ABORTABLE = frozenset({"Task", "Wait", "Map", "Parallel"})
+"""The types of states whose interruption AWS's history tells."""
 
-async def fan_out(effect: FanOut, branches: Sequence[Branch], frame: Frame, clock: Clock, run_frame: RunFrame) -> JSONValue:
-    """Run every branch; return their outputs in order.
 
-    Raises the first StateError of a branch after its siblings have been cancelled, unless the Map tolerates it.
+async def run_inline(
+    frame: Frame, effect: FanOut, *, scribe: Scribe, clock: Clock, run_frame: RunFrame, explain: Explain
+) -> JSONValue:
+    """Run the branches of a Parallel or an inline Map; return their outputs in order.
+
+    Raises the first StateError of a branch after its siblings have been cancelled.
     """
-    outputs: dict[int, JSONValue] = {}
-    failures = _Failures(effect.tolerance, len(branches))
-    is_inline_map = frame.is_in("Map") and not effect.distributed
+    branches = effect.branches or ()
+    is_map = frame.type == "Map"
+    begin_round(frame, clock, scribe)
+    await scribe.settle(frame)
+    fan_out = _Inline(frame, branches, clock, run_frame, explain, is_map=is_map)
+    outputs = await fan_out.run(effect.max_concurrency or (INLINE_WIDTH if is_map else len(branches)))
+    frame.note("succeeded", clock.now())
+    frame.round = 0
+    return outputs
 
-    async def run_one(item: tuple[Branch, Frame]) -> None:
-        branch, child = item
-        try:
-            outputs[branch.index] = await run_frame(child)
-        except StateError as fault:
-            if is_inline_map:
-                frame.note("iteration_failed", clock.now(), index=branch.index)
-            if not effect.distributed:
-                raise
-            failures.add(fault)
-        except asyncio.CancelledError:
-            if is_inline_map:
-                frame.note("iteration_aborted", clock.now(), index=branch.index)
-            raise
 
-    width = effect.max_concurrency or (INLINE_MAP_WIDTH if frame.is_in("Map") else len(branches))
-    children = ((branch, _child(effect, branch, frame)) for branch in branches)
+def begin_round(frame: Frame, clock: Clock, scribe: Scribe) -> bool:
+    """Begin a round of branches, unless a stored one is resumed; tell whether it is new."""
+    if frame.round:
+        return False
+    frame.round = frame.run.next_round()
+    frame.note("started", clock.now(), frame.round)
+    scribe.remember(frame)
+    return True
+
+
+def evaluated(make: Callable[[], T], explain: Explain) -> T:
+    """Return what an expression makes, its faults explained."""
     try:
-        await launch(children, run_one, concurrency=width)
-    except BaseExceptionGroup as faults:
-        raise first_fault(faults) from None
-    return [outputs[index] for index in sorted(outputs)]
+        return make()
+    except StateError as fault:
+        raise explain(fault) from fault
 
 
-def _child(effect: FanOut, branch: Branch, frame: Frame) -> Frame:
-    return Frame(
-        frame.run.apart() if effect.distributed else frame.run,
-        branch.plan,
-        branch_path(frame, branch.index),
-        branch.input,
-        variables={} if effect.distributed else frame.variables,
-        item=branch.item if branch.item is not None else frame.item,
-        number=frame.round,
-        started_event=frame.run.next_event() if frame.is_in("Map") and not effect.distributed else 0,
-    )
+def gravest(faults: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the fault that decides: what is no fault of a state (such as a lost lease), else the first."""
+    flat: list[BaseException] = []
+    waiting: list[BaseException] = [faults]
+    while waiting:
+        fault = waiting.pop(0)
+        if isinstance(fault, BaseExceptionGroup):
+            waiting[:0] = fault.exceptions
+        else:
+            flat.append(fault)
+    return next((fault for fault in flat if not isinstance(fault, StateError)), flat[0])
 
 
-class _Failures:
-    """Counts the failed items of a distributed Map against its tolerance."""
+@attrs.define
+class _Inline:
+    """One round of a Parallel's branches, or of an inline Map's iterations."""
 
-    def __init__(self, tolerance: Tolerance, total: int) -> None:
-        self._tolerance = tolerance
-        self._total = total
-        self._count = 0
+    frame: Frame
+    branches: Sequence[Branch]
+    clock: Clock
+    run_frame: RunFrame
+    explain: Explain
+    is_map: bool = attrs.field(kw_only=True)
+    outputs: dict[int, JSONValue] = attrs.Factory(dict)
+    failed: int | None = None
 
-    def add(self, fault: StateError) -> None:
-        self._count += 1
-        if exceeds(self._tolerance, self._count, self._total):
-            raise StateError(
-                "States.ExceedToleratedFailureThreshold", "The specified tolerated failure threshold was exceeded"
-            ) from fault
+    async def run(self, width: int) -> JSONValue:
+        try:
+            for child in self._failed_before():
+                await self._run_one(child)
+            await launch(self._children(), self._run_one, concurrency=width)
+        except BaseExceptionGroup as faults:
+            fault = gravest(faults)
+            if isinstance(fault, StateError):
+                self._note_failure(fault)
+            raise fault from None
+        except StateError as fault:
+            self._note_failure(fault)
+            raise
+        return [self.outputs[index] for index in range(len(self.branches))]
+
+    async def _run_one(self, item: tuple[int, Frame]) -> None:
+        index, child = item
+        try:
+            self.outputs[index] = await self.run_frame(child)
+        except StateError:
+            if self.failed is None:
+                self.failed = index
+            raise
+        del self.frame.children[index]
+
+    def _failed_before(self) -> list[tuple[int, Frame]]:
+        """Return the branches that had failed before a crash: they decide, before any other runs on."""
+        frame, past = self.frame, self.frame.run.past
+        if not past.visits:
+            return []
+        paths = [(index, branch_path(frame, index)) for index in range(len(self.branches))]
+        return [self._child(index) for index, path in paths if past.failed(path, frame.round)]
+
+    def _children(self) -> Iterator[tuple[int, Frame]]:
+        """Yield the branches as there is room for them; none begins once one has failed."""
+        for index in range(len(self.branches)):
+            if self.failed is not None:
+                return
+            yield self._child(index)
+
+    def _child(self, index: int) -> tuple[int, Frame]:
+        frame = self.frame
+        branch = evaluated(lambda: self.branches[index], self.explain)
+        child = Frame(
+            frame.run,
+            branch.plan,
+            branch_path(frame, index),
+            branch.input,
+            variables=frame.variables,
+            item=branch.item if branch.item is not None else frame.item,
+            number=frame.round,
+            is_iteration=self.is_map,
+        )
+        if self.is_map:
+            child.started_event = _stored_start(child) or frame.run.next_event()
+        frame.children[index] = child
+        return index, child
+
+    def _note_failure(self, fault: StateError) -> None:
+        """Tell what the failure cut short, as AWS's history does; a States.Runtime ends all without a word."""
+        if fault.error != RUNTIME:
+            self._note_open(self.frame, self.failed)
+        self.frame.children = {}
+
+    def _note_open(self, parent: Frame, failed: int | None) -> None:
+        now = self.clock.now()
+        for index, child in sorted(parent.children.items()):
+            if parent.type == "Map":
+                kind = "iteration_failed" if index == failed else "iteration_aborted"
+                self.frame.note(kind, now, index, parent.state)
+            self._note_open(child, None)
+            if child.is_open and child.type in ABORTABLE:
+                self.frame.note("aborted", now, child.type)
+
+
+def _stored_start(child: Frame) -> int:
+    """Return the event of an iteration's begin, where storage remembers it; else 0."""
+    visits = child.run.past.of(child.path, child.number) if child.run.past.visits else []
+    if not visits:
+        return 0
+    detail = cast("dict[str, Any]", decode(visits[0].detail or "{}"))
+    return int(detail.get("started", visits[0].entered_event - 1))

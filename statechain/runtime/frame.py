@@ -1,15 +1,16 @@
-"""Where one line of control stands, and how stored visits fold back into it.
+"""Where one line of control stands, and what it remembers of the visit that it is in.
 
 A `Run` is what all lines of control of one execution share; a `Frame` is one of them (the root, a Parallel branch,
-a Map iteration) and at the same time the context that its expressions see. A `Past` is what storage remembers.
+a Map iteration) and at the same time the context that its expressions see. Rows of visits fold back into frames in
+`statechain.runtime.past`.
 """
 
 from __future__ import annotations
 
 import copy
-import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
@@ -22,9 +23,10 @@ from statechain.records import Execution, Visit
 if TYPE_CHECKING:
     from statechain.asl.plan import Plan, State
     from statechain.records import StateMachineRecord
+    from statechain.runtime.past import Past
     from statechain.storage.journal import Ledger
 
-__all__ = ["Frame", "Past", "Run", "branch_path", "from_micros", "to_micros"]
+__all__ = ["Frame", "Outside", "Run", "branch_path", "from_micros", "to_micros"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -40,25 +42,108 @@ def from_micros(micros: int) -> datetime:
     return EPOCH + micros * MICROSECOND
 
 
+@attrs.define
+class Outside:
+    """What an attempt remembers that waits for the outside: a task token, an activity's worker, a nested execution.
+
+    Attributes:
+        callbacks: The ids under which an answer may come. There is more than one where a crash came between a
+            handler's call and the record of it: the handler is called again with a new token, and the old one holds.
+
+        deadline: When the attempt times out, or None.
+
+        since: When the waiting began: heartbeats count from then.
+
+        called: Whether what had to be done before waiting is done, and recorded.
+    """
+
+    callbacks: list[str] = attrs.Factory(list)
+    deadline: datetime | None = None
+    since: datetime | None = None
+    called: bool = False
+
+    def dump(self) -> dict[str, JSONValue]:
+        """Return what `load` makes the same of."""
+        return {
+            "callbacks": list(self.callbacks),
+            "deadline": None if self.deadline is None else to_micros(self.deadline),
+            "since": None if self.since is None else to_micros(self.since),
+            "called": self.called,
+        }
+
+    @classmethod
+    def load(cls, stored: Mapping[str, Any]) -> Outside:
+        """Return what was dumped."""
+        deadline, since = stored["deadline"], stored["since"]
+        return cls(
+            list(stored["callbacks"]),
+            None if deadline is None else from_micros(deadline),
+            None if since is None else from_micros(since),
+            stored["called"],
+        )
+
+
 class Run:
-    """What all lines of control of one execution share."""
+    """What all lines of control of one execution share.
 
-    __slots__ = ("events", "execution", "input", "is_express", "ledger", "machine", "past", "plan")
+    Attributes:
+        events: The id of the history event that happened last.
 
-    def __init__(self, execution: Execution, machine: StateMachineRecord, plan: Plan, ledger: Ledger, past: Past) -> None:
+        before: The execution as it had ended before it was redriven, where that is known.
+
+        is_interrupted: Tells whether the engine is leaving the execution as it stands, for others to resume.
+    """
+
+    __slots__ = (
+        "_highest",
+        "before",
+        "events",
+        "execution",
+        "input",
+        "is_express",
+        "is_interrupted",
+        "ledger",
+        "machine",
+        "past",
+        "plan",
+    )
+
+    def __init__(
+        self,
+        execution: Execution,
+        machine: StateMachineRecord,
+        plan: Plan,
+        ledger: Ledger,
+        past: Past,
+        *,
+        before: Execution | None = None,
+        is_interrupted: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.execution = execution
         self.machine = machine
         self.plan = plan
         self.ledger = ledger
         self.past = past
         self.input = execution.input
+        self.before = before
         self.is_express = machine.type == "EXPRESS"
+        self.is_interrupted = is_interrupted
         self.events = max(1, past.last_event)
+        self._highest = [past.highest_number]
 
     def next_event(self) -> int:
         """Return the id of the history event that happens now."""
         self.events += 1
         return self.events
+
+    def count(self, number: int) -> None:
+        """Take note of a visit's number."""
+        self._highest[0] = max(self._highest[0], number)
+
+    def next_round(self) -> int:
+        """Return a number above that of any visit so far: where the visits of a round of branches begin to count."""
+        self._highest[0] += 1
+        return self._highest[0]
 
     def apart(self) -> Run:
         """Return a run of the same execution that counts events of its own, as an item of a distributed Map does."""
@@ -95,18 +180,28 @@ class Frame:
 
         state: The state that it is in; `value` is that state's input, `text` its JSON text where it is known.
 
-        number: Counts the visits of this path. Below a Parallel or Map it begins at the history event that began the
-            round, so that no two rounds of a loop or a retry share a number.
+        number: Counts the visits of this path. Below a Parallel or Map it begins above every number used before, so
+            that no two rounds of a loop or a retry share one.
+
+        is_iteration: Whether it is an iteration of an inline Map, whose begin and end the history shows.
+
+        children: The branches of the current round that have begun and have not succeeded.
 
         owes: Whether a visit that had an effect still waits to be made durable.
+
+        is_open: Whether the visit has begun and has not been left.
 
         caught: The error that ended the current visit, where one did.
 
         resume_at: When the wait of the current visit ends, while it waits.
 
-        round: The history event that began the current round of a Parallel or Map; 0 between rounds.
+        round: Where the visits of the current round of branches began to count; 0 between rounds.
 
         attempting: Whether an at-most-once attempt has been recorded and has not ended.
+
+        outside: What the current attempt remembers while it waits for the outside.
+
+        token: The task token of the current attempt, while the process that made it lives.
     """
 
     __slots__ = (
@@ -115,10 +210,15 @@ class Frame:
         "_random",
         "attempting",
         "caught",
+        "children",
         "entered",
         "entered_event",
+        "first",
+        "is_iteration",
+        "is_open",
         "item",
         "number",
+        "outside",
         "owes",
         "path",
         "plan",
@@ -147,7 +247,7 @@ class Frame:
         variables: Mapping[str, JSONValue] | None = None,
         item: Mapping[str, JSONValue] | None = None,
         number: int = 0,
-        started_event: int = 0,
+        is_iteration: bool = False,
     ) -> None:
         self.run = run
         self.plan = plan
@@ -156,33 +256,40 @@ class Frame:
         self.text = text
         self.variables: Mapping[str, JSONValue] = variables or {}
         self.item = item
-        self.started_event = started_event
+        self.is_iteration = is_iteration
+        self.started_event = 0
         self.state = plan.start_at
-        self.number = number
+        self.number = self.first = number
+        self.children: dict[int, Frame] = {}
         self.owes = False
         self._clear(EPOCH, 0)
+        self.is_open = False
 
     def _clear(self, entered: datetime, entered_event: int) -> None:
         self.entered = entered
         self.entered_event = entered_event
+        self.is_open = True
         self.caught: StateError | None = None
         self.result: JSONValue = None
         self.result_text: str | None = None
         self.resume_at: datetime | None = None
         self.round = 0
         self.attempting = False
+        self.outside: Outside | None = None
         self.token: str | None = None
         self._moments: list[list[JSONValue]] = []
         self._object: dict[str, JSONValue] | None = None
-        self._random: random.Random | None = None
+        self._random: Random | None = None
 
-    def is_in(self, type_: str) -> bool:
-        """Tell whether the current state is of a type."""
-        return self.plan.states[self.state].type == type_
+    @property
+    def type(self) -> str:
+        """The type of the current state."""
+        return self.plan.states[self.state].type
 
     def begin(self, state: State, now: datetime) -> None:
         """Begin a visit of a state."""
         self._clear(now, self.run.next_event())
+        self.run.count(self.number)
         self.retries = [0] * len(state.retriers)
 
     def revisit(self, state: State, visit: Visit) -> None:
@@ -193,33 +300,52 @@ class Frame:
         self.retries = [0] * len(state.retriers)
 
     def resume(self, state: State, visit: Visit) -> None:
-        """Take up a visit that storage remembers as waiting."""
+        """Take up a visit that storage remembers as not left."""
         self.revisit(state, visit)
         detail = cast("dict[str, Any]", decode(visit.detail or "{}"))
         self.retries = detail.get("retries") or self.retries
         self.resume_at = from_micros(detail["resume"]) if "resume" in detail else None
         self.round = detail.get("round", 0)
         self.attempting = detail.get("attempting", False)
-        self.token = detail.get("token")
+        self.outside = Outside.load(detail["outside"]) if "outside" in detail else None
+        self.started_event = detail.get("started", 0)
         self._moments = detail.get("moments") or []
 
     def retry(self) -> None:
         """Begin another attempt of the same visit."""
+        self.round = 0
+        self.children = {}
+        self.result = self.result_text = None
+        self.outside = None
+        self.token = None
         self._object = None
+        self._random = None
 
-    def note(self, kind: str, now: datetime, fault: StateError | None = None, *, index: int | None = None) -> None:
+    def note(self, kind: str, now: datetime, *facts: JSONValue) -> None:
         """Remember what happens now inside the visit, as the history will show it."""
-        moment: list[JSONValue] = [kind, self.run.next_event(), to_micros(now)]
-        if fault is not None:
-            moment += [fault.error, fault.cause]
-        elif index is not None:
-            moment.append(index)
-        self._moments.append(moment)
+        self._moments.append([kind, self.run.next_event(), to_micros(now), *facts])
+
+    def has_noted(self, kind: str) -> bool:
+        """Tell whether something of a kind has happened in the current attempt."""
+        for moment in reversed(self._moments):
+            if moment[0] in {kind, "scheduled"}:
+                return moment[0] == kind
+        return False
 
     @property
     def visit_key(self) -> str:
         """Identify this visit for ever, however often it is run."""
         return f"{self.run.execution.id}/{self.path}/{self.number}"
+
+    @property
+    def attempt(self) -> int:
+        """Count the attempts of this visit from 1."""
+        return sum(self.retries) + 1
+
+    @property
+    def attempt_key(self) -> str:
+        """Identify this attempt for ever, however often it is run."""
+        return f"{self.visit_key}#{self.run.execution.redrive_count}.{self.attempt}"
 
     def object(self) -> dict[str, JSONValue]:
         """Return the context object of this visit, built on first use."""
@@ -240,15 +366,24 @@ class Frame:
         """Return when this visit began."""
         return self.entered
 
-    def random(self) -> random.Random:
-        """Return this visit's random source; seeded by the visit, so that running it again draws the same."""
+    def random(self) -> Random:
+        """Return this attempt's random source; seeded by the attempt, so that running it again draws the same."""
         if self._random is None:
-            self._random = random.Random(self.visit_key)  # noqa: S311 -- reproducible by intent
+            self._random = self.chance("")
         return self._random
+
+    def chance(self, purpose: str) -> Random:
+        """Return a random source of this attempt for one purpose."""
+        return Random(f"{self.visit_key}#{self.attempt}{purpose}")  # noqa: S311 -- reproducible by intent
+
+    # Rows
 
     def left(self, exited: datetime, step: Next | Done) -> Visit:
         """Return the row of a visit that ended with a step, caught errors included."""
+        self.is_open = False
         exited_event = self.run.next_event()
+        if self.is_iteration and type(step) is Done:
+            self.run.next_event()  # the iteration's own end follows at once
         return self._row(
             exited,
             exited_event,
@@ -260,21 +395,21 @@ class Frame:
         )
 
     def failed(self, exited: datetime, fault: StateError) -> Visit:
-        """Return the row of a visit that failed for good."""
-        self.caught = fault
-        return self._row(exited, 0, error=fault.error, cause=fault.cause, detail=self._remember(0, None))
+        """Return the row of a visit that failed for good; it can be taken up again by a redrive."""
+        detail = self._details()
+        if self.result_text is not None:
+            detail["result"] = self.result
+        return self._row(exited, 0, error=fault.error, cause=fault.cause, detail=encode(detail) if detail else None)
 
     def waiting(self) -> Visit:
-        """Return the row of a visit that begins to wait, with what it must remember."""
+        """Return the row of a visit that is not left yet, with what it must remember."""
         detail = self._details()
         if self.resume_at is not None:
             detail["resume"] = to_micros(self.resume_at)
-        if self.round:
-            detail["round"] = self.round
         if self.attempting:
             detail["attempting"] = True
-        if self.token is not None:
-            detail["token"] = self.token
+        if self.outside is not None:
+            detail["outside"] = self.outside.dump()
         return self._row(None, 0, detail=encode(detail))
 
     def _row(self, exited: datetime | None, exited_event: int, **fields: str | None) -> Visit:
@@ -283,7 +418,7 @@ class Frame:
             frame=self.path,
             number=self.number,
             state=self.state,
-            type=self.plan.states[self.state].type,
+            type=self.type,
             entered=self.entered,
             exited=exited,
             entered_event=self.entered_event,
@@ -293,19 +428,22 @@ class Frame:
 
     def _remember(self, exited_event: int, assigned: Mapping[str, JSONValue] | None) -> str | None:
         """Return what only the runtime reads, as JSON text; None where the row itself tells all."""
-        straight = exited_event == self.entered_event + len(self._moments) + 1 and len(self._moments) in {0, 3}
-        if straight and not assigned and self.result_text in {None, self.text} and self.caught is None:
-            self.started_event = self.started_event if self.started_event != self.entered_event - 1 else 0
-            if not self.started_event:
-                return None
         detail = self._details()
+        if self._is_straight(exited_event):
+            detail.pop("moments", None)
+        if detail.get("started") == self.entered_event - 1:
+            del detail["started"]
         if assigned:
             detail["assigned"] = dict(assigned)
         if self.result_text is not None and self.result_text != self.text:
             detail["result"] = self.result
-        if self.caught is not None and self.caught.location is not None:
-            detail["location"] = self.caught.location
         return encode(detail) if detail else None
+
+    def _is_straight(self, exited_event: int) -> bool:
+        """Tell whether the visit went the way that the history can tell from its events' ids alone."""
+        if self.caught is not None or exited_event != self.entered_event + len(self._moments) + 1:
+            return False
+        return [moment[0] for moment in self._moments] == ["scheduled", "started", "succeeded"]
 
     def _details(self) -> dict[str, JSONValue]:
         """Return what every row that needs a detail remembers."""
@@ -314,8 +452,10 @@ class Frame:
             detail["moments"] = list(self._moments)
         if any(self.retries):
             detail["retries"] = list(self.retries)
-        if self.started_event:
-            detail["started"], self.started_event = self.started_event, 0
+        if self.round:
+            detail["round"] = self.round
+        if self.started_event and self.number == self.first:
+            detail["started"] = self.started_event
         return detail
 
 
@@ -323,42 +463,3 @@ def branch_path(frame: Frame, index: int) -> str:
     """Return the path of a line of control below the state that a frame is in."""
     name = frame.state.replace("~", "~0").replace("/", "~1")
     return f"{frame.path}{'/' if frame.path else ''}{name}[{index}]"
-
-
-@attrs.define
-class Past:
-    """What storage remembers of an execution: the visits of each line of control, waiting rows superseded."""
-
-    visits: dict[str, list[Visit]] = attrs.Factory(dict)
-    last_event: int = 0
-
-    @classmethod
-    def fold(cls, rows: Iterable[Visit]) -> Past:
-        """Fold visit rows, in the order in which they were written."""
-        past = cls()
-        for row in rows:
-            visits = past.visits.setdefault(row.frame, [])
-            if visits and visits[-1].number == row.number:
-                visits[-1] = row
-            else:
-                visits.append(row)
-            past.last_event = max(past.last_event, row.entered_event, row.exited_event)
-        return past
-
-    def restore(self, frame: Frame) -> Visit | None:
-        """Move a frame to where it stood; return its last visit, or None where it had not begun."""
-        last = None
-        for visit in self.visits.get(frame.path, ()):
-            if visit.number < frame.number:
-                continue
-            last = visit
-            if visit.output is None:
-                continue
-            frame.value, frame.text = decode(visit.output), visit.output
-            assigned = cast("dict[str, Any]", decode(visit.detail)).get("assigned") if visit.detail else None
-            if assigned:
-                frame.variables = {**frame.variables, **assigned}
-        if last is not None:
-            frame.number = last.number if last.exited is None else last.number + 1
-            frame.state = last.state if last.exited is None else last.next or last.state
-        return last

@@ -6,18 +6,17 @@ that what a Task was given need not be stored. Event ids are those that the run 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
-
-import attrs
 
 from statechain.asl.outcome import CallTask, FanOut
 from statechain.codec import decode, encode
 from statechain.errors import StateError
 from statechain.records import Claim, Execution, Visit
-from statechain.runtime.frame import Frame, Past, Run, branch_path, from_micros
-from statechain.runtime.tasks import function_name
+from statechain.runtime.events import ENDS, MOMENTS, WHOLE, Event, Moment, Service, details_key, fault_details, text_of
+from statechain.runtime.frame import Frame, Run, branch_path, from_micros
+from statechain.runtime.past import Past
 from statechain.storage.journal import Ledger
 
 if TYPE_CHECKING:
@@ -26,91 +25,57 @@ if TYPE_CHECKING:
 
 __all__ = ["history_events"]
 
-Event = dict[str, Any]
-ENDS = {
-    "SUCCEEDED": "ExecutionSucceeded",
-    "FAILED": "ExecutionFailed",
-    "TIMED_OUT": "ExecutionTimedOut",
-    "ABORTED": "ExecutionAborted",
-}
-MOMENTS = {
-    "scheduled": "Scheduled",
-    "started": "Started",
-    "submitted": "Submitted",
-    "succeeded": "Succeeded",
-    "failed": "Failed",
-    "timed_out": "TimedOut",
-}
-WHOLE = {"truncated": False}
+HIDDEN_TOKEN = "…"  # noqa: S105 -- what stands in place of a task token
 
 
 def history_events(execution: Execution, revision: Revision, visits: Sequence[Visit]) -> list[Event]:
     """Return the events of an execution, in order (AWS, GetExecutionHistory); payloads are JSON texts, as there."""
-    run = Run(execution, revision.record, revision.plan, Ledger(Claim(execution=execution, epoch=0, seq=0)), Past())
-    history = _History(Past.fold(visits).visits)
+    past = Past.fold(visits)
+    run = Run(execution, revision.record, revision.plan, Ledger(Claim(execution=execution, epoch=0, seq=0)), past)
+    history = _History(past)
     started = {"input": execution.input_text, "inputDetails": WHOLE, "roleArn": ""}
-    history.add(1, execution.start_time, "ExecutionStarted", "executionStarted", started)
+    history.add(1, execution.start_time, "ExecutionStarted", started)
     root = Frame(run, run.plan, "", run.input, text=execution.input_text)
-    last = history.walk(root, history.visits(""), previous=0)
+    last = history.walk(root, past.of("", 0), previous=0)
+    for number, row in enumerate(past.redrives, start=1):
+        last = max(last, history.add_redrive(row, number))
     if execution.end_time is not None:
         history.add_end(execution, last)
     return history.in_order()
 
 
-@attrs.define
-class _Moment:
-    """Something that happened inside a visit."""
-
-    kind: str
-    event: int
-    at: datetime
-    error: str | None = None
-    cause: str | None = None
-    index: int | None = None
-
-    @classmethod
-    def _read(cls, kind: str, event: int, micros: int, *rest: Any) -> _Moment:  # noqa: ANN401 -- decoded JSON
-        if kind.startswith("iteration_"):
-            return cls(kind, event, from_micros(micros), index=rest[0])
-        return cls(kind, event, from_micros(micros), *rest)
-
-    @classmethod
-    def of(cls, visit: Visit, detail: dict[str, Any]) -> list[_Moment]:
-        """Return what a visit remembers; a straight Task visit remembers nothing, and tells all the same."""
-        stored = detail.get("moments")
-        if stored is not None:
-            return [cls._read(*moment) for moment in stored]
-        if visit.type != "Task" or visit.exited_event != visit.entered_event + 4 or visit.exited is None:
-            return []
-        times = [visit.entered, visit.entered, visit.exited]
-        return [
-            cls(kind, visit.entered_event + 1 + place, at)
-            for place, (kind, at) in enumerate(zip(("scheduled", "started", "succeeded"), times, strict=True))
-        ]
-
-
 class _History:
     """Collects events while it walks the frames."""
 
-    def __init__(self, visits: dict[str, list[Visit]]) -> None:
-        self._visits = visits
+    def __init__(self, past: Past) -> None:
+        self._past = past
         self._events: list[Event] = []
 
-    def add(self, event: int, at: datetime, type_: str, key: str, details: Event | None, previous: int = 0) -> int:
+    def add(
+        self, event: int, at: datetime, type_: str, details: Event | None, previous: int = 0, *, key: str | None = None
+    ) -> int:
+        """Add an event; return its id. Its details object is named by its type, unless a key is given."""
         entry: Event = {"timestamp": at, "type": type_, "id": event, "previousEventId": previous}
         if details is not None:
-            entry[f"{key}EventDetails"] = details
+            entry[key or details_key(type_)] = details
         self._events.append(entry)
         return event
 
     def add_end(self, execution: Execution, previous: int) -> None:
         last = max((event["id"] for event in self._events), default=0)
-        type_ = ENDS[execution.status]
         details: Event = {"output": execution.output_text, "outputDetails": WHOLE}
         if execution.output_text is None:
-            details = _fault(execution.error, execution.cause)
-        at = cast("datetime", execution.end_time)
-        self.add(last + 1, at, type_, type_[0].lower() + type_[1:], details, previous)
+            details = fault_details(execution.error, execution.cause)
+        self.add(last + 1, cast("datetime", execution.end_time), ENDS[execution.status], details, previous)
+
+    def add_redrive(self, row: Visit, number: int) -> int:
+        """Add the end that a redrive took back, and the redrive."""
+        end = cast("dict[str, Any]", decode(row.detail or "{}"))
+        at = from_micros(end["ended"]) if end.get("ended") else row.entered
+        details = fault_details(end.get("error"), end.get("cause"))
+        self.add(row.entered_event, at, ENDS[end.get("status", "FAILED")], details, row.entered_event - 1)
+        redriven = {"redriveCount": number}
+        return self.add(row.exited_event, row.entered, "ExecutionRedriven", redriven, row.entered_event)
 
     def in_order(self) -> list[Event]:
         """Return the events by id, numbered without the gaps that a crash can leave."""
@@ -127,26 +92,23 @@ class _History:
             previous = self._visit(frame, visit, previous)
         return previous
 
-    def visits(self, path: str, since: int = 0, until: int | None = None) -> list[Visit]:
-        """Return the visits of one frame in one round."""
-        found = self._visits.get(path, [])
-        return [visit for visit in found if visit.number >= since and (until is None or visit.number < until)]
-
     def _visit(self, frame: Frame, visit: Visit, previous: int) -> int:
         state = frame.plan.states[visit.state]
         frame.revisit(state, visit)
         detail = cast("dict[str, Any]", decode(visit.detail or "{}"))
-        entered = {"name": state.name, "input": _text(frame), "inputDetails": WHOLE}
+        entered = {"name": state.name, "input": text_of(frame.value, frame.text), "inputDetails": WHOLE}
+        type_ = f"{state.type}StateEntered"
         previous = self.add(
-            visit.entered_event, visit.entered, f"{state.type}StateEntered", "stateEntered", entered, previous
+            visit.entered_event, visit.entered, type_, entered, previous, key="stateEnteredEventDetails"
         )
-        moments = _Moment.of(visit, detail)
+        moments = _moments(visit, detail)
         if state.type == "Task":
             previous = self._task(frame, state, visit, detail, moments, previous)
         elif state.type in {"Map", "Parallel"}:
-            previous = self._fan_out(frame, state, detail, moments, previous)
+            previous = self._fan_out(frame, state, moments, previous)
         else:
-            previous = self._faults(state, moments, detail, previous)
+            for moment in moments:
+                previous = self._evaluation(state, moment, previous)
         return self._exit(frame, state, visit, detail, previous)
 
     def _exit(self, frame: Frame, state: State, visit: Visit, detail: dict[str, Any], previous: int) -> int:
@@ -159,7 +121,16 @@ class _History:
             frame.variables = {**frame.variables, **assigned}
             details["assignedVariables"] = {name: encode(assigned[name]) for name in sorted(assigned)}
             details["assignedVariablesDetails"] = WHOLE
-        return self.add(visit.exited_event, visit.exited, f"{state.type}StateExited", "stateExited", details, previous)
+        type_ = f"{state.type}StateExited"
+        return self.add(visit.exited_event, visit.exited, type_, details, previous, key="stateExitedEventDetails")
+
+    def _evaluation(self, state: State, moment: Moment, previous: int) -> int:
+        """Add a fault of an expression."""
+        error, cause, location = moment.facts
+        details = {**fault_details(error, cause), "state": state.name}
+        if location:
+            details["location"] = location
+        return self.add(moment.event, moment.at, "EvaluationFailed", details, previous)
 
     # Tasks
 
@@ -169,123 +140,120 @@ class _History:
         state: State,
         visit: Visit,
         detail: dict[str, Any],
-        moments: Sequence[_Moment],
+        moments: Sequence[Moment],
         previous: int,
     ) -> int:
-        service = _Service.of(state.resource or "")
+        service = Service.of(state.resource or "")
         attempt = 0
         for moment in moments:
             if moment.kind == "evaluation_failed":
-                previous = self._faults(state, [moment], detail, previous)
+                previous = self._evaluation(state, moment, previous)
                 continue
-            details: Event | None = None
+            details: Event | None = dict(service.base) or None
             if moment.kind == "scheduled":
-                details = service.scheduled(_effect_input(frame, state, attempt))
+                details = _scheduled(service, frame, state, attempt)
                 attempt += 1
+            elif moment.kind == "submitted":
+                details = service.produced(cast("str", moment.facts[0]))
             elif moment.kind == "succeeded":
-                raw = encode(detail["result"]) if "result" in detail else visit.output
-                details = service.succeeded(raw)
+                details = service.produced(encode(detail["result"]) if "result" in detail else visit.output)
             elif moment.kind in {"failed", "timed_out"}:
-                details = {**service.base, **_fault(moment.error, moment.cause)}
-            elif service.base:
-                details = dict(service.base)
-            type_ = service.prefix + MOMENTS[moment.kind]
-            previous = self.add(moment.event, moment.at, type_, type_[0].lower() + type_[1:], details, previous)
-        return previous
-
-    def _faults(self, state: State, moments: Iterable[_Moment], detail: dict[str, Any], previous: int) -> int:
-        for moment in moments:
-            if moment.kind == "evaluation_failed":
-                details = {**_fault(moment.error, moment.cause), "state": state.name}
-                if detail.get("location"):
-                    details["location"] = detail["location"]
-                previous = self.add(
-                    moment.event, moment.at, "EvaluationFailed", "evaluationFailed", details, previous
-                )
+                details = service.failed(moment)
+            previous = self.add(moment.event, moment.at, service.prefix + MOMENTS[moment.kind], details, previous)
         return previous
 
     # Parallel and Map
 
-    def _fan_out(
-        self, frame: Frame, state: State, detail: dict[str, Any], moments: Sequence[_Moment], previous: int
-    ) -> int:
+    def _fan_out(self, frame: Frame, state: State, moments: Sequence[Moment], previous: int) -> int:
         effect = _effect(frame, state)
-        rounds = [moment.event for moment in moments if moment.kind == "started"]
+        rounds = [cast("int", moment.facts[0]) for moment in moments if moment.kind == "started"]
+        chain = previous
         for moment in moments:
             if moment.kind == "started":
-                details = None
-                if state.type == "Map" and effect is not None and effect.branches is not None:
-                    details = {"length": len(effect.branches)}
-                previous = self.add(
-                    moment.event, moment.at, f"{state.type}StateStarted", "mapStateStarted", details, previous
-                )
-                until = next((event for event in rounds if event > moment.event), None)
+                chain = self._started(state, effect, moment, previous)
+                since = cast("int", moment.facts[0])
+                until = next((number for number in rounds if number > since), None)
                 if effect is not None and not effect.distributed:
-                    self._branches(frame, effect, moment.event, until)
-            elif moment.kind in {"succeeded", "failed"}:
-                type_ = f"{state.type}State{MOMENTS[moment.kind]}"
-                previous = self.add(moment.event, moment.at, type_, "", None, previous)
-            elif moment.kind.startswith("iteration_"):
-                type_ = "MapIteration" + moment.kind.removeprefix("iteration_").capitalize()
-                details = {"name": state.name, "index": moment.index}
-                self.add(moment.event, moment.at, type_, type_[0].lower() + type_[1:], details, previous)
+                    chain = self._branches(frame, effect, chain, since, until)
+                previous = chain
+            elif moment.kind == "evaluation_failed":
+                previous = chain = self._evaluation(state, moment, previous)
             elif moment.kind.startswith("run_"):
                 previous = self._map_run(moment, previous)
+                chain = previous if moment.kind == "run_started" else chain
+            elif moment.kind == "succeeded":
+                previous = self.add(moment.event, moment.at, f"{state.type}StateSucceeded", None, previous)
+                chain = previous if state.type == "Parallel" else chain
+            elif moment.kind == "failed":
+                previous = chain = self.add(moment.event, moment.at, f"{state.type}StateFailed", None, chain)
             else:
-                previous = self._faults(state, [moment], detail, previous)
-        return previous
+                self._cut(moment, chain)
+        return chain
 
-    def _map_run(self, moment: _Moment, previous: int) -> int:
-        type_ = "MapRun" + MOMENTS[moment.kind.removeprefix("run_")]
-        details = _fault(moment.error, moment.cause) if moment.kind == "run_failed" else None
-        return self.add(moment.event, moment.at, type_, type_[0].lower() + type_[1:], details, previous)
+    def _started(self, state: State, effect: FanOut | None, moment: Moment, previous: int) -> int:
+        details = None
+        if state.type == "Map":
+            details = {"length": len(effect.branches) if effect is not None and effect.branches is not None else 0}
+        return self.add(moment.event, moment.at, f"{state.type}StateStarted", details, previous)
 
-    def _branches(self, frame: Frame, effect: FanOut, since: int, until: int | None) -> None:
-        """Add the events of every branch in one round."""
-        is_map = frame.is_in("Map")
+    def _map_run(self, moment: Moment, previous: int) -> int:
+        kind = moment.kind.removeprefix("run_")
+        details = {
+            "started": lambda: {"mapRunArn": moment.facts[0]},
+            "failed": lambda: fault_details(*moment.facts[:2]),
+        }.get(kind, lambda: None)()
+        return self.add(moment.event, moment.at, f"MapRun{MOMENTS[kind]}", details, previous)
+
+    def _cut(self, moment: Moment, previous: int) -> None:
+        """Add what a failure did to a branch: an iteration failed or aborted, or the state that a branch was in."""
+        if moment.kind == "aborted":
+            self.add(moment.event, moment.at, f"{moment.facts[0]}StateAborted", None, previous)
+            return
+        index, name = moment.facts
+        type_ = "MapIteration" + moment.kind.removeprefix("iteration_").capitalize()
+        self.add(moment.event, moment.at, type_, {"name": name, "index": index}, previous)
+
+    def _branches(self, frame: Frame, effect: FanOut, started: int, since: int, until: int | None) -> int:
+        """Add the events of every branch in one round; return the event that decided: the failure's, or the last."""
+        last = started
+        decided: tuple[datetime, int] | None = None
         for branch in effect.branches or ():
             path = branch_path(frame, branch.index)
-            visits = self.visits(path, since, until)
-            if not visits:
-                continue
-            child = Frame(frame.run, branch.plan, path, branch.input, variables=frame.variables, item=branch.item)
-            first, last = visits[0], visits[-1]
-            previous = since
-            if is_map:
-                iteration = {"name": frame.state, "index": branch.index}
-                started = cast("dict[str, Any]", decode(first.detail or "{}")).get("started", first.entered_event - 1)
-                key = "mapIterationStarted"
-                previous = self.add(started, first.entered, "MapIterationStarted", key, iteration, since)
-            previous = self.walk(child, visits, previous)
-            if is_map and last.output is not None and last.next is None:
-                at = cast("datetime", last.exited)
-                key = "mapIterationSucceeded"
-                self.add(last.exited_event + 1, at, "MapIterationSucceeded", key, dict(iteration), previous)
+            visits = [visit for visit in self._past.of(path, since) if until is None or visit.number < until]
+            if visits:
+                child = Frame(frame.run, branch.plan, path, branch.input, variables=frame.variables, item=branch.item)
+                end = self._branch(frame, child, branch.index, visits, started)
+                final = visits[-1]
+                last = max(last, end)
+                if final.output is None and final.exited is not None:
+                    decided = min(decided or (final.exited, end), (final.exited, end))
+        return last if decided is None else decided[1]
+
+    def _branch(self, frame: Frame, child: Frame, index: int, visits: Sequence[Visit], started: int) -> int:
+        if frame.type != "Map":
+            return self.walk(child, visits, started)
+        first, last = visits[0], visits[-1]
+        iteration = {"name": frame.state, "index": index}
+        begun = cast("dict[str, Any]", decode(first.detail or "{}")).get("started", first.entered_event - 1)
+        previous = self.walk(child, visits, self.add(begun, first.entered, "MapIterationStarted", iteration, started))
+        if last.output is not None and last.next is None and last.exited is not None:
+            event = last.exited_event + 1
+            return self.add(event, last.exited, "MapIterationSucceeded", dict(iteration), previous)
+        return previous
 
 
-@attrs.frozen
-class _Service:
-    """How the history names the events of a Resource."""
-
-    prefix: str
-    base: Event
-
-    @classmethod
-    def of(cls, resource: str) -> _Service:
-        if function_name(resource) is not None:
-            return cls("LambdaFunction", {})
-        parts = resource.split(":")
-        if resource.startswith("arn:") and parts[2] == "states" and len(parts) >= 7:
-            return cls("Task", {"resourceType": parts[5], "resource": ":".join(parts[6:])})
-        return cls("Task", {"resourceType": "task", "resource": resource})
-
-    def scheduled(self, text: str) -> Event:
-        if self.prefix == "LambdaFunction":
-            return {"input": text, "inputDetails": WHOLE}
-        return {**self.base, "region": "local", "parameters": text}
-
-    def succeeded(self, text: str | None) -> Event:
-        return {**self.base, "output": text, "outputDetails": WHOLE}
+def _moments(visit: Visit, detail: dict[str, Any]) -> list[Moment]:
+    """Return what a visit remembers; a straight Task visit remembers nothing, and tells all the same."""
+    stored = detail.get("moments")
+    if stored is not None:
+        return [Moment.read(*moment) for moment in stored]
+    if visit.type != "Task" or visit.exited_event != visit.entered_event + 4 or visit.exited is None:
+        return []
+    return [
+        Moment("scheduled", visit.entered_event + 1, visit.entered),
+        Moment("started", visit.entered_event + 2, visit.entered),
+        Moment("succeeded", visit.entered_event + 3, visit.exited),
+    ]
 
 
 def _effect(frame: Frame, state: State) -> FanOut | None:
@@ -296,20 +264,15 @@ def _effect(frame: Frame, state: State) -> FanOut | None:
     return effect if isinstance(effect, FanOut) else None
 
 
-def _effect_input(frame: Frame, state: State, attempt: int) -> str:
-    """Return what an attempt of a Task was given."""
+def _scheduled(service: Service, frame: Frame, state: State, attempt: int) -> Event:
+    """Return the details of an attempt of a Task: what it was given, asked of the plan again."""
     frame.retries = [attempt]
     frame.retry()
+    frame.token = HIDDEN_TOKEN
     try:
         effect = state.enter(frame.value, frame)
     except StateError:
-        return _text(frame)
-    return encode(effect.input) if isinstance(effect, CallTask) else _text(frame)
-
-
-def _text(frame: Frame) -> str:
-    return encode(frame.value) if frame.text is None else frame.text
-
-
-def _fault(error: str | None, cause: str | None) -> Event:
-    return {key: value for key, value in (("error", error), ("cause", cause)) if value is not None}
+        effect = None
+    if not isinstance(effect, CallTask):
+        return service.scheduled(text_of(frame.value, frame.text), None)
+    return service.scheduled(encode(effect.input), effect)

@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING
 
 from statechain.errors import RepositoryError, StatechainError
 from statechain.launcher import Streams, first_fault
+from statechain.runtime.callbacks import Callbacks
+from statechain.runtime.calls import Caller
 from statechain.runtime.interpreter import Interpreter
 from statechain.runtime.lease import Lease, kept
 from statechain.runtime.recovery import Recovery
 from statechain.runtime.revisions import Revisions
+from statechain.runtime.scribe import Scribe
 from statechain.runtime.worker import Worker
 from statechain.storage.journal import Journal, linger
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from statechain.clock import Clock
     from statechain.limits import Limits
     from statechain.observers import Observer
+    from statechain.runtime.nested import Start
     from statechain.runtime.tasks import TaskRegistry
     from statechain.storage.repository import Repository
 
@@ -52,6 +56,7 @@ class Host:
         max_concurrent: int | None,
         observers: Sequence[Observer],
         recovers: bool,
+        start: Start,
     ) -> None:
         self._repository = repository
         self._lease = Lease(lease)
@@ -61,11 +66,14 @@ class Host:
         self._supervisor: asyncio.Task[None] | None = None
         self.journal = Journal(repository, clock, observers)
         self.revisions = Revisions(repository, limits)
+        self.callbacks = Callbacks(repository, self.journal, clock, self._tasks)
+        scribe = Scribe(self.journal)
+        caller = Caller(scribe, clock, tasks, limits, self.callbacks, start)
         self.worker = Worker(
             worker_id,
             repository,
             self.journal,
-            Interpreter(self.journal, clock, tasks, limits),
+            Interpreter(scribe, clock, caller, limits),
             clock,
             tasks=tasks,
             limits=limits,
@@ -74,6 +82,9 @@ class Host:
         )
         self.recovery = Recovery(repository, self.journal, clock, self.worker, self.revisions, self._lease, limits)
         self.streams = Streams(self.worker.tasks)
+
+    def _tasks(self) -> asyncio.TaskGroup:
+        return self.worker.tasks()
 
     # Opening and closing
 
@@ -129,6 +140,7 @@ class Host:
             kept(self._lease, lambda: self._repository.heart(self.worker.id, self._lease.length)),
             asyncio.TaskGroup() as writing,
         ):
+            self.journal.open()
             writing.create_task(self.journal.run(), name="statechain journal")
             try:
                 await self._run(ready)

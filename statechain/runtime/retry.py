@@ -10,9 +10,11 @@ if TYPE_CHECKING:
 
     from statechain.asl.model import Retrier
 
-__all__ = ["TIMEOUTS", "catcher_for", "matches", "retry_delay"]
+__all__ = ["RUNTIME", "TIMEOUTS", "catcher_for", "matches", "retry_delay"]
 
-UNMATCHABLE = frozenset({"States.Runtime"})
+RUNTIME = "States.Runtime"
+"""The error that always ends the execution: no Retrier and no Catcher answers it, even by its name."""
+
 TIMEOUTS = frozenset({"States.Timeout", "States.HeartbeatTimeout"})
 LONGEST_DELAY = 31_536_000.0
 """Seconds; AWS lets no execution live longer than a year."""
@@ -31,16 +33,15 @@ AnswerT = TypeVar("AnswerT", bound=HasErrorEquals)
 
 def matches(error_equals: Iterable[str], error: str | None) -> bool:
     """Tell whether a list of error names, wildcards included, means this error."""
-    for name in error_equals:
-        if name == error:
-            return True
-        if name == "States.ALL" and error not in UNMATCHABLE:
-            return True
-        if name == "States.TaskFailed" and error not in UNMATCHABLE and error not in TIMEOUTS:
-            return True
-        if name == "States.Timeout" and error in TIMEOUTS:
-            return True
-    return False
+    if error == RUNTIME:
+        return False
+    return any(name == error or _is_wildcard_for(name, error) for name in error_equals)
+
+
+def _is_wildcard_for(name: str, error: str | None) -> bool:
+    if name == "States.ALL":
+        return True
+    return error in TIMEOUTS if name == "States.Timeout" else name == "States.TaskFailed" and error not in TIMEOUTS
 
 
 def catcher_for(catchers: Iterable[AnswerT], error: str | None) -> AnswerT | None:

@@ -1,62 +1,171 @@
-"""What a Task's Resource means: a handler by name, or one of AWS's service integrations."""
+"""What a Task's Resource means: a handler by name, or one of AWS's service integrations. Pure functions of values.
+
+A suffix says how AWS waits: ``.waitForTaskToken`` for an answer under a token, ``.sync`` and ``.sync:2`` for the end
+of a nested execution.
+"""
 
 from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+import attrs
 
 from statechain.asl.outcome import CallTask
 from statechain.codec import JSONValue
 from statechain.errors import StateError
 from statechain.runtime.tasks import Task, TaskRegistry, function_name
 
-__all__ = ["LAMBDA_INVOKE", "Call", "is_known", "resolve"]
+if TYPE_CHECKING:
+    from statechain.runtime.frame import Frame
 
-import attrs
+__all__ = [
+    "LAMBDA_INVOKE",
+    "START_EXECUTION",
+    "ActivityCall",
+    "Call",
+    "HandlerCall",
+    "NestedCall",
+    "activity_name",
+    "is_known",
+    "prepare",
+    "resolve",
+]
 
 LAMBDA_INVOKE = "arn:aws:states:::lambda:invoke"
+START_EXECUTION = "arn:aws:states:::states:startExecution"
+TOKEN_SUFFIX = ".waitForTaskToken"  # noqa: S105 -- no secret, but AWS's suffix
+HANDED_OUT_BEFORE = "(handed out before)"
+EMPTY: JSONValue = {}
 
 
 @attrs.frozen
-class Call:
-    """A handler to call, what it gets, and how its result is wrapped.
+class HandlerCall:
+    """A handler to call.
 
     Attributes:
         task: The handler.
 
         input: What it gets.
 
-        is_optimized: Whether the result is wrapped as the ``lambda:invoke`` integration wraps it.
+        wraps: Whether the result is wrapped as the ``lambda:invoke`` integration wraps it.
+
+        waits: Whether the answer comes under a task token, and not from the handler.
     """
 
     task: Task
     input: JSONValue
-    is_optimized: bool = False
+    wraps: bool = False
+    waits: bool = False
 
-    def wrap(self, result: JSONValue) -> JSONValue:
-        """Return the result as the state sees it."""
-        if not self.is_optimized:
-            return result
-        return {"ExecutedVersion": "$LATEST", "Payload": result, "StatusCode": 200}
+
+@attrs.frozen
+class NestedCall:
+    """An execution to start.
+
+    Attributes:
+        machine: The state machine's name or id.
+
+        input: Its input.
+
+        name: The execution's name, or None for one that is made of the attempt's key.
+
+        waits: Whether its end is awaited.
+
+        parses: Whether its input and output are told as values (``.sync:2``), not as JSON texts.
+
+        under_token: Whether the answer comes under a task token.
+    """
+
+    machine: str
+    input: JSONValue
+    name: str | None
+    waits: bool = False
+    parses: bool = False
+    under_token: bool = False
+
+
+@attrs.frozen
+class ActivityCall:
+    """A task for an activity's workers."""
+
+    activity: str
+    input: JSONValue
+
+
+Call: TypeAlias = HandlerCall | NestedCall | ActivityCall
+
+
+def activity_name(resource: str) -> str | None:
+    """Return the name in an activity's ARN, or None for anything else."""
+    parts = resource.split(":")
+    if len(parts) == 7 and parts[0] == "arn" and parts[2] == "states" and parts[5] == "activity":
+        return parts[6]
+    return None
 
 
 def is_known(resource: str, registry: TaskRegistry) -> bool:
     """Tell whether a Resource can be served, as far as the definition alone tells."""
-    return registry.find(resource) is not None or resource == LAMBDA_INVOKE
+    base = resource.removesuffix(TOKEN_SUFFIX)
+    if registry.find(resource) is not None or registry.find(base) is not None:
+        return True
+    return base in {LAMBDA_INVOKE, *INTEGRATIONS} or activity_name(resource) is not None
+
+
+def prepare(frame: Frame, resource: str) -> None:
+    """Give an attempt that waits for a task token the token that its expressions show."""
+    if frame.token is None and resource.endswith(TOKEN_SUFFIX):
+        is_known_outside = frame.outside is not None and frame.outside.called
+        frame.token = HANDED_OUT_BEFORE if is_known_outside else secrets.token_urlsafe(32)
 
 
 def resolve(effect: CallTask, registry: TaskRegistry) -> Call:
     """Return what to call for a Task; raise StateError where nobody registered it."""
-    task = registry.find(effect.resource)
+    resource = effect.resource
+    waits = resource.endswith(TOKEN_SUFFIX)
+    base = resource.removesuffix(TOKEN_SUFFIX)
+    task = registry.find(resource) or registry.find(base)
     if task is not None:
-        return Call(task, effect.input)
-    if effect.resource == LAMBDA_INVOKE:
-        return _lambda_invoke(effect.input, registry)
-    raise StateError("States.TaskFailed", f"no handler is registered for the resource {effect.resource!r}")
+        return HandlerCall(task, effect.input, waits=waits)
+    activity = activity_name(resource)
+    if activity is not None:
+        task = registry.find(activity)
+        return ActivityCall(activity, effect.input) if task is None else HandlerCall(task, effect.input)
+    if base == LAMBDA_INVOKE:
+        return _lambda_invoke(effect.input, registry, waits=waits)
+    integrate = INTEGRATIONS.get(resource)
+    if integrate is None:
+        raise StateError("States.TaskFailed", f"no handler is registered for the resource {resource!r}")
+    return integrate(effect.input)
 
 
-def _lambda_invoke(value: JSONValue, registry: TaskRegistry) -> Call:
+def _lambda_invoke(value: JSONValue, registry: TaskRegistry, *, waits: bool) -> HandlerCall:
     name = value.get("FunctionName") if isinstance(value, dict) else None
     if not isinstance(name, str) or not isinstance(value, dict):
         raise StateError("States.TaskFailed", "lambda:invoke needs a FunctionName")
     task = registry.find(name) or registry.find(function_name(name) or name.partition(":")[0])
     if task is None:
         raise StateError("States.TaskFailed", f"no handler is registered for the function {name!r}")
-    return Call(task, value.get("Payload", {}), is_optimized=True)
+    return HandlerCall(task, value.get("Payload", EMPTY), wraps=not waits, waits=waits)
+
+
+def _start_execution(
+    value: JSONValue, *, waits: bool = False, parses: bool = False, under_token: bool = False
+) -> NestedCall:
+    found = value if isinstance(value, dict) else {}
+    machine, name = found.get("StateMachineArn"), found.get("Name")
+    if not isinstance(machine, str):
+        raise StateError("States.TaskFailed", "startExecution needs a StateMachineArn")
+    if name is not None and not isinstance(name, str):
+        raise StateError("States.TaskFailed", "startExecution needs a text as the Name of an execution")
+    machine = machine.rpartition(":stateMachine:")[2]
+    return NestedCall(machine, found.get("Input", EMPTY), name, waits, parses, under_token)
+
+
+INTEGRATIONS: dict[str, Callable[[JSONValue], Call]] = {
+    START_EXECUTION: _start_execution,
+    f"{START_EXECUTION}.sync": lambda value: _start_execution(value, waits=True),
+    f"{START_EXECUTION}.sync:2": lambda value: _start_execution(value, waits=True, parses=True),
+    f"{START_EXECUTION}{TOKEN_SUFFIX}": lambda value: _start_execution(value, under_token=True),
+}

@@ -17,7 +17,8 @@ import attrs
 from statechain.errors import ExecutionNotFound, LeaseLost, StatechainError
 from statechain.observers import ExecutionEnded, ExecutionStarted, Fact, Observer
 from statechain.records import Claim, Execution, ExecutionStatus
-from statechain.runtime.frame import Past, Run
+from statechain.runtime.frame import Run
+from statechain.runtime.past import Past
 from statechain.runtime.services import is_known
 from statechain.storage.journal import Ledger, linger
 from statechain.storage.patience import patiently
@@ -43,7 +44,17 @@ LONGEST_POLL = 1.0
 class Live:
     """An execution that this process runs, or is about to."""
 
-    __slots__ = ("ended", "execution_id", "is_begun", "is_closing", "opened", "stopping", "task")
+    __slots__ = (
+        "before",
+        "ended",
+        "execution_id",
+        "is_begun",
+        "is_closing",
+        "is_interrupted",
+        "opened",
+        "stopping",
+        "task",
+    )
 
     def __init__(self, execution_id: str) -> None:
         loop = asyncio.get_running_loop()
@@ -53,6 +64,8 @@ class Live:
         self.stopping: End | None = None
         self.is_begun = False
         self.is_closing = False
+        self.is_interrupted = False
+        self.before: Execution | None = None
         self.task: asyncio.Task[None] | None = None
 
     def stop(self, end: End) -> None:
@@ -61,6 +74,12 @@ class Live:
             self.stopping = end
             if self.is_begun:  # a task that is cancelled before its first step would never learn why
                 self.task.cancel()
+
+    def interrupt(self) -> None:
+        """Leave the execution as it stands: RUNNING, for whoever claims it."""
+        self.is_interrupted = True
+        if self.task is not None:
+            self.task.cancel()
 
     def settle(self, execution: Execution | None) -> None:
         """Tell the waiters how it ended here; None sends them to storage."""
@@ -149,14 +168,15 @@ class Worker:
             raise
         return holder, live if holder.id == execution.id else self._live.get(holder.id)
 
-    async def redrive(self, revision: Revision, execution_id: str) -> Live | None:
+    async def redrive(self, revision: Revision, execution: Execution) -> Live | None:
         """Make an execution that ended without success run again; None where it is RUNNING or SUCCEEDED."""
-        claim = await self._journal.write(RedriveExecution(execution_id=execution_id, owner=self.id))
-        return None if claim is None else self.adopt(revision, claim)
+        claim = await self._journal.write(RedriveExecution(execution_id=execution.id, owner=self.id))
+        return None if claim is None else self.adopt(revision, claim, before=execution)
 
-    def adopt(self, revision: Revision, claim: Claim) -> Live:
-        """Run an execution on from where its visits say it stands."""
+    def adopt(self, revision: Revision, claim: Claim, *, before: Execution | None = None) -> Live:
+        """Run an execution on from where its visits say it stands; ``before``: as it had ended before a redrive."""
         live = Live(claim.execution.id)
+        live.before = before
         live.opened.set_result(claim.execution)
 
         async def claimed() -> Claim:
@@ -168,8 +188,7 @@ class Worker:
     def interrupt(self) -> None:
         """Cut short whatever runs here, and leave it as it stands: RUNNING, for whoever claims it."""
         for live in self._live.values():
-            if live.task is not None:
-                live.task.cancel()
+            live.interrupt()
 
     def tasks(self) -> asyncio.TaskGroup:
         """Return the group in which executions, and what drives them, run."""
@@ -218,7 +237,17 @@ class Worker:
             self._tell(ExecutionStarted(claimed.execution))
             past = await self._past(claimed)
             async with self._gate:
-                end = await self._interpreter.run(Run(claimed.execution, revision.record, revision.plan, ledger, past))
+                end = await self._interpreter.run(
+                    Run(
+                        claimed.execution,
+                        revision.record,
+                        revision.plan,
+                        ledger,
+                        past,
+                        before=live.before,
+                        is_interrupted=lambda: live.is_interrupted,
+                    )
+                )
         except asyncio.CancelledError:
             if live.stopping is None or live.task is None:
                 raise

@@ -1,0 +1,247 @@
+"""Tasks that wait for an answer from outside: under a task token, or from an activity's worker.
+
+An answer through this process wakes the waiter at once; one through another process is found by asking storage for
+all that wait, in one query at a time, at intervals that grow. Storage decides between an answer and a timeout.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import attrs
+
+from statechain.codec import JSONValue, decode
+from statechain.errors import RepositoryError
+from statechain.records import Callback, CallbackStatus
+from statechain.storage.patience import patiently
+from statechain.storage.repository import AnswerCallback, BeatCallback, CloseCallback, TakeActivity
+
+if TYPE_CHECKING:
+    from statechain.clock import Clock
+    from statechain.storage.journal import Journal
+    from statechain.storage.repository import Repository
+
+__all__ = ["ActivityTask", "Callbacks", "token_hash"]
+
+logger = logging.getLogger(__name__)
+
+FIRST_POLL = 0.05
+LONGEST_POLL = 1.0
+PAGE = 500
+ANSWERED = frozenset({CallbackStatus.SUCCEEDED, CallbackStatus.FAILED})
+
+
+def token_hash(token: str) -> str:
+    """Return what is stored of a task token."""
+    return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
+
+
+@attrs.frozen
+class ActivityTask:
+    """A task that an activity's worker took: answer under its token."""
+
+    token: str = attrs.field(repr=False)
+    input: JSONValue
+
+
+class _Waiter:
+    """One attempt that waits, under one id or more."""
+
+    __slots__ = ("answer", "beat", "ids", "news")
+
+    def __init__(self, ids: Sequence[str], since: datetime | None) -> None:
+        self.ids = tuple(ids)
+        self.answer: Callback | None = None
+        self.beat = since
+        self.news = asyncio.Event()
+
+    def tell(self, callback: Callback) -> None:
+        """Take note of how a callback stands, and wake up where that is news."""
+        if callback.status in ANSWERED and self.answer is None:
+            self.answer = callback
+            self.news.set()
+        if callback.beat is not None and (self.beat is None or callback.beat > self.beat):
+            self.beat = callback.beat
+            self.news.set()
+
+
+class Callbacks:
+    """Hands answers to the tasks that wait for them. ``group`` gives the TaskGroup in which storage is asked."""
+
+    def __init__(
+        self, repository: Repository, journal: Journal, clock: Clock, group: Callable[[], asyncio.TaskGroup]
+    ) -> None:
+        self._repository = repository
+        self._journal = journal
+        self._clock = clock
+        self._group = group
+        self._waiters: dict[str, _Waiter] = {}
+        self._poller: asyncio.Task[None] | None = None
+        self._delay = FIRST_POLL
+        self._takers: dict[str, list[asyncio.Event]] = {}
+
+    # Waiting
+
+    async def wait(
+        self,
+        ids: Sequence[str],
+        *,
+        deadline: datetime | None,
+        heartbeat: float | None = None,
+        since: datetime | None = None,
+        begun: Callable[[], None] = lambda: None,
+    ) -> Callback | None:
+        """Return the answer to one of some callbacks; None where the deadline or a heartbeat's came first.
+
+        Arguments:
+            ids: Under which an answer may come; all are closed when this returns.
+
+            deadline: Until when it may come.
+
+            heartbeat: How many seconds may pass between two signs of life.
+
+            since: From when the first heartbeat counts; None counts from the first sign of life.
+
+            begun: Called at the first sign of life, such as that an activity's worker took the task.
+        """
+        with self._registered(ids, since) as waiter:
+            await self._ask([waiter])
+            while waiter.answer is None:
+                if waiter.beat is not since:
+                    begun()
+                if await self._news_before(waiter, _due(deadline, waiter.beat, heartbeat)):
+                    continue
+                await self._ask([waiter])  # a sign of life may have come through another process
+                due = _due(deadline, waiter.beat, heartbeat)
+                if waiter.answer is None and due is not None and due <= self._clock.now():
+                    return await self.close(ids)
+            if len(waiter.ids) > 1:
+                await self.close(ids)
+            if waiter.beat is not since:
+                begun()
+            return waiter.answer
+
+    async def close(self, ids: Sequence[str]) -> Callback | None:
+        """Wait no more; return the answer where one had come before."""
+        closed = [await self._journal.write(CloseCallback(id=each)) for each in ids]
+        return next((each for each in closed if each is not None and each.status in ANSWERED), None)
+
+    async def _news_before(self, waiter: _Waiter, due: datetime | None) -> bool:
+        timeout = self._clock.timeout_at(due)
+        try:
+            async with timeout:
+                await waiter.news.wait()
+        except TimeoutError:
+            if timeout.expired():
+                return False
+            raise
+        waiter.news.clear()
+        return True
+
+    @contextmanager
+    def _registered(self, ids: Sequence[str], since: datetime | None) -> Iterator[_Waiter]:
+        """Have a waiter told of its callbacks while the body runs."""
+        waiter = _Waiter(ids, since)
+        self._waiters |= dict.fromkeys(waiter.ids, waiter)
+        self._delay = FIRST_POLL
+        if self._poller is None:
+            self._poller = self._group().create_task(self._poll(), name="statechain callbacks")
+        try:
+            yield waiter
+        finally:
+            for each in waiter.ids:
+                self._waiters.pop(each, None)
+            if not self._waiters and self._poller is not None:
+                self._poller.cancel()
+                self._poller = None
+
+    async def _poll(self) -> None:
+        """Ask storage for all that wait, until cancelled because nobody does."""
+        while True:
+            await asyncio.sleep(self._delay)
+            self._delay = min(self._delay * 2, LONGEST_POLL)
+            try:
+                await self._ask(list(dict.fromkeys(self._waiters.values())))
+            except RepositoryError as fault:
+                logger.warning("answers to waiting tasks could not be read, trying again: %s", fault)
+
+    async def _ask(self, waiters: Sequence[_Waiter]) -> None:
+        """Tell waiters how their callbacks stand in storage."""
+        ids = [each for waiter in waiters for each in waiter.ids]
+        for start in range(0, len(ids), PAGE):
+            page = ids[start : start + PAGE]
+            with self._clock.hold():
+                callbacks = await patiently(lambda page=page: self._repository.callbacks(page))  # type: ignore[misc]
+            for callback in callbacks:
+                self._tell(callback)
+
+    def _tell(self, callback: Callback) -> None:
+        waiter = self._waiters.get(callback.id)
+        if waiter is not None:
+            waiter.tell(callback)
+
+    # Answering
+
+    async def succeed(self, token: str, output_text: str) -> None:
+        """Answer with an output. Raises InvalidToken, TaskTimedOut."""
+        self._tell(await self._journal.write(AnswerCallback(token_hash=token_hash(token), output_text=output_text)))
+
+    async def fail(self, token: str, error: str, cause: str | None) -> None:
+        """Answer that the task failed. Raises InvalidToken, TaskTimedOut."""
+        write = AnswerCallback(token_hash=token_hash(token), error=error, cause=cause)
+        self._tell(await self._journal.write(write))
+
+    async def beat(self, token: str) -> None:
+        """Tell that the work goes on. Raises InvalidToken, TaskTimedOut."""
+        self._tell(await self._journal.write(BeatCallback(token_hash=token_hash(token), beat=self._clock.now())))
+
+    # Activities
+
+    def offer(self, activity: str) -> None:
+        """Wake those who wait in this process for a task of an activity."""
+        for taker in self._takers.get(activity, ()):
+            taker.set()
+
+    async def take(self, activity: str, patience: float) -> ActivityTask | None:
+        """Take the oldest task of an activity for a worker; None where none came in so many seconds of real time."""
+        offered = asyncio.Event()
+        self._takers.setdefault(activity, []).append(offered)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + patience
+        delay = FIRST_POLL
+        try:
+            while True:
+                token = secrets.token_urlsafe(32)
+                taken = await self._journal.write(
+                    TakeActivity(activity=activity, token_hash=token_hash(token), beat=self._clock.now())
+                )
+                if taken is not None:
+                    self._tell(taken)
+                    return ActivityTask(token, decode(taken.input_text or "null"))
+                left = until - loop.time()
+                if left <= 0:
+                    return None
+                offered.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(offered.wait(), min(delay, left))
+                delay = min(delay * 2, LONGEST_POLL)
+        finally:
+            self._takers[activity].remove(offered)
+            if not self._takers[activity]:
+                del self._takers[activity]
+
+
+def _due(deadline: datetime | None, beat: datetime | None, heartbeat: float | None) -> datetime | None:
+    """Return when a wait ends: at its deadline, or when a heartbeat is overdue."""
+    if beat is None or heartbeat is None:
+        return deadline
+    overdue = beat + timedelta(seconds=heartbeat)
+    return overdue if deadline is None else min(deadline, overdue)

@@ -1,0 +1,280 @@
+"""One attempt of a Task: its handler, its task token, its activity, or its nested execution.
+
+What an attempt waits for outside this process is durable before it waits: deadline, callbacks, and whether the
+handler has been called.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from statechain.codec import JSONValue, decode, encode
+from statechain.errors import InvalidPayload, StateError
+from statechain.records import Callback, CallbackStatus
+from statechain.runtime import nested
+from statechain.runtime.callbacks import token_hash
+from statechain.runtime.frame import Outside
+from statechain.runtime.retry import TIMEOUTS
+from statechain.runtime.services import ActivityCall, Call, HandlerCall, NestedCall, resolve
+from statechain.runtime.tasks import TaskContext, TaskRegistry, call_task
+
+if TYPE_CHECKING:
+    from statechain.asl.outcome import CallTask
+    from statechain.asl.plan import State
+    from statechain.clock import Clock
+    from statechain.limits import Limits
+    from statechain.runtime.callbacks import Callbacks
+    from statechain.runtime.frame import Frame
+    from statechain.runtime.scribe import Scribe
+
+__all__ = ["Caller"]
+
+INTERRUPTED = "the attempt was interrupted, and is not repeated: at_most_once"
+
+
+class Caller:
+    """Performs the calls of Task states."""
+
+    def __init__(
+        self,
+        scribe: Scribe,
+        clock: Clock,
+        tasks: TaskRegistry,
+        limits: Limits,
+        callbacks: Callbacks,
+        start: nested.Start,
+    ) -> None:
+        self._scribe = scribe
+        self._clock = clock
+        self._tasks = tasks
+        self._limits = limits
+        self._callbacks = callbacks
+        self._start = start
+
+    async def call(self, frame: Frame, state: State, effect: CallTask) -> JSONValue:
+        """Perform one attempt; return its result, raise StateError where it failed."""
+        call = resolve(effect, self._tasks)
+        if frame.run.is_express and not (isinstance(call, HandlerCall) and not call.waits):
+            raise StateError("States.TaskFailed", f"an EXPRESS execution cannot wait for {effect.resource!r}")
+        if frame.outside is None:
+            frame.note("scheduled", self._clock.now())
+        try:
+            result = await self._attempt(frame, state, effect, call)
+        except StateError as fault:
+            kind = "timed_out" if fault.error in TIMEOUTS else "failed"
+            frame.note(kind, self._clock.now(), fault.error, fault.cause)
+            raise
+        frame.note("succeeded", self._clock.now())
+        return result
+
+    async def _attempt(
+        self, frame: Frame, state: State, effect: CallTask, call: Call
+    ) -> JSONValue:
+        match call:
+            case HandlerCall(waits=False):
+                return await self._handle(frame, state, effect, call)
+            case HandlerCall():
+                return await self._wait_for_token(
+                    frame, effect, lambda outside: self._hand(frame, state, effect, call, outside)
+                )
+            case NestedCall(under_token=True):
+                return await self._wait_for_token(
+                    frame, effect, lambda outside: self._start_alone(frame, call, outside)
+                )
+            case NestedCall():
+                return await self._nest(frame, effect, call)
+            case ActivityCall():
+                return await self._offer(frame, effect, call)
+
+    # Handlers
+
+    async def _handle(self, frame: Frame, state: State, effect: CallTask, call: HandlerCall) -> JSONValue:
+        if call.task.delivery == "at_most_once" and not frame.run.is_express:
+            await self._start_at_most_once(frame)
+        else:
+            await self._scribe.settle(frame)
+        if frame.path:
+            await asyncio.sleep(0)  # siblings are scheduled before any of them starts
+        frame.note("started", self._clock.now())
+        deadline = self._deadline(effect)
+        try:
+            text, result = await self._run_handler(frame, state, effect, call, deadline)
+        finally:
+            frame.attempting = False
+        if call.wraps:
+            result = {"ExecutedVersion": "$LATEST", "Payload": result, "StatusCode": 200}
+            text = encode(result)
+        frame.result, frame.result_text = result, text
+        return result
+
+    async def _start_at_most_once(self, frame: Frame) -> None:
+        """Record the attempt before its handler runs; an attempt that a crash interrupted ends here."""
+        if frame.attempting:
+            frame.attempting = False
+            raise StateError("States.TaskFailed", INTERRUPTED)
+        frame.attempting = True
+        await self._scribe.wait(frame)
+
+    async def _run_handler(
+        self, frame: Frame, state: State, effect: CallTask, call: HandlerCall, deadline: datetime | None
+    ) -> tuple[str, JSONValue]:
+        execution = frame.run.execution
+        context = TaskContext(
+            execution_id=execution.id,
+            execution_name=execution.name,
+            state_machine_id=execution.state_machine_id,
+            state_name=state.name,
+            attempt=frame.attempt,
+            idempotency_key=frame.visit_key,
+            task_token=frame.token,
+            credentials=effect.credentials,
+            clock=self._clock,
+        )
+        return await call_task(
+            call.task,
+            self._private(frame, call.input),
+            context,
+            self._clock,
+            deadline=deadline,
+            heartbeat=None if call.waits else effect.heartbeat,
+            limits=self._limits,
+        )
+
+    def _private(self, frame: Frame, value: JSONValue) -> JSONValue:
+        """Return a copy that a handler may do with as it likes."""
+        if value is frame.value and frame.text is not None:
+            return decode(frame.text)
+        return decode(self._text(frame, value))
+
+    def _text(self, frame: Frame, value: JSONValue) -> str:
+        try:
+            return encode(value, max_bytes=self._limits.payload_bytes)
+        except InvalidPayload as fault:
+            raise StateError("States.DataLimitExceeded", f"the input of the state '{frame.state}': {fault}") from fault
+
+    def _deadline(self, effect: CallTask) -> datetime | None:
+        return None if effect.timeout is None else self._clock.now() + timedelta(seconds=effect.timeout)
+
+    # Task tokens
+
+    async def _wait_for_token(
+        self, frame: Frame, effect: CallTask, hand: Callable[[Outside], Awaitable[str]]
+    ) -> JSONValue:
+        """Hand out a task token, unless that was done before a crash, and wait for the answer under it."""
+        outside = frame.outside
+        if outside is None:
+            outside = frame.outside = Outside(deadline=self._deadline(effect))
+        if not outside.called:
+            await self._open(frame, outside, token=frame.token)
+            self._note_once(frame, "started")
+            try:
+                submitted = await hand(outside)
+            except StateError:
+                answer = await self._callbacks.close(outside.callbacks)
+                if answer is None:
+                    raise
+                return self._answered(frame, answer)
+            outside.called, outside.since = True, self._clock.now()
+            frame.note("submitted", outside.since, submitted)
+            await self._scribe.wait(frame)
+        answer = await self._callbacks.wait(
+            outside.callbacks, deadline=outside.deadline, heartbeat=effect.heartbeat, since=outside.since
+        )
+        return self._answered(frame, answer)
+
+    async def _open(
+        self, frame: Frame, outside: Outside, *, token: str | None, call: ActivityCall | None = None
+    ) -> None:
+        """Open a callback, durably; the token itself is stored nowhere."""
+        callback = Callback(
+            id=f"{frame.attempt_key}~{len(outside.callbacks)}",
+            execution_id=frame.run.execution.id,
+            redrive_count=frame.run.execution.redrive_count,
+            token_hash=None if token is None else token_hash(token),
+            activity=None if call is None else call.activity,
+            input_text=None if call is None else self._text(frame, call.input),
+        )
+        outside.callbacks.append(callback.id)
+        frame.run.ledger.open_callback(callback)
+        await self._scribe.wait(frame)
+
+    async def _hand(
+        self, frame: Frame, state: State, effect: CallTask, call: HandlerCall, outside: Outside
+    ) -> str:
+        text, _ = await self._run_handler(frame, state, effect, call, outside.deadline)
+        return text
+
+    def _answered(self, frame: Frame, answer: Callback | None) -> JSONValue:
+        """Return what an answer says; raise StateError where it is a failure, or none came in time."""
+        outside = frame.outside
+        if answer is None:
+            is_late = outside is not None and outside.deadline is not None and self._clock.now() >= outside.deadline
+            raise StateError("States.Timeout" if is_late else "States.HeartbeatTimeout")
+        if answer.status is CallbackStatus.FAILED:
+            raise StateError(answer.error, answer.cause)
+        frame.result_text = answer.output_text or "null"
+        frame.result = decode(frame.result_text)
+        return frame.result
+
+    # Activities
+
+    async def _offer(self, frame: Frame, effect: CallTask, call: ActivityCall) -> JSONValue:
+        """Offer a task to an activity's workers, and wait for the answer of the one that takes it."""
+        outside = frame.outside
+        if outside is None:
+            outside = frame.outside = Outside(deadline=self._deadline(effect))
+            await self._open(frame, outside, token=None, call=call)
+        self._callbacks.offer(call.activity)
+        answer = await self._callbacks.wait(
+            outside.callbacks,
+            deadline=outside.deadline,
+            heartbeat=effect.heartbeat,
+            begun=lambda: self._note_once(frame, "started"),
+        )
+        return self._answered(frame, answer)
+
+    def _note_once(self, frame: Frame, kind: str, *facts: JSONValue) -> None:
+        """Tell the history what happened in this attempt, unless it was told before a crash."""
+        if not frame.has_noted(kind):
+            frame.note(kind, self._clock.now(), *facts)
+
+    # Nested executions
+
+    async def _nest(self, frame: Frame, effect: CallTask, call: NestedCall) -> JSONValue:
+        """Start an execution, and wait for its end where the Task says so."""
+        outside = frame.outside
+        if outside is None:
+            outside = frame.outside = Outside(deadline=self._deadline(effect) if call.waits else None)
+            await self._scribe.wait(frame)
+        self._note_once(frame, "started")
+        child = await nested.start_nested(self._start, frame, call)
+        told = nested.started(child.execution)
+        if not call.waits:
+            return self._told(frame, told)
+        self._note_once(frame, "submitted", encode(told))
+        timeout = self._clock.timeout_at(outside.deadline)
+        try:
+            async with timeout:
+                ended = await nested.wait_nested(frame, child)
+        except TimeoutError:
+            if timeout.expired():
+                raise StateError("States.Timeout") from None
+            raise
+        return self._told(frame, nested.described(ended, parses=call.parses))
+
+    async def _start_alone(self, frame: Frame, call: NestedCall, outside: Outside) -> str:
+        """Start an execution that has a task token in its input; one started before a crash has the former token."""
+        try:
+            child = await nested.start_nested(self._start, frame, call)
+        except StateError as fault:
+            if len(outside.callbacks) > 1 and fault.error == nested.EXISTS:
+                return "null"
+            raise
+        return encode(nested.started(child.execution))
+
+    def _told(self, frame: Frame, result: JSONValue) -> JSONValue:
+        frame.result, frame.result_text = result, encode(result)
+        return result

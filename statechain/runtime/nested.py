@@ -1,0 +1,96 @@
+"""Nested executions: ``startExecution``, alone or awaited to the end of what it started.
+
+The engine's way to start an execution is handed in as a callable; this room never imports it. A nested execution's
+name is made of the attempt that starts it, so that a resumed parent joins the child that it had started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from statechain.codec import JSONValue, encode
+from statechain.errors import ExecutionAlreadyExists, StateError, StateMachineNotFound
+from statechain.records import Execution, ExecutionStatus
+from statechain.runtime.frame import to_micros
+from statechain.storage.journal import outlast
+
+if TYPE_CHECKING:
+    from statechain.runtime.frame import Frame
+    from statechain.runtime.services import NestedCall
+
+__all__ = ["EXISTS", "Nested", "Start", "described", "start_nested", "started", "wait_nested"]
+
+
+EXISTS = "StepFunctions.ExecutionAlreadyExistsException"
+
+
+class Nested(Protocol):
+    """An execution that was started: `statechain.machine.ExecutionHandle`."""
+
+    @property
+    def execution(self) -> Execution:
+        """The execution as it was when it was started, or joined."""
+
+    async def wait(self) -> Execution:
+        """Return the execution once it has ended."""
+
+    async def stop(self, error: str | None = None, cause: str | None = None) -> Execution:
+        """End it as ABORTED."""
+
+
+Start: TypeAlias = Callable[[str, JSONValue, str], Awaitable[Nested]]
+"""Start an execution of a machine (by name or id) with an input and a name; join the one that has the name."""
+
+
+async def start_nested(start: Start, frame: Frame, call: NestedCall) -> Nested:
+    """Start the execution that a Task asks for; raise StateError where that cannot be."""
+    name = call.name or hashlib.sha256(frame.attempt_key.encode(errors="surrogatepass")).hexdigest()[:32]
+    try:
+        return await start(call.machine, call.input, name)
+    except StateMachineNotFound as fault:
+        raise StateError(
+            "StepFunctions.StateMachineDoesNotExistException", f"State Machine Does Not Exist: '{call.machine}'"
+        ) from fault
+    except ExecutionAlreadyExists as fault:
+        raise StateError(EXISTS, f"Execution Already Exists: '{name}'") from fault
+    except ValueError as fault:
+        raise StateError("StepFunctions.ValidationException", str(fault)) from fault
+
+
+async def wait_nested(frame: Frame, nested: Nested) -> Execution:
+    """Return a nested execution once it has ended; it is stopped where its parent is, and left where that is left."""
+    try:
+        return await nested.wait()
+    except asyncio.CancelledError:
+        if not frame.run.is_interrupted():
+            await outlast(asyncio.ensure_future(nested.stop(cause="the execution that had started it was stopped")))
+        raise
+
+
+def started(execution: Execution) -> JSONValue:
+    """Return what ``startExecution`` answers."""
+    return {"ExecutionArn": execution.id, "StartDate": to_micros(execution.start_time) // 1000}
+
+
+def described(execution: Execution, *, parses: bool) -> JSONValue:
+    """Return an ended execution as ``.sync`` answers it; raise StateError where it did not succeed."""
+    description: dict[str, JSONValue] = {
+        "ExecutionArn": execution.id,
+        "Input": execution.input if parses else execution.input_text,
+        "InputDetails": {"Included": True},
+        "Name": execution.name,
+        "StartDate": to_micros(execution.start_time) // 1000,
+        "StateMachineArn": execution.state_machine_id,
+        "Status": str(execution.status),
+    }
+    if execution.end_time is not None:
+        description["StopDate"] = to_micros(execution.end_time) // 1000
+    if execution.status is ExecutionStatus.SUCCEEDED:
+        description["Output"] = execution.output if parses else execution.output_text
+        description["OutputDetails"] = {"Included": True}
+        return description
+    description |= {"Error": execution.error, "Cause": execution.cause}
+    raise StateError("States.TaskFailed", encode({key: each for key, each in description.items() if each is not None}))

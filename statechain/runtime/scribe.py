@@ -1,0 +1,41 @@
+"""When what a line of control has to write must be durable, and when it may follow at leisure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from statechain.runtime.frame import Frame
+    from statechain.storage.journal import Journal
+
+__all__ = ["Scribe"]
+
+
+class Scribe:
+    """Writes for frames through the journal; an EXPRESS execution has nothing to write before its end."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    async def record(self, frame: Frame) -> None:
+        """Make durable all that the execution has to write."""
+        if not frame.run.is_express:
+            await self._journal.record(frame.run.ledger)
+            frame.owes = False
+
+    async def settle(self, frame: Frame) -> None:
+        """Before an effect: what earlier effects produced must be durable; the rest may follow at leisure."""
+        if frame.owes:
+            await self.record(frame)
+        elif not frame.run.is_express and frame.run.ledger.backlog:
+            self._journal.post(frame.run.ledger)
+
+    def remember(self, frame: Frame) -> None:
+        """Have the visit that a frame is in written as it stands, with the next write."""
+        if not frame.run.is_express:
+            frame.run.ledger.add(frame.waiting())
+
+    async def wait(self, frame: Frame) -> None:
+        """Before a wait: make durable where the frame stands, so that a crash loses neither deadline nor attempts."""
+        self.remember(frame)
+        await self.record(frame)
