@@ -1,0 +1,149 @@
+"""JSON is kept exactly, or refused with the place."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from statechain import InvalidPayload
+from statechain.codec import decode, encode, isolate
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=30,
+)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Tell whether two values are equal, and of the same types all the way down."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return repr(one) == repr(other)
+
+
+@given(json_values)
+def test_every_json_value_comes_back_exactly(value: Any) -> None:
+    text = encode(value)
+    assert text.isascii()
+    assert same(decode(text), value)
+    assert encode(decode(text)) == text
+    assert json.loads(text) == value
+
+
+@given(json_values)
+def test_a_copy_shares_nothing_with_the_original(value: Any) -> None:
+    before = encode(value)
+    _, copy = isolate(value)
+    assert same(copy, value)
+    spoil(copy)
+    assert encode(value) == before
+
+
+def spoil(value: Any) -> None:
+    """Change a value wherever it can be changed."""
+    if isinstance(value, list):
+        for item in value:
+            spoil(item)
+        value.append("spoiled")
+    elif isinstance(value, dict):
+        for item in value.values():
+            spoil(item)
+        value["spoiled"] = True
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["\x00", "\ud800", "\udfff\ud800", "\u2028", "é", "😀", 2**70, -(2**70), 1e308, 5e-324, -0.0, 0.1, {"": ""}],
+)
+def test_what_databases_stumble_over_comes_back(value: Any) -> None:
+    assert same(decode(encode(value)), value)
+
+
+def test_keys_keep_their_order_and_tuples_are_arrays() -> None:
+    assert encode({"b": 1, "a": 2}) == '{"b":1,"a":2}'
+    assert decode(encode((1, (2,)))) == [1, [2]]
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        (float("nan"), "the value"),
+        ({"a": [1, float("inf")]}, "/a/1"),
+        ({"a": {1: 2}}, "/a"),
+        ({"a/b": {"c~d": {3}}}, "/a~1b/c~0d"),
+        ([b"bytes"], "/0"),
+        ([object()], "/0"),
+        ({None: 1}, "the value"),
+        ({"a": 1, 2: 3}, "the value"),
+        ({True: 1}, "the value"),
+    ],
+)
+def test_what_json_cannot_hold_is_refused_with_the_place(value: Any, place: str) -> None:
+    with pytest.raises(InvalidPayload) as refused:
+        encode(value)
+    assert str(refused.value).startswith(f"{place}: ")
+    assert not refused.value.is_too_large
+
+
+def test_a_refusal_does_not_tell_the_value() -> None:
+    with pytest.raises(InvalidPayload) as refused:
+        encode({"password": {"hunter2"}})
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_cycle_is_refused() -> None:
+    loop: list[Any] = []
+    loop.append(loop)
+    with pytest.raises(InvalidPayload):
+        encode(loop)
+    nested: dict[str, Any] = {}
+    nested["self"] = [nested]
+    with pytest.raises(InvalidPayload):
+        encode(nested)
+
+
+def deep(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def test_nesting_is_bounded_and_braces_in_texts_do_not_count() -> None:
+    assert decode(encode(deep(50), max_depth=50)) == deep(50)
+    with pytest.raises(InvalidPayload, match="deeper than 50") as refused:
+        encode(deep(51), max_depth=50)
+    assert refused.value.is_too_large
+    with pytest.raises(InvalidPayload):
+        encode(deep(100_000))
+    assert decode(encode("[" * 1000, max_depth=50)) == "[" * 1000
+
+
+def test_the_size_is_bounded_in_bytes_of_utf8() -> None:
+    assert encode("é" * 10, max_bytes=22)
+    for value, limit in [("é" * 10, 21), ("a" * 10, 11), ("😀", 5)]:
+        with pytest.raises(InvalidPayload, match=f"the limit is {limit}") as refused:
+            encode(value, max_bytes=limit)
+        assert refused.value.is_too_large
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "nul", "NaN", "[Infinity]", "-Infinity", "1e999", "[1,]", "'a'", b"\xff", "1 2"]
+)
+def test_what_is_not_strict_json_is_not_read(text: str | bytes) -> None:
+    with pytest.raises(InvalidPayload):
+        decode(text)
+
+
+def test_a_text_that_is_nested_too_deep_is_refused_not_crashed_on() -> None:
+    with pytest.raises(InvalidPayload):
+        decode("[" * 200_000 + "]" * 200_000)
