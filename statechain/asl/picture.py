@@ -106,7 +106,7 @@ def trace_of(execution: Execution, rows: Iterable[Visit], now: datetime) -> Trac
         seconds = seconds_of(visit, execution, now)
         new = Mark(standing=standing, visits=1, seconds=seconds, retries=visit.retries, error=visit.error)
         marks[visit.state] = _both(marks[visit.state], new) if visit.state in marks else new
-        if standing in {"succeeded", "caught"}:
+        if standing in {"succeeded", "caught"} or visit.type == "Fail":
             taken.add((visit.state, visit.next, standing == "caught"))
     current = execution.current_state
     if execution.status is ExecutionStatus.RUNNING and current is not None and current not in marks:
@@ -128,6 +128,8 @@ def _both(one: Mark, other: Mark) -> Mark:
 
 def spoken(seconds: float) -> str:
     """Return a duration for people, to about three figures."""
+    if seconds < 0.0005:
+        return "<1 ms"
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < 60:

@@ -361,11 +361,17 @@ def _line(
     rows: dict[int, tuple[float, float]],
     middle: Callable[[_Cell], float],
 ) -> Line:
-    points: list[Point] = [(ports[id(link), True], middle(link.upper) + link.upper.height / 2)]
+    leaves, enters = ports[id(link), True], ports[id(link), False]
+    # Straight until it is clear of its own layer, whose tallest box may stand beside it.
+    points: list[Point] = [
+        (leaves, middle(link.upper) + link.upper.height / 2),
+        (leaves, sum(rows[link.upper.layer])),
+    ]
     for way in link.ways:
         top, height = rows[way.layer]
         points += [(way.x, top), (way.x, top + height)]
-    points.append((ports[id(link), False], middle(link.lower) - link.lower.height / 2))
+    points += [(enters, rows[link.lower.layer][0]), (enters, middle(link.lower) - link.lower.height / 2)]
+    points = [point for place, point in enumerate(points) if not place or point != points[place - 1]]
     label_at = (link.ways[0].x, middle(link.ways[0])) if link.edge is not None and link.edge.label else None
     return Line(edge=link.edge, points=tuple(reversed(points) if link.is_reversed else points), label_at=label_at)
 

@@ -159,7 +159,7 @@ def _curve(points: Sequence[Point]) -> str:
 def _label(text: str, at: Point, *, is_catch: bool) -> Iterator[str]:
     width = text_width(text, TEXT_SIZE) + 6
     left, top = at[0] - width / 2, at[1] - LINE_HEIGHT / 2
-    yield element("rect", x=left, y=top, width=width, height=LINE_HEIGHT, fill="#ffffff", fill_opacity=0.85)
+    yield element("rect", x=left, y=top, width=width, height=LINE_HEIGHT, fill="#ffffff")
     colour = COLOURS["caught"][1] if is_catch else GREY
     yield text_at(at[0], at[1] + 4, text, TEXT_SIZE, fill=colour, anchor="middle")
 
