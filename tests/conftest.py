@@ -41,19 +41,18 @@ def postgres_server() -> Iterator[Postgres]:
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres_server: Postgres) -> str:
-    """The name of a database that has the schema and nothing else."""
+def postgres_database(postgres_server: Postgres) -> str:
+    """The name of a database that has the schema."""
     name = postgres_server.create_database()
     _create_schema(postgres_server.url(name))
     return name
 
 
 @pytest.fixture
-def postgres_url(postgres_server: Postgres, postgres_template: str) -> Iterator[str]:
-    """The URL of a fresh database with the schema."""
-    name = postgres_server.create_database(template=postgres_template)
-    yield postgres_server.url(name)
-    postgres_server.drop_database(name)
+def postgres_url(postgres_server: Postgres, postgres_database: str) -> str:
+    """The URL of a database with the schema, emptied for this test."""
+    postgres_server.empty(postgres_database)
+    return postgres_server.url(postgres_database)
 
 
 @pytest.fixture(scope="session")

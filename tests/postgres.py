@@ -64,6 +64,10 @@ class Postgres:
         """Drop a database, whoever is still connected to it."""
         self.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
+    def empty(self, name: str) -> None:
+        """Delete every row of every table but the schema's version: many times faster than a fresh copy."""
+        _wait_for(_empty(self.url(name)))
+
     def execute(self, statement: str, database: str = "postgres") -> None:
         """Run a statement on a connection of its own."""
         _wait_for(_execute(self.url(database), statement))
@@ -231,6 +235,16 @@ async def _execute(url: str, statement: str) -> None:
     connection = await asyncpg.connect(url, timeout=10)
     try:
         await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def _empty(url: str) -> None:
+    connection = await asyncpg.connect(url, timeout=10, command_timeout=30)
+    try:
+        names = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        tables = [name for (name,) in names if not name.endswith("_version")]
+        await connection.execute("; ".join(["SELECT 1", *(f'DELETE FROM "{table}"' for table in tables)]))
     finally:
         await connection.close()
 

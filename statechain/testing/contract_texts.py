@@ -10,14 +10,21 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from statechain.errors import BatchNotFound, ExecutionNotFound, InvalidToken
 from statechain.filters import ExecutionFilter
-from statechain.records import ExecutionStatus
+from statechain.records import BatchStatus, ExecutionStatus
 from statechain.storage.repository import (
     AnswerCallback,
+    BeatCallback,
+    CloseCallback,
     CreateStateMachine,
+    EndBatch,
     FailBatchItem,
+    RedriveExecution,
     Repository,
     StartExecution,
+    StopExecution,
+    Write,
 )
 from statechain.testing.contract_samples import (
     advance,
@@ -65,6 +72,9 @@ PROSE = [
     "'; DROP TABLE executions; --",
     "x" * 30_000,
     "\x01\x7f\u2028",
+    "nul \x00 inside\x00",
+    "\ud800 lone \udfff surrogates \udd80\ud83e",
+    "\ufdd0 noncharacters \uffff \ufdd00000",
 ]
 
 TICK = timedelta(microseconds=1)
@@ -111,19 +121,60 @@ class ExactnessContract:
 
     @pytest.mark.parametrize("text", PROSE, ids=[repr(text[:12]) for text in PROSE])
     async def test_names_and_prose_come_back_to_the_character(self, repository: Repository, text: str) -> None:
-        made = await start(repository, name=text, current_state=text, state_machine_id=text[:99])
+        made = await start(repository, name=text, current_state=text[:99])
         failed = visit(made, state=text[:99], frame=text[:99], next=text[:99], output=None, error=text, cause=text)
         end = ending(ExecutionStatus.FAILED, error=text, cause=text)
-        await commit(repository, advance(made, failed, current_state=text[:99], end=end))
-        stored = await repository.execution_by_name(text[:99], text) if len(text) < 99 else None
+        waiting = callback(made, activity=text[:99])
+        await commit(repository, advance(made, failed, current_state=text[:99], end=end, opened=[waiting]))
+        stored = await repository.execution_by_name("machine-a", text[:99]) if len(text) < 99 else None
         stored = stored or await repository.execution(made.id)
         assert stored is not None
         assert (stored.name, stored.error, stored.cause, stored.current_state) == (text, text, text, text[:99])
         assert list(await repository.visits(made.id)) == [failed]
+        assert list(await repository.callbacks([waiting.id])) == [waiting]
         batch = await freeze(repository, name_prefix=text[:99])
         await commit(repository, FailBatchItem(batch_id=batch.id, index=0, error=text, cause=text))
         (item,) = await repository.batch_items(batch.id, page=9)
         assert (item.name, item.error, item.cause) == (f"{text[:99]}-{made.id}", text, text)
+
+    @pytest.mark.parametrize("key", ["", "\x00", "a\x00", "\ud800", "\ufdd0", "' OR 1=1", "%", "x" * 999], ids=ascii)
+    async def test_ids_that_nothing_bears_are_unknown(self, repository: Repository, key: str) -> None:
+        made = await finish(repository)
+        await freeze(repository)
+        assert await repository.execution(key) is None
+        assert await repository.execution_by_name(key, made.name) is None
+        assert await repository.execution_by_name(made.state_machine_id, key) is None
+        assert await repository.state_machine(key) is None
+        assert await repository.batch(key) is None
+        assert dict(await repository.statistics(key)) == {}
+        found = [
+            await repository.visits(key),
+            await repository.links(source_execution_id=key, page=9),
+            await repository.links(target_execution_id=key, target_state_machine_id=key, page=9),
+            await repository.batches(state_machine_id=key, page=9),
+            await repository.batch_items(key, page=9),
+            await repository.callbacks([key]),
+            await repository.claim(key, page=9),
+        ]
+        assert [list(each) for each in found] == [[]] * 7
+        assert await repository.last_output(key, key) is None
+        assert await repository.last_output(made.id, key) is None
+
+    @pytest.mark.parametrize("key", ["", "\x00", "\ud800", "' OR 1=1 --"], ids=ascii)
+    async def test_writes_to_ids_that_nothing_bears_are_refused(self, repository: Repository, key: str) -> None:
+        made = await start(repository)
+        aborted = BatchStatus.ABORTED
+        writes: dict[Write[object], type] = {
+            AnswerCallback(token_hash=key, output_text="1"): InvalidToken,
+            BeatCallback(token_hash=key, beat=moment()): InvalidToken,
+            CloseCallback(id=key): type(None),
+            StopExecution(execution_id=key, end=ending(ExecutionStatus.ABORTED)): ExecutionNotFound,
+            RedriveExecution(execution_id=key, owner="worker"): ExecutionNotFound,
+            EndBatch(batch_id=key, status=aborted, end_time=moment()): BatchNotFound,
+        }
+        for write, outcome in writes.items():
+            neighbour = advance(made, current_state="First")
+            assert [type(each) for each in await repository.commit([write, neighbour])] == [outcome, type(None)]
 
     @pytest.mark.parametrize("at", TIMES, ids=str)
     async def test_times_come_back_to_the_microsecond(self, repository: Repository, at: datetime) -> None:
