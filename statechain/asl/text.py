@@ -224,7 +224,7 @@ class _YAMLReader:
                 continue
             key = key_node.value
             child = pointer_to(pointer, key)
-            if key == "<<" and key_node.style is None:
+            if key == "<<" and not key_node.style:
                 self._report("merge-key", "merge keys are not supported: write the members out", key_node, child)
             elif key in members:
                 self._report("duplicate-key", f"the key {key!r} stands here for the second time", key_node, child)
@@ -237,7 +237,7 @@ class _YAMLReader:
 
     def _scalar(self, node: Any, pointer: str) -> JSONValue:  # noqa: ANN401
         text: str = node.value
-        if node.style is not None:
+        if node.style:  # plain: None, or "" from the parser in C
             return text
         if text in WORDS:
             return WORDS[text]
