@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import attrs
 from sqlalchemy import BindParameter, bindparam
 
+from statechain_backends.texts import storable
+
 if TYPE_CHECKING:
     from sqlalchemy import Dialect, Executable, Table
     from sqlalchemy.sql import ClauseElement
@@ -43,7 +45,7 @@ class SQL:
     def arguments(self, parameters: Mapping[str, object]) -> list[Any]:
         """Return the arguments in the order of their places."""
         values = {**self.values, **parameters}
-        return [values[name] for name in self.names]
+        return [storable(values[name]) for name in self.names]
 
 
 class Compiler:

@@ -26,7 +26,7 @@ from statechain_backends.postgres_writes import COMPILER, transition
 from statechain_backends.reads import Reads
 from statechain_backends.rows import Row, to_execution
 from statechain_backends.scripts import SCRIPTS, Script
-from statechain_backends.texts import storable
+from statechain_backends.texts import restored
 from statechain_backends.transitions import outcome_of_missed, standing
 
 if TYPE_CHECKING:
@@ -201,22 +201,20 @@ class _Group:
         if not self._starts and not self._advances:
             return
         text, arguments = transition(self._starts.values(), self._advances.values())
-        done = {id_ for (id_,) in await connection.fetch(text, *arguments)}
-        for place, write in self._starts.items():
-            if write.execution.id in done:
-                self.outcomes[place] = write.execution
-            else:
-                self.outcomes[place] = await self._holder(connection, write)
+        done = {restored(id_) for (id_,) in await connection.fetch(text, *arguments)}
+        for place, start in self._starts.items():
+            is_ours = start.execution.id in done
+            self.outcomes[place] = start.execution if is_ours else await self._holder(connection, start)
         missed = {place: write for place, write in self._advances.items() if write.execution_id not in done}
         if missed:
             rows = await _fetch(connection, standing([write.execution_id for write in missed.values()]), None)
-            found = {row[0]: row for row in cast("Sequence[asyncpg.Record]", rows)}
+            found = {restored(row[0]): row for row in cast("Sequence[asyncpg.Record]", rows)}
             for place, write in missed.items():
                 self.outcomes[place] = outcome_of_missed(write, found.get(write.execution_id))
 
     @staticmethod
     async def _holder(connection: Connection, start: StartExecution) -> object:
-        name = {"machine": start.execution.state_machine_id, "name": storable(start.execution.name)}
+        name = {"machine": start.execution.state_machine_id, "name": start.execution.name}
         rows = await _fetch(connection, _HOLDER, name)
         if not rows:
             raise RepositoryUnavailable("the execution that held a name was deleted meanwhile")

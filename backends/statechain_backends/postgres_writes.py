@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from sqlalchemy import CTE, ColumnElement, Select, Table, TableValuedAlias
     from sqlalchemy.types import TypeEngine
 
-    from statechain.storage.repository import Advance, StartExecution
+    from statechain.storage.repository import Advance, End, StartExecution
 
 __all__ = ["COMPILER", "transition"]
 
@@ -69,7 +69,7 @@ def transition(starts: Iterable[StartExecution], advances: Iterable[Advance]) ->
     rows = {part: given for part, given in _rows(starts, advances).items() if given}
     sql = _statement(frozenset(rows))
     columns = {
-        f"{part}_{name}": values
+        f"{part}_{name}": [storable(value) for value in values]
         for part, given in rows.items()
         for name, values in zip(_PARTS[part], zip(*given, strict=True), strict=True)
     }
@@ -87,11 +87,11 @@ def _rows(starts: Iterable[StartExecution], advances: Iterable[Advance]) -> dict
         "executions": [execution_row(write.execution) for write in begun],
         "runs": [run_row(write.execution, write.owner) for write in begun],
         "links": [
-            link_row(write.execution, write.execution.source, exclusive=False) for write in begun if write.execution.source
+            link_row(write.execution, source, exclusive=False) for write in begun if (source := write.execution.source)
         ],
         "moved": [_moved_row(write) for write in given if write.end is None],
         "left": [(write.execution_id, write.epoch, write.seq) for write in given if write.end is not None],
-        "ended": [_ended_row(write) for write in given if write.end is not None],
+        "ended": [_ended_row(write, write.end) for write in given if write.end is not None],
         "visits": [visit_row(seq, visit) for write in given for seq, visit in enumerate(write.visits, write.seq + 1)],
         "opened": [row for write in given for row in callback_rows(write)],
         "closed": [(write.execution_id, each) for write in given for each in closed_elsewhere(write)],
@@ -100,12 +100,11 @@ def _rows(starts: Iterable[StartExecution], advances: Iterable[Advance]) -> dict
 
 def _moved_row(write: Advance) -> Row:
     grown = write.seq + len(write.visits)
-    return write.execution_id, write.epoch, write.seq, grown, storable(write.current_state)
+    return write.execution_id, write.epoch, write.seq, grown, write.current_state
 
 
-def _ended_row(write: Advance) -> Row:
-    assert write.end is not None
-    return write.execution_id, *end_row(write.end), storable(write.current_state), write.epoch
+def _ended_row(write: Advance, end: End) -> Row:
+    return write.execution_id, *end_row(end), write.current_state, write.epoch
 
 
 # Parts to a statement
@@ -142,9 +141,9 @@ def _all(selects: Sequence[Select[Any]]) -> Any:  # noqa: ANN401 -- a Select or 
 
 def _given(part: str) -> TableValuedAlias:
     """Return a part's arrays as a table."""
-    columns = _PARTS[part]
-    arrays = [bindparam(f"{part}_{name}", type_=ARRAY(_plain(type_)), required=False) for name, type_ in columns.items()]
-    names = [column(name, type_) for name, type_ in columns.items()]
+    columns = _PARTS[part].items()
+    arrays = [bindparam(f"{part}_{name}", type_=ARRAY(_plain(type_)), required=False) for name, type_ in columns]
+    names = [column(name, type_) for name, type_ in columns]
     return func.unnest(*arrays).table_valued(*names, name=f"given_{part}").render_derived()
 
 

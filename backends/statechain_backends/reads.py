@@ -22,7 +22,6 @@ from statechain_backends.rows import (
     to_statistics,
     to_visit,
 )
-from statechain_backends.texts import storable
 
 if TYPE_CHECKING:
     from sqlalchemy import Executable
@@ -67,7 +66,7 @@ class Reads(ABC):
 
     async def state_machine(self, name_or_id: str, revision: int | None = None) -> StateMachineRecord | None:
         """Return a revision of a state machine."""
-        asked = {"name_or_id": storable(name_or_id)}
+        asked = {"name_or_id": name_or_id}
         if revision is None:
             rows = await self._fetch(_MACHINE, asked)
         else:
@@ -80,12 +79,12 @@ class Reads(ABC):
 
     async def execution(self, execution_id: str) -> Execution | None:
         """Return an execution."""
-        rows = await self._fetch(_EXECUTION, {"id": storable(execution_id)})
+        rows = await self._fetch(_EXECUTION, {"id": execution_id})
         return to_execution(rows[0]) if rows else None
 
     async def execution_by_name(self, state_machine_id: str, name: str) -> Execution | None:
         """Return the execution that holds a name."""
-        rows = await self._fetch(_BY_NAME, {"machine": state_machine_id, "name": storable(name)})
+        rows = await self._fetch(_BY_NAME, {"machine": state_machine_id, "name": name})
         return to_execution(rows[0]) if rows else None
 
     async def executions(self, select: ExecutionFilter, *, after: Cursor | None, page: int) -> Sequence[Execution]:
@@ -112,7 +111,7 @@ class Reads(ABC):
 
     async def last_output(self, execution_id: str, state: str) -> str | None:
         """Return the output of the last completed visit of a state."""
-        rows = await self._fetch(_LAST_OUTPUT, {"execution": execution_id, "state": storable(state)})
+        rows = await self._fetch(_LAST_OUTPUT, {"execution": execution_id, "state": state})
         for (output,) in rows:
             return str(output)
         return None

@@ -27,8 +27,7 @@ from statechain.records import (
     StateMachineRecord,
     Visit,
 )
-
-from statechain_backends.texts import restored, storable
+from statechain_backends.texts import restored
 
 if TYPE_CHECKING:
     from statechain.storage.repository import End
@@ -89,7 +88,7 @@ def _from_micros_or_none(micros: int | None) -> datetime | None:
 def state_machine_row(machine: StateMachineRecord) -> tuple[object, ...]:
     """Return the row of `schema.state_machines`."""
     created = to_micros(machine.created)
-    return machine.id, machine.revision, storable(machine.name), machine.type, machine.definition, created
+    return machine.id, machine.revision, machine.name, machine.type, machine.definition, created
 
 
 def execution_row(execution: Execution) -> tuple[object, ...]:
@@ -97,19 +96,19 @@ def execution_row(execution: Execution) -> tuple[object, ...]:
     source = execution.source
     return (
         execution.id,
-        storable(execution.name),
+        execution.name,
         execution.state_machine_id,
         execution.state_machine_revision,
         execution.status.value,
         execution.input_text,
         execution.output_text,
-        storable(execution.error),
-        storable(execution.cause),
+        execution.error,
+        execution.cause,
         to_micros(execution.start_time),
         to_micros_or_none(execution.end_time),
         None,
         None if source is None else source.execution_id,
-        None if source is None else storable(source.state_name),
+        None if source is None else source.state_name,
         execution.redrive_count,
         1,
     )
@@ -117,13 +116,13 @@ def execution_row(execution: Execution) -> tuple[object, ...]:
 
 def run_row(execution: Execution, owner: str | None) -> tuple[object, ...]:
     """Return the row of `schema.runs` for an execution that starts."""
-    return execution.id, owner, 1, 0, 0, storable(execution.current_state)
+    return execution.id, owner, 1, 0, 0, execution.current_state
 
 
 def end_row(end: End) -> tuple[object, ...]:
     """Return status, output, error, cause and end time of an execution that ends."""
     end_time = to_micros(end.end_time)
-    return end.status.value, end.output_text, storable(end.error), storable(end.cause), end_time
+    return end.status.value, end.output_text, end.error, end.cause, end_time
 
 
 def visit_row(seq: int, visit: Visit) -> tuple[object, ...]:
@@ -131,18 +130,18 @@ def visit_row(seq: int, visit: Visit) -> tuple[object, ...]:
     return (
         visit.execution_id,
         seq,
-        storable(visit.frame),
+        visit.frame,
         visit.number,
-        storable(visit.state),
+        visit.state,
         visit.type,
         to_micros(visit.entered),
         to_micros_or_none(visit.exited),
         visit.entered_event,
         visit.exited_event,
         visit.output,
-        storable(visit.error),
-        storable(visit.cause),
-        storable(visit.next),
+        visit.error,
+        visit.cause,
+        visit.next,
         visit.detail,
     )
 
@@ -152,17 +151,17 @@ def link_row(execution: Execution, source: Source, *, exclusive: bool) -> tuple[
     machine = execution.state_machine_id
     key = encode([machine, source.execution_id, source.state_name]) if exclusive else None
     created = to_micros(execution.start_time)
-    return execution.id, source.execution_id, storable(source.state_name), machine, created, key
+    return execution.id, source.execution_id, source.state_name, machine, created, key
 
 
 def batch_row(batch: Batch) -> tuple[object, ...]:
     """Return the row of `schema.batches`."""
     return (
         batch.id,
-        storable(batch.name_prefix),
+        batch.name_prefix,
         batch.state_machine_id,
         batch.state_machine_revision,
-        storable(batch.source_state_name),
+        batch.source_state_name,
         encode(dict(batch.filter)),
         encode(dict(batch.options)),
         batch.status.value,
@@ -178,12 +177,12 @@ def callback_row(callback: Callback) -> tuple[object, ...]:
         callback.execution_id,
         callback.redrive_count,
         callback.token_hash,
-        storable(callback.activity),
+        callback.activity,
         callback.input_text,
         callback.status.value,
         callback.output_text,
-        storable(callback.error),
-        storable(callback.cause),
+        callback.error,
+        callback.cause,
         to_micros_or_none(callback.beat),
     )
 

@@ -61,7 +61,6 @@ from statechain_backends.schema import (
     visits,
     workers,
 )
-from statechain_backends.texts import storable
 
 if TYPE_CHECKING:
     from sqlalchemy import Executable, Table
@@ -69,6 +68,7 @@ if TYPE_CHECKING:
 __all__ = ["SCRIPTS", "Script", "claim", "forget_workers", "heartbeat", "leased_workers", "release"]
 
 Script: TypeAlias = "Generator[tuple[Executable, Parameters], Sequence[Row], object]"
+Steps: TypeAlias = "Generator[tuple[Executable, Parameters], Sequence[Row], None]"
 
 CHUNK = 500
 WAITING = CallbackStatus.WAITING.value
@@ -88,13 +88,18 @@ _NEWEST = (
     .order_by(state_machines.c.revision.desc())
     .limit(1)
 )
-_ADD_MACHINE = insert(state_machines).values(given_row(state_machines)).on_conflict_do_nothing().returning(state_machines.c.id)
+_ADD_MACHINE = (
+    insert(state_machines)
+    .values(given_row(state_machines))
+    .on_conflict_do_nothing()
+    .returning(state_machines.c.id)
+)
 
 
 def _create_state_machine(write: CreateStateMachine) -> Script:
     machine = write.machine
     while True:  # until nobody else adds a revision in between
-        rows = yield _NEWEST, {"name": storable(machine.name)}
+        rows = yield _NEWEST, {"name": machine.name}
         if rows:
             newest = to_state_machine(rows[0])
             if (newest.definition, newest.type) == (machine.definition, machine.type):
@@ -125,11 +130,11 @@ def _start_exclusively(write: StartExecution) -> Script:
     execution, source = write.execution, write.execution.source
     if source is None:
         raise ValueError("an exclusive start has a source")
-    name = {"machine": execution.state_machine_id, "name": storable(execution.name)}
+    name = {"machine": execution.state_machine_id, "name": execution.name}
     chain = {
         "machine": execution.state_machine_id,
         "source": source.execution_id,
-        "state": storable(source.state_name),
+        "state": source.state_name,
     }
     link = _named(links, link_row(execution, source, exclusive=True))
     yield _FREE_KEY, {"key": link["exclusive"]}
@@ -215,7 +220,7 @@ _LEAVE = (
 )
 
 
-def _release(write: ReleaseExecution) -> Script:
+def _release(write: ReleaseExecution) -> Steps:
     yield _LEAVE, {"id_": write.execution_id, "of_epoch": write.epoch, "new_claims": write.claims}
 
 
@@ -285,8 +290,8 @@ def _answer(write: AnswerCallback) -> Script:
         "token": write.token_hash,
         "new_status": status.value,
         "new_output": write.output_text,
-        "new_error": storable(write.error),
-        "new_cause": storable(write.cause),
+        "new_error": write.error,
+        "new_cause": write.cause,
     }
     rows = yield _ANSWER, answer
     if rows:
@@ -323,7 +328,7 @@ def _take(write: TakeActivity) -> Script:
     rows = yield _BY_TOKEN, {"token": write.token_hash}
     if not rows:
         taken = {"new_token": write.token_hash, "new_beat": to_micros(write.beat)}
-        rows = yield _TAKE, {"of_activity": storable(write.activity), **taken}
+        rows = yield _TAKE, {"of_activity": write.activity, **taken}
     return to_callback(rows[0]) if rows else None
 
 
@@ -336,11 +341,12 @@ _FAIL_ITEM = (
     .where(batch_items.c.batch_id == given("of_batch"), batch_items.c.index == given("at_index"))
     .values(error=given("new_error"), cause=given("new_cause"))
 )
+_RUNNING = BatchStatus.RUNNING.value
 _END_BATCH = (
     update(batches)
     .where(
         batches.c.id == given("id_"),
-        or_(batches.c.status == BatchStatus.RUNNING.value, type_coerce(given("new_status"), String) == BatchStatus.RUNNING.value),
+        or_(batches.c.status == _RUNNING, type_coerce(given("new_status"), String) == _RUNNING),
     )
     .values(status=given("new_status"), end_time=given("new_end_time"))
 )
@@ -354,17 +360,16 @@ def _create_batch(write: CreateBatch) -> Script:
     return to_batch(stored)
 
 
-def _fail_item(write: FailBatchItem) -> Script:
+def _fail_item(write: FailBatchItem) -> Steps:
     yield (
         _FAIL_ITEM,
         {
             "of_batch": write.batch_id,
             "at_index": write.index,
-            "new_error": storable(write.error),
-            "new_cause": storable(write.cause),
+            "new_error": write.error,
+            "new_cause": write.cause,
         },
     )
-    return None
 
 
 def _end_batch(write: EndBatch) -> Script:
@@ -404,7 +409,7 @@ _RELEASE = queries.release_runs(given("worker"))
 _FORGET = queries.forget_worker(given("worker"))
 
 
-def heartbeat(worker_id: str, lease: timedelta) -> Script:
+def heartbeat(worker_id: str, lease: timedelta) -> Steps:
     """Register a worker or renew its lease."""
     yield _HEARTBEAT, {"id_": worker_id, "lease": lease // timedelta(microseconds=1)}
 
@@ -415,7 +420,7 @@ def leased_workers() -> Script:
     return [id_ for (id_,) in rows]
 
 
-def forget_workers(worker_ids: Sequence[str]) -> Script:
+def forget_workers(worker_ids: Sequence[str]) -> Steps:
     """Forget workers that are known to be dead, so that what they own can be claimed."""
     for worker_id in worker_ids:
         yield _FORGET, {"worker": worker_id}
@@ -437,7 +442,7 @@ def claim(
     return [to_claim(row) for row in claimed]
 
 
-def release(worker_id: str) -> Script:
+def release(worker_id: str) -> Steps:
     """Give up all that a worker owns, and forget it."""
     yield _RELEASE, {"worker": worker_id}
     yield _FORGET, {"worker": worker_id}

@@ -34,7 +34,6 @@ from sqlalchemy.sql.functions import FunctionElement
 from statechain.records import ExecutionStatus
 from statechain_backends.rows import to_micros
 from statechain_backends.schema import batch_items, executions, links, runs
-from statechain_backends.texts import storable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,7 +111,7 @@ def freeze(stored: Batch, meant: ExecutionFilter) -> Insert:
     """Insert an item into a batch for each execution that a filter means now, in its order."""
     chosen = _chosen(meant).subquery()
     place = func.row_number().over(order_by=_order((chosen.c.start_time, chosen.c.id), meant)) - 1
-    name = literal(storable(f"{stored.name_prefix}-")).concat(chosen.c.id)
+    name = literal(f"{stored.name_prefix}-").concat(chosen.c.id)
     return insert(batch_items).from_select(
         [batch_items.c.batch_id, batch_items.c.index, batch_items.c.source_execution_id, batch_items.c.name],
         select(literal(stored.id), place, chosen.c.id, name),
@@ -146,7 +145,7 @@ def _union(meant: ExecutionFilter, columns: Sequence[ColumnElement[Any]], after:
 def _branches(meant: ExecutionFilter) -> Sequence[ColumnElement[bool]]:
     """Split a filter by status and state, which one index cannot serve in order, into disjoint conditions."""
     if meant.current_state is not None:
-        return _state_branches(storable(meant.current_state), meant.status)
+        return _state_branches(meant.current_state, meant.status)
     if meant.status is None or len(meant.status) == len(ExecutionStatus):
         return [true()]
     return [executions.c.status == status.value for status in sorted(meant.status)] or [false()]
@@ -168,7 +167,7 @@ def _conditions(meant: ExecutionFilter, after: Cursor | None) -> list[ColumnElem
     if meant.state_machine_id is not None:
         conditions.append(executions.c.state_machine_id == meant.state_machine_id)
     if meant.name is not None:
-        conditions.append(position(executions.c.name, storable(meant.name)) > 0)
+        conditions.append(position(executions.c.name, meant.name) > 0)
     if meant.start_after is not None:
         conditions.append(executions.c.start_time > to_micros(meant.start_after))
     if meant.start_before is not None:
@@ -186,7 +185,7 @@ def _is_chained(chained: Chained) -> ColumnElement[bool]:
     return exists().where(
         links.c.source_execution_id == executions.c.id,
         links.c.target_state_machine_id == chained.to,
-        links.c.source_state_name.is_not_distinct_from(storable(chained.source_state_name)),
+        links.c.source_state_name.is_not_distinct_from(chained.source_state_name),
         target.c.id == links.c.target_execution_id,
         target.c.status.in_(UNFAILED),
     )

@@ -21,7 +21,6 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import attrs
 
-from statechain.errors import RepositoryError
 from statechain_backends import scripts
 from statechain_backends.compiled import Parameters
 from statechain_backends.migrate import STORED_VERSION, is_current, upgrade

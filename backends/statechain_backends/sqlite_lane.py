@@ -11,14 +11,14 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import TypeVar, TypeVarTuple
 
 from statechain.errors import RepositoryError, RepositoryUnavailable
 
 __all__ = ["Lane", "translated"]
 
-P = ParamSpec("P")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 PASSING = {
     sqlite3.SQLITE_BUSY: "the database is locked by another connection",
@@ -68,15 +68,12 @@ class Lane:
         self._connection: sqlite3.Connection | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="statechain-sqlite")
 
-    async def run(
-        self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **_kwargs: P.kwargs
-    ) -> T:
-        """Call a function with the connection, in its thread."""
-        loop = asyncio.get_running_loop()
+    async def run(self, function: Callable[[sqlite3.Connection, *Ts], T], *args: *Ts) -> T:
+        """Call a function with the connection, in its thread; from any event loop."""
         with translated():
-            return await loop.run_in_executor(self._thread, self._call, function, *args)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._call, function, *args)
 
-    def _call(self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **_kwargs: P.kwargs) -> T:
+    def _call(self, function: Callable[[sqlite3.Connection, *Ts], T], *args: *Ts) -> T:
         if self._connection is None:
             self._connection = self._connect()
         return function(self._connection, *args)

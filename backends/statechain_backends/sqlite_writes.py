@@ -27,7 +27,7 @@ __all__ = ["commit", "fetch", "perform"]
 
 T = TypeVar("T")
 
-COMPILER = Compiler(sqlite.dialect())  # type: ignore[no-untyped-call]
+COMPILER = Compiler(sqlite.dialect())
 
 
 _guard = (runs.c.execution_id == given("id_"), runs.c.epoch == given("of_epoch"), runs.c.seq == given("at_seq"))
@@ -120,7 +120,8 @@ class _Group:
         self._rows.clear()
 
     def _later(self, statement: Executable, *rows: Sequence[object]) -> None:
-        self._rows.setdefault(COMPILER.known(statement), []).extend(rows)
+        collected = self._rows.setdefault(COMPILER.known(statement), [])
+        collected.extend([storable(value) for value in row] for row in rows)
 
     def _change(self, statement: Executable, parameters: Mapping[str, object]) -> bool:
         sql = COMPILER.known(statement)
@@ -128,10 +129,10 @@ class _Group:
 
     def _start(self, write: StartExecution) -> Execution:
         execution = write.execution
-        sql = COMPILER.known(_ADD_EXECUTION)
-        if self._connection.execute(sql.text, execution_row(execution)).rowcount < 1:
+        row = dict(zip(executions.columns.keys(), execution_row(execution), strict=True))
+        if not self._change(_ADD_EXECUTION, row):
             self._flush()
-            name = {"machine": execution.state_machine_id, "name": storable(execution.name)}
+            name = {"machine": execution.state_machine_id, "name": execution.name}
             return to_execution(fetch(self._connection, _HOLDER, name)[0])
         self._later(_ADD_RUN, run_row(execution, write.owner))
         if execution.source is not None:
@@ -141,7 +142,7 @@ class _Group:
     def _advance(self, write: Advance) -> object:
         guard = {"id_": write.execution_id, "of_epoch": write.epoch, "at_seq": write.seq}
         if write.end is None:
-            moved = {"new_seq": write.seq + len(write.visits), "new_state": storable(write.current_state)}
+            moved = {"new_seq": write.seq + len(write.visits), "new_state": write.current_state}
             is_ours = self._change(_MOVE, {**guard, **moved})
         else:
             is_ours = self._change(_LEAVE, guard)
@@ -152,7 +153,7 @@ class _Group:
         if write.visits:
             self._later(_ADD_VISIT, *(visit_row(seq, visit) for seq, visit in enumerate(write.visits, write.seq + 1)))
         if write.end is not None:
-            place = {"current_state": storable(write.current_state), "epoch": write.epoch}
+            place = {"current_state": write.current_state, "epoch": write.epoch}
             ended = dict(zip(ENDED, end_row(write.end), strict=True))
             self._change(_END, {"id_": write.execution_id, **place, **ended})
         if write.opened:
