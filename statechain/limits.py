@@ -63,7 +63,7 @@ class Limits:
     definition_depth: int = 200
     array_range: int = 1_000
     intrinsic_text: int = 10_000
-    jsonata_steps: int = 500_000
+    jsonata_steps: int = 400_000
     jsonata_depth: int = 100
     path_nodes: int = 100_000
     claims: int = 5

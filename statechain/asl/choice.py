@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 from statechain.asl import model
-from statechain.asl.jsonata import shown, type_name
+from statechain.asl.causes import shown, type_name
 from statechain.asl.jsonpath import PathNotFound, compile_path
 from statechain.asl.outcome import Context, Expression
 from statechain.asl.payload import expression_in, jsonata_template, states_of

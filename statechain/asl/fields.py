@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeAlias, cast
 
 from statechain.asl import model
-from statechain.asl.jsonata import shown, type_name
+from statechain.asl.causes import shown, type_name
 from statechain.asl.model import ABSENT
 from statechain.asl.outcome import Context
 from statechain.asl.payload import expression_in, jsonata_template, jsonpath_expression, states_of

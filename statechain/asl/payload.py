@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from statechain.asl.intrinsics import compile_intrinsic, is_intrinsic
-from statechain.asl.jsonata import compile_jsonata
+from statechain.asl.jsonata import Evaluate, States, compile_jsonata
 from statechain.asl.jsonpath import PathNotFound, compile_path, compile_reference_path
 from statechain.asl.model import ABSENT, Absent
 from statechain.asl.outcome import Context, Expression
@@ -30,9 +30,6 @@ __all__ = [
     "result_merger",
     "states_of",
 ]
-
-Evaluate: TypeAlias = Callable[[Mapping[str, JSONValue], Context], JSONValue]
-"""A compiled JSONata value: (the ``$states`` object, context) → value."""
 
 Merge: TypeAlias = Callable[[JSONValue, JSONValue], JSONValue]
 EMPTY: JSONValue = {}
@@ -141,6 +138,6 @@ def jsonata_template(template: JSONValue, field: str, limits: Limits) -> Evaluat
     return lambda _states, _context: template
 
 
-def states_of(value: JSONValue, context: Context, **more: JSONValue) -> dict[str, JSONValue]:
-    """Return the ``$states`` object (ASL, "Reserved variable: $states")."""
-    return {"input": value, "context": context.object(), **more}
+def states_of(value: JSONValue, context: Context, **more: JSONValue) -> States:
+    """Return ``$states`` (ASL, "Reserved variable: $states")."""
+    return States(context, {"input": value, **more})

@@ -1,0 +1,546 @@
+"""The functions of JSONata: the library's own where they are right, ours where they are wrong or in quadratic time.
+
+A `Native` checks its arguments against a signature, and charges the budget for what it is given and what it gives back.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import itertools
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NoReturn
+
+from jsonata import datetimeutils, jexception, signature, utils
+from jsonata import functions as library_functions
+from jsonata import jsonata as library
+
+from statechain.asl.jsonata.aws import AWS_FUNCTIONS, refusal
+from statechain.asl.jsonata.engine import Engine, Value, whole_if_whole
+from statechain.asl.jsonata.values import NULL, Walker, is_number
+from statechain.asl.regex import compile_regex
+
+__all__ = ["new_engine"]
+
+Library = library_functions.Functions
+sequence_of = utils.Utils.create_sequence
+SYMBOLS = {str: "s", bool: "b", int: "n", float: "n", list: "a", utils.Utils.JList: "a", dict: "o", type(None): "m"}
+TYPE_NAMES = {"a": "arrays", "b": "booleans", "f": "functions", "n": "numbers", "o": "objects", "s": "strings"}
+
+
+class Signature(signature.Signature):  # type: ignore[misc]
+    """A signature that tells null from a missing argument, and whose errors name what they should."""
+
+    @classmethod
+    def of(cls, other: signature.Signature) -> Signature:
+        """Return a signature of the library's as one of ours."""
+        made: Signature = cls.__new__(cls)
+        made.__dict__.update(other.__dict__)
+        return made
+
+    def get_symbol(self, value: Value) -> str:
+        """Return the letter of a value's type."""
+        symbol = SYMBOLS.get(type(value))
+        if symbol is not None:
+            return symbol
+        return "l" if value is NULL else "f" if is_function(value) else "m"
+
+    def validate(self, arguments: Sequence[Value], context: Value) -> Value:
+        """Return the arguments, the context and arrays of one put in where the signature says so."""
+        try:
+            return super().validate(arguments, context)
+        except jexception.JException as fault:
+            if fault.error == "T0411":
+                raise jexception.JException("T0411", -1, fault.expected, self.function_name) from fault
+            if fault.error == "T0412":
+                name = TYPE_NAMES.get(str(fault.extra)[:1], fault.extra)
+                raise jexception.JException("T0412", -1, fault.current, fault.expected, name) from fault
+            raise
+
+    def throw_validation_error(self, _arguments: object, given: str, name: str) -> NoReturn:
+        """Name the first argument that does not fit; ``given`` holds the symbols of all of them."""
+        pattern, fitting = "", 0
+        for parameter in self._params:
+            pattern += parameter.regex
+            match = re.match(pattern, given)
+            if match is None:
+                break
+            fitting = match.end()
+        raise jexception.JException("T0410", -1, fitting + 1, name)
+
+
+def is_function(value: Value) -> bool:
+    """Tell whether a value can be called: a function, a lambda or a regular expression."""
+    return bool(utils.Utils.is_function(value) or Library.is_lambda(value) or Library.is_regex(value))
+
+
+class Native(library.Jsonata.JFunction):  # type: ignore[misc]
+    """A function that is not written in JSONata."""
+
+    def __init__(self, engine: Engine, takes: Signature, function: Callable[..., Value]) -> None:
+        super().__init__(None, None)
+        self.function_name = takes.function_name
+        self.signature = takes
+        self._engine = engine
+        self._function = function
+        self._count = len(self.signature._params)  # noqa: SLF001 -- the library tells it nowhere else
+
+    def get_number_of_args(self) -> int:
+        """Return how many arguments it takes."""
+        return self._count
+
+    def call(self, _value: Value, arguments: Sequence[Value] | None) -> Value:
+        """Call the function with as many arguments as it takes."""
+        given = list(arguments or ())
+        for argument in given:
+            self._engine.weigh(argument)
+        given += [None] * (self._count - len(given))
+        result = self._function(self._engine, *given)
+        return whole_if_whole(result) if type(result) is float else result
+
+
+# Texts
+
+
+def _string(engine: Engine, value: Value, prettify: Value) -> Value:
+    if isinstance(value, utils.Utils.JList) and value.outer_wrapper:
+        value = value[0]
+    return None if value is None else engine.string(value, indent=2 if prettify is True else 0)
+
+
+def _pad(engine: Engine, text: Value, width: Value, padding: Value) -> Value:
+    if text is None or width is None:
+        return text
+    missing = abs(int(width)) - len(text)
+    if missing <= 0:
+        return text
+    engine.allow(missing)
+    character = padding or " "
+    filled = (character * (missing // len(character) + 1))[:missing]
+    return text + filled if width > 0 else filled + text
+
+
+def _join(engine: Engine, texts: Value, separator: Value) -> Value:
+    if texts is None:
+        return None
+    engine.allow(sum(map(len, texts)) + len(texts) * len(separator or ""))
+    return (separator or "").join(texts)
+
+
+def _matches(pattern: Value, text: str) -> Iterator[re.Match[str]]:
+    for match in pattern.finditer(text):
+        if match.start() == match.end():
+            raise jexception.JException("D1004", -1)
+        yield match
+
+
+def _match(engine: Engine, text: Value, pattern: Value, limit: Value) -> Value:
+    if text is None:
+        return None
+    if limit is not None and limit < 0:
+        raise jexception.JException("D3040", -1)
+    found = sequence_of()
+    for match in itertools.islice(_matches(pattern, text), None if limit is None else math.ceil(limit)):
+        engine.charge(1)
+        found.append({"match": match[0], "index": match.start(), "groups": [group or "" for group in match.groups()]})
+    return found
+
+
+def _contains(_engine: Engine, text: Value, token: Value) -> Value:
+    if text is None or token is None:
+        return None
+    return token in text if isinstance(token, str) else next(_matches(token, text), None) is not None
+
+
+def _split(_engine: Engine, text: Value, separator: Value, limit: Value) -> Value:
+    if text is None:
+        return None
+    if limit is not None and limit < 0:
+        raise jexception.JException("D3020", -1)
+    if isinstance(separator, str):
+        parts = text.split(separator) if separator else list(text)
+    else:
+        ends = [(match.start(), match.end()) for match in _matches(separator, text)]
+        starts = [0, *(end for _, end in ends)]
+        parts = [text[start:end] for start, end in zip(starts, [*(start for start, _ in ends), len(text)], strict=True)]
+    return parts if limit is None else parts[: math.ceil(limit)]
+
+
+def _replace(engine: Engine, text: Value, pattern: Value, replacement: Value, limit: Value) -> Value:
+    if text is None:
+        return None
+    if pattern == "":
+        raise jexception.JException("D3010", -1)
+    if limit is not None and limit < 0:
+        raise jexception.JException("D3011", -1)
+    found = re.finditer(re.escape(pattern), text) if isinstance(pattern, str) else _matches(pattern, text)
+    parts, place, size = [], 0, len(text)
+    for match in itertools.islice(found, None if limit is None else math.ceil(limit)):
+        new = _replaced(engine, match, replacement, is_literal=isinstance(pattern, str))
+        parts += [text[place : match.start()], new]
+        place = match.end()
+        size += len(new)
+        engine.allow(size)
+    return "".join(parts) + text[place:]
+
+
+def _replaced(engine: Engine, match: re.Match[str], replacement: Value, *, is_literal: bool) -> str:
+    engine.charge(1)
+    if isinstance(replacement, str):
+        return replacement if is_literal or "$" not in replacement else _substituted(match, replacement)
+    groups = [group or "" for group in match.groups()]
+    found = {"match": match[0], "start": match.start(), "end": match.end(), "groups": groups}
+    new = _applied(engine, replacement, [found])
+    if not isinstance(new, str):
+        raise jexception.JException("D3012", -1)
+    return new
+
+
+def _substituted(match: re.Match[str], replacement: str) -> str:
+    """Put groups into a replacement: ``$0`` is the match, ``$1`` a group, ``$$`` a dollar."""
+    most = len(str(match.re.groups))
+
+    def put(found: re.Match[str]) -> str:
+        if found[0] == "$$":
+            return "$"
+        for length in range(min(most, len(found[1])), 0, -1):
+            number = int(found[1][:length])
+            if number <= match.re.groups:
+                return (match[number] or "") + found[1][length:]
+        return found[1][1:] if most >= 1 else found[0]
+
+    return re.sub(r"\$(?:\$|(\d+))", put, replacement)
+
+
+def _decoded(_engine: Engine, text: Value) -> Value:
+    if text is None:
+        return None
+    try:
+        return base64.b64decode(text).decode()
+    except (binascii.Error, UnicodeDecodeError) as fault:
+        raise refusal("The argument of base64decode is no Base64 of a text") from fault
+
+
+def _url(name: str, function: Callable[[str], str]) -> Callable[..., Value]:
+    """Return one of the functions on URLs, with JSONata's error for a text that it cannot read."""
+
+    def convert(_engine: Engine, text: Value) -> Value:
+        try:
+            return None if text is None else function(text)
+        except UnicodeError as fault:
+            raise jexception.JException("D3140", -1, name, text) from fault
+
+    return convert
+
+
+# Numbers
+
+DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([Ee][-+]?[0-9]+)?", re.ASCII)
+PREFIXED = re.compile(r"0(?:[xX][0-9A-Fa-f]+|[oO][0-7]+|[bB][01]+)", re.ASCII)
+LONGEST_PREFIXED = 256
+
+
+def _number(_engine: Engine, value: Value) -> Value:
+    if value is None or is_number(value):
+        return value
+    if isinstance(value, bool):
+        return int(value)
+    if DECIMAL.fullmatch(value):
+        number = float(value)
+        if math.isfinite(number):
+            return number
+    elif PREFIXED.fullmatch(value) and len(value) <= LONGEST_PREFIXED:
+        return float(int(value, 0))
+    raise jexception.JException("D3030", -1, value)
+
+
+def _power(_engine: Engine, base: Value, exponent: Value) -> Value:
+    if base is None or exponent is None:
+        return None
+    try:
+        return math.pow(base, exponent)
+    except (OverflowError, ValueError):
+        raise jexception.JException("D3061", -1, base, exponent) from None
+
+
+def _parse_integer(_engine: Engine, text: Value, picture: Value) -> Value:
+    if text is None or picture is None:
+        return None
+    try:
+        return datetimeutils.DateTimeUtils.parse_integer(text, picture)
+    except (ValueError, KeyError):
+        return math.nan
+
+
+def _format_base(_engine: Engine, value: Value, radix: Value) -> Value:
+    if value is None:
+        return None
+    base = 10 if radix is None else int(radix)
+    if not 2 <= base <= 36:
+        raise jexception.JException("D3100", -1, base)
+    return Library.base_repr(round(value), base).lower()
+
+
+# Moments
+
+MOMENT = re.compile(
+    r"(\d{4})(?:-(\d{2})(?:-(\d{2})(?:T(\d{2}):(\d{2}):(\d{2})(?:\.(\d+))?(Z|[+-]\d{2}:?\d{2})?)?)?)?", re.ASCII
+)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LONGEST_PICTURE = 256
+
+
+def _to_millis(_engine: Engine, text: Value, picture: Value) -> Value:
+    if text is None:
+        return None
+    if picture is not None:
+        if max(len(text), len(picture)) > LONGEST_PICTURE:
+            raise refusal(f"A timestamp and its picture have at most {LONGEST_PICTURE} characters")
+        return datetimeutils.DateTimeUtils.parse_datetime(text, picture)
+    match = MOMENT.fullmatch(text)
+    if match is None:
+        raise jexception.JException("D3110", -1, text)
+    year, month, day = (int(part or 1) for part in match.groups()[:3])
+    hour, minute, second = (int(part or 0) for part in match.groups()[3:6])
+    try:
+        moment = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+    except ValueError:
+        raise jexception.JException("D3110", -1, text) from None
+    millis = (moment - EPOCH) // timedelta(milliseconds=1) + int(f"{match[7] or ''}000"[:3])
+    return millis - _offset_millis(match[8])
+
+
+def _offset_millis(zone: str | None) -> int:
+    if zone is None or zone == "Z":
+        return 0
+    return (-1 if zone[0] == "-" else 1) * (int(zone[1:3]) * 60 + int(zone[-2:])) * 60_000
+
+
+class _LinearRegex:
+    """What the library's own reading of pictures uses of `re`: it builds patterns from the user's text."""
+
+    IGNORECASE = re.IGNORECASE
+    split = staticmethod(re.split)
+
+    @staticmethod
+    def compile(pattern: str, flags: int = 0) -> Any:  # noqa: ANN401
+        return compile_regex(pattern, ignore_case=bool(flags))
+
+    @staticmethod
+    def sub(_pattern: object, _replacement: str, literal: str) -> str:
+        """Escape the literal parts of a picture, which is all that the library substitutes."""
+        return re.escape(literal)
+
+
+datetimeutils.re = _LinearRegex
+
+
+# Sequences and objects
+
+
+def _applied(engine: Engine, function: Value, arguments: list[Value]) -> Value:
+    return engine.apply(function, arguments, None, None)
+
+
+def _argued(function: Value, *arguments: Value) -> list[Value]:
+    """Return as many arguments as a function takes."""
+    if Library.is_regex(function):
+        return [arguments[0]]
+    return list(arguments[: max(1, Library.get_function_arity(function))])
+
+
+def _map(engine: Engine, array: Value, function: Value) -> Value:
+    if array is None:
+        return None
+    results = sequence_of()
+    for place, item in enumerate(array):
+        result = _applied(engine, function, _argued(function, item, place, array))
+        if result is not None:
+            results.append(result)
+    return results
+
+
+def _filter(engine: Engine, array: Value, function: Value) -> Value:
+    if array is None:
+        return None
+    results = sequence_of()
+    for place, item in enumerate(array):
+        if engine.boolize(_applied(engine, function, _argued(function, item, place, array))):
+            results.append(item)
+    return results
+
+
+def _single(engine: Engine, array: Value, function: Value) -> Value:
+    if array is None:
+        return None
+    found = array if function is None else _filter(engine, array, function)
+    if len(found) != 1:
+        raise jexception.JException("D3138" if found else "D3139", -1)
+    return found[0]
+
+
+def _reduce(engine: Engine, array: Value, function: Value, first: Value) -> Value:
+    if array is None:
+        return None
+    if Library.get_function_arity(function) < 2:
+        raise jexception.JException("D3050", -1)
+    items = list(array)
+    result = first if first is not None else items[0] if items else None
+    for place in range(0 if first is not None else 1, len(items)):
+        result = _applied(engine, function, _argued(function, result, items[place], place, array))
+        engine.charge(1)
+    return result
+
+
+def _each(engine: Engine, value: Value, function: Value) -> Value:
+    if value is None:
+        return None
+    results = sequence_of()
+    for key, item in value.items():
+        result = _applied(engine, function, _argued(function, item, key, value))
+        if result is not None:
+            results.append(result)
+    return results
+
+
+def _sift(engine: Engine, value: Value, function: Value) -> Value:
+    if value is None or function is None:
+        return value
+    kept = {
+        key: item
+        for key, item in value.items()
+        if engine.boolize(_applied(engine, function, _argued(function, item, key, value)))
+    }
+    return kept or None
+
+
+def _sort(engine: Engine, array: Value, function: Value) -> Value:
+    if array is None or len(array) <= 1:
+        return array
+    if function is None:
+        if not (all(map(is_number, array)) or all(isinstance(item, str) for item in array)):
+            raise jexception.JException("D3070", -1)
+        return sorted(array)
+    return _merge_sorted(engine, list(array), function)
+
+
+def _merge_sorted(engine: Engine, items: list[Value], function: Value) -> list[Value]:
+    """Sort by merging, which asks only whether one item goes after another."""
+    if len(items) <= 1:
+        return items
+    middle = len(items) // 2
+    left, right = _merge_sorted(engine, items[:middle], function), _merge_sorted(engine, items[middle:], function)
+    merged: list[Value] = []
+    one = other = 0
+    while one < len(left) and other < len(right):
+        engine.charge(1)
+        if engine.boolize(_applied(engine, function, [left[one], right[other]])):
+            merged.append(right[other])
+            other += 1
+        else:
+            merged.append(left[one])
+            one += 1
+    return merged + left[one:] + right[other:]
+
+
+def _distinct(engine: Engine, array: Value) -> Value:
+    if not isinstance(array, list) or len(array) <= 1:
+        return array
+    seen: dict[object, Value] = {}
+    walker = engine.walker()
+    for item in array:
+        seen.setdefault(_identity(engine, item, walker), item)
+    results = sequence_of() if isinstance(array, utils.Utils.JList) and array.sequence else []
+    results.extend(seen.values())
+    return results
+
+
+def _identity(engine: Engine, value: Value, walker: Walker) -> object:
+    """Return what two values have in common exactly where they are equal."""
+    if isinstance(value, dict):
+        with walker:
+            engine.charge(len(value))
+            return "o", frozenset((key, _identity(engine, item, walker)) for key, item in value.items())
+    if isinstance(value, list):
+        with walker:
+            engine.charge(len(value))
+            return "a", tuple(_identity(engine, item, walker) for item in value)
+    return isinstance(value, bool), value
+
+
+def _spread(engine: Engine, value: Value) -> Value:
+    if not isinstance(value, list | dict):
+        return "" if is_function(value) else value
+    results, pending = sequence_of(), [value]
+    while pending:
+        engine.charge(1)
+        item = pending.pop()
+        if isinstance(item, list):
+            pending.extend(item[::-1])
+        elif isinstance(item, dict):
+            engine.charge(len(item))
+            results.extend({key: member} for key, member in item.items())
+        elif item is not None:
+            results.append(item)
+    return results
+
+
+def _zip(_engine: Engine, *arrays: Value) -> Value:
+    return [] if any(array is None for array in arrays) else [list(items) for items in zip(*arrays, strict=False)]
+
+
+def _lookup(_engine: Engine, value: Value, key: Value) -> Value:
+    return None if key is None else Library.lookup(value, key)
+
+
+MENDED: dict[str, Callable[..., Value]] = {
+    "string": _string,
+    "lowercase": lambda _engine, text: None if text is None else text.lower(),
+    "pad": _pad,
+    "match": _match,
+    "contains": _contains,
+    "replace": _replace,
+    "split": _split,
+    "join": _join,
+    "base64decode": _decoded,
+    "encodeUrlComponent": _url("encodeUrlComponent", Library.encode_url_component),
+    "encodeUrl": _url("encodeUrl", Library.encode_url),
+    "decodeUrlComponent": _url("decodeUrlComponent", Library.decode_url_component),
+    "decodeUrl": _url("decodeUrl", Library.decode_url),
+    "number": _number,
+    "power": _power,
+    "formatBase": _format_base,
+    "parseInteger": _parse_integer,
+    "toMillis": _to_millis,
+    "map": _map,
+    "filter": _filter,
+    "single": _single,
+    "reduce": _reduce,
+    "each": _each,
+    "sift": _sift,
+    "sort": _sort,
+    "distinct": _distinct,
+    "spread": _spread,
+    "lookup": _lookup,
+    "clone": lambda engine, value: None if value is None else engine.copy(value),
+}
+"""Functions in place of the library's; they take the engine before their arguments."""
+
+
+def _without_engine(function: Callable[..., Value]) -> Callable[..., Value]:
+    return lambda _engine, *arguments: function(*arguments)
+
+
+def new_engine() -> Engine:
+    """Return an engine with every function that an expression may call; AWS has no ``$eval``."""
+    engine = Engine()
+    for name, found in library.Jsonata.static_frame.bindings.items():
+        function = MENDED.get(name) or _without_engine(found.method)
+        engine.natives.bind(name, Native(engine, Signature.of(found.signature), function))
+    for name, (notation, function) in AWS_FUNCTIONS.items():
+        engine.natives.bind(name, Native(engine, Signature(notation, name), function))
+    engine.natives.bindings["eval"] = None
+    return engine

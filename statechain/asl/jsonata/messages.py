@@ -1,0 +1,50 @@
+"""A fault of the library → the sentence that JSONata has for it: its code, and its catalogue's text filled in.
+
+The library's catalogue says ``Object`` where JSONata says ``function``, and shows values as Python does: both are
+mended here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from jsonata import jexception
+
+from statechain.asl.jsonata.values import text_of
+
+__all__ = ["sentence"]
+
+PLACEHOLDER = re.compile(r"(\{?)\{\{(\w+)\}\}\}?")
+OWN = {
+    "D1004": "Regular expression matches zero length string",
+    "D3140": "Malformed URL passed to ${{{functionName}}}(): {{value}}",
+    "T0411": "Context value is not a compatible type with argument {{index}} of function {{token}}",
+}
+
+
+def sentence(fault: BaseException) -> str:
+    """Return what JSONata says of a fault, such as ``T0410: Argument 1 of function "each" does not match …``."""
+    if not isinstance(fault, jexception.JException):
+        return str(fault) or type(fault).__name__
+    code = str(fault.error)
+    template = OWN.get(code) or jexception.JException.error_codes.get(code)
+    if template is None:
+        return code
+    inserts = [fault.current, fault.expected, fault.extra]
+    return f"{code}: {_filled(template.replace('Object', 'function'), inserts)}"
+
+
+def _filled(template: str, inserts: list[Any]) -> str:
+    """Fill a template's places in order: as JSON in double braces, as it is in triple ones."""
+    left = iter(inserts)
+
+    def fill(match: re.Match[str]) -> str:
+        value = next(left, None)
+        return str(value) if match[1] or not _is_shown(value) else text_of(value)
+
+    return PLACEHOLDER.sub(fill, template)
+
+
+def _is_shown(value: object) -> bool:
+    return value is None or isinstance(value, str | int | float | list | dict)

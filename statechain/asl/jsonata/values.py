@@ -1,0 +1,197 @@
+"""JSON ↔ the library's values, and numbers as JavaScript writes them.
+
+The library tells null (a marker) from undefined (None). Values without a null in them go in as they are, and parts of
+them come out as they are: nothing is copied that need not be, and nothing that came in is ever changed in place.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from json.encoder import encode_basestring
+from typing import Any, cast
+
+from jsonata import utils
+
+from statechain.codec import JSONValue
+
+__all__ = ["NULL", "NotJSON", "TooLarge", "Walker", "is_number", "number_text", "text_of", "to_json", "to_library"]
+
+NULL: Any = utils.Utils.NULL_VALUE
+"""The library's null."""
+
+EXACT = 2**53
+SPECIAL = {math.inf: "Infinity", -math.inf: "-Infinity"}
+
+
+class NotJSON(Exception):
+    """A result holds something that JSON does not have, such as a function."""
+
+
+DEEPEST = 1_000
+MOST = 873_782
+
+
+class TooLarge(Exception):
+    """A value has more parts, or nests deeper, than anything here may walk through."""
+
+
+class Walker:
+    """Counts the arrays and objects of a value that is walked; entered for each one of them.
+
+    A value may share its parts, so that a small one unfolds into a huge one: each passing counts.
+    """
+
+    __slots__ = ("_charge", "_depth")
+
+    def __init__(self, charge: Callable[[int], None]) -> None:
+        self._charge = charge
+        self._depth = 0
+
+    def __enter__(self) -> None:
+        self._charge(1)
+        self._depth += 1
+        if self._depth > DEEPEST:
+            raise TooLarge
+
+    def __exit__(self, *_: object) -> None:
+        self._depth -= 1
+
+
+class _Count:
+    """Counts the values of a result up to the most that one may have."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = MOST
+
+    def take(self, count: int) -> None:
+        self.left -= count
+        if self.left < 0:
+            raise TooLarge
+
+
+def to_library(value: Any) -> Any:  # noqa: ANN401 -- JSON, and inside the library anything
+    """Return a JSON value as the library wants it: itself, or a copy of what holds a null."""
+    kind = type(value)
+    if kind is dict:
+        changed = {
+            key: new
+            for key, item in value.items()
+            if (item is None or type(item) is dict or type(item) is list) and (new := to_library(item)) is not item
+        }
+        return {**value, **changed} if changed else value
+    if kind is list:
+        items = [to_library(item) if item is None or type(item) in {dict, list} else item for item in value]
+        return value if all(new is old for new, old in zip(items, value, strict=True)) else items
+    if value is None:
+        return NULL
+    return value
+
+
+def to_json(value: Any) -> JSONValue:  # noqa: ANN401
+    """Return a result of the library as JSON. Raises NotJSON for a function, however deep it stands, and TooLarge."""
+    count = _Count()
+    return _to_json(value, Walker(count.take), count)
+
+
+def _to_json(value: Any, walker: Walker, count: _Count) -> JSONValue:  # noqa: ANN401
+    kind = type(value)
+    if kind is str or kind is bool or kind is int:
+        return value  # type: ignore[no-any-return]
+    if kind is float:
+        return plain_number(value)
+    if value is None or value is NULL:
+        return None
+    if isinstance(value, list):
+        with walker:
+            count.take(len(value))
+            items = [_to_json(item, walker, count) for item in value]
+        return value if kind is list and all(new is old for new, old in zip(items, value, strict=True)) else items
+    if isinstance(value, Mapping):
+        with walker:
+            count.take(len(value))
+            changed = {key: new for key, item in value.items() if (new := _to_json(item, walker, count)) is not item}
+        return {**value, **changed} if changed or kind is not dict else cast("JSONValue", value)
+    raise NotJSON
+
+
+def plain_number(value: float) -> JSONValue:
+    """Return a number as AWS writes it: whole where it is whole, in words where JSON has no number for it."""
+    if value.is_integer() and abs(value) < EXACT:
+        return int(value)
+    if math.isfinite(value):
+        return value
+    return SPECIAL.get(value, "NaN")
+
+
+def is_number(value: object) -> bool:
+    """Tell whether a value is a number (which booleans are not)."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def number_text(value: float) -> str:
+    """Return a number as ``$string`` writes it: 15 significant digits, exponents from 1e21 and below 1e-6."""
+    if isinstance(value, int) and abs(value) < 2**63:
+        return str(value)
+    number = float(value)
+    if not math.isfinite(number):
+        return "null"
+    if not number.is_integer():
+        number = float(f"{number:.15g}")
+    if number == 0:
+        return "0"
+    digits, _, exponent = f"{abs(number)!r}".partition("e")
+    sign = "-" if number < 0 else ""
+    return sign + _placed(*_significant(digits, int(exponent or 0)))
+
+
+def _significant(digits: str, exponent: int) -> tuple[str, int]:
+    """Return the significant digits, and the power of ten of the first."""
+    whole, _, fraction = digits.partition(".")
+    every = (whole + fraction).lstrip("0")
+    leading = len(whole) if whole.strip("0") else len(every) - len(fraction)
+    return every.rstrip("0"), exponent + leading - 1
+
+
+def _placed(digits: str, power: int) -> str:
+    if -7 < power < 21:
+        if power < 0:
+            return f"0.{'0' * (-power - 1)}{digits}"
+        whole = digits[: power + 1].ljust(power + 1, "0")
+        return f"{whole}.{digits[power + 1 :]}" if len(digits) > power + 1 else whole
+    mantissa = f"{digits[0]}.{digits[1:]}" if len(digits) > 1 else digits
+    return f"{mantissa}e{power:+d}"
+
+
+def text_of(value: Any, walker: Walker | None = None, *, indent: int = 0, depth: int = 0) -> str:  # noqa: ANN401
+    """Return a value as JSON text in the manner of ``$string``: functions are empty texts, numbers are rounded."""
+    if isinstance(value, str):
+        return encode_basestring(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return number_text(value)
+    if value is None or value is NULL:
+        return "null"
+    if not isinstance(value, list | Mapping):
+        return '""'
+    walker = Walker(_Count().take) if walker is None else walker
+    with walker:
+        if isinstance(value, list):
+            items = [text_of(item, walker, indent=indent, depth=depth + 1) for item in value]
+            return _enclosed("[", items, "]", indent, depth)
+        space = " " if indent else ""
+        members = [
+            f"{encode_basestring(key)}:{space}{text_of(item, walker, indent=indent, depth=depth + 1)}"
+            for key, item in value.items()
+        ]
+        return _enclosed("{", members, "}", indent, depth)
+
+
+def _enclosed(left: str, members: list[str], right: str, indent: int, depth: int) -> str:
+    if not indent or not members:
+        return left + ",".join(members) + right
+    inner = "\n" + " " * indent * (depth + 1)
+    return left + inner + f",{inner}".join(members) + "\n" + " " * indent * depth + right
