@@ -8,7 +8,7 @@ import platform
 import resource
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,14 +32,15 @@ def numbers(text: str) -> list[int]:
 
 def peak_memory_mib() -> float:
     """Return the process's peak resident memory so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
-def run(options: argparse.Namespace, measure: Callable[[str], Awaitable[Sequence[Row]]]) -> None:
+def run(options: argparse.Namespace, measure: Callable[[str], Coroutine[Any, Any, Sequence[Row]]]) -> None:
     """Measure on the storage that the options name, and print what came out."""
     with tempfile.TemporaryDirectory() as folder:
         url = options.url or f"sqlite:///{Path(folder) / 'benchmark.db'}"
-        rows = asyncio.run(measure(url))  # type: ignore[arg-type]
+        rows = asyncio.run(measure(url))
     settings = {
         "storage": url.split("@")[-1] if "@" in url else url.split(":", 1)[0],
         "python": platform.python_version(),

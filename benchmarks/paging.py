@@ -22,6 +22,8 @@ async def walk(engine: Engine, select: ExecutionFilter, page: int) -> list[float
             now = time.perf_counter()
             pages.append(now - began)
             began = now
+    if place % page:
+        pages.append(time.perf_counter() - began)
     return pages
 
 
