@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import random
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
+
+if TYPE_CHECKING:
+    from postgres import Postgres
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]  # `tests` is no package: its modules are imported by their names
@@ -56,3 +61,30 @@ def figures(request: pytest.FixtureRequest) -> Figures:
         print(line)  # noqa: T201 -- pytest shows it where the test fails
 
     return tell
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], str]]:
+    """What returns the URL of another fresh storage at each call, of each kind in turn."""
+    if request.param == "postgresql":
+        server: Postgres = request.getfixturevalue("postgres_server")
+        name: str = request.getfixturevalue("postgres_database")
+
+        def make() -> str:
+            server.empty(name)
+            return server.url(name)
+
+        yield make
+    elif request.param == "sqlite":
+        numbers = count()
+        file: Path = request.getfixturevalue("sqlite_template")
+        yield lambda: f"sqlite:///{shutil.copyfile(file, tmp_path / f'{next(numbers)}.db')}"
+    else:
+        yield lambda: "memory://"
+
+
+@pytest.fixture
+def kind(request: pytest.FixtureRequest) -> str:
+    """The kind of storage that `fresh` makes."""
+    found: str = request.node.callspec.params["fresh"]
+    return found

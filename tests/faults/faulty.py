@@ -1,0 +1,136 @@
+"""A repository whose calls fail on demand: before they do anything, or after they have done it, or late."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+from enum import Enum
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, cast
+
+import attrs
+
+from statechain import RepositoryError, RepositoryUnavailable
+
+if TYPE_CHECKING:
+    from statechain import Repository
+    from statechain.storage.repository import Heart
+
+__all__ = ["Fault", "FaultyRepository", "as_repository"]
+
+
+class Fault(Enum):
+    """How a call goes wrong."""
+
+    BEFORE = "fails before anything is done"
+    AFTER = "is done, but its reply is lost"
+    LATE = "is done late"
+
+
+class FaultyRepository:
+    """Wraps a repository; its calls are counted from 1, whatever they are.
+
+    Arguments:
+        inner: The repository, open; it is the caller's to close.
+
+        faults: What goes wrong at which call.
+
+        rate: The part of all other calls that go wrong in some way, drawn from ``seed``.
+
+        seed: Where the chances come from.
+    """
+
+    def __init__(
+        self,
+        inner: Repository,
+        faults: Mapping[int, Fault] | None = None,
+        *,
+        rate: float = 0.0,
+        seed: int = 0,
+        delay: float = 0.02,
+    ) -> None:
+        self._inner = inner
+        self._faults = faults or {}
+        self._rate = rate
+        self._chance = random.Random(seed)
+        self._delay = delay
+        self.calls = 0
+        self.failed = 0
+        self.is_dead = False
+
+    def __repr__(self) -> str:
+        return f"<Faulty {self._inner!r}>"
+
+    def crash(self) -> None:
+        """From now on no call does anything: for the storage, the process is gone."""
+        self.is_dead = True
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        """Leave the inner repository open."""
+
+    def heart(self, worker_id: str, lease: timedelta) -> Heart:
+        return _FaultyHeart(self, self._inner.heart(worker_id, lease))
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if not inspect.iscoroutinefunction(found):
+            return found
+
+        async def call(*arguments: Any, **named: Any) -> Any:
+            return await self._call(lambda: found(*arguments, **named), name)
+
+        return call
+
+    async def _call(self, act: Callable[[], Awaitable[Any]], name: str) -> Any:
+        self.check_alive()
+        self.calls += 1
+        fault = self._faults.get(self.calls) or self._draw()
+        self.failed += fault is not None
+        if fault is Fault.BEFORE:
+            raise RepositoryUnavailable(f"call {self.calls} ({name}) {fault.value}")
+        if fault is Fault.LATE:
+            await asyncio.sleep(self._delay)
+        answer = await act()
+        self.check_alive()
+        if fault is Fault.AFTER:
+            raise RepositoryUnavailable(f"call {self.calls} ({name}) {fault.value}")
+        return answer
+
+    def _draw(self) -> Fault | None:
+        return self._chance.choice(list(Fault)) if self._chance.random() < self._rate else None
+
+    def check_alive(self) -> None:
+        if self.is_dead:
+            raise RepositoryError("the process is gone")
+
+
+@attrs.frozen
+class _FaultyHeart:
+    """A heart that stops with its process."""
+
+    repository: FaultyRepository
+    inner: Heart
+
+    async def __aenter__(self) -> Self:
+        await self.inner.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.inner.__aexit__(exc_type, exc, traceback)
+
+    async def beat(self) -> None:
+        self.repository.check_alive()
+        await self.inner.beat()
+
+
+def as_repository(faulty: FaultyRepository) -> Repository:
+    """Return it as the protocol that it keeps by delegation."""
+    return cast("Repository", faulty)

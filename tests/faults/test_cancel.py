@@ -1,0 +1,155 @@
+"""A caller is cancelled at each suspension in turn: storage stays consistent, and nothing is left behind.
+
+The scenarios end in milliseconds on a clock that skips time; what is cancelled is either the caller at its own
+suspensions, or the caller at any suspension of any task in the loop, which finds the moments it sleeps through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Figures
+from invariants import visit_faults
+from ledger import Ledger
+from scene import SOURCES, TARGETS, make_sources, make_tasks, select_sources
+from suspensions import Suspensions, run_cancelled
+
+from statechain import (
+    BatchExecutionOptions,
+    BatchStatus,
+    Engine,
+    ExecutionFilter,
+    ExecutionStatus,
+    Repository,
+    StateMachine,
+    open_repository,
+)
+from statechain.testing import VirtualClock
+
+pytestmark = pytest.mark.timeout(1800)
+
+STRIDES = {"memory": 1, "sqlite": 11, "postgresql": 23}
+
+
+async def execute(engine: Engine, targets: StateMachine) -> None:
+    await targets.execute({"n": 1}, name="alone")
+
+
+async def run_a_batch(engine: Engine, targets: StateMachine) -> None:
+    told: list[tuple[str, int]] = []
+
+    async def note(source: str, index: int, *_error: object) -> None:
+        await asyncio.sleep(0)
+        told.append((source, index))
+
+    sources = await engine.get_state_machine("sources")
+    options = BatchExecutionOptions(concurrent_batches=2, on_execution_start=note, on_execution_complete=note)
+    await targets.execute_batch(select_sources(sources), options=options)
+    assert len(told) == 6
+
+
+SCENARIOS = {"execution": execute, "batch": run_a_batch}
+
+
+@pytest.mark.parametrize("everywhere", [False, True], ids=["its-own", "anyone's"])
+@pytest.mark.parametrize("scenario", SCENARIOS)
+async def test_a_caller_is_cancelled_at_every_suspension(
+    scenario: str, fresh: Callable[[], str], kind: str, tmp_path: Path, figures: Figures, *, everywhere: bool, full: bool
+) -> None:
+    """The engine lives on when its caller is cancelled: what the caller started is ABORTED, and told so."""
+    ledger = Ledger(tmp_path / "ledger")
+    stride = 1 if full or not everywhere else STRIDES[kind]
+    for at in count(1, stride):
+        async with open_repository(fresh()) as repository, unscathed():
+            async with Engine(repository) as engine:
+                await make_sources(engine, 3)
+            suspensions = Suspensions(at)
+            async with Engine(repository, tasks=make_tasks(ledger), clock=VirtualClock()) as engine:
+                targets = await engine.create_state_machine("targets", TARGETS)
+                await run_cancelled(SCENARIOS[scenario](engine, targets), suspensions, everywhere=everywhere)
+                assert await statuses(engine, targets) <= {ExecutionStatus.SUCCEEDED, ExecutionStatus.ABORTED}
+                assert not await engine.list_batches(status=BatchStatus.RUNNING)
+            await examine_all(repository, ledger)
+        if suspensions.count < at:
+            break
+    figures(suspensions=suspensions.count, cancelled_at=(at - 1) // stride)
+    assert at > stride
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+async def test_an_engine_is_cancelled_at_every_suspension(
+    scenario: str, fresh: Callable[[], str], kind: str, tmp_path: Path, figures: Figures, *, full: bool
+) -> None:
+    """The whole engine is cancelled, also while it opens and closes: what ran is ABORTED, or recovered by the next."""
+    ledger = Ledger(tmp_path / "ledger")
+    stride = 1 if full else STRIDES[kind]
+
+    async def whole(repository: str | Repository) -> None:
+        async with Engine(repository, tasks=make_tasks(ledger), clock=VirtualClock()) as engine:
+            targets = await engine.create_state_machine("targets", TARGETS)
+            await SCENARIOS[scenario](engine, targets)
+
+    for at in count(1, stride):
+        async with open_storage(fresh()) as (repository, another), unscathed():
+            async with Engine(repository) as engine:
+                await engine.create_state_machine("sources", SOURCES)
+                await make_sources(engine, 3)
+            suspensions = Suspensions(at)
+            await run_cancelled(whole(another), suspensions, everywhere=True)
+            await examine_all(repository, ledger)
+        if suspensions.count < at:
+            break
+    figures(suspensions=suspensions.count, cancelled_at=(at - 1) // stride)
+    assert at > stride
+
+
+@asynccontextmanager
+async def open_storage(url: str) -> AsyncIterator[tuple[Repository, str | Repository]]:
+    """Yield an open repository, and what opens the same storage once more (the same, where it is in memory)."""
+    async with open_repository(url) as repository:
+        yield repository, repository if url == "memory://" else url
+
+
+async def statuses(engine: Engine, machine: StateMachine) -> set[ExecutionStatus]:
+    found = await engine.list_executions(ExecutionFilter(state_machine_id=machine.id))
+    return {execution.status for execution in found}
+
+
+async def examine_all(repository: Repository, ledger: Ledger) -> None:
+    """Let another engine recover and finish what is left; then all is over, and no journal is torn."""
+    async with Engine(repository, tasks=make_tasks(ledger), clock=VirtualClock()) as engine:
+        pass
+    async with Engine(repository, recovery=False) as engine:
+        for execution in await engine.list_executions():
+            assert execution.status in {ExecutionStatus.SUCCEEDED, ExecutionStatus.ABORTED}, execution.cause
+            if execution.status is ExecutionStatus.SUCCEEDED and execution.input_text != "null":
+                faults = list(visit_faults(await repository.visits(execution.id)))
+                assert execution.current_state == "Begin" or not faults, faults
+        assert not await repository.claim("examiner", page=1)
+
+
+@asynccontextmanager
+async def unscathed() -> AsyncIterator[None]:
+    """The body leaves no task, thread, connection or complaint of the loop behind."""
+    loop, complaints = asyncio.get_running_loop(), []  # type: ignore[var-annotated]
+    before = {thread.name for thread in threading.enumerate()}
+    tasks, files = asyncio.all_tasks(), len(os.listdir("/dev/fd"))
+    loop.set_exception_handler(lambda _loop, context: complaints.append(context))
+    try:
+        yield
+    finally:
+        loop.set_exception_handler(None)
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == tasks
+    assert not complaints
+    assert len(os.listdir("/dev/fd")) == files
+    left = {thread.name for thread in threading.enumerate() if thread.name.startswith("statechain")} - before
+    assert not left
