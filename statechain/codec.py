@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from json.encoder import JSONEncoder
 from typing import NoReturn, TypeAlias
@@ -18,6 +19,8 @@ __all__ = ["JSONValue", "decode", "encode", "isolate"]
 JSONValue: TypeAlias = "None | bool | int | float | str | list[JSONValue] | dict[str, JSONValue]"
 
 MAX_DEPTH = 200
+
+_SPLIT = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 _encode = JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
@@ -95,10 +98,19 @@ def _find_fault(value: object, max_depth: int) -> None:
                 if not isinstance(key, str):
                     place = pointer or "the value"
                     raise InvalidPayload(f"{place}: a key is {type(key).__name__}, and JSON keys are strings")
+                _refuse_split(key, pointer)
                 stack.append((child, f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}", depth + 1))
         elif isinstance(item, list | tuple):
             stack.extend((child, f"{pointer}/{index}", depth + 1) for index, child in enumerate(item))
         elif isinstance(item, float) and not math.isfinite(item):
             raise InvalidPayload(f"{pointer or 'the value'}: {item} is not JSON: use null or a string")
-        elif item is not None and not isinstance(item, str | int | float):
+        elif isinstance(item, str):
+            _refuse_split(item, pointer)
+        elif item is not None and not isinstance(item, int | float):
             raise InvalidPayload(f"{pointer or 'the value'}: {type(item).__name__} is not JSON")
+
+
+def _refuse_split(text: str, pointer: str) -> None:
+    """Refuse a character that stands as two surrogates: JSON reads them as the one character."""
+    if _SPLIT.search(text):
+        raise InvalidPayload(f"{pointer or 'the value'}: a text holds a character split into two surrogates")
