@@ -205,7 +205,7 @@ async def call_task(
             result = await asyncio.shield(handler)
     except StateError as fault:
         await _end(handler, task.name, limits.handler_grace_seconds)
-        raise fault from fault.__cause__
+        raise _cut_off(fault, limits.cause_characters) from fault.__cause__
     except asyncio.CancelledError:
         if handler.cancelled() and not _is_cancelled_from_outside():
             raise StateError("States.TaskFailed", "the handler was cancelled from within") from None
@@ -215,6 +215,13 @@ async def call_task(
         return isolate(result, max_bytes=limits.payload_bytes, max_depth=limits.payload_depth)
     except InvalidPayload as fault:
         raise refusal_of(fault, task.name) from fault
+
+
+def _cut_off(fault: StateError, characters: int) -> StateError:
+    """Return a handler's failure with a cause that is no longer than a cause may be."""
+    if fault.cause is None or len(fault.cause) <= characters:
+        return fault
+    return StateError(fault.error, fault.cause[:characters], location=fault.location)
 
 
 async def _awaited(task: Task, value: JSONValue, context: TaskContext, clock: Clock) -> object:
