@@ -256,13 +256,14 @@ class Caller:
             return self._told(frame, told)
         self._note_once(frame, "submitted", encode(told))
         timeout = self._clock.timeout_at(outside.deadline)
-        try:
-            async with timeout:
-                ended = await nested.wait_nested(frame, child)
-        except TimeoutError:
-            if timeout.expired():
-                raise StateError("States.Timeout") from None
-            raise
+        async with frame.run.place.lent():
+            try:
+                async with timeout:
+                    ended = await nested.wait_nested(frame, child)
+            except TimeoutError:
+                if timeout.expired():
+                    raise StateError("States.Timeout") from None
+                raise
         return self._told(frame, nested.described(ended, parses=call.parses))
 
     async def _start_alone(self, frame: Frame, call: NestedCall, outside: Outside) -> str:

@@ -19,6 +19,7 @@ from statechain.asl.outcome import Done, Next
 from statechain.codec import JSONValue, decode, encode
 from statechain.errors import StateError
 from statechain.records import Execution, Visit
+from statechain.runtime.places import Place
 
 if TYPE_CHECKING:
     from statechain.asl.plan import Plan, State
@@ -89,6 +90,8 @@ class Run:
     Attributes:
         events: The id of the history event that happened last.
 
+        place: Its place among the executions that run at once.
+
         before: The execution as it had ended before it was redriven, where that is known.
 
         is_interrupted: Tells whether the engine is leaving the execution as it stands, for others to resume.
@@ -105,6 +108,7 @@ class Run:
         "ledger",
         "machine",
         "past",
+        "place",
         "plan",
     )
 
@@ -116,6 +120,7 @@ class Run:
         ledger: Ledger,
         past: Past,
         *,
+        place: Place | None = None,
         before: Execution | None = None,
         is_interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -125,6 +130,7 @@ class Run:
         self.ledger = ledger
         self.past = past
         self.input = execution.input
+        self.place = place or Place()
         self.before = before
         self.is_express = machine.type == "EXPRESS"
         self.is_interrupted = is_interrupted

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import attrs
@@ -19,6 +18,7 @@ from statechain.observers import ExecutionEnded, ExecutionStarted, Fact, Observe
 from statechain.records import Claim, Execution, ExecutionStatus
 from statechain.runtime.frame import Run
 from statechain.runtime.past import Past
+from statechain.runtime.places import Place
 from statechain.runtime.services import is_known
 from statechain.storage.journal import Ledger, linger
 from statechain.storage.patience import patiently
@@ -120,9 +120,7 @@ class Worker:
         self._tasks = tasks
         self._most_recovered = limits.recovered if max_concurrent is None else max_concurrent
         self._observers = tuple(observers)
-        self._gate: AbstractAsyncContextManager[object] = (
-            nullcontext() if max_concurrent is None else asyncio.Semaphore(max_concurrent)
-        )
+        self._gate = None if max_concurrent is None else asyncio.Semaphore(max_concurrent)
         self._live: dict[str, Live] = {}
         self.group: asyncio.TaskGroup | None = None
 
@@ -236,7 +234,8 @@ class Worker:
             ledger = Ledger(claimed)
             self._tell(ExecutionStarted(claimed.execution))
             past = await self._past(claimed)
-            async with self._gate:
+            place = Place(self._gate)
+            async with place:
                 end = await self._interpreter.run(
                     Run(
                         claimed.execution,
@@ -244,6 +243,7 @@ class Worker:
                         revision.plan,
                         ledger,
                         past,
+                        place=place,
                         before=live.before,
                         is_interrupted=lambda: live.is_interrupted,
                     )

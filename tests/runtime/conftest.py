@@ -1,0 +1,34 @@
+"""A stage for executions: one storage, one virtual time, and engines that can be struck down in the midst."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from stage import Stage, open_stage
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def stage_url(request: pytest.FixtureRequest) -> str:
+    """Return the URL of a storage that a crash can be played on."""
+    url: str = "memory://" if request.param == "memory" else request.getfixturevalue("sqlite_url")
+    return url
+
+
+@pytest.fixture
+async def stage(stage_url: str) -> AsyncIterator[Stage]:
+    """Return a stage on each storage."""
+    async with open_stage(stage_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def quick() -> AsyncIterator[Stage]:
+    """Return a stage in memory, for what storage has no part in."""
+    async with open_stage("memory://") as opened:
+        yield opened

@@ -1,0 +1,126 @@
+"""One storage, one virtual time, and engines that can be struck down as a killed process would be."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+from statechain import Engine, Execution, ExecutionHandle, StatechainError, TaskRegistry, open_repository
+from statechain.clock import Clock
+from statechain.errors import RepositoryError
+from statechain.testing.clock import VirtualClock
+
+__all__ = ["Stage", "machine", "open_stage", "task", "types"]
+
+JSON = Any
+
+
+def machine(**states: dict[str, JSON]) -> dict[str, JSON]:
+    """Return a definition that begins at the first state; a state that leads nowhere ends."""
+    ending = {
+        name: state if "Next" in state or state["Type"] in {"Fail", "Succeed", "Choice"} else {**state, "End": True}
+        for name, state in states.items()
+    }
+    return {"StartAt": next(iter(states)), "States": ending}
+
+
+def task(resource: str, **more: JSON) -> dict[str, JSON]:
+    """Return a Task state."""
+    return {"Type": "Task", "Resource": resource, **more}
+
+
+def types(history: list[dict[str, Any]]) -> list[str]:
+    """Return the types of events."""
+    return [event["type"] for event in history]
+
+
+class Mortal:
+    """A repository that fails for good once it has been struck: what its engine does then leaves no trace."""
+
+    def __init__(self, repository: Any) -> None:
+        self.repository = repository
+        self.is_struck = False
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.repository, name)
+        if not inspect.iscoroutinefunction(found):
+            return found
+
+        async def call(*arguments: Any, **keywords: Any) -> Any:
+            if self.is_struck:
+                raise RepositoryError("this process is dead")
+            return await found(*arguments, **keywords)
+
+        return call
+
+
+class Stage:
+    """Where a test plays: ``tasks`` and ``clock`` are shared by all engines; ``calls`` counts what handlers did."""
+
+    def __init__(self, repository: Any) -> None:
+        self.repository = repository
+        self.clock: Clock = VirtualClock()
+        self.tasks = TaskRegistry()
+        self.calls: Counter[str] = Counter()
+        self._engine: Engine | None = None
+        self._mortal = Mortal(repository)
+
+    @property
+    def engine(self) -> Engine:
+        assert self._engine is not None
+        return self._engine
+
+    async def open(self, **options: Any) -> Engine:
+        """Open an engine on the storage; it takes over what an engine before it left."""
+        self._mortal = Mortal(self.repository)
+        self._engine = Engine(self._mortal, tasks=self.tasks, clock=self.clock, **options)  # type: ignore[arg-type]
+        await self._engine.__aenter__()
+        return self._engine
+
+    async def crash(self) -> None:
+        """Strike the engine down: nothing of what it has not written is kept, and its lease is over."""
+        self._mortal.is_struck = True
+        await self.close()
+        await self.repository.release(self.engine.worker.id)
+
+    async def close(self) -> None:
+        """End the engine, interrupting what runs."""
+        with contextlib.suppress(StatechainError):
+            await self.engine.__aexit__(RuntimeError, RuntimeError("struck"), None)
+
+    async def reopen(self, **options: Any) -> Engine:
+        """Crash, and open another engine."""
+        await self.crash()
+        return await self.open(**options)
+
+    async def start(self, definition: dict[str, JSON], value: JSON = None, **options: Any) -> ExecutionHandle:
+        """Start an execution of a definition."""
+        created = await self.engine.create_state_machine("played", definition, **options)
+        return await created.start_execution(value)
+
+    async def run(self, definition: dict[str, JSON], value: JSON = None, **options: Any) -> Execution:
+        """Run an execution to its end."""
+        return await (await self.start(definition, value, **options)).wait()
+
+    async def ended(self, execution_id: str) -> Execution:
+        """Wait for the end of an execution that this engine runs."""
+        return await self.engine.worker.wait(execution_id)
+
+    async def history(self, execution: Execution | ExecutionHandle) -> list[dict[str, Any]]:
+        """Return an execution's history."""
+        return await self.engine.get_execution_history(execution.id)
+
+
+@contextlib.asynccontextmanager
+async def open_stage(url: str) -> AsyncIterator[Stage]:
+    """Open a stage with its first engine; close whatever engine is the last."""
+    async with open_repository(url) as repository:
+        stage = Stage(repository)
+        await stage.open()
+        try:
+            yield stage
+        finally:
+            await stage.close()

@@ -1,0 +1,287 @@
+"""An engine that is struck down at every kind of wait: the next one ends the execution as if nothing had been."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from stage import Stage, machine, task, types
+
+from statechain import TaskContext, TaskError
+
+NEVER = 10_000_000.0
+
+
+async def reached(stage: Stage, name: str, times: int = 1) -> None:
+    """Return once a handler has been called so often."""
+    async with asyncio.timeout(10):
+        while stage.calls[name] < times:
+            await asyncio.sleep(0.001)
+
+
+def stubborn(stage: Stage, name: str, *, crashes: int = 1) -> None:
+    """Register a handler that never returns while the first engines live."""
+
+    async def handler(value: Any) -> Any:
+        stage.calls[name] += 1
+        if stage.calls[name] <= crashes:
+            await asyncio.sleep(3600)
+        return {"by": name, "of": value}
+
+    stage.tasks.add(name, handler)
+
+
+def counting(stage: Stage, name: str) -> None:
+    async def handler(value: Any) -> Any:
+        stage.calls[name] += 1
+        return {"by": name, "of": value}
+
+    stage.tasks.add(name, handler)
+
+
+async def test_a_task_that_was_under_way_runs_again_and_what_was_done_does_not(stage: Stage) -> None:
+    counting(stage, "First")
+    stubborn(stage, "Second")
+    counting(stage, "Third")
+    started = await stage.start(
+        machine(A=task("First", Next="B"), B=task("Second", Next="C"), C=task("Third")), {"n": 1}
+    )
+    await reached(stage, "Second")
+    await stage.reopen()
+    ended = await stage.ended(started.id)
+    assert ended.output == {"by": "Third", "of": {"by": "Second", "of": {"by": "First", "of": {"n": 1}}}}
+    assert stage.calls == {"First": 1, "Second": 2, "Third": 1}
+    history = await stage.history(started)
+    assert types(history) == [
+        "ExecutionStarted",
+        *(3 * ["TaskStateEntered", "TaskScheduled", "TaskStarted", "TaskSucceeded", "TaskStateExited"]),
+        "ExecutionSucceeded",
+    ]
+    assert [event["id"] for event in history] == list(range(1, len(history) + 1))
+
+
+async def test_a_wait_ends_when_it_would_have(stage: Stage) -> None:
+    counting(stage, "Before")
+    stubborn(stage, "Blocked")
+    began = stage.clock.now()
+    started = await stage.start(
+        machine(
+            Fork={
+                "Type": "Parallel",
+                "Branches": [
+                    machine(Pause={"Type": "Wait", "Seconds": 100}),
+                    machine(Stuck=task("Blocked")),
+                ],
+            }
+        )
+    )
+    await reached(stage, "Blocked")
+    await stage.reopen()
+    ended = await stage.ended(started.id)
+    assert ended.status == "SUCCEEDED"
+    assert ended.end_time is not None
+    assert (ended.end_time - began).total_seconds() == pytest.approx(100, abs=1)
+
+
+async def test_attempts_and_the_end_of_a_retry_delay_carry_over(stage: Stage) -> None:
+    async def failing(_: Any) -> None:
+        stage.calls["Failing"] += 1
+        raise TaskError("Flaky", cause=f"call {stage.calls['Failing']}")
+
+    stage.tasks.add("Failing", failing)
+    stubborn(stage, "Blocked")
+    began = stage.clock.now()
+    started = await stage.start(
+        machine(
+            Fork={
+                "Type": "Parallel",
+                "Branches": [
+                    machine(
+                        Try=task(
+                            "Failing",
+                            Retry=[{"ErrorEquals": ["Flaky"], "IntervalSeconds": 60, "MaxAttempts": 2, "BackoffRate": 1}],
+                        )
+                    ),
+                    machine(Stuck=task("Blocked")),
+                ],
+            }
+        )
+    )
+    await reached(stage, "Blocked")
+    await reached(stage, "Failing")
+    await asyncio.sleep(0.1)  # the record of the delay is on its way
+    await stage.reopen()
+    ended = await stage.ended(started.id)
+    assert (ended.status, ended.error, ended.cause) == ("FAILED", "Flaky", "call 3")
+    assert ended.end_time is not None
+    assert (ended.end_time - began).total_seconds() == pytest.approx(120, abs=1)
+
+
+async def test_branches_that_had_ended_do_not_run_again(stage: Stage) -> None:
+    counting(stage, "Quick")
+    stubborn(stage, "Slow")
+    started = await stage.start(
+        machine(
+            Fork={
+                "Type": "Parallel",
+                "Branches": [
+                    machine(One=task("Quick", Next="Two"), Two=task("Quick")),
+                    machine(Three=task("Quick", Next="Four"), Four=task("Slow")),
+                ],
+            }
+        ),
+        0,
+    )
+    await reached(stage, "Slow")
+    await reached(stage, "Quick", 3)
+    await asyncio.sleep(0.05)
+    await stage.reopen()
+    ended = await stage.ended(started.id)
+    quick = {"by": "Quick", "of": 0}
+    assert ended.output == [{"by": "Quick", "of": quick}, {"by": "Slow", "of": quick}]
+    assert stage.calls == {"Quick": 3, "Slow": 2}
+
+
+async def test_iterations_of_nested_maps_go_on_where_they_stood(stage: Stage) -> None:
+    async def work(value: Any, context: TaskContext) -> Any:
+        stage.calls[str(value)] += 1
+        if value == 5 and stage.calls["5"] == 1:
+            await asyncio.sleep(3600)
+        return value * 10
+
+    stage.tasks.add("Work", work)
+    inner = {"Type": "Map", "MaxConcurrency": 1, "ItemProcessor": machine(Do=task("Work"))}
+    outer = {"Type": "Map", "MaxConcurrency": 1, "ItemProcessor": machine(Inner=inner)}
+    started = await stage.start(machine(Outer=outer), [[1, 2], [3], [4, 5, 6], [7]])
+    await reached(stage, "5")
+    await stage.reopen()
+    ended = await stage.ended(started.id)
+    assert ended.output == [[10, 20], [30], [40, 50, 60], [70]]
+    assert stage.calls == {"1": 1, "2": 1, "3": 1, "4": 1, "5": 2, "6": 1, "7": 1}
+    told = types(await stage.history(started))
+    assert told.count("MapIterationStarted") == told.count("MapIterationSucceeded") == 4 + 7
+    assert told.count("MapStateStarted") == 1 + 4
+
+
+@pytest.mark.parametrize("mode", ["INLINE", "DISTRIBUTED"])
+async def test_a_map_in_a_loop_is_not_taken_for_its_earlier_rounds(stage: Stage, mode: str) -> None:
+    async def add(value: Any) -> Any:
+        stage.calls["Add"] += 1
+        if stage.calls["Add"] == 8:
+            await asyncio.sleep(3600)
+        return value + 1
+
+    stage.tasks.add("Add", add)
+    processor = {"ProcessorConfig": {"Mode": mode, "ExecutionType": "STANDARD"}} if mode == "DISTRIBUTED" else {}
+    processor |= machine(A=task("Add", Next="B"), B={"Type": "Pass", "Next": "C"}, C={"Type": "Pass"})
+    started = await stage.start(
+        machine(
+            Each={"Type": "Map", "MaxConcurrency": 1, "ItemProcessor": processor, "Next": "Enough"},
+            Enough={
+                "Type": "Choice",
+                "Choices": [{"Variable": "$[0]", "NumericLessThan": 4, "Next": "Each"}],
+                "Default": "Done",
+            },
+            Done={"Type": "Succeed"},
+        ),
+        [0, 10],
+    )
+    await reached(stage, "Add", 8)
+    await stage.reopen()
+    ended = await stage.ended(started.id)
+    assert ended.output == [4, 14]
+    assert stage.calls["Add"] == 9
+
+
+async def test_variables_carry_over(stage: Stage) -> None:
+    stubborn(stage, "Blocked")
+    definition = {
+        "QueryLanguage": "JSONata",
+        **machine(
+            Set={"Type": "Pass", "Assign": {"kept": "{% $states.input.n + 1 %}"}, "Next": "Stuck"},
+            Stuck=task("Blocked", Next="Tell"),
+            Tell={"Type": "Pass", "Output": "{% $kept %}"},
+        ),
+    }
+    started = await stage.start(definition, {"n": 41})
+    await reached(stage, "Blocked")
+    await stage.reopen()
+    assert (await stage.ended(started.id)).output == 42
+
+
+async def test_the_machines_timeout_counts_from_its_start(stage: Stage) -> None:
+    began = stage.clock.now()
+    stubborn(stage, "Blocked", crashes=1)
+    definition = {"TimeoutSeconds": 50, **machine(Stuck=task("Blocked", Next="Long"), Long={"Type": "Wait", "Seconds": 90})}
+    started = await stage.start(definition)
+    await reached(stage, "Blocked")
+    await stage.reopen()
+    ended = await stage.ended(started.id)
+    assert (ended.status, ended.error) == ("TIMED_OUT", "States.Timeout")
+    assert ended.end_time is not None
+    assert (ended.end_time - began).total_seconds() == pytest.approx(50, abs=1)
+    assert types(await stage.history(started))[-2:] == ["WaitStateEntered", "ExecutionTimedOut"]
+
+
+async def test_an_at_most_once_attempt_is_not_repeated(stage: Stage) -> None:
+    async def charge(_: Any) -> None:
+        stage.calls["Charge"] += 1
+        await asyncio.sleep(3600)
+
+    stage.tasks.add("Charge", charge, delivery="at_most_once")
+    started = await stage.start(machine(Pay=task("Charge")))
+    await reached(stage, "Charge")
+    await stage.reopen()
+    ended = await stage.ended(started.id)
+    assert (ended.status, ended.error) == ("FAILED", "States.TaskFailed")
+    assert "at_most_once" in (ended.cause or "")
+    assert stage.calls["Charge"] == 1
+
+
+async def test_the_idempotency_key_is_the_same_for_every_run_of_a_visit(stage: Stage) -> None:
+    keys: list[tuple[str, int, str]] = []
+
+    async def note(_: Any, context: TaskContext) -> None:
+        keys.append((context.state_name, context.attempt, context.idempotency_key))
+        stage.calls["Note"] += 1
+        if stage.calls["Note"] == 1:
+            raise TaskError("Again")
+        if stage.calls["Note"] == 2:
+            await asyncio.sleep(3600)
+
+    stage.tasks.add("Note", note)
+    retry = [{"ErrorEquals": ["Again"], "IntervalSeconds": 1}]
+    started = await stage.start(machine(A=task("Note", Retry=retry, Next="B"), B=task("Note")))
+    await reached(stage, "Note", 2)
+    await stage.reopen()
+    assert (await stage.ended(started.id)).status == "SUCCEEDED"
+    assert [(name, attempt) for name, attempt, _ in keys] == [("A", 1), ("A", 2), ("A", 2), ("B", 1)]
+    assert len({key for _, _, key in keys[:3]}) == 1
+    assert keys[3][2] != keys[0][2]
+
+
+async def test_an_express_execution_begins_anew(stage: Stage) -> None:
+    counting(stage, "First")
+    stubborn(stage, "Second")
+    started = await stage.start(machine(A=task("First", Next="B"), B=task("Second")), 1, type="EXPRESS")
+    await reached(stage, "Second")
+    await stage.reopen()
+    ended = await stage.ended(started.id)
+    assert ended.output == {"by": "Second", "of": {"by": "First", "of": 1}}
+    assert stage.calls == {"First": 2, "Second": 2}
+
+
+async def test_a_stop_while_a_handler_runs_leaves_it_in_the_history(stage: Stage) -> None:
+    stubborn(stage, "Blocked")
+    started = await stage.start(machine(Stuck=task("Blocked")))
+    await reached(stage, "Blocked")
+    ended = await started.stop("Enough", "said the operator")
+    assert (ended.status, ended.error, ended.cause) == ("ABORTED", "Enough", "said the operator")
+    assert types(await stage.history(started)) == [
+        "ExecutionStarted",
+        "TaskStateEntered",
+        "TaskScheduled",
+        "TaskStarted",
+        "ExecutionAborted",
+    ]

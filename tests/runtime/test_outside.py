@@ -1,0 +1,380 @@
+"""Task tokens, activities and nested executions: answers from here and from elsewhere, timeouts, crashes."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from stage import Stage, machine, task, types
+
+from statechain import Engine, InvalidToken, TaskContext, TaskTimedOut
+from statechain.clock import SystemClock
+
+ASK = "Ask.waitForTaskToken"
+START = "arn:aws:states:::states:startExecution"
+ACTIVITY = "arn:aws:states:eu-west-1:123456789012:activity:paint"
+
+
+async def until(stage: Stage, name: str, times: int = 1) -> None:
+    async with asyncio.timeout(10):
+        while stage.calls[name] < times:
+            await asyncio.sleep(0.001)
+
+
+def asking(stage: Stage) -> list[str]:
+    """Register a handler that collects the tokens which it is given."""
+    tokens: list[str] = []
+
+    async def ask(_: Any, context: TaskContext) -> dict[str, bool]:
+        assert context.task_token is not None
+        tokens.append(context.task_token)
+        stage.calls["Ask"] += 1
+        return {"asked": True}
+
+    stage.tasks.add("Ask", ask)
+    return tokens
+
+
+async def test_an_answer_wakes_the_task_at_once(quick: Stage) -> None:
+    tokens = asking(quick)
+    started = await quick.start(machine(Ask=task(ASK, TimeoutSeconds=1000)), {"n": 1})
+    await until(quick, "Ask")
+    before = quick.clock.now()
+    await quick.engine.send_task_success(tokens[0], {"said": "yes"})
+    ended = await started.wait()
+    assert ended.output == {"said": "yes"}
+    assert quick.clock.now() - before < timedelta(seconds=1)
+    history = await quick.history(started)
+    assert types(history) == [
+        "ExecutionStarted",
+        "TaskStateEntered",
+        "TaskScheduled",
+        "TaskStarted",
+        "TaskSubmitted",
+        "TaskSucceeded",
+        "TaskStateExited",
+        "ExecutionSucceeded",
+    ]
+    assert history[4]["taskSubmittedEventDetails"]["output"] == '{"asked":true}'
+    assert tokens[0] not in str(history)
+
+
+async def test_a_handler_may_answer_before_it_returns(quick: Stage) -> None:
+    async def hasty(_: Any, context: TaskContext) -> None:
+        await quick.engine.send_task_success(context.task_token or "", "done")
+
+    quick.tasks.add("Ask", hasty)
+    assert (await quick.run(machine(Ask=task(ASK)))).output == "done"
+
+
+async def test_an_answer_that_was_accepted_counts_though_the_handler_fails(quick: Stage) -> None:
+    async def clumsy(_: Any, context: TaskContext) -> None:
+        await quick.engine.send_task_success(context.task_token or "", "done")
+        raise RuntimeError("too late to matter")
+
+    quick.tasks.add("Ask", clumsy)
+    assert (await quick.run(machine(Ask=task(ASK)))).output == "done"
+
+
+async def test_a_failure_is_retried_with_a_new_token_and_caught(quick: Stage) -> None:
+    tokens = asking(quick)
+    retry = [{"ErrorEquals": ["Busy"], "IntervalSeconds": 1, "MaxAttempts": 1}]
+    catch = [{"ErrorEquals": ["Busy"], "Next": "Caught"}]
+    started = await quick.start(machine(Ask=task(ASK, Retry=retry, Catch=catch), Caught={"Type": "Pass"}))
+    for turn in range(2):
+        await until(quick, "Ask", turn + 1)
+        await quick.engine.send_task_failure(tokens[turn], "Busy", f"turn {turn}")
+    assert (await started.wait()).output == {"Error": "Busy", "Cause": "turn 1"}
+    assert tokens[0] != tokens[1]
+
+
+async def test_a_failure_without_a_name_is_task_failed(quick: Stage) -> None:
+    tokens = asking(quick)
+    started = await quick.start(machine(Ask=task(ASK)))
+    await until(quick, "Ask")
+    await quick.engine.send_task_failure(tokens[0])
+    ended = await started.wait()
+    assert (ended.error, ended.cause) == ("States.TaskFailed", None)
+
+
+async def test_unknown_and_used_tokens_are_told_apart(quick: Stage) -> None:
+    tokens = asking(quick)
+    started = await quick.start(machine(Ask=task(ASK)))
+    await until(quick, "Ask")
+    with pytest.raises(InvalidToken):
+        await quick.engine.send_task_success("nobody's", 1)
+    await quick.engine.send_task_success(tokens[0], 1)
+    await started.wait()
+    with pytest.raises(TaskTimedOut):
+        await quick.engine.send_task_success(tokens[0], 2)
+    with pytest.raises(TaskTimedOut):
+        await quick.engine.send_task_heartbeat(tokens[0])
+
+
+async def test_a_task_that_nobody_answers_times_out(quick: Stage) -> None:
+    tokens = asking(quick)
+    began = quick.clock.now()
+    ended = await quick.run(machine(Ask=task(ASK, TimeoutSeconds=600)))
+    assert (ended.status, ended.error) == ("FAILED", "States.Timeout")
+    assert (quick.clock.now() - began).total_seconds() == pytest.approx(600, abs=1)
+    with pytest.raises(TaskTimedOut):
+        await quick.engine.send_task_success(tokens[0], 1)
+
+
+async def test_heartbeats_keep_a_task_alive_and_their_absence_ends_it(quick: Stage) -> None:
+    tokens = asking(quick)
+    began = quick.clock.now()
+    started = await quick.start(machine(Ask=task(ASK, TimeoutSeconds=1000, HeartbeatSeconds=10)))
+    await until(quick, "Ask")
+    await quick.clock.sleep_until(began + timedelta(seconds=6))
+    await quick.engine.send_task_heartbeat(tokens[0])
+    ended = await started.wait()
+    assert ended.error == "States.HeartbeatTimeout"
+    assert (quick.clock.now() - began).total_seconds() == pytest.approx(16, abs=1)
+
+
+async def test_the_token_stands_in_the_parameters(quick: Stage) -> None:
+    given: list[Any] = []
+
+    async def send(value: Any, context: TaskContext) -> None:
+        given.append((value, context.task_token))
+        quick.calls["Send"] += 1
+
+    quick.tasks.add("Send", send)
+    invoke = "arn:aws:states:::lambda:invoke.waitForTaskToken"
+    parameters = {"FunctionName": "Send", "Payload": {"token.$": "$$.Task.Token"}}
+    started = await quick.start(machine(Ask=task(invoke, Parameters=parameters)))
+    await until(quick, "Send")
+    ((value, token),) = given
+    assert value == {"token": token}
+    await quick.engine.send_task_success(token, {"as": "it is"})
+    assert (await started.wait()).output == {"as": "it is"}
+
+
+async def test_another_engine_may_answer(stage: Stage) -> None:
+    tokens = asking(stage)
+    started = await stage.start(machine(Ask=task(ASK)))
+    await until(stage, "Ask")
+    async with Engine(stage.repository, tasks=stage.tasks, clock=stage.clock, recovery=False) as other:
+        await other.send_task_success(tokens[0], "from afar")
+    assert (await asyncio.wait_for(started.wait(), 5)).output == "from afar"
+
+
+async def test_after_a_crash_the_task_waits_on_under_its_token(stage: Stage) -> None:
+    tokens = asking(stage)
+    began = stage.clock.now()
+    started = await stage.start(machine(Ask=task(ASK, TimeoutSeconds=500)))
+    await until(stage, "Ask")
+    await asyncio.sleep(0.05)
+    await stage.reopen()
+    assert stage.clock.now() - began < timedelta(seconds=500)
+    await stage.engine.send_task_success(tokens[0], "remembered")
+    ended = await stage.ended(started.id)
+    assert ended.output == "remembered"
+    assert stage.calls["Ask"] == 1
+    assert types(await stage.history(started)).count("TaskSubmitted") == 1
+
+
+async def test_an_answer_while_nobody_runs_is_found_by_the_next_engine(stage: Stage) -> None:
+    tokens = asking(stage)
+    started = await stage.start(machine(Ask=task(ASK)))
+    await until(stage, "Ask")
+    await asyncio.sleep(0.05)
+    await stage.crash()
+    async with Engine(stage.repository, clock=SystemClock(), recovery=False) as desk:
+        await desk.send_task_success(tokens[0], "meanwhile")
+    await stage.open()
+    assert (await stage.ended(started.id)).output == "meanwhile"
+    assert stage.calls["Ask"] == 1
+
+
+@pytest.mark.parametrize("answered", [0, 1])
+async def test_a_handler_that_a_crash_cut_short_is_called_again_and_both_tokens_hold(
+    stage: Stage, answered: int
+) -> None:
+    tokens: list[str] = []
+
+    async def ask(_: Any, context: TaskContext) -> None:
+        tokens.append(context.task_token or "")
+        stage.calls["Ask"] += 1
+        if len(tokens) == 1:
+            await asyncio.sleep(3600)
+
+    stage.tasks.add("Ask", ask)
+    started = await stage.start(machine(Ask=task(ASK)))
+    await until(stage, "Ask")
+    await stage.reopen()
+    await until(stage, "Ask", 2)
+    await stage.engine.send_task_success(tokens[answered], answered)
+    assert (await stage.ended(started.id)).output == answered
+    with pytest.raises(TaskTimedOut):
+        await stage.engine.send_task_success(tokens[1 - answered], "the other")
+
+
+# Activities
+
+
+async def test_a_worker_takes_an_activitys_task_and_answers(stage: Stage) -> None:
+    started = await stage.start(machine(Paint=task(ACTIVITY)), {"wall": "north"})
+    taken = await stage.engine.get_activity_task("paint")
+    assert taken is not None
+    assert taken.input == {"wall": "north"}
+    assert taken.token not in repr(taken)
+    await stage.engine.send_task_success(taken.token, {"painted": True})
+    assert (await started.wait()).output == {"painted": True}
+    assert types(await stage.history(started)) == [
+        "ExecutionStarted",
+        "TaskStateEntered",
+        "ActivityScheduled",
+        "ActivityStarted",
+        "ActivitySucceeded",
+        "TaskStateExited",
+        "ExecutionSucceeded",
+    ]
+
+
+async def test_no_task_for_an_activity_is_none_after_some_patience(quick: Stage) -> None:
+    assert await quick.engine.get_activity_task(ACTIVITY, patience=0.01) is None
+
+
+async def test_a_worker_that_waits_is_given_the_task_when_it_comes(quick: Stage) -> None:
+    waiting = asyncio.ensure_future(quick.engine.get_activity_task(ACTIVITY, patience=10))
+    await asyncio.sleep(0.01)
+    started = await quick.start(machine(Paint=task(ACTIVITY)), 7)
+    taken = await waiting
+    assert taken is not None
+    await quick.engine.send_task_success(taken.token, taken.input)
+    assert (await started.wait()).output == 7
+
+
+async def test_an_activitys_heartbeats_count_from_when_it_is_taken(quick: Stage) -> None:
+    began = quick.clock.now()
+    started = await quick.start(machine(Paint=task(ACTIVITY, TimeoutSeconds=5000, HeartbeatSeconds=20)))
+    taken = await quick.engine.get_activity_task("paint")
+    assert taken is not None
+    at = quick.clock.now()
+    ended = await started.wait()
+    assert ended.error == "States.HeartbeatTimeout"
+    assert (quick.clock.now() - at).total_seconds() == pytest.approx(20, abs=1)
+    assert at - began < timedelta(seconds=1)
+
+
+async def test_a_handler_under_the_activitys_name_serves_it_in_this_process(quick: Stage) -> None:
+    async def paint(value: Any) -> Any:
+        return {"painted": value}
+
+    quick.tasks.add("paint", paint)
+    assert (await quick.run(machine(Paint=task(ACTIVITY)), "north")).output == {"painted": "north"}
+
+
+async def test_an_activitys_task_survives_a_crash_of_the_engine(stage: Stage) -> None:
+    started = await stage.start(machine(Paint=task(ACTIVITY)), 1)
+    taken = await stage.engine.get_activity_task("paint")
+    assert taken is not None
+    await stage.reopen()
+    assert await stage.engine.get_activity_task("paint", patience=0) is None
+    await stage.engine.send_task_success(taken.token, 2)
+    assert (await stage.ended(started.id)).output == 2
+
+
+# Nested executions
+
+
+def nested(how: str = "", **more: Any) -> dict[str, Any]:
+    parameters = {"StateMachineArn": "child", "Input": {"n.$": "$.n"}}
+    return task(f"{START}{how}", Parameters=parameters, **more)
+
+
+async def children(stage: Stage) -> list[Any]:
+    child = await stage.engine.get_state_machine("child")
+    return [each for each in await stage.engine.list_executions() if each.state_machine_id == child.id]
+
+
+async def test_a_nested_execution_is_started_and_not_awaited(quick: Stage) -> None:
+    await quick.engine.create_state_machine("child", machine(Long={"Type": "Wait", "Seconds": 50}))
+    ended = await quick.run(machine(Start=nested()), {"n": 1})
+    (child,) = await children(quick)
+    assert ended.output["ExecutionArn"] == child.id
+    assert child.status == "RUNNING"
+    assert child.input == {"n": 1}
+
+
+@pytest.mark.parametrize(("how", "output"), [(".sync", '{"n":1}'), (".sync:2", {"n": 1})])
+async def test_a_nested_execution_is_awaited(quick: Stage, how: str, output: Any) -> None:
+    await quick.engine.create_state_machine("child", machine(Long={"Type": "Wait", "Seconds": 50}))
+    ended = await quick.run(machine(Start=nested(how)), {"n": 1})
+    assert (ended.output["Status"], ended.output["Output"]) == ("SUCCEEDED", output)
+    assert ended.output["StopDate"] - ended.output["StartDate"] == pytest.approx(50_000, abs=1000)
+
+
+async def test_a_nested_failure_fails_the_task(quick: Stage) -> None:
+    await quick.engine.create_state_machine("child", machine(No={"Type": "Fail", "Error": "No", "Cause": "never"}))
+    ended = await quick.run(machine(Start=nested(".sync")), {"n": 1})
+    assert ended.error == "States.TaskFailed"
+    assert '"Error":"No"' in (ended.cause or "")
+
+
+async def test_a_machine_that_is_not_there_is_told(quick: Stage) -> None:
+    ended = await quick.run(machine(Start=nested(".sync")), {"n": 1})
+    assert ended.error == "StepFunctions.StateMachineDoesNotExistException"
+
+
+async def test_a_nested_execution_is_stopped_with_its_parent(quick: Stage) -> None:
+    await quick.engine.create_state_machine("child", machine(Long=task(ACTIVITY)))
+    started = await quick.start(machine(Start=nested(".sync")), {"n": 1})
+    async with asyncio.timeout(5):
+        while not (await quick.engine.get_activity_task("paint")):
+            await asyncio.sleep(0)
+    await started.stop()
+    (child,) = await children(quick)
+    assert child.status == "ABORTED"
+
+
+async def test_a_nested_execution_is_stopped_when_its_task_times_out(quick: Stage) -> None:
+    await quick.engine.create_state_machine("child", machine(Long={"Type": "Wait", "Seconds": 5000}))
+    ended = await quick.run(machine(Start=nested(".sync", TimeoutSeconds=30)), {"n": 1})
+    assert ended.error == "States.Timeout"
+    (child,) = await children(quick)
+    assert child.status == "ABORTED"
+
+
+async def test_a_resumed_parent_joins_its_child(stage: Stage) -> None:
+    await stage.engine.create_state_machine("child", machine(Paint=task(ACTIVITY)))
+    started = await stage.start(machine(Start=nested(".sync:2")), {"n": 1})
+    taken = await stage.engine.get_activity_task("paint")
+    assert taken is not None
+    await stage.reopen()
+    await stage.engine.send_task_success(taken.token, "joined")
+    ended = await stage.ended(started.id)
+    assert ended.output["Output"] == "joined"
+    assert len(await children(stage)) == 1
+
+
+async def test_an_interrupted_parent_leaves_its_child_to_recovery(stage: Stage) -> None:
+    await stage.engine.create_state_machine("child", machine(Paint=task(ACTIVITY)))
+    started = await stage.start(machine(Start=nested(".sync:2")), {"n": 1})
+    taken = await stage.engine.get_activity_task("paint")
+    assert taken is not None
+    await stage.close()
+    await stage.open()
+    (child,) = await children(stage)
+    assert child.status == "RUNNING"
+    await stage.engine.send_task_success(taken.token, "joined")
+    assert (await stage.ended(started.id)).output["Output"] == "joined"
+
+
+async def test_parents_and_children_share_one_place(quick: Stage) -> None:
+    await quick.close()
+    await quick.open(max_concurrent_executions=1)
+    await quick.engine.create_state_machine("child", machine(Long={"Type": "Wait", "Seconds": 5}))
+    ended = await asyncio.wait_for(quick.run(machine(Start=nested(".sync:2")), {"n": 1}), 10)
+    assert ended.output["Output"] == {"n": 1}
+
+
+async def test_a_retry_starts_another_child(quick: Stage) -> None:
+    await quick.engine.create_state_machine("child", machine(No={"Type": "Fail", "Error": "No"}))
+    retry = [{"ErrorEquals": ["States.ALL"], "MaxAttempts": 2, "IntervalSeconds": 1}]
+    await quick.run(machine(Start=nested(".sync", Retry=retry)), {"n": 1})
+    assert len(await children(quick)) == 3
