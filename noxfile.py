@@ -59,8 +59,9 @@ def bench_peers(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Run the code of the README and of every page of the docs."""
-    session.install(".[test]")
+    """Build the docs, strictly, and run the Python of the README and of every page."""
+    session.install(".[docs,test]")
+    session.run("sphinx-build", "-W", "--keep-going", "-q", "docs", "docs/_build")
     session.run("pytest", "tests/docs", *session.posargs)
 
 

@@ -14,7 +14,6 @@ README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(?P<language>[\w-]*)[^\n]*\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\[[^\]]+\]\((?P<target>[^)\s]+)\)")
-TOP_LEVEL_AWAIT = 0x2000  # ast.PyCF_ALLOW_TOP_LEVEL_AWAIT: docs may show a line of a coroutine alone
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -22,13 +21,10 @@ def blocks(page: Path, language: str) -> list[str]:
     return [found["code"] for found in FENCE.finditer(page.read_text()) if found["language"] == language]
 
 
-def snippets() -> list[object]:
-    """Return every Python block of every page, named by its page and number."""
-    return [
-        pytest.param(code, id=f"{page.relative_to(ROOT)}-{number}")
-        for page in PAGES
-        for number, code in enumerate(blocks(page, "python"))
-    ]
+def programs() -> list[object]:
+    """Return the Python of every page of the docs: its blocks, in order, are one program."""
+    pages = [page for page in PAGES if page != README and blocks(page, "python")]
+    return [pytest.param("\n\n".join(blocks(page, "python")), id=str(page.relative_to(ROOT))) for page in pages]
 
 
 def run(code: str, folder: Path) -> str:
@@ -56,9 +52,9 @@ def test_the_quick_start_runs_as_it_stands_and_again(tmp_path: Path) -> None:
     assert run(quick_start, tmp_path).splitlines() == lines
 
 
-@pytest.mark.parametrize("code", snippets())
-def test_python_in_the_docs_compiles(code: str) -> None:
-    compile(code, "<docs>", "exec", flags=TOP_LEVEL_AWAIT)
+@pytest.mark.parametrize("program", programs())
+def test_the_python_of_a_page_runs(program: str, tmp_path: Path) -> None:
+    run(program, tmp_path)
 
 
 def test_the_readme_names_two_commands() -> None:
