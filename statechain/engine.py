@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from statechain.asl import Definition, load
+from statechain.asl.drawing import DrawingFormat, draw_execution
 from statechain.chaining.batch import BatchExecutionOptions, BatchServices, resume_batch
 from statechain.chaining.source import InputTransformer
 from statechain.chaining.stored import read_options
@@ -266,6 +267,22 @@ class Engine:
         execution = await self.get_execution(id)
         revision = await self._revisions.get(execution.state_machine_id, execution.state_machine_revision)
         return history_events(execution, revision, await self.repository.visits(id))
+
+    async def draw_execution(self, id: str, format: DrawingFormat = "svg") -> str:  # noqa: A002
+        """Return a picture of what an execution did: which states it visited, how often, how long, where it failed.
+
+        Arguments:
+            id: The execution, running or ended.
+
+            format: ``"svg"``, ``"mermaid"`` or ``"dot"`` for its definition's graph with the execution drawn on it;
+                ``"timeline"`` for a Gantt chart, as SVG.
+
+        An EXPRESS execution leaves no visits to draw. Raises ExecutionNotFound.
+        """
+        execution = await self.get_execution(id)
+        revision = await self._revisions.get(execution.state_machine_id, execution.state_machine_revision)
+        definition = load(revision.record.definition, limits=self.limits)
+        return draw_execution(execution, definition, await self.repository.visits(id), self.clock.now(), format)
 
     async def execution_statistics(self, state_machine_id: str) -> Mapping[ExecutionStatus, DurationStatistics]:
         """Return how many executions of a machine stand in each status, and how long they took, in seconds."""

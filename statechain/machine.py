@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterable, Iterable
 from typing import TYPE_CHECKING
 
+from statechain.asl import Definition, load
 from statechain.chaining import batch
 from statechain.chaining.source import InputTransformer, as_source, chained_input
 from statechain.codec import JSONValue, decode, encode
@@ -91,6 +92,21 @@ class StateMachine:
     def definition(self) -> JSONValue:
         """The definition as a mapping, decoded afresh at each access."""
         return decode(self._revision.record.definition)
+
+    def to_mermaid(self) -> str:
+        """Return the definition as a Mermaid flowchart; `Engine.draw_execution` draws an execution on it."""
+        return self._loaded().to_mermaid()
+
+    def to_dot(self) -> str:
+        """Return the definition as a Graphviz digraph."""
+        return self._loaded().to_dot()
+
+    def to_svg(self) -> str:
+        """Return the definition drawn as an SVG document."""
+        return self._loaded().to_svg()
+
+    def _loaded(self) -> Definition:
+        return load(self._revision.record.definition, limits=self._engine.limits)
 
     def __repr__(self) -> str:
         return f"<StateMachine {self.name} revision {self.revision}>"

@@ -11,7 +11,9 @@ import attrs
 
 from statechain.asl import model
 from statechain.asl.check import check
+from statechain.asl.graph import Graph, graph_of, to_dot, to_mermaid
 from statechain.asl.parse import parse
+from statechain.asl.picture_svg import to_svg
 from statechain.asl.plan import Plan, compile_plan
 from statechain.asl.text import Positions, read_json, read_text, read_yaml
 from statechain.codec import JSONValue, isolate
@@ -43,6 +45,23 @@ class Definition:
     def plan(self) -> Plan:
         """The compiled plan."""
         return compile_plan(self.model, limits=self._limits)
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The states and the ways between them, to be drawn."""
+        return graph_of(self.model)
+
+    def to_mermaid(self) -> str:
+        """Return the definition as a Mermaid flowchart."""
+        return to_mermaid(self.graph)
+
+    def to_dot(self) -> str:
+        """Return the definition as a Graphviz digraph."""
+        return to_dot(self.graph)
+
+    def to_svg(self) -> str:
+        """Return the definition drawn as an SVG document."""
+        return to_svg(self.graph)
 
     def resources(self) -> Iterator[tuple[str, str]]:
         """Yield the pointer and the Resource of every Task, nested ones included."""

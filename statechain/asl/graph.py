@@ -206,7 +206,7 @@ class _Mermaid:
         self._trace = trace
         self._ids = {node.name: f"s{place}" for place, node in enumerate(_every(graph))}
         self._links = 0
-        self._taken: list[int] = []
+        self._taken = [0]  # the way in
 
     def text(self) -> str:
         graph = self._graph
