@@ -438,6 +438,68 @@ async def test_the_timeout_of_a_whole_execution_takes_no_real_time() -> None:
     assert (ended.status, seconds) == (ExecutionStatus.TIMED_OUT, 3600)
 
 
+async def test_a_task_token_is_answered_in_time_or_times_out_in_virtual_time(repository_url: str) -> None:
+    tasks = TaskRegistry()
+    tokens: list[str] = []
+    tasks.add("Hand", lambda payload: tokens.append(payload["token"]))
+    state = {
+        "Type": "Task",
+        "Resource": "arn:aws:states:::lambda:invoke.waitForTaskToken",
+        "Parameters": {"FunctionName": "Hand", "Payload": {"token.$": "$$.Task.Token"}},
+        "TimeoutSeconds": 3600,
+        "End": True,
+    }
+    clock = VirtualClock(grace=0.2)
+    async with Engine(repository_url, tasks=tasks, clock=clock) as engine:
+        waiting = await engine.create_state_machine("token", machine(Ask=state))
+        answered = await waiting.start_execution({})
+        while not tokens:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.02)
+        await engine.send_task_success(tokens[0], {"approved": True})
+        ended = await answered.wait()
+        assert (ended.output, clock.now()) == ({"approved": True}, START)
+        forgotten = await (await waiting.start_execution({})).wait()
+        assert (forgotten.error, clock.now()) == ("States.Timeout", at(3600))
+
+
+async def test_time_is_advanced_by_hand_through_an_engine(repository_url: str) -> None:
+    clock = VirtualClock(auto=False)
+    naps = machine(
+        First={"Type": "Wait", "Seconds": 60, "Next": "Second"}, Second={"Type": "Wait", "Seconds": 30, "End": True}
+    )
+    async with Engine(repository_url, clock=clock) as engine:
+        handle = await (await engine.create_state_machine("naps", naps)).start_execution({})
+
+        async def state() -> tuple[str | None, str]:
+            execution = await engine.get_execution(handle.id)
+            return execution.current_state, str(execution.status)
+
+        await clock.advance(59)
+        assert await state() == ("First", "RUNNING")
+        await clock.advance(1)
+        assert await state() == ("Second", "RUNNING")
+        await clock.advance(timedelta(minutes=5))
+        assert await state() == ("Second", "SUCCEEDED")
+        ended = await handle.wait()
+        assert ended.end_time == at(90)
+        assert clock.now() == at(360)
+
+
+async def test_lines_of_control_share_virtual_time(repository_url: str) -> None:
+    def branch(name: str, seconds: int) -> dict[str, Any]:
+        return machine(**{name: {"Type": "Wait", "Seconds": seconds, "End": True}})
+
+    branches = [branch("Long", 500), branch("Short", 20), branch("Middle", 90)]
+    fork = {"Type": "Parallel", "Branches": branches, "End": True}
+    async with Engine(repository_url, clock=VirtualClock()) as engine:
+        ended = await (await engine.create_state_machine("fork", machine(Fork=fork))).execute({})
+        history = await engine.get_execution_history(ended.id)
+    left = [event for event in history if event["type"] == "WaitStateExited"]
+    assert [event["stateExitedEventDetails"]["name"] for event in left] == ["Short", "Middle", "Long"]
+    assert [event["timestamp"] for event in left] == [at(20), at(90), at(500)]
+
+
 # The clock on the wall
 
 

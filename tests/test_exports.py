@@ -73,12 +73,17 @@ PUBLIC_NAMES = [
 
 
 def modules() -> list[ModuleType]:
-    """Return every module of the library and its backends that can be imported without a script's arguments."""
+    """Return every module of the library and its backends, but scripts and what needs an extra that is not there."""
     found = [statechain]
     for package in (statechain, statechain_backends):
-        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if module.name.rpartition(".")[2] not in {"__main__", "env"} and ".versions" not in module.name:
-                found.append(importlib.import_module(module.name))  # noqa: PERF401
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.", onerror=lambda _name: None):
+            if module.name.rpartition(".")[2] in {"__main__", "env"} or ".versions" in module.name:
+                continue
+            try:
+                found.append(importlib.import_module(module.name))
+            except ModuleNotFoundError as fault:
+                if str(fault.name).partition(".")[0] in {"statechain", "statechain_backends"}:
+                    raise
     return found
 
 

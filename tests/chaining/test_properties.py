@@ -180,3 +180,30 @@ def test_cancelled_at_any_turn_and_run_again_each_source_succeeds_once(plan: Pla
             assert len(await workshop.made(ExecutionStatus.SUCCEEDED)) == plan.sources
 
     asyncio.run(play())
+
+
+@EXAMPLES
+@given(plans, st.integers(0, 60), st.booleans())
+def test_two_batches_at_once_chain_each_source_once(plan: Plan, turns: int, same: bool) -> None:
+    async def play() -> None:
+        async with open_workshop("memory://") as workshop:
+            ids = await prepare(workshop, attrs.evolve(plan, deleted_at=frozenset(), failing=frozenset()))
+            left = workshop.select(limit=plan.sources, unchained_to=workshop.targets)
+            options = [
+                BatchExecutionOptions(
+                    name_prefix=prefix, page_size=plan.page_size, concurrent_batches=plan.concurrency
+                )
+                for prefix in (("same", "same") if same else ("one", "other"))
+            ]
+            one = asyncio.ensure_future(workshop.targets.execute_batch(left, options=options[0]))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            other = await workshop.targets.execute_batch(left, options=options[1])
+            results = await one
+            assert [result.source_execution_id for result in results] == ids
+            assert all(result.error is None for result in [*results, *other])
+            assert sorted(workshop.work.begun) == list(range(plan.sources))
+            links = await workshop.engine.list_linked_executions(target_state_machine_id=workshop.targets.id)
+            assert sorted(link.source_execution_id for link in links) == sorted(ids)
+
+    asyncio.run(play())

@@ -194,7 +194,8 @@ def durable_url(request: pytest.FixtureRequest) -> str:
 
 
 async def test_a_batch_whose_process_was_killed_is_resumed_and_runs_nothing_twice(durable_url: str) -> None:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
+    path = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", KILLED, durable_url, env=environment, stdout=asyncio.subprocess.PIPE
     )
