@@ -187,7 +187,8 @@ def test_cancelled_at_any_turn_and_run_again_each_source_succeeds_once(plan: Pla
 def test_two_batches_at_once_chain_each_source_once(plan: Plan, turns: int, same: bool) -> None:
     async def play() -> None:
         async with open_workshop("memory://") as workshop:
-            ids = await prepare(workshop, attrs.evolve(plan, deleted_at=frozenset(), failing=frozenset()))
+            quiet = attrs.evolve(plan, inserted_at=frozenset(), deleted_at=frozenset(), failing=frozenset())
+            ids = await prepare(workshop, quiet)
             left = workshop.select(limit=plan.sources, unchained_to=workshop.targets)
             options = [
                 BatchExecutionOptions(
