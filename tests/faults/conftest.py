@@ -15,9 +15,12 @@ import pytest
 if TYPE_CHECKING:
     from postgres import Postgres
 
+    from statechain import Engine
+
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]  # `tests` is no package: its modules are imported by their names
 
+EngineFactory: TypeAlias = "Callable[..., Engine]"
 Figures: TypeAlias = Callable[..., None]
 
 _TOLD = pytest.StashKey[list[str]]()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from enum import Enum
 from types import TracebackType
@@ -13,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 import attrs
 
-from statechain import RepositoryError, RepositoryUnavailable
+from statechain import RepositoryError, RepositoryUnavailable, open_repository
 
 if TYPE_CHECKING:
     from statechain import Repository
     from statechain.storage.repository import Heart
 
-__all__ = ["Fault", "FaultyRepository", "as_repository"]
+__all__ = ["Fault", "FaultyRepository", "as_repository", "opened_twice"]
 
 
 class Fault(Enum):
@@ -60,6 +61,7 @@ class FaultyRepository:
         self.calls = 0
         self.failed = 0
         self.is_dead = False
+        self.is_silent = False
 
     def __repr__(self) -> str:
         return f"<Faulty {self._inner!r}>"
@@ -67,6 +69,10 @@ class FaultyRepository:
     def crash(self) -> None:
         """From now on no call does anything: for the storage, the process is gone."""
         self.is_dead = True
+
+    def fall_silent(self) -> None:
+        """From now on the lease is not renewed any more, although its worker lives and does not know."""
+        self.is_silent = True
 
     async def __aenter__(self) -> Self:
         return self
@@ -128,9 +134,21 @@ class _FaultyHeart:
 
     async def beat(self) -> None:
         self.repository.check_alive()
-        await self.inner.beat()
+        if not self.repository.is_silent:
+            await self.inner.beat()
 
 
 def as_repository(faulty: FaultyRepository) -> Repository:
     """Return it as the protocol that it keeps by delegation."""
     return cast("Repository", faulty)
+
+
+@asynccontextmanager
+async def opened_twice(url: str) -> AsyncIterator[tuple[Repository, Repository]]:
+    """Yield two repositories on one storage, as two processes have them; one twice, where it is in memory."""
+    async with open_repository(url) as one:
+        if url == "memory://":
+            yield one, one
+        else:
+            async with open_repository(url) as other:
+                yield one, other

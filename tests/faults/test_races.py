@@ -1,0 +1,232 @@
+"""Two who want the same: one wins, the other learns it, and storage tells one story."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import subprocess
+import sys
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import EngineFactory, Figures
+from faulty import FaultyRepository, as_repository, opened_twice
+from invariants import examine
+from killing import spawn
+from ledger import Ledger
+from scene import make_sources
+
+from statechain import Engine, ExecutionFilter, ExecutionHandle, ExecutionStatus, TaskRegistry
+
+pytestmark = pytest.mark.timeout(900)
+
+ONE_TASK = {"StartAt": "Work", "States": {"Work": {"Type": "Task", "Resource": "Work", "End": True}}}
+STEPS = {
+    "StartAt": "Work",
+    "States": {
+        "Work": {"Type": "Task", "Resource": "Work", "Next": "Again"},
+        "Again": {"Type": "Task", "Resource": "Work", "End": True},
+    },
+}
+
+
+def tasks_of(handler: Any) -> TaskRegistry:
+    tasks = TaskRegistry()
+    tasks.add("Work", handler)
+    return tasks
+
+
+async def hang(_value: object) -> None:
+    await asyncio.Event().wait()
+
+
+class _Left(Exception):
+    """Leaves an engine at once, so that what runs is interrupted."""
+
+
+async def leave_orphans(make_engine: EngineFactory, count: int) -> None:
+    """Start so many executions, and go away."""
+    with pytest.raises(_Left):
+        async with make_engine(tasks=tasks_of(hang)) as engine:
+            machine = await engine.create_state_machine("steps", STEPS)
+            for number in range(count):
+                await machine.start_execution({"n": number}, name=f"orphan-{number}")
+            raise _Left
+
+
+async def test_two_engines_claim_the_same_executions(engine_factory: EngineFactory, *, full: bool) -> None:
+    for _ in range(20 if full else 2):
+        calls: Counter[tuple[int, str]] = Counter()
+
+        async def work(value: Any, context: Any) -> Any:
+            calls[value["n"], context.state_name] += 1  # noqa: B023 -- this round's
+            await asyncio.sleep(0)
+            return value
+
+        await leave_orphans(engine_factory, 30)
+        async with engine_factory(tasks=tasks_of(work)) as one, engine_factory(tasks=tasks_of(work)) as two:
+            found = await asyncio.gather(one.recover(), two.recover(), one.recover(), two.recover())
+        assert sum(map(len, found)) <= 30
+        assert set(calls.values()) == {1}
+        assert len(calls) == 60
+        async with engine_factory() as engine:
+            assert await engine.count_executions(ExecutionFilter(status="SUCCEEDED")) == 30
+            assert await engine.delete_executions(ExecutionFilter()) == 30
+
+
+async def test_a_zombie_that_wakes_writes_nothing(repository_url: str) -> None:
+    """The first worker loses its lease while its handler works; what it brings then is refused."""
+    waking, begun, calls = asyncio.Event(), asyncio.Event(), []
+
+    async def slow(_value: object, context: Any) -> str:
+        calls.append(("zombie", context.state_name))
+        begun.set()
+        await waking.wait()
+        return "zombie"
+
+    async def quick(_value: object, context: Any) -> str:
+        calls.append(("heir", context.state_name))
+        return "heir"
+
+    lease = timedelta(seconds=0.3)
+    async with opened_twice(repository_url) as (one, two):
+        faulty = FaultyRepository(one)
+        async with Engine(as_repository(faulty), tasks=tasks_of(slow), lease=lease, recovery=False) as zombie:
+            machine = await zombie.create_state_machine("steps", STEPS)
+            handle = await machine.start_execution({})
+            await begun.wait()
+            faulty.fall_silent()
+            async with Engine(two, tasks=tasks_of(quick), lease=timedelta(seconds=5)) as heir:
+                while (await heir.get_execution(handle.id)).status is ExecutionStatus.RUNNING:
+                    await heir.recover()
+                    await asyncio.sleep(0.02)
+                waking.set()
+                told = await handle.wait()
+        assert told.status is ExecutionStatus.SUCCEEDED
+        assert told.output == "heir"
+        assert [visit.output for visit in await two.visits(handle.id)] == ['"heir"', '"heir"']
+    assert calls == [("zombie", "Work"), ("heir", "Work"), ("heir", "Again")]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_two_processes_run_one_batch(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, figures: Figures, *, full: bool
+) -> None:
+    url: str = request.getfixturevalue({"sqlite": "sqlite_url", "postgresql": "postgres_url"}[kind])
+    rounds, count = (20, 1000) if full else (1, 60)
+    duplicates = 0
+    for number in range(rounds):
+        ledger = Ledger(tmp_path / f"ledger-{number}")
+        asyncio.run(_clear(url, count))
+        log = tmp_path / "log"
+        workers = [
+            spawn(url, ledger.file, log, concurrency=100, seconds=0.0, lease=5.0, resumes=False) for _ in range(2)
+        ]
+        assert [worker.wait(300) for worker in workers] == [0, 0], log.read_text()
+        findings = asyncio.run(_examined(url, ledger))
+        assert not findings.violations
+        duplicates += findings.repeats
+    figures(rounds=rounds, sources=count, duplicates=duplicates)
+    assert duplicates == 0
+
+
+async def _clear(url: str, count: int) -> None:
+    async with Engine(url) as engine:
+        await engine.delete_executions(ExecutionFilter())
+        await make_sources(engine, count)
+
+
+async def _examined(url: str, ledger: Ledger) -> Any:
+    async with Engine(url, recovery=False) as engine:
+        return await examine(engine, await engine.get_state_machine("targets"), list(ledger))
+
+
+OPEN = """
+import asyncio, sys
+from statechain import open_repository
+async def main():
+    async with open_repository(sys.argv[1]) as repository:
+        await repository.state_machines()
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_eight_processes_create_the_schema_at_once(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, *, full: bool
+) -> None:
+    for number in range(10 if full else 1):
+        if kind == "sqlite":
+            url = f"sqlite:///{tmp_path / f'new-{number}.db'}"
+        else:
+            server = request.getfixturevalue("postgres_server")
+            url = server.url(server.create_database())
+        openers = [
+            subprocess.Popen([sys.executable, "-c", OPEN, url], stderr=subprocess.PIPE, text=True) for _ in range(8)
+        ]
+        told = [(opener.communicate(timeout=120)[1], opener.returncode) for opener in openers]
+        assert [code for _, code in told] == [0] * 8, told
+        asyncio.run(_use(url))
+
+
+async def _use(url: str) -> None:
+    async with Engine(url) as engine:
+        await make_sources(engine, 1)
+
+
+async def test_two_redrives_at_once(engine_factory: EngineFactory) -> None:
+    calls = []
+
+    async def fail_first(_value: object) -> int:
+        calls.append(1)
+        await asyncio.sleep(0.01)
+        if len(calls) == 1:
+            raise ValueError("the first call fails")
+        return len(calls)
+
+    tasks = tasks_of(fail_first)
+    async with engine_factory(tasks=tasks) as one, engine_factory(tasks=tasks) as two:
+        machine = await one.create_state_machine("one-task", ONE_TASK)
+        failed = await (await machine.start_execution({})).wait()
+        assert failed.status is ExecutionStatus.FAILED
+        answers = await asyncio.gather(
+            *(engine.redrive_execution(failed.id) for engine in (one, two, one, two)), return_exceptions=True
+        )
+        handles = [answer for answer in answers if isinstance(answer, ExecutionHandle)]
+        assert len(handles) == 1, answers
+        assert sum(isinstance(answer, ValueError) for answer in answers) == 3, answers
+        assert await handles[0].result() == 2
+    assert len(calls) == 2
+
+
+async def test_a_stop_races_with_the_end(
+    engine_factory: EngineFactory, seed: int, figures: Figures, *, full: bool
+) -> None:
+    chance, ends = random.Random(seed), Counter[str]()
+
+    async def work(_value: object) -> str:
+        await asyncio.sleep(chance.uniform(0, 0.004))
+        return "finished"
+
+    tasks = tasks_of(work)
+    async with engine_factory(tasks=tasks) as here, engine_factory(tasks=tasks) as there:
+        machine = await here.create_state_machine("one-task", ONE_TASK)
+
+        async def race() -> None:
+            handle = await machine.start_execution({})
+            await asyncio.sleep(chance.uniform(0, 0.004))
+            stopper = chance.choice([here, there])
+            told, stopped = await asyncio.gather(handle.wait(), stopper.stop_execution(handle.id))
+            stored = await there.get_execution(handle.id)
+            assert told.status == stopped.status == stored.status
+            assert told.end_time == stopped.end_time == stored.end_time
+            assert told.output == stored.output == ("finished" if told.status == "SUCCEEDED" else None)
+            ends[told.status] += 1
+
+        for _ in range(250 if full else 10):
+            await asyncio.gather(*(race() for _ in range(40)))
+    figures(seed=seed, races=ends.total(), **{status.lower(): number for status, number in ends.items()})
+    assert set(ends) == {"SUCCEEDED", "ABORTED"}
