@@ -1,5 +1,7 @@
 """What is run over the project, each in an environment of its own; `.ci/run` calls the same sessions."""
 
+from pathlib import Path
+
 import nox
 
 nox.options.default_venv_backend = "venv"
@@ -63,6 +65,21 @@ def docs(session: nox.Session) -> None:
     session.install(".[docs,test]")
     session.run("sphinx-build", "-W", "--keep-going", "-q", "docs", "docs/_build")
     session.run("pytest", "tests/docs", *session.posargs)
+
+
+@nox.session(python=PYTHONS)
+def release(session: nox.Session) -> None:
+    """Build the wheel, install it without extras into an empty environment, and run the quick start from there."""
+    session.install("build")
+    folder = session.create_tmp()
+    session.run("python", "-m", "build", "--outdir", folder, ".", silent=True)
+    (wheel,) = sorted(Path(folder).glob("*.whl"))
+    session.install(str(wheel))
+    readme = Path("README.md").read_text()
+    program = readme.split("```python\n", 1)[1].split("```", 1)[0]
+    for url in ("memory://", "sqlite:///release.db"):
+        session.chdir(session.create_tmp())
+        session.run("python", "-W", "error", "-c", program.replace("sqlite:///shop.db", url))
 
 
 @nox.session
