@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from typing import TypeGuard
 
 from statechain.codec import JSONValue
 
-__all__ = ["shown", "type_name"]
+__all__ = ["bare", "is_number", "shown", "type_name"]
 
 TYPE_NAMES = {str: "string", bool: "boolean", int: "number", float: "number", list: "array", dict: "object"}
 
@@ -21,3 +22,13 @@ def shown(value: JSONValue) -> str:
 def type_name(value: JSONValue) -> str:
     """Return the JSON name of a value's type."""
     return TYPE_NAMES.get(type(value), "null")
+
+
+def bare(value: JSONValue) -> str:
+    """Return a value as a cause shows it, a text without quotes."""
+    return value if isinstance(value, str) else shown(value)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Tell whether a value is a number (which booleans are not)."""
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -12,7 +12,8 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 from statechain.asl import model
-from statechain.asl.causes import shown, type_name
+from statechain.asl.causes import is_number
+from statechain.asl.fields import unexpected
 from statechain.asl.jsonpath import PathNotFound, compile_path
 from statechain.asl.outcome import Context, Expression
 from statechain.asl.payload import expression_in, jsonata_template, states_of
@@ -70,16 +71,12 @@ def matches_pattern(text: str, pattern: str) -> bool:
     return True
 
 
-def _is_number(value: JSONValue) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _of_strings(compare: Callable[[Any, Any], bool]) -> Compare:
     return lambda value, operand: isinstance(value, str) and isinstance(operand, str) and compare(value, operand)
 
 
 def _of_numbers(compare: Callable[[Any, Any], bool]) -> Compare:
-    return lambda value, operand: _is_number(value) and _is_number(operand) and compare(value, operand)
+    return lambda value, operand: is_number(value) and is_number(operand) and compare(value, operand)
 
 
 def _of_booleans(compare: Callable[[Any, Any], bool]) -> Compare:
@@ -110,7 +107,7 @@ OPERATORS: dict[str, Compare] = {
     "StringMatches": _of_strings(matches_pattern),
     "IsNull": lambda value, wanted: (value is None) is wanted,
     "IsString": lambda value, wanted: isinstance(value, str) is wanted,
-    "IsNumeric": lambda value, wanted: _is_number(value) is wanted,
+    "IsNumeric": lambda value, wanted: is_number(value) is wanted,
     "IsBoolean": lambda value, wanted: isinstance(value, bool) is wanted,
     "IsTimestamp": lambda value, wanted: (parse_timestamp(value) is not None) is wanted,
 }
@@ -185,12 +182,7 @@ def _compile_condition(condition: str | bool, limits: Limits) -> Predicate:
     def holds(value: JSONValue, context: Context) -> bool:
         result = evaluate(states_of(value, context), context)
         if not isinstance(result, bool):
-            raise StateError(
-                "States.QueryEvaluationError",
-                f"The JSONata expression '{text}' specified for the field 'Condition' returned an unexpected result "
-                f"type. Expected 'boolean', but was '{type_name(result)}' for value: {shown(result)}",
-                location="Condition",
-            )
+            raise unexpected(text, "Condition", "boolean", result)
         return result
 
     return holds

@@ -6,26 +6,34 @@ from collections.abc import Callable
 from typing import TypeAlias, cast
 
 from statechain.asl import model
-from statechain.asl.causes import shown, type_name
+from statechain.asl.causes import bare, is_number, shown, type_name
+from statechain.asl.jsonata import evaluation_failed
+from statechain.asl.jsonpath import compile_path
 from statechain.asl.model import ABSENT
 from statechain.asl.outcome import Context
 from statechain.asl.payload import expression_in, jsonata_template, jsonpath_expression, states_of
-from statechain.codec import JSONValue, encode
+from statechain.codec import JSONValue
 from statechain.errors import StateError
 from statechain.limits import Limits
 
-__all__ = ["Number", "compile_number", "compile_text"]
+__all__ = ["Number", "compile_number", "compile_text", "unexpected"]
 
 Number: TypeAlias = Callable[[JSONValue, Context], float]
 Text: TypeAlias = Callable[[JSONValue, Context], "str | None"]
 
 
 def compile_number(
-    state: model.State, literal: model.Optional, path: str | None, field: str, limits: Limits
+    state: model.State,
+    literal: model.Optional,
+    path: str | None,
+    field: str,
+    limits: Limits,
+    *,
+    whole: bool = True,
 ) -> Number | None:
     """Compile a number that may be given as ``field``, as ``fieldPath``, or as JSONata; None where it is not given."""
     if path is not None:
-        find = jsonpath_expression(path, f"{field}Path", limits)
+        find = compile_path(path, limits=limits)
         return lambda raw, context: _number_at(find(raw, context), path, field)
     if literal is ABSENT:
         return None
@@ -33,21 +41,24 @@ def compile_number(
     if expression is None:
         value = cast("float", literal)
         return lambda _raw, _context: value
-    evaluate = jsonata_template(cast("JSONValue", literal), field, limits)
+    evaluate = jsonata_template(literal, field, limits)
 
     def number(raw: JSONValue, context: Context) -> float:
         result = evaluate(states_of(raw, context), context)
-        if isinstance(result, bool) or not isinstance(result, int | float):
-            raise _unexpected(expression, field, "number", result)
-        return result
+        if not is_number(result):
+            raise unexpected(expression, field, "number", result)
+        if whole and not float(result).is_integer():
+            raise evaluation_failed(f"The {field} field cannot be parsed as an integer: {shown(result)}", field)
+        return int(result) if whole else result
 
     return number
 
 
 def _number_at(value: JSONValue, path: str, field: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise StateError("States.Runtime", f"The {field}Path parameter does not reference a number: {path} == {encode(value)}")
-    return value
+    if not is_number(value) or not float(value).is_integer():
+        cause = f"The {field}Path parameter does not reference an integer value: {path} == {bare(value)}"
+        raise StateError("States.Runtime", cause)
+    return int(value)
 
 
 def compile_text(
@@ -69,7 +80,8 @@ def compile_text(
         def text(raw: JSONValue, context: Context) -> str | None:
             value = find(raw, context)
             if not any_type and not isinstance(value, str):
-                raise StateError("States.Runtime", f"The {field}Path parameter does not reference a string: {path}")
+                cause = f"The {field}Path parameter does not reference a string: {path} == {bare(value)}"
+                raise StateError("States.Runtime", cause)
             return cast("str", value)
 
         return text
@@ -79,21 +91,21 @@ def compile_text(
     if expression is None:
         value = cast("str", literal)
         return lambda _raw, _context: value
-    evaluate = jsonata_template(cast("JSONValue", literal), field, limits)
+    evaluate = jsonata_template(literal, field, limits)
 
     def evaluated(raw: JSONValue, context: Context) -> str:
         result = evaluate(states_of(raw, context), context)
         if not isinstance(result, str):
-            raise _unexpected(expression, field, "string", result)
+            raise unexpected(expression, field, "string", result)
         return result
 
     return evaluated
 
 
-def _unexpected(expression: str, field: str, expected: str, result: JSONValue) -> StateError:
-    return StateError(
-        "States.QueryEvaluationError",
+def unexpected(expression: str | None, field: str, expected: str, result: JSONValue) -> StateError:
+    """Return the error of an expression whose result is of another type than its field wants."""
+    return evaluation_failed(
         f"The JSONata expression '{expression}' specified for the field '{field}' returned an unexpected result type. "
         f"Expected '{expected}', but was '{type_name(result)}' for value: {shown(result)}",
-        location=field,
+        field,
     )

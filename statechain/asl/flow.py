@@ -51,11 +51,10 @@ def compile_argument(template: model.Optional, state: model.State, field: str, l
     take = compile_input(state, limits)
     if template is ABSENT:
         return take
-    value = cast("JSONValue", template)
     if state.query_language == "JSONata":
-        evaluate = jsonata_template(value, field, limits)
+        evaluate = jsonata_template(template, field, limits)
         return lambda raw, context: evaluate(states_of(raw, context), context)
-    make = jsonpath_template(value, limits)
+    make = jsonpath_template(template, limits)
     return make if take is None else lambda raw, context: make(take(raw, context), context)
 
 
@@ -71,14 +70,14 @@ def compile_finish(
         return _jsonata_finish(output, assign, limits)
     selector = getattr(state, "result_selector", ABSENT)
     select = None if selector is ABSENT else jsonpath_template(selector, limits)
-    set_variables = None if assign is ABSENT else jsonpath_template(cast("JSONValue", assign), limits)
+    set_variables = None if assign is ABSENT else jsonpath_template(assign, limits)
     merge = result_merger(getattr(state, "result_path", ABSENT))
     give = output_filter(state.output_path, limits)
     if select is None and set_variables is None and merge is None and give is None:
         return None
 
     def finish(raw: JSONValue, result: JSONValue | Absent, context: Context) -> tuple[JSONValue, Assigned]:
-        value = raw if result is ABSENT else cast("JSONValue", result)
+        value = raw if result is ABSENT else result
         if select is not None:
             value = select(value, context)
         assigned = None if set_variables is None else cast("Assigned", set_variables(value, context))
@@ -92,16 +91,16 @@ def compile_finish(
 def _jsonata_finish(output: model.Optional, assign: model.Optional, limits: Limits) -> Finish | None:
     if output is ABSENT and assign is ABSENT:
         return None
-    give = None if output is ABSENT else jsonata_template(cast("JSONValue", output), "Output", limits)
-    set_variables = None if assign is ABSENT else jsonata_template(cast("JSONValue", assign), "Assign", limits)
+    give = None if output is ABSENT else jsonata_template(output, "Output", limits)
+    set_variables = None if assign is ABSENT else jsonata_template(assign, "Assign", limits)
 
     def finish(raw: JSONValue, result: JSONValue | Absent, context: Context) -> tuple[JSONValue, Assigned]:
-        own = {} if result is ABSENT else {"result": cast("JSONValue", result)}
+        own = {} if result is ABSENT else {"result": result}
         states = states_of(raw, context, **own)
         assigned = None if set_variables is None else cast("Assigned", set_variables(states, context))
         if give is not None:
             return give(states, context), assigned
-        return (raw if result is ABSENT else cast("JSONValue", result)), assigned
+        return (raw if result is ABSENT else result), assigned
 
     return finish
 
@@ -110,8 +109,8 @@ def to_step(next_state: str | None, finish: Finish | None) -> Step:
     """Join what a state puts out with where it leads."""
     if finish is None:
         if next_state is None:
-            return lambda raw, result, _context: Done(raw if result is ABSENT else cast("JSONValue", result))
-        return lambda raw, result, _context: Next(next_state, raw if result is ABSENT else cast("JSONValue", result))
+            return lambda raw, result, _context: Done(raw if result is ABSENT else result)
+        return lambda raw, result, _context: Next(next_state, raw if result is ABSENT else result)
     if next_state is None:
         return lambda raw, result, context: Done(*finish(raw, result, context))
     return lambda raw, result, context: Next(next_state, *finish(raw, result, context))
@@ -123,7 +122,7 @@ def compile_catch(catcher: model.Catcher, state: model.State, limits: Limits) ->
         return Catch(catcher.error_equals, _jsonata_catch(catcher, limits))
     merge = result_merger(catcher.result_path)
     set_variables = (
-        None if catcher.assign is ABSENT else jsonpath_template(cast("JSONValue", catcher.assign), limits)
+        None if catcher.assign is ABSENT else jsonpath_template(catcher.assign, limits)
     )
 
     def apply(raw: JSONValue, fault: StateError, context: Context) -> Next:
@@ -135,9 +134,9 @@ def compile_catch(catcher: model.Catcher, state: model.State, limits: Limits) ->
 
 
 def _jsonata_catch(catcher: model.Catcher, limits: Limits) -> Callable[[JSONValue, StateError, Context], Next]:
-    give = None if catcher.output is ABSENT else jsonata_template(cast("JSONValue", catcher.output), "Output", limits)
+    give = None if catcher.output is ABSENT else jsonata_template(catcher.output, "Output", limits)
     set_variables = (
-        None if catcher.assign is ABSENT else jsonata_template(cast("JSONValue", catcher.assign), "Assign", limits)
+        None if catcher.assign is ABSENT else jsonata_template(catcher.assign, "Assign", limits)
     )
 
     def apply(raw: JSONValue, fault: StateError, context: Context) -> Next:

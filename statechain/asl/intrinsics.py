@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import json
 import math
 import re
 from collections.abc import Callable
@@ -16,9 +17,11 @@ from typing import TypeAlias
 
 import attrs
 
-from statechain.asl.jsonpath import PathSyntaxError, compile_path
+from statechain.asl.causes import is_number, shown
+from statechain.asl.draws import SeededDraws
+from statechain.asl.jsonpath import PathNotFound, PathSyntaxError, compile_path
 from statechain.asl.outcome import Context, Expression
-from statechain.codec import JSONValue, decode, encode
+from statechain.codec import JSONValue, decode
 from statechain.errors import InvalidPayload, StateError
 from statechain.limits import DEFAULT_LIMITS, Limits
 
@@ -57,9 +60,27 @@ def is_intrinsic(text: str) -> bool:
 def compile_intrinsic(text: str, *, limits: Limits = DEFAULT_LIMITS) -> Expression:
     """Compile a call such as ``States.Format('{}', $.a)``. Raises IntrinsicSyntaxError or PathSyntaxError."""
     parser = _Parser(text, limits)
-    expression = parser.call(depth=0)
+    evaluate = parser.call(depth=0)
     parser.end()
+    failure = f"The function '{text}' had the following error: "
+
+    def expression(value: JSONValue, context: Context) -> JSONValue:
+        try:
+            return evaluate(value, context)
+        except Refusal as fault:
+            raise StateError("States.IntrinsicFailure", f"{failure}{fault}") from fault
+        except PathNotFound as fault:
+            raise StateError("States.Runtime", f"{failure}{_not_found(fault, value)}") from fault
+
     return expression
+
+
+def _not_found(fault: PathNotFound, value: JSONValue) -> str:
+    """Tell that an argument is missing; of a context object's path the service shows only what follows its root."""
+    if fault.reason.startswith("Filter: "):
+        return fault.reason
+    path = fault.path[1:] if fault.path.startswith("$$") else fault.path
+    return f"The JsonPath argument for the field '{path}' could not be found in the input '{shown(value)}'"
 
 
 class _Parser:
@@ -84,7 +105,7 @@ class _Parser:
             self._place = start
             wanted = fewest if fewest == most else f"{fewest} to {most}" if most is not None else f"at least {fewest}"
             raise self._fault(f"{match[0]} takes {wanted} arguments, and was given {len(arguments)}")
-        return _applied(match[0], function, arguments, self._limits)
+        return _applied(function, arguments, self._limits)
 
     def end(self) -> None:
         self._space()
@@ -187,18 +208,14 @@ def _constant(value: JSONValue) -> Expression:
     return lambda _value, _context: value
 
 
-def _applied(name: str, function: Function, arguments: list[Expression], limits: Limits) -> Expression:
+def _applied(function: Function, arguments: list[Expression], limits: Limits) -> Expression:
     def evaluate(value: JSONValue, context: Context) -> JSONValue:
-        evaluated = [argument(value, context) for argument in arguments]
-        try:
-            return function(Call(context, limits), *evaluated)
-        except Refusal as fault:
-            raise StateError("States.IntrinsicFailure", f"{name}: {fault}") from fault
+        return function(Call(context, limits), *[argument(value, context) for argument in arguments])
 
     return evaluate
 
 
-class Refusal(Exception):  # noqa: N818 -- it never leaves this module
+class Refusal(Exception):
     """A function's word that its arguments do not fit."""
 
 
@@ -215,7 +232,7 @@ def _array(value: JSONValue) -> list[JSONValue]:
 
 
 def _number(value: JSONValue) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not is_number(value):
         raise Refusal("the argument must be a number")
     return value
 
@@ -233,35 +250,35 @@ def _bounded(call: Call, value: JSONValue) -> str:
     return text
 
 
-def _shown(value: JSONValue) -> str:
+ESCAPES = {"\\{", "\\}", "\\\\"}
+
+
+def _formatted(value: JSONValue) -> str:
     """Return a value as States.Format puts it into a text."""
     if isinstance(value, str):
         return value
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}={_shown(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key}={_formatted(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(_shown(item) for item in value) + "]"
-    return encode(value)
+        return "[" + ", ".join(_formatted(item) for item in value) + "]"
+    return shown(value)
 
 
-def _format(_call: Call, template: JSONValue, *arguments: JSONValue) -> JSONValue:
+def _format(call: Call, template: JSONValue, *arguments: JSONValue) -> JSONValue:
     parts = re.split(r"(\\[{}\\]|\{\})", _text(template, "the template"))
-    left = list(arguments)
-    shown: list[str] = []
+    left = iter(arguments)
+    if parts.count("{}") != len(arguments):
+        raise Refusal("the template has not as many places as there are arguments")
+    made: list[str] = []
+    size = 0
     for part in parts:
-        if part == "{}":
-            if not left:
-                raise Refusal("the template has more places than there are arguments")
-            shown.append(_shown(left.pop(0)))
-        elif len(part) == 2 and part[0] == "\\":
-            shown.append(part[1])
-        elif "{" in part or "}" in part:
+        if part != "{}" and part[:1] != "\\" and ("{" in part or "}" in part):
             raise Refusal("a brace that is no place for an argument is written with a backslash before it")
-        else:
-            shown.append(part)
-    if left:
-        raise Refusal("there are more arguments than the template has places")
-    return "".join(shown)
+        made.append(_formatted(next(left)) if part == "{}" else part[1:] if part in ESCAPES else part)
+        size += len(made[-1])
+        if size > call.limits.payload_bytes:
+            raise Refusal(f"the text would have more than {call.limits.payload_bytes} characters")
+    return "".join(made)
 
 
 def _string_to_json(_call: Call, text: JSONValue) -> JSONValue:
@@ -274,9 +291,7 @@ def _string_to_json(_call: Call, text: JSONValue) -> JSONValue:
 
 
 def _json_to_string(_call: Call, value: JSONValue) -> JSONValue:
-    import json
-
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return shown(value)
 
 
 def _partition(_call: Call, array: JSONValue, size: JSONValue) -> JSONValue:
@@ -286,12 +301,13 @@ def _partition(_call: Call, array: JSONValue, size: JSONValue) -> JSONValue:
     return [items[place : place + width] for place in range(0, len(items), width)]
 
 
-def _same(one: JSONValue, other: JSONValue) -> bool:
-    return isinstance(one, bool) == isinstance(other, bool) and one == other
+_identity = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+"""A text that two values have in common exactly where they are equal."""
 
 
 def _contains(_call: Call, array: JSONValue, value: JSONValue) -> JSONValue:
-    return any(_same(item, value) for item in _array(array))
+    wanted = _identity(value)
+    return any(_identity(item) == wanted for item in _array(array))
 
 
 def _range(call: Call, first: JSONValue, last: JSONValue, step: JSONValue) -> JSONValue:
@@ -314,7 +330,7 @@ def _get_item(_call: Call, array: JSONValue, index: JSONValue) -> JSONValue:
 def _unique(_call: Call, array: JSONValue) -> JSONValue:
     seen: dict[str, JSONValue] = {}
     for item in _array(array):
-        seen.setdefault(encode(item), item)
+        seen.setdefault(_identity(item), item)
     return list(seen.values())
 
 
@@ -333,10 +349,11 @@ HASHES = {"MD5": "md5", "SHA-1": "sha1", "SHA-256": "sha256", "SHA-384": "sha384
 
 
 def _hash(call: Call, data: JSONValue, algorithm: JSONValue) -> JSONValue:
-    if algorithm not in HASHES:
+    name = HASHES.get(_text(algorithm, "the algorithm"))
+    if name is None:
         raise Refusal(f"the algorithm must be one of {', '.join(HASHES)}")
-    text = _bounded(call, data if isinstance(data, str) else encode(data))
-    digest = hashlib.new(HASHES[_text(algorithm)], text.encode(errors="surrogatepass"), usedforsecurity=False)
+    text = _bounded(call, data if isinstance(data, str) else shown(data))
+    digest = hashlib.new(name, text.encode(errors="surrogatepass"), usedforsecurity=False)
     return digest.hexdigest()
 
 
@@ -348,14 +365,18 @@ def _merge(_call: Call, one: JSONValue, other: JSONValue, deep: JSONValue) -> JS
     return {**one, **other}
 
 
+WIDEST_DRAW = 2**31
+
+
 def _random(call: Call, first: JSONValue, last: JSONValue, seed: JSONValue = None) -> JSONValue:
     low, high = _integer(first), _integer(last)
     if high <= low:
         raise Refusal("the end must be greater than the start")
     if seed is None:
         return call.context.random().randrange(low, high)
-    digest = hashlib.sha256(str(_integer(seed)).encode()).digest()
-    return low + int.from_bytes(digest[:8], "big") % (high - low)
+    if high - low >= WIDEST_DRAW:
+        raise Refusal(f"with a seed the end must be less than {WIDEST_DRAW} after the start")
+    return low + SeededDraws(_integer(seed)).below(high - low)
 
 
 def _add(_call: Call, one: JSONValue, other: JSONValue) -> JSONValue:

@@ -12,6 +12,7 @@ from statechain.asl import model
 from statechain.asl.causes import shown, type_name
 from statechain.asl.fields import Number, compile_number
 from statechain.asl.flow import compile_input
+from statechain.asl.mapruns import compile_batcher, compile_transfer
 from statechain.asl.model import ABSENT
 from statechain.asl.outcome import Branch, Context, Expression, FanOut, Outcome, Tolerance
 from statechain.asl.payload import (
@@ -91,13 +92,24 @@ def compile_items(state: model.Map, processor: Plan, limits: Limits) -> Callable
     select = _compile_selector(state, limits)
     width = _compile_tolerated(state, state.max_concurrency, state.max_concurrency_path, "MaxConcurrency", limits)
     tolerance = _compile_tolerance(state, limits)
+    read = compile_transfer(state.item_reader, state, limits)
+    batching = compile_batcher(state, limits)
+    write = compile_transfer(state.result_writer, state, limits)
     is_distributed = state.item_processor.mode == "DISTRIBUTED"
 
     def enter(raw: JSONValue, context: Context) -> Outcome:
         value = raw if take is None else take(raw, context)
-        values = find(value, context)
+        pack = None if batching is None else batching(value, context)
+
+        def branches_of(values: Sequence[tuple[str | None, JSONValue]]) -> Sequence[Branch]:
+            items = Items(processor, values, value, context, select)
+            return items if pack is None else pack(items)
+
         return FanOut(
-            branches=Items(processor, values, value, context, select),
+            branches=branches_of(find(value, context)) if state.item_reader is None else None,
+            branches_of=branches_of,
+            reader=read(value, context),
+            writer=write(value, context),
             max_concurrency=0 if width is None else max(0, int(width(value, context))),
             distributed=is_distributed,
             tolerance=partial(tolerance, value, context),

@@ -1,4 +1,4 @@
-"""JSONPath as the States Language has it: a path's text → a function of (input, context); reference paths → get and set.
+"""JSONPath as the States Language has it: a path's text → a function of (input, context), or a place to write to.
 
 A path that names one place is walked here; any other goes through `indefinite`, which is imported only when such a path
 is met. Nothing here knows fields or states: whoever does completes the cause.
@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import reduce
 from operator import getitem
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import attrs
 
@@ -35,7 +35,7 @@ Find: TypeAlias = Callable[[JSONValue], JSONValue]
 QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
 STEP = re.compile(
     r"\.(?P<name>(?:[\w:@/+-]|[^\x00-\x7f])+)(?![(])"
-    rf"|\[\s*(?:(?P<quoted>{QUOTED})|(?P<index>-?\d{{1,15}}))\s*\]"
+    rf"|\[\s*(?:(?P<quoted>{QUOTED})|(?P<index>-?\d{{1,20}}))\s*\]"
 )
 SEVERAL_NAMES = re.compile(rf"\[\s*(?:{QUOTED})(?:\s*,\s*(?:{QUOTED}))+\s*\]\Z")
 VARIABLE = re.compile(r"\$(?P<name>[^\W\d]\w*)")
@@ -147,16 +147,15 @@ def _walk(steps: tuple[Step, ...], text: str) -> Find:
         return _walk_fields(steps, text)
 
     def walk(value: Any) -> JSONValue:  # noqa: ANN401 -- each step narrows it
-        found = value
+        found: Any = value
         for step in steps:
-            if type(found) is (dict if type(step) is str else list):
-                try:
-                    found = found[step]
-                except (KeyError, IndexError):
-                    raise _not_found(steps, text, value) from None
-            else:
+            if type(found) is not (dict if type(step) is str else list):
                 raise _not_found(steps, text, value)
-        return found  # type: ignore[no-any-return]
+            try:
+                found = found[step]
+            except (KeyError, IndexError):
+                raise _not_found(steps, text, value) from None
+        return cast("JSONValue", found)
 
     return walk
 
@@ -164,7 +163,7 @@ def _walk(steps: tuple[Step, ...], text: str) -> Find:
 def _walk_fields(steps: tuple[Step, ...], text: str) -> Find:
     def walk(value: Any) -> JSONValue:  # noqa: ANN401
         try:
-            return reduce(getitem, steps, value)  # type: ignore[arg-type]
+            return cast("JSONValue", reduce(getitem, steps, value))
         except (KeyError, TypeError):
             raise _not_found(steps, text, value) from None
 

@@ -30,6 +30,7 @@ __all__ = [
     "Next",
     "Outcome",
     "Tolerance",
+    "Transfer",
     "WaitUntil",
 ]
 
@@ -119,6 +120,15 @@ class Tolerance:
     percentage: float | None = None
 
 
+@attrs.frozen
+class Transfer:
+    """Where a distributed Map reads its items, or writes its results: an integration, its arguments and settings."""
+
+    resource: str | None
+    arguments: Mapping[str, JSONValue]
+    config: Mapping[str, JSONValue]
+
+
 @attrs.frozen(kw_only=True)
 class FanOut:
     """Run branches below this state; their outputs, in order, are its result.
@@ -134,11 +144,11 @@ class FanOut:
 
         label: The Map Run's label, or None.
 
-        reader: For a Map with an ItemReader: its evaluated fields (``Resource``, ``ReaderConfig``, ``Arguments``).
+        reader: For a Map with an ItemReader: where its items are read.
 
-        branches_of: For a Map with an ItemReader: makes the branches once the items have been read.
+        branches_of: For a Map with an ItemReader: makes the branches of the items, each with its key where it has one.
 
-        writer: For a Map with a ResultWriter: its evaluated fields.
+        writer: For a Map with a ResultWriter: where its results are written.
     """
 
     branches: Sequence[Branch] | None
@@ -146,9 +156,9 @@ class FanOut:
     distributed: bool = False
     tolerance: Callable[[], Tolerance] = Tolerance
     label: str | None = None
-    reader: Mapping[str, JSONValue] | None = None
-    branches_of: Callable[[JSONValue], Sequence[Branch]] | None = None
-    writer: Mapping[str, JSONValue] | None = None
+    reader: Transfer | None = None
+    branches_of: Callable[[Sequence[tuple[str | None, JSONValue]]], Sequence[Branch]] | None = None
+    writer: Transfer | None = None
 
 
 @attrs.frozen

@@ -10,12 +10,13 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
+from statechain.asl.causes import shown
 from statechain.asl.intrinsics import compile_intrinsic, is_intrinsic
 from statechain.asl.jsonata import Evaluate, States, compile_jsonata
 from statechain.asl.jsonpath import PathNotFound, compile_path, compile_reference_path
 from statechain.asl.model import ABSENT, Absent
 from statechain.asl.outcome import Context, Expression
-from statechain.codec import JSONValue, encode
+from statechain.codec import JSONValue
 from statechain.errors import StateError
 from statechain.limits import Limits
 
@@ -39,20 +40,27 @@ EXPRESSION = re.compile(r"\{%(.*)%\}", re.DOTALL)
 # JSONPath
 
 
-def jsonpath_expression(text: str, field: str, limits: Limits) -> Expression:
-    """Compile a path or an intrinsic function that a field holds; a path that finds nothing names the field."""
+def jsonpath_expression(text: str, field: str, limits: Limits, *, is_template: bool = False) -> Expression:
+    """Compile a path or an intrinsic function that a field holds; a path that finds nothing names the field.
+
+    With ``is_template``, an index past the end of its array finds null, as it does in a payload template.
+    """
     if is_intrinsic(text):
         return compile_intrinsic(text, limits=limits)
     find = compile_path(text, limits=limits)
+    is_of_context = text.startswith("$$")
 
     def evaluate(value: JSONValue, context: Context) -> JSONValue:
         try:
             return find(value, context)
         except PathNotFound as fault:
+            if fault.is_past_end and is_template:
+                return None
+            searched = context.object() if is_of_context else value
             raise StateError(
                 "States.Runtime",
                 f"The JSONPath '{text}' specified for the field '{field}' could not be found in the input "
-                f"'{encode(value)}'",
+                f"'{shown(searched)}'",
             ) from fault
 
     return evaluate
@@ -74,7 +82,7 @@ def _object_template(template: Mapping[str, JSONValue], limits: Limits) -> Expre
     members: list[tuple[str, Expression]] = []
     for key, value in template.items():
         if key.endswith(".$") and isinstance(value, str):
-            members.append((key[:-2], jsonpath_expression(value, key, limits)))
+            members.append((key[:-2], jsonpath_expression(value, key, limits, is_template=True)))
         else:
             members.append((key, jsonpath_template(value, limits)))
     if all(getattr(member, "is_constant", False) for _, member in members):
@@ -96,7 +104,7 @@ def input_filter(path: JSONValue | Absent, limits: Limits) -> Expression | None:
         return None
     if path is None:
         return _constant(EMPTY)
-    return jsonpath_expression(str(path), "InputPath", limits) if is_intrinsic(str(path)) else compile_path(str(path))
+    return compile_path(str(path), limits=limits)
 
 
 def output_filter(path: JSONValue | Absent, limits: Limits) -> Expression | None:

@@ -4,6 +4,13 @@
 are what it calls; `values` carries JSON in and out. The library is imported with the first expression that needs it.
 """
 
-from statechain.asl.jsonata.expression import Evaluate, JSONataSyntaxError, States, compile_jsonata, states_fields_in
+from statechain.asl.jsonata.expression import (
+    Evaluate,
+    JSONataSyntaxError,
+    States,
+    compile_jsonata,
+    evaluation_failed,
+    states_fields_in,
+)
 
-__all__ = ["Evaluate", "JSONataSyntaxError", "States", "compile_jsonata", "states_fields_in"]
+__all__ = ["Evaluate", "JSONataSyntaxError", "States", "compile_jsonata", "evaluation_failed", "states_fields_in"]

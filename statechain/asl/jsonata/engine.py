@@ -14,7 +14,8 @@ from typing import Any, TypeAlias
 from jsonata import functions, jexception, parser, regex_engine, utils
 from jsonata import jsonata as library
 
-from statechain.asl.jsonata.values import NULL, Walker, is_number, text_of
+from statechain.asl.causes import is_number
+from statechain.asl.jsonata.values import NULL, Walker, text_of
 from statechain.asl.outcome import Context
 from statechain.asl.regex import RegexSyntaxError, compile_regex
 from statechain.limits import Limits

@@ -18,9 +18,10 @@ from jsonata import datetimeutils, jexception, signature, utils
 from jsonata import functions as library_functions
 from jsonata import jsonata as library
 
+from statechain.asl.causes import is_number
 from statechain.asl.jsonata.aws import AWS_FUNCTIONS, refusal
 from statechain.asl.jsonata.engine import Engine, Value, whole_if_whole
-from statechain.asl.jsonata.values import NULL, Walker, is_number
+from statechain.asl.jsonata.values import NULL, Walker
 from statechain.asl.regex import compile_regex
 
 __all__ = ["new_engine"]

@@ -15,7 +15,7 @@ from jsonata import utils
 
 from statechain.codec import JSONValue
 
-__all__ = ["NULL", "NotJSON", "TooLarge", "Walker", "is_number", "number_text", "text_of", "to_json", "to_library"]
+__all__ = ["NULL", "NotJSON", "TooLarge", "Walker", "number_text", "text_of", "to_json", "to_library"]
 
 NULL: Any = utils.Utils.NULL_VALUE
 """The library's null."""
@@ -124,11 +124,6 @@ def plain_number(value: float) -> JSONValue:
     if math.isfinite(value):
         return value
     return SPECIAL.get(value, "NaN")
-
-
-def is_number(value: object) -> bool:
-    """Tell whether a value is a number (which booleans are not)."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def number_text(value: float) -> str:

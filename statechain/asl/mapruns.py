@@ -1,0 +1,99 @@
+"""What only a distributed Map has: where its items are read, how they are batched, where its results are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias, cast
+
+from statechain.asl import model
+from statechain.asl.fields import Number, compile_number
+from statechain.asl.model import ABSENT
+from statechain.asl.outcome import Branch, Context, Transfer
+from statechain.asl.payload import jsonata_template, jsonpath_template, states_of
+from statechain.codec import JSONValue, encode
+from statechain.errors import StateError
+from statechain.limits import Limits
+
+__all__ = ["Pack", "compile_batcher", "compile_transfer"]
+
+Evaluate: TypeAlias = Callable[[JSONValue, Context], JSONValue]
+Pack: TypeAlias = Callable[[Sequence[Branch]], Sequence[Branch]]
+"""Make batches of items, each a branch of its own."""
+
+
+def compile_transfer(
+    transfer: model.ItemReader | model.ResultWriter | None, state: model.Map, limits: Limits
+) -> Callable[[JSONValue, Context], Transfer | None]:
+    """Compile an ItemReader or a ResultWriter."""
+    if transfer is None:
+        return lambda _value, _context: None
+    is_reader = isinstance(transfer, model.ItemReader)
+    config = transfer.reader_config if isinstance(transfer, model.ItemReader) else transfer.writer_config
+    name = "ItemReader" if is_reader else "ResultWriter"
+    given = transfer.arguments if state.query_language == "JSONata" else transfer.parameters
+    find_arguments = _compile(given, state, f"{name}/Arguments", limits)
+    find_config = _compile(_with_paths(config), state, f"{name}/{'Reader' if is_reader else 'Writer'}Config", limits)
+
+    def evaluate(value: JSONValue, context: Context) -> Transfer:
+        arguments, settings = find_arguments(value, context), find_config(value, context)
+        if not isinstance(arguments, dict) or not isinstance(settings, dict):
+            raise StateError("States.Runtime", f"The {name}'s Arguments and configuration must be objects.")
+        return Transfer(transfer.resource, arguments, settings)
+
+    return evaluate
+
+
+def _with_paths(config: model.Optional) -> model.Optional:
+    """Return a configuration in which a field by a path is the template that finds it."""
+    if not isinstance(config, dict):
+        return config
+    return {(f"{key.removesuffix('Path')}.$" if key.endswith("Path") else key): item for key, item in config.items()}
+
+
+def _compile(template: model.Optional, state: model.Map, field: str, limits: Limits) -> Evaluate:
+    if template is ABSENT:
+        return lambda _value, _context: {}
+    value = cast("JSONValue", template)
+    if state.query_language == "JSONata":
+        evaluate = jsonata_template(value, field, limits)
+        return lambda raw, context: evaluate(states_of(raw, context), context)
+    return jsonpath_template(value, limits)
+
+
+def compile_batcher(state: model.Map, limits: Limits) -> Callable[[JSONValue, Context], Pack] | None:
+    """Compile an ItemBatcher; None where there is none."""
+    batcher = state.item_batcher
+    if batcher is None:
+        return None
+    most = compile_number(state, batcher.max_items, batcher.max_items_path, "MaxItemsPerBatch", limits)
+    bytes_ = compile_number(state, batcher.max_bytes, batcher.max_bytes_path, "MaxInputBytesPerBatch", limits)
+    share = None if batcher.batch_input is ABSENT else _compile(batcher.batch_input, state, "BatchInput", limits)
+
+    def batching(value: JSONValue, context: Context) -> Pack:
+        common: dict[str, JSONValue] = {} if share is None else {"BatchInput": share(value, context)}
+        bounds = _bound(most, value, context), _bound(bytes_, value, context) or limits.payload_bytes
+        return lambda branches: _pack(branches, common, *bounds)
+
+    return batching
+
+
+def _bound(number: Number | None, value: JSONValue, context: Context) -> int:
+    return 0 if number is None else int(number(value, context))
+
+
+def _pack(branches: Sequence[Branch], common: dict[str, JSONValue], most: int, most_bytes: int) -> list[Branch]:
+    """Fill one batch after the other, up to a number of items (0: any) and a size of its input."""
+    packed: list[Branch] = []
+    items: list[JSONValue] = []
+    empty = len(encode({**common, "Items": []}))
+    size = empty
+    for branch in branches:
+        length = len(encode(branch.input)) + 1
+        if items and (len(items) == most or size + length > most_bytes):
+            packed.append(Branch(branch.plan, {**common, "Items": items}, len(packed)))
+            items, size = [], empty
+        items.append(branch.input)
+        size += length
+    if items:
+        packed.append(Branch(branches[0].plan, {**common, "Items": items}, len(packed)))
+    return packed
