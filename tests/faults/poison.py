@@ -1,0 +1,32 @@
+"""A worker process whose handler kills it: ``python poison.py URL``. It starts the execution unless it is there already.
+
+It exits with 0 once the execution has ended, however it did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from datetime import timedelta
+
+from statechain import Engine, TaskRegistry
+
+__all__ = ["DEADLY", "DEATH"]
+
+DEADLY = {"StartAt": "Work", "States": {"Work": {"Type": "Task", "Resource": "Work", "End": True}}}
+DEATH = 13
+"""What the process exits with when its handler ends it."""
+
+
+async def main(url: str) -> None:
+    tasks = TaskRegistry()
+    tasks.add("Work", lambda _value: os._exit(DEATH))
+    async with Engine(url, tasks=tasks, lease=timedelta(seconds=0.5)) as engine:
+        machine = await engine.create_state_machine("deadly", DEADLY)
+        handle = await machine.start_execution(name="poisoned")
+        await handle.wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))

@@ -1,0 +1,182 @@
+"""What recovery owes beyond picking up the dead: poison, revisions, orderly leave, blocked loops, missing handlers."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import EngineFactory, Figures
+from poison import DEADLY, DEATH
+
+from statechain import Engine, ExecutionFilter, ExecutionStatus, TaskRegistry
+from statechain.limits import DEFAULT_LIMITS
+
+POISON = Path(__file__).with_name("poison.py")
+ONE_TASK = {"StartAt": "Work", "States": {"Work": {"Type": "Task", "Resource": "Work", "End": True}}}
+LONG_LEASE = timedelta(hours=1)
+
+
+def tasks_of(**handlers: Any) -> TaskRegistry:
+    tasks = TaskRegistry()
+    for name, handler in handlers.items():
+        tasks.add(name, handler)
+    return tasks
+
+
+async def hang(_value: object) -> None:
+    await asyncio.Event().wait()
+
+
+async def answer(_value: object) -> str:
+    return "well"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest) -> str:
+    found: str = request.getfixturevalue({"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param])
+    return found
+
+
+class _Left(Exception):
+    """Leaves an engine at once, so that what runs is interrupted."""
+
+
+async def start_and_leave(engine: Engine, definition: dict[str, Any]) -> str:
+    """Start an execution whose handler hangs, and interrupt it; return its id."""
+    begun: str = ""
+    with pytest.raises(_Left):
+        async with engine:
+            machine = await engine.create_state_machine("left", definition)
+            begun = (await machine.start_execution({"n": 1}, name="left")).id
+            await asyncio.sleep(0.05)
+            raise _Left
+    return begun
+
+
+def test_a_poisoned_execution_is_parked_and_can_be_redriven(url: str, figures: Figures) -> None:
+    deaths = 0
+    while (code := subprocess.run([sys.executable, str(POISON), url], timeout=60, check=False).returncode) == DEATH:
+        deaths += 1
+        assert deaths <= DEFAULT_LIMITS.claims + 1, "it is never parked"
+    assert code == 0
+    asyncio.run(_find_it_parked(url))
+    figures(deaths=deaths, claims_allowed=DEFAULT_LIMITS.claims)
+
+
+async def _find_it_parked(url: str) -> None:
+    async with Engine(url, tasks=tasks_of(Work=answer)) as engine:
+        (parked,) = await engine.list_executions()
+        assert (parked.status, parked.error) == (ExecutionStatus.FAILED, "States.Runtime")
+        assert "taken over 5 times without making progress" in (parked.cause or "")
+        assert await (await engine.redrive_execution(parked.id)).result() == "well"
+
+
+async def test_whoever_leaves_in_order_is_not_poison(engine_factory: EngineFactory) -> None:
+    """An orderly leave is no failure: an execution may be handed on for ever."""
+    for _ in range(DEFAULT_LIMITS.claims * 2):
+        await start_and_leave(engine_factory(tasks=tasks_of(Work=hang)), ONE_TASK)
+    async with engine_factory(tasks=tasks_of(Work=answer)) as engine:
+        (left,) = await engine.list_executions()
+        assert (await engine.worker.wait(left.id)).output == "well"
+
+
+async def test_a_revision_does_not_touch_what_runs(engine_factory: EngineFactory) -> None:
+    """An execution ends on the definition that it began with, also when it is taken over after the revision."""
+    old = {
+        "StartAt": "Work",
+        "States": {
+            "Work": {"Type": "Task", "Resource": "Work", "Next": "Last"},
+            "Last": {"Type": "Pass", "Result": "old", "End": True},
+        },
+    }
+    new = {**old, "States": {**old["States"], "Last": {"Type": "Pass", "Result": "new", "End": True}}}  # type: ignore[dict-item]
+    left = await start_and_leave(engine_factory(tasks=tasks_of(Work=hang)), old)
+    async with engine_factory(recovery=False) as engine:
+        revised = await engine.create_state_machine("left", new)
+        assert revised.revision == 2
+    async with engine_factory(tasks=tasks_of(Work=answer)) as engine:
+        assert (await engine.worker.wait(left)).output == "old"
+        revised = await engine.get_state_machine("left")
+        assert (await revised.execute()).output == "new"
+        assert (await engine.get_execution(left)).state_machine_revision == 1
+
+
+async def test_an_orderly_leave_hands_over_at_once(engine_factory: EngineFactory, figures: Figures) -> None:
+    """The heir need not wait for a lease that would hold for an hour."""
+    async with engine_factory(tasks=tasks_of(Work=answer), lease=LONG_LEASE) as heir:
+        left = await start_and_leave(engine_factory(tasks=tasks_of(Work=hang), lease=LONG_LEASE), ONE_TASK)
+        began = time.monotonic()
+        assert await heir.recover() == [left]
+        assert (await heir.worker.wait(left)).output == "well"
+        seconds = time.monotonic() - began
+    figures(milliseconds=round(seconds * 1000, 1))
+    assert seconds < 5
+
+
+async def test_a_handler_that_blocks_the_loop_keeps_the_lease(url: str) -> None:
+    """A thread renews the lease, so that nobody takes over what a blocked loop runs."""
+    lease = timedelta(seconds=0.5)
+    calls = []
+
+    async def block(_value: object) -> str:
+        calls.append(time.monotonic())
+        time.sleep(3 * lease.total_seconds())  # noqa: ASYNC251 -- this is the fault
+        return "done"
+
+    def look() -> list[str]:
+        return asyncio.run(_take_what_is_free(url, 2.5 * lease.total_seconds()))
+
+    async with Engine(url, tasks=tasks_of(Work=block), lease=lease) as engine:
+        machine = await engine.create_state_machine("one-task", ONE_TASK)
+        looking = asyncio.create_task(asyncio.to_thread(look))
+        await asyncio.sleep(0.2)
+        assert (await machine.execute()).output == "done"
+        assert await looking == []
+    assert len(calls) == 1
+
+
+async def _take_what_is_free(url: str, seconds: float) -> list[str]:
+    """Return what an engine beside this one could take over meanwhile."""
+    taken: list[str] = []
+    async with Engine(url, tasks=tasks_of(Work=answer)) as engine:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            taken += await engine.recover()
+            await asyncio.sleep(0.02)
+    return taken
+
+
+async def test_what_has_no_handler_here_stays_for_others(engine_factory: EngineFactory) -> None:
+    left = await start_and_leave(engine_factory(tasks=tasks_of(Work=hang)), ONE_TASK)
+    async with engine_factory(tasks=tasks_of(Other=answer), lease=LONG_LEASE) as unfit:
+        for _ in range(DEFAULT_LIMITS.claims * 2):
+            assert await unfit.recover() == []
+        assert (await unfit.get_execution(left)).status is ExecutionStatus.RUNNING
+        async with engine_factory(tasks=tasks_of(Work=answer), lease=LONG_LEASE) as fit:
+            assert (await fit.worker.wait(left)).output == "well"
+
+
+async def test_what_cannot_be_run_here_does_not_hide_what_can(engine_factory: EngineFactory) -> None:
+    """More than a page of executions without a handler stand before the one that has it."""
+    with pytest.raises(_Left):
+        async with engine_factory(tasks=tasks_of(Work=hang, Other=hang)) as engine:
+            unfit = await engine.create_state_machine("unfit", ONE_TASK)
+            for number in range(120):
+                await unfit.start_execution(number)
+            other = {"StartAt": "Work", "States": {"Work": {"Type": "Task", "Resource": "Other", "End": True}}}
+            fit = await engine.create_state_machine("fit", other)
+            wanted = (await fit.start_execution()).id
+            raise _Left
+    async with engine_factory(tasks=tasks_of(Other=answer)) as engine:
+        assert (await engine.worker.wait(wanted)).output == "well"
+        assert await engine.count_executions(ExecutionFilter(status="RUNNING")) == 120
+
+
+def test_the_deadly_machine_is_the_simple_one() -> None:
+    assert DEADLY == ONE_TASK
