@@ -1,0 +1,173 @@
+"""What is special to SQLite: durability, one writer beside readers, locks that die with their process, its refusals."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from statechain import ExecutionFilter, RepositoryError, SQLiteRepository
+from statechain.errors import RepositoryUnavailable
+from statechain.storage.repository import StartExecution
+from statechain.testing.contract_samples import commit, execution, finish, start
+from statechain_backends import sqlite
+
+LEASE = timedelta(seconds=30)
+
+DIE_RUNNING = """
+import asyncio, os, sys
+from datetime import timedelta
+from statechain import SQLiteRepository
+from statechain.testing.contract_samples import start
+
+async def main():
+    async with SQLiteRepository(sys.argv[1]) as repository:
+        await repository.heartbeat("doomed", timedelta(hours=1))
+        await start(repository, owner="doomed")
+        print("running", flush=True)
+        sys.stdin.readline()
+        os._exit(9)
+
+asyncio.run(main())
+"""
+
+
+def path_of(url: str) -> str:
+    return url.removeprefix("sqlite:///")
+
+
+@pytest.mark.parametrize(("option", "level"), [("", 2), ("?synchronous=full", 2), ("?synchronous=normal", 1)])
+async def test_commits_are_durable_unless_the_url_says_otherwise(sqlite_url: str, option: str, level: int) -> None:
+    async with SQLiteRepository(sqlite_url + option) as repository:
+        pragma = await repository._writer.run(lambda each: each.execute("PRAGMA synchronous").fetchone())
+        mode = await repository._writer.run(lambda each: each.execute("PRAGMA journal_mode").fetchone())
+    assert (pragma, mode) == ((level,), ("wal",))
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("sqlite://host/shop.db", "names no host"),
+        ("sqlite:///shop.db?mode=ro", "no option 'mode'"),
+        ("sqlite:///shop.db?synchronous=sometimes", "full, normal, extra, off"),
+    ],
+)
+def test_a_url_that_cannot_be_meant_is_refused(url: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SQLiteRepository(url)
+
+
+def test_it_says_where_it_is() -> None:
+    assert repr(SQLiteRepository("sqlite:////srv/shop%20one.db")) == "<SQLiteRepository /srv/shop one.db>"
+    assert repr(SQLiteRepository("sqlite://")) == repr(SQLiteRepository("sqlite:///:memory:"))
+
+
+async def test_private_databases_are_private_and_take_readers_at_once() -> None:
+    async with SQLiteRepository("sqlite://") as one, SQLiteRepository("sqlite://") as other:
+        made = [await finish(one) for _ in range(3)]
+        pages = await asyncio.gather(*(one.executions(ExecutionFilter(), after=None, page=9) for _ in range(20)))
+        assert all(len(page) == len(made) for page in pages)
+        assert await other.count_executions(ExecutionFilter()) == 0
+
+
+async def test_readers_go_on_while_another_process_writes(sqlite_url: str) -> None:
+    async with SQLiteRepository(sqlite_url) as repository:
+        made = await start(repository)
+        holder = sqlite3.connect(path_of(sqlite_url), isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        waiting = asyncio.create_task(start(repository))
+        async with asyncio.timeout(10):
+            assert await repository.execution(made.id) == made
+        assert not waiting.done()
+        holder.execute("ROLLBACK")
+        holder.close()
+        assert await repository.execution((await waiting).id) is not None
+
+
+async def test_a_lock_that_is_never_given_up_is_an_outage(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "PATIENCE", 0.05)
+    async with SQLiteRepository(sqlite_url) as repository:
+        holder = sqlite3.connect(path_of(sqlite_url), isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        with pytest.raises(RepositoryUnavailable, match="locked") as caught:
+            await start(repository)
+        assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
+        holder.close()
+        await start(repository)
+
+
+async def test_a_full_disk_is_an_outage_and_loses_nothing(sqlite_url: str) -> None:
+    async with SQLiteRepository(sqlite_url) as repository:
+        kept = await start(repository)
+        await repository._writer.run(lambda each: each.execute("PRAGMA max_page_count = 1").fetchone())
+        big = execution(input_text='"' + "x" * 1_000_000 + '"')
+        with pytest.raises(RepositoryUnavailable, match="disk is full"):
+            await commit(repository, StartExecution(execution=big, owner=None))
+        assert await repository.execution(big.id) is None
+        await repository._writer.run(lambda each: each.execute("PRAGMA max_page_count = 1000000").fetchone())
+        await commit(repository, StartExecution(execution=big, owner=None))
+        assert {kept.id, big.id} == {each.id for each in await repository.executions(ExecutionFilter(), after=None, page=9)}
+
+
+async def test_what_cannot_be_opened_says_why(tmp_path: Path) -> None:
+    with pytest.raises(RepositoryError, match="folder must exist"):
+        await SQLiteRepository(f"sqlite:///{tmp_path}/nowhere/shop.db").__aenter__()
+    (tmp_path / "letter.txt").write_text("Dear Sir or Madam, " * 100)
+    with pytest.raises(RepositoryError, match="no SQLite database"):
+        await SQLiteRepository(f"sqlite:///{tmp_path}/letter.txt").__aenter__()
+
+
+async def test_cancelled_reads_leave_every_connection_fit(sqlite_url: str) -> None:
+    async with SQLiteRepository(sqlite_url) as repository:
+        made = await start(repository)
+        for delay in range(40):
+            read = asyncio.create_task(repository.execution(made.id))
+            for _ in range(delay % 5):
+                await asyncio.sleep(0)
+            read.cancel()
+            await asyncio.wait([read])
+        assert repository._readers.qsize() == sqlite.READERS
+        assert await asyncio.gather(*(repository.execution(made.id) for _ in range(9))) == [made] * 9
+
+
+async def test_what_a_dead_process_owned_is_claimable_at_once(sqlite_url: str) -> None:
+    command = [sys.executable, "-c", DIE_RUNNING, sqlite_url]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as doomed:
+        assert doomed.stdout is not None
+        assert doomed.stdout.readline() == "running\n"
+        async with SQLiteRepository(sqlite_url) as repository:
+            await repository.heartbeat("heir", LEASE)
+            assert await repository.claim("heir", page=9) == []
+            doomed.communicate("\n", timeout=30)
+            assert doomed.returncode == 9
+            (claim,) = await repository.claim("heir", page=9)
+            assert (claim.epoch, claim.claims) == (2, 1)
+            assert await repository.claim("heir", page=9) == []
+
+
+async def test_a_closed_repository_gives_up_its_workers(sqlite_url: str) -> None:
+    async with SQLiteRepository(sqlite_url) as first:
+        await first.heartbeat("first", LEASE)
+        made = await start(first, owner="first")
+        async with SQLiteRepository(sqlite_url) as second:
+            assert await second.claim("second", page=9) == []
+    async with SQLiteRepository(sqlite_url) as second:
+        assert [claim.execution.id for claim in await second.claim("second", page=9)] == [made.id]
+
+
+async def test_an_unsound_sqlite_is_told_once_and_for_files_only(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sqlite, "_warned", set())
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 51, 2))
+    with caplog.at_level(logging.WARNING, sqlite.logger.name):
+        for url in ("sqlite://", sqlite_url, sqlite_url):
+            async with SQLiteRepository(url):
+                pass
+    assert len(caplog.records) == 1
