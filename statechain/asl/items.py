@@ -1,17 +1,20 @@
-"""A Map's items: where they come from, what each iteration is given, how they are batched (ASL, "Map State")."""
+"""A Map's items: where they come from, what each iteration is given, how many may fail (ASL, "Map State")."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias, cast, overload
+from typing import TYPE_CHECKING, TypeAlias, overload
 
 import attrs
 
 from statechain.asl import model
-from statechain.asl.causes import shown, type_name
-from statechain.asl.fields import Number, compile_number
+from statechain.asl.causes import bare, shown
+from statechain.asl.fields import Number, compile_number, unexpected
 from statechain.asl.flow import compile_input
+from statechain.asl.jsonata import evaluation_failed
+from statechain.asl.jsonpath import compile_path
 from statechain.asl.mapruns import compile_batcher, compile_transfer
 from statechain.asl.model import ABSENT
 from statechain.asl.outcome import Branch, Context, Expression, FanOut, Outcome, Tolerance
@@ -19,11 +22,10 @@ from statechain.asl.payload import (
     expression_in,
     input_filter,
     jsonata_template,
-    jsonpath_expression,
     jsonpath_template,
     states_of,
 )
-from statechain.codec import JSONValue, encode
+from statechain.codec import JSONValue
 from statechain.errors import StateError
 from statechain.limits import Limits
 
@@ -33,6 +35,10 @@ if TYPE_CHECKING:
 __all__ = ["compile_items"]
 
 Select: TypeAlias = Callable[[JSONValue, "ItemContext"], JSONValue]
+Member: TypeAlias = "tuple[str | None, JSONValue]"
+"""An item with its key: None where it comes from an array."""
+
+Source: TypeAlias = Callable[[JSONValue, Context], Sequence[Member]]
 
 
 class ItemContext:
@@ -57,13 +63,13 @@ class Items(Sequence[Branch]):
     """The branches of a Map, each made when it is asked for."""
 
     plan: Plan
-    values: Sequence[tuple[str | None, JSONValue]]
+    members: Sequence[Member]
     raw: JSONValue
     context: Context
     select: Select | None
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.members)
 
     @overload
     def __getitem__(self, index: int) -> Branch: ...
@@ -74,7 +80,7 @@ class Items(Sequence[Branch]):
     def __getitem__(self, index: int | slice) -> Branch | Sequence[Branch]:
         if isinstance(index, slice):
             return [self[place] for place in range(*index.indices(len(self)))]
-        key, value = self.values[index]
+        key, value = self.members[index]
         item: dict[str, JSONValue] = {"Index": index, "Value": value}
         if key is not None:
             item["Key"] = key
@@ -86,11 +92,11 @@ class Items(Sequence[Branch]):
 
 
 def compile_items(state: model.Map, processor: Plan, limits: Limits) -> Callable[[JSONValue, Context], Outcome]:
-    """Compile what a Map does when it is entered: one branch for each item."""
+    """Compile what a Map does when it is entered: one branch for each item, or for each batch of them."""
     take = compile_input(state, limits)
     find = _compile_source(state, limits)
     select = _compile_selector(state, limits)
-    width = _compile_tolerated(state, state.max_concurrency, state.max_concurrency_path, "MaxConcurrency", limits)
+    width = _compile_bound(state, state.max_concurrency, state.max_concurrency_path, "MaxConcurrency", limits)
     tolerance = _compile_tolerance(state, limits)
     read = compile_transfer(state.item_reader, state, limits)
     batching = compile_batcher(state, limits)
@@ -101,8 +107,8 @@ def compile_items(state: model.Map, processor: Plan, limits: Limits) -> Callable
         value = raw if take is None else take(raw, context)
         pack = None if batching is None else batching(value, context)
 
-        def branches_of(values: Sequence[tuple[str | None, JSONValue]]) -> Sequence[Branch]:
-            items = Items(processor, values, value, context, select)
+        def branches_of(members: Sequence[Member]) -> Sequence[Branch]:
+            items = Items(processor, members, value, context, select)
             return items if pack is None else pack(items)
 
         return FanOut(
@@ -110,7 +116,7 @@ def compile_items(state: model.Map, processor: Plan, limits: Limits) -> Callable
             branches_of=branches_of,
             reader=read(value, context),
             writer=write(value, context),
-            max_concurrency=0 if width is None else max(0, int(width(value, context))),
+            max_concurrency=0 if width is None else int(width(value, context)),
             distributed=is_distributed,
             tolerance=partial(tolerance, value, context),
             label=state.label,
@@ -119,7 +125,13 @@ def compile_items(state: model.Map, processor: Plan, limits: Limits) -> Callable
     return enter
 
 
-Source: TypeAlias = Callable[[JSONValue, Context], "Sequence[tuple[str | None, JSONValue]]"]
+def _members(items: JSONValue, *, takes_objects: bool) -> Sequence[Member] | None:
+    """Return the items of an array, or in a distributed Map the members of an object; None for anything else."""
+    if isinstance(items, list):
+        return [(None, item) for item in items]
+    if takes_objects and isinstance(items, dict):
+        return [(key, {"Key": key, "Value": item}) for key, item in items.items()]
+    return None
 
 
 def _compile_source(state: model.Map, limits: Limits) -> Source:
@@ -128,42 +140,31 @@ def _compile_source(state: model.Map, limits: Limits) -> Source:
         return _compile_jsonata_source(state, limits)
     find = input_filter(state.items_path, limits)
     takes_objects = state.item_processor.mode == "DISTRIBUTED"
+    path = "$" if state.items_path is ABSENT else state.items_path
 
-    def source(value: JSONValue, context: Context) -> Sequence[tuple[str | None, JSONValue]]:
+    def source(value: JSONValue, context: Context) -> Sequence[Member]:
         items = value if find is None else find(value, context)
-        if isinstance(items, list):
-            return [(None, item) for item in items]
-        if takes_objects and isinstance(items, dict):
-            return [(key, {"Key": key, "Value": item}) for key, item in items.items()]
-        path = "$" if state.items_path is ABSENT else state.items_path
-        raise StateError(
-            "States.Runtime",
-            f"Reference path \"{path}\" must point to array.",
-        )
+        members = _members(items, takes_objects=takes_objects)
+        if members is None:
+            raise StateError("States.Runtime", f'Reference path "{path}" must point to array.')
+        return members
 
     return source
 
 
 def _compile_jsonata_source(state: model.Map, limits: Limits) -> Source:
     expression = expression_in(state.items)
-    evaluate = None if state.items is ABSENT else jsonata_template(cast("JSONValue", state.items), "Items", limits)
+    takes_objects = state.item_processor.mode == "DISTRIBUTED"
+    evaluate = None if state.items is ABSENT else jsonata_template(state.items, "Items", limits)
 
-    def source(value: JSONValue, context: Context) -> Sequence[tuple[str | None, JSONValue]]:
+    def source(value: JSONValue, context: Context) -> Sequence[Member]:
         items = value if evaluate is None else evaluate(states_of(value, context), context)
-        if isinstance(items, list):
-            return [(None, item) for item in items]
+        members = _members(items, takes_objects=takes_objects)
+        if members is not None:
+            return members
         if evaluate is None:
-            raise StateError(
-                "States.QueryEvaluationError",
-                f"Map state input must be an array but was: {encode(items)}",
-                location="",
-            )
-        raise StateError(
-            "States.QueryEvaluationError",
-            f"The JSONata expression '{expression}' specified for the field 'Items' returned an unexpected result type. "
-            f"Expected 'array', but was '{type_name(items)}' for value: {shown(items)}",
-            location="Items",
-        )
+            raise evaluation_failed(f"Map state input must be an array but was: {shown(items)}", "")
+        raise unexpected(expression, "Items", "array", items)
 
     return source
 
@@ -173,52 +174,66 @@ def _compile_selector(state: model.Map, limits: Limits) -> Select | None:
     if template is ABSENT:
         return None
     if state.query_language == "JSONata":
-        evaluate = jsonata_template(cast("JSONValue", template), "ItemSelector", limits)
+        evaluate = jsonata_template(template, "ItemSelector", limits)
         return lambda raw, context: evaluate(states_of(raw, context), context)
-    make: Expression = jsonpath_template(cast("JSONValue", template), limits)
-    return make
+    return jsonpath_template(template, limits)
 
 
 def _compile_tolerance(state: model.Map, limits: Limits) -> Callable[[JSONValue, Context], Tolerance]:
-    count = _compile_tolerated(
-        state, state.tolerated_failure_count, state.tolerated_failure_count_path, "ToleratedFailureCount", limits
-    )
-    percentage = _compile_tolerated(
-        state,
-        state.tolerated_failure_percentage,
-        state.tolerated_failure_percentage_path,
-        "ToleratedFailurePercentage",
-        limits,
-    )
+    field, path = state.tolerated_failure_count, state.tolerated_failure_count_path
+    count = _compile_bound(state, field, path, "ToleratedFailureCount", limits)
+    field, path = state.tolerated_failure_percentage, state.tolerated_failure_percentage_path
+    percentage = _compile_bound(state, field, path, "ToleratedFailurePercentage", limits, whole=False)
 
     def tolerance(value: JSONValue, context: Context) -> Tolerance:
-        most = None if percentage is None else percentage(value, context)
-        if most is not None and not 0 <= most <= 100:
+        share = None if percentage is None else percentage(value, context)
+        if share is not None and not 0 <= share <= 100:
             raise StateError("States.Runtime", "ToleratedFailurePercentage must be between 0 and 100.")
-        return Tolerance(None if count is None else int(count(value, context)), most)
+        return Tolerance(None if count is None else int(count(value, context)), share)
 
     return tolerance
 
 
-def _compile_tolerated(
-    state: model.Map, literal: model.Optional, path: str | None, field: str, limits: Limits
+def _compile_bound(
+    state: model.Map, literal: model.Optional, path: str | None, field: str, limits: Limits, *, whole: bool = True
 ) -> Number | None:
-    """Compile a tolerance; by a path it may also be a number in a text."""
-    if path is None:
-        return compile_number(state, literal, None, field, limits)
-    find = jsonpath_expression(path, f"{field}Path", limits)
+    """Compile a bound that is not negative; by a path it may also be a number in a text."""
+    number = (
+        compile_number(state, literal, None, field, limits, whole=whole)
+        if path is None
+        else _number_at(path, field, compile_path(path, limits=limits), whole=whole)
+    )
+    if number is None or not whole:
+        return number
+
+    def bound(value: JSONValue, context: Context) -> float:
+        found = number(value, context)
+        if found < 0:
+            raise StateError("States.Runtime", f"{field} cannot be negative.")
+        return found
+
+    return bound
+
+
+def _number_at(path: str, field: str, find: Expression, *, whole: bool) -> Number:
+    kind = "integer" if whole else "float"
 
     def number(value: JSONValue, context: Context) -> float:
         found = find(value, context)
-        try:
-            if isinstance(found, bool) or not isinstance(found, int | float | str):
-                raise TypeError
-            return float(found)
-        except (TypeError, ValueError):
-            shown_value = found if isinstance(found, str) else encode(found)
-            raise StateError(
-                "States.Runtime",
-                f'The {field}Path field refers to value "{shown_value}" which is not a valid float: {path}',
-            ) from None
+        made = _as_number(found)
+        if made is None or (whole and not made.is_integer()):
+            cause = f'The {field}Path field refers to value "{bare(found)}" which is not a valid {kind}: {path}'
+            raise StateError("States.Runtime", cause)
+        return made
 
     return number
+
+
+def _as_number(found: JSONValue) -> float | None:
+    if isinstance(found, bool) or not isinstance(found, int | float | str):
+        return None
+    try:
+        made = float(found)
+    except (ValueError, OverflowError):
+        return None
+    return made if math.isfinite(made) else None
