@@ -5,6 +5,7 @@ Linear in the size of the definition, and without recursion over states.
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias, cast
@@ -95,12 +96,13 @@ def _targets(state: model.State) -> Iterator[tuple[str, str]]:
 def _check_flow(machine: model.StateMachine) -> Iterator[Diagnostic]:
     states = machine.states
     if machine.start_at and machine.start_at not in states:
-        message = f"StartAt names {machine.start_at!r}, and there is no such state here"
+        message = f"StartAt names {machine.start_at!r}, and there is no such state here{_hint(machine.start_at, states)}"
         yield Diagnostic("missing-target", message, pointer=pointer_to(machine.pointer, "StartAt"))
     for state in states.values():
         for target, pointer in _targets(state):
             if target and target not in states:
-                yield Diagnostic("missing-target", f"there is no state {target!r} here to go to", pointer=pointer)
+                message = f"there is no state {target!r} here to go to{_hint(target, states)}"
+                yield Diagnostic("missing-target", message, pointer=pointer)
     if machine.start_at not in states:
         return
     reached = _reached(machine)
@@ -110,6 +112,11 @@ def _check_flow(machine: model.StateMachine) -> Iterator[Diagnostic]:
     if states and not any(_ends(states[name]) for name in reached):
         message = "no state that is reached ends: give one End, or lead to a Succeed or Fail state"
         yield Diagnostic("no-end", message, pointer=pointer_to(machine.pointer, "States"))
+
+
+def _hint(name: str, states: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, states, 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _reached(machine: model.StateMachine) -> set[str]:
