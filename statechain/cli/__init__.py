@@ -1,0 +1,22 @@
+"""The command line: ``statechain``, or ``python -m statechain``. Its libraries come with the extra ``cli``."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line on this process's arguments, and leave with its exit code."""
+    try:
+        from statechain.cli.app import cli  # noqa: PLC0415 -- its libraries may be missing
+    except ModuleNotFoundError as fault:
+        if (fault.name or "").partition(".")[0] not in {"click", "rich"}:
+            raise
+        sys.stderr.write(f"statechain: the command line needs {fault.name}: pip install 'statechain[cli]'\n")
+        raise SystemExit(2) from None
+    if logging.lastResort is not None:
+        logging.lastResort.setLevel(logging.ERROR)  # a command says itself what its user must know
+    cli(prog_name="statechain")

@@ -1,0 +1,154 @@
+"""``import-aws``: definitions made for AWS → which Resource needs which handler here, and a skeleton of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import click
+
+from statechain.asl import Definition, load, model
+from statechain.cli.render import Column, print_table
+from statechain.cli.scaffold import skeleton
+from statechain.cli.session import leave, say
+from statechain.cli.validate import read_text, show_faults
+from statechain.errors import DefinitionError
+from statechain.runtime.services import LAMBDA_INVOKE, START_EXECUTION, TOKEN_SUFFIX, activity_name
+from statechain.runtime.tasks import function_name
+
+__all__ = ["Need", "import_aws", "needs_of"]
+
+COLUMNS = (Column("STATE"), Column("RESOURCE"), Column("HANDLER"), Column("WHAT IT TAKES"))
+READS_FILES = "reads and writes local files: <files>/<Bucket>/<Key>, with --files or Engine(files=…)"
+
+
+@attrs.frozen(kw_only=True)
+class Need:
+    """What one Resource needs.
+
+    Attributes:
+        resource: The Resource.
+
+        states: The states that have it.
+
+        handler: The name that a handler is registered under; None where none is needed, or the name is not known.
+
+        told: What happens here, in a few words.
+
+        waits: Whether the state waits for an answer under a task token.
+    """
+
+    resource: str
+    states: tuple[str, ...]
+    handler: str | None
+    told: str
+    waits: bool = False
+
+
+@click.command("import-aws")
+@click.argument("files", nargs=-1, required=True, metavar="FILE…")
+@click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write a skeleton of the handlers to this file.")
+@click.option("--force", is_flag=True, help="Write over a file that is there.")
+def import_aws(files: tuple[str, ...], output: str | None, *, force: bool) -> None:
+    """Tell what definitions made for AWS Step Functions need here, and write a skeleton of their handlers.
+
+    FILE is a definition, or the answer of `aws stepfunctions describe-state-machine`. Each Resource is listed with the
+    name that its handler is registered under. The skeleton runs as it is: a handler that is not written yet answers
+    with its input, and says so.
+    """
+    if output is not None and Path(output).exists() and not force:
+        raise click.UsageError(f"{output} is there already: --force writes over it")
+    definitions = [(name, _read(name)) for name in files]
+    needs = _merged([need for _, definition in definitions if definition for need in needs_of(definition)])
+    print_table(COLUMNS, [[", ".join(n.states), n.resource, n.handler or "-", n.told] for n in needs])
+    if output is not None and any(definition is not None for _, definition in definitions):
+        Path(output).write_text(skeleton(needs, [Path(name).name for name in files]), encoding="utf-8")
+        say(f"wrote {output}; try it: statechain run {files[0]} --tasks {Path(output).stem}:tasks")
+    leave(0 if all(definition is not None for _, definition in definitions) else 1)
+
+
+def _read(name: str) -> Definition | None:
+    """Return the definition in a file, or in AWS's description of a state machine; None where it has faults."""
+    try:
+        text = read_text(name)
+    except (OSError, UnicodeDecodeError) as fault:
+        raise click.UsageError(f"{name}: {getattr(fault, 'strerror', None) or fault}") from None
+    text = _described(text)
+    try:
+        return load(text)
+    except DefinitionError as fault:
+        show_faults(name, text, fault.diagnostics)
+        return None
+
+
+def _described(text: str) -> str:
+    """Return the definition inside AWS's description of a state machine, or the text itself."""
+    try:
+        described = json.loads(text)
+    except ValueError:
+        return text
+    inner = described.get("definition") if isinstance(described, dict) else None
+    return inner if isinstance(inner, str) else text
+
+
+def needs_of(definition: Definition) -> Iterator[Need]:
+    """Yield what each Task, and each Map that reads or writes files, needs."""
+    pending = [definition.model]
+    while pending:
+        for state in pending.pop().states.values():
+            if isinstance(state, model.Task):
+                yield _need(state)
+            elif isinstance(state, model.Parallel):
+                pending.extend(state.branches)
+            elif isinstance(state, model.Map):
+                pending.append(state.item_processor.machine)
+                for part in (state.item_reader, state.result_writer):
+                    if part is not None and part.resource:
+                        yield Need(resource=part.resource, states=(state.name,), handler=None, told=READS_FILES)
+
+
+def _need(task: model.Task) -> Need:
+    resource, states = task.resource, (task.name,)
+    base = resource.removesuffix(TOKEN_SUFFIX)
+    waits = base != resource
+    under = "; then answer under context.task_token, by engine.send_task_success" if waits else ""
+    if base == LAMBDA_INVOKE:
+        name = _function_of(task)
+        told = f"the Payload{under}" if name else "the function is chosen by the input: register each by its name"
+        return Need(resource=resource, states=states, handler=name, told=told, waits=waits)
+    if base == START_EXECUTION or base.startswith(f"{START_EXECUTION}.sync"):
+        told = "no handler: create that state machine under its name, in the same storage"
+        return Need(resource=resource, states=states, handler=None, told=told)
+    activity = activity_name(base)
+    if activity is not None:
+        told = "what the activity's worker was given (or leave it to workers: it needs no handler then)"
+        return Need(resource=resource, states=states, handler=activity, told=told)
+    function = function_name(base)
+    if function is not None:
+        return Need(resource=resource, states=states, handler=function, told=f"the state's input{under}", waits=waits)
+    told = f"the Parameters, or Arguments: do what {base.rpartition(':::')[2]} did{under}"
+    if not base.startswith("arn:"):
+        told = f"the state's input{under}"
+    return Need(resource=resource, states=states, handler=base, told=told, waits=waits)
+
+
+def _function_of(task: model.Task) -> str | None:
+    """Return the name of the function that lambda:invoke calls, where the definition tells it."""
+    for given in (task.parameters, task.arguments):
+        named = given.get("FunctionName") if isinstance(given, dict) else None
+        if isinstance(named, str) and not named.startswith("{%"):
+            return function_name(named) or named.partition(":")[0]
+    return None
+
+
+def _merged(needs: list[Need]) -> list[Need]:
+    """Return one need for each Resource and handler, in order."""
+    merged: dict[tuple[str, str | None], Need] = {}
+    for need in needs:
+        key = need.resource, need.handler
+        earlier = merged.get(key)
+        states = need.states if earlier is None else (*earlier.states, *need.states)
+        merged[key] = attrs.evolve(need, states=tuple(dict.fromkeys(states)))
+    return list(merged.values())

@@ -1,0 +1,190 @@
+"""``batch``: chain one execution from each that the filter means, and watch."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import click
+from rich.markup import escape
+
+from statechain.asl.picture import shortened
+from statechain.chaining.batch import BatchExecutionResult
+from statechain.cli.render import echo_json
+from statechain.cli.run import machine_of, tasks_option
+from statechain.cli.selection import Selection, batch_options, filter_options, make_options
+from statechain.cli.session import Storage, asynchronous, errors, leave, say, storage_option
+from statechain.cli.values import FUNCTION
+from statechain.engine import Engine
+from statechain.errors import BatchStopped
+from statechain.launcher import Stream
+from statechain.machine import StateMachine
+from statechain.progress import BatchProgress
+from statechain.records import Batch, new_id
+from statechain.runtime.tasks import TaskRegistry
+
+__all__ = ["Outcome", "batch", "transformer_option"]
+
+MOST_FAILURES = 10
+
+transformer_option = click.option(
+    "--input-transformer", "transformer", type=FUNCTION, help="Maps a source's output to an input, as module:function."
+)
+
+
+@click.command()
+@click.argument("target", metavar="FILE|NAME")
+@tasks_option
+@click.option("--machine", help="The name of the state machine that FILE defines; the file's where it is left out.")
+@click.option("--source-state", metavar="STATE", help="Chain the output of this state instead of the final output.")
+@transformer_option
+@filter_options
+@click.option("--name-prefix", help="Executions are named PREFIX-SOURCE: the same again finishes what is missing.")
+@batch_options
+@click.option("--on-execution-start", "on_start", type=FUNCTION, help="Called with (source id, index).")
+@click.option("--on-execution-complete", "on_complete", type=FUNCTION, help="Called with (source id, index, error).")
+@click.option("--dry-run", is_flag=True, help="Only tell how many executions would be started.")
+@click.option("--json", "as_json", is_flag=True, help="Write each result to standard output, one JSON object a line.")
+@storage_option
+@asynchronous
+async def batch(
+    target: str,
+    tasks: TaskRegistry | None,
+    machine: str | None,
+    source_state: str | None,
+    transformer: Callable[..., Any] | None,
+    selection: Selection,
+    name_prefix: str | None,
+    options: dict[str, Any],
+    on_start: Callable[..., Any] | None,
+    on_complete: Callable[..., Any] | None,
+    storage: Storage,
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Start one execution of a state machine from each finished execution that the options choose.
+
+    Leaves with 0 where all SUCCEEDED, with 1 where any did not. Ctrl-C aborts what runs, and tells how to go on.
+    """
+    prefix = name_prefix or new_id()
+    async with storage.engine(tasks=tasks or TaskRegistry(), looks=True) as engine:
+        chained = await machine_of(engine, target, machine, has_tasks=tasks is not None)
+        select = await selection.filter(engine)
+        total = await engine.count_executions(select)
+        if dry_run:
+            say(f"{total} execution{'' if total == 1 else 's'} of {chained.name} would be started")
+            return
+        progress = BatchProgress(total, description=chained.name, console=errors())
+        callbacks = {
+            "on_execution_start": both(progress.on_start, on_start),
+            "on_execution_complete": both(progress.on_complete, on_complete),
+        }
+        made = make_options({**options, **callbacks, "name_prefix": prefix})
+        stream = chained.stream_batch(select, source_state, options=made, input_transformer=transformer)
+        outcome = Outcome(as_json=as_json)
+        async with told_how_to_go_on(engine, chained, prefix):
+            with progress:
+                await outcome.take(stream)
+    outcome.show()
+    leave(outcome.code)
+
+
+def both(ours: Callable[..., None], theirs: Callable[..., Any] | None) -> Callable[..., Any]:
+    """Return a callback that counts, and then calls the user's, sync or async."""
+    if theirs is None:
+        return ours
+
+    async def call(*facts: Any) -> None:  # noqa: ANN401 -- whatever the callback is told
+        ours(*facts)
+        told: Awaitable[None] | None = theirs(*facts)
+        if inspect.isawaitable(told):
+            await told
+
+    return call
+
+
+class Outcome:
+    """What became of a batch: the failures, and the exit code."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.code = 0
+        self._as_json = as_json
+        self._failures: list[str] = []
+        self._failed = 0
+        self._stopped: BatchStopped | None = None
+
+    async def take(self, stream: Stream[BatchExecutionResult]) -> None:
+        """Take every result as it completes, keeping none."""
+        async with stream:
+            try:
+                async for result in stream:
+                    self._take(result)
+            except BatchStopped as stop:
+                self._stopped, self.code = stop, 1
+
+    def _take(self, result: BatchExecutionResult) -> None:
+        if self._as_json:
+            echo_json(_result_json(result))
+        if result.error is not None:
+            self._failed += 1
+            self.code = 1
+            if len(self._failures) < MOST_FAILURES:
+                name = result.execution.name if result.execution else f"item {result.index}"
+                self._failures.append(f"{name}  {shortened(_reason(result), 160)}")
+
+    def show(self) -> None:
+        """Tell the first failures, and whether they stopped the batch."""
+        console = errors()
+        for line in self._failures:
+            console.print(f"[red]✗[/] {escape(line)}", soft_wrap=True)
+        if self._failed > len(self._failures):
+            say(f"… and {self._failed - len(self._failures)} more")
+        if self._stopped is not None:
+            say("stopped: more failures than are tolerated")
+
+
+def _reason(result: BatchExecutionResult) -> str:
+    execution = result.execution
+    if execution is None:
+        return f"{type(result.error).__name__}: {result.error}"
+    return ": ".join(part for part in (str(execution.status), execution.error, execution.cause) if part)
+
+
+def _result_json(result: BatchExecutionResult) -> dict[str, Any]:
+    execution = result.execution
+    return {
+        "index": result.index,
+        "source_execution_id": result.source_execution_id,
+        "execution_id": execution and execution.id,
+        "name": execution and execution.name,
+        "status": execution and str(execution.status),
+        "output": execution.output if execution else None,
+        "error": execution.error if execution else type(result.error).__name__,
+        "cause": execution.cause if execution else str(result.error),
+    }
+
+
+@asynccontextmanager
+async def told_how_to_go_on(engine: Engine, machine: StateMachine, prefix: str) -> AsyncIterator[None]:
+    """Tell, where the body is interrupted, how the batch is resumed."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        stored = await find_batch(engine, machine, prefix)
+        if stored is not None:
+            counts = stored.item_counts
+            say(
+                f"interrupted: {counts.succeeded} of {counts.total} succeeded, {counts.aborted} aborted, "
+                f"{counts.pending} not started; go on with: statechain batches resume {stored.id} --redrive-failed"
+            )
+        raise
+
+
+async def find_batch(engine: Engine, machine: StateMachine, prefix: str) -> Batch | None:
+    """Return the newest batch of a machine with this prefix."""
+    page = await engine.repository.batches(state_machine_id=machine.id, page=20)
+    return next((each for each in page if each.name_prefix == prefix), None)

@@ -1,0 +1,165 @@
+"""``batches``: the stored batches, and what an operator does with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from statechain.chaining.stored import read_options
+from statechain.cli.batch import transformer_option
+from statechain.cli.render import Column, batch_json, echo_json, moment, print_table, styled, took
+from statechain.cli.run import tasks_option
+from statechain.cli.selection import batch_options, find_machine, make_options
+from statechain.cli.session import Storage, asynchronous, errors, leave, say, storage_option
+from statechain.engine import Engine
+from statechain.errors import BatchStopped
+from statechain.progress import BatchProgress
+from statechain.records import Batch, BatchStatus
+from statechain.runtime.tasks import TaskRegistry
+
+__all__ = ["batches"]
+
+COLUMNS = (
+    Column("ID"),
+    Column("MACHINE"),
+    Column("PREFIX", is_wide=True),
+    Column("STATUS"),
+    Column("STARTED"),
+    Column("TOOK", is_figure=True),
+    Column("TOTAL", is_figure=True),
+    Column("OK", is_figure=True),
+    Column("FAILED", is_figure=True),
+    Column("LEFT", is_figure=True),
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
+
+
+@click.group()
+def batches() -> None:
+    """List, show, resume and stop stored batches."""
+
+
+@batches.command("list")
+@click.option("--state-machine", metavar="NAME|ID", help="Of this state machine.")
+@click.option("--status", type=click.Choice([str(each) for each in BatchStatus], case_sensitive=False))
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
+@json_option
+@storage_option
+@asynchronous
+async def list_batches(
+    state_machine: str | None, status: str | None, limit: int, storage: Storage, *, as_json: bool
+) -> None:
+    """List batches, newest first."""
+    async with storage.engine(looks=True) as engine:
+        machine = None if state_machine is None else await find_machine(engine, state_machine)
+        found = await engine.repository.batches(
+            state_machine_id=None if machine is None else machine.id,
+            status=None if status is None else BatchStatus(status),
+            page=limit,
+        )
+        names = await machine_names(engine)
+    if as_json:
+        for each in found:
+            echo_json(batch_json(each, names.get(each.state_machine_id)))
+        return
+    print_table(COLUMNS, [_row(each, names) for each in found])
+
+
+def _row(batch: Batch, names: dict[str, str]) -> list[Any]:
+    counts = batch.item_counts
+    return [
+        batch.id,
+        names.get(batch.state_machine_id, batch.state_machine_id),
+        batch.name_prefix,
+        styled(batch.status),
+        moment(batch.start_time),
+        took(batch),
+        str(counts.total),
+        str(counts.succeeded),
+        str(counts.failed + counts.timed_out + counts.aborted),
+        str(counts.pending + counts.running),
+    ]
+
+
+async def machine_names(engine: Engine) -> dict[str, str]:
+    """Return the state machines' names by their ids."""
+    return {record.id: record.name for record in await engine.repository.state_machines()}
+
+
+@batches.command()
+@click.argument("batch_id", metavar="ID")
+@json_option
+@storage_option
+@asynchronous
+async def show(batch_id: str, storage: Storage, *, as_json: bool) -> None:
+    """Show one batch: what was asked, and how far it has come."""
+    async with storage.engine(looks=True) as engine:
+        batch = await engine.get_batch(batch_id)
+        names = await machine_names(engine)
+    machine = names.get(batch.state_machine_id, batch.state_machine_id)
+    if as_json:
+        echo_json(batch_json(batch, machine), indent=2)
+        return
+    counts = batch_json(batch)["item_counts"]
+    rows: list[list[Any]] = [
+        ["batch", batch.id],
+        ["state machine", f"{machine} (revision {batch.state_machine_revision})"],
+        ["name prefix", batch.name_prefix],
+        ["status", styled(batch.status)],
+        ["started", f"{moment(batch.start_time)}, took {took(batch)}"],
+        ["items", ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())],
+        ["sources", ", ".join(f"{name} {value}" for name, value in batch.filter.items())],
+        ["options", ", ".join(f"{name} {value}" for name, value in batch.options.items())],
+    ]
+    if batch.source_state_name is not None:
+        rows.insert(3, ["source state", batch.source_state_name])
+    print_table((Column("WHAT"), Column("IS")), rows)
+
+
+@batches.command()
+@click.argument("batch_id", metavar="ID")
+@tasks_option
+@transformer_option
+@batch_options
+@storage_option
+@asynchronous
+async def resume(
+    batch_id: str,
+    tasks: TaskRegistry | None,
+    transformer: Callable[..., Any] | None,
+    options: dict[str, Any],
+    storage: Storage,
+) -> None:
+    """Finish what is missing of a batch, with the options it had unless others are given.
+
+    The input transformer is not stored: give the one that the batch was started with. What Ctrl-C aborted counts as
+    ended: --redrive-failed goes on with it.
+    """
+    async with storage.engine(tasks=tasks, looks=True) as engine:
+        stored = await engine.get_batch(batch_id)
+        progress = BatchProgress(stored.item_counts.total, description=f"batch {stored.name_prefix}", console=errors())
+        made = make_options({**read_options(stored.options), **options, **progress.callbacks})
+        try:
+            with progress:
+                await engine.resume_batch(batch_id, options=made, input_transformer=transformer)
+        except BatchStopped as stop:
+            say(str(stop))
+        ended = await engine.get_batch(batch_id)
+    counts = ended.item_counts
+    leave(0 if counts.succeeded == counts.total else 1)
+
+
+@batches.command()
+@click.argument("batch_ids", nargs=-1, required=True, metavar="ID…")
+@storage_option
+@asynchronous
+async def stop(batch_ids: tuple[str, ...], storage: Storage) -> None:
+    """Stop batches: nothing more of them is started, and what runs is aborted."""
+    async with storage.engine(looks=True) as engine:
+        for batch_id in batch_ids:
+            batch = await engine.stop_batch(batch_id)
+            say(f"{batch.id} {batch.status}")
+
+

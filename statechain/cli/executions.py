@@ -1,0 +1,218 @@
+"""``list``, ``show``, ``history`` and ``stop``: what is stored of executions."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+from rich.markup import escape
+from rich.text import Text
+
+from statechain.asl.picture import folded, shortened, spoken
+from statechain.cli.batches import machine_names
+from statechain.cli.render import (
+    STYLES,
+    Column,
+    echo_json,
+    execution_json,
+    instant,
+    moment,
+    print_table,
+    styled,
+    took,
+    visit_rows,
+)
+from statechain.cli.selection import Selection, filter_options, find_execution
+from statechain.cli.session import Storage, asynchronous, say, storage_option
+from statechain.records import Execution, Visit
+
+__all__ = ["history", "list_executions", "show", "stop"]
+
+MOST = 100
+MOST_VALUE = 2000
+json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
+LIST = (
+    Column("NAME"),
+    Column("MACHINE"),
+    Column("STATUS"),
+    Column("STATE"),
+    Column("STARTED"),
+    Column("TOOK", is_figure=True),
+    Column("ID", is_wide=True),
+)
+VISITS = (
+    Column(""),
+    Column("STATE"),
+    Column("TYPE"),
+    Column("AT", is_figure=True),
+    Column("TOOK", is_figure=True),
+    Column("TRIES", is_figure=True),
+    Column("THEN"),
+)
+EVENTS = (Column("#", is_figure=True), Column("AT", is_figure=True), Column("TYPE"), Column("ABOUT"))
+
+
+@click.command("list")
+@filter_options
+@click.option("--count", is_flag=True, help="Write only how many there are.")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object a line.")
+@storage_option
+@asynchronous
+async def list_executions(selection: Selection, storage: Storage, *, count: bool, as_json: bool) -> None:
+    """List executions, the newest 100 unless --limit says otherwise.
+
+    In a pipe, the columns are separated by tabs, and nothing is cut.
+    """
+    async with storage.engine(looks=True) as engine:
+        select = await selection.filter(engine, limit=None if count else MOST + 1)
+        if count:
+            click.echo(await engine.count_executions(select))
+            return
+        names = await machine_names(engine)
+        shown: list[Execution] = []
+        is_cut = False
+        async for execution in engine.iterate_executions(select):
+            is_cut = selection.limit is None and len(shown) == MOST
+            if is_cut:
+                break
+            shown.append(execution)
+    if as_json:
+        for execution in shown:
+            echo_json(execution_json(execution, names.get(execution.state_machine_id)))
+    else:
+        print_table(LIST, [_row(each, names) for each in shown])
+    if is_cut:
+        say(f"(the first {MOST}; --limit and --offset show others, --count counts them)")
+
+
+def _row(execution: Execution, names: dict[str, str]) -> list[str | Text]:
+    return [
+        execution.name,
+        names.get(execution.state_machine_id, execution.state_machine_id),
+        styled(execution.status),
+        execution.current_state or "",
+        moment(execution.start_time),
+        took(execution),
+        execution.id,
+    ]
+
+
+@click.command()
+@click.argument("execution", metavar="ID|NAME")
+@json_option
+@storage_option
+@asynchronous
+async def show(execution: str, storage: Storage, *, as_json: bool) -> None:
+    """Show an execution: how it stands, and each visit of a state with its duration, retries and errors.
+
+    NAME may be MACHINE/NAME, where more than one machine has an execution of that name.
+    """
+    async with storage.engine(looks=True) as engine:
+        found = await find_execution(engine, execution)
+        visits = await engine.repository.visits(found.id)
+        names = await machine_names(engine)
+        links = await engine.list_linked_executions(source_execution_id=found.id)
+    machine = names.get(found.state_machine_id, found.state_machine_id)
+    if as_json:
+        described = execution_json(found, machine)
+        described["visits"] = [_visit_json(visit) for visit in folded(visits)]
+        described["chained"] = [link.target_execution_id for link in links]
+        echo_json(described, indent=2)
+        return
+    for name, value in _facts(found, machine, len(links)):
+        click.echo(f"{click.style(f'{name:>8}', dim=True)}  {value}")
+    rows = list(visit_rows(found, visits))
+    if rows:
+        click.echo()
+        print_table(VISITS, rows)
+
+
+def _facts(execution: Execution, machine: str, chained: int) -> list[tuple[str, str]]:
+    reason = ": ".join(part for part in (execution.error, execution.cause) if part)
+    colour = STYLES[execution.status]
+    state = f" in {execution.current_state}" if reason else ""
+    facts = [
+        ("name", click.style(execution.name, bold=True)),
+        ("id", execution.id),
+        ("machine", f"{machine}, revision {execution.state_machine_revision}"),
+        ("status", click.style(str(execution.status), fg=colour) + state),
+        ("error", reason),
+        ("started", f"{moment(execution.start_time)}, took {took(execution)}"),
+        ("redriven", f"{execution.redrive_count} times" if execution.redrive_count else ""),
+        ("input", shortened(execution.input_text, MOST_VALUE)),
+        ("output", shortened(execution.output_text or "", MOST_VALUE)),
+        ("source", _source(execution)),
+        ("chained", f"{chained} executions from it" if chained else ""),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def _source(execution: Execution) -> str:
+    source = execution.source
+    if source is None:
+        return ""
+    return source.execution_id + (f", the output of {source.state_name}" if source.state_name else "")
+
+
+def _visit_json(visit: Visit) -> dict[str, Any]:
+    return {
+        "frame": visit.frame,
+        "number": visit.number,
+        "state": visit.state,
+        "type": visit.type,
+        "entered": instant(visit.entered),
+        "exited": instant(visit.exited),
+        "seconds": None if visit.exited is None else (visit.exited - visit.entered).total_seconds(),
+        "retries": visit.retries,
+        "output": None if visit.output is None else json.loads(visit.output),
+        "error": visit.error,
+        "cause": visit.cause,
+        "next": visit.next,
+    }
+
+
+@click.command()
+@click.argument("execution", metavar="ID|NAME")
+@click.option("--json", "as_json", is_flag=True, help="Write the events as AWS's GetExecutionHistory answers them.")
+@click.option("--reverse", is_flag=True, help="The last event first.")
+@storage_option
+@asynchronous
+async def history(execution: str, storage: Storage, *, as_json: bool, reverse: bool) -> None:
+    """Show an execution's history, event by event."""
+    async with storage.engine(looks=True) as engine:
+        found = await find_execution(engine, execution)
+        events = await engine.get_execution_history(found.id)
+    if reverse:
+        events.reverse()
+    if as_json:
+        echo_json({"events": events}, indent=2)
+        return
+    rows = []
+    for event in events:
+        after = max(0.0, (event["timestamp"] - found.start_time).total_seconds())
+        rows.append([str(event["id"]), f"+{spoken(after)}", event["type"], _about(event)])
+    print_table(EVENTS, rows)
+
+
+def _about(event: dict[str, Any]) -> str:
+    """Return what tells one event from another, in a few words."""
+    details: dict[str, Any] = next((value for key, value in event.items() if key.endswith("EventDetails")), {})
+    keys = ("name", "index", "resource", "error", "cause", "input", "parameters", "output")
+    return shortened("  ".join(str(details[key]) for key in keys if details.get(key) is not None), 120)
+
+
+@click.command()
+@click.argument("executions", nargs=-1, required=True, metavar="ID|NAME…")
+@click.option("--error", help="The error name that is recorded.")
+@click.option("--cause", help="The cause that is recorded.")
+@storage_option
+@asynchronous
+async def stop(executions: tuple[str, ...], error: str | None, cause: str | None, storage: Storage) -> None:
+    """Stop executions: each that runs, wherever, ends as ABORTED. One that has ended stays as it is."""
+    async with storage.engine(looks=True) as engine:
+        for text in executions:
+            found = await find_execution(engine, text)
+            ended = await engine.stop_execution(found.id, error=error, cause=cause)
+            before = "" if found.status == "RUNNING" else " (it had ended before)"
+            say(f"{escape(ended.name)} {ended.status}{before}")

@@ -1,0 +1,105 @@
+"""``graph``: a definition, or an execution on it, as Mermaid, DOT, SVG, a timeline, or a tree for the terminal."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from statechain.asl import Definition, load
+from statechain.asl.drawing import draw_execution
+from statechain.asl.picture import trace_of
+from statechain.cli.selection import find_execution, find_machine
+from statechain.cli.session import Storage, asynchronous, say, storage_option
+from statechain.cli.tree import tree_of
+from statechain.cli.validate import read_definition
+from statechain.records import Execution, Visit
+
+__all__ = ["graph"]
+
+SUFFIXES = {".svg": "svg", ".mmd": "mermaid", ".mermaid": "mermaid", ".dot": "dot", ".gv": "dot", ".txt": "tree"}
+
+
+@click.command()
+@click.argument("target", required=False, metavar="[FILE|NAME]")
+@click.option("--execution", metavar="ID|NAME", help="Draw this execution on its definition, instead of a file.")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["tree", "mermaid", "dot", "svg", "timeline"]),
+    help="By --output's suffix where it is left out; else a tree on a terminal, and Mermaid in a pipe.",
+)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, writable=True), help="The file to write.")
+@storage_option
+@asynchronous
+async def graph(
+    target: str | None, execution: str | None, kind: str | None, output: str | None, storage: Storage
+) -> None:
+    """Draw a definition (a file, or the name of a stored state machine), or an execution on it.
+
+    A timeline is an execution's Gantt chart, as SVG.
+    """
+    if (target is None) == (execution is None):
+        raise click.UsageError("give a file or a state machine to draw, or else --execution")
+    chosen = kind or _kind_of(output)
+    found: tuple[Execution, list[Visit]] | None = None
+    if execution is not None:
+        async with storage.engine(looks=True) as engine:
+            one = await find_execution(engine, execution)
+            found = one, list(await engine.repository.visits(one.id))
+            record = await engine.repository.state_machine(one.state_machine_id, one.state_machine_revision)
+            definition, name = load("" if record is None else record.definition), one.name
+    else:
+        definition, name = await _definition(str(target), storage)
+    if chosen == "tree":
+        _print_tree(definition, name, found, output)
+        return
+    drawn = _drawn(definition, found, chosen)
+    if output is None:
+        click.echo(drawn, nl=False)
+    else:
+        Path(output).write_text(drawn, encoding="utf-8")  # noqa: ASYNC240 -- nothing else runs
+        say(f"wrote {output}")
+
+
+def _kind_of(output: str | None) -> str:
+    if output is None:
+        return "tree" if sys.stdout.isatty() else "mermaid"
+    suffix = Path(output).suffix
+    if suffix not in SUFFIXES:
+        raise click.UsageError(f"the suffix of {output} tells no format: say which by --format")
+    return SUFFIXES[suffix]
+
+
+async def _definition(target: str, storage: Storage) -> tuple[Definition, str]:
+    if target == "-" or Path(target).is_file():  # noqa: ASYNC240 -- nothing else runs
+        return read_definition(target), Path(target).name
+    async with storage.engine(looks=True) as engine:
+        machine = await find_machine(engine, target)
+        record = await engine.repository.state_machine(machine.id, machine.revision)
+        return load("" if record is None else record.definition), machine.name
+
+
+def _drawn(definition: Definition, found: tuple[Execution, list[Visit]] | None, kind: str) -> str:
+    if found is not None:
+        return draw_execution(found[0], definition, found[1], datetime.now(UTC), kind)  # type: ignore[arg-type]
+    drawers = {"mermaid": definition.to_mermaid, "dot": definition.to_dot, "svg": definition.to_svg}
+    if kind not in drawers:
+        raise click.UsageError("a timeline is drawn of an execution: give --execution")
+    return drawers[kind]()
+
+
+def _print_tree(
+    definition: Definition, name: str, found: tuple[Execution, list[Visit]] | None, output: str | None
+) -> None:
+    trace = None if found is None else trace_of(found[0], found[1], datetime.now(UTC))
+    tree = tree_of(definition.graph, name, trace)
+    if output is None:
+        Console(highlight=False).print(tree)
+        return
+    with Path(output).open("w", encoding="utf-8") as file:
+        Console(file=file, width=200, highlight=False).print(tree)
+    say(f"wrote {output}")

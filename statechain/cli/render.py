@@ -1,0 +1,175 @@
+"""Records → what a person reads: tables on a terminal, tab-separated lines in a pipe, JSON where it is asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from statechain.asl.picture import Standing, folded, seconds_of, shortened, spoken, standing_of
+from statechain.records import Batch, Execution, Visit
+
+__all__ = [
+    "STANDINGS",
+    "STYLES",
+    "Column",
+    "batch_json",
+    "echo_json",
+    "execution_json",
+    "instant",
+    "moment",
+    "print_table",
+    "styled",
+    "took",
+    "visit_rows",
+]
+
+STYLES = {"RUNNING": "blue", "SUCCEEDED": "green", "FAILED": "red", "TIMED_OUT": "red", "ABORTED": "magenta"}
+STANDINGS: dict[Standing, tuple[str, str]] = {
+    "succeeded": ("✓", "green"),
+    "caught": ("!", "yellow"),
+    "failed": ("✗", "red"),
+    "running": ("…", "blue"),
+    "stopped": ("■", "magenta"),
+}
+WIDE = 132
+
+
+@attrs.frozen
+class Column:
+    """A column of a table: its heading, whether figures stand in it, and whether it needs a wide terminal."""
+
+    heading: str
+    is_figure: bool = False
+    is_wide: bool = False
+
+
+def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str | Text]]) -> None:
+    """Print rows: a table on a terminal, else tab-separated lines with a heading, never cut."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        click.echo("\t".join(column.heading for column in columns))
+        for row in rows:
+            click.echo("\t".join(_plain(cell) for cell in row))
+        return
+    shown = [place for place, column in enumerate(columns) if not column.is_wide or console.width >= WIDE]
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for place in shown:
+        justify = "right" if columns[place].is_figure else "left"
+        table.add_column(columns[place].heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for row in rows:
+        table.add_row(*(row[place] if isinstance(row[place], Text) else Text(str(row[place])) for place in shown))
+    console.print(table)
+
+
+def _plain(cell: str | Text) -> str:
+    text = cell.plain if isinstance(cell, Text) else cell
+    return text.replace("\t", " ").replace("\n", " ")
+
+
+def styled(status: str) -> Text:
+    """Return a status in its colour."""
+    return Text(status, style=STYLES.get(status, ""))
+
+
+def moment(at: datetime | None) -> str:
+    """Return a time for people: local, to the second."""
+    return "" if at is None else at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def instant(at: datetime | None) -> str | None:
+    """Return a time for programs."""
+    return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def took(execution: Execution | Batch) -> str:
+    """Return how long something took, or has taken by now."""
+    return spoken(max(0.0, ((execution.end_time or datetime.now(UTC)) - execution.start_time).total_seconds()))
+
+
+def echo_json(value: Any, *, indent: int | None = None) -> None:  # noqa: ANN401 -- any JSON value
+    """Write a JSON value to standard output, as people and programs can read it."""
+    click.echo(json.dumps(value, ensure_ascii=False, indent=indent, default=_as_json))
+
+
+def _as_json(value: object) -> object:
+    if isinstance(value, datetime):
+        return instant(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+def execution_json(execution: Execution, machine: str | None = None) -> dict[str, Any]:
+    """Return an execution as a JSON object."""
+    source = execution.source
+    return {
+        "id": execution.id,
+        "name": execution.name,
+        "state_machine": machine,
+        "state_machine_id": execution.state_machine_id,
+        "state_machine_revision": execution.state_machine_revision,
+        "status": str(execution.status),
+        "current_state": execution.current_state,
+        "start_time": instant(execution.start_time),
+        "end_time": instant(execution.end_time),
+        "input": execution.input,
+        "output": execution.output,
+        "error": execution.error,
+        "cause": execution.cause,
+        "source": None if source is None else attrs.asdict(source),
+        "redrive_count": execution.redrive_count,
+    }
+
+
+def batch_json(batch: Batch, machine: str | None = None) -> dict[str, Any]:
+    """Return a batch as a JSON object."""
+    return {
+        "id": batch.id,
+        "name_prefix": batch.name_prefix,
+        "state_machine": machine,
+        "state_machine_id": batch.state_machine_id,
+        "state_machine_revision": batch.state_machine_revision,
+        "source_state_name": batch.source_state_name,
+        "status": str(batch.status),
+        "start_time": instant(batch.start_time),
+        "end_time": instant(batch.end_time),
+        "item_counts": attrs.asdict(batch.item_counts),
+        "filter": dict(batch.filter),
+        "options": dict(batch.options),
+    }
+
+
+def visit_rows(execution: Execution, visits: Iterable[Visit]) -> Iterator[list[str | Text]]:
+    """Yield a row for each visit: mark, state (indented by branch), type, start, duration, tries, what came of it."""
+    now = datetime.now(UTC)
+    for visit in folded(visits):
+        standing = standing_of(visit, execution)
+        mark, style = STANDINGS[standing]
+        depth = visit.frame.count("[")
+        branch = f"{'  ' * depth}{visit.frame[visit.frame.rindex('['):]} " if depth else ""
+        after = max(0.0, (visit.entered - execution.start_time).total_seconds())
+        yield [
+            Text(mark, style=style),
+            Text.assemble((branch, "dim"), visit.state),
+            visit.type,
+            f"+{spoken(after)}",
+            spoken(seconds_of(visit, execution, now)),
+            str(visit.retries + 1) if visit.retries else "",
+            _outcome(visit, standing, style),
+        ]
+
+
+def _outcome(visit: Visit, standing: Standing, style: str) -> Text:
+    if visit.error is not None:
+        cause = f": {shortened(visit.cause, 100)}" if visit.cause else ""
+        caught = f" → {visit.next}" if standing == "caught" else ""
+        return Text.assemble((visit.error, style), cause, (caught, "dim"))
+    if standing in {"running", "stopped"}:
+        return Text(standing, style=style)
+    return Text(f"→ {visit.next}" if visit.next else "", style="dim")

@@ -1,0 +1,150 @@
+"""``run`` and ``redrive``: one execution, followed to its end; only its output goes to standard output."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Literal
+
+import click
+from rich.console import Console
+from rich.markup import escape
+
+from statechain.asl.picture import spoken
+from statechain.cli.render import STYLES, echo_json, took
+from statechain.cli.selection import find_execution, find_machine
+from statechain.cli.session import Storage, asynchronous, errors, leave, legal, say, storage_option
+from statechain.cli.validate import read_text, show_faults
+from statechain.cli.values import JSON, TASKS
+from statechain.codec import JSONValue
+from statechain.engine import Engine
+from statechain.errors import DefinitionError
+from statechain.machine import ExecutionHandle, StateMachine
+from statechain.records import Execution, ExecutionStatus
+from statechain.runtime.tasks import TaskRegistry
+
+__all__ = ["machine_of", "redrive", "run"]
+
+SECONDS_BETWEEN_LOOKS = 0.2
+SUFFIXES = (".asl.json", ".asl.yaml", ".asl.yml", ".json", ".asl", ".yaml", ".yml")
+
+tasks_option = click.option("--tasks", type=TASKS, help="The handlers: a TaskRegistry, as module:attribute.")
+
+
+@click.command()
+@click.argument("file", metavar="FILE|NAME")
+@click.option("--input", "value", type=JSON, default="{}", show_default=True, help="The input.")
+@tasks_option
+@click.option("--name", help="The execution's name; the same name and input again is the same execution.")
+@click.option("--machine", help="The state machine's name; the file's where it is left out.")
+@click.option("--type", "kind", type=click.Choice(["STANDARD", "EXPRESS"]), default="STANDARD", show_default=True)
+@click.option("--compact", is_flag=True, help="Write the output on one line.")
+@storage_option
+@asynchronous
+async def run(
+    file: str,
+    value: JSONValue,
+    tasks: TaskRegistry | None,
+    name: str | None,
+    machine: str | None,
+    kind: Literal["STANDARD", "EXPRESS"],
+    storage: Storage,
+    *,
+    compact: bool,
+) -> None:
+    """Run a definition (or a stored state machine) once, and write its output as JSON.
+
+    Leaves with 0 where it SUCCEEDED, with 1 where it ended otherwise. Ctrl-C aborts it; it can be redriven.
+    """
+    async with storage.engine(tasks=tasks or TaskRegistry()) as engine:
+        target = await machine_of(engine, file, machine, kind, has_tasks=tasks is not None)
+        with legal():
+            handle = await target.start_execution(value, name=name)
+        execution = await follow(engine, handle)
+    show_end(execution, indent=None if compact else 2)
+
+
+@click.command()
+@click.argument("execution", metavar="ID|NAME")
+@tasks_option
+@storage_option
+@asynchronous
+async def redrive(execution: str, tasks: TaskRegistry | None, storage: Storage) -> None:
+    """Go on with an execution that ended without success, from the state that failed; as run does."""
+    async with storage.engine(tasks=tasks, looks=True) as engine:
+        found = await find_execution(engine, execution)
+        with legal():
+            handle = await engine.redrive_execution(found.id)
+        ended = await follow(engine, handle)
+    show_end(ended, indent=2)
+
+
+async def machine_of(
+    engine: Engine,
+    target: str,
+    name: str | None = None,
+    kind: Literal["STANDARD", "EXPRESS"] = "STANDARD",
+    *,
+    has_tasks: bool,
+) -> StateMachine:
+    """Return the machine that a file defines, or the stored one of that name."""
+    path = Path(target)
+    if not path.is_file():  # noqa: ASYNC240 -- nothing else runs yet
+        if target.endswith(SUFFIXES):
+            raise click.UsageError(f"there is no file {target}")
+        return await find_machine(engine, target)
+    suffix = next((each for each in SUFFIXES if path.name.endswith(each)), path.suffix)
+    try:
+        with legal():
+            return await engine.create_state_machine(name or path.name.removesuffix(suffix), path, type=kind)
+    except DefinitionError as fault:
+        show_faults(target, read_text(target), fault.diagnostics)
+        if not has_tasks and any(each.code == "unknown-resource" for each in fault.diagnostics):
+            say("name the handlers by --tasks module:registry")
+        raise click.exceptions.Exit(2) from None
+
+
+async def follow(engine: Engine, handle: ExecutionHandle) -> Execution:
+    """Wait for an execution's end, with a live line on a terminal; being interrupted aborts it."""
+    console = errors()
+    if not console.is_terminal:
+        say(f"started {handle.name} ({handle.id})")
+    try:
+        async with asyncio.TaskGroup() as group:
+            watcher = group.create_task(_watch(engine, handle, console)) if console.is_terminal else None
+            execution = await handle.wait()
+            if watcher is not None:
+                watcher.cancel()
+    except asyncio.CancelledError:
+        stopped = await handle.stop(cause="interrupted on the command line")
+        say(f"{handle.name} {stopped.status}; go on with: statechain redrive {handle.id}")
+        raise
+    return execution
+
+
+async def _watch(engine: Engine, handle: ExecutionHandle, console: Console) -> None:
+    began = time.monotonic()
+    with console.status(escape(handle.name), spinner="dots", refresh_per_second=8) as status:
+        while True:
+            execution = await engine.get_execution(handle.id)
+            elapsed = spoken(round(time.monotonic() - began, 1))
+            status.update(f"{escape(handle.name)}  [bold]{escape(execution.current_state or '')}[/]  [dim]{elapsed}[/]")
+            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def show_end(execution: Execution, *, indent: int | None) -> None:
+    """Tell how an execution ended; write its output, or leave with 1."""
+    mark = "✓" if execution.status is ExecutionStatus.SUCCEEDED else "✗"
+    style = STYLES[execution.status]
+    reason = ": ".join(part for part in (execution.error, execution.cause) if part)
+    state = f" in {execution.current_state}" if execution.status is not ExecutionStatus.SUCCEEDED else ""
+    errors().print(
+        f"[{style}]{mark} {escape(execution.name)} {execution.status}[/]{escape(state)} after {took(execution)}"
+        + (f": {escape(reason)}" if reason else ""),
+        soft_wrap=True,
+    )
+    if execution.status is not ExecutionStatus.SUCCEEDED:
+        say(f"look closer with: statechain show {execution.id}")
+        leave(1)
+    echo_json(execution.output, indent=indent)

@@ -1,0 +1,164 @@
+"""The options that choose executions and say how a batch runs: one for each field of the two attrs classes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import attrs
+import click
+
+from statechain.chaining.batch import BatchExecutionOptions
+from statechain.cli.session import Failure, legal
+from statechain.cli.values import MOMENT, STATUS
+from statechain.engine import Engine
+from statechain.errors import StateMachineNotFound
+from statechain.filters import Chained, ExecutionFilter
+from statechain.machine import StateMachine
+from statechain.records import Execution
+
+__all__ = ["BATCH_OPTIONS", "Selection", "batch_options", "filter_options", "find_execution", "find_machine", "given"]
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+FILTER_OPTIONS = (
+    click.option("--status", type=STATUS, multiple=True, help="Of this status; may be given more than once."),
+    click.option("--state-machine", metavar="NAME|ID", help="Of this state machine."),
+    click.option("--name", metavar="TEXT", help="With this text in their names, case-sensitive."),
+    click.option("--current-state", metavar="STATE", help="That stand, or ended, in this state."),
+    click.option("--start-after", type=MOMENT, help="Started after this: 2026-01-31T12:00:00Z, or 2h ago as 2h."),
+    click.option("--start-before", type=MOMENT, help="Started before this."),
+    click.option("--limit", type=click.IntRange(0), help="At most so many."),
+    click.option("--offset", type=click.IntRange(0), default=0, help="Skip so many first."),
+    click.option(
+        "--order",
+        type=click.Choice(["newest_first", "oldest_first"]),
+        default="newest_first",
+        show_default=True,
+        help="By the time of their start.",
+    ),
+    click.option("--unchained-to", metavar="NAME|ID", help="Not chained yet to this state machine."),
+    click.option("--unchained-state", metavar="STATE", help="With --unchained-to: chains from this state's output."),
+)
+
+BATCH_OPTIONS = (
+    click.option("--concurrent-batches", type=click.IntRange(0), help="So many at once; 0 or 1 is one by one."),
+    click.option("--stop-on-error/--go-on-after-errors", default=None, help="Stop at the first failure."),
+    click.option("--tolerated-failure-count", type=click.IntRange(0), help="Stop after more failures than this."),
+    click.option("--tolerated-failure-percentage", type=click.FloatRange(0, 100), help="Or after more than this part."),
+    click.option(
+        "--redrive-failed/--keep-failed", default=None, help="Redrive what ended without success in an earlier run."
+    ),
+    click.option("--page-size", type=click.IntRange(1), help="How many sources are read at a time."),
+)
+BATCH_FIELDS = (
+    "concurrent_batches",
+    "stop_on_error",
+    "tolerated_failure_count",
+    "tolerated_failure_percentage",
+    "redrive_failed",
+    "page_size",
+)
+
+
+@attrs.frozen(kw_only=True)
+class Selection:
+    """What the filter options say; names of state machines are looked up when the filter is made."""
+
+    status: tuple[str, ...]
+    state_machine: str | None
+    name: str | None
+    current_state: str | None
+    start_after: Any
+    start_before: Any
+    limit: int | None
+    offset: int
+    order: Any
+    unchained_to: str | None
+    unchained_state: str | None
+
+    async def filter(self, engine: Engine, *, limit: int | None = None) -> ExecutionFilter:
+        """Return the filter; ``limit`` counts where none was given."""
+        machine = None if self.state_machine is None else await find_machine(engine, self.state_machine)
+        target = None if self.unchained_to is None else await find_machine(engine, self.unchained_to)
+        if target is None and self.unchained_state is not None:
+            raise click.UsageError("--unchained-state needs --unchained-to")
+        with legal():
+            return ExecutionFilter(
+                status=self.status or None,
+                state_machine_id=None if machine is None else machine.id,
+                name=self.name,
+                current_state=self.current_state,
+                start_after=self.start_after,
+                start_before=self.start_before,
+                limit=limit if self.limit is None else self.limit,
+                offset=self.offset,
+                order=self.order,
+                unchained_to=None if target is None else Chained(target, self.unchained_state),
+            )
+
+
+def filter_options(command: FunctionT) -> FunctionT:
+    """Add the filter options; the command gets them as one ``selection``."""
+    return _gathered(command, FILTER_OPTIONS, [field.name for field in attrs.fields(Selection)], "selection", Selection)
+
+
+def batch_options(command: FunctionT) -> FunctionT:
+    """Add the options of a batch; the command gets those that were given as ``options``, a dictionary."""
+    return _gathered(command, BATCH_OPTIONS, BATCH_FIELDS, "options", given)
+
+
+def given(**values: Any) -> dict[str, Any]:  # noqa: ANN401 -- options of all types
+    """Return what was given."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _gathered(
+    command: FunctionT, options: Any, names: Any, into: str, make: Callable[..., Any]  # noqa: ANN401 -- click's decorators
+) -> FunctionT:
+    @functools.wraps(command)
+    def gathering(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        kwargs[into] = make(**{name: kwargs.pop(name) for name in names})
+        return command(*args, **kwargs)
+
+    decorated: Any = gathering
+    for option in reversed(options):
+        decorated = option(decorated)
+    return decorated  # type: ignore[no-any-return]
+
+
+def make_options(values: dict[str, Any]) -> BatchExecutionOptions:
+    """Return the options of a batch, or tell what is not legal."""
+    with legal():
+        return BatchExecutionOptions(**values)
+
+
+async def find_machine(engine: Engine, name_or_id: str) -> StateMachine:
+    """Return a stored state machine, or tell which there are."""
+    try:
+        return await engine.get_state_machine(name_or_id)
+    except StateMachineNotFound:
+        names = ", ".join(record.name for record in await engine.repository.state_machines()) or "none"
+        raise Failure(f"there is no state machine {name_or_id!r}; stored are: {names}") from None
+
+
+async def find_execution(engine: Engine, text: str) -> Execution:
+    """Return the execution that an id, a name, or ``machine/name`` means."""
+    execution = await engine.repository.execution(text)
+    if execution is not None:
+        return execution
+    machine, _, name = text.partition("/")
+    if name:
+        record = await engine.repository.state_machine(machine)
+        found = None if record is None else await engine.repository.execution_by_name(record.id, name)
+        if found is not None:
+            return found
+    records = await engine.repository.state_machines()
+    named = [(record, await engine.repository.execution_by_name(record.id, text)) for record in records]
+    fitting = [(record.name, execution) for record, execution in named if execution is not None]
+    if len(fitting) == 1:
+        return fitting[0][1]
+    if fitting:
+        raise Failure(f"more than one execution is named {text!r}: {', '.join(f'{m}/{text}' for m, _ in fitting)}")
+    raise Failure(f"there is no execution with the id or name {text!r}")

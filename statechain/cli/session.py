@@ -1,0 +1,169 @@
+"""What every command shares: where the storage is, an engine on it, faults → one line and an exit code.
+
+Exit codes: 0, it is done; 1, the answer is no (a fault in a definition, an execution that failed); 2, it could not be
+done (a wrong option, nothing of that name, storage away); 130, interrupted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+from urllib.parse import unquote, urlsplit
+
+import attrs
+import click
+from rich.console import Console
+
+from statechain.engine import Engine
+from statechain.errors import DefinitionError, StatechainError
+from statechain.runtime.tasks import TaskRegistry
+from statechain.storage.open import open_repository
+
+__all__ = ["Failure", "Storage", "asynchronous", "errors", "leave", "legal", "say", "storage_option"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+DEFAULT_URL = "sqlite:///statechain.db"
+VARIABLES = ["STATECHAIN_URL", "DATABASE_URL"]
+INTERRUPTED = 130
+
+
+class Failure(click.ClickException):
+    """Something that could not be done, told in a few words."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:  # noqa: ANN401 -- click's signature
+        """Write it to standard error, coloured on a terminal."""
+        click.echo(f"{click.style('error:', fg='red', bold=True)} {self.format_message()}", file=file, err=True)
+
+
+def errors() -> Console:
+    """Return the console on standard error."""
+    return Console(stderr=True, highlight=False)
+
+
+def say(text: str) -> None:
+    """Write a line for people to standard error."""
+    click.echo(text, err=True)
+
+
+@attrs.frozen(repr=False)
+class Storage:
+    """Where executions are kept: a URL that is never shown with its password."""
+
+    url: str
+
+    def __str__(self) -> str:
+        return self.hide(self.url)
+
+    def hide(self, text: str) -> str:
+        """Return a text without the password, in case it holds it."""
+        try:
+            password = urlsplit(self.url).password
+        except ValueError:
+            return text
+        for secret in {password, unquote(password)} if password else ():
+            text = text.replace(f":{secret}@", ":***@")
+            if len(secret) > 3:
+                text = text.replace(secret, "***")
+        return text
+
+    @asynccontextmanager
+    async def engine(
+        self, *, tasks: TaskRegistry | None = None, looks: bool = False, recovery: bool = False, **options: Any  # noqa: ANN401
+    ) -> AsyncIterator[Engine]:
+        """Open an engine; one that only ``looks`` makes no new database."""
+        if looks:
+            self._check_exists()
+        try:
+            repository = open_repository(self.url)
+        except (ValueError, ImportError) as fault:
+            raise Failure(self.hide(str(fault))) from None
+        async with repository, Engine(repository, tasks=tasks, recovery=recovery, **options) as engine:
+            yield engine
+
+    def _check_exists(self) -> None:
+        scheme, _, rest = self.url.partition("://")
+        path = unquote(rest.partition("?")[0].removeprefix("/"))
+        if scheme.lower().startswith("sqlite") and path and not Path(path).exists():
+            raise Failure(
+                f"there is no database {path} yet: run something first, or name another storage by --repository "
+                f"or STATECHAIN_URL"
+            )
+
+
+def storage_option(command: FunctionT) -> FunctionT:
+    """Add ``--repository``; the command gets it as ``storage``."""
+
+    def read(ctx: click.Context, _param: click.Parameter, value: str | None) -> Storage:
+        above = ctx.find_root().params.get("repository")
+        explicit = ctx.get_parameter_source("storage") is click.core.ParameterSource.COMMANDLINE
+        return Storage((value if explicit or above is None else above) or DEFAULT_URL)
+
+    return click.option(
+        "--repository",
+        "storage",
+        metavar="URL",
+        envvar=VARIABLES,
+        callback=read,
+        help=f"The storage; STATECHAIN_URL or DATABASE_URL where it is left out, else {DEFAULT_URL}.",
+    )(command)
+
+
+def asynchronous(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    """Run a coroutine function as a command: faults become one line, Ctrl-C an exit code."""
+
+    @functools.wraps(function)
+    def command(*args: P.args, **kwargs: P.kwargs) -> T:
+        storage = kwargs.get("storage")
+        hide = storage.hide if isinstance(storage, Storage) else str
+        try:
+            return asyncio.run(function(*args, **kwargs))
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(INTERRUPTED) from None
+        except BaseExceptionGroup as group:
+            known, unknown = group.split(StatechainError)
+            if known is None or unknown is not None:
+                raise
+            raise Failure(hide(_told(_first(known)))) from None
+        except StatechainError as fault:
+            raise Failure(hide(_told(fault))) from None
+
+    return command
+
+
+def _first(group: BaseExceptionGroup[StatechainError]) -> StatechainError:
+    fault = group.exceptions[0]
+    return _first(fault) if isinstance(fault, BaseExceptionGroup) else fault
+
+
+def _told(fault: StatechainError) -> str:
+    cause = fault.__cause__
+    text = str(fault) or type(fault).__name__
+    if isinstance(fault, DefinitionError) or cause is None or str(cause) in text:
+        return text
+    return f"{text} ({type(cause).__name__}: {cause})"
+
+
+@contextmanager
+def legal() -> Iterator[None]:
+    """Tell a ValueError of what the user chose as a usage error."""
+    try:
+        yield
+    except ValueError as fault:
+        raise click.UsageError(str(fault)) from None
+
+
+def leave(code: int) -> None:
+    """Leave with an exit code, once everything is closed."""
+    if code:
+        sys.stdout.flush()
+        raise click.exceptions.Exit(code)

@@ -1,0 +1,149 @@
+"""What may stand behind an option: texts → JSON values, moments, statuses, objects of the user's modules."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import json
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
+
+import click
+
+from statechain.codec import JSONValue
+from statechain.records import ExecutionStatus
+from statechain.runtime.tasks import TaskRegistry
+
+__all__ = ["FUNCTION", "JSON", "MOMENT", "STATUS", "TASKS"]
+
+AGO = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])", re.ASCII)
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+class _JSON(click.ParamType[JSONValue]):
+    """A JSON text, ``@file``, or ``-`` for standard input."""
+
+    name = "json|@file|-"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> JSONValue:  # noqa: ANN401
+        """Return the value that the text means."""
+        try:
+            text, place = self._read(value)
+        except (OSError, UnicodeDecodeError) as fault:
+            self.fail(f"{value[1:]} cannot be read: {getattr(fault, 'strerror', None) or fault}", param, ctx)
+        try:
+            read: JSONValue = json.loads(text, parse_constant=_refuse)
+        except json.JSONDecodeError as fault:
+            self.fail(f"{place}, line {fault.lineno}, column {fault.colno}: {fault.msg}", param, ctx)
+        except (ValueError, RecursionError) as fault:
+            self.fail(f"{place} is not JSON: {fault}", param, ctx)
+        return read
+
+    def _read(self, value: str) -> tuple[str, str]:
+        if value in {"-", "@-"}:
+            return sys.stdin.read(), "standard input"
+        if value.startswith("@"):
+            return Path(value[1:]).read_text(encoding="utf-8-sig"), value[1:]
+        return value, "the text"
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+class _Moment(click.ParamType[datetime]):
+    """An ISO 8601 time with its timezone, or how long ago: ``90m``, ``2h``, ``7d``."""
+
+    name = "time|ago"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:  # noqa: ANN401
+        """Return the moment that the text means."""
+        if isinstance(value, datetime):
+            return value
+        ago = AGO.fullmatch(value.strip())
+        if ago is not None:
+            return datetime.now(UTC) - timedelta(**{UNITS[ago[2]]: float(ago[1])})
+        try:
+            moment = datetime.fromisoformat(value.strip())
+        except ValueError:
+            self.fail(f"{value!r} is neither a time (2026-01-31T12:00:00Z) nor how long ago (90m, 2h, 7d)", param, ctx)
+        if moment.tzinfo is None:
+            self.fail(f"{value!r} has no timezone: write {value}Z for UTC, or {value}+02:00", param, ctx)
+        return moment
+
+
+class _Object(click.ParamType[Any]):
+    """``module:attribute``, imported with the working directory on the path; a path ``file.py:attribute`` too."""
+
+    name = "module:attribute"
+
+    def __init__(self, what: str, is_right: Callable[[Any], bool]) -> None:
+        self._what = what
+        self._is_right = is_right
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
+        """Import and return the object."""
+        if not isinstance(value, str):
+            return value
+        name, _, attribute = value.partition(":")
+        if not name:
+            self.fail(f"{value!r}: it is written as module:attribute, such as app.handlers:tasks", param, ctx)
+        module = self._import(name, param, ctx)
+        fitting = [own for own, found in vars(module).items() if not own.startswith("_") and self._is_right(found)]
+        if not attribute:
+            if len(fitting) == 1:
+                return getattr(module, fitting[0])
+            choices = ", ".join(f"{name}:{own}" for own in fitting) or "it has none"
+            self.fail(f"say which {self._what} of {name} is meant ({choices})", param, ctx)
+        found: object = module
+        for step in attribute.split("."):
+            if not hasattr(found, step):
+                near = difflib.get_close_matches(step, vars(found) if hasattr(found, "__dict__") else (), 1)
+                hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(fitting)}" if fitting else ""
+                self.fail(f"{name} has no {attribute!r}{hint}", param, ctx)
+            found = getattr(found, step)
+        if not self._is_right(found):
+            self.fail(f"{value} is {type(found).__name__}, not {self._what}", param, ctx)
+        return found
+
+    def _import(self, name: str, param: click.Parameter | None, ctx: click.Context | None) -> ModuleType:
+        if name.endswith(".py"):
+            path = Path(name)
+            if not path.is_file():
+                self.fail(f"there is no file {name}", param, ctx)
+            folder, name = str(path.parent.resolve()), path.stem
+        else:
+            folder = str(Path.cwd())
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as fault:
+            if fault.name is not None and (name == fault.name or name.startswith(f"{fault.name}.")):
+                self.fail(f"there is no module {fault.name!r}, neither in {folder} nor installed", param, ctx)
+            self.fail(_told(name, fault), param, ctx)
+        except Exception as fault:  # noqa: BLE001 -- whatever the user's module raises is told as its own
+            self.fail(_told(name, fault), param, ctx)
+
+
+def _told(module: str, fault: Exception) -> str:
+    """Return what went wrong in the user's module, and where in it."""
+    frames = [frame for frame in traceback.extract_tb(fault.__traceback__) if not frame.filename.startswith("<frozen")]
+    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if len(frames) > 1 else ""
+    if isinstance(fault, SyntaxError) and fault.filename:
+        place = f" ({fault.filename}, line {fault.lineno})"
+    text = fault.msg if isinstance(fault, SyntaxError) else fault
+    return f"importing {module} failed: {type(fault).__name__}: {text}{place}"
+
+
+JSON = _JSON()
+MOMENT = _Moment()
+STATUS = click.Choice([str(status) for status in ExecutionStatus], case_sensitive=False)
+TASKS = _Object("a TaskRegistry", lambda found: isinstance(found, TaskRegistry))
+FUNCTION = _Object("a function", callable)

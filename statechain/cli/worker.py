@@ -1,0 +1,134 @@
+"""``worker``: an engine that takes over what dead workers left, and finishes batches, until it is told to end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+import click
+
+from statechain.asl.picture import spoken
+from statechain.cli.batch import transformer_option
+from statechain.cli.selection import find_machine
+from statechain.cli.session import Storage, asynchronous, say, storage_option
+from statechain.cli.values import TASKS
+from statechain.engine import Engine
+from statechain.errors import BatchStopped
+from statechain.observers import ExecutionEnded, ExecutionStarted, Fact
+from statechain.records import BatchStatus, ItemCounts
+from statechain.runtime.tasks import TaskRegistry
+
+__all__ = ["worker"]
+
+
+@click.command()
+@click.option("--tasks", type=TASKS, required=True, help="The handlers: a TaskRegistry, as module:attribute.")
+@click.option("--concurrency", type=click.IntRange(1), help="How many executions run at once; no bound without it.")
+@click.option(
+    "--batches",
+    "machines",
+    metavar="NAME|ID",
+    multiple=True,
+    help="Resume batches of this state machine that stand still; may be given more than once.",
+)
+@transformer_option
+@click.option(
+    "--patience", type=click.FloatRange(0.1), default=30.0, show_default=True, help="Seconds that a batch stands still."
+)
+@click.option(
+    "--grace", type=click.FloatRange(0), default=10.0, show_default=True, help="Seconds that executions get to end."
+)
+@click.option("-q", "--quiet", is_flag=True, help="Do not tell of each execution.")
+@storage_option
+@asynchronous
+async def worker(
+    tasks: TaskRegistry,
+    concurrency: int | None,
+    machines: tuple[str, ...],
+    transformer: Callable[..., Any] | None,
+    patience: float,
+    grace: float,
+    storage: Storage,
+    *,
+    quiet: bool,
+) -> None:
+    """Run what other processes left behind, until SIGTERM or Ctrl-C.
+
+    What still runs when the grace is over is handed over: it stays RUNNING, and the next worker resumes it at once.
+    """
+    if logging.lastResort is not None:
+        logging.lastResort.setLevel(logging.WARNING)
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    observers = () if quiet else (_Teller(),)
+    try:
+        async with (
+            asyncio.timeout(None) as limit,
+            storage.engine(
+                tasks=tasks, recovery=True, max_concurrent_executions=concurrency, observers=observers
+            ) as engine,
+        ):
+            targets = [(await find_machine(engine, name)).id for name in machines]
+            say(f"serving {len(tasks)} handlers on {storage}; Ctrl-C or SIGTERM ends it")
+            await _serve(engine, targets, transformer, patience, told)
+            say(f"ending: what runs gets {spoken(grace)}" if len(engine.worker) else "ending")
+            limit.reschedule(loop.time() + grace)
+    except TimeoutError:
+        say("handed over what still ran")
+
+
+async def _serve(
+    engine: Engine,
+    targets: Sequence[str],
+    transformer: Callable[..., Any] | None,
+    patience: float,
+    told: asyncio.Event,
+) -> None:
+    async with asyncio.TaskGroup() as group:
+        servers = [group.create_task(_serve_batches(engine, target, transformer, patience)) for target in targets]
+        await told.wait()
+        for server in servers:
+            server.cancel()
+
+
+async def _serve_batches(
+    engine: Engine, target: str, transformer: Callable[..., Any] | None, patience: float
+) -> None:
+    """Resume the batches of a machine that stand still, one after the other.
+
+    A batch has no owner: that its counts do not change while nothing of it runs tells that its process is gone. To be
+    wrong costs nothing, because two processes that run one batch join each other's executions.
+    """
+    seen: dict[str, ItemCounts] = {}
+    while True:
+        running = await engine.list_batches(state_machine_id=target, status=BatchStatus.RUNNING)
+        for batch in running:
+            counts = batch.item_counts
+            if counts.running == 0 and seen.get(batch.id) == counts:
+                say(f"resuming batch {batch.name_prefix}: {counts.pending} of {counts.total} left")
+                try:
+                    await engine.resume_batch(batch.id, input_transformer=transformer)
+                except BatchStopped as stop:
+                    say(f"batch {batch.name_prefix}: {stop}")
+        seen = {batch.id: batch.item_counts for batch in running}
+        await asyncio.sleep(patience)
+
+
+@attrs.frozen
+class _Teller:
+    """Tells of executions that begin and end here."""
+
+    def observe(self, fact: Fact) -> None:
+        """Write a line."""
+        if isinstance(fact, ExecutionStarted):
+            say(f"running {fact.execution.name}")
+        elif isinstance(fact, ExecutionEnded):
+            execution = fact.execution
+            reason = f" ({execution.error})" if execution.error else ""
+            say(f"{execution.name} {execution.status}{reason}")
