@@ -67,7 +67,7 @@ class Settings:
 
     def pool(self) -> dict[str, Any]:
         """Return the arguments of `asyncpg.create_pool`."""
-        return {"min_size": 1, "max_size": self.pool_size, **self.connection()}
+        return {"min_size": 0, "max_size": self.pool_size, **self.connection()}
 
 
 def parse(url: str) -> Settings:

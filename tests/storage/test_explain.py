@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import attrs
 import pytest
 import pytest_asyncio
 from postgres import Postgres
 
-from statechain import ExecutionFilter, ExecutionStatus, PostgresRepository, SQLiteRepository
+from statechain import ExecutionFilter, ExecutionStatus, PostgresRepository
 from statechain.filters import Chained, Cursor
 from statechain_backends import postgres_writes, selection, sqlite_writes
 
@@ -52,14 +53,12 @@ CURSORS = (None, Cursor(BEGIN + timedelta(seconds=COUNT // 2), f"execution-{COUN
 
 cases = pytest.mark.parametrize(
     ("name", "order", "after"),
-    itertools.product(FILTERS, ORDERS, CURSORS),
+    list(itertools.product(FILTERS, ORDERS, CURSORS)),
     ids=lambda each: "after" if isinstance(each, Cursor) else str(each),
 )
 
 
 def statement(name: str, order: str, after: Cursor | None) -> Any:
-    import attrs
-
     return selection.executions_page(attrs.evolve(FILTERS[name], order=order), after, 50)
 
 
@@ -102,7 +101,8 @@ def test_sqlite_pages_by_an_index(
     if "state" not in name:  # those that run in a state are read from the few that run, and sorted
         assert sorted_by_hand == [], plan
     page = sqlite_database.execute(text, arguments).fetchall()
-    assert 0 < len(page) <= 50
+    assert len(page) <= 50
+    assert page or after is not None
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -137,7 +137,5 @@ async def test_postgresql_pages_by_an_index(
     steps = list(nodes(explained[0]["Plan"]))
     scanned = [step for step in steps if step["Node Type"] == "Seq Scan" and step["Relation Name"] == "executions"]
     assert scanned == []
-    most = max(step["Actual Rows"] * step["Actual Loops"] for step in steps if step["Node Type"] == "Sort") if any(
-        step["Node Type"] == "Sort" for step in steps
-    ) else 0
-    assert most <= 1000, [step for step in steps if step["Node Type"] == "Sort"]
+    sorts = [step for step in steps if "Sort" in step["Node Type"]]
+    assert not [step for step in sorts if step["Actual Rows"] * step["Actual Loops"] > COUNT / 100], sorts

@@ -18,6 +18,8 @@ from statechain.storage.repository import Advance, StartExecution, Write
 from statechain.testing.contract_samples import advance, chained, ending, execution, finish, start, visit
 from statechain_backends.postgres_url import parse
 
+LEASE = timedelta(seconds=30)
+
 
 async def statements_of(repository: PostgresRepository, writes: Sequence[Write[Any]]) -> tuple[list[str], list[object]]:
     """Commit a group over the pool's one connection; return the statements that it took, and its outcomes."""
@@ -61,7 +63,7 @@ async def test_a_pool_of_one_serves_everybody(postgres_url: str) -> None:
             await asyncio.gather(
                 *(repository.execution(each.id) for each in made * 10),
                 *(repository.commit([advance(each, visit(each))]) for each in made),
-                repository.heartbeat("worker", timedelta(seconds=30)),
+                repository.heartbeat("worker", LEASE),
                 repository.claim("worker", page=1),
             )
 
@@ -81,7 +83,7 @@ async def test_cancelled_reads_leave_the_connection_fit(postgres_url: str) -> No
 async def test_a_restart_of_the_server_is_an_outage_and_no_more(postgres_server: Postgres, postgres_url: str) -> None:
     if not isinstance(postgres_server, PrivateServer):
         pytest.skip("the server was not started here: it cannot be restarted")
-    async with PostgresRepository(postgres_url) as repository, repository.heart("w", timedelta(seconds=30)) as heart:
+    async with PostgresRepository(postgres_url) as repository, repository.heart("worker", LEASE) as heart:
         made = await start(repository)
         await heart.beat()
         await asyncio.to_thread(postgres_server.restart, "immediate")
