@@ -96,7 +96,8 @@ def _targets(state: model.State) -> Iterator[tuple[str, str]]:
 def _check_flow(machine: model.StateMachine) -> Iterator[Diagnostic]:
     states = machine.states
     if machine.start_at and machine.start_at not in states:
-        message = f"StartAt names {machine.start_at!r}, and there is no such state here{_hint(machine.start_at, states)}"
+        hint = _hint(machine.start_at, states)
+        message = f"StartAt names {machine.start_at!r}, and there is no such state here{hint}"
         yield Diagnostic("missing-target", message, pointer=pointer_to(machine.pointer, "StartAt"))
     for state in states.values():
         for target, pointer in _targets(state):
