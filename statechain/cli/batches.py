@@ -9,7 +9,7 @@ import click
 
 from statechain.chaining.stored import read_options
 from statechain.cli.batch import transformer_option
-from statechain.cli.render import Column, batch_json, echo_json, moment, print_table, styled, took
+from statechain.cli.render import Cell, Column, batch_json, echo_json, moment, print_table, styled, took
 from statechain.cli.run import tasks_option
 from statechain.cli.selection import batch_options, find_machine, make_options
 from statechain.cli.session import Storage, asynchronous, errors, leave, say, storage_option
@@ -67,14 +67,14 @@ async def list_batches(
     print_table(COLUMNS, [_row(each, names) for each in found])
 
 
-def _row(batch: Batch, names: dict[str, str]) -> list[Any]:
+def _row(batch: Batch, names: dict[str, str]) -> list[Cell]:
     counts = batch.item_counts
     return [
         batch.id,
         names.get(batch.state_machine_id, batch.state_machine_id),
         batch.name_prefix,
         styled(batch.status),
-        moment(batch.start_time),
+        batch.start_time,
         took(batch),
         str(counts.total),
         str(counts.succeeded),
@@ -103,7 +103,7 @@ async def show(batch_id: str, storage: Storage, *, as_json: bool) -> None:
         echo_json(batch_json(batch, machine), indent=2)
         return
     counts = batch_json(batch)["item_counts"]
-    rows: list[list[Any]] = [
+    rows: list[list[Cell]] = [
         ["batch", batch.id],
         ["state machine", f"{machine} (revision {batch.state_machine_revision})"],
         ["name prefix", batch.name_prefix],

@@ -7,13 +7,14 @@ from typing import Any
 
 import click
 from rich.markup import escape
-from rich.text import Text
 
-from statechain.asl.picture import folded, shortened, spoken
+from statechain.asl.picture import folded, shortened
 from statechain.cli.batches import machine_names
 from statechain.cli.render import (
     STYLES,
+    Cell,
     Column,
+    after,
     echo_json,
     execution_json,
     instant,
@@ -86,13 +87,13 @@ async def list_executions(selection: Selection, storage: Storage, *, count: bool
         say(f"(the first {MOST}; --limit and --offset show others, --count counts them)")
 
 
-def _row(execution: Execution, names: dict[str, str]) -> list[str | Text]:
+def _row(execution: Execution, names: dict[str, str]) -> list[Cell]:
     return [
         execution.name,
         names.get(execution.state_machine_id, execution.state_machine_id),
         styled(execution.status),
         execution.current_state or "",
-        moment(execution.start_time),
+        execution.start_time,
         took(execution),
         execution.id,
     ]
@@ -190,8 +191,7 @@ async def history(execution: str, storage: Storage, *, as_json: bool, reverse: b
         return
     rows = []
     for event in events:
-        after = max(0.0, (event["timestamp"] - found.start_time).total_seconds())
-        rows.append([str(event["id"]), f"+{spoken(after)}", event["type"], _about(event)])
+        rows.append([str(event["id"]), after(found, event["timestamp"]), event["type"], _about(event)])
     print_table(EVENTS, rows)
 
 

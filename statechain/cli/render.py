@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 import click
@@ -19,7 +19,9 @@ from statechain.records import Batch, Execution, Visit
 __all__ = [
     "STANDINGS",
     "STYLES",
+    "Cell",
     "Column",
+    "after",
     "batch_json",
     "echo_json",
     "execution_json",
@@ -41,6 +43,9 @@ STANDINGS: dict[Standing, tuple[str, str]] = {
 }
 WIDE = 132
 
+Cell: TypeAlias = "str | Text | datetime"
+"""A cell of a table; a time is local for people, UTC for programs."""
+
 
 @attrs.frozen
 class Column:
@@ -51,7 +56,7 @@ class Column:
     is_wide: bool = False
 
 
-def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str | Text]]) -> None:
+def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> None:
     """Print rows: a table on a terminal, else tab-separated lines with a heading, never cut."""
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -65,11 +70,17 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str | Text]])
         justify = "right" if columns[place].is_figure else "left"
         table.add_column(columns[place].heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for row in rows:
-        table.add_row(*(row[place] if isinstance(row[place], Text) else Text(str(row[place])) for place in shown))
+        table.add_row(*(_shown(row[place]) for place in shown))
     console.print(table)
 
 
-def _plain(cell: str | Text) -> str:
+def _shown(cell: Cell) -> Text:
+    return cell if isinstance(cell, Text) else Text(moment(cell) if isinstance(cell, datetime) else cell)
+
+
+def _plain(cell: Cell) -> str:
+    if isinstance(cell, datetime):
+        return instant(cell) or ""
     text = cell.plain if isinstance(cell, Text) else cell
     return text.replace("\t", " ").replace("\n", " ")
 
@@ -87,6 +98,12 @@ def moment(at: datetime | None) -> str:
 def instant(at: datetime | None) -> str | None:
     """Return a time for programs."""
     return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def after(execution: Execution, at: datetime) -> str:
+    """Return how long after an execution's start something happened."""
+    seconds = (at - execution.start_time).total_seconds()
+    return f"+{spoken(seconds)}" if seconds >= 0.0005 else "0"
 
 
 def took(execution: Execution | Batch) -> str:
@@ -145,7 +162,7 @@ def batch_json(batch: Batch, machine: str | None = None) -> dict[str, Any]:
     }
 
 
-def visit_rows(execution: Execution, visits: Iterable[Visit]) -> Iterator[list[str | Text]]:
+def visit_rows(execution: Execution, visits: Iterable[Visit]) -> Iterator[list[Cell]]:
     """Yield a row for each visit: mark, state (indented by branch), type, start, duration, tries, what came of it."""
     now = datetime.now(UTC)
     for visit in folded(visits):
@@ -153,12 +170,11 @@ def visit_rows(execution: Execution, visits: Iterable[Visit]) -> Iterator[list[s
         mark, style = STANDINGS[standing]
         depth = visit.frame.count("[")
         branch = f"{'  ' * depth}{visit.frame[visit.frame.rindex('['):]} " if depth else ""
-        after = max(0.0, (visit.entered - execution.start_time).total_seconds())
         yield [
             Text(mark, style=style),
             Text.assemble((branch, "dim"), visit.state),
             visit.type,
-            f"+{spoken(after)}",
+            after(execution, visit.entered),
             spoken(seconds_of(visit, execution, now)),
             str(visit.retries + 1) if visit.retries else "",
             _outcome(visit, standing, style),

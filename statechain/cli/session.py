@@ -158,6 +158,8 @@ def legal() -> Iterator[None]:
     """Tell a ValueError of what the user chose as a usage error."""
     try:
         yield
+    except StatechainError:  # some are ValueErrors, too
+        raise
     except ValueError as fault:
         raise click.UsageError(str(fault)) from None
 

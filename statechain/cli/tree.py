@@ -24,7 +24,7 @@ SIGNS = {
 
 
 def tree_of(graph: Graph, name: str, trace: Trace | None = None) -> Tree:
-    """Return the tree; states stand in the order in which they are reached first."""
+    """Return the tree; states stand in the order of a walk. With a trace, only the ways that were gone are told."""
     title = Text(trace.title if trace else name, style=f"bold {STYLES[trace.status]}" if trace else "bold")
     tree = Tree(title, guide_style="dim")
     _grow(tree, graph, trace)
@@ -57,17 +57,16 @@ def _reached(graph: Graph, leaving: dict[str, list[Edge]]) -> list[Node]:
 
 def _line(node: Node, edges: list[Edge], trace: Trace | None) -> Text:
     mark = trace.marks.get(node.name) if trace else None
-    sign, style = STANDINGS[mark.standing] if mark else (SIGNS[node.type], "dim" if trace else "cyan")
+    sign, style = STANDINGS[mark.standing] if mark else ("·", "dim") if trace else (SIGNS[node.type], "cyan")
     line = Text.assemble((f"{sign} ", style), (node.name, "bold" if mark or not trace else "dim"))
     line.append(f"  {node.type} {node.about}".rstrip(), style="dim")
     if mark is not None:
         line.append(f"  {_told(mark)}", style=style)
     for edge in edges:
-        is_taken = trace is not None and (edge.source, edge.target, edge.is_catch) in trace.taken
-        if edge.target is not None:
-            arrow = "⇢" if edge.is_catch else "→"
-            label = f" [{edge.label}]" if edge.label else ""
-            line.append(f"  {arrow} {edge.target}{label}", style="" if is_taken or trace is None else "dim")
+        is_taken = trace is None or (edge.source, edge.target, edge.is_catch) in trace.taken
+        if edge.target is not None and is_taken:
+            line.append(f"  {'⇢' if edge.is_catch else '→'} {edge.target}")
+            line.append(f" [{edge.label}]" if edge.label else "", style="dim")
     return line
 
 

@@ -74,7 +74,7 @@ class _Moment(click.ParamType[datetime]):
         except ValueError:
             self.fail(f"{value!r} is neither a time (2026-01-31T12:00:00Z) nor how long ago (90m, 2h, 7d)", param, ctx)
         if moment.tzinfo is None:
-            self.fail(f"{value!r} has no timezone: write {value}Z for UTC, or {value}+02:00", param, ctx)
+            self.fail(f"{value!r} has no timezone: write {moment.isoformat()}Z for UTC", param, ctx)
         return moment
 
 
