@@ -78,6 +78,8 @@ class Engine:
         limits: What guards the process (see `statechain.limits`).
 
         recovery: Whether to take over what dead workers left; False for an engine that only looks.
+
+        files: The folder in the place of S3, for distributed Maps that read or write files: a bucket is a folder in it.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Engine:
         observers: Sequence[Observer] = (),
         limits: Limits = DEFAULT_LIMITS,
         recovery: bool = True,
+        files: str | Path | None = None,
     ) -> None:
         if lease <= timedelta(0):
             raise ValueError("a lease lasts longer than nothing")
@@ -114,6 +117,7 @@ class Engine:
             observers=observers,
             recovers=recovery,
             start=self._start_nested,
+            files=None if files is None else Path(files),
         )
         self.journal = self._host.journal
         self.worker = self._host.worker

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 from statechain.asl import model
 from statechain.asl.fields import Number, compile_number
@@ -32,7 +32,8 @@ def compile_transfer(
     name = "ItemReader" if is_reader else "ResultWriter"
     given = transfer.arguments if state.query_language == "JSONata" else transfer.parameters
     find_arguments = _compile(given, state, f"{name}/Arguments", limits)
-    find_config = _compile(_with_paths(config), state, f"{name}/{'Reader' if is_reader else 'Writer'}Config", limits)
+    config = config if state.query_language == "JSONata" else _with_paths(config)
+    find_config = _compile(config, state, f"{name}/{'Reader' if is_reader else 'Writer'}Config", limits)
 
     def evaluate(value: JSONValue, context: Context) -> Transfer:
         arguments, settings = find_arguments(value, context), find_config(value, context)
@@ -53,7 +54,7 @@ def _with_paths(config: model.Optional) -> model.Optional:
 def _compile(template: model.Optional, state: model.Map, field: str, limits: Limits) -> Evaluate:
     if template is ABSENT:
         return lambda _value, _context: {}
-    value = cast("JSONValue", template)
+    value = template
     if state.query_language == "JSONata":
         evaluate = jsonata_template(value, field, limits)
         return lambda raw, context: evaluate(states_of(raw, context), context)

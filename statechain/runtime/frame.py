@@ -8,7 +8,7 @@ a Map iteration) and at the same time the context that its expressions see. Rows
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any, cast
@@ -23,6 +23,7 @@ from statechain.runtime.places import Place
 
 if TYPE_CHECKING:
     from statechain.asl.plan import Plan, State
+    from statechain.observers import Observer
     from statechain.records import StateMachineRecord
     from statechain.runtime.past import Past
     from statechain.storage.journal import Ledger
@@ -92,6 +93,8 @@ class Run:
 
         place: Its place among the executions that run at once.
 
+        observers: Who is told what happens.
+
         before: The execution as it had ended before it was redriven, where that is known.
 
         is_interrupted: Tells whether the engine is leaving the execution as it stands, for others to resume.
@@ -107,6 +110,7 @@ class Run:
         "is_interrupted",
         "ledger",
         "machine",
+        "observers",
         "past",
         "place",
         "plan",
@@ -121,6 +125,7 @@ class Run:
         past: Past,
         *,
         place: Place | None = None,
+        observers: Sequence[Observer] = (),
         before: Execution | None = None,
         is_interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -131,6 +136,7 @@ class Run:
         self.past = past
         self.input = execution.input
         self.place = place or Place()
+        self.observers = observers
         self.before = before
         self.is_express = machine.type == "EXPRESS"
         self.is_interrupted = is_interrupted

@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from statechain.errors import RepositoryError, StatechainError
@@ -19,6 +20,7 @@ from statechain.launcher import Streams, first_fault
 from statechain.runtime.callbacks import Callbacks
 from statechain.runtime.calls import Caller
 from statechain.runtime.interpreter import Interpreter
+from statechain.runtime.items import Files
 from statechain.runtime.lease import Lease, kept
 from statechain.runtime.recovery import Recovery
 from statechain.runtime.revisions import Revisions
@@ -57,6 +59,7 @@ class Host:
         observers: Sequence[Observer],
         recovers: bool,
         start: Start,
+        files: Path | None,
     ) -> None:
         self._repository = repository
         self._lease = Lease(lease)
@@ -73,7 +76,7 @@ class Host:
             worker_id,
             repository,
             self.journal,
-            Interpreter(scribe, clock, caller, limits),
+            Interpreter(scribe, clock, caller, limits, Files(files)),
             clock,
             tasks=tasks,
             limits=limits,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from statechain.asl.outcome import CallTask, Done, Fail, FanOut, Next, Outcome, WaitUntil
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from statechain.clock import Clock
     from statechain.limits import Limits
     from statechain.runtime.calls import Caller
+    from statechain.runtime.items import Files
     from statechain.runtime.scribe import Scribe
 
 __all__ = ["Interpreter"]
@@ -38,11 +40,12 @@ TURNS_BEFORE_YIELD = 100
 class Interpreter:
     """Runs executions; holds no state of theirs."""
 
-    def __init__(self, scribe: Scribe, clock: Clock, caller: Caller, limits: Limits) -> None:
+    def __init__(self, scribe: Scribe, clock: Clock, caller: Caller, limits: Limits, files: Files) -> None:
         self._scribe = scribe
         self._clock = clock
         self._caller = caller
         self._limits = limits
+        self._run_distributed = partial(run_distributed, files=files)
 
     async def run(self, run: Run) -> End:
         """Run an execution from where it stands to its end; the end is the caller's to record."""
@@ -259,7 +262,7 @@ class Interpreter:
             raise self._explained(frame, state, nested) from nested
 
     async def _fan_out(self, frame: Frame, state: State, effect: FanOut) -> JSONValue:
-        run = run_distributed if effect.distributed else run_inline
+        run = self._run_distributed if effect.distributed else run_inline
         return await run(
             frame,
             effect,

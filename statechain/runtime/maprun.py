@@ -5,6 +5,7 @@ An item's line of control counts its own history events, and sees none of the Ma
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -16,30 +17,41 @@ from statechain.errors import StateError
 from statechain.launcher import exceeds, launch
 from statechain.runtime.fanout import INLINE_WIDTH, Explain, RunFrame, begin_round, evaluated, gravest
 from statechain.runtime.frame import Frame, branch_path
+from statechain.runtime.items import Ended
 
 if TYPE_CHECKING:
     from statechain.clock import Clock
+    from statechain.runtime.items import Files
     from statechain.runtime.scribe import Scribe
 
 __all__ = ["run_distributed"]
 
 
 async def run_distributed(
-    frame: Frame, effect: FanOut, *, scribe: Scribe, clock: Clock, run_frame: RunFrame, explain: Explain
+    frame: Frame,
+    effect: FanOut,
+    *,
+    scribe: Scribe,
+    clock: Clock,
+    run_frame: RunFrame,
+    explain: Explain,
+    files: Files,
 ) -> JSONValue:
-    """Run the items of a distributed Map; return the outputs of those that succeeded, in order.
+    """Run the items of a distributed Map; return the outputs of those that succeeded, in order, or where they are.
 
     Raises StateError where more items failed than is tolerated, after the others have been cancelled.
     """
     is_new = begin_round(frame, clock, scribe)
     tolerance = evaluated(effect.tolerance, explain)
     if is_new:
-        label = effect.label or frame.state
-        frame.note("run_started", clock.now(), f"{frame.run.execution.id}/{label}:{frame.round}")
+        frame.note("run_started", clock.now(), _run_id(frame, effect))
     await scribe.settle(frame)
-    map_run = _MapRun(frame, effect.branches or (), tolerance, run_frame, explain)
     try:
+        branches = await _branches(effect, files, explain)
+        map_run = _MapRun(frame, branches, tolerance, run_frame, explain)
         outputs = await map_run.run(effect.max_concurrency or INLINE_WIDTH)
+        if effect.writer is not None:
+            outputs = await files.write(effect.writer, _run_id(frame, effect), map_run.ended())
     except StateError as fault:
         frame.note("run_failed", clock.now(), fault.error, fault.cause)
         raise
@@ -47,6 +59,20 @@ async def run_distributed(
     frame.note("succeeded", clock.now())
     frame.round = 0
     return outputs
+
+
+def _run_id(frame: Frame, effect: FanOut) -> str:
+    """Return what identifies a Map Run, however often it is resumed."""
+    digest = hashlib.sha256(f"{frame.visit_key}:{frame.round}".encode(errors="surrogatepass")).hexdigest()
+    return f"{effect.label or frame.state}-{digest[:32]}"
+
+
+async def _branches(effect: FanOut, files: Files, explain: Explain) -> Sequence[Branch]:
+    """Return the items, read first where they have to be."""
+    if effect.reader is None or effect.branches_of is None:
+        return effect.branches or ()
+    items, branches_of = await files.read(effect.reader), effect.branches_of
+    return evaluated(lambda: branches_of(items), explain)
 
 
 @attrs.define
@@ -59,7 +85,7 @@ class _MapRun:
     run_frame: RunFrame
     explain: Explain
     outputs: dict[int, JSONValue] = attrs.Factory(dict)
-    failures: int = 0
+    faults: dict[int, StateError] = attrs.Factory(dict)
 
     async def run(self, width: int) -> JSONValue:
         items = (self._child(index) for index in range(len(self.branches)))
@@ -74,11 +100,26 @@ class _MapRun:
         try:
             self.outputs[index] = await self.run_frame(child)
         except StateError as fault:
-            self.failures += 1
-            if exceeds(self.tolerance, self.failures, len(self.branches)):
+            self.faults[index] = fault
+            if exceeds(self.tolerance, len(self.faults), len(self.branches)):
                 raise StateError(
                     "States.ExceedToleratedFailureThreshold", "The specified tolerated failure threshold was exceeded"
                 ) from fault
+
+    def ended(self) -> list[Ended]:
+        """Return how each item ended, in order."""
+        run = self.frame.run
+        return [
+            Ended(
+                id=f"{run.execution.id}/{branch_path(self.frame, index)}",
+                name=f"{self.frame.state}-{index}",
+                machine=run.machine.id,
+                input=self.branches[index].input,
+                output=self.outputs.get(index),
+                fault=self.faults.get(index),
+            )
+            for index in range(len(self.branches))
+        ]
 
     def _child(self, index: int) -> tuple[int, Frame]:
         branch = evaluated(lambda: self.branches[index], self.explain)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from statechain.errors import ExecutionNotFound, LeaseLost, StatechainError
-from statechain.observers import ExecutionEnded, ExecutionStarted, Fact, Observer
+from statechain.observers import ExecutionEnded, ExecutionLeft, ExecutionResumed, ExecutionStarted, Observer, tell
 from statechain.records import Claim, Execution, ExecutionStatus
 from statechain.runtime.frame import Run
 from statechain.runtime.past import Past
