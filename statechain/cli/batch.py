@@ -179,7 +179,8 @@ async def told_how_to_go_on(engine: Engine, machine: StateMachine, prefix: str) 
             counts = stored.item_counts
             say(
                 f"interrupted: {counts.succeeded} of {counts.total} succeeded, {counts.aborted} aborted, "
-                f"{counts.pending} not started; go on with: statechain batches resume {stored.id} --redrive-failed"
+                f"{counts.pending} not started; go on with\n"
+                f"  statechain batches resume {stored.id} --redrive-failed --tasks …"
             )
         raise
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -110,12 +110,24 @@ async def show(batch_id: str, storage: Storage, *, as_json: bool) -> None:
         ["status", styled(batch.status)],
         ["started", f"{moment(batch.start_time)}, took {took(batch)}"],
         ["items", ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())],
-        ["sources", ", ".join(f"{name} {value}" for name, value in batch.filter.items())],
-        ["options", ", ".join(f"{name} {value}" for name, value in batch.options.items())],
+        ["sources", _said(batch.filter)],
+        ["options", _said(batch.options)],
     ]
     if batch.source_state_name is not None:
         rows.insert(3, ["source state", batch.source_state_name])
     print_table((Column("WHAT"), Column("IS")), rows)
+
+
+def _said(mapping: Mapping[str, Any]) -> str:
+    """Return a filter or options as a person would list them: what is false or empty is not worth a word."""
+    parts = []
+    for name, value in mapping.items():
+        words = name.replace("_", " ")
+        if value is True:
+            parts.append(words)
+        elif value not in (False, None, [], {}):
+            parts.append(f"{words} {' or '.join(value) if isinstance(value, list) else value}")
+    return ", ".join(parts)
 
 
 @batches.command()

@@ -189,10 +189,10 @@ async def history(execution: str, storage: Storage, *, as_json: bool, reverse: b
     if as_json:
         echo_json({"events": events}, indent=2)
         return
-    rows = []
-    for event in events:
-        rows.append([str(event["id"]), after(found, event["timestamp"]), event["type"], _about(event)])
-    print_table(EVENTS, rows)
+    print_table(
+        EVENTS,
+        [[str(each["id"]), after(found, each["timestamp"]), each["type"], _about(each)] for each in events],
+    )
 
 
 def _about(event: dict[str, Any]) -> str:

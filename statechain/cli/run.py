@@ -118,7 +118,7 @@ async def follow(engine: Engine, handle: ExecutionHandle) -> Execution:
                 watcher.cancel()
     except asyncio.CancelledError:
         stopped = await handle.stop(cause="interrupted on the command line")
-        say(f"{handle.name} {stopped.status}; go on with: statechain redrive {handle.id}")
+        say(f"{handle.name} {stopped.status}; go on with\n  statechain redrive {handle.id} --tasks …")
         raise
     return execution
 
