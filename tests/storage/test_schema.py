@@ -111,7 +111,8 @@ async def test_a_newer_postgresql_schema_is_left_alone(postgres_server: Postgres
 def test_opening_a_current_schema_loads_neither_alembic_nor_the_orm(
     fixture: str, request: pytest.FixtureRequest
 ) -> None:
-    program = OPEN + "sys.exit(', '.join({'alembic', 'sqlalchemy.orm', 'sqlalchemy.ext.asyncio'} & sys.modules.keys()) or 0)"
+    heavy = {"alembic", "sqlalchemy.orm", "sqlalchemy.ext.asyncio"}
+    program = f"{OPEN}sys.exit(', '.join({heavy} & sys.modules.keys()) or 0)"
     command = [sys.executable, "-c", program, request.getfixturevalue(fixture)]
     outcome = subprocess.run(command, input="\n", capture_output=True, text=True, check=False)
     assert outcome.returncode == 0, outcome.stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -112,7 +111,8 @@ async def test_a_full_disk_is_an_outage_and_loses_nothing(sqlite_url: str) -> No
         assert await repository.execution(big.id) is None
         await repository._writer.run(lambda each: each.execute("PRAGMA max_page_count = 1000000").fetchone())
         await commit(repository, StartExecution(execution=big, owner=None))
-        assert {kept.id, big.id} == {each.id for each in await repository.executions(ExecutionFilter(), after=None, page=9)}
+        found = await repository.executions(ExecutionFilter(), after=None, page=9)
+        assert {each.id for each in found} == {kept.id, big.id}
 
 
 async def test_what_cannot_be_opened_says_why(tmp_path: Path) -> None:
@@ -137,18 +137,18 @@ async def test_cancelled_reads_leave_every_connection_fit(sqlite_url: str) -> No
 
 
 async def test_what_a_dead_process_owned_is_claimable_at_once(sqlite_url: str) -> None:
-    command = [sys.executable, "-c", DIE_RUNNING, sqlite_url]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as doomed:
-        assert doomed.stdout is not None
-        assert doomed.stdout.readline() == "running\n"
-        async with SQLiteRepository(sqlite_url) as repository:
-            await repository.heartbeat("heir", LEASE)
-            assert await repository.claim("heir", page=9) == []
-            doomed.communicate("\n", timeout=30)
-            assert doomed.returncode == 9
-            (claim,) = await repository.claim("heir", page=9)
-            assert (claim.epoch, claim.claims) == (2, 1)
-            assert await repository.claim("heir", page=9) == []
+    pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
+    doomed = await asyncio.create_subprocess_exec(sys.executable, "-c", DIE_RUNNING, sqlite_url, **pipes)
+    assert doomed.stdout is not None
+    assert await doomed.stdout.readline() == b"running\n"
+    async with SQLiteRepository(sqlite_url) as repository:
+        await repository.heartbeat("heir", LEASE)
+        assert await repository.claim("heir", page=9) == []
+        await doomed.communicate(b"\n")
+        assert doomed.returncode == 9
+        (claim,) = await repository.claim("heir", page=9)
+        assert (claim.epoch, claim.claims) == (2, 1)
+        assert await repository.claim("heir", page=9) == []
 
 
 async def test_a_closed_repository_gives_up_its_workers(sqlite_url: str) -> None:
