@@ -1,24 +1,55 @@
 """The facts that a running engine tells, and who may listen.
 
-Observers are told after the fact is durable; they cannot change what happens, and must return at once.
+The start and the end of an execution are told once they are durable; what happens in between (states, attempts) is
+told as it happens in this process. Observers cannot change what happens, and must return at once.
 """
 
 from __future__ import annotations
 
-from typing import Protocol, TypeAlias
+import logging
+from collections.abc import Sequence
+from typing import Literal, Protocol, TypeAlias
 
 import attrs
 
 from statechain.records import Execution
 
-__all__ = ["ExecutionEnded", "ExecutionStarted", "Fact", "JournalFlushed", "Observer"]
+__all__ = [
+    "AttemptEnded",
+    "AttemptStarted",
+    "ExecutionEnded",
+    "ExecutionLeft",
+    "ExecutionResumed",
+    "ExecutionStarted",
+    "Fact",
+    "JournalFlushed",
+    "LeaseRenewed",
+    "Observer",
+    "StateEntered",
+    "StateLeft",
+    "StateOutcome",
+    "tell",
+]
+
+logger = logging.getLogger(__name__)
+
+StateOutcome: TypeAlias = Literal["SUCCEEDED", "CAUGHT", "FAILED", "CANCELLED"]
 
 
 @attrs.frozen
 class ExecutionStarted:
-    """An execution was recorded as started, redriven or resumed by this engine."""
+    """An execution was recorded as started by this engine."""
 
     execution: Execution
+    state_machine: str
+
+
+@attrs.frozen
+class ExecutionResumed:
+    """An execution was taken over by this engine after its worker died or let go of it, or was redriven here."""
+
+    execution: Execution
+    state_machine: str
 
 
 @attrs.frozen
@@ -26,6 +57,114 @@ class ExecutionEnded:
     """An execution was recorded as ended by this engine."""
 
     execution: Execution
+    state_machine: str
+
+
+@attrs.frozen
+class ExecutionLeft:
+    """An execution runs here no longer, though this engine did not end it.
+
+    It was interrupted and can be recovered, or another took it over or ended it.
+    """
+
+    execution: Execution
+    state_machine: str
+
+
+@attrs.frozen(kw_only=True)
+class StateEntered:
+    """A line of control entered a state, or took up a visit of it that a crash or an interruption had cut.
+
+    Attributes:
+        execution: The execution as it was when it began to run here.
+
+        state_machine: The name of its state machine.
+
+        frame: The line of control: ``""`` for the root, else such as ``"Each[17]"``.
+
+        number: Counts the visits of that line of control.
+
+        state: The state's name.
+
+        type: The state's type, such as ``"Task"``.
+    """
+
+    execution: Execution
+    state_machine: str
+    frame: str
+    number: int
+    state: str
+    type: str
+
+
+@attrs.frozen(kw_only=True)
+class StateLeft:
+    """A line of control left a state; see `StateEntered` for what the two share.
+
+    Attributes:
+        outcome: ``"SUCCEEDED"``; ``"CAUGHT"`` where a Catcher answered an error; ``"FAILED"`` where none did;
+            ``"CANCELLED"`` where the visit was cut short, from outside or by a sibling that failed.
+
+        next: The state that follows, or None.
+
+        error: The name of the error, or None. Its cause is not told here: it may hold payload.
+
+        seconds: How long ago the visit began by the engine's clock, interruptions included.
+    """
+
+    execution: Execution
+    state_machine: str
+    frame: str
+    number: int
+    state: str
+    type: str
+    outcome: StateOutcome
+    next: str | None
+    error: str | None
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class AttemptStarted:
+    """An attempt of a Task began; see `StateEntered` for what the two share.
+
+    Attributes:
+        attempt: Counts the attempts of this visit from 1.
+
+        resource: The Task's Resource.
+    """
+
+    execution: Execution
+    state_machine: str
+    frame: str
+    number: int
+    state: str
+    attempt: int
+    resource: str
+
+
+@attrs.frozen(kw_only=True)
+class AttemptEnded:
+    """An attempt of a Task ended in the same asyncio task in which it began.
+
+    Attributes:
+        error: The name of the error, or None where it succeeded or was cancelled.
+
+        is_cancelled: Whether it was cut short.
+
+        seconds: How long it took by the engine's clock; for an attempt that was resumed, since then.
+    """
+
+    execution: Execution
+    state_machine: str
+    frame: str
+    number: int
+    state: str
+    attempt: int
+    resource: str
+    error: str | None
+    is_cancelled: bool
+    seconds: float
 
 
 @attrs.frozen
@@ -36,17 +175,61 @@ class JournalFlushed:
         writes: How many writes the commit served.
 
         seconds: How long it took, retries included.
+
+        pending: How many writes came meanwhile, and wait for the next commit.
     """
 
     writes: int
     seconds: float
+    pending: int = 0
 
 
-Fact: TypeAlias = ExecutionStarted | ExecutionEnded | JournalFlushed
+@attrs.frozen
+class LeaseRenewed:
+    """The worker's lease was renewed.
+
+    Attributes:
+        worker_id: The worker.
+
+        seconds: How long that took.
+
+        lapses: How often, in the worker's life, it was renewed too late: others may have taken over meanwhile.
+    """
+
+    worker_id: str
+    seconds: float
+    lapses: int
+
+
+Fact: TypeAlias = (
+    ExecutionStarted
+    | ExecutionResumed
+    | ExecutionEnded
+    | ExecutionLeft
+    | StateEntered
+    | StateLeft
+    | AttemptStarted
+    | AttemptEnded
+    | JournalFlushed
+    | LeaseRenewed
+)
 
 
 class Observer(Protocol):
-    """Whoever wants to be told."""
+    """Whoever wants to be told.
+
+    For one execution the order is: started or resumed; for each visit entered, attempts, left, those of parallel lines
+    of control interleaved; ended or left. Facts of executions are told in the asyncio task in which they happen.
+    """
 
     def observe(self, fact: Fact) -> None:
-        """Take note of a fact; called from the event loop, so it must not block."""
+        """Take note of a fact; called from the event loop, so it must not block. What it raises is logged."""
+
+
+def tell(observers: Sequence[Observer], fact: Fact) -> None:
+    """Tell all observers; one that raises harms neither the run nor the others."""
+    for observer in observers:
+        try:
+            observer.observe(fact)
+        except Exception:
+            logger.exception("the observer %r raised at %s", observer, type(fact).__name__)

@@ -33,6 +33,7 @@ from statechain.errors import (
 )
 from statechain.filters import ExecutionFilter
 from statechain.launcher import Stream, Streams, exceeds, first_fault, launch
+from statechain.logs import BATCH
 from statechain.records import Batch, BatchItem, BatchStatus, Execution, ExecutionStatus, Source, new_id
 from statechain.storage.patience import patiently
 from statechain.storage.repository import CreateBatch, EndBatch, FailBatchItem, Write
@@ -300,6 +301,7 @@ async def _run_stored(
     status = BatchStatus.ABORTED
     task = cast("asyncio.Task[None]", asyncio.current_task())
     services.running[batch_id].add(task)
+    BATCH.set(batch_id)
     try:
         batch = await services.journal.write(opening)
         total = batch.item_counts.total

@@ -20,6 +20,7 @@ from statechain.runtime.frame import Outside
 from statechain.runtime.retry import TIMEOUTS
 from statechain.runtime.services import ActivityCall, Call, HandlerCall, NestedCall, resolve
 from statechain.runtime.tasks import TaskContext, TaskRegistry, call_task
+from statechain.runtime.witness import witness_attempt
 
 if TYPE_CHECKING:
     from statechain.asl.outcome import CallTask
@@ -62,7 +63,8 @@ class Caller:
         if frame.outside is None:
             frame.note("scheduled", self._clock.now())
         try:
-            result = await self._attempt(frame, state, effect, call)
+            attempt = self._attempt(frame, state, effect, call)
+            result = await (witness_attempt(frame, effect, self._clock, attempt) if frame.run.observers else attempt)
         except StateError as fault:
             kind = "timed_out" if fault.error in TIMEOUTS else "failed"
             frame.note(kind, self._clock.now(), fault.error, fault.cause)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from statechain.errors import RepositoryError, StatechainError
 from statechain.launcher import Streams, first_fault
+from statechain.observers import LeaseRenewed, tell
 from statechain.runtime.callbacks import Callbacks
 from statechain.runtime.calls import Caller
 from statechain.runtime.interpreter import Interpreter
@@ -64,6 +65,7 @@ class Host:
         self._repository = repository
         self._lease = Lease(lease)
         self._recovers = recovers
+        self._observers = tuple(observers)
         self._stack = AsyncExitStack()
         self._closing = asyncio.Event()
         self._supervisor: asyncio.Task[None] | None = None
@@ -140,7 +142,11 @@ class Host:
         await self._repository.heartbeat(self.worker.id, self._lease.length)
         self._lease.renewed(asked)
         async with (
-            kept(self._lease, lambda: self._repository.heart(self.worker.id, self._lease.length)),
+            kept(
+                self._lease,
+                lambda: self._repository.heart(self.worker.id, self._lease.length),
+                self._tell_of_beat if self._observers else None,
+            ),
             asyncio.TaskGroup() as writing,
         ):
             self.journal.open()
@@ -150,6 +156,9 @@ class Host:
             finally:
                 self.journal.close(DRAIN_SECONDS)
         await self._hand_over()
+
+    def _tell_of_beat(self, seconds: float) -> None:
+        tell(self._observers, LeaseRenewed(self.worker.id, seconds, self._lease.lapses))
 
     async def _run(self, ready: asyncio.Future[None]) -> None:
         async with asyncio.TaskGroup() as recovering:

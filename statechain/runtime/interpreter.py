@@ -21,6 +21,7 @@ from statechain.runtime.frame import Frame, Run, to_micros
 from statechain.runtime.maprun import run_distributed
 from statechain.runtime.past import REDRIVEN
 from statechain.runtime.retry import RUNTIME, catcher_for, retry_delay
+from statechain.runtime.witness import witness_visit
 from statechain.storage.repository import End
 
 if TYPE_CHECKING:
@@ -107,7 +108,8 @@ class Interpreter:
                 frame.resume(state, stored)
                 stored = None
             turns += 1
-            step = await self._visit(frame, state, turns)
+            visit = self._visit(frame, state, turns)
+            step = await (witness_visit(frame, state, self._clock, visit) if frame.run.observers else visit)
             if type(step) is not Next:
                 break
             frame.state = step.state

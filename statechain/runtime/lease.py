@@ -65,15 +65,21 @@ class Lease:
 
 
 @asynccontextmanager
-async def kept(lease: Lease, make_heart: Callable[[], Heart]) -> AsyncIterator[None]:
-    """Renew a lease from a thread, until left."""
+async def kept(
+    lease: Lease, make_heart: Callable[[], Heart], told: Callable[[float], None] | None = None
+) -> AsyncIterator[None]:
+    """Renew a lease from a thread, until left; ``told`` is called in this loop with the seconds of each beat."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
     stop = threading.Event()
 
+    def tell(seconds: float) -> None:
+        if told is not None:
+            loop.call_soon_threadsafe(told, seconds)
+
     def keep() -> None:
         try:
-            asyncio.run(_keep(lease, make_heart, stop))
+            asyncio.run(_keep(lease, make_heart, stop, tell))
         finally:
             loop.call_soon_threadsafe(ended.set_result, None)
 
@@ -87,7 +93,9 @@ async def kept(lease: Lease, make_heart: Callable[[], Heart]) -> AsyncIterator[N
         thread.join()
 
 
-async def _keep(lease: Lease, make_heart: Callable[[], Heart], stop: threading.Event) -> None:
+async def _keep(
+    lease: Lease, make_heart: Callable[[], Heart], stop: threading.Event, tell: Callable[[float], None]
+) -> None:
     """Beat until told to stop, with a new heart after each failure."""
     pauses = delays()
     while not stop.is_set():
@@ -97,6 +105,7 @@ async def _keep(lease: Lease, make_heart: Callable[[], Heart], stop: threading.E
                     asked = time.monotonic()
                     await heart.beat()
                     lease.renewed(asked)
+                    tell(time.monotonic() - asked)
                     pauses = delays()
         except RepositoryError as fault:
             logger.warning("the lease could not be renewed, trying again: %s", fault)

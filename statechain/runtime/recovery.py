@@ -11,6 +11,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from statechain.errors import RepositoryError, StatechainError
+from statechain.logs import about
 from statechain.records import Claim, ExecutionStatus
 from statechain.storage.patience import patiently
 from statechain.storage.repository import Advance, End, ReleaseExecution
@@ -128,4 +129,4 @@ class Recovery:
                 end=end,
             )
         )
-        logger.warning("execution %s is ended: %s", claim.execution.id, cause)
+        logger.warning("execution %s is ended: %s", claim.execution.id, cause, extra=about(claim.execution))

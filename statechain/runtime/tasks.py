@@ -18,6 +18,7 @@ import attrs
 
 from statechain.codec import JSONValue, isolate
 from statechain.errors import InvalidPayload, StateError
+from statechain.logs import ATTEMPT
 
 if TYPE_CHECKING:
     from statechain.clock import Clock
@@ -225,7 +226,8 @@ def _cut_off(fault: StateError, characters: int) -> StateError:
 
 
 async def _awaited(task: Task, value: JSONValue, context: TaskContext, clock: Clock) -> object:
-    """Await a handler; raise StateError for whatever it raises."""
+    """Await a handler; raise StateError for whatever it raises. It has a task of its own, as its log records tell."""
+    ATTEMPT.set(context)
     try:
         return await task(value, context, clock)
     except StateError:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from statechain.errors import ExecutionNotFound, LeaseLost, StatechainError
+from statechain.logs import ATTEMPT, EXECUTION, about
 from statechain.observers import ExecutionEnded, ExecutionLeft, ExecutionResumed, ExecutionStarted, Observer, tell
 from statechain.records import Claim, Execution, ExecutionStatus
 from statechain.runtime.frame import Run
@@ -52,6 +53,7 @@ class Live:
         "is_closing",
         "is_interrupted",
         "opened",
+        "shown",
         "stopping",
         "task",
     )
@@ -66,6 +68,7 @@ class Live:
         self.is_closing = False
         self.is_interrupted = False
         self.before: Execution | None = None
+        self.shown: Execution | None = None
         self.task: asyncio.Task[None] | None = None
 
     def stop(self, end: End) -> None:
@@ -217,8 +220,15 @@ class Worker:
         except StatechainError as fault:
             live.fail(fault)
         except Exception as fault:
-            logger.exception("execution %s met a fault of the engine; it is left to recovery", live.execution_id)
+            logger.exception(
+                "execution %s met a fault of the engine; it is left to recovery",
+                live.execution_id,
+                extra=about(live.shown),
+            )
             live.fail(fault)
+        finally:
+            if self._observers and live.shown is not None:
+                tell(self._observers, ExecutionLeft(live.shown, revision.record.name))
 
     async def _run(
         self, live: Live, revision: Revision, claim: Callable[[], Awaitable[Claim | None]]
@@ -232,7 +242,7 @@ class Worker:
             if claimed is None:
                 return None
             ledger = Ledger(claimed)
-            self._tell(ExecutionStarted(claimed.execution))
+            self._show(live, claimed, revision)
             past = await self._past(claimed)
             place = Place(self._gate)
             async with place:
@@ -244,6 +254,7 @@ class Worker:
                         ledger,
                         past,
                         place=place,
+                        observers=self._observers,
                         before=live.before,
                         is_interrupted=lambda: live.is_interrupted,
                     )
@@ -262,8 +273,19 @@ class Worker:
             return await self._journal.write(StopExecution(execution_id=live.execution_id, end=end))
         await self._journal.record(ledger, end)
         ended = attrs.evolve(claimed.execution, current_state=ledger.current_state, **attrs.asdict(end, recurse=False))
-        self._tell(ExecutionEnded(ended))
+        live.shown = None
+        if self._observers:
+            tell(self._observers, ExecutionEnded(ended, revision.record.name))
         return ended
+
+    def _show(self, live: Live, claimed: Claim, revision: Revision) -> None:
+        """Tell that an execution runs here from now on; what is logged beneath this task is about it."""
+        live.shown = claimed.execution
+        EXECUTION.set(claimed.execution)
+        ATTEMPT.set(None)  # it may have been started by a handler
+        if self._observers:
+            kind = ExecutionStarted if claimed.epoch == 1 else ExecutionResumed
+            tell(self._observers, kind(claimed.execution, revision.record.name))
 
     async def _release(self, claimed: Claim) -> None:
         """Leave an execution to recovery that this worker cannot run on: one more claim without progress."""
@@ -276,10 +298,6 @@ class Worker:
         if claimed.epoch == 1:
             return Past()
         return Past.fold(await patiently(lambda: self._repository.visits(claimed.execution.id)))
-
-    def _tell(self, fact: Fact) -> None:
-        for observer in self._observers:
-            observer.observe(fact)
 
     # Ending
 

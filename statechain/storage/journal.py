@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from statechain.errors import LeaseLost, RepositoryError, RepositoryUnavailable, StatechainError
-from statechain.observers import JournalFlushed, Observer
+from statechain.observers import JournalFlushed, Observer, tell
 from statechain.records import Callback, Claim, Visit
 from statechain.storage.patience import delays
 from statechain.storage.repository import Advance, End, Repository, Write
@@ -211,8 +211,9 @@ class Journal:
         for waiter, outcome in zip(waiters, outcomes, strict=True):
             _settle(waiter, outcome)
         self._in_flight = []
-        for observer in self._observers:
-            observer.observe(JournalFlushed(len(group), time.monotonic() - began))
+        if self._observers:
+            pending = len(self._writes) + len(self._ledgers)
+            tell(self._observers, JournalFlushed(len(group), time.monotonic() - began, pending))
 
     def _take_writes(self, keys: set[str]) -> list[tuple[Write[object], Waiter[object]]]:
         """Take the writes that may share a commit with each other and with these keys; the rest wait for the next."""

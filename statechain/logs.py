@@ -1,0 +1,150 @@
+"""Standard logging with a structure: every record may bear what it is about, and never a payload.
+
+The ids and names stand in one attribute of a record, ``statechain``, a flat dict of texts and numbers, which formatters
+for JSON show as they are. The library's own records have it; `ContextFilter` gives it to those of handlers, and
+`LogObserver` logs what a run does. Which logger, handler and format is the application's choice.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, TypeAlias
+
+from statechain.observers import (
+    AttemptEnded,
+    AttemptStarted,
+    ExecutionEnded,
+    ExecutionLeft,
+    ExecutionResumed,
+    ExecutionStarted,
+    Fact,
+    JournalFlushed,
+    LeaseRenewed,
+    StateEntered,
+    StateLeft,
+)
+from statechain.records import Execution, ExecutionStatus
+
+if TYPE_CHECKING:
+    from statechain.runtime.tasks import TaskContext
+
+__all__ = ["ATTEMPT", "BATCH", "EXECUTION", "ContextFilter", "LogObserver", "about", "here"]
+
+Tags: TypeAlias = "dict[str, str | int | float | None]"
+
+EXECUTION: ContextVar[Execution | None] = ContextVar("statechain execution", default=None)
+"""The execution that this asyncio task serves."""
+
+ATTEMPT: ContextVar[TaskContext | None] = ContextVar("statechain attempt", default=None)
+"""The attempt that this asyncio task, or worker thread, serves: set inside a handler's own task alone."""
+
+BATCH: ContextVar[str | None] = ContextVar("statechain batch", default=None)
+"""The stored batch that this asyncio task serves: what is started beneath it belongs to it."""
+
+LEFT_LEVELS = {"SUCCEEDED": logging.DEBUG, "CAUGHT": logging.INFO, "FAILED": logging.WARNING, "CANCELLED": logging.INFO}
+
+
+def about(execution: Execution | None = None, **more: str | float | None) -> dict[str, Tags]:
+    """Return the ``extra`` of a record that is about an execution, and whatever else is named."""
+    tags: Tags = {}
+    if execution is not None:
+        tags |= {
+            "execution": execution.id,
+            "execution_name": execution.name,
+            "state_machine_id": execution.state_machine_id,
+        }
+    return {"statechain": {**tags, **more}}
+
+
+def here() -> Tags:
+    """Return what the code that runs now serves: batch, execution, state and attempt, as far as there are any."""
+    tags: Tags = {}
+    if (batch := BATCH.get()) is not None:
+        tags["batch"] = batch
+    if (execution := EXECUTION.get()) is not None:
+        tags |= about(execution)["statechain"]
+    if (attempt := ATTEMPT.get()) is not None:
+        tags |= {"state": attempt.state_name, "attempt": attempt.attempt}
+    return tags
+
+
+class ContextFilter(logging.Filter):
+    """Gives each record the ``statechain`` of the code that logs it: of handlers, and whatever they call.
+
+    Add it to a handler of logging, not to a logger: only so does it see the records of other loggers.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Complete the record; let every record pass."""
+        record.statechain = {**here(), **getattr(record, "statechain", {})}
+        return True
+
+
+class LogObserver:
+    """An observer that logs what a run does: executions at INFO, states and attempts at DEBUG, failures at WARNING.
+
+    Arguments:
+        logger: Where to; the logger ``statechain.run`` unless given.
+    """
+
+    def __init__(self, logger: logging.Logger | None = None) -> None:
+        self._logger = logger or logging.getLogger("statechain.run")
+
+    def observe(self, fact: Fact) -> None:
+        """Log a fact."""
+        match fact:
+            case ExecutionStarted() | ExecutionResumed() | ExecutionEnded() | ExecutionLeft():
+                self._log_execution(fact)
+            case StateEntered() | StateLeft():
+                self._log_state(fact)
+            case AttemptStarted() | AttemptEnded():
+                self._log_attempt(fact)
+            case JournalFlushed():
+                tags: Tags = {"writes": fact.writes, "seconds": fact.seconds, "pending": fact.pending}
+                self._log(logging.DEBUG, "the journal committed %s writes", (fact.writes,), tags)
+            case LeaseRenewed():
+                tags = {"worker": fact.worker_id, "seconds": fact.seconds, "lapses": fact.lapses}
+                self._log(logging.DEBUG, "the lease of worker %s was renewed", (fact.worker_id,), tags)
+
+    def _log(self, level: int, message: str, arguments: tuple[object, ...], tags: Tags) -> None:
+        self._logger.log(level, message, *arguments, extra={"statechain": {**here(), **tags}})
+
+    def _log_execution(self, fact: ExecutionStarted | ExecutionResumed | ExecutionEnded | ExecutionLeft) -> None:
+        execution = fact.execution
+        tags = about(execution, state_machine=fact.state_machine)["statechain"]
+        level, what = logging.INFO, "was left"
+        if isinstance(fact, ExecutionEnded):
+            what = f"ended {execution.status}"
+            level = logging.INFO if execution.status is ExecutionStatus.SUCCEEDED else logging.WARNING
+            tags |= {"status": str(execution.status), "error": execution.error}
+        elif not isinstance(fact, ExecutionLeft):
+            what = "was started" if isinstance(fact, ExecutionStarted) else "was resumed"
+        self._log(level, "execution %s of %s %s", (execution.name, fact.state_machine, what), tags)
+
+    def _log_state(self, fact: StateEntered | StateLeft) -> None:
+        tags = about(fact.execution, state_machine=fact.state_machine, state=fact.state, frame=fact.frame)["statechain"]
+        if isinstance(fact, StateEntered):
+            self._log(logging.DEBUG, "state %s was entered", (fact.state,), tags)
+            return
+        tags |= {"outcome": fact.outcome, "error": fact.error, "next": fact.next, "seconds": fact.seconds}
+        self._log(LEFT_LEVELS[fact.outcome], "state %s was left: %s", (fact.state, fact.outcome), tags)
+
+    def _log_attempt(self, fact: AttemptStarted | AttemptEnded) -> None:
+        tags = about(
+            fact.execution,
+            state_machine=fact.state_machine,
+            state=fact.state,
+            frame=fact.frame,
+            attempt=fact.attempt,
+            resource=fact.resource,
+        )["statechain"]
+        arguments = (fact.attempt, fact.state)
+        if isinstance(fact, AttemptStarted):
+            self._log(logging.DEBUG, "attempt %s of state %s began", arguments, tags)
+            return
+        tags |= {"error": fact.error, "seconds": fact.seconds}
+        if fact.error is None:
+            self._log(logging.DEBUG, "attempt %s of state %s ended", arguments, tags)
+        else:
+            self._log(logging.WARNING, "attempt %s of state %s failed: %s", (*arguments, fact.error), tags)
