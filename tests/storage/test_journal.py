@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 
 from statechain import Engine, Execution, ExecutionFilter, ExecutionStatus, MemoryRepository, TaskRegistry
 from statechain.clock import SystemClock
-from statechain.errors import ExecutionNotFound, LeaseLost, RepositoryError, RepositoryUnavailable
+from statechain.errors import ExecutionNotFound, LeaseLost, RepositoryError, RepositoryUnavailable, StatechainError
 from statechain.observers import Fact, JournalFlushed
 from statechain.records import Claim
 from statechain.storage import journal as journals
@@ -263,6 +263,16 @@ async def test_an_outage_while_a_group_is_split_is_waited_out(storage: Storage, 
     assert storage.sizes == [4, 2, 2, 2]
 
 
+async def test_a_fault_in_the_repository_fails_its_write_alone(storage: Storage, journal: Journal) -> None:
+    writes, fault = each(4), ZeroDivisionError("a bug")
+    storage.before = lambda group: fault if writes[2] in group else None
+    outcomes = await write_all(journal, writes)
+    assert isinstance(outcomes[2], RepositoryError)
+    assert not isinstance(outcomes[2], RepositoryUnavailable)
+    assert outcomes[2].__cause__ is fault
+    assert [outcomes[index] for index in (0, 1, 3)] == [writes[index].execution for index in (0, 1, 3)]
+
+
 async def test_after_a_refusal_the_journal_goes_on(storage: Storage, journal: Journal) -> None:
     refusal = iter([RepositoryError("no")])
     storage.before = lambda _: next(refusal, None)
@@ -480,6 +490,40 @@ async def test_patience_has_an_end(storage: Storage) -> None:
         journal.close(0.05)
     assert task.done()
     assert outcomes.result() == [fault] * 3
+
+
+async def test_nobody_waits_for_a_journal_that_was_cut_off(storage: Storage) -> None:
+    journal = Journal(storage, SystemClock())
+    journal.open()
+    storage.gate.clear()
+    made = await MemoryRepository.commit(storage, [starting()])
+    ledger = Ledger(Claim(execution=made[0], epoch=1, seq=0))  # type: ignore[arg-type]
+    ledger.add(visit(made[0]))  # type: ignore[arg-type]
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+        run = tasks.create_task(journal.run())
+        in_flight = tasks.create_task(write_all(journal, each(2)))
+        await storage.asked(1)
+        pending = tasks.create_task(write_all(journal, each(2)))
+        recording = tasks.create_task(_outcome(journal.record(ledger)))
+        await asyncio.sleep(0.01)
+        run.cancel()
+    outcomes = [*in_flight.result(), *pending.result(), recording.result()]
+    assert [type(outcome) for outcome in outcomes] == [RepositoryUnavailable] * 5
+    with pytest.raises(StatechainError):
+        await journal.write(starting())
+
+
+async def test_a_journal_that_is_not_open_takes_nothing(storage: Storage) -> None:
+    journal = Journal(storage, SystemClock())
+    with pytest.raises(StatechainError, match="not open"):
+        await journal.write(starting())
+    assert storage.groups == []
+
+
+async def _outcome(work: Coroutine[Any, Any, Any]) -> Any:
+    """Return what a coroutine returns or raises."""
+    (outcome,) = await asyncio.gather(work, return_exceptions=True)
+    return outcome
 
 
 # The gauges: how many commits an execution of five tasks costs
