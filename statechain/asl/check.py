@@ -1,20 +1,18 @@
-"""Model → diagnostics: where states lead, whether they are reached and end, and whether every expression compiles.
+"""Model → diagnostics: where states lead, whether they are reached and end, which errors they answer.
 
-Linear in the size of the definition, and without recursion over states.
+Linear in the size of the definition, and without recursion over states. What stands in fields is `check_fields`'s.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias, cast
 
 from statechain.asl import model
-from statechain.asl.intrinsics import compile_intrinsic, is_intrinsic
-from statechain.asl.jsonata import compile_jsonata
-from statechain.asl.jsonpath import compile_path, compile_reference_path
-from statechain.asl.payload import expression_in
+from statechain.asl.check_fields import check_fields
+from statechain.asl.check_variables import check_variables
+from statechain.asl.reader import hint
 from statechain.asl.text import pointer_to
 from statechain.codec import JSONValue
 from statechain.errors import Diagnostic
@@ -22,23 +20,7 @@ from statechain.limits import Limits
 
 __all__ = ["check"]
 
-Answers: TypeAlias = "Sequence[model.Retrier] | Sequence[model.Catcher]"
-PATHS = (
-    "InputPath",
-    "OutputPath",
-    "ItemsPath",
-    "SecondsPath",
-    "TimestampPath",
-    "ErrorPath",
-    "CausePath",
-    "TimeoutSecondsPath",
-    "HeartbeatSecondsPath",
-    "MaxConcurrencyPath",
-    "ToleratedFailureCountPath",
-    "ToleratedFailurePercentagePath",
-)
-TEMPLATES = ("Parameters", "ResultSelector", "ItemSelector", "Assign", "Credentials")
-MACHINES = frozenset({"Branches", "ItemProcessor", "Iterator"})
+Answers: TypeAlias = "Sequence[model.Retrier | model.Catcher]"
 
 
 def check(machine: model.StateMachine, value: JSONValue, limits: Limits) -> list[Diagnostic]:
@@ -52,8 +34,8 @@ def check(machine: model.StateMachine, value: JSONValue, limits: Limits) -> list
     for _, state in states:
         faults += _check_answers(state)
         faults += _check_times(state)
-        faults += _check_expressions(state, cast("dict[str, JSONValue]", _at(value, state.pointer)), limits)
-    return faults
+        faults += check_fields(state, cast("dict[str, JSONValue]", _at(value, state.pointer)), limits)
+    return faults + list(check_variables(machine))
 
 
 def _machines(machine: model.StateMachine) -> Iterator[model.StateMachine]:
@@ -96,33 +78,28 @@ def _targets(state: model.State) -> Iterator[tuple[str, str]]:
 def _check_flow(machine: model.StateMachine) -> Iterator[Diagnostic]:
     states = machine.states
     if machine.start_at and machine.start_at not in states:
-        hint = _hint(machine.start_at, states)
-        message = f"StartAt names {machine.start_at!r}, and there is no such state here{hint}"
+        near = hint(machine.start_at, states)
+        message = f"StartAt names {machine.start_at!r}, and there is no such state here{near}"
         yield Diagnostic("missing-target", message, pointer=pointer_to(machine.pointer, "StartAt"))
     for state in states.values():
         for target, pointer in _targets(state):
             if target and target not in states:
-                message = f"there is no state {target!r} here to go to{_hint(target, states)}"
+                message = f"there is no state {target!r} here to go to{hint(target, states)}"
                 yield Diagnostic("missing-target", message, pointer=pointer)
-    if machine.start_at not in states:
+    # As on AWS: only the whole definition must have an end, and without one, what leads nowhere is not told besides.
+    if states and not machine.pointer and not any(map(_ends, states.values())):
+        message = "no state ends the execution: give one End, or lead to a Succeed or Fail state"
+        yield Diagnostic("no-end", message, pointer=pointer_to(machine.pointer, "States"))
         return
     reached = _reached(machine)
     for name, state in states.items():
         if name not in reached:
             yield Diagnostic("unreachable", f"no state leads to {name!r}", pointer=state.pointer)
-    if states and not any(_ends(states[name]) for name in reached):
-        message = "no state that is reached ends: give one End, or lead to a Succeed or Fail state"
-        yield Diagnostic("no-end", message, pointer=pointer_to(machine.pointer, "States"))
-
-
-def _hint(name: str, states: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, states, 1)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _reached(machine: model.StateMachine) -> set[str]:
-    reached = {machine.start_at}
-    pending = [machine.start_at]
+    reached = {machine.start_at} & machine.states.keys()
+    pending = list(reached)
     while pending:
         for target, _ in _targets(machine.states[pending.pop()]):
             if target in machine.states and target not in reached:
@@ -169,99 +146,3 @@ def _check_times(state: model.State) -> Iterator[Diagnostic]:
     if isinstance(timeout, int | float) and isinstance(heartbeat, int | float) and heartbeat >= timeout:
         message = "HeartbeatSeconds must be smaller than TimeoutSeconds"
         yield Diagnostic("out-of-range", message, pointer=pointer_to(state.pointer, "HeartbeatSeconds"))
-
-
-# Expressions
-
-
-def _check_expressions(state: model.State, value: dict[str, JSONValue], limits: Limits) -> Iterator[Diagnostic]:
-    if state.query_language == "JSONata":
-        own = {key: item for key, item in value.items() if key not in MACHINES and key != "Comment"}
-        yield from _check_jsonata(own, state.pointer, limits)
-        return
-    for key in PATHS:
-        if isinstance(value.get(key), str):
-            yield from _check_text(cast("str", value[key]), pointer_to(state.pointer, key), limits)
-    for key in TEMPLATES:
-        if key in value:
-            yield from _check_template(value[key], pointer_to(state.pointer, key), limits)
-    yield from _check_reference(value.get("ResultPath"), pointer_to(state.pointer, "ResultPath"))
-    for index, catcher in enumerate(cast("list[dict[str, JSONValue]]", value.get("Catch") or [])):
-        pointer = f"{state.pointer}/Catch/{index}"
-        yield from _check_reference(catcher.get("ResultPath"), f"{pointer}/ResultPath")
-        yield from _check_template(catcher.get("Assign"), f"{pointer}/Assign", limits)
-    for index, rule in enumerate(cast("list[dict[str, JSONValue]]", value.get("Choices") or [])):
-        yield from _check_rule(rule, f"{state.pointer}/Choices/{index}", limits)
-
-
-def _check_rule(rule: JSONValue, pointer: str, limits: Limits) -> Iterator[Diagnostic]:
-    pending = [(rule, pointer)]
-    while pending:
-        each, at = pending.pop()
-        if not isinstance(each, dict):
-            continue
-        for key, item in each.items():
-            here = pointer_to(at, key)
-            if key in {"And", "Or"} and isinstance(item, list):
-                pending.extend((inner, pointer_to(here, index)) for index, inner in enumerate(item))
-            elif key == "Not":
-                pending.append((item, here))
-            elif key == "Assign":
-                yield from _check_template(item, here, limits)
-            elif isinstance(item, str) and (key == "Variable" or key.endswith("Path")):
-                yield from _check_text(item, here, limits)
-
-
-def _check_template(template: JSONValue, pointer: str, limits: Limits) -> Iterator[Diagnostic]:
-    if isinstance(template, list):
-        for index, item in enumerate(template):
-            yield from _check_template(item, pointer_to(pointer, index), limits)
-    elif isinstance(template, dict):
-        for key, item in template.items():
-            here = pointer_to(pointer, key)
-            if not key.endswith(".$"):
-                yield from _check_template(item, here, limits)
-            elif isinstance(item, str):
-                yield from _check_text(item, here, limits)
-            else:
-                message = "the value of a key that ends in .$ is a path or an intrinsic function, as a string"
-                yield Diagnostic("wrong-type", message, pointer=here)
-
-
-def _check_text(text: str, pointer: str, limits: Limits) -> Iterator[Diagnostic]:
-    try:
-        if is_intrinsic(text):
-            compile_intrinsic(text, limits=limits)
-        else:
-            compile_path(text, limits=limits)
-    except ValueError as fault:
-        yield _bad("bad-path", fault, pointer)
-
-
-def _check_reference(path: JSONValue, pointer: str) -> Iterator[Diagnostic]:
-    if isinstance(path, str):
-        try:
-            compile_reference_path(path)
-        except ValueError as fault:
-            yield _bad("bad-path", fault, pointer)
-
-
-def _check_jsonata(value: JSONValue, pointer: str, limits: Limits) -> Iterator[Diagnostic]:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from _check_jsonata(item, pointer_to(pointer, key), limits)
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _check_jsonata(item, pointer_to(pointer, index), limits)
-    elif (expression := expression_in(value)) is not None:
-        try:
-            compile_jsonata(expression, limits=limits)
-        except ValueError as fault:
-            yield _bad("bad-expression", fault, pointer)
-
-
-def _bad(code: str, fault: ValueError, pointer: str) -> Diagnostic:
-    column = getattr(fault, "column", 0)
-    return Diagnostic(code, f"{fault} (at character {column + 1} of it)", pointer=pointer)
-
-

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["BOTH", "CATCHER", "JSONATA_ONLY", "JSONPATH_ONLY", "MACHINE", "MAX_NAME", "MOST_SECONDS", "RETRIER"]
+__all__ = [
+    "BOTH",
+    "BRANCH",
+    "CATCHER",
+    "JSONATA_ONLY",
+    "JSONPATH_ONLY",
+    "MACHINE",
+    "MAX_NAME",
+    "MOST_SECONDS",
+    "PROCESSOR",
+    "PROCESSORS",
+    "RETRIER",
+]
 
 COMMON: Final = frozenset({"Type", "Comment", "QueryLanguage"})
 FLOWING: Final = COMMON | {"Next", "End"}
@@ -55,6 +67,9 @@ BOTH: Final = {
     "Map": FLOWING | RETRIES | MAP | TOLERANCES | {"Assign"},
 }
 MACHINE: Final = frozenset({"StartAt", "States", "Comment", "Version", "TimeoutSeconds", "QueryLanguage"})
+BRANCH: Final = frozenset({"StartAt", "States", "Comment"})
+PROCESSORS: Final = ("/ItemProcessor", "/Iterator")
+PROCESSOR: Final = BRANCH | {"ProcessorConfig"}
 RETRIER: Final = frozenset(
     {"ErrorEquals", "IntervalSeconds", "MaxAttempts", "BackoffRate", "MaxDelaySeconds", "JitterStrategy", "Comment"}
 )

@@ -56,7 +56,7 @@ SELECTORS = (NameSelector, IndexSelector, SliceSelector, WildcardSelector, Filte
 UNMATCHABLE = "\x00"
 
 
-class SearchFailed(Exception):  # noqa: N818 -- the caller makes an error of it
+class SearchFailed(Exception):
     """A path cannot be compiled (``column`` is where) or its evaluation went past a bound."""
 
     def __init__(self, message: str, column: int = 0) -> None:
@@ -137,7 +137,8 @@ class _Parser(Parser):
 
 def _of_dialect(selector: JSONPathSelector) -> JSONPathSelector:
     if not isinstance(selector, SELECTORS):
-        raise JSONPathSyntaxError("only names in quotes, indexes, slices, * and filters stand in brackets", token=selector.token)
+        message = "only names in quotes, indexes, slices, * and filters stand in brackets"
+        raise JSONPathSyntaxError(message, token=selector.token)
     if isinstance(selector, Filter):
         return _Filter(env=selector.env, token=selector.token, expression=selector.expression)
     return selector

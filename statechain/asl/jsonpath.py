@@ -26,6 +26,7 @@ __all__ = [
     "ReferencePath",
     "compile_path",
     "compile_reference_path",
+    "names_one_place",
     "variable_of",
 ]
 
@@ -96,6 +97,17 @@ def variable_of(text: str) -> str | None:
     return None if variable is None else variable["name"]
 
 
+def names_one_place(text: str) -> bool:
+    """Tell whether a path that compiles names one place: fields and indexes only."""
+    return _steps(text, _root(text))[1] == len(text)
+
+
+def _root(text: str) -> int:
+    """Return where the steps of a path begin."""
+    variable = VARIABLE.match(text)
+    return variable.end() if variable is not None else 2 if text.startswith("$$") else 1
+
+
 def _of_variable(name: str, find: Find, text: str) -> Expression:
     def evaluate(_value: JSONValue, context: Context) -> JSONValue:
         variables = context.variables
@@ -152,7 +164,7 @@ def _walk(steps: tuple[Step, ...], text: str) -> Find:
             if type(found) is not (dict if type(step) is str else list):
                 raise _not_found(steps, text, value)
             try:
-                found = found[step]
+                found = found[cast("Any", step)]
             except (KeyError, IndexError):
                 raise _not_found(steps, text, value) from None
         return cast("JSONValue", found)

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from statechain.asl import model
-from statechain.asl.choice import OPERATORS
-from statechain.asl.grammar import BOTH, CATCHER, JSONATA_ONLY, JSONPATH_ONLY, MACHINE, MAX_NAME, RETRIER
+from statechain.asl.choice import parse_timestamp
+from statechain.asl.grammar import (
+    BOTH,
+    BRANCH,
+    CATCHER,
+    JSONATA_ONLY,
+    JSONPATH_ONLY,
+    MACHINE,
+    MAX_NAME,
+    PROCESSOR,
+    PROCESSORS,
+    RETRIER,
+)
 from statechain.asl.model import ABSENT, QueryLanguage
-from statechain.asl.reader import Obj, Reader
+from statechain.asl.reader import Obj, Reader, hint, is_expression
+from statechain.asl.rules import choice_rule
 from statechain.asl.text import pointer_to
 from statechain.codec import JSONValue
 from statechain.errors import Diagnostic
@@ -24,8 +35,7 @@ def parse(value: JSONValue) -> tuple[model.StateMachine | None, list[Diagnostic]
     if not isinstance(value, dict):
         parser.fault("wrong-type", "a definition is an object", "")
         return None, parser.faults
-    machine = parser.machine(value, "", "JSONPath", is_root=True)
-    return machine, parser.faults
+    return parser.machine(value, ""), parser.faults
 
 
 class _Parser(Reader):
@@ -33,44 +43,52 @@ class _Parser(Reader):
 
     # Machines
 
-    def machine(self, value: Obj, pointer: str, outer: QueryLanguage, *, is_root: bool) -> model.StateMachine:
-        allowed = MACHINE if is_root else {"StartAt", "States", "Comment", "QueryLanguage", "ProcessorConfig"}
-        self.known(value, allowed, pointer, "a state machine")
-        language = self.language(value, pointer, outer)
+    def __init__(self) -> None:
+        super().__init__()
+        self._language: QueryLanguage = "JSONPath"
+
+    def machine(self, value: Obj, pointer: str) -> model.StateMachine:
+        """Read a whole definition, or below it a branch or a processor, whose states take the definition's language."""
+        allowed = MACHINE if not pointer else PROCESSOR if pointer.endswith(PROCESSORS) else BRANCH
+        self.known(value, allowed, pointer, "a state machine" if not pointer else "a state machine in a state")
+        if not pointer:
+            self._language = self.language(value, pointer)
         start_at = self.required_text(value, "StartAt", pointer, "a state machine")
         if "States" not in value:
             self.fault("missing-field", "a state machine needs the field 'States'", pointer)
         states: dict[str, model.State] = {}
-        members = cast("Obj", self.typed(value, "States", dict, pointer, "an object") or {})
-        if "States" in value and not members:
+        members: Obj = self.typed(value, "States", dict, pointer, "an object") or {}
+        if value.get("States") == {}:
             self.fault("no-states", "a state machine has at least one state", pointer_to(pointer, "States"))
         for name, state in members.items():
-            parsed = self.state(name, state, pointer_to(pointer_to(pointer, "States"), name), language)
+            parsed = self.state(name, state, pointer_to(pointer_to(pointer, "States"), name))
             if parsed is not None:
                 states[name] = parsed
-        timeout = self.number(value, "TimeoutSeconds", pointer, "JSONPath", least=1)
+        timeout = ABSENT if pointer else self.number(value, "TimeoutSeconds", pointer, "JSONPath", least=1)
         return model.StateMachine(
             pointer=pointer,
             start_at=start_at,
             states=states,
-            query_language=language,
+            query_language=self._language,
             comment=self.text(value, "Comment", pointer),
             version=self.text(value, "Version", pointer),
-            timeout_seconds=None if timeout is ABSENT else cast("float", timeout),
+            timeout_seconds=timeout if isinstance(timeout, int) else None,
         )
 
-    def language(self, value: Obj, pointer: str, outer: QueryLanguage) -> QueryLanguage:
-        found = value.get("QueryLanguage", outer)
-        if found not in {"JSONPath", "JSONata"}:
-            message = "QueryLanguage must be 'JSONPath' or 'JSONata'"
+    def language(self, value: Obj, pointer: str) -> QueryLanguage:
+        """Return the query language in force; a JSONata definition has no JSONPath states."""
+        found = value.get("QueryLanguage", self._language)
+        if found not in ("JSONPath", "JSONata"):
+            message = "QueryLanguage is 'JSONPath' or 'JSONata'"
             self.fault("wrong-value", message, pointer_to(pointer, "QueryLanguage"))
-            return outer
-        if outer == "JSONata" and found == "JSONPath":
-            message = "a JSONata machine has no JSONPath states: set QueryLanguage state by state instead"
+            return self._language
+        if self._language == "JSONata" and found == "JSONPath":
+            message = "a JSONata definition has no JSONPath states: set QueryLanguage state by state instead"
             self.fault("mixed-query-languages", message, pointer_to(pointer, "QueryLanguage"))
-        return cast("QueryLanguage", found)
+        return "JSONata" if found == "JSONata" else "JSONPath"
 
-    def state(self, name: str, value: JSONValue, pointer: str, outer: QueryLanguage) -> model.State | None:
+    def state(self, name: str, value: JSONValue, pointer: str) -> model.State | None:
+        """Read a state by its type."""
         if not isinstance(value, dict):
             self.fault("wrong-type", "a state is an object", pointer)
             return None
@@ -79,11 +97,10 @@ class _Parser(Reader):
         type_ = self.required_text(value, "Type", pointer, "a state")
         if type_ not in STATES:
             if type_:
-                near = difflib.get_close_matches(type_, STATES, 1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                self.fault("unknown-type", f"there is no state type {type_!r}{hint}", pointer_to(pointer, "Type"))
+                message = f"there is no state type {type_!r}{hint(type_, STATES)}"
+                self.fault("unknown-type", message, pointer_to(pointer, "Type"))
             return None
-        language = self.language(value, pointer, outer)
+        language = self.language(value, pointer)
         self._fields(value, type_, language, pointer)
         base = {
             "name": name,
@@ -98,17 +115,9 @@ class _Parser(Reader):
         return STATES[type_](self, value, pointer, base)
 
     def _fields(self, value: Obj, type_: str, language: QueryLanguage, pointer: str) -> None:
-        """Note fields of the other query language apart from fields that no state has."""
-        mine, other = (JSONPATH_ONLY, JSONATA_ONLY) if language == "JSONPath" else (JSONATA_ONLY, JSONPATH_ONLY)
-        foreign = other[type_] - mine[type_]
-        self.known(value, BOTH[type_] | mine[type_] | foreign, pointer, f"a {type_} state")
-        for key in value:
-            if key in foreign:
-                message = f"{key} is not for a state whose QueryLanguage is {language}"
-                self.fault("mixed-query-languages", message, pointer_to(pointer, key))
-
-    def assign(self, value: Obj, pointer: str) -> model.Optional:
-        return ABSENT if "Assign" not in value else self.typed(value, "Assign", dict, pointer, "an object") or {}
+        """Note the fields that a state of this type has not."""
+        paths, expressions = JSONPATH_ONLY[type_], JSONATA_ONLY[type_]
+        self.of_language(value, language, BOTH[type_], paths, expressions, pointer, f"a {type_} state")
 
     def flow(self, value: Obj, pointer: str) -> str | None:
         """Return Next, or None for End."""
@@ -138,6 +147,7 @@ class _Parser(Reader):
         }
 
     def errors(self, value: Obj, pointer: str, what: str) -> tuple[str, ...]:
+        """Return the names of ErrorEquals."""
         names = self.typed(value, "ErrorEquals", list, pointer, "an array of error names")
         if not names:
             if "ErrorEquals" not in value or names == []:
@@ -148,13 +158,14 @@ class _Parser(Reader):
         return tuple(str(name) for name in names)
 
     def retrier(self, value: Obj, pointer: str) -> model.Retrier:
+        """Read a Retrier."""
         self.known(value, RETRIER, pointer, "a Retrier")
         interval = self.number(value, "IntervalSeconds", pointer, "JSONPath", least=1)
         attempts = self.number(value, "MaxAttempts", pointer, "JSONPath")
         rate = self.number(value, "BackoffRate", pointer, "JSONPath", least=1, whole=False)
         longest = self.number(value, "MaxDelaySeconds", pointer, "JSONPath", least=1, most=31_622_400)
         jitter = value.get("JitterStrategy", "NONE")
-        if jitter not in {"FULL", "NONE"}:
+        if jitter not in ("FULL", "NONE"):
             self.fault("wrong-value", "JitterStrategy is 'FULL' or 'NONE'", pointer_to(pointer, "JitterStrategy"))
         interval_seconds = 1 if interval is ABSENT else cast("float", interval)
         if longest is not ABSENT and cast("float", longest) <= interval_seconds:
@@ -170,8 +181,8 @@ class _Parser(Reader):
         )
 
     def catcher(self, value: Obj, pointer: str, language: QueryLanguage) -> model.Catcher:
-        own = {"ResultPath"} if language == "JSONPath" else {"Output"}
-        self.known(value, CATCHER | own, pointer, "a Catcher")
+        """Read a Catcher."""
+        self.of_language(value, language, CATCHER, {"ResultPath"}, {"Output"}, pointer, "a Catcher")
         return model.Catcher(
             error_equals=self.errors(value, pointer, "a Catcher"),
             next=self.required_text(value, "Next", pointer, "a Catcher"),
@@ -216,95 +227,8 @@ def _choice(parser: _Parser, value: Obj, pointer: str, base: Base) -> model.Stat
     if not value.get("Choices"):
         parser.fault("missing-field", "a Choice state needs at least one rule in Choices", pointer)
     language = base["query_language"]
-    choices = parser.each(value, "Choices", pointer, lambda item, at: _choice_rule(parser, item, at, language))
+    choices = parser.each(value, "Choices", pointer, lambda item, at: choice_rule(parser, item, at, language))
     return model.Choice(**base, choices=choices, default=parser.text(value, "Default", pointer))
-
-
-def _choice_rule(parser: _Parser, value: Obj, pointer: str, language: QueryLanguage) -> model.ChoiceRule:
-    own = {"Next", "Assign", "Comment"}
-    if language == "JSONata":
-        parser.known(value, own | {"Condition", "Output"}, pointer, "a rule")
-        rule: model.Rule = _condition(parser, value, pointer)
-    else:
-        rule = _rule(parser, {key: item for key, item in value.items() if key not in own}, pointer)
-    return model.ChoiceRule(
-        rule=rule,
-        next=parser.required_text(value, "Next", pointer, "a rule at the top"),
-        output=value.get("Output", ABSENT),
-        assign=parser.assign(value, pointer),
-    )
-
-
-def _condition(parser: _Parser, value: Obj, pointer: str) -> model.Rule:
-    found = value.get("Condition")
-    if isinstance(found, bool) or (isinstance(found, str) and found.startswith("{%")):
-        return model.Condition(found)
-    if "Condition" in value:
-        message = "Condition must be a boolean, or a JSONata expression in {% %}"
-        parser.fault("wrong-type", message, pointer_to(pointer, "Condition"))
-    else:
-        parser.fault("missing-field", "a rule of a JSONata state needs the field 'Condition'", pointer)
-    return model.Condition(value=False)
-
-
-def _rule(parser: _Parser, value: Obj, pointer: str) -> model.Rule:
-    """Read And, Or, Not or a comparison."""
-    for key in ("Next", "Assign"):
-        if key in value:
-            parser.fault("unknown-field", f"only a rule at the top has {key}", pointer_to(pointer, key))
-    value = {key: item for key, item in value.items() if key not in {"Comment", "Next", "Assign"}}
-    for junction in ("And", "Or"):
-        if junction in value:
-            parser.known(value, {junction}, pointer, "a rule")
-            rules = parser.each(value, junction, pointer, lambda item, at: _rule(parser, item, at))
-            if not rules:
-                parser.fault("missing-field", f"{junction} needs at least one rule", pointer)
-            return model.Junction(cast("Literal['And', 'Or']", junction), rules)
-    if "Not" in value:
-        parser.known(value, {"Not"}, pointer, "a rule")
-        inner = parser.typed(value, "Not", dict, pointer, "a rule") or {}
-        return model.Negation(_rule(parser, inner, pointer_to(pointer, "Not")))
-    return _comparison(parser, value, pointer)
-
-
-def _comparison(parser: _Parser, value: Obj, pointer: str) -> model.Rule:
-    variable = parser.required_text(value, "Variable", pointer, "a comparison")
-    operators = [key for key in value if key != "Variable"]
-    if len(operators) != 1:
-        parser.fault("operator", "a comparison has exactly one operator", pointer)
-        return model.Comparison(variable, "IsPresent", operand=True)
-    operator = operators[0]
-    at = pointer_to(pointer, operator)
-    if operator not in KNOWN_OPERATORS:
-        near = difflib.get_close_matches(operator, KNOWN_OPERATORS, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        parser.fault("operator", f"there is no operator {operator!r}{hint}", at)
-        return model.Comparison(variable, "IsPresent", operand=True)
-    kinds, name = KNOWN_OPERATORS[operator]
-    operand = value[operator]
-    if not isinstance(operand, kinds) or (isinstance(operand, bool) and bool not in kinds):
-        parser.fault("wrong-type", f"{operator} compares with {name}", at)
-    return model.Comparison(variable, operator, operand)
-
-
-def _operand(operator: str) -> tuple[tuple[type, ...], str]:
-    """Tell what an operator compares with."""
-    if operator.startswith("Is") or operator.startswith("Boolean"):
-        return (bool,), "a boolean"
-    if operator.startswith("Numeric"):
-        return (int, float), "a number"
-    return (str,), "a string"
-
-
-KNOWN_OPERATORS: Final = {
-    "IsPresent": _operand("IsPresent"),
-    **{name: _operand(name) for name in OPERATORS},
-    **{
-        f"{name}Path": ((str,), "a path")
-        for name in OPERATORS
-        if not name.startswith("Is") and name != "StringMatches"
-    },
-}
 
 
 def _wait(parser: _Parser, value: Obj, pointer: str, base: Base) -> model.State:
@@ -316,9 +240,19 @@ def _wait(parser: _Parser, value: Obj, pointer: str, base: Base) -> model.State:
         next=parser.flow(value, pointer),
         seconds=parser.number(value, "Seconds", pointer, language),
         seconds_path=parser.text(value, "SecondsPath", pointer),
-        timestamp=parser.text(value, "Timestamp", pointer) if "Timestamp" in value else ABSENT,
+        timestamp=_timestamp(parser, value, pointer, language),
         timestamp_path=parser.text(value, "TimestampPath", pointer),
     )
+
+
+def _timestamp(parser: _Parser, value: Obj, pointer: str, language: QueryLanguage) -> model.Optional:
+    if "Timestamp" not in value:
+        return ABSENT
+    found = parser.text(value, "Timestamp", pointer)
+    if found is not None and not (language == "JSONata" and is_expression(found)) and parse_timestamp(found) is None:
+        message = "Timestamp is a moment such as 2024-08-18T17:33:00Z"
+        parser.fault("wrong-value", message, pointer_to(pointer, "Timestamp"))
+    return found
 
 
 def _succeed(_parser: _Parser, _value: Obj, _pointer: str, base: Base) -> model.State:
@@ -344,9 +278,7 @@ def _parallel(parser: _Parser, value: Obj, pointer: str, base: Base) -> model.St
     return model.Parallel(
         **base,
         **parser.working(value, pointer, language),
-        branches=parser.each(
-            value, "Branches", pointer, lambda item, at: parser.machine(item, at, language, is_root=False)
-        ),
+        branches=parser.each(value, "Branches", pointer, parser.machine),
     )
 
 
@@ -359,7 +291,7 @@ def _map(parser: _Parser, value: Obj, pointer: str, base: Base) -> model.State:
     return model.Map(
         **base,
         **parser.working(value, pointer, language),
-        item_processor=_item_processor(parser, value, pointer, language),
+        item_processor=_item_processor(parser, value, pointer),
         items_path=parser.path(value, "ItemsPath", pointer),
         items=value.get("Items", ABSENT),
         item_selector=value.get("ItemSelector", ABSENT),
@@ -372,13 +304,13 @@ def _map(parser: _Parser, value: Obj, pointer: str, base: Base) -> model.State:
         ),
         tolerated_failure_percentage_path=parser.text(value, "ToleratedFailurePercentagePath", pointer),
         label=parser.text(value, "Label", pointer),
-        item_reader=_item_reader(parser, value, pointer),
+        item_reader=_item_reader(parser, value, pointer, language),
         item_batcher=_item_batcher(parser, value, pointer, language),
-        result_writer=_result_writer(parser, value, pointer),
+        result_writer=_result_writer(parser, value, pointer, language),
     )
 
 
-def _item_processor(parser: _Parser, value: Obj, pointer: str, language: QueryLanguage) -> model.ItemProcessor:
+def _item_processor(parser: _Parser, value: Obj, pointer: str) -> model.ItemProcessor:
     key = "ItemProcessor" if "ItemProcessor" in value else "Iterator"
     at = pointer_to(pointer, key)
     found = parser.typed(value, key, dict, pointer, "an object") or {}
@@ -386,23 +318,24 @@ def _item_processor(parser: _Parser, value: Obj, pointer: str, language: QueryLa
     config_at = pointer_to(at, "ProcessorConfig")
     parser.known(config, {"Mode", "ExecutionType"}, config_at, "a ProcessorConfig")
     mode, type_ = config.get("Mode", "INLINE"), config.get("ExecutionType")
-    if mode not in {"INLINE", "DISTRIBUTED"}:
+    if mode not in ("INLINE", "DISTRIBUTED"):
         parser.fault("wrong-value", "Mode is 'INLINE' or 'DISTRIBUTED'", pointer_to(config_at, "Mode"))
-    if type_ not in {None, "STANDARD", "EXPRESS"}:
+    if type_ not in (None, "STANDARD", "EXPRESS"):
         parser.fault("wrong-value", "ExecutionType is 'STANDARD' or 'EXPRESS'", pointer_to(config_at, "ExecutionType"))
     return model.ItemProcessor(
-        machine=parser.machine(found, at, language, is_root=False),
+        machine=parser.machine(found, at),
         mode=cast("Literal['INLINE', 'DISTRIBUTED']", mode),
         execution_type=cast("Literal['STANDARD', 'EXPRESS'] | None", type_),
     )
 
 
-def _item_reader(parser: _Parser, value: Obj, pointer: str) -> model.ItemReader | None:
+def _item_reader(parser: _Parser, value: Obj, pointer: str, language: QueryLanguage) -> model.ItemReader | None:
     found = parser.typed(value, "ItemReader", dict, pointer, "an object")
     if found is None:
         return None
     at = pointer_to(pointer, "ItemReader")
-    parser.known(found, {"Resource", "ReaderConfig", "Parameters", "Arguments"}, at, "an ItemReader")
+    shared = {"Resource", "ReaderConfig"}
+    parser.of_language(found, language, shared, {"Parameters"}, {"Arguments"}, at, "an ItemReader")
     return model.ItemReader(
         resource=parser.required_text(found, "Resource", at, "an ItemReader"),
         reader_config=found.get("ReaderConfig", ABSENT),
@@ -417,7 +350,10 @@ def _item_batcher(parser: _Parser, value: Obj, pointer: str, language: QueryLang
         return None
     at = pointer_to(pointer, "ItemBatcher")
     names = ("MaxItemsPerBatch", "MaxInputBytesPerBatch")
-    parser.known(found, {"BatchInput", *names, *(f"{name}Path" for name in names)}, at, "an ItemBatcher")
+    paths = {f"{name}Path" for name in names}
+    parser.of_language(found, language, {"BatchInput", *names}, paths, set(), at, "an ItemBatcher")
+    for name in names:
+        parser.exclusive(found, (name, f"{name}Path"), at, "an ItemBatcher")
     return model.ItemBatcher(
         batch_input=found.get("BatchInput", ABSENT),
         max_items=parser.number(found, names[0], at, language, least=1),
@@ -427,12 +363,13 @@ def _item_batcher(parser: _Parser, value: Obj, pointer: str, language: QueryLang
     )
 
 
-def _result_writer(parser: _Parser, value: Obj, pointer: str) -> model.ResultWriter | None:
+def _result_writer(parser: _Parser, value: Obj, pointer: str, language: QueryLanguage) -> model.ResultWriter | None:
     found = parser.typed(value, "ResultWriter", dict, pointer, "an object")
     if found is None:
         return None
     at = pointer_to(pointer, "ResultWriter")
-    parser.known(found, {"Resource", "WriterConfig", "Parameters", "Arguments"}, at, "a ResultWriter")
+    shared = {"Resource", "WriterConfig"}
+    parser.of_language(found, language, shared, {"Parameters"}, {"Arguments"}, at, "a ResultWriter")
     return model.ResultWriter(
         resource=parser.text(found, "Resource", at),
         writer_config=found.get("WriterConfig", ABSENT),

@@ -94,7 +94,8 @@ def _compile_state(state: model.State, limits: Limits) -> State:
             return _compile_fail(state, limits)
         case model.Wait():
             step = _step(state, limits, state.next)
-            return State(state.name, "Wait", _compile_wait(state, limits), lambda raw, _, context: step(raw, ABSENT, context))
+            enter = _compile_wait(state, limits)
+            return State(state.name, "Wait", enter, lambda raw, _, context: step(raw, ABSENT, context))
         case model.Task():
             return _working(state, "Task", _compile_task(state, limits), limits, resource=state.resource)
         case model.Parallel():
@@ -131,7 +132,7 @@ def _compile_pass(state: model.Pass, limits: Limits) -> State:
     step = _step(state, limits, state.next)
     make = compile_argument(state.parameters, state, "Parameters", limits)
     if state.result is not ABSENT:
-        result = cast("JSONValue", state.result)
+        result = state.result
         return State(state.name, "Pass", lambda raw, context: step(raw, result, context), step)
     if make is None:
         return State(state.name, "Pass", lambda raw, context: step(raw, ABSENT, context), step)
@@ -224,7 +225,7 @@ def _compile_wait(state: model.Wait, limits: Limits) -> Enter:
         path = state.timestamp_path
         find = compile_text(state, ABSENT, path, "Timestamp", limits, any_type=True)
         return lambda raw, context: WaitUntil(until=_moment_at(path, find(raw, context), context))
-    evaluate = jsonata_template(cast("JSONValue", state.timestamp), "Timestamp", limits)
+    evaluate = jsonata_template(cast("str", state.timestamp), "Timestamp", limits)
 
     def enter(raw: JSONValue, context: Context) -> Outcome:
         value = state.timestamp

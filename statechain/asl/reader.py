@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TypeAlias, TypeVar
 
 from statechain.asl import model
@@ -13,10 +13,21 @@ from statechain.asl.text import pointer_to
 from statechain.codec import JSONValue
 from statechain.errors import Diagnostic
 
-__all__ = ["Obj", "Reader"]
+__all__ = ["Obj", "Reader", "hint", "is_expression"]
 
 T = TypeVar("T")
 Obj: TypeAlias = Mapping[str, JSONValue]
+
+
+def hint(name: str, names: Iterable[str]) -> str:
+    """Return the question whether a near name was meant, or nothing where none is near."""
+    near = difflib.get_close_matches(name, names, 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def is_expression(text: str) -> bool:
+    """Tell whether a text is a JSONata expression in ``{% %}``."""
+    return text.startswith("{%") and text.endswith("%}") and len(text) >= len("{%%}")
 
 
 class Reader:
@@ -26,6 +37,7 @@ class Reader:
         self.faults: list[Diagnostic] = []
 
     def fault(self, code: str, message: str, pointer: str) -> None:
+        """Note a fault."""
         self.faults.append(Diagnostic(code, message, pointer=pointer))
 
     # Fields
@@ -35,9 +47,29 @@ class Reader:
         names = set(allowed)
         for key in value:
             if key not in names:
-                near = difflib.get_close_matches(key, names, 1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                self.fault("unknown-field", f"{what} has no field {key!r}{hint}", pointer_to(pointer, key))
+                self.fault("unknown-field", f"{what} has no field {key!r}{hint(key, names)}", pointer_to(pointer, key))
+
+    def of_language(
+        self,
+        value: Obj,
+        language: QueryLanguage,
+        shared: Collection[str],
+        jsonpath: Collection[str],
+        jsonata: Collection[str],
+        pointer: str,
+        what: str,
+    ) -> None:
+        """Note fields that do not belong here at all, and those that belong to the other query language."""
+        own, other = (jsonpath, jsonata) if language == "JSONPath" else (jsonata, jsonpath)
+        self.known(value, {*shared, *own, *other}, pointer, what)
+        for key in value:
+            if key in other and key not in own:
+                message = f"{key} is not for a state whose QueryLanguage is {language}"
+                self.fault("mixed-query-languages", message, pointer_to(pointer, key))
+
+    def assign(self, value: Obj, pointer: str) -> model.Optional:
+        """Return Assign, an object of variables."""
+        return ABSENT if "Assign" not in value else self.typed(value, "Assign", dict, pointer, "an object") or {}
 
     def typed(self, value: Obj, key: str, kind: type[T] | tuple[type[T], ...], pointer: str, name: str) -> T | None:
         """Return a field of the right type, or note what it is instead."""
@@ -50,9 +82,11 @@ class Reader:
         return found
 
     def text(self, value: Obj, key: str, pointer: str) -> str | None:
+        """Return a field that holds a string."""
         return self.typed(value, key, str, pointer, "a string")
 
     def required_text(self, value: Obj, key: str, pointer: str, what: str) -> str:
+        """Return a field that must be there and hold a string."""
         if key not in value:
             self.fault("missing-field", f"{what} needs the field {key!r}", pointer)
         return self.text(value, key, pointer) or ""
@@ -67,7 +101,7 @@ class Reader:
             return ABSENT
         return found
 
-    def number(  # noqa: PLR0913 -- what a number may be has as many sides
+    def number(
         self,
         value: Obj,
         key: str,
@@ -82,7 +116,7 @@ class Reader:
         if key not in value:
             return ABSENT
         found = value[key]
-        if isinstance(found, str) and language == "JSONata" and found.startswith("{%"):
+        if isinstance(found, str) and language == "JSONata" and is_expression(found):
             return found
         kinds = int if whole else (int, float)
         if isinstance(found, bool) or not isinstance(found, kinds):

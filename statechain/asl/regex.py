@@ -20,9 +20,11 @@ class RegexSyntaxError(ValueError):
     """A pattern is no regular expression, or one that cannot be matched in linear time."""
 
 
-def compile_regex(pattern: str, *, ignore_case: bool = False, multiline: bool = False, dot_all: bool = False) -> Pattern[str]:
+def compile_regex(
+    pattern: str, *, ignore_case: bool = False, multiline: bool = False, dot_all: bool = False
+) -> Pattern[str]:
     """Return an object with the methods of `re.Pattern`. Raises RegexSyntaxError."""
-    import re2  # type: ignore[import-untyped]  # noqa: PLC0415 -- only machines with a pattern pay for it
+    import re2  # noqa: PLC0415 -- only machines with a pattern pay for it
 
     options = re2.Options()
     options.case_sensitive = not ignore_case

@@ -145,7 +145,7 @@ class _JSONReader:
         return place + 1
 
 
-class _TooDeep(Exception):  # noqa: N818 -- it never leaves this module
+class _TooDeep(Exception):
     """The text nests too deep."""
 
 
@@ -154,7 +154,7 @@ class _TooDeep(Exception):  # noqa: N818 -- it never leaves this module
 
 def read_yaml(text: str, limits: Limits) -> tuple[JSONValue, Positions]:
     """Read YAML text with core types only, keeping the place of every value and key."""
-    import yaml
+    import yaml  # noqa: PLC0415 -- JSON definitions do not pay for it
 
     loader = yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader
     _check_events(yaml.parse(text, Loader=loader), limits, yaml)

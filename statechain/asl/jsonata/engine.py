@@ -365,7 +365,7 @@ class Engine(library.Jsonata):  # type: ignore[misc]
     def evaluate_group_expression(self, node: Node, value: Value, frame: Frame) -> Value:
         """Group the items by their keys, then evaluate each group's value; an object constructor is one group."""
         is_stream = isinstance(value, JList) and value.tuple_stream
-        items: list[Value] = value if isinstance(value, list) and value else [None] if isinstance(value, list) else [value]
+        items: list[Value] = (value or [None]) if isinstance(value, list) else [value]
         groups: dict[str, tuple[int, list[Value]]] = {}
         for item in items:
             scope = self.create_frame_from_tuple(frame, item) if is_stream else frame
