@@ -1,13 +1,12 @@
 """Cancelling somebody at the n-th suspension: of a coroutine, or of everything that runs in a loop.
 
-A coroutine is driven by hand; each time it would give up control is a suspension. The sum over all tasks of a loop visits
-also the moments at which the caller itself sleeps through.
+Each time a coroutine gives up control is a suspension. The sum over all tasks of a loop visits also the moments that the
+caller itself sleeps through.
 """
 
 from __future__ import annotations
 
 import asyncio
-import types
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, TypeVar
 
@@ -39,40 +38,42 @@ class Suspensions:
         if self.count == self.at:
             self.act()
 
-    @types.coroutine
-    def drive(self, coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
-        """Run a coroutine to its end, noting each suspension."""
-        thrown: BaseException | None = None
-        while True:
-            try:
-                awaited = coroutine.send(None) if thrown is None else coroutine.throw(thrown)
-            except StopIteration as done:
-                return done.value  # type: ignore[no-any-return]
-            self.note()
-            try:
-                yield awaited
-            except BaseException as fault:  # noqa: BLE001 -- whatever comes in is the coroutine's
-                thrown = fault
-            else:
-                thrown = None
+
+class _Driven(Coroutine[Any, Any, T]):
+    """A coroutine whose suspensions are noted."""
+
+    def __init__(self, inner: Coroutine[Any, Any, T], suspensions: Suspensions) -> None:
+        self._inner = inner
+        self._suspensions = suspensions
+
+    def send(self, value: Any) -> Any:
+        awaited = self._inner.send(value)
+        self._suspensions.note()
+        return awaited
+
+    def throw(self, *fault: Any) -> Any:
+        awaited = self._inner.throw(*fault)
+        self._suspensions.note()
+        return awaited
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self._inner.__await__()
 
 
-async def run_cancelled(
-    work: Coroutine[Any, Any, T], suspensions: Suspensions, *, everywhere: bool
-) -> T | None:
+async def run_cancelled(work: Coroutine[Any, Any, T], suspensions: Suspensions, *, everywhere: bool) -> T | None:
     """Run work in a task that is cancelled at a suspension of its own, or (everywhere) of any task in the loop.
 
     Returns None where the cancellation ended it.
     """
     loop = asyncio.get_running_loop()
 
-    async def driven(coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return await suspensions.drive(coroutine)
-
     def make_task(loop: asyncio.AbstractEventLoop, coroutine: Any, **named: Any) -> asyncio.Task[Any]:
-        return asyncio.Task(driven(coroutine), loop=loop, **named)
+        return asyncio.Task(_Driven(coroutine, suspensions), loop=loop, **named)
 
-    task = asyncio.create_task(work if everywhere else driven(work))
+    task: asyncio.Task[T] = make_task(loop, work)
     suspensions.act = task.cancel
     if everywhere:
         loop.set_task_factory(make_task)

@@ -68,7 +68,7 @@ async def test_a_caller_is_cancelled_at_every_suspension(
     ledger = Ledger(tmp_path / "ledger")
     stride = 1 if full or not everywhere else STRIDES[kind]
     for at in count(1, stride):
-        async with open_repository(fresh()) as repository, unscathed():
+        async with unscathed(), open_repository(fresh()) as repository:
             async with Engine(repository) as engine:
                 await make_sources(engine, 3)
             suspensions = Suspensions(at)
@@ -98,7 +98,7 @@ async def test_an_engine_is_cancelled_at_every_suspension(
             await SCENARIOS[scenario](engine, targets)
 
     for at in count(1, stride):
-        async with open_storage(fresh()) as (repository, another), unscathed():
+        async with unscathed(), open_storage(fresh()) as (repository, another):
             async with Engine(repository) as engine:
                 await engine.create_state_machine("sources", SOURCES)
                 await make_sources(engine, 3)
