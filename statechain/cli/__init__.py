@@ -17,6 +17,5 @@ def main() -> None:
             raise
         sys.stderr.write(f"statechain: the command line needs {fault.name}: pip install 'statechain[cli]'\n")
         raise SystemExit(2) from None
-    if logging.lastResort is not None:
-        logging.lastResort.setLevel(logging.ERROR)  # a command says itself what its user must know
+    logging.getLogger("statechain_backends").setLevel(logging.ERROR)  # not at each command what a worker is told once
     cli(prog_name="statechain")

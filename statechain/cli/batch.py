@@ -14,7 +14,7 @@ from rich.markup import escape
 from statechain.asl.picture import shortened
 from statechain.chaining.batch import BatchExecutionResult
 from statechain.cli.render import echo_json
-from statechain.cli.run import machine_of, tasks_option
+from statechain.cli.run import files_option, machine_of, tasks_option
 from statechain.cli.selection import Selection, batch_options, filter_options, make_options
 from statechain.cli.session import Storage, asynchronous, errors, leave, say, storage_option
 from statechain.cli.values import FUNCTION
@@ -41,6 +41,7 @@ transformer_option = click.option(
 @click.option("--machine", help="The name of the state machine that FILE defines; the file's where it is left out.")
 @click.option("--source-state", metavar="STATE", help="Chain the output of this state instead of the final output.")
 @transformer_option
+@files_option
 @filter_options
 @click.option("--name-prefix", help="Executions are named PREFIX-SOURCE: the same again finishes what is missing.")
 @batch_options
@@ -61,6 +62,7 @@ async def batch(
     options: dict[str, Any],
     on_start: Callable[..., Any] | None,
     on_complete: Callable[..., Any] | None,
+    files: str | None,
     storage: Storage,
     *,
     dry_run: bool,
@@ -71,7 +73,7 @@ async def batch(
     Leaves with 0 where all SUCCEEDED, with 1 where any did not. Ctrl-C aborts what runs, and tells how to go on.
     """
     prefix = name_prefix or new_id()
-    async with storage.engine(tasks=tasks or TaskRegistry(), looks=True) as engine:
+    async with storage.engine(tasks=tasks or TaskRegistry(), files=files, looks=True) as engine:
         chained = await machine_of(engine, target, machine, has_tasks=tasks is not None)
         select = await selection.filter(engine)
         total = await engine.count_executions(select)

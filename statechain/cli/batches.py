@@ -10,7 +10,7 @@ import click
 from statechain.chaining.stored import read_options
 from statechain.cli.batch import transformer_option
 from statechain.cli.render import Cell, Column, batch_json, echo_json, moment, print_table, styled, took
-from statechain.cli.run import tasks_option
+from statechain.cli.run import files_option, tasks_option
 from statechain.cli.selection import batch_options, find_machine, make_options
 from statechain.cli.session import Storage, asynchronous, errors, leave, say, storage_option
 from statechain.engine import Engine
@@ -134,6 +134,7 @@ def _said(mapping: Mapping[str, Any]) -> str:
 @click.argument("batch_id", metavar="ID")
 @tasks_option
 @transformer_option
+@files_option
 @batch_options
 @storage_option
 @asynchronous
@@ -142,6 +143,7 @@ async def resume(
     tasks: TaskRegistry | None,
     transformer: Callable[..., Any] | None,
     options: dict[str, Any],
+    files: str | None,
     storage: Storage,
 ) -> None:
     """Finish what is missing of a batch, with the options it had unless others are given.
@@ -149,7 +151,7 @@ async def resume(
     The input transformer is not stored: give the one that the batch was started with. What Ctrl-C aborted counts as
     ended: --redrive-failed goes on with it.
     """
-    async with storage.engine(tasks=tasks, looks=True) as engine:
+    async with storage.engine(tasks=tasks, files=files, looks=True) as engine:
         stored = await engine.get_batch(batch_id)
         progress = BatchProgress(stored.item_counts.total, description=f"batch {stored.name_prefix}", console=errors())
         made = make_options({**read_options(stored.options), **options, **progress.callbacks})

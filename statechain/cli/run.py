@@ -24,12 +24,17 @@ from statechain.machine import ExecutionHandle, StateMachine
 from statechain.records import Execution, ExecutionStatus
 from statechain.runtime.tasks import TaskRegistry
 
-__all__ = ["machine_of", "redrive", "run"]
+__all__ = ["files_option", "machine_of", "redrive", "run", "tasks_option"]
 
 SECONDS_BETWEEN_LOOKS = 0.2
 SUFFIXES = (".asl.json", ".asl.yaml", ".asl.yml", ".json", ".asl", ".yaml", ".yml")
 
 tasks_option = click.option("--tasks", type=TASKS, help="The handlers: a TaskRegistry, as module:attribute.")
+files_option = click.option(
+    "--files",
+    type=click.Path(exists=True, file_okay=False),
+    help="The folder in the place of S3, for distributed Maps: a bucket is a folder in it.",
+)
 
 
 @click.command()
@@ -39,6 +44,7 @@ tasks_option = click.option("--tasks", type=TASKS, help="The handlers: a TaskReg
 @click.option("--name", help="The execution's name; the same name and input again is the same execution.")
 @click.option("--machine", help="The state machine's name; the file's where it is left out.")
 @click.option("--type", "kind", type=click.Choice(["STANDARD", "EXPRESS"]), default="STANDARD", show_default=True)
+@files_option
 @click.option("--compact", is_flag=True, help="Write the output on one line.")
 @storage_option
 @asynchronous
@@ -49,6 +55,7 @@ async def run(
     name: str | None,
     machine: str | None,
     kind: Literal["STANDARD", "EXPRESS"],
+    files: str | None,
     storage: Storage,
     *,
     compact: bool,
@@ -57,7 +64,7 @@ async def run(
 
     Leaves with 0 where it SUCCEEDED, with 1 where it ended otherwise. Ctrl-C aborts it; it can be redriven.
     """
-    async with storage.engine(tasks=tasks or TaskRegistry()) as engine:
+    async with storage.engine(tasks=tasks or TaskRegistry(), files=files) as engine:
         target = await machine_of(engine, file, machine, kind, has_tasks=tasks is not None)
         with legal():
             handle = await target.start_execution(value, name=name)
@@ -68,11 +75,12 @@ async def run(
 @click.command()
 @click.argument("execution", metavar="ID|NAME")
 @tasks_option
+@files_option
 @storage_option
 @asynchronous
-async def redrive(execution: str, tasks: TaskRegistry | None, storage: Storage) -> None:
+async def redrive(execution: str, tasks: TaskRegistry | None, files: str | None, storage: Storage) -> None:
     """Go on with an execution that ended without success, from the state that failed; as run does."""
-    async with storage.engine(tasks=tasks, looks=True) as engine:
+    async with storage.engine(tasks=tasks, files=files, looks=True) as engine:
         found = await find_execution(engine, execution)
         with legal():
             handle = await engine.redrive_execution(found.id)

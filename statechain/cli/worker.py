@@ -13,12 +13,13 @@ import click
 
 from statechain.asl.picture import spoken
 from statechain.cli.batch import transformer_option
+from statechain.cli.run import files_option
 from statechain.cli.selection import find_machine
 from statechain.cli.session import Storage, asynchronous, say, storage_option
 from statechain.cli.values import TASKS
 from statechain.engine import Engine
 from statechain.errors import BatchStopped
-from statechain.observers import ExecutionEnded, ExecutionStarted, Fact
+from statechain.observers import ExecutionEnded, ExecutionResumed, ExecutionStarted, Fact
 from statechain.records import BatchStatus, ItemCounts
 from statechain.runtime.tasks import TaskRegistry
 
@@ -36,6 +37,7 @@ __all__ = ["worker"]
     help="Resume batches of this state machine that stand still; may be given more than once.",
 )
 @transformer_option
+@files_option
 @click.option(
     "--patience", type=click.FloatRange(0.1), default=30.0, show_default=True, help="Seconds that a batch stands still."
 )
@@ -52,6 +54,7 @@ async def worker(
     transformer: Callable[..., Any] | None,
     patience: float,
     grace: float,
+    files: str | None,
     storage: Storage,
     *,
     quiet: bool,
@@ -60,8 +63,7 @@ async def worker(
 
     What still runs when the grace is over is handed over: it stays RUNNING, and the next worker resumes it at once.
     """
-    if logging.lastResort is not None:
-        logging.lastResort.setLevel(logging.WARNING)
+    logging.getLogger("statechain_backends").setLevel(logging.WARNING)
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -71,7 +73,7 @@ async def worker(
         async with (
             asyncio.timeout(None) as limit,
             storage.engine(
-                tasks=tasks, recovery=True, max_concurrent_executions=concurrency, observers=observers
+                tasks=tasks, files=files, recovery=True, max_concurrent_executions=concurrency, observers=observers
             ) as engine,
         ):
             targets = [(await find_machine(engine, name)).id for name in machines]
@@ -126,7 +128,7 @@ class _Teller:
 
     def observe(self, fact: Fact) -> None:
         """Write a line."""
-        if isinstance(fact, ExecutionStarted):
+        if isinstance(fact, ExecutionStarted | ExecutionResumed):
             say(f"running {fact.execution.name}")
         elif isinstance(fact, ExecutionEnded):
             execution = fact.execution
