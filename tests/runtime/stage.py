@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import inspect
 from collections import Counter
@@ -104,6 +105,12 @@ class Stage:
     async def run(self, definition: dict[str, JSON], value: JSON = None, **options: Any) -> Execution:
         """Run an execution to its end."""
         return await (await self.start(definition, value, **options)).wait()
+
+    async def reached(self, name: str, times: int = 1) -> None:
+        """Return once a handler has counted so many calls under a name."""
+        async with asyncio.timeout(10):
+            while self.calls[name] < times:  # noqa: ASYNC110 -- a Counter has no event
+                await asyncio.sleep(0.001)
 
     async def ended(self, execution_id: str) -> Execution:
         """Wait for the end of an execution that this engine runs."""

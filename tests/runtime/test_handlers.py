@@ -70,7 +70,7 @@ async def test_what_a_plain_function_raises_is_too(quick: Stage, fault: BaseExce
 
 @pytest.mark.parametrize(
     ("result", "place"),
-    [({"a": {1, 2}}, "/a"), ([float("nan")], "/0"), ({1: 2}, "the value"), (object(), "the value"), (b"bytes", "the value")],
+    [({"a": {1, 2}}, "/a"), ([float("nan")], "/0"), ({1: 2}, "the value"), (object(), "the value"), (b"b", "the value")],
     ids=str,
 )
 async def test_a_result_that_is_not_json_is_told_with_its_place(quick: Stage, result: Any, place: str) -> None:
@@ -229,8 +229,7 @@ async def test_a_handler_that_swallows_its_cancellation_does_not_go_on_to_the_ne
     quick.tasks.add("Swallow", swallow)
     quick.tasks.add("After", after)
     started = await quick.start(machine(A=task("Swallow", Next="B"), B=task("After")))
-    while not quick.calls["Swallow"]:
-        await asyncio.sleep(0)
+    await quick.reached("Swallow")
     assert (await started.stop()).status == "ABORTED"
     assert not quick.calls["After"]
 

@@ -47,7 +47,7 @@ async def bucket(quick: Stage, tmp_path: Path) -> Path:
         ("a.csv", "id,name\n1,Ann\n2,\n", {"InputType": "CSV"}, [{"id": "1", "name": "Ann"}, {"id": "2", "name": ""}]),
         (
             "a.csv",
-            "1|\"x|y\"\n2\n",
+            '1|"x|y"\n2\n',
             {"InputType": "CSV", "CSVHeaderLocation": "GIVEN", "CSVHeaders": ["a", "b"], "CSVDelimiter": "PIPE"},
             [{"a": "1", "b": "x|y"}, {"a": "2", "b": ""}],
         ),
@@ -181,9 +181,7 @@ async def test_a_distributed_map_that_crashed_does_not_repeat_its_items(stage: S
     processor = machine(Do=task("Work", Next="After"), After={"Type": "Pass"})
     definition = machine(Each=distributed(processor, MaxConcurrency=1, ToleratedFailureCount=1))
     started = await stage.start(definition, [0, 1, 2, 3, 4])
-    async with asyncio.timeout(10):
-        while not stage.calls["3"]:
-            await asyncio.sleep(0.001)
+    await stage.reached("3")
     await stage.reopen()
     assert (await stage.ended(started.id)).output == [0, 4, 6, 8]
     assert stage.calls == {"0": 1, "1": 1, "2": 1, "3": 2, "4": 1}

@@ -17,12 +17,6 @@ START = "arn:aws:states:::states:startExecution"
 ACTIVITY = "arn:aws:states:eu-west-1:123456789012:activity:paint"
 
 
-async def until(stage: Stage, name: str, times: int = 1) -> None:
-    async with asyncio.timeout(10):
-        while stage.calls[name] < times:
-            await asyncio.sleep(0.001)
-
-
 def asking(stage: Stage) -> list[str]:
     """Register a handler that collects the tokens which it is given."""
     tokens: list[str] = []
@@ -40,7 +34,7 @@ def asking(stage: Stage) -> list[str]:
 async def test_an_answer_wakes_the_task_at_once(quick: Stage) -> None:
     tokens = asking(quick)
     started = await quick.start(machine(Ask=task(ASK, TimeoutSeconds=1000)), {"n": 1})
-    await until(quick, "Ask")
+    await quick.reached("Ask")
     before = quick.clock.now()
     await quick.engine.send_task_success(tokens[0], {"said": "yes"})
     ended = await started.wait()
@@ -84,7 +78,7 @@ async def test_a_failure_is_retried_with_a_new_token_and_caught(quick: Stage) ->
     catch = [{"ErrorEquals": ["Busy"], "Next": "Caught"}]
     started = await quick.start(machine(Ask=task(ASK, Retry=retry, Catch=catch), Caught={"Type": "Pass"}))
     for turn in range(2):
-        await until(quick, "Ask", turn + 1)
+        await quick.reached("Ask", turn + 1)
         await quick.engine.send_task_failure(tokens[turn], "Busy", f"turn {turn}")
     assert (await started.wait()).output == {"Error": "Busy", "Cause": "turn 1"}
     assert tokens[0] != tokens[1]
@@ -93,7 +87,7 @@ async def test_a_failure_is_retried_with_a_new_token_and_caught(quick: Stage) ->
 async def test_a_failure_without_a_name_is_task_failed(quick: Stage) -> None:
     tokens = asking(quick)
     started = await quick.start(machine(Ask=task(ASK)))
-    await until(quick, "Ask")
+    await quick.reached("Ask")
     await quick.engine.send_task_failure(tokens[0])
     ended = await started.wait()
     assert (ended.error, ended.cause) == ("States.TaskFailed", None)
@@ -102,7 +96,7 @@ async def test_a_failure_without_a_name_is_task_failed(quick: Stage) -> None:
 async def test_unknown_and_used_tokens_are_told_apart(quick: Stage) -> None:
     tokens = asking(quick)
     started = await quick.start(machine(Ask=task(ASK)))
-    await until(quick, "Ask")
+    await quick.reached("Ask")
     with pytest.raises(InvalidToken):
         await quick.engine.send_task_success("nobody's", 1)
     await quick.engine.send_task_success(tokens[0], 1)
@@ -127,7 +121,7 @@ async def test_heartbeats_keep_a_task_alive_and_their_absence_ends_it(quick: Sta
     tokens = asking(quick)
     began = quick.clock.now()
     started = await quick.start(machine(Ask=task(ASK, TimeoutSeconds=1000, HeartbeatSeconds=10)))
-    await until(quick, "Ask")
+    await quick.reached("Ask")
     await quick.clock.sleep_until(began + timedelta(seconds=6))
     await quick.engine.send_task_heartbeat(tokens[0])
     ended = await started.wait()
@@ -146,7 +140,7 @@ async def test_the_token_stands_in_the_parameters(quick: Stage) -> None:
     invoke = "arn:aws:states:::lambda:invoke.waitForTaskToken"
     parameters = {"FunctionName": "Send", "Payload": {"token.$": "$$.Task.Token"}}
     started = await quick.start(machine(Ask=task(invoke, Parameters=parameters)))
-    await until(quick, "Send")
+    await quick.reached("Send")
     ((value, token),) = given
     assert value == {"token": token}
     await quick.engine.send_task_success(token, {"as": "it is"})
@@ -156,7 +150,7 @@ async def test_the_token_stands_in_the_parameters(quick: Stage) -> None:
 async def test_another_engine_may_answer(stage: Stage) -> None:
     tokens = asking(stage)
     started = await stage.start(machine(Ask=task(ASK)))
-    await until(stage, "Ask")
+    await stage.reached("Ask")
     async with Engine(stage.repository, tasks=stage.tasks, clock=stage.clock, recovery=False) as other:
         await other.send_task_success(tokens[0], "from afar")
     assert (await asyncio.wait_for(started.wait(), 5)).output == "from afar"
@@ -166,7 +160,7 @@ async def test_after_a_crash_the_task_waits_on_under_its_token(stage: Stage) -> 
     tokens = asking(stage)
     began = stage.clock.now()
     started = await stage.start(machine(Ask=task(ASK, TimeoutSeconds=500)))
-    await until(stage, "Ask")
+    await stage.reached("Ask")
     await asyncio.sleep(0.05)
     await stage.reopen()
     assert stage.clock.now() - began < timedelta(seconds=500)
@@ -180,7 +174,7 @@ async def test_after_a_crash_the_task_waits_on_under_its_token(stage: Stage) -> 
 async def test_an_answer_while_nobody_runs_is_found_by_the_next_engine(stage: Stage) -> None:
     tokens = asking(stage)
     started = await stage.start(machine(Ask=task(ASK)))
-    await until(stage, "Ask")
+    await stage.reached("Ask")
     await asyncio.sleep(0.05)
     await stage.crash()
     async with Engine(stage.repository, clock=SystemClock(), recovery=False) as desk:
@@ -204,9 +198,9 @@ async def test_a_handler_that_a_crash_cut_short_is_called_again_and_both_tokens_
 
     stage.tasks.add("Ask", ask)
     started = await stage.start(machine(Ask=task(ASK)))
-    await until(stage, "Ask")
+    await stage.reached("Ask")
     await stage.reopen()
-    await until(stage, "Ask", 2)
+    await stage.reached("Ask", 2)
     await stage.engine.send_task_success(tokens[answered], answered)
     assert (await stage.ended(started.id)).output == answered
     with pytest.raises(TaskTimedOut):
@@ -324,9 +318,7 @@ async def test_a_machine_that_is_not_there_is_told(quick: Stage) -> None:
 async def test_a_nested_execution_is_stopped_with_its_parent(quick: Stage) -> None:
     await quick.engine.create_state_machine("child", machine(Long=task(ACTIVITY)))
     started = await quick.start(machine(Start=nested(".sync")), {"n": 1})
-    async with asyncio.timeout(5):
-        while not (await quick.engine.get_activity_task("paint")):
-            await asyncio.sleep(0)
+    assert await quick.engine.get_activity_task("paint") is not None
     await started.stop()
     (child,) = await children(quick)
     assert child.status == "ABORTED"
