@@ -6,7 +6,7 @@ Linear in the size of the definition, and without recursion over states. What st
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TypeAlias, cast
 
 from statechain.asl import model
@@ -27,7 +27,7 @@ def check(machine: model.StateMachine, value: JSONValue, limits: Limits) -> list
     """Return every fault of meaning in a well-formed definition; ``value`` is what the model was made from."""
     machines = list(_machines(machine))
     states = [(each, state) for each in machines for state in each.states.values()]
-    faults = [fault for each in machines for fault in _check_flow(each)]
+    faults = [fault for each in machines for fault in _check_flow(each, _names(value, each))]
     faults += _check_names(state for _, state in states)
     if len(states) > limits.definition_states:
         faults.append(Diagnostic("too-many-states", f"a definition has at most {limits.definition_states} states"))
@@ -75,18 +75,27 @@ def _targets(state: model.State) -> Iterator[tuple[str, str]]:
         yield catcher.next, f"{state.pointer}/Catch/{index}/Next"
 
 
-def _check_flow(machine: model.StateMachine) -> Iterator[Diagnostic]:
+def _names(value: JSONValue, machine: model.StateMachine) -> Collection[str]:
+    """Return the names of a machine's states, those included that are too faulty to be in the model."""
+    below = _at(value, machine.pointer)
+    states = below.get("States") if isinstance(below, dict) else None
+    return states if isinstance(states, dict) else ()
+
+
+def _check_flow(machine: model.StateMachine, names: Collection[str]) -> Iterator[Diagnostic]:
     states = machine.states
-    if machine.start_at and machine.start_at not in states:
-        near = hint(machine.start_at, states)
+    if machine.start_at and machine.start_at not in names:
+        near = hint(machine.start_at, names)
         message = f"StartAt names {machine.start_at!r}, and there is no such state here{near}"
         yield Diagnostic("missing-target", message, pointer=pointer_to(machine.pointer, "StartAt"))
     for state in states.values():
         for target, pointer in _targets(state):
-            if target and target not in states:
-                message = f"there is no state {target!r} here to go to{hint(target, states)}"
+            if target and target not in names:
+                message = f"there is no state {target!r} here to go to{hint(target, names)}"
                 yield Diagnostic("missing-target", message, pointer=pointer)
     # As on AWS: only the whole definition must have an end, and without one, what leads nowhere is not told besides.
+    if len(states) < len(names):
+        return  # who leads where cannot be told before all states can be read
     if states and not machine.pointer and not any(map(_ends, states.values())):
         message = "no state ends the execution: give one End, or lead to a Succeed or Fail state"
         yield Diagnostic("no-end", message, pointer=pointer_to(machine.pointer, "States"))

@@ -7,6 +7,7 @@ JSON is read by a JSON parser; YAML by its composer with the core types of YAML 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -57,7 +58,7 @@ def read_json(text: str, limits: Limits) -> tuple[JSONValue, Positions]:
     """Read JSON text, keeping the place of every value and key."""
     reader = _JSONReader(text, limits)
     try:
-        value = json.loads(text, parse_constant=_refuse)
+        value = json.loads(text, parse_constant=_refuse, parse_int=_whole)
     except RecursionError:
         raise _fault("too-deep", f"the definition nests deeper than {limits.definition_depth} levels", (1, 1)) from None
     except json.JSONDecodeError as fault:
@@ -68,6 +69,10 @@ def read_json(text: str, limits: Limits) -> tuple[JSONValue, Positions]:
     if reader.faults:
         raise DefinitionError(reader.faults)
     return value, reader.positions
+
+
+def _whole(digits: str) -> int:
+    return int(digits) if len(digits) <= MOST_DIGITS else 0  # the walk over the text tells where it is
 
 
 def _refuse(name: str) -> Any:  # noqa: ANN401 -- the signature of json's hook
@@ -111,7 +116,17 @@ class _JSONReader:
         if character == "[":
             return self._array(place + 1, pointer, depth)
         match = (STRING if character == '"' else SCALAR).match(self._text, place)
-        return place + 1 if match is None else match.end()
+        if match is None:  # json read it, so this cannot be
+            return place + 1
+        if character in "-0123456789":
+            self._number(match[0], pointer)
+        return match.end()
+
+    def _number(self, text: str, pointer: str) -> None:
+        fault = _fault_of_number(text)
+        if fault:
+            line, column = self.positions[pointer]
+            self.faults.append(Diagnostic("number", fault, pointer=pointer, line=line, column=column))
 
     def _object(self, place: int, pointer: str, depth: int) -> int:
         seen: set[str] = set()
@@ -143,6 +158,16 @@ class _JSONReader:
             if self._text[place] == ",":
                 place = self._skip(place + 1)
         return place + 1
+
+
+MOST_DIGITS = 4_300
+
+
+def _fault_of_number(text: str) -> str:
+    """Return what is wrong with a number; nothing where it can be kept."""
+    if len(text) > MOST_DIGITS:
+        return "the number has too many digits"
+    return "" if math.isfinite(float(text)) else "the number is beyond the range of a double"
 
 
 class _TooDeep(Exception):
@@ -189,14 +214,15 @@ def _check_events(events: Any, limits: Limits, yaml: Any) -> None:  # noqa: ANN4
                 depth -= 1
     except yaml.MarkedYAMLError as fault:
         raise _yaml_fault(fault) from fault
-    except (yaml.YAMLError, ValueError) as fault:
-        raise _fault("syntax", f"not YAML: {fault}", (1, 1)) from fault
+    except yaml.YAMLError as fault:
+        raise _fault("syntax", f"not YAML: {str(fault).partition(chr(10))[0]}", (1, 1)) from fault
 
 
 def _yaml_fault(fault: Any) -> DefinitionError:  # noqa: ANN401
     mark = fault.problem_mark or fault.context_mark
     at = (1, 1) if mark is None else (mark.line + 1, mark.column + 1)
-    return _fault("syntax", f"not YAML: {fault.problem or fault.context}", at)
+    problem = fault.problem or fault.context
+    return _fault("too-deep" if "nesting depth" in problem else "syntax", f"not YAML: {problem}", at)
 
 
 class _YAMLReader:
@@ -246,14 +272,11 @@ class _YAMLReader:
         return text
 
     def _number(self, text: str, node: Any, pointer: str) -> JSONValue:  # noqa: ANN401
-        try:
-            number = int(text) if re.fullmatch(r"[-+]?\d+", text) else float(text)
-        except ValueError:
-            self._report("number", "the number has too many digits", node, pointer)
+        fault = _fault_of_number(text)
+        if fault:
+            self._report("number", fault, node, pointer)
             return 0
-        if isinstance(number, float) and number in {float("inf"), float("-inf")}:
-            self._report("number", "the number is beyond the range of a double", node, pointer)
-        return number
+        return int(text) if re.fullmatch(r"[-+]?\d+", text) else float(text)
 
     def _report(self, code: str, message: str, node: Any, pointer: str) -> None:  # noqa: ANN401
         line, column = _at(node)
