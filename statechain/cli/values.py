@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import click
 
@@ -22,11 +22,16 @@ from statechain.runtime.tasks import TaskRegistry
 
 __all__ = ["FUNCTION", "JSON", "MOMENT", "STATUS", "TASKS"]
 
+if TYPE_CHECKING:
+    ParamType: TypeAlias = click.ParamType[Any]
+else:
+    ParamType = click.ParamType  # older releases of click have no types in it
+
 AGO = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])", re.ASCII)
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-class _JSON(click.ParamType[JSONValue]):
+class _JSON(ParamType):
     """A JSON text, ``@file``, or ``-`` for standard input."""
 
     name = "json|@file|-"
@@ -57,7 +62,7 @@ def _refuse(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
-class _Moment(click.ParamType[datetime]):
+class _Moment(ParamType):
     """An ISO 8601 time with its timezone, or how long ago: ``90m``, ``2h``, ``7d``."""
 
     name = "time|ago"
@@ -78,7 +83,7 @@ class _Moment(click.ParamType[datetime]):
         return moment
 
 
-class _Object(click.ParamType[Any]):
+class _Object(ParamType):
     """``module:attribute``, imported with the working directory on the path; a path ``file.py:attribute`` too."""
 
     name = "module:attribute"
