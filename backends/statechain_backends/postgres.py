@@ -7,7 +7,8 @@ make the group a transaction. A connection is held for one of these and for noth
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeAlias, cast
@@ -120,18 +121,24 @@ class PostgresRepository(Reads):
 
     async def _commit(self, writes: Sequence[Write[object]]) -> Sequence[object]:
         group = _Group(writes)
+        async with self._lent() as connection:
+            if not group.others:
+                await group.move(connection)
+            else:
+                async with connection.transaction():
+                    await group.move(connection)
+                    await group.perform(connection)
+        return group.outcomes
+
+    @asynccontextmanager
+    async def _lent(self) -> AsyncIterator[Connection]:
+        """Lend a connection to a writer; one to a server that takes no writes is lent to nobody again."""
         async with self._opened().acquire() as connection:
             try:
-                if not group.others:
-                    await group.move(connection)
-                else:
-                    async with connection.transaction():
-                        await group.move(connection)
-                        await group.perform(connection)
+                yield connection
             except asyncpg.ReadOnlySQLTransactionError:
                 connection.terminate()  # the next connection may find the server that took over
                 raise
-        return group.outcomes
 
     # Reading
 
@@ -176,7 +183,7 @@ class PostgresRepository(Reads):
 
     async def _perform(self, script: Script) -> object:
         with translated():
-            async with self._opened().acquire() as connection, connection.transaction():
+            async with self._lent() as connection, connection.transaction():
                 return await _run(connection, script)
 
 
