@@ -93,9 +93,11 @@ class SQLiteRepository(Reads):
     ) -> None:
         """Close all connections; what a worker still holds is free for others."""
         self._locks.close()
-        for _ in range(READERS if self._database is not None else 0):
-            await (await self._readers.get()).close()
-        await self._writer.close()
+        try:
+            for _ in range(READERS if self._database is not None else 0):
+                await (await self._readers.get()).close()
+        finally:
+            await self._writer.close()  # the last connection to close tidies the file up
 
     async def commit(self, writes: Sequence[Write[object]]) -> Sequence[object]:
         """Commit writes in one transaction: one hop to the writer's thread."""

@@ -66,10 +66,13 @@ class Lane:
     def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
         self._connect = connect
         self._connection: sqlite3.Connection | None = None
+        self._is_closed = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="statechain-sqlite")
 
     async def run(self, function: Callable[[sqlite3.Connection, *Ts], T], *args: *Ts) -> T:
         """Call a function with the connection, in its thread; from any event loop."""
+        if self._is_closed:
+            raise RepositoryError("the repository is not open: use it as an async context manager")
         with translated():
             return await asyncio.get_running_loop().run_in_executor(self._thread, self._call, function, *args)
 
@@ -80,6 +83,7 @@ class Lane:
 
     async def close(self) -> None:
         """Close the connection once the calls that wait are done, and end the thread."""
+        self._is_closed = True
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
         finally:

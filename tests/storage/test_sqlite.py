@@ -171,3 +171,12 @@ async def test_an_unsound_sqlite_is_told_once_and_for_files_only(
             async with SQLiteRepository(url):
                 pass
     assert len(caplog.records) == 1
+
+
+async def test_a_closed_repository_says_so(sqlite_url: str) -> None:
+    async with SQLiteRepository(sqlite_url) as repository:
+        heart = repository.heart("worker", LEASE)
+    for call in (repository.commit([]), heart.beat(), repository.release("worker")):
+        with pytest.raises(RepositoryError, match="not open"):
+            await call
+    assert sorted(path.name for path in Path(path_of(sqlite_url)).parent.iterdir()) == ["statechain.db"]
