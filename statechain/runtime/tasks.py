@@ -202,8 +202,11 @@ async def call_task(
     """
     handler = asyncio.ensure_future(_awaited(task, value, context, clock))
     try:
-        async with _limited(context, clock, deadline, heartbeat):
+        if deadline is None and heartbeat is None:
             result = await asyncio.shield(handler)
+        else:
+            async with _limited(context, clock, deadline, heartbeat):
+                result = await asyncio.shield(handler)
     except StateError as fault:
         await _end(handler, task.name, limits.handler_grace_seconds)
         raise _cut_off(fault, limits.cause_characters) from fault.__cause__
