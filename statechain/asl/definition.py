@@ -22,6 +22,9 @@ from statechain.limits import DEFAULT_LIMITS, Limits
 
 __all__ = ["Definition", "load"]
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+MOST_OF_A_CHARACTER = 4
+
 
 @attrs.define(slots=False, eq=False, repr=False)
 class Definition:
@@ -94,11 +97,8 @@ def load(definition: Mapping[str, Any] | str | Path, *, limits: Limits = DEFAULT
     """
     value, positions = _read(definition, limits)
     parsed, faults = parse(value)
-    if parsed is not None and not faults:
-        faults = check(parsed, value, limits)
-    elif parsed is not None:
-        # The shape has faults of its own: tell what the meaning adds as far as it can be read.
-        faults += _check_what_is_left(parsed, value, limits)
+    if parsed is not None:
+        faults = [*faults, *check(parsed, value, limits)]
     if parsed is None or faults:
         raise DefinitionError(sorted({_placed(fault, positions) for fault in faults}, key=_in_order))
     try:
@@ -110,10 +110,7 @@ def load(definition: Mapping[str, Any] | str | Path, *, limits: Limits = DEFAULT
 
 def _read(definition: Mapping[str, Any] | str | Path, limits: Limits) -> tuple[JSONValue, Positions]:
     if isinstance(definition, Path):
-        try:
-            text = definition.read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError as fault:
-            raise DefinitionError([Diagnostic("syntax", f"{definition.name} is not UTF-8 text")]) from fault
+        text = _text_of(definition, limits)
         if definition.suffix in {".json", ".asl"}:
             return read_json(text, limits)
         return read_yaml(text, limits) if definition.suffix in {".yaml", ".yml"} else read_text(text, limits)
@@ -127,11 +124,16 @@ def _read(definition: Mapping[str, Any] | str | Path, limits: Limits) -> tuple[J
     raise TypeError(f"a definition is a mapping, a text or a Path, not {type(definition).__name__}")
 
 
-def _check_what_is_left(parsed: model.StateMachine, value: JSONValue, limits: Limits) -> list[Diagnostic]:
+def _text_of(path: Path, limits: Limits) -> str:
+    """Return what a file holds, as far as it may be read: a longer text is refused by its length."""
+    with path.open("rb") as file:
+        content = file.read(limits.definition_bytes + len(BYTE_ORDER_MARK) + 1)
     try:
-        return check(parsed, value, limits)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
-        return []
+        return content.removeprefix(BYTE_ORDER_MARK).decode()
+    except UnicodeDecodeError as fault:
+        if fault.start >= limits.definition_bytes - MOST_OF_A_CHARACTER:
+            return content.decode(errors="replace")  # it is cut off, and will be refused for its length
+        raise DefinitionError([Diagnostic("syntax", f"{path.name} is not UTF-8 text")]) from fault
 
 
 def _placed(fault: Diagnostic, positions: Positions) -> Diagnostic:

@@ -32,10 +32,13 @@ WORDS: dict[str, JSONValue] = {
 
 def read_text(text: str, limits: Limits) -> tuple[JSONValue, Positions]:
     """Read a definition: JSON where it begins with a brace, YAML otherwise. Raises DefinitionError."""
-    if len(text) > limits.definition_bytes or len(text.encode(errors="replace")) > limits.definition_bytes:
-        raise _fault("too-large", f"the definition is longer than {limits.definition_bytes} bytes", (1, 1))
     text = text.removeprefix("\ufeff")
     return read_json(text, limits) if text.lstrip().startswith("{") else read_yaml(text, limits)
+
+
+def _check_length(text: str, limits: Limits) -> None:
+    if len(text) > limits.definition_bytes or len(text.encode(errors="replace")) > limits.definition_bytes:
+        raise _fault("too-large", f"the definition is longer than {limits.definition_bytes} bytes", (1, 1))
 
 
 def pointer_to(parent: str, key: str | int) -> str:
@@ -56,6 +59,7 @@ SCALAR = re.compile(r"[^\s,\]\}:]+")
 
 def read_json(text: str, limits: Limits) -> tuple[JSONValue, Positions]:
     """Read JSON text, keeping the place of every value and key."""
+    _check_length(text, limits)
     reader = _JSONReader(text, limits)
     try:
         value = json.loads(text, parse_constant=_refuse, parse_int=_whole)
@@ -179,6 +183,7 @@ class _TooDeep(Exception):
 
 def read_yaml(text: str, limits: Limits) -> tuple[JSONValue, Positions]:
     """Read YAML text with core types only, keeping the place of every value and key."""
+    _check_length(text, limits)
     import yaml  # noqa: PLC0415 -- JSON definitions do not pay for it
 
     loader = yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader
