@@ -92,11 +92,11 @@ async def test_the_network_fails_at_every_call(
 
 
 @asynccontextmanager
-async def trouble(make: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-    """Make trouble again and again beside the body."""
+async def trouble(make: Callable[[], Awaitable[None]], *, times: int) -> AsyncIterator[None]:
+    """Make trouble so many times beside the body, or for as long as that takes."""
 
     async def go_on() -> None:
-        while True:
+        for _ in range(times):
             await make()
 
     async with asyncio.TaskGroup() as group:
@@ -111,11 +111,11 @@ async def test_the_server_crashes_under_load(
     postgres_server: Postgres, postgres_url: str, tmp_path: Path, seed: int, figures: Figures, *, full: bool
 ) -> None:
     ledger, chance, crashes = Ledger(tmp_path / "ledger"), random.Random(seed), 0
-    sources = 1000 if full else 60
+    sources = 1000 if full else 40
 
     async def crash() -> None:
         nonlocal crashes
-        await asyncio.sleep(chance.uniform(0.2, 3.0 if full else 0.6))
+        await asyncio.sleep(chance.uniform(0.1, 1.5 if full else 0.4))
         try:
             await asyncio.to_thread(postgres_server.restart, "immediate")
         except NoPostgres as fault:
@@ -123,7 +123,7 @@ async def test_the_server_crashes_under_load(
         crashes += 1
 
     await prepare(postgres_url, sources, ledger)
-    async with trouble(crash):
+    async with trouble(crash, times=100 if full else 4):
         await run_batch(postgres_url, ledger, concurrency=10, seconds=0.02)
     figures(seed=seed, sources=sources, crashes=crashes)
     assert crashes >= 2
@@ -134,7 +134,7 @@ async def test_connections_are_terminated_at_random(
     postgres_server: Postgres, postgres_url: str, tmp_path: Path, seed: int, figures: Figures, *, full: bool
 ) -> None:
     ledger, chance, ended = Ledger(tmp_path / "ledger"), random.Random(seed), 0
-    sources = 1000 if full else 60
+    sources = 1000 if full else 40
     database = urlsplit(postgres_url).path[1:]
     await prepare(postgres_url, sources, ledger)
     operator = await asyncpg.connect(postgres_server.url())
@@ -148,7 +148,7 @@ async def test_connections_are_terminated_at_random(
             database,
         )
 
-    async with trouble(terminate):
+    async with trouble(terminate, times=2000 if full else 30):
         await run_batch(postgres_url, ledger, concurrency=10, seconds=0.02)
     await operator.close()
     figures(seed=seed, sources=sources, terminated=ended)

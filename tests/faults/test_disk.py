@@ -1,0 +1,68 @@
+"""SQLite on a disk that is full: what was acknowledged stays, the rest waits, and goes on once there is room."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Figures
+from cramped import DEATH
+from invariants import examine
+from ledger import Ledger
+from scene import make_sources
+
+from statechain import Engine, ExecutionStatus
+
+pytestmark = pytest.mark.timeout(1800)
+
+CRAMPED = Path(__file__).with_name("cramped.py")
+SOURCES = 8
+PAGE = 4096
+ROOMS = [0, 30]
+"""How many pages there are left, when little is tried."""
+
+
+def run(url: str, ledger: Ledger, **options: object) -> subprocess.CompletedProcess[str]:
+    arguments = [sys.executable, str(CRAMPED), url, str(ledger.file), json.dumps(options)]
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["freed", "killed-while-full"])
+def test_a_full_disk_is_a_pause(sqlite_url: str, tmp_path: Path, figures: Figures, *, dies: bool, full: bool) -> None:
+    rooms, acknowledged = range(0, 240, 4) if full else ROOMS, 0
+    for room in rooms:
+        file = tmp_path / f"{room}.db"
+        file.write_bytes(Path(sqlite_url.removeprefix("sqlite:///")).read_bytes())
+        url, ledger = f"sqlite:///{file}", Ledger(tmp_path / f"ledger-{room}")
+        asyncio.run(_prepare(url))
+        first = run(url, ledger, room=room * PAGE, seconds=1.5 if full else 0.4, dies=dies)
+        assert first.returncode == (DEATH if dies else 0) or (room >= 60 and first.returncode == 0), first.stderr
+        told = [call.execution for call in ledger if call.kind == "ended"]
+        acknowledged += len(told)
+        asyncio.run(_find_succeeded(url, told))
+        if dies:
+            assert run(url, ledger, room=1 << 30, seconds=60, dies=False).returncode == 0
+        findings = asyncio.run(_examine(url, ledger))
+        assert not findings.violations  # type: ignore[attr-defined]
+        assert findings.repeats == 0 or dies  # type: ignore[attr-defined]
+    figures(rooms=len(rooms), acknowledged_before_the_end=acknowledged, violations=0)
+
+
+async def _prepare(url: str) -> None:
+    async with Engine(url) as engine:
+        await make_sources(engine, SOURCES)
+
+
+async def _find_succeeded(url: str, told: list[str]) -> None:
+    async with Engine(url, recovery=False) as engine:
+        for execution_id in told:
+            assert (await engine.get_execution(execution_id)).status is ExecutionStatus.SUCCEEDED
+
+
+async def _examine(url: str, ledger: Ledger) -> object:
+    async with Engine(url, recovery=False) as engine:
+        return await examine(engine, await engine.get_state_machine("targets"), list(ledger))
