@@ -1,0 +1,180 @@
+"""What OpenTelemetry sees of a run: the tree of spans, the metrics, and no payload."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+pytest.importorskip("opentelemetry.sdk")
+
+from opentelemetry import trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from statechain import Engine, MemoryRepository, TaskError, TaskRegistry
+from statechain.telemetry import OpenTelemetryObserver
+from statechain.testing import VirtualClock
+
+SECRET = "a-payload-that-nobody-traces"
+EACH = {
+    "StartAt": "Each",
+    "States": {
+        "Each": {
+            "Type": "Map",
+            "End": True,
+            "ItemProcessor": {
+                "StartAt": "Call",
+                "States": {
+                    "Call": {
+                        "Type": "Task",
+                        "Resource": "call",
+                        "Retry": [{"ErrorEquals": ["Busy"], "MaxAttempts": 2}],
+                        "End": True,
+                    }
+                },
+            },
+        }
+    },
+}
+CALL = {"StartAt": "Call", "States": {"Call": {"Type": "Task", "Resource": "call", "End": True}}}
+
+
+class Collector:
+    """Providers that keep what they are given."""
+
+    def __init__(self) -> None:
+        self.exporter = InMemorySpanExporter()
+        self.reader = InMemoryMetricReader()
+        self.tracers = TracerProvider()
+        self.tracers.add_span_processor(SimpleSpanProcessor(self.exporter))
+        self.meters = MeterProvider([self.reader])
+        self.observer = OpenTelemetryObserver(self.tracers, self.meters)
+
+    def spans(self) -> list[ReadableSpan]:
+        return list(self.exporter.get_finished_spans())
+
+    def tree(self) -> dict[str, list[str]]:
+        """Return the names of the spans below each span's name, in the order in which they ended."""
+        names = {span.context.span_id: span.name for span in self.spans() if span.context}
+        below: dict[str, list[str]] = {}
+        for span in self.spans():
+            below.setdefault(names.get(span.parent.span_id, "?") if span.parent else "", []).append(span.name)
+        return below
+
+    def metric(self, name: str) -> list[Any]:
+        """Return the points of a metric."""
+        found = self.reader.get_metrics_data()
+        return [
+            point
+            for resource in (found.resource_metrics if found else [])
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if metric.name == name
+            for point in metric.data.data_points
+        ]
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    collector = Collector()
+    yield collector
+    collector.tracers.shutdown()
+    collector.meters.shutdown()
+
+
+async def test_spans_hang_below_each_other_and_handlers_below_their_attempt(collector: Collector) -> None:
+    tasks, busy = TaskRegistry(), {2}
+    tracer = collector.tracers.get_tracer("shop")
+
+    @tasks.register
+    async def call(value: int) -> int:
+        with tracer.start_as_current_span(f"query {value}"):
+            if value in busy:
+                busy.discard(value)
+                raise TaskError("Busy")
+        return value
+
+    async with Engine(tasks=tasks, clock=VirtualClock(), observers=[collector.observer]) as engine:
+        machine = await engine.create_state_machine("each", EACH)
+        with tracer.start_as_current_span("request"):
+            handle = await machine.start_execution([1, 2])
+        await handle.result()
+    below = collector.tree()
+    assert below[""] == ["request"]
+    assert below["request"] == ["execution each"]
+    assert below["execution each"] == ["Each"]
+    assert below["Each"] == ["Call", "Call"]
+    assert sorted(below["Call"]) == ["Call attempt 1", "Call attempt 1", "Call attempt 2"]
+    assert sorted(below["Call attempt 1"]) == ["query 1", "query 2"]
+    assert below["Call attempt 2"] == ["query 2"]
+    failed = [span.name for span in collector.spans() if span.status.status_code is trace.StatusCode.ERROR]
+    assert failed.count("Call attempt 1") == 1
+    frames = {span.attributes["statechain.frame"] for span in collector.spans() if span.name == "Call"}  # type: ignore[index]
+    assert frames == {"Each[0]", "Each[1]"}
+
+
+async def test_a_failure_shows_by_its_name_and_no_payload_shows_at_all(collector: Collector) -> None:
+    tasks = TaskRegistry()
+
+    @tasks.register
+    async def call(value: str) -> None:
+        raise TaskError("Shop.Closed", cause=value)
+
+    async with Engine(tasks=tasks, observers=[collector.observer]) as engine:
+        handle = await (await engine.create_state_machine("call", CALL)).start_execution(SECRET)
+        await handle.wait()
+    for span in collector.spans():
+        assert span.attributes is not None
+        assert span.attributes["error.type"] == "Shop.Closed"
+        assert span.status.status_code is trace.StatusCode.ERROR
+        assert SECRET not in span.to_json()
+    assert [span.name for span in collector.spans()] == ["Call attempt 1", "Call", "execution call"]
+    (ended,) = collector.metric("statechain.executions.ended")
+    assert ended.attributes == {"statechain.state_machine": "call", "statechain.status": "FAILED"}
+
+
+async def test_the_work_of_a_worker_is_measured(collector: Collector) -> None:
+    tasks = TaskRegistry()
+    tasks.add("call", lambda value: value)
+    async with Engine(tasks=tasks, observers=[collector.observer]) as engine:
+        machine = await engine.create_state_machine("call", CALL)
+        for n in range(3):
+            await machine.execute(n)
+        (running,) = collector.metric("statechain.executions.running")
+        assert running.value == 0
+    (started,) = collector.metric("statechain.executions.started")
+    assert (started.value, started.attributes["statechain.resumed"]) == (3, False)
+    for name in ("execution", "state", "attempt"):
+        (duration,) = collector.metric(f"statechain.{name}.duration")
+        assert duration.count == 3
+    (batch,) = collector.metric("statechain.journal.batch_size")
+    (flush,) = collector.metric("statechain.journal.flush.duration")
+    assert batch.sum >= 7
+    assert batch.count == flush.count
+    (pending,) = collector.metric("statechain.journal.pending")
+    assert pending.value == 0
+
+
+async def test_what_is_left_to_others_closes_its_spans_and_is_no_end(collector: Collector) -> None:
+    storage, tasks = MemoryRepository(), TaskRegistry()
+    wait = {"StartAt": "Wait", "States": {"Wait": {"Type": "Wait", "Seconds": 3600, "End": True}}}
+
+    async def run_and_leave() -> None:
+        async with Engine(storage, tasks=tasks, observers=[collector.observer]) as engine:
+            await (await engine.create_state_machine("wait", wait)).start_execution({})
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await run_and_leave()
+    async with Engine(storage, clock=VirtualClock(), observers=[collector.observer]):
+        pass
+    executions = [span for span in collector.spans() if span.name == "execution wait"]
+    assert [dict(span.attributes or {}).get("statechain.execution.left") for span in executions] == [True, None]
+    assert [dict(span.attributes or {}).get("statechain.execution.resumed") for span in executions] == [False, True]
+    assert [point.value for point in collector.metric("statechain.executions.ended")] == [1]
+    assert [point.value for point in collector.metric("statechain.executions.running")] == [0]
