@@ -120,19 +120,20 @@ class PrivateServer(Postgres):
         self._end("fast")
 
     def _start(self) -> None:
-        arguments = [
+        arguments: list[str | Path] = [
             "-D", self._data, "-p", str(self._port), "-k", self._data,
             "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200", "-c", "shared_buffers=64MB",
             "-c", "logging_collector=off",
         ]  # fmt: skip
         with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
+            process: subprocess.Popen[bytes] = subprocess.Popen(
                 [self._binaries / "postgres", *arguments], stdout=log, stderr=log, start_new_session=True,
                 cwd=self._data, **self._identity(),
             )  # fmt: skip
+        self._process = process
         deadline = time.monotonic() + STARTUP_SECONDS
         while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
+            if process.poll() is not None or time.monotonic() > deadline:
                 tail = (self._folder / "log").read_text(errors="replace")[-2000:]
                 raise RuntimeError(f"the test server did not start:\n{tail}")
             time.sleep(0.02)

@@ -17,6 +17,7 @@ The tests need pytest-asyncio, in either mode, and Hypothesis.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -39,6 +40,9 @@ from statechain.testing.contract_texts import DurabilityContract, ExactnessContr
 from statechain.testing.contract_visits import VisitContract  # noqa: E402
 
 __all__ = ["RepositoryContract"]
+
+# pytest's own type for a fixture is one that no subclass may override; to be overridden is what these are for.
+fixture: Callable[[Callable[..., object]], Any] = pytest.fixture
 
 
 @pytest.mark.asyncio
@@ -66,17 +70,17 @@ class RepositoryContract(
 ):
     """Every promise of `statechain.storage.repository`, tested through the protocol alone."""
 
-    @pytest.fixture
+    @fixture
     def repository(self) -> Repository:
         """The backend's own: an open and empty repository."""
         raise NotImplementedError("a subclass of RepositoryContract has a fixture named repository")
 
-    @pytest.fixture
+    @fixture
     def other(self, repository: Repository) -> Repository:
         """A second repository, open on the same storage; the same one where a storage cannot be opened twice."""
         return repository
 
-    @pytest.fixture
+    @fixture
     def reopen(self, repository: Repository) -> Callable[[], Awaitable[Repository]]:
         """What closes the repository, and returns one that is open on what was stored."""
 

@@ -295,7 +295,7 @@ async def test_a_cancelled_caller_does_not_cut_its_commit(storage: Storage, jour
             assert not caller.done()
         storage.gate.set()
     assert caller.cancelled()
-    (write,) = storage.groups[0]
+    write: Any = storage.groups[0][0]
     assert await storage.execution(write.execution.id) is not None
 
 
@@ -384,7 +384,8 @@ async def test_what_is_added_while_a_commit_is_in_flight_goes_with_the_next(
             await asyncio.sleep(0)
         assert not second.done()
         storage.gate.set()
-    assert [write.seq for group in storage.groups[1:] for write in group] == [0, 1]
+    transitions: list[Any] = [write for group in storage.groups[1:] for write in group]
+    assert [write.seq for write in transitions] == [0, 1]
     assert len(await storage.visits(made.id)) == 2
 
 
@@ -522,8 +523,7 @@ async def test_a_journal_that_is_not_open_takes_nothing(storage: Storage) -> Non
 
 async def _outcome(work: Coroutine[Any, Any, Any]) -> Any:
     """Return what a coroutine returns or raises."""
-    (outcome,) = await asyncio.gather(work, return_exceptions=True)
-    return outcome
+    return (await asyncio.gather(work, return_exceptions=True))[0]
 
 
 # The gauges: how many commits an execution of five tasks costs
