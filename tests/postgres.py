@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import uuid
@@ -31,6 +32,7 @@ __all__ = ["NoPostgres", "Postgres", "server"]
 ENVIRONMENT = "STATECHAIN_TEST_POSTGRES"
 USER = "statechain"
 STARTUP_SECONDS = 60.0
+WATCH = "import os, signal, sys; sys.stdin.read(); os.kill(int(sys.argv[1]), signal.SIGINT)"
 SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
 Mode = Literal["smart", "fast", "immediate"]
@@ -90,6 +92,7 @@ class PrivateServer(Postgres):
         self._port = _free_port()
         self._account = _unprivileged() if os.geteuid() == 0 else None
         self._process: subprocess.Popen[bytes] | None = None
+        self._watcher: subprocess.Popen[bytes] | None = None
         super().__init__(f"postgresql://{USER}@127.0.0.1:{self._port}/postgres")
 
     def initialise(self) -> Self:
@@ -131,6 +134,10 @@ class PrivateServer(Postgres):
                 cwd=self._data, **self._identity(),
             )  # fmt: skip
         self._process = process
+        # It holds the other end of a pipe from us: when we are killed, the pipe closes, and the server is stopped.
+        self._watcher = subprocess.Popen(
+            [sys.executable, "-c", WATCH, str(process.pid)], stdin=subprocess.PIPE, start_new_session=True
+        )
         deadline = time.monotonic() + STARTUP_SECONDS
         while not self._answers():
             if process.poll() is not None or time.monotonic() > deadline:
@@ -145,6 +152,10 @@ class PrivateServer(Postgres):
         return False
 
     def _end(self, mode: Mode) -> None:
+        if self._watcher is not None:
+            self._watcher.kill()
+            self._watcher.communicate()
+            self._watcher = None
         if self._process is not None:
             self._process.send_signal(SIGNALS[mode])
             self._process.wait(STARTUP_SECONDS)
