@@ -80,7 +80,10 @@ class Caller:
                 return await self._handle(frame, state, effect, call)
             case HandlerCall():
                 return await self._wait_for_token(
-                    frame, effect, lambda outside: self._hand(frame, state, effect, call, outside)
+                    frame,
+                    effect,
+                    lambda outside: self._hand(frame, state, effect, call, outside),
+                    is_once=call.task.delivery == "at_most_once",
                 )
             case NestedCall(under_token=True):
                 return await self._wait_for_token(
@@ -163,13 +166,21 @@ class Caller:
     # Task tokens
 
     async def _wait_for_token(
-        self, frame: Frame, effect: CallTask, hand: Callable[[Outside], Awaitable[str]]
+        self,
+        frame: Frame,
+        effect: CallTask,
+        hand: Callable[[Outside], Awaitable[str]],
+        *,
+        is_once: bool = False,
     ) -> JSONValue:
         """Hand out a task token, unless that was done before a crash, and wait for the answer under it."""
         outside = frame.outside
         if outside is None:
             outside = frame.outside = Outside(deadline=self._deadline(effect))
         if not outside.called:
+            if outside.callbacks and is_once:
+                await self._callbacks.close(outside.callbacks)
+                raise StateError("States.TaskFailed", INTERRUPTED)
             await self._open(frame, outside, token=frame.token)
             self._note_once(frame, "started")
             try:

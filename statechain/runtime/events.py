@@ -10,7 +10,7 @@ import attrs
 
 from statechain.asl.outcome import CallTask
 from statechain.codec import JSONValue, encode
-from statechain.runtime.frame import from_micros
+from statechain.runtime.run import from_micros
 from statechain.runtime.services import activity_name
 from statechain.runtime.tasks import function_name
 

@@ -1,15 +1,13 @@
 """Where one line of control stands, and what it remembers of the visit that it is in.
 
-A `Run` is what all lines of control of one execution share; a `Frame` is one of them (the root, a Parallel branch,
-a Map iteration) and at the same time the context that its expressions see. Rows of visits fold back into frames in
-`statechain.runtime.past`.
+A `Frame` is one line of control (the root, a Parallel branch, a Map iteration) and at the same time the context that
+its expressions see. Rows of visits fold back into frames in `statechain.runtime.past`.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from datetime import datetime
 from random import Random
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,30 +16,13 @@ import attrs
 from statechain.asl.outcome import Done, Next
 from statechain.codec import JSONValue, decode, encode
 from statechain.errors import StateError
-from statechain.records import Execution, Visit
-from statechain.runtime.places import Place
+from statechain.records import Visit
+from statechain.runtime.run import EPOCH, Run, from_micros, timestamp, to_micros
 
 if TYPE_CHECKING:
     from statechain.asl.plan import Plan, State
-    from statechain.observers import Observer
-    from statechain.records import StateMachineRecord
-    from statechain.runtime.past import Past
-    from statechain.storage.journal import Ledger
 
-__all__ = ["Frame", "Outside", "Run", "branch_path", "from_micros", "to_micros"]
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
-
-
-def to_micros(moment: datetime) -> int:
-    """Return a moment as whole microseconds since 1970."""
-    return (moment - EPOCH) // MICROSECOND
-
-
-def from_micros(micros: int) -> datetime:
-    """Return the moment of whole microseconds since 1970."""
-    return EPOCH + micros * MICROSECOND
+__all__ = ["Frame", "Outside", "branch_path"]
 
 
 @attrs.define
@@ -83,105 +64,6 @@ class Outside:
             None if since is None else from_micros(since),
             stored["called"],
         )
-
-
-class Run:
-    """What all lines of control of one execution share.
-
-    Attributes:
-        events: The id of the history event that happened last.
-
-        place: Its place among the executions that run at once.
-
-        observers: Who is told what happens.
-
-        before: The execution as it had ended before it was redriven, where that is known.
-
-        is_interrupted: Tells whether the engine is leaving the execution as it stands, for others to resume.
-    """
-
-    __slots__ = (
-        "_highest",
-        "before",
-        "events",
-        "execution",
-        "input",
-        "is_express",
-        "is_interrupted",
-        "ledger",
-        "machine",
-        "observers",
-        "past",
-        "place",
-        "plan",
-    )
-
-    def __init__(
-        self,
-        execution: Execution,
-        machine: StateMachineRecord,
-        plan: Plan,
-        ledger: Ledger,
-        past: Past,
-        *,
-        place: Place | None = None,
-        observers: Sequence[Observer] = (),
-        before: Execution | None = None,
-        is_interrupted: Callable[[], bool] = lambda: False,
-    ) -> None:
-        self.execution = execution
-        self.machine = machine
-        self.plan = plan
-        self.ledger = ledger
-        self.past = past
-        self.input = execution.input
-        self.place = place or Place()
-        self.observers = observers
-        self.before = before
-        self.is_express = machine.type == "EXPRESS"
-        self.is_interrupted = is_interrupted
-        self.events = max(1, past.last_event)
-        self._highest = [past.highest_number]
-
-    def next_event(self) -> int:
-        """Return the id of the history event that happens now."""
-        self.events += 1
-        return self.events
-
-    def count(self, number: int) -> None:
-        """Take note of a visit's number."""
-        self._highest[0] = max(self._highest[0], number)
-
-    def next_round(self) -> int:
-        """Return a number above that of any visit so far: where the visits of a round of branches begin to count."""
-        self._highest[0] += 1
-        return self._highest[0]
-
-    def apart(self) -> Run:
-        """Return a run of the same execution that counts events of its own, as an item of a distributed Map does."""
-        own = copy.copy(self)
-        own.events = 1
-        return own
-
-    def describe(self) -> dict[str, JSONValue]:
-        """Return the part of the context object that is the same for every visit."""
-        execution, machine = self.execution, self.machine
-        return {
-            "Execution": {
-                "Id": execution.id,
-                "Input": self.input,
-                "Name": execution.name,
-                "RoleArn": "",
-                "StartTime": timestamp(execution.start_time),
-                "RedriveCount": execution.redrive_count,
-            },
-            "StateMachine": {"Id": machine.id, "Name": machine.name},
-        }
-
-
-def timestamp(moment: datetime) -> str:
-    """Return a moment as the context object shows it: ISO 8601 in UTC, to the millisecond."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
 class Frame:

@@ -15,8 +15,9 @@ from statechain.codec import decode, encode
 from statechain.errors import StateError
 from statechain.records import Claim, Execution, Visit
 from statechain.runtime.events import ENDS, MOMENTS, WHOLE, Event, Moment, Service, details_key, fault_details, text_of
-from statechain.runtime.frame import Frame, Run, branch_path, from_micros
+from statechain.runtime.frame import Frame, branch_path
 from statechain.runtime.past import Past
+from statechain.runtime.run import Run, from_micros
 from statechain.storage.journal import Ledger
 
 if TYPE_CHECKING:

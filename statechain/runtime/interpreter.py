@@ -17,10 +17,11 @@ from statechain.errors import InvalidPayload, StateError
 from statechain.records import Execution, ExecutionStatus, Visit
 from statechain.runtime import services
 from statechain.runtime.fanout import run_inline
-from statechain.runtime.frame import Frame, Run, to_micros
+from statechain.runtime.frame import Frame
 from statechain.runtime.maprun import run_distributed
 from statechain.runtime.past import REDRIVEN
 from statechain.runtime.retry import RUNTIME, catcher_for, retry_delay
+from statechain.runtime.run import Run, to_micros
 from statechain.runtime.witness import witness_visit
 from statechain.storage.repository import End
 
@@ -134,8 +135,8 @@ class Interpreter:
                 frame.run.ledger.add(frame.failed(self._clock.now(), fault))
             raise
         except asyncio.CancelledError:
-            if frame.is_open and not frame.run.is_interrupted():  # the history shows what was under way
-                self._scribe.remember(frame)
+            if frame.is_open and not frame.run.is_left:
+                self._scribe.cut(frame)
             raise
 
     def _guard(self, frame: Frame, turns: int) -> None:

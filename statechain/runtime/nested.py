@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 from statechain.codec import JSONValue, encode
 from statechain.errors import ExecutionAlreadyExists, StateError, StateMachineNotFound
 from statechain.records import Execution, ExecutionStatus
-from statechain.runtime.frame import to_micros
+from statechain.runtime.run import to_micros
 from statechain.storage.journal import outlast
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ async def wait_nested(frame: Frame, nested: Nested) -> Execution:
     try:
         return await nested.wait()
     except asyncio.CancelledError:
-        if not frame.run.is_interrupted():
+        if not frame.run.is_left:
             await outlast(asyncio.ensure_future(nested.stop(cause="the execution that had started it was stopped")))
         raise
 

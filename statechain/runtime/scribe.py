@@ -35,6 +35,13 @@ class Scribe:
         if not frame.run.is_express:
             frame.run.ledger.add(frame.waiting())
 
+    def cut(self, frame: Frame) -> None:
+        """Have the history show a visit that is cut short, and nobody wait any more for an answer to it."""
+        self.remember(frame)
+        if frame.outside is not None:
+            for each in frame.outside.callbacks:
+                frame.run.ledger.close_callback(each)
+
     async def wait(self, frame: Frame) -> None:
         """Before a wait: make durable where the frame stands, so that a crash loses neither deadline nor attempts."""
         self.remember(frame)

@@ -17,9 +17,9 @@ from statechain.errors import ExecutionNotFound, LeaseLost, StatechainError
 from statechain.logs import ATTEMPT, EXECUTION, about
 from statechain.observers import ExecutionEnded, ExecutionLeft, ExecutionResumed, ExecutionStarted, Observer, tell
 from statechain.records import Claim, Execution, ExecutionStatus
-from statechain.runtime.frame import Run
 from statechain.runtime.past import Past
 from statechain.runtime.places import Place
+from statechain.runtime.run import Run
 from statechain.runtime.services import is_known
 from statechain.storage.journal import Ledger, linger
 from statechain.storage.patience import patiently

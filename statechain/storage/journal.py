@@ -42,10 +42,22 @@ class Ledger:
     """What one execution has yet to write, and the claim under which it may.
 
     The journal alone moves ``seq``: it commits the transitions of an execution strictly one after the other.
-    ``current_state`` is where the root line of control stands; the interpreter moves it.
+    ``current_state`` is where the root line of control stands; the interpreter moves it. ``is_lost`` tells that the
+    claim is no longer good.
     """
 
-    __slots__ = ("_closed", "_end", "_epoch", "_opened", "_pending", "_waiter", "current_state", "execution_id", "seq")
+    __slots__ = (
+        "_closed",
+        "_end",
+        "_epoch",
+        "_opened",
+        "_pending",
+        "_waiter",
+        "current_state",
+        "execution_id",
+        "is_lost",
+        "seq",
+    )
 
     def __init__(self, claim: Claim) -> None:
         self.execution_id = claim.execution.id
@@ -56,13 +68,16 @@ class Ledger:
         self._opened: list[Callback] = []
         self._closed: list[str] = []
         self._end: End | None = None
+        self.is_lost = False
         self._waiter: Waiter[None] | None = None
 
     def settle(self, write: Advance, outcome: object) -> None:
         """Take note of how a transition went: done, or to be tried again with the next one, or lost with the lease."""
         if outcome is None:
             self.seq += len(write.visits)
-        elif not isinstance(outcome, LeaseLost):
+        elif isinstance(outcome, LeaseLost):
+            self.is_lost = True
+        else:
             self._pending[:0] = write.visits
             self._opened[:0] = write.opened
             self._closed[:0] = write.closed

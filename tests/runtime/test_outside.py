@@ -207,6 +207,59 @@ async def test_a_handler_that_a_crash_cut_short_is_called_again_and_both_tokens_
         await stage.engine.send_task_success(tokens[1 - answered], "the other")
 
 
+async def test_an_at_most_once_handler_is_not_called_again_with_another_token(stage: Stage) -> None:
+    async def ask(_: Any) -> None:
+        stage.calls["Ask"] += 1
+        await asyncio.sleep(3600)
+
+    stage.tasks.add("Ask", ask, delivery="at_most_once")
+    started = await stage.start(machine(Ask=task(ASK)))
+    await stage.reached("Ask")
+    await stage.reopen()
+    ended = await stage.ended(started.id)
+    assert (ended.error, stage.calls["Ask"]) == ("States.TaskFailed", 1)
+
+
+async def test_nobody_can_answer_a_task_that_a_sibling_cut_short(stage: Stage) -> None:
+    tokens = asking(stage)
+    bad = machine(Paint=task(ACTIVITY))
+    fork = {"Type": "Parallel", "Branches": [machine(Ask=task(ASK)), bad]}
+    catch = [{"ErrorEquals": ["States.ALL"], "Next": "After"}]
+    started = await stage.start(machine(Fork={**fork, "Catch": catch}, After=task(ACTIVITY.replace("paint", "after"))))
+    await stage.reached("Ask")
+    taken = await stage.engine.get_activity_task("paint")
+    assert taken is not None
+    await stage.engine.send_task_failure(taken.token, "No")
+    after = await stage.engine.get_activity_task("after")
+    assert after is not None
+    with pytest.raises(TaskTimedOut):
+        await stage.engine.send_task_success(tokens[0], "too late")
+    await stage.engine.send_task_success(after.token, "done")
+    assert (await started.wait()).output == "done"
+
+
+async def test_either_the_answer_wins_or_the_timeout_never_both(stage: Stage) -> None:
+    tokens = asking(stage)
+    count = 60
+    created = await stage.engine.create_state_machine("racing", machine(Ask=task(ASK, TimeoutSeconds=1)))
+    handles = [await created.start_execution(n) for n in range(count)]
+    await stage.reached("Ask", count)
+
+    async def answer(token: str) -> bool:
+        try:
+            await stage.engine.send_task_success(token, "answered")
+        except TaskTimedOut:
+            return False
+        return True
+
+    moment = stage.clock.now() + timedelta(seconds=1)
+    await stage.clock.sleep_until(moment)
+    accepted = sum(await asyncio.gather(*(answer(token) for token in tokens)))
+    ends = [await handle.wait() for handle in handles]
+    assert sum(end.output == "answered" for end in ends) == accepted
+    assert sum(end.error == "States.Timeout" for end in ends) == count - accepted
+
+
 # Activities
 
 
