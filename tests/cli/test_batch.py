@@ -1,0 +1,129 @@
+"""`batch` and `batches`: what is chosen, what is told, how it is stopped and resumed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+
+import pytest
+from desk import Desk, rows
+
+CHAIN = ("batch", "bills.json", "--tasks", "handlers", "--state-machine", "orders", "--order", "oldest_first")
+
+
+@pytest.fixture
+def orders(desk: Desk) -> Desk:
+    """Return a desk with four orders, of which the third is never paid."""
+    for number in range(1, 5):
+        desk.run(f"order-{number}", number)
+    return desk
+
+
+def test_each_result_is_a_json_line_and_failures_are_told(orders: Desk) -> None:
+    result = orders.call(*CHAIN, "--json", code=1)
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line["output"] for line in lines] == [{"paid": 2}, {"paid": 4}, None, {"paid": 8}]
+    assert [line["error"] for line in lines] == [None, None, "ValueError", None]
+    assert "bills: 4/4, 1 failed" in result.stderr
+    assert "FAILED: ValueError: nobody pays" in result.stderr
+
+
+def test_all_that_succeeded_leave_with_0(orders: Desk) -> None:
+    orders.call(*CHAIN, "--limit", "2", "--concurrent-batches", "2")
+    orders.call(*CHAIN, "--name", "order-4")
+
+
+def test_a_prefix_makes_a_second_run_finish_what_is_missing(orders: Desk) -> None:
+    orders.call(*CHAIN, "--name-prefix", "bill", "--limit", "2")
+    orders.call(*CHAIN, "--name-prefix", "bill", code=1)
+    bills = orders.call("list", "--state-machine", "bills", "--json").stdout.splitlines()
+    assert len(bills) == 4
+
+
+def test_what_is_chained_already_can_be_left_out(orders: Desk) -> None:
+    orders.call(*CHAIN, code=1)
+    left = orders.call(*CHAIN, "--unchained-to", "bills", "--dry-run")
+    assert left.stderr == "1 execution of bills would be started\n"
+
+
+def test_an_input_transformer_and_callbacks_of_the_user(orders: Desk) -> None:
+    hooks = ("--input-transformer", "handlers:double", "--on-execution-start", "handlers:on_start")
+    result = orders.call(*CHAIN, *hooks, "--json")
+    outputs = [json.loads(line)["output"] for line in result.stdout.splitlines()]
+    assert outputs == [{"paid": 20}, {"paid": 40}, {"paid": 60}, {"paid": 80}]
+    assert sys.modules["handlers"].seen == [0, 1, 2, 3]
+
+
+def test_the_output_of_a_state_is_chained(orders: Desk) -> None:
+    result = orders.call(*CHAIN, "--source-state", "Price", "--limit", "1", "--json")
+    assert json.loads(result.stdout)["output"] == {"paid": 2}
+
+
+def test_the_first_failure_stops_where_that_is_asked_for(orders: Desk) -> None:
+    result = orders.call(*CHAIN, "--stop-on-error", "--json", code=1)
+    assert len(result.stdout.splitlines()) == 3
+    assert "more failures than are tolerated" in result.stderr
+    orders.call(*CHAIN, "--tolerated-failure-count", "1", "--tolerated-failure-percentage", "50", code=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--start-after", "1h", "--start-before", "2h"), "start_after must be earlier"),
+        (("--start-after", "2026-01-01T00:00:00"), "has no timezone: write 2026-01-01T00:00:00Z"),
+        (("--start-after", "soon"), "neither a time"),
+        (("--status", "DONE"), "Invalid value for '--status'"),
+        (("--concurrent-batches", "-1"), "Invalid value for '--concurrent-batches'"),
+        (("--unchained-state", "Bill"), "--unchained-state needs --unchained-to"),
+        (("--unchained-to", "letters"), "there is no state machine 'letters'; stored are: bills, orders"),
+    ],
+)
+def test_what_is_not_legal_is_a_usage_error(orders: Desk, options: tuple[str, ...], told: str) -> None:
+    assert told in orders.call(*CHAIN, *options, code=2).stderr
+
+
+def test_stored_batches_are_listed_and_shown(orders: Desk) -> None:
+    orders.call(*CHAIN, "--name-prefix", "bill", code=1)
+    (row,) = rows(orders.call("batches", "list").stdout)
+    assert (row["MACHINE"], row["PREFIX"], row["STATUS"]) == ("bills", "bill", "SUCCEEDED")
+    assert (row["TOTAL"], row["OK"], row["FAILED"], row["LEFT"]) == ("4", "3", "1", "0")
+    shown = json.loads(orders.call("batches", "show", row["ID"], "--json").stdout)
+    assert shown["item_counts"]["succeeded"] == 3
+    assert "3 succeeded" in orders.call("batches", "show", row["ID"]).stdout
+    assert orders.call("batches", "list", "--status", "running", "--json").stdout == ""
+    assert "there is no batch 'x'" in orders.call("batches", "show", "x", code=2).stderr
+
+
+def test_what_failed_is_redriven_when_the_batch_is_resumed(orders: Desk) -> None:
+    orders.call(*CHAIN, "--name-prefix", "bill", code=1)
+    (row,) = rows(orders.call("batches", "list").stdout)
+    orders.call("batches", "resume", row["ID"], "--tasks", "handlers", code=1)
+    orders.write("mended.py", (orders.folder / "handlers.py").read_text().replace("[6]", "[]"))
+    told = orders.call("batches", "resume", row["ID"], "--tasks", "mended", "--redrive-failed").stderr
+    assert "batch bill: 4/4" in told
+
+
+def test_ctrl_c_aborts_what_runs_and_tells_how_to_go_on(orders: Desk) -> None:
+    command = ("batch", "hangs.json", "--tasks", "handlers", "--state-machine", "orders", "--concurrent-batches", "2")
+    orders.write("noisy.py", "def started(source, index):\n    print('started', index, flush=True)\n")
+    with orders.start(*command, "--on-execution-start", "noisy:started") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started 0\n"
+        assert process.stdout.readline() == "started 1\n"
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in told
+    assert "2 aborted, 2 not started" in told
+    resume = next(line.split() for line in told.splitlines() if line.startswith("  statechain batches resume"))
+    handlers = (orders.folder / "handlers.py").read_text()
+    orders.write("mended.py", handlers.replace("await asyncio.Event().wait()", "return order"))
+    orders.call(*resume[1:-1], "mended")
+    assert orders.call("list", "--state-machine", "hangs", "--status", "SUCCEEDED", "--count").stdout == "4\n"
+
+
+def test_a_batch_is_stopped(orders: Desk) -> None:
+    orders.call(*CHAIN, "--name-prefix", "bill", code=1)
+    (row,) = rows(orders.call("batches", "list").stdout)
+    assert "SUCCEEDED" in orders.call("batches", "stop", row["ID"]).stderr  # it had ended

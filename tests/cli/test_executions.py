@@ -1,0 +1,115 @@
+"""`list`, `show`, `history`, `stop`, and where the storage is."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import pytest
+from desk import Desk, rows
+
+
+def test_a_pipe_gets_lines_with_tabs_that_are_never_cut(desk: Desk) -> None:
+    desk.run("a" * 80)
+    desk.run("b\\t")
+    found = rows(desk.call("list", "--order", "oldest_first").stdout)
+    assert [row["NAME"] for row in found] == ["a" * 80, "b\\t"]
+    assert found[0]["STARTED"].endswith("Z")
+    assert {row["STATUS"] for row in found} == {"SUCCEEDED"}
+
+
+def test_executions_are_chosen_by_every_field(desk: Desk) -> None:
+    desk.run("one")
+    desk.call("run", "orders.json", "--tasks", "handlers", "--name", "two", "--input", '{"refuse": 1}', code=1)
+
+    def names(*options: str) -> list[str]:
+        return [json.loads(line)["name"] for line in desk.call("list", *options, "--json").stdout.splitlines()]
+
+    assert names() == ["two", "one"]
+    assert names("--status", "failed", "--status", "aborted") == ["two"]
+    assert names("--name", "n") == ["one"]
+    assert names("--current-state", "Price") == ["two"]
+    assert names("--limit", "1", "--offset", "1") == ["one"]
+    assert names("--start-before", "1h") == []
+    assert names("--start-after", "1h", "--state-machine", "orders", "--order", "oldest_first") == ["one", "two"]
+    assert desk.call("list", "--status", "SUCCEEDED", "--count").stdout == "1\n"
+
+
+def test_a_list_that_is_cut_says_so(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("statechain.cli.executions.MOST", 1)
+    desk.run("one")
+    assert desk.call("list").stderr == ""
+    desk.run("two")
+    result = desk.call("list")
+    assert [row["NAME"] for row in rows(result.stdout)] == ["two"]
+    assert "the first 1" in result.stderr
+    assert len(rows(desk.call("list", "--limit", "5").stdout)) == 2
+
+
+def test_an_execution_is_shown_with_its_visits(desk: Desk) -> None:
+    desk.call("run", "orders.json", "--tasks", "handlers", "--name", "one", "--input", '{"refuse": 1}', code=1)
+    shown = desk.call("show", "one").stdout
+    assert "FAILED in Price" in shown
+    assert "Order.Refused: [not] for sale" in shown
+    (visit,) = desk.shown("one")["visits"]
+    assert (visit["state"], visit["error"], visit["retries"]) == ("Price", "Order.Refused", 0)
+
+
+def test_an_execution_is_found_by_id_by_name_or_by_machine_and_name(desk: Desk) -> None:
+    desk.run("one")
+    ident = desk.shown("one")["id"]
+    assert desk.shown(ident)["name"] == desk.shown("orders/one")["name"] == "one"
+    desk.call("run", "bills.json", "--tasks", "handlers", "--name", "one", "--input", '{"total": 1}')
+    assert "bills/one, orders/one" in desk.call("show", "one", code=2).stderr
+    assert "there is no execution with the id or name 'none'" in desk.call("show", "none", code=2).stderr
+
+
+def test_history_is_that_of_aws(desk: Desk) -> None:
+    desk.run("one")
+    events = json.loads(desk.call("history", "one", "--json").stdout)["events"]
+    assert [event["type"] for event in events][:3] == ["ExecutionStarted", "TaskStateEntered", "TaskScheduled"]
+    lines = rows(desk.call("history", "one", "--reverse").stdout)
+    assert [line["TYPE"] for line in lines] == [event["type"] for event in reversed(events)]
+
+
+def test_one_that_runs_elsewhere_is_stopped(desk: Desk) -> None:
+    with desk.start("run", "hangs.json", "--tasks", "handlers", "--name", "endless") as process:
+        assert process.stderr is not None
+        process.stderr.readline()
+        assert desk.call("stop", "endless", "--error", "Enough", "--cause", "no more").stderr == "endless ABORTED\n"
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    shown = desk.shown("endless")
+    assert (shown["status"], shown["error"], shown["cause"]) == ("ABORTED", "Enough", "no more")
+    assert "it had ended before" in desk.call("stop", "endless").stderr
+
+
+def test_looking_makes_no_database(desk: Desk) -> None:
+    told = desk.call("list", code=2).stderr
+    assert "there is no database statechain.db yet" in told
+    assert list(desk.folder.glob("*.db*")) == []
+
+
+def test_the_storage_is_named_by_an_option_or_the_environment(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.run("one")
+    assert (desk.folder / "statechain.db").exists()
+    monkeypatch.setenv("DATABASE_URL", "sqlite:///third.db")
+    assert "third.db" in desk.call("list", code=2).stderr
+    monkeypatch.setenv("STATECHAIN_URL", "sqlite:///second.db")
+    assert "second.db" in desk.call("list", code=2).stderr
+    assert len(rows(desk.call("list", "--repository", "sqlite:///statechain.db").stdout)) == 1
+    assert len(rows(desk.call("--repository", "sqlite:///statechain.db", "list").stdout)) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("mysql://root:pass%20word9@localhost/x", "no storage backend is known for mysql://"),
+        ("nothing", "a storage URL starts with its scheme"),
+        ("postgresql://me:pass%20word9@127.0.0.1:1/x", "PostgreSQL"),
+    ],
+)
+def test_a_storage_that_is_not_there_is_told_without_its_password(desk: Desk, url: str, told: str) -> None:
+    result = desk.call("list", "--repository", url, code=2)
+    assert told in result.stderr
+    assert "word9" not in result.output

@@ -1,0 +1,166 @@
+"""`run` and `redrive`: output on standard output, everything else on standard error, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from desk import Desk
+
+
+def test_the_output_and_nothing_else_goes_to_standard_output(desk: Desk) -> None:
+    result = desk.call("run", "orders.json", "--tasks", "handlers:tasks", "--input", '{"quantity": 4}')
+    assert json.loads(result.stdout) == {"quantity": 4, "total": 8}
+    assert "SUCCEEDED" in result.stderr
+
+
+def test_the_input_comes_from_a_file_or_from_standard_input(desk: Desk) -> None:
+    desk.write("order.json", '{"quantity": 2}')
+    from_file = desk.call("run", "orders.json", "--tasks", "handlers", "--input", "@order.json", "--compact")
+    assert from_file.stdout == '{"quantity": 2, "total": 4}\n'
+    piped = desk.call("run", "orders.json", "--tasks", "handlers", "--input", "-", given='{"quantity": 3}')
+    assert json.loads(piped.stdout)["total"] == 6
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [("{", "line 1, column 2"), ("@none.json", "none.json cannot be read"), ("NaN", "NaN is no JSON number")],
+)
+def test_an_input_that_is_no_json_is_a_usage_error(desk: Desk, value: str, told: str) -> None:
+    assert told in desk.call("run", "orders.json", "--tasks", "handlers", "--input", value, code=2).stderr
+
+
+def test_a_failure_leaves_with_1_and_tells_why(desk: Desk) -> None:
+    result = desk.call("run", "orders.json", "--tasks", "handlers", "--input", '{"refuse": true}', code=1)
+    assert result.stdout == ""
+    assert "FAILED in Price" in result.stderr
+    assert "Order.Refused: [not] for sale" in result.stderr
+
+
+def test_a_definition_with_faults_leaves_with_2_and_shows_them(desk: Desk) -> None:
+    desk.write("bad.json", {"StartAt": "A", "States": {}})
+    assert "bad.json:" in desk.call("run", "bad.json", code=2).stderr
+
+
+def test_without_handlers_it_says_how_to_name_them(desk: Desk) -> None:
+    told = desk.call("run", "orders.json", code=2).stderr
+    assert "no handler is registered for 'Price'" in told
+    assert "--tasks module:registry" in told
+
+
+def test_a_stored_machine_runs_by_its_name(desk: Desk) -> None:
+    desk.run("first")
+    result = desk.call("run", "orders", "--tasks", "handlers", "--input", '{"quantity": 5}')
+    assert json.loads(result.stdout)["total"] == 10
+    assert "stored are: orders" in desk.call("run", "bills", "--tasks", "handlers", code=2).stderr
+    assert "there is no file none.json" in desk.call("run", "none.json", code=2).stderr
+
+
+def test_the_same_name_with_another_input_is_refused(desk: Desk) -> None:
+    assert desk.run("one", 3) == desk.run("one", 3)
+    arguments = ("run", "orders.json", "--tasks", "handlers", "--name", "one", "--input", '{"quantity": 4}')
+    assert "with another input" in desk.call(*arguments, code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("tasks", "told"),
+    [
+        ("nowhere:tasks", "there is no module 'nowhere'"),
+        ("handlers:task", "did you mean 'tasks'?"),
+        ("handlers:double", "handlers:double is function, not a TaskRegistry"),
+        ("broken:tasks", "importing broken failed: ZeroDivisionError: division by zero"),
+        ("needs:tasks", "importing needs failed: ModuleNotFoundError: No module named 'not_installed'"),
+        ("wrong:tasks", "importing wrong failed: SyntaxError"),
+        (":tasks", "it is written as module:attribute"),
+        ("none.py:tasks", "there is no file none.py"),
+    ],
+)
+def test_handlers_that_cannot_be_imported_are_told_in_one_line(desk: Desk, tasks: str, told: str) -> None:
+    desk.write("broken.py", "1 / 0\n")
+    desk.write("needs.py", "import not_installed\n")
+    desk.write("wrong.py", "def\n")
+    stderr = desk.call("run", "orders.json", "--tasks", tasks, code=2).stderr
+    assert told in stderr
+    assert "Traceback" not in stderr
+
+
+def test_handlers_are_found_in_a_file_too(desk: Desk) -> None:
+    (desk.folder / "inside").mkdir()
+    desk.write("inside/own_handlers.py", (desk.folder / "handlers.py").read_text())
+    desk.call("run", "orders.json", "--tasks", "inside/own_handlers.py:tasks", "--input", '{"quantity": 1}')
+
+
+def test_what_failed_is_redriven_from_where_it_failed(desk: Desk) -> None:
+    desk.write("mended.py", (desk.folder / "handlers.py").read_text().replace('order.get("refuse")', "False"))
+    order = '{"quantity": 2, "refuse": true}'
+    desk.call("run", "orders.json", "--tasks", "handlers", "--name", "x", "--input", order, code=1)
+    assert json.loads(desk.call("redrive", "x", "--tasks", "mended").stdout)["total"] == 4
+    assert "only one that ended without success" in desk.call("redrive", "x", "--tasks", "mended", code=2).stderr
+
+
+def test_being_interrupted_aborts_and_tells_how_to_go_on(desk: Desk) -> None:
+    with desk.start("run", "hangs.json", "--tasks", "handlers", "--name", "endless") as process:
+        assert process.stderr is not None
+        assert "started endless" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "statechain redrive" in told
+    assert "Traceback" not in told
+    assert desk.shown("endless")["status"] == "ABORTED"
+
+
+def test_on_a_terminal_the_state_is_shown_while_it_runs(desk: Desk) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "statechain", "run", "hangs.json", "--tasks", "handlers", "--name", "endless"]
+    with subprocess.Popen(command, cwd=desk.folder, stderr=theirs, stdout=subprocess.DEVNULL, stdin=theirs) as process:
+        os.close(theirs)
+        shown = _until(ours, b"Hang")
+        process.send_signal(signal.SIGINT)
+        shown += _rest(ours)
+        process.wait(timeout=30)
+    os.close(ours)
+    assert b"endless" in shown
+    assert process.returncode == 130
+
+
+def _until(terminal: int, text: bytes) -> bytes:
+    shown = b""
+    deadline = time.monotonic() + 30
+    while text not in shown:
+        assert time.monotonic() < deadline, shown
+        shown += os.read(terminal, 4096)
+    return shown
+
+
+def _rest(terminal: int) -> bytes:
+    shown = b""
+    try:
+        while part := os.read(terminal, 4096):
+            shown += part
+    except OSError:  # how Linux says that nobody has the other end open
+        pass
+    return shown
+
+
+def test_without_the_extra_one_line_says_what_to_install(desk: Desk, tmp_path: Path) -> None:
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / "click.py").write_text("raise ModuleNotFoundError('no click', name='click')\n")
+    paths = os.pathsep.join([str(tmp_path / "hidden"), *sys.path])
+    process = subprocess.run(
+        [sys.executable, "-m", "statechain", "list"],
+        env={**os.environ, "PYTHONPATH": paths},
+        cwd=desk.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 2
+    assert process.stderr == "statechain: the command line needs click: pip install 'statechain[cli]'\n"
