@@ -270,8 +270,8 @@ async def test_a_definition_with_faults_lists_them_all_with_their_places(engine:
     assert {"/StartAt", "/States/Call/Next"} <= pointers
     assert all(diagnostic.line for diagnostic in refused.value.diagnostics)
     assert str(len(refused.value.diagnostics)) in str(refused.value).splitlines()[0]
+    text = json.dumps(CALL).replace('"Resource": "Call"', '"Resource": "Unknown"')
     with pytest.raises(DefinitionError, match="Unknown"):
-        text = json.dumps(CALL).replace('"Resource": "Call"', '"Resource": "Unknown"')
         await engine.create_state_machine("call", text)
     assert await engine.list_state_machines() == []
 

@@ -127,7 +127,7 @@ def test_every_error_is_at_the_top_and_of_the_tree() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     for module in (statechain, statechain.testing):
         with pytest.raises(AttributeError, match="Nonsense"):
-            _ = module.Nonsense  # type: ignore[attr-defined]
+            _ = module.Nonsense
 
 
 def loaded_after(statement: str) -> set[str]:

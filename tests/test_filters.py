@@ -57,8 +57,8 @@ def test_left_out_is_everything_newest_first() -> None:
 
 def test_one_status_or_many() -> None:
     for given_status in ("FAILED", ExecutionStatus.FAILED, ["FAILED"], {ExecutionStatus.FAILED}, iter(["FAILED"])):
-        assert ExecutionFilter(status=given_status).status == {ExecutionStatus.FAILED}
-    assert ExecutionFilter(status=["FAILED", "ABORTED"]).status == {ExecutionStatus.FAILED, ExecutionStatus.ABORTED}
+        assert ExecutionFilter(status=given_status).status == frozenset({ExecutionStatus.FAILED})
+    assert ExecutionFilter(status=["FAILED", "ABORTED"]).status == frozenset({"FAILED", "ABORTED"})
     assert ExecutionFilter(status=()).status == frozenset()
 
 

@@ -164,7 +164,7 @@ async def test_an_input_that_cannot_be_kept_starts_nothing(desk: Desk, value: An
 
 
 async def test_a_handler_gets_a_copy_of_its_own(desk: Desk) -> None:
-    given = {"lines": [1, 2]}
+    given: Any = {"lines": [1, 2]}
     handle = await desk.machine.start_execution(given)
     given["lines"].append(3)
     await handle.wait()

@@ -263,7 +263,7 @@ async def test_persistence_errors_were_printed_and_ignored(capsys: pytest.Captur
             raise RepositoryError("the disk is full") from OSError(28, "No space left on device")
 
         async def break_the_disk(_value: dict[str, Any]) -> str:
-            repository.commit = refuse  # type: ignore[method-assign]
+            repository.commit = refuse  # type: ignore[method-assign, assignment]
             return "a result that cannot be kept"
 
         workshop.work.does = break_the_disk

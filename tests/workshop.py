@@ -113,7 +113,7 @@ async def open_workshop(
 
 def numbers(results: Sequence[BatchExecutionResult]) -> list[int]:
     """Return the number of each result's source, by the input of its execution."""
-    return [result.execution.input["n"] for result in results]  # type: ignore[union-attr, index, call-overload]
+    return [result.execution.input["n"] for result in results]  # type: ignore[union-attr, index, call-overload, misc]
 
 
 def statuses(results: Sequence[BatchExecutionResult]) -> list[str | None]:

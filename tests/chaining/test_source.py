@@ -132,13 +132,14 @@ async def test_sources_that_cannot_be_chained_from(workshop: Workshop) -> None:
     workshop.work.does = workshop.work.hang
     running = await workshop.targets.start_execution({"n": 1})
     echo = await workshop.engine.create_state_machine("echo", ECHO)
-    for given, error in [
+    cases: list[tuple[Any, type[Exception]]] = [
         ("no-such-execution", ExecutionNotFound),
         (running.id, SourceNotFinished),
         (Source(running.id, "Work"), SourceNotFinished),
         (Source(source.id, "Nowhere"), SourceStateNotFound),
         (Source(source.id, "prepare"), SourceStateNotFound),
-    ]:
+    ]
+    for given, error in cases:
         with pytest.raises(error):
             await echo.execute(source=given)
     assert await workshop.engine.list_linked_executions(target_state_machine_id=echo.id) == []
@@ -171,7 +172,7 @@ async def test_a_transformer_that_raises_starts_nothing(workshop: Workshop) -> N
             await echo.execute(source=source, input_transformer=transformer)
         assert isinstance(raised.value.__cause__, KeyError)
     with pytest.raises(InvalidPayload):
-        await echo.execute(source=source, input_transformer=lambda _output: {1, 2})
+        await echo.execute(source=source, input_transformer=lambda _output: {1, 2})  # type: ignore[arg-type, return-value]
     assert await workshop.engine.list_linked_executions(source_execution_id=source.id) == []
 
 
@@ -223,7 +224,7 @@ async def test_a_start_that_storage_refused_leaves_neither_execution_nor_link() 
         async def refuse(_writes: Sequence[Any]) -> Sequence[Any]:
             raise RepositoryError("the disk is full")
 
-        repository.commit = refuse  # type: ignore[method-assign]
+        repository.commit = refuse  # type: ignore[method-assign, assignment]
         with pytest.raises(RepositoryError, match="the disk is full"):
             await workshop.targets.execute(source=source)
         repository.commit = commit  # type: ignore[method-assign]

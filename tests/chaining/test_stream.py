@@ -125,7 +125,7 @@ async def test_two_readers_of_two_streams_do_not_disturb_each_other(workshop: Wo
         async with workshop.targets.stream_batch(workshop.select(), options=options) as results:
             return sorted([result.index async for result in results])
 
-    assert await asyncio.gather(read("one"), read("two")) == [[0, 1, 2, 3]] * 2
+    assert list(await asyncio.gather(read("one"), read("two"))) == [[0, 1, 2, 3]] * 2
 
 
 @pytest.mark.parametrize("failing", [False, True])
@@ -194,13 +194,13 @@ async def test_bulk_runs_one_execution_for_each_input(workshop: Workshop) -> Non
 async def test_bulk_takes_any_iterable_and_pulls_only_as_there_is_room(workshop: Workshop) -> None:
     pulled = 0
 
-    def inputs() -> Iterator[dict[str, int]]:
+    def inputs() -> Iterator[Any]:
         nonlocal pulled
         for n in range(1000):
             pulled += 1
             yield {"n": n}
 
-    async def slow_inputs() -> AsyncIterator[dict[str, int]]:
+    async def slow_inputs() -> AsyncIterator[Any]:
         for value in inputs():
             await asyncio.sleep(0)
             yield value
@@ -217,7 +217,7 @@ async def test_bulk_takes_any_iterable_and_pulls_only_as_there_is_room(workshop:
 
 async def test_bulk_with_a_prefix_again_runs_nothing_twice(workshop: Workshop) -> None:
     options = BatchExecutionOptions(name_prefix="load")
-    inputs = [{"n": n} for n in range(3)]
+    inputs: list[Any] = [{"n": n} for n in range(3)]
     first = await workshop.targets.execute_bulk(inputs, options=options)
     again = await workshop.targets.execute_bulk(inputs, options=options)
     assert [result.execution for result in again] == [result.execution for result in first]
@@ -257,7 +257,7 @@ async def test_a_tolerated_percentage_counts_against_the_inputs_where_they_have_
 
 
 async def test_an_exception_of_the_inputs_ends_the_bulk_run_and_propagates(workshop: Workshop) -> None:
-    async def inputs() -> AsyncIterator[dict[str, int]]:
+    async def inputs() -> AsyncIterator[Any]:
         yield {"n": 0}
         yield {"n": 1}
         while workshop.work.running < 2:  # noqa: ASYNC110
