@@ -21,6 +21,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import attrs
 
+from statechain.storage.journal import outlast
 from statechain_backends import scripts
 from statechain_backends.compiled import Parameters
 from statechain_backends.migrate import STORED_VERSION, is_current, upgrade
@@ -81,7 +82,7 @@ class SQLiteRepository(Reads):
         try:
             await self._writer.run(_ensure_schema)
         except BaseException:
-            await self._writer.close()
+            await outlast(asyncio.create_task(self._writer.close(), name="statechain closing"))
             raise
         return self
 
@@ -91,13 +92,14 @@ class SQLiteRepository(Reads):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close all connections; what a worker still holds is free for others."""
+        """Close all connections, also when cancelled meanwhile; what a worker still holds is free for others."""
         self._locks.close()
-        try:
-            for _ in range(READERS if self._database is not None else 0):
-                await (await self._readers.get()).close()
-        finally:
-            await self._writer.close()  # the last connection to close tidies the file up
+        await outlast(asyncio.create_task(self._close(), name="statechain closing"))
+
+    async def _close(self) -> None:
+        for _ in range(READERS if self._database is not None else 0):
+            await (await self._readers.get()).close()
+        await self._writer.close()  # the last connection to close tidies the file up
 
     async def commit(self, writes: Sequence[Write[object]]) -> Sequence[object]:
         """Commit writes in one transaction: one hop to the writer's thread."""
