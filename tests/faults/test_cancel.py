@@ -141,18 +141,24 @@ async def examine_all(repository: Repository, ledger: Ledger) -> None:
 async def unscathed() -> AsyncIterator[None]:
     """The body leaves no task, thread, connection or complaint of the loop behind."""
     loop, complaints = asyncio.get_running_loop(), []  # type: ignore[var-annotated]
+    await vanished(lambda: holdings()[1] == 0)
     tasks, held = asyncio.all_tasks(), holdings()
     loop.set_exception_handler(lambda _loop, context: complaints.append(context))
     try:
         yield
     finally:
         loop.set_exception_handler(None)
-    until = time.monotonic() + 2  # threads and sockets are told to end, and end a moment later
-    while holdings() != held and time.monotonic() < until:
-        await asyncio.sleep(0.001)
+    await vanished(lambda: holdings() == held)
     assert asyncio.all_tasks() == tasks
     assert holdings() == held
     assert not [complaint for complaint in complaints if not is_of_the_driver(complaint)]
+
+
+async def vanished(is_gone: Callable[[], bool]) -> None:
+    """Give threads and sockets that were told to end the moment that it takes them."""
+    until = time.monotonic() + 5
+    while not is_gone() and time.monotonic() < until:
+        await asyncio.sleep(0.001)
 
 
 def holdings() -> tuple[int, int]:
