@@ -19,7 +19,8 @@ counted: Counter[str] = Counter()
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     """Count a case under each of its features."""
     report = yield
-    case = getattr(item, "callspec", None) and item.callspec.params.get("case")
+    callspec = getattr(item, "callspec", None)
+    case = None if callspec is None else callspec.params.get("case")
     if report.when == "call" and isinstance(case, dict) and "features" in case:
         for feature in ["all", *case["features"]]:
             counted[feature] += 1

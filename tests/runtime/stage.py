@@ -14,7 +14,7 @@ from statechain.clock import Clock
 from statechain.errors import RepositoryError
 from statechain.testing.clock import VirtualClock
 
-__all__ = ["Stage", "machine", "open_stage", "task", "types"]
+__all__ = ["Stage", "machine", "open_stage", "output", "task", "types"]
 
 JSON = Any
 
@@ -36,6 +36,11 @@ def task(resource: str, **more: JSON) -> dict[str, JSON]:
 def types(history: list[dict[str, Any]]) -> list[str]:
     """Return the types of events."""
     return [event["type"] for event in history]
+
+
+def output(execution: Execution) -> Any:
+    """Return an output whose shape the test knows."""
+    return execution.output
 
 
 class Mortal:
@@ -77,7 +82,7 @@ class Stage:
     async def open(self, **options: Any) -> Engine:
         """Open an engine on the storage; it takes over what an engine before it left."""
         self._mortal = Mortal(self.repository)
-        self._engine = Engine(self._mortal, tasks=self.tasks, clock=self.clock, **options)  # type: ignore[arg-type]
+        self._engine = Engine(self._mortal, tasks=self.tasks, clock=self.clock, **options)
         await self._engine.__aenter__()
         return self._engine
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stage import Stage, machine, task, types
+from stage import Stage, machine, output, task, types
 
 from statechain import TaskError
 
@@ -79,7 +79,7 @@ async def test_the_objects_of_a_bucket_are_items(quick: Stage, bucket: Path) -> 
         (bucket / name).write_text("text")
     reader = {"Resource": LIST, "Parameters": {"Bucket": "data", "Prefix": "in/"}}
     ended = await quick.run(machine(Each=distributed(ItemReader=reader)))
-    assert [(item["Key"], item["Size"]) for item in ended.output] == [("in/a.txt", 4), ("in/b.txt", 4)]
+    assert [(item["Key"], item["Size"]) for item in output(ended)] == [("in/a.txt", 4), ("in/b.txt", 4)]
 
 
 @pytest.mark.parametrize("key", ["missing.json", "../secret.json", "bad.json"])
@@ -89,8 +89,8 @@ async def test_what_cannot_be_read_fails_the_map(quick: Stage, bucket: Path, key
     catch = [{"ErrorEquals": ["States.ItemReaderFailed"], "Next": "Caught"}]
     definition = machine(Each=distributed(ItemReader=read(key, InputType="JSON"), Catch=catch), Caught={"Type": "Pass"})
     ended = await quick.run(definition)
-    assert ended.output["Error"] == "States.ItemReaderFailed"
-    assert str(bucket.parent) not in ended.output["Cause"]
+    assert output(ended)["Error"] == "States.ItemReaderFailed"
+    assert str(bucket.parent) not in output(ended)["Cause"]
     told = types(await quick.history(ended))
     assert told[2:6] == ["MapStateStarted", "MapRunStarted", "MapRunFailed", "MapStateFailed"]
 
@@ -148,7 +148,7 @@ async def test_results_are_written_to_files(quick: Stage, bucket: Path) -> None:
     writer = {"Resource": WRITE, "Parameters": {"Bucket": "data", "Prefix": "out"}}
     definition = machine(Each=distributed(picky(quick), ToleratedFailureCount=1, ResultWriter=writer))
     ended = await quick.run(definition, [1, -1, 2])
-    details = ended.output["ResultWriterDetails"]
+    details = output(ended)["ResultWriterDetails"]
     manifest = json.loads((bucket / details["Key"]).read_text())
     files = manifest["ResultFiles"]
     (succeeded,), (failed,) = files["SUCCEEDED"], files["FAILED"]
@@ -163,7 +163,7 @@ async def test_results_are_written_as_the_writer_says(quick: Stage, bucket: Path
     config = {"Transformation": "FLATTEN", "OutputType": "JSONL"}
     writer = {"Resource": WRITE, "Parameters": {"Bucket": "data"}, "WriterConfig": config}
     ended = await quick.run(machine(Each=distributed(ResultWriter=writer)), [[1, 2], 3])
-    manifest = json.loads((bucket / ended.output["ResultWriterDetails"]["Key"]).read_text())
+    manifest = json.loads((bucket / output(ended)["ResultWriterDetails"]["Key"]).read_text())
     (succeeded,) = manifest["ResultFiles"]["SUCCEEDED"]
     assert (bucket / succeeded["Key"]).read_text() == "1\n2\n3\n"
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from stage import Stage, machine, task, types
+from stage import Stage, machine, output, task, types
 
 from statechain import Engine, InvalidToken, TaskContext, TaskTimedOut
 from statechain.clock import SystemClock
@@ -343,7 +343,7 @@ async def test_a_nested_execution_is_started_and_not_awaited(quick: Stage) -> No
     await quick.engine.create_state_machine("child", machine(Long={"Type": "Wait", "Seconds": 50}))
     ended = await quick.run(machine(Start=nested()), {"n": 1})
     (child,) = await children(quick)
-    assert ended.output["ExecutionArn"] == child.id
+    assert output(ended)["ExecutionArn"] == child.id
     assert child.status == "RUNNING"
     assert child.input == {"n": 1}
 
@@ -352,8 +352,8 @@ async def test_a_nested_execution_is_started_and_not_awaited(quick: Stage) -> No
 async def test_a_nested_execution_is_awaited(quick: Stage, how: str, output: Any) -> None:
     await quick.engine.create_state_machine("child", machine(Long={"Type": "Wait", "Seconds": 50}))
     ended = await quick.run(machine(Start=nested(how)), {"n": 1})
-    assert (ended.output["Status"], ended.output["Output"]) == ("SUCCEEDED", output)
-    assert ended.output["StopDate"] - ended.output["StartDate"] == pytest.approx(50_000, abs=1000)
+    assert (output(ended)["Status"], output(ended)["Output"]) == ("SUCCEEDED", output)
+    assert output(ended)["StopDate"] - output(ended)["StartDate"] == pytest.approx(50_000, abs=1000)
 
 
 async def test_a_nested_failure_fails_the_task(quick: Stage) -> None:
@@ -393,7 +393,7 @@ async def test_a_resumed_parent_joins_its_child(stage: Stage) -> None:
     await stage.reopen()
     await stage.engine.send_task_success(taken.token, "joined")
     ended = await stage.ended(started.id)
-    assert ended.output["Output"] == "joined"
+    assert output(ended)["Output"] == "joined"
     assert len(await children(stage)) == 1
 
 
@@ -407,7 +407,7 @@ async def test_an_interrupted_parent_leaves_its_child_to_recovery(stage: Stage) 
     (child,) = await children(stage)
     assert child.status == "RUNNING"
     await stage.engine.send_task_success(taken.token, "joined")
-    assert (await stage.ended(started.id)).output["Output"] == "joined"
+    assert output(await stage.ended(started.id))["Output"] == "joined"
 
 
 async def test_parents_and_children_share_one_place(quick: Stage) -> None:
@@ -415,7 +415,7 @@ async def test_parents_and_children_share_one_place(quick: Stage) -> None:
     await quick.open(max_concurrent_executions=1)
     await quick.engine.create_state_machine("child", machine(Long={"Type": "Wait", "Seconds": 5}))
     ended = await asyncio.wait_for(quick.run(machine(Start=nested(".sync:2")), {"n": 1}), 10)
-    assert ended.output["Output"] == {"n": 1}
+    assert output(ended)["Output"] == {"n": 1}
 
 
 async def test_a_retry_starts_another_child(quick: Stage) -> None:
