@@ -52,9 +52,10 @@ def _machines(machine: model.StateMachine) -> Iterator[model.StateMachine]:
 
 
 def _at(value: JSONValue, pointer: str) -> JSONValue:
+    """Return what is at a pointer; None where a faulty definition has nothing there."""
     for step in pointer.split("/")[1:]:
         key = step.replace("~1", "/").replace("~0", "~")
-        value = value[int(key)] if isinstance(value, list) else cast("dict[str, JSONValue]", value)[key]
+        value = value[int(key)] if isinstance(value, list) else value.get(key) if isinstance(value, dict) else None
     return value
 
 

@@ -29,7 +29,7 @@ __all__ = ["FUNCTIONS", "IntrinsicSyntaxError", "compile_intrinsic", "is_intrins
 
 MAX_NESTING = 10
 NAME = re.compile(r"States\.[A-Za-z0-9]+")
-NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?(?=\s*[,)])")
+NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?(?=\s*(?:[,)]|\Z))")
 LITERALS: dict[str, JSONValue] = {"null": None, "true": True, "false": False}
 
 

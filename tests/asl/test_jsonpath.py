@@ -1,0 +1,187 @@
+"""Paths: what they find, what they say where they find nothing, and where a reference path writes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from statechain.asl.jsonpath import (
+    PathNotFound,
+    PathSyntaxError,
+    compile_path,
+    compile_reference_path,
+    names_one_place,
+    variable_of,
+)
+from statechain.errors import StateError
+from statechain.limits import Limits
+
+VALUE: Any = {
+    "a": {"b": [1, 2, {"c": "x"}], "": 0, "ä-ö": 1, "x y": 2, "o'k": 3},
+    "null": None,
+    "items": [{"n": 1, "t": "a"}, {"n": 2, "t": "b"}, {"n": 3}],
+    "matrix": [[1, 2], [3]],
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("$", VALUE),
+        ("$.a.b", [1, 2, {"c": "x"}]),
+        ("$.a.b[2].c", "x"),
+        ("$['a']['b'][0]", 1),
+        ('$["a"].b[-1].c', "x"),
+        ("$.a['x y']", 2),
+        (r"$.a['o\'k']", 3),
+        ("$.a.ä-ö", 1),
+        ("$.a['']", 0),
+        ("$.null", None),
+        ("$.items[*].n", [1, 2, 3]),
+        ("$.items[1:].n", [2, 3]),
+        ("$.items[:1].n", [1]),
+        ("$.items[0,2].n", [1, 3]),
+        ("$.items[5:].n", []),
+        ("$.items[?(@.n > 1)].n", [2, 3]),
+        ("$.items[?(@.t)].t", ["a", "b"]),
+        ("$.items[?(@.t == 'b' || @.n == 3)].n", [2, 3]),
+        ("$..n", [1, 2, 3]),
+        ("$.none[*].n", []),
+        ("$.matrix[*][*]", [1, 2, 3]),
+        ("$.a['x y','none']", {"x y": 2}),
+    ],
+)
+def test_finds(path: Any, text: str, found: Any) -> None:
+    assert path(text, VALUE) == found
+
+
+def test_the_context_object_and_variables_have_paths_too(path: Any) -> None:
+    assert path("$$.Execution.Input.n") == 1
+    assert path("$$")["State"] == {"Name": "A"}
+    assert path("$order.lines[0]", None, order={"lines": ["x"]}) == "x"
+    assert path("$größe", None, größe=1) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("$.x", "Invalid path '$.x' : No results for path: $['x']"),
+        ("$.x.y", "Invalid path '$.x.y' : Missing property in path $['x']"),
+        (
+            "$.null.y",
+            "Invalid path '$.null.y' : Expected to find an object with property ['y'] in path $['null'] but found "
+            "'null'.",
+        ),
+        ("$.a.b[3]", "Invalid path '$.a.b[3]' : No results for path: $['a']['b'][3]"),
+        ("$.a[0]", "Invalid path '$.a[0]' : Filter: [0] can only be applied to arrays. Current context is: "),
+        ("$.null[0]", "Invalid path '$.null[0]' : The path $['null'] is null"),
+        ("$gone.a", "Invalid path '$gone.a' : No variable is assigned with the name: gone"),
+        ("$.a.b[99999999999999999999]", "Invalid path "),
+    ],
+)
+def test_tells_what_is_missing(path: Any, text: str, cause: str) -> None:
+    with pytest.raises(PathNotFound) as caught:
+        path(text, VALUE)
+    assert caught.value.error == "States.Runtime"
+    assert (caught.value.cause or "").startswith(cause)
+
+
+def test_knows_an_index_past_the_end(path: Any) -> None:
+    for text, is_past_end in (("$.a.b[3]", True), ("$.a.b[3].c", False), ("$.x", False)):
+        with pytest.raises(PathNotFound) as caught:
+            path(text, VALUE)
+        assert caught.value.is_past_end is is_past_end
+
+
+@pytest.mark.parametrize("text", ["", "a", "$.", "$x y", "$.a[", "$.a[?(@.n > )]", "$.a b", "$..", "$.a[0", "$.f()", "$[?]"])
+def test_refuses_what_is_no_path(text: str) -> None:
+    with pytest.raises(PathSyntaxError) as caught:
+        compile_path(text)
+    assert 0 <= caught.value.column <= len(text)
+
+
+def test_says_at_which_character_it_is_wrong() -> None:
+    with pytest.raises(PathSyntaxError) as caught:
+        compile_path("$.items[?(@.n > )]")
+    assert caught.value.column == len("$.items[?(@.n > ")
+
+
+def test_a_path_that_passes_too_many_nodes_is_an_error(path: Any) -> None:
+    deep: Any = 1
+    for _ in range(180):
+        deep = {"a": deep, "b": [deep]}
+    with pytest.raises(StateError, match="passes too many nodes") as caught:
+        path("$..*", deep, limits=Limits(path_nodes=1_000))
+    assert caught.value.error == "States.Runtime"
+
+
+def test_names_one_place() -> None:
+    for text in ("$", "$.a", "$$.a[0]", "$v", "$v['a']"):
+        assert names_one_place(text)
+    for text in ("$.a[*]", "$..a", "$.a[0,1]", "$.a[?(@.b)]", "$v[1:]"):
+        assert not names_one_place(text)
+
+
+def test_knows_the_variable_that_a_path_begins_with() -> None:
+    assert variable_of("$order.id") == "order"
+    assert variable_of("$.order") is None
+    assert variable_of("$$.Execution") is None
+
+
+class TestReferencePath:
+    @pytest.mark.parametrize(
+        ("text", "value", "after"),
+        [
+            ("$", {"a": 1}, "new"),
+            ("$.b", {"a": 1}, {"a": 1, "b": "new"}),
+            ("$.a.b.c", {"a": {}}, {"a": {"b": {"c": "new"}}}),
+            ("$.a[1]", {"a": [1, 2, 3]}, {"a": [1, "new", 3]}),
+            ("$['x y']", {}, {"x y": "new"}),
+        ],
+    )
+    def test_sets_in_a_copy(self, text: str, value: Any, after: Any) -> None:
+        before = repr(value)
+        assert compile_reference_path(text).set(value, "new") == after
+        assert repr(value) == before
+
+    @pytest.mark.parametrize(("text", "value"), [("$.a", 5), ("$.a", [1]), ("$.a.b", {"a": 5}), ("$.a[3]", {"a": [1]})])
+    def test_where_it_cannot_set(self, text: str, value: Any) -> None:
+        with pytest.raises(StateError, match="Unable to apply ReferencePath") as caught:
+            compile_reference_path(text).set(value, "new")
+        assert caught.value.error == "States.ResultPathMatchFailure"
+
+    @pytest.mark.parametrize("text", ["a", "$$.a", "$.a[*]", "$..a", "$.a[-1]", "$.a[0,1]", "$.a[?(@.b)]"])
+    def test_names_one_place_from_the_front(self, text: str) -> None:
+        with pytest.raises(PathSyntaxError):
+            compile_reference_path(text)
+
+    def test_gets(self) -> None:
+        assert compile_reference_path("$.a.b[0]").get(VALUE) == 1
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=12,
+)
+STEPS = st.sampled_from([".a", ".b", "[0]", "[-1]", "[*]", "..a", "['c']", "[1:]", ".*", "[?(@.a)]", "[?(@.a > 1)]", "[0,1]"])
+
+
+@given(st.lists(STEPS, max_size=5).map("".join), JSON)
+def test_no_value_breaks_a_path(steps: str, value: Any) -> None:
+    find = compile_path(f"$.a{steps}")
+    try:
+        find(value, None)  # type: ignore[arg-type] -- it is not asked
+    except StateError as fault:
+        assert fault.error == "States.Runtime"
+
+
+@given(st.text("$.[]'\"ab*?@()0-1:,<=&| \\", max_size=12))
+def test_no_text_breaks_the_compiler(text: str) -> None:
+    try:
+        compile_path(f"${text}")
+    except PathSyntaxError as fault:
+        assert fault.column >= 0
