@@ -27,7 +27,7 @@ FILTER_OPTIONS = (
     click.option("--state-machine", metavar="NAME|ID", help="Of this state machine."),
     click.option("--name", metavar="TEXT", help="With this text in their names, case-sensitive."),
     click.option("--current-state", metavar="STATE", help="That stand, or ended, in this state."),
-    click.option("--start-after", type=MOMENT, help="Started after this: 2026-01-31T12:00:00Z, or 2h ago as 2h."),
+    click.option("--start-after", type=MOMENT, help="Started after this: 2026-01-31T12:00:00Z, or 2h (ago)."),
     click.option("--start-before", type=MOMENT, help="Started before this."),
     click.option("--limit", type=click.IntRange(0), help="At most so many."),
     click.option("--offset", type=click.IntRange(0), default=0, help="Skip so many first."),
