@@ -184,6 +184,7 @@ class _TooDeep(Exception):
 def read_yaml(text: str, limits: Limits) -> tuple[JSONValue, Positions]:
     """Read YAML text with core types only, keeping the place of every value and key."""
     _check_length(text, limits)
+    _check_surrogates(text)
     import yaml  # noqa: PLC0415 -- JSON definitions do not pay for it
 
     loader = yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader
@@ -199,6 +200,16 @@ def read_yaml(text: str, limits: Limits) -> tuple[JSONValue, Positions]:
     if reader.faults:
         raise DefinitionError(reader.faults)
     return value, reader.positions
+
+
+def _check_surrogates(text: str) -> None:
+    """Refuse what UTF-8 has no form for, before the parser stumbles over it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as fault:
+        before = text[: fault.start]
+        at = (before.count("\n") + 1, fault.start - before.rfind("\n"))
+        raise _fault("syntax", "not YAML: a lone surrogate, which is no character", at) from fault
 
 
 def _check_events(events: Any, limits: Limits, yaml: Any) -> None:  # noqa: ANN401 -- PyYAML has no types here
