@@ -1,0 +1,197 @@
+"""Whatever text comes in, the language, the filters and the codec answer with what their docstrings name, and in time."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scene import TARGETS
+from visit import Visit
+
+from statechain import DefinitionError, ExecutionFilter, InvalidPayload, StateError
+from statechain.asl import load
+from statechain.asl.intrinsics import IntrinsicSyntaxError, compile_intrinsic
+from statechain.asl.jsonata import JSONataSyntaxError, States, compile_jsonata
+from statechain.asl.jsonpath import PathSyntaxError, compile_path
+from statechain.codec import decode, encode
+
+pytestmark = pytest.mark.timeout(7200)
+
+SLOWEST = 2.0
+"""Seconds that no input may take on a busy machine; the budgets of the language count steps, not time."""
+
+SMALL, FULL = 200, 100_000
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@contextmanager
+def answers(*documented: type[Exception]) -> Iterator[None]:
+    """The body returns, or raises one of what is documented, soon."""
+    began = time.perf_counter()
+    try:
+        yield
+    except documented:
+        pass
+    assert time.perf_counter() - began < SLOWEST
+
+
+def tried(full: bool, check: Callable[..., None], *strategies: st.SearchStrategy[Any]) -> None:
+    """Try a check on so many inputs."""
+    count = FULL if full else SMALL
+    health = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+    settings(max_examples=count, deadline=None, suppress_health_check=health, database=None)(
+        given(*strategies)(check)
+    )()
+
+
+WORDS = [
+    *"StartAt States Type Task Pass Choice Map Parallel Wait Succeed Fail Next End Default Choices Variable Retry".split(),
+    *"Catch ErrorEquals ResultPath InputPath Parameters Arguments Output Assign QueryLanguage JSONata JSONPath".split(),
+    *"ItemProcessor Branches Iterator ItemsPath Seconds Timestamp TimeoutSeconds MaxAttempts Comment And Not".split(),
+    *['"', "{", "}", "[", "]", ":", ",", "\\", "null", "true", "1e999", "-", "&a", "*a", "!!x", "|", ">", "\t", "\n  "],
+    *["$", "$.a", "$$", "{%", "%}", "\ud800", "\x00", "\ufeff", "<<: ", "? ", "--- ", "%YAML 2"],
+]
+"""What faults of definitions are made of."""
+
+TEXTS = [json.dumps(TARGETS), json.dumps(TARGETS, indent=1), "StartAt: A\nStates:\n  A:\n    Type: Pass\n    End: true\n"]
+
+PATCHES = st.lists(
+    st.tuples(st.integers(0, 5000), st.integers(0, 40), st.sampled_from(WORDS) | st.text(max_size=3)), max_size=4
+)
+
+
+def patched(text: str, patches: list[tuple[int, int, str]]) -> str:
+    """Return a text with pieces of it replaced."""
+    for place, length, piece in patches:
+        start = place % (len(text) + 1)
+        text = text[:start] + piece + text[start + length :]
+    return text
+
+
+def test_definitions_as_text(*, full: bool) -> None:
+    def check(text: str, patches: list[tuple[int, int, str]]) -> None:
+        with answers(DefinitionError):
+            load(patched(text, patches))
+
+    tried(full, check, st.sampled_from(TEXTS), PATCHES)
+
+
+FIELDS = st.dictionaries(st.sampled_from([word for word in WORDS if word.isalpha()]), JSON, max_size=5)
+STATES = st.fixed_dictionaries(
+    {"Type": st.sampled_from(["Task", "Pass", "Choice", "Map", "Parallel", "Wait", "Succeed", "Fail"]) | JSON}
+)
+
+
+def test_definitions_as_values(*, full: bool) -> None:
+    def check(states: dict[str, Any], more: dict[str, Any], around: dict[str, Any]) -> None:
+        state = {**states, **more}
+        with answers(DefinitionError):
+            load({"StartAt": "A", "States": {"A": state, "B": {"Type": "Succeed"}}, **around})
+
+    tried(full, check, STATES, FIELDS, st.just({}) | FIELDS)
+
+
+def language(*pieces: str) -> st.SearchStrategy[str]:
+    """Return texts made of these pieces, with any others between them now and then."""
+    return st.lists(st.sampled_from(pieces) | st.text(max_size=2), max_size=14).map("".join)
+
+
+PATHS = language(
+    "$", "$$", ".", "..", "*", "[", "]", "[*]", "[0]", "[-1]", "[1:3]", "['a']", "['a','b']", "a", "b", "?(@.a>1)",
+    "[?(@.a == 'b')]", "&&", "||", "!", "()", "@", ":", ",", "1e9", "\\", "'", "99999999999999999999",
+)  # fmt: skip
+
+
+def test_paths(*, full: bool) -> None:
+    def check(text: str, value: Any) -> None:
+        with answers(PathSyntaxError, StateError):
+            compile_path(text)(value, Visit({"a": value}))
+
+    tried(full, check, PATHS.map(lambda text: f"${text}") | PATHS, JSON)
+
+
+NAMES = "Array ArrayPartition ArrayContains ArrayRange ArrayGetItem ArrayLength ArrayUnique Base64Encode Base64Decode Hash"
+MORE_NAMES = "JsonMerge JsonToString StringToJson MathRandom MathAdd StringSplit UUID Format Nothing"
+ARGUMENTS = language(
+    "$", "$.a", "'", "'text'", "'{}{}'", "\\'", "\\", "1", "-1", "1.5", "1e308", "null", "true", ",", ", ", "(", ")",
+    "States.Array(", "'SHA-1'", "'{\"a\": 1e999}'", "9007199254740993",
+)  # fmt: skip
+
+
+def test_intrinsics(*, full: bool) -> None:
+    def check(name: str, arguments: str, value: Any) -> None:
+        with answers(IntrinsicSyntaxError, PathSyntaxError, StateError):
+            compile_intrinsic(f"States.{name}({arguments})")(value, Visit())
+
+    tried(full, check, st.sampled_from(f"{NAMES} {MORE_NAMES}".split()), ARGUMENTS, JSON)
+
+
+JSONATA = language(
+    "$", "$states", ".input", "$x", ":=", ";", "(", ")", "{", "}", "[", "]", "[0..9]", "[0..999999999]", "~>", "|", "^(",
+    "<", ">", "=", "!=", "&", "+", "-", "*", "/", "%", "?", ":", "**", "in ", "and ", "or ", "function($a){$a}", "λ",
+    "$map(", "$sum(", "$string(", "$parse(", "$range(1,", "$match('aaa', /(a+)+$/)", "$eval('1')", "$partition(", "$sort(",
+    "'a'", "\"b\"", "1", "1e308", "true", "null", ",", "\n", "/* x */", "`", "#$i", "@$v", "$reduce(", "$spread(",
+)  # fmt: skip
+
+
+def test_jsonata(*, full: bool) -> None:
+    def check(text: str, value: Any) -> None:
+        visit = Visit({"x": value})
+        with answers(JSONataSyntaxError, StateError):
+            compile_jsonata(text, "Output")(States(visit, {"input": value}), visit)
+
+    check("1 + 1", None)  # the library raises the interpreter's limit of recursion at its first use
+    tried(full, check, JSONATA, JSON)
+
+
+ANYTHING = JSON | st.datetimes() | st.binary(max_size=4) | st.sampled_from([math.nan, 2**64, datetime.max, "RUNNING"])
+
+
+def test_filters(*, full: bool) -> None:
+    names = ["status", "state_machine_id", "name", "current_state", "start_after", "start_before", "limit", "offset"]
+
+    def check(fields: dict[str, Any]) -> None:
+        with answers(ValueError, TypeError, AttributeError):
+            ExecutionFilter(**fields)
+
+    tried(full, check, st.dictionaries(st.sampled_from([*names, "order", "unchained_to"]), ANYTHING, max_size=3))
+
+
+def test_payloads(*, full: bool) -> None:
+    """What is encoded comes back equal, or was refused."""
+
+    def check(value: Any) -> None:
+        with answers(InvalidPayload):
+            text = encode(value)
+            assert text.isascii()
+            assert decode(text) == value
+            assert encode(decode(text)) == text
+
+    tried(full, check, JSON | st.recursive(ANYTHING, lambda inner: st.lists(inner) | st.dictionaries(ANYTHING_HASHABLE, inner)))
+
+
+ANYTHING_HASHABLE = st.text(max_size=4) | st.integers() | st.none() | st.floats() | st.binary(max_size=2)
+
+
+def test_texts_of_payloads(*, full: bool) -> None:
+    pieces = language("{", "}", "[", "]", '"', ":", ",", "1", "1e999", "-0.0", "NaN", "\\ud800", "\\", "null", " ", "\x00")
+
+    def check(text: str) -> None:
+        with answers(InvalidPayload):
+            value = decode(text)
+            assert decode(encode(value)) == value
+
+    tried(full, check, pieces)
