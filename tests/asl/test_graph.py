@@ -21,6 +21,7 @@ from statechain.asl.picture_layout import Box, Layout, lay_out
 from statechain.asl.picture_svg import to_svg
 from statechain.asl.picture_timeline import ticks, timeline_svg
 from statechain.records import Execution, ExecutionStatus, Visit
+from statechain.testing import VirtualClock
 
 SVG = "{http://www.w3.org/2000/svg}"
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -61,7 +62,7 @@ NESTED = {
                     },
                 },
             ],
-            "Catch": [{"ErrorEquals": ["No", "States.Timeout"], "Next": "Rest"}],
+            "Catch": [{"ErrorEquals": ["No", "States.Timeout"], "ResultPath": "$.fault", "Next": "Rest"}],
             "Next": "Rest",
         },
         "Rest": {"Type": "Wait", "Seconds": 1, "Next": "Choose again"},
@@ -325,12 +326,12 @@ async def test_machines_and_executions_are_drawn_by_the_engine() -> None:
         raise TaskError("No")
 
     tasks.add("Item", lambda value: value)
-    async with Engine(MemoryRepository(), tasks=tasks) as engine:
+    async with Engine(MemoryRepository(), tasks=tasks, clock=VirtualClock()) as engine:
         machine = await engine.create_state_machine("nested", NESTED)
         assert machine.to_mermaid() == to_mermaid(graph())
         assert machine.to_dot() == to_dot(graph())
         assert machine.to_svg() == to_svg(graph())
-        order = {"name": "x", "total": 200, "vip": False, "items": [1, 2], "again": False}
+        order: dict[str, Any] = {"name": "x", "total": 200, "vip": False, "items": [1, 2], "again": False}
         handle = await machine.start_execution(order)
         ended = await handle.wait()
         assert ended.status == "SUCCEEDED"
