@@ -19,6 +19,7 @@ import attrs
 from statechain.codec import JSONValue, isolate
 from statechain.errors import InvalidPayload, StateError
 from statechain.logs import ATTEMPT
+from statechain.runtime.typed import PLAIN, Conversion, conversion_of
 
 if TYPE_CHECKING:
     from statechain.clock import Clock
@@ -81,16 +82,24 @@ class TaskContext:
 
 @attrs.frozen
 class Task:
-    """A registered handler, and how it wants to be called."""
+    """A registered handler, how it wants to be called, and how its input and result are converted."""
 
     name: str
     handler: Handler
     delivery: Delivery
     takes_context: bool
     is_async: bool
+    conversion: Conversion = PLAIN
 
     async def __call__(self, value: JSONValue, context: TaskContext, clock: Clock) -> object:
         """Call the handler; a plain function runs in a worker thread."""
+        conversion = self.conversion
+        if conversion is PLAIN:
+            return await self._call(value, context, clock)
+        result = await self._call(value if conversion.load is None else conversion.load(value), context, clock)
+        return result if conversion.dump is None else conversion.dump(result)
+
+    async def _call(self, value: object, context: TaskContext, clock: Clock) -> object:
         arguments = (value, context) if self.takes_context else (value,)
         if self.is_async:
             with clock.hold(briefly=True):
@@ -149,13 +158,19 @@ class TaskRegistry:
         Raises:
             ValueError: where the name is taken, or the delivery unknown.
 
-            TypeError: where the handler cannot take an input.
+            TypeError: where the handler cannot take an input, or its annotations cannot be resolved.
+
+        An attrs class, dataclass, msgspec Struct or pydantic model as the annotation of the input or the result is
+        made of the JSON value, and made JSON again (see `statechain.runtime.typed`).
         """
         if name in self._tasks:
             raise ValueError(f"a handler named {name!r} is registered already")
         if delivery not in {"at_least_once", "at_most_once"}:
             raise ValueError(f"delivery is {delivery!r}: it must be 'at_least_once' or 'at_most_once'")
-        self._tasks[name] = Task(name, handler, delivery, _takes_context(handler), _is_async(handler))
+        takes_context = _takes_context(handler)
+        self._tasks[name] = Task(
+            name, handler, delivery, takes_context, _is_async(handler), conversion_of(name, handler)
+        )
 
     def __contains__(self, name: object) -> bool:
         return name in self._tasks
