@@ -93,22 +93,20 @@ class Task:
 
     async def __call__(self, value: JSONValue, context: TaskContext, clock: Clock) -> object:
         """Call the handler; a plain function runs in a worker thread."""
-        conversion = self.conversion
-        if conversion is PLAIN:
-            return await self._call(value, context, clock)
-        result = await self._call(value if conversion.load is None else conversion.load(value), context, clock)
-        return result if conversion.dump is None else conversion.dump(result)
-
-    async def _call(self, value: object, context: TaskContext, clock: Clock) -> object:
-        arguments = (value, context) if self.takes_context else (value,)
+        load, dump = self.conversion.load, self.conversion.dump
+        argument = value if load is None else load(value)
+        arguments = (argument, context) if self.takes_context else (argument,)
         if self.is_async:
             with clock.hold(briefly=True):
-                return await self.handler(*arguments)
-        with clock.hold():
-            from anyio import to_thread  # noqa: PLC0415 -- 30 ms that only plain handlers pay
+                result = await self.handler(*arguments)
+        else:
+            with clock.hold():
+                from anyio import to_thread  # noqa: PLC0415 -- 30 ms that only plain handlers pay
 
-            result = await to_thread.run_sync(self.handler, *arguments, abandon_on_cancel=True)
-        return await result if inspect.isawaitable(result) else result
+                result = await to_thread.run_sync(self.handler, *arguments, abandon_on_cancel=True)
+            if inspect.isawaitable(result):
+                result = await result
+        return result if dump is None else dump(result)
 
 
 class TaskRegistry:
