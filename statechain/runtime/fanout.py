@@ -47,7 +47,8 @@ async def run_inline(
     """
     branches = effect.branches or ()
     is_map = frame.type == "Map"
-    begin_round(frame, clock, scribe)
+    if begin_round(frame, clock):
+        scribe.remember(frame)
     await scribe.settle(frame)
     fan_out = _Inline(frame, branches, clock, run_frame, explain, is_map=is_map)
     outputs = await fan_out.run(effect.max_concurrency or (INLINE_WIDTH if is_map else len(branches)))
@@ -56,13 +57,12 @@ async def run_inline(
     return outputs
 
 
-def begin_round(frame: Frame, clock: Clock, scribe: Scribe) -> bool:
+def begin_round(frame: Frame, clock: Clock) -> bool:
     """Begin a round of branches, unless a stored one is resumed; tell whether it is new."""
     if frame.round:
         return False
     frame.round = frame.run.next_round()
     frame.note("started", clock.now(), frame.round)
-    scribe.remember(frame)
     return True
 
 

@@ -41,10 +41,11 @@ async def run_distributed(
 
     Raises StateError where more items failed than is tolerated, after the others have been cancelled.
     """
-    is_new = begin_round(frame, clock, scribe)
+    is_new = begin_round(frame, clock)
     tolerance = evaluated(effect.tolerance, explain)
     if is_new:
         frame.note("run_started", clock.now(), _run_id(frame, effect))
+        scribe.remember(frame)
     await scribe.settle(frame)
     try:
         branches = await _branches(effect, files, explain)

@@ -46,7 +46,7 @@ class Past:
         """Fold visit rows, in the order in which they were written."""
         past = cls()
         for row in rows:
-            past.last_event = max(past.last_event, row.entered_event, row.exited_event)
+            past.last_event = max(past.last_event, row.entered_event, row.exited_event + _own_end(row))
             if row.type == REDRIVEN:
                 past.redrives.append(row if row.detail else past._with_its_end(row))
                 past.reopen()
@@ -115,3 +115,8 @@ class Past:
             frame.number = last.number if last.exited is None else last.number + 1
             frame.state = last.state if last.exited is None else last.next or last.state
         return last
+
+
+def _own_end(row: Visit) -> int:
+    """Return how many events may follow a visit's exit that no row tells of: the end of the iteration that it ends."""
+    return 1 if row.frame and row.next is None and row.exited_event else 0

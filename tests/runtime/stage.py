@@ -44,11 +44,27 @@ def output(execution: Execution) -> Any:
 
 
 class Mortal:
-    """A repository that fails for good once it has been struck: what its engine does then leaves no trace."""
+    """A repository that fails for good once it has been struck: what its engine does then leaves no trace.
+
+    ``commits_left`` counts down to the commit that strikes it, before or (with ``keeps_last``) after it took effect.
+    """
 
     def __init__(self, repository: Any) -> None:
         self.repository = repository
         self.is_struck = False
+        self.commits_left: int | None = None
+        self.keeps_last = False
+
+    async def commit(self, writes: Any) -> Any:
+        if self.commits_left is not None:
+            self.commits_left -= 1
+            if self.commits_left == 0 and not self.is_struck:
+                self.is_struck = True
+                if self.keeps_last:
+                    await self.repository.commit(writes)
+        if self.is_struck:
+            raise RepositoryError("this process is dead")
+        return await self.repository.commit(writes)
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self.repository, name)
@@ -86,9 +102,19 @@ class Stage:
         await self._engine.__aenter__()
         return self._engine
 
+    def doom(self, commits: int, *, keeps_last: bool) -> None:
+        """Have the engine die at one of its next commits."""
+        self._mortal.commits_left = commits
+        self._mortal.keeps_last = keeps_last
+
+    @property
+    def is_struck(self) -> bool:
+        return self._mortal.is_struck
+
     async def crash(self) -> None:
         """Strike the engine down: nothing of what it has not written is kept, and its lease is over."""
         self._mortal.is_struck = True
+        self.calls["crashes"] += 1
         await self.close()
         await self.repository.release(self.engine.worker.id)
 
