@@ -132,14 +132,14 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("keeps_last", [False, True], ids=["lost", "kept"])
-@pytest.mark.parametrize("deaths", [1, 2, 3])
-async def test_it_ends_the_same_wherever_it_is_struck_down(deaths: int, *, keeps_last: bool) -> None:
-    async with open_stage("memory://") as stage:
+@pytest.mark.parametrize(("url", "deaths"), [("memory://", 1), ("memory://", 2), ("memory://", 3), ("sqlite://", 1)])
+async def test_it_ends_the_same_wherever_it_is_struck_down(url: str, deaths: int, *, keeps_last: bool) -> None:
+    async with open_stage(url) as stage:
         whole, told = await play(stage, [], keeps_last=False)
         assert output(whole) == {"all": EXPECTED, "kept": "kept"}
         calls = stage.calls["handlers"]
     for dies_at in count(1):
-        async with open_stage("memory://") as stage:
+        async with open_stage(url) as stage:
             ended, history = await play(stage, [dies_at, dies_at % 7 + 1, 2][:deaths], keeps_last=keeps_last)
             crashes = stage.calls["crashes"]
             assert (ended.status, output(ended)) == ("SUCCEEDED", output(whole)), dies_at
