@@ -57,7 +57,7 @@ class Caller:
 
     async def call(self, frame: Frame, state: State, effect: CallTask) -> JSONValue:
         """Perform one attempt; return its result, raise StateError where it failed."""
-        call = resolve(effect, self._tasks)
+        call = resolve(effect, self._tasks.for_state(state.name))
         if frame.run.is_express and not (isinstance(call, HandlerCall) and not call.waits):
             raise StateError("States.TaskFailed", f"an EXPRESS execution cannot wait for {effect.resource!r}")
         if frame.outside is None:

@@ -127,7 +127,7 @@ def resolve(effect: CallTask, registry: TaskRegistry) -> Call:
     base = resource.removesuffix(TOKEN_SUFFIX)
     task = registry.find(resource) or registry.find(base)
     if task is not None:
-        return HandlerCall(task, effect.input, waits=waits)
+        return HandlerCall(task, effect.input, waits=waits and not task.answers)
     activity = activity_name(resource)
     if activity is not None:
         task = registry.find(activity)

@@ -82,7 +82,11 @@ class TaskContext:
 
 @attrs.frozen
 class Task:
-    """A registered handler, how it wants to be called, and how its input and result are converted."""
+    """A registered handler, how it wants to be called, and how its input and result are converted.
+
+    Attributes:
+        answers: Whether its result is the answer also where a Task waits for one under a task token, as in tests.
+    """
 
     name: str
     handler: Handler
@@ -90,6 +94,7 @@ class Task:
     takes_context: bool
     is_async: bool
     conversion: Conversion = PLAIN
+    answers: bool = False
 
     async def __call__(self, value: JSONValue, context: TaskContext, clock: Clock) -> object:
         """Call the handler; a plain function runs in a worker thread."""
@@ -181,6 +186,10 @@ class TaskRegistry:
 
     def __repr__(self) -> str:
         return f"<TaskRegistry {', '.join(self._tasks) or 'empty'}>"
+
+    def for_state(self, state: str) -> TaskRegistry:  # noqa: ARG002
+        """Return the handlers that a state may call: all, unless a test scripts them by state."""
+        return self
 
     def find(self, resource: str) -> Task | None:
         """Return the handler that a Resource means: by exact name, or by the function's name in a Lambda ARN."""
