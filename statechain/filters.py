@@ -37,6 +37,8 @@ def _storable_text(_instance: object, attribute: attrs.Attribute[Any], value: st
 
 
 def _to_id(machine: str | HasId) -> str:
+    if not isinstance(machine, str | HasId):
+        raise ValueError(f"a state machine or its id is meant, not {type(machine).__name__}")
     return machine if isinstance(machine, str) else machine.id
 
 
@@ -59,6 +61,8 @@ def _to_statuses(
 ) -> frozenset[ExecutionStatus] | None:
     if value is None:
         return None
+    if not isinstance(value, Iterable):
+        raise ValueError(f"status is one status or a collection of them, not {type(value).__name__}")
     members = [value] if isinstance(value, str) else list(value)
     try:
         return frozenset(ExecutionStatus(member) for member in members)
@@ -139,7 +143,7 @@ class ExecutionFilter:
 
     @order.validator
     def _known_order(self, _attribute: attrs.Attribute[str], value: str) -> None:
-        if value not in {"newest_first", "oldest_first"}:
+        if value not in ("newest_first", "oldest_first"):  # what is no text may have no hash
             raise ValueError(f"order is {value!r}: it must be 'newest_first' or 'oldest_first'")
 
     def __attrs_post_init__(self) -> None:
