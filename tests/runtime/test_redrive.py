@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections import Counter
 from typing import Any
 
 import pytest
-from stage import Stage, machine, task, types
+from stage import Stage, machine, open_stage, task, types
 
-from statechain import TaskError
+from statechain import StatechainError, TaskError
 
 
 class Mended:
@@ -148,3 +150,54 @@ async def test_a_crash_after_a_redrive_does_not_undo_it(stage: Stage) -> None:
     assert ended.status == "SUCCEEDED"
     told = types(await stage.history(ended))
     assert told.count("ExecutionFailed") == told.count("ExecutionRedriven") == 1
+
+
+BROKEN = machine(
+    Fork={
+        "Type": "Parallel",
+        "Branches": [
+            machine(
+                Each={
+                    "Type": "Map",
+                    "ItemsPath": "$.items",
+                    "MaxConcurrency": 1,
+                    "ItemProcessor": machine(Do=task("Work", Next="Rest"), Rest={"Type": "Pass"}),
+                }
+            ),
+            machine(Fine={"Type": "Pass", "Result": "fine", "Next": "Nap"}, Nap={"Type": "Wait", "Seconds": 1}),
+        ],
+        "Next": "Last",
+    },
+    Last={"Type": "Pass"},
+)
+
+
+async def redriven(stage: Stage, *, dies_at: int | None) -> tuple[Any, list[str]]:
+    """Redrive an execution that failed in the midst of a Map, the engine dying at a commit."""
+    mended = Mended(stage, 2)
+    failed = await stage.run(BROKEN, {"items": [1, 2, 3]})
+    assert failed.status == "FAILED"
+    mended.bad.clear()
+    if dies_at is not None:
+        stage.doom(dies_at, keeps_last=True)
+    with contextlib.suppress(StatechainError):
+        await (await stage.engine.redrive_execution(failed.id)).wait()
+    if stage.is_struck:
+        await stage.reopen()
+    ended = await stage.ended(failed.id)
+    return ended.output, types(await stage.history(ended))
+
+
+async def test_a_redrive_ends_the_same_wherever_it_is_struck_down() -> None:
+    async with open_stage("memory://") as stage:
+        whole, told = await redriven(stage, dies_at=None)
+        assert whole == [[1, 2, 3], "fine"]
+        assert stage.calls == {"1": 1, "2": 2, "3": 1}
+    for dies_at in range(1, 20):
+        async with open_stage("memory://") as stage:
+            output, history = await redriven(stage, dies_at=dies_at)
+            assert output == whole, dies_at
+            assert Counter(history) == Counter(told), dies_at
+            if not stage.calls["crashes"]:
+                break
+    assert dies_at > 3
