@@ -286,7 +286,8 @@ class Engine:
         execution = await self.get_execution(id)
         revision = await self._revisions.get(execution.state_machine_id, execution.state_machine_revision)
         definition = load(revision.record.definition, limits=self.limits)
-        return draw_execution(execution, definition, await self.repository.visits(id), self.clock.now(), format)
+        visits = await self.repository.visits(id)
+        return await asyncio.to_thread(draw_execution, execution, definition, visits, self.clock.now(), format)
 
     async def execution_statistics(self, state_machine_id: str) -> Mapping[ExecutionStatus, DurationStatistics]:
         """Return how many executions of a machine stand in each status, and how long they took, in seconds."""

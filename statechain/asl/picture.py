@@ -14,7 +14,18 @@ import attrs
 from statechain.asl.grammar import BOTH
 from statechain.records import Execution, ExecutionStatus, Visit
 
-__all__ = ["Mark", "Standing", "Trace", "folded", "seconds_of", "shortened", "spoken", "standing_of", "trace_of"]
+__all__ = [
+    "Mark",
+    "Standing",
+    "Trace",
+    "folded",
+    "printable",
+    "seconds_of",
+    "shortened",
+    "spoken",
+    "standing_of",
+    "trace_of",
+]
 
 Standing: TypeAlias = Literal["succeeded", "caught", "failed", "running", "stopped"]
 """How a visit stands: left, left by a catcher, failed, under way, or cut short when the execution ended."""
@@ -141,7 +152,14 @@ def spoken(seconds: float) -> str:
     return f"{hours} h {minutes:02d} m" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
+def printable(text: str) -> str:
+    """Return a text in which whatever could steer a terminal, or is no character at all, is replaced."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def shortened(text: str, most: int) -> str:
-    """Return a text on one line, cut with an ellipsis where it is longer than ``most``."""
-    line = " ".join(text.split())
+    """Return a text on one line, as `printable` shows it, cut with an ellipsis where it is longer than ``most``."""
+    line = " ".join(printable(text).split())
     return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from xml.sax.saxutils import escape, quoteattr
 
 from statechain.asl.graph import COLOURS, Graph, Node
-from statechain.asl.picture import Mark, Trace, shortened
+from statechain.asl.picture import Mark, Trace, printable, shortened
 from statechain.asl.picture_layout import (
     DOT,
     LINE_HEIGHT,
@@ -66,7 +66,7 @@ def document(width: float, height: float, body: str, *, title: str | None, defs:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide:.0f}" height="{height + top:.0f}" '
         f'viewBox="0 0 {wide:.0f} {height + top:.0f}" font-family="{FACE}" role="img">\n'
-        f"<title>{escape(_clean(title or 'state machine'))}</title>\n{defs}"
+        f"<title>{escape(printable(title or 'state machine'))}</title>\n{defs}"
         f'<rect width="100%" height="100%" fill="#ffffff"/>\n{head}'
         f'<g transform="translate({shift:.1f} {top:.1f})">\n{body}\n</g>\n</svg>\n'
     )
@@ -87,16 +87,8 @@ def text_at(
 ) -> str:
     """Return a line of text with its baseline at a point."""
     weight = "600" if is_bold else None
-    shown = escape(_clean(text))
+    shown = escape(printable(text))
     return element("text", shown, x=x, y=y, font_size=size, fill=fill, text_anchor=anchor, font_weight=weight)
-
-
-def _clean(text: str) -> str:
-    """Return a text without the characters that XML cannot hold."""
-    return "".join(
-        character if character.isprintable() and not 0xD800 <= ord(character) < 0xE000 else "\N{REPLACEMENT CHARACTER}"
-        for character in text
-    )
 
 
 def _markers() -> str:
@@ -170,7 +162,7 @@ def _box(box: Box, trace: Trace | None) -> Iterator[str]:
     fill, stroke = COLOURS[mark.standing] if mark else ("#ffffff", PALE if is_skipped else "#8b94a3")
     ground = "#fafbfc" if box.inside and mark is None else fill
     yield f'<g opacity="{0.55 if is_skipped and not box.inside else 1}">'
-    yield f"<title>{escape(_clean(box.node.name))}</title>"
+    yield f"<title>{escape(printable(box.node.name))}</title>"
     yield _shape(box, ground, stroke, 1.8 if mark else 1.2)
     yield from _texts(box, mark)
     yield "</g>"

@@ -74,7 +74,7 @@ async def batch(
     """
     prefix = name_prefix or new_id()
     async with storage.engine(tasks=tasks or TaskRegistry(), files=files, looks=True) as engine:
-        chained = await machine_of(engine, target, machine, has_tasks=tasks is not None)
+        chained = await machine_of(engine, target, machine, tasks=tasks)
         select = await selection.filter(engine)
         total = await engine.count_executions(select)
         if dry_run:

@@ -10,7 +10,7 @@ import click
 from statechain.chaining.stored import read_options
 from statechain.cli.batch import transformer_option
 from statechain.cli.render import Cell, Column, batch_json, echo_json, moment, print_table, styled, took
-from statechain.cli.run import files_option, tasks_option
+from statechain.cli.run import check_served, files_option, tasks_option
 from statechain.cli.selection import batch_options, find_machine, make_options
 from statechain.cli.session import Storage, asynchronous, errors, leave, say, storage_option
 from statechain.engine import Engine
@@ -153,6 +153,7 @@ async def resume(
     """
     async with storage.engine(tasks=tasks, files=files, looks=True) as engine:
         stored = await engine.get_batch(batch_id)
+        await check_served(engine, stored.state_machine_id, stored.state_machine_revision, tasks)
         progress = BatchProgress(stored.item_counts.total, description=f"batch {stored.name_prefix}", console=errors())
         made = make_options({**read_options(stored.options), **options, **progress.callbacks})
         try:

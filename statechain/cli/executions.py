@@ -8,7 +8,7 @@ from typing import Any
 import click
 from rich.markup import escape
 
-from statechain.asl.picture import folded, shortened
+from statechain.asl.picture import folded, printable, shortened
 from statechain.cli.batches import machine_names
 from statechain.cli.render import (
     STYLES,
@@ -138,7 +138,7 @@ def _facts(execution: Execution, machine: str, chained: int) -> list[tuple[str, 
         ("id", execution.id),
         ("machine", f"{machine}, revision {execution.state_machine_revision}"),
         ("status", click.style(str(execution.status), fg=colour) + state),
-        ("error", reason),
+        ("error", printable(reason)),
         ("started", f"{moment(execution.start_time)}, took {took(execution)}"),
         ("redriven", f"{execution.redrive_count} times" if execution.redrive_count else ""),
         ("input", shortened(execution.input_text, MOST_VALUE)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from statechain.asl.picture import Standing, folded, seconds_of, shortened, spoken, standing_of
+from statechain.asl.picture import Standing, folded, printable, seconds_of, shortened, spoken, standing_of
 from statechain.records import Batch, Execution, Visit
 
 __all__ = [
@@ -42,6 +43,8 @@ STANDINGS: dict[Standing, tuple[str, str]] = {
     "stopped": ("■", "magenta"),
 }
 WIDE = 132
+UNSHOWABLE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""What JSON allows in a string, and no terminal or encoding can be trusted with."""
 
 Cell: TypeAlias = "str | Text | datetime"
 """A cell of a table; a time is local for people, UTC for programs."""
@@ -75,14 +78,14 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> No
 
 
 def _shown(cell: Cell) -> Text:
-    return cell if isinstance(cell, Text) else Text(moment(cell) if isinstance(cell, datetime) else cell)
+    return cell if isinstance(cell, Text) else Text(moment(cell) if isinstance(cell, datetime) else printable(cell))
 
 
 def _plain(cell: Cell) -> str:
     if isinstance(cell, datetime):
         return instant(cell) or ""
     text = cell.plain if isinstance(cell, Text) else cell
-    return text.replace("\t", " ").replace("\n", " ")
+    return printable(text).replace("\t", " ").replace("\n", " ")
 
 
 def styled(status: str) -> Text:
@@ -113,7 +116,8 @@ def took(execution: Execution | Batch) -> str:
 
 def echo_json(value: Any, *, indent: int | None = None) -> None:  # noqa: ANN401 -- any JSON value
     """Write a JSON value to standard output, as people and programs can read it."""
-    click.echo(json.dumps(value, ensure_ascii=False, indent=indent, default=_as_json))
+    text = json.dumps(value, ensure_ascii=False, indent=indent, default=_as_json)
+    click.echo(UNSHOWABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def _as_json(value: object) -> object:
@@ -172,7 +176,7 @@ def visit_rows(execution: Execution, visits: Iterable[Visit]) -> Iterator[list[C
         branch = f"{'  ' * depth}{visit.frame[visit.frame.rindex('['):]} " if depth else ""
         yield [
             Text(mark, style=style),
-            Text.assemble((branch, "dim"), visit.state),
+            Text.assemble((branch, "dim"), printable(visit.state)),
             visit.type,
             after(execution, visit.entered),
             spoken(seconds_of(visit, execution, now)),
@@ -185,7 +189,7 @@ def _outcome(visit: Visit, standing: Standing, style: str) -> Text:
     if visit.error is not None:
         cause = f": {shortened(visit.cause, 100)}" if visit.cause else ""
         caught = f" → {visit.next}" if standing == "caught" else ""
-        return Text.assemble((visit.error, style), cause, (caught, "dim"))
+        return Text.assemble((printable(visit.error), style), cause, (caught, "dim"))
     if standing in {"running", "stopped"}:
         return Text(standing, style=style)
     return Text(f"→ {visit.next}" if visit.next else "", style="dim")

@@ -11,11 +11,12 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from statechain.asl.picture import spoken
+from statechain.asl import load
+from statechain.asl.picture import printable, spoken
 from statechain.cli.render import STYLES, echo_json, took
 from statechain.cli.selection import find_execution, find_machine
-from statechain.cli.session import Storage, asynchronous, errors, leave, legal, say, storage_option
-from statechain.cli.validate import read_text, show_faults
+from statechain.cli.session import Failure, Storage, asynchronous, errors, leave, legal, say, storage_option
+from statechain.cli.validate import read_text, show_faults, unserved
 from statechain.cli.values import JSON, TASKS
 from statechain.codec import JSONValue
 from statechain.engine import Engine
@@ -24,8 +25,9 @@ from statechain.machine import ExecutionHandle, StateMachine
 from statechain.records import Execution, ExecutionStatus
 from statechain.runtime.tasks import TaskRegistry
 
-__all__ = ["files_option", "machine_of", "redrive", "run", "tasks_option"]
+__all__ = ["check_served", "files_option", "machine_of", "redrive", "run", "tasks_option"]
 
+NAME_THEM = "name the handlers by --tasks module:registry"
 SECONDS_BETWEEN_LOOKS = 0.2
 SUFFIXES = (".asl.json", ".asl.yaml", ".asl.yml", ".json", ".asl", ".yaml", ".yml")
 
@@ -65,7 +67,7 @@ async def run(
     Leaves with 0 where it SUCCEEDED, with 1 where it ended otherwise. Ctrl-C aborts it; it can be redriven.
     """
     async with storage.engine(tasks=tasks or TaskRegistry(), files=files) as engine:
-        target = await machine_of(engine, file, machine, kind, has_tasks=tasks is not None)
+        target = await machine_of(engine, file, machine, kind, tasks=tasks)
         with legal():
             handle = await target.start_execution(value, name=name)
         execution = await follow(engine, handle)
@@ -82,6 +84,7 @@ async def redrive(execution: str, tasks: TaskRegistry | None, files: str | None,
     """Go on with an execution that ended without success, from the state that failed; as run does."""
     async with storage.engine(tasks=tasks, files=files, looks=True) as engine:
         found = await find_execution(engine, execution)
+        await check_served(engine, found.state_machine_id, found.state_machine_revision, tasks)
         with legal():
             handle = await engine.redrive_execution(found.id)
         ended = await follow(engine, handle)
@@ -94,23 +97,34 @@ async def machine_of(
     name: str | None = None,
     kind: Literal["STANDARD", "EXPRESS"] = "STANDARD",
     *,
-    has_tasks: bool,
+    tasks: TaskRegistry | None,
 ) -> StateMachine:
     """Return the machine that a file defines, or the stored one of that name."""
     path = Path(target)
     if not path.is_file():  # noqa: ASYNC240 -- nothing else runs yet
         if target.endswith(SUFFIXES):
             raise click.UsageError(f"there is no file {target}")
-        return await find_machine(engine, target)
+        machine = await find_machine(engine, target)
+        await check_served(engine, machine.id, machine.revision, tasks)
+        return machine
     suffix = next((each for each in SUFFIXES if path.name.endswith(each)), path.suffix)
     try:
         with legal():
             return await engine.create_state_machine(name or path.name.removesuffix(suffix), path, type=kind)
     except DefinitionError as fault:
         show_faults(target, read_text(target), fault.diagnostics)
-        if not has_tasks and any(each.code == "unknown-resource" for each in fault.diagnostics):
-            say("name the handlers by --tasks module:registry")
+        if tasks is None and any(each.code == "unknown-resource" for each in fault.diagnostics):
+            say(NAME_THEM)
         raise click.exceptions.Exit(2) from None
+
+
+async def check_served(engine: Engine, state_machine_id: str, revision: int, tasks: TaskRegistry | None) -> None:
+    """Refuse to run a stored revision whose handlers are not among these."""
+    record = await engine.repository.state_machine(state_machine_id, revision)
+    faults = [] if record is None else unserved(load(record.definition), tasks or TaskRegistry())
+    if record is not None and faults:
+        told = "; ".join(fault.message for fault in faults[:3])
+        raise Failure(f"{record.name}: {told}" + ("" if tasks else f"; {NAME_THEM}"))
 
 
 async def follow(engine: Engine, handle: ExecutionHandle) -> Execution:
@@ -145,7 +159,7 @@ def show_end(execution: Execution, *, indent: int | None) -> None:
     """Tell how an execution ended; write its output, or leave with 1."""
     mark = "✓" if execution.status is ExecutionStatus.SUCCEEDED else "✗"
     style = STYLES[execution.status]
-    reason = ": ".join(part for part in (execution.error, execution.cause) if part)
+    reason = printable(": ".join(part for part in (execution.error, execution.cause) if part))
     state = f" in {execution.current_state}" if execution.status is not ExecutionStatus.SUCCEEDED else ""
     errors().print(
         f"[{style}]{mark} {escape(execution.name)} {execution.status}[/]{escape(state)} after {took(execution)}"

@@ -19,6 +19,7 @@ import attrs
 import click
 from rich.console import Console
 
+from statechain.asl.picture import printable
 from statechain.engine import Engine
 from statechain.errors import DefinitionError, StatechainError
 from statechain.runtime.tasks import TaskRegistry
@@ -42,7 +43,8 @@ class Failure(click.ClickException):
 
     def show(self, file: Any = None) -> None:  # noqa: ANN401 -- click's signature
         """Write it to standard error, coloured on a terminal."""
-        click.echo(f"{click.style('error:', fg='red', bold=True)} {self.format_message()}", file=file, err=True)
+        told = printable(self.format_message())
+        click.echo(f"{click.style('error:', fg='red', bold=True)} {told}", file=file, err=True)
 
 
 def errors() -> Console:
@@ -52,7 +54,7 @@ def errors() -> Console:
 
 def say(text: str) -> None:
     """Write a line for people to standard error."""
-    click.echo(text, err=True)
+    click.echo(printable(text), err=True)
 
 
 @attrs.frozen(repr=False)

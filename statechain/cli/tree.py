@@ -6,7 +6,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from statechain.asl.graph import Edge, Graph, Node
-from statechain.asl.picture import Mark, Trace
+from statechain.asl.picture import Mark, Trace, printable
 from statechain.cli.render import STANDINGS, STYLES
 
 __all__ = ["tree_of"]
@@ -58,17 +58,17 @@ def _reached(graph: Graph, leaving: dict[str, list[Edge]]) -> list[Node]:
 def _line(node: Node, edges: list[Edge], trace: Trace | None) -> Text:
     mark = trace.marks.get(node.name) if trace else None
     sign, style = STANDINGS[mark.standing] if mark else ("·", "dim") if trace else (SIGNS[node.type], "cyan")
-    line = Text.assemble((f"{sign} ", style), (node.name, "bold" if mark or not trace else "dim"))
+    line = Text.assemble((f"{sign} ", style), (printable(node.name), "bold" if mark or not trace else "dim"))
     line.append(f"  {node.type} {node.about}".rstrip(), style="dim")
     if mark is not None:
         line.append(f"  {_told(mark)}", style=style)
     for edge in edges:
         is_taken = trace is None or (edge.source, edge.target, edge.is_catch) in trace.taken
         if edge.target is not None and is_taken:
-            line.append(f"  {'⇢' if edge.is_catch else '→'} {edge.target}")
+            line.append(printable(f"  {'⇢' if edge.is_catch else '→'} {edge.target}"))
             line.append(f" [{edge.label}]" if edge.label else "", style="dim")
     return line
 
 
 def _told(mark: Mark) -> str:
-    return f"{mark.told()} · {mark.error}" if mark.error is not None else mark.told()
+    return printable(f"{mark.told()} · {mark.error}") if mark.error is not None else mark.told()

@@ -10,13 +10,14 @@ from pathlib import Path
 import click
 
 from statechain.asl import Definition, load
+from statechain.asl.picture import printable
 from statechain.cli.session import leave
 from statechain.cli.values import TASKS
 from statechain.errors import DefinitionError, Diagnostic
 from statechain.runtime import services
 from statechain.runtime.tasks import TaskRegistry
 
-__all__ = ["read_definition", "read_text", "show_faults", "validate"]
+__all__ = ["read_definition", "read_text", "show_faults", "unserved", "validate"]
 
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s,\]}:]+')
 
@@ -105,7 +106,7 @@ def show_faults(name: str, text: str, faults: list[Diagnostic] | tuple[Diagnosti
         place = name if fault.line is None else f"{name}:{fault.line}:{fault.column}"
         kind = click.style("error:", fg="red", bold=True)
         code = click.style(f"[{fault.code}]", dim=True)
-        click.echo(f"{click.style(place, bold=True)}: {kind} {fault.message} {code}", err=True)
+        click.echo(f"{click.style(place, bold=True)}: {kind} {printable(fault.message)} {code}", err=True)
         if fault.line is not None and fault.column is not None and fault.line <= len(lines):
             _show_line(lines[fault.line - 1], fault.line, fault.column)
         elif fault.pointer:
@@ -117,7 +118,7 @@ def show_faults(name: str, text: str, faults: list[Diagnostic] | tuple[Diagnosti
 def _show_line(line: str, number: int, column: int) -> None:
     """Write a line and, below the token at the column, a caret with its tail; long lines are cut round it."""
     begin = max(0, column - 60)
-    shown = line[begin : begin + 110].replace("\t", " ").rstrip()
+    shown = printable(line[begin : begin + 110].replace("\t", " ")).rstrip()
     token = TOKEN.match(line, column - 1)
     length = min(len(token[0]) if token else 1, len(shown) - (column - 1 - begin)) or 1
     dots = "…" if begin else ""

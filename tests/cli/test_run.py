@@ -101,8 +101,30 @@ def test_what_failed_is_redriven_from_where_it_failed(desk: Desk) -> None:
     desk.write("mended.py", (desk.folder / "handlers.py").read_text().replace('order.get("refuse")', "False"))
     order = '{"quantity": 2, "refuse": true}'
     desk.call("run", "orders.json", "--tasks", "handlers", "--name", "x", "--input", order, code=1)
+    assert "no handler is registered for 'Price'; name the handlers by" in desk.call("redrive", "x", code=2).stderr
     assert json.loads(desk.call("redrive", "x", "--tasks", "mended").stdout)["total"] == 4
     assert "only one that ended without success" in desk.call("redrive", "x", "--tasks", "mended", code=2).stderr
+
+
+def test_what_could_steer_a_terminal_is_shown_as_something_else(desk: Desk) -> None:
+    escape = "\x1b[31mred\x9b0m\ud800"
+    desk.write("rude.py", f"""
+from statechain import TaskError, TaskRegistry
+tasks = TaskRegistry()
+@tasks.register
+async def Bill(value):
+    if value:
+        raise TaskError("Rude", {escape!a}.replace(chr(0xd800), ""))
+    return {escape!a}
+""")
+    said = desk.call("run", "bills.json", "--tasks", "rude", "--input", "0").stdout
+    assert said == '"\\u001b[31mred\\u009b0m\\ud800"\n'
+    assert json.loads(said) == escape
+    desk.call("run", "bills.json", "--tasks", "rude", "--name", "failed", "--input", "1", code=1)
+    for command in ("show", "history"):
+        shown = desk.call(command, "failed").output
+        assert "[31mred" in shown
+        assert not {"\x1b", "\x9b"} & set(shown)
 
 
 def test_being_interrupted_aborts_and_tells_how_to_go_on(desk: Desk) -> None:
