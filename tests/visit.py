@@ -17,7 +17,9 @@ class Visit:
     """The context of one visit; always the same moment and the same draws."""
 
     variables: Mapping[str, Any] = attrs.Factory(dict)
-    about: dict[str, Any] = attrs.Factory(lambda: {"Execution": {"Id": "e1", "Input": {"n": 1}}, "State": {"Name": "A"}})
+    about: dict[str, Any] = attrs.Factory(
+        lambda: {"Execution": {"Id": "e1", "Input": {"n": 1}}, "State": {"Name": "A"}}
+    )
 
     def object(self) -> dict[str, Any]:
         return self.about

@@ -96,7 +96,8 @@ def test_what_is_missing_is_not_present_and_an_error_to_all_others(enter: Any) -
 
 def test_joins_and_turns_rules(enter: Any) -> None:
     one, two = {"Variable": "$.a", "NumericEquals": 1}, {"Variable": "$.b", "NumericEquals": 2}
-    for value, both, either in (({"a": 1, "b": 2}, True, True), ({"a": 1, "b": 0}, False, True), ({"a": 0, "b": 0}, False, False)):
+    for a, b, both, either in ((1, 2, True, True), (1, 0, False, True), (0, 0, False, False)):
+        value = {"a": a, "b": b}
         assert leads_to_b(enter, {"And": [one, two]}, value) is both
         assert leads_to_b(enter, {"Or": [one, two]}, value) is either
         assert leads_to_b(enter, {"Not": {"Or": [one, two]}}, value) is not either
@@ -167,7 +168,7 @@ def test_a_pattern_of_stars_takes_no_time() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["2024-01-01T00:00:00Z", "2024-01-01T00:00:00.123456789Z", "2024-02-29T23:59:59+14:00", "2024-01-01T00:00:00-00:30"],
+    ["2024-01-01T00:00:00Z", "2024-01-01T00:00:00.123456789Z", "2024-02-29T23:59:59+14:00", "2024-01-01T00:00Z"],
 )
 def test_reads_timestamps(text: str) -> None:
     assert parse_timestamp(text) is not None
@@ -176,7 +177,8 @@ def test_reads_timestamps(text: str) -> None:
 @pytest.mark.parametrize(
     "value",
     ["2024-01-01", "2024-01-01 00:00:00Z", "2024-01-01T00:00:00", "2024-13-01T00:00:00Z", "2023-02-29T00:00:00Z",
-     "2024-01-01T25:00:00Z", "20240101T000000Z", "2024-01-01T00:00:00z", "", "now", None, 5, [], "２024-01-01T00:00:00Z"],
+     "2024-01-01T25:00:00Z", "20240101T000000Z", "2024-01-01T00:00:00z", "", "now", None, 5, [],
+     "\uff12024-01-01T00:00:00Z"],
 )  # fmt: skip
 def test_refuses_what_is_no_timestamp(value: Any) -> None:
     assert parse_timestamp(value) is None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from visit import Visit
 
 from statechain.asl.jsonpath import (
     PathNotFound,
@@ -72,8 +74,10 @@ def test_the_context_object_and_variables_have_paths_too(path: Any) -> None:
         ("$.x.y", "Invalid path '$.x.y' : Missing property in path $['x']"),
         (
             "$.null.y",
-            "Invalid path '$.null.y' : Expected to find an object with property ['y'] in path $['null'] but found "
-            "'null'.",
+            (
+                "Invalid path '$.null.y' : Expected to find an object with property ['y'] in path $['null'] but found "
+                "'null'."
+            ),
         ),
         ("$.a.b[3]", "Invalid path '$.a.b[3]' : No results for path: $['a']['b'][3]"),
         ("$.a[0]", "Invalid path '$.a[0]' : Filter: [0] can only be applied to arrays. Current context is: "),
@@ -96,7 +100,9 @@ def test_knows_an_index_past_the_end(path: Any) -> None:
         assert caught.value.is_past_end is is_past_end
 
 
-@pytest.mark.parametrize("text", ["", "a", "$.", "$x y", "$.a[", "$.a[?(@.n > )]", "$.a b", "$..", "$.a[0", "$.f()", "$[?]"])
+@pytest.mark.parametrize(
+    "text", ["", "a", "$.", "$x y", "$.a[", "$.a[?(@.n > )]", "$.a b", "$..", "$.a[0", "$.f()", "$[?]"]
+)
 def test_refuses_what_is_no_path(text: str) -> None:
     with pytest.raises(PathSyntaxError) as caught:
         compile_path(text)
@@ -167,21 +173,23 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
     max_leaves=12,
 )
-STEPS = st.sampled_from([".a", ".b", "[0]", "[-1]", "[*]", "..a", "['c']", "[1:]", ".*", "[?(@.a)]", "[?(@.a > 1)]", "[0,1]"])
+STEPS = st.sampled_from(
+    [".a", ".b", "[0]", "[-1]", "[*]", "..a", "['c']", "[1:]", ".*", "[?(@.a)]", "[?(@.a > 1)]", "[0,1]"]
+)
 
 
 @given(st.lists(STEPS, max_size=5).map("".join), JSON)
 def test_no_value_breaks_a_path(steps: str, value: Any) -> None:
     find = compile_path(f"$.a{steps}")
+    error = "States.Runtime"
     try:
-        find(value, None)  # type: ignore[arg-type] -- it is not asked
+        find(value, Visit())
     except StateError as fault:
-        assert fault.error == "States.Runtime"
+        error = fault.error or ""
+    assert error == "States.Runtime"
 
 
 @given(st.text("$.[]'\"ab*?@()0-1:,<=&| \\", max_size=12))
 def test_no_text_breaks_the_compiler(text: str) -> None:
-    try:
+    with suppress(PathSyntaxError):
         compile_path(f"${text}")
-    except PathSyntaxError as fault:
-        assert fault.column >= 0

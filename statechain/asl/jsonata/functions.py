@@ -42,6 +42,9 @@ class Signature(signature.Signature):  # type: ignore[misc]
         made.__dict__.update(other.__dict__)
         return made
 
+    def set_function_name(self, function_name: str) -> None:
+        """Keep the name: a variable that holds a function does not rename it."""
+
     def get_symbol(self, value: Value) -> str:
         """Return the letter of a value's type."""
         symbol = SYMBOLS.get(type(value))
