@@ -49,7 +49,7 @@ async def run_distributed(
     await scribe.settle(frame)
     try:
         branches = await _branches(effect, files, explain)
-        map_run = _MapRun(frame, branches, tolerance, run_frame, explain)
+        map_run = _MapRun(frame, branches, tolerance, run_frame, explain, clock, effect.label or frame.state)
         outputs = await map_run.run(effect.max_concurrency or INLINE_WIDTH)
         if effect.writer is not None:
             outputs = await files.write(effect.writer, _run_id(frame, effect), map_run.ended())
@@ -85,6 +85,8 @@ class _MapRun:
     tolerance: Tolerance
     run_frame: RunFrame
     explain: Explain
+    clock: Clock
+    label: str
     outputs: dict[int, JSONValue] = attrs.Factory(dict)
     faults: dict[int, StateError] = attrs.Factory(dict)
 
@@ -124,7 +126,12 @@ class _MapRun:
 
     def _child(self, index: int) -> tuple[int, Frame]:
         branch = evaluated(lambda: self.branches[index], self.explain)
-        path = branch_path(self.frame, index)
-        return index, Frame(
-            self.frame.run.apart(), branch.plan, path, branch.input, item=branch.item, number=self.frame.round
+        frame, path = self.frame, branch_path(self.frame, index)
+        stored = frame.run.past.of(path, frame.round)
+        run = frame.run.apart(
+            path=path,
+            label=self.label,
+            input=branch.input,
+            began=stored[0].entered if stored else self.clock.now(),
         )
+        return index, Frame(run, branch.plan, path, branch.input, item=branch.item, number=frame.round)

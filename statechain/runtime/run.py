@@ -51,6 +51,7 @@ class Run:
     __slots__ = (
         "_highest",
         "_is_interrupted",
+        "_shown",
         "before",
         "events",
         "execution",
@@ -90,6 +91,7 @@ class Run:
         self._is_interrupted = is_interrupted
         self.events = max(1, past.last_event)
         self._highest = [past.highest_number]
+        self._shown = (execution.id, execution.name, execution.start_time, "")
 
     @property
     def is_left(self) -> bool:
@@ -110,25 +112,37 @@ class Run:
         self._highest[0] += 1
         return self._highest[0]
 
-    def apart(self) -> Run:
-        """Return a run of the same execution that counts events of its own, as an item of a distributed Map does."""
+    def apart(self, *, path: str, label: str, input: JSONValue, began: datetime) -> Run:  # noqa: A002
+        """Return the run of a distributed Map's item: it counts its own events, and shows as an execution of its own.
+
+        Arguments:
+            path: The item's line of control.
+
+            label: The Map's label, or its name.
+
+            input: The item's input.
+
+            began: When the item began.
+        """
         own = copy.copy(self)
         own.events = 1
+        own.input = input
+        own._shown = (f"{self._shown[0]}/{path}", path, began, f"/{label}")  # noqa: SLF001 -- its own copy
         return own
 
     def describe(self) -> dict[str, JSONValue]:
         """Return the part of the context object that is the same for every visit."""
-        execution, machine = self.execution, self.machine
+        id_, name, began, label = self._shown
         return {
             "Execution": {
-                "Id": execution.id,
+                "Id": id_,
                 "Input": self.input,
-                "Name": execution.name,
+                "Name": name,
                 "RoleArn": "",
-                "StartTime": timestamp(execution.start_time),
-                "RedriveCount": execution.redrive_count,
+                "StartTime": timestamp(began),
+                "RedriveCount": self.execution.redrive_count,
             },
-            "StateMachine": {"Id": machine.id, "Name": machine.name},
+            "StateMachine": {"Id": f"{self.machine.id}{label}", "Name": f"{self.machine.name}{label}"},
         }
 
 

@@ -87,6 +87,7 @@ class Stage:
         self.clock: Clock = VirtualClock()
         self.tasks = TaskRegistry()
         self.calls: Counter[str] = Counter()
+        self.crashes = 0
         self._engine: Engine | None = None
         self._mortal = Mortal(repository)
 
@@ -114,7 +115,7 @@ class Stage:
     async def crash(self) -> None:
         """Strike the engine down: nothing of what it has not written is kept, and its lease is over."""
         self._mortal.is_struck = True
-        self.calls["crashes"] += 1
+        self.crashes += 1
         await self.close()
         await self.repository.release(self.engine.worker.id)
 

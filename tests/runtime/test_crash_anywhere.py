@@ -141,7 +141,7 @@ async def test_it_ends_the_same_wherever_it_is_struck_down(url: str, deaths: int
     for dies_at in count(1):
         async with open_stage(url) as stage:
             ended, history = await play(stage, [dies_at, dies_at % 7 + 1, 2][:deaths], keeps_last=keeps_last)
-            crashes = stage.calls["crashes"]
+            crashes = stage.crashes
             assert (ended.status, output(ended)) == ("SUCCEEDED", output(whole)), dies_at
             assert Counter(types(history)) == Counter(types(told)), dies_at
             assert [event["id"] for event in history] == list(range(1, len(history) + 1))

@@ -203,3 +203,13 @@ async def test_a_map_runs_as_wide_as_it_may(quick: Stage, bound: dict[str, int],
     ended = await quick.run(machine(Each=each), list(range(50)))
     assert ended.output == list(range(50))
     assert running[1] == widest
+
+
+async def test_an_item_sees_an_execution_of_its_own(quick: Stage) -> None:
+    look = machine(Look={"Type": "Pass", "Parameters": {"context.$": "$$"}})
+    definition = machine(Each=distributed(look, ItemSelector={"n.$": "$$.Map.Item.Value"}, Label="Spread"))
+    ended = await quick.run(definition, [7, 8])
+    contexts = [item["context"] for item in output(ended)]
+    assert [context["Execution"]["Input"] for context in contexts] == [{"n": 7}, {"n": 8}]
+    assert len({context["Execution"]["Id"] for context in contexts} | {ended.id}) == 3
+    assert {context["StateMachine"]["Name"] for context in contexts} == {"played/Spread"}

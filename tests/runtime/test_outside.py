@@ -348,11 +348,11 @@ async def test_a_nested_execution_is_started_and_not_awaited(quick: Stage) -> No
     assert child.input == {"n": 1}
 
 
-@pytest.mark.parametrize(("how", "output"), [(".sync", '{"n":1}'), (".sync:2", {"n": 1})])
-async def test_a_nested_execution_is_awaited(quick: Stage, how: str, output: Any) -> None:
+@pytest.mark.parametrize(("how", "told"), [(".sync", '{"n":1}'), (".sync:2", {"n": 1})])
+async def test_a_nested_execution_is_awaited(quick: Stage, how: str, told: Any) -> None:
     await quick.engine.create_state_machine("child", machine(Long={"Type": "Wait", "Seconds": 50}))
     ended = await quick.run(machine(Start=nested(how)), {"n": 1})
-    assert (output(ended)["Status"], output(ended)["Output"]) == ("SUCCEEDED", output)
+    assert (output(ended)["Status"], output(ended)["Output"]) == ("SUCCEEDED", told)
     assert output(ended)["StopDate"] - output(ended)["StartDate"] == pytest.approx(50_000, abs=1000)
 
 
