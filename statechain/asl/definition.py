@@ -11,8 +11,10 @@ import attrs
 
 from statechain.asl import model
 from statechain.asl.check import check
-from statechain.asl.graph import Graph, graph_of, to_dot, to_mermaid
+from statechain.asl.graph import Graph, graph_of
 from statechain.asl.parse import parse
+from statechain.asl.picture_dot import to_dot
+from statechain.asl.picture_mermaid import to_mermaid
 from statechain.asl.picture_svg import to_svg
 from statechain.asl.plan import Plan, compile_plan
 from statechain.asl.text import Positions, read_json, read_text, read_yaml

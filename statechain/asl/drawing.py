@@ -7,8 +7,10 @@ from datetime import datetime
 from typing import Literal, TypeAlias
 
 from statechain.asl.definition import Definition
-from statechain.asl.graph import Graph, to_dot, to_mermaid
+from statechain.asl.graph import Graph
 from statechain.asl.picture import Trace, trace_of
+from statechain.asl.picture_dot import to_dot
+from statechain.asl.picture_mermaid import to_mermaid
 from statechain.asl.picture_svg import to_svg
 from statechain.asl.picture_timeline import timeline_svg
 from statechain.records import Execution, Visit

@@ -15,6 +15,7 @@ from statechain.asl.grammar import BOTH
 from statechain.records import Execution, ExecutionStatus, Visit
 
 __all__ = [
+    "COLOURS",
     "Mark",
     "Standing",
     "Trace",
@@ -31,6 +32,16 @@ Standing: TypeAlias = Literal["succeeded", "caught", "failed", "running", "stopp
 """How a visit stands: left, left by a catcher, failed, under way, or cut short when the execution ended."""
 
 GRAVITY: tuple[Standing, ...] = ("succeeded", "caught", "stopped", "running", "failed")
+
+
+COLOURS: dict[Standing, tuple[str, str]] = {
+    "succeeded": ("#e3f4e8", "#2c8a4b"),
+    "caught": ("#fdf1d8", "#b97a0a"),
+    "failed": ("#fde4e2", "#c5352b"),
+    "running": ("#e1eefc", "#2469c4"),
+    "stopped": ("#eceaf4", "#6b5fa0"),
+}
+"""Fill and line of a state by how it stands."""
 
 
 @attrs.frozen(kw_only=True)
@@ -82,6 +93,19 @@ class Trace:
     status: ExecutionStatus
     marks: Mapping[str, Mark]
     taken: frozenset[tuple[str, str | None, bool]]
+
+    def standing(self, state: str) -> Standing | None:
+        """Tell how a state stands; None where it was not visited."""
+        mark = self.marks.get(state)
+        return None if mark is None else mark.standing
+
+    def told(self, state: str, most: int) -> list[str]:
+        """Return what a picture says of a state, as lines of at most so many characters."""
+        mark = self.marks.get(state)
+        if mark is None:
+            return []
+        is_wrong = mark.error is not None and mark.standing != "succeeded"
+        return [mark.told(), shortened(mark.error, most)] if is_wrong and mark.error is not None else [mark.told()]
 
 
 def folded(rows: Iterable[Visit]) -> list[Visit]:

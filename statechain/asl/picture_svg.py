@@ -5,21 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from xml.sax.saxutils import escape, quoteattr
 
-from statechain.asl.graph import COLOURS, Graph, Node
-from statechain.asl.picture import Mark, Trace, printable, shortened
-from statechain.asl.picture_layout import (
-    DOT,
-    LINE_HEIGHT,
-    MARGIN,
-    NAME_SIZE,
-    TEXT_SIZE,
-    Box,
-    Layout,
-    Line,
-    Point,
-    lay_out,
-    text_width,
-)
+from statechain.asl.graph import Graph, Node
+from statechain.asl.picture import COLOURS, Mark, Trace, printable, shortened
+from statechain.asl.picture_layers import LINE_HEIGHT, MARGIN, TEXT_SIZE, text_width
+from statechain.asl.picture_layout import DOT, NAME_SIZE, Box, Layout, Line, Point, lay_out
 
 __all__ = ["document", "element", "text_at", "to_svg"]
 
@@ -43,13 +32,8 @@ def to_svg(graph: Graph, trace: Trace | None = None) -> str:
     """Return the graph as an SVG document; with a trace, what the execution did is drawn on it."""
 
     def describe(node: Node) -> Sequence[str]:
-        mark = trace.marks.get(node.name) if trace else None
         lines = [shortened(node.name, MOST_NAME), shortened(f"{node.type}  {node.about}".strip(), MOST_TEXT)]
-        if mark is not None:
-            lines.append(mark.told())
-            if mark.error is not None and mark.standing != "succeeded":
-                lines.append(shortened(mark.error, MOST_TEXT))
-        return lines
+        return [*lines, *(trace.told(node.name, MOST_TEXT) if trace else ())]
 
     layout = lay_out(graph, describe)
     title = trace.title if trace else None

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
-from statechain.asl.graph import COLOURS
-from statechain.asl.picture import Standing, folded, seconds_of, shortened, spoken, standing_of
-from statechain.asl.picture_layout import MARGIN, TEXT_SIZE, text_width
+from statechain.asl.picture import COLOURS, Standing, folded, seconds_of, shortened, spoken, standing_of
+from statechain.asl.picture_layers import MARGIN, TEXT_SIZE, text_width
 from statechain.asl.picture_svg import GREY, INK, PALE, document, element, text_at
 from statechain.records import Execution, Visit
 

@@ -1,0 +1,199 @@
+"""Cells and the links between them → layers from top to bottom, ordered, with an x for each cell.
+
+The usual steps (Sugiyama's): reverse the links that close a cycle, give each cell a layer, put a waypoint on every
+layer that a link crosses (its label is one, with a width), order the layers by barycentres, and find each x by least
+squares under separation.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+import attrs
+
+__all__ = [
+    "LINE_HEIGHT",
+    "MARGIN",
+    "TEXT_SIZE",
+    "Cell",
+    "Link",
+    "assign_layers",
+    "find_x",
+    "layered",
+    "order",
+    "reverse_cycles",
+    "text_width",
+]
+
+MARGIN = 14.0
+"""Between boxes on one layer, and round what is inside a box."""
+LINE_HEIGHT = 15.0
+TEXT_SIZE = 11.0
+SWEEPS = 12
+MOST_WAYPOINTS = 40
+"""An edge over more layers is drawn straight in its middle: what it crosses is out of sight anyway."""
+
+
+def text_width(text: str, size: float) -> float:
+    """Return about how wide a text is in a sans-serif face, in the units of its size."""
+    return size * sum(_advance(character) for character in text)
+
+
+def _advance(character: str) -> float:
+    if character in "iljtf.,:;'|!()[] ":
+        return 0.36
+    if character in "mwMW@%" or ord(character) >= 0x2E80:
+        return 0.98
+    return 0.72 if character.isupper() else 0.6
+
+
+@attrs.define(eq=False)
+class Cell:
+    """Something that takes up room on a layer: a state, a dot, or a waypoint of a link."""
+
+    width: float
+    height: float
+    layer: int = 0
+    x: float = 0.0
+    is_way: bool = False
+    above: list[Cell] = attrs.field(factory=list)
+    below: list[Cell] = attrs.field(factory=list)
+
+
+@attrs.define(eq=False)
+class Link:
+    """A way between two cells, pointing down; ``is_reversed`` where it closes a cycle."""
+
+    upper: Cell
+    lower: Cell
+    label: str = ""
+    is_reversed: bool = False
+    ways: list[Cell] = attrs.field(factory=list)
+
+    @property
+    def least(self) -> int:
+        """How many layers it needs: one more for a label, and for a way back to bend round."""
+        return 2 if self.is_reversed or self.label else 1
+
+
+def reverse_cycles(cells: Sequence[Cell], links: Sequence[Link]) -> None:
+    """Turn round every link that leads back to a cell which a walk from the start is still inside of."""
+    leaving: defaultdict[int, list[Link]] = defaultdict(list)
+    for link in links:
+        leaving[id(link.upper)].append(link)
+    done: set[int] = set()
+    inside: set[int] = set()
+    for root in cells:
+        if id(root) in done:
+            continue
+        inside.add(id(root))
+        walk = [(root, iter(tuple(leaving[id(root)])))]
+        while walk:
+            cell, rest = walk[-1]
+            way = next(rest, None)
+            if way is None:
+                walk.pop()
+                inside.discard(id(cell))
+                done.add(id(cell))
+            elif id(way.lower) in inside:
+                way.is_reversed = True
+            elif id(way.lower) not in done:
+                inside.add(id(way.lower))
+                walk.append((way.lower, iter(tuple(leaving[id(way.lower)]))))
+    for link in links:
+        if link.is_reversed:
+            link.upper, link.lower = link.lower, link.upper
+
+
+def assign_layers(cells: Sequence[Cell], links: Sequence[Link]) -> None:
+    """Put each cell on the highest layer that lies below all that lead to it."""
+    waiting = {id(cell): 0 for cell in cells}
+    leaving: defaultdict[int, list[Link]] = defaultdict(list)
+    for link in links:
+        waiting[id(link.lower)] += 1
+        leaving[id(link.upper)].append(link)
+    ready = [cell for cell in cells if not waiting[id(cell)]]
+    for cell in ready:  # grows as it goes
+        for link in leaving[id(cell)]:
+            link.lower.layer = max(link.lower.layer, cell.layer + link.least)
+            waiting[id(link.lower)] -= 1
+            if not waiting[id(link.lower)]:
+                ready.append(link.lower)
+
+
+def layered(cells: Iterable[Cell], links: Sequence[Link]) -> list[list[Cell]]:
+    """Return the cells by layer, waypoints added."""
+    layers: defaultdict[int, list[Cell]] = defaultdict(list)
+    for cell in cells:
+        layers[cell.layer].append(cell)
+    for link in links:
+        crossed = range(link.upper.layer + 1, link.lower.layer)
+        if len(crossed) > MOST_WAYPOINTS:
+            crossed = range(crossed[0], crossed[-1] + 1, crossed[-1] - crossed[0])
+        for place, layer in enumerate(crossed):
+            label = "" if place else link.label
+            way = Cell(text_width(label, TEXT_SIZE) + 8 if label else 4.0, LINE_HEIGHT if label else 0.0, is_way=True)
+            way.layer = layer
+            link.ways.append(way)
+            layers[layer].append(way)
+        for upper, lower in pairwise([link.upper, *link.ways, link.lower]):
+            upper.below.append(lower)
+            lower.above.append(upper)
+    return [layers[number] for number in sorted(layers)]
+
+
+def order(layers: Sequence[list[Cell]]) -> None:
+    """Order each layer by where its neighbours stand, downwards and upwards in turn."""
+    places: dict[int, float] = {}
+
+    def note(layer: Sequence[Cell]) -> None:
+        places.update((id(cell), place) for place, cell in enumerate(layer))
+
+    for layer in layers:
+        note(layer)
+    for sweep in range(SWEEPS):
+        is_down = sweep % 2 == 0
+        for layer in layers[1:] if is_down else layers[-2::-1]:
+            keys = {}
+            for cell in layer:
+                near = cell.above if is_down else cell.below
+                keys[id(cell)] = sum(places[id(other)] for other in near) / len(near) if near else places[id(cell)]
+            layer.sort(key=lambda cell: keys[id(cell)])
+            note(layer)
+
+
+def find_x(layers: Sequence[list[Cell]]) -> None:
+    """Move each cell towards the middle of its neighbours, as near as the separation on its layer allows."""
+    for layer in layers:
+        _separate(layer, [0.0] * len(layer))
+    for sweep in range(SWEEPS):
+        is_last = sweep >= SWEEPS - 2
+        for layer in layers if sweep % 2 == 0 else reversed(layers):
+            wanted = []
+            for cell in layer:
+                near = [*cell.above, *cell.below] if is_last else cell.above if sweep % 2 == 0 else cell.below
+                near = near or [*cell.above, *cell.below]
+                weights = [4.0 if cell.is_way and other.is_way else 1.0 for other in near]
+                total = sum(weight * other.x for weight, other in zip(weights, near, strict=True))
+                wanted.append(total / sum(weights) if near else cell.x)
+            _separate(layer, wanted)
+
+
+def _separate(layer: Sequence[Cell], wanted: Sequence[float]) -> None:
+    """Place a layer's centres nearest to what is wanted, in order and apart (isotonic regression by pooling)."""
+    offsets = [0.0]
+    for left, right in pairwise(layer):
+        offsets.append(offsets[-1] + (left.width + right.width) / 2 + MARGIN)
+    pools: list[tuple[float, float, int]] = []  # mean, weight, how many
+    for cell, want, offset in zip(layer, wanted, offsets, strict=True):
+        mean, weight, count = want - offset, 3.0 if cell.is_way else 1.0, 1
+        while pools and pools[-1][0] > mean:
+            other, other_weight, others = pools.pop()
+            mean = (mean * weight + other * other_weight) / (weight + other_weight)
+            weight, count = weight + other_weight, count + others
+        pools.append((mean, weight, count))
+    means = [mean for mean, _, count in pools for _ in range(count)]
+    for cell, mean, offset in zip(layer, means, offsets, strict=True):
+        cell.x = mean + offset
