@@ -51,10 +51,15 @@ def _advance(character: str) -> float:
 
 @attrs.define(eq=False)
 class Cell:
-    """Something that takes up room on a layer: a state, a dot, or a waypoint of a link."""
+    """Something that takes up room on a layer: a state, a dot, or a waypoint of a link.
+
+    Attributes:
+        beside: How much room it needs at its right side, for a way that leads back to itself.
+    """
 
     width: float
     height: float
+    beside: float = 0.0
     layer: int = 0
     x: float = 0.0
     is_way: bool = False
@@ -185,7 +190,7 @@ def _separate(layer: Sequence[Cell], wanted: Sequence[float]) -> None:
     """Place a layer's centres nearest to what is wanted, in order and apart (isotonic regression by pooling)."""
     offsets = [0.0]
     for left, right in pairwise(layer):
-        offsets.append(offsets[-1] + (left.width + right.width) / 2 + MARGIN)
+        offsets.append(offsets[-1] + (left.width + right.width) / 2 + left.beside + MARGIN)
     pools: list[tuple[float, float, int]] = []  # mean, weight, how many
     for cell, want, offset in zip(layer, wanted, offsets, strict=True):
         mean, weight, count = want - offset, 3.0 if cell.is_way else 1.0, 1

@@ -35,6 +35,7 @@ LAYER_GAP = 40.0
 LABEL_GAP = 16.0
 NAME_SIZE = 13.0
 DOT = 14.0
+LOOP = 32.0
 
 
 @attrs.frozen(kw_only=True)
@@ -107,6 +108,8 @@ def lay_out(graph: Graph, describe: Describe, *, has_ends: bool = True) -> Layou
     if has_ends:
         links.insert(0, _Way(start, cells[graph.start_at]))
     loops = [link for link in links if link.upper is link.lower]
+    for loop in loops:
+        loop.upper.beside = max(loop.upper.beside, LOOP + (text_width(loop.label, TEXT_SIZE) if loop.label else 0.0))
     links = [link for link in links if link.upper is not link.lower]
     first = start if has_ends else cells[graph.start_at]
     every = [first, *(cell for cell in cells.values() if cell is not first)]
@@ -146,9 +149,8 @@ def _placed(
     end: Cell | None,
 ) -> Layout:
     every = [cell for layer in layers for cell in layer]
-    looped = {id(link.upper) for link in loops}
     left = min(cell.x - cell.width / 2 for cell in every) - MARGIN
-    right = max(cell.x + cell.width / 2 + (30 if id(cell) in looped else 0) for cell in every) + MARGIN
+    right = max(cell.x + cell.width / 2 + cell.beside for cell in every) + MARGIN
     for cell in every:
         cell.x -= left
     tops, heights, y = [], [], MARGIN
@@ -230,4 +232,5 @@ def _line(
 def _loop(link: _Way, middle: Callable[[Cell], float]) -> Line:
     """Return the way of a state that leads to itself: out at its right side, and in again above."""
     side, y = link.upper.x + link.upper.width / 2, middle(link.upper)
-    return Line(edge=link.edge, points=((side, y + 8), (side + 26, y), (side, y - 8)))
+    label_at = (side + LOOP - 6 + text_width(link.label, TEXT_SIZE) / 2, y) if link.label else None
+    return Line(edge=link.edge, points=((side, y + 8), (side + LOOP - 4, y), (side, y - 8)), label_at=label_at)
