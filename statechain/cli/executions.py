@@ -127,6 +127,8 @@ async def show(execution: str, storage: Storage, *, as_json: bool) -> None:
     if rows:
         click.echo()
         print_table(VISITS, rows)
+    else:
+        say("(it has no visits: none was recorded yet, or its state machine is EXPRESS)")
 
 
 def _facts(execution: Execution, machine: str, chained: int) -> list[tuple[str, str]]:
