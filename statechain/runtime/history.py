@@ -6,6 +6,7 @@ that what a Task was given need not be stored. Event ids are those that the run 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
@@ -97,6 +98,7 @@ class _History:
         state = frame.plan.states[visit.state]
         frame.revisit(state, visit)
         detail = cast("dict[str, Any]", decode(visit.detail or "{}"))
+        around = visit.entered_event if frame.path else previous
         entered = {"name": state.name, "input": text_of(frame.value, frame.text), "inputDetails": WHOLE}
         type_ = f"{state.type}StateEntered"
         previous = self.add(
@@ -104,12 +106,12 @@ class _History:
         )
         moments = _moments(visit, detail)
         if state.type == "Task":
-            previous = self._task(frame, state, visit, detail, moments, previous)
+            previous = self._task(frame, state, visit, detail, moments, previous, around)
         elif state.type in {"Map", "Parallel"}:
-            previous = self._fan_out(frame, state, moments, previous)
+            previous = self._fan_out(frame, state, moments, previous, around)
         else:
             for moment in moments:
-                previous = self._evaluation(state, moment, previous)
+                previous = self._evaluation(state, moment, around)
         return self._exit(frame, state, visit, detail, previous)
 
     def _exit(self, frame: Frame, state: State, visit: Visit, detail: dict[str, Any], previous: int) -> int:
@@ -126,7 +128,7 @@ class _History:
         return self.add(visit.exited_event, visit.exited, type_, details, previous, key="stateExitedEventDetails")
 
     def _evaluation(self, state: State, moment: Moment, previous: int) -> int:
-        """Add a fault of an expression."""
+        """Add a fault of an expression; one on entry into a state of the root follows what came before the entry."""
         error, cause, location = moment.facts
         details = {**fault_details(error, cause), "state": state.name}
         if location:
@@ -143,12 +145,13 @@ class _History:
         detail: dict[str, Any],
         moments: Sequence[Moment],
         previous: int,
+        around: int,
     ) -> int:
         service = Service.of(state.resource or "")
         attempt = 0
         for moment in moments:
             if moment.kind == "evaluation_failed":
-                previous = self._evaluation(state, moment, previous)
+                previous = self._evaluation(state, moment, around if previous == visit.entered_event else previous)
                 continue
             details: Event | None = dict(service.base) or None
             if moment.kind == "scheduled":
@@ -165,7 +168,7 @@ class _History:
 
     # Parallel and Map
 
-    def _fan_out(self, frame: Frame, state: State, moments: Sequence[Moment], previous: int) -> int:
+    def _fan_out(self, frame: Frame, state: State, moments: Sequence[Moment], previous: int, around: int) -> int:
         effect = _effect(frame, state)
         rounds = [cast("int", moment.facts[0]) for moment in moments if moment.kind == "started"]
         chain = previous
@@ -178,10 +181,11 @@ class _History:
                     chain = self._branches(frame, effect, chain, since, until)
                 previous = chain
             elif moment.kind == "evaluation_failed":
-                previous = chain = self._evaluation(state, moment, previous)
+                is_on_entry = previous == frame.entered_event
+                previous = chain = self._evaluation(state, moment, around if is_on_entry else previous)
             elif moment.kind.startswith("run_"):
                 previous = self._map_run(moment, previous)
-                chain = previous if moment.kind == "run_started" else chain
+                chain = previous
             elif moment.kind == "succeeded":
                 previous = self.add(moment.event, moment.at, f"{state.type}StateSucceeded", None, previous)
                 chain = previous if state.type == "Parallel" else chain
@@ -218,29 +222,42 @@ class _History:
         """Add the events of every branch in one round; return the event that decided: the failure's, or the last."""
         last = started
         decided: tuple[datetime, int] | None = None
-        for branch in effect.branches or ():
-            path = branch_path(frame, branch.index)
-            visits = [visit for visit in self._past.of(path, since) if until is None or visit.number < until]
+        branches = effect.branches or ()
+        rounds = [(branch, self._round(branch_path(frame, branch.index), since, until)) for branch in branches]
+        ends = sorted(visits[-1].exited_event for _, visits in rounds if visits and _is_done(visits[-1]))
+        for branch, visits in rounds:
             if visits:
+                path = branch_path(frame, branch.index)
                 child = Frame(frame.run, branch.plan, path, branch.input, variables=frame.variables, item=branch.item)
-                end = self._branch(frame, child, branch.index, visits, started)
+                end = self._branch(frame, child, branch.index, visits, [started, *ends])
                 final = visits[-1]
                 last = max(last, end)
                 if final.output is None and final.exited is not None:
                     decided = min(decided or (final.exited, end), (final.exited, end))
         return last if decided is None else decided[1]
 
-    def _branch(self, frame: Frame, child: Frame, index: int, visits: Sequence[Visit], started: int) -> int:
+    def _round(self, path: str, since: int, until: int | None) -> list[Visit]:
+        """Return the visits of one line of control in one round."""
+        return [visit for visit in self._past.of(path, since) if until is None or visit.number < until]
+
+    def _branch(self, frame: Frame, child: Frame, index: int, visits: Sequence[Visit], ends: Sequence[int]) -> int:
+        """Add the events of a branch, which follows the round's start or, in a Map, the iteration that made room."""
         if frame.type != "Map":
-            return self.walk(child, visits, started)
+            return self.walk(child, visits, ends[0])
         first, last = visits[0], visits[-1]
         iteration = {"name": frame.state, "index": index}
         begun = cast("dict[str, Any]", decode(first.detail or "{}")).get("started", first.entered_event - 1)
-        previous = self.walk(child, visits, self.add(begun, first.entered, "MapIterationStarted", iteration, started))
-        if last.output is not None and last.next is None and last.exited is not None:
-            event = last.exited_event + 1
-            return self.add(event, last.exited, "MapIterationSucceeded", dict(iteration), previous)
+        previous = ends[max(0, bisect_left(ends, begun) - 1)]
+        previous = self.walk(child, visits, self.add(begun, first.entered, "MapIterationStarted", iteration, previous))
+        if last.exited is not None and _is_done(last):
+            self.add(last.exited_event + 1, last.exited, "MapIterationSucceeded", dict(iteration), previous)
+            return last.exited_event + 1
         return previous
+
+
+def _is_done(visit: Visit) -> bool:
+    """Tell whether a visit is the last of a line of control that succeeded."""
+    return visit.output is not None and visit.next is None
 
 
 def _moments(visit: Visit, detail: dict[str, Any]) -> list[Moment]:
