@@ -81,10 +81,7 @@ async def batch(
             say(f"{total} execution{'' if total == 1 else 's'} of {chained.name} would be started")
             return
         progress = BatchProgress(total, description=chained.name, console=errors())
-        callbacks = {
-            "on_execution_start": both(progress.on_start, on_start),
-            "on_execution_complete": both(progress.on_complete, on_complete),
-        }
+        callbacks = _counted(progress, on_start, on_complete)
         made = make_options({**options, **callbacks, "name_prefix": prefix})
         stream = chained.stream_batch(select, source_state, options=made, input_transformer=transformer)
         outcome = Outcome(as_json=as_json)
@@ -95,8 +92,18 @@ async def batch(
     leave(outcome.code)
 
 
-def both(ours: Callable[..., None], theirs: Callable[..., Any] | None) -> Callable[..., Any]:
-    """Return a callback that counts, and then calls the user's, sync or async."""
+def _counted(
+    progress: BatchProgress, on_start: Callable[..., Any] | None, on_complete: Callable[..., Any] | None
+) -> dict[str, Callable[..., Any]]:
+    """Return the callbacks that count, and call the user's."""
+    return {
+        "on_execution_start": _both(progress.on_start, on_start),
+        "on_execution_complete": _both(progress.on_complete, on_complete),
+    }
+
+
+def _both(ours: Callable[..., None], theirs: Callable[..., Any] | None) -> Callable[..., Any]:
+    """Return a callback that calls two, the user's sync or async."""
     if theirs is None:
         return ours
 
