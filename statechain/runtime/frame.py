@@ -102,6 +102,7 @@ class Frame:
         "_moments",
         "_object",
         "_random",
+        "_written",
         "attempting",
         "caught",
         "children",
@@ -172,6 +173,7 @@ class Frame:
         self.outside: Outside | None = None
         self.token: str | None = None
         self._moments: list[list[JSONValue]] = []
+        self._written = 0
         self._object: dict[str, JSONValue] | None = None
         self._random: Random | None = None
 
@@ -204,6 +206,7 @@ class Frame:
         self.outside = Outside.load(detail["outside"]) if "outside" in detail else None
         self.started_event = detail.get("started", 0)
         self._moments = detail.get("moments") or []
+        self._written = len(self._moments)
 
     def retry(self) -> None:
         """Begin another attempt of the same visit."""
@@ -304,6 +307,7 @@ class Frame:
             detail["attempting"] = True
         if self.outside is not None:
             detail["outside"] = self.outside.dump()
+        self._written = len(self._moments)
         return self._row(None, 0, detail=encode(detail))
 
     def _row(self, exited: datetime | None, exited_event: int, **fields: str | None) -> Visit:
@@ -325,6 +329,7 @@ class Frame:
         detail = self._details()
         if self._is_straight(exited_event):
             detail.pop("moments", None)
+            detail.pop("after", None)
         if detail.get("started") == self.entered_event - 1:
             del detail["started"]
         if assigned:
@@ -342,8 +347,10 @@ class Frame:
     def _details(self) -> dict[str, JSONValue]:
         """Return what every row that needs a detail remembers."""
         detail: dict[str, JSONValue] = {}
-        if self._moments:
-            detail["moments"] = list(self._moments)
+        if len(self._moments) > self._written:
+            detail["moments"] = list(self._moments[self._written :])
+        if self._written:
+            detail["after"] = self._written  # the rest stands in earlier rows of the visit
         if any(self.retries):
             detail["retries"] = list(self.retries)
         if self.round:

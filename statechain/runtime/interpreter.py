@@ -227,6 +227,7 @@ class Interpreter:
                 delay = retry_delay(state.retriers, frame.retries, fault.error, frame.chance("~jitter"))
                 if delay is None:
                     return self._leave(frame, state, self._catch(frame, state, fault))
+                self._guard(frame, 0)
                 frame.retry()
                 frame.resume_at = self._clock.now() + timedelta(seconds=delay)
                 await self._scribe.wait(frame)

@@ -40,6 +40,7 @@ class Past:
     redrives: list[Visit] = attrs.Factory(list)
     last_event: int = 0
     highest_number: int = 0
+    _moments: dict[tuple[str, int], list[Any]] = attrs.field(factory=dict, init=False, repr=False)
 
     @classmethod
     def fold(cls, rows: Iterable[Visit]) -> Past:
@@ -52,13 +53,36 @@ class Past:
                 past.reopen()
                 continue
             past.highest_number = max(past.highest_number, row.number)
+            past._gather(row)
             visits = past.visits.setdefault(row.frame, [])
             if visits and visits[-1].number == row.number:
                 visits[-1] = row
             else:
                 visits.append(row)
+        for visits in past.visits.values():
+            visits[:] = [past._complete(visit) for visit in visits]
         past._look_into_open_visits()
         return past
+
+    def _gather(self, row: Visit) -> None:
+        """Collect the moments of a visit, of which each row tells those since the row before."""
+        key = (row.frame, row.number)
+        if row.detail is None or (row.exited is not None and '"after":' not in row.detail):
+            self._moments.pop(key, None)
+            return
+        detail = cast("dict[str, Any]", decode(row.detail))
+        moments = self._moments.setdefault(key, [])
+        del moments[detail.get("after", 0) :]
+        moments += detail.get("moments", ())
+
+    def _complete(self, visit: Visit) -> Visit:
+        """Return a visit whose row tells all of its moments."""
+        moments = self._moments.get((visit.frame, visit.number))
+        if not moments:
+            return visit
+        detail = cast("dict[str, Any]", decode(visit.detail or "{}"))
+        detail.pop("after", None)
+        return attrs.evolve(visit, detail=encode({**detail, "moments": list(moments)}))
 
     def _look_into_open_visits(self) -> None:
         """Count the events inside visits that were not left, which the rows themselves do not count."""
@@ -72,7 +96,7 @@ class Past:
     def reopen(self) -> None:
         """Take up what failed or was cut short, as a redrive does: retries count anew, what succeeded stays."""
         for visits in self.visits.values():
-            last = visits[-1]
+            last = self._complete(visits[-1])
             if last.output is None:
                 detail = cast("dict[str, Any]", decode(last.detail or "{}"))
                 kept = {key: detail[key] for key in KEPT_BY_A_REDRIVE if key in detail}

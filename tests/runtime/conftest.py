@@ -13,17 +13,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from stage import Stage, open_stage
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def stage_url(request: pytest.FixtureRequest) -> str:
-    """Return the URL of a storage that a crash can be played on."""
-    url: str = "memory://" if request.param == "memory" else request.getfixturevalue("sqlite_url")
-    return url
-
-
 @pytest.fixture
-async def stage(stage_url: str) -> AsyncIterator[Stage]:
+async def stage(repository_url: str) -> AsyncIterator[Stage]:
     """Return a stage on each storage."""
-    async with open_stage(stage_url) as opened:
+    async with open_stage(repository_url) as opened:
         yield opened
 
 

@@ -9,6 +9,7 @@ import pytest
 from stage import Stage, machine, task, types
 
 from statechain import TaskContext, TaskError
+from statechain.limits import Limits
 
 NEVER = 10_000_000.0
 
@@ -279,3 +280,34 @@ async def test_a_stop_while_a_handler_runs_leaves_it_in_the_history(stage: Stage
         "TaskStarted",
         "ExecutionAborted",
     ]
+
+
+async def test_many_retries_are_written_in_rows_that_do_not_grow(stage: Stage) -> None:
+    async def failing(_: Any) -> None:
+        stage.calls["Failing"] += 1
+        raise TaskError("E")
+
+    stage.tasks.add("Failing", failing)
+    retry = [{"ErrorEquals": ["E"], "IntervalSeconds": 1, "BackoffRate": 1, "MaxAttempts": 100}]
+    started = await stage.start(machine(Try=task("Failing", Retry=retry)))
+    await stage.reached("Failing", 50)
+    await stage.reopen()
+    ended = await stage.ended(started.id)
+    told = types(await stage.history(ended))
+    assert stage.calls["Failing"] in {101, 102}
+    assert told.count("TaskFailed") == told.count("TaskScheduled") == 101
+    rows = await stage.repository.visits(started.id)
+    assert max(len(row.detail or "") for row in rows) < 500
+
+
+async def test_retries_end_with_the_history(quick: Stage) -> None:
+    async def failing(_: Any) -> None:
+        raise TaskError("E")
+
+    await quick.close()
+    await quick.open(limits=Limits(history_events=100))
+    quick.tasks.add("Failing", failing)
+    retry = [{"ErrorEquals": ["E"], "IntervalSeconds": 1, "BackoffRate": 1, "MaxAttempts": 1000}]
+    ended = await quick.run(machine(Try=task("Failing", Retry=retry)))
+    assert (ended.status, ended.error) == ("FAILED", "States.Runtime")
+    assert len(await quick.history(ended)) < 110
