@@ -66,6 +66,13 @@ def figures(request: pytest.FixtureRequest) -> Figures:
     return tell
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def durable_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a fresh storage that outlives its process."""
+    url: str = request.getfixturevalue({"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param])
+    return url
+
+
 @pytest.fixture(params=["memory", "sqlite", "postgresql"])
 def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], str]]:
     """What returns the URL of another fresh storage at each call, of each kind in turn."""

@@ -48,7 +48,7 @@ async def examine(
     return Findings(violations, repeats(calls))
 
 
-async def _stored(engine: Engine, targets: StateMachine) -> "AsyncIterator[str]":
+async def _stored(engine: Engine, targets: StateMachine) -> AsyncIterator[str]:
     sources = {source.id: source async for source in engine.iterate_executions() if source.state_machine_id != targets.id}
     chained: Counter[str] = Counter()
     async for target in engine.iterate_executions(ExecutionFilter(state_machine_id=targets.id)):
@@ -77,7 +77,7 @@ def _end_faults(target: Execution, source: Execution) -> Iterator[str]:
         yield f"{target.name} ended with {target.output}"
 
 
-def visit_faults(visits: Iterable["Visit"]) -> Iterator[str]:
+def visit_faults(visits: Iterable[Visit]) -> Iterator[str]:
     """Tell where a target's journal is not that of a calm run: one exit for each visit, none missing, none added."""
     exits = [visit for visit in visits if visit.exited is not None]
     for (frame, number), count in Counter((visit.frame, visit.number) for visit in exits).items():

@@ -58,9 +58,9 @@ def tried(full: bool, check: Callable[..., None], *strategies: st.SearchStrategy
 
 
 WORDS = [
-    *"StartAt States Type Task Pass Choice Map Parallel Wait Succeed Fail Next End Default Choices Variable Retry".split(),
-    *"Catch ErrorEquals ResultPath InputPath Parameters Arguments Output Assign QueryLanguage JSONata JSONPath".split(),
-    *"ItemProcessor Branches Iterator ItemsPath Seconds Timestamp TimeoutSeconds MaxAttempts Comment And Not".split(),
+    *["StartAt", "States", "Type", "Task", "Pass", "Choice", "Map", "Parallel", "Wait", "Succeed", "Fail", "Next", "End", "Default", "Choices", "Variable", "Retry"],
+    *["Catch", "ErrorEquals", "ResultPath", "InputPath", "Parameters", "Arguments", "Output", "Assign", "QueryLanguage", "JSONata", "JSONPath"],
+    *["ItemProcessor", "Branches", "Iterator", "ItemsPath", "Seconds", "Timestamp", "TimeoutSeconds", "MaxAttempts", "Comment", "And", "Not"],
     *['"', "{", "}", "[", "]", ":", ",", "\\", "null", "true", "1e999", "-", "&a", "*a", "!!x", "|", ">", "\t", "\n  "],
     *["$", "$.a", "$$", "{%", "%}", "\ud800", "\x00", "\ufeff", "<<: ", "? ", "--- ", "%YAML 2"],
 ]
@@ -143,7 +143,7 @@ JSONATA = language(
     "$", "$states", ".input", "$x", ":=", ";", "(", ")", "{", "}", "[", "]", "[0..9]", "[0..999999999]", "~>", "|", "^(",
     "<", ">", "=", "!=", "&", "+", "-", "*", "/", "%", "?", ":", "**", "in ", "and ", "or ", "function($a){$a}", "λ",
     "$map(", "$sum(", "$string(", "$parse(", "$range(1,", "$match('aaa', /(a+)+$/)", "$eval('1')", "$partition(", "$sort(",
-    "'a'", "\"b\"", "1", "1e308", "true", "null", ",", "\n", "/* x */", "`", "#$i", "@$v", "$reduce(", "$spread(",
+    "'a'", '"b"', "1", "1e308", "true", "null", ",", "\n", "/* x */", "`", "#$i", "@$v", "$reduce(", "$spread(",
 )  # fmt: skip
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from conftest import Figures
-from invariants import examine, late_calls
+from invariants import Findings, examine, late_calls
 from killing import Assault
-from ledger import Ledger
+from ledger import Call, Ledger
 from scene import SOURCES, TARGETS, WIDTH, make_sources
 
 from statechain import BatchStatus, Engine
@@ -25,25 +25,19 @@ ASSAULTS = {
 }
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str:
-    found: str = request.getfixturevalue({"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param])
-    return found
-
-
 @pytest.mark.parametrize("name", ASSAULTS)
 def test_killed_workers_lose_and_repeat_nothing(
-    name: str, url: str, tmp_path: Path, seed: int, figures: Figures, *, full: bool
+    name: str, durable_url: str, tmp_path: Path, seed: int, figures: Figures, *, full: bool
 ) -> None:
     assault = Assault(**(FULL if full else SMALL), **ASSAULTS[name])
     ledger = Ledger(tmp_path / "ledger")
-    asyncio.run(_prepare(url, assault.sources))
-    outcome = assault.run(url, tmp_path, ledger, seed)
+    asyncio.run(_prepare(durable_url, assault.sources))
+    outcome = assault.run(durable_url, tmp_path, ledger, seed)
     calls = list(ledger)
-    findings = asyncio.run(_examine(url, calls, outcome.zombies))
+    findings = asyncio.run(_examine(durable_url, calls, outcome.zombies))
     figures(
         seed=seed, sources=assault.sources, kills=outcome.kills, of_them_at_start_up=outcome.early, stops=outcome.stops,
-        calls=len(calls), repeats=findings.repeats, calls_of_woken_zombies=late_calls(calls),
+        calls=sum(call.kind == "call" for call in calls), repeats=findings.repeats, calls_of_woken_zombies=late_calls(calls),
         violations=len(findings.violations),
     )  # fmt: skip
     assert not outcome.faults
@@ -57,7 +51,7 @@ async def _prepare(url: str, count: int) -> None:
         await make_sources(engine, count)
 
 
-async def _examine(url: str, calls: list[object], zombies: set[int]) -> object:
+async def _examine(url: str, calls: list[Call], zombies: set[int]) -> Findings:
     async with Engine(url, recovery=False) as engine:
         sources = await engine.get_state_machine("sources")
         targets = await engine.get_state_machine("targets")

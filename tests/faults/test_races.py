@@ -111,22 +111,18 @@ async def test_a_zombie_that_wakes_writes_nothing(repository_url: str) -> None:
     assert calls == [("zombie", "Work"), ("heir", "Work"), ("heir", "Again")]
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_two_processes_run_one_batch(
-    kind: str, request: pytest.FixtureRequest, tmp_path: Path, figures: Figures, *, full: bool
-) -> None:
-    url: str = request.getfixturevalue({"sqlite": "sqlite_url", "postgresql": "postgres_url"}[kind])
+def test_two_processes_run_one_batch(durable_url: str, tmp_path: Path, figures: Figures, *, full: bool) -> None:
     rounds, count = (20, 1000) if full else (1, 60)
     duplicates = 0
     for number in range(rounds):
         ledger = Ledger(tmp_path / f"ledger-{number}")
-        asyncio.run(_clear(url, count))
+        asyncio.run(_clear(durable_url, count))
         log = tmp_path / "log"
         workers = [
-            spawn(url, ledger.file, log, concurrency=100, seconds=0.0, lease=5.0, resumes=False) for _ in range(2)
+            spawn(durable_url, ledger.file, log, concurrency=100, seconds=0.0, lease=5.0, resumes=False) for _ in range(2)
         ]
         assert [worker.wait(300) for worker in workers] == [0, 0], log.read_text()
-        findings = asyncio.run(_examined(url, ledger))
+        findings = asyncio.run(_examined(durable_url, ledger))
         assert not findings.violations
         duplicates += findings.repeats
     figures(rounds=rounds, sources=count, duplicates=duplicates)

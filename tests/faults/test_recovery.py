@@ -37,12 +37,6 @@ async def answer(_value: object) -> str:
     return "well"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str:
-    found: str = request.getfixturevalue({"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param])
-    return found
-
-
 class _Left(Exception):
     """Leaves an engine at once, so that what runs is interrupted."""
 
@@ -59,13 +53,13 @@ async def start_and_leave(engine: Engine, definition: dict[str, Any]) -> str:
     return begun
 
 
-def test_a_poisoned_execution_is_parked_and_can_be_redriven(url: str, figures: Figures) -> None:
+def test_a_poisoned_execution_is_parked_and_can_be_redriven(durable_url: str, figures: Figures) -> None:
     deaths = 0
-    while (code := subprocess.run([sys.executable, str(POISON), url], timeout=60, check=False).returncode) == DEATH:
+    while (code := subprocess.run([sys.executable, str(POISON), durable_url], timeout=60, check=False).returncode) == DEATH:
         deaths += 1
         assert deaths <= DEFAULT_LIMITS.claims + 1, "it is never parked"
     assert code == 0
-    asyncio.run(_find_it_parked(url))
+    asyncio.run(_find_it_parked(durable_url))
     figures(deaths=deaths, claims_allowed=DEFAULT_LIMITS.claims)
 
 
@@ -119,7 +113,7 @@ async def test_an_orderly_leave_hands_over_at_once(engine_factory: EngineFactory
     assert seconds < 5
 
 
-async def test_a_handler_that_blocks_the_loop_keeps_the_lease(url: str) -> None:
+async def test_a_handler_that_blocks_the_loop_keeps_the_lease(durable_url: str) -> None:
     """A thread renews the lease, so that nobody takes over what a blocked loop runs."""
     lease = timedelta(seconds=0.5)
     calls = []
@@ -130,9 +124,9 @@ async def test_a_handler_that_blocks_the_loop_keeps_the_lease(url: str) -> None:
         return "done"
 
     def look() -> list[str]:
-        return asyncio.run(_take_what_is_free(url, 2.5 * lease.total_seconds()))
+        return asyncio.run(_take_what_is_free(durable_url, 2.5 * lease.total_seconds()))
 
-    async with Engine(url, tasks=tasks_of(Work=block), lease=lease) as engine:
+    async with Engine(durable_url, tasks=tasks_of(Work=block), lease=lease) as engine:
         machine = await engine.create_state_machine("one-task", ONE_TASK)
         looking = asyncio.create_task(asyncio.to_thread(look))
         await asyncio.sleep(0.2)

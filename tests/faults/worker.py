@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ledger import Ledger
-from scene import TARGETS, SOURCES, make_tasks, select_sources
+from scene import SOURCES, TARGETS, make_tasks, select_sources
 
 from statechain import BatchExecutionOptions, BatchStatus, Engine
 
