@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from statechain.chaining.batch import BatchExecutionOptions, BatchExecutionResult
+from statechain.chaining.options import BatchExecutionOptions, BatchExecutionResult
 from statechain.clock import Clock, SystemClock
 from statechain.engine import Engine
 from statechain.errors import (

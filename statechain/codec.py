@@ -16,7 +16,7 @@ from statechain.errors import InvalidPayload
 
 __all__ = ["JSONValue", "decode", "encode", "isolate"]
 
-JSONValue: TypeAlias = "None | bool | int | float | str | list[JSONValue] | dict[str, JSONValue]"
+JSONValue: TypeAlias = "bool | int | float | str | list[JSONValue] | dict[str, JSONValue] | None"
 
 MAX_DEPTH = 200
 

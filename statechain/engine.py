@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from statechain.asl import Definition, load
 from statechain.asl.drawing import DrawingFormat, draw_execution
-from statechain.chaining.batch import BatchExecutionOptions, BatchServices, resume_batch
+from statechain.chaining.batch import resume_batch
+from statechain.chaining.options import BatchExecutionOptions
+from statechain.chaining.runner import BatchServices
 from statechain.chaining.source import InputTransformer
 from statechain.chaining.stored import read_options
 from statechain.clock import Clock, SystemClock

@@ -19,7 +19,7 @@
     ├── LeaseLost                   another worker took the execution over
     └── RepositoryError             storage failed; the driver's exception is its __cause__
         └── RepositoryUnavailable   storage cannot be reached just now: the same call may succeed later
-"""
+"""  # noqa: D208, D415 -- a drawing
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 if TYPE_CHECKING:
-    from statechain.chaining.batch import BatchExecutionResult
+    from statechain.chaining.options import BatchExecutionResult
     from statechain.records import Execution
 
 __all__ = [
@@ -129,7 +129,7 @@ class StateError(StatechainError):
 
 
 class TaskError(StateError):
-    """Raise it in a handler to fail the task with any error name: ``TaskError("Payment.Declined", cause="card 42")``."""
+    """Raise it in a handler to fail the task with an error of any name: ``TaskError("Card.Declined", "card 42")``."""
 
     def __init__(self, error: str, cause: str | None = None) -> None:
         super().__init__(error, cause)

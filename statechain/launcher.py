@@ -104,7 +104,7 @@ class Stream(Generic[ResultT]):
         """Return once there is room for a result."""
         while len(self._ready) >= self._capacity:
             if self._streams.is_closing:
-                self._cancel()
+                self.cancel()
             room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._putters.append(room)
             await room
@@ -150,22 +150,37 @@ class Stream(Generic[ResultT]):
     async def aclose(self) -> None:
         """Cancel what still runs, and wait until it has ended."""
         if self._ended is not None and not self._ended.done():
-            self._cancel()
+            self.cancel()
             await outlast(self._ended)
 
     def abandon(self) -> None:
         """End what produces results that nobody takes."""
         if self._putters:
-            self._cancel()
+            self.cancel()
 
-    def _cancel(self) -> None:
+    def cancel(self) -> None:
+        """Cancel what still runs, without waiting for its end."""
         if self._task is not None:
             self._task.cancel()
 
     def _begin(self) -> None:
         if self._ended is None:
             self._ended = asyncio.get_running_loop().create_future()
-            self._task = self._streams.begin(self, _pump(self._produce, self, self._ended))
+            self._task = self._streams.begin(self, self._pump())
+
+    async def _pump(self) -> None:
+        """Produce; keep a fault for whoever takes the results, so that it does not touch the owner's other tasks."""
+        try:
+            await self._produce(self)
+        except Exception as fault:  # noqa: BLE001 -- it is raised again where the results are taken
+            self._fault = fault
+
+    def end(self, task: asyncio.Task[None]) -> None:
+        """Tell whoever takes the results that there will be no more."""
+        if task.cancelled():
+            self._fault = BatchStopped([])
+        _wake(self._ended)
+        _wake(self._getter)
 
 
 class Streams:
@@ -175,12 +190,14 @@ class Streams:
         self._group = group
         self._running: set[Stream[Any]] = set()
         self.is_closing = False
+        self.is_interrupted = False
 
     def begin(self, stream: Stream[Any], pump: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run what produces a stream's results."""
         task = self._group().create_task(pump)
         self._running.add(stream)
         task.add_done_callback(lambda _: self._running.discard(stream))
+        task.add_done_callback(stream.end)
         return task
 
     def close(self) -> None:
@@ -190,20 +207,11 @@ class Streams:
             stream.abandon()
 
 
-async def _pump(
-    produce: Callable[[Stream[ResultT]], Awaitable[None]], stream: Stream[ResultT], ended: asyncio.Future[None]
-) -> None:
-    """Produce; hand a fault to whoever takes the results, so that it does not touch the owner's other tasks."""
-    try:
-        await produce(stream)
-    except asyncio.CancelledError:
-        stream._fault = BatchStopped([])  # noqa: SLF001 -- the two are one mechanism
-        raise
-    except Exception as fault:  # noqa: BLE001 -- it is raised again where the results are taken
-        stream._fault = fault  # noqa: SLF001
-    finally:
-        ended.set_result(None)
-        _wake(stream._getter)  # noqa: SLF001
+    def interrupt(self) -> None:
+        """End every stream at once, to leave what it does as it stands."""
+        self.is_closing = self.is_interrupted = True
+        for stream in tuple(self._running):
+            stream.cancel()
 
 
 def _wake(future: asyncio.Future[None] | None) -> bool:

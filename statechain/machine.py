@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from statechain.asl import Definition, load
 from statechain.chaining import batch
+from statechain.chaining.options import BatchExecutionOptions
 from statechain.chaining.source import InputTransformer, as_source, chained_input
 from statechain.codec import JSONValue, decode, encode
 from statechain.errors import ExecutionAlreadyExists, ExecutionFailed
@@ -16,7 +17,8 @@ from statechain.filters import ExecutionFilter
 from statechain.records import Execution, ExecutionStatus, Source, new_id
 
 if TYPE_CHECKING:
-    from statechain.chaining.batch import BatchExecutionOptions, BatchExecutionResult
+    from statechain.chaining.options import BatchExecutionResult
+    from statechain.chaining.runner import Joins
     from statechain.engine import Engine
     from statechain.launcher import Stream
     from statechain.runtime.revisions import Revision
@@ -176,18 +178,20 @@ class StateMachine:
         *,
         name: str,
         source: Source | None,
-        exclusive: bool,
+        joins: Joins | None,
         redrive_failed: bool,
     ) -> Execution:
         """Run one item of a batch to its end, in whatever status; join the execution that has its name already.
 
-        With ``exclusive`` the execution that already chains this source is joined, whatever its name. With
+        With ``joins`` the execution that already chains this source is joined, whatever its name, and told of. With
         ``redrive_failed`` one that ended without success is redriven first. Cancelling the await aborts the
         execution, but not one of another name.
         """
         text = self._encoded(input)
         execution = self._new_execution(text, name, source)
-        holder, live = await self._engine.worker.start(self._revision, execution, exclusive=exclusive)
+        holder, live = await self._engine.worker.start(self._revision, execution, exclusive=joins is not None)
+        if joins is not None and holder.name != name:
+            await joins(holder.name)
         if source is None:
             self._check_same_input(holder, execution)
         handle = ExecutionHandle(self._engine, holder, live)
@@ -222,7 +226,7 @@ class StateMachine:
             self,
             filter,
             source_state_name,
-            options=options or batch.BatchExecutionOptions(),
+            options=options or BatchExecutionOptions(),
             input_transformer=input_transformer,
             services=self._engine.batch_services,
         )
@@ -244,7 +248,7 @@ class StateMachine:
     ) -> Stream[BatchExecutionResult]:
         """Run as `execute_bulk` does, but hand out each result as it completes, in bounded memory."""
         return batch.stream_bulk(
-            self, inputs, options=options or batch.BatchExecutionOptions(), services=self._engine.batch_services
+            self, inputs, options=options or BatchExecutionOptions(), services=self._engine.batch_services
         )
 
     # Inside
@@ -277,7 +281,8 @@ class StateMachine:
         try:
             return await handle.wait()
         except asyncio.CancelledError:
-            await handle.stop()
+            if not self._engine.worker.is_interrupted:  # else it stays RUNNING, for whoever recovers it
+                await handle.stop()
             raise
 
 

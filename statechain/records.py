@@ -197,7 +197,8 @@ class Visit:
         return sum(cast("dict[str, Any]", detail).get("retries", ())) if detail else 0
 
     def __repr__(self) -> str:
-        return f"<Visit {self.frame or '·'}/{self.state}#{self.number} {'waiting' if self.exited is None else self.error or 'left'}>"
+        stands = "waiting" if self.exited is None else self.error or "left"
+        return f"<Visit {self.frame or '·'}/{self.state}#{self.number} {stands}>"
 
 
 @attrs.frozen(kw_only=True)

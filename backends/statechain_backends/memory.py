@@ -34,6 +34,7 @@ from statechain.storage.repository import (
     EndBatch,
     FailBatchItem,
     Heart,
+    JoinBatchItem,
     RedriveExecution,
     ReleaseExecution,
     StartExecution,
@@ -61,6 +62,7 @@ class MemoryRepository(MemoryReads):
             ReleaseExecution: self._release,
             CreateBatch: self._create_batch,
             FailBatchItem: self._fail_item,
+            JoinBatchItem: self._join_item,
             EndBatch: self._end_batch,
             DeleteExecutions: self._delete,
             AnswerCallback: self._answer,
@@ -262,6 +264,10 @@ class MemoryRepository(MemoryReads):
     def _fail_item(self, write: FailBatchItem) -> object:
         item = self._items[write.batch_id][write.index]
         item.error, item.cause = write.error, write.cause
+        return None
+
+    def _join_item(self, write: JoinBatchItem) -> object:
+        self._items[write.batch_id][write.index].name = write.name
         return None
 
     def _end_batch(self, write: EndBatch) -> object:

@@ -26,6 +26,7 @@ from statechain.storage.repository import (
     DeleteExecutions,
     EndBatch,
     FailBatchItem,
+    JoinBatchItem,
     RedriveExecution,
     ReleaseExecution,
     StartExecution,
@@ -342,6 +343,11 @@ _FAIL_ITEM = (
     .values(error=given("new_error"), cause=given("new_cause"))
 )
 _RUNNING = BatchStatus.RUNNING.value
+_JOIN_ITEM = (
+    update(batch_items)
+    .where(batch_items.c.batch_id == given("of_batch"), batch_items.c.index == given("at_index"))
+    .values(name=given("new_name"))
+)
 _END_BATCH = (
     update(batches)
     .where(
@@ -372,6 +378,11 @@ def _fail_item(write: FailBatchItem) -> Steps:
     )
 
 
+def _join_item(write: JoinBatchItem) -> Script:
+    yield _JOIN_ITEM, {"of_batch": write.batch_id, "at_index": write.index, "new_name": write.name}
+    return None
+
+
 def _end_batch(write: EndBatch) -> Script:
     status = write.status.value
     yield _END_BATCH, {"id_": write.batch_id, "new_status": status, "new_end_time": to_micros_or_none(write.end_time)}
@@ -388,6 +399,7 @@ SCRIPTS: Mapping[type, Callable[[Any], Script]] = {
     DeleteExecutions: _delete,
     EndBatch: _end_batch,
     FailBatchItem: _fail_item,
+    JoinBatchItem: _join_item,
     RedriveExecution: _redrive,
     ReleaseExecution: _release,
     StartExecution: _start_exclusively,

@@ -9,7 +9,7 @@ from statechain.codec import JSONValue
 from statechain.filters import ExecutionFilter
 
 if TYPE_CHECKING:
-    from statechain.chaining.batch import BatchExecutionOptions
+    from statechain.chaining.options import BatchExecutionOptions
 
 __all__ = ["describe_filter", "describe_options", "read_options"]
 

@@ -12,7 +12,7 @@ import click
 from rich.markup import escape
 
 from statechain.asl.picture import shortened
-from statechain.chaining.batch import BatchExecutionResult
+from statechain.chaining.options import BatchExecutionResult
 from statechain.cli.render import echo_json
 from statechain.cli.run import files_option, machine_of, tasks_option
 from statechain.cli.selection import Selection, batch_options, filter_options, make_options

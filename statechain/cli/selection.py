@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import attrs
 import click
 
-from statechain.chaining.batch import BatchExecutionOptions
+from statechain.chaining.options import BatchExecutionOptions
 from statechain.cli.session import Failure, legal
 from statechain.cli.values import MOMENT, STATUS
 from statechain.engine import Engine

@@ -128,6 +128,7 @@ class Host:
         if not supervisor.done():
             self._closing.set()
             self.worker.interrupt()
+            self.streams.interrupt()
         await linger(supervisor)
         await self._stack.aclose()
         fault = None if supervisor.cancelled() else supervisor.exception()

@@ -125,6 +125,7 @@ class Worker:
         self._observers = tuple(observers)
         self._gate = None if max_concurrent is None else asyncio.Semaphore(max_concurrent)
         self._live: dict[str, Live] = {}
+        self.is_interrupted = False
         self.group: asyncio.TaskGroup | None = None
 
     def __len__(self) -> int:
@@ -188,6 +189,7 @@ class Worker:
 
     def interrupt(self) -> None:
         """Cut short whatever runs here, and leave it as it stands: RUNNING, for whoever claims it."""
+        self.is_interrupted = True
         for live in self._live.values():
             live.interrupt()
 

@@ -42,6 +42,7 @@ __all__ = [
     "EndBatch",
     "FailBatchItem",
     "Heart",
+    "JoinBatchItem",
     "RedriveExecution",
     "ReleaseExecution",
     "Repository",
@@ -298,6 +299,15 @@ class FailBatchItem(Write[None]):
     index: int
     error: str
     cause: str | None
+
+
+@attrs.frozen(kw_only=True)
+class JoinBatchItem(Write[None]):
+    """Let an item stand for an execution that chains its source already: the item takes that execution's name."""
+
+    batch_id: str
+    index: int
+    name: str
 
 
 @attrs.frozen(kw_only=True)

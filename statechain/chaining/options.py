@@ -1,0 +1,102 @@
+"""How a batch runs, and how each of its items ended: what users give and get."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+import attrs
+
+from statechain.asl.outcome import Tolerance
+from statechain.records import Execution
+
+__all__ = ["BatchExecutionOptions", "BatchExecutionResult"]
+
+OnStart: TypeAlias = Callable[[Any, int], "Awaitable[None] | None"]
+OnComplete: TypeAlias = Callable[[Any, int, "Exception | None"], "Awaitable[None] | None"]
+
+
+def _at_least(least: int) -> Callable[[object, attrs.Attribute[int], int], None]:
+    def check(_instance: object, attribute: attrs.Attribute[int], value: int) -> None:
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"{attribute.name} must be a whole number of at least {least}, not {value!r}")
+
+    return check
+
+
+def _is_percentage(_instance: object, attribute: attrs.Attribute[float], value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 100:
+        raise ValueError(f"{attribute.name} must be a number from 0 to 100, not {value!r}")
+
+
+def _is_prefix(_instance: object, attribute: attrs.Attribute[str], value: str) -> None:
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise ValueError(f"{attribute.name} must be a text of printable characters")
+
+
+@attrs.frozen(kw_only=True)
+class BatchExecutionOptions:
+    """How a batch runs.
+
+    Attributes:
+        name_prefix: Executions are named ``f"{name_prefix}-{source_execution_id}"`` (in bulk, ``-{index}``), so that
+            the same batch, run again, finishes what is missing and runs nothing twice. Unique where it is left out.
+
+        concurrent_batches: How many run at once, started in order; 0 or 1 is one after the other.
+
+        stop_on_error: Stop at the first failure: a tolerance of none.
+
+        tolerated_failure_count: Stop when more than this many failed.
+
+        tolerated_failure_percentage: Stop when more than this part of all items failed, from 0 to 100.
+
+        redrive_failed: An execution that had ended without success before is redriven instead of returned.
+
+        on_execution_start: Called with (source execution id, index) before each item begins; sync or async. In bulk
+            the id is None.
+
+        on_execution_complete: Called with (source execution id, index, error or None) after each item has ended.
+
+        page_size: How many items are read from storage at a time.
+    """
+
+    name_prefix: str | None = attrs.field(default=None, validator=attrs.validators.optional(_is_prefix))
+    concurrent_batches: int = attrs.field(default=1, validator=_at_least(0))
+    stop_on_error: bool = False
+    tolerated_failure_count: int | None = attrs.field(default=None, validator=attrs.validators.optional(_at_least(0)))
+    tolerated_failure_percentage: float | None = attrs.field(
+        default=None, validator=attrs.validators.optional(_is_percentage)
+    )
+    redrive_failed: bool = False
+    on_execution_start: OnStart | None = None
+    on_execution_complete: OnComplete | None = None
+    page_size: int = attrs.field(default=100, validator=_at_least(1))
+
+    @property
+    def tolerance(self) -> Tolerance | None:
+        """How many failures are tolerated; None for any number."""
+        if self.stop_on_error:
+            return Tolerance()
+        if self.tolerated_failure_count is None and self.tolerated_failure_percentage is None:
+            return None
+        return Tolerance(self.tolerated_failure_count, self.tolerated_failure_percentage)
+
+
+@attrs.frozen(kw_only=True)
+class BatchExecutionResult:
+    """How one item of a batch ended.
+
+    Attributes:
+        source_execution_id: The source; None in bulk.
+
+        index: The item's place in the batch, from 0.
+
+        execution: The execution as it ended; None where none could be started.
+
+        error: None where it SUCCEEDED; else an ExecutionFailed, InputTransformerError, SourceNotFinished, …
+    """
+
+    source_execution_id: str | None
+    index: int
+    execution: Execution | None
+    error: Exception | None

@@ -1,0 +1,208 @@
+"""Items → executions of one machine, by the launcher: what a batch and a bulk run do with each of their items."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import attrs
+
+from statechain.chaining.options import BatchExecutionOptions, BatchExecutionResult
+from statechain.codec import JSONValue
+from statechain.errors import (
+    BatchStopped,
+    ExecutionAlreadyExists,
+    ExecutionFailed,
+    ExecutionNotFound,
+    InputTransformerError,
+    InvalidPayload,
+    SourceNotFinished,
+    SourceStateNotFound,
+)
+from statechain.launcher import Stream, Streams, exceeds, first_fault, launch
+from statechain.records import Batch, Execution, ExecutionStatus, Source
+from statechain.storage.patience import patiently
+from statechain.storage.repository import FailBatchItem, JoinBatchItem
+
+if TYPE_CHECKING:
+    from statechain.clock import Clock
+    from statechain.storage.journal import Journal
+    from statechain.storage.repository import Repository
+
+__all__ = ["BatchServices", "Item", "Joins", "Runner", "Target"]
+
+ITEM_ERRORS = (
+    ExecutionAlreadyExists,
+    ExecutionNotFound,
+    InputTransformerError,
+    InvalidPayload,
+    SourceNotFinished,
+    SourceStateNotFound,
+)
+
+
+Joins: TypeAlias = Callable[[str], Awaitable[None]]
+"""Is told the name of the execution of another name that an item stands for."""
+
+
+class Target(Protocol):
+    """The machine that a batch runs, as the batch sees it."""
+
+    @property
+    def id(self) -> str:
+        """The machine's id."""
+
+    @property
+    def revision(self) -> int:
+        """The revision that new executions run."""
+
+    async def run_chained(
+        self,
+        input: JSONValue,  # noqa: A002 -- the term of the field
+        *,
+        name: str,
+        source: Source | None,
+        joins: Joins | None,
+        redrive_failed: bool,
+    ) -> Execution:
+        """Start an execution, or join the one that has its name, and wait for its end.
+
+        With ``joins``, one that chains the same source already is joined, whatever its name, and told of.
+        Cancelling the await aborts what it started: ABORTED is recorded before the cancellation goes on.
+        """
+
+
+@attrs.frozen
+class BatchServices:
+    """What a batch needs of the engine; ``running`` holds the tasks that run stored batches here, by batch."""
+
+    repository: Repository
+    journal: Journal
+    clock: Clock
+    streams: Streams
+    running: defaultdict[str, set[asyncio.Task[None]]] = attrs.field(factory=lambda: defaultdict(set))
+
+
+@attrs.frozen
+class Item:
+    """One thing to run: where its input comes from, and what it is called."""
+
+    index: int
+    name: str
+    source: Source | None
+    make_input: Callable[[], Awaitable[JSONValue]]
+
+    @property
+    def source_id(self) -> str | None:
+        """The source execution, or None in bulk."""
+        return None if self.source is None else self.source.execution_id
+
+
+class _Stop(Exception):
+    """The tolerance is exceeded; ``__cause__`` is the failure that did it."""
+
+
+@attrs.define(eq=False)
+class Runner:
+    """Runs the items of one batch."""
+
+    _target: Target
+    _options: BatchExecutionOptions
+    _services: BatchServices
+    _stream: Stream[BatchExecutionResult]
+    _total: int | None = attrs.field(kw_only=True)
+    _exclusive: bool = attrs.field(kw_only=True)
+    _batch: Batch | None = attrs.field(kw_only=True)
+    _failures: int = attrs.field(default=0, init=False)
+    _first_error: Exception | None = attrs.field(default=None, init=False)
+
+    async def run(self, items: AsyncIterator[Item]) -> None:
+        """Run all items. Raises BatchStopped, or the fault of a callback or of storage."""
+        try:
+            await launch(items, self._run_item, concurrency=self._options.concurrent_batches)
+        except BaseExceptionGroup as faults:
+            fault = first_fault(faults)
+            if isinstance(fault, _Stop):
+                raise BatchStopped([]) from self._first_error
+            raise fault from None
+
+    async def _run_item(self, item: Item) -> None:
+        await self._tell(self._options.on_execution_start, item.source_id, item.index)
+        try:
+            result = await self._attempt(item)
+        except asyncio.CancelledError:
+            await self._end_cancelled(item)
+            raise
+        try:
+            await self._tell(self._options.on_execution_complete, item.source_id, item.index, result.error)
+            self._count(result)
+            await self._stream.has_room()
+        finally:  # whatever stops the batch meanwhile: what has ended is among the results
+            self._stream.put(result)
+
+    def _count(self, result: BatchExecutionResult) -> None:
+        """Raise _Stop where the failures are more than is tolerated."""
+        if result.error is None:
+            return
+        self._failures += 1
+        self._first_error = self._first_error or result.error
+        tolerance = self._options.tolerance
+        if tolerance is not None and exceeds(tolerance, self._failures, self._total):
+            raise _Stop
+
+    async def _attempt(self, item: Item) -> BatchExecutionResult:
+        """Run one item; whatever is wrong with it alone is its result."""
+        try:
+            execution = await self._target.run_chained(
+                await item.make_input(),
+                name=item.name,
+                source=item.source,
+                joins=partial(self._join, item) if self._exclusive else None,
+                redrive_failed=self._options.redrive_failed,
+            )
+        except ITEM_ERRORS as fault:
+            await self._record_failure(item, fault)
+            return _result(item, None, fault)
+        return _result(item, execution, _failure(execution))
+
+    async def _join(self, item: Item, name: str) -> None:
+        """Let an item stand for an execution of another name that chains its source already."""
+        if self._batch is not None:
+            await self._services.journal.write(JoinBatchItem(batch_id=self._batch.id, index=item.index, name=name))
+
+    async def _record_failure(self, item: Item, fault: Exception) -> None:
+        if self._batch is not None:
+            error, cause = type(fault).__name__, str(fault)
+            await self._services.journal.write(
+                FailBatchItem(batch_id=self._batch.id, index=item.index, error=error, cause=cause)
+            )
+
+    async def _end_cancelled(self, item: Item) -> None:
+        """Tell how an item ended that was cancelled with its siblings: as its execution was recorded."""
+        find = partial(self._services.repository.execution_by_name, self._target.id, item.name)
+        execution = await patiently(find)
+        error: Exception | None = ExecutionNotFound(f"item {item.index} was cancelled before its execution was started")
+        if execution is not None:
+            error = _failure(execution)
+        self._stream.put(_result(item, execution, error))
+        await self._tell(self._options.on_execution_complete, item.source_id, item.index, error)
+
+    async def _tell(self, callback: Callable[..., Any] | None, *facts: object) -> None:
+        if callback is not None:
+            told = callback(*facts)
+            if inspect.isawaitable(told):
+                await told
+
+
+def _failure(execution: Execution) -> ExecutionFailed | None:
+    return None if execution.status is ExecutionStatus.SUCCEEDED else ExecutionFailed(execution)
+
+
+def _result(item: Item, execution: Execution | None, error: Exception | None) -> BatchExecutionResult:
+    return BatchExecutionResult(
+        source_execution_id=item.source_id, index=item.index, execution=execution, error=error
+    )
