@@ -22,6 +22,7 @@ from statechain import (
     ExecutionStatus,
     ItemCounts,
     Repository,
+    StatechainError,
     open_repository,
 )
 
@@ -268,3 +269,31 @@ async def test_two_engines_that_take_what_is_unchained_chain_each_source_once(re
         assert sorted(work.begun) == list(range(8))
         assert len(await one.made(SUCCEEDED)) == 8
         assert len(await one.engine.list_linked_executions(target_state_machine_id=one.targets.id)) == 8
+        for batch in await one.engine.list_batches():
+            assert batch.item_counts == ItemCounts(succeeded=8, total=8)
+
+
+async def test_a_batch_of_an_interrupted_engine_stays_running_and_is_resumed(repository: Repository) -> None:
+    work = Work()
+
+    async def first_only(value: dict[str, Any]) -> Any:
+        return await (work.answer(value) if value["n"] == 0 else work.hang(value))
+
+    work.does = first_only
+    async with open_workshop(repository, work=work) as workshop, asyncio.TaskGroup() as elsewhere:
+        await workshop.finish(*range(4))
+        elsewhere.create_task(_give_up(workshop))
+        await until(lambda: work.begun == [0, 1, 2])
+        await workshop.engine.__aexit__(KeyError, KeyError(), None)
+    work.does = work.answer
+    async with open_workshop(repository, work=work) as workshop:
+        (stored,) = await workshop.engine.list_batches(status=BatchStatus.RUNNING)
+        assert stored.item_counts.aborted == 0
+        assert (await workshop.engine.resume_batch(stored.id)).item_counts == ItemCounts(succeeded=4, total=4)
+        assert (await workshop.engine.get_batch(stored.id)).status is BatchStatus.SUCCEEDED
+
+
+async def _give_up(workshop: Workshop) -> None:
+    """Await a batch that the engine is left in the middle of."""
+    with pytest.raises(StatechainError):
+        await workshop.batch(name_prefix="cut", concurrent_batches=2)
