@@ -31,6 +31,8 @@ MOMENTS = {
     "succeeded": "Succeeded",
     "failed": "Failed",
     "timed_out": "TimedOut",
+    "aborted": "Aborted",
+    "redriven": "Redriven",
 }
 WHOLE = {"truncated": False}
 

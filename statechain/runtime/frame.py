@@ -229,6 +229,11 @@ class Frame:
                 return moment[0] == kind
         return False
 
+    def last_noted(self, prefix: str) -> str | None:
+        """Return the kind of what happened last in this visit, among the kinds that begin with a prefix."""
+        kinds = (str(moment[0]) for moment in reversed(self._moments))
+        return next((kind for kind in kinds if kind.startswith(prefix)), None)
+
     @property
     def visit_key(self) -> str:
         """Identify this visit for ever, however often it is run."""

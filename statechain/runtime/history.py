@@ -203,10 +203,11 @@ class _History:
 
     def _map_run(self, moment: Moment, previous: int) -> int:
         kind = moment.kind.removeprefix("run_")
-        details = {
-            "started": lambda: {"mapRunArn": moment.facts[0]},
-            "failed": lambda: fault_details(*moment.facts[:2]),
-        }.get(kind, lambda: None)()
+        details: Event | None = None
+        if kind == "failed":
+            details = fault_details(*moment.facts)
+        elif moment.facts:
+            details = dict(zip(("mapRunArn", "redriveCount"), moment.facts, strict=False))
         return self.add(moment.event, moment.at, f"MapRun{MOMENTS[kind]}", details, previous)
 
     def _cut(self, moment: Moment, previous: int) -> None:

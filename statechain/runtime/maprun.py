@@ -5,6 +5,7 @@ An item's line of control counts its own history events, and sees none of the Ma
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -46,6 +47,8 @@ async def run_distributed(
     if is_new:
         frame.note("run_started", clock.now(), _run_id(frame, effect))
         scribe.remember(frame)
+    elif frame.last_noted("run_") in {"run_failed", "run_aborted"}:
+        frame.note("run_redriven", clock.now(), _run_id(frame, effect), frame.run.execution.redrive_count)
     await scribe.settle(frame)
     try:
         branches = await _branches(effect, files, explain)
@@ -55,6 +58,9 @@ async def run_distributed(
             outputs = await files.write(effect.writer, _run_id(frame, effect), map_run.ended())
     except StateError as fault:
         frame.note("run_failed", clock.now(), fault.error, fault.cause)
+        raise
+    except asyncio.CancelledError:
+        frame.note("run_aborted", clock.now())
         raise
     frame.note("run_succeeded", clock.now())
     frame.note("succeeded", clock.now())

@@ -18,13 +18,15 @@ class Mended:
 
     def __init__(self, stage: Stage, *bad: Any) -> None:
         self.bad = set(bad)
+        self.waits_for: str | None = None
         self.stage = stage
         stage.tasks.add("Work", self.work)
 
     async def work(self, value: Any) -> Any:
         self.stage.calls[str(value)] += 1
         if value in self.bad:
-            await asyncio.sleep(0.01)
+            if self.waits_for is not None:
+                await self.stage.reached(self.waits_for)
             raise TaskError("Broken", cause=str(value))
         return value
 
@@ -85,6 +87,7 @@ async def test_only_failed_iterations_run_again(stage: Stage, mode: str) -> None
 
 async def test_only_failed_and_cut_branches_run_again(stage: Stage) -> None:
     mended = Mended(stage, "bad")
+    mended.waits_for = "Hang"
 
     async def hang(value: Any) -> Any:
         stage.calls["Hang"] += 1
@@ -201,3 +204,40 @@ async def test_a_redrive_ends_the_same_wherever_it_is_struck_down() -> None:
             if not stage.crashes:
                 break
     assert dies_at > 3
+
+
+async def test_the_map_run_is_told_as_redriven(stage: Stage) -> None:
+    mended = Mended(stage, 2)
+    each = {"Type": "Map", "ItemProcessor": {"ProcessorConfig": {"Mode": "DISTRIBUTED"}, **machine(Do=task("Work"))}}
+    failed = await stage.run(machine(Each=each), [1, 2])
+    mended.bad.clear()
+    ended = await (await stage.engine.redrive_execution(failed.id)).wait()
+    history = await stage.history(ended)
+    told = types(history)
+    assert told[told.index("MapRunFailed") :] == [
+        "MapRunFailed",
+        "MapStateFailed",
+        "ExecutionFailed",
+        "ExecutionRedriven",
+        "MapRunRedriven",
+        "MapRunSucceeded",
+        "MapStateSucceeded",
+        "MapStateExited",
+        "ExecutionSucceeded",
+    ]
+    details = history[told.index("MapRunRedriven")]["mapRunRedrivenEventDetails"]
+    assert details["redriveCount"] == 1
+    assert details["mapRunArn"] == history[told.index("MapRunStarted")]["mapRunStartedEventDetails"]["mapRunArn"]
+
+
+async def test_a_map_run_that_a_stop_cut_short_is_told_as_aborted(stage: Stage) -> None:
+    async def hang(_: Any) -> None:
+        stage.calls["Hang"] += 1
+        await asyncio.sleep(3600)
+
+    stage.tasks.add("Hang", hang)
+    each = {"Type": "Map", "ItemProcessor": {"ProcessorConfig": {"Mode": "DISTRIBUTED"}, **machine(Do=task("Hang"))}}
+    started = await stage.start(machine(Each=each), [1])
+    await stage.reached("Hang")
+    await started.stop()
+    assert types(await stage.history(started))[-2:] == ["MapRunAborted", "ExecutionAborted"]
