@@ -59,7 +59,8 @@ def figures(request: pytest.FixtureRequest) -> Figures:
     told = request.config.stash.setdefault(_TOLD, [])
 
     def tell(**facts: object) -> None:
-        line = f"{request.node.name}: " + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items())
+        told_facts = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items())
+        line = f"{request.node.name}: {told_facts}"
         told.append(line)
         print(line)  # noqa: T201 -- pytest shows it where the test fails
 

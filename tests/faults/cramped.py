@@ -1,7 +1,7 @@
-"""A worker process whose files may not grow: ``python cramped.py URL LEDGER '{"room": …, "seconds": …, "dies": …}'``.
+"""A worker process whose files may not grow: ``python cramped.py URL LEDGER OPTIONS``.
 
-It runs the batch while every file that it writes may grow by ``room`` bytes beyond the largest one. After ``seconds`` the
-limit is lifted, or the process dies on the spot.
+It runs the batch while every file that it writes may grow by ``room`` bytes beyond the largest one. After ``seconds``
+the limit is lifted, or the process dies on the spot.
 """
 
 from __future__ import annotations

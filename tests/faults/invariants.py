@@ -6,8 +6,8 @@ Each rule answers to a promise of ``docs/guarantees.md``.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from ledger import Call
@@ -49,7 +49,8 @@ async def examine(
 
 
 async def _stored(engine: Engine, targets: StateMachine) -> AsyncIterator[str]:
-    sources = {source.id: source async for source in engine.iterate_executions() if source.state_machine_id != targets.id}
+    found = engine.iterate_executions()
+    sources = {source.id: source async for source in found if source.state_machine_id != targets.id}
     chained: Counter[str] = Counter()
     async for target in engine.iterate_executions(ExecutionFilter(state_machine_id=targets.id)):
         source = sources.get("" if target.source is None else target.source.execution_id)
@@ -70,7 +71,7 @@ async def _stored(engine: Engine, targets: StateMachine) -> AsyncIterator[str]:
 
 
 def _end_faults(target: Execution, source: Execution) -> Iterator[str]:
-    number = source.input["n"]  # type: ignore[index, call-overload]
+    number: Any = source.input["n"]  # type: ignore[index, call-overload]
     if target.status is not ExecutionStatus.SUCCEEDED:
         yield f"{target.name} ended {target.status}: {target.error} {target.cause}"
     elif target.output != expected(number):

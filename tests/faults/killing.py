@@ -1,7 +1,7 @@
 """Worker processes under a hail of signals: SIGKILL at random moments, and SIGSTOP past the lease, then SIGCONT.
 
-The blows are spread over the progress of the work, not over time, so that a slow machine gets as many as a fast one. One
-in five follows the last at once, and hits the new process while it starts up or recovers.
+The blows are spread over the progress of the work, not over time, so that a slow machine gets as many as a fast one.
+One in five follows the last at once, and hits the new process while it starts up or recovers.
 """
 
 from __future__ import annotations

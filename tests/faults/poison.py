@@ -1,6 +1,6 @@
-"""A worker process whose handler kills it: ``python poison.py URL``. It starts the execution unless it is there already.
+"""A worker process whose handler kills it: ``python poison.py URL``.
 
-It exits with 0 once the execution has ended, however it did.
+It starts the execution, unless it is there already, and exits with 0 once the execution has ended, however it did.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The machine that the harnesses torture, its handlers, and what a calm run of it comes to.
 
-Every kind of durable step is in it: plain Tasks, a Wait, a Parallel, a Map, and a Task whose first attempt always fails.
+Every kind of durable step is in it: plain Tasks, a Wait, a Parallel, a Map, and a Task whose first attempt fails.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from statechain import ExecutionFilter, TaskError, TaskRegistry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from ledger import Ledger
 
@@ -28,6 +28,8 @@ def _task(resource: str, **fields: Any) -> dict[str, Any]:
     return {"Type": "Task", "Resource": resource, **({} if "Next" in fields else {"End": True}), **fields}
 
 
+_END = {"Type": "Pass", "End": True}
+
 TARGETS: dict[str, Any] = {
     "StartAt": "Reserve",
     "States": {
@@ -36,7 +38,7 @@ TARGETS: dict[str, Any] = {
         "Sides": {
             "Type": "Parallel",
             "Branches": [
-                {"StartAt": "Pick", "States": {"Pick": _task("Pick", Next="Note"), "Note": {"Type": "Pass", "End": True}}},
+                {"StartAt": "Pick", "States": {"Pick": _task("Pick", Next="Note"), "Note": _END}},
                 {"StartAt": "Label", "States": {"Label": _task("Label")}},
             ],
             "ResultPath": "$.sides",
@@ -89,13 +91,14 @@ EXITS = Counter(
 
 def expected(number: int) -> dict[str, Any]:
     """Return the output of the target that was chained from the source with a number."""
-    return {"n": number, "sides": [number + 1, number + 2], "packed": [number * 10 + i for i in range(ITEMS)], "charged": 2}
+    packed = [number * 10 + index for index in range(ITEMS)]
+    return {"n": number, "sides": [number + 1, number + 2], "packed": packed, "charged": 2}
 
 
 def make_tasks(ledger: Ledger, *, seconds: float = 0.0) -> TaskRegistry:
     """Return the handlers: each writes its line, takes its time, and answers by its input alone."""
     tasks = TaskRegistry()
-    answers = {
+    answers: dict[str, Callable[[Any, TaskContext], Any]] = {
         "Reserve": _reserve,
         "Pick": lambda value, _: value["n"] + 1,
         "Label": lambda value, _: value["n"] + 2,

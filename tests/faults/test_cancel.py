@@ -7,17 +7,15 @@ suspensions, or the caller at any suspension of any task in the loop, which find
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import Figures
 from invariants import visit_faults
 from ledger import Ledger
 from scene import SOURCES, TARGETS, make_sources, make_tasks, select_sources
@@ -34,6 +32,9 @@ from statechain import (
     open_repository,
 )
 from statechain.testing import VirtualClock
+
+if TYPE_CHECKING:
+    from conftest import Figures
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -63,7 +64,14 @@ SCENARIOS = {"execution": execute, "batch": run_a_batch}
 @pytest.mark.parametrize("everywhere", [False, True], ids=["its-own", "anyone's"])
 @pytest.mark.parametrize("scenario", SCENARIOS)
 async def test_a_caller_is_cancelled_at_every_suspension(
-    scenario: str, fresh: Callable[[], str], kind: str, tmp_path: Path, figures: Figures, *, everywhere: bool, full: bool
+    scenario: str,
+    fresh: Callable[[], str],
+    kind: str,
+    tmp_path: Path,
+    figures: Figures,
+    *,
+    everywhere: bool,
+    full: bool,
 ) -> None:
     """The engine lives on when its caller is cancelled: what the caller started is ABORTED, and told so."""
     ledger = Ledger(tmp_path / "ledger")
@@ -140,7 +148,7 @@ async def examine_all(repository: Repository, ledger: Ledger) -> None:
 @asynccontextmanager
 async def unscathed() -> AsyncIterator[None]:
     """The body leaves no task, thread, connection or complaint of the loop behind."""
-    loop, complaints = asyncio.get_running_loop(), []  # type: ignore[var-annotated]
+    loop, complaints = asyncio.get_running_loop(), list[dict[str, Any]]()
     await vanished(lambda: holdings()[1] == 0)
     tasks, held = asyncio.all_tasks(), holdings()
     loop.set_exception_handler(lambda _loop, context: complaints.append(context))
@@ -157,14 +165,14 @@ async def unscathed() -> AsyncIterator[None]:
 async def vanished(is_gone: Callable[[], bool]) -> None:
     """Give threads and sockets that were told to end the moment that it takes them."""
     until = time.monotonic() + 5
-    while not is_gone() and time.monotonic() < until:
+    while not is_gone() and time.monotonic() < until:  # noqa: ASYNC110 -- it is the system that ends them
         await asyncio.sleep(0.001)
 
 
 def holdings() -> tuple[int, int]:
     """Return how many files and sockets are open, and how many threads of ours live."""
     threads = [thread for thread in threading.enumerate() if thread.name.startswith("statechain")]
-    return len(os.listdir("/dev/fd")), len(threads)
+    return sum(1 for _ in Path("/dev/fd").iterdir()), len(threads)
 
 
 def is_of_the_driver(complaint: dict[str, Any]) -> bool:

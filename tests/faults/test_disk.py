@@ -7,15 +7,18 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from conftest import Figures
 from cramped import DEATH
 from invariants import examine
 from ledger import Ledger
 from scene import make_sources
 
 from statechain import Engine, ExecutionStatus
+
+if TYPE_CHECKING:
+    from conftest import Figures
 
 pytestmark = pytest.mark.timeout(1800)
 

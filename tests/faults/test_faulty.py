@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import Figures
 from faulty import Fault, FaultyRepository, as_repository
 from invariants import examine
 from ledger import Ledger
@@ -20,6 +19,9 @@ from scene import TARGETS, make_sources, make_tasks, select_sources
 
 from statechain import BatchExecutionOptions, Engine, ExecutionFilter, RepositoryUnavailable, open_repository
 from statechain.testing import VirtualClock
+
+if TYPE_CHECKING:
+    from conftest import Figures
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import Figures
 from invariants import Findings, examine, late_calls
 from killing import Assault
 from ledger import Call, Ledger
@@ -14,11 +14,14 @@ from scene import SOURCES, TARGETS, WIDTH, make_sources
 
 from statechain import BatchStatus, Engine
 
+if TYPE_CHECKING:
+    from conftest import Figures
+
 pytestmark = pytest.mark.timeout(1800)
 
-SMALL = {"sources": 100, "blows": 8}
-FULL = {"sources": 1000, "blows": 200}
-ASSAULTS = {
+SMALL: dict[str, Any] = {"sources": 100, "blows": 8}
+FULL: dict[str, Any] = {"sources": 1000, "blows": 200}
+ASSAULTS: dict[str, dict[str, Any]] = {
     "1-worker": {"workers": 1},
     "3-workers": {"workers": 3},
     "zombies": {"workers": 3, "stops": 0.5},
@@ -37,8 +40,8 @@ def test_killed_workers_lose_and_repeat_nothing(
     findings = asyncio.run(_examine(durable_url, calls, outcome.zombies))
     figures(
         seed=seed, sources=assault.sources, kills=outcome.kills, of_them_at_start_up=outcome.early, stops=outcome.stops,
-        calls=sum(call.kind == "call" for call in calls), repeats=findings.repeats, calls_of_woken_zombies=late_calls(calls),
-        violations=len(findings.violations),
+        calls=sum(call.kind == "call" for call in calls), repeats=findings.repeats,
+        calls_of_woken_zombies=late_calls(calls), violations=len(findings.violations),
     )  # fmt: skip
     assert not outcome.faults
     assert not findings.violations

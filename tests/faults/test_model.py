@@ -97,7 +97,7 @@ class EngineModel(RuleBasedStateMachine):
         self.chained = await self.engine.create_state_machine("chained", ONE_TASK)
 
     async def _work(self, value: dict[str, Any], context: Any) -> dict[str, Any]:
-        while value.get("how") == "slow" and context.execution_id not in self.released:
+        while value.get("how") == "slow" and context.execution_id not in self.released:  # noqa: ASYNC110
             await asyncio.sleep(0.002)
         if value.get("how") == "badly" and not self.mended:
             raise ValueError("it went badly")
@@ -277,7 +277,9 @@ class EngineModel(RuleBasedStateMachine):
         offset=st.integers(0, 3),
         unchained=st.booleans(),
     )
-    def list_by_filter(self, statuses: Any, name: str | None, order: Any, limit: Any, offset: int, *, unchained: bool) -> None:
+    def list_by_filter(
+        self, statuses: Any, name: str | None, order: Any, limit: Any, offset: int, *, unchained: bool
+    ) -> None:
         select = ExecutionFilter(
             status=statuses, name=name, order=order, limit=limit, offset=offset,
             unchained_to=self.chained if unchained else None,

@@ -12,12 +12,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
-from conftest import Figures
 from invariants import examine
 from ledger import Ledger
 from postgres import NoPostgres, Postgres
@@ -25,6 +24,9 @@ from proxy import Cut, Proxy
 from scene import TARGETS, make_sources, make_tasks, select_sources
 
 from statechain import BatchExecutionOptions, Engine, RepositoryUnavailable
+
+if TYPE_CHECKING:
+    from conftest import Figures
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -159,7 +161,7 @@ async def test_connections_are_terminated_at_random(
 async def test_the_server_is_read_only_for_a_while(
     postgres_server: Postgres, postgres_url: str, tmp_path: Path, figures: Figures
 ) -> None:
-    """As after a failover: the connections die, and the server that answers refuses every write, until it is promoted."""
+    """As after a failover: the connections die, and the server that answers refuses writes until it is promoted."""
     ledger = Ledger(tmp_path / "ledger")
     database = urlsplit(postgres_url).path[1:]
     await prepare(postgres_url, 60, ledger)
