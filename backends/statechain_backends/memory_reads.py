@@ -173,6 +173,11 @@ class MemoryReads:
         batch = self._batches.get(batch_id)
         return None if batch is None else self._counted(batch)
 
+    async def batch_status(self, batch_id: str) -> BatchStatus | None:
+        """Return a batch's status."""
+        batch = self._batches.get(batch_id)
+        return None if batch is None else batch.status
+
     async def batches(
         self,
         *,

@@ -56,6 +56,7 @@ __all__ = [
     "LINK",
     "batch",
     "batch_items_page",
+    "batch_status",
     "batches_page",
     "callbacks_with",
     "chained_holder",
@@ -249,6 +250,11 @@ def state_machines_newest() -> Select[Any]:
 def batch(batch_id: Text) -> Select[Any]:
     """Return a batch with its item counts."""
     return _counted(select(batches.c.id).where(batches.c.id == batch_id))
+
+
+def batch_status(batch_id: Text) -> Select[Any]:
+    """Return a batch's status."""
+    return select(batches.c.status).where(batches.c.id == batch_id)
 
 
 def batches_page(

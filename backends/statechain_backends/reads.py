@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from statechain.records import BatchStatus
 from statechain_backends import queries, selection
 from statechain_backends.compiled import Parameters, given
 from statechain_backends.rows import (
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from statechain.records import (
         Batch,
         BatchItem,
-        BatchStatus,
         Callback,
         DurationStatistics,
         Execution,
@@ -52,6 +52,7 @@ _VISITS = queries.visits_page(given("execution"), given("after"), None)
 _VISITS_PAGE = queries.visits_page(given("execution"), given("after"), given("page"))
 _LAST_OUTPUT = queries.last_output(given("execution"), given("state"))
 _BATCH = queries.batch(given("id"))
+_BATCH_STATUS = queries.batch_status(given("id"))
 _ITEMS = queries.batch_items_page(given("batch"), given("after"), given("page"))
 
 CHUNK = 500
@@ -141,6 +142,11 @@ class Reads(ABC):
         """Return a batch."""
         rows = await self._fetch(_BATCH, {"id": batch_id})
         return to_batch(rows[0]) if rows else None
+
+    async def batch_status(self, batch_id: str) -> BatchStatus | None:
+        """Return a batch's status."""
+        rows = await self._fetch(_BATCH_STATUS, {"id": batch_id})
+        return BatchStatus(next(iter(rows[0]))) if rows else None
 
     async def batches(
         self,

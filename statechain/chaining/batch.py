@@ -7,10 +7,10 @@ its concurrency in memory.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sized
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterable, Sized
 from contextlib import suppress
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 from statechain.chaining.options import BatchExecutionOptions, BatchExecutionResult
 from statechain.chaining.runner import BatchServices, Item, Runner, Target
@@ -19,13 +19,16 @@ from statechain.chaining.stored import describe_filter, describe_options
 from statechain.codec import JSONValue
 from statechain.errors import BatchNotFound, BatchStopped
 from statechain.filters import ExecutionFilter
-from statechain.launcher import Stream
+from statechain.launcher import Stream, first_fault
 from statechain.logs import BATCH
 from statechain.records import Batch, BatchItem, BatchStatus, Source, new_id
 from statechain.storage.patience import patiently
 from statechain.storage.repository import CreateBatch, EndBatch, Write
 
 __all__ = ["collect", "resume_batch", "stream_batch", "stream_bulk"]
+
+WATCH_SECONDS = 0.5
+STOPPED = frozenset({BatchStatus.ABORTED, BatchStatus.FAILED})
 
 
 def stream_batch(
@@ -131,7 +134,7 @@ async def _run_stored(
         batch = await services.journal.write(opening)
         total = batch.item_counts.total
         runner = Runner(target, options, services, stream, total=total, exclusive=exclusive, batch=batch)
-        await runner.run(_stored_items(batch, options, transformer, services))
+        await _unless_stopped(batch_id, services, runner.run(_stored_items(batch, options, transformer, services)))
         status = BatchStatus.SUCCEEDED
     except BatchStopped:
         status = BatchStatus.FAILED
@@ -143,6 +146,25 @@ async def _run_stored(
         if not services.streams.is_interrupted:  # else it stays RUNNING, for whoever resumes it
             with suppress(BatchNotFound):  # it never came to be stored
                 await services.journal.write(EndBatch(batch_id=batch_id, status=status, end_time=services.clock.now()))
+
+
+async def _unless_stopped(batch_id: str, services: BatchServices, running: Coroutine[Any, Any, None]) -> None:
+    """Await a batch's run; where the batch is stopped elsewhere, cut it short and raise BatchStopped."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            watcher = group.create_task(_watch(batch_id, services))
+            await running
+            watcher.cancel()
+    except BaseExceptionGroup as faults:
+        raise first_fault(faults) from first_fault(faults).__cause__
+
+
+async def _watch(batch_id: str, services: BatchServices) -> None:
+    while True:
+        await asyncio.sleep(WATCH_SECONDS)
+        status = await patiently(partial(services.repository.batch_status, batch_id))
+        if status is None or status in STOPPED:
+            raise BatchStopped([])
 
 
 async def _stored_items(

@@ -424,6 +424,9 @@ class Repository(Protocol):
     async def batch(self, batch_id: str) -> Batch | None:
         """Return a batch, its items counted now."""
 
+    async def batch_status(self, batch_id: str) -> BatchStatus | None:
+        """Return a batch's status, and count nothing."""
+
     async def batches(
         self,
         *,

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from workshop import Work, Workshop, open_workshop
+from workshop import Work, Workshop, numbers, open_workshop
 
 from statechain import (
     BatchExecutionOptions,
+    BatchExecutionResult,
     BatchNotFound,
     BatchStatus,
     BatchStopped,
@@ -271,6 +272,34 @@ async def test_two_engines_that_take_what_is_unchained_chain_each_source_once(re
         assert len(await one.engine.list_linked_executions(target_state_machine_id=one.targets.id)) == 8
         for batch in await one.engine.list_batches():
             assert batch.item_counts == ItemCounts(succeeded=8, total=8)
+
+
+async def test_a_batch_that_another_engine_stops_starts_nothing_more(repository: Repository) -> None:
+    work = Work()
+
+    async def first_only(value: dict[str, Any]) -> Any:
+        return await (work.answer(value) if value["n"] == 0 else work.hang(value))
+
+    work.does = first_only
+    async with open_workshop(repository, work=work) as one, open_workshop(repository, work=work) as other:
+        await one.finish(*range(5))
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(_stopped(one))
+            await until(lambda: work.begun == [0, 1, 2])
+            (batch,) = await other.engine.list_batches()
+            stopped = await other.engine.stop_batch(batch.id)
+        assert stopped.status is BatchStatus.ABORTED
+        assert numbers(running.result()) == [0, 1, 2]
+        assert work.begun == [0, 1, 2]
+        counts = (await other.engine.get_batch(batch.id)).item_counts
+        assert counts == ItemCounts(succeeded=1, aborted=2, pending=2, total=5)
+
+
+async def _stopped(workshop: Workshop) -> list[BatchExecutionResult]:
+    """Run a batch that is stopped; return what had ended."""
+    with pytest.raises(BatchStopped) as stop:
+        await workshop.batch(name_prefix="cut", concurrent_batches=2)
+    return stop.value.results
 
 
 async def test_a_batch_of_an_interrupted_engine_stays_running_and_is_resumed(repository: Repository) -> None:
