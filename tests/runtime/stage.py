@@ -144,6 +144,12 @@ class Stage:
             while self.calls[name] < times:  # noqa: ASYNC110 -- a Counter has no event
                 await asyncio.sleep(0.001)
 
+    async def written(self, execution: Execution | ExecutionHandle, rows: int) -> None:
+        """Return once so many rows of an execution's visits are durable."""
+        async with asyncio.timeout(10):
+            while len(await self.repository.visits(execution.id)) < rows:  # noqa: ASYNC110 -- storage has no event
+                await asyncio.sleep(0.001)
+
     async def ended(self, execution_id: str) -> Execution:
         """Wait for the end of an execution that this engine runs."""
         return await self.engine.worker.wait(execution_id)

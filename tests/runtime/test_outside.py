@@ -161,7 +161,7 @@ async def test_after_a_crash_the_task_waits_on_under_its_token(stage: Stage) -> 
     began = stage.clock.now()
     started = await stage.start(machine(Ask=task(ASK, TimeoutSeconds=500)))
     await stage.reached("Ask")
-    await asyncio.sleep(0.05)
+    await stage.written(started, 2)  # the token, and that it was handed out
     await stage.reopen()
     assert stage.clock.now() - began < timedelta(seconds=500)
     await stage.engine.send_task_success(tokens[0], "remembered")
@@ -175,7 +175,7 @@ async def test_an_answer_while_nobody_runs_is_found_by_the_next_engine(stage: St
     tokens = asking(stage)
     started = await stage.start(machine(Ask=task(ASK)))
     await stage.reached("Ask")
-    await asyncio.sleep(0.05)
+    await stage.written(started, 2)  # the token, and that it was handed out
     await stage.crash()
     async with Engine(stage.repository, clock=SystemClock(), recovery=False) as desk:
         await desk.send_task_success(tokens[0], "meanwhile")
