@@ -60,7 +60,7 @@ class Caller:
         call = resolve(effect, self._tasks.for_state(state.name))
         if frame.run.is_express and not (isinstance(call, HandlerCall) and not call.waits):
             raise StateError("States.TaskFailed", f"an EXPRESS execution cannot wait for {effect.resource!r}")
-        if frame.outside is None:
+        if frame.outside is None and not frame.attempting:
             frame.note("scheduled", self._clock.now())
         try:
             attempt = self._attempt(frame, state, effect, call)
@@ -72,9 +72,7 @@ class Caller:
         frame.note("succeeded", self._clock.now())
         return result
 
-    async def _attempt(
-        self, frame: Frame, state: State, effect: CallTask, call: Call
-    ) -> JSONValue:
+    async def _attempt(self, frame: Frame, state: State, effect: CallTask, call: Call) -> JSONValue:
         match call:
             case HandlerCall(waits=False):
                 return await self._handle(frame, state, effect, call)
@@ -101,9 +99,9 @@ class Caller:
             await self._start_at_most_once(frame)
         else:
             await self._scribe.settle(frame)
-        if frame.path:
-            await asyncio.sleep(0)  # siblings are scheduled before any of them starts
-        frame.note("started", self._clock.now())
+            if frame.path:
+                await asyncio.sleep(0)  # siblings are scheduled before any of them starts
+            frame.note("started", self._clock.now())
         deadline = self._deadline(effect)
         try:
             text, result = await self._run_handler(frame, state, effect, call, deadline)
@@ -121,6 +119,7 @@ class Caller:
             frame.attempting = False
             raise StateError("States.TaskFailed", INTERRUPTED)
         frame.attempting = True
+        frame.note("started", self._clock.now())
         await self._scribe.wait(frame)
 
     async def _run_handler(

@@ -230,6 +230,7 @@ async def test_an_at_most_once_attempt_is_not_repeated(stage: Stage) -> None:
     ended = await stage.ended(started.id)
     assert (ended.status, ended.error) == ("FAILED", "States.TaskFailed")
     assert "at_most_once" in (ended.cause or "")
+    assert types(await stage.history(started))[2:] == ["TaskScheduled", "TaskStarted", "TaskFailed", "ExecutionFailed"]
     assert stage.calls["Charge"] == 1
 
 
