@@ -1,0 +1,18 @@
+"""What the how-to shows of the pytest plugin runs as a suite of its own."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "test.md"
+
+
+def test_the_suite_of_the_how_to(tmp_path: Path) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    (tmp_path / "test_page.py").write_text("\n\n".join(blocks))
+    command = [sys.executable, "-m", "pytest", "-q", "-o", "asyncio_mode=auto", "-k", "happy_path", "test_page.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
