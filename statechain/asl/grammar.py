@@ -12,6 +12,7 @@ __all__ = [
     "JSONPATH_ONLY",
     "MACHINE",
     "MAX_NAME",
+    "MOST_COUNT",
     "MOST_SECONDS",
     "PROCESSOR",
     "PROCESSORS",
@@ -76,3 +77,4 @@ RETRIER: Final = frozenset(
 CATCHER: Final = frozenset({"ErrorEquals", "Next", "Assign", "Comment"})
 MAX_NAME: Final = 80
 MOST_SECONDS: Final = 99_999_999
+MOST_COUNT: Final = 2**63 - 1

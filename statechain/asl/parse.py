@@ -15,6 +15,7 @@ from statechain.asl.grammar import (
     JSONPATH_ONLY,
     MACHINE,
     MAX_NAME,
+    MOST_COUNT,
     PROCESSOR,
     PROCESSORS,
     RETRIER,
@@ -295,9 +296,9 @@ def _map(parser: _Parser, value: Obj, pointer: str, base: Base) -> model.State:
         items_path=parser.path(value, "ItemsPath", pointer),
         items=value.get("Items", ABSENT),
         item_selector=value.get("ItemSelector", ABSENT),
-        max_concurrency=parser.number(value, "MaxConcurrency", pointer, language),
+        max_concurrency=parser.number(value, "MaxConcurrency", pointer, language, most=MOST_COUNT),
         max_concurrency_path=parser.text(value, "MaxConcurrencyPath", pointer),
-        tolerated_failure_count=parser.number(value, "ToleratedFailureCount", pointer, language),
+        tolerated_failure_count=parser.number(value, "ToleratedFailureCount", pointer, language, most=MOST_COUNT),
         tolerated_failure_count_path=parser.text(value, "ToleratedFailureCountPath", pointer),
         tolerated_failure_percentage=parser.number(
             value, "ToleratedFailurePercentage", pointer, language, most=100, whole=False

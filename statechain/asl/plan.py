@@ -93,9 +93,7 @@ def _compile_state(state: model.State, limits: Limits) -> State:
         case model.Fail():
             return _compile_fail(state, limits)
         case model.Wait():
-            step = _step(state, limits, state.next)
-            enter = _compile_wait(state, limits)
-            return State(state.name, "Wait", enter, lambda raw, _, context: step(raw, ABSENT, context))
+            return _compile_wait(state, limits)
         case model.Task():
             return _working(state, "Task", _compile_task(state, limits), limits, resource=state.resource)
         case model.Parallel():
@@ -191,17 +189,19 @@ def _compile_task(state: model.Task, limits: Limits) -> Enter:
     heartbeat = compile_number(state, state.heartbeat_seconds, state.heartbeat_seconds_path, "HeartbeatSeconds", limits)
     credentials = compile_argument(state.credentials, state, "Credentials", limits)
     resource = state.resource
+    take = compile_input(state, limits)
     if timeout is None and heartbeat is None and state.credentials is ABSENT:
         if make is None:
             return lambda raw, _context: CallTask(resource, raw)
         return lambda raw, context: CallTask(resource, make(raw, context))
 
     def enter(raw: JSONValue, context: Context) -> Outcome:
+        value = raw if take is None else take(raw, context)
         return CallTask(
             resource,
             raw if make is None else make(raw, context),
-            _positive(timeout, "TimeoutSeconds", raw, context),
-            _positive(heartbeat, "HeartbeatSeconds", raw, context),
+            _positive(timeout, "TimeoutSeconds", value, context),
+            _positive(heartbeat, "HeartbeatSeconds", value, context),
             None if credentials is None or state.credentials is ABSENT else credentials(raw, context),
         )
 
@@ -217,7 +217,21 @@ def _positive(number: Number | None, field: str, raw: JSONValue, context: Contex
     return seconds
 
 
-def _compile_wait(state: model.Wait, limits: Limits) -> Enter:
+def _compile_wait(state: model.Wait, limits: Limits) -> State:
+    take = compile_input(state, limits)
+    step = _step(state, limits, state.next)
+    enter = _compile_delay(state, limits)
+    if take is None:
+        return State(state.name, "Wait", enter, lambda raw, _, context: step(raw, ABSENT, context))
+    return State(
+        state.name,
+        "Wait",
+        lambda raw, context: enter(take(raw, context), context),
+        lambda raw, _, context: step(take(raw, context), ABSENT, context),
+    )
+
+
+def _compile_delay(state: model.Wait, limits: Limits) -> Enter:
     if state.timestamp is ABSENT and state.timestamp_path is None:
         seconds = cast("Number", compile_number(state, state.seconds, state.seconds_path, "Seconds", limits))
         return lambda raw, context: WaitUntil(seconds=_wait_seconds(seconds(raw, context)))

@@ -63,8 +63,10 @@ def _rule(parser: Reader, value: Obj, pointer: str) -> model.Rule:
             return model.Junction("And" if junction == "And" else "Or", rules)
     if "Not" in value:
         parser.known(value, {"Not"}, pointer, "a rule")
-        inner = parser.typed(value, "Not", dict, pointer, "a rule") or {}
-        return model.Negation(_rule(parser, inner, pointer_to(pointer, "Not")))
+        inner = parser.typed(value, "Not", dict, pointer, "a rule")
+        if inner is not None:
+            return model.Negation(_rule(parser, inner, pointer_to(pointer, "Not")))
+        return model.Comparison("$", "IsPresent", operand=True)
     return _comparison(parser, value, pointer)
 
 
