@@ -1,8 +1,8 @@
 """A handler's annotations → how its input is made of JSON, and its result made JSON again; decided at registration.
 
-attrs classes and dataclasses go through cattrs (extra ``typed``), msgspec Structs and pydantic models through their own
-libraries, which are never imported here before somebody uses them. Dicts, lists, TypedDicts and all that is JSON by
-itself pass as they are. A mismatch names its places, never the values.
+attrs classes, dataclasses, times, enums, UUIDs and Decimals go through cattrs (extra ``typed``), msgspec Structs and
+pydantic models through their own libraries, which are never imported here before somebody uses them. Dicts, lists,
+TypedDicts and all that is JSON by itself pass as they are. A mismatch names its places.
 """
 
 from __future__ import annotations
@@ -132,11 +132,11 @@ class _Scope:
     """Where the annotations of a handler are resolved: its module, its closure, and the place of its registration."""
 
     def __init__(self, name: str, handler: Callable[..., Any]) -> None:
-        self._name = name
+        self.name = name
         self._function = _function_of(handler)
 
     def title(self, what: str) -> str:
-        return f"the {what} of the handler {self._name!r}"
+        return f"the {what} of the handler {self.name!r}"
 
     def resolve(self, what: str, annotation: Annotation) -> Annotation:
         """Return an annotation with the texts in it evaluated."""
@@ -211,12 +211,14 @@ def _models_in(annotation: Annotation) -> Iterator[type]:
 
 
 def _library_of(model: type) -> Library | None:
-    """Return the library that makes a class of JSON; None for any other class."""
+    """Return the library that makes a class of JSON; None for what JSON is, or nobody can tell how to make."""
     if _is_subclass(model, "pydantic", "BaseModel") or hasattr(model, "__pydantic_validator__"):
         return "pydantic"
     if _is_subclass(model, "msgspec", "Struct"):
         return "msgspec"
-    return "cattrs" if attrs.has(model) or dataclasses.is_dataclass(model) else None
+    if attrs.has(model) or dataclasses.is_dataclass(model):
+        return "cattrs"
+    return "cattrs" if any(_is_subclass(model, *scalar) for scalar in SCALARS) else None
 
 
 def _is_subclass(model: type, library: str, base: str) -> bool:
@@ -232,6 +234,9 @@ def _shown(annotation: Annotation) -> str:
 
 # The libraries
 
+SCALARS = (("datetime", "date"), ("decimal", "Decimal"), ("enum", "Enum"), ("uuid", "UUID"))
+"""Modules and classes of what JSON writes as a text; a datetime is a date."""
+
 
 def _by_cattrs(annotation: Annotation, scope: _Scope) -> tuple[Convert, Convert, Callable[[Exception], list[str]]]:
     try:
@@ -240,7 +245,7 @@ def _by_cattrs(annotation: Annotation, scope: _Scope) -> tuple[Convert, Convert,
         if fault.name != "cattrs":
             raise
         raise ModuleNotFoundError(
-            f"{_shown(annotation)} is an attrs class or a dataclass, which needs cattrs: "
+            f"{scope.name!r} is annotated with {_shown(annotation)}, which is made of JSON by cattrs: "
             "pip install 'statechain[typed]'",
             name="cattrs",
         ) from fault

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
 from uuid import UUID
@@ -25,10 +26,11 @@ NOUNS = {dict: "an object", list: "an array", str: "a text", bool: "a boolean", 
 
 
 class _Mismatch(ValueError):
-    """A JSON value of another kind than the annotation's; tells kinds, never values."""
+    """A JSON value of another kind than the annotation's, or a text that does not say what it should; no values."""
 
     def __init__(self, expected: str, value: object) -> None:
-        super().__init__(f"expected {expected}, got {NOUNS.get(type(value), 'null')}")
+        noun = NOUNS.get(type(value), "null" if value is None else f"a {type(value).__name__}")
+        super().__init__(f"expected {expected}, got {noun}")
 
 
 def functions(
@@ -166,6 +168,8 @@ def _make() -> JsonConverter:
     converter.register_structure_hook(bool, _only(bool, "a boolean"))
     converter.register_structure_hook(int, _integer)
     converter.register_structure_hook(float, _number)
+    converter.register_structure_hook(datetime, _of_text(datetime.fromisoformat, "a time by ISO 8601"))
+    converter.register_structure_hook(date, _of_text(date.fromisoformat, "a date by ISO 8601"))
     converter.register_structure_hook(UUID, _of_text(UUID, "a UUID"))
     converter.register_structure_hook(Decimal, _of_text(Decimal, "a decimal number as a text"))
     converter.register_unstructure_hook(UUID, str)

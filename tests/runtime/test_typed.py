@@ -292,6 +292,24 @@ async def test_classes_that_are_local_and_know_each_other(run: Run) -> None:
     assert "a required field is missing @ $.trees[0].children[0].children" in (ended.cause or "")
 
 
+async def test_what_json_writes_as_a_text(run: Run) -> None:
+    async def when(value: datetime) -> datetime:
+        return value.replace(year=value.year + 1)
+
+    async def paint(value: Colour | None) -> dict[str, Colour]:
+        return {} if value is None else {value.name: value}
+
+    async def identify(value: list[UUID]) -> list[Decimal]:
+        return [Decimal(str(each.int)) for each in value]
+
+    assert (await run(when, "2025-01-31T00:00:00+00:00")).output == "2026-01-31T00:00:00+00:00"
+    assert (await run(when, "soon")).error == "States.TaskFailed"
+    assert (await run(when, 5)).error == "States.TaskFailed"
+    assert (await run(paint, "red")).output == {"RED": "red"}
+    assert (await run(paint, "blue")).error == "States.TaskFailed"
+    assert (await run(identify, ["00000000-0000-0000-0000-000000000009"])).output == ["9"]
+
+
 async def test_msgspec_structs(run: Run) -> None:
     async def tag(value: Struct) -> list[Struct]:
         return [value, Struct(value.order_id + 1, ["new"])]
