@@ -170,6 +170,49 @@ async def test_what_is_interrupted_is_left_and_then_resumed(engine_factory: Call
     ]
 
 
+async def test_what_another_ends_is_left(engine_factory: Callable[..., Engine]) -> None:
+    begun, finish = asyncio.Event(), asyncio.Event()
+    ear, tasks = Ear(), TaskRegistry()
+
+    @tasks.register
+    async def call(_value: object) -> None:
+        begun.set()
+        await finish.wait()
+
+    async with engine_factory(tasks=tasks, observers=[ear]) as engine, engine_factory(recovery=False) as other:
+        handle = await (await engine.create_state_machine("call", CALL)).start_execution({})
+        await begun.wait()
+        await other.stop_execution(handle.id)
+        finish.set()
+        assert (await handle.wait()).status is ExecutionStatus.ABORTED
+        async with asyncio.timeout(20):
+            while ear.story()[-1] != "left":  # noqa: ASYNC110 -- the handle may look at storage
+                await asyncio.sleep(0.01)
+    assert "ended ABORTED" not in ear.story()
+
+
+async def test_a_redrive_is_told_as_resumed_and_a_stop_as_ended() -> None:
+    ear, clock = Ear(), VirtualClock(auto=False)
+    wait = {"StartAt": "Wait", "States": {"Wait": {"Type": "Wait", "Seconds": 60, "End": True}}}
+    async with Engine(clock=clock, observers=[ear]) as engine:
+        handle = await (await engine.create_state_machine("wait", wait)).start_execution({})
+        await clock.advance(1)
+        await handle.stop()
+        again = await engine.redrive_execution(handle.id)
+        await clock.advance(60)
+        assert (await again.wait()).status is ExecutionStatus.SUCCEEDED
+    assert ear.story() == [
+        "started",
+        ">Wait",
+        "<Wait CANCELLED None None",
+        "ended ABORTED",
+        "resumed",
+        ">Wait",
+        "<Wait SUCCEEDED None None",
+        "ended SUCCEEDED",
+    ]
+
+
 async def test_the_journal_and_the_lease_are_told(repository_url: str) -> None:
     ear = Ear()
     async with Engine(repository_url, lease=timedelta(seconds=0.6), observers=[ear]) as engine:
@@ -293,6 +336,17 @@ async def test_a_run_is_logged_without_its_payload(records: list[logging.LogReco
     assert levels[f"execution {execution.name} of call ended FAILED"] == "WARNING"
     assert all(tag["execution"] == execution.id for tag in tags if "writes" not in tag)
     assert SECRET not in "".join(f"{record.getMessage()}{record.__dict__}" for record in run)
+
+
+def test_the_journal_and_the_lease_are_logged(records: list[logging.LogRecord]) -> None:
+    observer = LogObserver(logging.getLogger("mine"))
+    observer.observe(JournalFlushed(3, 0.01, 1))
+    observer.observe(LeaseRenewed("worker-1", 0.02, 0))
+    assert [(record.name, record.levelname, record.getMessage()) for record in records] == [
+        ("mine", "DEBUG", "the journal committed 3 writes"),
+        ("mine", "DEBUG", "the lease of worker worker-1 was renewed"),
+    ]
+    assert records[0].statechain == {"writes": 3, "seconds": 0.01, "pending": 1}  # type: ignore[attr-defined]
 
 
 async def test_a_nested_start_is_logged_apart_from_the_attempt_that_made_it(

@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from statechain import Engine, MemoryRepository, TaskError, TaskRegistry
+from statechain.observers import LeaseRenewed
 from statechain.telemetry import OpenTelemetryObserver
 from statechain.testing import VirtualClock
 
@@ -158,6 +159,47 @@ async def test_the_work_of_a_worker_is_measured(collector: Collector) -> None:
     assert batch.count == flush.count
     (pending,) = collector.metric("statechain.journal.pending")
     assert pending.value == 0
+
+
+async def test_a_lease_is_measured(collector: Collector) -> None:
+    collector.observer.observe(LeaseRenewed("worker-1", 0.02, 0))
+    collector.observer.observe(LeaseRenewed("worker-1", 0.04, 2))
+    (renewal,) = collector.metric("statechain.lease.renewal.duration")
+    (lapses,) = collector.metric("statechain.lease.lapses")
+    assert (renewal.count, renewal.sum) == (2, pytest.approx(0.06))
+    assert (lapses.value, lapses.attributes) == (2, {"statechain.worker": "worker-1"})
+
+
+async def test_a_chained_execution_names_its_source_and_caught_errors_are_no_failures(collector: Collector) -> None:
+    caught = {
+        "StartAt": "Call",
+        "States": {
+            "Call": {
+                "Type": "Task",
+                "Resource": "call",
+                "Catch": [{"ErrorEquals": ["States.ALL"], "Next": "Done"}],
+                "End": True,
+            },
+            "Done": {"Type": "Succeed"},
+        },
+    }
+    tasks = TaskRegistry()
+
+    @tasks.register
+    async def call(_value: object) -> None:
+        raise TaskError("Shop.Closed")
+
+    async with Engine(tasks=tasks, observers=[collector.observer]) as engine:
+        machine = await engine.create_state_machine("caught", caught)
+        first = await machine.execute({})
+        await machine.execute(source=first)
+    spans = {span.name: dict(span.attributes or {}) for span in collector.spans()}
+    assert spans["execution caught"]["statechain.source.execution.id"] == first.id
+    assert spans["Call"]["statechain.outcome"] == "CAUGHT"
+    assert spans["Call"]["statechain.next"] == "Done"
+    assert spans["Call"]["error.type"] == "Shop.Closed"
+    failed = {span.name for span in collector.spans() if span.status.status_code is trace.StatusCode.ERROR}
+    assert failed == {"Call attempt 1"}
 
 
 async def test_what_is_left_to_others_closes_its_spans_and_is_no_end(collector: Collector) -> None:
