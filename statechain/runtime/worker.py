@@ -72,8 +72,8 @@ class Live:
         self.task: asyncio.Task[None] | None = None
 
     def stop(self, end: End) -> None:
-        """Interrupt the execution, so that it ends in this way; the first stop decides, and none once it is over."""
-        if self.stopping is None and not self.is_closing and self.task is not None:
+        """Cut the execution short, so that it ends in this way; the first stop decides, none once it is over or left."""
+        if self.stopping is None and not (self.is_closing or self.is_interrupted) and self.task is not None:
             self.stopping = end
             if self.is_begun:  # a task that is cancelled before its first step would never learn why
                 self.task.cancel()

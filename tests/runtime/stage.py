@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import inspect
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from statechain import Engine, Execution, ExecutionHandle, StatechainError, TaskRegistry, open_repository
@@ -54,8 +54,14 @@ class Mortal:
         self.is_struck = False
         self.commits_left: int | None = None
         self.keeps_last = False
+        self.holds: Callable[[Any], bool] = lambda _: False
+        self.held = asyncio.Event()
+        self.released = asyncio.Event()
 
     async def commit(self, writes: Any) -> Any:
+        if any(map(self.holds, writes)):
+            self.held.set()
+            await self.released.wait()
         if self.commits_left is not None:
             self.commits_left -= 1
             if self.commits_left == 0 and not self.is_struck:
@@ -107,6 +113,11 @@ class Stage:
         """Have the engine die at one of its next commits."""
         self._mortal.commits_left = commits
         self._mortal.keeps_last = keeps_last
+
+    def hold(self, which: Callable[[Any], bool]) -> tuple[asyncio.Event, asyncio.Event]:
+        """Have commits wait that hold such a write; return the events of the first that waits, and of their release."""
+        self._mortal.holds = which
+        return self._mortal.held, self._mortal.released
 
     @property
     def is_struck(self) -> bool:

@@ -11,6 +11,7 @@ from stage import Stage, machine, output, task, types
 
 from statechain import Engine, InvalidToken, TaskContext, TaskTimedOut
 from statechain.clock import SystemClock
+from statechain.storage.repository import StartExecution
 
 ASK = "Ask.waitForTaskToken"
 START = "arn:aws:states:::states:startExecution"
@@ -408,6 +409,21 @@ async def test_an_interrupted_parent_leaves_its_child_to_recovery(stage: Stage) 
     assert child.status == "RUNNING"
     await stage.engine.send_task_success(taken.token, "joined")
     assert output(await stage.ended(started.id))["Output"] == "joined"
+
+
+async def test_an_engine_that_closes_while_a_child_is_being_started_does_not_abort_it(stage: Stage) -> None:
+    await stage.engine.create_state_machine("child", machine(Same={"Type": "Pass"}))
+    created = await stage.engine.create_state_machine("parent", machine(Start=nested(".sync:2")))
+    held, released = stage.hold(lambda write: isinstance(write, StartExecution) and write.execution.name != "one")
+    started = await created.start_execution({"n": 1}, name="one")
+    await held.wait()
+    closing = asyncio.ensure_future(stage.close())
+    await asyncio.sleep(0.01)
+    released.set()
+    await closing
+    await stage.open()
+    ended = await stage.ended(started.id)
+    assert (ended.status, output(ended)["Output"]) == ("SUCCEEDED", {"n": 1})
 
 
 async def test_parents_and_children_share_one_place(quick: Stage) -> None:
