@@ -72,7 +72,7 @@ class Live:
         self.task: asyncio.Task[None] | None = None
 
     def stop(self, end: End) -> None:
-        """Cut the execution short, so that it ends in this way; the first stop decides, none once it is over or left."""
+        """Cut the execution short, to end in this way; the first stop decides, and none once it is over or left."""
         if self.stopping is None and not (self.is_closing or self.is_interrupted) and self.task is not None:
             self.stopping = end
             if self.is_begun:  # a task that is cancelled before its first step would never learn why
