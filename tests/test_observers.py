@@ -122,6 +122,26 @@ async def test_a_visit_is_told_with_its_attempts_in_order() -> None:
     assert left.state_machine == "retried"
 
 
+async def test_an_express_execution_is_told_as_any_other() -> None:
+    ear, tasks = Ear(), TaskRegistry()
+
+    @tasks.register
+    async def call(value: object) -> object:
+        return value
+
+    async with Engine(tasks=tasks, observers=[ear]) as engine:
+        machine = await engine.create_state_machine("call", CALL, type="EXPRESS")
+        await machine.execute(1)
+    assert ear.story() == [
+        "started",
+        ">Call",
+        "try 1 call",
+        "tried 1 None",
+        "<Call SUCCEEDED None None",
+        "ended SUCCEEDED",
+    ]
+
+
 async def test_branches_are_told_by_their_lines_of_control() -> None:
     ear = Ear()
     async with Engine(clock=VirtualClock(), observers=[ear]) as engine:

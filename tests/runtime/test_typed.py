@@ -108,6 +108,20 @@ async def test_an_attrs_class_is_taken_and_a_dataclass_returned(run: Run) -> Non
     }
 
 
+async def test_a_handler_of_an_express_machine_is_typed_too() -> None:
+    tasks = TaskRegistry()
+
+    @tasks.register
+    async def call(line: Line) -> Line:
+        return attrs.evolve(line, count=line.count + 1)
+
+    async with Engine(tasks=tasks) as engine:
+        machine = await engine.create_state_machine("call", CALL, type="EXPRESS")
+        assert (await machine.execute({"sku": "lamp", "count": 1})).output == {"sku": "lamp", "count": 2}
+        ended = await (await machine.start_execution({"sku": "lamp", "count": 0})).wait()
+    assert ended.error == "States.TaskFailed"
+
+
 async def test_a_plain_function_a_partial_a_method_and_a_callable_are_typed_too(run: Run) -> None:
     def plain(order: Order) -> list[Line]:
         return order.lines
