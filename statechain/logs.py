@@ -42,7 +42,12 @@ ATTEMPT: ContextVar[TaskContext | None] = ContextVar("statechain attempt", defau
 BATCH: ContextVar[str | None] = ContextVar("statechain batch", default=None)
 """The stored batch that this asyncio task serves: what is started beneath it belongs to it."""
 
-LEFT_LEVELS = {"SUCCEEDED": logging.DEBUG, "CAUGHT": logging.INFO, "FAILED": logging.WARNING, "CANCELLED": logging.INFO}
+LEFT_LEVELS = {
+    "SUCCEEDED": logging.DEBUG,
+    "CAUGHT": logging.INFO,
+    "FAILED": logging.WARNING,
+    "CANCELLED": logging.INFO,
+}
 
 
 def about(execution: Execution | None = None, **more: str | float | None) -> dict[str, Tags]:
@@ -92,45 +97,49 @@ class LogObserver:
         self._logger = logger or logging.getLogger("statechain.run")
 
     def observe(self, fact: Fact) -> None:
-        """Log a fact."""
+        """Log a fact, where its level is wanted."""
+        level = _level_of(fact)
+        if not self._logger.isEnabledFor(level):
+            return
         match fact:
             case ExecutionStarted() | ExecutionResumed() | ExecutionEnded() | ExecutionLeft():
-                self._log_execution(fact)
+                self._log_execution(level, fact)
             case StateEntered() | StateLeft():
-                self._log_state(fact)
+                self._log_state(level, fact)
             case AttemptStarted() | AttemptEnded():
-                self._log_attempt(fact)
+                self._log_attempt(level, fact)
             case JournalFlushed():
                 tags: Tags = {"writes": fact.writes, "seconds": fact.seconds, "pending": fact.pending}
-                self._log(logging.DEBUG, "the journal committed %s writes", (fact.writes,), tags)
+                self._log(level, "the journal committed %s writes", (fact.writes,), tags)
             case LeaseRenewed():
                 tags = {"worker": fact.worker_id, "seconds": fact.seconds, "lapses": fact.lapses}
-                self._log(logging.DEBUG, "the lease of worker %s was renewed", (fact.worker_id,), tags)
+                self._log(level, "the lease of worker %s was renewed", (fact.worker_id,), tags)
 
     def _log(self, level: int, message: str, arguments: tuple[object, ...], tags: Tags) -> None:
         self._logger.log(level, message, *arguments, extra={"statechain": {**here(), **tags}})
 
-    def _log_execution(self, fact: ExecutionStarted | ExecutionResumed | ExecutionEnded | ExecutionLeft) -> None:
+    def _log_execution(
+        self, level: int, fact: ExecutionStarted | ExecutionResumed | ExecutionEnded | ExecutionLeft
+    ) -> None:
         execution = fact.execution
         tags = about(execution, state_machine=fact.state_machine)["statechain"]
-        level, what = logging.INFO, "was left"
+        what = "was left"
         if isinstance(fact, ExecutionEnded):
             what = f"ended {execution.status}"
-            level = logging.INFO if execution.status is ExecutionStatus.SUCCEEDED else logging.WARNING
             tags |= {"status": str(execution.status), "error": execution.error}
         elif not isinstance(fact, ExecutionLeft):
             what = "was started" if isinstance(fact, ExecutionStarted) else "was resumed"
         self._log(level, "execution %s of %s %s", (execution.name, fact.state_machine, what), tags)
 
-    def _log_state(self, fact: StateEntered | StateLeft) -> None:
+    def _log_state(self, level: int, fact: StateEntered | StateLeft) -> None:
         tags = about(fact.execution, state_machine=fact.state_machine, state=fact.state, frame=fact.frame)["statechain"]
         if isinstance(fact, StateEntered):
-            self._log(logging.DEBUG, "state %s was entered", (fact.state,), tags)
+            self._log(level, "state %s was entered", (fact.state,), tags)
             return
         tags |= {"outcome": fact.outcome, "error": fact.error, "next": fact.next, "seconds": fact.seconds}
-        self._log(LEFT_LEVELS[fact.outcome], "state %s was left: %s", (fact.state, fact.outcome), tags)
+        self._log(level, "state %s was left: %s", (fact.state, fact.outcome), tags)
 
-    def _log_attempt(self, fact: AttemptStarted | AttemptEnded) -> None:
+    def _log_attempt(self, level: int, fact: AttemptStarted | AttemptEnded) -> None:
         tags = about(
             fact.execution,
             state_machine=fact.state_machine,
@@ -141,10 +150,24 @@ class LogObserver:
         )["statechain"]
         arguments = (fact.attempt, fact.state)
         if isinstance(fact, AttemptStarted):
-            self._log(logging.DEBUG, "attempt %s of state %s began", arguments, tags)
+            self._log(level, "attempt %s of state %s began", arguments, tags)
             return
         tags |= {"error": fact.error, "seconds": fact.seconds}
         if fact.error is None:
-            self._log(logging.DEBUG, "attempt %s of state %s ended", arguments, tags)
+            self._log(level, "attempt %s of state %s ended", arguments, tags)
         else:
-            self._log(logging.WARNING, "attempt %s of state %s failed: %s", (*arguments, fact.error), tags)
+            self._log(level, "attempt %s of state %s failed: %s", (*arguments, fact.error), tags)
+
+
+def _level_of(fact: Fact) -> int:
+    match fact:
+        case ExecutionEnded():
+            return logging.INFO if fact.execution.status is ExecutionStatus.SUCCEEDED else logging.WARNING
+        case ExecutionStarted() | ExecutionResumed() | ExecutionLeft():
+            return logging.INFO
+        case StateLeft():
+            return LEFT_LEVELS[fact.outcome]
+        case AttemptEnded():
+            return logging.DEBUG if fact.error is None else logging.WARNING
+        case StateEntered() | AttemptStarted() | JournalFlushed() | LeaseRenewed():
+            return logging.DEBUG
