@@ -1,8 +1,8 @@
 """Storage in a SQLite file, or in the process's memory: one writer, readers beside it, durable by default.
 
-Every connection lives in a thread of its own (`sqlite_lane`), and a commit group is one hop to the writer's. The SQL
-is compiled from the Core expressions that PostgreSQL has too; SQLite itself is spoken to directly, because a hop for
-each statement would cost more than the statement.
+SQLAlchemy's async engine owns the connections, and aiosqlite gives each a thread of its own (`sqlite_lane`). A commit
+group is one hop to the writer's thread, a read one to a reader's. The SQL is compiled from the Core expressions that
+PostgreSQL has too.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -26,12 +25,12 @@ from statechain_backends import scripts
 from statechain_backends.compiled import Parameters
 from statechain_backends.migrate import STORED_VERSION, is_current, upgrade
 from statechain_backends.reads import Reads
-from statechain_backends.sqlite_lane import Lane
+from statechain_backends.sqlite_lane import Lane, make_engine
 from statechain_backends.sqlite_workers import WorkerLocks
 from statechain_backends.sqlite_writes import commit, fetch, perform
 
 if TYPE_CHECKING:
-    from sqlalchemy import Executable
+    from sqlalchemy import Connection, Executable
 
     from statechain.records import Claim
     from statechain.storage.repository import Heart, Write
@@ -43,7 +42,7 @@ logger = logging.getLogger(__name__)
 
 READERS = 4
 PATIENCE = 30.0
-"""How long a connection waits for another one's lock, in seconds."""
+"""How long a connection waits for another one's lock, and a read for a connection, in seconds."""
 
 SYNCHRONOUS = ("full", "normal", "extra", "off")
 SOUND_WAL = (3, 51, 3)
@@ -65,8 +64,13 @@ class SQLiteRepository(Reads):
     def __init__(self, url: str) -> None:
         self._database, self._synchronous = _parse(url)
         self._locks = WorkerLocks(self._database)
-        self._writer = Lane(self._connect_writer)
-        self._readers: asyncio.LifoQueue[Lane] = asyncio.LifoQueue()
+        self._image: bytes | None = None
+        self._writing = make_engine(self._database, self._prepare_writer, connections=1, patience=PATIENCE)
+        self._reading = self._writing
+        if self._database is not None:
+            self._reading = make_engine(self._database, _prepare_reader, connections=READERS, patience=PATIENCE)
+        self._writer = Lane(self._writing)
+        self._reads: set[asyncio.Task[Sequence[Row]]] = set()
 
     def __repr__(self) -> str:
         return f"<SQLiteRepository {self._database or 'in memory'}>"
@@ -75,14 +79,10 @@ class SQLiteRepository(Reads):
         """Open the database; create or upgrade its schema."""
         if self._database is not None:
             _warn_of_wal_reset()
-        self._writer = Lane(self._connect_writer)
-        self._readers = asyncio.LifoQueue()
-        for _ in range(READERS if self._database is not None else 0):
-            self._readers.put_nowait(Lane(self._connect_reader))
         try:
-            await self._writer.run(_ensure_schema)
+            await outlast(asyncio.create_task(self._open(), name="statechain opening"))
         except BaseException:
-            await outlast(asyncio.create_task(self._writer.close(), name="statechain closing"))
+            await outlast(asyncio.create_task(self._close(), name="statechain closing"))
             raise
         return self
 
@@ -92,14 +92,30 @@ class SQLiteRepository(Reads):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close all connections, also when cancelled meanwhile; what a worker still holds is free for others."""
-        self._locks.close()
-        await outlast(asyncio.create_task(self._close(), name="statechain closing"))
+        """Close all connections, also when cancelled meanwhile; what a worker still holds is free for others.
 
-    async def _close(self) -> None:
-        for _ in range(READERS if self._database is not None else 0):
-            await (await self._readers.get()).close()
-        await self._writer.close()  # the last connection to close tidies the file up
+        A database in memory is kept for when the repository is entered again.
+        """
+        self._locks.close()
+        await outlast(asyncio.create_task(self._close(keep=self._database is None), name="statechain closing"))
+
+    async def _open(self) -> None:
+        await self._writer.__aenter__()
+        if not is_current(await self._writer.run(_stored_version)):
+            # Alembic takes its time, so that it does not run in this thread; aiosqlite answers any event loop.
+            await asyncio.to_thread(asyncio.run, self._writer.run_sync(_upgrade))
+
+    async def _close(self, *, keep: bool = False) -> None:
+        if self._reads:
+            await asyncio.wait(self._reads)
+        if self._reading is not self._writing:
+            await self._reading.dispose()
+        try:
+            if keep:
+                self._image = await self._writer.run(sqlite3.Connection.serialize)
+        finally:
+            await self._writer.__aexit__(None, None, None)
+            await self._writing.dispose()  # the last connection to close tidies the file up
 
     async def commit(self, writes: Sequence[Write[object]]) -> Sequence[object]:
         """Commit writes in one transaction: one hop to the writer's thread."""
@@ -131,18 +147,15 @@ class SQLiteRepository(Reads):
         self._locks.release(worker_id)
 
     async def _fetch(self, statement: Executable, parameters: Parameters = None) -> Sequence[Row]:
-        if self._database is None:  # a private database has but the one connection
-            return await self._writer.run(fetch, statement, parameters)
-        async with self._reader() as lane:
-            return await lane.run(fetch, statement, parameters)
+        self._writer.check_open()
+        task = asyncio.create_task(self._read(statement, parameters), name="statechain reading")
+        self._reads.add(task)
+        task.add_done_callback(self._reads.discard)
+        return await outlast(task)
 
-    @asynccontextmanager
-    async def _reader(self) -> AsyncIterator[Lane]:
-        lane = await self._readers.get()
-        try:
-            yield lane
-        finally:
-            self._readers.put_nowait(lane)
+    async def _read(self, statement: Executable, parameters: Parameters) -> Sequence[Row]:
+        async with Lane(self._reading) as lane:
+            return await lane.run(fetch, statement, parameters)
 
     def _heartbeat(self, connection: sqlite3.Connection, worker_id: str, lease: timedelta) -> None:
         self._locks.hold(worker_id)
@@ -153,18 +166,12 @@ class SQLiteRepository(Reads):
         perform(connection, scripts.forget_workers(dead))
         return perform(connection, script)
 
-    def _connect_writer(self) -> sqlite3.Connection:
-        if self._database is None:
-            return sqlite3.connect(":memory:", isolation_level=None, cached_statements=200)
-        connection = _connect(str(self._database))
-        _patiently(lambda: connection.execute("PRAGMA journal_mode=WAL"))
-        connection.execute(f"PRAGMA synchronous={self._synchronous}")
-        return connection
-
-    def _connect_reader(self) -> sqlite3.Connection:
-        connection = _connect(str(self._database))
-        connection.execute("PRAGMA query_only=ON")
-        return connection
+    def _prepare_writer(self, connection: sqlite3.Connection) -> None:
+        if self._database is not None:
+            _patiently(lambda: connection.execute("PRAGMA journal_mode=WAL"))
+            connection.execute(f"PRAGMA synchronous={self._synchronous}")
+        elif self._image is not None:
+            connection.deserialize(self._image)
 
 
 @attrs.frozen
@@ -186,8 +193,8 @@ class _Heart:
         await self.repository.heartbeat(self.worker_id, self.lease)
 
 
-def _connect(database: str) -> sqlite3.Connection:
-    return sqlite3.connect(database, timeout=PATIENCE, isolation_level=None, cached_statements=200)
+def _prepare_reader(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA query_only=ON")
 
 
 def _patiently(act: Callable[[], object]) -> None:
@@ -204,32 +211,19 @@ def _patiently(act: Callable[[], object]) -> None:
             return
 
 
-def _ensure_schema(connection: sqlite3.Connection) -> None:
+def _stored_version(connection: sqlite3.Connection) -> str | None:
     try:
         rows = fetch(connection, STORED_VERSION, {})
     except sqlite3.OperationalError as fault:
         if fault.sqlite_errorcode != sqlite3.SQLITE_ERROR:  # else the table is missing
             raise
         rows = []
-    if not is_current(str(next(iter(rows[0]))) if rows else None):
-        _upgrade(connection)
+    return str(next(iter(rows[0]))) if rows else None
 
 
-def _upgrade(connection: sqlite3.Connection) -> None:
-    from sqlalchemy import StaticPool, create_engine  # noqa: PLC0415 -- only a new schema needs an engine
-    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
-
-    engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool, hide_parameters=True)
-    try:
-        with engine.connect() as through:
-            upgrade(through)
-            through.commit()
-    except DBAPIError as fault:
-        if isinstance(fault.orig, sqlite3.Error):
-            raise fault.orig from None
-        raise
-    finally:
-        engine.dispose(close=False)
+def _upgrade(connection: Connection) -> None:
+    with connection.begin():
+        upgrade(connection)
 
 
 def _parse(url: str) -> tuple[Path | None, str]:

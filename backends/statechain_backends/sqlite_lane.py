@@ -1,95 +1,126 @@
-"""A SQLite connection and the one thread that uses it; what SQLite refuses becomes the library's errors here.
+"""SQLAlchemy's async engines on aiosqlite, and what runs in the thread of one of their connections in one hop.
 
-A call is one hop to the thread, whatever it does there. A caller that is cancelled leaves the call to run to its end:
-the connection is never interrupted, and stays fit for the next one.
+The engine owns the connections; a lane is one of them, lent. Going through the engine for each statement would cost
+many hops, so that a lane hands whole functions to the driver's connection below it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import TypeVar, TypeVarTuple
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar, TypeVarTuple, cast
 
-from statechain.errors import RepositoryError, RepositoryUnavailable
+from sqlalchemy import URL, AsyncAdaptedQueuePool, StaticPool, event
+from sqlalchemy.ext.asyncio import create_async_engine
 
-__all__ = ["Lane", "translated"]
+from statechain.errors import RepositoryError
+from statechain_backends.sqlite_errors import translated
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import aiosqlite
+    from sqlalchemy import AdaptedConnection, Connection
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+__all__ = ["Lane", "make_engine"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-PASSING = {
-    sqlite3.SQLITE_BUSY: "the database is locked by another connection",
-    sqlite3.SQLITE_LOCKED: "a table is locked by another connection",
-    sqlite3.SQLITE_PROTOCOL: "the database's lock could not be had",
-    sqlite3.SQLITE_FULL: "the disk is full: make room",
-    sqlite3.SQLITE_IOERR: "the file could not be read or written: look at the disk",
-    sqlite3.SQLITE_NOMEM: "there was not enough memory",
-}
 
-LASTING = {
-    sqlite3.SQLITE_CANTOPEN: "the file could not be opened: its folder must exist and be writable",
-    sqlite3.SQLITE_READONLY: "the file is read-only: it, and its folder, must be writable",
-    sqlite3.SQLITE_PERM: "access was denied: the file, and its folder, must be writable",
-    sqlite3.SQLITE_AUTH: "access was denied",
-    sqlite3.SQLITE_NOTADB: "the file is no SQLite database: check the URL",
-    sqlite3.SQLITE_CORRUPT: "the file is damaged: restore it from a backup",
-    sqlite3.SQLITE_TOOBIG: "a value is larger than SQLite takes",
-    sqlite3.SQLITE_CONSTRAINT: "a row breaks a rule of the schema",
-    sqlite3.SQLITE_ERROR: "a statement does not fit the schema: was it changed by hand?",
-}
+def make_engine(
+    database: Path | None, prepare: Callable[[sqlite3.Connection], None], *, connections: int, patience: float
+) -> AsyncEngine:
+    """Return an engine on a file, or on a private database in memory, which has but one connection.
 
-PRIMARY = 0xFF
+    Args:
+        database: The file; None: in memory.
+        prepare: Sets up a new connection, in its thread.
+        connections: How many there are at most.
+        patience: How long a connection waits for another one's lock, and a caller for a connection, in seconds.
+    """
+    sizes = {"pool_size": connections, "max_overflow": 0, "pool_timeout": patience, "pool_use_lifo": True}
+    engine = create_async_engine(
+        URL.create("sqlite+aiosqlite", database=None if database is None else str(database)),
+        connect_args={"timeout": patience, "cached_statements": 200},
+        hide_parameters=True,
+        isolation_level="AUTOCOMMIT",  # transactions begin where `sqlite_writes` says so
+        poolclass=StaticPool if database is None else AsyncAdaptedQueuePool,
+        pool_reset_on_return=None,  # each call ends its own transaction, and to make sure costs a hop
+        **({} if database is None else sizes),
+    )
 
+    def set_up(adapted: AdaptedConnection, _record: object) -> None:
+        try:
+            adapted.run_async(lambda driver: _hop(driver, prepare))
+        except BaseException:
+            adapted.run_async(lambda driver: driver.close())
+            raise
 
-@contextmanager
-def translated() -> Iterator[None]:
-    """Raise what SQLite refuses as RepositoryUnavailable where it may pass, else as RepositoryError."""
-    try:
-        yield
-    except sqlite3.Error as fault:
-        code = getattr(fault, "sqlite_errorcode", -1)
-        name = getattr(fault, "sqlite_errorname", type(fault).__name__)
-        if code & PRIMARY in PASSING and code != -1:
-            raise RepositoryUnavailable(f"SQLite: {PASSING[code & PRIMARY]} ({name})") from fault
-        reason = LASTING.get(code & PRIMARY, "the driver refused the call")
-        raise RepositoryError(f"SQLite: {reason} ({name})") from fault
-    except UnicodeEncodeError as fault:
-        raise RepositoryError("SQLite: a text holds a lone surrogate, which UTF-8 has no form for") from fault
+    event.listen(engine.sync_engine, "connect", set_up)
+    return engine
 
 
 class Lane:
-    """One connection, opened at its first use, in a thread of its own."""
+    """A connection of an engine while it is entered: functions run in its thread, one after the other."""
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
-        self._connect = connect
-        self._connection: sqlite3.Connection | None = None
-        self._is_closed = False
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="statechain-sqlite")
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._lent: tuple[aiosqlite.Connection, AsyncConnection] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Borrow a connection; not to be cancelled, or one that is being opened may be lost."""
+        with translated():
+            connection = await self._engine.connect()
+            pooled = await connection.get_raw_connection()
+        self._lent = cast("aiosqlite.Connection", pooled.driver_connection), connection
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Give the connection back."""
+        lent, self._lent = self._lent, None
+        if lent is not None:
+            with translated():
+                await lent[1].close()
+
+    def check_open(self) -> tuple[aiosqlite.Connection, AsyncConnection]:
+        """Return the driver's connection and SQLAlchemy's; raise RepositoryError where none is borrowed."""
+        if self._lent is None:
+            raise RepositoryError("the repository is not open: use it as an async context manager")
+        return self._lent
 
     async def run(self, function: Callable[[sqlite3.Connection, *Ts], T], *args: *Ts) -> T:
-        """Call a function with the connection, in its thread; from any event loop."""
-        if self._is_closed:
-            raise RepositoryError("the repository is not open: use it as an async context manager")
+        """Call a function with the driver's connection, in its thread; from any thread and event loop.
+
+        A caller that is cancelled leaves the call to run to its end.
+        """
+        driver, _ = self.check_open()
         with translated():
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._call, function, *args)
+            return await _hop(driver, function, *args)
 
-    def _call(self, function: Callable[[sqlite3.Connection, *Ts], T], *args: *Ts) -> T:
-        if self._connection is None:
-            self._connection = self._connect()
-        return function(self._connection, *args)
+    async def run_sync(self, function: Callable[[Connection], T]) -> T:
+        """Call a function with SQLAlchemy's connection, in this thread, each statement a hop."""
+        _, connection = self.check_open()
+        with translated():
+            return await connection.run_sync(function)
 
-    async def close(self) -> None:
-        """Close the connection once the calls that wait are done, and end the thread."""
-        self._is_closed = True
-        try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
-        finally:
-            self._thread.shutdown(wait=False)
 
-    def _close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+async def _hop(driver: aiosqlite.Connection, function: Callable[[sqlite3.Connection, *Ts], T], *args: *Ts) -> T:
+    """Call a function in the connection's thread.
+
+    aiosqlite has no public way to run more than a statement in one hop; the version is pinned for this.
+    """
+    connection = driver._conn  # noqa: SLF001
+
+    def call() -> T:  # no partial: aiosqlite would log it with its arguments, and payloads are nobody's business
+        return function(connection, *args)
+
+    execute = cast("Any", driver._execute)  # noqa: SLF001
+    return cast("T", await execute(call))

@@ -107,11 +107,16 @@ async def test_a_newer_postgresql_schema_is_left_alone(postgres_server: Postgres
         await open_repository(url).__aenter__()
 
 
-@pytest.mark.parametrize("fixture", ["sqlite_url", "postgres_url"])
-def test_opening_a_current_schema_loads_neither_alembic_nor_the_orm(
-    fixture: str, request: pytest.FixtureRequest
+@pytest.mark.parametrize(
+    ("fixture", "heavy"),
+    [
+        ("sqlite_url", {"alembic", "asyncpg"}),  # SQLAlchemy's async engine cannot be had without its ORM
+        ("postgres_url", {"alembic", "aiosqlite", "sqlalchemy.orm", "sqlalchemy.ext.asyncio"}),
+    ],
+)
+def test_opening_a_current_schema_loads_nothing_that_upgrades_it(
+    fixture: str, heavy: set[str], request: pytest.FixtureRequest
 ) -> None:
-    heavy = {"alembic", "sqlalchemy.orm", "sqlalchemy.ext.asyncio"}
     program = f"{OPEN}sys.exit(', '.join({heavy} & sys.modules.keys()) or 0)"
     command = [sys.executable, "-c", program, request.getfixturevalue(fixture)]
     outcome = subprocess.run(command, input="\n", capture_output=True, text=True, check=False)

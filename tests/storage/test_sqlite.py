@@ -6,18 +6,31 @@ import asyncio
 import logging
 import sqlite3
 import sys
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from statechain import ExecutionFilter, RepositoryError, SQLiteRepository
 from statechain.errors import RepositoryUnavailable
 from statechain.storage.repository import StartExecution
+from statechain.testing import RepositoryContract
 from statechain.testing.contract_samples import commit, execution, finish, start
 from statechain_backends import sqlite
 
 LEASE = timedelta(seconds=30)
+
+
+class TestInMemory(RepositoryContract):
+    """A private database keeps the contract, too; what it has, it keeps for when it is entered again."""
+
+    @pytest_asyncio.fixture
+    async def repository(self) -> AsyncIterator[SQLiteRepository]:
+        async with SQLiteRepository("sqlite://") as repository:
+            yield repository
+
 
 DIE_RUNNING = """
 import asyncio, os, sys
@@ -132,8 +145,41 @@ async def test_cancelled_reads_leave_every_connection_fit(sqlite_url: str) -> No
                 await asyncio.sleep(0)
             read.cancel()
             await asyncio.wait([read])
-        assert repository._readers.qsize() == sqlite.READERS
+        assert not repository._reads
         assert await asyncio.gather(*(repository.execution(made.id) for _ in range(9))) == [made] * 9
+
+
+async def test_reads_under_way_are_answered_before_it_is_closed(sqlite_url: str) -> None:
+    async with SQLiteRepository(sqlite_url) as repository:
+        made = await start(repository)
+        reads = [asyncio.create_task(repository.execution(made.id)) for _ in range(sqlite.READERS * 3)]
+        await asyncio.sleep(0)
+    assert await asyncio.gather(*reads) == [made] * len(reads)
+
+
+async def test_a_lease_is_renewed_from_another_event_loop_while_this_one_writes(sqlite_url: str) -> None:
+    async with SQLiteRepository(sqlite_url) as repository:
+
+        async def beat() -> None:
+            async with repository.heart("worker", LEASE) as heart:
+                for _ in range(20):
+                    await heart.beat()
+
+        beats = asyncio.create_task(asyncio.to_thread(asyncio.run, beat()))
+        made = [await start(repository, owner="worker") for _ in range(20)]
+        await beats
+        assert len({each.id for each in made}) == 20
+        assert await repository.claim("other", page=99) == []
+
+
+async def test_the_driver_logs_no_payload(sqlite_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        async with SQLiteRepository(sqlite_url) as repository:
+            made = execution(input_text='"a secret"')
+            await commit(repository, StartExecution(execution=made, owner=None))
+            assert await repository.execution(made.id) == made
+    assert caplog.records
+    assert "secret" not in caplog.text
 
 
 async def test_what_a_dead_process_owned_is_claimable_at_once(sqlite_url: str) -> None:
@@ -176,7 +222,7 @@ async def test_an_unsound_sqlite_is_told_once_and_for_files_only(
 async def test_a_closed_repository_says_so(sqlite_url: str) -> None:
     async with SQLiteRepository(sqlite_url) as repository:
         heart = repository.heart("worker", LEASE)
-    for call in (repository.commit([]), heart.beat(), repository.release("worker")):
+    for call in (repository.commit([]), heart.beat(), repository.release("worker"), repository.state_machines()):
         with pytest.raises(RepositoryError, match="not open"):
             await call
     assert sorted(path.name for path in Path(path_of(sqlite_url)).parent.iterdir()) == ["statechain.db"]
