@@ -35,7 +35,7 @@ Find: TypeAlias = Callable[[JSONValue], JSONValue]
 
 QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
 STEP = re.compile(
-    r"\.(?P<name>(?:[\w:@/+-]|[^\x00-\x7f])+)(?![(])"
+    r"\.(?P<name>(?:[\w:@/+-]|[^\x00-\x7f])++(?:\(\))?)(?![(])"  # AWS knows no functions: length() is a name
     rf"|\[\s*(?:(?P<quoted>{QUOTED})|(?P<index>-?\d{{1,20}}))\s*\]"
 )
 SEVERAL_NAMES = re.compile(rf"\[\s*(?:{QUOTED})(?:\s*,\s*(?:{QUOTED}))+\s*\]\Z")
@@ -296,6 +296,8 @@ def compile_reference_path(text: str) -> ReferencePath:
     steps, end = _steps(text, 1)
     if end != len(text):
         raise PathSyntaxError(f"{text!r} does not name one place: a reference path has only fields and indexes", end)
+    if any(isinstance(step, str) and step.endswith("()") for step in steps):
+        raise PathSyntaxError(f"{text!r} calls a function, which a reference path cannot")
     if any(isinstance(step, int) and step < 0 for step in steps):
         raise PathSyntaxError(f"{text!r} counts from the end, which a reference path cannot")
     return ReferencePath(text, steps)

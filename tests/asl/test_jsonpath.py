@@ -101,7 +101,7 @@ def test_knows_an_index_past_the_end(path: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a", "$.", "$x y", "$.a[", "$.a[?(@.n > )]", "$.a b", "$..", "$.a[0", "$.f()", "$[?]"]
+    "text", ["", "a", "$.", "$x y", "$.a[", "$.a[?(@.n > )]", "$.a b", "$..", "$.a[0", "$.f(1)", "$[?]"]
 )
 def test_refuses_what_is_no_path(text: str) -> None:
     with pytest.raises(PathSyntaxError) as caught:
@@ -193,3 +193,13 @@ def test_no_value_breaks_a_path(steps: str, value: Any) -> None:
 def test_no_text_breaks_the_compiler(text: str) -> None:
     with suppress(PathSyntaxError):
         compile_path(f"${text}")
+
+
+def test_a_function_is_a_name_as_on_aws(path: Any) -> None:
+    assert path("$.list.length()", {"list": {"length()": 3}}) == 3
+    with pytest.raises(PathNotFound, match=r"\['length\(\)'\]"):
+        path("$.list.length()", {"list": [1]})
+    with pytest.raises(PathSyntaxError):
+        compile_reference_path("$.list.length()")
+    with pytest.raises(PathSyntaxError):
+        compile_path("$.list.index(1)")
