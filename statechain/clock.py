@@ -52,6 +52,9 @@ class Clock(Protocol):
         """
 
 
+NO_HOLD = nullcontext()
+
+
 class SystemClock:
     """The clock on the wall."""
 
@@ -70,4 +73,4 @@ class SystemClock:
 
     def hold(self, *, briefly: bool = False) -> AbstractContextManager[None]:  # noqa: ARG002
         """Do nothing: real time needs no holding."""
-        return nullcontext()
+        return NO_HOLD

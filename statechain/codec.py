@@ -10,11 +10,11 @@ import math
 import re
 from collections.abc import Mapping
 from json.encoder import JSONEncoder
-from typing import NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from statechain.errors import InvalidPayload
 
-__all__ = ["JSONValue", "decode", "encode", "isolate"]
+__all__ = ["JSONValue", "decode", "encode", "isolate", "private"]
 
 JSONValue: TypeAlias = "bool | int | float | str | list[JSONValue] | dict[str, JSONValue] | None"
 
@@ -75,6 +75,55 @@ def isolate(value: object, *, max_bytes: int | None = None, max_depth: int = MAX
     if copy != value:
         _find_fault(value, max_depth)
     return text, copy
+
+
+def private(value: object, *, max_bytes: int, max_depth: int = MAX_DEPTH) -> JSONValue:
+    """Return a value's private copy, as `isolate` does, without making its text where the value is small and plain."""
+    try:
+        return _plain_copy(value, [max_bytes])
+    except _NotPlainError:
+        return isolate(value, max_bytes=max_bytes, max_depth=max_depth)[1]
+
+
+class _NotPlainError(Exception):
+    """A value is not small and plain: it may be legal all the same."""
+
+
+WORST_CHARACTER = 6
+"""Bytes that one ASCII character takes at most as JSON."""
+WORST_MEMBER = 32
+"""Bytes that a plain number, its comma, quotes and brackets take at most."""
+INT64 = 2**63
+
+
+def _is_plain_number(kind: type, value: Any) -> bool:  # noqa: ANN401
+    return (kind is int and -INT64 < value < INT64) or (kind is float and math.isfinite(value))
+
+
+def _plain_copy(value: Any, room: list[int]) -> JSONValue:  # noqa: ANN401 -- that is the question
+    """Copy what needs no second look; ``room`` holds how many bytes the text may still have, at worst."""
+    kind = type(value)
+    if kind is str and value.isascii():
+        room[0] -= WORST_CHARACTER * len(value)
+        copy: Any = value
+    elif kind is dict:
+        copy = {}
+        for key, item in value.items():
+            if type(key) is not str or not key.isascii():
+                raise _NotPlainError
+            room[0] -= WORST_CHARACTER * len(key)
+            copy[key] = None if item is None else _plain_copy(item, room)
+        room[0] -= WORST_MEMBER * len(copy)
+    elif kind is list:
+        room[0] -= WORST_MEMBER * len(value)
+        copy = [_plain_copy(item, room) for item in value]
+    elif kind is bool or value is None or _is_plain_number(kind, value):
+        copy = value
+    else:
+        raise _NotPlainError
+    if room[0] < 0:
+        raise _NotPlainError
+    return copy  # type: ignore[no-any-return]
 
 
 def _check_size(text: str, max_bytes: int) -> None:

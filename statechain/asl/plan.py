@@ -26,7 +26,7 @@ from statechain.asl.flow import (
 )
 from statechain.asl.items import compile_items
 from statechain.asl.model import ABSENT
-from statechain.asl.outcome import Branch, CallTask, Context, Fail, FanOut, Next, Outcome, WaitUntil
+from statechain.asl.outcome import Branch, CallTask, Context, Expression, Fail, FanOut, Next, Outcome, WaitUntil
 from statechain.asl.payload import jsonata_template, states_of
 from statechain.codec import JSONValue, encode
 from statechain.errors import StateError
@@ -56,6 +56,10 @@ class State:
         catch: Its Catchers, in order.
 
         resource: A Task's Resource; else None.
+
+        make: What makes a Task's input of the raw one; None where that passes as it is.
+
+        is_plain: Whether a Task does nothing but make its input, call, and put out the result.
     """
 
     name: str
@@ -65,6 +69,8 @@ class State:
     retriers: tuple[model.Retrier, ...] = ()
     catch: tuple[Catch, ...] = ()
     resource: str | None = None
+    make: Expression | None = None
+    is_plain: bool = False
 
 
 @attrs.frozen(eq=False)
@@ -95,7 +101,7 @@ def _compile_state(state: model.State, limits: Limits) -> State:
         case model.Wait():
             return _compile_wait(state, limits)
         case model.Task():
-            return _working(state, "Task", _compile_task(state, limits), limits, resource=state.resource)
+            return _compile_task(state, limits)
         case model.Parallel():
             return _working(state, "Parallel", _compile_parallel(state, limits), limits)
         case model.Map():
@@ -107,14 +113,7 @@ def _step(state: model.State, limits: Limits, next_state: str | None) -> Step:
     return to_step(next_state, compile_finish(state, limits, output=state.output, assign=state.assign))
 
 
-def _working(
-    state: model.Task | model.Parallel | model.Map,
-    type_: str,
-    enter: Enter,
-    limits: Limits,
-    *,
-    resource: str | None = None,
-) -> State:
+def _working(state: model.Task | model.Parallel | model.Map, type_: str, enter: Enter, limits: Limits) -> State:
     return State(
         state.name,
         type_,
@@ -122,7 +121,6 @@ def _working(
         _step(state, limits, state.next),
         state.retry,
         tuple(compile_catch(catcher, state, limits) for catcher in state.catch),
-        resource,
     )
 
 
@@ -181,10 +179,23 @@ def _compile_fail(state: model.Fail, limits: Limits) -> State:
     return State(state.name, "Fail", enter, _step(state, limits, None))
 
 
-def _compile_task(state: model.Task, limits: Limits) -> Enter:
+def _compile_task(state: model.Task, limits: Limits) -> State:
     is_jsonata = state.query_language == "JSONata"
     template, field = (state.arguments, "Arguments") if is_jsonata else (state.parameters, "Parameters")
     make = compile_argument(template, state, field, limits)
+    compiled = _working(state, "Task", _compile_call(state, make, limits), limits)
+    return attrs.evolve(compiled, resource=state.resource, make=make, is_plain=_is_plain(state))
+
+
+def _is_plain(state: model.Task) -> bool:
+    afterwards = (state.result_selector, state.result_path, state.output_path, state.output, state.assign)
+    bounds = (state.timeout_seconds, state.heartbeat_seconds, state.credentials)
+    paths = (state.timeout_seconds_path, state.heartbeat_seconds_path)
+    has_answers = bool(state.retry or state.catch)
+    return not has_answers and all(field is ABSENT for field in afterwards + bounds) and paths == (None, None)
+
+
+def _compile_call(state: model.Task, make: Expression | None, limits: Limits) -> Enter:
     timeout = compile_number(state, state.timeout_seconds, state.timeout_seconds_path, "TimeoutSeconds", limits)
     heartbeat = compile_number(state, state.heartbeat_seconds, state.heartbeat_seconds_path, "HeartbeatSeconds", limits)
     credentials = compile_argument(state.credentials, state, "Credentials", limits)

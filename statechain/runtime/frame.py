@@ -95,6 +95,8 @@ class Frame:
 
         outside: What the current attempt remembers while it waits for the outside.
 
+        turns: How many states it has visited in this process.
+
         token: The task token of the current attempt, while the process that made it lives.
     """
 
@@ -127,6 +129,7 @@ class Frame:
         "state",
         "text",
         "token",
+        "turns",
         "value",
         "variables",
     )
@@ -157,6 +160,8 @@ class Frame:
         self.number = self.first = number
         self.children: dict[int, Frame] = {}
         self.owes = False
+        self.turns = 0
+        self.retries: list[int] = []
         self._clear(EPOCH, 0)
         self.is_open = False
 
@@ -187,6 +192,23 @@ class Frame:
         self._clear(now, self.run.next_event())
         self.run.count(self.number)
         self.retries = [0] * len(state.retriers)
+
+    def glance(self, now: datetime) -> None:
+        """Begin a visit of which nothing will be kept."""
+        self.turns += 1
+        self.entered = now
+        self.entered_event = self.run.events + 1
+        self._object = None
+        self._random = None
+
+    def pass_on(self, step: Next | Done) -> None:
+        """Take what such a visit put out, and stand where it leads."""
+        self.value, self.text = step.output, None
+        if step.assigned:
+            self.variables = {**self.variables, **step.assigned}
+        if type(step) is Next:
+            self.state = step.state
+            self.number += 1
 
     def revisit(self, state: State, visit: Visit) -> None:
         """Stand where a stored visit began."""

@@ -20,6 +20,7 @@ from statechain.launcher import Streams, first_fault
 from statechain.observers import LeaseRenewed, tell
 from statechain.runtime.callbacks import Callbacks
 from statechain.runtime.calls import Caller
+from statechain.runtime.express import Lane
 from statechain.runtime.interpreter import Interpreter
 from statechain.runtime.items import Files
 from statechain.runtime.lease import Lease, kept
@@ -78,7 +79,7 @@ class Host:
             worker_id,
             repository,
             self.journal,
-            Interpreter(scribe, clock, caller, limits, Files(files)),
+            Interpreter(scribe, clock, caller, Lane(clock, tasks, limits), limits, Files(files)),
             clock,
             tasks=tasks,
             limits=limits,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from statechain.clock import Clock
     from statechain.limits import Limits
     from statechain.runtime.calls import Caller
+    from statechain.runtime.express import Lane
     from statechain.runtime.items import Files
     from statechain.runtime.scribe import Scribe
 
@@ -42,11 +43,12 @@ TURNS_BEFORE_YIELD = 100
 class Interpreter:
     """Runs executions; holds no state of theirs."""
 
-    def __init__(self, scribe: Scribe, clock: Clock, caller: Caller, limits: Limits, files: Files) -> None:
+    def __init__(self, scribe: Scribe, clock: Clock, caller: Caller, lane: Lane, limits: Limits, files: Files) -> None:
         self._scribe = scribe
         self._clock = clock
         self._caller = caller
         self._limits = limits
+        self._lane = lane
         self._run_distributed = partial(run_distributed, files=files)
 
     async def run(self, run: Run) -> End:
@@ -64,6 +66,7 @@ class Interpreter:
                 raise
             return End(status=ExecutionStatus.TIMED_OUT, end_time=self._clock.now(), error="States.Timeout")
         except StateError as fault:
+            run.ledger.current_state = frame.state
             return End(
                 status=ExecutionStatus.FAILED, end_time=self._clock.now(), error=fault.error, cause=fault.cause
             )
@@ -100,16 +103,17 @@ class Interpreter:
                 raise StateError(last.error, last.cause)
             return frame.value
         stored = last if last is not None and last.exited is None else None
-        turns = 0
         while True:
+            if frame.run.is_unobserved_express and await self._lane.pass_through(frame):
+                break
             state = frame.plan.states[frame.state]
             if stored is None:
                 frame.begin(state, self._clock.now())
             else:
                 frame.resume(state, stored)
                 stored = None
-            turns += 1
-            visit = self._visit(frame, state, turns)
+            frame.turns += 1
+            visit = self._visit(frame, state, frame.turns)
             step = await (witness_visit(frame, state, self._clock, visit) if frame.run.observers else visit)
             if type(step) is not Next:
                 break
@@ -117,7 +121,9 @@ class Interpreter:
             frame.number += 1
             if not frame.path:
                 frame.run.ledger.current_state = step.state
-        if frame.path and frame.owes:
+        if not frame.path:
+            frame.run.ledger.current_state = frame.state
+        elif frame.owes:
             await self._scribe.record(frame)
         return frame.value
 

@@ -94,6 +94,11 @@ class Run:
         self._shown = (execution.id, execution.name, execution.start_time, "")
 
     @property
+    def is_unobserved_express(self) -> bool:
+        """Whether nothing is kept of a visit, and nobody is told of it."""
+        return self.is_express and not self.observers
+
+    @property
     def is_left(self) -> bool:
         """Whether the execution goes on elsewhere: its lease was lost, or the engine leaves it for others to resume."""
         return self.ledger.is_lost or self._is_interrupted()

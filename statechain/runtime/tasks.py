@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from statechain.clock import Clock
     from statechain.limits import Limits
 
-__all__ = ["Delivery", "Handler", "Task", "TaskContext", "TaskRegistry", "call_task", "failure_of"]
+__all__ = ["Delivery", "Handler", "Task", "TaskContext", "TaskRegistry", "as_failure", "call_task", "failure_of"]
 
 logger = logging.getLogger(__name__)
+
+CANCELLED_WITHIN = "the handler was cancelled from within"
 
 LEFT_BEHIND: set[asyncio.Future[object]] = set()
 """Handlers that went on after they were cancelled; kept so that they are not collected while they run."""
@@ -95,6 +97,11 @@ class Task:
     is_async: bool
     conversion: Conversion = PLAIN
     answers: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the handler may be awaited with the input alone."""
+        return self.is_async and not self.takes_context and self.conversion is PLAIN and not self.answers
 
     async def __call__(self, value: JSONValue, context: TaskContext, clock: Clock) -> object:
         """Call the handler; a plain function runs in a worker thread."""
@@ -234,7 +241,7 @@ async def call_task(
         raise _cut_off(fault, limits.cause_characters) from fault.__cause__
     except asyncio.CancelledError:
         if handler.cancelled() and not _is_cancelled_from_outside():
-            raise StateError("States.TaskFailed", "the handler was cancelled from within") from None
+            raise StateError("States.TaskFailed", CANCELLED_WITHIN) from None
         await _end(handler, task.name, limits.handler_grace_seconds)
         raise
     try:
@@ -255,12 +262,19 @@ async def _awaited(task: Task, value: JSONValue, context: TaskContext, clock: Cl
     ATTEMPT.set(context)
     try:
         return await task(value, context, clock)
-    except StateError:
-        raise
-    except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+    except (asyncio.CancelledError, StateError, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as fault:
         raise failure_of(fault) from fault
+
+
+def as_failure(fault: BaseException, characters: int) -> BaseException:
+    """Return what a handler raised in the execution's own asyncio task as a `StateError`, or what passes through it."""
+    if isinstance(fault, KeyboardInterrupt | SystemExit):
+        return fault
+    if isinstance(fault, asyncio.CancelledError):
+        return fault if _is_cancelled_from_outside() else StateError("States.TaskFailed", CANCELLED_WITHIN)
+    return _cut_off(fault if isinstance(fault, StateError) else failure_of(fault), characters)
 
 
 async def _end(handler: asyncio.Future[object], name: str, grace: float) -> None:

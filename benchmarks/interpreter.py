@@ -1,0 +1,108 @@
+"""Transitions a second in memory, one execution at a time: Tasks, a Pass and Choice loop, JSONPath, JSONata.
+
+EXPRESS executions journal no visit, so that this measures the interpreter; `--type STANDARD` measures it with the
+journal (in memory) behind it.
+"""
+
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+from harness import parser, run
+
+from statechain import Engine, Limits, TaskRegistry
+
+tasks = TaskRegistry()
+LENGTH = 500
+
+
+@tasks.register("step")
+async def step(value: Any) -> Any:
+    """Do nothing."""
+    return value
+
+
+def row(state: Callable[[int], dict[str, Any]], **more: Any) -> dict[str, Any]:
+    """Return a definition of many states in a row."""
+    states = {f"S{place}": {**state(place), "Next": f"S{place + 1}"} for place in range(LENGTH)}
+    return {**more, "StartAt": "S0", "States": {**states, f"S{LENGTH}": {"Type": "Succeed"}}}
+
+
+def task(_place: int) -> dict[str, Any]:
+    """Return a Task that does nothing."""
+    return {"Type": "Task", "Resource": "step"}
+
+
+def choice(place: int) -> dict[str, Any]:
+    """Return a Pass, or a Choice that compares by JSONPath."""
+    if place % 2:
+        return {"Type": "Pass"}
+    rule = {"Variable": "$.order.total", "NumericGreaterThan": 10, "Next": f"S{place + 1}"}
+    return {"Type": "Choice", "Choices": [rule], "Default": f"S{LENGTH}"}
+
+
+def jsonpath(_place: int) -> dict[str, Any]:
+    """Return a Pass that builds a payload by paths and intrinsic functions."""
+    made = {
+        "id.$": "$.order.id",
+        "label.$": "States.Format('{}-{}', $.order.id, $.order.customer)",
+        "first.$": "$.order.lines[0]",
+        "total.$": "States.MathAdd($.order.id, 1)",
+    }
+    return {"Type": "Pass", "Parameters": made, "ResultPath": "$.made"}
+
+
+def jsonata(_place: int) -> dict[str, Any]:
+    """Return a Pass that builds a payload by JSONata."""
+    made = {
+        "order": "{% $states.input.order %}",
+        "total": "{% $sum($states.input.order.lines) * 2 %}",
+        "label": "{% $string($states.input.order.id) & '-' & $uppercase($states.input.order.customer) %}",
+    }
+    return {"Type": "Pass", "Output": made}
+
+
+def without_next(definition: dict[str, Any]) -> dict[str, Any]:
+    """Remove what a Choice does not have."""
+    for state in definition["States"].values():
+        if state["Type"] == "Choice":
+            del state["Next"]
+    return definition
+
+
+ORDER = {"order": {"id": 7, "customer": "ada", "lines": [1, 2, 3], "total": 12}}
+MACHINES: dict[str, tuple[dict[str, Any], Any]] = {
+    "Task": (row(task), {"id": 7}),
+    "Task, 200 bytes": (row(task), {**ORDER, "note": "n" * 140}),
+    "Pass and Choice": (without_next(row(choice)), ORDER),
+    "JSONPath": (row(jsonpath), ORDER),
+    "JSONata": (row(jsonata, QueryLanguage="JSONata"), ORDER),
+}
+
+
+async def measure(_url: str) -> list[dict[str, Any]]:
+    """Measure every machine."""
+    rows = []
+    limits = Limits(history_events=10_000_000)
+    async with Engine("memory://", tasks=tasks, limits=limits) as engine:
+        for name, (definition, value) in MACHINES.items():
+            machine = await engine.create_state_machine(name, definition, type=options.type)
+            await machine.execute(value)
+            rates = []
+            for _ in range(options.rounds):
+                began = time.perf_counter()
+                for _ in range(options.executions):
+                    await machine.execute(value)
+                rates.append(options.executions * LENGTH / (time.perf_counter() - began))
+            rows.append({"states": name, "transitions/s": median(rates), "us each": 1e6 / median(rates)})
+    return rows
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("--executions", type=int, default=20)
+    arguments.add_argument("--type", choices=["EXPRESS", "STANDARD"], default="EXPRESS")
+    options = arguments.parse_args()
+    options.url = "memory://"
+    run(options, measure)
