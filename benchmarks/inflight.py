@@ -1,0 +1,110 @@
+"""Many executions in flight in one process: bytes each, and how long the engine blocks the event loop meanwhile.
+
+Executions wait: in a Wait state, or for an answer under a task token. A heartbeat task measures how late the loop wakes it
+while they are started, while they wait, and while they end.
+"""
+
+import asyncio
+import gc
+import resource
+import time
+from typing import Any
+
+from harness import parser, run
+
+from statechain import Engine, TaskContext, TaskRegistry
+
+tasks = TaskRegistry()
+tokens: list[str] = []
+
+WAITING = {"StartAt": "Wait", "States": {"Wait": {"Type": "Wait", "SecondsPath": "$.seconds", "End": True}}}
+ANSWERED = {
+    "StartAt": "Ask",
+    "States": {"Ask": {"Type": "Task", "Resource": "ask.waitForTaskToken", "End": True}},
+}
+
+
+@tasks.register("ask")
+async def ask(_value: Any, context: TaskContext) -> None:
+    """Remember the token."""
+    tokens.append(context.task_token or "")
+
+
+def resident() -> int:
+    """Return the process's resident bytes now."""
+    with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123 -- a file of the kernel's
+        return int(statm.read().split()[1]) * resource.getpagesize()
+
+
+class Heartbeat:
+    """Measures how late the event loop wakes a task."""
+
+    latest = 0.0
+
+    async def beat(self) -> None:
+        """Sleep a millisecond at a time, until cancelled."""
+        while True:
+            asked = time.perf_counter()
+            await asyncio.sleep(0.001)
+            self.latest = max(self.latest, time.perf_counter() - asked - 0.001)
+
+    def take(self) -> float:
+        """Return the longest lateness since the last call, in milliseconds."""
+        latest, self.latest = self.latest, 0.0
+        return latest * 1000
+
+
+async def start(machine: Any, value: Any, count: int) -> list[Any]:
+    """Start executions, a hundred at a time."""
+    handles: list[Any] = []
+    while len(handles) < count:
+        handles += await asyncio.gather(*(machine.start_execution(value) for _ in range(100)))
+    return handles
+
+
+async def measure_one(url: str, name: str, count: int) -> dict[str, Any]:
+    """Measure executions that wait in one way."""
+    heartbeat = Heartbeat()
+    async with Engine(url, tasks=tasks) as engine, asyncio.TaskGroup() as group:
+        machine = await engine.create_state_machine(name, WAITING if name == "Wait" else ANSWERED)
+        pulse = group.create_task(heartbeat.beat())
+        gc.collect()
+        before = resident()
+        handles = await start(machine, {"seconds": 3600}, count)
+        await asyncio.sleep(0.5)
+        starting = heartbeat.take()
+        gc.collect()
+        each = (resident() - before) / count
+        heartbeat.take()
+        await asyncio.sleep(2)
+        waiting = heartbeat.take()
+        for begin in range(0, count, 100):
+            some = handles[begin : begin + 100]
+            if name == "Wait":
+                await asyncio.gather(*(handle.stop() for handle in some))
+            else:
+                await asyncio.gather(*(engine.send_task_success(token, {}) for token in tokens[begin : begin + 100]))
+                await asyncio.gather(*(handle.wait() for handle in some))
+        ending = heartbeat.take()
+        pulse.cancel()
+    tokens.clear()
+    return {
+        "executions": count,
+        "waiting for": name,
+        "bytes each": each,
+        "late ms, starting": starting,
+        "late ms, waiting": waiting,
+        "late ms, ending": ending,
+    }
+
+
+async def measure(url: str) -> list[dict[str, Any]]:
+    """Measure both ways of waiting."""
+    return [await measure_one(url, name, options.executions) for name in ("Wait", "Callback")]
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("--executions", type=int, default=10_000)
+    options = arguments.parse_args()
+    run(options, measure)
