@@ -83,6 +83,13 @@ def release(session: nox.Session) -> None:
 
 
 @nox.session
+def faults(session: nox.Session) -> None:
+    """Prove the guarantees at full size: kills, cuts, cancellations, full disks, races, fuzz (an hour or more)."""
+    session.install(".[test]")
+    session.run("pytest", "tests/faults", "--full", *session.posargs)
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Play the batch example, on SQLite or on what DATABASE_URL names."""
     session.install(".")

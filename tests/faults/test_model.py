@@ -36,7 +36,7 @@ pytestmark = pytest.mark.timeout(7200)
 
 RUNNING, SUCCEEDED, FAILED, ABORTED = (ExecutionStatus(each) for each in ("RUNNING", "SUCCEEDED", "FAILED", "ABORTED"))
 ONE_TASK = {"StartAt": "Work", "States": {"Work": {"Type": "Task", "Resource": "Work", "End": True}}}
-STEPS = {"memory": (60, 30), "sqlite": (25, 30), "postgresql": (15, 30)}
+STEPS = {"memory": (30, 30), "sqlite": (12, 30), "postgresql": (8, 30)}
 """How many examples, of how many steps, when little is tried."""
 
 T = TypeVar("T")

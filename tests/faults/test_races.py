@@ -19,7 +19,7 @@ from killing import spawn
 from ledger import Ledger
 from scene import make_sources
 
-from statechain import Engine, ExecutionFilter, ExecutionHandle, ExecutionStatus, TaskRegistry
+from statechain import Engine, ExecutionFilter, ExecutionHandle, ExecutionStatus, TaskRegistry, TaskTimedOut
 
 if TYPE_CHECKING:
     from conftest import EngineFactory, Figures
@@ -153,20 +153,21 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_eight_processes_create_the_schema_at_once(
+def test_processes_create_the_schema_at_once(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path, *, full: bool
 ) -> None:
-    for number in range(10 if full else 1):
+    rounds, count = (10, 8) if full else (1, 4)
+    for number in range(rounds):
         if kind == "sqlite":
             url = f"sqlite:///{tmp_path / f'new-{number}.db'}"
         else:
             server = request.getfixturevalue("postgres_server")
             url = server.url(server.create_database())
         openers = [
-            subprocess.Popen([sys.executable, "-c", OPEN, url], stderr=subprocess.PIPE, text=True) for _ in range(8)
+            subprocess.Popen([sys.executable, "-c", OPEN, url], stderr=subprocess.PIPE, text=True) for _ in range(count)
         ]
         told = [(opener.communicate(timeout=120)[1], opener.returncode) for opener in openers]
-        assert [code for _, code in told] == [0] * 8, told
+        assert [code for _, code in told] == [0] * count, told
         asyncio.run(_use(url))
 
 
@@ -198,6 +199,48 @@ async def test_two_redrives_at_once(engine_factory: EngineFactory) -> None:
         assert sum(isinstance(answer, ValueError) for answer in answers) == 3, answers
         assert await handles[0].result() == 2
     assert len(calls) == 2
+
+
+TOKEN = {
+    "StartAt": "Ask",
+    "States": {"Ask": {"Type": "Task", "Resource": "Work.waitForTaskToken", "TimeoutSeconds": 1, "End": True}},
+}
+
+
+async def test_an_answer_races_with_the_timeout(
+    engine_factory: EngineFactory, seed: int, figures: Figures, *, full: bool
+) -> None:
+    """Either the answer is taken, and told so, or the task times out, and whoever answers learns it."""
+    chance, ends, tokens = random.Random(seed), Counter[str](), dict[str, str]()
+
+    async def ask(_value: object, context: Any) -> None:
+        tokens[context.execution_id] = context.task_token
+
+    tasks = tasks_of(ask)
+    async with engine_factory(tasks=tasks) as here, engine_factory(tasks=tasks) as there:
+        machine = await here.create_state_machine("token", TOKEN)
+
+        async def race() -> None:
+            handle = await machine.start_execution()
+            while handle.id not in tokens:  # noqa: ASYNC110 -- it comes when the handler is called
+                await asyncio.sleep(0.005)
+            await asyncio.sleep(chance.uniform(0.9, 1.05))
+            try:
+                await chance.choice([here, there]).send_task_success(tokens[handle.id], "answer")
+                is_taken = True
+            except TaskTimedOut:
+                is_taken = False
+            ended = await handle.wait()
+            if is_taken:
+                assert (ended.status, ended.output) == (ExecutionStatus.SUCCEEDED, "answer")
+            else:
+                assert (ended.status, ended.error) == (ExecutionStatus.FAILED, "States.Timeout")
+            ends["answers" if is_taken else "timeouts"] += 1
+
+        for _ in range(25 if full else 1):
+            await asyncio.gather(*(race() for _ in range(400 if full else 60)))
+    figures(seed=seed, races=ends.total(), **ends)
+    assert set(ends) == {"answers", "timeouts"}
 
 
 async def test_a_stop_races_with_the_end(
