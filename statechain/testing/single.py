@@ -25,6 +25,7 @@ from statechain.clock import Clock, SystemClock
 from statechain.codec import JSONValue, isolate
 from statechain.errors import StateError
 from statechain.limits import DEFAULT_LIMITS, Limits
+from statechain.runtime.frame import timestamp
 from statechain.runtime.retry import HasErrorEquals, matches, retry_delay
 from statechain.runtime.services import HandlerCall, resolve
 from statechain.runtime.tasks import TaskContext, TaskRegistry, call_task
@@ -219,7 +220,7 @@ class _Bench:
     def _fresh(self) -> _Context:
         """Return a context of its own for each evaluation, so that all draw the same numbers."""
         now = self._clock.now()
-        moment = now.strftime("%Y-%m-%dT%H:%M:%S.") + f"{now.microsecond // 1000:03d}Z"
+        moment = timestamp(now)
         state: dict[str, JSONValue] = {
             "EnteredTime": moment,
             "Name": self._state.name,
