@@ -25,8 +25,8 @@ from statechain.clock import Clock, SystemClock
 from statechain.codec import JSONValue, isolate
 from statechain.errors import StateError
 from statechain.limits import DEFAULT_LIMITS, Limits
-from statechain.runtime.frame import timestamp
 from statechain.runtime.retry import HasErrorEquals, matches, retry_delay
+from statechain.runtime.run import timestamp
 from statechain.runtime.services import HandlerCall, resolve
 from statechain.runtime.tasks import TaskContext, TaskRegistry, call_task
 from statechain.testing.scripted import Return, Throw
