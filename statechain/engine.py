@@ -335,7 +335,8 @@ class Engine:
         live = await self.worker.redrive(revision, execution)
         if live is None:
             name, status = execution.name, execution.status
-            raise ValueError(f"execution {name!r} is {status}: only one that ended without success is redriven")
+            what = "only one that ended without success is redriven, and by one at a time"
+            raise ValueError(f"execution {name!r} is {status}: {what}")
         return ExecutionHandle(self, execution, live)
 
     async def _start_nested(self, machine: str, input: JSONValue, name: str) -> ExecutionHandle:  # noqa: A002

@@ -145,7 +145,8 @@ class MemoryRepository(MemoryReads):
             self._executions[execution_id], current_state=write.current_state
         )
         for callback in write.opened:
-            self._keep(callback)
+            if callback.id not in self._callbacks:
+                self._keep(callback)
         for each in write.closed:
             self._close(CloseCallback(id=each))
         if write.end is not None:
@@ -153,7 +154,7 @@ class MemoryRepository(MemoryReads):
         return None
 
     def _end(self, execution_id: str, end: Any) -> None:  # noqa: ANN401 -- an End
-        del self._runs[execution_id]
+        self._epochs[execution_id] = self._runs.pop(execution_id).epoch
         fields = attrs.asdict(end, recurse=False)
         self._executions[execution_id] = attrs.evolve(self._executions[execution_id], **fields)
 
@@ -162,7 +163,7 @@ class MemoryRepository(MemoryReads):
         if write.execution_id not in self._executions:
             return ExecutionNotFound(f"there is no execution {write.execution_id!r}")
         if run is not None:
-            self._epochs[write.execution_id] = run.epoch + 1
+            run.epoch += 1
             self._end(write.execution_id, write.end)
         return self._executions[write.execution_id]
 
@@ -170,11 +171,18 @@ class MemoryRepository(MemoryReads):
         execution = self._executions.get(write.execution_id)
         if execution is None:
             return ExecutionNotFound(f"there is no execution {write.execution_id!r}")
-        if execution.status in LIVING:
+        epoch = self._epochs[execution.id] + 1  # of the last end
+        if execution.status not in LIVING and execution.redrive_count == write.redrive_count:
+            self._revive(execution)
+            self._runs[execution.id] = Run(write.owner, epoch)
+        run = self._runs.get(execution.id)
+        redriven = self._executions[execution.id]
+        if run != Run(write.owner, epoch) or redriven.redrive_count != write.redrive_count + 1:
             return None
-        epoch = self._epochs[execution.id] = self._epochs[execution.id] + 1
-        self._runs[execution.id] = Run(write.owner, epoch)
-        redriven = attrs.evolve(
+        return Claim(execution=redriven, epoch=epoch, seq=len(self._visits[execution.id]))
+
+    def _revive(self, execution: Execution) -> None:
+        self._executions[execution.id] = attrs.evolve(
             execution,
             status=ExecutionStatus.RUNNING,
             end_time=None,
@@ -183,8 +191,6 @@ class MemoryRepository(MemoryReads):
             cause=None,
             redrive_count=execution.redrive_count + 1,
         )
-        self._executions[execution.id] = redriven
-        return Claim(execution=redriven, epoch=epoch, seq=len(self._visits[execution.id]))
 
     def _release(self, write: ReleaseExecution) -> object:
         run = self._runs.get(write.execution_id)
@@ -334,7 +340,6 @@ class MemoryRepository(MemoryReads):
     def _claim(self, execution: Execution, worker_id: str) -> Claim:
         run = self._runs[execution.id]
         run.owner, run.epoch, run.claims = worker_id, run.epoch + 1, run.claims + 1
-        self._epochs[execution.id] = run.epoch
         return Claim(execution=execution, epoch=run.epoch, seq=len(self._visits[execution.id]), claims=run.claims)
 
     async def release(self, worker_id: str) -> None:

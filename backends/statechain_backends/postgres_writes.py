@@ -194,8 +194,7 @@ def _open_callbacks(ours: CTE) -> CTE:
     given = _given("opened")
     rows = select(*given.c).where(given.c.execution_id.in_(select(ours.c.execution_id)))
     new = insert_or(callbacks).from_select(list(_PARTS["opened"]), rows)
-    replaced = {each.name: each for each in new.excluded if each.name != "id"}
-    return new.on_conflict_do_update(index_elements=[callbacks.c.id], set_=replaced).cte("opened")
+    return new.on_conflict_do_nothing(index_elements=[callbacks.c.id]).cte("opened")  # a token twice is a fault
 
 
 def _close_callbacks(ours: CTE) -> CTE:

@@ -159,7 +159,6 @@ Index("links_by_creation", links.c.created, links.c.target_execution_id)
 Index("links_by_source", links.c.source_execution_id, links.c.created, links.c.target_execution_id)
 Index("links_by_target_machine", links.c.target_state_machine_id, links.c.created, links.c.target_execution_id)
 
-# A row that is replaced keeps its id: the visit that waits under it was run again.
 callbacks = Table(
     "callbacks",
     metadata,

@@ -16,7 +16,7 @@ from sqlalchemy import String, case, delete, exists, func, literal, null, or_, s
 from sqlalchemy.dialects.postgresql import insert
 
 from statechain.errors import BatchNotFound, ExecutionNotFound, InvalidToken, TaskTimedOut
-from statechain.records import BatchStatus, CallbackStatus, Claim, ExecutionStatus
+from statechain.records import BatchStatus, CallbackStatus, ExecutionStatus
 from statechain.storage.repository import (
     AnswerCallback,
     BeatCallback,
@@ -182,7 +182,7 @@ def _found(execution_id: str) -> Script:
 
 
 _LOCK = (
-    select(executions.c.status, executions.c.epoch, executions.c.current_state)
+    select(executions.c.status, executions.c.redrive_count, executions.c.epoch, executions.c.current_state)
     .where(executions.c.id == given("id_"))
     .with_for_update()
 )
@@ -196,6 +196,12 @@ _REVIVE = (
     )
 )
 _LENGTH = select(func.coalesce(func.max(visits.c.seq), 0)).where(visits.c.execution_id == given("id_"))
+# The epoch of the last end stands in `executions`: one above it is the claim that the redrive gave, and no later one.
+_REDRIVEN = (
+    select(runs.c.epoch, runs.c.seq, runs.c.claims, *selection.EXECUTION)
+    .select_from(selection.WITH_RUNS)
+    .where(executions.c.id == given("id_"), runs.c.owner == given("to_owner"), runs.c.epoch == given("of_epoch"))
+)
 
 
 def _redrive(write: RedriveExecution) -> Script:
@@ -203,15 +209,16 @@ def _redrive(write: RedriveExecution) -> Script:
     rows = yield _LOCK, one
     if not rows:
         return ExecutionNotFound(f"there is no execution {write.execution_id!r}")
-    status, epoch, state = rows[0]
-    if status in selection.UNFAILED:
+    status, count, epoch, state = rows[0]
+    if status not in selection.UNFAILED and count == write.redrive_count:
+        yield _REVIVE, one
+        ((seq,),) = yield _LENGTH, one
+        run = (write.execution_id, write.owner, epoch + 1, seq, 0, state)
+        yield _ADD_RUN, _named(runs, run)
+    elif count != write.redrive_count + 1:
         return None
-    yield _REVIVE, one
-    ((seq,),) = yield _LENGTH, one
-    run = (write.execution_id, write.owner, epoch + 1, seq, 0, state)
-    yield _ADD_RUN, _named(runs, run)
-    ((*execution,),) = yield _EXECUTION, {"id": write.execution_id}
-    return Claim(execution=to_execution(execution), epoch=epoch + 1, seq=seq)
+    rows = yield _REDRIVEN, {**one, "to_owner": write.owner, "of_epoch": epoch + 1}
+    return to_claim(rows[0]) if rows else None
 
 
 _LEAVE = (

@@ -43,10 +43,10 @@ _ADD_EXECUTION = sqlite.insert(executions).values(given_row(executions)).on_conf
 _ADD_RUN = insert(runs).values(given_row(runs))
 _ADD_LINK = insert(links).values(given_row(links))
 _ADD_VISIT = insert(visits).values(given_row(visits))
-_added = sqlite.insert(callbacks).values(given_row(callbacks))
-_ADD_CALLBACK = _added.on_conflict_do_update(
-    index_elements=[callbacks.c.id],
-    set_={column.name: column for column in _added.excluded if column.name != "id"},
+_ADD_CALLBACK = (
+    sqlite.insert(callbacks)
+    .values(given_row(callbacks))
+    .on_conflict_do_nothing(index_elements=[callbacks.c.id])  # a token that there is already is a fault
 )
 _CLOSE = (
     update(callbacks)

@@ -171,9 +171,13 @@ class Worker:
         return holder, live if holder.id == execution.id else self._live.get(holder.id)
 
     async def redrive(self, revision: Revision, execution: Execution) -> Live | None:
-        """Make an execution that ended without success run again; None where it is RUNNING or SUCCEEDED."""
-        claim = await self._journal.write(RedriveExecution(execution_id=execution.id, owner=self.id))
-        return None if claim is None else self.adopt(revision, claim, before=execution)
+        """Make an execution that ended without success run again; None where it runs, or ended otherwise meanwhile."""
+        claim = await self._journal.write(
+            RedriveExecution(execution_id=execution.id, owner=self.id, redrive_count=execution.redrive_count)
+        )
+        if claim is None or execution.id in self._live:  # two redrives at once here: both get the claim, one runs it
+            return None
+        return self.adopt(revision, claim, before=execution)
 
     def adopt(self, revision: Revision, claim: Claim, *, before: Execution | None = None) -> Live:
         """Run an execution on from where its visits say it stands; ``before``: as it had ended before a redrive."""

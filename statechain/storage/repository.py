@@ -144,7 +144,7 @@ class Advance(Write[None]):
 
         end: How the execution ends with this write, or None.
 
-        opened: Callbacks that begin to wait with this write.
+        opened: Callbacks that begin to wait with this write; one whose id there is already stays as it is.
 
         closed: The ids of callbacks for which nobody waits any more: those still WAITING become CLOSED.
     """
@@ -250,11 +250,14 @@ class StopExecution(Write[Execution]):
 class RedriveExecution(Write[Claim | None]):
     """Make an execution that ended without success RUNNING again, claimed by ``owner``, its redrive count raised.
 
-    Outcome: the claim; None where it is RUNNING or SUCCEEDED. `ExecutionNotFound` as an error.
+    It takes effect only where the execution's redrive count is still ``redrive_count``. Outcome: the claim, also where
+    this very write was committed before (RUNNING, the count one higher, and still under the claim that it gave to
+    ``owner``); else None. `ExecutionNotFound` as an error.
     """
 
     execution_id: str
     owner: str
+    redrive_count: int
 
     @property
     def key(self) -> str:

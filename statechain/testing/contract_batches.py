@@ -15,7 +15,6 @@ from statechain.storage.repository import (
     DeleteExecutions,
     EndBatch,
     FailBatchItem,
-    RedriveExecution,
     Repository,
 )
 from statechain.testing.contract_samples import (
@@ -28,6 +27,7 @@ from statechain.testing.contract_samples import (
     freeze,
     ids,
     moment,
+    redriving,
     seed,
     start,
     visit,
@@ -279,7 +279,7 @@ class BatchContract:
             repository, name=item.name, state_machine_id="machine-b", status=ExecutionStatus.TIMED_OUT
         )
         assert await counts(repository, stored) == ItemCounts(timed_out=1, total=1)
-        await commit(repository, RedriveExecution(execution_id=made.id, owner="worker"))
+        await commit(repository, redriving(made))
         assert await counts(repository, stored) == ItemCounts(running=1, total=1)
 
     async def test_batches_are_found_by_all_that_is_given(self, repository: Repository) -> None:

@@ -19,12 +19,11 @@ from statechain.storage.repository import (
     BeatCallback,
     CloseCallback,
     DeleteExecutions,
-    RedriveExecution,
     Repository,
     StopExecution,
     TakeActivity,
 )
-from statechain.testing.contract_samples import advance, callback, commit, ending, moment, start
+from statechain.testing.contract_samples import advance, callback, commit, ending, moment, redriving, start
 
 __all__ = ["ActivityContract", "CallbackContract"]
 
@@ -77,7 +76,7 @@ async def end_of(repository: Repository, each: Callback, how: str) -> None:
         assert made is not None
         await commit(repository, advance(made, end=ending(ExecutionStatus.FAILED)))
         if how == "redriven":
-            await commit(repository, RedriveExecution(execution_id=made.id, owner="worker"))
+            await commit(repository, redriving(made))
 
 
 OVER = ("closed", "ended", "stopped", "redriven")
@@ -123,6 +122,19 @@ class CallbackContract:
         await commit(repository, write)
         await commit(repository, write)
         assert list(await repository.callbacks([callback(made).id])) == [callback(made)]
+
+    async def test_what_is_opened_again_stays_as_it_is(self, repository: Repository) -> None:
+        """A transition without visits passes its guard twice, where its reply was lost and it is committed again."""
+        made = await start(repository)
+        first, other = callback(made), callback(made, token_hash=str(callback(made, "other").token_hash))
+        await commit(repository, advance(made, opened=[first]))
+        answered = await commit(repository, success(first))
+        for again in (first, other):
+            await commit(repository, advance(made, opened=[again]))
+            assert list(await repository.callbacks([first.id])) == [answered]
+        assert await commit(repository, success(first)) == answered
+        with pytest.raises(InvalidToken):
+            await commit(repository, success(other))
 
     async def test_a_transition_closes_those_that_wait(self, repository: Repository) -> None:
         made = await start(repository)
@@ -223,7 +235,7 @@ class CallbackContract:
         made = await start(repository)
         before = await waiting(repository, of=made)
         await commit(repository, advance(made, end=ending(ExecutionStatus.FAILED)))
-        claim = await commit(repository, RedriveExecution(execution_id=made.id, owner="worker"))
+        claim = await commit(repository, redriving(made))
         assert claim is not None
         after = callback(made, "again", redrive_count=1)
         await commit(repository, advance(made, epoch=claim.epoch, opened=[after]))

@@ -17,7 +17,7 @@ import pytest
 
 from statechain.filters import Chained, Cursor, ExecutionFilter
 from statechain.records import DurationStatistics, Execution, ExecutionStatus
-from statechain.storage.repository import DeleteExecutions, RedriveExecution, Repository, StartExecution
+from statechain.storage.repository import DeleteExecutions, Repository, StartExecution
 from statechain.testing.contract_samples import (
     ENDINGS,
     FAILURES,
@@ -27,6 +27,7 @@ from statechain.testing.contract_samples import (
     finish,
     ids,
     moment,
+    redriving,
     seed,
     start,
 )
@@ -236,7 +237,7 @@ class FilterContract:
 
     async def test_an_execution_is_one_though_it_is_redriven(self, repository: Repository) -> None:
         made = await finish(repository, status=ExecutionStatus.FAILED, current_state="Price")
-        claim = await commit(repository, RedriveExecution(execution_id=made.id, owner="worker"))
+        claim = await commit(repository, redriving(made))
         assert claim is not None
         price, either = ExecutionFilter(current_state="Price"), ExecutionFilter(status=["RUNNING", "FAILED"])
         for select in (price, either, ExecutionFilter()):
@@ -275,7 +276,7 @@ class FilterContract:
         assert await repository.count_executions(select) == 0
         await finish(repository, of=running, status=status)
         assert await repository.count_executions(select) == 1
-        await commit(repository, RedriveExecution(execution_id=failed.id, owner="worker"))
+        await commit(repository, redriving(failed))
         assert await repository.count_executions(select) == 0
 
     async def test_a_deleted_chain_counts_no_more(self, repository: Repository) -> None:

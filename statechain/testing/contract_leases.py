@@ -14,8 +14,8 @@ import pytest
 
 from statechain.errors import LeaseLost
 from statechain.records import Claim, Execution, ExecutionStatus
-from statechain.storage.repository import RedriveExecution, ReleaseExecution, Repository, StartExecution, StopExecution
-from statechain.testing.contract_samples import advance, commit, ending, execution, finish, ids, start, visit
+from statechain.storage.repository import ReleaseExecution, Repository, StartExecution, StopExecution
+from statechain.testing.contract_samples import advance, commit, ending, execution, finish, ids, redriving, start, visit
 
 __all__ = ["LeaseContract", "OrphanContract", "ReleaseContract"]
 
@@ -137,7 +137,7 @@ class LeaseContract:
     async def test_what_is_redriven_belongs_to_its_redriver(self, repository: Repository) -> None:
         made = await finish(repository, status=ExecutionStatus.FAILED)
         await repository.heartbeat("one", LONG)
-        claim = await commit(repository, RedriveExecution(execution_id=made.id, owner="one"))
+        claim = await commit(repository, redriving(made, owner="one"))
         assert claim is not None
         assert list(await repository.claim("two", page=10)) == []
         await repository.release("one")

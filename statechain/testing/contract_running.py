@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import attrs
 import pytest
@@ -33,6 +34,7 @@ from statechain.testing.contract_samples import (
     execution,
     finish,
     machine,
+    redriving,
     start,
     visit,
 )
@@ -42,7 +44,7 @@ __all__ = ["AdvanceContract", "EndContract"]
 
 async def redrive(repository: Repository, ended: Execution) -> Claim:
     """Redrive an execution that can be."""
-    claim = await commit(repository, RedriveExecution(execution_id=ended.id, owner="worker"))
+    claim = await commit(repository, redriving(ended))
     assert claim is not None
     return claim
 
@@ -103,7 +105,7 @@ class AdvanceContract:
         made = await start(repository)
         refused = advance(execution(), epoch=9)
         unknown = StopExecution(execution_id="nowhere", end=ending(ExecutionStatus.ABORTED))
-        redriven = RedriveExecution(execution_id="elsewhere", owner="worker")
+        redriven = RedriveExecution(execution_id="elsewhere", owner="worker", redrive_count=0)
         outcomes = await repository.commit([refused, unknown, advance(made, visit(made)), redriven])
         assert [type(outcome) for outcome in outcomes] == [LeaseLost, ExecutionNotFound, type(None), ExecutionNotFound]
         assert len(await repository.visits(made.id)) == 1
@@ -195,7 +197,7 @@ class AdvanceContract:
                 StartExecution(execution=started, owner=None),
                 StopExecution(execution_id=stopped.id, end=ending(ExecutionStatus.ABORTED)),
                 AnswerCallback(token_hash=f"hash-{callback(waiting).id}", output_text="1"),
-                RedriveExecution(execution_id=failed.id, owner="worker"),
+                redriving(failed),
                 CreateBatch(batch=batch(), select=ExecutionFilter(state_machine_id="machine-none")),
                 DeleteExecutions(select=ExecutionFilter(state_machine_id="machine-old")),
             ]
@@ -331,7 +333,7 @@ class EndContract:
         made = await finish(repository, status=ExecutionStatus.FAILED)
         epochs = [1]
         for count in (1, 2, 3):
-            claim = await redrive(repository, made)
+            claim = await redrive(repository, attrs.evolve(made, redrive_count=count - 1))
             assert claim.execution.redrive_count == count
             assert claim.epoch > epochs[-1]
             epochs.append(claim.epoch)
@@ -343,26 +345,47 @@ class EndContract:
     async def test_running_and_succeeded_ones_are_not_redriven(self, repository: Repository) -> None:
         running, succeeded = await start(repository), await finish(repository)
         for each in (running, succeeded):
-            assert await commit(repository, RedriveExecution(execution_id=each.id, owner="worker")) is None
+            assert await commit(repository, redriving(each)) is None
             assert await repository.execution(each.id) == each
         await commit(repository, advance(running, visit(running)))
 
-    async def test_redriving_twice_changes_nothing(self, repository: Repository) -> None:
+    async def test_a_redrive_whose_reply_was_lost_gives_the_same_claim(self, repository: Repository) -> None:
         made = await finish(repository, status=ExecutionStatus.FAILED)
         claim = await redrive(repository, made)
-        await repository.commit([RedriveExecution(execution_id=made.id, owner="worker")])
+        assert await redrive(repository, made) == claim
         assert await repository.execution(made.id) == claim.execution
         await commit(repository, advance(made, visit(made), epoch=claim.epoch))
 
+    async def test_a_redrive_counts_on_what_it_has_read(self, repository: Repository) -> None:
+        made = await finish(repository, status=ExecutionStatus.FAILED)
+        claim = await redrive(repository, made)
+        await commit(repository, advance(made, epoch=claim.epoch, end=ending(ExecutionStatus.ABORTED)))
+        ended = await repository.execution(made.id)
+        assert await commit(repository, redriving(made)) is None
+        assert await commit(repository, redriving(attrs.evolve(made, redrive_count=2))) is None
+        assert await repository.execution(made.id) == ended
+
+    async def test_a_redrive_that_was_taken_over_since_gives_no_claim(self, repository: Repository) -> None:
+        """Not to the same worker either: its recovery found the execution first, and runs it under a later epoch."""
+        made = await finish(repository, status=ExecutionStatus.FAILED)
+        await repository.heartbeat("worker", timedelta(hours=1))
+        claim = await redrive(repository, made)
+        assert await commit(repository, redriving(made, owner="other")) is None
+        (taken,) = await repository.claim("worker", page=9, running=())
+        assert await commit(repository, redriving(made)) is None
+        with pytest.raises(LeaseLost):
+            await commit(repository, advance(made, visit(made), epoch=claim.epoch))
+        await commit(repository, advance(made, visit(made), epoch=taken.epoch))
+
     async def test_an_unknown_one_cannot_be_redriven(self, repository: Repository) -> None:
         with pytest.raises(ExecutionNotFound):
-            await commit(repository, RedriveExecution(execution_id="nowhere", owner="worker"))
+            await commit(repository, RedriveExecution(execution_id="nowhere", owner="worker", redrive_count=0))
 
     async def test_at_once_one_redrive_gets_the_claim(self, repository: Repository, other: Repository) -> None:
         made = await finish(repository, status=ExecutionStatus.FAILED)
         outcomes = await asyncio.gather(
             *(
-                commit(each, RedriveExecution(execution_id=made.id, owner=f"worker-{index}"))
+                commit(each, redriving(made, owner=f"worker-{index}"))
                 for index, each in enumerate([repository, other] * 3)
             )
         )

@@ -27,7 +27,15 @@ from statechain.records import (
     Visit,
     new_id,
 )
-from statechain.storage.repository import Advance, CreateBatch, End, Repository, StartExecution, Write
+from statechain.storage.repository import (
+    Advance,
+    CreateBatch,
+    End,
+    RedriveExecution,
+    Repository,
+    StartExecution,
+    Write,
+)
 
 __all__ = [
     "ENDINGS",
@@ -44,6 +52,7 @@ __all__ = [
     "ids",
     "machine",
     "moment",
+    "redriving",
     "seed",
     "start",
     "visit",
@@ -154,6 +163,11 @@ def advance(of: Execution, *visits: Visit, seq: int = 0, epoch: int = 1, **field
 
 
 # Steps
+
+
+def redriving(ended: Execution, *, owner: str = "worker") -> RedriveExecution:
+    """Return the redrive of an execution, as it was when it was last read."""
+    return RedriveExecution(execution_id=ended.id, owner=owner, redrive_count=ended.redrive_count)
 
 
 async def commit(repository: Repository, write: Write[T]) -> T:

@@ -11,7 +11,7 @@ import pytest
 
 from statechain.filters import ExecutionFilter
 from statechain.records import Execution, ExecutionStatus, Link, Source
-from statechain.storage.repository import DeleteExecutions, RedriveExecution, Repository, StartExecution
+from statechain.storage.repository import DeleteExecutions, Repository, StartExecution
 from statechain.testing.contract_samples import (
     FAILURES,
     advance,
@@ -21,6 +21,7 @@ from statechain.testing.contract_samples import (
     finish,
     ids,
     moment,
+    redriving,
     start,
     visit,
 )
@@ -325,6 +326,6 @@ class ChainingContract:
         first = chained(source)
         await commit(repository, starting(first, exclusive=True))
         await finish(repository, of=first, status=ExecutionStatus.FAILED)
-        claim = await commit(repository, RedriveExecution(execution_id=first.id, owner="worker"))
+        claim = await commit(repository, redriving(first))
         assert claim is not None
         assert await commit(repository, starting(chained(source), exclusive=True)) == claim.execution

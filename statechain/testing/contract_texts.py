@@ -169,7 +169,7 @@ class ExactnessContract:
             BeatCallback(token_hash=key, beat=moment()): InvalidToken,
             CloseCallback(id=key): type(None),
             StopExecution(execution_id=key, end=ending(ExecutionStatus.ABORTED)): ExecutionNotFound,
-            RedriveExecution(execution_id=key, owner="worker"): ExecutionNotFound,
+            RedriveExecution(execution_id=key, owner="worker", redrive_count=0): ExecutionNotFound,
             EndBatch(batch_id=key, status=aborted, end_time=moment()): BatchNotFound,
         }
         for write, outcome in writes.items():
