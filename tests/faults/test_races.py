@@ -80,9 +80,11 @@ async def test_two_engines_claim_the_same_executions(engine_factory: EngineFacto
             assert await engine.delete_executions(ExecutionFilter()) == 30
 
 
-async def test_a_zombie_that_wakes_writes_nothing(repository_url: str) -> None:
+@pytest.mark.parametrize("wakes", ["while its heir works", "after its heir has ended"])
+async def test_a_zombie_that_wakes_writes_nothing(wakes: str, repository_url: str) -> None:
     """The first worker loses its lease while its handler works; what it brings then is refused."""
-    waking, begun, calls = asyncio.Event(), asyncio.Event(), []
+    waking, begun = asyncio.Event(), asyncio.Event()
+    calls: list[tuple[str, str]] = []
 
     async def slow(_value: object, context: Any) -> str:
         calls.append(("zombie", context.state_name))
@@ -92,17 +94,20 @@ async def test_a_zombie_that_wakes_writes_nothing(repository_url: str) -> None:
 
     async def quick(_value: object, context: Any) -> str:
         calls.append(("heir", context.state_name))
+        if wakes == "while its heir works" and not waking.is_set():  # at the very place that the zombie writes to
+            waking.set()
+            await asyncio.sleep(0.2)
         return "heir"
 
-    lease = timedelta(seconds=0.3)
     async with opened_twice(repository_url) as (one, two):
         faulty = FaultyRepository(one)
-        async with Engine(as_repository(faulty), tasks=tasks_of(slow), lease=lease, recovery=False) as zombie:
+        short, long = timedelta(seconds=0.3), timedelta(seconds=30)
+        async with Engine(as_repository(faulty), tasks=tasks_of(slow), lease=short, recovery=False) as zombie:
             machine = await zombie.create_state_machine("steps", STEPS)
             handle = await machine.start_execution({})
             await begun.wait()
             faulty.fall_silent()
-            async with Engine(two, tasks=tasks_of(quick), lease=timedelta(seconds=5)) as heir:
+            async with Engine(two, tasks=tasks_of(quick), lease=long) as heir:
                 while (await heir.get_execution(handle.id)).status is ExecutionStatus.RUNNING:
                     await heir.recover()
                     await asyncio.sleep(0.02)
