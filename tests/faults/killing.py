@@ -21,13 +21,13 @@ from scene import TARGETS
 __all__ = ["Assault", "Outcome", "spawn"]
 
 WORKER = Path(__file__).with_name("worker.py")
-CALLS = 9
+CALLS = 11
 """How many calls of handlers one execution makes in a calm run."""
 
 SILENCE = 60.0
 """After so many seconds without progress the work is stuck."""
 
-assert len(TARGETS["States"]) == 8, "CALLS counts the handlers of this machine"
+assert len(TARGETS["States"]) == 10, "CALLS counts the handlers of this machine"
 
 
 @attrs.frozen(kw_only=True)
@@ -90,6 +90,10 @@ class _Worker:
     wakes_at: float | None = None
     is_killed: bool = False
 
+    @property
+    def is_unhurt(self) -> bool:
+        return self.struck_at is None and self.wakes_at is None and not self.is_killed
+
 
 class _Battle:
     def __init__(self, assault: Assault, url: str, folder: Path, ledger: Ledger, chance: random.Random) -> None:
@@ -141,7 +145,7 @@ class _Battle:
 
     def _draw_blow(self, workers: list[_Worker]) -> None:
         """Once the work has come far enough for the next blow, choose whom it hits, and when."""
-        free = [worker for worker in workers if worker.struck_at is None and worker.wakes_at is None]
+        free = [worker for worker in workers if worker.is_unhurt]
         if free and self._marks and self._lines >= self._marks[-1]:
             self._marks.pop()
             self._chance.choice(free).struck_at = time.monotonic() + self._chance.uniform(0, 0.1)

@@ -41,7 +41,7 @@ def test_killed_workers_lose_and_repeat_nothing(
     figures(
         seed=seed, sources=assault.sources, kills=outcome.kills, of_them_at_start_up=outcome.early, stops=outcome.stops,
         calls=sum(call.kind == "call" for call in calls), repeats=findings.repeats,
-        calls_of_woken_zombies=late_calls(calls), violations=len(findings.violations),
+        late_calls=late_calls(calls), violations=len(findings.violations),
     )  # fmt: skip
     assert not outcome.faults
     assert not findings.violations

@@ -1,8 +1,7 @@
-"""A password and a payload show up nowhere but where they belong; what is acknowledged is on the disk."""
+"""Canaries: a password and a payload show up nowhere but where they belong."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import sqlite3
@@ -20,9 +19,7 @@ from statechain import (
     Engine,
     ExecutionFailed,
     ExecutionFilter,
-    PostgresRepository,
     RepositoryError,
-    SQLiteRepository,
     StatechainError,
     TaskRegistry,
     open_repository,
@@ -120,39 +117,3 @@ async def rename_column(url: str, name: str, other: str) -> None:
         session = await asyncpg.connect(url)
         await session.execute(statement)
         await session.close()
-
-
-async def test_sqlite_acknowledges_what_is_on_the_disk(sqlite_url: str) -> None:
-    """A write-ahead log that is flushed with every commit: less is only to be had by asking for it."""
-    async with SQLiteRepository(sqlite_url) as repository:
-        found = await repository._writer.run(pragmas)
-    assert found == ("wal", 2)
-    async with SQLiteRepository(f"{sqlite_url}?synchronous=normal") as repository:
-        assert await repository._writer.run(pragmas) == ("wal", 1)
-
-
-def pragmas(connection: sqlite3.Connection) -> tuple[str, int]:
-    (mode,), (level,) = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("journal_mode", "synchronous"))
-    return mode, level
-
-
-async def test_postgresql_acknowledges_what_is_on_the_disk(postgres_url: str) -> None:
-    """No session lowers what the server promises for its commits."""
-    async with PostgresRepository(postgres_url) as repository:
-        pool = repository._opened()
-        assert await pool.fetchval("SHOW synchronous_commit") == "on"
-        assert await pool.fetchval("SELECT source FROM pg_settings WHERE name = 'synchronous_commit'") == "default"
-
-
-async def test_what_was_acknowledged_is_seen_by_everybody_at_once(durable_url: str) -> None:
-    """Nothing is acknowledged before its commit: another connection sees it then, without waiting."""
-    async with Engine(durable_url) as engine, open_repository(durable_url) as other:
-        machine = await engine.create_state_machine("seen", {"StartAt": "A", "States": {"A": {"Type": "Succeed"}}})
-        for _ in range(20):
-            handle = await machine.start_execution()
-            assert await other.execution(handle.id) is not None
-            await handle.wait()
-            found = await other.execution(handle.id)
-            assert found is not None
-            assert found.status == "SUCCEEDED"
-            await asyncio.sleep(0)
