@@ -8,6 +8,7 @@ TypedDicts and all that is JSON by itself pass as they are. A mismatch names its
 from __future__ import annotations
 
 import dataclasses
+import contextlib
 import functools
 import inspect
 import sys
@@ -165,9 +166,17 @@ class _Scope:
         if isinstance(self._function, types.FunctionType):
             for frame in _frames_round(self._function):
                 found |= frame.f_locals
-            if self._function.__closure__:
-                found |= inspect.getclosurevars(self._function).nonlocals
+            found |= _closure_of(self._function)
         return found
+
+
+def _closure_of(function: types.FunctionType) -> dict[str, Any]:
+    """Return the variables that a function closes over, as far as they have been assigned yet."""
+    found: dict[str, Any] = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with contextlib.suppress(ValueError):  # an empty cell
+            found[name] = cell.cell_contents
+    return found
 
 
 def _frames_round(function: types.FunctionType) -> list[types.FrameType]:
