@@ -7,8 +7,8 @@ TypedDicts and all that is JSON by itself pass as they are. A mismatch names its
 
 from __future__ import annotations
 
-import dataclasses
 import contextlib
+import dataclasses
 import functools
 import inspect
 import sys
