@@ -162,8 +162,10 @@ class SQLiteRepository(Reads):
         perform(connection, scripts.heartbeat(worker_id, lease))
 
     def _claim(self, connection: sqlite3.Connection, script: scripts.Script) -> object:
-        dead = self._locks.dead(perform(connection, scripts.leased_workers()))
-        perform(connection, scripts.forget_workers(dead))
+        leased = perform(connection, scripts.leased_workers())  # before the locks: who has a lease has locked its file
+        free = self._locks.free()
+        perform(connection, scripts.forget_workers(self._locks.dead(leased, free)))
+        self._locks.remove(free)
         return perform(connection, script)
 
     def _prepare_writer(self, connection: sqlite3.Connection) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+import time
+from collections.abc import Collection
 from pathlib import Path
 
 try:
@@ -17,6 +18,8 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 __all__ = ["WorkerLocks"]
+
+TRIES = 100
 
 
 class WorkerLocks:
@@ -31,18 +34,30 @@ class WorkerLocks:
         if self._folder is None or worker_id in self._held:
             return
         self._folder.mkdir(exist_ok=True)
-        file = os.open(self._folder / _file_name(worker_id), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if _lock(file):
-            self._held[worker_id] = file
-        else:  # somebody looks whether it is free; the lease holds until the next heartbeat
+        for _ in range(TRIES):  # somebody may look at this moment whether it is free, or remove it
+            file = os.open(self._folder / _file_name(worker_id), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            if _lock(file) and os.fstat(file).st_nlink:
+                self._held[worker_id] = file
+                return
             os.close(file)
+            time.sleep(0.001)
 
-    def dead(self, worker_ids: Sequence[str]) -> list[str]:
-        """Return the workers whose locks are free, and remove their files; one without a file has only its lease."""
-        folder = self._folder
-        if folder is None:
-            return []
-        return [each for each in worker_ids if each not in self._held and _is_free(folder / _file_name(each))]
+    def free(self) -> frozenset[Path]:
+        """Return the files that nobody holds: of workers that died, or have not got to their first heartbeat."""
+        if self._folder is None or not self._folder.is_dir():
+            return frozenset()
+        ours = {_file_name(each) for each in self._held}
+        return frozenset(each for each in self._folder.iterdir() if each.name not in ours and _is_free(each))
+
+    def dead(self, worker_ids: Collection[str], free: Collection[Path]) -> list[str]:
+        """Return those of the workers, known to have beaten before, to whom these files belong."""
+        names = {each.name for each in free}
+        return [each for each in worker_ids if _file_name(each) in names]
+
+    def remove(self, free: Collection[Path]) -> None:
+        """Remove files, unless a worker took one up meanwhile."""
+        for each in free:
+            _is_free(each, remove=True)
 
     def release(self, worker_id: str) -> None:
         """Give up a worker's lock."""
@@ -70,13 +85,14 @@ def _lock(file: int) -> bool:
     return True
 
 
-def _is_free(path: Path) -> bool:
+def _is_free(path: Path, *, remove: bool = False) -> bool:
     try:
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
         return False
     try:
-        if is_free := _lock(file):
+        is_free = _lock(file)
+        if is_free and remove:
             path.unlink(missing_ok=True)
     finally:
         os.close(file)

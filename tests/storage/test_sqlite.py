@@ -197,6 +197,23 @@ async def test_what_a_dead_process_owned_is_claimable_at_once(sqlite_url: str) -
         assert await repository.claim("heir", page=9) == []
 
 
+async def test_files_of_dead_workers_are_removed_also_when_their_leases_are_over(sqlite_url: str) -> None:
+    def files() -> list[str]:
+        return sorted(path.name for path in Path(f"{path_of(sqlite_url)}-workers").iterdir())
+
+    async with SQLiteRepository(sqlite_url) as first, SQLiteRepository(sqlite_url) as second:
+        await first.heartbeat("brief", timedelta(0))
+        await first.heartbeat("lasting", LEASE)
+        await second.heartbeat("second", LEASE)
+        await second.claim("second", page=9)
+        assert files() == ["brief", "lasting", "second"]
+        await first.__aexit__(None, None, None)
+        await second.claim("second", page=9)
+        assert files() == ["second"]
+        await second.release("second")
+    assert files() == []
+
+
 async def test_a_closed_repository_gives_up_its_workers(sqlite_url: str) -> None:
     async with SQLiteRepository(sqlite_url) as first:
         await first.heartbeat("first", LEASE)
