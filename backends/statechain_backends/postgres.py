@@ -207,7 +207,7 @@ class _Group:
         """Make the starts and advances, and find out about those that were refused."""
         if not self._starts and not self._advances:
             return
-        text, arguments = transition(self._starts.values(), self._advances.values())
+        text, arguments = transition([*self._starts.values()], [*self._advances.values()])
         done = {restored(id_) for (id_,) in await connection.fetch(text, *arguments)}
         for place, start in self._starts.items():
             is_ours = start.execution.id in done

@@ -59,13 +59,13 @@ __all__ = [
 Row: TypeAlias = Iterable[Any]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 SECOND = 1_000_000
 
 
 def to_micros(moment: datetime) -> int:
     """Return a moment as microseconds since the epoch."""
-    return (moment - EPOCH) // MICROSECOND
+    past = moment - EPOCH
+    return (past.days * 86_400 + past.seconds) * SECOND + past.microseconds
 
 
 def from_micros(micros: int) -> datetime:

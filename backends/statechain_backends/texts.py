@@ -8,9 +8,10 @@ by it, too. Foreign characters become escapes behind a noncharacter; all other t
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import overload
 
-__all__ = ["restored", "storable"]
+__all__ = ["restored", "storable", "storable_all"]
 
 MARK = "\ufdd0"
 
@@ -23,6 +24,12 @@ def storable(value: object) -> object:
     if not isinstance(value, str) or (value.isascii() and "\x00" not in value):
         return value
     return _FOREIGN.sub(lambda found: f"{MARK}{ord(found[0]):04x}", value)
+
+
+def storable_all(texts: Sequence[str | None]) -> Sequence[object]:
+    """Return a column of texts made `storable`; one look at all of them finds that, as nearly always, all are."""
+    whole = "".join(filter(None, texts))
+    return texts if whole.isascii() and "\x00" not in whole else [storable(text) for text in texts]
 
 
 @overload
