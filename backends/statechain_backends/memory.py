@@ -31,6 +31,7 @@ from statechain.storage.repository import (
     CreateBatch,
     CreateStateMachine,
     DeleteExecutions,
+    End,
     EndBatch,
     FailBatchItem,
     Heart,
@@ -141,22 +142,28 @@ class MemoryRepository(MemoryReads):
             return LeaseLost(f"execution {execution_id} is run by another worker, or has ended")
         visits.extend(write.visits)
         run.claims = 0
-        self._executions[execution_id] = attrs.evolve(
-            self._executions[execution_id], current_state=write.current_state
-        )
+        if write.end is not None:
+            self._end(execution_id, write.end, write.current_state)
+        elif (execution := self._executions[execution_id]).current_state != write.current_state:
+            self._executions[execution_id] = attrs.evolve(execution, current_state=write.current_state)
         for callback in write.opened:
             if callback.id not in self._callbacks:
                 self._keep(callback)
         for each in write.closed:
             self._close(CloseCallback(id=each))
-        if write.end is not None:
-            self._end(execution_id, write.end)
         return None
 
-    def _end(self, execution_id: str, end: Any) -> None:  # noqa: ANN401 -- an End
+    def _end(self, execution_id: str, end: End, current_state: str | None) -> None:
         self._epochs[execution_id] = self._runs.pop(execution_id).epoch
-        fields = attrs.asdict(end, recurse=False)
-        self._executions[execution_id] = attrs.evolve(self._executions[execution_id], **fields)
+        self._executions[execution_id] = attrs.evolve(
+            self._executions[execution_id],
+            status=end.status,
+            end_time=end.end_time,
+            output_text=end.output_text,
+            error=end.error,
+            cause=end.cause,
+            current_state=current_state,
+        )
 
     def _stop(self, write: StopExecution) -> object:
         run = self._runs.get(write.execution_id)
@@ -164,7 +171,7 @@ class MemoryRepository(MemoryReads):
             return ExecutionNotFound(f"there is no execution {write.execution_id!r}")
         if run is not None:
             run.epoch += 1
-            self._end(write.execution_id, write.end)
+            self._end(write.execution_id, write.end, self._executions[write.execution_id].current_state)
         return self._executions[write.execution_id]
 
     def _redrive(self, write: RedriveExecution) -> object:

@@ -1,22 +1,23 @@
 """A commit group → one transaction on the writer's connection, in its thread.
 
-Guarded changes run one by one, for SQLite tells of each whether it hit; rows that follow from them are collected and
-inserted many at once.
+Each start or advance has a guarded change that decides whether it takes effect, and rows that follow from it. The
+changes of a group run many at once: where as many rows changed as were asked for, which is nearly always, each one
+hit. Else they are taken back and run one by one, for then SQLite tells of each. Rarer writes come after them.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar, cast
 
-from sqlalchemy import Executable, delete, insert, update
+from sqlalchemy import Executable, delete, insert, literal, update
 from sqlalchemy.dialects import sqlite
 
-from statechain.records import CallbackStatus, Execution
+from statechain.records import CallbackStatus
 from statechain.storage.repository import Advance, StartExecution, Write
 from statechain_backends import queries
-from statechain_backends.compiled import SQL, Compiler, Parameters, given, given_row
+from statechain_backends.compiled import Compiler, Parameters, given, given_row
 from statechain_backends.rows import Row, end_row, execution_row, link_row, run_row, to_execution, visit_row
 from statechain_backends.schema import callbacks, executions, links, runs, visits
 from statechain_backends.scripts import SCRIPTS, Script
@@ -27,17 +28,22 @@ __all__ = ["commit", "fetch", "perform"]
 
 T = TypeVar("T")
 
+Change: TypeAlias = tuple[Executable, Sequence[object]]
+
 COMPILER = Compiler(sqlite.dialect())
 
+# Statements that run with many rows at a time; a row has their parameters in the order in which they are rendered.
 
 _guard = (runs.c.execution_id == given("id_"), runs.c.epoch == given("of_epoch"), runs.c.seq == given("at_seq"))
-_MOVE = update(runs).where(*_guard).values(seq=given("new_seq"), claims=0, current_state=given("new_state"))
+_none = literal(0, literal_execute=True)
+_MOVE = update(runs).where(*_guard).values(seq=given("new_seq"), claims=_none, current_state=given("new_state"))
 _LEAVE = delete(runs).where(*_guard)
-ENDED = ("status", "output", "error", "cause", "end_time")
 _END = (
     update(executions)
     .where(executions.c.id == given("id_"))
-    .values({name: given(name) for name in (*ENDED, "current_state", "epoch")})
+    .values(
+        {name: given(name) for name in ("status", "output", "error", "cause", "end_time", "current_state", "epoch")}
+    )
 )
 _ADD_EXECUTION = sqlite.insert(executions).values(given_row(executions)).on_conflict_do_nothing()
 _ADD_RUN = insert(runs).values(given_row(runs))
@@ -51,15 +57,15 @@ _ADD_CALLBACK = (
 _CLOSE = (
     update(callbacks)
     .where(callbacks.c.id == given("id_"))
-    .where(callbacks.c.status == CallbackStatus.WAITING.value)
-    .values(status=CallbackStatus.CLOSED.value)
+    .where(callbacks.c.status == literal(CallbackStatus.WAITING.value, literal_execute=True))
+    .values(status=literal(CallbackStatus.CLOSED.value, literal_execute=True))
 )
 _HOLDER = queries.execution_by_name(given("machine"), given("name"))
 
 
 def commit(connection: sqlite3.Connection, writes: Sequence[Write[object]]) -> list[object]:
     """Commit writes in one transaction; return an outcome for each."""
-    return _transact(connection, lambda: _Group(connection).apply(writes))
+    return _transact(connection, lambda: _apply(connection, writes))
 
 
 def perform(connection: sqlite3.Connection, script: Script) -> Any:  # noqa: ANN401 -- what the script returns
@@ -94,71 +100,92 @@ def _run(connection: sqlite3.Connection, script: Script) -> object:
         return done.value
 
 
-class _Group:
-    """The writes of one commit, on their way."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        self._rows: dict[SQL, list[Sequence[object]]] = {}
-
-    def apply(self, writes: Iterable[Write[object]]) -> list[object]:
-        outcomes = [self._apply(write) for write in writes]
-        self._flush()
-        return outcomes
-
-    def _apply(self, write: Write[object]) -> object:
-        if isinstance(write, Advance):
-            return self._advance(write)
-        if isinstance(write, StartExecution) and not (write.exclusive and write.execution.source):
-            return self._start(write)
-        self._flush()
-        return _run(self._connection, SCRIPTS[type(write)](write))
-
-    def _flush(self) -> None:
-        for sql, rows in self._rows.items():
-            self._connection.executemany(sql.text, rows)
-        self._rows.clear()
-
-    def _later(self, statement: Executable, *rows: Sequence[object]) -> None:
-        collected = self._rows.setdefault(COMPILER.known(statement), [])
-        collected.extend([storable(value) for value in row] for row in rows)
-
-    def _change(self, statement: Executable, parameters: Mapping[str, object]) -> bool:
-        sql = COMPILER.known(statement)
-        return self._connection.execute(sql.text, sql.arguments(parameters)).rowcount > 0
-
-    def _start(self, write: StartExecution) -> Execution:
-        execution = write.execution
-        row = dict(zip(executions.columns.keys(), execution_row(execution), strict=True))
-        if not self._change(_ADD_EXECUTION, row):
-            self._flush()
-            name = {"machine": execution.state_machine_id, "name": execution.name}
-            return to_execution(fetch(self._connection, _HOLDER, name)[0])
-        self._later(_ADD_RUN, run_row(execution, write.owner))
-        if execution.source is not None:
-            self._later(_ADD_LINK, link_row(execution, execution.source, exclusive=False))
-        return execution
-
-    def _advance(self, write: Advance) -> object:
-        guard = {"id_": write.execution_id, "of_epoch": write.epoch, "at_seq": write.seq}
-        if write.end is None:
-            moved = {"new_seq": write.seq + len(write.visits), "new_state": write.current_state}
-            is_ours = self._change(_MOVE, {**guard, **moved})
+def _apply(connection: sqlite3.Connection, writes: Sequence[Write[object]]) -> list[object]:
+    moves = {place: write for place, write in enumerate(writes) if _is_move(write)}
+    missed = _move(connection, moves) if moves else set()
+    outcomes: list[object] = []
+    for place, write in enumerate(writes):
+        if place not in moves:
+            outcomes.append(_run(connection, SCRIPTS[type(write)](write)))
+        elif place in missed:
+            outcomes.append(_refusal(connection, write))
         else:
-            is_ours = self._change(_LEAVE, guard)
-        if not is_ours:
-            self._flush()
-            rows = fetch(self._connection, standing([write.execution_id]), None)
-            return outcome_of_missed(write, rows[0] if rows else None)
-        if write.visits:
-            self._later(_ADD_VISIT, *(visit_row(seq, visit) for seq, visit in enumerate(write.visits, write.seq + 1)))
-        if write.end is not None:
-            place = {"current_state": write.current_state, "epoch": write.epoch}
-            ended = dict(zip(ENDED, end_row(write.end), strict=True))
-            self._change(_END, {"id_": write.execution_id, **place, **ended})
-        if write.opened:
-            self._later(_ADD_CALLBACK, *callback_rows(write))
-        if write.closed:
-            close = COMPILER.known(_CLOSE)
-            self._later(_CLOSE, *(close.arguments({"id_": each}) for each in closed_elsewhere(write)))
-        return None
+            outcomes.append(write.execution if isinstance(write, StartExecution) else None)
+    return outcomes
+
+
+def _move(connection: sqlite3.Connection, moves: Mapping[int, Write[object]]) -> set[int]:
+    """Make starts and advances; return the places of those that were refused."""
+    changes = {place: _change(write) for place, write in moves.items()}
+    missed: set[int] = set()
+    connection.execute("SAVEPOINT moves")
+    if not _execute(connection, changes.values()):
+        connection.execute("ROLLBACK TO moves")
+        missed = {place for place, change in changes.items() if not _execute(connection, [change])}
+    connection.execute("RELEASE moves")
+    _execute(
+        connection,
+        (follower for place, write in moves.items() if place not in missed for follower in _followers(write)),
+    )
+    return missed
+
+
+def _execute(connection: sqlite3.Connection, changes: Iterable[Change]) -> bool:
+    """Run each statement once, with all its rows; say whether each row changed something."""
+    rows: dict[Executable, list[Sequence[object]]] = {}
+    for statement, row in changes:
+        rows.setdefault(statement, []).append([_argument(value) for value in row])
+    counts = {
+        statement: connection.executemany(COMPILER.known(statement).text, given).rowcount
+        for statement, given in rows.items()
+    }
+    return all(counts[statement] == len(given) for statement, given in rows.items())
+
+
+def _refusal(connection: sqlite3.Connection, write: Write[object]) -> object:
+    """Return the outcome of a start or an advance that changed nothing."""
+    if isinstance(write, StartExecution):
+        name = {"machine": write.execution.state_machine_id, "name": write.execution.name}
+        return to_execution(fetch(connection, _HOLDER, name)[0])
+    advance = cast("Advance", write)
+    rows = fetch(connection, standing([advance.execution_id]), None)
+    return outcome_of_missed(advance, rows[0] if rows else None)
+
+
+def _is_move(write: Write[object]) -> bool:
+    if isinstance(write, StartExecution):
+        return not (write.exclusive and write.execution.source)
+    return isinstance(write, Advance)
+
+
+def _argument(value: object) -> object:
+    return storable(value) if isinstance(value, str) else value
+
+
+def _change(write: Write[object]) -> Change:
+    """Return the change that decides whether a start or an advance takes effect."""
+    if isinstance(write, StartExecution):
+        return _ADD_EXECUTION, execution_row(write.execution)
+    advance = cast("Advance", write)
+    guard = advance.execution_id, advance.epoch, advance.seq
+    if advance.end is not None:
+        return _LEAVE, guard
+    return _MOVE, (advance.seq + len(advance.visits), advance.current_state, *guard)
+
+
+def _followers(write: Write[object]) -> Iterator[Change]:
+    """Return what follows from a start or an advance that takes effect."""
+    if isinstance(write, StartExecution):
+        yield _ADD_RUN, run_row(write.execution, write.owner)
+        if write.execution.source is not None:
+            yield _ADD_LINK, link_row(write.execution, write.execution.source, exclusive=False)
+        return
+    advance = cast("Advance", write)
+    for seq, visit in enumerate(advance.visits, advance.seq + 1):
+        yield _ADD_VISIT, visit_row(seq, visit)
+    if advance.end is not None:
+        yield _END, (*end_row(advance.end), advance.current_state, advance.epoch, advance.execution_id)
+    for row in callback_rows(advance):
+        yield _ADD_CALLBACK, row
+    for each in closed_elsewhere(advance):
+        yield _CLOSE, (each,)

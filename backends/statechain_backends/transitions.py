@@ -31,6 +31,8 @@ def callback_rows(write: Advance) -> Iterator[tuple[object, ...]]:
 
 def closed_elsewhere(write: Advance) -> list[str]:
     """Return the ids of the callbacks that an advance closes and did not open."""
+    if not write.closed:
+        return []
     opened = {callback.id for callback in write.opened}
     return [each for each in write.closed if each not in opened]
 
