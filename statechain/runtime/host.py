@@ -73,7 +73,7 @@ class Host:
         self.journal = Journal(repository, clock, observers)
         self.revisions = Revisions(repository, limits)
         self.callbacks = Callbacks(repository, self.journal, clock, self._tasks)
-        scribe = Scribe(self.journal)
+        scribe = Scribe(self.journal, self._lease)
         caller = Caller(scribe, clock, tasks, limits, self.callbacks, start)
         self.worker = Worker(
             worker_id,

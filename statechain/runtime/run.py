@@ -46,6 +46,7 @@ class Run:
 
         before: The execution as it had ended before it was redriven, where that is known.
 
+        lapses: How often the worker's lease had lapsed when the execution was last written.
     """
 
     __slots__ = (
@@ -57,6 +58,7 @@ class Run:
         "execution",
         "input",
         "is_express",
+        "lapses",
         "ledger",
         "machine",
         "observers",
@@ -87,6 +89,7 @@ class Run:
         self.place = place or Place()
         self.observers = observers
         self.before = before
+        self.lapses = 0
         self.is_express = machine.type == "EXPRESS"
         self._is_interrupted = is_interrupted
         self.events = max(1, past.last_event)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from statechain.runtime.frame import Frame
+    from statechain.runtime.lease import Lease
     from statechain.storage.journal import Journal
 
 __all__ = ["Scribe"]
@@ -14,18 +15,27 @@ __all__ = ["Scribe"]
 class Scribe:
     """Writes for frames through the journal; an EXPRESS execution has nothing to write before its end."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, lease: Lease) -> None:
         self._journal = journal
+        self._lease = lease
 
     async def record(self, frame: Frame) -> None:
         """Make durable all that the execution has to write."""
         if not frame.run.is_express:
+            lapses = self._lease.lapses
             await self._journal.record(frame.run.ledger)
             frame.owes = False
+            frame.run.lapses = lapses
 
     async def settle(self, frame: Frame) -> None:
-        """Before an effect: what earlier effects produced must be durable; the rest may follow at leisure."""
-        if frame.owes:
+        """Before an effect: what earlier effects produced must be durable; the rest may follow at leisure.
+
+        Nothing begins while the lease does not hold. Once it had lapsed, others may have taken the execution over: a
+        write tells, for it is refused then.
+        """
+        if not self._lease.holds:
+            await self._lease.regained()
+        if frame.owes or frame.run.lapses != self._lease.lapses:
             await self.record(frame)
         elif not frame.run.is_express and frame.run.ledger.backlog:
             self._journal.post(frame.run.ledger)
