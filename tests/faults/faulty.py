@@ -62,6 +62,7 @@ class FaultyRepository:
         self.failed = 0
         self.is_dead = False
         self.is_silent = False
+        self.is_cut_off = False
 
     def __repr__(self) -> str:
         return f"<Faulty {self._inner!r}>"
@@ -73,6 +74,10 @@ class FaultyRepository:
     def fall_silent(self) -> None:
         """From now on the lease is not renewed any more, although its worker lives and does not know."""
         self.is_silent = True
+
+    def cut_off(self, *, whether: bool = True) -> None:
+        """From now on the lease cannot be renewed (or can again), and its worker knows it."""
+        self.is_cut_off = whether
 
     async def __aenter__(self) -> Self:
         return self
@@ -134,6 +139,8 @@ class _FaultyHeart:
 
     async def beat(self) -> None:
         self.repository.check_alive()
+        if self.repository.is_cut_off:
+            raise RepositoryUnavailable("the lease cannot be renewed")
         if not self.repository.is_silent:
             await self.inner.beat()
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(900)
 
-ONE_TASK = {"StartAt": "Work", "States": {"Work": {"Type": "Task", "Resource": "Work", "End": True}}}
+ONE_TASK: dict[str, Any] = {"StartAt": "Work", "States": {"Work": {"Type": "Task", "Resource": "Work", "End": True}}}
 STEPS = {
     "StartAt": "Work",
     "States": {
@@ -117,6 +117,40 @@ async def test_a_zombie_that_wakes_writes_nothing(wakes: str, repository_url: st
         assert told.output == "heir"
         assert [visit.output for visit in await two.visits(handle.id)] == ['"heir"', '"heir"']
     assert calls == [("zombie", "Work"), ("heir", "Work"), ("heir", "Again")]
+
+
+async def test_a_worker_that_lost_its_lease_begins_nothing(repository_url: str) -> None:
+    """It sleeps through its lease, as a process does that is stopped: on waking it asks before it calls a handler."""
+    calls: list[tuple[str, int]] = []
+
+    def failing_first(name: str) -> Any:
+        async def work(_value: object, context: Any) -> str:
+            calls.append((name, context.attempt))
+            if context.attempt == 1:
+                raise ValueError("the first attempt always fails")
+            return name
+
+        return work
+
+    work = {**ONE_TASK["States"]["Work"], "Retry": [{"ErrorEquals": ["ValueError"], "IntervalSeconds": 1}]}
+    async with opened_twice(repository_url) as (one, two):
+        faulty = FaultyRepository(one)
+        short, long = timedelta(seconds=0.2), timedelta(seconds=30)
+        tasks = tasks_of(failing_first("zombie"))
+        async with Engine(as_repository(faulty), tasks=tasks, lease=short, recovery=False) as zombie:
+            machine = await zombie.create_state_machine("again", {"StartAt": "Work", "States": {"Work": work}})
+            handle = await machine.start_execution({})
+            await asyncio.sleep(0.1)
+            faulty.cut_off()
+            async with Engine(two, tasks=tasks_of(failing_first("heir")), lease=long) as heir:
+                while not await heir.recover():  # noqa: ASYNC110 -- a lease ends by itself
+                    await asyncio.sleep(0.02)
+                ended = await heir.worker.wait(handle.id)
+                await asyncio.sleep(0.2)  # the zombie's own delay is over by now, too
+                faulty.cut_off(whether=False)
+                assert await handle.wait() == ended
+    assert calls == [("zombie", 1), ("heir", 2)]
+    assert ended.output == "heir"
 
 
 def test_two_processes_run_one_batch(durable_url: str, tmp_path: Path, figures: Figures, *, full: bool) -> None:
