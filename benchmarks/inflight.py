@@ -1,6 +1,6 @@
 """Many executions in flight in one process: bytes each, and how long the engine blocks the event loop meanwhile.
 
-Executions wait: in a Wait state, or for an answer under a task token. A heartbeat task measures how late the loop wakes it
+Executions wait: in a Wait state, or for an answer under a task token. A heartbeat task measures how late it is woken
 while they are started, while they wait, and while they end.
 """
 
