@@ -45,10 +45,9 @@ from statechain.storage.open import open_repository
 from statechain.storage.repository import Repository
 
 if TYPE_CHECKING:
+    from statechain_backends.memory import MemoryRepository as MemoryRepository
     from statechain_backends.postgres import PostgresRepository as PostgresRepository
     from statechain_backends.sqlite import SQLiteRepository as SQLiteRepository
-
-    from statechain_backends.memory import MemoryRepository as MemoryRepository
 else:
     _LAZY = {"MemoryRepository": "memory", "PostgresRepository": "postgres", "SQLiteRepository": "sqlite"}
 

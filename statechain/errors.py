@@ -1,25 +1,25 @@
-"""Every error that statechain raises on purpose::
+"""Every error that statechain raises on purpose.
 
-    StatechainError
-    ├── DefinitionError             a definition has faults; lists them all
-    ├── StateError                  a state failed, in the language's terms (error name and cause)
-    │   └── TaskError               raised by a handler to fail with a name of its own
-    ├── ExecutionFailed             an awaited execution did not succeed
-    ├── BatchStopped                a batch passed its tolerance of failures
-    ├── InputTransformerError       the caller's input_transformer raised
-    ├── InvalidPayload              a value cannot be kept as JSON exactly, or is too large
-    ├── StateMachineNotFound
-    ├── ExecutionNotFound
-    ├── BatchNotFound
-    ├── ExecutionAlreadyExists      the name is taken by an execution with another input
-    ├── SourceNotFinished           chaining from an execution that has no output yet
-    ├── SourceStateNotFound         chaining from a state that the source never left
-    ├── InvalidToken                no task waits under this token
-    ├── TaskTimedOut                the task that waited under this token has timed out
-    ├── LeaseLost                   another worker took the execution over
-    └── RepositoryError             storage failed; the driver's exception is its __cause__
-        └── RepositoryUnavailable   storage cannot be reached just now: the same call may succeed later
-"""  # noqa: D208, D415 -- a drawing
+StatechainError
+├── DefinitionError             a definition has faults; lists them all
+├── StateError                  a state failed, in the language's terms (error name and cause)
+│   └── TaskError               raised by a handler to fail with a name of its own
+├── ExecutionFailed             an awaited execution did not succeed
+├── BatchStopped                a batch passed its tolerance of failures
+├── InputTransformerError       the caller's input_transformer raised
+├── InvalidPayload              a value cannot be kept as JSON exactly, or is too large
+├── StateMachineNotFound
+├── ExecutionNotFound
+├── BatchNotFound
+├── ExecutionAlreadyExists      the name is taken by an execution with another input
+├── SourceNotFinished           chaining from an execution that has no output yet
+├── SourceStateNotFound         chaining from a state that the source never left
+├── InvalidToken                no task waits under this token
+├── TaskTimedOut                the task that waited under this token has timed out
+├── LeaseLost                   another worker took the execution over
+└── RepositoryError             storage failed; the driver's exception is its __cause__
+    └── RepositoryUnavailable   storage cannot be reached just now: the same call may succeed later
+"""
 
 from __future__ import annotations
 
