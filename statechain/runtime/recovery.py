@@ -75,7 +75,12 @@ class Recovery:
         return recovered
 
     async def _claim(self, page: int, leaving: set[tuple[str, int]]) -> list[Claim]:
-        """Claim a page; after a claim whose reply was lost, what this worker owns and does not run is nobody's."""
+        """Claim a page; after a claim whose reply was lost, what this worker owns and does not run is nobody's.
+
+        Without a lease that holds, it would claim its own, and what it claims would be anybody's.
+        """
+        if not self._lease.holds:
+            await self._lease.regained()
         running = self._worker.running() if self._is_in_doubt else None
         self._is_in_doubt = True
         claims = await self._repository.claim(self._worker.id, page=page, leaving=leaving, running=running)

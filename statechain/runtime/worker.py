@@ -180,7 +180,15 @@ class Worker:
         return self.adopt(revision, claim, before=execution)
 
     def adopt(self, revision: Revision, claim: Claim, *, before: Execution | None = None) -> Live:
-        """Run an execution on from where its visits say it stands; ``before``: as it had ended before a redrive."""
+        """Run an execution on from where its visits say it stands; ``before``: as it had ended before a redrive.
+
+        Where it runs here already, this worker's lease was over for a while, and it took over what was its own: the
+        former run could write nothing more, and is cut short.
+        """
+        former = self._live.get(claim.execution.id)
+        if former is not None:
+            former.settle(None)
+            former.interrupt()
         live = Live(claim.execution.id)
         live.before = before
         live.opened.set_result(claim.execution)
