@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from faulty import FaultyRepository, as_repository, opened_twice
 from poison import DEADLY, DEATH
 
 from statechain import Engine, ExecutionFilter, ExecutionStatus, TaskRegistry
@@ -146,6 +147,58 @@ async def _take_what_is_free(url: str, seconds: float) -> list[str]:
             taken += await engine.recover()
             await asyncio.sleep(0.02)
     return taken
+
+
+async def test_an_outage_longer_than_the_lease_is_a_pause(repository_url: str) -> None:
+    """Nobody else took over what runs, and neither does its own worker, in the moment before its lease holds again."""
+    calls: list[str] = []
+    is_over = asyncio.Event()
+
+    async def work(_value: object) -> str:
+        calls.append("begun")
+        await is_over.wait()
+        return "well"
+
+    async with opened_twice(repository_url) as (one, _):
+        faulty = FaultyRepository(one)
+        lease = timedelta(seconds=0.2)
+        async with Engine(as_repository(faulty), tasks=tasks_of(Work=work), lease=lease) as engine:
+            machine = await engine.create_state_machine("one-task", ONE_TASK)
+            handle = await machine.start_execution()
+            faulty.cut_off()
+            await asyncio.sleep(5 * lease.total_seconds())
+            is_over.set()
+            faulty.cut_off(whether=False)
+            assert await handle.result() == "well"
+    assert calls == ["begun"]
+
+
+async def test_a_worker_that_took_over_its_own_runs_it_once(repository_url: str) -> None:
+    """The former run is cut short, whoever waited for it is told of the new one's end, and the engine can be left."""
+    calls: list[str] = []
+
+    async def work(_value: object) -> str:
+        calls.append("begun")
+        if len(calls) == 1:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                calls.append("cut short")
+        return "well"
+
+    async with opened_twice(repository_url) as (one, _):
+        faulty = FaultyRepository(one)
+        lease = timedelta(seconds=0.2)
+        async with Engine(as_repository(faulty), tasks=tasks_of(Work=work), lease=lease, recovery=False) as engine:
+            machine = await engine.create_state_machine("one-task", ONE_TASK)
+            handle = await machine.start_execution()
+            faulty.fall_silent()
+            while not (claims := await one.claim(engine.worker.id, page=1)):  # noqa: ASYNC110 -- a lease ends by itself
+                await asyncio.sleep(0.02)
+            engine.worker.adopt(machine._revision, claims[0])
+            assert await handle.result() == "well"
+        assert len(await one.visits(handle.id)) == 1
+    assert sorted(calls) == ["begun", "begun", "cut short"]
 
 
 async def test_what_has_no_handler_here_stays_for_others(engine_factory: EngineFactory) -> None:
