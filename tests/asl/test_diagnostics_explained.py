@@ -10,7 +10,7 @@ from pathlib import Path
 import statechain
 
 SOURCE = Path(statechain.__file__).parent
-PAGE = SOURCE.parent / "docs" / "reference" / "diagnostics.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "diagnostics.md"
 CODE = re.compile(r"[a-z]+(?:-[a-z]+)*")
 NOTING = {"Diagnostic", "fault", "_fault", "_report", "_bad"}
 """The functions whose first argument is a code."""

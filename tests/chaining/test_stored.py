@@ -97,7 +97,7 @@ async def test_item_counts_follow_the_batch(workshop: Workshop) -> None:
     workshop.work.fails = {1}
     async with asyncio.TaskGroup() as group:
         group.create_task(workshop.batch(concurrent_batches=3))
-        await until(lambda: workshop.work.running == 3)
+        await until(lambda: len(workshop.work.begun) == 5)  # two have ended and given up their places
         (batch,) = await workshop.engine.list_batches()
         assert batch.status is BatchStatus.RUNNING
         assert batch.end_time is None
@@ -270,8 +270,9 @@ async def test_two_engines_that_take_what_is_unchained_chain_each_source_once(re
         assert sorted(work.begun) == list(range(8))
         assert len(await one.made(SUCCEEDED)) == 8
         assert len(await one.engine.list_linked_executions(target_state_machine_id=one.targets.id)) == 8
-        for batch in await one.engine.list_batches():
-            assert batch.item_counts == ItemCounts(succeeded=8, total=8)
+        counts = [batch.item_counts for batch in await one.engine.list_batches()]
+        assert max(count.total for count in counts) == 8  # the later one may have found some chained already
+        assert all(count.succeeded == count.total for count in counts)
 
 
 async def test_a_batch_that_another_engine_stops_starts_nothing_more(repository: Repository) -> None:
