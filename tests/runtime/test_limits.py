@@ -1,0 +1,109 @@
+"""Each limit that guards the process, met by a hostile input through the public API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from statechain import DefinitionError, Engine, Execution, ExecutionStatus, InvalidPayload, Limits, TaskRegistry
+
+tasks = TaskRegistry()
+MEGABYTE = 1_000_000
+
+
+@tasks.register
+async def shout(value: Any) -> str:
+    return "x" * (10 * MEGABYTE)
+
+
+@tasks.register
+async def nest(value: Any) -> Any:
+    nested: Any = 1
+    for _ in range(5_000):
+        nested = [nested]
+    return nested
+
+
+@tasks.register
+async def complain(value: Any) -> None:
+    raise ValueError("x" * MEGABYTE)
+
+
+def passing(made: Any, **more: Any) -> dict[str, Any]:
+    """Return a machine that makes something of its input."""
+    return {"StartAt": "A", "States": {"A": {"Type": "Pass", **made, "End": True}}, **more}
+
+
+def calling(resource: str) -> dict[str, Any]:
+    """Return a machine that calls a handler."""
+    return {"StartAt": "A", "States": {"A": {"Type": "Task", "Resource": resource, "End": True}}}
+
+
+async def end_of(definition: dict[str, Any], value: Any = None, **limits: Any) -> Execution:
+    """Return an execution as it ended."""
+    async with Engine("memory://", tasks=tasks, limits=Limits(**limits)) as engine:
+        machine = await engine.create_state_machine("m", definition)
+        return await (await machine.start_execution(value)).wait()
+
+
+HOSTILE = {
+    "a range of a billion": (passing({"Parameters": {"a.$": "States.ArrayRange(1, 1000000000, 1)"}}), {}),
+    "a text to encode": (passing({"Parameters": {"a.$": "States.Base64Encode($.text)"}}), {"text": "x" * 10_001}),
+    "a search of everything": (
+        passing({"Parameters": {"a.$": "$..*"}}),
+        {"rows": [[1] * 100 for _ in range(100)]},
+        {"path_nodes": 1_000},
+    ),
+    "JSONata without end": (
+        passing({"Output": "{% ($f := function($n) { $f($n + 1) }; $f(0)) %}"}, QueryLanguage="JSONata"),
+        {},
+    ),
+    "a JSONata range of millions": (passing({"Output": "{% [0..9999999] %}"}, QueryLanguage="JSONata"), {}),
+    "JSONata that builds a text": (
+        passing({"Output": "{% $reduce([1..60], function($a, $i) { $a & $a }, 'xx') %}"}, QueryLanguage="JSONata"),
+        {},
+    ),
+    "a result of ten megabytes": (calling("shout"), {}),
+    "a result that nests": (calling("nest"), {}),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE.values(), ids=HOSTILE)
+async def test_what_is_hostile_fails_with_an_error_of_the_language(case: tuple[Any, ...]) -> None:
+    definition, value, *limits = case
+    ended = await end_of(definition, value, **(limits[0] if limits else {}))
+    assert ended.status is ExecutionStatus.FAILED
+    assert ended.error is not None
+    assert ended.error.startswith("States.")
+
+
+@pytest.mark.parametrize("value", ["x" * (10 * MEGABYTE), [[0] * 1000 for _ in range(1000)]], ids=["text", "array"])
+async def test_an_input_that_is_too_large_is_refused_before_anything_is_written(value: Any) -> None:
+    async with Engine("memory://", tasks=tasks) as engine:
+        machine = await engine.create_state_machine("m", passing({}))
+        with pytest.raises(InvalidPayload):
+            await machine.execute(value)
+        assert await engine.count_executions() == 0
+
+
+async def test_a_cause_is_cut_off() -> None:
+    ended = await end_of(calling("complain"), cause_characters=100)
+    assert ended.cause == "x" * 100
+
+
+@pytest.mark.parametrize(
+    ("definition", "limits"),
+    [
+        ({"StartAt": "A", "States": {f"S{n}": {"Type": "Succeed"} for n in range(11)}}, {"definition_states": 10}),
+        ("# " + "x" * 1_048_576, {}),
+        ("[" * 100_000, {}),
+        ("a: &a [1]\nb: [*a, *a]", {}),
+    ],
+    ids=["states", "bytes", "depth", "aliases"],
+)
+async def test_a_hostile_definition_is_refused(definition: Any, limits: dict[str, Any]) -> None:
+    async with Engine("memory://", tasks=tasks, limits=Limits(**limits)) as engine:
+        with pytest.raises(DefinitionError):
+            await engine.create_state_machine("m", definition)
+        assert await engine.list_state_machines() == []
