@@ -74,6 +74,8 @@ class Search:
             query = self._environment.compile(path)
         except (JSONPathError, RegexSyntaxError, RecursionError) as fault:
             raise _uncompilable(fault) from fault
+        except (ValueError, OverflowError) as fault:  # the library takes 1e9 for an index, and any number of digits
+            raise SearchFailed("there is a number in it that cannot be read") from fault
         self._query = cast("jsonpath.JSONPath", query)
 
     def __call__(self, value: JSONValue) -> list[JSONValue]:

@@ -144,8 +144,12 @@ class _Parser:
         match = NUMBER.match(self._text, self._place)
         if match is None:
             raise self._fault("an argument is a string in single quotes, a number, a path or a function")
+        try:
+            number = decode(match[0])
+        except InvalidPayload as fault:
+            raise self._fault(f"{fault}") from fault
         self._place = match.end()
-        return _constant(decode(match[0]))
+        return _constant(number)
 
     def _string(self) -> str:
         characters: list[str] = []
