@@ -43,6 +43,7 @@ from statechain.storage.repository import (
     TakeActivity,
     Write,
 )
+from statechain_backends.hearts import SharedHeart
 from statechain_backends.memory_reads import LIVING, Item, MemoryReads, Run
 
 __all__ = ["MemoryRepository"]
@@ -322,7 +323,7 @@ class MemoryRepository(MemoryReads):
 
     def heart(self, worker_id: str, lease: timedelta) -> Heart:
         """Return what renews a worker's lease; any thread may do it."""
-        return _Heart(self, worker_id, lease)
+        return SharedHeart(self, worker_id, lease)
 
     async def claim(
         self,
@@ -355,25 +356,6 @@ class MemoryRepository(MemoryReads):
         for run in self._runs.values():
             if run.owner == worker_id:
                 run.owner, run.claims = None, 0
-
-
-@attrs.frozen
-class _Heart:
-    """A heartbeat in memory: one assignment, which any thread may make."""
-
-    repository: MemoryRepository
-    worker_id: str
-    lease: timedelta
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_exception: object) -> None:
-        pass
-
-    async def beat(self) -> None:
-        """Renew the lease."""
-        await self.repository.heartbeat(self.worker_id, self.lease)
 
 
 def _task_is_over() -> TaskTimedOut:

@@ -18,11 +18,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-import attrs
-
 from statechain.storage.journal import outlast
 from statechain_backends import scripts
 from statechain_backends.compiled import Parameters
+from statechain_backends.hearts import SharedHeart
 from statechain_backends.migrate import STORED_VERSION, is_current, upgrade
 from statechain_backends.reads import Reads
 from statechain_backends.sqlite_lane import Lane, make_engine
@@ -127,7 +126,7 @@ class SQLiteRepository(Reads):
 
     def heart(self, worker_id: str, lease: timedelta) -> Heart:
         """Return what renews a worker's lease; the writer's thread takes calls from any thread and event loop."""
-        return _Heart(self, worker_id, lease)
+        return SharedHeart(self, worker_id, lease)
 
     async def claim(
         self,
@@ -174,25 +173,6 @@ class SQLiteRepository(Reads):
             connection.execute(f"PRAGMA synchronous={self._synchronous}")
         elif self._image is not None:
             connection.deserialize(self._image)
-
-
-@attrs.frozen
-class _Heart:
-    """A heartbeat through the writer's thread, which belongs to no event loop."""
-
-    repository: SQLiteRepository
-    worker_id: str
-    lease: timedelta
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_exception: object) -> None:
-        pass
-
-    async def beat(self) -> None:
-        """Renew the lease."""
-        await self.repository.heartbeat(self.worker_id, self.lease)
 
 
 def _prepare_reader(connection: sqlite3.Connection) -> None:

@@ -21,7 +21,7 @@ import attrs
 from statechain.codec import JSONValue, decode
 from statechain.errors import RepositoryError
 from statechain.records import Callback, CallbackStatus
-from statechain.storage.patience import patiently
+from statechain.storage.patience import delays, patiently
 from statechain.storage.repository import AnswerCallback, BeatCallback, CloseCallback, TakeActivity
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Callbacks:
         self._group = group
         self._waiters: dict[str, _Waiter] = {}
         self._poller: asyncio.Task[None] | None = None
-        self._delay = FIRST_POLL
+        self._pauses = delays(FIRST_POLL, LONGEST_POLL)
         self._takers: dict[str, list[asyncio.Event]] = {}
 
     # Waiting
@@ -151,7 +151,7 @@ class Callbacks:
         """Have a waiter told of its callbacks while the body runs."""
         waiter = _Waiter(ids, since)
         self._waiters |= dict.fromkeys(waiter.ids, waiter)
-        self._delay = FIRST_POLL
+        self._pauses = delays(FIRST_POLL, LONGEST_POLL)
         if self._poller is None:
             self._poller = self._group().create_task(self._poll(), name="statechain callbacks")
         try:
@@ -166,8 +166,7 @@ class Callbacks:
     async def _poll(self) -> None:
         """Ask storage for all that wait, until cancelled because nobody does."""
         while True:
-            await asyncio.sleep(self._delay)
-            self._delay = min(self._delay * 2, LONGEST_POLL)
+            await asyncio.sleep(next(self._pauses))
             try:
                 await self._ask(list(dict.fromkeys(self._waiters.values())))
             except RepositoryError as fault:
@@ -216,7 +215,7 @@ class Callbacks:
         self._takers.setdefault(activity, []).append(offered)
         loop = asyncio.get_running_loop()
         until = loop.time() + patience
-        delay = FIRST_POLL
+        pauses = delays(FIRST_POLL, LONGEST_POLL)
         try:
             while True:
                 token = secrets.token_urlsafe(32)
@@ -231,8 +230,7 @@ class Callbacks:
                     return None
                 offered.clear()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(offered.wait(), min(delay, left))
-                delay = min(delay * 2, LONGEST_POLL)
+                    await asyncio.wait_for(offered.wait(), min(next(pauses), left))
         finally:
             self._takers[activity].remove(offered)
             if not self._takers[activity]:

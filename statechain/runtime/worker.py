@@ -22,7 +22,7 @@ from statechain.runtime.places import Place
 from statechain.runtime.run import Run
 from statechain.runtime.services import is_known
 from statechain.storage.journal import Ledger, linger
-from statechain.storage.patience import patiently
+from statechain.storage.patience import delays, patiently
 from statechain.storage.repository import End, RedriveExecution, ReleaseExecution, StartExecution, StopExecution
 
 if TYPE_CHECKING:
@@ -320,15 +320,14 @@ class Worker:
         live = live or self._live.get(execution_id)
         if live is not None and (ended := await asyncio.shield(live.ended)) is not None:
             return ended
-        delay = FIRST_POLL
+        pauses = delays(FIRST_POLL, LONGEST_POLL)
         while True:
             execution = await patiently(lambda: self._repository.execution(execution_id))
             if execution is None:
                 raise ExecutionNotFound(f"there is no execution {execution_id!r}")
             if execution.status.is_terminal:
                 return execution
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, LONGEST_POLL)
+            await asyncio.sleep(next(pauses))
 
     async def stop(self, execution_id: str, *, error: str | None = None, cause: str | None = None) -> Execution:
         """End an execution as ABORTED, whoever runs it; one that has ended stays as it is. Raises ExecutionNotFound."""

@@ -247,21 +247,20 @@ class Journal:
 
     async def _commit(self, group: Sequence[Write[object]]) -> Sequence[object]:
         """Commit until it is known: wait out an outage, and split a refused group to find the culprit."""
-        for delay in delays():
+        pauses = delays()
+        while True:
             try:
                 return await self._repository.commit(group)
             except RepositoryUnavailable as fault:
                 if self._patience is not None and time.monotonic() > self._patience:
                     return [fault] * len(group)
-                await asyncio.sleep(delay)
+                await asyncio.sleep(next(pauses))
             except RepositoryError as fault:
                 return await self._split(group, fault)
             except Exception as fault:  # noqa: BLE001 -- a fault of the repository must not end everybody's journal
                 refusal = RepositoryError(f"the repository raised {type(fault).__name__}")
                 refusal.__cause__ = fault
                 return await self._split(group, refusal)
-        raise AssertionError("delays never end")
-
 
     async def _split(self, group: Sequence[Write[object]], fault: RepositoryError) -> Sequence[object]:
         """Commit the halves of a refused group, down to the one write that is the culprit."""

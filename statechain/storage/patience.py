@@ -1,4 +1,4 @@
-"""How an outage of storage is waited out: the same call again, after delays that grow and differ."""
+"""Asking storage again: after delays that grow and differ, while it is away or has no answer yet."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ FIRST_DELAY = 0.05
 LONGEST_DELAY = 5.0
 
 
-def delays() -> Iterator[float]:
+def delays(first: float = FIRST_DELAY, longest: float = LONGEST_DELAY) -> Iterator[float]:
     """Yield seconds to wait before the second try, the third, and so on, without end."""
-    delay = FIRST_DELAY
+    delay = first
     while True:
         yield delay * random.uniform(0.5, 1.0)  # noqa: S311 -- jitter, not a secret
-        delay = min(delay * 2, LONGEST_DELAY)
+        delay = min(delay * 2, longest)
 
 
 async def patiently(read: Callable[[], Awaitable[T]]) -> T:
     """Return what a read answers, however long storage is away; for what runs, to which an outage is a pause."""
-    for delay in delays():
+    pauses = delays()
+    while True:
         try:
             return await read()
         except RepositoryUnavailable:
-            await asyncio.sleep(delay)
-    raise AssertionError("delays never end")
+            await asyncio.sleep(next(pauses))

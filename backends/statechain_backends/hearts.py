@@ -1,0 +1,32 @@
+"""A heart for repositories whose heartbeat any thread and event loop may call."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Self
+
+import attrs
+
+if TYPE_CHECKING:
+    from statechain.storage.repository import Repository
+
+__all__ = ["SharedHeart"]
+
+
+@attrs.frozen
+class SharedHeart:
+    """Beats through the repository itself, and so has nothing of its own to open."""
+
+    repository: Repository
+    worker_id: str
+    lease: timedelta
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        pass
+
+    async def beat(self) -> None:
+        """Renew the lease."""
+        await self.repository.heartbeat(self.worker_id, self.lease)
