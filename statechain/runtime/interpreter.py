@@ -16,6 +16,7 @@ from statechain.codec import JSONValue, encode
 from statechain.errors import InvalidPayload, StateError
 from statechain.records import Execution, ExecutionStatus, Visit
 from statechain.runtime import services
+from statechain.runtime.express import TURNS_BEFORE_YIELD
 from statechain.runtime.fanout import run_inline
 from statechain.runtime.frame import Frame
 from statechain.runtime.maprun import run_distributed
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["Interpreter"]
 
 PURE = frozenset({"Pass", "Choice", "Succeed", "Fail"})
-TURNS_BEFORE_YIELD = 100
 
 
 class Interpreter:
@@ -113,7 +113,7 @@ class Interpreter:
                 frame.resume(state, stored)
                 stored = None
             frame.turns += 1
-            visit = self._visit(frame, state, frame.turns)
+            visit = self._visit(frame, state)
             step = await (witness_visit(frame, state, self._clock, visit) if frame.run.observers else visit)
             if type(step) is not Next:
                 break
@@ -127,13 +127,13 @@ class Interpreter:
             await self._scribe.record(frame)
         return frame.value
 
-    async def _visit(self, frame: Frame, state: State, turns: int) -> Next | Done:
+    async def _visit(self, frame: Frame, state: State) -> Next | Done:
         """Pass through one state."""
         try:
-            self._guard(frame, turns)
+            self._guard(frame)
             if state.type not in PURE:
                 return await self._act(frame, state)
-            if turns % TURNS_BEFORE_YIELD == 0:
+            if frame.turns % TURNS_BEFORE_YIELD == 0:
                 await self._breathe(frame)
             return self._leave(frame, state, self._step(frame, state))
         except StateError as fault:
@@ -145,11 +145,11 @@ class Interpreter:
                 self._scribe.cut(frame)
             raise
 
-    def _guard(self, frame: Frame, turns: int) -> None:
+    def _guard(self, frame: Frame) -> None:
         """Stop a line of control that will not end by itself."""
         limits, run = self._limits, frame.run
         if run.is_express:
-            if turns > limits.transitions:
+            if frame.turns > limits.transitions:
                 raise StateError(RUNTIME, f"the execution visited more than {limits.transitions} states")
         elif run.events > limits.history_events:
             raise StateError(RUNTIME, f"the execution's history has more than {limits.history_events} events")
@@ -233,7 +233,7 @@ class Interpreter:
                 delay = retry_delay(state.retriers, frame.retries, fault.error, frame.chance("~jitter"))
                 if delay is None:
                     return self._leave(frame, state, self._catch(frame, state, fault))
-                self._guard(frame, 0)
+                self._guard(frame)
                 frame.retry()
                 frame.resume_at = self._clock.now() + timedelta(seconds=delay)
                 await self._scribe.wait(frame)
