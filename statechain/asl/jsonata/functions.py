@@ -21,7 +21,8 @@ from jsonata import jsonata as library
 from statechain.asl.causes import is_number
 from statechain.asl.jsonata.aws import AWS_FUNCTIONS, refusal
 from statechain.asl.jsonata.engine import Engine, Value, whole_if_whole
-from statechain.asl.jsonata.values import NULL, Walker
+from statechain.asl.jsonata.sequences import SEQUENCE_FUNCTIONS, is_function
+from statechain.asl.jsonata.values import NULL
 from statechain.asl.regex import compile_regex
 
 __all__ = ["new_engine"]
@@ -74,11 +75,6 @@ class Signature(signature.Signature):  # type: ignore[misc]
                 break
             fitting = match.end()
         raise jexception.JException("T0410", -1, fitting + 1, name)
-
-
-def is_function(value: Value) -> bool:
-    """Tell whether a value can be called: a function, a lambda or a regular expression."""
-    return bool(utils.Utils.is_function(value) or Library.is_lambda(value) or Library.is_regex(value))
 
 
 class Native(library.Jsonata.JFunction):  # type: ignore[misc]
@@ -197,7 +193,7 @@ def _replaced(engine: Engine, match: re.Match[str], replacement: Value, *, is_li
         return replacement if is_literal or "$" not in replacement else _substituted(match, replacement)
     groups = [group or "" for group in match.groups()]
     found = {"match": match[0], "start": match.start(), "end": match.end(), "groups": groups}
-    new = _applied(engine, replacement, [found])
+    new = engine.apply(replacement, [found], None, None)
     if not isinstance(new, str):
         raise jexception.JException("D3012", -1)
     return new
@@ -342,164 +338,6 @@ class _LinearRegex:
 datetimeutils.re = _LinearRegex
 
 
-# Sequences and objects
-
-
-def _applied(engine: Engine, function: Value, arguments: list[Value]) -> Value:
-    return engine.apply(function, arguments, None, None)
-
-
-def _argued(function: Value, *arguments: Value) -> list[Value]:
-    """Return as many arguments as a function takes."""
-    if Library.is_regex(function):
-        return [arguments[0]]
-    return list(arguments[: max(1, Library.get_function_arity(function))])
-
-
-def _map(engine: Engine, array: Value, function: Value) -> Value:
-    if array is None:
-        return None
-    results = sequence_of()
-    for place, item in enumerate(array):
-        result = _applied(engine, function, _argued(function, item, place, array))
-        if result is not None:
-            results.append(result)
-    return results
-
-
-def _filter(engine: Engine, array: Value, function: Value) -> Value:
-    if array is None:
-        return None
-    results = sequence_of()
-    for place, item in enumerate(array):
-        if engine.boolize(_applied(engine, function, _argued(function, item, place, array))):
-            results.append(item)
-    return results
-
-
-def _single(engine: Engine, array: Value, function: Value) -> Value:
-    if array is None:
-        return None
-    found = array if function is None else _filter(engine, array, function)
-    if len(found) != 1:
-        raise jexception.JException("D3138" if found else "D3139", -1)
-    return found[0]
-
-
-def _reduce(engine: Engine, array: Value, function: Value, first: Value) -> Value:
-    if array is None:
-        return None
-    if Library.get_function_arity(function) < 2:
-        raise jexception.JException("D3050", -1)
-    items = list(array)
-    result = first if first is not None else items[0] if items else None
-    for place in range(0 if first is not None else 1, len(items)):
-        result = _applied(engine, function, _argued(function, result, items[place], place, array))
-        engine.charge(1)
-    return result
-
-
-def _each(engine: Engine, value: Value, function: Value) -> Value:
-    if value is None:
-        return None
-    results = sequence_of()
-    for key, item in value.items():
-        result = _applied(engine, function, _argued(function, item, key, value))
-        if result is not None:
-            results.append(result)
-    return results
-
-
-def _sift(engine: Engine, value: Value, function: Value) -> Value:
-    if value is None or function is None:
-        return value
-    kept = {
-        key: item
-        for key, item in value.items()
-        if engine.boolize(_applied(engine, function, _argued(function, item, key, value)))
-    }
-    return kept or None
-
-
-def _sort(engine: Engine, array: Value, function: Value) -> Value:
-    if array is None or len(array) <= 1:
-        return array
-    if function is None:
-        if not (all(map(is_number, array)) or all(isinstance(item, str) for item in array)):
-            raise jexception.JException("D3070", -1)
-        return sorted(array)
-    return _merge_sorted(engine, list(array), function)
-
-
-def _merge_sorted(engine: Engine, items: list[Value], function: Value) -> list[Value]:
-    """Sort by merging, which asks only whether one item goes after another."""
-    if len(items) <= 1:
-        return items
-    middle = len(items) // 2
-    left, right = _merge_sorted(engine, items[:middle], function), _merge_sorted(engine, items[middle:], function)
-    merged: list[Value] = []
-    one = other = 0
-    while one < len(left) and other < len(right):
-        engine.charge(1)
-        if engine.boolize(_applied(engine, function, [left[one], right[other]])):
-            merged.append(right[other])
-            other += 1
-        else:
-            merged.append(left[one])
-            one += 1
-    return merged + left[one:] + right[other:]
-
-
-def _distinct(engine: Engine, array: Value) -> Value:
-    if not isinstance(array, list) or len(array) <= 1:
-        return array
-    seen: dict[object, Value] = {}
-    walker = engine.walker()
-    for item in array:
-        seen.setdefault(_identity(engine, item, walker), item)
-    results = sequence_of() if isinstance(array, utils.Utils.JList) and array.sequence else []
-    results.extend(seen.values())
-    return results
-
-
-def _identity(engine: Engine, value: Value, walker: Walker) -> object:
-    """Return what two values have in common exactly where they are equal."""
-    if isinstance(value, dict):
-        with walker:
-            engine.charge(len(value))
-            return "o", frozenset((key, _identity(engine, item, walker)) for key, item in value.items())
-    if isinstance(value, list):
-        with walker:
-            engine.charge(len(value))
-            return "a", tuple(_identity(engine, item, walker) for item in value)
-    return isinstance(value, bool), value
-
-
-def _spread(engine: Engine, value: Value) -> Value:
-    if not isinstance(value, list | dict):
-        return "" if is_function(value) else value
-    results, pending = sequence_of(), [value]
-    while pending:
-        engine.charge(1)
-        item = pending.pop()
-        if isinstance(item, list):
-            pending.extend(item[::-1])
-        elif isinstance(item, dict):
-            engine.charge(len(item))
-            results.extend({key: member} for key, member in item.items())
-        elif item is not None:
-            results.append(item)
-    return results
-
-
-def _zip(_engine: Engine, *arrays: Value) -> Value:
-    return [] if any(array is None for array in arrays) else [list(items) for items in zip(*arrays, strict=False)]
-
-
-def _lookup(_engine: Engine, value: Value, key: Value) -> Value:
-    return None if key is None else Library.lookup(value, key)
-
-
 MENDED: dict[str, Callable[..., Value]] = {
     "string": _string,
     "lowercase": lambda _engine, text: None if text is None else text.lower(),
@@ -519,16 +357,7 @@ MENDED: dict[str, Callable[..., Value]] = {
     "formatBase": _format_base,
     "parseInteger": _parse_integer,
     "toMillis": _to_millis,
-    "map": _map,
-    "filter": _filter,
-    "single": _single,
-    "reduce": _reduce,
-    "each": _each,
-    "sift": _sift,
-    "sort": _sort,
-    "distinct": _distinct,
-    "spread": _spread,
-    "lookup": _lookup,
+    **SEQUENCE_FUNCTIONS,
     "clone": lambda engine, value: None if value is None else engine.copy(value),
 }
 """Functions in place of the library's; they take the engine before their arguments."""
