@@ -112,6 +112,7 @@ class Interpreter:
             else:
                 frame.resume(state, stored)
                 stored = None
+                await self._take_rest(frame, state)
             frame.turns += 1
             visit = self._visit(frame, state)
             step = await (witness_visit(frame, state, self._clock, visit) if frame.run.observers else visit)
@@ -126,6 +127,15 @@ class Interpreter:
         elif frame.owes:
             await self._scribe.record(frame)
         return frame.value
+
+    async def _take_rest(self, frame: Frame, state: State) -> None:
+        """Let a wait that is taken up again count as progress: an execution that waits brings no worker down.
+
+        Only where the root waits: beside a branch that waits, another may be what ends the workers.
+        """
+        is_pausing = frame.resume_at is not None and frame.resume_at > self._clock.now()
+        if not frame.path and (is_pausing or services.only_waits(frame, state.resource)):
+            await self._scribe.record(frame)
 
     async def _visit(self, frame: Frame, state: State) -> Next | Done:
         """Pass through one state."""

@@ -29,6 +29,7 @@ __all__ = [
     "NestedCall",
     "activity_name",
     "is_known",
+    "only_waits",
     "prepare",
     "resolve",
 ]
@@ -118,6 +119,13 @@ def prepare(frame: Frame, resource: str) -> None:
     if frame.token is None and resource.endswith(TOKEN_SUFFIX):
         is_known_outside = frame.outside is not None and frame.outside.called
         frame.token = HANDED_OUT_BEFORE if is_known_outside else secrets.token_urlsafe(32)
+
+
+def only_waits(frame: Frame, resource: str | None) -> bool:
+    """Tell whether all that is left of an attempt is to wait for the outside: no handler is to be called for it."""
+    if frame.outside is None or resource is None:
+        return False
+    return frame.outside.called or not resource.endswith(TOKEN_SUFFIX)
 
 
 def resolve(effect: CallTask, registry: TaskRegistry) -> Call:

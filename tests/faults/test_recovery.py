@@ -6,16 +6,20 @@ import asyncio
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from faulty import FaultyRepository, as_repository, opened_twice
 from poison import DEADLY, DEATH
 
-from statechain import Engine, ExecutionFilter, ExecutionStatus, TaskRegistry
+from statechain import Engine, ExecutionFilter, ExecutionStatus, Repository, TaskRegistry
 from statechain.limits import DEFAULT_LIMITS
+from statechain.observers import Fact, JournalFlushed
+from statechain.records import Visit
 
 if TYPE_CHECKING:
     from conftest import EngineFactory, Figures
@@ -199,6 +203,75 @@ async def test_a_worker_that_took_over_its_own_runs_it_once(repository_url: str)
             assert await handle.result() == "well"
         assert len(await one.visits(handle.id)) == 1
     assert sorted(calls) == ["begun", "begun", "cut short"]
+
+
+WAITS = {
+    "a Wait": {"StartAt": "W", "States": {"W": {"Type": "Wait", "Seconds": 3600, "End": True}}},
+    "a retry": {
+        "StartAt": "W",
+        "States": {
+            "W": {
+                "Type": "Task",
+                "Resource": "Work",
+                "Retry": [{"ErrorEquals": ["ValueError"], "IntervalSeconds": 3600}],
+                "End": True,
+            }
+        },
+    },
+    "an answer": {
+        "StartAt": "W",
+        "States": {"W": {"Type": "Task", "Resource": "Hand.waitForTaskToken", "End": True}},
+    },
+}
+
+
+@pytest.mark.parametrize("definition", WAITS.values(), ids=WAITS)
+async def test_whoever_only_waits_is_not_poison(repository_url: str, definition: dict[str, Any]) -> None:
+    """A wait that is taken up again counts as progress, however many of its workers have died meanwhile."""
+    tasks = tasks_of(Work=refuse, Hand=answer)
+    async with opened_twice(repository_url) as (one, _):
+        with suppress(_Left):
+            async with Engine(one, tasks=tasks) as engine:
+                machine = await engine.create_state_machine("waits", definition)
+                handle = await machine.start_execution({})
+                await until_waiting(one, handle.id)
+                raise _Left
+        for number in range(DEFAULT_LIMITS.claims - 1):
+            (claim,) = await one.claim(f"dies at once {number}", page=1)
+        assert claim.claims == DEFAULT_LIMITS.claims - 1
+        ear = Ear()
+        with suppress(_Left):
+            async with Engine(one, tasks=tasks, observers=[ear]) as engine, asyncio.timeout(30):
+                await ear.flushed.wait()
+                await one.heartbeat(engine.worker.id, timedelta(microseconds=1))  # it dies, too
+                await asyncio.sleep(0.01)
+                (claim,) = await one.claim("the next", page=1)
+                assert claim.claims == 1
+                raise _Left
+
+
+class Ear:
+    """An observer that hears of the first commit."""
+
+    def __init__(self) -> None:
+        self.flushed = asyncio.Event()
+
+    def observe(self, fact: Fact) -> None:
+        if isinstance(fact, JournalFlushed):
+            self.flushed.set()
+
+
+async def refuse(_value: Any) -> None:
+    """Fail, to be tried again in an hour."""
+    raise ValueError("not now")
+
+
+async def until_waiting(repository: Repository, execution_id: str) -> None:
+    """Wait until an execution waits for good: its callback handed out, or its pause begun."""
+    rows: Sequence[Visit] = ()
+    while not any(word in (row.detail or "") for row in rows for word in ('"resume"', '"called":true')):
+        await asyncio.sleep(0.005)
+        rows = await repository.visits(execution_id)
 
 
 async def test_what_has_no_handler_here_stays_for_others(engine_factory: EngineFactory) -> None:
