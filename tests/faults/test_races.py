@@ -276,8 +276,11 @@ async def test_an_answer_races_with_the_timeout(
                 assert (ended.status, ended.error) == (ExecutionStatus.FAILED, "States.Timeout")
             ends["answers" if is_taken else "timeouts"] += 1
 
-        for _ in range(25 if full else 1):
+        least, most = (25, 25) if full else (1, 10)
+        for round_ in range(most):
             await asyncio.gather(*(race() for _ in range(400 if full else 60)))
+            if round_ + 1 >= least and len(ends) == 2:  # storage that stalls for a second lets a whole round time out
+                break
     figures(seed=seed, races=ends.total(), **ends)
     assert set(ends) == {"answers", "timeouts"}
 
