@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
-from json.encoder import JSONEncoder
+from collections.abc import Callable, Mapping
+from json.encoder import JSONEncoder, c_make_encoder, encode_basestring_ascii  # type: ignore[attr-defined]
 from typing import Any, NoReturn, TypeAlias
 
 from statechain.errors import InvalidPayload
@@ -22,7 +22,20 @@ MAX_DEPTH = 200
 
 _SPLIT = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
-_encode = JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+_canonical = JSONEncoder(allow_nan=False, separators=(",", ":"))
+
+
+def _encoder() -> Callable[[object], str]:
+    """Return what makes texts: the encoder in C that `JSONEncoder.encode` makes anew for each value, made once."""
+    if c_make_encoder is None:
+        return _canonical.encode
+    chunks = c_make_encoder(None, _canonical.default, encode_basestring_ascii, None, ":", ",", False, False, False)  # noqa: FBT003
+    return lambda value: "".join(chunks(value, 0))
+
+
+_encode = _encoder()
+_exactly = json.JSONDecoder().raw_decode
+"""Decodes a text of `_encode`'s, which needs no second look."""
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -71,7 +84,7 @@ def isolate(value: object, *, max_bytes: int | None = None, max_depth: int = MAX
         _check_size(text, max_bytes)
     if text.count("[") + text.count("{") > max_depth:
         _find_fault(value, max_depth)
-    copy = _decode(text)
+    copy: JSONValue = _exactly(text)[0]
     if copy != value:
         _find_fault(value, max_depth)
     return text, copy

@@ -71,10 +71,7 @@ class TaskContext:
     task_token: str | None = None
     credentials: JSONValue = None
     _clock: Clock = attrs.field(repr=False)
-    _last_beat: datetime = attrs.field(init=False, repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._last_beat = self._clock.now()
+    _last_beat: datetime | None = attrs.field(default=None, init=False, repr=False)
 
     async def heartbeat(self) -> None:
         """Tell that the work goes on: the state's HeartbeatSeconds count from now again."""
@@ -229,19 +226,20 @@ async def call_task(
     It is cancelled at the deadline, where no heartbeat comes for ``heartbeat`` seconds, or with its execution. A
     handler that goes on regardless is left behind after a grace, and whatever it returns is not used.
     """
-    handler = asyncio.ensure_future(_awaited(task, value, context, clock))
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[object] = loop.create_future()
+    handler = loop.create_task(_serve(task, value, context, clock, answer))
     try:
         if deadline is None and heartbeat is None:
-            result = await asyncio.shield(handler)
+            result = await answer
         else:
             async with _limited(context, clock, deadline, heartbeat):
-                result = await asyncio.shield(handler)
+                result = await answer
     except StateError as fault:
-        await _end(handler, task.name, limits.handler_grace_seconds)
+        if not handler.done():
+            await _end(handler, task.name, limits.handler_grace_seconds)
         raise _cut_off(fault, limits.cause_characters) from fault.__cause__
     except asyncio.CancelledError:
-        if handler.cancelled() and not _is_cancelled_from_outside():
-            raise StateError("States.TaskFailed", CANCELLED_WITHIN) from None
         await _end(handler, task.name, limits.handler_grace_seconds)
         raise
     try:
@@ -257,15 +255,36 @@ def _cut_off(fault: StateError, characters: int) -> StateError:
     return StateError(fault.error, fault.cause[:characters], location=fault.location)
 
 
-async def _awaited(task: Task, value: JSONValue, context: TaskContext, clock: Clock) -> object:
-    """Await a handler; raise StateError for whatever it raises. It has a task of its own, as its log records tell."""
+async def _serve(
+    task: Task, value: JSONValue, context: TaskContext, clock: Clock, answer: asyncio.Future[object]
+) -> None:
+    """Await a handler, and answer: StateError for whatever it raises; an answer that nobody awaits any more is dropped.
+
+    It has an asyncio task of its own, so that it can be left behind, and a context of its own, as its log records tell.
+    """
     ATTEMPT.set(context)
     try:
-        return await task(value, context, clock)
-    except (asyncio.CancelledError, StateError, KeyboardInterrupt, SystemExit):
+        result = await task(value, context, clock)
+    except (KeyboardInterrupt, SystemExit):
+        answer.cancel()
         raise
-    except BaseException as fault:
-        raise failure_of(fault) from fault
+    except BaseException as fault:  # noqa: BLE001 -- it is raised again where the answer is awaited
+        if not answer.done():
+            answer.set_exception(_told(fault))
+    else:
+        if not answer.done():
+            answer.set_result(result)
+
+
+def _told(fault: BaseException) -> StateError:
+    """Return what a handler raised while nobody had cancelled it, in the language's terms."""
+    if isinstance(fault, StateError):
+        return fault
+    if isinstance(fault, asyncio.CancelledError):
+        return StateError("States.TaskFailed", CANCELLED_WITHIN)
+    failure = failure_of(fault)
+    failure.__cause__ = fault
+    return failure
 
 
 def as_failure(fault: BaseException, characters: int) -> BaseException:
@@ -335,8 +354,10 @@ async def _limited(
 
 @asynccontextmanager
 async def _watched(context: TaskContext, clock: Clock, heartbeat: float) -> AsyncIterator[None]:
+    begun = clock.now()
+
     async def watch() -> None:
-        while (due := context._last_beat + timedelta(seconds=heartbeat)) > clock.now():  # noqa: SLF001 -- its own module
+        while (due := (context._last_beat or begun) + timedelta(seconds=heartbeat)) > clock.now():  # noqa: SLF001
             await clock.sleep_until(due)
         raise StateError("States.HeartbeatTimeout")
 
