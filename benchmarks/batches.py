@@ -1,21 +1,19 @@
-"""Chained batches: sources a second, the time to the first result, and the peak memory, by size and concurrency."""
+"""A chained batch: sources a second, the time to the first result, and the process's peak memory.
+
+The sources are there beforehand. One process measures one number of sources at one concurrency, so that the peak is
+its own; `growth.py` runs it for many. Small batches are repeated, each under a fresh prefix, until there is something
+to measure.
+"""
 
 import time
 from statistics import median
 from typing import Any
 
-from harness import numbers, parser, peak_memory_mib, run
-from machines import PAYLOAD, chain_of, tasks
+from harness import peak_memory_mib, run, storage_parser
+from machines import chain_of, tasks
+from sources import load
 
 from statechain import BatchExecutionOptions, Engine, ExecutionFilter, StateMachine
-
-
-async def make_sources(sources: StateMachine, count: int) -> None:
-    """Run so many executions to their end, fast."""
-    options = BatchExecutionOptions(concurrent_batches=200)
-    async with sources.stream_bulk((PAYLOAD for _ in range(count)), options=options) as results:
-        async for _ in results:
-            pass
 
 
 async def one_batch(targets: StateMachine, select: ExecutionFilter, concurrency: int) -> tuple[float, float]:
@@ -32,34 +30,36 @@ async def one_batch(targets: StateMachine, select: ExecutionFilter, concurrency:
 
 
 async def measure(url: str) -> list[dict[str, Any]]:
-    """Measure every size at every concurrency, the smallest first, so that peaks tell."""
-    rows = []
+    """Measure the batch."""
+    size = options.sources
     async with Engine(url, tasks=tasks) as engine:
         sources = await engine.create_state_machine("sources", chain_of(1))
         targets = await engine.create_state_machine("targets", chain_of(options.steps))
-        have = await engine.count_executions(ExecutionFilter(state_machine_id=sources.id))
-        for size in sorted(options.sources):
-            await make_sources(sources, max(0, size - have))
-            have = max(have, size)
-            select = ExecutionFilter(state_machine_id=sources.id, status="SUCCEEDED", limit=size)
-            for concurrency in options.concurrency:
-                times = [await one_batch(targets, select, concurrency) for _ in range(options.rounds)]
-                rows.append(
-                    {
-                        "sources": size,
-                        "concurrency": concurrency,
-                        "sources/s": size / median(total for _, total in times),
-                        "first result ms": 1000 * median(first for first, _ in times),
-                        "peak MiB": peak_memory_mib(),
-                    }
-                )
-    return rows
+        await load(url, sources, size)
+        select = ExecutionFilter(state_machine_id=sources.id, status="SUCCEEDED")
+        warm = ExecutionFilter(state_machine_id=sources.id, status="SUCCEEDED", limit=min(size, 200))
+        await one_batch(targets, warm, options.concurrency)
+        repeats = max(options.rounds, min(10, options.enough // size))
+        times = [await one_batch(targets, select, options.concurrency) for _ in range(repeats)]
+    seconds = median(total for _, total in times)
+    return [
+        {
+            "sources": size,
+            "concurrency": options.concurrency,
+            "sources/s": size / seconds,
+            "seconds": seconds,
+            "first result ms": 1000 * median(first for first, _ in times),
+            "peak MiB": peak_memory_mib(),
+        }
+    ]
 
 
 if __name__ == "__main__":
-    arguments = parser(__doc__)
-    arguments.add_argument("--sources", type=numbers, default=[1000, 10_000])
-    arguments.add_argument("--concurrency", type=numbers, default=[1, 10, 100])
+    arguments = storage_parser(__doc__)
+    arguments.add_argument("--sources", type=int, default=10_000)
+    arguments.add_argument("--concurrency", type=int, default=100)
     arguments.add_argument("--steps", type=int, default=3)
+    arguments.add_argument("--enough", type=int, default=5000, help="repeat smaller batches up to so many sources")
+    arguments.set_defaults(rounds=1)
     options = arguments.parse_args()
     run(options, measure)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from statistics import median
 from typing import Any
 
-from harness import parser, run
+from harness import run, storage_parser
 
 from statechain import Engine, Limits, TaskRegistry
 
@@ -86,7 +86,8 @@ async def measure(_url: str) -> list[dict[str, Any]]:
     rows = []
     limits = Limits(history_events=10_000_000)
     async with Engine("memory://", tasks=tasks, limits=limits) as engine:
-        for name, (definition, value) in MACHINES.items():
+        for name in options.only:
+            definition, value = MACHINES[name]
             machine = await engine.create_state_machine(name, definition, type=options.type)
             await machine.execute(value)
             rates = []
@@ -100,9 +101,10 @@ async def measure(_url: str) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    arguments = parser(__doc__)
+    arguments = storage_parser(__doc__)
     arguments.add_argument("--executions", type=int, default=20)
+    arguments.add_argument("--only", choices=list(MACHINES), nargs="+", default=list(MACHINES))
     arguments.add_argument("--type", choices=["EXPRESS", "STANDARD"], default="EXPRESS")
     options = arguments.parse_args()
-    options.url = "memory://"
+    options.url = "memory://"  # journaled or not, it is the interpreter that is measured
     run(options, measure)

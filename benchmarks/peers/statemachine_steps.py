@@ -1,10 +1,9 @@
 """python-statemachine: an asynchronous machine in memory that goes round its states, a callback at each."""
 
-import asyncio
 import time
 from typing import Any
 
-from peer import arguments, report
+from peer import arguments, play, report
 from statemachine import State, StateMachine
 
 
@@ -31,8 +30,9 @@ async def measure(options: Any) -> None:
     began = time.perf_counter()
     for _ in range(options.executions * options.steps):
         await ring.advance()
-    report("python-statemachine", options, time.perf_counter() - began, [])
+    report(options, time.perf_counter() - began)
 
 
 if __name__ == "__main__":
-    asyncio.run(measure(arguments(__doc__)))
+    settings = arguments(__doc__)
+    play(settings, measure(settings))

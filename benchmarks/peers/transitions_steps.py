@@ -1,10 +1,9 @@
 """transitions: an asynchronous machine in memory that goes from state to state, a callback at each."""
 
-import asyncio
 import time
 from typing import Any
 
-from peer import arguments, report
+from peer import arguments, play, report
 from transitions.extensions.asyncio import AsyncMachine
 
 
@@ -26,8 +25,9 @@ async def measure(options: Any) -> None:
     began = time.perf_counter()
     for _ in range(options.executions * options.steps):
         await model.advance()  # type: ignore[attr-defined]
-    report("transitions", options, time.perf_counter() - began, [])
+    report(options, time.perf_counter() - began)
 
 
 if __name__ == "__main__":
-    asyncio.run(measure(arguments(__doc__)))
+    settings = arguments(__doc__)
+    play(settings, measure(settings))
