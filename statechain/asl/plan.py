@@ -59,6 +59,8 @@ class State:
 
         make: What makes a Task's input of the raw one; None where that passes as it is.
 
+        drops_input: Whether the result of its effect is put out as it is, and its raw input is not looked at again.
+
         is_plain: Whether a Task does nothing but make its input, call, and put out the result.
     """
 
@@ -70,6 +72,7 @@ class State:
     catch: tuple[Catch, ...] = ()
     resource: str | None = None
     make: Expression | None = None
+    drops_input: bool = False
     is_plain: bool = False
 
 
@@ -114,13 +117,15 @@ def _step(state: model.State, limits: Limits, next_state: str | None) -> Step:
 
 
 def _working(state: model.Task | model.Parallel | model.Map, type_: str, enter: Enter, limits: Limits) -> State:
+    finish = compile_finish(state, limits, output=state.output, assign=state.assign)
     return State(
         state.name,
         type_,
         enter,
-        _step(state, limits, state.next),
+        to_step(state.next, finish),
         state.retry,
         tuple(compile_catch(catcher, state, limits) for catcher in state.catch),
+        drops_input=finish is None,
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from statechain.codec import JSONValue, decode, encode
+from statechain.codec import JSONValue, decode, encode, private
 from statechain.errors import InvalidPayload, StateError
 from statechain.records import Callback, CallbackStatus
 from statechain.runtime import nested
@@ -149,15 +149,18 @@ class Caller:
 
     def _private(self, frame: Frame, value: JSONValue) -> JSONValue:
         """Return a copy that a handler may do with as it likes."""
-        if value is frame.value and frame.text is not None:
-            return decode(frame.text)
-        return decode(self._text(frame, value))
+        if frame.holds(value):
+            return frame.give()
+        try:
+            return private(value, max_bytes=self._limits.payload_bytes)
+        except InvalidPayload as fault:
+            raise _too_large(frame, fault) from fault
 
     def _text(self, frame: Frame, value: JSONValue) -> str:
         try:
             return encode(value, max_bytes=self._limits.payload_bytes)
         except InvalidPayload as fault:
-            raise StateError("States.DataLimitExceeded", f"the input of the state '{frame.state}': {fault}") from fault
+            raise _too_large(frame, fault) from fault
 
     def _deadline(self, effect: CallTask) -> datetime | None:
         return None if effect.timeout is None else self._clock.now() + timedelta(seconds=effect.timeout)
@@ -291,3 +294,7 @@ class Caller:
     def _told(self, frame: Frame, result: JSONValue) -> JSONValue:
         frame.result, frame.result_text = result, encode(result)
         return result
+
+
+def _too_large(frame: Frame, fault: InvalidPayload) -> StateError:
+    return StateError("States.DataLimitExceeded", f"the input of the state '{frame.state}': {fault}")

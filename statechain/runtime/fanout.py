@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["INLINE_WIDTH", "Explain", "RunFrame", "begin_round", "evaluated", "gravest", "run_inline"]
 
 T = TypeVar("T")
-RunFrame: TypeAlias = Callable[[Frame], Awaitable[JSONValue]]
+RunFrame: TypeAlias = Callable[[Frame], Awaitable[None]]
 """Run a frame to its end; return its output, raise StateError where it failed."""
 
 Explain: TypeAlias = Callable[[StateError], StateError]
@@ -118,7 +118,8 @@ class _Inline:
     async def _run_one(self, item: tuple[int, Frame]) -> None:
         index, child = item
         try:
-            self.outputs[index] = await self.run_frame(child)
+            await self.run_frame(child)
+            self.outputs[index] = child.value
         except StateError:
             if self.failed is None:
                 self.failed = index

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from random import Random
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
@@ -17,12 +17,17 @@ from statechain.asl.outcome import Done, Next
 from statechain.codec import JSONValue, decode, encode
 from statechain.errors import StateError
 from statechain.records import Visit
-from statechain.runtime.run import EPOCH, Run, from_micros, timestamp, to_micros
+from statechain.runtime.run import EPOCH, UNREAD, Run, from_micros, timestamp, to_micros
 
 if TYPE_CHECKING:
     from statechain.asl.plan import Plan, State
 
 __all__ = ["Frame", "Outside", "branch_path"]
+
+NOTHING: Final[Mapping[str, JSONValue]] = {}
+NO_RETRIES: Final[list[int]] = []
+STRAIGHT: Final = ("scheduled", "started", "succeeded")
+"""The moments of a visit that went the way that the history can tell from its events' ids alone."""
 
 
 @attrs.define
@@ -72,7 +77,7 @@ class Frame:
     Attributes:
         path: ``""`` for the root; else the states and indexes that lead here.
 
-        state: The state that it is in; `value` is that state's input, `text` its JSON text where it is known.
+        state: The state that it is in; `value` is that state's input, `text` its JSON text where that is known.
 
         number: Counts the visits of this path. Below a Parallel or Map it begins above every number used before, so
             that no two rounds of a loop or a retry share one.
@@ -101,9 +106,11 @@ class Frame:
     """
 
     __slots__ = (
+        "_is_own",
         "_moments",
         "_object",
         "_random",
+        "_value",
         "_written",
         "attempting",
         "caught",
@@ -130,7 +137,6 @@ class Frame:
         "text",
         "token",
         "turns",
-        "value",
         "variables",
     )
 
@@ -150,9 +156,10 @@ class Frame:
         self.run = run
         self.plan = plan
         self.path = path
-        self.value = value
+        self._value = value
+        self._is_own = False
         self.text = text
-        self.variables: Mapping[str, JSONValue] = variables or {}
+        self.variables: Mapping[str, JSONValue] = variables or NOTHING
         self.item = item
         self.is_iteration = is_iteration
         self.started_event = 0
@@ -161,7 +168,7 @@ class Frame:
         self.children: dict[int, Frame] = {}
         self.owes = False
         self.turns = 0
-        self.retries: list[int] = []
+        self.retries = NO_RETRIES
         self._clear(EPOCH, 0)
         self.is_open = False
 
@@ -177,10 +184,42 @@ class Frame:
         self.attempting = False
         self.outside: Outside | None = None
         self.token: str | None = None
-        self._moments: list[list[JSONValue]] = []
+        self._moments: list[tuple[Any, ...]] = []
         self._written = 0
         self._object: dict[str, JSONValue] | None = None
         self._random: Random | None = None
+
+    @property
+    def value(self) -> JSONValue:
+        """The input of the current state."""
+        if self._value is UNREAD:
+            self._value = decode(cast("str", self.text))
+            self._is_own = True
+        return self._value
+
+    def take(self, value: JSONValue, text: str | None, *, is_own: bool = False) -> None:
+        """Stand before a state with this input; ``is_own``: nobody else holds any part of it."""
+        self._value = value
+        self._is_own = is_own
+        self.text = text
+
+    def holds(self, value: JSONValue) -> bool:
+        """Tell whether this very object is the input of the current state, and its text is known."""
+        return value is self._value and self.text is not None
+
+    def text_of(self, output: JSONValue) -> str | None:
+        """Return the text of what a visit puts out, where it is the input or the result as it was, and known."""
+        if output is self._value:
+            return self.text
+        return self.result_text if output is self.result else None
+
+    def give(self) -> JSONValue:
+        """Give the input away to somebody who may change it; here it is made of its text again."""
+        value = self.value
+        if not self._is_own:
+            return decode(cast("str", self.text))
+        self._value = UNREAD
+        return value
 
     @property
     def type(self) -> str:
@@ -191,7 +230,7 @@ class Frame:
         """Begin a visit of a state."""
         self._clear(now, self.run.next_event())
         self.run.count(self.number)
-        self.retries = [0] * len(state.retriers)
+        self.retries = [0] * len(state.retriers) if state.retriers else NO_RETRIES
 
     def glance(self, now: datetime) -> None:
         """Begin a visit of which nothing will be kept."""
@@ -201,9 +240,16 @@ class Frame:
         self._object = None
         self._random = None
 
+    def leave(self, step: Next | Done, text: str | None) -> None:
+        """Take what a visit put out; what it assigned may share parts with it."""
+        is_own = self._is_own if step.output is self._value else text is not None and text is self.result_text
+        self.take(step.output, text, is_own=is_own and not step.assigned)
+        if step.assigned:
+            self.variables = {**self.variables, **step.assigned}
+
     def pass_on(self, step: Next | Done) -> None:
         """Take what such a visit put out, and stand where it leads."""
-        self.value, self.text = step.output, None
+        self.take(step.output, None)
         if step.assigned:
             self.variables = {**self.variables, **step.assigned}
         if type(step) is Next:
@@ -227,7 +273,8 @@ class Frame:
         self.attempting = detail.get("attempting", False)
         self.outside = Outside.load(detail["outside"]) if "outside" in detail else None
         self.started_event = detail.get("started", 0)
-        self._moments = detail.get("moments") or []
+        moments = detail.get("moments", ())
+        self._moments = [(kind, event, from_micros(at), *facts) for kind, event, at, *facts in moments]
         self._written = len(self._moments)
 
     def retry(self) -> None:
@@ -242,13 +289,13 @@ class Frame:
 
     def note(self, kind: str, now: datetime, *facts: JSONValue) -> None:
         """Remember what happens now inside the visit, as the history will show it."""
-        self._moments.append([kind, self.run.next_event(), to_micros(now), *facts])
+        self._moments.append((kind, self.run.next_event(), now, *facts))
 
     def has_noted(self, kind: str) -> bool:
         """Tell whether something of a kind has happened in the current attempt."""
         for moment in reversed(self._moments):
             if moment[0] in {kind, "scheduled"}:
-                return moment[0] == kind
+                return bool(moment[0] == kind)
         return False
 
     def last_noted(self, prefix: str) -> str | None:
@@ -353,10 +400,7 @@ class Frame:
 
     def _remember(self, exited_event: int, assigned: Mapping[str, JSONValue] | None) -> str | None:
         """Return what only the runtime reads, as JSON text; None where the row itself tells all."""
-        detail = self._details()
-        if self._is_straight(exited_event):
-            detail.pop("moments", None)
-            detail.pop("after", None)
+        detail = self._details(tells_moments=not self._is_straight(exited_event))
         if detail.get("started") == self.entered_event - 1:
             del detail["started"]
         if assigned:
@@ -369,16 +413,20 @@ class Frame:
         """Tell whether the visit went the way that the history can tell from its events' ids alone."""
         if self.caught is not None or exited_event != self.entered_event + len(self._moments) + 1:
             return False
-        return [moment[0] for moment in self._moments] == ["scheduled", "started", "succeeded"]
+        moments = self._moments
+        return len(moments) == len(STRAIGHT) and all(
+            moment[0] == kind for moment, kind in zip(moments, STRAIGHT, strict=True)
+        )
 
-    def _details(self) -> dict[str, JSONValue]:
+    def _details(self, *, tells_moments: bool = True) -> dict[str, JSONValue]:
         """Return what every row that needs a detail remembers."""
         detail: dict[str, JSONValue] = {}
-        if len(self._moments) > self._written:
-            detail["moments"] = list(self._moments[self._written :])
-        if self._written:
+        if tells_moments and len(self._moments) > self._written:
+            moments = self._moments[self._written :]
+            detail["moments"] = [[kind, event, to_micros(at), *facts] for kind, event, at, *facts in moments]
+        if tells_moments and self._written:
             detail["after"] = self._written  # the rest stands in earlier rows of the visit
-        if any(self.retries):
+        if self.retries and any(self.retries):
             detail["retries"] = list(self.retries)
         if self.round:
             detail["round"] = self.round

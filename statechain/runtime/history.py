@@ -18,7 +18,7 @@ from statechain.records import Claim, Execution, Visit
 from statechain.runtime.events import ENDS, MOMENTS, WHOLE, Event, Moment, Service, details_key, fault_details, text_of
 from statechain.runtime.frame import Frame, branch_path
 from statechain.runtime.past import Past
-from statechain.runtime.run import Run, from_micros
+from statechain.runtime.run import UNREAD, Run, from_micros
 from statechain.storage.journal import Ledger
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def history_events(execution: Execution, revision: Revision, visits: Sequence[Vi
     history = _History(past)
     started = {"input": execution.input_text, "inputDetails": WHOLE, "roleArn": ""}
     history.add(1, execution.start_time, "ExecutionStarted", started)
-    root = Frame(run, run.plan, "", run.input, text=execution.input_text)
+    root = Frame(run, run.plan, "", UNREAD, text=execution.input_text)
     last = history.walk(root, past.of("", 0), previous=0)
     for number, row in enumerate(past.redrives, start=1):
         last = max(last, history.add_redrive(row, number))
@@ -117,7 +117,7 @@ class _History:
     def _exit(self, frame: Frame, state: State, visit: Visit, detail: dict[str, Any], previous: int) -> int:
         if visit.output is None or visit.exited is None:
             return previous
-        frame.value, frame.text = decode(visit.output), visit.output
+        frame.take(UNREAD, visit.output)
         details: Event = {"name": state.name, "output": visit.output, "outputDetails": WHOLE}
         assigned = detail.get("assigned")
         if assigned:

@@ -22,7 +22,7 @@ from statechain.runtime.frame import Frame
 from statechain.runtime.maprun import run_distributed
 from statechain.runtime.past import REDRIVEN
 from statechain.runtime.retry import RUNTIME, catcher_for, retry_delay
-from statechain.runtime.run import Run, to_micros
+from statechain.runtime.run import UNREAD, Run, to_micros
 from statechain.runtime.witness import witness_visit
 from statechain.storage.repository import End
 
@@ -56,7 +56,7 @@ class Interpreter:
         began = self._take_up(run)
         seconds = run.plan.timeout_seconds
         timeout = self._clock.timeout_at(None if seconds is None else began + timedelta(seconds=seconds))
-        frame = Frame(run, run.plan, "", run.input, text=run.execution.input_text)
+        frame = Frame(run, run.plan, "", UNREAD, text=run.execution.input_text)
         try:
             async with timeout:
                 await self.run_frame(frame)
@@ -95,13 +95,13 @@ class Interpreter:
             run.ledger.add(row)
         return past.redriven_at or execution.start_time
 
-    async def run_frame(self, frame: Frame) -> JSONValue:
-        """Run one line of control to its end; return its output, raise StateError where it failed."""
+    async def run_frame(self, frame: Frame) -> None:
+        """Run one line of control to its end, which leaves it with its output; raise StateError where it failed."""
         last = frame.run.past.restore(frame)
         if last is not None and last.exited is not None and last.next is None:
             if last.output is None:
                 raise StateError(last.error, last.cause)
-            return frame.value
+            return
         stored = last if last is not None and last.exited is None else None
         while True:
             if frame.run.is_unobserved_express and await self._lane.pass_through(frame):
@@ -126,7 +126,6 @@ class Interpreter:
             frame.run.ledger.current_state = frame.state
         elif frame.owes:
             await self._scribe.record(frame)
-        return frame.value
 
     async def _take_rest(self, frame: Frame, state: State) -> None:
         """Let a wait that is taken up again count as progress: an execution that waits brings no worker down.
@@ -200,19 +199,12 @@ class Interpreter:
 
     def _leave(self, frame: Frame, state: State, step: Next | Done) -> Next | Done:
         """Take a step's output, and remember the visit for the next write."""
-        text = None
-        if step.output is frame.value:
-            text = frame.text
-        elif step.output is frame.result:
-            text = frame.result_text
-        if text is None and not frame.run.is_express:
-            text = self._encode(step.output, state.name)
-        frame.value, frame.text = step.output, text
-        if step.assigned:
-            frame.variables = {**frame.variables, **step.assigned}
+        text = frame.text_of(step.output)
         if frame.run.is_express:
+            frame.leave(step, text)
             frame.run.next_event()
             return step
+        frame.leave(step, self._encode(step.output, state.name) if text is None else text)
         frame.run.ledger.add(frame.left(self._clock.now(), step))
         if state.type not in PURE:
             frame.owes = True
@@ -264,7 +256,7 @@ class Interpreter:
 
     def _exit(self, frame: Frame, state: State, result: JSONValue) -> Next | Done:
         try:
-            return state.leave(frame.value, result, frame)
+            return state.leave(None if state.drops_input else frame.value, result, frame)
         except StateError as fault:
             raise self._explained(frame, state, fault) from fault
 

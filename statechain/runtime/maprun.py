@@ -107,7 +107,8 @@ class _MapRun:
     async def _run_one(self, item: tuple[int, Frame]) -> None:
         index, child = item
         try:
-            self.outputs[index] = await self.run_frame(child)
+            await self.run_frame(child)
+            self.outputs[index] = child.value
         except StateError as fault:
             self.faults[index] = fault
             if exceeds(self.tolerance, len(self.faults), len(self.branches)):

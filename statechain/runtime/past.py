@@ -10,6 +10,7 @@ import attrs
 
 from statechain.codec import JSONValue, decode, encode
 from statechain.records import Visit
+from statechain.runtime.run import UNREAD
 
 if TYPE_CHECKING:
     from statechain.runtime.frame import Frame
@@ -131,7 +132,7 @@ class Past:
             last = visit
             if visit.output is None:
                 continue
-            frame.value, frame.text = decode(visit.output), visit.output
+            frame.take(UNREAD, visit.output)
             assigned = cast("dict[str, Any]", decode(visit.detail)).get("assigned") if visit.detail else None
             if assigned:
                 frame.variables = {**frame.variables, **assigned}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from statechain.codec import JSONValue
 from statechain.records import Execution
@@ -18,10 +18,13 @@ if TYPE_CHECKING:
     from statechain.runtime.past import Past
     from statechain.storage.journal import Ledger
 
-__all__ = ["EPOCH", "Run", "from_micros", "timestamp", "to_micros"]
+__all__ = ["EPOCH", "UNREAD", "Run", "from_micros", "timestamp", "to_micros"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+
+UNREAD: Final[Any] = object()
+"""Stands for a value of which only the JSON text is at hand: it is decoded when somebody looks."""
 
 
 def to_micros(moment: datetime) -> int:
@@ -51,12 +54,12 @@ class Run:
 
     __slots__ = (
         "_highest",
+        "_input",
         "_is_interrupted",
         "_shown",
         "before",
         "events",
         "execution",
-        "input",
         "is_express",
         "lapses",
         "ledger",
@@ -85,7 +88,7 @@ class Run:
         self.plan = plan
         self.ledger = ledger
         self.past = past
-        self.input = execution.input
+        self._input: JSONValue = UNREAD
         self.place = place or Place()
         self.observers = observers
         self.before = before
@@ -95,6 +98,13 @@ class Run:
         self.events = max(1, past.last_event)
         self._highest = [past.highest_number]
         self._shown = (execution.id, execution.name, execution.start_time, "")
+
+    @property
+    def input(self) -> JSONValue:
+        """The input, as the context object shows it."""
+        if self._input is UNREAD:
+            self._input = self.execution.input
+        return self._input
 
     @property
     def is_unobserved_express(self) -> bool:
@@ -134,7 +144,7 @@ class Run:
         """
         own = copy.copy(self)
         own.events = 1
-        own.input = input
+        own._input = input  # noqa: SLF001 -- its own copy
         own._shown = (f"{self._shown[0]}/{path}", path, began, f"/{label}")  # noqa: SLF001 -- its own copy
         return own
 
