@@ -29,7 +29,7 @@ def _encoder() -> Callable[[object], str]:
     """Return what makes texts: the encoder in C that `JSONEncoder.encode` makes anew for each value, made once."""
     if c_make_encoder is None:
         return _canonical.encode
-    chunks = c_make_encoder(None, _canonical.default, encode_basestring_ascii, None, ":", ",", False, False, False)  # noqa: FBT003
+    chunks = c_make_encoder(None, _canonical.default, encode_basestring_ascii, None, ":", ",", False, False, False)
     return lambda value: "".join(chunks(value, 0))
 
 

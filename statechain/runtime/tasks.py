@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 CANCELLED_WITHIN = "the handler was cancelled from within"
 
-LEFT_BEHIND: set[asyncio.Future[object]] = set()
+LEFT_BEHIND: set[asyncio.Task[None]] = set()
 """Handlers that went on after they were cancelled; kept so that they are not collected while they run."""
 
 Delivery = Literal["at_least_once", "at_most_once"]
@@ -296,7 +296,7 @@ def as_failure(fault: BaseException, characters: int) -> BaseException:
     return _cut_off(fault if isinstance(fault, StateError) else failure_of(fault), characters)
 
 
-async def _end(handler: asyncio.Future[object], name: str, grace: float) -> None:
+async def _end(handler: asyncio.Task[None], name: str, grace: float) -> None:
     """Cancel a handler and wait until it has ended, but not for ever."""
     handler.cancel()
     try:
@@ -310,7 +310,7 @@ async def _end(handler: asyncio.Future[object], name: str, grace: float) -> None
             handler.add_done_callback(_forget)
 
 
-def _forget(handler: asyncio.Future[object]) -> None:
+def _forget(handler: asyncio.Task[None]) -> None:
     LEFT_BEHIND.discard(handler)
     if not handler.cancelled():
         handler.exception()
