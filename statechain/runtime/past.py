@@ -15,7 +15,7 @@ from statechain.runtime.run import UNREAD
 if TYPE_CHECKING:
     from statechain.runtime.frame import Frame
 
-__all__ = ["REDRIVEN", "Past"]
+__all__ = ["NO_PAST", "REDRIVEN", "Past"]
 
 REDRIVEN = "Redriven"
 """The type of the row that tells of a redrive: no visit, but an event in the execution's history."""
@@ -140,6 +140,10 @@ class Past:
             frame.number = last.number if last.exited is None else last.number + 1
             frame.state = last.state if last.exited is None else last.next or last.state
         return last
+
+
+NO_PAST = Past()
+"""The past of an execution that was just started; only a redrive adds to one."""
 
 
 def _own_end(row: Visit) -> int:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import TracebackType
 
-__all__ = ["Place"]
+__all__ = ["UNGATED", "Place"]
 
 
 class Place:
@@ -60,3 +60,7 @@ class Place:
         if self._gate is not None and self._is_held:
             self._is_held = False
             self._gate.release()
+
+
+UNGATED = Place()
+"""The place of all executions of a worker that runs any number at once."""

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from statechain.codec import JSONValue
 from statechain.records import Execution
-from statechain.runtime.places import Place
+from statechain.runtime.places import UNGATED
 
 if TYPE_CHECKING:
     from statechain.asl.plan import Plan
     from statechain.observers import Observer
     from statechain.records import StateMachineRecord
     from statechain.runtime.past import Past
+    from statechain.runtime.places import Place
+    from statechain.runtime.worker import Live
     from statechain.storage.journal import Ledger
 
 __all__ = ["EPOCH", "UNREAD", "Run", "from_micros", "timestamp", "to_micros"]
@@ -49,13 +51,14 @@ class Run:
 
         before: The execution as it had ended before it was redriven, where that is known.
 
+        live: What this process knows of it while it runs, or None where it is only looked at.
+
         lapses: How often the worker's lease had lapsed when the execution was last written.
     """
 
     __slots__ = (
         "_highest",
         "_input",
-        "_is_interrupted",
         "_shown",
         "before",
         "events",
@@ -63,6 +66,7 @@ class Run:
         "is_express",
         "lapses",
         "ledger",
+        "live",
         "machine",
         "observers",
         "past",
@@ -81,7 +85,7 @@ class Run:
         place: Place | None = None,
         observers: Sequence[Observer] = (),
         before: Execution | None = None,
-        is_interrupted: Callable[[], bool] = lambda: False,
+        live: Live | None = None,
     ) -> None:
         self.execution = execution
         self.machine = machine
@@ -89,12 +93,12 @@ class Run:
         self.ledger = ledger
         self.past = past
         self._input: JSONValue = UNREAD
-        self.place = place or Place()
+        self.place = place or UNGATED
         self.observers = observers
         self.before = before
         self.lapses = 0
         self.is_express = machine.type == "EXPRESS"
-        self._is_interrupted = is_interrupted
+        self.live = live
         self.events = max(1, past.last_event)
         self._highest = [past.highest_number]
         self._shown = (execution.id, execution.name, execution.start_time, "")
@@ -114,7 +118,7 @@ class Run:
     @property
     def is_left(self) -> bool:
         """Whether the execution goes on elsewhere: its lease was lost, or the engine leaves it for others to resume."""
-        return self.ledger.is_lost or self._is_interrupted()
+        return self.ledger.is_lost or (self.live is not None and self.live.is_interrupted)
 
     def next_event(self) -> int:
         """Return the id of the history event that happens now."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -17,8 +17,8 @@ from statechain.errors import ExecutionNotFound, LeaseLost, StatechainError
 from statechain.logs import ATTEMPT, EXECUTION, about
 from statechain.observers import ExecutionEnded, ExecutionLeft, ExecutionResumed, ExecutionStarted, Observer, tell
 from statechain.records import Claim, Execution, ExecutionStatus
-from statechain.runtime.past import Past
-from statechain.runtime.places import Place
+from statechain.runtime.past import NO_PAST, Past
+from statechain.runtime.places import UNGATED, Place
 from statechain.runtime.run import Run
 from statechain.runtime.services import is_known
 from statechain.storage.journal import Ledger, linger
@@ -46,12 +46,15 @@ class Live:
     """An execution that this process runs, or is about to."""
 
     __slots__ = (
+        "_end",
+        "_fault",
+        "_waiters",
         "before",
-        "ended",
         "execution_id",
         "is_begun",
         "is_closing",
         "is_interrupted",
+        "is_over",
         "opened",
         "shown",
         "stopping",
@@ -59,10 +62,12 @@ class Live:
     )
 
     def __init__(self, execution_id: str) -> None:
-        loop = asyncio.get_running_loop()
         self.execution_id = execution_id
-        self.opened: asyncio.Future[Execution] = loop.create_future()
-        self.ended: asyncio.Future[Execution | None] = loop.create_future()
+        self.opened: asyncio.Future[Execution] | None = None
+        self.is_over = False
+        self._end: Execution | None = None
+        self._fault: BaseException | None = None
+        self._waiters: list[asyncio.Future[None]] = []
         self.stopping: End | None = None
         self.is_begun = False
         self.is_closing = False
@@ -84,19 +89,41 @@ class Live:
         if self.task is not None:
             self.task.cancel()
 
-    def settle(self, execution: Execution | None) -> None:
-        """Tell the waiters how it ended here; None sends them to storage."""
-        if execution is not None and not self.opened.done():
-            self.opened.set_result(execution)
-        if not self.ended.done():
-            self.ended.set_result(execution)
+    def open(self, holder: Execution) -> None:
+        """Tell who started it that the start is durable, and which execution holds the name."""
+        if self.opened is not None and not self.opened.done():
+            self.opened.set_result(holder)
 
-    def fail(self, fault: BaseException) -> None:
-        """Tell the waiters that it did not end here."""
-        for future in (self.opened, self.ended):
-            if not future.done():
-                future.set_exception(fault)
-                future.exception()  # nobody needs to be waiting
+    def settle(self, execution: Execution | None, fault: BaseException | None = None) -> None:
+        """Tell the waiters how it ended here; None sends them to storage, a fault is raised where they wait."""
+        if execution is not None:
+            self.open(execution)
+        elif fault is not None and self.opened is not None and not self.opened.done():
+            self.opened.set_exception(fault)
+            self.opened.exception()  # nobody needs to be waiting
+        if self.is_over:
+            return
+        self.is_over, self._end, self._fault = True, execution, fault
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def ended(self) -> Execution | None:
+        """Return the execution once it is over here, or None where storage knows more."""
+        if not self.is_over:
+            await self.waiter()
+        if self._fault is not None:
+            raise self._fault
+        return self._end
+
+    def waiter(self) -> asyncio.Future[None]:
+        """Return a future that is done once it is over here."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self.is_over:
+            waiter.set_result(None)
+        else:
+            self._waiters.append(waiter)
+        return waiter
 
 
 class Worker:
@@ -154,19 +181,13 @@ class Worker:
         Returns once the start is durable. A caller that is cancelled meanwhile leaves the execution ABORTED.
         """
         live = Live(execution.id)
-        write = StartExecution(execution=execution, owner=self.id, exclusive=exclusive)
-
-        async def claim() -> Claim | None:
-            holder = await self._journal.write(write)
-            live.opened.set_result(holder)
-            return Claim(execution=execution, epoch=1, seq=0) if holder.id == execution.id else None
-
-        self._spawn(live, revision, claim)
+        live.opened = asyncio.get_running_loop().create_future()
+        self._spawn(live, revision, StartExecution(execution=execution, owner=self.id, exclusive=exclusive))
         try:
-            holder = await asyncio.shield(live.opened)
+            holder = await live.opened
         except asyncio.CancelledError:
             live.stop(End(status=ExecutionStatus.ABORTED, end_time=self._clock.now()))
-            await linger(live.ended)
+            await linger(live.waiter())
             raise
         return holder, live if holder.id == execution.id else self._live.get(holder.id)
 
@@ -191,12 +212,7 @@ class Worker:
             former.interrupt()
         live = Live(claim.execution.id)
         live.before = before
-        live.opened.set_result(claim.execution)
-
-        async def claimed() -> Claim:
-            return claim
-
-        self._spawn(live, revision, claimed)
+        self._spawn(live, revision, claim)
         return live
 
     def interrupt(self) -> None:
@@ -211,8 +227,8 @@ class Worker:
             raise StatechainError("the engine is not open: use it as an async context manager")
         return self.group
 
-    def _spawn(self, live: Live, revision: Revision, claim: Callable[[], Awaitable[Claim | None]]) -> None:
-        live.task = self.tasks().create_task(self._main(live, revision, claim))
+    def _spawn(self, live: Live, revision: Revision, beginning: StartExecution | Claim) -> None:
+        live.task = self.tasks().create_task(self._main(live, revision, beginning))
         self._live[live.execution_id] = live
         live.task.add_done_callback(lambda _task: self._forget(live))
 
@@ -220,45 +236,43 @@ class Worker:
         """Drop a life that is over; whoever still waits (its task never got to its first step) is told."""
         if self._live.get(live.execution_id) is live:
             del self._live[live.execution_id]
-        live.fail(StatechainError("the engine was closed before the execution ended: it can be recovered"))
+        live.settle(None, StatechainError("the engine was closed before the execution ended: it can be recovered"))
 
     # Running
 
-    async def _main(self, live: Live, revision: Revision, claim: Callable[[], Awaitable[Claim | None]]) -> None:
+    async def _main(self, live: Live, revision: Revision, beginning: StartExecution | Claim) -> None:
         """Run one execution to its end; whatever happens, whoever waits is told, and nobody else is disturbed."""
         live.is_begun = True
         try:
-            live.settle(await self._run(live, revision, claim))
+            live.settle(await self._run(live, revision, beginning))
         except LeaseLost:
             live.settle(None)
         except StatechainError as fault:
-            live.fail(fault)
+            live.settle(None, fault)
         except Exception as fault:
             logger.exception(
                 "execution %s met a fault of the engine; it is left to recovery",
                 live.execution_id,
                 extra=about(live.shown),
             )
-            live.fail(fault)
+            live.settle(None, fault)
         finally:
             if self._observers and live.shown is not None:
                 tell(self._observers, ExecutionLeft(live.shown, revision.record.name))
 
-    async def _run(
-        self, live: Live, revision: Revision, claim: Callable[[], Awaitable[Claim | None]]
-    ) -> Execution | None:
+    async def _run(self, live: Live, revision: Revision, beginning: StartExecution | Claim) -> Execution | None:
         claimed = None
         ledger = None
         try:
             if live.stopping is not None:
                 raise asyncio.CancelledError  # noqa: TRY301 -- the stop came before the first step
-            claimed = await claim()
+            claimed = beginning if isinstance(beginning, Claim) else await self._begin(live, beginning)
             if claimed is None:
                 return None
             ledger = Ledger(claimed)
             self._show(live, claimed, revision)
             past = await self._past(claimed)
-            place = Place(self._gate)
+            place = UNGATED if self._gate is None else Place(self._gate)
             async with place:
                 end = await self._interpreter.run(
                     Run(
@@ -270,7 +284,7 @@ class Worker:
                         place=place,
                         observers=self._observers,
                         before=live.before,
-                        is_interrupted=lambda: live.is_interrupted,
+                        live=live,
                     )
                 )
         except asyncio.CancelledError:
@@ -286,11 +300,18 @@ class Worker:
         if claimed is None or ledger is None:
             return await self._journal.write(StopExecution(execution_id=live.execution_id, end=end))
         await self._journal.record(ledger, end)
-        ended = attrs.evolve(claimed.execution, current_state=ledger.current_state, **attrs.asdict(end, recurse=False))
         live.shown = None
+        ended = _ended(claimed.execution, end, ledger.current_state)
         if self._observers:
             tell(self._observers, ExecutionEnded(ended, revision.record.name))
         return ended
+
+    async def _begin(self, live: Live, start: StartExecution) -> Claim | None:
+        """Make a start durable; return the claim that comes with it, or None where another execution holds the name."""
+        holder = await self._journal.write(start)
+        live.open(holder)
+        execution = start.execution
+        return Claim(execution=execution, epoch=1, seq=0) if holder.id == execution.id else None
 
     def _show(self, live: Live, claimed: Claim, revision: Revision) -> None:
         """Tell that an execution runs here from now on; what is logged beneath this task is about it."""
@@ -310,7 +331,7 @@ class Worker:
     async def _past(self, claimed: Claim) -> Past:
         """Return what storage remembers of an execution; one that was just started has no past."""
         if claimed.epoch == 1:
-            return Past()
+            return NO_PAST
         return Past.fold(await patiently(lambda: self._repository.visits(claimed.execution.id)))
 
     # Ending
@@ -318,7 +339,7 @@ class Worker:
     async def wait(self, execution_id: str, live: Live | None = None) -> Execution:
         """Return an execution once it has ended, whoever runs it. Raises ExecutionNotFound."""
         live = live or self._live.get(execution_id)
-        if live is not None and (ended := await asyncio.shield(live.ended)) is not None:
+        if live is not None and (ended := await live.ended()) is not None:
             return ended
         pauses = delays(FIRST_POLL, LONGEST_POLL)
         while True:
@@ -335,6 +356,18 @@ class Worker:
         live = self._live.get(execution_id)
         if live is not None:
             live.stop(end)
-            if (ended := await asyncio.shield(live.ended)) is not None:
+            if (ended := await live.ended()) is not None:
                 return ended
         return await self._journal.write(StopExecution(execution_id=execution_id, end=end))
+
+
+def _ended(execution: Execution, end: End, current_state: str | None) -> Execution:
+    return attrs.evolve(
+        execution,
+        status=end.status,
+        end_time=end.end_time,
+        output_text=end.output_text,
+        error=end.error,
+        cause=end.cause,
+        current_state=current_state,
+    )
