@@ -37,16 +37,17 @@ def typing(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Run the benchmarks on SQLite, or on the storage that `--url` names."""
-    session.install(".")
-    for script in ("executions", "batches", "paging"):
-        session.run("python", f"benchmarks/{script}.py", *session.posargs)
+    """Run the benchmarks, keep and draw what came out; `--postgres URL` adds PostgreSQL, `--size tiny` is short."""
+    session.install(".[bench]")
+    session.run("python", "benchmarks/report.py", *session.posargs)
 
 
 @nox.session
 def bench_peers(session: nox.Session) -> None:
-    """Install the peers in this environment, and statechain in it too; measure all side by side."""
+    """Run the benchmarks with the peers, all in this environment."""
     session.install(
+        "absurd-sdk>=0.5",
+        "absurdctl>=0.5",
         "dbos>=3.4",
         "langgraph>=1.2",
         "langgraph-checkpoint-postgres>=3.2",
@@ -54,9 +55,9 @@ def bench_peers(session: nox.Session) -> None:
         "psycopg[binary]>=3.3",
         "python-statemachine>=3.2",
         "transitions>=0.9.3",
+        ".[bench]",
     )
-    session.install(".[speed]")
-    session.run("python", "benchmarks/peers/side_by_side.py", *session.posargs)
+    session.run("python", "benchmarks/report.py", *session.posargs)
 
 
 @nox.session

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 Row = Mapping[str, Any]
-SETTINGS = {"concurrency", "executions", "sources", "page", "states", "storage", "waiting for", "what", "who"}
+SETTINGS = {"concurrency", "executions", "page", "sources", "states", "storage", "waiting for", "what", "who"}
 
 
 def rows_of(file: Path) -> dict[tuple[tuple[str, Any], ...], Row]:
@@ -26,7 +26,8 @@ def differences(one: Path, other: Path) -> Iterator[tuple[str, str, float, float
     for key, row in before.items():
         what = ", ".join(f"{name} {value}" for name, value in key)
         for figure in row.keys() & after.get(key, {}).keys() - SETTINGS:
-            yield what, figure, float(row[figure]), float(after[key][figure])
+            if isinstance(row[figure], float):
+                yield what, figure, row[figure], float(after[key][figure])
 
 
 def main() -> None:
@@ -37,7 +38,7 @@ def main() -> None:
     options = parser.parse_args()
     for what, figure, before, after in sorted(differences(options.before, options.after)):
         ratio = after / before if before else float("nan")
-        print(f"{what:40} {figure:20} {before:>12,.2f} -> {after:>12,.2f}   {ratio:.2f}x")
+        print(f"{what:55} {figure:20} {before:>12,.2f} -> {after:>12,.2f}   {ratio:.2f}x")
 
 
 if __name__ == "__main__":

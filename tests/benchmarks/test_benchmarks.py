@@ -1,32 +1,40 @@
-"""Every benchmark runs, at a size that measures nothing: what it prints is right in shape."""
+"""Every benchmark runs, at a size that measures nothing: what it prints is right in shape. No time is asserted."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
 import pytest
+from postgres import Postgres
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 TINY = {
-    "batches": ["--sources=5,12", "--concurrency=1,3", "--steps=2"],
+    "batches": ["--sources=12", "--concurrency=3", "--steps=2"],
+    "commits": ["--commits=20"],
     "executions": ["--executions=12", "--concurrency=1,4", "--steps=2"],
-    "paging": ["--executions=25", "--page=10"],
+    "floor": ["--executions=12", "--concurrency=1,4", "--steps=2"],
+    "inflight": ["--executions=100"],
+    "paging": ["--executions=60", "--page=10", "--pages=2"],
 }
-ROWS = {
-    "batches": [{"sources": n, "concurrency": c} for n in (5, 12) for c in (1, 3)],
+ROWS: dict[str, list[dict[str, Any]]] = {
+    "batches": [{"sources": 12, "concurrency": 3}],
+    "commits": [{"commits": 20}],
     "executions": [{"concurrency": c, "executions": 12} for c in (1, 4)],
-    "paging": [{"executions": 25, "page": 10}],
+    "floor": [{"concurrency": c, "executions": 12} for c in (1, 4)],
+    "inflight": [{"waiting for": name, "executions": 100} for name in ("Wait", "Callback")],
 }
 
 
-def run(name: str, *arguments: str) -> str:
-    """Run a benchmark of one round; return what it printed."""
+def run(name: str, *arguments: object) -> str:
+    """Run a benchmark; return what it printed."""
     done = subprocess.run(
-        [sys.executable, BENCHMARKS / f"{name}.py", "--rounds=1", *TINY[name], *arguments],
+        [sys.executable, BENCHMARKS / f"{name}.py", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=100,
@@ -36,19 +44,100 @@ def run(name: str, *arguments: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("name", TINY)
-def test_a_benchmark_measures_any_storage(name: str, repository_url: str) -> None:
-    told: dict[str, Any] = json.loads(run(name, "--json", f"--url={repository_url}"))
+def result_of(name: str, *arguments: object) -> dict[str, Any]:
+    """Run a benchmark; return its JSON, which is the last line that it printed."""
+    told: dict[str, Any] = json.loads(run(name, "--json", *arguments).splitlines()[-1])
+    return told
+
+
+def check(name: str, url: str) -> None:
+    told = result_of(name, "--rounds=1", *TINY[name], f"--url={url}")
     assert told["settings"]["rounds"] == 1
     assert "password" not in told["settings"]["storage"]
     assert [{key: row[key] for key in shape} for row, shape in zip(told["rows"], ROWS[name], strict=True)] == ROWS[name]
     for row in told["rows"]:
-        assert all(value > 0 for value in row.values())
+        assert all(value > 0 for key, value in row.items() if not isinstance(value, str) and key != "bytes each")
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", ["batches", "executions", "inflight"])
+def test_a_benchmark_of_the_engine_measures_any_storage(name: str, repository_url: str) -> None:
+    check(name, repository_url)
+
+
+@pytest.mark.parametrize("name", ["commits", "floor"])
+def test_a_benchmark_of_drivers_measures_both(name: str, sqlite_url: str, postgres_url: str) -> None:
+    check(name, sqlite_url)
+    check(name, postgres_url)
+
+
+def test_pages_are_those_of_the_filter(sqlite_url: str, postgres_url: str) -> None:
+    for url in (sqlite_url, postgres_url):
+        *pages, whole = result_of("paging", "--rounds=1", *TINY["paging"], f"--url={url}")["rows"]
+        assert [(row["what"], row["executions"]) for row in pages] == [
+            ("all", 60),
+            ("all, oldest first", 60),
+            ("of a status", 54),
+            ("of a machine and a status", 54),
+        ]
+        assert whole["walked/s"] > 0
+
+
+@pytest.mark.parametrize("name", ["executions", "floor"])
 def test_without_a_url_it_is_a_table_of_sqlite(name: str) -> None:
-    settings, _, head, *lines = run(name).splitlines()
-    assert settings.startswith("storage sqlite, python ")
+    settings, _, head, *lines = run(name, "--rounds=1", *TINY[name]).splitlines()
+    assert settings.startswith("storage sqlite, ")
+    assert "loop asyncio" in settings
     assert len(lines) == len(ROWS[name])
     assert len({len(line) for line in [head, *lines]}) == 1
+
+
+def test_it_runs_on_uvloop() -> None:
+    pytest.importorskip("uvloop")
+    told = result_of("ratios", "--uvloop", "--rounds=2", "--executions=6", "--concurrency=1", "--chained=2")
+    assert told["settings"]["loop"].startswith("uvloop ")
+    assert [(row["what"], row["who"], "ratio" in row) for row in told["rows"]] == [
+        ("executions", "statechain", False),
+        ("executions", "floor", True),
+        ("executions", "commits", True),
+        ("chained", "statechain", False),
+        ("chained", "floor", True),
+    ]
+    assert all(len(row["ratios"]) == 2 for row in told["rows"] if "ratios" in row)
+
+
+def test_the_report_keeps_tabulates_and_draws_what_it_measured(postgres_server: Postgres, tmp_path: Path) -> None:
+    results, plots = tmp_path / "results", tmp_path / "plots"
+    kept = ["ratios", "side_by_side", "growth", "paging", "interpreter", "startup"]
+    server = ["--postgres", postgres_server.url()]
+    run("report", "--size=tiny", "--only", *kept, "--results", results, "--plots", plots, *server)
+    assert sorted(file.stem for file in results.glob("*.json")) == sorted(kept)
+    tables = (results / "tables.md").read_text()
+    assert tables.count("\n### ") == len(kept)
+    assert "| PostgreSQL, 4 |" in tables
+    assert "not of full size" in tables
+    for name in ("throughput", "batches"):
+        drawn = plots / f"{name}.svg"
+        texts = {element.text for element in ET.parse(drawn).iter("{http://www.w3.org/2000/svg}text")}
+        assert "PostgreSQL" in texts
+        assert drawn.stat().st_size < 100_000
+    once = [file.read_bytes() for file in sorted(plots.iterdir())]
+    run("plots", results, plots)
+    assert [file.read_bytes() for file in sorted(plots.iterdir())] == once, "plots change without their results"
+
+
+def test_what_got_faster_is_told(tmp_path: Path) -> None:
+    row = {"what": "executions", "who": "floor", "concurrency": 10, "ratios": [0.5, 0.5]}
+    for name, rate in (("before", 100.0), ("after", 150.0)):
+        (tmp_path / name).write_text(json.dumps({"settings": {}, "rows": [{**row, "per second": rate}]}))
+    (line,) = run("compare", tmp_path / "before", tmp_path / "after").splitlines()
+    assert line.split() == [
+        "what", "executions,", "who", "floor,", "concurrency", "10", "per", "second", "100.00", "->", "150.00", "1.50x",
+    ]  # fmt: skip
+
+
+def test_the_tables_are_those_of_the_results(tmp_path: Path) -> None:
+    results = BENCHMARKS / "results"
+    for file in results.glob("*.json"):
+        shutil.copy(file, tmp_path)
+    run("tables", tmp_path)
+    assert (tmp_path / "tables.md").read_text() == (results / "tables.md").read_text()
