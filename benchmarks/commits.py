@@ -52,7 +52,10 @@ async def on_sqlite(url: str) -> list[float]:
     with ThreadPoolExecutor(1) as thread:
         connect = partial(sqlite3.connect, url.partition(":///")[2], isolation_level=None)
         connection = await loop.run_in_executor(thread, connect)
-        execute = partial(loop.run_in_executor, thread, connection.execute)
+
+        def execute(text: str, values: tuple[object, ...] = ()) -> Awaitable[object]:
+            return loop.run_in_executor(thread, connection.execute, text, values)
+
         try:
             await execute("PRAGMA journal_mode=WAL")
             await execute("PRAGMA synchronous=FULL")

@@ -4,7 +4,7 @@ from typing import Any
 
 from statechain import TaskRegistry
 
-PAYLOAD = {"id": 1, "customer": "c" * 40, "lines": [1, 2, 3], "note": "n" * 80, "total": 12.5}
+PAYLOAD: Any = {"id": 1, "customer": "c" * 40, "lines": [1, 2, 3], "note": "n" * 80, "total": 12.5}
 
 tasks = TaskRegistry()
 

@@ -1,6 +1,6 @@
 """Run all benchmarks, keep what they print as results/*.json, and make the tables and the plots of it.
 
-`python benchmarks/report.py --postgres URL` takes about twenty-five minutes on two cores; `--size small` a fifth of
+`python benchmarks/report.py --postgres URL` takes some twenty minutes on two cores; `--size small` a fifth of
 that, and `--size tiny` shows only that everything runs. Without a server SQLite alone is measured; peers that are not
 installed are left out.
 """
@@ -32,7 +32,7 @@ IN_TURN: Mapping[str, Sequence[str]] = {
     "side_by_side": (
         "--rounds 1 --executions 5 --concurrency 1,4 --chained 4",
         "--rounds 1 --executions 50",
-        "--rounds 3 --executions 100",
+        "--rounds 5 --executions 100",
     ),
     "growth": (
         "--rounds 1 --sources 10,20 --concurrency 4",
@@ -56,7 +56,7 @@ Result = dict[str, Any]
 
 def call(name: str, arguments: Sequence[str]) -> Result:
     """Run a script, which tells on the way what it does; return its result."""
-    command = [sys.executable, HERE / f"{name}.py", "--json", *arguments]
+    command = [sys.executable, str(HERE / f"{name}.py"), "--json", *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         sys.exit(f"{name}.py failed, with what it says above")
@@ -80,8 +80,8 @@ def benchmarks(options: argparse.Namespace) -> dict[str, Callable[[], Result]]:
     place = SIZES.index(options.size)
     loop = ["--uvloop"] if options.uvloop else []
     server = ["--postgres", options.postgres] if options.postgres else []
-    durable = storages(options.postgres)
-    where = {"paging": durable, "inflight": durable, "interpreter": {"memory": memory}, "startup": {"SQLite": sqlite}}
+    where: dict[str, Mapping[str, Storage]] = {"interpreter": {"memory": memory}, "startup": {"SQLite": sqlite}}
+    where |= dict.fromkeys(("paging", "inflight"), storages(options.postgres))
 
     def in_turn(name: str) -> Callable[[], Result]:
         return lambda: call(name, [*IN_TURN[name][place].split(), *loop, *server])

@@ -62,9 +62,10 @@ async def _execute(url: str, statement: str) -> None:
         await connection.close()
 
 
-def storages(postgres_url: str | None) -> dict[str, Storage]:
+def storages(postgres_url: str | None) -> Mapping[str, Storage]:
     """Return the durable storages to measure: SQLite, and PostgreSQL where a server is named."""
-    return {"SQLite": sqlite} | ({"PostgreSQL": partial(postgres, postgres_url)} if postgres_url else {})
+    durable: dict[str, Storage] = {"SQLite": sqlite}
+    return durable | {"PostgreSQL": partial(postgres, postgres_url)} if postgres_url else durable
 
 
 @attrs.frozen
@@ -99,7 +100,7 @@ class Measurement:
     def take(self) -> dict[str, Any]:
         """Run the script; return its row."""
         with self.storage() as url:
-            command = [sys.executable, HERE / self.script, "--json", "--url", url, *map(str, self.arguments)]
+            command = [sys.executable, str(HERE / self.script), "--json", "--url", url, *map(str, self.arguments)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             sys.exit(f"{self.script} of {self.who} failed:\n{done.stderr}")
