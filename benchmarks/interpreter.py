@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 from harness import run, storage_parser
+from jsonata.jsonata import Jsonata
 
 from statechain import Engine, Limits, TaskRegistry
 
@@ -53,14 +54,28 @@ def jsonpath(_place: int) -> dict[str, Any]:
     return {"Type": "Pass", "Parameters": made, "ResultPath": "$.made"}
 
 
+EXPRESSIONS = {
+    "order": "$states.input.order",
+    "total": "$sum($states.input.order.lines) * 2",
+    "label": "$string($states.input.order.id) & '-' & $uppercase($states.input.order.customer)",
+}
+
+
 def jsonata(_place: int) -> dict[str, Any]:
     """Return a Pass that builds a payload by JSONata."""
-    made = {
-        "order": "{% $states.input.order %}",
-        "total": "{% $sum($states.input.order.lines) * 2 %}",
-        "label": "{% $string($states.input.order.id) & '-' & $uppercase($states.input.order.customer) %}",
-    }
-    return {"Type": "Pass", "Output": made}
+    return {"Type": "Pass", "Output": {name: f"{{% {text} %}}" for name, text in EXPRESSIONS.items()}}
+
+
+def by_library(times: int) -> float:
+    """Evaluate what a JSONata state does by its library alone, so often; return the seconds."""
+    expressions = [Jsonata(text) for text in EXPRESSIONS.values()]
+    for expression in expressions:
+        expression.assign("states", {"input": ORDER})
+    began = time.perf_counter()
+    for _ in range(times):
+        for expression in expressions:
+            expression.evaluate(None)
+    return time.perf_counter() - began
 
 
 def without_next(definition: dict[str, Any]) -> dict[str, Any]:
@@ -97,6 +112,10 @@ async def measure(_url: str) -> list[dict[str, Any]]:
                     await machine.execute(value)
                 rates.append(options.executions * LENGTH / (time.perf_counter() - began))
             rows.append({"states": name, "transitions/s": median(rates), "us each": 1e6 / median(rates)})
+    if "JSONata" in options.only:
+        times = options.executions * LENGTH // 5
+        rates = [times / by_library(times) for _ in range(options.rounds)]
+        rows.append({"states": "JSONata, its library", "transitions/s": median(rates), "us each": 1e6 / median(rates)})
     return rows
 
 
