@@ -126,7 +126,7 @@ class StateMachine:
         Arguments:
             input: The input, any JSON value; left out where there is a source.
 
-            name: Unique within the machine, 1 to 80 characters; a UUID where it is left out. A name that an
+            name: Unique within the machine, 1 to 80 characters; the id where it is left out. A name that an
                 execution with the same input bears returns that execution.
 
             source: A finished execution to chain from: its output, or that of the state that a `Source` names,
@@ -166,7 +166,7 @@ class StateMachine:
         elif input_transformer is not None:
             raise ValueError("an input_transformer maps a source's output: give a source")
         execution = self._new_execution(
-            self._encoded(input), new_id() if name is None else _checked_name(name), origin
+            self._encoded(input), None if name is None else _checked_name(name), origin
         )
         holder, live = await self._engine.worker.start(self._revision, execution)
         self._check_same_input(holder, execution)
@@ -264,10 +264,11 @@ class StateMachine:
                 f"the name {execution.name!r} belongs to execution {holder.id} of {self.name!r}, with another input"
             )
 
-    def _new_execution(self, input_text: str, name: str, source: Source | None) -> Execution:
+    def _new_execution(self, input_text: str, name: str | None, source: Source | None) -> Execution:
+        id_ = new_id()
         return Execution(
-            id=new_id(),
-            name=name,
+            id=id_,
+            name=id_ if name is None else name,
             state_machine_id=self.id,
             state_machine_revision=self.revision,
             status=ExecutionStatus.RUNNING,

@@ -6,9 +6,7 @@ make the group a transaction. A connection is held for one of these and for noth
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeAlias, cast
@@ -20,6 +18,7 @@ from statechain.storage.repository import Advance, StartExecution
 from statechain_backends import queries, scripts
 from statechain_backends.compiled import Parameters, given
 from statechain_backends.migrate import STORED_VERSION, is_current
+from statechain_backends.postgres_connections import Connection, Connections
 from statechain_backends.postgres_errors import RETRIED, translated
 from statechain_backends.postgres_schema import upgrade
 from statechain_backends.postgres_url import Settings, parse
@@ -38,11 +37,9 @@ if TYPE_CHECKING:
 
 __all__ = ["PostgresRepository"]
 
-Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+AnyConnection: TypeAlias = "Connection | asyncpg.Connection[asyncpg.Record]"
 
 TRIES = 5
-CLOSING_PATIENCE = 5.0
 
 _HOLDER = queries.execution_by_name(given("machine"), given("name"))
 
@@ -61,7 +58,7 @@ class PostgresRepository(Reads):
 
     def __init__(self, url: str) -> None:
         self._settings = parse(url)
-        self._pool: Pool | None = None
+        self._connections = Connections(self._settings.pool())
 
     def __repr__(self) -> str:
         return f"<PostgresRepository {self._settings.place}>"
@@ -69,13 +66,13 @@ class PostgresRepository(Reads):
     async def __aenter__(self) -> Self:
         """Connect; create or upgrade the schema."""
         with translated():
-            self._pool = await asyncpg.create_pool(**self._settings.pool(), reset=_keep)
+            await self._connections.open()
         try:
             if not is_current(await self._stored_version()):
                 with translated():
                     await upgrade(self._settings.connection())
         except BaseException:
-            await self._close()
+            await self._connections.close()
             raise
         return self
 
@@ -86,17 +83,7 @@ class PostgresRepository(Reads):
         traceback: TracebackType | None,
     ) -> None:
         """Close all connections."""
-        await self._close()
-
-    async def _close(self) -> None:
-        pool, self._pool = self._pool, None
-        if pool is None:
-            return
-        try:
-            async with asyncio.timeout(CLOSING_PATIENCE):
-                await pool.close()
-        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            pool.terminate()  # a server that does not answer keeps nobody from leaving
+        await self._connections.close()
 
     async def _stored_version(self) -> str | None:
         try:
@@ -121,7 +108,7 @@ class PostgresRepository(Reads):
 
     async def _commit(self, writes: Sequence[Write[object]]) -> Sequence[object]:
         group = _Group(writes)
-        async with self._lent() as connection:
+        async with self._connections.lend() as connection:
             if not group.others:
                 await group.move(connection)
             else:
@@ -130,31 +117,19 @@ class PostgresRepository(Reads):
                     await group.perform(connection)
         return group.outcomes
 
-    @asynccontextmanager
-    async def _lent(self) -> AsyncIterator[Connection]:
-        """Lend a connection to a writer; one to a server that takes no writes is lent to nobody again."""
-        async with self._opened().acquire() as connection:
-            try:
-                yield connection
-            except asyncpg.ReadOnlySQLTransactionError:
-                connection.terminate()  # the next connection may find the server that took over
-                raise
-
     # Reading
 
     async def _fetch(self, statement: Executable, parameters: Parameters = None) -> Sequence[Row]:
         text, arguments = COMPILER.render(statement, parameters)
         try:
-            with translated():
-                return await self._opened().fetch(text, *arguments)
+            return await self._fetch_once(text, arguments)
         except RepositoryUnavailable:  # a connection that died in the pool says nothing of the server
-            with translated():
-                return await self._opened().fetch(text, *arguments)
+            return await self._fetch_once(text, arguments)
 
-    def _opened(self) -> Pool:
-        if self._pool is None:
-            raise RepositoryError("the repository is not open: use it as an async context manager")
-        return self._pool
+    async def _fetch_once(self, text: str, arguments: Sequence[object]) -> Sequence[Row]:
+        with translated():
+            async with self._connections.lend() as connection:
+                return await connection.fetch(text, *arguments)
 
     # Leases
 
@@ -183,7 +158,7 @@ class PostgresRepository(Reads):
 
     async def _perform(self, script: Script) -> object:
         with translated():
-            async with self._lent() as connection, connection.transaction():
+            async with self._connections.lend() as connection, connection.transaction():
                 return await _run(connection, script)
 
 
@@ -262,16 +237,12 @@ class _Heart:
             await _run(self._connection, scripts.heartbeat(self._worker_id, self._lease))
 
 
-async def _keep(_connection: object) -> None:
-    """Leave a connection as it is: statements here change nothing of the session, and the reset costs a round trip."""
-
-
-async def _fetch(connection: Connection, statement: Executable, parameters: Parameters) -> Sequence[Row]:
+async def _fetch(connection: AnyConnection, statement: Executable, parameters: Parameters) -> Sequence[Row]:
     text, arguments = COMPILER.render(statement, parameters)
-    return await connection.fetch(text, *arguments)
+    return cast("Sequence[Row]", await connection.fetch(text, *arguments))
 
 
-async def _run(connection: Connection, script: Script) -> object:
+async def _run(connection: AnyConnection, script: Script) -> object:
     try:
         question = next(script)
         while True:

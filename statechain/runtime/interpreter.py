@@ -54,23 +54,31 @@ class Interpreter:
     async def run(self, run: Run) -> End:
         """Run an execution from where it stands to its end; the end is the caller's to record."""
         began = self._take_up(run)
-        seconds = run.plan.timeout_seconds
-        timeout = self._clock.timeout_at(None if seconds is None else began + timedelta(seconds=seconds))
         frame = Frame(run, run.plan, "", UNREAD, text=run.execution.input_text)
         try:
-            async with timeout:
+            if run.plan.timeout_seconds is None:
                 await self.run_frame(frame)
-                text = self._encode(frame.value, frame.state) if frame.text is None else frame.text
-        except TimeoutError:
-            if not timeout.expired():
-                raise
-            return End(status=ExecutionStatus.TIMED_OUT, end_time=self._clock.now(), error="States.Timeout")
+            elif not await self._run_in_time(frame, began + timedelta(seconds=run.plan.timeout_seconds)):
+                return End(status=ExecutionStatus.TIMED_OUT, end_time=self._clock.now(), error="States.Timeout")
+            text = self._encode(frame.value, frame.state) if frame.text is None else frame.text
         except StateError as fault:
             run.ledger.current_state = frame.state
             return End(
                 status=ExecutionStatus.FAILED, end_time=self._clock.now(), error=fault.error, cause=fault.cause
             )
         return End(status=ExecutionStatus.SUCCEEDED, end_time=self._clock.now(), output_text=text)
+
+    async def _run_in_time(self, frame: Frame, deadline: datetime) -> bool:
+        """Run the root line of control; return False where the machine's TimeoutSeconds cut it short."""
+        timeout = self._clock.timeout_at(deadline)
+        try:
+            async with timeout:
+                await self.run_frame(frame)
+        except TimeoutError:
+            if not timeout.expired():
+                raise
+            return False
+        return True
 
     def _take_up(self, run: Run) -> datetime:
         """Note a redrive that is not noted yet; return when the machine's TimeoutSeconds began to count."""

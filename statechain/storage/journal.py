@@ -138,7 +138,9 @@ class Journal:
 
     async def write(self, write: Write[T]) -> T:
         """Commit one write; return its outcome, or raise the error it was refused with."""
-        await self._wait_for_room()
+        if self._is_full:
+            await self._wait_for_room()
+        self._check_open()
         waiter: Waiter[object] = Waiter()
         self._writes.append((write, waiter))
         self._rouse()
@@ -150,7 +152,8 @@ class Journal:
             ledger._end = end  # noqa: SLF001 -- a ledger and its journal are one mechanism in two classes
         waiter = ledger._waiter  # noqa: SLF001
         if waiter is None:
-            await self._wait_for_room()
+            if self._is_full:
+                await self._wait_for_room()
             self.post(ledger)
             waiter = cast("Waiter[None]", ledger._waiter)  # noqa: SLF001
         await waiter
@@ -199,9 +202,13 @@ class Journal:
         if not self._is_open:
             raise StatechainError("the engine is not open: use it as an async context manager")
 
+    @property
+    def _is_full(self) -> bool:
+        return len(self._writes) + len(self._ledgers) >= CAPACITY
+
     async def _wait_for_room(self) -> None:
         self._check_open()
-        while len(self._writes) + len(self._ledgers) >= CAPACITY:
+        while self._is_full:
             if self._room is None:
                 self._room = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._room)

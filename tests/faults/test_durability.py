@@ -56,10 +56,9 @@ def pragmas(connection: sqlite3.Connection) -> tuple[str, int]:
 
 async def test_postgresql_acknowledges_what_is_on_the_disk(postgres_url: str) -> None:
     """No session lowers what the server promises for its commits."""
-    async with PostgresRepository(postgres_url) as repository:
-        pool = repository._opened()
-        assert await pool.fetchval("SHOW synchronous_commit") == "on"
-        assert await pool.fetchval("SELECT source FROM pg_settings WHERE name = 'synchronous_commit'") == "default"
+    async with PostgresRepository(postgres_url) as repository, repository._connections.lend() as connection:
+        assert await connection.fetchval("SHOW synchronous_commit") == "on"
+        assert await connection.fetchval("SELECT source FROM pg_settings WHERE name = 'synchronous_commit'") == "default"
 
 
 async def test_what_was_acknowledged_is_seen_by_everybody_at_once(durable_url: str) -> None:

@@ -23,8 +23,7 @@ LEASE = timedelta(seconds=30)
 
 async def statements_of(repository: PostgresRepository, writes: Sequence[Write[Any]]) -> tuple[list[str], list[object]]:
     """Commit a group over the pool's one connection; return the statements that it took, and its outcomes."""
-    pool = repository._opened()
-    async with pool.acquire() as connection:
+    async with repository._connections.lend() as connection:
         raw = connection._con
     told: list[str] = []
     with raw.query_logger(lambda query: told.append(query.query)):
@@ -109,7 +108,7 @@ async def test_a_server_that_became_read_only_is_an_outage(postgres_server: Post
     name = postgres_server.create_database()
     async with PostgresRepository(f"{postgres_server.url(name)}?pool_size=1") as repository:
         made = await start(repository)
-        async with repository._opened().acquire() as connection:
+        async with repository._connections.lend() as connection:
             await connection.execute("SET default_transaction_read_only = on")
         with pytest.raises(RepositoryUnavailable, match="read-only"):
             await repository.commit([advance(made, visit(made))])
@@ -134,8 +133,9 @@ async def test_transactions_in_each_others_way_are_tried_again(postgres_url: str
 
 async def test_nobody_is_waited_for_in_mid_transaction(postgres_url: str) -> None:
     async with PostgresRepository(postgres_url) as repository:
-        rows = await repository._opened().fetch("SHOW idle_in_transaction_session_timeout")
-        durable = await repository._opened().fetch("SHOW synchronous_commit")
+        async with repository._connections.lend() as connection:
+            rows = await connection.fetch("SHOW idle_in_transaction_session_timeout")
+            durable = await connection.fetch("SHOW synchronous_commit")
     assert (rows[0][0], durable[0][0]) == ("5s", "on")
 
 
