@@ -28,6 +28,7 @@ async def statements_of(repository: PostgresRepository, writes: Sequence[Write[A
     told: list[str] = []
     with raw.query_logger(lambda query: told.append(query.query)):
         outcomes = await repository.commit(writes)
+        await asyncio.sleep(0)  # the driver tells its loggers a turn later
     return told, list(outcomes)
 
 
