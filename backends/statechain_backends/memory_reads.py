@@ -164,6 +164,10 @@ class MemoryReads:
         ]
         return sorted(found, key=_place)[:page]
 
+    async def epochs(self, ids: Sequence[str]) -> Mapping[str, int]:
+        """Return the epochs of running executions."""
+        return {each: run.epoch for each in ids if (run := self._runs.get(each)) is not None}
+
     async def callbacks(self, ids: Sequence[str]) -> Sequence[Callback]:
         """Return callbacks by id."""
         return [self._callbacks[each] for each in ids if each in self._callbacks]

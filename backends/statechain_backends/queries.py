@@ -62,6 +62,7 @@ __all__ = [
     "chained_holder",
     "claim",
     "claimed",
+    "epochs",
     "execution",
     "execution_by_name",
     "forget_worker",
@@ -364,6 +365,11 @@ def claim(worker_id: str, page: int, leaving: Collection[tuple[str, int]]) -> Up
         .values(owner=worker_id, epoch=runs.c.epoch + 1, claims=runs.c.claims + 1)
         .returning(runs.c.execution_id)
     )
+
+
+def epochs(execution_ids: Sequence[Text]) -> Select[Any]:
+    """Return the epochs of those of some executions that are RUNNING."""
+    return select(runs.c.execution_id, runs.c.epoch).where(runs.c.execution_id.in_(execution_ids))
 
 
 def claimed(execution_ids: Sequence[str]) -> Select[Any]:

@@ -23,6 +23,7 @@ from statechain_backends.rows import (
     to_statistics,
     to_visit,
 )
+from statechain_backends.texts import restored
 
 if TYPE_CHECKING:
     from sqlalchemy import Executable
@@ -56,6 +57,8 @@ _BATCH_STATUS = queries.batch_status(given("id"))
 _ITEMS = queries.batch_items_page(given("batch"), given("after"), given("page"))
 
 CHUNK = 500
+
+_EPOCHS = queries.epochs([given(f"id_{place}") for place in range(CHUNK)])
 
 
 class Reads(ABC):
@@ -129,6 +132,15 @@ class Reads(ABC):
         """Return links by (created, target)."""
         query = queries.links_page(source_execution_id, target_execution_id, target_state_machine_id, after, page)
         return [to_link(row) for row in await self._fetch(query)]
+
+    async def epochs(self, ids: Sequence[str]) -> Mapping[str, int]:
+        """Return the epochs of running executions; a last page is filled up, so that one statement serves all."""
+        found: dict[str, int] = {}
+        for start in range(0, len(ids), CHUNK):
+            page = ids[start : start + CHUNK]
+            rows = await self._fetch(_EPOCHS, {f"id_{place}": page[place % len(page)] for place in range(CHUNK)})
+            found.update((restored(id_), epoch) for id_, epoch in rows)
+        return found
 
     async def callbacks(self, ids: Sequence[str]) -> Sequence[Callback]:
         """Return callbacks by id."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from statechain.limits import Limits
     from statechain.runtime.callbacks import Callbacks
     from statechain.runtime.frame import Frame
+    from statechain.runtime.nested import Nest
     from statechain.runtime.scribe import Scribe
 
 __all__ = ["Caller"]
@@ -46,14 +47,14 @@ class Caller:
         tasks: TaskRegistry,
         limits: Limits,
         callbacks: Callbacks,
-        start: nested.Start,
+        nest: Nest,
     ) -> None:
         self._scribe = scribe
         self._clock = clock
         self._tasks = tasks
         self._limits = limits
         self._callbacks = callbacks
-        self._start = start
+        self._nest = nest
 
     async def call(self, frame: Frame, state: State, effect: CallTask) -> JSONValue:
         """Perform one attempt; return its result, raise StateError where it failed."""
@@ -88,7 +89,7 @@ class Caller:
                     frame, effect, lambda outside: self._start_alone(frame, call, outside)
                 )
             case NestedCall():
-                return await self._nest(frame, effect, call)
+                return await self._start_nested(frame, effect, call)
             case ActivityCall():
                 return await self._offer(frame, effect, call)
 
@@ -258,14 +259,14 @@ class Caller:
 
     # Nested executions
 
-    async def _nest(self, frame: Frame, effect: CallTask, call: NestedCall) -> JSONValue:
+    async def _start_nested(self, frame: Frame, effect: CallTask, call: NestedCall) -> JSONValue:
         """Start an execution, and wait for its end where the Task says so."""
         outside = frame.outside
         if outside is None:
             outside = frame.outside = Outside(deadline=self._deadline(effect) if call.waits else None)
             await self._scribe.wait(frame)
         self._note_once(frame, "started")
-        child = await nested.start_nested(self._start, frame, call)
+        child = await self._nest.start(frame, call)
         told = nested.started(child.execution)
         if not call.waits:
             return self._told(frame, told)
@@ -274,7 +275,7 @@ class Caller:
         async with frame.run.place.lent():
             try:
                 async with timeout:
-                    ended = await nested.wait_nested(frame, child)
+                    ended = await self._nest.wait(frame, child)
             except TimeoutError:
                 if timeout.expired():
                     raise StateError("States.Timeout") from None
@@ -284,7 +285,7 @@ class Caller:
     async def _start_alone(self, frame: Frame, call: NestedCall, outside: Outside) -> str:
         """Start an execution that has a task token in its input; one started before a crash has the former token."""
         try:
-            child = await nested.start_nested(self._start, frame, call)
+            child = await self._nest.start(frame, call)
         except StateError as fault:
             if len(outside.callbacks) > 1 and fault.error == nested.EXISTS:
                 return "null"

@@ -24,6 +24,7 @@ from statechain.runtime.express import Lane
 from statechain.runtime.interpreter import Interpreter
 from statechain.runtime.items import Files
 from statechain.runtime.lease import Lease, kept
+from statechain.runtime.nested import Nest
 from statechain.runtime.recovery import Recovery
 from statechain.runtime.revisions import Revisions
 from statechain.runtime.scribe import Scribe
@@ -74,7 +75,7 @@ class Host:
         self.revisions = Revisions(repository, limits)
         self.callbacks = Callbacks(repository, self.journal, clock, self._tasks)
         scribe = Scribe(self.journal, self._lease)
-        caller = Caller(scribe, clock, tasks, limits, self.callbacks, start)
+        caller = Caller(scribe, clock, tasks, limits, self.callbacks, Nest(start, repository))
         self.worker = Worker(
             worker_id,
             repository,
@@ -164,18 +165,17 @@ class Host:
 
     async def _run(self, ready: asyncio.Future[None]) -> None:
         async with asyncio.TaskGroup() as recovering:
-            recovery = recovering.create_task(self._recover(), name="statechain recovery")
-            async with asyncio.TaskGroup() as executions:
-                self.worker.group = executions
-                if self._recovers:
-                    await self.recovery.recover()
-                ready.set_result(None)
-                await self._closing.wait()
+            recovery = recovering.create_task(self.recovery.run(claims=self._recovers), name="statechain recovery")
+            try:
+                async with asyncio.TaskGroup() as executions:
+                    self.worker.group = executions
+                    if self._recovers:
+                        await self.recovery.recover()
+                    ready.set_result(None)
+                    await self._closing.wait()
+            finally:
+                self.worker.abandon()
             recovery.cancel()
-
-    async def _recover(self) -> None:
-        if self._recovers:
-            await self.recovery.run()
 
     async def _hand_over(self) -> None:
         """Leave what this worker still owns to others, at once; where storage is away, the lease ends by itself."""

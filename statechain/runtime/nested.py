@@ -12,16 +12,18 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from statechain.codec import JSONValue, encode
-from statechain.errors import ExecutionAlreadyExists, StateError, StateMachineNotFound
+from statechain.errors import ExecutionAlreadyExists, RepositoryError, StateError, StateMachineNotFound
 from statechain.records import Execution, ExecutionStatus
 from statechain.runtime.run import to_micros
 from statechain.storage.journal import outlast
 
 if TYPE_CHECKING:
     from statechain.runtime.frame import Frame
+    from statechain.runtime.run import Run
     from statechain.runtime.services import NestedCall
+    from statechain.storage.repository import Repository
 
-__all__ = ["EXISTS", "Nested", "Start", "described", "start_nested", "started", "wait_nested"]
+__all__ = ["EXISTS", "Nest", "Nested", "Start", "described", "started"]
 
 
 EXISTS = "StepFunctions.ExecutionAlreadyExistsException"
@@ -45,29 +47,49 @@ Start: TypeAlias = Callable[[str, JSONValue, str], Awaitable[Nested]]
 """Start an execution of a machine (by name or id) with an input and a name; join the one that has the name."""
 
 
-async def start_nested(start: Start, frame: Frame, call: NestedCall) -> Nested:
-    """Start the execution that a Task asks for; raise StateError where that cannot be."""
-    name = call.name or hashlib.sha256(frame.attempt_key.encode(errors="surrogatepass")).hexdigest()[:32]
-    try:
-        return await start(call.machine, call.input, name)
-    except StateMachineNotFound as fault:
-        raise StateError(
-            "StepFunctions.StateMachineDoesNotExistException", f"State Machine Does Not Exist: '{call.machine}'"
-        ) from fault
-    except ExecutionAlreadyExists as fault:
-        raise StateError(EXISTS, f"Execution Already Exists: '{name}'") from fault
-    except ValueError as fault:
-        raise StateError("StepFunctions.ValidationException", str(fault)) from fault
+class Nest:
+    """Starts executions on behalf of others, and waits for them."""
 
+    def __init__(self, start: Start, repository: Repository) -> None:
+        self._start = start
+        self._repository = repository
 
-async def wait_nested(frame: Frame, nested: Nested) -> Execution:
-    """Return a nested execution once it has ended; it is stopped where its parent is, and left where that is left."""
-    try:
-        return await nested.wait()
-    except asyncio.CancelledError:
-        if not frame.run.is_left:
-            await outlast(asyncio.ensure_future(nested.stop(cause="the execution that had started it was stopped")))
-        raise
+    async def start(self, frame: Frame, call: NestedCall) -> Nested:
+        """Start the execution that a Task asks for; raise StateError where that cannot be."""
+        name = call.name or hashlib.sha256(frame.attempt_key.encode(errors="surrogatepass")).hexdigest()[:32]
+        try:
+            return await self._start(call.machine, call.input, name)
+        except StateMachineNotFound as fault:
+            raise StateError(
+                "StepFunctions.StateMachineDoesNotExistException", f"State Machine Does Not Exist: '{call.machine}'"
+            ) from fault
+        except ExecutionAlreadyExists as fault:
+            raise StateError(EXISTS, f"Execution Already Exists: '{name}'") from fault
+        except ValueError as fault:
+            raise StateError("StepFunctions.ValidationException", str(fault)) from fault
+
+    async def wait(self, frame: Frame, nested: Nested) -> Execution:
+        """Return a nested execution once it has ended; it is stopped where its parent is, and left where that is."""
+        try:
+            return await nested.wait()
+        except asyncio.CancelledError:
+            await outlast(asyncio.ensure_future(self._stop_with(frame.run, nested)))
+            raise
+
+    async def _stop_with(self, run: Run, nested: Nested) -> None:
+        """Stop a nested execution, unless its parent goes on elsewhere, and goes on to wait for it."""
+        if not (await self._goes_on(run.execution) if run.is_lost else run.is_left):
+            await nested.stop(cause="the execution that had started it was stopped")
+
+    async def _goes_on(self, parent: Execution) -> bool:
+        """Tell whether an execution that was lost runs on; where storage cannot tell, it is taken to."""
+        try:
+            found = await self._repository.execution(parent.id)
+        except RepositoryError:
+            return True
+        if found is None or found.status.is_terminal:
+            return False
+        return found.redrive_count == parent.redrive_count  # once redriven, it starts another one
 
 
 def started(execution: Execution) -> JSONValue:

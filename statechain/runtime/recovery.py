@@ -1,5 +1,6 @@
 """Taking over what dead workers left: a loop over the claiming statement, never over a list in memory.
 
+With the same beat a worker learns what others took from it: an execution that rests would not notice before it writes.
 What cannot be run here, for want of its handlers or of a definition that can be read, stays for others; what brings
 its workers down each time is ended.
 """
@@ -30,10 +31,11 @@ __all__ = ["Recovery"]
 logger = logging.getLogger(__name__)
 
 PAGE = 100
+PAGE_OF_EPOCHS = 500
 
 
 class Recovery:
-    """Claims executions that nobody owns, for one worker."""
+    """Claims executions that nobody owns, for one worker, and cuts short those that are its own no more."""
 
     def __init__(
         self,
@@ -53,29 +55,59 @@ class Recovery:
         self._lease = lease
         self._limits = limits
         self._is_in_doubt = False
+        self._turn = asyncio.Lock()
 
-    async def run(self) -> None:
-        """Look for orphans with each beat of the lease, until cancelled; an outage of storage is waited out."""
+    async def run(self, *, claims: bool) -> None:
+        """With each beat of the lease, look for what is lost and (``claims``) for orphans, until cancelled.
+
+        An outage of storage is waited out.
+        """
         while True:
             await asyncio.sleep(self._lease.period)
             try:
-                await self.recover()
+                await self.let_go()
+                if claims:
+                    await self.recover()
             except RepositoryError as fault:
                 logger.warning("executions could not be recovered, trying again: %s", fault)
 
+    async def let_go(self) -> None:
+        """Cut short what others have ended or taken over.
+
+        Only what storage knew of before it was asked, and what is the same life and not about to end afterwards: a
+        start or an end that is being written meanwhile is no loss.
+        """
+        held = list(self._worker.held().items())
+        for begin in range(0, len(held), PAGE_OF_EPOCHS):
+            page = held[begin : begin + PAGE_OF_EPOCHS]
+            epochs = await self._repository.epochs([id_ for id_, _ in page])
+            still = self._worker.held()
+            for id_, live in page:
+                if epochs.get(id_) != live.epoch and still.get(id_) is live:
+                    logger.info("execution %s was ended or taken over elsewhere", id_, extra=about(live.shown))
+                    live.lose()
+
     async def recover(self) -> list[str]:
-        """Take over what dead workers left, page after page while there is room, and run it on; return the ids."""
+        """Take over what dead workers left, page after page while there is room, and run it on; return the ids.
+
+        One at a time, so that what one has claimed and not begun to run is never another one's doubt.
+        """
+        async with self._turn:
+            return await self._recover()
+
+    async def _recover(self) -> list[str]:
         recovered: list[str] = []
         leaving: set[tuple[str, int]] = set()
         while room := self._worker.room:
             claims = await self._claim(min(PAGE, room), leaving)
+            recovered += [claim.execution.id for claim in claims if await self._take(claim, leaving)]
+            self._is_in_doubt = False
             if not claims:
                 break
-            recovered += [claim.execution.id for claim in claims if await self._take(claim, leaving)]
         return recovered
 
     async def _claim(self, page: int, leaving: set[tuple[str, int]]) -> list[Claim]:
-        """Claim a page; after a claim whose reply was lost, what this worker owns and does not run is nobody's.
+        """Claim a page; after one whose reply was lost or that was cut off, what is owned and not run is nobody's.
 
         Without a lease that holds, it would claim its own, and what it claims would be anybody's.
         """
@@ -83,9 +115,7 @@ class Recovery:
             await self._lease.regained()
         running = self._worker.running() if self._is_in_doubt else None
         self._is_in_doubt = True
-        claims = await self._repository.claim(self._worker.id, page=page, leaving=leaving, running=running)
-        self._is_in_doubt = False
-        return list(claims)
+        return list(await self._repository.claim(self._worker.id, page=page, leaving=leaving, running=running))
 
     async def _take(self, claim: Claim, leaving: set[tuple[str, int]]) -> bool:
         """Run a claimed execution on; tell whether it is run here."""

@@ -116,9 +116,14 @@ class Run:
         return self.is_express and not self.observers
 
     @property
+    def is_lost(self) -> bool:
+        """Whether the execution is no longer this worker's: others have ended it, or taken it over."""
+        return self.ledger.is_lost or (self.live is not None and self.live.is_lost)
+
+    @property
     def is_left(self) -> bool:
-        """Whether the execution goes on elsewhere: its lease was lost, or the engine leaves it for others to resume."""
-        return self.ledger.is_lost or (self.live is not None and self.live.is_interrupted)
+        """Whether the execution goes on, or ended, elsewhere: it was lost, or the engine leaves it to be resumed."""
+        return self.is_lost or (self.live is not None and self.live.is_interrupted)
 
     def next_event(self) -> int:
         """Return the id of the history event that happens now."""

@@ -43,17 +43,19 @@ LONGEST_POLL = 1.0
 
 
 class Live:
-    """An execution that this process runs, or is about to."""
+    """An execution that this process runs, or is about to, under the epoch of one claim."""
 
     __slots__ = (
         "_end",
         "_fault",
         "_waiters",
         "before",
+        "epoch",
         "execution_id",
         "is_begun",
         "is_closing",
         "is_interrupted",
+        "is_lost",
         "is_over",
         "opened",
         "shown",
@@ -61,17 +63,19 @@ class Live:
         "task",
     )
 
-    def __init__(self, execution_id: str) -> None:
+    def __init__(self, execution_id: str, epoch: int = 1) -> None:
         self.execution_id = execution_id
+        self.epoch = epoch
         self.opened: asyncio.Future[Execution] | None = None
         self.is_over = False
         self._end: Execution | None = None
         self._fault: BaseException | None = None
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters: Sequence[asyncio.Future[None]] = ()
         self.stopping: End | None = None
         self.is_begun = False
         self.is_closing = False
         self.is_interrupted = False
+        self.is_lost = False
         self.before: Execution | None = None
         self.shown: Execution | None = None
         self.task: asyncio.Task[None] | None = None
@@ -86,6 +90,13 @@ class Live:
     def interrupt(self) -> None:
         """Leave the execution as it stands: RUNNING, for whoever claims it."""
         self.is_interrupted = True
+        if self.task is not None and self.is_begun:
+            self.task.cancel()
+
+    def lose(self) -> None:
+        """Cut the execution short that others have ended or taken over; whoever waits for it is sent to storage."""
+        self.settle(None)
+        self.is_lost = True
         if self.task is not None:
             self.task.cancel()
 
@@ -122,7 +133,7 @@ class Live:
         if self.is_over:
             waiter.set_result(None)
         else:
-            self._waiters.append(waiter)
+            self._waiters = (*self._waiters, waiter)
         return waiter
 
 
@@ -167,6 +178,10 @@ class Worker:
         """Return the ids of the executions that run here."""
         return frozenset(self._live)
 
+    def held(self) -> dict[str, Live]:
+        """Return what runs here under a claim that storage knows of, and is not about to end."""
+        return {each: live for each, live in self._live.items() if live.shown is not None and not live.is_closing}
+
     def missing(self, revision: Revision) -> list[str]:
         """Return the Resources of a revision for which there is no handler here."""
         return [resource for resource in revision.resources if not is_known(resource, self._tasks)]
@@ -192,25 +207,40 @@ class Worker:
         return holder, live if holder.id == execution.id else self._live.get(holder.id)
 
     async def redrive(self, revision: Revision, execution: Execution) -> Live | None:
-        """Make an execution that ended without success run again; None where it runs, or ended otherwise meanwhile."""
+        """Make an execution that ended without success run again; None where it runs, or ended otherwise meanwhile.
+
+        A caller that is cancelled meanwhile leaves the execution ABORTED.
+        """
+        redriving = asyncio.ensure_future(self._redrive(revision, execution))
+        try:
+            return await asyncio.shield(redriving)
+        except asyncio.CancelledError:
+            await linger(redriving)
+            live = None if redriving.exception() else redriving.result()
+            if live is not None:
+                live.stop(End(status=ExecutionStatus.ABORTED, end_time=self._clock.now()))
+                await linger(live.waiter())
+            raise
+
+    async def _redrive(self, revision: Revision, execution: Execution) -> Live | None:
         claim = await self._journal.write(
             RedriveExecution(execution_id=execution.id, owner=self.id, redrive_count=execution.redrive_count)
         )
-        if claim is None or execution.id in self._live:  # two redrives at once here: both get the claim, one runs it
+        former = self._live.get(execution.id)  # of two redrives at once here, both get the claim, and one runs it
+        if claim is None or (former is not None and former.epoch >= claim.epoch):
             return None
         return self.adopt(revision, claim, before=execution)
 
     def adopt(self, revision: Revision, claim: Claim, *, before: Execution | None = None) -> Live:
         """Run an execution on from where its visits say it stands; ``before``: as it had ended before a redrive.
 
-        Where it runs here already, this worker's lease was over for a while, and it took over what was its own: the
-        former run could write nothing more, and is cut short.
+        Where it runs here already, it had been ended elsewhere, or this worker's lease was over for a while, and it
+        took over what was its own: the former run could write nothing more, and is cut short.
         """
         former = self._live.get(claim.execution.id)
         if former is not None:
-            former.settle(None)
-            former.interrupt()
-        live = Live(claim.execution.id)
+            former.lose()
+        live = Live(claim.execution.id, claim.epoch)
         live.before = before
         self._spawn(live, revision, claim)
         return live
@@ -230,13 +260,17 @@ class Worker:
     def _spawn(self, live: Live, revision: Revision, beginning: StartExecution | Claim) -> None:
         live.task = self.tasks().create_task(self._main(live, revision, beginning))
         self._live[live.execution_id] = live
-        live.task.add_done_callback(lambda _task: self._forget(live))
 
     def _forget(self, live: Live) -> None:
-        """Drop a life that is over; whoever still waits (its task never got to its first step) is told."""
+        """Drop a life that is over; whoever still waits is told."""
         if self._live.get(live.execution_id) is live:
             del self._live[live.execution_id]
         live.settle(None, StatechainError("the engine was closed before the execution ended: it can be recovered"))
+
+    def abandon(self) -> None:
+        """Drop what never got to its first step, once the group of the executions is gone."""
+        for live in tuple(self._live.values()):
+            self._forget(live)
 
     # Running
 
@@ -259,13 +293,14 @@ class Worker:
         finally:
             if self._observers and live.shown is not None:
                 tell(self._observers, ExecutionLeft(live.shown, revision.record.name))
+            self._forget(live)
 
     async def _run(self, live: Live, revision: Revision, beginning: StartExecution | Claim) -> Execution | None:
         claimed = None
         ledger = None
         try:
-            if live.stopping is not None:
-                raise asyncio.CancelledError  # noqa: TRY301 -- the stop came before the first step
+            if live.stopping is not None or live.is_interrupted:
+                raise asyncio.CancelledError  # noqa: TRY301 -- that came before the first step
             claimed = beginning if isinstance(beginning, Claim) else await self._begin(live, beginning)
             if claimed is None:
                 return None

@@ -421,6 +421,9 @@ class Repository(Protocol):
     ) -> Sequence[Link]:
         """Return links that match all that is given, by (created, target), after a link."""
 
+    async def epochs(self, ids: Sequence[str]) -> Mapping[str, int]:
+        """Return the epochs of those of some executions that are RUNNING, by id: claims under others are lost."""
+
     async def callbacks(self, ids: Sequence[str]) -> Sequence[Callback]:
         """Return the callbacks with these ids, as far as they exist, in any order."""
 

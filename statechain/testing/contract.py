@@ -31,7 +31,7 @@ from statechain.testing.contract_batches import BatchContract, FrozenContract  #
 from statechain.testing.contract_callbacks import ActivityContract, CallbackContract  # noqa: E402
 from statechain.testing.contract_deleting import DeletionContract  # noqa: E402
 from statechain.testing.contract_finding import FilterContract, PagingContract, StatisticsContract  # noqa: E402
-from statechain.testing.contract_leases import LeaseContract, OrphanContract, ReleaseContract  # noqa: E402
+from statechain.testing.contract_leases import EpochContract, LeaseContract, OrphanContract, ReleaseContract  # noqa: E402
 from statechain.testing.contract_machines import StateMachineContract  # noqa: E402
 from statechain.testing.contract_models import ModelContract  # noqa: E402
 from statechain.testing.contract_running import AdvanceContract, EndContract  # noqa: E402
@@ -63,6 +63,7 @@ class RepositoryContract(
     StatisticsContract,
     ModelContract,
     LeaseContract,
+    EpochContract,
     OrphanContract,
     ReleaseContract,
     ExactnessContract,

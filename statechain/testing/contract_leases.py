@@ -17,7 +17,7 @@ from statechain.records import Claim, Execution, ExecutionStatus
 from statechain.storage.repository import ReleaseExecution, Repository, StartExecution, StopExecution
 from statechain.testing.contract_samples import advance, commit, ending, execution, finish, ids, redriving, start, visit
 
-__all__ = ["LeaseContract", "OrphanContract", "ReleaseContract"]
+__all__ = ["EpochContract", "LeaseContract", "OrphanContract", "ReleaseContract"]
 
 LONG = timedelta(hours=1)
 SHORT = timedelta(milliseconds=50)
@@ -169,6 +169,51 @@ class LeaseContract:
         holder = await start(repository, name="order", owner="dead")
         await commit(repository, StartExecution(execution=execution(name="order"), owner="two"))
         assert claimed(await repository.claim("two", page=10)) == [holder.id]
+
+
+class EpochContract:
+    """Under which epochs executions run: how a worker learns that what it runs is its own no more."""
+
+    async def test_epochs_are_those_of_what_runs(self, repository: Repository) -> None:
+        running, ended = await start(repository), await finish(repository)
+        asked = ["nowhere", running.id, ended.id, running.id]
+        assert dict(await repository.epochs(asked)) == {running.id: 1}
+        assert dict(await repository.epochs([])) == {}
+
+    async def test_who_owns_an_execution_plays_no_part(self, repository: Repository) -> None:
+        made = [await start(repository, owner=owner) for owner in ("one", "two", None)]
+        await commit(repository, ReleaseExecution(execution_id=made[0].id, epoch=1, claims=0))
+        assert dict(await repository.epochs(ids(made))) == dict.fromkeys(ids(made), 1)
+
+    async def test_progress_leaves_the_epoch_and_an_end_takes_it(self, repository: Repository) -> None:
+        made = await start(repository)
+        await commit(repository, advance(made, visit(made)))
+        assert dict(await repository.epochs([made.id])) == {made.id: 1}
+        await commit(repository, advance(made, seq=1, end=ending()))
+        assert dict(await repository.epochs([made.id])) == {}
+
+    async def test_a_claim_a_stop_and_a_redrive_change_it(self, repository: Repository) -> None:
+        made = await start(repository, owner=None)
+        (claim,) = await repository.claim("one", page=9)
+        assert dict(await repository.epochs([made.id])) == {made.id: claim.epoch}
+        await commit(repository, StopExecution(execution_id=made.id, end=ending(ExecutionStatus.ABORTED)))
+        assert dict(await repository.epochs([made.id])) == {}
+        redriven = await commit(repository, redriving(made, owner="one"))
+        assert redriven is not None
+        assert redriven.epoch > claim.epoch
+        assert dict(await repository.epochs([made.id])) == {made.id: redriven.epoch}
+
+    async def test_another_one_sees_it_at_once(self, repository: Repository, other: Repository) -> None:
+        made = await start(repository)
+        assert dict(await other.epochs([made.id])) == {made.id: 1}
+        await commit(other, StopExecution(execution_id=made.id, end=ending(ExecutionStatus.ABORTED)))
+        assert dict(await repository.epochs([made.id])) == {}
+
+    @pytest.mark.parametrize("count", [499, 500, 501, 1200])
+    async def test_many_epochs_at_once(self, repository: Repository, count: int) -> None:
+        made = [execution() for _ in range(count)]
+        await repository.commit([StartExecution(execution=each, owner="one") for each in made])
+        assert dict(await repository.epochs(ids(made))) == dict.fromkeys(ids(made), 1)
 
 
 class OrphanContract:
