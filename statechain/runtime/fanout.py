@@ -101,6 +101,7 @@ class _Inline:
     failed: int | None = None
 
     async def run(self, width: int) -> JSONValue:
+        self.frame.children = {}
         try:
             for child in self._failed_before():
                 await self._run_one(child)

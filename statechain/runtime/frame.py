@@ -26,6 +26,7 @@ __all__ = ["Frame", "Outside", "branch_path"]
 
 NOTHING: Final[Mapping[str, JSONValue]] = {}
 NO_RETRIES: Final[list[int]] = []
+NO_CHILDREN: Final[dict[int, Frame]] = {}
 STRAIGHT: Final = ("scheduled", "started", "succeeded")
 """The moments of a visit that went the way that the history can tell from its events' ids alone."""
 
@@ -165,7 +166,7 @@ class Frame:
         self.started_event = 0
         self.state = plan.start_at
         self.number = self.first = number
-        self.children: dict[int, Frame] = {}
+        self.children = NO_CHILDREN
         self.owes = False
         self.turns = 0
         self.retries = NO_RETRIES
@@ -280,7 +281,7 @@ class Frame:
     def retry(self) -> None:
         """Begin another attempt of the same visit."""
         self.round = 0
-        self.children = {}
+        self.children = NO_CHILDREN
         self.result = self.result_text = None
         self.outside = None
         self.token = None

@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 CAPACITY = 10_000
 FLUSH_SIZE = 1_000
+SPLIT_SIZE = 16
 
 
 class Waiter(asyncio.Future[T]):
@@ -55,6 +56,7 @@ class Ledger:
         "_waiter",
         "current_state",
         "execution_id",
+        "is_away",
         "is_lost",
         "seq",
     )
@@ -65,10 +67,11 @@ class Ledger:
         self.seq = claim.seq
         self.current_state = claim.execution.current_state
         self._pending: list[Visit] = []
-        self._opened: list[Callback] = []
-        self._closed: list[str] = []
+        self._opened: Sequence[Callback] = ()
+        self._closed: Sequence[str] = ()
         self._end: End | None = None
         self.is_lost = False
+        self.is_away = False
         self._waiter: Waiter[None] | None = None
 
     def settle(self, write: Advance, outcome: object) -> None:
@@ -79,8 +82,13 @@ class Ledger:
             self.is_lost = True
         else:
             self._pending[:0] = write.visits
-            self._opened[:0] = write.opened
-            self._closed[:0] = write.closed
+            self._opened = (*write.opened, *self._opened)
+            self._closed = (*write.closed, *self._closed)
+
+    @property
+    def is_going_on(self) -> bool:
+        """Whether the execution runs on once its last write is durable."""
+        return self._end is None and not self.is_lost
 
     @property
     def backlog(self) -> int:
@@ -93,17 +101,17 @@ class Ledger:
 
     def open_callback(self, callback: Callback) -> None:
         """Have a callback begin to wait with the next write of the execution."""
-        self._opened.append(callback)
+        self._opened = (*self._opened, callback)
 
     def close_callback(self, callback_id: str) -> None:
         """Have a callback closed with the next write of the execution: nobody waits for it any more."""
-        self._closed.append(callback_id)
+        self._closed = (*self._closed, callback_id)
 
     def take(self) -> Advance:
         """Hand out all that is pending as one transition."""
         visits, self._pending = self._pending, []
-        opened, self._opened = self._opened, []
-        closed, self._closed = self._closed, []
+        opened, self._opened = self._opened, ()
+        closed, self._closed = self._closed, ()
         return Advance(
             execution_id=self.execution_id,
             epoch=self._epoch,
@@ -126,6 +134,8 @@ class Journal:
         self._writes: list[tuple[Write[object], Waiter[object]]] = []
         self._ledgers: list[Ledger] = []
         self._in_flight: list[Waiter[object]] = []
+        self._away = 0
+        self._was_idle = True
         self._wake: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self._patience: float | None = None
@@ -163,6 +173,8 @@ class Journal:
         self._check_open()
         if ledger._waiter is None:  # noqa: SLF001
             ledger._waiter = Waiter()  # noqa: SLF001
+            self._away -= ledger.is_away
+            ledger.is_away = False
             self._ledgers.append(ledger)
             self._rouse()
 
@@ -178,11 +190,13 @@ class Journal:
             while True:
                 if self._writes or self._ledgers:
                     await self._flush()
+                    self._was_idle = False
                 elif self._closing:
                     return
                 else:
                     self._wake = asyncio.get_running_loop().create_future()
                     await self._wake
+                    self._was_idle = True
         finally:
             self._give_up()
 
@@ -214,8 +228,10 @@ class Journal:
             await asyncio.shield(self._room)
 
     async def _flush(self) -> None:
-        ledgers, self._ledgers = self._ledgers[:FLUSH_SIZE], self._ledgers[FLUSH_SIZE:]
-        writes = self._take_writes({ledger.execution_id for ledger in ledgers} if self._writes else set())
+        size = self._group_size()
+        ledgers, self._ledgers = self._ledgers[:size], self._ledgers[size:]
+        keys = {ledger.execution_id for ledger in ledgers} if self._writes else set()
+        writes = self._take_writes(keys, size - len(ledgers))
         if self._room is not None:
             self._room.set_result(None)
             self._room = None
@@ -230,6 +246,9 @@ class Journal:
             outcomes = await self._commit(group)
         for ledger, write, outcome in zip(ledgers, group[len(writes) :], outcomes[len(writes) :], strict=True):
             ledger.settle(cast("Advance", write), outcome)
+            if ledger.is_going_on:
+                ledger.is_away = True
+                self._away += 1
         for waiter, outcome in zip(waiters, outcomes, strict=True):
             _settle(waiter, outcome)
         self._in_flight = []
@@ -237,13 +256,22 @@ class Journal:
             pending = len(self._writes) + len(self._ledgers)
             tell(self._observers, JournalFlushed(len(group), time.monotonic() - began, pending))
 
-    def _take_writes(self, keys: set[str]) -> list[tuple[Write[object], Waiter[object]]]:
+    def _group_size(self) -> int:
+        """Return how many writes the next commit takes at most: half of what waits, where everybody has come to wait.
+
+        Else they would go on in step for ever: nothing done while they are committed, nothing committed meanwhile.
+        """
+        waiting = len(self._ledgers) + len(self._writes)
+        in_step = self._was_idle and not self._away and waiting >= SPLIT_SIZE
+        return min(FLUSH_SIZE, (waiting + 1) // 2 if in_step else waiting)
+
+    def _take_writes(self, keys: set[str], room: int) -> list[tuple[Write[object], Waiter[object]]]:
         """Take the writes that may share a commit with each other and with these keys; the rest wait for the next."""
         taken: list[tuple[Write[object], Waiter[object]]] = []
         left: list[tuple[Write[object], Waiter[object]]] = []
         for entry in self._writes:
             key = entry[0].key
-            if len(taken) < FLUSH_SIZE and key not in keys:
+            if len(taken) < room and key not in keys:
                 taken.append(entry)
             else:
                 left.append(entry)

@@ -141,6 +141,11 @@ async def test_while_one_commit_is_in_flight_the_next_one_fills(storage: Storage
     assert len(rest.result()) == 25
 
 
+async def test_those_who_come_all_at_once_are_committed_in_halves(storage: Storage, journal: Journal) -> None:
+    await write_all(journal, each(40))
+    assert storage.sizes == [20, 20]
+
+
 async def test_each_waiter_hears_its_own_outcome(storage: Storage, journal: Journal) -> None:
     holder = await start(storage, name="order")
     fresh, unknown = execution(), stopping("nowhere")
