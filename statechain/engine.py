@@ -9,8 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from statechain.asl import Definition, load
-from statechain.asl.drawing import DrawingFormat, draw_execution
+from statechain import asl
 from statechain.chaining.batch import resume_batch
 from statechain.chaining.options import BatchExecutionOptions
 from statechain.chaining.runner import BatchServices
@@ -40,13 +39,13 @@ from statechain.records import (
 )
 from statechain.runtime import services
 from statechain.runtime.callbacks import ActivityTask
-from statechain.runtime.history import history_events
 from statechain.runtime.host import Host
 from statechain.runtime.tasks import TaskRegistry
 from statechain.storage.open import open_repository
 from statechain.storage.repository import CreateStateMachine, DeleteExecutions, EndBatch
 
 if TYPE_CHECKING:
+    from statechain.asl import Definition, DrawingFormat
     from statechain.observers import Observer
     from statechain.storage.repository import Repository
 
@@ -169,7 +168,7 @@ class Engine:
             raise ValueError(f"type is {type!r}: it must be 'STANDARD' or 'EXPRESS'")
         if not isinstance(name, str) or not 1 <= len(name) <= 80 or not name.isprintable():
             raise ValueError("a state machine's name is 1 to 80 printable characters")
-        loaded = load(definition, limits=self.limits)
+        loaded = asl.load(definition, limits=self.limits)
         self._check_resources(loaded)
         record = await self.journal.write(
             CreateStateMachine(
@@ -270,6 +269,8 @@ class Engine:
         The details object is named after the type, such as ``stateEnteredEventDetails`` (AWS, GetExecutionHistory).
         Raises ExecutionNotFound.
         """
+        from statechain.runtime.history import history_events  # noqa: PLC0415 -- read rarely: loading it costs 5 ms
+
         execution = await self.get_execution(id)
         revision = await self._revisions.get(execution.state_machine_id, execution.state_machine_revision)
         return history_events(execution, revision, await self.repository.visits(id))
@@ -287,9 +288,9 @@ class Engine:
         """
         execution = await self.get_execution(id)
         revision = await self._revisions.get(execution.state_machine_id, execution.state_machine_revision)
-        definition = load(revision.record.definition, limits=self.limits)
+        definition = asl.load(revision.record.definition, limits=self.limits)
         visits = await self.repository.visits(id)
-        return await asyncio.to_thread(draw_execution, execution, definition, visits, self.clock.now(), format)
+        return await asyncio.to_thread(asl.draw_execution, execution, definition, visits, self.clock.now(), format)
 
     async def execution_statistics(self, state_machine_id: str) -> Mapping[ExecutionStatus, DurationStatistics]:
         """Return how many executions of a machine stand in each status, and how long they took, in seconds."""

@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterable, Iterable
 from typing import TYPE_CHECKING
 
-from statechain.asl import Definition, load
+from statechain import asl
 from statechain.chaining import batch
 from statechain.chaining.options import BatchExecutionOptions
 from statechain.chaining.source import InputTransformer, as_source, chained_input
@@ -17,6 +17,7 @@ from statechain.filters import ExecutionFilter
 from statechain.records import Execution, ExecutionStatus, Source, new_id
 
 if TYPE_CHECKING:
+    from statechain.asl import Definition
     from statechain.chaining.options import BatchExecutionResult
     from statechain.chaining.runner import Joins
     from statechain.engine import Engine
@@ -108,7 +109,7 @@ class StateMachine:
         return self._loaded().to_svg()
 
     def _loaded(self) -> Definition:
-        return load(self._revision.record.definition, limits=self._engine.limits)
+        return asl.load(self._revision.record.definition, limits=self._engine.limits)
 
     def __repr__(self) -> str:
         return f"<StateMachine {self.name} revision {self.revision}>"

@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from statechain.asl import model
 from statechain.asl.check import check
-from statechain.asl.graph import Graph, graph_of
 from statechain.asl.parse import parse
-from statechain.asl.picture_dot import to_dot
-from statechain.asl.picture_mermaid import to_mermaid
-from statechain.asl.picture_svg import to_svg
 from statechain.asl.plan import Plan, compile_plan
 from statechain.asl.text import Positions, read_json, read_text, read_yaml
 from statechain.codec import JSONValue, isolate
 from statechain.errors import DefinitionError, Diagnostic, InvalidPayload
 from statechain.limits import DEFAULT_LIMITS, Limits
+
+if TYPE_CHECKING:
+    from statechain.asl.drawing import GraphFormat
+    from statechain.asl.graph import Graph
 
 __all__ = ["Definition", "load"]
 
@@ -54,19 +54,26 @@ class Definition:
     @cached_property
     def graph(self) -> Graph:
         """The states and the ways between them, to be drawn."""
+        from statechain.asl.graph import graph_of  # noqa: PLC0415 -- like all that draws
+
         return graph_of(self.model)
 
     def to_mermaid(self) -> str:
         """Return the definition as a Mermaid flowchart."""
-        return to_mermaid(self.graph)
+        return self._draw("mermaid")
 
     def to_dot(self) -> str:
         """Return the definition as a Graphviz digraph."""
-        return to_dot(self.graph)
+        return self._draw("dot")
 
     def to_svg(self) -> str:
         """Return the definition drawn as an SVG document."""
-        return to_svg(self.graph)
+        return self._draw("svg")
+
+    def _draw(self, format: GraphFormat) -> str:  # noqa: A002
+        from statechain.asl.drawing import draw_definition  # noqa: PLC0415 -- drawn rarely: loading it costs 30 ms
+
+        return draw_definition(self, format)
 
     def resources(self) -> Iterator[tuple[str, str]]:
         """Yield the pointer and the Resource of every Task, nested ones included."""

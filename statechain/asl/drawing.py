@@ -1,13 +1,11 @@
-"""An execution drawn on its definition, or as a timeline, in any of the formats."""
+"""A definition drawn, an execution drawn on its definition, or as a timeline: each in any of the formats."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from statechain.asl.definition import Definition
-from statechain.asl.graph import Graph
 from statechain.asl.picture import Trace, trace_of
 from statechain.asl.picture_dot import to_dot
 from statechain.asl.picture_mermaid import to_mermaid
@@ -15,11 +13,21 @@ from statechain.asl.picture_svg import to_svg
 from statechain.asl.picture_timeline import timeline_svg
 from statechain.records import Execution, Visit
 
-__all__ = ["DrawingFormat", "draw_execution"]
+if TYPE_CHECKING:
+    from statechain.asl.definition import Definition
+    from statechain.asl.graph import Graph
 
-DrawingFormat: TypeAlias = Literal["svg", "mermaid", "dot", "timeline"]
+__all__ = ["DrawingFormat", "GraphFormat", "draw_definition", "draw_execution"]
 
-GRAPHS: dict[str, Callable[[Graph, Trace], str]] = {"svg": to_svg, "mermaid": to_mermaid, "dot": to_dot}
+GraphFormat: TypeAlias = Literal["svg", "mermaid", "dot"]
+DrawingFormat: TypeAlias = Literal[GraphFormat, "timeline"]
+
+GRAPHS: dict[str, Callable[[Graph, Trace | None], str]] = {"svg": to_svg, "mermaid": to_mermaid, "dot": to_dot}
+
+
+def draw_definition(definition: Definition, format: GraphFormat) -> str:  # noqa: A002
+    """Return a picture of a definition."""
+    return GRAPHS[format](definition.graph, None)
 
 
 def draw_execution(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from xml.sax.saxutils import escape, quoteattr
+from html import escape
 
 from statechain.asl.graph import Graph, Node
 from statechain.asl.picture import COLOURS, Mark, Trace, printable, shortened
@@ -50,7 +50,7 @@ def document(width: float, height: float, body: str, *, title: str | None, defs:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide:.0f}" height="{height + top:.0f}" '
         f'viewBox="0 0 {wide:.0f} {height + top:.0f}" font-family="{FACE}" role="img">\n'
-        f"<title>{escape(printable(title or 'state machine'))}</title>\n{defs}"
+        f"<title>{escape(printable(title or 'state machine'), quote=False)}</title>\n{defs}"
         f'<rect width="100%" height="100%" fill="#ffffff"/>\n{head}'
         f'<g transform="translate({shift:.1f} {top:.1f})">\n{body}\n</g>\n</svg>\n'
     )
@@ -59,7 +59,7 @@ def document(width: float, height: float, body: str, *, title: str | None, defs:
 def element(tag: str, content: str = "", **attributes: object) -> str:
     """Return an element; underscores in names of attributes stand for hyphens."""
     given = "".join(
-        f" {name.rstrip('_').replace('_', '-')}={quoteattr(f'{value:.1f}' if isinstance(value, float) else str(value))}"
+        f' {name.rstrip("_").replace("_", "-")}="{escape(f"{value:.1f}" if isinstance(value, float) else str(value))}"'
         for name, value in attributes.items()
         if value is not None
     )
@@ -71,7 +71,7 @@ def text_at(
 ) -> str:
     """Return a line of text with its baseline at a point."""
     weight = "600" if is_bold else None
-    shown = escape(printable(text))
+    shown = escape(printable(text), quote=False)
     return element("text", shown, x=x, y=y, font_size=size, fill=fill, text_anchor=anchor, font_weight=weight)
 
 
@@ -146,7 +146,7 @@ def _box(box: Box, trace: Trace | None) -> Iterator[str]:
     fill, stroke = COLOURS[mark.standing] if mark else ("#ffffff", PALE if is_skipped else "#8b94a3")
     ground = "#fafbfc" if box.inside and mark is None else fill
     yield f'<g opacity="{0.55 if is_skipped and not box.inside else 1}">'
-    yield f"<title>{escape(printable(box.node.name))}</title>"
+    yield f"<title>{escape(printable(box.node.name), quote=False)}</title>"
     yield _shape(box, ground, stroke, 1.8 if mark else 1.2)
     yield from _texts(box, mark)
     yield "</g>"

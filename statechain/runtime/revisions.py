@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from statechain.asl import Definition, load
+from statechain import asl
 from statechain.errors import StateMachineNotFound
 
 if TYPE_CHECKING:
-    from statechain.asl.plan import Plan
+    from statechain.asl import Definition, Plan
     from statechain.limits import Limits
     from statechain.records import StateMachineRecord
     from statechain.storage.repository import Repository
@@ -49,4 +49,4 @@ class Revisions:
         record = await self._repository.state_machine(state_machine_id, revision)
         if record is None:
             raise StateMachineNotFound(f"there is no revision {revision} of a state machine {state_machine_id!r}")
-        return self.add(record, load(record.definition, limits=self._limits))
+        return self.add(record, asl.load(record.definition, limits=self._limits))

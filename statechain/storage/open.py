@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import TypeAlias, cast
 
 from statechain.storage.repository import Repository
@@ -64,6 +63,8 @@ def _factory(scheme: str) -> Factory:
     if scheme in _BUILT_IN:
         module, _, name = _BUILT_IN[scheme].partition(":")
         return cast("Factory", getattr(import_module(module), name))
+    from importlib.metadata import entry_points  # noqa: PLC0415 -- only other schemes pay for it
+
     found = entry_points(group=GROUP)
     if scheme not in found.names:
         known = ", ".join(sorted(_BUILT_IN.keys() | found.names))
