@@ -55,10 +55,18 @@ class Nest:
         self._repository = repository
 
     async def start(self, frame: Frame, call: NestedCall) -> Nested:
-        """Start the execution that a Task asks for; raise StateError where that cannot be."""
+        """Start the execution that a Task asks for; raise StateError where that cannot be.
+
+        A start is not cut off: where its parent goes on elsewhere, what was begun to be started is joined from there.
+        """
         name = call.name or hashlib.sha256(frame.attempt_key.encode(errors="surrogatepass")).hexdigest()[:32]
+        starting = asyncio.ensure_future(self._start(call.machine, call.input, name))
         try:
-            return await self._start(call.machine, call.input, name)
+            return await outlast(starting)
+        except asyncio.CancelledError:
+            if starting.exception() is None:
+                await outlast(asyncio.ensure_future(self._stop_with(frame.run, starting.result())))
+            raise
         except StateMachineNotFound as fault:
             raise StateError(
                 "StepFunctions.StateMachineDoesNotExistException", f"State Machine Does Not Exist: '{call.machine}'"

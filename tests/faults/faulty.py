@@ -63,6 +63,7 @@ class FaultyRepository:
         self.is_dead = False
         self.is_silent = False
         self.is_cut_off = False
+        self.is_out = False
 
     def __repr__(self) -> str:
         return f"<Faulty {self._inner!r}>"
@@ -78,6 +79,10 @@ class FaultyRepository:
     def cut_off(self, *, whether: bool = True) -> None:
         """From now on the lease cannot be renewed (or can again), and its worker knows it."""
         self.is_cut_off = whether
+
+    def fail_all(self, *, whether: bool = True) -> None:
+        """From now on every call fails before anything is done (or none does any more), the lease's own apart."""
+        self.is_out = whether
 
     async def __aenter__(self) -> Self:
         return self
@@ -103,8 +108,8 @@ class FaultyRepository:
         self.calls += 1
         fault = self._faults.get(self.calls) or self._draw()
         self.failed += fault is not None
-        if fault is Fault.BEFORE:
-            raise RepositoryUnavailable(f"call {self.calls} ({name}) {fault.value}")
+        if fault is Fault.BEFORE or self.is_out:
+            raise RepositoryUnavailable(f"call {self.calls} ({name}) {Fault.BEFORE.value}")
         if fault is Fault.LATE:
             await asyncio.sleep(self._delay)
         answer = await act()
