@@ -9,10 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from statechain import asl
-from statechain.chaining.batch import resume_batch
+from statechain import asl, chaining
 from statechain.chaining.options import BatchExecutionOptions
-from statechain.chaining.runner import BatchServices
 from statechain.chaining.source import InputTransformer
 from statechain.chaining.stored import read_options
 from statechain.clock import Clock, SystemClock
@@ -38,8 +36,6 @@ from statechain.records import (
     new_id,
 )
 from statechain.runtime import services
-from statechain.runtime.callbacks import ActivityTask
-from statechain.runtime.host import Host
 from statechain.runtime.tasks import TaskRegistry
 from statechain.storage.open import open_repository
 from statechain.storage.repository import CreateStateMachine, DeleteExecutions, EndBatch
@@ -47,6 +43,7 @@ from statechain.storage.repository import CreateStateMachine, DeleteExecutions, 
 if TYPE_CHECKING:
     from statechain.asl import Definition, DrawingFormat
     from statechain.observers import Observer
+    from statechain.runtime.callbacks import ActivityTask
     from statechain.storage.repository import Repository
 
 __all__ = ["Engine"]
@@ -97,6 +94,10 @@ class Engine:
         recovery: bool = True,
         files: str | Path | None = None,
     ) -> None:
+        # All that runs is loaded with the first engine: that takes half as long as the library itself.
+        from statechain.chaining.runner import BatchServices  # noqa: PLC0415
+        from statechain.runtime.host import Host  # noqa: PLC0415
+
         if lease <= timedelta(0):
             raise ValueError("a lease lasts longer than nothing")
         if max_concurrent_executions is not None and max_concurrent_executions < 1:
@@ -445,7 +446,7 @@ class Engine:
         """
         batch = await self.get_batch(id)
         revision = await self._revisions.get(batch.state_machine_id, batch.state_machine_revision)
-        stream = resume_batch(
+        stream = chaining.resume_batch(
             StateMachine(self, revision),
             batch,
             options=options or BatchExecutionOptions(**read_options(batch.options)),

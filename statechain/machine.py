@@ -7,8 +7,7 @@ import json
 from collections.abc import AsyncIterable, Iterable
 from typing import TYPE_CHECKING
 
-from statechain import asl
-from statechain.chaining import batch
+from statechain import asl, chaining
 from statechain.chaining.options import BatchExecutionOptions
 from statechain.chaining.source import InputTransformer, as_source, chained_input
 from statechain.codec import JSONValue, decode, encode
@@ -212,7 +211,7 @@ class StateMachine:
     ) -> list[BatchExecutionResult]:
         """Chain one execution from each execution that the filter means; see `statechain.chaining.batch`."""
         stream = self.stream_batch(filter, source_state_name, options=options, input_transformer=input_transformer)
-        return await batch.collect(stream)
+        return await chaining.collect(stream)
 
     def stream_batch(
         self,
@@ -223,7 +222,7 @@ class StateMachine:
         input_transformer: InputTransformer | None = None,
     ) -> Stream[BatchExecutionResult]:
         """Chain as `execute_batch` does, but hand out each result as it completes, in bounded memory."""
-        return batch.stream_batch(
+        return chaining.stream_batch(
             self,
             filter,
             source_state_name,
@@ -239,7 +238,7 @@ class StateMachine:
         options: BatchExecutionOptions | None = None,
     ) -> list[BatchExecutionResult]:
         """Run one execution for each input; see `statechain.chaining.batch`."""
-        return await batch.collect(self.stream_bulk(inputs, options=options))
+        return await chaining.collect(self.stream_bulk(inputs, options=options))
 
     def stream_bulk(
         self,
@@ -248,7 +247,7 @@ class StateMachine:
         options: BatchExecutionOptions | None = None,
     ) -> Stream[BatchExecutionResult]:
         """Run as `execute_bulk` does, but hand out each result as it completes, in bounded memory."""
-        return batch.stream_bulk(
+        return chaining.stream_bulk(
             self, inputs, options=options or BatchExecutionOptions(), services=self._engine.batch_services
         )
 

@@ -59,6 +59,7 @@ class Write(Generic[OutcomeT_co]):
     """One write; its type parameter is what `Repository.commit` answers for it.
 
     Committing the same write again, after a reply was lost, has no further effect and the same outcome.
+    Two writes are never equal, and none shows its payload when it is printed.
     """
 
     __slots__ = ()
@@ -69,7 +70,7 @@ class Write(Generic[OutcomeT_co]):
         return None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class CreateStateMachine(Write[StateMachineRecord]):
     """Create a state machine, or a new revision of it.
 
@@ -85,7 +86,7 @@ class CreateStateMachine(Write[StateMachineRecord]):
         return self.machine.name
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class StartExecution(Write[Execution]):
     """Record a RUNNING execution, its owner's claim (epoch 1, seq 0) and, where it has a source, its link.
 
@@ -112,7 +113,7 @@ class StartExecution(Write[Execution]):
         return f"{self.execution.state_machine_id}/{self.execution.name}"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class End:
     """How an execution ends."""
 
@@ -123,7 +124,7 @@ class End:
     cause: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Advance(Write[None]):
     """Append visits to an execution and, with ``end``, end it: the one transition that running makes.
 
@@ -164,7 +165,7 @@ class Advance(Write[None]):
         return self.execution_id
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class AnswerCallback(Write[Callback]):
     """Answer a waiting task: with an output (``error`` is None), or as failed.
 
@@ -184,7 +185,7 @@ class AnswerCallback(Write[Callback]):
         return self.token_hash
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class BeatCallback(Write[Callback]):
     """Tell that the work behind a token goes on: set ``beat``. Outcome: the callback. Errors as in `AnswerCallback`."""
 
@@ -197,7 +198,7 @@ class BeatCallback(Write[Callback]):
         return self.token_hash
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class CloseCallback(Write[Callback | None]):
     """Stop waiting: a callback that is WAITING becomes CLOSED, an answered one stays as it is.
 
@@ -212,7 +213,7 @@ class CloseCallback(Write[Callback | None]):
         return self.id
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class TakeActivity(Write[Callback | None]):
     """Give a worker the activity's oldest task (by id) that is WAITING and has no token: set its token and ``beat``.
 
@@ -230,7 +231,7 @@ class TakeActivity(Write[Callback | None]):
         return self.activity
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class StopExecution(Write[Execution]):
     """End an execution from outside, whoever runs it: the epoch is raised, so that its worker can write no more.
 
@@ -246,7 +247,7 @@ class StopExecution(Write[Execution]):
         return self.execution_id
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class RedriveExecution(Write[Claim | None]):
     """Make an execution that ended without success RUNNING again, claimed by ``owner``, its redrive count raised.
 
@@ -265,7 +266,7 @@ class RedriveExecution(Write[Claim | None]):
         return self.execution_id
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ReleaseExecution(Write[None]):
     """Leave an execution to whoever claims it next: it has no owner, and ``claims`` is set, under exactly this epoch.
 
@@ -282,7 +283,7 @@ class ReleaseExecution(Write[None]):
         return self.execution_id
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class CreateBatch(Write[Batch]):
     """Store a batch and freeze its sources: one row for each execution that ``select`` means now, in its order.
 
@@ -294,7 +295,7 @@ class CreateBatch(Write[Batch]):
     select: ExecutionFilter
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class FailBatchItem(Write[None]):
     """Record that an item failed before an execution could be started."""
 
@@ -304,7 +305,7 @@ class FailBatchItem(Write[None]):
     cause: str | None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class JoinBatchItem(Write[None]):
     """Let an item stand for an execution that chains its source already: the item takes that execution's name."""
 
@@ -313,7 +314,7 @@ class JoinBatchItem(Write[None]):
     name: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class EndBatch(Write[Batch]):
     """Set a batch's status: an end with its time, or RUNNING (and no time) to resume it. Outcome: the batch.
 
@@ -330,7 +331,7 @@ class EndBatch(Write[Batch]):
         return self.batch_id
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class DeleteExecutions(Write[int]):
     """Delete the ended executions that a filter means, with their visits, links and callbacks, all or none.
 
