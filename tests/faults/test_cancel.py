@@ -10,7 +10,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from statechain import (
     ExecutionStatus,
     Repository,
     StateMachine,
+    TaskRegistry,
     open_repository,
 )
 from statechain.testing import VirtualClock
@@ -118,6 +119,76 @@ async def test_an_engine_is_cancelled_at_every_suspension(
             break
     figures(suspensions=suspensions.count, cancelled_at=(at - 1) // stride)
     assert at > stride
+
+
+ONE_TASK = {"StartAt": "Work", "States": {"Work": {"Type": "Task", "Resource": "Work", "End": True}}}
+
+
+def tasks_of(handler: Any) -> TaskRegistry:
+    tasks = TaskRegistry()
+    tasks.add("Work", handler)
+    return tasks
+
+
+async def answer(_value: object) -> str:
+    return "well"
+
+
+async def refuse(_value: object) -> None:
+    raise ValueError("not now")
+
+
+async def interrupted(_value: object) -> None:
+    await asyncio.Event().wait()
+
+
+class _Left(Exception):
+    """Leaves an engine at once, so that what runs is interrupted."""
+
+
+@pytest.mark.parametrize("everywhere", [False, True], ids=["its-own", "anyone's"])
+async def test_a_redrive_is_cancelled_at_every_suspension(fresh: Callable[[], str], *, everywhere: bool) -> None:
+    """Either it was not made, or what it made is ABORTED: nothing runs that nobody looks after."""
+    found = set()
+    for at in count(1):
+        async with open_repository(fresh()) as repository:
+            async with Engine(repository, tasks=tasks_of(refuse)) as engine:
+                failed = await (await (await engine.create_state_machine("one", ONE_TASK)).start_execution()).wait()
+            suspensions = Suspensions(at)
+            async with Engine(repository, tasks=tasks_of(answer)) as engine:
+                await run_cancelled(engine.redrive_execution(failed.id), suspensions, everywhere=everywhere)
+                found.add(await ended(engine, failed.id))
+        if suspensions.count < at:
+            break
+    assert {"ABORTED", "SUCCEEDED"} <= found <= {"FAILED", "ABORTED", "SUCCEEDED"}
+
+
+@pytest.mark.parametrize("everywhere", [False, True], ids=["its-own", "anyone's"])
+async def test_a_recovery_is_cancelled_at_every_suspension(
+    fresh: Callable[[], str], kind: str, *, everywhere: bool
+) -> None:
+    """What it had claimed and not begun to run is taken up by the next."""
+    for at in count(1):
+        async with open_repository(fresh()) as repository:
+            with suppress(_Left):
+                async with Engine(repository, tasks=tasks_of(interrupted)) as engine:
+                    machine = await engine.create_state_machine("one", ONE_TASK)
+                    orphans = [await machine.start_execution() for _ in range(3)]
+                    raise _Left
+            suspensions = Suspensions(at)
+            async with Engine(repository, tasks=tasks_of(answer), recovery=False) as engine:
+                await run_cancelled(engine.recover(), suspensions, everywhere=everywhere)
+                await engine.recover()
+                assert [await ended(engine, orphan.id) for orphan in orphans] == ["SUCCEEDED"] * 3
+        if suspensions.count < at:
+            break
+    assert at > 1 or kind == "memory"  # which never suspends
+
+
+async def ended(engine: Engine, execution_id: str) -> str:
+    """Return an execution's status once it runs no more."""
+    async with asyncio.timeout(10):
+        return (await engine.worker.wait(execution_id)).status
 
 
 @asynccontextmanager

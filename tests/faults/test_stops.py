@@ -237,8 +237,11 @@ async def test_what_was_stopped_elsewhere_can_be_redriven_here_at_once(engine_fa
         redriven = await here.redrive_execution(handle.id)
         await until(lambda: troupe.calls["hanging"] == 2 and troupe.calls["cancelled"] == 1)
         child = await here.get_state_machine("child")
-        running = await here.list_executions(ExecutionFilter(state_machine_id=child.id, status="RUNNING"))
-        assert len(running) == 1
+        aborted = ExecutionFilter(state_machine_id=child.id, status="ABORTED")
+        async with asyncio.timeout(10):
+            while await here.count_executions(aborted) < 1:  # noqa: ASYNC110 -- its stop is being written
+                await asyncio.sleep(0.005)
+        assert await here.count_executions(ExecutionFilter(state_machine_id=child.id, status="RUNNING")) == 1
         await here.stop_execution(redriven.id)
         assert (await handle.wait()).status is ExecutionStatus.ABORTED
 
