@@ -82,6 +82,13 @@ def test_pages_are_those_of_the_filter(sqlite_url: str, postgres_url: str) -> No
         assert whole["walked/s"] > 0
 
 
+def test_a_start_is_that_of_a_fresh_process(sqlite_url: str) -> None:
+    imported, opened, whole = result_of("startup", "--rounds=1", f"--url={sqlite_url}")["rows"]
+    assert imported["what"] == "import statechain"
+    assert 0 < imported["ms"] < whole["ms"]
+    assert opened["ms"] > 0
+
+
 @pytest.mark.parametrize("name", ["executions", "floor"])
 def test_without_a_url_it_is_a_table_of_sqlite(name: str) -> None:
     settings, _, head, *lines = run(name, "--rounds=1", *TINY[name]).splitlines()
