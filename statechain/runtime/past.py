@@ -128,6 +128,8 @@ class Past:
     def restore(self, frame: Frame) -> Visit | None:
         """Move a frame to where it stood; return its last visit, or None where it had not begun."""
         last = None
+        if not self.visits:
+            return last
         for visit in self.of(frame.path, frame.number):
             last = visit
             if visit.output is None:

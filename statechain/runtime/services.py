@@ -132,8 +132,8 @@ def resolve(effect: CallTask, registry: TaskRegistry) -> Call:
     """Return what to call for a Task; raise StateError where nobody registered it."""
     resource = effect.resource
     waits = resource.endswith(TOKEN_SUFFIX)
-    base = resource.removesuffix(TOKEN_SUFFIX)
-    task = registry.find(resource) or registry.find(base)
+    base = resource.removesuffix(TOKEN_SUFFIX) if waits else resource
+    task = registry.find(resource) or (registry.find(base) if waits else None)
     if task is not None:
         return HandlerCall(task, effect.input, waits=waits and not task.answers)
     activity = activity_name(resource)

@@ -11,8 +11,6 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import attrs
-
 from statechain.errors import ExecutionNotFound, LeaseLost, StatechainError
 from statechain.logs import ATTEMPT, EXECUTION, about
 from statechain.observers import ExecutionEnded, ExecutionLeft, ExecutionResumed, ExecutionStarted, Observer, tell
@@ -397,12 +395,20 @@ class Worker:
 
 
 def _ended(execution: Execution, end: End, current_state: str | None) -> Execution:
-    return attrs.evolve(
-        execution,
+    """Return an execution as its end leaves it; `attrs.evolve` takes five times as long."""
+    return Execution(
+        id=execution.id,
+        name=execution.name,
+        state_machine_id=execution.state_machine_id,
+        state_machine_revision=execution.state_machine_revision,
         status=end.status,
-        end_time=end.end_time,
+        input_text=execution.input_text,
         output_text=end.output_text,
         error=end.error,
         cause=end.cause,
+        start_time=execution.start_time,
+        end_time=end.end_time,
         current_state=current_state,
+        source=execution.source,
+        redrive_count=execution.redrive_count,
     )
