@@ -323,9 +323,10 @@ class Engine:
     async def stop_execution(self, id: str, *, error: str | None = None, cause: str | None = None) -> Execution:  # noqa: A002
         """End an execution as ABORTED, whoever runs it, and return it; one that has ended stays as it is.
 
-        Raises ExecutionNotFound.
+        Where another engine runs it, that one cuts it short with the next beat of its lease, at the latest. A cause
+        that is too long is cut off. Raises ExecutionNotFound.
         """
-        return await self.worker.stop(id, error=error, cause=cause)
+        return await self.worker.stop(id, error=error, cause=self.limits.cut_off(cause))
 
     async def redrive_execution(self, id: str) -> ExecutionHandle:  # noqa: A002
         """Continue a FAILED, TIMED_OUT or ABORTED execution from the state that failed, on its own revision.
@@ -362,9 +363,9 @@ class Engine:
     async def send_task_failure(self, token: str, error: str | None = None, cause: str | None = None) -> None:
         """Answer the task that waits under a token: it failed, by ``States.TaskFailed`` unless an error is named.
 
-        Raises InvalidToken, TaskTimedOut.
+        A cause that is too long is cut off. Raises InvalidToken, TaskTimedOut.
         """
-        await self._host.callbacks.fail(token, error or "States.TaskFailed", cause)
+        await self._host.callbacks.fail(token, error or "States.TaskFailed", self.limits.cut_off(cause))
 
     async def send_task_heartbeat(self, token: str) -> None:
         """Tell that the work behind a token goes on: its HeartbeatSeconds count from now. Raises as a failure does."""

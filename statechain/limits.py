@@ -71,5 +71,9 @@ class Limits:
     cause_characters: int = 32 * KIB
     handler_grace_seconds: float = 5.0
 
+    def cut_off(self, cause: str | None) -> str | None:
+        """Return a cause no longer than one may be."""
+        return None if cause is None else cause[: self.cause_characters]
+
 
 DEFAULT_LIMITS = Limits()

@@ -192,7 +192,7 @@ class Interpreter:
             case Next() | Done():
                 return outcome
             case Fail():
-                raise StateError(outcome.error, outcome.cause)
+                raise StateError(outcome.error, self._limits.cut_off(outcome.cause))
             case CallTask() | WaitUntil() | FanOut():
                 raise AssertionError(f"{state.type} states have no effect {outcome!r}")
 

@@ -87,9 +87,57 @@ async def test_an_input_that_is_too_large_is_refused_before_anything_is_written(
         assert await engine.count_executions() == 0
 
 
-async def test_a_cause_is_cut_off() -> None:
-    ended = await end_of(calling("complain"), cause_characters=100)
-    assert ended.cause == "x" * 100
+FAILS = {
+    "a handler": calling("complain"),
+    "a Fail": {"StartAt": "A", "States": {"A": {"Type": "Fail", "Cause": "x" * 1000}}},
+    "a Fail by its input": {"StartAt": "A", "States": {"A": {"Type": "Fail", "CausePath": "$.cause"}}},
+    "a Fail in a branch": {
+        "StartAt": "B",
+        "States": {
+            "B": {
+                "Type": "Parallel",
+                "Branches": [{"StartAt": "A", "States": {"A": {"Type": "Fail", "Cause": "x" * 1000}}}],
+                "End": True,
+            }
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("kind", ["STANDARD", "EXPRESS"])
+@pytest.mark.parametrize("definition", FAILS.values(), ids=FAILS)
+async def test_a_cause_is_cut_off(definition: dict[str, Any], kind: Any) -> None:
+    async with Engine("memory://", tasks=tasks, limits=Limits(cause_characters=100)) as engine:
+        machine = await engine.create_state_machine("m", definition, type=kind)
+        ended = await (await machine.start_execution({"cause": "x" * 1000})).wait()
+        assert ended.cause == "x" * 100
+        if kind == "STANDARD":
+            events = await engine.get_execution_history(ended.id)
+            details = [each for event in events for each in event.values() if isinstance(each, dict)]
+            causes = {each["cause"] for each in details if "cause" in each}
+            assert causes == {"x" * 100}
+
+
+@pytest.mark.parametrize("by", ["its id", "its handle"])
+async def test_the_cause_of_a_stop_is_cut_off(by: str) -> None:
+    async with Engine("memory://", limits=Limits(cause_characters=100)) as engine:
+        machine = await engine.create_state_machine("m", calling("arn:aws:states:eu-west-1:1:activity:paint"))
+        handle = await machine.start_execution()
+        if by == "its id":
+            stopped = await engine.stop_execution(handle.id, cause="x" * 1000)
+        else:
+            stopped = await handle.stop(cause="x" * 1000)
+        assert stopped.cause == "x" * 100
+
+
+async def test_the_cause_of_an_answer_is_cut_off() -> None:
+    async with Engine("memory://", limits=Limits(cause_characters=100)) as engine:
+        machine = await engine.create_state_machine("m", calling("arn:aws:states:eu-west-1:1:activity:paint"))
+        handle = await machine.start_execution()
+        taken = await engine.get_activity_task("paint")
+        assert taken is not None
+        await engine.send_task_failure(taken.token, "Spilled", "x" * 1000)
+        assert (await handle.wait()).cause == "x" * 100
 
 
 @pytest.mark.parametrize(
