@@ -12,6 +12,8 @@ from types import ModuleType
 import pytest
 
 import statechain
+import statechain.asl
+import statechain.chaining
 import statechain.testing
 import statechain_backends
 
@@ -125,7 +127,7 @@ def test_every_error_is_at_the_top_and_of_the_tree() -> None:
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    for module in (statechain, statechain.testing):
+    for module in (statechain, statechain.asl, statechain.chaining, statechain.testing):
         with pytest.raises(AttributeError, match="Nonsense"):
             _ = module.Nonsense
 
@@ -139,6 +141,27 @@ def loaded_after(statement: str) -> set[str]:
 
 def test_importing_the_library_loads_nothing_heavy() -> None:
     assert loaded_after("import statechain") & set(HEAVY) == set()
+
+
+def test_importing_the_library_loads_neither_the_language_nor_what_runs() -> None:
+    late = {"asl.definition", "asl.drawing", "chaining.batch", "runtime.history", "runtime.host", "storage.journal"}
+    code = "import sys, statechain; print(*(n.removeprefix('statechain.') for n in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert "engine" in done.stdout.split()
+    assert late & set(done.stdout.split()) == set()
+
+
+def test_drawing_is_loaded_with_the_first_picture() -> None:
+    code = """
+import sys
+from statechain.asl import load
+drawn = load({"StartAt": "Only", "States": {"Only": {"Type": "Succeed"}}})
+before = "statechain.asl.drawing" in sys.modules
+drawn.to_svg()
+print(before, "statechain.asl.drawing" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["False", "True"]
 
 
 def test_a_clock_for_tests_loads_neither_pytest_nor_a_backend() -> None:

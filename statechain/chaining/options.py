@@ -7,7 +7,6 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from statechain.asl.outcome import Tolerance
 from statechain.records import Execution
 
 __all__ = ["BatchExecutionOptions", "BatchExecutionResult"]
@@ -71,15 +70,6 @@ class BatchExecutionOptions:
     on_execution_start: OnStart | None = None
     on_execution_complete: OnComplete | None = None
     page_size: int = attrs.field(default=100, validator=_at_least(1))
-
-    @property
-    def tolerance(self) -> Tolerance | None:
-        """How many failures are tolerated; None for any number."""
-        if self.stop_on_error:
-            return Tolerance()
-        if self.tolerated_failure_count is None and self.tolerated_failure_percentage is None:
-            return None
-        return Tolerance(self.tolerated_failure_count, self.tolerated_failure_percentage)
 
 
 @attrs.frozen(kw_only=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import attrs
 
+from statechain.asl.outcome import Tolerance
 from statechain.chaining.options import BatchExecutionOptions, BatchExecutionResult
 from statechain.codec import JSONValue
 from statechain.errors import (
@@ -150,7 +151,7 @@ class Runner:
             return
         self._failures += 1
         self._first_error = self._first_error or result.error
-        tolerance = self._options.tolerance
+        tolerance = _tolerance(self._options)
         if tolerance is not None and exceeds(tolerance, self._failures, self._total):
             raise _Stop
 
@@ -196,6 +197,15 @@ class Runner:
             told = callback(*facts)
             if inspect.isawaitable(told):
                 await told
+
+
+def _tolerance(options: BatchExecutionOptions) -> Tolerance | None:
+    """Return how many failures are tolerated; None for any number."""
+    if options.stop_on_error:
+        return Tolerance()
+    if options.tolerated_failure_count is None and options.tolerated_failure_percentage is None:
+        return None
+    return Tolerance(options.tolerated_failure_count, options.tolerated_failure_percentage)
 
 
 def _failure(execution: Execution) -> ExecutionFailed | None:

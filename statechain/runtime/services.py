@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
-from statechain.asl.outcome import CallTask
 from statechain.codec import JSONValue
 from statechain.errors import StateError
 from statechain.runtime.tasks import Task, TaskRegistry, function_name
 
 if TYPE_CHECKING:
+    from statechain.asl.outcome import CallTask
     from statechain.runtime.frame import Frame
 
 __all__ = [
