@@ -63,6 +63,7 @@ class FaultyRepository:
         self.is_dead = False
         self.is_silent = False
         self.is_cut_off = False
+        self.is_deaf = False
         self.is_out = False
 
     def __repr__(self) -> str:
@@ -72,13 +73,17 @@ class FaultyRepository:
         """From now on no call does anything: for the storage, the process is gone."""
         self.is_dead = True
 
-    def fall_silent(self) -> None:
-        """From now on the lease is not renewed any more, although its worker lives and does not know."""
+    def fall_silent(self, *, deaf: bool = False) -> None:
+        """From now on the lease is not renewed any more, although its worker lives and does not know.
+
+        One that is deaf, too, does not learn from its beats either what it has lost, as one that is stopped.
+        """
         self.is_silent = True
+        self.is_deaf = deaf
 
     def cut_off(self, *, whether: bool = True) -> None:
-        """From now on the lease cannot be renewed (or can again), and its worker knows it."""
-        self.is_cut_off = whether
+        """From now on the lease cannot be renewed, nor what it lost be learnt (or can again); its worker knows it."""
+        self.is_cut_off = self.is_deaf = whether
 
     def fail_all(self, *, whether: bool = True) -> None:
         """From now on every call fails before anything is done (or none does any more), the lease's own apart."""
@@ -108,7 +113,7 @@ class FaultyRepository:
         self.calls += 1
         fault = self._faults.get(self.calls) or self._draw()
         self.failed += fault is not None
-        if fault is Fault.BEFORE or self.is_out:
+        if fault is Fault.BEFORE or self.is_out or (self.is_deaf and name == "epochs"):
             raise RepositoryUnavailable(f"call {self.calls} ({name}) {Fault.BEFORE.value}")
         if fault is Fault.LATE:
             await asyncio.sleep(self._delay)

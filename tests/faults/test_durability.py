@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import AsyncExitStack
 from typing import Any
 
-from statechain import Engine, PostgresRepository, SQLiteRepository, TaskRegistry, open_repository
+import pytest
+
+from statechain import Engine, PostgresRepository, RepositoryError, SQLiteRepository, TaskRegistry, open_repository
+from statechain_backends.sqlite import READERS
+from statechain_backends.sqlite_lane import Lane
 
 STEPS = 5
 CHAIN: dict[str, Any] = {
@@ -49,6 +54,23 @@ async def test_sqlite_acknowledges_what_is_on_the_disk(sqlite_url: str) -> None:
         assert await repository._writer.run(pragmas) == ("wal", 1)
 
 
+async def test_sqlite_writes_through_no_other_connection(sqlite_url: str) -> None:
+    """What reads beside the writer cannot commit anything, so that no connection commits with less."""
+    async with SQLiteRepository(sqlite_url) as repository, AsyncExitStack() as stack:
+        lanes = [await stack.enter_async_context(Lane(repository._reading)) for _ in range(READERS)]
+        for lane in lanes:
+            with pytest.raises(RepositoryError, match="SQLITE_READONLY"):
+                await lane.run(lambda connection: connection.execute("DELETE FROM runs"))
+
+
+async def test_sqlite_writes_through_a_new_connection_as_durably(sqlite_url: str) -> None:
+    """A writer that was closed and opened again is set up as the first one was."""
+    repository = SQLiteRepository(sqlite_url)
+    for _ in range(2):
+        async with repository:
+            assert await repository._writer.run(pragmas) == ("wal", 2)
+
+
 def pragmas(connection: sqlite3.Connection) -> tuple[str, int]:
     (mode,), (level,) = (connection.execute(f"PRAGMA {name}").fetchone() for name in ("journal_mode", "synchronous"))
     return mode, level
@@ -58,7 +80,8 @@ async def test_postgresql_acknowledges_what_is_on_the_disk(postgres_url: str) ->
     """No session lowers what the server promises for its commits."""
     async with PostgresRepository(postgres_url) as repository, repository._connections.lend() as connection:
         assert await connection.fetchval("SHOW synchronous_commit") == "on"
-        assert await connection.fetchval("SELECT source FROM pg_settings WHERE name = 'synchronous_commit'") == "default"
+        source = await connection.fetchval("SELECT source FROM pg_settings WHERE name = 'synchronous_commit'")
+        assert source == "default"
 
 
 async def test_what_was_acknowledged_is_seen_by_everybody_at_once(durable_url: str) -> None:

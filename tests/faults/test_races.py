@@ -110,7 +110,7 @@ async def test_a_zombie_that_wakes_writes_nothing(wakes: str, repository_url: st
             machine = await zombie.create_state_machine("steps", STEPS)
             handle = await machine.start_execution({})
             await begun.wait()
-            faulty.fall_silent()
+            faulty.fall_silent(deaf=True)
             async with Engine(two, tasks=tasks_of(quick), lease=long) as heir:
                 while (await heir.get_execution(handle.id)).status is ExecutionStatus.RUNNING:
                     await heir.recover()
@@ -144,7 +144,8 @@ async def test_a_worker_that_lost_its_lease_begins_nothing(repository_url: str) 
         async with Engine(as_repository(faulty), tasks=tasks, lease=short, recovery=False) as zombie:
             machine = await zombie.create_state_machine("again", {"StartAt": "Work", "States": {"Work": work}})
             handle = await machine.start_execution({})
-            await asyncio.sleep(0.1)
+            while not await two.visits(handle.id):  # noqa: ASYNC110 -- the pause after the first attempt is durable then
+                await asyncio.sleep(0.005)
             faulty.cut_off()
             async with Engine(two, tasks=tasks_of(failing_first("heir")), lease=long) as heir:
                 while not await heir.recover():  # noqa: ASYNC110 -- a lease ends by itself
