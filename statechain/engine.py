@@ -386,7 +386,10 @@ class Engine:
         return await self._host.recovery.recover()
 
     async def delete_executions(self, filter: ExecutionFilter) -> int:  # noqa: A002
-        """Delete the ended executions that a filter means, with their visits and links; return how many."""
+        """Delete the ended executions that a filter means, with their visits and links; return how many.
+
+        Where storage's reply is lost it is done again, and the count is what was left to delete then.
+        """
         return await self.journal.write(DeleteExecutions(select=filter))
 
     # Batches

@@ -335,7 +335,8 @@ class EndBatch(Write[Batch]):
 class DeleteExecutions(Write[int]):
     """Delete the ended executions that a filter means, with their visits, links and callbacks, all or none.
 
-    RUNNING ones are never deleted. Outcome: how many were.
+    RUNNING ones are never deleted. Outcome: how many were. Committed again, it deletes what the filter means then, and
+    counts that alone: nothing remembers what is gone.
     """
 
     select: ExecutionFilter
