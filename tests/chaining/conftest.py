@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from workshop import Workshop, open_workshop
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture

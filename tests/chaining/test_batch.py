@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from typing import Any
 
 import pytest
@@ -12,8 +11,6 @@ from workshop import Workshop, numbers, statuses
 from statechain import (
     BatchExecutionOptions,
     BatchStatus,
-    BatchStopped,
-    Chained,
     ExecutionFailed,
     ExecutionFilter,
     ExecutionNotFound,
@@ -23,12 +20,7 @@ from statechain import (
     SourceStateNotFound,
 )
 
-RUNNING, SUCCEEDED, FAILED, ABORTED = (
-    ExecutionStatus.RUNNING,
-    ExecutionStatus.SUCCEEDED,
-    ExecutionStatus.FAILED,
-    ExecutionStatus.ABORTED,
-)
+SUCCEEDED, FAILED = ExecutionStatus.SUCCEEDED, ExecutionStatus.FAILED
 
 
 # The set
@@ -142,6 +134,13 @@ async def test_what_is_wrong_with_one_source_is_its_result_alone(workshop: Works
     assert [type(result.error) for result in results] == [SourceStateNotFound] * 3
 
 
+async def test_nothing_matches_and_nothing_happens(workshop: Workshop) -> None:
+    nothing = ExecutionFilter(state_machine_id=workshop.targets.id)
+    assert await workshop.targets.execute_batch(nothing) == []
+    (batch,) = await workshop.engine.list_batches()
+    assert (batch.status, batch.item_counts.total) == (BatchStatus.SUCCEEDED, 0)
+
+
 # Order and concurrency
 
 
@@ -237,307 +236,3 @@ async def test_failures_are_returned_as_they_ended_or_redriven_when_asked(worksh
     assert redriven[1].execution is not None
     assert first[1].execution is not None
     assert (redriven[1].execution.id, redriven[1].execution.redrive_count) == (first[1].execution.id, 1)
-
-
-# Unchained
-
-
-@pytest.mark.parametrize("how", ["machine", "id", "chained"])
-async def test_what_was_chained_to_the_target_is_left_out(workshop: Workshop, how: str) -> None:
-    await workshop.finish(*range(3))
-    target = {"machine": workshop.targets, "id": workshop.targets.id, "chained": Chained(to=workshop.targets)}[how]
-    await workshop.targets.execute_batch(workshop.select(limit=2))
-    left = workshop.select(unchained_to=target)
-    assert [execution.name for execution in await workshop.engine.list_executions(left)] == ["source-2"]
-    assert numbers(await workshop.targets.execute_batch(left)) == [2]
-    assert await workshop.targets.execute_batch(left) == []
-
-
-async def test_another_target_another_state_and_a_failed_chain_do_not_count(workshop: Workshop) -> None:
-    await workshop.finish(0)
-    echo = {"StartAt": "Echo", "States": {"Echo": {"Type": "Pass", "End": True}}}
-    other = await workshop.engine.create_state_machine("other", echo)
-    await other.execute_batch(workshop.select())
-    await workshop.targets.execute_batch(workshop.select(), "Prepare")
-    workshop.work.fails = {0}
-    await workshop.targets.execute_batch(workshop.select())
-    left = workshop.select(unchained_to=Chained(to=workshop.targets))
-    assert await workshop.engine.count_executions(left) == 1
-    by_state = workshop.select(unchained_to=Chained(to=workshop.targets, source_state_name="Prepare"))
-    assert await workshop.engine.count_executions(by_state) == 0
-    workshop.work.fails = set()
-    assert statuses(await workshop.targets.execute_batch(left)) == [SUCCEEDED]
-    assert await workshop.engine.count_executions(left) == 0
-
-
-async def test_a_chain_that_runs_counts(workshop: Workshop) -> None:
-    (source,) = await workshop.finish(0)
-    workshop.work.does = workshop.work.hang
-    running = await workshop.targets.start_execution(source=source)
-    left = workshop.select(unchained_to=workshop.targets)
-    assert await workshop.engine.count_executions(left) == 0
-    await running.stop()
-    assert await workshop.engine.count_executions(left) == 1
-
-
-async def test_two_equal_batches_at_once_chain_each_source_once(workshop: Workshop) -> None:
-    await workshop.finish(*range(8))
-    both = await asyncio.gather(
-        *(workshop.batch(name_prefix="invoice", concurrent_batches=3) for _ in range(2)),
-    )
-    assert [numbers(results) for results in both] == [list(range(8))] * 2
-    assert sorted(workshop.work.begun) == list(range(8))
-    assert len(await workshop.made()) == 8
-
-
-async def test_two_batches_at_once_of_what_is_unchained_chain_each_source_once(workshop: Workshop) -> None:
-    await workshop.finish(*range(8))
-    left = workshop.select(unchained_to=workshop.targets)
-    options = [BatchExecutionOptions(name_prefix=prefix, concurrent_batches=3) for prefix in ("one", "other")]
-    both = await asyncio.gather(*(workshop.targets.execute_batch(left, options=each) for each in options))
-    assert sorted(workshop.work.begun) == list(range(8))
-    for results in both:
-        assert numbers(results) == list(range(8))
-        assert statuses(results) == [SUCCEEDED] * 8
-
-
-# Callbacks
-
-
-class Told:
-    """Callbacks that remember what they were told."""
-
-    def __init__(self) -> None:
-        self.facts: list[tuple[Any, ...]] = []
-
-    def start(self, source: str, index: int) -> None:
-        self.facts.append(("start", source, index))
-
-    def complete(self, source: str, index: int, error: Exception | None) -> None:
-        self.facts.append(("complete", source, index, error))
-
-    async def start_slowly(self, source: str, index: int) -> None:
-        await asyncio.sleep(0.001)
-        self.start(source, index)
-
-    async def complete_slowly(self, source: str, index: int, error: Exception | None) -> None:
-        await asyncio.sleep(0.001)
-        self.complete(source, index, error)
-
-    def check(self, count: int) -> None:
-        """Assert that each of so many items was begun and completed exactly once, in this order."""
-        for kind in ("start", "complete"):
-            assert sorted(fact[2] for fact in self.facts if fact[0] == kind) == list(range(count))
-        for index in range(count):
-            assert [fact[0] for fact in self.facts if fact[2] == index] == ["start", "complete"]
-
-
-@pytest.mark.parametrize("concurrency", [1, 4])
-@pytest.mark.parametrize("slowly", [False, True])
-async def test_callbacks_are_told_once_each_complete_after_start(
-    workshop: Workshop, concurrency: int, slowly: bool
-) -> None:
-    sources = await workshop.finish(*range(6))
-    workshop.work.fails = {2}
-    told = Told()
-    results = await workshop.batch(
-        concurrent_batches=concurrency,
-        on_execution_start=told.start_slowly if slowly else told.start,
-        on_execution_complete=told.complete_slowly if slowly else told.complete,
-    )
-    told.check(6)
-    assert all(fact[1] == sources[fact[2]].id for fact in told.facts)
-    errors = {fact[2]: fact[3] for fact in told.facts if fact[0] == "complete"}
-    assert errors == {result.index: result.error for result in results}
-    assert isinstance(errors[2], ExecutionFailed)
-
-
-async def test_callbacks_are_told_of_a_source_that_could_not_be_started(workshop: Workshop) -> None:
-    await workshop.finish(0, 1)
-    told = Told()
-    options = BatchExecutionOptions(on_execution_start=told.start, on_execution_complete=told.complete)
-    await workshop.targets.execute_batch(workshop.select(), "Nowhere", options=options)
-    told.check(2)
-    assert [type(fact[3]) for fact in told.facts if fact[0] == "complete"] == [SourceStateNotFound] * 2
-
-
-class Unwelcome(Exception):
-    """What a callback raises."""
-
-
-@pytest.mark.parametrize("slowly", [False, True])
-@pytest.mark.parametrize("which", ["on_execution_start", "on_execution_complete"])
-async def test_a_callback_that_raises_stops_the_batch_and_propagates(
-    workshop: Workshop, which: str, slowly: bool
-) -> None:
-    await workshop.finish(*range(6))
-
-    def refuse(_source: str, index: int, _error: Exception | None = None) -> None:
-        if index == 3:
-            raise Unwelcome(index)
-
-    async def refuse_slowly(source: str, index: int, error: Exception | None = None) -> None:
-        await asyncio.sleep(0.001)
-        refuse(source, index, error)
-
-    async def hang_unless_three(value: dict[str, Any]) -> None:
-        if value["n"] != 3:
-            await asyncio.Event().wait()
-
-    workshop.work.does = hang_unless_three
-    async with asyncio.timeout(30):
-        with pytest.raises(Unwelcome, match="3"):
-            await workshop.batch(concurrent_batches=4, **{which: refuse_slowly if slowly else refuse})
-    assert await workshop.made(RUNNING) == []
-    by_number = {execution.input["n"]: execution.status for execution in await workshop.made()}  # type: ignore[index, call-overload]
-    assert by_number.pop(3, SUCCEEDED) is SUCCEEDED
-    assert set(by_number.values()) <= {ABORTED}
-    assert not {4, 5} & set(by_number)
-    (batch,) = await workshop.engine.list_batches()
-    assert batch.status is BatchStatus.ABORTED
-
-
-# Stopping
-
-
-async def test_the_first_failure_stops_the_batch(workshop: Workshop) -> None:
-    await workshop.finish(*range(8))
-    workshop.work.fails = {2}
-
-    async def hang_after_two(value: dict[str, Any]) -> Any:
-        if value["n"] > 2:
-            await asyncio.Event().wait()
-        while value["n"] == 2 and 4 not in workshop.work.begun:  # noqa: ASYNC110 -- until its siblings are at work
-            await asyncio.sleep(0.001)
-        return await workshop.work.answer(value)
-
-    workshop.work.does = hang_after_two
-    told = Told()
-    with pytest.raises(BatchStopped) as stopped:
-        await workshop.batch(
-            stop_on_error=True,
-            concurrent_batches=3,
-            on_execution_start=told.start,
-            on_execution_complete=told.complete,
-        )
-    results = stopped.value.results
-    assert [result.index for result in results] == list(range(len(results)))
-    assert statuses(results[:3]) == [SUCCEEDED, SUCCEEDED, FAILED]
-    assert set(statuses(results[3:])) == {ABORTED}
-    assert len(results) == 5
-    assert stopped.value.__cause__ is results[2].error
-    assert isinstance(stopped.value.__cause__, ExecutionFailed)
-    told.check(5)
-    assert [str(execution.status) for execution in await workshop.made()] == statuses(results)
-    (batch,) = await workshop.engine.list_batches()
-    assert batch.status is BatchStatus.FAILED
-    assert (batch.item_counts.pending, batch.item_counts.aborted, batch.item_counts.failed) == (3, 2, 1)
-
-
-async def test_a_transformer_that_raises_is_a_failure_to_stop_at(workshop: Workshop) -> None:
-    await workshop.finish(*range(3))
-
-    def refuse(output: Any) -> Any:
-        raise Unwelcome(output["n"])
-
-    with pytest.raises(BatchStopped) as stopped:
-        await workshop.targets.execute_batch(
-            workshop.select(), options=BatchExecutionOptions(stop_on_error=True), input_transformer=refuse
-        )
-    assert isinstance(stopped.value.__cause__, InputTransformerError)
-    assert [result.index for result in stopped.value.results] == [0]
-    assert workshop.work.begun == []
-
-
-@pytest.mark.parametrize(
-    ("tolerance", "failing", "ended"),
-    [
-        ({"tolerated_failure_count": 0}, {0}, 1),
-        ({"tolerated_failure_count": 2}, {1, 3, 5}, 6),
-        ({"tolerated_failure_count": 2}, {1, 3}, None),
-        ({"tolerated_failure_percentage": 20}, {1, 3}, None),
-        ({"tolerated_failure_percentage": 20}, {1, 3, 4}, 5),
-        ({"tolerated_failure_percentage": 100}, set(range(10)), None),
-        ({"tolerated_failure_percentage": 0}, {7}, 8),
-        ({"tolerated_failure_percentage": 50, "tolerated_failure_count": 1}, {2, 6}, 7),
-        ({"tolerated_failure_percentage": 10, "tolerated_failure_count": 5}, {2, 6}, 7),
-        ({"stop_on_error": True, "tolerated_failure_count": 5}, {4}, 5),
-        ({}, set(range(10)), None),
-    ],
-)
-async def test_tolerances_are_those_of_the_map_state(
-    workshop: Workshop, tolerance: dict[str, Any], failing: set[int], ended: int | None
-) -> None:
-    await workshop.finish(*range(10))
-    workshop.work.fails = failing
-    if ended is None:
-        results = await workshop.batch(**tolerance)
-        assert [result.index for result in results if result.error] == sorted(failing)
-        assert len(results) == 10
-        return
-    with pytest.raises(BatchStopped) as stopped:
-        await workshop.batch(**tolerance)
-    assert [result.index for result in stopped.value.results] == list(range(ended))
-    assert [result.index for result in stopped.value.results if result.error] == sorted(failing)
-
-
-async def test_results_have_an_entry_for_each_source_started_and_none_for_others(workshop: Workshop) -> None:
-    await workshop.finish(*range(9))
-    started: list[int] = []
-    for concurrency, failing in itertools.product([1, 2, 4], [0, 3, 8]):
-        workshop.work.fails = {failing}
-        started.clear()
-        with pytest.raises(BatchStopped) as stopped:
-            await workshop.batch(
-                stop_on_error=True,
-                concurrent_batches=concurrency,
-                on_execution_start=lambda _source, index: started.append(index),
-            )
-        assert [result.index for result in stopped.value.results] == started == list(range(len(started)))
-    assert await workshop.made(RUNNING) == []
-
-
-# Cancelling
-
-
-@pytest.mark.parametrize("concurrency", [1, 3])
-async def test_cancelling_a_batch_leaves_nothing_running(workshop: Workshop, concurrency: int) -> None:
-    await workshop.finish(*range(5))
-    workshop.work.does = workshop.work.hang
-    told = Told()
-    batch = asyncio.ensure_future(
-        workshop.batch(
-            concurrent_batches=concurrency, on_execution_start=told.start, on_execution_complete=told.complete
-        )
-    )
-    while workshop.work.running < concurrency:  # noqa: ASYNC110
-        await asyncio.sleep(0.001)
-    batch.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await batch
-    assert [execution.status for execution in await workshop.made()] == [ABORTED] * concurrency
-    told.check(concurrency)
-    (stored,) = await workshop.engine.list_batches()
-    assert stored.status is BatchStatus.ABORTED
-    assert stored.end_time is not None
-
-
-async def test_a_batch_can_be_cancelled_at_any_turn(workshop: Workshop) -> None:
-    await workshop.finish(*range(3))
-    for turns in range(0, 60, 3):
-        batch = asyncio.ensure_future(workshop.batch(name_prefix=f"after-{turns}", concurrent_batches=2))
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        batch.cancel()
-        await asyncio.wait([batch])
-        assert batch.cancelled() or len(batch.result()) == 3
-        assert await workshop.made(RUNNING) == []
-    for stored in await workshop.engine.list_batches():
-        assert stored.status is not BatchStatus.RUNNING
-
-
-async def test_nothing_matches_and_nothing_happens(workshop: Workshop) -> None:
-    nothing = ExecutionFilter(state_machine_id=workshop.targets.id)
-    assert await workshop.targets.execute_batch(nothing) == []
-    (batch,) = await workshop.engine.list_batches()
-    assert (batch.status, batch.item_counts.total) == (BatchStatus.SUCCEEDED, 0)

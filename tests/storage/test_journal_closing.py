@@ -1,0 +1,103 @@
+"""The end of a journal: what it was given is written, or whoever waits is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+from gated import PATIENCE, Storage, each, running, starting, write_all
+
+from statechain import ExecutionFilter, MemoryRepository
+from statechain.clock import SystemClock
+from statechain.errors import RepositoryUnavailable, StatechainError
+from statechain.records import Claim
+from statechain.storage.journal import Journal, Ledger
+from statechain.testing.contract_samples import visit
+
+
+async def test_closing_lets_the_journal_finish(storage: Storage) -> None:
+    journal = Journal(storage, SystemClock())
+    journal.open()
+    storage.gate.clear()
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(journal.run())
+        writes = tasks.create_task(write_all(journal, each(5)))
+        await storage.asked(1)
+        journal.close()
+        await asyncio.sleep(0.01)
+        assert not task.done()
+        storage.gate.set()
+    assert len(writes.result()) == 5
+    assert await storage.count_executions(ExecutionFilter()) == 5
+
+
+async def test_an_idle_journal_closes_at_once(storage: Storage) -> None:
+    journal = Journal(storage, SystemClock())
+    journal.open()
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(journal.run())
+        await asyncio.sleep(0)
+        journal.close(0)
+    assert task.done()
+    assert storage.groups == []
+
+
+async def test_closing_without_patience_waits_for_storage(storage: Storage) -> None:
+    is_away = [True]
+    storage.before = lambda _: RepositoryUnavailable("away") if is_away[0] else None
+    async with running(storage) as journal, asyncio.TaskGroup() as tasks:
+        written = tasks.create_task(journal.write(starting()))
+        await storage.asked(1)
+        journal.close()
+        await storage.asked(3)
+        is_away[0] = False
+    assert await storage.execution(written.result().id)
+
+
+async def test_patience_has_an_end(storage: Storage) -> None:
+    fault = RepositoryUnavailable("away")
+    storage.before = lambda _: fault
+    journal = Journal(storage, SystemClock())
+    journal.open()
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(journal.run())
+        outcomes = tasks.create_task(write_all(journal, each(3)))
+        await storage.asked(1)
+        journal.close(0.05)
+    assert task.done()
+    assert outcomes.result() == [fault] * 3
+
+
+async def test_nobody_waits_for_a_journal_that_was_cut_off(storage: Storage) -> None:
+    journal = Journal(storage, SystemClock())
+    journal.open()
+    storage.gate.clear()
+    made = await MemoryRepository.commit(storage, [starting()])
+    ledger = Ledger(Claim(execution=made[0], epoch=1, seq=0))  # type: ignore[arg-type]
+    ledger.add(visit(made[0]))  # type: ignore[arg-type]
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+        run = tasks.create_task(journal.run())
+        in_flight = tasks.create_task(write_all(journal, each(2)))
+        await storage.asked(1)
+        pending = tasks.create_task(write_all(journal, each(2)))
+        recording = tasks.create_task(_outcome(journal.record(ledger)))
+        await asyncio.sleep(0.01)
+        run.cancel()
+    outcomes = [*in_flight.result(), *pending.result(), recording.result()]
+    assert [type(outcome) for outcome in outcomes] == [RepositoryUnavailable] * 5
+    with pytest.raises(StatechainError):
+        await journal.write(starting())
+
+
+async def test_a_journal_that_is_not_open_takes_nothing(storage: Storage) -> None:
+    journal = Journal(storage, SystemClock())
+    with pytest.raises(StatechainError, match="not open"):
+        await journal.write(starting())
+    assert storage.groups == []
+
+
+async def _outcome(work: Coroutine[Any, Any, Any]) -> Any:
+    """Return what a coroutine returns or raises."""
+    return (await asyncio.gather(work, return_exceptions=True))[0]
