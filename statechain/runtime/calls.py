@@ -19,7 +19,7 @@ from statechain.runtime.callbacks import token_hash
 from statechain.runtime.frame import Outside
 from statechain.runtime.retry import TIMEOUTS
 from statechain.runtime.services import ActivityCall, Call, HandlerCall, NestedCall, resolve
-from statechain.runtime.tasks import TaskContext, TaskRegistry, call_task
+from statechain.runtime.tasks import Task, TaskContext, TaskRegistry, call_task
 from statechain.runtime.witness import witness_attempt
 
 if TYPE_CHECKING:
@@ -55,10 +55,16 @@ class Caller:
         self._limits = limits
         self._callbacks = callbacks
         self._nest = nest
+        self._plain: dict[State, HandlerCall] = {}
 
     async def call(self, frame: Frame, state: State, effect: CallTask) -> JSONValue:
         """Perform one attempt; return its result, raise StateError where it failed."""
+        plain = self._plain.get(state)
+        if plain is not None and effect.timeout is None and effect.heartbeat is None and _is_fresh(frame):
+            return await self._call_plainly(frame, state, effect, plain.task)
         call = resolve(effect, self._tasks.for_state(state.name))
+        if type(self._tasks) is TaskRegistry and isinstance(call, HandlerCall) and call.is_plain:
+            self._plain[state] = call
         if frame.run.is_express and not (isinstance(call, HandlerCall) and not call.waits):
             raise StateError("States.TaskFailed", f"an EXPRESS execution cannot wait for {effect.resource!r}")
         if frame.outside is None and not frame.attempting:
@@ -67,11 +73,35 @@ class Caller:
             attempt = self._attempt(frame, state, effect, call)
             result = await (witness_attempt(frame, effect, self._clock, attempt) if frame.run.observers else attempt)
         except StateError as fault:
-            kind = "timed_out" if fault.error in TIMEOUTS else "failed"
-            frame.note(kind, self._clock.now(), fault.error, fault.cause)
+            self._note_failure(frame, fault)
             raise
         frame.note("succeeded", self._clock.now())
         return result
+
+    def _note_failure(self, frame: Frame, fault: StateError) -> None:
+        kind = "timed_out" if fault.error in TIMEOUTS else "failed"
+        frame.note(kind, self._clock.now(), fault.error, fault.cause)
+
+    async def _call_plainly(self, frame: Frame, state: State, effect: CallTask, task: Task) -> JSONValue:
+        """Perform an attempt that is no more than to await a handler: the short way through what follows."""
+        frame.note("scheduled", self._clock.now())
+        try:
+            await self._scribe.settle(frame)
+            if frame.path:
+                await asyncio.sleep(0)  # siblings are scheduled before any of them starts
+            frame.note("started", self._clock.now())
+            frame.result_text, frame.result = await call_task(
+                task,
+                self._private(frame, effect.input),
+                self._context(frame, state, effect),
+                self._clock,
+                limits=self._limits,
+            )
+        except StateError as fault:
+            self._note_failure(frame, fault)
+            raise
+        frame.note("succeeded", self._clock.now())
+        return frame.result
 
     async def _attempt(self, frame: Frame, state: State, effect: CallTask, call: Call) -> JSONValue:
         match call:
@@ -126,8 +156,19 @@ class Caller:
     async def _run_handler(
         self, frame: Frame, state: State, effect: CallTask, call: HandlerCall, deadline: datetime | None
     ) -> tuple[str, JSONValue]:
+        return await call_task(
+            call.task,
+            self._private(frame, call.input),
+            self._context(frame, state, effect),
+            self._clock,
+            deadline=deadline,
+            heartbeat=None if call.waits else effect.heartbeat,
+            limits=self._limits,
+        )
+
+    def _context(self, frame: Frame, state: State, effect: CallTask) -> TaskContext:
         execution = frame.run.execution
-        context = TaskContext(
+        return TaskContext(
             execution_id=execution.id,
             execution_name=execution.name,
             state_machine_id=execution.state_machine_id,
@@ -137,15 +178,6 @@ class Caller:
             task_token=frame.token,
             credentials=effect.credentials,
             clock=self._clock,
-        )
-        return await call_task(
-            call.task,
-            self._private(frame, call.input),
-            context,
-            self._clock,
-            deadline=deadline,
-            heartbeat=None if call.waits else effect.heartbeat,
-            limits=self._limits,
         )
 
     def _private(self, frame: Frame, value: JSONValue) -> JSONValue:
@@ -299,3 +331,8 @@ class Caller:
 
 def _too_large(frame: Frame, fault: InvalidPayload) -> StateError:
     return StateError("States.DataLimitExceeded", f"the input of the state '{frame.state}': {fault}")
+
+
+def _is_fresh(frame: Frame) -> bool:
+    """Tell whether an attempt begins here, and nobody watches it."""
+    return frame.outside is None and not frame.attempting and not frame.run.observers

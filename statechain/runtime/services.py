@@ -60,6 +60,11 @@ class HandlerCall:
     wraps: bool = False
     waits: bool = False
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing more is to be done than to await the handler."""
+        return not (self.wraps or self.waits) and self.task.delivery == "at_least_once"
+
 
 @attrs.frozen
 class NestedCall:
