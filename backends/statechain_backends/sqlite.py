@@ -8,7 +8,6 @@ PostgreSQL has too.
 from __future__ import annotations
 
 import asyncio
-import logging
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -37,16 +36,11 @@ if TYPE_CHECKING:
 
 __all__ = ["SQLiteRepository"]
 
-logger = logging.getLogger(__name__)
-
 READERS = 4
 PATIENCE = 30.0
 """How long a connection waits for another one's lock, and a read for a connection, in seconds."""
 
 SYNCHRONOUS = ("full", "normal", "extra", "off")
-SOUND_WAL = (3, 51, 3)
-
-_warned: set[str] = set()
 
 
 class SQLiteRepository(Reads):
@@ -76,8 +70,6 @@ class SQLiteRepository(Reads):
 
     async def __aenter__(self) -> Self:
         """Open the database; create or upgrade its schema."""
-        if self._database is not None:
-            _warn_of_wal_reset()
         try:
             await outlast(asyncio.create_task(self._open(), name="statechain opening"))
         except BaseException:
@@ -138,7 +130,7 @@ class SQLiteRepository(Reads):
     ) -> Sequence[Claim]:
         """Take over executions whose workers are dead, or whose leases are over."""
         script = scripts.claim(worker_id, page, leaving, running)
-        return cast("Sequence[Claim]", await self._writer.run(self._claim, script))
+        return cast("Sequence[Claim]", await self._writer.run(self._claim, worker_id, script))
 
     async def release(self, worker_id: str) -> None:
         """Give up all that a worker owns."""
@@ -160,11 +152,13 @@ class SQLiteRepository(Reads):
         self._locks.hold(worker_id)
         perform(connection, scripts.heartbeat(worker_id, lease))
 
-    def _claim(self, connection: sqlite3.Connection, script: scripts.Script) -> object:
+    def _claim(self, connection: sqlite3.Connection, worker_id: str, script: scripts.Script) -> object:
         leased = perform(connection, scripts.leased_workers())  # before the locks: who has a lease has locked its file
         free = self._locks.free()
-        perform(connection, scripts.forget_workers(self._locks.dead(leased, free)))
+        dead = self._locks.dead(leased, free)
+        perform(connection, scripts.forget_workers(dead))
         self._locks.remove(free)
+        self._locks.warn_of_company(set(leased) - {worker_id, *dead})
         return perform(connection, script)
 
     def _prepare_writer(self, connection: sqlite3.Connection) -> None:
@@ -220,12 +214,3 @@ def _parse(url: str) -> tuple[Path | None, str]:
         raise ValueError(f"synchronous is {synchronous!r}: it must be one of {', '.join(SYNCHRONOUS)}")
     path = unquote(parts.path.removeprefix("/"))
     return (None if path in {"", ":memory:"} else Path(path).absolute()), synchronous
-
-
-def _warn_of_wal_reset() -> None:
-    if sqlite3.sqlite_version_info < SOUND_WAL and "wal" not in _warned:
-        _warned.add("wal")
-        logger.warning(
-            "SQLite %s can damage a database that several processes write and checkpoint at once; 3.51.3 mends it",
-            sqlite3.sqlite_version,
-        )

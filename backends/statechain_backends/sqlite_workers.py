@@ -6,8 +6,10 @@ Where there are no such locks (in memory, on Windows), leases alone decide.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import sqlite3
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -19,13 +21,20 @@ except ImportError:  # Windows
 
 __all__ = ["WorkerLocks"]
 
+logger = logging.getLogger(__name__)
+
 TRIES = 100
+MENDED = (((3, 44, 6), (3, 45)), ((3, 50, 7), (3, 51)), ((3, 51, 3), (4,)))
+"""From which version of SQLite on, and before which, two that write and checkpoint at once cannot harm a database."""
+
+_warned: set[Path] = set()
 
 
 class WorkerLocks:
     """The locks of the workers on one database file; without a file there are none."""
 
     def __init__(self, database: Path | None) -> None:
+        self._database = database
         self._folder = None if database is None or fcntl is None else Path(f"{database}-workers")
         self._held: dict[str, int] = {}
 
@@ -54,6 +63,18 @@ class WorkerLocks:
         names = {each.name for each in free}
         return [each for each in worker_ids if _file_name(each) in names]
 
+    def warn_of_company(self, others: Collection[str]) -> None:
+        """Warn, once in a process, where others who live write to the same file and SQLite is not up to that."""
+        if self._database is None or self._database in _warned or not set(others) - self._held.keys() or _is_mended():
+            return
+        _warned.add(self._database)
+        logger.warning(
+            "%s has several workers, and SQLite %s can damage a database that two write and checkpoint at once: "
+            "run one worker, update SQLite to 3.51.3 or later, or use PostgreSQL",
+            self._database,
+            sqlite3.sqlite_version,
+        )
+
     def remove(self, free: Collection[Path]) -> None:
         """Remove files, unless a worker took one up meanwhile."""
         for each in free:
@@ -71,6 +92,10 @@ class WorkerLocks:
         for file in self._held.values():
             os.close(file)
         self._held.clear()
+
+
+def _is_mended() -> bool:
+    return any(first <= sqlite3.sqlite_version_info < last for first, last in MENDED)
 
 
 def _file_name(worker_id: str) -> str:

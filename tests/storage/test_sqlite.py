@@ -18,7 +18,7 @@ from statechain.errors import RepositoryUnavailable
 from statechain.storage.repository import StartExecution
 from statechain.testing import RepositoryContract
 from statechain.testing.contract_samples import commit, execution, finish, start
-from statechain_backends import sqlite
+from statechain_backends import sqlite, sqlite_workers
 
 LEASE = timedelta(seconds=30)
 
@@ -224,16 +224,51 @@ async def test_a_closed_repository_gives_up_its_workers(sqlite_url: str) -> None
         assert [claim.execution.id for claim in await second.claim("second", page=9)] == [made.id]
 
 
-async def test_an_unsound_sqlite_is_told_once_and_for_files_only(
-    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("version", "is_told"),
+    [
+        ((3, 44, 5), True),
+        ((3, 44, 6), False),
+        ((3, 45, 1), True),
+        ((3, 50, 7), False),
+        ((3, 51, 2), True),
+        ((3, 51, 3), False),
+    ],
+)
+async def test_an_unsound_sqlite_is_told_once_a_file_where_others_are_at_work(
+    sqlite_url: str,
+    version: tuple[int, ...],
+    is_told: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(sqlite, "_warned", set())
+    monkeypatch.setattr(sqlite_workers, "_warned", set())
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", version)
+    caplog.set_level(logging.WARNING, sqlite_workers.logger.name)
+    async with SQLiteRepository(sqlite_url) as first, SQLiteRepository(sqlite_url) as second:
+        await first.heartbeat("first", LEASE)
+        await first.claim("first", page=9)
+        await second.heartbeat("gone", LEASE)
+        await second.__aexit__(None, None, None)
+        await first.claim("first", page=9)
+        assert caplog.records == []
+        async with second:
+            await second.heartbeat("second", LEASE)
+            for repository, worker in [(first, "first"), (second, "second"), (first, "first")]:
+                await repository.claim(worker, page=9)
+    assert len(caplog.records) == is_told
+    assert path_of(sqlite_url) in caplog.text or not is_told
+
+
+async def test_alone_in_memory_nothing_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 51, 2))
-    with caplog.at_level(logging.WARNING, sqlite.logger.name):
-        for url in ("sqlite://", sqlite_url, sqlite_url):
-            async with SQLiteRepository(url):
-                pass
-    assert len(caplog.records) == 1
+    async with SQLiteRepository("sqlite://") as repository:
+        for worker in ("one", "other"):
+            await repository.heartbeat(worker, LEASE)
+            await repository.claim(worker, page=9)
+    assert caplog.records == []
 
 
 async def test_a_closed_repository_says_so(sqlite_url: str) -> None:
