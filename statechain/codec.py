@@ -8,15 +8,17 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from json.encoder import JSONEncoder, c_make_encoder, encode_basestring_ascii  # type: ignore[attr-defined]
 from typing import Any, NoReturn, TypeAlias
 
 from statechain.errors import InvalidPayload
 
-__all__ = ["JSONValue", "decode", "encode", "isolate", "private"]
+__all__ = ["JSONInput", "JSONValue", "decode", "encode", "isolate", "private"]
 
 JSONValue: TypeAlias = "bool | int | float | str | list[JSONValue] | dict[str, JSONValue] | None"
+JSONInput: TypeAlias = "bool | int | float | str | Sequence[JSONInput] | Mapping[str, JSONInput] | None"
+"""A JSON value that is only read: a `dict[str, int]` is one, which is no `JSONValue`, since that may be added to."""
 
 MAX_DEPTH = 200
 

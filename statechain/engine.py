@@ -14,7 +14,7 @@ from statechain.chaining.options import BatchExecutionOptions
 from statechain.chaining.source import InputTransformer
 from statechain.chaining.stored import read_options
 from statechain.clock import Clock, SystemClock
-from statechain.codec import JSONValue, encode
+from statechain.codec import JSONInput, JSONValue, encode
 from statechain.errors import (
     BatchNotFound,
     DefinitionError,
@@ -348,7 +348,7 @@ class Engine:
 
     # Tasks that wait for an answer from outside
 
-    async def send_task_success(self, token: str, output: JSONValue) -> None:
+    async def send_task_success(self, token: str, output: JSONInput) -> None:
         """Answer the task that waits under a token: it succeeded, with an output.
 
         Raises:

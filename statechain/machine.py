@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from statechain import asl, chaining
 from statechain.chaining.options import BatchExecutionOptions
 from statechain.chaining.source import InputTransformer, as_source, chained_input
-from statechain.codec import JSONValue, decode, encode
+from statechain.codec import JSONInput, JSONValue, decode, encode
 from statechain.errors import ExecutionAlreadyExists, ExecutionFailed
 from statechain.filters import ExecutionFilter
 from statechain.records import Execution, ExecutionStatus, Source, new_id
@@ -115,7 +115,7 @@ class StateMachine:
 
     async def execute(
         self,
-        input: JSONValue = None,  # noqa: A002 -- the term of the field
+        input: JSONInput = None,  # noqa: A002 -- the term of the field
         *,
         name: str | None = None,
         source: str | Execution | Source | None = None,
@@ -150,7 +150,7 @@ class StateMachine:
 
     async def start_execution(
         self,
-        input: JSONValue = None,  # noqa: A002
+        input: JSONInput = None,  # noqa: A002
         *,
         name: str | None = None,
         source: str | Execution | Source | None = None,
@@ -174,7 +174,7 @@ class StateMachine:
 
     async def run_chained(
         self,
-        input: JSONValue,  # noqa: A002
+        input: JSONInput,  # noqa: A002
         *,
         name: str,
         source: Source | None,
@@ -233,7 +233,7 @@ class StateMachine:
 
     async def execute_bulk(
         self,
-        inputs: Iterable[JSONValue] | AsyncIterable[JSONValue],
+        inputs: Iterable[JSONInput] | AsyncIterable[JSONInput],
         *,
         options: BatchExecutionOptions | None = None,
     ) -> list[BatchExecutionResult]:
@@ -242,7 +242,7 @@ class StateMachine:
 
     def stream_bulk(
         self,
-        inputs: Iterable[JSONValue] | AsyncIterable[JSONValue],
+        inputs: Iterable[JSONInput] | AsyncIterable[JSONInput],
         *,
         options: BatchExecutionOptions | None = None,
     ) -> Stream[BatchExecutionResult]:
@@ -253,7 +253,7 @@ class StateMachine:
 
     # Inside
 
-    def _encoded(self, value: JSONValue) -> str:
+    def _encoded(self, value: JSONInput) -> str:
         limits = self._engine.limits
         return encode(value, max_bytes=limits.payload_bytes, max_depth=limits.payload_depth)
 

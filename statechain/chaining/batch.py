@@ -16,7 +16,7 @@ from statechain.chaining.options import BatchExecutionOptions, BatchExecutionRes
 from statechain.chaining.runner import BatchServices, Item, Runner, Target
 from statechain.chaining.source import InputTransformer, item_input
 from statechain.chaining.stored import describe_filter, describe_options
-from statechain.codec import JSONValue
+from statechain.codec import JSONInput
 from statechain.errors import BatchNotFound, BatchStopped
 from statechain.filters import ExecutionFilter
 from statechain.launcher import Stream, first_fault
@@ -82,7 +82,7 @@ def resume_batch(
 
 def stream_bulk(
     target: Target,
-    inputs: Iterable[JSONValue] | AsyncIterable[JSONValue],
+    inputs: Iterable[JSONInput] | AsyncIterable[JSONInput],
     *,
     options: BatchExecutionOptions,
     services: BatchServices,
@@ -186,7 +186,7 @@ def _stored_item(item: BatchItem, state_name: str | None, transformer: InputTran
     return Item(item.index, item.name, source, lambda: item_input(item, state_name, transformer))
 
 
-async def _bulk_items(inputs: Iterable[JSONValue] | AsyncIterable[JSONValue], prefix: str) -> AsyncIterator[Item]:
+async def _bulk_items(inputs: Iterable[JSONInput] | AsyncIterable[JSONInput], prefix: str) -> AsyncIterator[Item]:
     index = 0
     if isinstance(inputs, AsyncIterable):
         async for value in inputs:
@@ -198,8 +198,8 @@ async def _bulk_items(inputs: Iterable[JSONValue] | AsyncIterable[JSONValue], pr
             index += 1
 
 
-def _bulk_item(index: int, prefix: str, value: JSONValue) -> Item:
-    async def make_input() -> JSONValue:
+def _bulk_item(index: int, prefix: str, value: JSONInput) -> Item:
+    async def make_input() -> JSONInput:
         return value
 
     return Item(index, f"{prefix}-{index}", None, make_input)

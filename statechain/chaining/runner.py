@@ -13,7 +13,7 @@ import attrs
 
 from statechain.asl.outcome import Tolerance
 from statechain.chaining.options import BatchExecutionOptions, BatchExecutionResult
-from statechain.codec import JSONValue
+from statechain.codec import JSONInput
 from statechain.errors import (
     BatchStopped,
     ExecutionAlreadyExists,
@@ -63,7 +63,7 @@ class Target(Protocol):
 
     async def run_chained(
         self,
-        input: JSONValue,  # noqa: A002 -- the term of the field
+        input: JSONInput,  # noqa: A002 -- the term of the field
         *,
         name: str,
         source: Source | None,
@@ -95,7 +95,7 @@ class Item:
     index: int
     name: str
     source: Source | None
-    make_input: Callable[[], Awaitable[JSONValue]]
+    make_input: Callable[[], Awaitable[JSONInput]]
 
     @property
     def source_id(self) -> str | None:

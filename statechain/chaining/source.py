@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from statechain.codec import JSONValue, decode
+from statechain.codec import JSONInput, JSONValue, decode
 from statechain.errors import ExecutionNotFound, InputTransformerError, SourceNotFinished, SourceStateNotFound
 from statechain.records import BatchItem, Execution, ExecutionStatus, Source
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["InputTransformer", "as_source", "chained_input", "item_input", "transform"]
 
-InputTransformer: TypeAlias = Callable[[Any], "JSONValue | Awaitable[JSONValue]"]
+InputTransformer: TypeAlias = Callable[[Any], "JSONInput | Awaitable[JSONInput]"]
 """Maps a source's output to an input; sync or async. It runs in the event loop, so it must not block."""
 
 
@@ -26,7 +26,7 @@ def as_source(source: str | Execution | Source) -> Source:
     return Source(source if isinstance(source, str) else source.id)
 
 
-async def chained_input(repository: Repository, source: Source, transformer: InputTransformer | None) -> JSONValue:
+async def chained_input(repository: Repository, source: Source, transformer: InputTransformer | None) -> JSONInput:
     """Return the input that a source gives.
 
     Raises ExecutionNotFound, SourceNotFinished, SourceStateNotFound, InputTransformerError.
@@ -40,7 +40,7 @@ async def chained_input(repository: Repository, source: Source, transformer: Inp
     return await transform(_output(text, execution.id, execution.status, source.state_name), transformer)
 
 
-async def item_input(item: BatchItem, state_name: str | None, transformer: InputTransformer | None) -> JSONValue:
+async def item_input(item: BatchItem, state_name: str | None, transformer: InputTransformer | None) -> JSONInput:
     """Return the input that an item of a batch gives; raises what `chained_input` raises."""
     if item.source_status is None:
         raise ExecutionNotFound(f"the source {item.source_execution_id!r} was deleted after the batch had begun")
@@ -58,7 +58,7 @@ def _output(text: str | None, execution_id: str, status: ExecutionStatus, state_
     raise SourceNotFinished(f"execution {execution_id!r} ended {status}, without an output: name a state to chain from")
 
 
-async def transform(output: JSONValue, transformer: InputTransformer | None) -> JSONValue:
+async def transform(output: JSONValue, transformer: InputTransformer | None) -> JSONInput:
     """Map an output to an input. Raises InputTransformerError from whatever the transformer raised."""
     if transformer is None:
         return output

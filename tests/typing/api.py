@@ -108,6 +108,34 @@ async def executions(engine: Engine, machine: StateMachine) -> None:
     assert_type(await engine.recover(), list[str])
 
 
+async def values(engine: Engine, machine: StateMachine, counts: dict[str, int], rows: list[dict[str, str]]) -> None:
+    await machine.execute(counts)
+    await machine.start_execution(rows)
+    await machine.execute({"counts": counts, "rows": rows, "pair": (1, "two"), "none": None})
+    await machine.execute_bulk([counts, counts])
+    await machine.execute_bulk(rows)
+    await machine.execute(source="order-1", input_transformer=count)
+    await machine.execute_batch(ExecutionFilter(), input_transformer=count_later)
+    await engine.send_task_success("token", counts)
+    await machine.execute({"at": datetime.now(UTC)})  # type: ignore[dict-item]
+    await machine.execute({1: "one"})  # type: ignore[dict-item]
+    await machine.execute_bulk([{1, 2}])  # type: ignore[list-item]
+    await machine.execute(source="order-1", input_transformer=refused)  # type: ignore[arg-type]
+
+
+def count(output: Any) -> dict[str, int]:
+    return {"count": len(output)}
+
+
+async def count_later(output: Any) -> list[dict[str, int]]:
+    await asyncio.sleep(0)
+    return [count(output)]
+
+
+def refused(output: Any) -> dict[str, datetime]:
+    return {"at": output}
+
+
 def filters(machine: StateMachine) -> None:
     ExecutionFilter(
         status=[ExecutionStatus.FAILED, "TIMED_OUT"],
