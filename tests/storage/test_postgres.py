@@ -133,10 +133,9 @@ async def test_transactions_in_each_others_way_are_tried_again(postgres_url: str
 
 
 async def test_nobody_is_waited_for_in_mid_transaction(postgres_url: str) -> None:
-    async with PostgresRepository(postgres_url) as repository:
-        async with repository._connections.lend() as connection:
-            rows = await connection.fetch("SHOW idle_in_transaction_session_timeout")
-            durable = await connection.fetch("SHOW synchronous_commit")
+    async with PostgresRepository(postgres_url) as repository, repository._connections.lend() as connection:
+        rows = await connection.fetch("SHOW idle_in_transaction_session_timeout")
+        durable = await connection.fetch("SHOW synchronous_commit")
     assert (rows[0][0], durable[0][0]) == ("5s", "on")
 
 
