@@ -22,7 +22,7 @@ def main() -> None:
             arguments=["--sources", size, "--concurrency", options.concurrency],
             storage=storage,
             rate="sources/s",
-        ).on(uvloop=options.uvloop)
+        ).on(tuned=options.tuned)
         for name, storage in storages(options.postgres).items()
         for size in options.sources
     ]

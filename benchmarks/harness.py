@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import platform
@@ -16,6 +17,9 @@ from typing import Any, TypeVar
 
 import asyncpg
 
+PATIENT = (10_000, 20, 50)
+"""Thresholds of the garbage collector: what waits for its commits is no garbage, and need not be looked at so often."""
+
 Row = Mapping[str, Any]
 T = TypeVar("T")
 
@@ -25,7 +29,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", action="store_true", help="print JSON, in one line, instead of a table")
     parser.add_argument("--rounds", type=int, default=3, help="repeat, and report medians (default: 3)")
-    parser.add_argument("--uvloop", action="store_true", help="run on uvloop instead of asyncio's own loop")
+    parser.add_argument("--tuned", action="store_true", help="run on uvloop, with a patient garbage collector")
     return parser
 
 
@@ -58,11 +62,13 @@ def peak_memory_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** (20 if sys.platform == "darwin" else 10)
 
 
-def on_loop(work: Coroutine[Any, Any, T], *, uvloop: bool = False) -> T:
-    """Run a coroutine on a fresh event loop of the kind."""
+def on_loop(work: Coroutine[Any, Any, T], *, tuned: bool = False) -> T:
+    """Run a coroutine on a fresh event loop; ``tuned`` as a service may be: uvloop, and a collector that runs less."""
     factory: Callable[[], asyncio.AbstractEventLoop] | None = None
-    if uvloop:
+    if tuned:
         from uvloop import new_event_loop as factory
+
+        gc.set_threshold(*PATIENT)
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(work)
 
@@ -92,7 +98,8 @@ def settings(options: argparse.Namespace, postgres: str | None, *packages: str) 
         "processor": processor(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "loop": f"uvloop {version('uvloop')}" if options.uvloop else "asyncio",
+        "loop": f"uvloop {version('uvloop')}" if options.tuned else "asyncio",
+        "collector": ", ".join(map(str, PATIENT if options.tuned else gc.get_threshold())),
         "rounds": options.rounds,
         **{name: version(name) for name in ("statechain", "asyncpg", *packages)},
         "SQLite": sqlite3.sqlite_version,
@@ -104,7 +111,7 @@ def run(options: argparse.Namespace, measure: Callable[[str], Coroutine[Any, Any
     """Measure on the storage that the options name, and print what came out."""
     with tempfile.TemporaryDirectory() as folder:
         url = options.url or f"sqlite:///{Path(folder) / 'benchmark.db'}"
-        rows = on_loop(measure(url), uvloop=options.uvloop)
+        rows = on_loop(measure(url), tuned=options.tuned)
     storage = url.split("@")[-1] if "@" in url else url.split(":", 1)[0]
     postgres = url if url.startswith("postgres") else None
     show({"storage": storage, **settings(options, postgres)}, rows, as_json=options.json)

@@ -47,7 +47,7 @@ def main() -> None:
         for concurrency in concurrencies
         for measurement in kind(name, storage, concurrency, options.executions)
     ]
-    rows = take_in_turn([one.on(uvloop=options.uvloop) for one in plan], options.rounds)
+    rows = take_in_turn([one.on(tuned=options.tuned) for one in plan], options.rounds)
     show(settings(options, options.postgres), rows, as_json=options.json)
 
 

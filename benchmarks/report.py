@@ -78,7 +78,7 @@ def on_each(name: str, arguments: Sequence[str], storages_of: Mapping[str, Stora
 def benchmarks(options: argparse.Namespace) -> dict[str, Callable[[], Result]]:
     """Return what runs each benchmark at the size."""
     place = SIZES.index(options.size)
-    loop = ["--uvloop"] if options.uvloop else []
+    loop = ["--tuned"] if options.tuned else []
     server = ["--postgres", options.postgres] if options.postgres else []
     where: dict[str, Mapping[str, Storage]] = {"interpreter": {"memory": memory}, "startup": {"SQLite": sqlite}}
     where |= dict.fromkeys(("paging", "inflight"), storages(options.postgres))

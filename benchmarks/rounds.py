@@ -93,9 +93,9 @@ class Measurement:
     storage: Storage = memory
     rate: str = "executions/s"
 
-    def on(self, *, uvloop: bool) -> Self:
-        """Return the same measurement on an event loop."""
-        return attrs.evolve(self, arguments=[*self.arguments, "--uvloop"]) if uvloop else self
+    def on(self, *, tuned: bool) -> Self:
+        """Return the same measurement as it is, or tuned."""
+        return attrs.evolve(self, arguments=[*self.arguments, "--tuned"]) if tuned else self
 
     def take(self) -> dict[str, Any]:
         """Run the script; return its row."""

@@ -85,7 +85,7 @@ def main() -> None:
     plan += transitions(options.executions, in_memory)
     packages = [{**DURABLE, **IN_MEMORY}[peer] for peer in (*durable, *in_memory)]
     packages += ["langgraph-checkpoint-postgres", "langgraph-checkpoint-sqlite"] if "langgraph" in durable else []
-    rows = take_in_turn([one.on(uvloop=options.uvloop) for one in plan], options.rounds)
+    rows = take_in_turn([one.on(tuned=options.tuned) for one in plan], options.rounds)
     show(settings(options, options.postgres, *packages), rows, as_json=options.json)
 
 

@@ -21,7 +21,7 @@ def arguments(description: str | None) -> argparse.Namespace:
     parser.add_argument("--concurrency", type=int, default=10)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--chained", action="store_true", help="chain from as many finished executions of one step")
-    parser.add_argument("--uvloop", action="store_true")
+    parser.add_argument("--tuned", action="store_true")
     parser.add_argument("--json", action="store_true", help="as it prints anyhow")
     return parser.parse_args()
 
@@ -29,7 +29,7 @@ def arguments(description: str | None) -> argparse.Namespace:
 def play(options: argparse.Namespace, work: Coroutine[Any, Any, None]) -> None:
     """Run a script's coroutine on the event loop that the options ask for."""
     factory: Callable[[], asyncio.AbstractEventLoop] | None = None
-    if options.uvloop:
+    if options.tuned:
         from uvloop import new_event_loop as factory
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(work)

@@ -98,9 +98,9 @@ def test_without_a_url_it_is_a_table_of_sqlite(name: str) -> None:
     assert len({len(line) for line in [head, *lines]}) == 1
 
 
-def test_it_runs_on_uvloop() -> None:
+def test_it_runs_tuned() -> None:
     pytest.importorskip("uvloop")
-    told = result_of("ratios", "--uvloop", "--rounds=2", "--executions=6", "--concurrency=1", "--chained=2")
+    told = result_of("ratios", "--tuned", "--rounds=2", "--executions=6", "--concurrency=1", "--chained=2")
     assert told["settings"]["loop"].startswith("uvloop ")
     assert [(row["what"], row["who"], "ratio" in row) for row in told["rows"]] == [
         ("executions", "statechain", False),
