@@ -32,7 +32,7 @@ IN_TURN: Mapping[str, Sequence[str]] = {
     "side_by_side": (
         "--rounds 1 --executions 5 --concurrency 1,4 --chained 4",
         "--rounds 1 --executions 50",
-        "--rounds 5 --executions 100",
+        "--rounds 3 --executions 100",
     ),
     "growth": (
         "--rounds 1 --sources 10,20 --concurrency 4",

@@ -57,9 +57,9 @@ async def measure(options: Any) -> None:
         ended.clear()
         began = time.perf_counter()
         latencies = await clients(one, range(options.executions), options.concurrency)
+        while len(ended) < options.executions:  # a claim may have come away empty
+            await apps[0].work_batch(batch_size=1)
         seconds = time.perf_counter() - began
-    if len(ended) != options.executions:
-        raise RuntimeError(f"{len(ended)} tasks ended, of {options.executions}")
     report(options, seconds, latencies)
 
 
