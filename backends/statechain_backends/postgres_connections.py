@@ -43,53 +43,56 @@ class Connections:
         pool, self._pool = self._pool, None
         if pool is None:
             return
+        at_hand, self._at_hand = self._at_hand, None
         try:
             async with asyncio.timeout(CLOSING_PATIENCE):
-                if self._at_hand is not None:
-                    await pool.release(self._at_hand)
+                if at_hand is not None:
+                    await pool.release(at_hand)
                 await pool.close()
         except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             pool.terminate()
-        finally:
-            self._at_hand = None
+        except BaseException:
+            pool.terminate()
+            raise
 
     def lend(self) -> Loan:
-        """Lend a connection for the body of an ``async with``."""
-        return Loan(self)
-
-    async def take(self) -> Connection:
-        """Return the connection at hand where it lives, else one of the pool's. Raises RepositoryError if closed."""
+        """Lend a connection for the body of an ``async with``. Raises RepositoryError where the pool is closed."""
         if self._pool is None:
             raise RepositoryError("the repository is not open: use it as an async context manager")
+        return Loan(self, self._pool)
+
+    async def take(self, pool: Pool) -> Connection:
+        """Return the connection at hand where it lives, else one of the pool's."""
         connection, self._at_hand = self._at_hand, None
         if connection is not None and not connection.is_closed():
             return connection
         self._waiting += 1
         try:
             if connection is not None:
-                await self._pool.release(connection)
-            return await self._pool.acquire()
+                await pool.release(connection)
+            return await pool.acquire()
         finally:
             self._waiting -= 1
 
-    async def give_back(self, connection: Connection, *, is_sound: bool) -> None:
-        """Keep a connection at hand, or give it back to the pool where others wait; it drops one that is closed."""
-        if is_sound and self._at_hand is None and not self._waiting and self._pool is not None:
+    async def give_back(self, pool: Pool, connection: Connection, *, is_sound: bool) -> None:
+        """Keep a connection at hand, or give it back to its pool: where others wait for one, or the pool is closing."""
+        if is_sound and self._at_hand is None and not self._waiting and self._pool is pool:
             self._at_hand = connection
-        elif self._pool is not None:
-            await self._pool.release(connection)
+        else:
+            await pool.release(connection)
 
 
 class Loan:
     """A connection for the body; one to a server that takes no writes is lent to nobody again."""
 
-    __slots__ = ("_connection", "_connections")
+    __slots__ = ("_connection", "_connections", "_pool")
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Connections, pool: Pool) -> None:
         self._connections = connections
+        self._pool = pool
 
     async def __aenter__(self) -> Connection:
-        self._connection = await self._connections.take()
+        self._connection = await self._connections.take(self._pool)
         return self._connection
 
     async def __aexit__(
@@ -100,7 +103,7 @@ class Loan:
     ) -> None:
         if isinstance(exc, asyncpg.ReadOnlySQLTransactionError):
             self._connection.terminate()  # the next connection may find the server that took over
-        await self._connections.give_back(self._connection, is_sound=exc is None)
+        await self._connections.give_back(self._pool, self._connection, is_sound=exc is None)
 
 
 async def _keep(_connection: object) -> None:

@@ -55,6 +55,7 @@ class Live:
         "is_interrupted",
         "is_lost",
         "is_over",
+        "ledger",
         "opened",
         "shown",
         "stopping",
@@ -66,6 +67,7 @@ class Live:
         self.epoch = epoch
         self.opened: asyncio.Future[Execution] | None = None
         self.is_over = False
+        self.ledger: Ledger | None = None
         self._end: Execution | None = None
         self._fault: BaseException | None = None
         self._waiters: Sequence[asyncio.Future[None]] = ()
@@ -291,18 +293,19 @@ class Worker:
         finally:
             if self._observers and live.shown is not None:
                 tell(self._observers, ExecutionLeft(live.shown, revision.record.name))
+            if live.ledger is not None:
+                self._journal.leave(live.ledger)
             self._forget(live)
 
     async def _run(self, live: Live, revision: Revision, beginning: StartExecution | Claim) -> Execution | None:
         claimed = None
-        ledger = None
         try:
             if live.stopping is not None or live.is_interrupted:
                 raise asyncio.CancelledError  # noqa: TRY301 -- that came before the first step
             claimed = beginning if isinstance(beginning, Claim) else await self._begin(live, beginning)
             if claimed is None:
                 return None
-            ledger = Ledger(claimed)
+            ledger = live.ledger = Ledger(claimed)
             self._show(live, claimed, revision)
             past = await self._past(claimed)
             place = UNGATED if self._gate is None else Place(self._gate)
@@ -330,11 +333,11 @@ class Worker:
                 await self._release(claimed)
             raise
         live.is_closing = True
-        if claimed is None or ledger is None:
+        if claimed is None or live.ledger is None:
             return await self._journal.write(StopExecution(execution_id=live.execution_id, end=end))
-        await self._journal.record(ledger, end)
+        await self._journal.record(live.ledger, end)
         live.shown = None
-        ended = _ended(claimed.execution, end, ledger.current_state)
+        ended = _ended(claimed.execution, end, live.ledger.current_state)
         if self._observers:
             tell(self._observers, ExecutionEnded(ended, revision.record.name))
         return ended

@@ -44,7 +44,8 @@ class Ledger:
 
     The journal alone moves ``seq``: it commits the transitions of an execution strictly one after the other.
     ``current_state`` is where the root line of control stands; the interpreter moves it. ``is_lost`` tells that the
-    claim is no longer good.
+    claim is no longer good, ``is_away`` that the execution goes on since its last write was durable, ``is_left`` that
+    nothing more comes of it here.
     """
 
     __slots__ = (
@@ -57,6 +58,7 @@ class Ledger:
         "current_state",
         "execution_id",
         "is_away",
+        "is_left",
         "is_lost",
         "seq",
     )
@@ -72,6 +74,7 @@ class Ledger:
         self._end: End | None = None
         self.is_lost = False
         self.is_away = False
+        self.is_left = False
         self._waiter: Waiter[None] | None = None
 
     def settle(self, write: Advance, outcome: object) -> None:
@@ -88,7 +91,7 @@ class Ledger:
     @property
     def is_going_on(self) -> bool:
         """Whether the execution runs on once its last write is durable."""
-        return self._end is None and not self.is_lost
+        return self._end is None and not (self.is_lost or self.is_left)
 
     @property
     def backlog(self) -> int:
@@ -173,10 +176,18 @@ class Journal:
         self._check_open()
         if ledger._waiter is None:  # noqa: SLF001
             ledger._waiter = Waiter()  # noqa: SLF001
-            self._away -= ledger.is_away
-            ledger.is_away = False
+            self._come_back(ledger)
             self._ledgers.append(ledger)
             self._rouse()
+
+    def leave(self, ledger: Ledger) -> None:
+        """Take note that nothing more comes of an execution here."""
+        ledger.is_left = True
+        self._come_back(ledger)
+
+    def _come_back(self, ledger: Ledger) -> None:
+        self._away -= ledger.is_away
+        ledger.is_away = False
 
     def close(self, patience: float | None = None) -> None:
         """Let `run` return once all is written; where storage is away, give up after ``patience`` seconds."""
