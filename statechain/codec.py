@@ -95,7 +95,7 @@ def isolate(value: object, *, max_bytes: int | None = None, max_depth: int = MAX
 def private(value: object, *, max_bytes: int, max_depth: int = MAX_DEPTH) -> JSONValue:
     """Return a value's private copy, as `isolate` does, without making its text where the value is small and plain."""
     try:
-        return _plain_copy(value, [max_bytes])
+        return _plain_copy(value, [max_bytes], max_depth)
     except _NotPlainError:
         return isolate(value, max_bytes=max_bytes, max_depth=max_depth)[1]
 
@@ -115,23 +115,28 @@ def _is_plain_number(kind: type, value: Any) -> bool:  # noqa: ANN401
     return (kind is int and -INT64 < value < INT64) or (kind is float and math.isfinite(value))
 
 
-def _plain_copy(value: Any, room: list[int]) -> JSONValue:  # noqa: ANN401 -- that is the question
-    """Copy what needs no second look; ``room`` holds how many bytes the text may still have, at worst."""
+def _plain_copy(value: Any, room: list[int], depth: int) -> JSONValue:  # noqa: ANN401 -- that is the question
+    """Copy what needs no second look; ``room`` holds how many bytes the text may still have, at worst.
+
+    ``depth`` is how deep it may still be nested: deeper ones, and cycles, are looked at again.
+    """
     kind = type(value)
     if kind is str and value.isascii():
         room[0] -= WORST_CHARACTER * len(value)
         copy: Any = value
+    elif depth <= 0 and kind in {dict, list}:
+        raise _NotPlainError
     elif kind is dict:
         copy = {}
         for key, item in value.items():
             if type(key) is not str or not key.isascii():
                 raise _NotPlainError
             room[0] -= WORST_CHARACTER * len(key)
-            copy[key] = None if item is None else _plain_copy(item, room)
+            copy[key] = None if item is None else _plain_copy(item, room, depth - 1)
         room[0] -= WORST_MEMBER * len(copy)
     elif kind is list:
         room[0] -= WORST_MEMBER * len(value)
-        copy = [_plain_copy(item, room) for item in value]
+        copy = [_plain_copy(item, room, depth - 1) for item in value]
     elif kind is bool or value is None or _is_plain_number(kind, value):
         copy = value
     else:

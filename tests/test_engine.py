@@ -430,3 +430,23 @@ async def test_recovery_has_nothing_to_do_where_nobody_died(engine: Engine, hand
     assert await engine.recover() == []
     handler.gate.set()
     await handle.wait()
+
+
+async def test_whoever_asks_again_and_again_is_not_remembered(engine: Engine, handler: Handler) -> None:
+    handler.gate.clear()
+    handle = await (await engine.create_state_machine("call", CALL)).start_execution(1)
+    await calls(handler, 1)
+    for _ in range(50):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(handle.wait(), 0.001)
+    live = engine.worker._live[handle.id]
+    assert len(live._waiters) <= 1
+    handler.gate.set()
+    assert (await handle.wait()).status is SUCCEEDED
+
+
+async def test_an_engine_that_was_left_starts_nothing(handler: Handler, tasks: TaskRegistry) -> None:
+    async with Engine("memory://", tasks=tasks) as engine:
+        machine = await engine.create_state_machine("call", CALL)
+    with pytest.raises(StatechainError, match="not open"):
+        await machine.start_execution(1)

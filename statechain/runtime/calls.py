@@ -55,16 +55,16 @@ class Caller:
         self._limits = limits
         self._callbacks = callbacks
         self._nest = nest
-        self._plain: dict[State, HandlerCall] = {}
+        self._plain: dict[State, Task] = {}
 
     async def call(self, frame: Frame, state: State, effect: CallTask) -> JSONValue:
         """Perform one attempt; return its result, raise StateError where it failed."""
         plain = self._plain.get(state)
         if plain is not None and effect.timeout is None and effect.heartbeat is None and _is_fresh(frame):
-            return await self._call_plainly(frame, state, effect, plain.task)
+            return await self._call_plainly(frame, state, effect, plain)
         call = resolve(effect, self._tasks.for_state(state.name))
-        if type(self._tasks) is TaskRegistry and isinstance(call, HandlerCall) and call.is_plain:
-            self._plain[state] = call
+        if type(self._tasks) is TaskRegistry and isinstance(call, HandlerCall) and call.is_only_called:
+            self._plain[state] = call.task
         if frame.run.is_express and not (isinstance(call, HandlerCall) and not call.waits):
             raise StateError("States.TaskFailed", f"an EXPRESS execution cannot wait for {effect.resource!r}")
         if frame.outside is None and not frame.attempting:
@@ -185,7 +185,7 @@ class Caller:
         if frame.holds(value):
             return frame.give()
         try:
-            return private(value, max_bytes=self._limits.payload_bytes)
+            return private(value, max_bytes=self._limits.payload_bytes, max_depth=self._limits.payload_depth)
         except InvalidPayload as fault:
             raise _too_large(frame, fault) from fault
 

@@ -26,7 +26,7 @@ __all__ = ["INLINE_WIDTH", "Explain", "RunFrame", "begin_round", "evaluated", "g
 
 T = TypeVar("T")
 RunFrame: TypeAlias = Callable[[Frame], Awaitable[None]]
-"""Run a frame to its end; return its output, raise StateError where it failed."""
+"""Run a frame to its end, which leaves it with its output; raise StateError where it failed."""
 
 Explain: TypeAlias = Callable[[StateError], StateError]
 """Tell a fault of evaluation with its place in the execution."""

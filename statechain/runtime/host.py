@@ -129,6 +129,7 @@ class Host:
         """Interrupt what still runs, close the storage, and raise what ended the supervisor before its time."""
         if not supervisor.done():
             self._closing.set()
+            self.journal.hurry(DRAIN_SECONDS)
             self.worker.interrupt()
             self.streams.interrupt()
         await linger(supervisor)

@@ -148,10 +148,10 @@ class Interpreter:
         """Pass through one state."""
         try:
             self._guard(frame)
-            if state.type not in PURE:
-                return await self._act(frame, state)
             if frame.turns % TURNS_BEFORE_YIELD == 0:
                 await self._breathe(frame)
+            if state.type not in PURE:
+                return await self._act(frame, state)
             return self._leave(frame, state, self._step(frame, state))
         except StateError as fault:
             if not frame.run.is_express:

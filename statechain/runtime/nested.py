@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from statechain.codec import JSONValue, encode
-from statechain.errors import ExecutionAlreadyExists, RepositoryError, StateError, StateMachineNotFound
+from statechain.errors import (
+    ExecutionAlreadyExists,
+    RepositoryError,
+    StatechainError,
+    StateError,
+    StateMachineNotFound,
+)
 from statechain.records import Execution, ExecutionStatus
 from statechain.runtime.run import to_micros
 from statechain.storage.journal import outlast
@@ -25,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EXISTS", "Nest", "Nested", "Start", "described", "started"]
 
+logger = logging.getLogger(__name__)
 
 EXISTS = "StepFunctions.ExecutionAlreadyExistsException"
 
@@ -87,7 +95,10 @@ class Nest:
     async def _stop_with(self, run: Run, nested: Nested) -> None:
         """Stop a nested execution, unless its parent goes on elsewhere, and goes on to wait for it."""
         if not (await self._goes_on(run.execution) if run.is_lost else run.is_left):
-            await nested.stop(cause="the execution that had started it was stopped")
+            try:
+                await nested.stop(cause="the execution that had started it was stopped")
+            except StatechainError as fault:  # the parent ends all the same
+                logger.warning("an execution that a stopped one had started could not be stopped: %s", fault)
 
     async def _goes_on(self, parent: Execution) -> bool:
         """Tell whether an execution that was lost runs on; where storage cannot tell, it is taken to."""

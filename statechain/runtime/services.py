@@ -61,7 +61,7 @@ class HandlerCall:
     waits: bool = False
 
     @property
-    def is_plain(self) -> bool:
+    def is_only_called(self) -> bool:
         """Whether nothing more is to be done than to await the handler."""
         return not (self.wraps or self.waits) and self.task.delivery == "at_least_once"
 

@@ -90,7 +90,7 @@ class Live:
     def interrupt(self) -> None:
         """Leave the execution as it stands: RUNNING, for whoever claims it."""
         self.is_interrupted = True
-        if self.task is not None and self.is_begun:
+        if self.task is not None and self.is_begun and not self.is_closing:
             self.task.cancel()
 
     def lose(self) -> None:
@@ -133,7 +133,7 @@ class Live:
         if self.is_over:
             waiter.set_result(None)
         else:
-            self._waiters = (*self._waiters, waiter)
+            self._waiters = (*(each for each in self._waiters if not each.done()), waiter)
         return waiter
 
 
@@ -260,6 +260,8 @@ class Worker:
     def _spawn(self, live: Live, revision: Revision, beginning: StartExecution | Claim) -> None:
         live.task = self.tasks().create_task(self._main(live, revision, beginning))
         self._live[live.execution_id] = live
+        if self.is_interrupted:
+            live.interrupt()
 
     def _forget(self, live: Live) -> None:
         """Drop a life that is over; whoever still waits is told."""
@@ -269,6 +271,7 @@ class Worker:
 
     def abandon(self) -> None:
         """Drop what never got to its first step, once the group of the executions is gone."""
+        self.group = None
         for live in tuple(self._live.values()):
             self._forget(live)
 

@@ -189,6 +189,10 @@ class Journal:
         self._away -= ledger.is_away
         ledger.is_away = False
 
+    def hurry(self, patience: float) -> None:
+        """Where storage is away, give up what is written from now on after ``patience`` seconds."""
+        self._patience = time.monotonic() + patience
+
     def close(self, patience: float | None = None) -> None:
         """Let `run` return once all is written; where storage is away, give up after ``patience`` seconds."""
         self._closing = True
@@ -240,7 +244,8 @@ class Journal:
 
     async def _flush(self) -> None:
         size = self._group_size()
-        ledgers, self._ledgers = self._ledgers[:size], self._ledgers[size:]
+        room = size - min(len(self._writes), size // 2)  # what is written but once does not wait for all that runs
+        ledgers, self._ledgers = self._ledgers[:room], self._ledgers[room:]
         keys = {ledger.execution_id for ledger in ledgers} if self._writes else set()
         writes = self._take_writes(keys, size - len(ledgers))
         if self._room is not None:
@@ -257,7 +262,7 @@ class Journal:
             outcomes = await self._commit(group)
         for ledger, write, outcome in zip(ledgers, group[len(writes) :], outcomes[len(writes) :], strict=True):
             ledger.settle(cast("Advance", write), outcome)
-            if ledger.is_going_on:
+            if ledger.is_going_on and ledger._waiter is None and not ledger.is_away:  # noqa: SLF001
                 ledger.is_away = True
                 self._away += 1
         for waiter, outcome in zip(waiters, outcomes, strict=True):

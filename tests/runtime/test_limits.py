@@ -155,3 +155,40 @@ async def test_a_hostile_definition_is_refused(definition: Any, limits: dict[str
         with pytest.raises(DefinitionError):
             await engine.create_state_machine("m", definition)
         assert await engine.list_state_machines() == []
+
+
+@tasks.register
+async def circle(value: Any) -> Any:
+    turning: dict[str, Any] = {}
+    turning["again"] = turning
+    return turning
+
+
+@pytest.mark.parametrize("type_", ["STANDARD", "EXPRESS"])
+@pytest.mark.parametrize("levels", [210, 600, 5_000])
+async def test_an_input_that_is_nested_too_deep_can_be_caught(type_: str, levels: int) -> None:
+    definition = {
+        "StartAt": "A",
+        "States": {
+            "A": {
+                "Type": "Task",
+                "Resource": "shout",
+                "Parameters": {"x.$": "States.StringToJson($.t)"},
+                "Catch": [{"ErrorEquals": ["States.ALL"], "Next": "B", "ResultPath": None}],
+                "End": True,
+            },
+            "B": {"Type": "Pass", "Result": "caught", "End": True},
+        },
+    }
+    async with Engine("memory://", tasks=tasks) as engine:
+        machine = await engine.create_state_machine("m", definition, type=type_)
+        ended = await machine.execute({"t": "[" * levels + "]" * levels})
+    assert ended.output == "caught"
+
+
+@pytest.mark.parametrize("type_", ["STANDARD", "EXPRESS"])
+async def test_a_result_that_goes_in_circles_is_refused(type_: str) -> None:
+    async with Engine("memory://", tasks=tasks) as engine:
+        machine = await engine.create_state_machine("m", calling("circle"), type=type_)
+        ended = await (await machine.start_execution()).wait()
+    assert (ended.status, ended.error) == (ExecutionStatus.FAILED, "States.DataLimitExceeded")

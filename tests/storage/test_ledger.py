@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import count
 from typing import Any
 
 import pytest
-from gated import Storage, starting, stopping
+from gated import PATIENCE, Storage, starting, stopping
 
-from statechain import ExecutionStatus
+from statechain import Execution, ExecutionStatus
 from statechain.errors import LeaseLost, RepositoryError
 from statechain.records import Claim
+from statechain.storage import journal as journals
 from statechain.storage.journal import Journal, Ledger
 from statechain.testing.contract_samples import callback, commit, ending, start, visit
 
@@ -109,3 +111,40 @@ async def test_what_storage_refused_is_tried_again_with_the_next_transition(stor
     ledger.add(visit(made, 1))
     await journal.record(ledger)
     assert list(await storage.visits(made.id)) == [visit(made, 0), visit(made, 1)]
+
+
+async def test_a_single_write_does_not_wait_for_all_that_runs(
+    storage: Storage, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many executions as fill a commit come back at once, again and again: a stop is written all the same."""
+    monkeypatch.setattr(journals, "FLUSH_SIZE", 4)
+    made = [await start(storage) for _ in range(12)]
+    is_stopped = False
+
+    async def run(one: Execution) -> None:
+        ledger = Ledger(Claim(execution=one, epoch=1, seq=0))
+        for number in count():
+            if is_stopped:
+                return
+            ledger.add(visit(one, number))
+            await journal.record(ledger)
+
+    async with asyncio.TaskGroup() as tasks, asyncio.timeout(PATIENCE):
+        for one in made[1:]:
+            tasks.create_task(run(one))
+        await storage.asked(len(made) + 5)
+        await journal.write(stopping(made[0].id))
+        is_stopped = True
+
+
+async def test_who_posts_and_records_at_once_is_away_but_once(storage: Storage, journal: Journal) -> None:
+    made = await start(storage)
+    ledger = Ledger(Claim(execution=made, epoch=1, seq=0))
+    for number in range(3):
+        ledger.add(visit(made, 2 * number))
+        journal.post(ledger)
+        await storage.asked(len(storage.groups) + 1)
+        ledger.add(visit(made, 2 * number + 1))
+        await journal.record(ledger)
+    journal.leave(ledger)
+    assert journal._away == 0
