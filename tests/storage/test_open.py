@@ -58,7 +58,7 @@ def test_entry_points_add_schemes(monkeypatch: pytest.MonkeyPatch) -> None:
     third_party.Elsewhere = Elsewhere  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "third_party", third_party)
     point = EntryPoint("elsewhere", "third_party:Elsewhere", opening.GROUP)
-    monkeypatch.setattr(opening, "entry_points", lambda *, group: EntryPoints([point]).select(group=group))
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda *, group: EntryPoints([point]).select(group=group))
     repository = open_repository("elsewhere://somewhere")
     assert isinstance(repository, Elsewhere)
     assert repository.url == "elsewhere://somewhere"
@@ -70,7 +70,7 @@ def test_a_built_in_scheme_never_scans_entry_points(monkeypatch: pytest.MonkeyPa
     def scan(**_: str) -> EntryPoints:
         raise AssertionError("entry points were scanned")
 
-    monkeypatch.setattr(opening, "entry_points", scan)
+    monkeypatch.setattr("importlib.metadata.entry_points", scan)
     open_repository("memory://")
 
 
