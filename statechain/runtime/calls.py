@@ -86,10 +86,7 @@ class Caller:
         """Perform an attempt that is no more than to await a handler: the short way through what follows."""
         frame.note("scheduled", self._clock.now())
         try:
-            await self._scribe.settle(frame)
-            if frame.path:
-                await asyncio.sleep(0)  # siblings are scheduled before any of them starts
-            frame.note("started", self._clock.now())
+            await self._start_at_least_once(frame)
             frame.result_text, frame.result = await call_task(
                 task,
                 self._private(frame, effect.input),
@@ -129,10 +126,7 @@ class Caller:
         if call.task.delivery == "at_most_once" and not frame.run.is_express:
             await self._start_at_most_once(frame)
         else:
-            await self._scribe.settle(frame)
-            if frame.path:
-                await asyncio.sleep(0)  # siblings are scheduled before any of them starts
-            frame.note("started", self._clock.now())
+            await self._start_at_least_once(frame)
         deadline = self._deadline(effect)
         try:
             text, result = await self._run_handler(frame, state, effect, call, deadline)
@@ -143,6 +137,13 @@ class Caller:
             text = encode(result)
         frame.result, frame.result_text = result, text
         return result
+
+    async def _start_at_least_once(self, frame: Frame) -> None:
+        """Let the attempt begin; one that a crash interrupts is run again."""
+        await self._scribe.settle(frame)
+        if frame.path:
+            await asyncio.sleep(0)  # siblings are scheduled before any of them starts
+        frame.note("started", self._clock.now())
 
     async def _start_at_most_once(self, frame: Frame) -> None:
         """Record the attempt before its handler runs; an attempt that a crash interrupted ends here."""

@@ -27,7 +27,7 @@ __all__ = ["Frame", "Outside", "branch_path"]
 NOTHING: Final[Mapping[str, JSONValue]] = {}
 NO_RETRIES: Final[list[int]] = []
 NO_CHILDREN: Final[dict[int, Frame]] = {}
-STRAIGHT: Final = ("scheduled", "started", "succeeded")
+STRAIGHT: Final = ["scheduled", "started", "succeeded"]
 """The moments of a visit that went the way that the history can tell from its events' ids alone."""
 
 
@@ -250,9 +250,7 @@ class Frame:
 
     def pass_on(self, step: Next | Done) -> None:
         """Take what such a visit put out, and stand where it leads."""
-        self.take(step.output, None)
-        if step.assigned:
-            self.variables = {**self.variables, **step.assigned}
+        self.leave(step, None)
         if type(step) is Next:
             self.state = step.state
             self.number += 1
@@ -414,10 +412,7 @@ class Frame:
         """Tell whether the visit went the way that the history can tell from its events' ids alone."""
         if self.caught is not None or exited_event != self.entered_event + len(self._moments) + 1:
             return False
-        moments = self._moments
-        return len(moments) == len(STRAIGHT) and all(
-            moment[0] == kind for moment, kind in zip(moments, STRAIGHT, strict=True)
-        )
+        return [moment[0] for moment in self._moments] == STRAIGHT
 
     def _details(self, *, tells_moments: bool = True) -> dict[str, JSONValue]:
         """Return what every row that needs a detail remembers."""
@@ -427,7 +422,7 @@ class Frame:
             detail["moments"] = [[kind, event, to_micros(at), *facts] for kind, event, at, *facts in moments]
         if tells_moments and self._written:
             detail["after"] = self._written  # the rest stands in earlier rows of the visit
-        if self.retries and any(self.retries):
+        if any(self.retries):
             detail["retries"] = list(self.retries)
         if self.round:
             detail["round"] = self.round

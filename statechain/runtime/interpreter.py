@@ -208,11 +208,12 @@ class Interpreter:
     def _leave(self, frame: Frame, state: State, step: Next | Done) -> Next | Done:
         """Take a step's output, and remember the visit for the next write."""
         text = frame.text_of(step.output)
+        if text is None and not frame.run.is_express:
+            text = self._encode(step.output, state.name)
+        frame.leave(step, text)
         if frame.run.is_express:
-            frame.leave(step, text)
             frame.run.next_event()
             return step
-        frame.leave(step, self._encode(step.output, state.name) if text is None else text)
         frame.run.ledger.add(frame.left(self._clock.now(), step))
         if state.type not in PURE:
             frame.owes = True

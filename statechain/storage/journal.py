@@ -196,7 +196,8 @@ class Journal:
     def close(self, patience: float | None = None) -> None:
         """Let `run` return once all is written; where storage is away, give up after ``patience`` seconds."""
         self._closing = True
-        self._patience = None if patience is None else time.monotonic() + patience
+        if patience is not None:
+            self.hurry(patience)
         self._rouse()
 
     async def run(self) -> None:
