@@ -28,6 +28,7 @@ from statechain.errors import (
     TaskTimedOut,
 )
 from statechain.filters import Chained, ExecutionFilter
+from statechain.lazy import importer
 from statechain.limits import Limits
 from statechain.machine import ExecutionHandle, StateMachine
 from statechain.records import (
@@ -49,15 +50,15 @@ if TYPE_CHECKING:
     from statechain_backends.postgres import PostgresRepository as PostgresRepository
     from statechain_backends.sqlite import SQLiteRepository as SQLiteRepository
 else:
-    _LAZY = {"MemoryRepository": "memory", "PostgresRepository": "postgres", "SQLiteRepository": "sqlite"}
-
-    def __getattr__(name: str) -> object:
-        """Import a backend only when its name is asked for."""
-        if name not in _LAZY:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from importlib import import_module  # noqa: PLC0415 -- with the first backend only
-
-        return getattr(import_module(f"statechain_backends.{_LAZY[name]}"), name)
+    # A backend brings its driver.
+    __getattr__ = importer(
+        __name__,
+        {
+            "MemoryRepository": "statechain_backends.memory",
+            "PostgresRepository": "statechain_backends.postgres",
+            "SQLiteRepository": "statechain_backends.sqlite",
+        },
+    )
 
 
 __all__ = [

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from statechain.lazy import importer
+
 if TYPE_CHECKING:
     from statechain.asl.definition import Definition as Definition
     from statechain.asl.definition import load as load
@@ -9,21 +11,17 @@ if TYPE_CHECKING:
     from statechain.asl.drawing import draw_execution as draw_execution
     from statechain.asl.plan import Plan as Plan
 else:
-    _LAZY = {
-        "Definition": "definition",
-        "DrawingFormat": "drawing",
-        "Plan": "plan",
-        "draw_execution": "drawing",
-        "load": "definition",
-    }
-
-    def __getattr__(name: str) -> object:
-        """Import the language with the first definition, the pictures with the first drawing: half of a start-up."""
-        if name not in _LAZY:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from importlib import import_module  # noqa: PLC0415 -- only here is it needed
-
-        return getattr(import_module(f"statechain.asl.{_LAZY[name]}"), name)
+    # The language comes with the first definition, the pictures with the first drawing: half of a start-up.
+    __getattr__ = importer(
+        __name__,
+        {
+            "Definition": "statechain.asl.definition",
+            "DrawingFormat": "statechain.asl.drawing",
+            "Plan": "statechain.asl.plan",
+            "draw_execution": "statechain.asl.drawing",
+            "load": "statechain.asl.definition",
+        },
+    )
 
 
 __all__ = ["Definition", "DrawingFormat", "Plan", "draw_execution", "load"]

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from statechain.lazy import importer
+
 if TYPE_CHECKING:
     from statechain.testing.clock import VirtualClock as VirtualClock
     from statechain.testing.contract import RepositoryContract as RepositoryContract
@@ -13,25 +15,21 @@ if TYPE_CHECKING:
     from statechain.testing.single import StateResult as StateResult
     from statechain.testing.single import run_state as run_state
 else:
-    _LAZY = {
-        "Call": "scripted",
-        "RepositoryContract": "contract",
-        "Return": "scripted",
-        "ScriptedTasks": "scripted",
-        "StateResult": "single",
-        "Throw": "scripted",
-        "VirtualClock": "clock",
-        "run_state": "single",
-        "visited_states": "scripted",
-    }
-
-    def __getattr__(name: str) -> object:
-        """Import what is asked for alone: the contract needs pytest and Hypothesis, the rest needs neither."""
-        if name not in _LAZY:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from importlib import import_module  # noqa: PLC0415 -- only here is it needed
-
-        return getattr(import_module(f"statechain.testing.{_LAZY[name]}"), name)
+    # What is asked for alone: the contract needs pytest and Hypothesis, the rest needs neither.
+    __getattr__ = importer(
+        __name__,
+        {
+            "Call": "statechain.testing.scripted",
+            "RepositoryContract": "statechain.testing.contract",
+            "Return": "statechain.testing.scripted",
+            "ScriptedTasks": "statechain.testing.scripted",
+            "StateResult": "statechain.testing.single",
+            "Throw": "statechain.testing.scripted",
+            "VirtualClock": "statechain.testing.clock",
+            "run_state": "statechain.testing.single",
+            "visited_states": "statechain.testing.scripted",
+        },
+    )
 
 
 __all__ = [
