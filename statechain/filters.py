@@ -13,7 +13,7 @@ import attrs
 
 from statechain.records import Execution, ExecutionStatus
 
-__all__ = ["Chained", "Cursor", "ExecutionFilter"]
+__all__ = ["Chained", "Cursor", "ExecutionFilter", "ExecutionKey"]
 
 Order = Literal["newest_first", "oldest_first"]
 
@@ -25,6 +25,14 @@ class HasId(Protocol):
     @property
     def id(self) -> str:
         """The id that is meant."""
+
+
+class HasPlace(HasId, Protocol):
+    """What has a place in the order of a filter: an execution, or its key."""
+
+    @property
+    def start_time(self) -> datetime:
+        """When it started."""
 
 
 def _storable_text(_instance: object, attribute: attrs.Attribute[Any], value: str | None) -> None:
@@ -159,6 +167,23 @@ class Cursor:
     id: str
 
     @classmethod
-    def of(cls, execution: Execution) -> Cursor:
+    def of(cls, execution: HasPlace) -> Cursor:
         """Return the place of an execution."""
         return cls(execution.start_time, execution.id)
+
+
+@attrs.frozen
+class ExecutionKey:
+    """An execution by its place in the order of a filter, without what it bears.
+
+    With the redrive count it means one of its lives: an ended execution that has the same count is still as it was.
+    """
+
+    start_time: datetime
+    id: str
+    redrive_count: int
+
+    @classmethod
+    def of(cls, execution: Execution) -> ExecutionKey:
+        """Return the key of an execution."""
+        return cls(execution.start_time, execution.id, execution.redrive_count)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from statechain.filters import Chained, Cursor, ExecutionFilter
+from statechain.filters import Chained, Cursor, ExecutionFilter, ExecutionKey
 from statechain.records import (
     Batch,
     BatchItem,
@@ -97,6 +97,12 @@ class MemoryReads:
         keyed = (((each.start_time, each.id), each) for each in found)
         later = (each for key, each in keyed if (key < place if newest else key > place))
         return [each for each, _ in zip(later, range(page), strict=False)]
+
+    async def execution_keys(
+        self, select: ExecutionFilter, *, after: Cursor | None, page: int
+    ) -> Sequence[ExecutionKey]:
+        """Return the keys of a page of executions."""
+        return [ExecutionKey.of(each) for each in await self.executions(select, after=after, page=page)]
 
     async def count_executions(self, select: ExecutionFilter) -> int:
         """Return how many executions a filter means."""

@@ -18,6 +18,7 @@ from statechain_backends.rows import (
     to_batch_item,
     to_callback,
     to_execution,
+    to_execution_key,
     to_link,
     to_state_machine,
     to_statistics,
@@ -28,7 +29,7 @@ from statechain_backends.texts import restored
 if TYPE_CHECKING:
     from sqlalchemy import Executable
 
-    from statechain.filters import Cursor, ExecutionFilter
+    from statechain.filters import Cursor, ExecutionFilter, ExecutionKey
     from statechain.records import (
         Batch,
         BatchItem,
@@ -94,6 +95,12 @@ class Reads(ABC):
     async def executions(self, select: ExecutionFilter, *, after: Cursor | None, page: int) -> Sequence[Execution]:
         """Return a page of executions."""
         return [to_execution(row) for row in await self._fetch(selection.executions_page(select, after, page))]
+
+    async def execution_keys(
+        self, select: ExecutionFilter, *, after: Cursor | None, page: int
+    ) -> Sequence[ExecutionKey]:
+        """Return the keys of a page of executions."""
+        return [to_execution_key(row) for row in await self._fetch(selection.execution_keys_page(select, after, page))]
 
     async def count_executions(self, select: ExecutionFilter) -> int:
         """Return how many executions a filter means."""

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from statechain.codec import JSONValue, decode, encode
+from statechain.filters import ExecutionKey
 from statechain.records import (
     Batch,
     BatchItem,
@@ -47,6 +48,7 @@ __all__ = [
     "to_callback",
     "to_claim",
     "to_execution",
+    "to_execution_key",
     "to_link",
     "to_micros",
     "to_micros_or_none",
@@ -222,6 +224,12 @@ def to_execution(row: Row) -> Execution:
         source=None if source[0] is None else Source(source[0], restored(source[1])),
         redrive_count=redrives,
     )
+
+
+def to_execution_key(row: Row) -> ExecutionKey:
+    """Return the key of an execution from its start time, id and redrive count."""
+    start, id_, redrives = row
+    return ExecutionKey(from_micros(start), id_, redrives)
 
 
 def to_claim(row: Row) -> Claim:

@@ -43,7 +43,16 @@ if TYPE_CHECKING:
     from statechain.filters import Chained, Cursor, ExecutionFilter
     from statechain.records import Batch
 
-__all__ = ["EXECUTION", "UNFAILED", "WITH_RUNS", "count_executions", "ended_ids", "executions_page", "freeze"]
+__all__ = [
+    "EXECUTION",
+    "UNFAILED",
+    "WITH_RUNS",
+    "count_executions",
+    "ended_ids",
+    "execution_keys_page",
+    "executions_page",
+    "freeze",
+]
 
 Query: TypeAlias = "Select[Any] | CompoundSelect[Any]"
 
@@ -92,13 +101,22 @@ def _position_on_sqlite(element: position, compiler: SQLCompiler, **options: Any
 
 def executions_page(meant: ExecutionFilter, after: Cursor | None, page: int) -> Query:
     """Return a page of the executions that a filter means, after a cursor or, without one, after its offset."""
-    whole = _ordered(_union(meant, EXECUTION, after), meant)
-    return (whole if after else _skipping(whole, meant.offset)).limit(page)
+    return _page(meant, EXECUTION, after, page)
+
+
+def execution_keys_page(meant: ExecutionFilter, after: Cursor | None, page: int) -> Query:
+    """Return start time, id and redrive count of what `executions_page` returns."""
+    return _page(meant, (executions.c.start_time, executions.c.id, executions.c.redrive_count), after, page)
 
 
 def count_executions(meant: ExecutionFilter) -> Select[Any]:
     """Return how many executions a filter means, whatever its limit and offset."""
     return select(func.count()).select_from(_union(meant, (executions.c.id,)).subquery())
+
+
+def _page(meant: ExecutionFilter, columns: Sequence[ColumnElement[Any]], after: Cursor | None, page: int) -> Query:
+    whole = _ordered(_union(meant, columns, after), meant)
+    return (whole if after else _skipping(whole, meant.offset)).limit(page)
 
 
 def ended_ids(meant: ExecutionFilter) -> Select[Any]:

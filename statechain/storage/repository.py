@@ -15,7 +15,7 @@ from typing import Generic, Protocol, Self, TypeVar
 
 import attrs
 
-from statechain.filters import Cursor, ExecutionFilter
+from statechain.filters import Cursor, ExecutionFilter, ExecutionKey
 from statechain.records import (
     Batch,
     BatchItem,
@@ -399,6 +399,11 @@ class Repository(Protocol):
 
         The filter's offset applies where there is no cursor; its limit is the caller's business.
         """
+
+    async def execution_keys(
+        self, select: ExecutionFilter, *, after: Cursor | None, page: int
+    ) -> Sequence[ExecutionKey]:
+        """Return the keys of the executions that `executions` would return, and load no payloads."""
 
     async def count_executions(self, select: ExecutionFilter) -> int:
         """Return how many executions a filter means; its limit and offset play no part."""

@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 import pytest
 
-from statechain.filters import Chained, Cursor, ExecutionFilter
+from statechain.filters import Chained, Cursor, ExecutionFilter, ExecutionKey
 from statechain.records import DurationStatistics, Execution, ExecutionStatus
 from statechain.storage.repository import DeleteExecutions, Repository, StartExecution
 from statechain.testing.contract_samples import (
@@ -68,11 +68,13 @@ def _is_chained(source: Execution, to: Chained, everything: Sequence[Execution])
 
 
 async def all_pages(repository: Repository, select: ExecutionFilter, page: int) -> list[Execution]:
-    """Return what a filter means, page by page."""
+    """Return what a filter means, page by page; the keys of each page are those of its executions."""
     found: list[Execution] = []
     after: Cursor | None = None
     while got := await repository.executions(select, after=after, page=page):
         assert len(got) <= page
+        keys = await repository.execution_keys(select, after=after, page=page)
+        assert list(keys) == [ExecutionKey.of(each) for each in got]
         found.extend(got)
         after = Cursor.of(got[-1])
     return found
@@ -242,6 +244,8 @@ class FilterContract:
         price, either = ExecutionFilter(current_state="Price"), ExecutionFilter(status=["RUNNING", "FAILED"])
         for select in (price, either, ExecutionFilter()):
             assert list(await repository.executions(select, after=None, page=9)) == [claim.execution]
+            (key,) = await repository.execution_keys(select, after=None, page=9)
+            assert key == ExecutionKey(made.start_time, made.id, redrive_count=1)
             assert await repository.count_executions(select) == 1
 
     @pytest.mark.parametrize("status", list(ExecutionStatus))
@@ -316,6 +320,8 @@ class PagingContract:
         expected = model(stored, select)[offset:]
         assert list(await repository.executions(select, after=None, page=1000)) == expected
         assert list(await repository.executions(select, after=None, page=3)) == expected[:3]
+        keys = await repository.execution_keys(select, after=None, page=3)
+        assert list(keys) == [ExecutionKey.of(each) for each in expected[:3]]
 
     async def test_the_offset_plays_no_part_behind_a_cursor(self, repository: Repository) -> None:
         stored = zoo()

@@ -51,15 +51,17 @@ FILTERS = {
 ORDERS = ("newest_first", "oldest_first")
 CURSORS = (None, Cursor(BEGIN + timedelta(seconds=COUNT // 2), f"execution-{COUNT // 2:07}"))
 
+PAGES = {"executions": selection.executions_page, "keys": selection.execution_keys_page}
+
 cases = pytest.mark.parametrize(
-    ("name", "order", "after"),
-    list(itertools.product(FILTERS, ORDERS, CURSORS)),
+    ("of", "name", "order", "after"),
+    list(itertools.product(PAGES, FILTERS, ORDERS, CURSORS)),
     ids=lambda each: "after" if isinstance(each, Cursor) else str(each),
 )
 
 
-def statement(name: str, order: str, after: Cursor | None) -> Any:
-    return selection.executions_page(attrs.evolve(FILTERS[name], order=order), after, 50)
+def statement(of: str, name: str, order: str, after: Cursor | None) -> Any:
+    return PAGES[of](attrs.evolve(FILTERS[name], order=order), after, 50)
 
 
 def rows() -> Iterator[tuple[object, ...]]:
@@ -92,9 +94,9 @@ def sqlite_database(tmp_path_factory: pytest.TempPathFactory, sqlite_template: P
 
 @cases
 def test_sqlite_pages_by_an_index(
-    sqlite_database: sqlite3.Connection, name: str, order: str, after: Cursor | None
+    sqlite_database: sqlite3.Connection, of: str, name: str, order: str, after: Cursor | None
 ) -> None:
-    text, arguments = sqlite_writes.COMPILER.render(statement(name, order, after))
+    text, arguments = sqlite_writes.COMPILER.render(statement(of, name, order, after))
     plan = [step for *_, step in sqlite_database.execute(f"EXPLAIN QUERY PLAN {text}", arguments)]
     assert not [step for step in plan if step.startswith("SCAN executions") and "USING" not in step], plan
     sorted_by_hand = [step for step in plan if "TEMP B-TREE" in step]
@@ -130,9 +132,9 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 @cases
 @pytest.mark.asyncio(loop_scope="module")
 async def test_postgresql_pages_by_an_index(
-    postgres_connection: asyncpg.Connection[asyncpg.Record], name: str, order: str, after: Cursor | None
+    postgres_connection: asyncpg.Connection[asyncpg.Record], of: str, name: str, order: str, after: Cursor | None
 ) -> None:
-    text, arguments = postgres_writes.COMPILER.render(statement(name, order, after))
+    text, arguments = postgres_writes.COMPILER.render(statement(of, name, order, after))
     explained = json.loads(await postgres_connection.fetchval(f"EXPLAIN (FORMAT JSON, ANALYZE) {text}", *arguments))
     steps = list(nodes(explained[0]["Plan"]))
     scanned = [step for step in steps if step["Node Type"] == "Seq Scan" and step["Relation Name"] == "executions"]
