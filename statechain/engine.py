@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +23,7 @@ from statechain.errors import (
     ExecutionNotFound,
     StateMachineNotFound,
 )
-from statechain.filters import Cursor, ExecutionFilter
+from statechain.filters import ExecutionFilter
 from statechain.limits import DEFAULT_LIMITS, Limits
 from statechain.machine import ExecutionHandle, StateMachine
 from statechain.records import (
@@ -38,6 +39,7 @@ from statechain.records import (
 from statechain.runtime import services
 from statechain.runtime.tasks import TaskRegistry
 from statechain.storage.open import open_repository
+from statechain.storage.paging import pages
 from statechain.storage.repository import CreateStateMachine, DeleteExecutions, EndBatch
 
 if TYPE_CHECKING:
@@ -230,7 +232,8 @@ class Engine:
 
     async def list_execution_ids(self, filter: ExecutionFilter | None = None) -> list[str]:  # noqa: A002
         """Return the ids of the executions that a filter means, in its order."""
-        return [execution.id async for execution in self.iterate_executions(filter)]
+        async with aclosing(pages(self.repository.execution_keys, filter or ExecutionFilter(), PAGE)) as found:
+            return [key.id async for page in found for key in page]
 
     async def iterate_executions(
         self,
@@ -245,18 +248,10 @@ class Engine:
         """
         if page_size < 1:
             raise ValueError("page_size must be at least 1")
-        select = filter or ExecutionFilter()
-        left = select.limit
-        after: Cursor | None = None
-        while left is None or left > 0:
-            wanted = page_size if left is None else min(page_size, left)
-            page = await self.repository.executions(select, after=after, page=wanted)
-            for execution in page:
-                yield execution
-            if len(page) < wanted:
-                return
-            after = Cursor.of(page[-1])
-            left = None if left is None else left - len(page)
+        async with aclosing(pages(self.repository.executions, filter or ExecutionFilter(), page_size)) as found:
+            async for page in found:
+                for execution in page:
+                    yield execution
 
     async def count_executions(self, filter: ExecutionFilter | None = None) -> int:  # noqa: A002
         """Return how many executions `list_executions` would return."""

@@ -1,0 +1,41 @@
+"""What a filter means → pages of it, by keyset: limit and offset count over the whole.
+
+What is inserted or deleted between two pages neither repeats nor skips another execution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Protocol, TypeVar
+
+from statechain.filters import Cursor, ExecutionFilter, HasPlace
+
+__all__ = ["PageRead", "pages"]
+
+PlacedT_co = TypeVar("PlacedT_co", bound=HasPlace, covariant=True)
+
+
+class PageRead(Protocol[PlacedT_co]):
+    """`Repository.executions`, or another read of that kind."""
+
+    async def __call__(
+        self, select: ExecutionFilter, *, after: Cursor | None, page: int
+    ) -> Sequence[PlacedT_co]:
+        """Return at most ``page`` in the filter's order, after the cursor or, without one, after its offset."""
+
+
+async def pages(
+    read: PageRead[PlacedT_co], select: ExecutionFilter, size: int
+) -> AsyncGenerator[Sequence[PlacedT_co], None]:
+    """Yield what a filter means, at most ``size`` at a time and none of them empty."""
+    left = select.limit
+    after: Cursor | None = None
+    while left is None or left > 0:
+        wanted = size if left is None else min(size, left)
+        page = await read(select, after=after, page=wanted)
+        if page:
+            yield page
+        if len(page) < wanted:
+            return
+        after = Cursor.of(page[-1])
+        left = None if left is None else left - len(page)
