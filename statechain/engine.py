@@ -38,9 +38,10 @@ from statechain.records import (
 )
 from statechain.runtime import services
 from statechain.runtime.tasks import TaskRegistry
+from statechain.storage.deleting import delete_ended
 from statechain.storage.open import open_repository
 from statechain.storage.paging import pages
-from statechain.storage.repository import CreateStateMachine, DeleteExecutions, EndBatch
+from statechain.storage.repository import CreateStateMachine, EndBatch
 
 if TYPE_CHECKING:
     from statechain.asl import Definition, DrawingFormat
@@ -381,11 +382,12 @@ class Engine:
         return await self._host.recovery.recover()
 
     async def delete_executions(self, filter: ExecutionFilter) -> int:  # noqa: A002
-        """Delete the ended executions that a filter means, with their visits and links; return how many.
+        """Delete the ended executions that a filter means, with their visits and links; return how many are gone.
 
-        Where storage's reply is lost it is done again, and the count is what was left to delete then.
+        Limit and offset count the ended ones. They go a page at a time, each page whole or not at all: what ends
+        meanwhile may be missed, what is redriven meanwhile stays, and what somebody else deletes counts as gone.
         """
-        return await self.journal.write(DeleteExecutions(select=filter))
+        return await delete_ended(self.repository, self.journal, filter)
 
     # Batches
 

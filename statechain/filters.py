@@ -27,14 +27,6 @@ class HasId(Protocol):
         """The id that is meant."""
 
 
-class HasPlace(HasId, Protocol):
-    """What has a place in the order of a filter: an execution, or its key."""
-
-    @property
-    def start_time(self) -> datetime:
-        """When it started."""
-
-
 def _storable_text(_instance: object, attribute: attrs.Attribute[Any], value: str | None) -> None:
     if value is None:
         return
@@ -167,7 +159,7 @@ class Cursor:
     id: str
 
     @classmethod
-    def of(cls, execution: HasPlace) -> Cursor:
+    def of(cls, execution: Execution | ExecutionKey) -> Cursor:
         """Return the place of an execution."""
         return cls(execution.start_time, execution.id)
 

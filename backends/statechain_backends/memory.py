@@ -293,14 +293,13 @@ class MemoryRepository(MemoryReads):
         return self._counted(batch)
 
     def _delete(self, write: DeleteExecutions) -> object:
-        select = write.select
-        stop = None if select.limit is None else select.offset + select.limit
-        chosen = [execution for execution in self._select(select) if execution.status.is_terminal]
-        chosen = chosen[select.offset : stop]
-        for execution in chosen:
+        counts = write.redrive_counts
+        found = [self._executions[each] for each in counts if each in self._executions]
+        ended = [each for each in found if each.status.is_terminal and each.redrive_count == counts[each.id]]
+        for execution in ended:
             del self._executions[execution.id], self._names[execution.state_machine_id, execution.name]
             del self._epochs[execution.id], self._visits[execution.id]
-        gone = {execution.id for execution in chosen}
+        gone = {execution.id for execution in ended}
         self._links = {
             target: link
             for target, link in self._links.items()
@@ -313,7 +312,7 @@ class MemoryRepository(MemoryReads):
         }
         self._callbacks = {each.id: each for each in self._callbacks.values() if each.execution_id not in gone}
         self._tokens = {token: each for token, each in self._tokens.items() if each in self._callbacks}
-        return len(chosen)
+        return len(counts) - len(found) + len(ended)
 
     # Leases
 

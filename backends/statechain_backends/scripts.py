@@ -62,6 +62,7 @@ from statechain_backends.schema import (
     visits,
     workers,
 )
+from statechain_backends.texts import restored
 
 if TYPE_CHECKING:
     from sqlalchemy import Executable, Table
@@ -233,18 +234,20 @@ def _release(write: ReleaseExecution) -> Steps:
 
 
 def _delete(write: DeleteExecutions) -> Script:
-    chosen = yield selection.ended_ids(write.select), None
-    count = 0
-    for ids in _chunks([id_ for (id_,) in chosen]):
-        of_chunk = executions.c.id.in_(ids), executions.c.status != ExecutionStatus.RUNNING.value
-        rows = yield delete(executions).where(*of_chunk).returning(executions.c.id), None
-        gone = [id_ for (id_,) in rows]
-        count += len(gone)
-        linked = or_(links.c.target_execution_id.in_(gone), links.c.source_execution_id.in_(gone))
-        yield delete(visits).where(visits.c.execution_id.in_(gone)), None
-        yield delete(callbacks).where(callbacks.c.execution_id.in_(gone)), None
-        yield delete(links).where(linked), None
-    return count
+    counts, gone = write.redrive_counts, 0
+    for ids in _chunks(sorted(counts)):  # in one order, so that two deletions at once do not lock each other out
+        named = select(executions.c.id, executions.c.status, executions.c.redrive_count).where(executions.c.id.in_(ids))
+        rows = yield named.order_by(executions.c.id).with_for_update(), None
+        found = [(restored(id_), ExecutionStatus(status), count) for id_, status, count in rows]
+        ended = [id_ for id_, status, count in found if status.is_terminal and count == counts[id_]]
+        if ended:
+            linked = or_(links.c.target_execution_id.in_(ended), links.c.source_execution_id.in_(ended))
+            yield delete(executions).where(executions.c.id.in_(ended)), None
+            yield delete(visits).where(visits.c.execution_id.in_(ended)), None
+            yield delete(callbacks).where(callbacks.c.execution_id.in_(ended)), None
+            yield delete(links).where(linked), None
+        gone += len(ids) - len(found) + len(ended)
+    return gone
 
 
 def _chunks(ids: Sequence[str]) -> Iterator[list[str]]:

@@ -1,4 +1,4 @@
-"""What a filter means, as SQL: pages, counts, the frozen sources of a batch, what a deletion takes.
+"""What a filter means, as SQL: pages, counts, the frozen sources of a batch.
 
 A page is read in the order of one index. Where a filter spans several statuses, or the states of running and of
 ended executions, no single index has that order: it becomes a UNION ALL of branches, each with an index of its own,
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import attrs
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -48,7 +47,6 @@ __all__ = [
     "UNFAILED",
     "WITH_RUNS",
     "count_executions",
-    "ended_ids",
     "execution_keys_page",
     "executions_page",
     "freeze",
@@ -119,26 +117,16 @@ def _page(meant: ExecutionFilter, columns: Sequence[ColumnElement[Any]], after: 
     return (whole if after else _skipping(whole, meant.offset)).limit(page)
 
 
-def ended_ids(meant: ExecutionFilter) -> Select[Any]:
-    """Return the ids of the ended executions that a filter means; its limit and offset apply to these."""
-    ended = TERMINAL if meant.status is None else meant.status & TERMINAL
-    return select(_chosen(attrs.evolve(meant, status=ended)).subquery().c.id)
-
-
 def freeze(stored: Batch, meant: ExecutionFilter) -> Insert:
     """Insert an item into a batch for each execution that a filter means now, in its order."""
-    chosen = _chosen(meant).subquery()
+    whole = _skipping(_ordered(_union(meant, (executions.c.id, executions.c.start_time)), meant), meant.offset)
+    chosen = (whole if meant.limit is None else whole.limit(literal(meant.limit, BigInteger))).subquery()
     place = func.row_number().over(order_by=_order((chosen.c.start_time, chosen.c.id), meant)) - 1
     name = literal(f"{stored.name_prefix}-").concat(chosen.c.id)
     return insert(batch_items).from_select(
         [batch_items.c.batch_id, batch_items.c.index, batch_items.c.source_execution_id, batch_items.c.name],
         select(literal(stored.id), place, chosen.c.id, name),
     )
-
-
-def _chosen(meant: ExecutionFilter) -> Query:
-    whole = _skipping(_ordered(_union(meant, (executions.c.id, executions.c.start_time)), meant), meant.offset)
-    return whole if meant.limit is None else whole.limit(literal(meant.limit, BigInteger))
 
 
 def _skipping(query: Query, offset: int) -> Query:

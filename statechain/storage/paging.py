@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol, TypeVar
 
-from statechain.filters import Cursor, ExecutionFilter, HasPlace
+from statechain.filters import Cursor, ExecutionFilter, ExecutionKey
+from statechain.records import Execution
 
 __all__ = ["PageRead", "pages"]
 
-PlacedT_co = TypeVar("PlacedT_co", bound=HasPlace, covariant=True)
+PlacedT_co = TypeVar("PlacedT_co", bound=Execution | ExecutionKey, covariant=True)
 
 
 class PageRead(Protocol[PlacedT_co]):

@@ -333,13 +333,16 @@ class EndBatch(Write[Batch]):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class DeleteExecutions(Write[int]):
-    """Delete the ended executions that a filter means, with their visits, links and callbacks, all or none.
+    """Delete executions that were seen to have ended, with their visits, links and callbacks, all or none.
 
-    RUNNING ones are never deleted. Outcome: how many were. Committed again, it deletes what the filter means then, and
-    counts that alone: nothing remembers what is gone.
+    One that is RUNNING, or was redriven since it was seen, stays, so that the write means the same however late it
+    comes. Outcome: how many of them are not there any more, whoever deleted them.
+
+    Attributes:
+        redrive_counts: The redrive count with which each execution was seen, by its id.
     """
 
-    select: ExecutionFilter
+    redrive_counts: Mapping[str, int]
 
 
 class Heart(Protocol):

@@ -12,7 +12,6 @@ from statechain.filters import Chained, ExecutionFilter
 from statechain.records import Batch, BatchItem, BatchStatus, ExecutionStatus, ItemCounts, Source
 from statechain.storage.repository import (
     CreateBatch,
-    DeleteExecutions,
     EndBatch,
     FailBatchItem,
     Repository,
@@ -22,6 +21,7 @@ from statechain.testing.contract_samples import (
     advance,
     batch,
     commit,
+    deleting,
     execution,
     finish,
     freeze,
@@ -111,7 +111,7 @@ class FrozenContract:
     async def test_what_is_deleted_later_leaves_its_item(self, repository: Repository) -> None:
         made = [await finish(repository) for _ in range(3)]
         stored = await freeze(repository, OLDEST)
-        await commit(repository, DeleteExecutions(select=ExecutionFilter(name=made[1].name)))
+        await commit(repository, deleting(made[1]))
         frozen = await items(repository, stored)
         assert [item.source_execution_id for item in frozen] == ids(made)
         assert [item.source_status for item in frozen] == [

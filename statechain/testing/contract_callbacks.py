@@ -12,18 +12,25 @@ import attrs
 import pytest
 
 from statechain.errors import InvalidToken, LeaseLost, TaskTimedOut
-from statechain.filters import ExecutionFilter
 from statechain.records import Callback, CallbackStatus, Execution, ExecutionStatus
 from statechain.storage.repository import (
     AnswerCallback,
     BeatCallback,
     CloseCallback,
-    DeleteExecutions,
     Repository,
     StopExecution,
     TakeActivity,
 )
-from statechain.testing.contract_samples import advance, callback, commit, ending, moment, redriving, start
+from statechain.testing.contract_samples import (
+    advance,
+    callback,
+    commit,
+    deleting,
+    ending,
+    moment,
+    redriving,
+    start,
+)
 
 __all__ = ["ActivityContract", "CallbackContract"]
 
@@ -251,9 +258,10 @@ class CallbackContract:
         assert [type(outcome) for outcome in outcomes] == [InvalidToken, TaskTimedOut, Callback]
 
     async def test_deleted_executions_take_their_callbacks_along(self, repository: Repository) -> None:
-        each, kept = await waiting(repository), await waiting(repository)
+        made = await start(repository)
+        each, kept = await waiting(repository, of=made), await waiting(repository)
         await end_of(repository, each, "ended")
-        await commit(repository, DeleteExecutions(select=ExecutionFilter()))
+        await commit(repository, deleting(made))
         assert list(await repository.callbacks([each.id, kept.id])) == [kept]
         with pytest.raises(InvalidToken):
             await commit(repository, success(each))

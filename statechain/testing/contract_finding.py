@@ -17,12 +17,13 @@ import pytest
 
 from statechain.filters import Chained, Cursor, ExecutionFilter, ExecutionKey
 from statechain.records import DurationStatistics, Execution, ExecutionStatus
-from statechain.storage.repository import DeleteExecutions, Repository, StartExecution
+from statechain.storage.repository import Repository, StartExecution
 from statechain.testing.contract_samples import (
     ENDINGS,
     FAILURES,
     chained,
     commit,
+    deleting,
     execution,
     finish,
     ids,
@@ -288,7 +289,7 @@ class FilterContract:
         target = chained(source)
         await commit(repository, StartExecution(execution=target, owner="worker"))
         await finish(repository, of=target)
-        await commit(repository, DeleteExecutions(select=ExecutionFilter(state_machine_id="machine-b")))
+        await commit(repository, deleting(target))
         assert await repository.count_executions(ExecutionFilter(unchained_to="machine-b")) == 1
 
 
@@ -357,8 +358,7 @@ class PagingContract:
         made = [await finish(repository) for _ in range(7)]
         select = ExecutionFilter(order="oldest_first")
         first = await repository.executions(select, after=None, page=3)
-        oldest = DeleteExecutions(select=ExecutionFilter(order="oldest_first", limit=4))
-        assert await commit(repository, oldest) == 4
+        assert await commit(repository, deleting(*made[:4])) == 4
         rest = await repository.executions(select, after=Cursor.of(first[-1]), page=9)
         assert ids([*first, *rest]) == ids([*made[:3], *made[4:]])
 

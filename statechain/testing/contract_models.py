@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from statechain.filters import Chained, ExecutionFilter
 from statechain.records import Execution, ExecutionStatus, Source
-from statechain.storage.repository import DeleteExecutions, Repository, StopExecution
+from statechain.storage.repository import Repository, StopExecution
 from statechain.testing.contract_finding import all_pages, model
-from statechain.testing.contract_samples import commit, ending, execution, ids, moment, seed
+from statechain.testing.contract_samples import commit, deleting, ending, execution, ids, moment, seed
 
 __all__ = ["ModelContract"]
 
@@ -86,7 +86,7 @@ async def clear(repository: Repository, made: list[Execution]) -> None:
     """Leave nothing of an example."""
     stop = ending(ExecutionStatus.ABORTED)
     await repository.commit([StopExecution(execution_id=each.id, end=stop) for each in made])
-    await commit(repository, DeleteExecutions(select=ExecutionFilter()))
+    await commit(repository, deleting(*made))
     assert await repository.count_executions(ExecutionFilter()) == 0
 
 
@@ -108,15 +108,14 @@ class ModelContract:
         await clear(repository, made)
 
     @quick
-    @given(made=populations(), select=filters())
-    async def test_deletions_take_what_the_model_means(
-        self, repository: Repository, made: list[Execution], select: ExecutionFilter
+    @given(made=populations(), named=st.sets(st.integers(0, 8)))
+    async def test_deletions_take_the_ended_that_are_named(
+        self, repository: Repository, made: list[Execution], named: set[int]
     ) -> None:
         await seed(repository, *made)
-        ended = [each for each in model(made, select) if each.status.is_terminal]
-        stop = None if select.limit is None else select.offset + select.limit
-        gone = ids(ended[select.offset : stop])
-        assert await commit(repository, DeleteExecutions(select=select)) == len(gone)
+        write = deleting(*(each for index, each in enumerate(made) if index in named))
+        gone = [each.id for index, each in enumerate(made) if index in named and each.status.is_terminal]
+        assert list(await repository.commit([write])) == list(await repository.commit([write])) == [len(gone)]
         left = await repository.executions(ExecutionFilter(), after=None, page=99)
         assert sorted(ids(left)) == sorted(each.id for each in made if each.id not in gone)
         linked = [each for each in made if each.source and not {each.id, each.source.execution_id} & set(gone)]

@@ -17,7 +17,6 @@ from statechain.storage.repository import (
     AnswerCallback,
     CreateBatch,
     CreateStateMachine,
-    DeleteExecutions,
     RedriveExecution,
     Repository,
     StartExecution,
@@ -30,6 +29,7 @@ from statechain.testing.contract_samples import (
     batch,
     callback,
     commit,
+    deleting,
     ending,
     execution,
     finish,
@@ -187,7 +187,7 @@ class AdvanceContract:
     async def test_every_kind_of_write_in_one_commit(self, repository: Repository) -> None:
         running, stopped, waiting = [await start(repository) for _ in range(3)]
         failed = await finish(repository, status=ExecutionStatus.FAILED)
-        pruned = await finish(repository, state_machine_id="machine-old")
+        pruned = await finish(repository)
         await commit(repository, advance(waiting, opened=[callback(waiting)]))
         started, created = execution(), machine()
         outcomes = await repository.commit(
@@ -199,7 +199,7 @@ class AdvanceContract:
                 AnswerCallback(token_hash=f"hash-{callback(waiting).id}", output_text="1"),
                 redriving(failed),
                 CreateBatch(batch=batch(), select=ExecutionFilter(state_machine_id="machine-none")),
-                DeleteExecutions(select=ExecutionFilter(state_machine_id="machine-old")),
+                deleting(pruned),
             ]
         )
         record, nothing, held, ended, answered, claim, frozen, deleted = outcomes

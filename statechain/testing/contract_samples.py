@@ -30,6 +30,7 @@ from statechain.records import (
 from statechain.storage.repository import (
     Advance,
     CreateBatch,
+    DeleteExecutions,
     End,
     RedriveExecution,
     Repository,
@@ -45,6 +46,7 @@ __all__ = [
     "callback",
     "chained",
     "commit",
+    "deleting",
     "ending",
     "execution",
     "finish",
@@ -163,6 +165,11 @@ def advance(of: Execution, *visits: Visit, seq: int = 0, epoch: int = 1, **field
 
 
 # Steps
+
+
+def deleting(*ended: Execution) -> DeleteExecutions:
+    """Return the deletion of executions, as they were when they were last read."""
+    return DeleteExecutions(redrive_counts={each.id: each.redrive_count for each in ended})
 
 
 def redriving(ended: Execution, *, owner: str = "worker") -> RedriveExecution:

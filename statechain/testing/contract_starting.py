@@ -11,12 +11,13 @@ import pytest
 
 from statechain.filters import ExecutionFilter
 from statechain.records import Execution, ExecutionStatus, Link, Source
-from statechain.storage.repository import DeleteExecutions, Repository, StartExecution
+from statechain.storage.repository import Repository, StartExecution
 from statechain.testing.contract_samples import (
     FAILURES,
     advance,
     chained,
     commit,
+    deleting,
     execution,
     finish,
     ids,
@@ -105,8 +106,8 @@ class StartContract:
         assert await repository.execution("aB") is None
 
     async def test_a_deleted_execution_frees_its_name(self, repository: Repository) -> None:
-        await finish(repository, name="order")
-        await commit(repository, DeleteExecutions(select=ExecutionFilter()))
+        made = await finish(repository, name="order")
+        await commit(repository, deleting(made))
         await start(repository, name="order")
 
     async def test_many_starts_in_one_commit_answer_in_order(self, repository: Repository) -> None:
@@ -281,7 +282,7 @@ class ChainingContract:
         first, second = chained(source), chained(source)
         await commit(repository, starting(first, exclusive=True))
         await finish(repository, of=first)
-        await commit(repository, DeleteExecutions(select=ExecutionFilter(state_machine_id="machine-b")))
+        await commit(repository, deleting(first))
         assert await commit(repository, starting(second, exclusive=True)) == second
 
     async def test_the_source_need_not_be_stored(self, repository: Repository) -> None:

@@ -65,6 +65,7 @@ class FaultyRepository:
         self.is_cut_off = False
         self.is_deaf = False
         self.is_out = False
+        self._lost: set[str] | None = None
 
     def __repr__(self) -> str:
         return f"<Faulty {self._inner!r}>"
@@ -89,6 +90,10 @@ class FaultyRepository:
         """From now on every call fails before anything is done (or none does any more), the lease's own apart."""
         self.is_out = whether
 
+    def lose_replies(self, *, whether: bool = True) -> None:
+        """From now on the reply to a call is lost, and comes when it is made again (or none is lost any more)."""
+        self._lost = set() if whether else None
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -111,7 +116,7 @@ class FaultyRepository:
     async def _call(self, act: Callable[[], Awaitable[Any]], name: str) -> Any:
         self.check_alive()
         self.calls += 1
-        fault = self._faults.get(self.calls) or self._draw()
+        fault = self._faults.get(self.calls) or self._draw() or self._lose(name)
         self.failed += fault is not None
         if fault is Fault.BEFORE or self.is_out or (self.is_deaf and name == "epochs"):
             raise RepositoryUnavailable(f"call {self.calls} ({name}) {Fault.BEFORE.value}")
@@ -125,6 +130,12 @@ class FaultyRepository:
 
     def _draw(self) -> Fault | None:
         return self._chance.choice(list(Fault)) if self._chance.random() < self._rate else None
+
+    def _lose(self, name: str) -> Fault | None:
+        if self._lost is None:
+            return None
+        self._lost ^= {name}
+        return Fault.AFTER if name in self._lost else None
 
     def check_alive(self) -> None:
         if self.is_dead:

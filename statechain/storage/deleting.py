@@ -1,0 +1,50 @@
+"""What a filter means → deletions that may be repeated: its keys are read, and each page of them is named in a write.
+
+Nothing is deleted but what was read, so that a lost reply changes neither what goes nor how it is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+import attrs
+
+from statechain.filters import Cursor, ExecutionFilter, ExecutionKey
+from statechain.records import ExecutionStatus
+from statechain.storage.paging import pages
+from statechain.storage.patience import patiently
+from statechain.storage.repository import DeleteExecutions
+
+if TYPE_CHECKING:
+    from statechain.storage.journal import Journal
+    from statechain.storage.repository import Repository
+
+__all__ = ["delete_ended"]
+
+ENDED = frozenset(status for status in ExecutionStatus if status.is_terminal)
+
+PAGE = 500
+"""How many executions go in one transaction, for which everybody else's writes wait."""
+
+
+async def delete_ended(repository: Repository, journal: Journal, select: ExecutionFilter) -> int:
+    """Delete the ended executions that a filter means, to which its limit and offset apply; return how many are gone.
+
+    An outage between two pages is waited out, as the journal does it: what was deleted before is not to go uncounted.
+    """
+
+    async def read(select: ExecutionFilter, *, after: Cursor | None, page: int) -> Sequence[ExecutionKey]:
+        return await patiently(lambda: repository.execution_keys(select, after=after, page=page))
+
+    ended = attrs.evolve(select, status=ENDED if select.status is None else select.status & ENDED)
+    async with aclosing(pages(read, ended, PAGE)) as found:
+        if select.unchained_to is None:
+            return sum([await _delete(journal, page) async for page in found])
+        # To delete a chain makes its source unchained, which would be met on a later page: all is read before.
+        return sum([await _delete(journal, page) for page in [page async for page in found]])
+
+
+async def _delete(journal: Journal, page: Sequence[ExecutionKey]) -> int:
+    return await journal.write(DeleteExecutions(redrive_counts={key.id: key.redrive_count for key in page}))
