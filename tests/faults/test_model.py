@@ -240,10 +240,12 @@ class EngineModel(RuleBasedStateMachine):
         known.status = FAILED if known.input["how"] == "badly" and not self.mended else SUCCEEDED
         assert (await handle.wait()).status is known.status
 
-    @rule(status=st.sampled_from(list(ExecutionStatus)))
-    def delete(self, status: ExecutionStatus) -> None:
-        gone = [known for known in self.of(status) if status is not RUNNING]
-        assert self.run(self.engine.delete_executions(ExecutionFilter(status=status))) == len(gone)
+    @rule(status=st.sampled_from(list(ExecutionStatus)), limit=st.none() | st.integers(0, 3))
+    def delete(self, status: ExecutionStatus, limit: int | None) -> None:
+        newest = [known for known in reversed(self.in_order()) if known.status is status]
+        gone = [] if status is RUNNING else newest[:limit]
+        select = ExecutionFilter(status=status, limit=limit)
+        assert self.run(self.engine.delete_executions(select)) == len(gone)
         for known in gone:
             del self.known[known.id]
 
