@@ -27,7 +27,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-__all__ = ["NoPostgres", "Postgres", "server"]
+__all__ = ["NoPostgres", "Postgres", "PrivateServer", "server"]
 
 ENVIRONMENT = "STATECHAIN_TEST_POSTGRES"
 USER = "statechain"

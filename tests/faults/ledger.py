@@ -75,6 +75,9 @@ class Ledger:
     def _append(self, call: Call) -> None:
         os.write(self._descriptor, json.dumps(attrs.astuple(call)).encode() + b"\n")
 
+    def __len__(self) -> int:
+        return self.file.read_bytes().count(b"\n")
+
     def __iter__(self) -> Iterator[Call]:
         for line in self.file.read_text().splitlines():
             yield Call(*json.loads(line))
