@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(1800)
 
-SMALL: dict[str, Any] = {"sources": 60, "blows": 6}
+SMALL: dict[str, Any] = {"sources": 36, "blows": 6}
 FULL: dict[str, Any] = {"sources": 1000, "blows": 200}
 ASSAULTS: dict[str, dict[str, Any]] = {
     "1-worker": {"workers": 1},
