@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from contextlib import suppress
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,6 +131,7 @@ async def test_a_worker_that_lost_its_lease_begins_nothing(repository_url: str) 
     def failing_first(name: str) -> Any:
         async def work(_value: object, context: Any) -> str:
             calls.append((name, context.attempt))
+            faulty.cut_off()
             if context.attempt == 1:
                 raise ValueError("the first attempt always fails")
             return name
@@ -146,8 +148,7 @@ async def test_a_worker_that_lost_its_lease_begins_nothing(repository_url: str) 
             handle = await machine.start_execution({})
             while not await two.visits(handle.id):  # noqa: ASYNC110 -- the pause after the first attempt is durable then
                 await asyncio.sleep(0.005)
-            faulty.cut_off()
-            async with Engine(two, tasks=tasks_of(failing_first("heir")), lease=long) as heir:
+            async with Engine(two, tasks=tasks_of(failing_first("heir")), lease=long, recovery=False) as heir:
                 while not await heir.recover():  # noqa: ASYNC110 -- a lease ends by itself
                     await asyncio.sleep(0.02)
                 ended = await heir.worker.wait(handle.id)
@@ -165,7 +166,7 @@ def test_two_processes_run_one_batch(durable_url: str, tmp_path: Path, figures: 
         ledger = Ledger(tmp_path / f"ledger-{number}")
         asyncio.run(_clear(durable_url, count))
         log = tmp_path / "log"
-        options = {"concurrency": 100, "seconds": 0.0, "lease": 5.0, "resumes": False}
+        options = {"concurrency": 100, "seconds": 0.0, "lease": 60.0, "resumes": False}
         workers = [spawn(durable_url, ledger.file, log, **options) for _ in range(2)]
         assert [worker.wait(300) for worker in workers] == [0, 0], log.read_text()
         findings = asyncio.run(_examined(durable_url, ledger))
@@ -268,7 +269,7 @@ async def test_an_answer_races_with_the_timeout(
             handle = await machine.start_execution()
             while handle.id not in tokens:  # noqa: ASYNC110 -- it comes when the handler is called
                 await asyncio.sleep(0.005)
-            await asyncio.sleep(chance.uniform(0.9, 1.05))
+            await asyncio.sleep(1.0 + chance.uniform(-0.1, 0.05) * spread)
             try:
                 await chance.choice([here, there]).send_task_success(tokens[handle.id], "answer")
                 is_taken = True
@@ -281,13 +282,14 @@ async def test_an_answer_races_with_the_timeout(
                 assert (ended.status, ended.error) == (ExecutionStatus.FAILED, "States.Timeout")
             ends["answers" if is_taken else "timeouts"] += 1
 
-        least, most = (25, 25) if full else (1, 10)
-        for round_ in range(most):
+        spread = 1.0
+        for round_ in count(1):
             await asyncio.gather(*(race() for _ in range(400 if full else 60)))
-            if round_ + 1 >= least and len(ends) == 2:  # storage that stalls for a second lets a whole round time out
+            if round_ >= (25 if full else 1) and len(ends) == 2:
                 break
+            if len(ends) < 2:  # a machine that stalls for as long lets a whole round time out
+                spread = min(spread + 1.0, 10.0)
     figures(seed=seed, races=ends.total(), **ends)
-    assert set(ends) == {"answers", "timeouts"}
 
 
 async def test_a_stop_races_with_the_end(
@@ -314,7 +316,9 @@ async def test_a_stop_races_with_the_end(
             assert told.output == stored.output == ("finished" if told.status == "SUCCEEDED" else None)
             ends[told.status] += 1
 
-        for _ in range(250 if full else 10):
+        for round_ in count(1):
             await asyncio.gather(*(race() for _ in range(40)))
+            if round_ >= (250 if full else 10) and len(ends) == 2:
+                break
     figures(seed=seed, races=ends.total(), **{status.lower(): number for status, number in ends.items()})
     assert set(ends) == {"SUCCEEDED", "ABORTED"}

@@ -37,16 +37,18 @@ def task(resource: str, **fields: Any) -> dict[str, Any]:
 
 
 NESTED = task("arn:aws:states:::states:startExecution.sync", Parameters=CHILD)
-WAITS = {
-    "a Wait": {"Type": "Wait", "Seconds": 3600},
-    "a handler": task("Hang"),
-    "a handler with a deadline": task("Hang", TimeoutSeconds=3600),
-    "a retry": task("Fail", Retry=[{"ErrorEquals": ["States.ALL"], "IntervalSeconds": 3600}]),
-    "a token": task("Hand.waitForTaskToken"),
-    "an activity": task(ACTIVITY),
-    "a nested execution": NESTED,
-    "branches": {"Type": "Parallel", "Branches": [machine(One=task("Hang")), machine(Two=task(ACTIVITY))]},
+BRANCHES = [machine(One=task("Hang")), machine(Two=task(ACTIVITY))]
+WAITS: dict[str, tuple[dict[str, Any], int, int]] = {
+    "a Wait": ({"Type": "Wait", "Seconds": 3600}, 0, 1),
+    "a handler": (task("Hang"), 1, 0),
+    "a handler with a deadline": (task("Hang", TimeoutSeconds=3600), 1, 0),
+    "a retry": (task("Fail", Retry=[{"ErrorEquals": ["States.ALL"], "IntervalSeconds": 3600}]), 0, 1),
+    "a token": (task("Hand.waitForTaskToken"), 0, 1),
+    "an activity": (task(ACTIVITY), 0, 1),
+    "a nested execution": (NESTED, 1, 0),
+    "branches": ({"Type": "Parallel", "Branches": BRANCHES}, 1, 1),
 }
+"""What may rest: the state, how many handlers hang where it does, and how many visits are written then."""
 
 
 class Troupe:
@@ -103,16 +105,22 @@ async def two_engines(
 
 
 async def until(is_so: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not is_so():  # noqa: ASYNC110 -- no event tells of it
             await asyncio.sleep(0.005)
 
 
 async def begun(engine: Engine, definition: dict[str, Any], name: str = "resting") -> ExecutionHandle:
-    """Start an execution, and let it come to rest."""
-    handle = await (await engine.create_state_machine("parent", definition)).start_execution({}, name=name)
-    await asyncio.sleep(0.1)
-    return handle
+    """Start an execution."""
+    return await (await engine.create_state_machine("parent", definition)).start_execution({}, name=name)
+
+
+async def at_rest(engine: Engine, handle: ExecutionHandle, troupe: Troupe, hanging: int, rows: int) -> None:
+    """Return once so many handlers hang, and so many visits are written."""
+    await until(lambda: troupe.calls["hanging"] == hanging)
+    async with asyncio.timeout(60):
+        while len(await engine.repository.visits(handle.id)) < rows:  # noqa: ASYNC110 -- storage has no event
+            await asyncio.sleep(0.005)
 
 
 async def child_of(engine: Engine) -> Execution:
@@ -122,15 +130,16 @@ async def child_of(engine: Engine) -> Execution:
 
 
 @pytest.mark.parametrize("recovery", [True, False], ids=["recovers", "only runs"])
-@pytest.mark.parametrize("state", WAITS.values(), ids=WAITS)
+@pytest.mark.parametrize(("state", "hanging", "rows"), WAITS.values(), ids=WAITS)
 async def test_a_stop_reaches_what_rests_elsewhere(
-    engine_factory: EngineFactory, state: dict[str, Any], *, recovery: bool
+    engine_factory: EngineFactory, state: dict[str, Any], hanging: int, rows: int, *, recovery: bool
 ) -> None:
     troupe, ear = Troupe(), Ear()
     async with two_engines(engine_factory, troupe, recovery=recovery, observers=[ear]) as (here, there):
         handle = await begun(here, machine(Rest=state))
+        await at_rest(here, handle, troupe, hanging, rows)
         stopped = await there.stop_execution(handle.id, error="Enough", cause="by hand")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert await handle.wait() == stopped
         assert (stopped.status, stopped.error) == (ExecutionStatus.ABORTED, "Enough")
         await until(lambda: not len(here.worker))
@@ -144,6 +153,7 @@ async def test_a_deleted_execution_is_let_go(engine_factory: EngineFactory) -> N
     troupe = Troupe()
     async with two_engines(engine_factory, troupe) as (here, there):
         handle = await begun(here, machine(Rest=NESTED))
+        await until(lambda: troupe.calls["hanging"])
         await there.stop_execution(handle.id)
         assert await there.delete_executions(ExecutionFilter(status="ABORTED")) == 1
         await until(lambda: not len(here.worker))
@@ -187,7 +197,7 @@ async def test_who_is_taken_over_leaves_what_its_heir_waits_for(repository_url: 
             handle = await begun(here, machine(Rest=NESTED))
             await until(lambda: troupe.calls["waiting"])
             faulty.fall_silent()
-            async with Engine(two, tasks=heirs.tasks, lease=LONG) as heir:
+            async with Engine(two, tasks=heirs.tasks, lease=LONG, recovery=False) as heir:
                 taken: list[str] = []
                 while len(taken) < 2:
                     taken += await heir.recover()
@@ -220,7 +230,7 @@ async def test_what_starts_and_ends_meanwhile_is_not_let_go(
 
         async with asyncio.TaskGroup() as group:
             lookers = [group.create_task(look()) for _ in range(3)]
-            ended = await same.execute_bulk(range(600))
+            ended = await same.execute_bulk(range(200))
             for looker in lookers:
                 looker.cancel()
     assert all(result.error is None for result in ended)
@@ -238,7 +248,7 @@ async def test_what_was_stopped_elsewhere_can_be_redriven_here_at_once(engine_fa
         await until(lambda: troupe.calls["hanging"] == 2 and troupe.calls["cancelled"] == 1)
         child = await here.get_state_machine("child")
         aborted = ExecutionFilter(state_machine_id=child.id, status="ABORTED")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while await here.count_executions(aborted) < 1:  # noqa: ASYNC110 -- its stop is being written
                 await asyncio.sleep(0.005)
         assert await here.count_executions(ExecutionFilter(state_machine_id=child.id, status="RUNNING")) == 1
