@@ -166,9 +166,7 @@ async def test_at_most_so_many_run_at_once_started_in_order(workshop: Workshop, 
     started: list[int] = []
 
     async def hold_until_full(_value: dict[str, Any]) -> None:
-        for _ in range(200):
-            if workshop.work.running >= min(concurrency, 12):
-                break
+        while workshop.work.peak < min(concurrency, 12):  # noqa: ASYNC110
             await asyncio.sleep(0.001)
         await asyncio.sleep(0.002)
 

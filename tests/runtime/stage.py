@@ -151,13 +151,13 @@ class Stage:
 
     async def reached(self, name: str, times: int = 1) -> None:
         """Return once a handler has counted so many calls under a name."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while self.calls[name] < times:  # noqa: ASYNC110 -- a Counter has no event
                 await asyncio.sleep(0.001)
 
     async def written(self, execution: Execution | ExecutionHandle, rows: int) -> None:
         """Return once so many rows of an execution's visits are durable."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(await self.repository.visits(execution.id)) < rows:  # noqa: ASYNC110 -- storage has no event
                 await asyncio.sleep(0.001)
 

@@ -178,20 +178,26 @@ async def test_a_handler_that_hangs_is_cancelled_at_its_timeout(quick: Stage) ->
 
 async def test_a_thread_that_hangs_is_left_to_itself(quick: Stage) -> None:
     release = threading.Event()
-    quick.tasks.add("Hang", lambda _: release.wait(30))
+
+    def hang(_: Any) -> None:
+        quick.calls["Hang"] += 1
+        release.wait(60)
+
+    quick.tasks.add("Hang", hang)
     started = await quick.start(machine(Hang=task("Hang")))
-    await asyncio.sleep(0.05)
+    await quick.reached("Hang")
     before = time.monotonic()
     ended = await started.stop()
     release.set()
     assert ended.status == "ABORTED"
-    assert time.monotonic() - before < 5
+    assert time.monotonic() - before < 30
 
 
 async def test_a_handler_that_ignores_its_cancellation_is_left_behind(quick: Stage) -> None:
     release = asyncio.Event()
 
     async def deaf(_: Any) -> str:
+        quick.calls["Deaf"] += 1
         while not release.is_set():
             try:
                 await release.wait()
@@ -203,11 +209,11 @@ async def test_a_handler_that_ignores_its_cancellation_is_left_behind(quick: Sta
     await quick.open(limits=Limits(handler_grace_seconds=0.05))
     quick.tasks.add("Deaf", deaf)
     try:
-        ended = await asyncio.wait_for(quick.run(machine(Deaf=task("Deaf", TimeoutSeconds=5))), 10)
+        ended = await asyncio.wait_for(quick.run(machine(Deaf=task("Deaf", TimeoutSeconds=5))), 60)
         assert ended.error == "States.Timeout"
         started = await quick.start(machine(Deaf=task("Deaf")))
-        await asyncio.sleep(0.01)
-        assert (await asyncio.wait_for(started.stop(), 10)).status == "ABORTED"
+        await quick.reached("Deaf", 2)
+        assert (await asyncio.wait_for(started.stop(), 60)).status == "ABORTED"
         assert quick.calls["ignored"] == 2
     finally:
         release.set()

@@ -194,6 +194,8 @@ async def test_a_map_runs_as_wide_as_it_may(quick: Stage, bound: dict[str, int],
     async def work(value: Any) -> Any:
         running[0] += 1
         running[1] = max(running)
+        while running[1] < widest:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
         await asyncio.sleep(0.001)
         running[0] -= 1
         return value

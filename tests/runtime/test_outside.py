@@ -154,7 +154,7 @@ async def test_another_engine_may_answer(stage: Stage) -> None:
     await stage.reached("Ask")
     async with Engine(stage.repository, tasks=stage.tasks, clock=stage.clock, recovery=False) as other:
         await other.send_task_success(tokens[0], "from afar")
-    assert (await asyncio.wait_for(started.wait(), 5)).output == "from afar"
+    assert (await asyncio.wait_for(started.wait(), 60)).output == "from afar"
 
 
 async def test_after_a_crash_the_task_waits_on_under_its_token(stage: Stage) -> None:
@@ -430,7 +430,7 @@ async def test_parents_and_children_share_one_place(quick: Stage) -> None:
     await quick.close()
     await quick.open(max_concurrent_executions=1)
     await quick.engine.create_state_machine("child", machine(Long={"Type": "Wait", "Seconds": 5}))
-    ended = await asyncio.wait_for(quick.run(machine(Start=nested(".sync:2")), {"n": 1}), 10)
+    ended = await asyncio.wait_for(quick.run(machine(Start=nested(".sync:2")), {"n": 1}), 60)
     assert output(ended)["Output"] == {"n": 1}
 
 

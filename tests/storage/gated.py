@@ -16,7 +16,7 @@ from statechain.storage.journal import Journal
 from statechain.storage.repository import StartExecution, StopExecution, Write
 from statechain.testing.contract_samples import ending, execution
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 class Storage(MemoryRepository):

