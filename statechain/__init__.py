@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from statechain.chaining.options import BatchExecutionOptions, BatchExecutionResult
 from statechain.clock import Clock, SystemClock
+from statechain.codec import JSONInput, JSONValue
 from statechain.engine import Engine
 from statechain.errors import (
     BatchNotFound,
@@ -85,6 +86,8 @@ __all__ = [
     "InvalidPayload",
     "InvalidToken",
     "ItemCounts",
+    "JSONInput",
+    "JSONValue",
     "LeaseLost",
     "Limits",
     "Link",

@@ -54,6 +54,8 @@ PUBLIC_NAMES = [
     "InputTransformerError",
     "InvalidToken",
     "ItemCounts",
+    "JSONInput",
+    "JSONValue",
     "LeaseLost",
     "MemoryRepository",
     "PostgresRepository",

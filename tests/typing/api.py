@@ -21,6 +21,8 @@ from statechain import (
     ExecutionHandle,
     ExecutionStatus,
     ItemCounts,
+    JSONInput,
+    JSONValue,
     Link,
     MemoryRepository,
     Repository,
@@ -109,6 +111,11 @@ async def executions(engine: Engine, machine: StateMachine) -> None:
 
 
 async def values(engine: Engine, machine: StateMachine, counts: dict[str, int], rows: list[dict[str, str]]) -> None:
+    given: JSONInput = counts
+    ended = await machine.execute(given)
+    assert_type(ended.input, JSONValue)
+    assert_type(ended.output, JSONValue)
+    await machine.execute(ended.output)
     await machine.execute(counts)
     await machine.start_execution(rows)
     await machine.execute({"counts": counts, "rows": rows, "pair": (1, "two"), "none": None})
