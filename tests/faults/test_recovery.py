@@ -21,6 +21,7 @@ from statechain import Engine, ExecutionFilter, ExecutionStatus, Repository, Tas
 from statechain.limits import DEFAULT_LIMITS
 from statechain.observers import Fact, JournalFlushed
 from statechain.records import Visit
+from statechain.runtime import host
 
 if TYPE_CHECKING:
     from conftest import EngineFactory, Figures
@@ -117,6 +118,42 @@ async def test_an_orderly_leave_hands_over_at_once(engine_factory: EngineFactory
         assert await heir.recover() == [left]
         assert (await heir.worker.wait(left)).output == "well"
         figures(milliseconds=round((time.monotonic() - began) * 1000, 1))
+
+
+async def test_an_engine_that_closes_at_once_does_not_wait_for_storage(
+    repository_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it could not write any more is done again by its heir, once the lease that it could not give up is over."""
+    monkeypatch.setattr(host, "DRAIN_SECONDS", 0.2)
+    calls: list[str] = []
+    is_away = asyncio.Event()
+
+    async def work(_value: object) -> str:
+        calls.append("begun")
+        faulty.fail_all(whether=len(calls) == 1)
+        is_away.set()
+        return "well"
+
+    async def leave() -> None:
+        options: dict[str, Any] = {"lease": timedelta(seconds=0.2), "recovery": False}
+        with suppress(_Left):
+            async with Engine(as_repository(faulty), tasks=tasks_of(Work=work), **options) as engine:
+                await (await engine.create_state_machine("one-task", ONE_TASK)).start_execution(name="left")
+                await is_away.wait()
+                raise _Left
+
+    async with opened_twice(repository_url) as (one, two):
+        faulty = FaultyRepository(one)
+        leaving = asyncio.create_task(leave())
+        left, _ = await asyncio.wait([leaving], timeout=60)
+        faulty.fail_all(whether=False)
+        await leaving
+        assert left, "it waited for storage"
+        async with Engine(two, tasks=tasks_of(Work=work), recovery=False) as heir:
+            while not (recovered := await heir.recover()):  # noqa: ASYNC110 -- a lease ends by itself
+                await asyncio.sleep(0.02)
+            assert (await heir.worker.wait(recovered[0])).output == "well"
+    assert calls == ["begun", "begun"]
 
 
 async def test_a_handler_that_blocks_the_loop_keeps_the_lease(durable_url: str) -> None:

@@ -10,6 +10,7 @@ from stage import Stage, machine, task, types
 
 from statechain import TaskContext, TaskError
 from statechain.limits import Limits
+from statechain.storage.repository import Advance
 
 NEVER = 10_000_000.0
 
@@ -280,6 +281,40 @@ async def test_a_stop_while_a_handler_runs_leaves_it_in_the_history(stage: Stage
         "TaskStarted",
         "ExecutionAborted",
     ]
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["by itself", "by a stop"])
+async def test_an_end_that_is_being_recorded_when_the_engine_closes_stands(stage: Stage, *, stopped: bool) -> None:
+    """Whoever waits is told the truth, and nobody takes up again what is over."""
+    begun = asyncio.Event()
+
+    async def work(_: Any) -> str:
+        stage.calls["Work"] += 1
+        begun.set()
+        return await (asyncio.Event().wait() if stopped else asyncio.sleep(0, "done"))  # type: ignore[return-value]
+
+    stage.tasks.add("Work", work)
+    held, released = stage.hold(lambda write: isinstance(write, Advance) and write.end is not None)
+    started = await stage.start(machine(Work=task("Work")))
+    waiting = asyncio.ensure_future(started.wait())
+    await begun.wait()
+    stopping = asyncio.ensure_future(started.stop(error="Enough") if stopped else asyncio.sleep(0))
+    await held.wait()
+    closing = asyncio.ensure_future(stage.close())
+    await asyncio.sleep(0)
+    released.set()
+    await closing
+    await stopping
+    told = await waiting
+    assert (told.status, told.error, told.output) == (
+        ("ABORTED", "Enough", None) if stopped else ("SUCCEEDED", None, "done")
+    )
+    await stage.open()
+    assert await stage.engine.recover() == []
+    assert await stage.ended(started.id) == told
+    ends = [type_ for type_ in types(await stage.history(told)) if type_.startswith("Execution")]
+    assert ends == ["ExecutionStarted", "ExecutionAborted" if stopped else "ExecutionSucceeded"]
+    assert stage.calls["Work"] == 1
 
 
 async def test_many_retries_are_written_in_rows_that_do_not_grow(stage: Stage) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from stage import Stage, machine, output, task, types
 
 from statechain import Engine, InvalidToken, TaskContext, TaskTimedOut
 from statechain.clock import SystemClock
-from statechain.storage.repository import StartExecution
+from statechain.storage.repository import Advance, StartExecution
 
 ASK = "Ask.waitForTaskToken"
 START = "arn:aws:states:::states:startExecution"
@@ -411,19 +412,36 @@ async def test_an_interrupted_parent_leaves_its_child_to_recovery(stage: Stage) 
     assert output(await stage.ended(started.id))["Output"] == "joined"
 
 
-async def test_an_engine_that_closes_while_a_child_is_being_started_does_not_abort_it(stage: Stage) -> None:
+def is_the_childs_start(write: Any) -> bool:
+    return isinstance(write, StartExecution) and write.execution.name != "one"
+
+
+MOMENTS = {
+    "the start is about to be made": (lambda write: isinstance(write, Advance), 0),
+    "the start is being written": (is_the_childs_start, 1),
+}
+
+
+@pytest.mark.parametrize(("moment", "begun"), MOMENTS.values(), ids=MOMENTS)
+async def test_an_engine_that_closes_while_a_child_is_being_started_leaves_one_child(
+    stage: Stage, moment: Callable[[Any], bool], begun: int
+) -> None:
+    """The parent goes on elsewhere: it starts the child that was not begun, and joins the one that was."""
     await stage.engine.create_state_machine("child", machine(Same={"Type": "Pass"}))
     created = await stage.engine.create_state_machine("parent", machine(Start=nested(".sync:2")))
-    held, released = stage.hold(lambda write: isinstance(write, StartExecution) and write.execution.name != "one")
+    held, released = stage.hold(moment)
     started = await created.start_execution({"n": 1}, name="one")
     await held.wait()
     closing = asyncio.ensure_future(stage.close())
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0)
     released.set()
     await closing
+    assert len(await children(stage)) == begun
     await stage.open()
     ended = await stage.ended(started.id)
     assert (ended.status, output(ended)["Output"]) == ("SUCCEEDED", {"n": 1})
+    (child,) = await children(stage)
+    assert output(ended)["ExecutionArn"] == child.id
 
 
 async def test_parents_and_children_share_one_place(quick: Stage) -> None:
