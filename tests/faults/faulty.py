@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -60,6 +61,7 @@ class FaultyRepository:
         self._delay = delay
         self.calls = 0
         self.failed = 0
+        self.refused = Counter[str]()
         self.is_dead = False
         self.is_silent = False
         self.is_cut_off = False
@@ -119,6 +121,7 @@ class FaultyRepository:
         fault = self._faults.get(self.calls) or self._draw() or self._lose(name)
         self.failed += fault is not None
         if fault is Fault.BEFORE or self.is_out or (self.is_deaf and name == "epochs"):
+            self.refused[name] += 1
             raise RepositoryUnavailable(f"call {self.calls} ({name}) {Fault.BEFORE.value}")
         if fault is Fault.LATE:
             await asyncio.sleep(self._delay)

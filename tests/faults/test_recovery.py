@@ -126,12 +126,10 @@ async def test_an_engine_that_closes_at_once_does_not_wait_for_storage(
     """What it could not write any more is done again by its heir, once the lease that it could not give up is over."""
     monkeypatch.setattr(host, "DRAIN_SECONDS", 0.2)
     calls: list[str] = []
-    is_away = asyncio.Event()
 
     async def work(_value: object) -> str:
         calls.append("begun")
         faulty.fail_all(whether=len(calls) == 1)
-        is_away.set()
         return "well"
 
     async def leave() -> None:
@@ -139,7 +137,8 @@ async def test_an_engine_that_closes_at_once_does_not_wait_for_storage(
         with suppress(_Left):
             async with Engine(as_repository(faulty), tasks=tasks_of(Work=work), **options) as engine:
                 await (await engine.create_state_machine("one-task", ONE_TASK)).start_execution(name="left")
-                await is_away.wait()
+                while not faulty.refused["commit"]:  # noqa: ASYNC110 -- the journal tells nobody
+                    await asyncio.sleep(0.002)
                 raise _Left
 
     async with opened_twice(repository_url) as (one, two):
