@@ -100,12 +100,12 @@ async def test_the_network_fails_at_every_call(
     figures(calls=calls, faults=tried, violations=0)
 
 
-async def besiege(work: Coroutine[Any, Any, None], strike: Strike, pause: Callable[[], float]) -> int:
-    """Strike after every pause for as long as some work lasts; return how many strikes fell."""
+async def besiege(work: Coroutine[Any, Any, None], strike: Strike, pause: Callable[[], float], *, most: int) -> int:
+    """Do some work, and strike after every pause while it lasts, so often at most; return how many strikes fell."""
     struck = 0
     async with asyncio.TaskGroup() as group:
         task = group.create_task(work)
-        while not (await asyncio.wait([task], timeout=pause()))[0]:
+        while struck < most and not (await asyncio.wait([task], timeout=pause()))[0]:
             struck += await strike()
     return struck
 
@@ -133,7 +133,8 @@ class Siege:
             server.empty(urlsplit(url).path[1:])
             await prepare(url, self.sources, ledger)
             work = run_batch(url, ledger, concurrency=10, seconds=0.02)
-            struck += await besiege(work, strike, lambda: chance.uniform(0.0, self.longest))
+            pause = partial(chance.uniform, 0.0, self.longest)
+            struck += await besiege(work, strike, pause, most=self.enough - struck)
             batches += 1
             assert not await verdict(url, ledger), f"--faults-seed {seed}"
         return {"seed": seed, "batches": batches, "sources": self.sources, "strikes": struck}
@@ -149,7 +150,7 @@ async def test_the_server_crashes_under_load(
         await asyncio.to_thread(postgres_server.restart, "immediate")
         return 1
 
-    siege = Siege(1000, enough=100, longest=1.5) if full else Siege(24, enough=2, longest=0.4)
+    siege = Siege(1000, enough=100, longest=1.5) if full else Siege(24, enough=3, longest=0.4)
     told = await siege.run(postgres_server, postgres_url, Ledger(tmp_path / "ledger"), seed, crash)
     figures(crashes=told.pop("strikes"), **told)
 

@@ -318,7 +318,7 @@ async def test_a_stop_races_with_the_end(
 
         for round_ in count(1):
             await asyncio.gather(*(race() for _ in range(40)))
-            if round_ >= (250 if full else 10) and len(ends) == 2:
+            if round_ >= (250 if full else 4) and len(ends) == 2:
                 break
     figures(seed=seed, races=ends.total(), **{status.lower(): number for status, number in ends.items()})
     assert set(ends) == {"SUCCEEDED", "ABORTED"}
