@@ -59,9 +59,13 @@ def check(name: str, url: str) -> None:
         assert all(value > 0 for key, value in row.items() if not isinstance(value, str) and key != "bytes each")
 
 
-@pytest.mark.parametrize("name", ["batches", "executions", "inflight"])
+@pytest.mark.parametrize("name", ["batches", "executions"])
 def test_a_benchmark_of_the_engine_measures_any_storage(name: str, repository_url: str) -> None:
     check(name, repository_url)
+
+
+def test_what_is_in_flight_is_measured(sqlite_url: str) -> None:
+    check("inflight", sqlite_url)
 
 
 @pytest.mark.parametrize("name", ["commits", "floor"])
