@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from statechain.chaining.runner import Joins
     from statechain.engine import Engine
     from statechain.launcher import Stream
+    from statechain.runtime.live import Live
     from statechain.runtime.revisions import Revision
-    from statechain.runtime.worker import Live
 
 __all__ = ["ExecutionHandle", "StateMachine"]
 

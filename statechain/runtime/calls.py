@@ -17,9 +17,10 @@ from statechain.records import Callback, CallbackStatus
 from statechain.runtime import nested
 from statechain.runtime.callbacks import token_hash
 from statechain.runtime.frame import Outside
+from statechain.runtime.handling import call_task
 from statechain.runtime.retry import TIMEOUTS
 from statechain.runtime.services import ActivityCall, Call, HandlerCall, NestedCall, resolve
-from statechain.runtime.tasks import Task, TaskContext, TaskRegistry, call_task
+from statechain.runtime.tasks import Task, TaskContext, TaskRegistry
 from statechain.runtime.witness import witness_attempt
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from statechain.asl.outcome import Done, Next
 from statechain.clock import SystemClock
 from statechain.codec import JSONValue, private
 from statechain.errors import InvalidPayload, StateError
-from statechain.runtime.tasks import Task, TaskRegistry, as_failure, refusal_of
+from statechain.runtime.handling import as_failure, refusal_of
+from statechain.runtime.tasks import Task, TaskRegistry
 
 if TYPE_CHECKING:
     from statechain.asl.plan import State

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from statechain.asl.plan import Plan
     from statechain.observers import Observer
     from statechain.records import StateMachineRecord
+    from statechain.runtime.live import Live
     from statechain.runtime.past import Past
     from statechain.runtime.places import Place
-    from statechain.runtime.worker import Live
     from statechain.storage.journal import Ledger
 
 __all__ = ["EPOCH", "UNREAD", "Run", "from_micros", "timestamp", "to_micros"]

@@ -25,10 +25,11 @@ from statechain.clock import Clock, SystemClock
 from statechain.codec import JSONValue, isolate
 from statechain.errors import StateError
 from statechain.limits import DEFAULT_LIMITS, Limits
+from statechain.runtime.handling import call_task
 from statechain.runtime.retry import HasErrorEquals, matches, retry_delay
 from statechain.runtime.run import timestamp
 from statechain.runtime.services import HandlerCall, resolve
-from statechain.runtime.tasks import TaskContext, TaskRegistry, call_task
+from statechain.runtime.tasks import TaskContext, TaskRegistry
 from statechain.testing.scripted import Return, Throw
 
 __all__ = ["StateResult", "StateStatus", "run_state"]

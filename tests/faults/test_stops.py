@@ -14,7 +14,7 @@ from faulty import FaultyRepository, as_repository, opened_twice
 
 from statechain import Engine, Execution, ExecutionFilter, ExecutionHandle, ExecutionStatus, TaskRegistry
 from statechain.observers import ExecutionLeft, Fact
-from statechain.runtime.worker import Live
+from statechain.runtime.live import Live
 
 if TYPE_CHECKING:
     from conftest import EngineFactory

@@ -1,0 +1,111 @@
+"""The life of one execution in this process: how it is cut short, and how whoever waits for its end is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from statechain.records import Execution
+    from statechain.storage.journal import Ledger
+    from statechain.storage.repository import End
+
+__all__ = ["Live"]
+
+
+class Live:
+    """An execution that this process runs, or is about to, under the epoch of one claim."""
+
+    __slots__ = (
+        "_end",
+        "_fault",
+        "_waiters",
+        "before",
+        "epoch",
+        "execution_id",
+        "is_begun",
+        "is_closing",
+        "is_interrupted",
+        "is_lost",
+        "is_over",
+        "ledger",
+        "opened",
+        "shown",
+        "stopping",
+        "task",
+    )
+
+    def __init__(self, execution_id: str, epoch: int = 1) -> None:
+        self.execution_id = execution_id
+        self.epoch = epoch
+        self.opened: asyncio.Future[Execution] | None = None
+        self.is_over = False
+        self.ledger: Ledger | None = None
+        self._end: Execution | None = None
+        self._fault: BaseException | None = None
+        self._waiters: Sequence[asyncio.Future[None]] = ()
+        self.stopping: End | None = None
+        self.is_begun = False
+        self.is_closing = False
+        self.is_interrupted = False
+        self.is_lost = False
+        self.before: Execution | None = None
+        self.shown: Execution | None = None
+        self.task: asyncio.Task[None] | None = None
+
+    def stop(self, end: End) -> None:
+        """Cut the execution short, to end in this way; the first stop decides, and none once it is over or left."""
+        if self.stopping is None and not (self.is_closing or self.is_interrupted) and self.task is not None:
+            self.stopping = end
+            if self.is_begun:  # a task that is cancelled before its first step would never learn why
+                self.task.cancel()
+
+    def interrupt(self) -> None:
+        """Leave the execution as it stands: RUNNING, for whoever claims it."""
+        self.is_interrupted = True
+        if self.task is not None and self.is_begun and not self.is_closing:
+            self.task.cancel()
+
+    def lose(self) -> None:
+        """Cut the execution short that others have ended or taken over; whoever waits for it is sent to storage."""
+        self.settle(None)
+        self.is_lost = True
+        if self.task is not None:
+            self.task.cancel()
+
+    def open(self, holder: Execution) -> None:
+        """Tell who started it that the start is durable, and which execution holds the name."""
+        if self.opened is not None and not self.opened.done():
+            self.opened.set_result(holder)
+
+    def settle(self, execution: Execution | None, fault: BaseException | None = None) -> None:
+        """Tell the waiters how it ended here; None sends them to storage, a fault is raised where they wait."""
+        if execution is not None:
+            self.open(execution)
+        elif fault is not None and self.opened is not None and not self.opened.done():
+            self.opened.set_exception(fault)
+            self.opened.exception()  # nobody needs to be waiting
+        if self.is_over:
+            return
+        self.is_over, self._end, self._fault = True, execution, fault
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def ended(self) -> Execution | None:
+        """Return the execution once it is over here, or None where storage knows more."""
+        if not self.is_over:
+            await self.waiter()
+        if self._fault is not None:
+            raise self._fault
+        return self._end
+
+    def waiter(self) -> asyncio.Future[None]:
+        """Return a future that is done once it is over here."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self.is_over:
+            waiter.set_result(None)
+        else:
+            self._waiters = (*(each for each in self._waiters if not each.done()), waiter)
+        return waiter
