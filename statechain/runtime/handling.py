@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from statechain.codec import JSONValue, isolate
 from statechain.errors import InvalidPayload, StateError
@@ -47,9 +48,8 @@ async def call_task(
     It is cancelled at the deadline, where no heartbeat comes for ``heartbeat`` seconds, or with its execution. A
     handler that goes on regardless is left behind after a grace, and whatever it returns is not used.
     """
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[object] = loop.create_future()
-    handler = loop.create_task(_serve(task, value, context, clock, answer))
+    answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+    handler = _begin(_serve(task, value, context, clock, answer))
     try:
         if deadline is None and heartbeat is None:
             result = await answer
@@ -74,6 +74,13 @@ def _cut_off(fault: StateError, characters: int) -> StateError:
     if fault.cause is None or len(fault.cause) <= characters:
         return fault
     return StateError(fault.error, fault.cause[:characters], location=fault.location)
+
+
+def _begin(serving: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Run a handler in an asyncio task of its own; where Python can, its first step runs at once, not a turn later."""
+    if sys.version_info >= (3, 12):
+        return asyncio.Task(serving, loop=asyncio.get_running_loop(), eager_start=True)
+    return asyncio.get_running_loop().create_task(serving)
 
 
 async def _serve(
