@@ -1,7 +1,8 @@
 """Tasks that wait for an answer from outside: under a task token, or from an activity's worker.
 
-An answer through this process wakes the waiter at once; one through another process is found by asking storage for
-all that wait, in one query at a time, at intervals that grow. Storage decides between an answer and a timeout.
+An answer through this process wakes the waiter at once; one through another process is found by asking storage: for
+all that have come since the last query in one, and again at intervals that grow. Storage decides between an answer and
+a timeout.
 """
 
 from __future__ import annotations
@@ -55,9 +56,11 @@ class ActivityTask:
 class _Waiter:
     """One attempt that waits, under one id or more."""
 
-    __slots__ = ("answer", "beat", "ids", "news")
+    __slots__ = ("_pause", "answer", "beat", "due", "ids", "news")
 
     def __init__(self, ids: Sequence[str], since: datetime | None) -> None:
+        self.due = 0.0
+        self._pause = FIRST_POLL
         self.ids = tuple(ids)
         self.answer: Callback | None = None
         self.beat = since
@@ -72,6 +75,11 @@ class _Waiter:
             self.beat = callback.beat
             self.news.set()
 
+    def put_off(self, now: float) -> None:
+        """Have storage asked for it again after a pause, which grows each time."""
+        self.due = now + self._pause
+        self._pause = min(2 * self._pause, LONGEST_POLL)
+
 
 class Callbacks:
     """Hands answers to the tasks that wait for them. ``group`` gives the TaskGroup in which storage is asked."""
@@ -85,7 +93,7 @@ class Callbacks:
         self._group = group
         self._waiters: dict[str, _Waiter] = {}
         self._poller: asyncio.Task[None] | None = None
-        self._pauses = delays(FIRST_POLL, LONGEST_POLL)
+        self._arrival = asyncio.Event()
         self._takers: dict[str, list[asyncio.Event]] = {}
 
     # Waiting
@@ -113,7 +121,6 @@ class Callbacks:
             begun: Called at the first sign of life, such as that an activity's worker took the task.
         """
         with self._registered(ids, since) as waiter:
-            await self._ask([waiter])
             while waiter.answer is None:
                 if waiter.beat is not since:
                     begun()
@@ -151,7 +158,7 @@ class Callbacks:
         """Have a waiter told of its callbacks while the body runs."""
         waiter = _Waiter(ids, since)
         self._waiters |= dict.fromkeys(waiter.ids, waiter)
-        self._pauses = delays(FIRST_POLL, LONGEST_POLL)
+        self._arrival.set()
         if self._poller is None:
             self._poller = self._group().create_task(self._poll(), name="statechain callbacks")
         try:
@@ -164,13 +171,22 @@ class Callbacks:
                 self._poller = None
 
     async def _poll(self) -> None:
-        """Ask storage for all that wait, until cancelled because nobody does."""
+        """Ask storage for whoever has come or is due again, until cancelled because nobody waits."""
+        loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(next(self._pauses))
+            self._arrival.clear()
+            now = loop.time()
+            asked = [waiter for waiter in dict.fromkeys(self._waiters.values()) if waiter.due <= now]
+            for waiter in asked:
+                waiter.put_off(now)
             try:
-                await self._ask(list(dict.fromkeys(self._waiters.values())))
+                await self._ask(asked)
             except RepositoryError as fault:
                 logger.warning("answers to waiting tasks could not be read, trying again: %s", fault)
+            due = min(waiter.due for waiter in self._waiters.values())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(max(due, now + FIRST_POLL)):
+                    await self._arrival.wait()
 
     async def _ask(self, waiters: Sequence[_Waiter]) -> None:
         """Tell waiters how their callbacks stand in storage."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +12,7 @@ from stage import Stage, machine, output, task, types
 
 from statechain import Engine, InvalidToken, TaskContext, TaskTimedOut
 from statechain.clock import SystemClock
+from statechain.records import Callback
 from statechain.storage.repository import Advance, StartExecution
 
 ASK = "Ask.waitForTaskToken"
@@ -72,6 +73,24 @@ async def test_an_answer_that_was_accepted_counts_though_the_handler_fails(quick
 
     quick.tasks.add("Ask", clumsy)
     assert (await quick.run(machine(Ask=task(ASK)))).output == "done"
+
+
+async def test_storage_is_asked_about_many_at_once(quick: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens, repository = asking(quick), quick.engine.repository
+    asked: list[int] = []
+    read = repository.callbacks
+
+    async def callbacks(ids: Sequence[str]) -> Sequence[Callback]:
+        asked.append(len(ids))
+        return await read(ids)
+
+    monkeypatch.setattr(repository, "callbacks", callbacks)
+    definition = machine(Ask=task(ASK))
+    waiting = await asyncio.gather(*(quick.start(definition, {"n": n}) for n in range(200)))
+    await quick.reached("Ask", 200)
+    await asyncio.gather(*(quick.engine.send_task_success(token, "done") for token in tokens))
+    assert {(await each.wait()).output for each in waiting} == {"done"}
+    assert 1 <= len(asked) <= 100
 
 
 async def test_a_failure_is_retried_with_a_new_token_and_caught(quick: Stage) -> None:
