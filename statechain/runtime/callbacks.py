@@ -1,8 +1,8 @@
 """Tasks that wait for an answer from outside: under a task token, or from an activity's worker.
 
-An answer through this process wakes the waiter at once; one through another process is found by asking storage: for
-all that have come since the last query in one, and again at intervals that grow. Storage decides between an answer and
-a timeout.
+An answer through this process wakes the waiter at once; one through another process is found by asking storage: at once
+for all that have come since the last query, and for all that wait after pauses that grow. Storage decides between an
+answer and a timeout.
 """
 
 from __future__ import annotations
@@ -56,11 +56,9 @@ class ActivityTask:
 class _Waiter:
     """One attempt that waits, under one id or more."""
 
-    __slots__ = ("_pause", "answer", "beat", "due", "ids", "news")
+    __slots__ = ("answer", "beat", "ids", "news")
 
     def __init__(self, ids: Sequence[str], since: datetime | None) -> None:
-        self.due = 0.0
-        self._pause = FIRST_POLL
         self.ids = tuple(ids)
         self.answer: Callback | None = None
         self.beat = since
@@ -75,11 +73,6 @@ class _Waiter:
             self.beat = callback.beat
             self.news.set()
 
-    def put_off(self, now: float) -> None:
-        """Have storage asked for it again after a pause, which grows each time."""
-        self.due = now + self._pause
-        self._pause = min(2 * self._pause, LONGEST_POLL)
-
 
 class Callbacks:
     """Hands answers to the tasks that wait for them. ``group`` gives the TaskGroup in which storage is asked."""
@@ -93,6 +86,8 @@ class Callbacks:
         self._group = group
         self._waiters: dict[str, _Waiter] = {}
         self._poller: asyncio.Task[None] | None = None
+        self._pauses = delays(FIRST_POLL, LONGEST_POLL)
+        self._newcomers: list[_Waiter] = []
         self._arrival = asyncio.Event()
         self._takers: dict[str, list[asyncio.Event]] = {}
 
@@ -158,10 +153,12 @@ class Callbacks:
         """Have a waiter told of its callbacks while the body runs."""
         waiter = _Waiter(ids, since)
         self._waiters |= dict.fromkeys(waiter.ids, waiter)
+        self._newcomers.append(waiter)
+        self._pauses = delays(FIRST_POLL, LONGEST_POLL)
         self._arrival.set()
-        if self._poller is None:
-            self._poller = self._group().create_task(self._poll(), name="statechain callbacks")
         try:
+            if self._poller is None:
+                self._poller = self._group().create_task(self._poll(), name="statechain callbacks")
             yield waiter
         finally:
             for each in waiter.ids:
@@ -171,32 +168,33 @@ class Callbacks:
                 self._poller = None
 
     async def _poll(self) -> None:
-        """Ask storage for whoever has come or is due again, until cancelled because nobody waits."""
+        """Ask storage for whoever comes, and for all that wait after each pause, until nobody does."""
         loop = asyncio.get_running_loop()
-        while True:
-            self._arrival.clear()
-            now = loop.time()
-            asked = [waiter for waiter in dict.fromkeys(self._waiters.values()) if waiter.due <= now]
-            for waiter in asked:
-                waiter.put_off(now)
-            try:
-                await self._ask(asked)
-            except RepositoryError as fault:
-                logger.warning("answers to waiting tasks could not be read, trying again: %s", fault)
-            due = min(waiter.due for waiter in self._waiters.values())
+        again = loop.time() + next(self._pauses)
+        while self._waiters:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(max(due, now + FIRST_POLL)):
+                async with asyncio.timeout_at(again):
                     await self._arrival.wait()
+            is_for_all = loop.time() >= again
+            asked = list(dict.fromkeys(self._waiters.values())) if is_for_all else self._newcomers
+            self._newcomers = []
+            self._arrival.clear()
+            for start in range(0, len(asked), PAGE):
+                try:
+                    await self._ask(asked[start : start + PAGE])
+                except Exception as fault:  # noqa: BLE001 -- a fault of the repository must not end everybody's waiting
+                    reason = fault if isinstance(fault, RepositoryError) else type(fault).__name__
+                    logger.warning("answers to waiting tasks could not be read, trying again: %s", reason)
+            if is_for_all:
+                again = loop.time() + next(self._pauses)
 
     async def _ask(self, waiters: Sequence[_Waiter]) -> None:
         """Tell waiters how their callbacks stand in storage."""
         ids = [each for waiter in waiters for each in waiter.ids]
-        for start in range(0, len(ids), PAGE):
-            page = ids[start : start + PAGE]
-            with self._clock.hold():
-                callbacks = await patiently(lambda page=page: self._repository.callbacks(page))  # type: ignore[misc]
-            for callback in callbacks:
-                self._tell(callback)
+        with self._clock.hold():
+            callbacks = await patiently(lambda: self._repository.callbacks(ids))
+        for callback in callbacks:
+            self._tell(callback)
 
     def _tell(self, callback: Callback) -> None:
         waiter = self._waiters.get(callback.id)

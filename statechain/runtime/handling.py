@@ -51,6 +51,8 @@ async def call_task(
     answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
     handler = _begin(_serve(task, value, context, clock, answer))
     try:
+        if handler.done() and _is_cancelled_from_outside():
+            await asyncio.sleep(0)  # its only step stopped the execution, which learns that here
         if deadline is None and heartbeat is None:
             result = await answer
         else:

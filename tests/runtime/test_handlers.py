@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 from datetime import timedelta
@@ -281,3 +282,18 @@ def test_a_registry_refuses_what_cannot_be_a_handler() -> None:
         tasks.add("Three", lambda _one, _two, _three: None)
     with pytest.raises(ValueError, match="delivery"):
         tasks.add("How", lambda value: value, delivery="twice")  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks begin at once from Python 3.12 on")
+async def test_a_handler_that_stops_its_execution_and_ends_at_once_is_stopped(quick: Stage) -> None:
+    stops: list[asyncio.Task[Any]] = []
+
+    async def stop(_: Any, context: TaskContext) -> str:
+        eagerly: dict[str, Any] = {"loop": asyncio.get_running_loop(), "eager_start": True}
+        stops.append(asyncio.Task(quick.engine.stop_execution(context.execution_id, error="Own"), **eagerly))
+        return "done"
+
+    started = await quick.start(serve(quick, stop))
+    ended = await started.wait()
+    assert (ended.status, ended.error) == ("ABORTED", "Own")
+    assert (await stops[0]).status == "ABORTED"

@@ -93,6 +93,23 @@ async def test_storage_is_asked_about_many_at_once(quick: Stage, monkeypatch: py
     assert 1 <= len(asked) <= 100
 
 
+async def test_a_fault_of_storage_ends_nobodys_waiting(quick: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens, repository = asking(quick), quick.engine.repository
+    read, is_asked = repository.callbacks, asyncio.Event()
+
+    async def callbacks(ids: Sequence[str]) -> Sequence[Callback]:
+        if not is_asked.is_set():
+            is_asked.set()
+            raise ValueError("no fault that the repository may have")
+        return await read(ids)
+
+    monkeypatch.setattr(repository, "callbacks", callbacks)
+    waiting = await quick.start(machine(Ask=task(ASK)))
+    await is_asked.wait()
+    await quick.engine.send_task_success(tokens[0], "done")
+    assert (await waiting.wait()).output == "done"
+
+
 async def test_a_failure_is_retried_with_a_new_token_and_caught(quick: Stage) -> None:
     tokens = asking(quick)
     retry = [{"ErrorEquals": ["Busy"], "IntervalSeconds": 1, "MaxAttempts": 1}]
