@@ -43,7 +43,7 @@ WAITS: dict[str, tuple[dict[str, Any], int, int]] = {
     "a handler": (task("Hang"), 1, 0),
     "a handler with a deadline": (task("Hang", TimeoutSeconds=3600), 1, 0),
     "a retry": (task("Fail", Retry=[{"ErrorEquals": ["States.ALL"], "IntervalSeconds": 3600}]), 0, 1),
-    "a token": (task("Hand.waitForTaskToken"), 0, 1),
+    "a token": (task("Hand.waitForTaskToken"), 0, 2),
     "an activity": (task(ACTIVITY), 0, 1),
     "a nested execution": (NESTED, 1, 0),
     "branches": ({"Type": "Parallel", "Branches": BRANCHES}, 1, 1),
