@@ -105,7 +105,10 @@ def of_paging(rows: Sequence[Row]) -> Iterator[str]:
     yield figures([row for row in rows if "statistics ms" in row], whole)
 
 
-IN_FLIGHT = ("waiting for", "storage", "executions", "bytes each", *(f"late ms, {when}" for when in LATE))
+IN_FLIGHT = (
+    *("waiting for", "storage", "executions", "bytes each"),
+    *(f"{kind}, {when}" for kind in ("late ms", "without collections") for when in LATE),
+)
 SECTIONS: Mapping[str, tuple[str, Callable[[Sequence[Row]], Iterator[str]]]] = {
     "ratios": ("Against the floor", against_the_floor),
     "side_by_side": ("Against peers", against_peers),
