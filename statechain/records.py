@@ -18,6 +18,7 @@ import attrs
 from statechain.codec import JSONValue, decode
 
 __all__ = [
+    "TERMINAL",
     "Batch",
     "BatchItem",
     "BatchStatus",
@@ -62,6 +63,10 @@ class ExecutionStatus(StrEnum):
     def is_terminal(self) -> bool:
         """Whether nothing more will happen, unless the execution is redriven."""
         return self is not ExecutionStatus.RUNNING
+
+
+TERMINAL = frozenset(status for status in ExecutionStatus if status.is_terminal)
+"""The statuses of executions that have ended."""
 
 
 @attrs.frozen

@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from statechain.records import ExecutionStatus
+from statechain.records import TERMINAL, ExecutionStatus
 from statechain_backends.rows import to_micros
 from statechain_backends.schema import batch_items, executions, links, runs
 
@@ -55,7 +55,6 @@ __all__ = [
 Query: TypeAlias = "Select[Any] | CompoundSelect[Any]"
 
 RUNNING = ExecutionStatus.RUNNING
-TERMINAL = frozenset(ExecutionStatus) - {RUNNING}
 UNFAILED = [RUNNING.value, ExecutionStatus.SUCCEEDED.value]
 """The statuses of a chained execution that stands for its source's being chained."""
 

@@ -166,6 +166,7 @@ class Callbacks:
             if not self._waiters and self._poller is not None:
                 self._poller.cancel()
                 self._poller = None
+                self._newcomers.clear()
 
     async def _poll(self) -> None:
         """Ask storage for whoever comes, and for all that wait after each pause, until nobody does."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from statechain.filters import Cursor, ExecutionFilter, ExecutionKey
-from statechain.records import ExecutionStatus
+from statechain.records import TERMINAL
 from statechain.storage.paging import pages
 from statechain.storage.patience import patiently
 from statechain.storage.repository import DeleteExecutions
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from statechain.storage.repository import Repository
 
 __all__ = ["delete_ended"]
-
-ENDED = frozenset(status for status in ExecutionStatus if status.is_terminal)
 
 PAGE = 500
 """How many executions go in one transaction, for which everybody else's writes wait."""
@@ -38,7 +36,7 @@ async def delete_ended(repository: Repository, journal: Journal, select: Executi
     async def read(select: ExecutionFilter, *, after: Cursor | None, page: int) -> Sequence[ExecutionKey]:
         return await patiently(lambda: repository.execution_keys(select, after=after, page=page))
 
-    ended = attrs.evolve(select, status=ENDED if select.status is None else select.status & ENDED)
+    ended = attrs.evolve(select, status=TERMINAL if select.status is None else select.status & TERMINAL)
     async with aclosing(pages(read, ended, PAGE)) as found:
         if select.unchained_to is None:
             return sum([await _delete(journal, page) async for page in found])
