@@ -1,8 +1,10 @@
 """Starts and advances, however many → one statement for PostgreSQL.
 
-The writes become arrays, one for each column, and the statement takes them apart again with ``unnest``. It is put
-together from the parts that a group needs and no others, because each part costs time where it finds nothing to do,
-and so does each array; each combination is compiled once. What a guard lets through, it answers with the ids.
+The writes become arrays, one for each column, and the statement takes them apart again with ``unnest``. A write that is
+alone is given as it is: for arrays of one the server would make a plan each time, which takes longer than to run it.
+The statement is put together from the parts that a group needs and no others, because each part costs time where it
+finds nothing to do, and so does each array; each combination is compiled once. What a guard lets through, it answers
+with the ids.
 """
 
 from __future__ import annotations
@@ -78,19 +80,21 @@ _TEXTS = frozenset(
 
 def transition(starts: Sequence[StartExecution], advances: Sequence[Advance]) -> tuple[str, list[Any]]:
     """Return the statement that makes all these transitions, and its arguments; it answers the ids that it changed."""
+    given = {part: rows for part, rows in _rows(starts, advances).items() if rows}
+    is_alone = all(len(rows) == 1 for rows in given.values())
     arguments: dict[str, object] = {}
     parts: list[tuple[str, tuple[str, ...]]] = []
-    for part, rows in _rows(starts, advances).items():
-        if rows:
-            columns = dict(zip(_PARTS[part], zip(*rows, strict=True), strict=True))
-            if part == "visits":
-                columns = {
-                    name: each for name, each in columns.items() if name not in _RARE or each.count(None) < len(rows)
-                }
-            parts.append((part, tuple(columns)))
-            for name, values in columns.items():
-                arguments[f"{part}_{name}"] = storable_all(values) if name in _TEXTS else values
-    sql = _statement(tuple(parts))
+    for part, rows in given.items():
+        columns = dict(zip(_PARTS[part], zip(*rows, strict=True), strict=True))
+        if part == "visits":
+            columns = {
+                name: each for name, each in columns.items() if name not in _RARE or each.count(None) < len(rows)
+            }
+        parts.append((part, tuple(columns)))
+        for name, values in columns.items():
+            storable = storable_all(values) if name in _TEXTS else values
+            arguments[f"{part}_{name}"] = storable[0] if is_alone else storable
+    sql = _statement(tuple(parts), is_alone=is_alone)
     arguments = {**sql.values, **arguments}
     return sql.text, [arguments[name] for name in sql.names]
 
@@ -146,9 +150,9 @@ def _ended_row(write: Advance, end: End) -> Row:
 
 
 @cache
-def _statement(parts: tuple[tuple[str, tuple[str, ...]], ...]) -> SQL:
+def _statement(parts: tuple[tuple[str, tuple[str, ...]], ...], *, is_alone: bool) -> SQL:
     """Return the statement that does what these parts need, each with the columns that are given."""
-    given = {part: _given(part, columns) for part, columns in parts}
+    given = {part: (_given_one if is_alone else _given)(part, columns) for part, columns in parts}
     changed: list[Select[Any]] = []
     effects: list[CTE] = []
     if "started" in given:
@@ -181,6 +185,13 @@ def _given(part: str, given: Sequence[str]) -> CTE:
     arrays = [bindparam(f"{part}_{name}", type_=ARRAY(_plain(type_)), required=False) for name, type_ in types.items()]
     rows = func.unnest(*arrays).table_valued(*(column(*each) for each in types.items())).render_derived()
     return select(*rows.c).cte(f"given_{part}")
+
+
+def _given_one(part: str, given: Sequence[str]) -> CTE:
+    """Return the one row of a part as a table."""
+    types = {name: _plain(_PARTS[part][name]) for name in given}
+    values = [bindparam(f"{part}_{name}", type_=type_, required=False) for name, type_ in types.items()]
+    return select(*(value.label(name) for value, name in zip(values, given, strict=True))).cte(f"given_{part}")
 
 
 def _plain(type_: TypeEngine[Any]) -> TypeEngine[Any]:

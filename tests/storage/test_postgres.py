@@ -25,6 +25,8 @@ async def statements_of(repository: PostgresRepository, writes: Sequence[Write[A
     """Commit a group over the pool's one connection; return the statements that it took, and its outcomes."""
     async with repository._connections.lend() as connection:
         raw = connection._con
+    arrays = [StartExecution(execution=execution(), owner=None) for _ in range(2)]
+    await repository.commit(arrays)  # the driver asks the server about arrays when it first sends them
     told: list[str] = []
     with raw.query_logger(lambda query: told.append(query.query)):
         outcomes = await repository.commit(writes)
@@ -44,6 +46,15 @@ async def test_a_group_of_starts_and_advances_is_one_statement(postgres_url: str
         assert outcomes == [*[None] * 10, *(each.execution for each in starts), *[None] * 10]
         assert [len(await repository.visits(each.id)) for each in running] == [2] * 10 + [1] * 10
         assert len(await repository.links(source_execution_id=source.id, page=9)) == 1
+
+
+async def test_a_write_that_is_alone_is_one_statement_without_arrays(postgres_url: str) -> None:
+    async with PostgresRepository(f"{postgres_url}?pool_size=1") as repository:
+        made = await start(repository)
+        told, outcomes = await statements_of(repository, [advance(made, visit(made))])
+        assert len(told) == 1
+        assert "unnest" not in told[0]
+        assert outcomes == [None]
 
 
 async def test_one_lost_lease_costs_the_group_one_more_statement(postgres_url: str) -> None:
