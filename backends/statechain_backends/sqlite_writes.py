@@ -8,7 +8,7 @@ hit. Else they are taken back and run one by one, for then SQLite tells of each.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar, cast
 
 from sqlalchemy import Executable, delete, insert, literal, update
@@ -21,14 +21,15 @@ from statechain_backends.compiled import Compiler, Parameters, given, given_row
 from statechain_backends.rows import Row, end_row, execution_row, link_row, run_row, to_execution, visit_row
 from statechain_backends.schema import callbacks, executions, links, runs, visits
 from statechain_backends.scripts import SCRIPTS, Script
-from statechain_backends.texts import storable
+from statechain_backends.texts import storable_rows
 from statechain_backends.transitions import callback_rows, closed_elsewhere, outcome_of_missed, standing
 
 __all__ = ["commit", "fetch", "perform"]
 
 T = TypeVar("T")
 
-Change: TypeAlias = tuple[Executable, Sequence[object]]
+Work: TypeAlias = Mapping[Executable, Sequence[tuple[object, ...]]]
+"""Statements in the order in which they are to run, each with its rows."""
 
 COMPILER = Compiler(sqlite.dialect())
 
@@ -116,30 +117,24 @@ def _apply(connection: sqlite3.Connection, writes: Sequence[Write[object]]) -> l
 
 def _move(connection: sqlite3.Connection, moves: Mapping[int, Write[object]]) -> set[int]:
     """Make starts and advances; return the places of those that were refused."""
-    changes = {place: _change(write) for place, write in moves.items()}
     missed: set[int] = set()
     connection.execute("SAVEPOINT moves")
-    if not _execute(connection, changes.values()):
+    if not _execute(connection, _changes([*moves.values()])):
         connection.execute("ROLLBACK TO moves")
-        missed = {place for place, change in changes.items() if not _execute(connection, [change])}
+        missed = {place for place, write in moves.items() if not _execute(connection, _changes([write]))}
     connection.execute("RELEASE moves")
-    _execute(
-        connection,
-        (follower for place, write in moves.items() if place not in missed for follower in _followers(write)),
-    )
+    _execute(connection, _followers([write for place, write in moves.items() if place not in missed]))
     return missed
 
 
-def _execute(connection: sqlite3.Connection, changes: Iterable[Change]) -> bool:
+def _execute(connection: sqlite3.Connection, work: Work) -> bool:
     """Run each statement once, with all its rows; say whether each row changed something."""
-    rows: dict[Executable, list[Sequence[object]]] = {}
-    for statement, row in changes:
-        rows.setdefault(statement, []).append([_argument(value) for value in row])
-    counts = {
-        statement: connection.executemany(COMPILER.known(statement).text, given).rowcount
-        for statement, given in rows.items()
-    }
-    return all(counts[statement] == len(given) for statement, given in rows.items())
+    is_complete = True
+    for statement, rows in work.items():
+        if rows:
+            count = connection.executemany(COMPILER.known(statement).text, storable_rows(rows)).rowcount
+            is_complete = is_complete and count == len(rows)
+    return is_complete
 
 
 def _refusal(connection: sqlite3.Connection, write: Write[object]) -> object:
@@ -158,34 +153,37 @@ def _is_move(write: Write[object]) -> bool:
     return isinstance(write, Advance)
 
 
-def _argument(value: object) -> object:
-    return storable(value) if isinstance(value, str) else value
+def _changes(writes: Sequence[Write[object]]) -> Work:
+    """Return what decides whether starts and advances take effect."""
+    advances = [write for write in writes if isinstance(write, Advance)]
+    return {
+        _ADD_EXECUTION: [execution_row(write.execution) for write in writes if isinstance(write, StartExecution)],
+        _MOVE: [
+            (write.seq + len(write.visits), write.current_state, write.execution_id, write.epoch, write.seq)
+            for write in advances
+            if write.end is None
+        ],
+        _LEAVE: [(write.execution_id, write.epoch, write.seq) for write in advances if write.end is not None],
+    }
 
 
-def _change(write: Write[object]) -> Change:
-    """Return the change that decides whether a start or an advance takes effect."""
-    if isinstance(write, StartExecution):
-        return _ADD_EXECUTION, execution_row(write.execution)
-    advance = cast("Advance", write)
-    guard = advance.execution_id, advance.epoch, advance.seq
-    if advance.end is not None:
-        return _LEAVE, guard
-    return _MOVE, (advance.seq + len(advance.visits), advance.current_state, *guard)
-
-
-def _followers(write: Write[object]) -> Iterator[Change]:
-    """Return what follows from a start or an advance that takes effect."""
-    if isinstance(write, StartExecution):
-        yield _ADD_RUN, run_row(write.execution, write.owner)
-        if write.execution.source is not None:
-            yield _ADD_LINK, link_row(write.execution, write.execution.source, exclusive=False)
-        return
-    advance = cast("Advance", write)
-    for seq, visit in enumerate(advance.visits, advance.seq + 1):
-        yield _ADD_VISIT, visit_row(seq, visit)
-    if advance.end is not None:
-        yield _END, (*end_row(advance.end), advance.current_state, advance.epoch, advance.execution_id)
-    for row in callback_rows(advance):
-        yield _ADD_CALLBACK, row
-    for each in closed_elsewhere(advance):
-        yield _CLOSE, (each,)
+def _followers(writes: Sequence[Write[object]]) -> Work:
+    """Return what follows from starts and advances that take effect."""
+    starts = [write for write in writes if isinstance(write, StartExecution)]
+    advances = [write for write in writes if isinstance(write, Advance)]
+    return {
+        _ADD_RUN: [run_row(write.execution, write.owner) for write in starts],
+        _ADD_LINK: [
+            link_row(write.execution, source, exclusive=False) for write in starts if (source := write.execution.source)
+        ],
+        _ADD_VISIT: [
+            visit_row(seq, visit) for write in advances for seq, visit in enumerate(write.visits, write.seq + 1)
+        ],
+        _END: [
+            (*end_row(end), write.current_state, write.epoch, write.execution_id)
+            for write in advances
+            if (end := write.end)
+        ],
+        _ADD_CALLBACK: [row for write in advances if write.opened for row in callback_rows(write)],
+        _CLOSE: [(each,) for write in advances if write.closed for each in closed_elsewhere(write)],
+    }
