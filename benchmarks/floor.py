@@ -10,10 +10,12 @@ import time
 from statistics import median
 from typing import Any
 
-from floor_writes import Flush, Group, on_postgres, on_sqlite, start, step
+from floor_writes import BODY, Flush, Group, on_postgres, on_sqlite, start, step
 from harness import count_for, numbers, run, storage_parser
+from machines import PAYLOAD
 
 from statechain import open_repository
+from statechain.codec import isolate
 from statechain.records import new_id
 
 
@@ -49,16 +51,23 @@ class Floor:
                 waiter.set_result(None)
 
 
-async def drive(floor: Floor, executions: int, concurrency: int, steps: int) -> float:
+async def handler(value: Any) -> Any:
+    """Do nothing."""
+    return value
+
+
+async def drive(floor: Floor, executions: int, concurrency: int, steps: int, *, handlers: bool) -> float:
     """Write the rows of so many executions, so many at once; return the seconds."""
     left = iter(range(executions))
 
     async def client() -> None:
         for _ in left:
-            execution = new_id()
-            await floor.write(start(execution))
+            execution, value, text = new_id(), PAYLOAD, BODY
+            await floor.write(start(execution, text))
             for place in range(steps):
-                await floor.write(step(execution, place, is_last=place == steps - 1))
+                if handlers:
+                    text, value = isolate(await asyncio.create_task(handler(value)))
+                await floor.write(step(execution, place, text, is_last=place == steps - 1))
 
     began = time.perf_counter()
     async with asyncio.TaskGroup() as clients:
@@ -67,7 +76,7 @@ async def drive(floor: Floor, executions: int, concurrency: int, steps: int) -> 
     return time.perf_counter() - began
 
 
-async def floor_seconds(url: str, executions: int, concurrency: int, steps: int) -> float:
+async def floor_seconds(url: str, executions: int, concurrency: int, steps: int, *, handlers: bool) -> float:
     """Return the seconds that the rows of so many executions take, with the schema in place."""
     async with open_repository(url):
         pass
@@ -76,8 +85,8 @@ async def floor_seconds(url: str, executions: int, concurrency: int, steps: int)
         floor = Floor(flush)
         async with asyncio.TaskGroup() as group:
             flusher = group.create_task(floor.run())
-            await drive(floor, min(max(50, concurrency), executions), concurrency, steps)
-            seconds = await drive(floor, executions, concurrency, steps)
+            await drive(floor, min(max(50, concurrency), executions), concurrency, steps, handlers=handlers)
+            seconds = await drive(floor, executions, concurrency, steps, handlers=handlers)
             flusher.cancel()
         return seconds
 
@@ -89,7 +98,10 @@ async def measure(url: str) -> list[dict[str, Any]]:
     rows = []
     for concurrency in options.concurrency:
         count = count_for(concurrency, options.executions)
-        rates = [count / await floor_seconds(url, count, concurrency, options.steps) for _ in range(options.rounds)]
+        rates = [
+            count / await floor_seconds(url, count, concurrency, options.steps, handlers=options.handlers)
+            for _ in range(options.rounds)
+        ]
         row = {"concurrency": concurrency, "executions": count, "executions/s": median(rates)}
         rows.append({**row, "steps/s": median(rates) * options.steps})
     return rows
@@ -100,5 +112,6 @@ if __name__ == "__main__":
     arguments.add_argument("--concurrency", type=numbers, default=[1, 10, 100, 1000])
     arguments.add_argument("--executions", type=int, default=8000, help="at most so many a round")
     arguments.add_argument("--steps", type=int, default=5)
+    arguments.add_argument("--handlers", action="store_true", help="await a handler for each step, and keep its result")
     options = arguments.parse_args()
     run(options, measure)

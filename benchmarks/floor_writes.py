@@ -11,11 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import asyncpg
-from machines import PAYLOAD as VALUE
+from machines import PAYLOAD
 
 from statechain.codec import encode
 
-PAYLOAD = encode(VALUE)
+BODY = encode(PAYLOAD)
 EXECUTION = (
     "id, name, state_machine_id, state_machine_revision, status, input, start_time, redrive_count, epoch",
     "text, text, text, int, text, text, bigint, int, int",
@@ -33,22 +33,22 @@ Group = dict[str, list[Row]]
 Flush = Callable[[Group], Awaitable[None]]
 
 
-def start(execution: str) -> Group:
+def start(execution: str, body: str) -> Group:
     """Return the rows of a start."""
     now = time.time_ns() // 1000
     return {
-        "executions": [(execution, execution, "machine", 1, "RUNNING", PAYLOAD, now, 0, 1)],
+        "executions": [(execution, execution, "machine", 1, "RUNNING", body, now, 0, 1)],
         "runs": [(execution, "worker", 1, 0, 0, "Step0")],
     }
 
 
-def step(execution: str, place: int, *, is_last: bool) -> Group:
+def step(execution: str, place: int, body: str, *, is_last: bool) -> Group:
     """Return the rows of a step, and of the end with the last."""
     now = time.time_ns() // 1000
     state, event = f"Step{place}", 2 + 5 * place
-    visit = (execution, place + 1, "", place, state, "Task", now, now, event, event + 4, PAYLOAD, f"Step{place + 1}")
+    visit = (execution, place + 1, "", place, state, "Task", now, now, event, event + 4, body, f"Step{place + 1}")
     if is_last:
-        return {"visits": [visit], "ends": [(execution, PAYLOAD, now)]}
+        return {"visits": [visit], "ends": [(execution, body, now)]}
     return {"visits": [visit], "moves": [(execution, place, f"Step{place + 1}")]}
 
 

@@ -37,7 +37,7 @@ IN_TURN: Mapping[str, Sequence[str]] = {
     "growth": (
         "--rounds 1 --sources 10,20 --concurrency 4",
         "--rounds 1 --sources 1000,3000,10000",
-        "--rounds 2 --sources 1000,10000,100000",
+        "--rounds 3 --sources 1000,10000,100000",
     ),
 }
 ALONE: Mapping[str, Sequence[str]] = {

@@ -51,11 +51,16 @@ def against_the_floor(rows: Sequence[Row]) -> Iterator[str]:
             about = {"what": what, "storage": ours["storage"], "concurrency": ours["concurrency"]}
             (floor,) = of(rows, **about, who="floor")
             place = f"{ours['storage']}, {ours['concurrency']:,}"
-            latencies = [ours.get("p50 ms"), ours.get("p99 ms")] if what == "executions" else []
-            lines.append([place, ours[RATE], *latencies, floor[RATE], times(floor)])
-        latency = ["p50 ms", "p99 ms"] if what == "executions" else []
+            latencies = [ours[name] for name in ("p50 ms", "p99 ms") if name in ours]
+            laden = [figure for row in of(rows, **about, who="floor, handlers") for figure in (row[RATE], times(row))]
+            lines.append([place, ours[RATE], *latencies, floor[RATE], times(floor), *laden])
+        names = ["storage, at a time", "engine"]
+        if what == "executions":
+            names += ["p50 ms", "p99 ms", "floor", "engine / floor", "floor with handlers", "engine / that"]
+        else:
+            names += ["floor", "engine / floor"]
         yield f"**{title}**, a second, and as a share of the bare floor (median of the rounds, least and greatest)"
-        yield table(["storage, at a time", "engine", *latency, "floor", "engine / floor"], lines)
+        yield table(names, lines)
     commits = of(rows, who="commits")
     if commits:
         yield "**One at a time**, as a share of what the commits of its durable points alone allow"

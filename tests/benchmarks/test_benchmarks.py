@@ -109,6 +109,7 @@ def test_it_runs_tuned() -> None:
     assert [(row["what"], row["who"], "ratio" in row) for row in told["rows"]] == [
         ("executions", "statechain", False),
         ("executions", "floor", True),
+        ("executions", "floor, handlers", True),
         ("executions", "commits", True),
         ("chained", "statechain", False),
         ("chained", "floor", True),
