@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AbstractContextManager, nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Protocol
 
-__all__ = ["Clock", "SystemClock", "Timeout"]
+__all__ = ["Clock", "SystemClock", "Timeout", "as_duration"]
+
+
+def as_duration(seconds: timedelta | float) -> timedelta:
+    """Return a duration that may be given as a number of seconds."""
+    return seconds if isinstance(seconds, timedelta) else timedelta(seconds=seconds)
 
 
 class Timeout(Protocol):

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeAlias
 
 from statechain.errors import InvalidPayload
 
-__all__ = ["JSONInput", "JSONValue", "decode", "encode", "isolate", "private"]
+__all__ = ["JSONInput", "JSONValue", "decode", "encode", "isolate", "private", "same_json"]
 
 JSONValue: TypeAlias = "bool | int | float | str | list[JSONValue] | dict[str, JSONValue] | None"
 JSONInput: TypeAlias = "bool | int | float | str | Sequence[JSONInput] | Mapping[str, JSONInput] | None"
@@ -90,6 +90,11 @@ def isolate(value: object, *, max_bytes: int | None = None, max_depth: int = MAX
     if copy != value:
         _find_fault(value, max_depth)
     return text, copy
+
+
+def same_json(one: str, other: str) -> bool:
+    """Tell whether two JSON texts bear the same value, in whatever order the members of their objects stand."""
+    return one == other or json.dumps(json.loads(one), sort_keys=True) == json.dumps(json.loads(other), sort_keys=True)
 
 
 def private(value: object, *, max_bytes: int, max_depth: int = MAX_DEPTH) -> JSONValue:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -14,8 +15,8 @@ from statechain import asl, chaining
 from statechain.chaining.options import BatchExecutionOptions
 from statechain.chaining.source import InputTransformer
 from statechain.chaining.stored import read_options
-from statechain.clock import Clock, SystemClock
-from statechain.codec import JSONInput, JSONValue, encode
+from statechain.clock import Clock, SystemClock, as_duration
+from statechain.codec import JSONInput, JSONValue, encode, same_json
 from statechain.errors import (
     BatchNotFound,
     DefinitionError,
@@ -41,6 +42,7 @@ from statechain.runtime.tasks import TaskRegistry
 from statechain.storage.deleting import delete_ended
 from statechain.storage.open import open_repository
 from statechain.storage.paging import pages
+from statechain.storage.patience import patiently
 from statechain.storage.repository import CreateStateMachine, EndBatch
 
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ class Engine:
 
         worker_id: This process's identity; random unless given. Never use one twice at the same time.
 
-        lease: How long the executions of a worker that fell silent stay its own.
+        lease: How long the executions of a worker that fell silent stay its own; a number counts seconds.
 
         max_concurrent_executions: How many executions run at once here; the rest wait, started and durable.
 
@@ -90,7 +92,7 @@ class Engine:
         tasks: TaskRegistry | None = None,
         clock: Clock | None = None,
         worker_id: str | None = None,
-        lease: timedelta = timedelta(seconds=30),
+        lease: timedelta | float = timedelta(seconds=30),
         max_concurrent_executions: int | None = None,
         observers: Sequence[Observer] = (),
         limits: Limits = DEFAULT_LIMITS,
@@ -101,7 +103,8 @@ class Engine:
         from statechain.chaining.runner import BatchServices  # noqa: PLC0415
         from statechain.runtime.host import Host  # noqa: PLC0415
 
-        if lease <= timedelta(0):
+        leased = as_duration(lease)
+        if leased <= timedelta(0):
             raise ValueError("a lease lasts longer than nothing")
         if max_concurrent_executions is not None and max_concurrent_executions < 1:
             raise ValueError("max_concurrent_executions must be at least 1, or None for no bound")
@@ -117,7 +120,7 @@ class Engine:
             self._tasks,
             limits,
             worker_id=worker_id or new_id(),
-            lease=lease,
+            lease=leased,
             max_concurrent=max_concurrent_executions,
             observers=observers,
             recovers=recovery,
@@ -181,12 +184,18 @@ class Engine:
                     name=name,
                     revision=1,
                     type=type,
-                    definition=loaded.text,
+                    definition=await self._as_stored(name, loaded.text),
                     created=self.clock.now(),
                 )
             )
         )
         return StateMachine(self, self._revisions.add(record, loaded))
+
+    async def _as_stored(self, name: str, definition: str) -> str:
+        """Return a definition as the machine's newest revision has it, where that differs by the order of members."""
+        newest = await patiently(partial(self.repository.state_machine, name))
+        is_same = newest is not None and newest.name == name and same_json(newest.definition, definition)
+        return newest.definition if newest is not None and is_same else definition
 
     def _check_resources(self, definition: Definition) -> None:
         """Refuse a definition that names handlers which nobody registered."""
@@ -367,15 +376,16 @@ class Engine:
         """Tell that the work behind a token goes on: its HeartbeatSeconds count from now. Raises as a failure does."""
         await self._host.callbacks.beat(token)
 
-    async def get_activity_task(self, activity: str, *, patience: float = 60.0) -> ActivityTask | None:
+    async def get_activity_task(self, activity: str, *, patience: timedelta | float = 60.0) -> ActivityTask | None:
         """Take the oldest task that waits for an activity's workers; answer it under its token.
 
         Arguments:
             activity: The activity's name or its ARN.
 
-            patience: How many seconds to wait for a task; None is returned where none came.
+            patience: How long to wait for a task, in seconds or as a timedelta; None is returned where none came.
         """
-        return await self._host.callbacks.take(services.activity_name(activity) or activity, patience)
+        seconds = as_duration(patience).total_seconds()
+        return await self._host.callbacks.take(services.activity_name(activity) or activity, seconds)
 
     async def recover(self) -> list[str]:
         """Take over and run on what dead workers left; return the ids. It also happens by itself."""

@@ -166,7 +166,7 @@ class BatchStopped(StatechainError):
     """Raised by a batch whose failures passed its tolerance; its ``__cause__`` is the first failure.
 
     Attributes:
-        results: Every item that ended so far, in the order of the index.
+        results: Every item that ended so far, in the order of the index; none where a stream has handed them out.
     """
 
     def __init__(self, results: Sequence[BatchExecutionResult]) -> None:
@@ -174,6 +174,8 @@ class BatchStopped(StatechainError):
         super().__init__(self.results)
 
     def __str__(self) -> str:
+        if not self.results:
+            return "the batch was stopped"
         failed = sum(result.error is not None for result in self.results)
         return f"the batch was stopped by its failures: {failed} of {len(self.results)} ended items failed"
 

@@ -49,7 +49,7 @@ class Chained:
     Attributes:
         to: The target machine, or its id.
 
-        source_state_name: Only chains from this state's output; None means chains from the final output.
+        source_state_name: Only chains from this state's output; None means chains from whatever output.
     """
 
     to: str = attrs.field(converter=_to_id, validator=_storable_text)

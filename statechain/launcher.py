@@ -80,7 +80,8 @@ class Stream(Generic[ResultT]):
     ...     async for result in results: ...
 
     What produces the results runs in a task of its `Streams`, from the first use on; it waits while as many results as
-    ``capacity`` have not been taken. Its exception is raised once the results before it have been taken.
+    ``capacity`` have not been taken. Its exception is raised once the results before it have been taken. A cancellation
+    while a result is awaited ends what still runs, as it would end an asynchronous generator.
     """
 
     def __init__(
@@ -141,7 +142,11 @@ class Stream(Generic[ResultT]):
                 raise StopAsyncIteration
             getter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._getter = getter
-            await getter
+            try:
+                await getter
+            except asyncio.CancelledError:
+                await self.aclose()
+                raise
         result = self._ready.popleft()
         while self._putters and not _wake(self._putters.popleft()):
             pass

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterable, Iterable
 from typing import TYPE_CHECKING
 
 from statechain import asl, chaining
 from statechain.chaining.options import BatchExecutionOptions
 from statechain.chaining.source import InputTransformer, as_source, chained_input
-from statechain.codec import JSONInput, JSONValue, decode, encode
+from statechain.codec import JSONInput, JSONValue, decode, encode, same_json
 from statechain.errors import ExecutionAlreadyExists, ExecutionFailed
 from statechain.filters import ExecutionFilter
 from statechain.records import Execution, ExecutionStatus, Source, new_id
@@ -259,7 +258,7 @@ class StateMachine:
 
     def _check_same_input(self, holder: Execution, execution: Execution) -> None:
         """Refuse a name that an execution with another input holds."""
-        if holder.id != execution.id and not _same_json(holder.input_text, execution.input_text):
+        if holder.id != execution.id and not same_json(holder.input_text, execution.input_text):
             raise ExecutionAlreadyExists(
                 f"the name {execution.name!r} belongs to execution {holder.id} of {self.name!r}, with another input"
             )
@@ -298,7 +297,3 @@ def _checked_name(name: str) -> str:
     if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME or not name.isprintable():
         raise ValueError(f"an execution's name is 1 to {MAX_NAME} printable characters")
     return name
-
-
-def _same_json(one: str, other: str) -> bool:
-    return one == other or json.dumps(json.loads(one), sort_keys=True) == json.dumps(json.loads(other), sort_keys=True)

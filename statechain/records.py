@@ -394,6 +394,11 @@ class Batch:
     end_time: datetime | None = None
     item_counts: ItemCounts = ItemCounts()
 
+    @property
+    def target(self) -> str:
+        """The id of the target machine."""
+        return self.state_machine_id
+
     def __repr__(self) -> str:
         return f"<Batch {self.name_prefix} {self.status} {self.item_counts.total} items>"
 

@@ -123,7 +123,7 @@ class MemoryReads:
             link.source_execution_id
             for link in self._links.values()
             if link.target_state_machine_id == chained.to
-            and link.source_state_name == chained.source_state_name
+            and chained.source_state_name in {None, link.source_state_name}
             and self._executions[link.target_execution_id].status in LIVING
         }
 

@@ -187,10 +187,12 @@ def _conditions(meant: ExecutionFilter, after: Cursor | None) -> list[ColumnElem
 
 def _is_chained(chained: Chained) -> ColumnElement[bool]:
     target = executions.alias("target")
-    return exists().where(
+    found = exists().where(
         links.c.source_execution_id == executions.c.id,
         links.c.target_state_machine_id == chained.to,
-        links.c.source_state_name.is_not_distinct_from(chained.source_state_name),
         target.c.id == links.c.target_execution_id,
         target.c.status.in_(UNFAILED),
     )
+    if chained.source_state_name is None:
+        return found
+    return found.where(links.c.source_state_name == chained.source_state_name)

@@ -15,7 +15,7 @@ from typing import Any, cast
 from statechain.chaining.options import BatchExecutionOptions, BatchExecutionResult
 from statechain.chaining.runner import BatchServices, Item, Runner, Target
 from statechain.chaining.source import InputTransformer, item_input
-from statechain.chaining.stored import describe_filter, describe_options
+from statechain.chaining.stored import describe_filter, describe_options, takes_unchained
 from statechain.codec import JSONInput
 from statechain.errors import BatchNotFound, BatchStopped
 from statechain.filters import ExecutionFilter
@@ -55,8 +55,7 @@ def stream_batch(
             start_time=services.clock.now(),
         )
         opening = CreateBatch(batch=batch, select=select)
-        chained = select.unchained_to
-        exclusive = chained is not None and (chained.to, chained.source_state_name) == (target.id, source_state_name)
+        exclusive = takes_unchained(batch)
         await _run_stored(target, batch.id, opening, options, input_transformer, services, stream, exclusive=exclusive)
 
     return Stream(services.streams, produce, capacity=options.concurrent_batches)
@@ -74,7 +73,7 @@ def resume_batch(
 
     async def produce(stream: Stream[BatchExecutionResult]) -> None:
         opening = EndBatch(batch_id=batch.id, status=BatchStatus.RUNNING, end_time=None)
-        exclusive = batch.filter.get("unchained_to") == {"to": target.id, "source_state_name": batch.source_state_name}
+        exclusive = takes_unchained(batch)
         await _run_stored(target, batch.id, opening, options, input_transformer, services, stream, exclusive=exclusive)
 
     return Stream(services.streams, produce, capacity=options.concurrent_batches)

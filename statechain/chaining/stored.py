@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from statechain.codec import JSONValue
 from statechain.filters import ExecutionFilter
 
 if TYPE_CHECKING:
     from statechain.chaining.options import BatchExecutionOptions
+    from statechain.records import Batch
 
-__all__ = ["describe_filter", "describe_options", "read_options"]
+__all__ = ["describe_filter", "describe_options", "read_options", "takes_unchained"]
 
 STORED_OPTIONS = (
     "concurrent_batches",
@@ -51,3 +52,10 @@ def describe_options(options: BatchExecutionOptions) -> dict[str, JSONValue]:
 def read_options(described: Mapping[str, JSONValue]) -> dict[str, Any]:
     """Return the arguments that made the options."""
     return {name: value for name, value in described.items() if name in STORED_OPTIONS}
+
+
+def takes_unchained(batch: Batch) -> bool:
+    """Tell whether a batch is to chain only what nobody else chains to its target."""
+    chained = cast("Mapping[str, JSONValue]", batch.filter.get("unchained_to") or {})
+    by_state = chained.get("source_state_name")
+    return chained.get("to") == batch.state_machine_id and by_state in {None, batch.source_state_name}

@@ -14,7 +14,7 @@ import attrs
 
 from statechain.codec import JSONValue
 from statechain.errors import StateError
-from statechain.runtime.tasks import Task, TaskRegistry, function_name
+from statechain.runtime.tasks import Task, TaskRegistry
 
 if TYPE_CHECKING:
     from statechain.asl.outcome import CallTask
@@ -157,7 +157,7 @@ def _lambda_invoke(value: JSONValue, registry: TaskRegistry, *, waits: bool) -> 
     name = value.get("FunctionName") if isinstance(value, dict) else None
     if not isinstance(name, str) or not isinstance(value, dict):
         raise StateError("States.TaskFailed", "lambda:invoke needs a FunctionName")
-    task = registry.find(name) or registry.find(function_name(name) or name.partition(":")[0])
+    task = registry.find(name) or registry.find(name.rpartition(":function:")[2].partition(":")[0])
     if task is None:
         raise StateError("States.TaskFailed", f"no handler is registered for the function {name!r}")
     return HandlerCall(task, value.get("Payload", EMPTY), wraps=not waits, waits=waits)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, Protocol, Self, TypeVar, runtime_checkable
 
 import attrs
 
@@ -363,6 +363,7 @@ class Heart(Protocol):
         """Renew the lease, as `Repository.heartbeat` does."""
 
 
+@runtime_checkable
 class Repository(Protocol):
     """Durable storage for executions. Implementations: memory, SQLite, PostgreSQL, and third parties'."""
 

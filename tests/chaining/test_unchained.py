@@ -32,16 +32,23 @@ async def test_another_target_another_state_and_a_failed_chain_do_not_count(work
     echo = {"StartAt": "Echo", "States": {"Echo": {"Type": "Pass", "End": True}}}
     other = await workshop.engine.create_state_machine("other", echo)
     await other.execute_batch(workshop.select())
-    await workshop.targets.execute_batch(workshop.select(), "Prepare")
     workshop.work.fails = {0}
     await workshop.targets.execute_batch(workshop.select())
     left = workshop.select(unchained_to=Chained(to=workshop.targets))
-    assert await workshop.engine.count_executions(left) == 1
     by_state = workshop.select(unchained_to=Chained(to=workshop.targets, source_state_name="Prepare"))
-    assert await workshop.engine.count_executions(by_state) == 0
+    assert [await workshop.engine.count_executions(each) for each in (left, by_state)] == [1, 1]
     workshop.work.fails = set()
     assert statuses(await workshop.targets.execute_batch(left)) == [SUCCEEDED]
-    assert await workshop.engine.count_executions(left) == 0
+    assert [await workshop.engine.count_executions(each) for each in (left, by_state)] == [0, 1]
+
+
+async def test_without_a_state_any_chain_to_the_target_counts(workshop: Workshop) -> None:
+    await workshop.finish(*range(2))
+    left = workshop.select(unchained_to=workshop.targets)
+    assert statuses(await workshop.targets.execute_batch(left, "Prepare")) == [SUCCEEDED] * 2
+    assert await workshop.targets.execute_batch(left, "Prepare") == []
+    by_another = workshop.select(unchained_to=Chained(to=workshop.targets, source_state_name="Other"))
+    assert await workshop.engine.count_executions(by_another) == 2
 
 
 async def test_a_chain_that_runs_counts(workshop: Workshop) -> None:
