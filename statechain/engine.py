@@ -339,13 +339,20 @@ class Engine:
         Raises ExecutionNotFound, and ValueError where it is RUNNING or SUCCEEDED.
         """
         execution = await self.get_execution(id)
-        revision = await self._revisions.get(execution.state_machine_id, execution.state_machine_revision)
-        live = await self.worker.redrive(revision, execution)
-        if live is None:
+        handle = await self.try_redrive(execution)
+        if handle is None:
             name, status = execution.name, execution.status
             what = "only one that ended without success is redriven, and by one at a time"
             raise ValueError(f"execution {name!r} is {status}: {what}")
-        return ExecutionHandle(self, execution, live)
+        return handle
+
+    async def try_redrive(self, execution: Execution) -> ExecutionHandle | None:
+        """Continue an execution as `redrive_execution` does; None where it runs, or somebody else continued it."""
+        revision = await patiently(
+            partial(self._revisions.get, execution.state_machine_id, execution.state_machine_revision)
+        )
+        live = await self.worker.redrive(revision, execution)
+        return None if live is None else ExecutionHandle(self, execution, live)
 
     async def _start_nested(self, machine: str, input: JSONValue, name: str) -> ExecutionHandle:  # noqa: A002
         """Start an execution on behalf of another (see `statechain.runtime.nested`)."""

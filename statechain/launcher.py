@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, cast
 
 from statechain.asl.outcome import Tolerance
 from statechain.errors import BatchStopped
@@ -39,9 +39,13 @@ async def launch(
     """Do the work for each item, at most so many at once, begun in order; with 1 (or 0), one after the other.
 
     An item is asked for only when there is room for it. An exception of the work cancels its siblings and leaves as
-    TaskGroup leaves it.
+    TaskGroup leaves it; a cancellation of the caller wins over it, also one that comes while the siblings end. A
+    generator of items is closed.
     """
     gate = asyncio.Semaphore(max(1, concurrency))
+    caller = cast("asyncio.Task[Any]", asyncio.current_task())
+    cancellations = caller.cancelling()
+    running: set[asyncio.Task[None]] = set()
 
     async def gated(item: ItemT) -> None:
         try:
@@ -50,14 +54,26 @@ async def launch(
             gate.release()
 
     source = aiter(items) if isinstance(items, AsyncIterable) else _as_async(items)
-    async with asyncio.TaskGroup() as group:
-        while True:
-            await gate.acquire()
-            try:
-                item = await anext(source)
-            except StopAsyncIteration:
-                return
-            group.create_task(gated(item))
+    try:
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await gate.acquire()
+                try:
+                    item = await anext(source)
+                except StopAsyncIteration:
+                    break
+                task = group.create_task(gated(item))
+                running.add(task)
+                task.add_done_callback(running.discard)
+            if running:  # before Python 3.13 a group that fails while it is being left leaves the caller cancelled
+                await asyncio.wait(running)
+    except BaseExceptionGroup:
+        if caller.cancelling() > cancellations:
+            raise asyncio.CancelledError from None
+        raise
+    finally:
+        if isinstance(source, AsyncGenerator):
+            await source.aclose()
 
 
 async def _as_async(items: Iterable[ItemT]) -> AsyncIterator[ItemT]:
@@ -134,6 +150,8 @@ class Stream(Generic[ResultT]):
 
     async def __anext__(self) -> ResultT:
         self._begin()
+        if self._getter is not None:
+            raise RuntimeError("another task awaits the next result of this stream already")
         while not self._ready:
             if self._ended is None or self._ended.done():
                 fault, self._fault = self._fault, None
@@ -147,6 +165,8 @@ class Stream(Generic[ResultT]):
             except asyncio.CancelledError:
                 await self.aclose()
                 raise
+            finally:
+                self._getter = None
         result = self._ready.popleft()
         while self._putters and not _wake(self._putters.popleft()):
             pass
@@ -170,8 +190,8 @@ class Stream(Generic[ResultT]):
 
     def _begin(self) -> None:
         if self._ended is None:
+            self._task = self._streams.begin(self, self._pump)
             self._ended = asyncio.get_running_loop().create_future()
-            self._task = self._streams.begin(self, self._pump())
 
     async def _pump(self) -> None:
         """Produce; keep a fault for whoever takes the results, so that it does not touch the owner's other tasks."""
@@ -197,9 +217,9 @@ class Streams:
         self.is_closing = False
         self.is_interrupted = False
 
-    def begin(self, stream: Stream[Any], pump: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run what produces a stream's results."""
-        task = self._group().create_task(pump)
+    def begin(self, stream: Stream[Any], pump: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
+        """Run what produces a stream's results. Raises StatechainError where the owner is not open."""
+        task = self._group().create_task(pump())
         self._running.add(stream)
         task.add_done_callback(lambda _: self._running.discard(stream))
         task.add_done_callback(stream.end)
@@ -210,7 +230,6 @@ class Streams:
         self.is_closing = True
         for stream in tuple(self._running):
             stream.abandon()
-
 
     def interrupt(self) -> None:
         """End every stream at once, to leave what it does as it stands."""

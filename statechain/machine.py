@@ -13,6 +13,7 @@ from statechain.codec import JSONInput, JSONValue, decode, encode, same_json
 from statechain.errors import ExecutionAlreadyExists, ExecutionFailed
 from statechain.filters import ExecutionFilter
 from statechain.records import Execution, ExecutionStatus, Source, new_id
+from statechain.storage.journal import outlast
 
 if TYPE_CHECKING:
     from statechain.asl import Definition
@@ -195,7 +196,7 @@ class StateMachine:
             self._check_same_input(holder, execution)
         handle = ExecutionHandle(self._engine, holder, live)
         if redrive_failed and holder.status.is_terminal and holder.status is not ExecutionStatus.SUCCEEDED:
-            handle = await self._engine.redrive_execution(holder.id)
+            handle = await self._engine.try_redrive(holder) or handle
         return await (self._wait_or_abort(handle) if holder.name == name else handle.wait())
 
     # Batches
@@ -282,7 +283,7 @@ class StateMachine:
             return await handle.wait()
         except asyncio.CancelledError:
             if not self._engine.worker.is_interrupted:  # else it stays RUNNING, for whoever recovers it
-                await handle.stop()
+                await outlast(asyncio.ensure_future(handle.stop()))
             raise
 
 

@@ -7,8 +7,8 @@ its concurrency in memory.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterable, Sized
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Coroutine, Iterable, Sized
+from contextlib import aclosing, nullcontext, suppress
 from functools import partial
 from typing import Any, cast
 
@@ -188,9 +188,10 @@ def _stored_item(item: BatchItem, state_name: str | None, transformer: InputTran
 async def _bulk_items(inputs: Iterable[JSONInput] | AsyncIterable[JSONInput], prefix: str) -> AsyncIterator[Item]:
     index = 0
     if isinstance(inputs, AsyncIterable):
-        async for value in inputs:
-            yield _bulk_item(index, prefix, value)
-            index += 1
+        async with aclosing(inputs) if isinstance(inputs, AsyncGenerator) else nullcontext():
+            async for value in inputs:
+                yield _bulk_item(index, prefix, value)
+                index += 1
     else:
         for value in inputs:
             yield _bulk_item(index, prefix, value)

@@ -15,7 +15,7 @@ from statechain.asl.outcome import Done, Next
 from statechain.clock import SystemClock
 from statechain.codec import JSONValue, private
 from statechain.errors import InvalidPayload, StateError
-from statechain.runtime.handling import as_failure, refusal_of
+from statechain.runtime.handling import as_failure, is_cancelled_from_outside, refusal_of
 from statechain.runtime.tasks import Task, TaskRegistry
 
 if TYPE_CHECKING:
@@ -104,6 +104,8 @@ class Lane:
             if failure is fault:
                 raise
             raise failure from fault
+        if is_cancelled_from_outside():
+            raise asyncio.CancelledError
         frame.result = self._private(result, task)
         frame.run.events += EVENTS_OF_TASK
         return state.leave(frame.value, frame.result, frame)

@@ -13,12 +13,13 @@ __all__ = ["UNGATED", "Place"]
 class Place:
     """A place among the executions that run at once. Enter it to hold it; without a gate there is always one free."""
 
-    __slots__ = ("_borrowers", "_gate", "_is_held")
+    __slots__ = ("_borrowers", "_gate", "_is_held", "_turn")
 
     def __init__(self, gate: asyncio.Semaphore | None = None) -> None:
         self._gate = gate
         self._is_held = False
         self._borrowers = 0
+        self._turn = asyncio.Lock()
 
     async def __aenter__(self) -> None:
         """Wait for a place."""
@@ -36,7 +37,7 @@ class Place:
     async def lent(self) -> AsyncIterator[None]:
         """Let another have the place while the body waits, so that a parent does not keep out its own child.
 
-        A body that is cancelled goes on without one: nothing much is left to run.
+        A body that is cancelled goes on without one; whoever runs on after that takes it back.
         """
         self._borrowers += 1
         self._let_go()
@@ -46,15 +47,24 @@ class Place:
             self._borrowers -= 1
             raise
         except BaseException:
-            await self._take_back()
+            self._borrowers -= 1
+            await self.take_back()
             raise
-        await self._take_back()
-
-    async def _take_back(self) -> None:
         self._borrowers -= 1
-        if self._gate is not None and not self._borrowers and not self._is_held:
+        await self.take_back()
+
+    async def take_back(self) -> None:
+        """Hold the place again, unless another line of control of the execution has it lent: then that one does."""
+        if self._gate is None:
+            return
+        async with self._turn:  # of two that come at once one takes it, and the other finds it held
+            if self._borrowers or self._is_held:
+                return
             await self._gate.acquire()
-            self._is_held = True
+            if self._borrowers:  # lent meanwhile, by one that had nothing to let go
+                self._gate.release()
+            else:
+                self._is_held = True
 
     def _let_go(self) -> None:
         if self._gate is not None and self._is_held:
