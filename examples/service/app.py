@@ -2,7 +2,8 @@
 
     uvicorn app:app --app-dir examples/service
 
-Run as many of these as you like on one database: each takes over what another leaves when it is stopped or dies.
+Run as many of these as you like on one PostgreSQL database (SQLite: see docs/how-to/deploy.md): each takes over what
+another leaves when it is stopped or dies.
 """
 
 import asyncio

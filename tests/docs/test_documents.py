@@ -57,6 +57,26 @@ def test_the_python_of_a_page_runs(program: str, tmp_path: Path) -> None:
     run(program, tmp_path)
 
 
+TOLD_TO_STOP = """
+import os
+
+async def be_told():
+    async with Engine(URL, tasks=handlers(seconds=1)) as engine:
+        await (await engine.get_state_machine("nightly")).start_execution(3)
+        assert await left(engine, "nightly") == {1: 1}
+    asyncio.get_running_loop().call_later(0.1, os.kill, os.getpid(), signal.SIGTERM)
+    await serve()
+    print("left in order")
+
+asyncio.run(be_told())
+"""
+
+
+def test_what_the_deploy_page_only_defines_does_what_it_says(tmp_path: Path) -> None:
+    page = "\n\n".join(blocks(ROOT / "docs" / "how-to" / "deploy.md", "python"))
+    assert run(page + TOLD_TO_STOP, tmp_path) == "left in order\n"
+
+
 def test_the_readme_names_two_commands() -> None:
     shell = [code.strip() for code in blocks(README, "sh")]
     assert [code for code in shell if "examples/batch_chained_execution.py" in code]
