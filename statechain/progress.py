@@ -54,7 +54,7 @@ class BatchProgress:
     Attributes:
         total: How many there will be, or None; may be set at any time.
 
-        started, succeeded, failed, aborted: How many have, so far. What never came to be started counts as aborted.
+        started, succeeded, failed, aborted: How many have, so far. What could not be started counts as failed.
     """
 
     def __init__(

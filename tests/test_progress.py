@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 
 from rich.console import Console
@@ -52,19 +53,33 @@ async def test_the_callbacks_count_a_batch() -> None:
 
 async def test_what_is_cancelled_counts_as_aborted() -> None:
     tasks = TaskRegistry()
+    both_run = asyncio.Event()
 
     @tasks.register
-    async def odd(_value: int) -> None:
-        raise ValueError("no")
+    async def odd(value: int) -> None:
+        if value == 1:
+            both_run.set()
+            await asyncio.Event().wait()
+        await both_run.wait()
 
     console, file = paper()
     async with Engine(MemoryRepository(), tasks=tasks) as engine:
         machine = await engine.create_state_machine("targets", TARGETS)
         with batch_progress(console=console) as callbacks:
-            async with machine.stream_bulk(range(3), options=BatchExecutionOptions(**callbacks)) as results:
+            options = BatchExecutionOptions(concurrent_batches=2, **callbacks)
+            async with machine.stream_bulk(range(2), options=options) as results:
                 async for _ in results:
                     break
-    assert "failed" in file.getvalue()
+    assert file.getvalue().startswith("batch: 2, 1 aborted (")
+
+
+async def test_what_could_not_be_started_counts_as_failed() -> None:
+    console, file = paper()
+    async with Engine(MemoryRepository()) as engine:
+        machine = await engine.create_state_machine("sources", SOURCES)
+        with batch_progress(console=console) as callbacks:
+            await machine.execute_bulk([object()], options=BatchExecutionOptions(**callbacks))  # type: ignore[list-item]
+    assert file.getvalue().startswith("batch: 1, 1 failed (")
 
 
 def test_a_pipe_gets_a_line_now_and_then_and_one_at_the_end() -> None:
