@@ -1,4 +1,4 @@
-"""What is run over the project, each in an environment of its own; `.ci/run` calls the same sessions."""
+"""What is run over the project, each in an environment of its own; `.ci/run` runs the same checks in one."""
 
 from pathlib import Path
 
