@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, cast
 
 from statechain.asl.outcome import Tolerance
+from statechain.cancellation import outlast
 from statechain.errors import BatchStopped
-from statechain.storage.journal import outlast
 
 __all__ = ["Stream", "Streams", "exceeds", "first_fault", "launch"]
 

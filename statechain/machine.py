@@ -7,13 +7,13 @@ from collections.abc import AsyncIterable, Iterable
 from typing import TYPE_CHECKING
 
 from statechain import asl, chaining
+from statechain.cancellation import outlast
 from statechain.chaining.options import BatchExecutionOptions
 from statechain.chaining.source import InputTransformer, as_source, chained_input
 from statechain.codec import JSONInput, JSONValue, decode, encode, same_json
 from statechain.errors import ExecutionAlreadyExists, ExecutionFailed
 from statechain.filters import ExecutionFilter
 from statechain.records import Execution, ExecutionStatus, Source, new_id
-from statechain.storage.journal import outlast
 
 if TYPE_CHECKING:
     from statechain.asl import Definition

@@ -115,6 +115,17 @@ def test_what_makes_no_engine_is_refused(wrong: dict[str, Any]) -> None:
         Engine("memory://", **wrong)
 
 
+async def test_a_duration_may_be_a_number_of_seconds() -> None:
+    async with Engine(lease=5, worker_id="the-one") as engine:
+        assert engine.worker.id == "the-one"
+        assert await engine.get_activity_task("nothing", patience=timedelta(0)) is None
+
+
+async def test_whatever_implements_it_is_a_repository(repository: Repository) -> None:
+    assert isinstance(repository, Repository)
+    assert not isinstance("memory://", Repository)
+
+
 async def test_an_engine_that_is_not_open_says_so() -> None:
     engine = Engine("memory://")
     with pytest.raises(StatechainError, match="not open"):
@@ -230,6 +241,13 @@ async def test_a_definition_is_a_mapping_a_text_or_a_file(engine: Engine, tmp_pa
     for definition in (ECHO, json.dumps(ECHO), json.dumps(ECHO, indent=2), yaml, file):
         machine = await engine.create_state_machine("echo", definition)
         assert (machine.name, machine.revision, machine.definition) == ("echo", 1, ECHO)
+
+
+async def test_the_order_of_members_makes_no_other_definition(engine: Engine) -> None:
+    first = await engine.create_state_machine("twice", TWICE)
+    turned = {"States": dict(reversed(TWICE["States"].items())), "StartAt": TWICE["StartAt"]}  # type: ignore[attr-defined]
+    again = await engine.create_state_machine("twice", turned)
+    assert (again.id, again.revision, again.definition) == (first.id, 1, TWICE)
 
 
 async def test_another_definition_is_a_new_revision_and_what_runs_keeps_its_own(

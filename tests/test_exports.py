@@ -114,6 +114,12 @@ def test_a_module_of_public_classes_exports_all_of_them(name: str) -> None:
     assert defined - set(module.__all__) <= {"HasId"}
 
 
+@pytest.mark.parametrize("name", ["MemoryRepository", "PostgresRepository", "SQLiteRepository"])
+def test_the_backends_are_importable_where_they_live(name: str) -> None:
+    assert name in statechain_backends.__all__
+    assert getattr(statechain_backends, name) is getattr(statechain, name)
+
+
 @pytest.mark.parametrize("name", PUBLIC_NAMES)
 def test_the_documented_names_are_importable_from_the_top(name: str) -> None:
     assert name in statechain.__all__

@@ -12,6 +12,7 @@ from statechain import (
     Engine,
     ExecutionAlreadyExists,
     ExecutionFailed,
+    ExecutionFilter,
     ExecutionStatus,
     InvalidPayload,
     StateMachine,
@@ -184,6 +185,35 @@ async def test_cancelling_the_await_aborts_and_records_it_first(desk: Desk) -> N
     (execution,) = await desk.engine.list_executions()
     assert execution.status is ExecutionStatus.ABORTED
     assert execution.end_time is not None
+
+
+async def test_cancelled_twice_it_is_still_recorded_first(desk: Desk) -> None:
+    ending, released = asyncio.Event(), asyncio.Event()
+
+    async def slow(_value: Any, _context: TaskContext) -> None:
+        try:
+            await desk.gate.wait()
+        finally:
+            ending.set()
+            await released.wait()
+
+    desk.engine._tasks.add("Slow", slow)
+    definition = {"StartAt": "Slow", "States": {"Slow": {"Type": "Task", "Resource": "Slow", "End": True}}}
+    machine = await desk.engine.create_state_machine("slow", definition)
+    execution = asyncio.create_task(machine.execute(name="twice"))
+    async with asyncio.timeout(30):
+        while not await desk.engine.count_executions(ExecutionFilter(name="twice")):  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.01)
+        execution.cancel()
+        await ending.wait()
+        execution.cancel()
+        await asyncio.sleep(0.01)
+        released.set()
+        with pytest.raises(asyncio.CancelledError):
+            await execution
+    (ended,) = await desk.engine.list_executions(ExecutionFilter(name="twice"))
+    assert ended.status == ExecutionStatus.ABORTED
 
 
 async def test_cancelled_at_any_turn_an_execution_is_not_left_running(desk: Desk) -> None:

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from statechain.storage.journal import outlast
+from statechain.cancellation import outlast
 from statechain_backends import scripts
 from statechain_backends.compiled import Parameters
 from statechain_backends.hearts import SharedHeart

@@ -15,6 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from statechain.cancellation import linger
 from statechain.errors import RepositoryError, StatechainError
 from statechain.launcher import Streams, first_fault
 from statechain.observers import LeaseRenewed, tell
@@ -29,7 +30,7 @@ from statechain.runtime.recovery import Recovery
 from statechain.runtime.revisions import Revisions
 from statechain.runtime.scribe import Scribe
 from statechain.runtime.worker import Worker
-from statechain.storage.journal import Journal, linger
+from statechain.storage.journal import Journal
 
 if TYPE_CHECKING:
     from statechain.clock import Clock

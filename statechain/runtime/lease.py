@@ -15,8 +15,8 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from statechain.cancellation import linger
 from statechain.errors import RepositoryError
-from statechain.storage.journal import linger
 from statechain.storage.patience import delays
 
 if TYPE_CHECKING:

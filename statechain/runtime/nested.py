@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from statechain.cancellation import outlast
 from statechain.codec import JSONValue, encode
 from statechain.errors import (
     ExecutionAlreadyExists,
@@ -22,7 +23,6 @@ from statechain.errors import (
 )
 from statechain.records import Execution, ExecutionStatus
 from statechain.runtime.run import to_micros
-from statechain.storage.journal import outlast
 
 if TYPE_CHECKING:
     from statechain.runtime.frame import Frame

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from statechain.cancellation import linger
 from statechain.errors import ExecutionNotFound, LeaseLost, StatechainError
 from statechain.logs import ATTEMPT, EXECUTION, about
 from statechain.observers import ExecutionEnded, ExecutionLeft, ExecutionResumed, ExecutionStarted, Observer, tell
@@ -20,7 +21,7 @@ from statechain.runtime.past import NO_PAST, Past
 from statechain.runtime.places import UNGATED, Place
 from statechain.runtime.run import Run
 from statechain.runtime.services import is_known
-from statechain.storage.journal import Ledger, linger
+from statechain.storage.journal import Ledger
 from statechain.storage.patience import delays, patiently
 from statechain.storage.repository import End, RedriveExecution, ReleaseExecution, StartExecution, StopExecution
 

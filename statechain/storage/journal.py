@@ -8,7 +8,6 @@ a caller that is cancelled waits for its commit all the same, and is cancelled t
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -22,7 +21,7 @@ from statechain.storage.repository import Advance, End, Repository, Write
 if TYPE_CHECKING:
     from statechain.clock import Clock
 
-__all__ = ["Journal", "Ledger", "linger", "outlast"]
+__all__ = ["Journal", "Ledger"]
 
 T = TypeVar("T")
 
@@ -320,22 +319,6 @@ class Journal:
             return [fault]
         middle = len(group) // 2
         return [*await self._commit(group[:middle]), *await self._commit(group[middle:])]
-
-
-async def outlast(future: asyncio.Future[T]) -> T:
-    """Await a future to its end whatever happens to the caller: a cancellation goes on only then."""
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        await linger(future)
-        raise
-
-
-async def linger(future: asyncio.Future[T]) -> None:
-    """Wait until a future is done, in whatever way, while a cancellation is under way: more of them change nothing."""
-    while not future.done():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait([future])
 
 
 def _settle(waiter: Waiter[object], outcome: object) -> None:

@@ -234,3 +234,15 @@ async def test_failures_are_returned_as_they_ended_or_redriven_when_asked(worksh
     assert redriven[1].execution is not None
     assert first[1].execution is not None
     assert (redriven[1].execution.id, redriven[1].execution.redrive_count) == (first[1].execution.id, 1)
+
+
+async def test_two_that_redrive_what_failed_at_once_run_it_once(workshop: Workshop) -> None:
+    await workshop.finish(*range(4))
+    workshop.work.fails = set(range(4))
+    await workshop.batch(name_prefix="invoice", concurrent_batches=4)
+    workshop.work.fails = set()
+    workshop.work.begun.clear()
+    again = {"name_prefix": "invoice", "concurrent_batches": 4, "redrive_failed": True}
+    both = await asyncio.gather(*(workshop.batch(**again) for _ in range(2)))
+    assert [statuses(results) for results in both] == [[SUCCEEDED] * 4] * 2
+    assert sorted(workshop.work.begun) == list(range(4))

@@ -19,6 +19,7 @@ from statechain import (
     ExecutionAlreadyExists,
     ExecutionStatus,
     InvalidPayload,
+    StatechainError,
     open_repository,
 )
 
@@ -79,6 +80,55 @@ async def test_leaving_early_cancels_what_runs(workshop: Workshop, concurrency: 
     assert batch.item_counts.pending == 8 - concurrency
 
 
+async def test_a_reader_that_is_cancelled_ends_the_batch(workshop: Workshop) -> None:
+    await workshop.finish(*range(3))
+    workshop.work.does = workshop.work.hang
+    options = BatchExecutionOptions(concurrent_batches=2)
+    results = workshop.targets.stream_batch(workshop.select(), options=options)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(anext(results), 0.1)
+    assert [execution.status for execution in await workshop.made()] == [ABORTED] * 2
+    assert (await workshop.engine.list_batches())[0].status is BatchStatus.ABORTED
+
+
+async def test_a_second_reader_is_refused(workshop: Workshop) -> None:
+    await workshop.finish(0)
+    gate = asyncio.Event()
+    workshop.work.does = lambda _value: gate.wait()
+    async with workshop.targets.stream_batch(workshop.select()) as results, asyncio.TaskGroup() as group:
+        reading = group.create_task(anext(results))  # type: ignore[arg-type]
+        await asyncio.sleep(0.01)
+        with pytest.raises(RuntimeError, match="another task"):
+            await anext(results)
+        gate.set()
+    assert reading.result().error is None
+
+
+async def test_a_stream_of_an_engine_that_was_left_is_refused_and_closes() -> None:
+    async with open_workshop("memory://") as workshop:
+        results = workshop.targets.stream_bulk([{"n": 1}])
+    async with asyncio.timeout(30):
+        with pytest.raises(StatechainError, match="not open"):
+            await anext(results)
+        await results.aclose()
+
+
+async def test_a_generator_of_inputs_is_closed_when_the_run_stops(workshop: Workshop) -> None:
+    workshop.work.fails = {0}
+    closed: list[bool] = []
+
+    async def inputs() -> AsyncIterator[dict[str, int]]:
+        try:
+            for number in range(100):
+                yield {"n": number}
+        finally:
+            closed.append(True)
+
+    with pytest.raises(BatchStopped):
+        await workshop.targets.execute_bulk(inputs(), options=BatchExecutionOptions(stop_on_error=True))
+    assert closed == [True]
+
+
 async def test_an_exception_of_the_reader_ends_the_batch(workshop: Workshop) -> None:
     await workshop.finish(*range(5))
 
@@ -115,6 +165,7 @@ async def test_a_stopped_stream_hands_out_what_ended_and_raises_then(workshop: W
         await read_all()
     assert statuses(read) == [SUCCEEDED, FAILED]
     assert stopped.value.__cause__ is read[1].error
+    assert (stopped.value.results, str(stopped.value)) == ([], "the batch was stopped")
 
 
 async def test_two_readers_of_two_streams_do_not_disturb_each_other(workshop: Workshop) -> None:
