@@ -10,7 +10,6 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from datetime import timedelta
 from typing import Any
 
 from orders import ORDERS, tasks
@@ -30,7 +29,7 @@ from statechain import (
 )
 
 URL = os.environ.get("DATABASE_URL", "sqlite:///orders.db")
-LEASE = timedelta(seconds=float(os.environ.get("LEASE_SECONDS", "30")))
+LEASE_SECONDS = float(os.environ.get("LEASE_SECONDS", "30"))
 DRAIN_SECONDS = float(os.environ.get("DRAIN_SECONDS", "5"))
 
 
@@ -39,7 +38,7 @@ async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
     """Run an engine beside the server; when it stops, let work end for a while, and leave the rest to others."""
     drain = asyncio.timeout(None)
     with suppress(TimeoutError):
-        async with drain, Engine(URL, tasks=tasks, lease=LEASE) as engine:
+        async with drain, Engine(URL, tasks=tasks, lease=LEASE_SECONDS) as engine:
             yield {"engine": engine, "orders": await engine.create_state_machine("orders", ORDERS)}
             drain.reschedule(asyncio.get_running_loop().time() + DRAIN_SECONDS)
 
