@@ -2,9 +2,9 @@
 
 The writes become arrays, one for each column, and the statement takes them apart again with ``unnest``. Where no part
 has more than one row, as when one execution takes a step, they are given as they are: for arrays of one the server
-would make a plan each time, which takes longer than to run it. The statement is put together from the parts that a group
-needs and no others, because each part costs time where it finds nothing to do, and so does each array; each combination
-is compiled once. What a guard lets through, it answers with the ids.
+would make a plan each time, which takes longer than to run it. The statement is put together from the parts that a
+group needs and no others, because each part costs time where it finds nothing to do, and so does each array; each
+combination is compiled once. What a guard lets through, it answers with the ids.
 """
 
 from __future__ import annotations
