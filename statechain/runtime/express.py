@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Lane"]
 
-PURE: Final = frozenset({"Pass", "Choice", "Succeed"})
+INSTANT: Final = frozenset({"Pass", "Choice", "Succeed"})
 EVENTS_OF_STEP = 2
 EVENTS_OF_TASK = 5
 TURNS_BEFORE_YIELD = 100
@@ -52,7 +52,7 @@ class Lane:
         while frame.turns < self._limits.transitions:
             state = states[frame.state]
             before = frame.value
-            if state.type in PURE:
+            if state.type in INSTANT:
                 step = self._step(frame, state)
                 is_own = is_own and step is not None and step.output is before
             else:
