@@ -9,13 +9,13 @@ execution's own asyncio task here.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from statechain.asl.outcome import Done, Next
 from statechain.clock import SystemClock
 from statechain.codec import JSONValue, private
 from statechain.errors import InvalidPayload, StateError
-from statechain.runtime.handling import as_failure, is_cancelled_from_outside, refusal_of
+from statechain.runtime.handling import as_failure, refusal_of
 from statechain.runtime.tasks import Task, TaskRegistry
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Lane:
         Raises StateError where a handler fails.
         """
         states = frame.plan.states
+        caller = asyncio.current_task()
         is_own = False  # whether nobody but the frame holds its value, so that a handler may have it as it is
         while frame.turns < self._limits.transitions:
             state = states[frame.state]
@@ -57,7 +58,7 @@ class Lane:
                 is_own = is_own and step is not None and step.output is before
             else:
                 task = self._plain.get(state) or self._find(state)
-                step = None if task is None else await self._work(frame, state, task, is_own=is_own)
+                step = None if task is None else await self._work(frame, state, task, caller, is_own=is_own)
                 is_own = step is not None and step.output is frame.result
             if step is None:
                 return False
@@ -79,7 +80,9 @@ class Lane:
         frame.run.events += EVENTS_OF_STEP
         return step if isinstance(step, Next | Done) else None
 
-    async def _work(self, frame: Frame, state: State, task: Task, *, is_own: bool) -> Next | Done | None:
+    async def _work(
+        self, frame: Frame, state: State, task: Task, caller: asyncio.Task[Any] | None, *, is_own: bool
+    ) -> Next | Done | None:
         """Await a plain Task's handler; return what the state makes of its result."""
         value = frame.value
         if state.make is None:
@@ -104,7 +107,7 @@ class Lane:
             if failure is fault:
                 raise
             raise failure from fault
-        if is_cancelled_from_outside():
+        if caller is not None and caller.cancelling():  # the handler has hidden that
             raise asyncio.CancelledError
         frame.result = self._private(result, task)
         frame.run.events += EVENTS_OF_TASK

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from statechain.limits import Limits
     from statechain.runtime.tasks import Task, TaskContext
 
-__all__ = ["as_failure", "call_task", "failure_of", "is_cancelled_from_outside", "refusal_of"]
+__all__ = ["as_failure", "call_task", "failure_of", "refusal_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ async def call_task(
     answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
     handler = _begin(_serve(task, value, context, clock, answer))
     try:
-        if handler.done() and is_cancelled_from_outside():
+        if handler.done() and _is_cancelled_from_outside():
             await asyncio.sleep(0)  # its only step stopped the execution, which learns that here
         if deadline is None and heartbeat is None:
             result = await answer
@@ -121,7 +121,7 @@ def as_failure(fault: BaseException, characters: int) -> BaseException:
     """Return what a handler raised in the execution's own asyncio task as a `StateError`, or what passes through it."""
     if isinstance(fault, KeyboardInterrupt | SystemExit):
         return fault
-    if is_cancelled_from_outside():  # the handler may have made another exception of it
+    if _is_cancelled_from_outside():  # the handler may have made another exception of it
         return fault if isinstance(fault, asyncio.CancelledError) else asyncio.CancelledError()
     if isinstance(fault, asyncio.CancelledError):
         return StateError("States.TaskFailed", CANCELLED_WITHIN)
@@ -202,7 +202,6 @@ async def _watched(context: TaskContext, clock: Clock, heartbeat: float) -> Asyn
         raise faults.exceptions[0] from None
 
 
-def is_cancelled_from_outside() -> bool:
-    """Tell whether the current asyncio task is being cancelled: a handler that runs in it may have hidden that."""
+def _is_cancelled_from_outside() -> bool:
     current = asyncio.current_task()
     return current is None or current.cancelling() > 0
