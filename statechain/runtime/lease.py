@@ -74,7 +74,7 @@ async def kept(
     stop = threading.Event()
 
     def tell(seconds: float) -> None:
-        if told is not None:
+        if told is not None and not loop.is_closed():
             loop.call_soon_threadsafe(told, seconds)
 
     def keep() -> None:
@@ -96,17 +96,19 @@ async def kept(
 async def _keep(
     lease: Lease, make_heart: Callable[[], Heart], stop: threading.Event, tell: Callable[[float], None]
 ) -> None:
-    """Beat until told to stop, with a new heart after each failure."""
-    pauses = delays()
+    """Beat until told to stop; after a failure soon again, with a new heart. Whatever fails, nobody waits in vain."""
+    pauses, pause = delays(), lease.period
     while not stop.is_set():
         try:
             async with make_heart() as heart:
-                while not stop.wait(lease.period):  # nothing else lives in this loop, so it may be blocked
+                while not stop.wait(pause):  # nothing else lives in this loop, so it may be blocked
                     asked = time.monotonic()
                     await heart.beat()
                     lease.renewed(asked)
                     tell(time.monotonic() - asked)
-                    pauses = delays()
-        except RepositoryError as fault:
-            logger.warning("the lease could not be renewed, trying again: %s", fault)
-            stop.wait(next(pauses))
+                    pauses, pause = delays(), lease.period
+        except Exception as fault:  # noqa: BLE001 -- who waits for the lease would wait for ever
+            reason = fault if isinstance(fault, RepositoryError) else type(fault).__name__
+            logger.warning("the lease could not be renewed, trying again: %s", reason)
+            stop.wait(min(next(pauses), lease.period))
+            pause = 0.0

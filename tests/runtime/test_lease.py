@@ -1,0 +1,79 @@
+"""The thread that renews a lease: what it does about a beat that failed, whatever the failure is."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+import pytest
+
+from statechain.errors import RepositoryUnavailable
+from statechain.runtime.lease import Lease, kept
+
+LEASE = timedelta(seconds=3)
+
+
+class Heart:
+    """A heart whose first beats fail."""
+
+    def __init__(self, fault: Exception, *, fails: int) -> None:
+        self.fault = fault
+        self.fails = fails
+        self.beats: list[float] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close nothing."""
+
+    async def beat(self) -> None:
+        self.beats.append(time.monotonic())
+        if len(self.beats) <= self.fails:
+            raise self.fault
+
+
+async def beaten(lease: Lease, heart: Heart, times: int) -> AsyncIterator[None]:
+    """Keep a lease until it was beaten so many times."""
+    async with asyncio.timeout(30), kept(lease, lambda: heart):
+        while len(heart.beats) < times:  # noqa: ASYNC110 -- it is another thread that beats
+            await asyncio.sleep(0.01)
+        yield
+
+
+@pytest.mark.parametrize("fault", [RepositoryUnavailable("away"), KeyError("a fault of the repository")], ids=repr)
+async def test_a_beat_that_failed_is_tried_again_soon(fault: Exception) -> None:
+    """A period later it would be too late: the third try would come when the lease is over."""
+    lease, heart = Lease(LEASE), Heart(fault, fails=2)
+    lease.renewed(time.monotonic())
+    async for _ in beaten(lease, heart, 3):
+        assert all(late - early < lease.period / 2 for early, late in itertools.pairwise(heart.beats))
+    assert lease.lapses == 0
+
+
+async def test_after_a_beat_that_succeeded_a_period_passes() -> None:
+    lease, heart = Lease(timedelta(seconds=0.6)), Heart(RepositoryUnavailable("away"), fails=1)
+    lease.renewed(time.monotonic())
+    async for _ in beaten(lease, heart, 4):
+        _, *succeeded = heart.beats
+        assert all(late - early >= lease.period for early, late in itertools.pairwise(succeeded))
+
+
+async def test_a_heart_that_cannot_be_opened_is_not_asked_for_without_a_pause() -> None:
+    lease, asked = Lease(timedelta(seconds=0.3)), 0
+
+    def make() -> Heart:
+        nonlocal asked
+        asked += 1
+        raise OSError("refused")
+
+    async with kept(lease, make):
+        await asyncio.sleep(0.5)
+    assert 2 <= asked <= 20
