@@ -218,6 +218,7 @@ class Journal:
     def _give_up(self) -> None:
         """Let nobody wait for a journal that has ended."""
         self._is_open = False
+        self._tell_of_room()
         cut = RepositoryUnavailable("the journal was cut off: the write may or may not have been committed")
         waiters = [*self._in_flight, *(waiter for _, waiter in self._writes)]
         for waiter in [*waiters, *(cast("Waiter[object]", ledger._waiter) for ledger in self._ledgers)]:  # noqa: SLF001
@@ -241,6 +242,12 @@ class Journal:
             if self._room is None:
                 self._room = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._room)
+            self._check_open()
+
+    def _tell_of_room(self) -> None:
+        if self._room is not None:
+            self._room.set_result(None)
+            self._room = None
 
     async def _flush(self) -> None:
         size = self._group_size()
@@ -248,9 +255,7 @@ class Journal:
         ledgers, self._ledgers = self._ledgers[:room], self._ledgers[room:]
         keys = {ledger.execution_id for ledger in ledgers} if self._writes else set()
         writes = self._take_writes(keys, size - len(ledgers))
-        if self._room is not None:
-            self._room.set_result(None)
-            self._room = None
+        self._tell_of_room()
         waiters = self._in_flight = [waiter for _, waiter in writes]
         group: list[Write[object]] = [write for write, _ in writes]
         for ledger in ledgers:

@@ -13,6 +13,7 @@ from statechain import ExecutionFilter, MemoryRepository
 from statechain.clock import SystemClock
 from statechain.errors import RepositoryUnavailable, StatechainError
 from statechain.records import Claim
+from statechain.storage import journal as journals
 from statechain.storage.journal import Journal, Ledger
 from statechain.testing.contract_samples import visit
 
@@ -89,6 +90,24 @@ async def test_nobody_waits_for_a_journal_that_was_cut_off(storage: Storage) -> 
     assert [type(outcome) for outcome in outcomes] == [RepositoryUnavailable] * 5
     with pytest.raises(StatechainError):
         await journal.write(starting())
+
+
+async def test_nobody_waits_for_room_in_a_journal_that_was_cut_off(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journals, "CAPACITY", 2)
+    journal = Journal(storage, SystemClock())
+    journal.open()
+    storage.gate.clear()
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        run = tasks.create_task(journal.run())
+        tasks.create_task(write_all(journal, each(1)))
+        await storage.asked(1)
+        pending = tasks.create_task(write_all(journal, each(4)))
+        await asyncio.sleep(0.01)
+        run.cancel()
+    told = [type(outcome) for outcome in pending.result()]
+    assert told == [RepositoryUnavailable, RepositoryUnavailable, StatechainError, StatechainError]
 
 
 async def test_a_journal_that_is_not_open_takes_nothing(storage: Storage) -> None:
