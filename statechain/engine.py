@@ -356,7 +356,8 @@ class Engine:
 
     async def _start_nested(self, machine: str, input: JSONValue, name: str) -> ExecutionHandle:  # noqa: A002
         """Start an execution on behalf of another (see `statechain.runtime.nested`)."""
-        return await (await self.get_state_machine(machine)).start_execution(input, name=name)
+        found = await patiently(partial(self.get_state_machine, machine))
+        return await found.start_execution(input, name=name)
 
     # Tasks that wait for an answer from outside
 
@@ -385,6 +386,9 @@ class Engine:
 
     async def get_activity_task(self, activity: str, *, patience: timedelta | float = 60.0) -> ActivityTask | None:
         """Take the oldest task that waits for an activity's workers; answer it under its token.
+
+        A task that was taken for a caller who is cancelled meanwhile goes to the next one who asks this engine; where
+        nobody does, its HeartbeatSeconds and TimeoutSeconds bound how long it is lost.
 
         Arguments:
             activity: The activity's name or its ARN.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import hashlib
 import logging
 import secrets
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from statechain.cancellation import outlast
 from statechain.codec import JSONValue, decode
 from statechain.errors import RepositoryError
 from statechain.records import Callback, CallbackStatus
@@ -90,6 +92,7 @@ class Callbacks:
         self._newcomers: list[_Waiter] = []
         self._arrival = asyncio.Event()
         self._takers: dict[str, list[asyncio.Event]] = {}
+        self._given_back: dict[str, list[str]] = {}
 
     # Waiting
 
@@ -158,7 +161,11 @@ class Callbacks:
         self._arrival.set()
         try:
             if self._poller is None:
-                self._poller = self._group().create_task(self._poll(), name="statechain callbacks")
+                self._poller = self._group().create_task(
+                    self._poll(),
+                    name="statechain callbacks",
+                    context=contextvars.Context(),  # it serves all that wait, not the one that waited first
+                )
             yield waiter
         finally:
             for each in waiter.ids:
@@ -233,13 +240,11 @@ class Callbacks:
         pauses = delays(FIRST_POLL, LONGEST_POLL)
         try:
             while True:
-                token = secrets.token_urlsafe(32)
-                taken = await self._journal.write(
-                    TakeActivity(activity=activity, token_hash=token_hash(token), beat=self._clock.now())
-                )
-                if taken is not None:
-                    self._tell(taken)
-                    return ActivityTask(token, decode(taken.input_text or "null"))
+                while given_back := self._given_back.get(activity):
+                    if (task := await self._take(activity, given_back.pop())) is not None:
+                        return task
+                if (task := await self._take(activity, secrets.token_urlsafe(32))) is not None:
+                    return task
                 left = until - loop.time()
                 if left <= 0:
                     return None
@@ -250,6 +255,27 @@ class Callbacks:
             self._takers[activity].remove(offered)
             if not self._takers[activity]:
                 del self._takers[activity]
+            if not self._given_back.get(activity, True):
+                del self._given_back[activity]
+
+    async def _take(self, activity: str, token: str) -> ActivityTask | None:
+        """Take a task under a token, or the one that has it already, unless that waits no more.
+
+        A caller that is cancelled meanwhile gives it back: its token is the next one's.
+        """
+        write = TakeActivity(activity=activity, token_hash=token_hash(token), beat=self._clock.now())
+        taking = asyncio.ensure_future(self._journal.write(write))
+        try:
+            taken = await outlast(taking)
+        except asyncio.CancelledError:
+            if taking.exception() is None and taking.result() is not None:
+                self._given_back.setdefault(activity, []).append(token)
+                self.offer(activity)
+            raise
+        if taken is None or taken.status is not CallbackStatus.WAITING:
+            return None
+        self._tell(taken)
+        return ActivityTask(token, decode(taken.input_text or "null"))
 
 
 def _due(deadline: datetime | None, beat: datetime | None, heartbeat: float | None) -> datetime | None:
