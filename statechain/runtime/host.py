@@ -67,8 +67,7 @@ class Host:
     ) -> None:
         self._repository = repository
         self._lease = Lease(lease)
-        self._recovers = recovers
-        self._observers = tuple(observers)
+        self._recovers, self._observers = recovers, tuple(observers)
         self._stack = AsyncExitStack()
         self._closing = asyncio.Event()
         self._supervisor: asyncio.Task[None] | None = None
@@ -83,6 +82,7 @@ class Host:
             self.journal,
             Interpreter(scribe, clock, caller, Lane(clock, tasks, limits), limits, Files(files)),
             clock,
+            self._lease,
             tasks=tasks,
             limits=limits,
             max_concurrent=max_concurrent,
@@ -118,7 +118,7 @@ class Host:
         """Wait for what runs here, or (at once, or when cancelled) interrupt it; then close what was opened."""
         if self._supervisor is None:
             return
-        self._closing.set()
+        self._leave()
         self.streams.close()
         try:
             if not at_once:
@@ -126,15 +126,26 @@ class Host:
         finally:
             await self._end(self._supervisor)
 
+    def _leave(self) -> None:
+        """Begin nothing more on the engine's own account."""
+        self._closing.set()
+        self.recovery.leave()
+
     async def _end(self, supervisor: asyncio.Task[None]) -> None:
-        """Interrupt what still runs, close the storage, and raise what ended the supervisor before its time."""
+        """Interrupt what still runs, close the storage, and raise what ended the supervisor before its time.
+
+        A cancellation meanwhile is raised once the storage is closed.
+        """
         if not supervisor.done():
-            self._closing.set()
+            self._leave()
             self.journal.hurry(DRAIN_SECONDS)
             self.worker.interrupt()
             self.streams.interrupt()
-        await linger(supervisor)
-        await self._stack.aclose()
+        try:
+            await asyncio.wait([supervisor])
+        finally:
+            await linger(supervisor)
+            await self._stack.aclose()
         fault = None if supervisor.cancelled() else supervisor.exception()
         if fault is not None:
             raise first_fault(fault) if isinstance(fault, BaseExceptionGroup) else fault

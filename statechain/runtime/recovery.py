@@ -11,7 +11,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from statechain.errors import RepositoryError, StatechainError
+from statechain.errors import LeaseLost, StatechainError
 from statechain.logs import about
 from statechain.records import Claim, ExecutionStatus
 from statechain.storage.patience import patiently
@@ -55,12 +55,13 @@ class Recovery:
         self._lease = lease
         self._limits = limits
         self._is_in_doubt = False
+        self._is_leaving = False
         self._turn = asyncio.Lock()
 
     async def run(self, *, claims: bool) -> None:
         """With each beat of the lease, look for what is lost and (``claims``) for orphans, until cancelled.
 
-        An outage of storage is waited out.
+        An outage of storage is waited out, and no other fault ends it either: all that runs would be cut short with it.
         """
         while True:
             await asyncio.sleep(self._lease.period)
@@ -68,8 +69,13 @@ class Recovery:
                 await self.let_go()
                 if claims:
                     await self.recover()
-            except RepositoryError as fault:
-                logger.warning("executions could not be recovered, trying again: %s", fault)
+            except Exception as fault:  # noqa: BLE001 -- a fault of the repository must not end everybody's executions
+                reason = fault if isinstance(fault, StatechainError) else type(fault).__name__
+                logger.warning("executions could not be recovered, trying again: %s", reason)
+
+    def leave(self) -> None:
+        """Take over nothing more: the engine is being left. What is lost is still let go."""
+        self._is_leaving = True
 
     async def let_go(self) -> None:
         """Cut short what others have ended or taken over.
@@ -90,15 +96,17 @@ class Recovery:
     async def recover(self) -> list[str]:
         """Take over what dead workers left, page after page while there is room, and run it on; return the ids.
 
-        One at a time, so that what one has claimed and not begun to run is never another one's doubt.
+        Nothing once the engine is being left. One at a time, so that what one has claimed and not begun to run is
+        never another one's doubt.
         """
+        self._worker.tasks()  # of an engine that is not open, the lease would be waited for in vain
         async with self._turn:
             return await self._recover()
 
     async def _recover(self) -> list[str]:
         recovered: list[str] = []
         leaving: set[tuple[str, int]] = set()
-        while room := self._worker.room:
+        while not self._is_leaving and (room := self._worker.room):
             claims = await self._claim(min(PAGE, room), leaving)
             recovered += [claim.execution.id for claim in claims if await self._take(claim, leaving)]
             self._is_in_doubt = False
@@ -109,17 +117,19 @@ class Recovery:
     async def _claim(self, page: int, leaving: set[tuple[str, int]]) -> list[Claim]:
         """Claim a page; after one whose reply was lost or that was cut off, what is owned and not run is nobody's.
 
+        So it is after a life that met a fault: what it left may be owned, and is not run.
+
         Without a lease that holds, it would claim its own, and what it claims would be anybody's.
         """
         if not self._lease.holds:
             await self._lease.regained()
-        running = self._worker.running() if self._is_in_doubt else None
-        self._is_in_doubt = True
+        running = self._worker.running() if self._is_in_doubt or self._worker.is_in_doubt else None
+        self._is_in_doubt, self._worker.is_in_doubt = True, False
         return list(await self._repository.claim(self._worker.id, page=page, leaving=leaving, running=running))
 
     async def _take(self, claim: Claim, leaving: set[tuple[str, int]]) -> bool:
         """Run a claimed execution on; tell whether it is run here."""
-        revision = await self._served(claim)
+        revision = None if self._is_leaving else await self._served(claim)
         if revision is None:
             execution = claim.execution
             leaving.add((execution.state_machine_id, execution.state_machine_revision))
@@ -154,14 +164,16 @@ class Recovery:
             "ended: it may be what ends them. Redrive it once that is mended."
         )
         end = End(status=ExecutionStatus.FAILED, end_time=self._clock.now(), error="States.Runtime", cause=cause)
-        await self._journal.write(
-            Advance(
-                execution_id=claim.execution.id,
-                epoch=claim.epoch,
-                seq=claim.seq,
-                visits=(),
-                current_state=claim.execution.current_state,
-                end=end,
-            )
+        parking = Advance(
+            execution_id=claim.execution.id,
+            epoch=claim.epoch,
+            seq=claim.seq,
+            visits=(),
+            current_state=claim.execution.current_state,
+            end=end,
         )
+        try:
+            await self._journal.write(parking)
+        except LeaseLost:
+            return  # it was ended, or taken over, elsewhere
         logger.warning("execution %s is ended: %s", claim.execution.id, cause, extra=about(claim.execution))

@@ -86,6 +86,7 @@ class Run:
         observers: Sequence[Observer] = (),
         before: Execution | None = None,
         live: Live | None = None,
+        lapses: int = 0,
     ) -> None:
         self.execution = execution
         self.machine = machine
@@ -96,7 +97,7 @@ class Run:
         self.place = place or UNGATED
         self.observers = observers
         self.before = before
-        self.lapses = 0
+        self.lapses = lapses
         self.is_express = machine.type == "EXPRESS"
         self.live = live
         self.events = max(1, past.last_event)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from statechain.cancellation import linger
-from statechain.errors import ExecutionNotFound, LeaseLost, StatechainError
+from statechain.errors import ExecutionNotFound, LeaseLost, RepositoryError, StatechainError
 from statechain.logs import ATTEMPT, EXECUTION, about
 from statechain.observers import ExecutionEnded, ExecutionLeft, ExecutionResumed, ExecutionStarted, Observer, tell
 from statechain.records import Claim, Execution, ExecutionStatus
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from statechain.clock import Clock
     from statechain.limits import Limits
     from statechain.runtime.interpreter import Interpreter
+    from statechain.runtime.lease import Lease
     from statechain.runtime.revisions import Revision
     from statechain.runtime.tasks import TaskRegistry
     from statechain.storage.journal import Journal
@@ -43,7 +45,10 @@ LONGEST_POLL = 1.0
 
 
 class Worker:
-    """Runs executions under one identity. ``group`` is where their tasks live, set by the engine once it is open."""
+    """Runs executions under one identity. ``group`` is where their tasks live, set by the engine once it is open.
+
+    ``is_in_doubt`` tells that an execution may be this worker's own and run by nobody: its life met a fault.
+    """
 
     def __init__(
         self,
@@ -52,6 +57,7 @@ class Worker:
         journal: Journal,
         interpreter: Interpreter,
         clock: Clock,
+        lease: Lease,
         *,
         tasks: TaskRegistry,
         limits: Limits,
@@ -63,12 +69,14 @@ class Worker:
         self._journal = journal
         self._interpreter = interpreter
         self._clock = clock
+        self._lease = lease
         self._tasks = tasks
         self._most_recovered = limits.recovered if max_concurrent is None else max_concurrent
         self._observers = tuple(observers)
         self._gate = None if max_concurrent is None else asyncio.Semaphore(max_concurrent)
         self._live: dict[str, Live] = {}
         self.is_interrupted = False
+        self.is_in_doubt = False
         self.group: asyncio.TaskGroup | None = None
 
     def __len__(self) -> int:
@@ -190,8 +198,12 @@ class Worker:
         except LeaseLost:
             live.settle(None)
         except StatechainError as fault:
+            self.is_in_doubt = True
+            if isinstance(fault, RepositoryError) and (live.opened is None or live.opened.done()):
+                logger.warning("execution %s could not go on: %s", live.execution_id, fault, extra=about(live.shown))
             live.settle(None, fault)
         except Exception as fault:
+            self.is_in_doubt = True
             logger.exception(
                 "execution %s met a fault of the engine; it is left to recovery",
                 live.execution_id,
@@ -206,31 +218,14 @@ class Worker:
             self._forget(live)
 
     async def _run(self, live: Live, revision: Revision, beginning: StartExecution | Claim) -> Execution | None:
-        claimed = None
+        claimed, lapses = None, self._lease.lapses
         try:
             if live.stopping is not None or live.is_interrupted:
                 raise asyncio.CancelledError  # noqa: TRY301 -- that came before the first step
             claimed = beginning if isinstance(beginning, Claim) else await self._begin(live, beginning)
             if claimed is None:
                 return None
-            ledger = live.ledger = Ledger(claimed)
-            self._show(live, claimed, revision)
-            past = await self._past(claimed)
-            place = UNGATED if self._gate is None else Place(self._gate)
-            async with place:
-                end = await self._interpreter.run(
-                    Run(
-                        claimed.execution,
-                        revision.record,
-                        revision.plan,
-                        ledger,
-                        past,
-                        place=place,
-                        observers=self._observers,
-                        before=live.before,
-                        live=live,
-                    )
-                )
+            end = await self._interpret(live, revision, claimed, lapses if claimed is not beginning else 0)
         except asyncio.CancelledError:
             if live.stopping is None or live.task is None:
                 raise
@@ -243,12 +238,38 @@ class Worker:
         live.is_closing = True
         if claimed is None or live.ledger is None:
             return await self._journal.write(StopExecution(execution_id=live.execution_id, end=end))
-        await self._journal.record(live.ledger, end)
+        try:
+            await self._journal.record(live.ledger, end)
+        except RepositoryError:
+            await self._release(claimed)
+            raise
         live.shown = None
         ended = _ended(claimed.execution, end, live.ledger.current_state)
         if self._observers:
             tell(self._observers, ExecutionEnded(ended, revision.record.name))
         return ended
+
+    async def _interpret(self, live: Live, revision: Revision, claimed: Claim, lapses: int) -> End:
+        """Run a claimed execution from where it stands; return how it ends."""
+        ledger = live.ledger = Ledger(claimed)
+        self._show(live, claimed, revision)
+        past = await self._past(claimed)
+        place = UNGATED if self._gate is None else Place(self._gate)
+        async with place:
+            return await self._interpreter.run(
+                Run(
+                    claimed.execution,
+                    revision.record,
+                    revision.plan,
+                    ledger,
+                    past,
+                    place=place,
+                    observers=self._observers,
+                    before=live.before,
+                    live=live,
+                    lapses=lapses,
+                )
+            )
 
     async def _begin(self, live: Live, start: StartExecution) -> Claim | None:
         """Make a start durable; return the claim that comes with it, or None where another execution holds the name."""
@@ -267,10 +288,14 @@ class Worker:
             tell(self._observers, kind(claimed.execution, revision.record.name))
 
     async def _release(self, claimed: Claim) -> None:
-        """Leave an execution to recovery that this worker cannot run on: one more claim without progress."""
-        await self._journal.write(
-            ReleaseExecution(execution_id=claimed.execution.id, epoch=claimed.epoch, claims=claimed.claims)
-        )
+        """Leave an execution to recovery that this worker cannot run on: one more claim without progress.
+
+        Where even that is refused, it is this worker's own and in doubt: its next claim asks for it.
+        """
+        with suppress(StatechainError):
+            await self._journal.write(
+                ReleaseExecution(execution_id=claimed.execution.id, epoch=claimed.epoch, claims=claimed.claims)
+            )
 
     async def _past(self, claimed: Claim) -> Past:
         """Return what storage remembers of an execution; one that was just started has no past."""
