@@ -47,18 +47,14 @@ from statechain.storage.open import open_repository
 from statechain.storage.repository import Repository
 
 if TYPE_CHECKING:
-    from statechain_backends.memory import MemoryRepository as MemoryRepository
-    from statechain_backends.postgres import PostgresRepository as PostgresRepository
-    from statechain_backends.sqlite import SQLiteRepository as SQLiteRepository
+    from statechain_backends import MemoryRepository as MemoryRepository
+    from statechain_backends import PostgresRepository as PostgresRepository
+    from statechain_backends import SQLiteRepository as SQLiteRepository
 else:
     # A backend brings its driver.
     __getattr__ = importer(
         __name__,
-        {
-            "MemoryRepository": "statechain_backends.memory",
-            "PostgresRepository": "statechain_backends.postgres",
-            "SQLiteRepository": "statechain_backends.sqlite",
-        },
+        dict.fromkeys(("MemoryRepository", "PostgresRepository", "SQLiteRepository"), "statechain_backends"),
     )
 
 

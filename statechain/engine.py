@@ -194,8 +194,9 @@ class Engine:
     async def _as_stored(self, name: str, definition: str) -> str:
         """Return a definition as the machine's newest revision has it, where that differs by the order of members."""
         newest = await patiently(partial(self.repository.state_machine, name))
-        is_same = newest is not None and newest.name == name and same_json(newest.definition, definition)
-        return newest.definition if newest is not None and is_same else definition
+        if newest is not None and newest.name == name and same_json(newest.definition, definition):
+            return newest.definition
+        return definition
 
     def _check_resources(self, definition: Definition) -> None:
         """Refuse a definition that names handlers which nobody registered."""

@@ -55,8 +55,7 @@ def stream_batch(
             start_time=services.clock.now(),
         )
         opening = CreateBatch(batch=batch, select=select)
-        exclusive = takes_unchained(batch)
-        await _run_stored(target, batch.id, opening, options, input_transformer, services, stream, exclusive=exclusive)
+        await _run_stored(target, batch.id, opening, options, input_transformer, services, stream)
 
     return Stream(services.streams, produce, capacity=options.concurrent_batches)
 
@@ -73,8 +72,7 @@ def resume_batch(
 
     async def produce(stream: Stream[BatchExecutionResult]) -> None:
         opening = EndBatch(batch_id=batch.id, status=BatchStatus.RUNNING, end_time=None)
-        exclusive = takes_unchained(batch)
-        await _run_stored(target, batch.id, opening, options, input_transformer, services, stream, exclusive=exclusive)
+        await _run_stored(target, batch.id, opening, options, input_transformer, services, stream)
 
     return Stream(services.streams, produce, capacity=options.concurrent_batches)
 
@@ -121,8 +119,6 @@ async def _run_stored(
     transformer: InputTransformer | None,
     services: BatchServices,
     stream: Stream[BatchExecutionResult],
-    *,
-    exclusive: bool,
 ) -> None:
     """Open a batch in storage and run it; once it is there its end is recorded, unless the engine is interrupted."""
     status = BatchStatus.ABORTED
@@ -132,6 +128,7 @@ async def _run_stored(
     try:
         batch = await services.journal.write(opening)
         total = batch.item_counts.total
+        exclusive = takes_unchained(batch)
         runner = Runner(target, options, services, stream, total=total, exclusive=exclusive, batch=batch)
         await _unless_stopped(batch_id, services, runner.run(_stored_items(batch, options, transformer, services)))
         status = BatchStatus.SUCCEEDED

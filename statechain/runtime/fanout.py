@@ -110,7 +110,6 @@ class _Inline:
             fault = gravest(faults)
             if isinstance(fault, StateError):
                 self._note_failure(fault)
-                await self.frame.run.place.take_back()
             raise fault from None
         except StateError as fault:
             self._note_failure(fault)

@@ -284,14 +284,18 @@ class Interpreter:
 
     async def _fan_out(self, frame: Frame, state: State, effect: FanOut) -> JSONValue:
         run = self._run_distributed if effect.distributed else run_inline
-        return await run(
-            frame,
-            effect,
-            scribe=self._scribe,
-            clock=self._clock,
-            run_frame=self.run_frame,
-            explain=lambda fault: self._explained(frame, state, fault),
-        )
+        try:
+            return await run(
+                frame,
+                effect,
+                scribe=self._scribe,
+                clock=self._clock,
+                run_frame=self.run_frame,
+                explain=lambda fault: self._explained(frame, state, fault),
+            )
+        except StateError:
+            await frame.run.place.take_back()  # a branch that was cut short may have had it lent
+            raise
 
     async def _wait(self, frame: Frame, effect: WaitUntil) -> JSONValue:
         if frame.resume_at is None:

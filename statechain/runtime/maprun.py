@@ -101,10 +101,7 @@ class _MapRun:
         try:
             await launch(items, self._run_one, concurrency=width)
         except BaseExceptionGroup as faults:
-            fault = gravest(faults)
-            if isinstance(fault, StateError):
-                await self.frame.run.place.take_back()
-            raise fault from None
+            raise gravest(faults) from None
         return [self.outputs[index] for index in sorted(self.outputs)]
 
     async def _run_one(self, item: tuple[int, Frame]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from statechain.cancellation import linger
+from statechain.cancellation import linger, outlast
 from statechain.errors import ExecutionNotFound, LeaseLost, RepositoryError, StatechainError
 from statechain.logs import ATTEMPT, EXECUTION, about
 from statechain.observers import ExecutionEnded, ExecutionLeft, ExecutionResumed, ExecutionStarted, Observer, tell
@@ -126,9 +126,8 @@ class Worker:
         """
         redriving = asyncio.ensure_future(self._redrive(revision, execution))
         try:
-            return await asyncio.shield(redriving)
+            return await outlast(redriving)
         except asyncio.CancelledError:
-            await linger(redriving)
             live = None if redriving.exception() else redriving.result()
             if live is not None:
                 live.stop(End(status=ExecutionStatus.ABORTED, end_time=self._clock.now()))
