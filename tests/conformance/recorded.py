@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
-import os
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -22,19 +21,12 @@ from statechain.clock import Clock
 from statechain.runtime.tasks import Task
 from statechain.testing.clock import VirtualClock
 
-__all__ = ["Case", "Folder", "find_folder", "outcome_of"]
+__all__ = ["Case", "Folder", "outcome_of"]
 
 Case = Mapping[str, Any]
 Outcome = dict[str, Any]
 PATIENCE = 10.0
 """Seconds of real time for one case; it takes a hundredth of one."""
-
-
-def find_folder() -> Path | None:
-    """Return where the cases are, or None where there are none."""
-    beside = Path(__file__).resolve().parents[3] / "shared" / "conformance"
-    folder = Path(os.environ.get("STATECHAIN_CONFORMANCE") or beside)
-    return folder if (folder / "cases.jsonl").is_file() else None
 
 
 @attrs.frozen

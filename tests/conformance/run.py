@@ -8,8 +8,12 @@ import argparse
 import json
 import sys
 from collections import Counter
+from pathlib import Path
 
-from recorded import Folder, find_folder
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from external_cases import CONFORMANCE, find_cases
+from recorded import Folder
 
 
 def main() -> int:
@@ -18,9 +22,9 @@ def main() -> int:
     parser.add_argument("--only", default="", help="a case's id, part of its area or source, or a feature")
     parser.add_argument("--show", action="store_true", help="print definition, input and recorded events too")
     arguments = parser.parse_args()
-    path = find_folder()
+    path = find_cases(CONFORMANCE)
     if path is None:
-        print("no cases: set STATECHAIN_CONFORMANCE to their folder")
+        print(f"no cases: set {CONFORMANCE} to their folder")
         return 2
     folder = Folder.open(path)
     only = arguments.only
