@@ -29,7 +29,6 @@ PENDING: dict[str, str] = tomllib.loads((HERE / "pending.toml").read_text(encodi
 
 Case = Mapping[str, Any]
 ACTIVITY = "arn:aws:states:us-east-1:123456789012:activity:act"
-UNTIL_SCHEDULED = ("ExecutionStarted", "TaskStateEntered", "ActivityScheduled")
 HANG_GUARD = 60.0
 History = list[dict[str, Any]]
 
@@ -82,8 +81,7 @@ async def act(engine: Engine, handle: ExecutionHandle, action: str | None) -> tu
         assert task is not None
         await engine.send_task_success(task.token, 1)
     elif action == "stop_it":
-        while len(await engine.get_execution_history(handle.id)) < len(UNTIL_SCHEDULED):
-            await asyncio.sleep(0)
+        await engine.get_activity_task(ACTIVITY, patience=10)
         await handle.stop()
     elif action == "redrive":
         await handle.wait()
