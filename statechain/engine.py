@@ -375,11 +375,11 @@ class Engine:
         await self._host.callbacks.succeed(token, encode(output, max_bytes=self.limits.payload_bytes))
 
     async def send_task_failure(self, token: str, error: str | None = None, cause: str | None = None) -> None:
-        """Answer the task that waits under a token: it failed, by ``States.TaskFailed`` unless an error is named.
+        """Answer the task that waits under a token: it failed, with an error's name or without one.
 
         A cause that is too long is cut off. Raises InvalidToken, TaskTimedOut.
         """
-        await self._host.callbacks.fail(token, error or "States.TaskFailed", self.limits.cut_off(cause))
+        await self._host.callbacks.fail(token, error, self.limits.cut_off(cause))
 
     async def send_task_heartbeat(self, token: str) -> None:
         """Tell that the work behind a token goes on: its HeartbeatSeconds count from now. Raises as a failure does."""

@@ -227,9 +227,8 @@ class MemoryRepository(MemoryReads):
         callback = self._callbacks.get(self._tokens.get(write.token_hash, ""))
         if callback is None:
             return InvalidToken("no task ever waited under this token")
-        status = CallbackStatus.SUCCEEDED if write.error is None else CallbackStatus.FAILED
         answered = attrs.evolve(
-            callback, status=status, output_text=write.output_text, error=write.error, cause=write.cause
+            callback, status=write.status, output_text=write.output_text, error=write.error, cause=write.cause
         )
         if callback == answered:
             return callback

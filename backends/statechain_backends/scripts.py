@@ -296,10 +296,9 @@ _TAKE = (
 
 
 def _answer(write: AnswerCallback) -> Script:
-    status = CallbackStatus.SUCCEEDED if write.error is None else CallbackStatus.FAILED
     answer = {
         "token": write.token_hash,
-        "new_status": status.value,
+        "new_status": write.status.value,
         "new_output": write.output_text,
         "new_error": write.error,
         "new_cause": write.cause,
@@ -311,7 +310,7 @@ def _answer(write: AnswerCallback) -> Script:
     if rows:
         callback = to_callback(rows[0])
         given = callback.status, callback.output_text, callback.error, callback.cause
-        if given == (status, write.output_text, write.error, write.cause):
+        if given == (write.status, write.output_text, write.error, write.cause):
             return callback
     return _refusal(rows)
 

@@ -151,4 +151,5 @@ def _jsonata_catch(catcher: model.Catcher, limits: Limits) -> Callable[[JSONValu
 
 
 def _error_output(fault: StateError) -> JSONValue:
-    return {"Error": fault.error, "Cause": fault.cause or ""}
+    """Return what a Catcher is given; a failure that was answered without an error has neither name nor cause."""
+    return {"Error": fault.error, "Cause": fault.cause if fault.error is None else fault.cause or ""}

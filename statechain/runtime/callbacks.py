@@ -215,7 +215,7 @@ class Callbacks:
         """Answer with an output. Raises InvalidToken, TaskTimedOut."""
         self._tell(await self._journal.write(AnswerCallback(token_hash=token_hash(token), output_text=output_text)))
 
-    async def fail(self, token: str, error: str, cause: str | None) -> None:
+    async def fail(self, token: str, error: str | None, cause: str | None) -> None:
         """Answer that the task failed. Raises InvalidToken, TaskTimedOut."""
         write = AnswerCallback(token_hash=token_hash(token), error=error, cause=cause)
         self._tell(await self._journal.write(write))

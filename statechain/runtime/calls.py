@@ -18,7 +18,7 @@ from statechain.runtime import nested
 from statechain.runtime.callbacks import token_hash
 from statechain.runtime.frame import Outside
 from statechain.runtime.handling import call_task
-from statechain.runtime.retry import TIMEOUTS
+from statechain.runtime.retry import TIMEOUTS, HeartbeatTimeout
 from statechain.runtime.services import ActivityCall, Call, HandlerCall, NestedCall, resolve
 from statechain.runtime.tasks import Task, TaskContext, TaskRegistry
 from statechain.runtime.witness import witness_attempt
@@ -262,7 +262,9 @@ class Caller:
         outside = frame.outside
         if answer is None:
             is_late = outside is not None and outside.deadline is not None and self._clock.now() >= outside.deadline
-            raise StateError("States.Timeout" if is_late else "States.HeartbeatTimeout")
+            if is_late:
+                raise StateError("States.Timeout")
+            raise HeartbeatTimeout
         if answer.status is CallbackStatus.FAILED:
             raise StateError(answer.error, answer.cause)
         frame.result_text = answer.output_text or "null"

@@ -17,6 +17,7 @@ from statechain.asl.outcome import Done, Next
 from statechain.codec import JSONValue, decode, encode
 from statechain.errors import StateError
 from statechain.records import Visit
+from statechain.runtime.retry import HeartbeatTimeout
 from statechain.runtime.run import EPOCH, UNREAD, Run, from_micros, timestamp, to_micros
 
 if TYPE_CHECKING:
@@ -369,6 +370,8 @@ class Frame:
         detail = self._details()
         if self.result_text is not None:
             detail["result"] = self.result
+        if isinstance(fault, HeartbeatTimeout):
+            detail["missed_heartbeat"] = True
         return self._row(exited, 0, error=fault.error, cause=fault.cause, detail=encode(detail) if detail else None)
 
     def waiting(self) -> Visit:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from statechain.codec import JSONValue, isolate
 from statechain.errors import InvalidPayload, StateError
 from statechain.logs import ATTEMPT
+from statechain.runtime.retry import HeartbeatTimeout
 
 if TYPE_CHECKING:
     from statechain.clock import Clock
@@ -191,7 +192,7 @@ async def _watched(context: TaskContext, clock: Clock, heartbeat: float) -> Asyn
     async def watch() -> None:
         while (due := (context._last_beat or begun) + timedelta(seconds=heartbeat)) > clock.now():  # noqa: SLF001
             await clock.sleep_until(due)
-        raise StateError("States.HeartbeatTimeout")
+        raise HeartbeatTimeout
 
     try:
         async with asyncio.TaskGroup() as group:

@@ -20,7 +20,7 @@ from statechain.runtime.express import TURNS_BEFORE_YIELD
 from statechain.runtime.fanout import run_inline
 from statechain.runtime.frame import Frame
 from statechain.runtime.maprun import run_distributed
-from statechain.runtime.past import REDRIVEN
+from statechain.runtime.past import REDRIVEN, failure_of
 from statechain.runtime.retry import RUNTIME, catcher_for, retry_delay
 from statechain.runtime.run import UNREAD, Run, to_micros
 from statechain.runtime.witness import witness_visit
@@ -59,7 +59,7 @@ class Interpreter:
             if run.plan.timeout_seconds is None:
                 await self.run_frame(frame)
             elif not await self._run_in_time(frame, began + timedelta(seconds=run.plan.timeout_seconds)):
-                return End(status=ExecutionStatus.TIMED_OUT, end_time=self._clock.now(), error="States.Timeout")
+                return End(status=ExecutionStatus.TIMED_OUT, end_time=self._clock.now())
             text = self._encode(frame.value, frame.state) if frame.text is None else frame.text
         except StateError as fault:
             run.ledger.current_state = frame.state
@@ -108,7 +108,7 @@ class Interpreter:
         last = frame.run.past.restore(frame)
         if last is not None and last.exited is not None and last.next is None:
             if last.output is None:
-                raise StateError(last.error, last.cause)
+                raise failure_of(last)
             return
         stored = last if last is not None and last.exited is None else None
         while True:
@@ -241,7 +241,7 @@ class Interpreter:
                 result = await self._perform(frame, state)
                 return self._leave(frame, state, self._exit(frame, state, result))
             except StateError as fault:
-                delay = retry_delay(state.retriers, frame.retries, fault.error, frame.chance("~jitter"))
+                delay = retry_delay(state.retriers, frame.retries, fault, frame.chance("~jitter"))
                 if delay is None:
                     return self._leave(frame, state, self._catch(frame, state, fault))
                 self._guard(frame)
@@ -273,7 +273,7 @@ class Interpreter:
         """Return where the Catcher of a fault leads; raise the fault where there is none."""
         if state.type in {"Map", "Parallel"} and fault.error != RUNTIME:
             frame.note("failed", self._clock.now())
-        catcher = catcher_for(state.catch, fault.error)
+        catcher = catcher_for(state.catch, fault)
         if catcher is None:
             raise fault
         frame.caught = fault

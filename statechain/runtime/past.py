@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 
 from statechain.codec import JSONValue, decode, encode
+from statechain.errors import StateError
 from statechain.records import Visit
+from statechain.runtime.retry import TIMEOUT, HeartbeatTimeout
 from statechain.runtime.run import UNREAD
 
 if TYPE_CHECKING:
     from statechain.runtime.frame import Frame
 
-__all__ = ["NO_PAST", "REDRIVEN", "Past"]
+__all__ = ["NO_PAST", "REDRIVEN", "Past", "failure_of"]
 
 REDRIVEN = "Redriven"
 """The type of the row that tells of a redrive: no visit, but an event in the execution's history."""
@@ -146,6 +148,15 @@ class Past:
 
 NO_PAST = Past()
 """The past of an execution that was just started; only a redrive adds to one."""
+
+
+def failure_of(visit: Visit) -> StateError:
+    """Return the error that ended a visit, as it was when it was raised."""
+    if visit.error == TIMEOUT and visit.detail is not None:
+        detail = cast("dict[str, Any]", decode(visit.detail))
+        if detail.get("missed_heartbeat"):
+            return HeartbeatTimeout(visit.cause)
+    return StateError(visit.error, visit.cause)
 
 
 def _own_end(row: Visit) -> int:

@@ -1,23 +1,38 @@
-"""Which Retrier or Catcher answers an error, and how long to wait (ASL, "Errors"). Pure functions of values."""
+"""Which Retrier or Catcher answers an error, and how long to wait (ASL, "Errors"). Pure functions of values.
+
+AWS reports a missed heartbeat as ``States.Timeout``, in events and as the execution's error, while Retry and Catch match
+it as ``States.HeartbeatTimeout`` too. So an error is matched by its names, of which a `HeartbeatTimeout` has both.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from statechain.errors import StateError
 
 if TYPE_CHECKING:
     from random import Random
 
     from statechain.asl.model import Retrier
 
-__all__ = ["RUNTIME", "TIMEOUTS", "catcher_for", "matches", "retry_delay"]
+__all__ = ["RUNTIME", "TIMEOUT", "TIMEOUTS", "HeartbeatTimeout", "catcher_for", "matches", "retry_delay"]
 
 RUNTIME = "States.Runtime"
 """The error that always ends the execution: no Retrier and no Catcher answers it, even by its name."""
 
-TIMEOUTS = frozenset({"States.Timeout", "States.HeartbeatTimeout"})
+TIMEOUT = "States.Timeout"
+HEARTBEAT_TIMEOUT = "States.HeartbeatTimeout"
+TIMEOUTS = frozenset({TIMEOUT, HEARTBEAT_TIMEOUT})
 LONGEST_DELAY = 31_536_000.0
 """Seconds; AWS lets no execution live longer than a year."""
+
+
+class HeartbeatTimeout(StateError):
+    """No heartbeat came in time: reported as ``States.Timeout``, matched as ``States.HeartbeatTimeout`` too."""
+
+    def __init__(self, cause: str | None = None) -> None:
+        super().__init__(TIMEOUT, cause)
 
 
 class HasErrorEquals(Protocol):
@@ -31,25 +46,27 @@ class HasErrorEquals(Protocol):
 AnswerT = TypeVar("AnswerT", bound=HasErrorEquals)
 
 
-def matches(error_equals: Iterable[str], error: str | None) -> bool:
-    """Tell whether a list of error names, wildcards included, means this error."""
-    if error == RUNTIME:
+def matches(error_equals: Collection[str], error: StateError) -> bool:
+    """Return whether a list of error names, wildcards included, means this error."""
+    if error.error == RUNTIME:
         return False
-    return any(name == error or _is_wildcard_for(name, error) for name in error_equals)
+    if isinstance(error, HeartbeatTimeout) and HEARTBEAT_TIMEOUT in error_equals:
+        return True
+    return any(name == error.error or _is_wildcard_for(name, error.error) for name in error_equals)
 
 
 def _is_wildcard_for(name: str, error: str | None) -> bool:
     if name == "States.ALL":
         return True
-    return error in TIMEOUTS if name == "States.Timeout" else name == "States.TaskFailed" and error not in TIMEOUTS
+    return error in TIMEOUTS if name == TIMEOUT else name == "States.TaskFailed" and error not in TIMEOUTS
 
 
-def catcher_for(catchers: Iterable[AnswerT], error: str | None) -> AnswerT | None:
+def catcher_for(catchers: Iterable[AnswerT], error: StateError) -> AnswerT | None:
     """Return the first Catcher that means this error."""
     return next((catcher for catcher in catchers if matches(catcher.error_equals, error)), None)
 
 
-def retry_delay(retriers: Sequence[Retrier], counts: list[int], error: str | None, random: Random) -> float | None:
+def retry_delay(retriers: Sequence[Retrier], counts: list[int], error: StateError, random: Random) -> float | None:
     """Count one more retry of the first Retrier that means this error; return the seconds to wait before it.
 
     ``counts`` holds the retries used so far, one for each Retrier. Returns None where no Retrier means the error,

@@ -21,6 +21,7 @@ from statechain.records import (
     BatchItem,
     BatchStatus,
     Callback,
+    CallbackStatus,
     Claim,
     DurationStatistics,
     Execution,
@@ -167,7 +168,7 @@ class Advance(Write[None]):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class AnswerCallback(Write[Callback]):
-    """Answer a waiting task: with an output (``error`` is None), or as failed.
+    """Answer a waiting task: with an output, or without one as failed, which need not name an error.
 
     Outcome: the callback as answered, also where it had been given this very answer before. Errors: `InvalidToken`
     where no callback ever had the token; `TaskTimedOut` where it is not WAITING, where its execution is not RUNNING,
@@ -178,6 +179,11 @@ class AnswerCallback(Write[Callback]):
     output_text: str | None = None
     error: str | None = None
     cause: str | None = None
+
+    @property
+    def status(self) -> CallbackStatus:
+        """How the callback is answered: FAILED unless there is an output."""
+        return CallbackStatus.FAILED if self.output_text is None else CallbackStatus.SUCCEEDED
 
     @property
     def key(self) -> str:

@@ -61,7 +61,7 @@ def success(each: Callback, output: str = '{"ok":true}') -> AnswerCallback:
     return AnswerCallback(token_hash=str(each.token_hash), output_text=output)
 
 
-def failure(each: Callback, error: str = "Card.Declined", cause: str | None = "card 42") -> AnswerCallback:
+def failure(each: Callback, error: str | None = "Card.Declined", cause: str | None = "card 42") -> AnswerCallback:
     """Return the answer that a task failed."""
     return AnswerCallback(token_hash=str(each.token_hash), error=error, cause=cause)
 
@@ -159,8 +159,8 @@ class CallbackContract:
         assert answered == attrs.evolve(each, status=CallbackStatus.SUCCEEDED, output_text='{"ok":true}')
         assert await stored(repository, each) == answered
 
-    @pytest.mark.parametrize(("error", "cause"), [("Card.Declined", "card 42"), ("E", None), ("", "")])
-    async def test_a_failure(self, repository: Repository, error: str, cause: str | None) -> None:
+    @pytest.mark.parametrize(("error", "cause"), [("Card.Declined", "card 42"), ("E", None), ("", ""), (None, None), (None, "lost")])
+    async def test_a_failure(self, repository: Repository, error: str | None, cause: str | None) -> None:
         each = await waiting(repository)
         answered = await commit(repository, failure(each, error, cause))
         assert answered == attrs.evolve(each, status=CallbackStatus.FAILED, error=error, cause=cause)

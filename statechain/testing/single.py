@@ -300,12 +300,12 @@ class _Bench:
     def _failed(self, fault: StateError) -> StateResult:
         """Return what a Retrier or a Catcher makes of a fault."""
         counts = [self._retry_count] * len(self._state.retriers)
-        delay = retry_delay(self._state.retriers, counts, fault.error, self._fresh().random())
+        delay = retry_delay(self._state.retriers, counts, fault, self._fresh().random())
         if delay is not None:
-            index = _index(self._state.retriers, fault.error)
+            index = _index(self._state.retriers, fault)
             self._seen["errorDetails"] = {"retryIndex": index, "retryBackoffIntervalSeconds": delay}
             return self._ended("RETRIABLE", fault)
-        index = _index(self._state.catch, fault.error)
+        index = _index(self._state.catch, fault)
         if index is None:
             return self._ended("FAILED", fault)
         self._seen["errorDetails"] = {"catchIndex": index}
@@ -353,5 +353,5 @@ class _Bench:
         self._seen[name] = value if evaluate is None else evaluate(value, self._fresh())
 
 
-def _index(answers: Sequence[HasErrorEquals], error: str | None) -> int | None:
+def _index(answers: Sequence[HasErrorEquals], error: StateError) -> int | None:
     return next((place for place, answer in enumerate(answers) if matches(answer.error_equals, error)), None)

@@ -258,7 +258,7 @@ async def test_heartbeats_keep_a_handler_going_and_their_absence_ends_it(quick: 
 
     quick.tasks.add("Silent", silent)
     ended = await quick.run(machine(Silent=task("Silent", TimeoutSeconds=1000, HeartbeatSeconds=10)))
-    assert ended.error == "States.HeartbeatTimeout"
+    assert ended.error == "States.Timeout"
 
 
 async def test_a_resource_that_nobody_serves_is_refused_or_told(quick: Stage) -> None:

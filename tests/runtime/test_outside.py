@@ -122,13 +122,25 @@ async def test_a_failure_is_retried_with_a_new_token_and_caught(quick: Stage) ->
     assert tokens[0] != tokens[1]
 
 
-async def test_a_failure_without_a_name_is_task_failed(quick: Stage) -> None:
+async def test_a_failure_without_an_error_stays_without_one(stage: Stage) -> None:
+    tokens = asking(stage)
+    started = await stage.start(machine(Ask=task(ASK)))
+    await stage.reached("Ask")
+    await stage.engine.send_task_failure(tokens[0])
+    ended = await started.wait()
+    assert (ended.status, ended.error, ended.cause) == ("FAILED", None, None)
+    failed = (await stage.history(ended))[-2]
+    assert failed["taskFailedEventDetails"] == {"resourceType": "task", "resource": ASK}
+
+
+@pytest.mark.parametrize("name", ["States.ALL", "States.TaskFailed"])
+async def test_a_failure_without_an_error_is_caught_with_nulls(quick: Stage, name: str) -> None:
     tokens = asking(quick)
-    started = await quick.start(machine(Ask=task(ASK)))
+    catch = [{"ErrorEquals": [name], "Next": "Caught"}]
+    started = await quick.start(machine(Ask=task(ASK, Catch=catch), Caught={"Type": "Pass"}))
     await quick.reached("Ask")
     await quick.engine.send_task_failure(tokens[0])
-    ended = await started.wait()
-    assert (ended.error, ended.cause) == ("States.TaskFailed", None)
+    assert (await started.wait()).output == {"Error": None, "Cause": None}
 
 
 async def test_unknown_and_used_tokens_are_told_apart(quick: Stage) -> None:
@@ -163,7 +175,7 @@ async def test_heartbeats_keep_a_task_alive_and_their_absence_ends_it(quick: Sta
     await quick.clock.sleep_until(began + timedelta(seconds=6))
     await quick.engine.send_task_heartbeat(tokens[0])
     ended = await started.wait()
-    assert ended.error == "States.HeartbeatTimeout"
+    assert ended.error == "States.Timeout"
     assert (quick.clock.now() - began).total_seconds() == pytest.approx(16, abs=1)
 
 
@@ -341,7 +353,7 @@ async def test_an_activitys_heartbeats_count_from_when_it_is_taken(quick: Stage)
     assert taken is not None
     at = quick.clock.now()
     ended = await started.wait()
-    assert ended.error == "States.HeartbeatTimeout"
+    assert ended.error == "States.Timeout"
     assert (quick.clock.now() - at).total_seconds() == pytest.approx(20, abs=1)
     assert at - began < timedelta(seconds=1)
 

@@ -172,7 +172,7 @@ async def test_the_machines_timeout_ends_it_and_its_handler(quick: Stage) -> Non
     catch = [{"ErrorEquals": ["States.ALL"], "Next": "Caught"}]
     definition = {"TimeoutSeconds": 30, **machine(Hang=task("Hang", Catch=catch), Caught={"Type": "Pass"})}
     ended = await quick.run(definition)
-    assert (ended.status, ended.error) == ("TIMED_OUT", "States.Timeout")
+    assert (ended.status, ended.error) == ("TIMED_OUT", None)
     assert ends == ["cancelled"]
     assert types(await quick.history(ended))[-1] == "ExecutionTimedOut"
 

@@ -76,7 +76,7 @@ async def test_a_handler_that_takes_a_moment_is_not_timed_out_and_one_that_hangs
     assert (ended.status, ended.error, seconds) == (ExecutionStatus.FAILED, "States.Timeout", 5)
     state["HeartbeatSeconds"] = 2
     ended, seconds = await run(machine(Call=state), tasks, VirtualClock(grace=0.01))
-    assert (ended.status, ended.error, seconds) == (ExecutionStatus.FAILED, "States.HeartbeatTimeout", 2)
+    assert (ended.status, ended.error, seconds) == (ExecutionStatus.FAILED, "States.Timeout", 2)
 
 
 async def test_the_timeout_of_a_whole_execution_takes_no_real_time() -> None:
