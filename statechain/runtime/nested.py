@@ -77,7 +77,7 @@ class Nest:
             raise
         except StateMachineNotFound as fault:
             raise StateError(
-                "StepFunctions.StateMachineDoesNotExistException", f"State Machine Does Not Exist: '{call.machine}'"
+                "StepFunctions.StateMachineDoesNotExistException", f"State Machine Does Not Exist: '{call.arn}'"
             ) from fault
         except ExecutionAlreadyExists as fault:
             raise StateError(EXISTS, f"Execution Already Exists: '{name}'") from fault

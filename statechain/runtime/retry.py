@@ -1,7 +1,7 @@
 """Which Retrier or Catcher answers an error, and how long to wait (ASL, "Errors"). Pure functions of values.
 
-AWS reports a missed heartbeat as ``States.Timeout``, in events and as the execution's error, while Retry and Catch match
-it as ``States.HeartbeatTimeout`` too. So an error is matched by its names, of which a `HeartbeatTimeout` has both.
+AWS reports a missed heartbeat as ``States.Timeout``, in events and as the execution's error, while Retry and Catch
+match it as ``States.HeartbeatTimeout`` too: a `HeartbeatTimeout` has both names.
 """
 
 from __future__ import annotations

@@ -82,6 +82,8 @@ class NestedCall:
         parses: Whether its input and output are told as values (``.sync:2``), not as JSON texts.
 
         under_token: Whether the answer comes under a task token.
+
+        arn: What the definition names the state machine by.
     """
 
     machine: str
@@ -90,6 +92,7 @@ class NestedCall:
     waits: bool = False
     parses: bool = False
     under_token: bool = False
+    arn: str = attrs.field(kw_only=True)
 
 
 @attrs.frozen
@@ -167,13 +170,13 @@ def _start_execution(
     value: JSONValue, *, waits: bool = False, parses: bool = False, under_token: bool = False
 ) -> NestedCall:
     found = value if isinstance(value, dict) else {}
-    machine, name = found.get("StateMachineArn"), found.get("Name")
-    if not isinstance(machine, str):
+    arn, name = found.get("StateMachineArn"), found.get("Name")
+    if not isinstance(arn, str):
         raise StateError("States.TaskFailed", "startExecution needs a StateMachineArn")
     if name is not None and not isinstance(name, str):
         raise StateError("States.TaskFailed", "startExecution needs a text as the Name of an execution")
-    machine = machine.rpartition(":stateMachine:")[2]
-    return NestedCall(machine, found.get("Input", EMPTY), name, waits, parses, under_token)
+    machine = arn.rpartition(":stateMachine:")[2]
+    return NestedCall(machine, found.get("Input", EMPTY), name, waits, parses, under_token, arn=arn)
 
 
 INTEGRATIONS: dict[str, Callable[[JSONValue], Call]] = {

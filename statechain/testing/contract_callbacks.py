@@ -159,7 +159,10 @@ class CallbackContract:
         assert answered == attrs.evolve(each, status=CallbackStatus.SUCCEEDED, output_text='{"ok":true}')
         assert await stored(repository, each) == answered
 
-    @pytest.mark.parametrize(("error", "cause"), [("Card.Declined", "card 42"), ("E", None), ("", ""), (None, None), (None, "lost")])
+    @pytest.mark.parametrize(
+        ("error", "cause"),
+        [("Card.Declined", "card 42"), ("E", None), ("", ""), (None, None), (None, "lost")],
+    )
     async def test_a_failure(self, repository: Repository, error: str | None, cause: str | None) -> None:
         each = await waiting(repository)
         answered = await commit(repository, failure(each, error, cause))
