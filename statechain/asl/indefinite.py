@@ -6,7 +6,7 @@ are matched by RE2, and every node it passes counts against a budget. Imported w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import cast
 
 import jsonpath
@@ -29,6 +29,7 @@ from jsonpath.stream import TokenStream
 from jsonpath.token import (
     TOKEN_CONTAINS,
     TOKEN_DDOT,
+    TOKEN_EOF,
     TOKEN_FALSE,
     TOKEN_IN,
     TOKEN_LG,
@@ -43,6 +44,7 @@ from jsonpath.token import (
     Token,
 )
 
+from statechain.asl.jsonpath_forms import standard
 from statechain.asl.regex import RegexSyntaxError, compile_regex
 from statechain.codec import JSONValue
 from statechain.limits import Limits
@@ -70,34 +72,44 @@ class Search:
     def __init__(self, path: str, limits: Limits) -> None:
         self._limit = limits.path_nodes
         self._environment = _Environment(limits)
+        text, column_in = standard(path)
         try:
-            query = self._environment.compile(path)
+            query = self._environment.compile(text)
         except (JSONPathError, RegexSyntaxError, RecursionError) as fault:
-            raise _uncompilable(fault) from fault
+            raise _uncompilable(fault, column_in) from fault
         except (ValueError, OverflowError) as fault:  # the library takes 1e9 for an index, and any number of digits
             raise SearchFailed("there is a number in it that cannot be read") from fault
-        self._query = cast("jsonpath.JSONPath", query)
+        self._segments = tuple(cast("jsonpath.JSONPath", query).segments)
 
-    def __call__(self, value: JSONValue) -> list[JSONValue]:
-        """Return every match, in the order of the document. Raises SearchFailed past the bounds."""
+    def __call__(self, value: JSONValue, root: JSONValue = None) -> list[JSONValue]:
+        """Return every match below a value, in the order of the document. Raises SearchFailed past the bounds.
+
+        ``root`` is what ``$`` means in a filter: the value itself unless given.
+        """
         if not isinstance(value, dict | list):
             return []
         self._environment.nodes_left = self._limit
+        whole = root if isinstance(root, dict | list) else value
+        start = JSONPathMatch(filter_context={}, obj=value, parent=None, path="$", parts=(), root=whole)
+        nodes: Iterable[JSONPathMatch] = [start]
         try:
-            return [cast("JSONValue", match.obj) for match in self._query.finditer(value)]
+            for segment in self._segments:
+                nodes = segment.resolve(nodes)
+            return [cast("JSONValue", node.obj) for node in nodes]
         except (JSONPathError, RecursionError) as fault:
             raise SearchFailed(str(fault).partition("\n")[0]) from fault
 
 
-def _uncompilable(fault: Exception) -> SearchFailed:
+def _uncompilable(fault: Exception, column_in: Callable[[int], int]) -> SearchFailed:
     index = getattr(getattr(fault, "token", None), "index", 0)
     message = fault.args[0] if fault.args else fault
-    return SearchFailed(str(message).partition("\n")[0], max(0, index))
+    return SearchFailed(str(message).partition("\n")[0], column_in(max(0, index)))
 
 
 class _Lexer(Lexer):
     """The library's tokens, less its alternative spellings; behind ``..`` a keyword is a name."""
 
+    key_pattern = r"(?:[\w:@/+$#%;^{}~-]|[^\x00-\x7f])+"
     logical_not_pattern = "!"
     logical_and_pattern = "&&"
     logical_or_pattern = r"\|\|"
@@ -120,7 +132,12 @@ class _Parser(Parser):
     def parse_query(self, stream: TokenStream) -> Iterable[JSONPathSegment]:
         for segment in super().parse_query(stream):
             selectors = tuple(map(_of_dialect, segment.selectors))
-            kind = _Descent if isinstance(segment, JSONPathRecursiveDescentSegment) else _Child
+            is_last = stream.current().kind == TOKEN_EOF
+            picks = is_last and len(selectors) > 1 and all(isinstance(each, NameSelector) for each in selectors)
+            if isinstance(segment, JSONPathRecursiveDescentSegment):
+                kind: type[JSONPathSegment] = _PickBelow if picks else _Descent
+            else:
+                kind = _Pick if picks else _Child
             yield kind(env=self.env, token=segment.token, selectors=selectors)
 
     def parse_regex(self, stream: TokenStream) -> BaseExpression:
@@ -157,15 +174,18 @@ class _Not(PrefixExpression):
 
 
 class _Filter(Filter):
-    """A filter: of an array it tests the items, of an object the object itself."""
+    """A filter: of an array it tests the items, of an object the object itself. Only objects can match."""
 
     def resolve(self, node: JSONPathMatch) -> Iterable[JSONPathMatch]:
-        if not isinstance(node.obj, Mapping):
-            yield from super().resolve(node)
-            return
-        context = FilterContext(env=self.env, current=node.obj, root=node.root)
-        if self.expression.evaluate(context):
+        if isinstance(node.obj, list):
+            for place, item in enumerate(node.obj):
+                if isinstance(item, Mapping) and self._holds(item, node):
+                    yield node.new_child(item, place)
+        elif isinstance(node.obj, Mapping) and self._holds(node.obj, node):
             yield node
+
+    def _holds(self, item: object, node: JSONPathMatch) -> bool:
+        return bool(self.expression.evaluate(FilterContext(env=self.env, current=item, root=node.root)))
 
 
 class _Child(JSONPathChildSegment):
@@ -183,6 +203,34 @@ class _Descent(JSONPathRecursiveDescentSegment):
                 for selector in self.selectors:
                     if isinstance(each.obj, Mapping) or not isinstance(selector, _Filter):
                         yield from _counted(environment, selector.resolve(each))
+
+
+def _picked(node: JSONPathMatch, selectors: Iterable[JSONPathSelector], *, wants_all: bool) -> Iterator[JSONPathMatch]:
+    """Yield one object of the named members, as a choice of names at the end of a path finds it."""
+    if not isinstance(node.obj, Mapping):
+        return
+    names = [each.name for each in selectors if isinstance(each, NameSelector)]
+    members = {name: node.obj[name] for name in names if name in node.obj}
+    if not wants_all or len(members) == len(set(names)):
+        yield node.new_child(members, ",".join(names))
+
+
+class _Pick(JSONPathChildSegment):
+    """Several names at the end of a path: of each object, one object of the members that it has."""
+
+    def resolve(self, nodes: Iterable[JSONPathMatch]) -> Iterable[JSONPathMatch]:
+        for node in nodes:
+            yield from _counted(cast("_Environment", self.env), _picked(node, self.selectors, wants_all=False))
+
+
+class _PickBelow(JSONPathRecursiveDescentSegment):
+    """The same of every descendant that has all the names."""
+
+    def resolve(self, nodes: Iterable[JSONPathMatch]) -> Iterable[JSONPathMatch]:
+        environment = cast("_Environment", self.env)
+        for node in nodes:
+            for each in _counted(environment, self._visit(node)):
+                yield from _counted(environment, _picked(each, self.selectors, wants_all=True))
 
 
 def _counted(environment: _Environment, nodes: Iterable[JSONPathMatch]) -> Iterator[JSONPathMatch]:

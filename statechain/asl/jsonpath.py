@@ -34,11 +34,15 @@ Step: TypeAlias = str | int
 Find: TypeAlias = Callable[[JSONValue], JSONValue]
 
 QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
+FROM_LENGTH = r"\(\s*@\.length\s*-\s*(?P<from_end>\d{1,20})\s*\)"
 STEP = re.compile(
-    r"\.(?P<name>(?:[\w:@/+-]|[^\x00-\x7f])++(?:\(\))?)(?![(])"  # AWS knows no functions: length() is a name
-    rf"|\[\s*(?:(?P<quoted>{QUOTED})|(?P<index>-?\d{{1,20}}))\s*\]"
+    r"\.(?P<name>(?:[^\s.\[\]()'\",*?\\]|\\\S)++(?:\(\))?)(?![(])"  # AWS knows no functions: length() is a name
+    rf"|\.?\[\s*(?:(?P<quoted>{QUOTED})|(?P<index>-?\d{{1,20}})|{FROM_LENGTH})\s*\]"
 )
-SEVERAL_NAMES = re.compile(rf"\[\s*(?:{QUOTED})(?:\s*,\s*(?:{QUOTED}))+\s*\]\Z")
+"""One field or index. As in Jayway JsonPath, which AWS uses, a dot may precede a bracket."""
+
+SEVERAL_NAMES = re.compile(rf"\.?\[\s*(?:{QUOTED})(?:\s*,\s*(?:{QUOTED}))+\s*\]\Z")
+ESCAPE = re.compile(r"((?:\\u[0-9A-Fa-f]{4})+)|\\(.)")
 VARIABLE = re.compile(r"\$(?P<name>[^\W\d]\w*)")
 
 
@@ -126,7 +130,7 @@ def _compile(text: str, start: int, limits: Limits) -> Find:
     several = SEVERAL_NAMES.match(text, end)
     if several is not None:
         return _pick(_walk(steps, text), re.findall(QUOTED, several[0]))
-    return _search(text, start, limits)
+    return _search(text, steps, end, limits)
 
 
 def _steps(text: str, start: int) -> tuple[tuple[Step, ...], int]:
@@ -134,13 +138,27 @@ def _steps(text: str, start: int) -> tuple[tuple[Step, ...], int]:
     steps: list[Step] = []
     while match := STEP.match(text, start):
         if match["name"] is not None:
-            steps.append(match["name"])
+            steps.append(_unescaped(match["name"]))
         elif match["index"] is not None:
             steps.append(int(match["index"]))
+        elif match["from_end"] is not None:
+            steps.append(-int(match["from_end"]))
         else:
             steps.append(_unquoted(match["quoted"]))
         start = match.end()
     return tuple(steps), start
+
+
+def _unescaped(name: str) -> str:
+    r"""Return a dotted name without its escapes: ``\uXXXX`` is that character, and any other ``\c`` is c."""
+
+    def character(escape: re.Match[str]) -> str:
+        if escape[1] is None:
+            return escape[2]
+        units = bytes.fromhex(escape[1].replace("\\u", ""))
+        return units.decode("utf-16-be", errors="surrogatepass")  # two escapes may be one character
+
+    return ESCAPE.sub(character, name) if "\\" in name else name
 
 
 def _unquoted(quoted: str) -> str:
@@ -227,17 +245,21 @@ def normalized(steps: Sequence[Step]) -> str:
 # Several places
 
 
-def _search(text: str, start: int, limits: Limits) -> Find:
+def _search(text: str, steps: tuple[Step, ...], end: int, limits: Limits) -> Find:
+    """Compile a path whose first steps, up to ``end``, name one place; what follows may find any number in it."""
     from statechain.asl.indefinite import Search, SearchFailed  # noqa: PLC0415 -- only such a path pays for the library
 
     try:
-        find = Search("$" + text[start + 1 :], limits)
+        find = Search("$" + text[end:], limits)
     except SearchFailed as fault:
-        raise PathSyntaxError(f"{text!r} is no path: {fault}", start + fault.column) from fault
+        raise PathSyntaxError(f"{text!r} is no path: {fault}", end - 1 + fault.column) from fault
+    walk = _walk(steps, text)
 
     def search(value: JSONValue) -> JSONValue:
         try:
-            return find(value)
+            return find(walk(value), root=value)
+        except PathNotFound:
+            return []
         except SearchFailed as fault:
             raise StateError("States.Runtime", f"Invalid path '{text}' : {fault}") from fault
 

@@ -60,6 +60,90 @@ def test_finds(path: Any, text: str, found: Any) -> None:
     assert path(text, VALUE) == found
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("$.items.[0].n", 1),
+        ("$.a.['b'].[2].['c']", "x"),
+        ("$.[*]", list(VALUE.values())),
+        ("$.items.[*].n", [1, 2, 3]),
+        ("$.items.[1:].n", [2, 3]),
+        ("$.items.[?(@.n > 1)].n", [2, 3]),
+        ("$.items.[*].['n', 't']", [{"n": 1, "t": "a"}, {"n": 2, "t": "b"}, {"n": 3}]),
+        ("$.a.['x y', 'none']", {"x y": 2}),
+        ("$..['n','t']", [{"n": 1, "t": "a"}, {"n": 2, "t": "b"}]),
+        ("$..[0].n", [1]),
+    ],
+)
+def test_a_dot_may_stand_before_a_bracket(path: Any, text: str, found: Any) -> None:
+    assert path(text, VALUE) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("$.items[?(@.t==b)].n", [2]),
+        ("$.items[?(@.t == b || @.t == a)].n", [1, 2]),
+        ("$.items[?(@['t'] != b && @.t)].n", [1]),
+        ("$.items[?(b == @.t)].n", [2]),
+        ("$.items[?(@.t == nothing)].n", []),
+        ("$..items[?(@.t==b)].n", [2]),
+    ],
+)
+def test_a_bare_word_in_a_filter_is_a_string(path: Any, text: str, found: Any) -> None:
+    assert path(text, VALUE) == found
+
+
+@pytest.mark.parametrize("word", ["my-stack", "us-east-1", "v1.2", "2024-05-06", "A_b", "50%", "größe", "t:rue"])
+def test_a_bare_word_has_more_than_letters(path: Any, word: str) -> None:
+    assert path(f"$[?(@.k=={word})].n", [{"k": word, "n": 1}, {"k": "other"}]) == [1]
+
+
+def test_a_bare_number_or_literal_is_no_string(path: Any) -> None:
+    items: Any = [{"k": 1}, {"k": "1"}, {"k": True}, {"k": "true"}, {"k": None}, {"k": "null"}]
+    assert path("$[?(@.k==1)].k", items) == [1]
+    assert path("$[?(@.k==true)].k", items) == [True]
+    assert path("$[?(@.k==null)].k", items) == [None]
+    assert path("$[?(@.k=='1')].k", items) == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("$.items[(@.length-1)].n", 3),
+        ("$.items[ ( @.length - 2 ) ].n", 2),
+        ("$.matrix.[(@.length-1)][0]", 3),
+        ("$.matrix[*][(@.length-1)]", [2, 3]),
+    ],
+)
+def test_an_index_may_count_from_the_length(path: Any, text: str, found: Any) -> None:
+    assert path(text, VALUE) == found
+
+
+@pytest.mark.parametrize("text", ["$[?(@ > 1)]", "$[?(@ == 'b')]", "$[?(@)]", "$[?(!@.n)]", "$[?(@[0] == 1)]"])
+def test_a_filter_matches_objects_only(path: Any, text: str) -> None:
+    assert path(text, [1, 2, "b", None, [1]]) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "found"),
+    [
+        (r"$.store\.book", {"store.book": 1}, 1),
+        (r"$.\stor\e.boo\k", {"store": {"book": 1}}, 1),
+        (r"$.foo\@bar.baz\[\[.\?pretty", {"foo@bar": {"baz[[": {"?pretty": 1}}}, 1),
+        (r"$.&Ж中.\uD800\uDF46", {"&Ж中": {"\U00010346": 1}}, 1),
+        ("$.$schema.#id.50%", {"$schema": {"#id": {"50%": 1}}}, 1),
+        ("$.a&b[*].c", {"a&b": [{"c": 1}]}, [1]),
+    ],
+)
+def test_a_dotted_name_may_have_escapes_and_other_characters(path: Any, text: str, value: Any, found: Any) -> None:
+    assert path(text, value) == found
+
+
+def test_a_filter_may_compare_with_the_whole_input(path: Any) -> None:
+    assert path("$.items[?(@.n > $.least)].n", {"least": 1, "items": [{"n": 1}, {"n": 2}]}) == [2]
+
+
 def test_the_context_object_and_variables_have_paths_too(path: Any) -> None:
     assert path("$$.Execution.Input.n") == 1
     assert path("$$")["State"] == {"Name": "A"}
@@ -101,7 +185,11 @@ def test_knows_an_index_past_the_end(path: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a", "$.", "$x y", "$.a[", "$.a[?(@.n > )]", "$.a b", "$..", "$.a[0", "$.f(1)", "$[?]"]
+    "text",
+    [
+        *("", "a", "$.", "$x y", "$.a[", "$.a[?(@.n > )]", "$.a b", "$..", "$.a[0", "$.f(1)", "$[?]"),
+        *("$...[0]", "$..a..", "$.a.", "$.[", "$[?(word)]", "$[(@.length)]", "$[(@.length+1)]"),
+    ],
 )
 def test_refuses_what_is_no_path(text: str) -> None:
     with pytest.raises(PathSyntaxError) as caught:
@@ -113,6 +201,12 @@ def test_says_at_which_character_it_is_wrong() -> None:
     with pytest.raises(PathSyntaxError) as caught:
         compile_path("$.items[?(@.n > )]")
     assert caught.value.column == len("$.items[?(@.n > ")
+
+
+def test_the_character_is_that_of_the_path_as_it_is_written() -> None:
+    with pytest.raises(PathSyntaxError) as caught:
+        compile_path("$.items[?(@.t == b && @.n > )]")
+    assert caught.value.column == len("$.items[?(@.t == b && @.n > ")
 
 
 def test_a_path_that_passes_too_many_nodes_is_an_error(path: Any) -> None:
@@ -146,6 +240,9 @@ class TestReferencePath:
             ("$.a.b.c", {"a": {}}, {"a": {"b": {"c": "new"}}}),
             ("$.a[1]", {"a": [1, 2, 3]}, {"a": [1, "new", 3]}),
             ("$['x y']", {}, {"x y": "new"}),
+            ("$.['x y']", {}, {"x y": "new"}),
+            ("$.a.[1]", {"a": [1, 2]}, {"a": [1, "new"]}),
+            (r"$.x\.y", {}, {"x.y": "new"}),
         ],
     )
     def test_sets_in_a_copy(self, text: str, value: Any, after: Any) -> None:
@@ -159,7 +256,9 @@ class TestReferencePath:
             compile_reference_path(text).set(value, "new")
         assert caught.value.error == "States.ResultPathMatchFailure"
 
-    @pytest.mark.parametrize("text", ["a", "$$.a", "$.a[*]", "$..a", "$.a[-1]", "$.a[0,1]", "$.a[?(@.b)]"])
+    @pytest.mark.parametrize(
+        "text", ["a", "$$.a", "$.a[*]", "$..a", "$.a[-1]", "$.a[(@.length-1)]", "$.a[0,1]", "$.a[?(@.b)]"]
+    )
     def test_names_one_place_from_the_front(self, text: str) -> None:
         with pytest.raises(PathSyntaxError):
             compile_reference_path(text)
