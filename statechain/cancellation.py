@@ -1,4 +1,4 @@
-"""Waits that a cancellation does not cut short: it goes on once they are over."""
+"""Waits that a cancellation does not cut short at once: it goes on once they are over, or after a grace."""
 
 from __future__ import annotations
 
@@ -6,22 +6,36 @@ import asyncio
 import contextlib
 from typing import TypeVar
 
-__all__ = ["linger", "outlast"]
+__all__ = ["GRACE", "linger", "outlast"]
 
 T = TypeVar("T")
 
+GRACE = 1.0
+"""Seconds for which a cancelled caller of the library waits for a write that is under way, and no longer."""
 
-async def outlast(future: asyncio.Future[T]) -> T:
-    """Await a future to its end whatever happens to the caller: a cancellation goes on only then."""
+
+async def outlast(future: asyncio.Future[T], grace: float | None = None) -> T:
+    """Await a future to its end whatever happens to the caller: a cancellation goes on only then.
+
+    With a grace it goes on after so many seconds at the latest; the future's owner then sees to its end.
+    """
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
-        await linger(future)
+        await linger(future, grace)
         raise
 
 
-async def linger(future: asyncio.Future[T]) -> None:
-    """Wait until a future is done, in whatever way, while a cancellation is under way: more of them change nothing."""
+async def linger(future: asyncio.Future[T], grace: float | None = None) -> None:
+    """Wait until a future is done, or so many seconds have passed, while a cancellation is under way.
+
+    More cancellations change nothing.
+    """
+    loop = asyncio.get_running_loop()
+    until = None if grace is None else loop.time() + grace
     while not future.done():
+        left = None if until is None else until - loop.time()
+        if left is not None and left <= 0:
+            return
         with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait([future])
+            await asyncio.wait([future], timeout=left)

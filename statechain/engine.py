@@ -177,7 +177,7 @@ class Engine:
             raise ValueError("a state machine's name is 1 to 80 printable characters")
         loaded = asl.load(definition, limits=self.limits)
         self._check_resources(loaded)
-        record = await self.journal.write(
+        record = await self.journal.write_for_caller(
             CreateStateMachine(
                 machine=StateMachineRecord(
                     id=new_id(),
@@ -438,7 +438,8 @@ class Engine:
 
         Raises BatchNotFound.
         """
-        batch = await self.journal.write(EndBatch(batch_id=id, status=BatchStatus.ABORTED, end_time=self.clock.now()))
+        ending = EndBatch(batch_id=id, status=BatchStatus.ABORTED, end_time=self.clock.now())
+        batch = await self.journal.write_for_caller(ending)
         running = tuple(self.batch_services.running.get(id, ()))
         for task in running:
             task.cancel()

@@ -239,4 +239,12 @@ class RepositoryError(StatechainError):
 
 
 class RepositoryUnavailable(RepositoryError):
-    """Raised when storage cannot be reached or is busy: nothing is known to be wrong with the call itself."""
+    """Raised when storage cannot be reached or is busy: nothing is known to be wrong with the call itself.
+
+    Attributes:
+        timed_out: Whether storage answers, and a lock or the work took longer than it allows: other calls may succeed.
+    """
+
+    def __init__(self, message: str, *, timed_out: bool = False) -> None:
+        self.timed_out = timed_out
+        super().__init__(message)

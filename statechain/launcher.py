@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, cast
 
 from statechain.asl.outcome import Tolerance
-from statechain.cancellation import outlast
+from statechain.cancellation import GRACE, linger, outlast
 from statechain.errors import BatchStopped
 
 __all__ = ["Stream", "Streams", "exceeds", "first_fault", "launch"]
@@ -97,7 +97,8 @@ class Stream(Generic[ResultT]):
 
     What produces the results runs in a task of its `Streams`, from the first use on; it waits while as many results as
     ``capacity`` have not been taken. Its exception is raised once the results before it have been taken. A cancellation
-    while a result is awaited ends what still runs, as it would end an asynchronous generator.
+    while a result is awaited ends what still runs, as it would end an asynchronous generator; it goes on after `GRACE`
+    seconds where storage takes longer to record that.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class Stream(Generic[ResultT]):
         self._task: asyncio.Task[None] | None = None
         self._ended: asyncio.Future[None] | None = None
         self._fault: BaseException | None = None
+        self._left: float | None = None
 
     async def has_room(self) -> None:
         """Return once there is room for a result."""
@@ -143,7 +145,7 @@ class Stream(Generic[ResultT]):
         traceback: TracebackType | None,
     ) -> None:
         """End what still runs."""
-        await self.aclose()
+        await (self._leave() if exc_type is asyncio.CancelledError else self.aclose())
 
     def __aiter__(self) -> Self:
         return self
@@ -163,7 +165,7 @@ class Stream(Generic[ResultT]):
             try:
                 await getter
             except asyncio.CancelledError:
-                await self.aclose()
+                await self._leave()
                 raise
             finally:
                 self._getter = None
@@ -176,7 +178,17 @@ class Stream(Generic[ResultT]):
         """Cancel what still runs, and wait until it has ended."""
         if self._ended is not None and not self._ended.done():
             self.cancel()
-            await outlast(self._ended)
+            await outlast(self._ended, GRACE)
+
+    async def _leave(self) -> None:
+        """Cancel what still runs, for a caller that is being cancelled, which waits for that `GRACE` seconds in all."""
+        if self._ended is None or self._ended.done():
+            return
+        now = asyncio.get_running_loop().time()
+        if self._left is None:
+            self._left = now
+            self.cancel()
+        await linger(self._ended, self._left + GRACE - now)
 
     def abandon(self) -> None:
         """End what produces results that nobody takes."""

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterable, Iterable
 from typing import TYPE_CHECKING
 
 from statechain import asl, chaining
-from statechain.cancellation import outlast
 from statechain.chaining.options import BatchExecutionOptions
 from statechain.chaining.source import InputTransformer, as_source, chained_input
 from statechain.codec import JSONInput, JSONValue, decode, encode, same_json
@@ -143,7 +142,8 @@ class StateMachine:
 
             InvalidPayload: where the input is not JSON, or too large.
 
-        Cancelling the await aborts the execution: ABORTED is recorded before the cancellation goes on.
+        Cancelling the await aborts the execution: ABORTED is recorded before the cancellation goes on, or, where
+        storage takes longer than a second, by the engine soon after.
         """
         handle = await self.start_execution(input, name=name, source=source, input_transformer=input_transformer)
         return _succeeded(await self._wait_or_abort(handle))
@@ -283,7 +283,7 @@ class StateMachine:
             return await handle.wait()
         except asyncio.CancelledError:
             if not self._engine.worker.is_interrupted:  # else it stays RUNNING, for whoever recovers it
-                await outlast(asyncio.ensure_future(handle.stop()))
+                await self._engine.worker.abort(handle.id)
             raise
 
 

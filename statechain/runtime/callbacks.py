@@ -16,11 +16,12 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
 
-from statechain.cancellation import outlast
+from statechain.cancellation import GRACE, outlast
 from statechain.codec import JSONValue, decode
 from statechain.errors import RepositoryError
 from statechain.records import Callback, CallbackStatus
@@ -213,16 +214,18 @@ class Callbacks:
 
     async def succeed(self, token: str, output_text: str) -> None:
         """Answer with an output. Raises InvalidToken, TaskTimedOut."""
-        self._tell(await self._journal.write(AnswerCallback(token_hash=token_hash(token), output_text=output_text)))
+        write = AnswerCallback(token_hash=token_hash(token), output_text=output_text)
+        self._tell(await self._journal.write_for_caller(write))
 
     async def fail(self, token: str, error: str | None, cause: str | None) -> None:
         """Answer that the task failed. Raises InvalidToken, TaskTimedOut."""
         write = AnswerCallback(token_hash=token_hash(token), error=error, cause=cause)
-        self._tell(await self._journal.write(write))
+        self._tell(await self._journal.write_for_caller(write))
 
     async def beat(self, token: str) -> None:
         """Tell that the work goes on. Raises InvalidToken, TaskTimedOut."""
-        self._tell(await self._journal.write(BeatCallback(token_hash=token_hash(token), beat=self._clock.now())))
+        write = BeatCallback(token_hash=token_hash(token), beat=self._clock.now())
+        self._tell(await self._journal.write_for_caller(write))
 
     # Activities
 
@@ -261,21 +264,28 @@ class Callbacks:
     async def _take(self, activity: str, token: str) -> ActivityTask | None:
         """Take a task under a token, or the one that has it already, unless that waits no more.
 
-        A caller that is cancelled meanwhile gives it back: its token is the next one's.
+        A caller that is cancelled meanwhile gives it back, once it is known: its token is the next one's.
         """
         write = TakeActivity(activity=activity, token_hash=token_hash(token), beat=self._clock.now())
         taking = asyncio.ensure_future(self._journal.write(write))
         try:
-            taken = await outlast(taking)
+            taken = await outlast(taking, GRACE)
         except asyncio.CancelledError:
-            if taking.exception() is None and taking.result() is not None:
-                self._given_back.setdefault(activity, []).append(token)
-                self.offer(activity)
+            if taking.done():
+                self._give_back(activity, token, taking)
+            else:
+                taking.add_done_callback(partial(self._give_back, activity, token))
             raise
         if taken is None or taken.status is not CallbackStatus.WAITING:
             return None
         self._tell(taken)
         return ActivityTask(token, decode(taken.input_text or "null"))
+
+    def _give_back(self, activity: str, token: str, taking: asyncio.Future[Callback | None]) -> None:
+        """Let the next one have what was taken for a caller that is gone."""
+        if not taking.cancelled() and taking.exception() is None and taking.result() is not None:
+            self._given_back.setdefault(activity, []).append(token)
+            self.offer(activity)
 
 
 def _due(deadline: datetime | None, beat: datetime | None, heartbeat: float | None) -> datetime | None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from statechain.cancellation import linger, outlast
+from statechain.cancellation import GRACE, linger, outlast
 from statechain.errors import ExecutionNotFound, LeaseLost, RepositoryError, StatechainError
 from statechain.logs import ATTEMPT, EXECUTION, about
 from statechain.observers import ExecutionEnded, ExecutionLeft, ExecutionResumed, ExecutionStarted, Observer, tell
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from statechain.storage.repository import Repository
 
 __all__ = ["Worker"]
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +108,8 @@ class Worker:
     ) -> tuple[Execution, Live | None]:
         """Record and run an execution; return the one that holds its name, and its life where it runs here.
 
-        Returns once the start is durable. A caller that is cancelled meanwhile leaves the execution ABORTED.
+        Returns once the start is durable. A caller that is cancelled meanwhile leaves the execution ABORTED, and waits
+        for that no longer than `GRACE`.
         """
         live = Live(execution.id)
         live.opened = asyncio.get_running_loop().create_future()
@@ -115,24 +118,49 @@ class Worker:
             holder = await live.opened
         except asyncio.CancelledError:
             live.stop(End(status=ExecutionStatus.ABORTED, end_time=self._clock.now()))
-            await linger(live.waiter())
+            await linger(live.waiter(), GRACE)
             raise
         return holder, live if holder.id == execution.id else self._live.get(holder.id)
 
     async def redrive(self, revision: Revision, execution: Execution) -> Live | None:
         """Make an execution that ended without success run again; None where it runs, or ended otherwise meanwhile.
 
-        A caller that is cancelled meanwhile leaves the execution ABORTED.
+        A caller that is cancelled meanwhile leaves the execution ABORTED, and waits for that no longer than `GRACE`.
         """
-        redriving = asyncio.ensure_future(self._redrive(revision, execution))
+        redriving = self._own(self._redrive(revision, execution))
         try:
-            return await outlast(redriving)
+            return await outlast(redriving, GRACE)
         except asyncio.CancelledError:
-            live = None if redriving.exception() else redriving.result()
-            if live is not None:
-                live.stop(End(status=ExecutionStatus.ABORTED, end_time=self._clock.now()))
-                await linger(live.waiter())
+            if not redriving.done():
+                redriving.add_done_callback(self._stop_redriven)
+            elif (live := self._stop_redriven(redriving)) is not None:
+                await linger(live.waiter(), GRACE)
             raise
+
+    def _stop_redriven(self, redriving: asyncio.Future[Live | None]) -> Live | None:
+        """End what was redriven for a caller that is gone."""
+        live = None if redriving.cancelled() or redriving.exception() else redriving.result()
+        if live is not None:
+            live.stop(End(status=ExecutionStatus.ABORTED, end_time=self._clock.now()))
+        return live
+
+    def _own(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
+        """Run work among the executions, so that it goes on without its caller; its error is the caller's alone."""
+        result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        async def run() -> None:
+            try:
+                done = await work
+            except StatechainError as error:
+                result.set_exception(error)
+                result.exception()  # its caller may be gone
+            else:
+                result.set_result(done)
+            finally:
+                result.cancel()
+
+        self.tasks().create_task(run())
+        return result
 
     async def _redrive(self, revision: Revision, execution: Execution) -> Live | None:
         claim = await self._journal.write(
@@ -326,7 +354,12 @@ class Worker:
             live.stop(end)
             if (ended := await live.ended()) is not None:
                 return ended
-        return await self._journal.write(StopExecution(execution_id=execution_id, end=end))
+        return await self._journal.write_for_caller(StopExecution(execution_id=execution_id, end=end))
+
+    async def abort(self, execution_id: str) -> None:
+        """End an execution whose caller is being cancelled, which waits for that no longer than `GRACE`."""
+        if self.group is not None:  # else it is over here, or left to others
+            await linger(self._own(self.stop(execution_id)), GRACE)
 
 
 def _ended(execution: Execution, end: End, current_state: str | None) -> Execution:

@@ -45,4 +45,4 @@ async def delete_ended(repository: Repository, journal: Journal, select: Executi
 
 
 async def _delete(journal: Journal, page: Sequence[ExecutionKey]) -> int:
-    return await journal.write(DeleteExecutions(redrive_counts={key.id: key.redrive_count for key in page}))
+    return await journal.write_for_caller(DeleteExecutions(redrive_counts={key.id: key.redrive_count for key in page}))

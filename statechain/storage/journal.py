@@ -1,22 +1,30 @@
 """Group commit: pending writes → one commit → each waiter's own outcome.
 
 Every write of every execution in the process passes through one `Journal`. While one commit is in flight the next
-one fills, so there is no timer and no added latency when idle. The flusher runs in a task that nobody cancels;
-a caller that is cancelled waits for its commit all the same, and is cancelled then.
+one fills, so that idle writes meet no added latency. The flusher runs in a task that is cancelled only when the journal
+is out of time; a caller that is cancelled waits for its commit, from outside the engine for `GRACE` seconds at most.
+
+A commit that storage does not answer is left behind after `RELIEF` seconds: another flusher goes on with what waits. A
+group that is refused is committed write by write, and what is refused even so is tried again beside the groups
+(`stragglers`). Two writes with one key are never on their way together, so that they keep their order.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar, cast
+from collections.abc import Coroutine, Iterable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
-from statechain.errors import LeaseLost, RepositoryError, RepositoryUnavailable, StatechainError
+from statechain.errors import LeaseLost, RepositoryUnavailable, StatechainError
 from statechain.observers import JournalFlushed, Observer, tell
 from statechain.records import Callback, Claim, Visit
-from statechain.storage.patience import delays
-from statechain.storage.repository import Advance, End, Repository, Write
+from statechain.storage.committing import Committer, HeldUp
+from statechain.storage.keys import BusyKeys
+from statechain.storage.repository import Advance, CreateBatch, End, Repository, Write
+from statechain.storage.stragglers import Straggler, Stragglers
+from statechain.storage.waiters import CallersWaiter, Waiter, settle
 
 if TYPE_CHECKING:
     from statechain.clock import Clock
@@ -29,13 +37,17 @@ CAPACITY = 10_000
 FLUSH_SIZE = 1_000
 SPLIT_SIZE = 16
 
+RELIEF = 1.0
+"""Seconds after which a commit that is not answered is left behind."""
 
-class Waiter(asyncio.Future[T]):
-    """A future that cannot be cancelled: a cancelled task goes on waiting for it, and is cancelled then."""
+MOST_LEFT_BEHIND = 3
+"""How many commits may be left behind at once: each may hold a connection."""
 
-    def cancel(self, msg: object = None) -> bool:  # noqa: ARG002
-        """Refuse."""
-        return False
+LAST_WORD = 0.5
+"""Seconds past its deadline after which a journal cuts off what storage does not answer."""
+
+
+Entry: TypeAlias = "tuple[Write[object], Waiter[object]]"
 
 
 class Ledger:
@@ -126,6 +138,19 @@ class Ledger:
         )
 
 
+class _Flight:
+    """One commit that is under way: its writes, the last of which are those of the ledgers, and who waits for them."""
+
+    __slots__ = ("began", "group", "keys", "ledgers", "waiters")
+
+    def __init__(self, group: list[Write[object]], waiters: list[Waiter[object]], ledgers: list[Ledger]) -> None:
+        self.group = group
+        self.waiters = waiters
+        self.ledgers = ledgers
+        self.keys: set[str] = set()
+        self.began = time.monotonic()
+
+
 class Journal:
     """The one way to write. Its owner runs `run` in a task, and calls `close` when nobody will write any more."""
 
@@ -133,14 +158,24 @@ class Journal:
         self._repository = repository
         self._clock = clock
         self._observers = tuple(observers)
-        self._writes: list[tuple[Write[object], Waiter[object]]] = []
+        self._writes: list[Entry] = []
         self._ledgers: list[Ledger] = []
-        self._in_flight: list[Waiter[object]] = []
+        self._flight: _Flight | None = None
+        self._left_behind: set[_Flight] = set()
+        self._committer = Committer(repository, self._pause, self._is_hurried)
+        self._stragglers = Stragglers(self._committer.commit_alone, self._pause, self._is_hurried)
+        self._apart: set[Straggler] = set()
+        self._keys = BusyKeys[Any]()
         self._away = 0
         self._was_idle = True
+        self._flusher = 0
         self._wake: asyncio.Future[None] | None = None
+        self._watch: asyncio.TimerHandle | None = None
         self._room: asyncio.Future[None] | None = None
-        self._patience: float | None = None
+        self._deadline: float | None = None
+        self._limit: asyncio.Timeout | None = None
+        self._hurried = asyncio.Event()
+        self._tasks: asyncio.TaskGroup | None = None
         self._closing = False
         self._is_open = False
 
@@ -149,14 +184,30 @@ class Journal:
         self._is_open = True
 
     async def write(self, write: Write[T]) -> T:
-        """Commit one write; return its outcome, or raise the error it was refused with."""
+        """Commit one write; return its outcome, or raise the error it was refused with.
+
+        A caller that is cancelled waits for its end: this is for the engine's own tasks.
+        """
+        return cast("T", await self._write(write, Waiter()))
+
+    async def write_for_caller(self, write: Write[T]) -> T:
+        """Commit one write as `write` does, for a task that is not the engine's own.
+
+        Where that is cancelled it waits for `GRACE` seconds at most; the write is then made without it.
+        """
+        return cast("T", await self._write(write, CallersWaiter()))
+
+    async def _write(self, write: Write[object], waiter: Waiter[object]) -> object:
         if self._is_full:
             await self._wait_for_room()
         self._check_open()
-        waiter: Waiter[object] = Waiter()
-        self._writes.append((write, waiter))
-        self._rouse()
-        return cast("T", await waiter)
+        if isinstance(write, CreateBatch) and self._tasks is not None:  # its sources may be many: nobody waits for them
+            straggler = self._keep_apart(write, waiter, None, time.monotonic())
+            self._begin(self._stragglers.commit(straggler))
+        else:
+            self._writes.append((write, waiter))
+            self._rouse()
+        return await waiter
 
     async def record(self, ledger: Ledger, end: End | None = None) -> None:
         """Return once all that was added to the ledger (and the end) is durable; raise LeaseLost if it may not be."""
@@ -188,9 +239,14 @@ class Journal:
         self._away -= ledger.is_away
         ledger.is_away = False
 
+    # Its end
+
     def hurry(self, patience: float) -> None:
-        """Where storage is away, give up what is written from now on after ``patience`` seconds."""
-        self._patience = time.monotonic() + patience
+        """Give up what is not committed after ``patience`` seconds, whether storage refuses it or does not answer."""
+        self._deadline = time.monotonic() + patience
+        self._hurried.set()
+        if self._limit is not None:  # a bit later, so that storage that refuses can say why
+            self._limit.reschedule(asyncio.get_running_loop().time() + patience + LAST_WORD)
 
     def close(self, patience: float | None = None) -> None:
         """Let `run` return once all is written; where storage is away, give up after ``patience`` seconds."""
@@ -202,27 +258,42 @@ class Journal:
     async def run(self) -> None:
         """Commit what is pending, group after group, until closed."""
         try:
-            while True:
-                if self._writes or self._ledgers:
-                    await self._flush()
-                    self._was_idle = False
-                elif self._closing:
-                    return
-                else:
-                    self._wake = asyncio.get_running_loop().create_future()
-                    await self._wake
-                    self._was_idle = True
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None) as self._limit, asyncio.TaskGroup() as self._tasks:
+                    if self._deadline is not None:
+                        self.hurry(self._deadline - time.monotonic())
+                    self._tasks.create_task(self._flush_all(self._flusher), name="statechain flusher")
         finally:
+            self._limit = self._tasks = None
             self._give_up()
 
     def _give_up(self) -> None:
         """Let nobody wait for a journal that has ended."""
         self._is_open = False
+        if self._watch is not None:
+            self._watch.cancel()
         self._tell_of_room()
         cut = RepositoryUnavailable("the journal was cut off: the write may or may not have been committed")
-        waiters = [*self._in_flight, *(waiter for _, waiter in self._writes)]
-        for waiter in [*waiters, *(cast("Waiter[object]", ledger._waiter) for ledger in self._ledgers)]:  # noqa: SLF001
-            _settle(waiter, cut)
+        for straggler in tuple(self._apart):
+            straggler.settle(cut)
+        flights = [*self._left_behind, *([] if self._flight is None else [self._flight])]
+        for waiter in [waiter for flight in flights for waiter in flight.waiters]:
+            settle(waiter, cut)
+        for each in [*self._writes, *self._ledgers, *self._keys.waiting]:
+            settle(cast("Waiter[object]", each._waiter) if isinstance(each, Ledger) else each[1], cut)  # noqa: SLF001
+
+    def _is_hurried(self) -> bool:
+        return self._deadline is not None and time.monotonic() > self._deadline
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, but not past the deadline."""
+        if self._deadline is None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._hurried.wait(), seconds)
+        else:
+            await asyncio.sleep(max(0.0, min(seconds, self._deadline - time.monotonic())))
+
+    # Who waits
 
     def _rouse(self) -> None:
         if self._wake is not None and not self._wake.done():
@@ -249,33 +320,61 @@ class Journal:
             self._room.set_result(None)
             self._room = None
 
+    # Groups
+
+    async def _flush_all(self, flusher: int) -> None:
+        """Commit group after group, until another flusher takes over or the journal has been closed."""
+        while self._flusher == flusher:
+            if self._keys:
+                self._ledgers = self._keys.passed(self._ledgers, lambda each: each.execution_id)
+                self._writes = self._keys.passed(self._writes, lambda each: each[0].key)
+            if self._writes or self._ledgers:
+                await self._flush()
+                self._was_idle = False
+            elif self._closing and not self._keys:
+                return
+            else:
+                self._wake = asyncio.get_running_loop().create_future()
+                await self._wake
+                self._was_idle = True
+
     async def _flush(self) -> None:
+        flight = self._flight = self._take_group()
+        size = len(flight.group)
+        if self._watch is None:
+            self._watch = asyncio.get_running_loop().call_later(RELIEF, self._look)
+        with self._clock.hold():
+            try:
+                outcomes = await self._repository.commit(flight.group)
+            except Exception as error:  # noqa: BLE001 -- an error of the repository must not end everybody's journal
+                outcomes = self._set_aside(flight, await self._committer.persist(flight.group, error))
+            self._settle(flight, outcomes)
+        if self._flight is flight:
+            self._flight = None
+        else:
+            self._left_behind.discard(flight)
+            self._free(flight.keys)
+        self._tell(size, flight.began)
+
+    def _tell(self, size: int, began: float) -> None:
+        if self._observers:
+            pending = len(self._writes) + len(self._ledgers)
+            tell(self._observers, JournalFlushed(size, time.monotonic() - began, pending))
+
+    def _take_group(self) -> _Flight:
         size = self._group_size()
         room = size - min(len(self._writes), size // 2)  # what is written but once does not wait for all that runs
         ledgers, self._ledgers = self._ledgers[:room], self._ledgers[room:]
         keys = {ledger.execution_id for ledger in ledgers} if self._writes else set()
         writes = self._take_writes(keys, size - len(ledgers))
         self._tell_of_room()
-        waiters = self._in_flight = [waiter for _, waiter in writes]
+        waiters = [waiter for _, waiter in writes]
         group: list[Write[object]] = [write for write, _ in writes]
         for ledger in ledgers:
             waiters.append(cast("Waiter[object]", ledger._waiter))  # noqa: SLF001
             ledger._waiter = None  # noqa: SLF001
             group.append(ledger.take())
-        began = time.monotonic()
-        with self._clock.hold():
-            outcomes = await self._commit(group)
-        for ledger, write, outcome in zip(ledgers, group[len(writes) :], outcomes[len(writes) :], strict=True):
-            ledger.settle(cast("Advance", write), outcome)
-            if ledger.is_going_on and ledger._waiter is None and not ledger.is_away:  # noqa: SLF001
-                ledger.is_away = True
-                self._away += 1
-        for waiter, outcome in zip(waiters, outcomes, strict=True):
-            _settle(waiter, outcome)
-        self._in_flight = []
-        if self._observers:
-            pending = len(self._writes) + len(self._ledgers)
-            tell(self._observers, JournalFlushed(len(group), time.monotonic() - began, pending))
+        return _Flight(group, waiters, ledgers)
 
     def _group_size(self) -> int:
         """Return how many writes the next commit takes at most: half of what waits, where everybody has come to wait.
@@ -286,10 +385,10 @@ class Journal:
         in_step = self._was_idle and not self._away and waiting >= SPLIT_SIZE
         return min(FLUSH_SIZE, (waiting + 1) // 2 if in_step else waiting)
 
-    def _take_writes(self, keys: set[str], room: int) -> list[tuple[Write[object], Waiter[object]]]:
+    def _take_writes(self, keys: set[str], room: int) -> list[Entry]:
         """Take the writes that may share a commit with each other and with these keys; the rest wait for the next."""
-        taken: list[tuple[Write[object], Waiter[object]]] = []
-        left: list[tuple[Write[object], Waiter[object]]] = []
+        taken: list[Entry] = []
+        left: list[Entry] = []
         for entry in self._writes:
             key = entry[0].key
             if len(taken) < room and key not in keys:
@@ -301,36 +400,92 @@ class Journal:
         self._writes = left
         return taken
 
-    async def _commit(self, group: Sequence[Write[object]]) -> Sequence[object]:
-        """Commit until it is known: wait out an outage, and split a refused group to find the culprit."""
-        pauses = delays()
-        while True:
-            try:
-                return await self._repository.commit(group)
-            except RepositoryUnavailable as fault:
-                if self._patience is not None and time.monotonic() > self._patience:
-                    return [fault] * len(group)
-                await asyncio.sleep(next(pauses))
-            except RepositoryError as fault:
-                return await self._split(group, fault)
-            except Exception as fault:  # noqa: BLE001 -- a fault of the repository must not end everybody's journal
-                refusal = RepositoryError(f"the repository raised {type(fault).__name__}")
-                refusal.__cause__ = fault
-                return await self._split(group, refusal)
+    def _settle(self, flight: _Flight, outcomes: Sequence[object]) -> None:
+        first = len(flight.group) - len(flight.ledgers)
+        for ledger, write, outcome in zip(flight.ledgers, flight.group[first:], outcomes[first:], strict=True):
+            self._settle_ledger(ledger, cast("Advance", write), outcome)
+        for waiter, outcome in zip(flight.waiters, outcomes, strict=True):
+            settle(waiter, outcome)
 
-    async def _split(self, group: Sequence[Write[object]], fault: RepositoryError) -> Sequence[object]:
-        """Commit the halves of a refused group, down to the one write that is the culprit."""
-        if len(group) == 1:
-            return [fault]
-        middle = len(group) // 2
-        return [*await self._commit(group[:middle]), *await self._commit(group[middle:])]
+    def _settle_ledger(self, ledger: Ledger, write: Advance, outcome: object) -> None:
+        ledger.settle(write, outcome)
+        if ledger.is_going_on and ledger._waiter is None and not ledger.is_away:  # noqa: SLF001
+            ledger.is_away = True
+            self._away += 1
+
+    # Beside the groups
+
+    def _look(self) -> None:
+        """Leave a commit behind that has not been answered for too long: another flusher goes on."""
+        self._watch = None
+        if self._flight is None or self._tasks is None:
+            return
+        waited = time.monotonic() - self._flight.began
+        if waited >= RELIEF and len(self._left_behind) < MOST_LEFT_BEHIND:
+            self._left_behind.add(self._flight)
+            self._flight.keys = _keys(self._flight.group)
+            self._keys.occupy(self._flight.keys)
+            self._flight = None
+            self._flusher += 1
+            self._tasks.create_task(self._flush_all(self._flusher), name="statechain flusher")
+        else:
+            self._watch = asyncio.get_running_loop().call_later(max(RELIEF - waited, 0.1), self._look)
+
+    def _set_aside(self, flight: _Flight, outcomes: Sequence[object]) -> Sequence[object]:
+        """Have what is held up tried again by itself, and take it out of the flight; return the rest's outcomes."""
+        if not any(isinstance(outcome, HeldUp) for outcome in outcomes):
+            return outcomes
+        ledgers: list[Ledger | None] = [*[None] * (len(flight.group) - len(flight.ledgers)), *flight.ledgers]
+        entries = [*zip(flight.group, flight.waiters, ledgers, outcomes, strict=True)]
+        rest = []
+        for write, waiter, ledger, outcome in entries:
+            if isinstance(outcome, HeldUp):
+                straggler = self._keep_apart(write, waiter, ledger, flight.began)
+                self._begin(self._stragglers.retry(straggler, outcome.error))
+            else:
+                rest.append((write, waiter, ledger, outcome))
+        flight.group = [write for write, _, _, _ in rest]
+        flight.waiters = [waiter for _, waiter, _, _ in rest]
+        flight.ledgers = [ledger for _, _, ledger, _ in rest if ledger is not None]
+        return [outcome for _, _, _, outcome in rest]
+
+    def _keep_apart(
+        self, write: Write[object], waiter: Waiter[object], ledger: Ledger | None, began: float
+    ) -> Straggler:
+        """Note that a write is on its way beside the groups."""
+
+        def end(outcome: object) -> None:
+            self._apart.discard(straggler)
+            if ledger is not None:
+                self._settle_ledger(ledger, cast("Advance", write), outcome)
+            settle(waiter, outcome)
+            self._free(keys)
+            self._tell(1, began)
+
+        straggler, keys = Straggler(write, end, began), _keys([write])
+        self._apart.add(straggler)
+        self._keys.occupy(keys)
+        return straggler
+
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        """Run what goes on beside the groups; time that is skipped stands still meanwhile."""
+
+        async def held() -> None:
+            with self._clock.hold():
+                await work
+
+        cast("asyncio.TaskGroup", self._tasks).create_task(held(), name="statechain straggler")
+
+    def _free(self, keys: set[str]) -> None:
+        """Let what waited for these keys go on, but for the keys of what is still on its way."""
+        held = _keys(straggler.write for straggler in self._apart)
+        for each in reversed(self._keys.free(keys - held)):
+            if isinstance(each, Ledger):
+                self._ledgers.insert(0, each)
+            else:
+                self._writes.insert(0, each)
+        self._rouse()
 
 
-def _settle(waiter: Waiter[object], outcome: object) -> None:
-    if waiter.done():
-        return
-    if isinstance(outcome, StatechainError):
-        waiter.set_exception(outcome)
-        waiter.exception()  # whoever waited may be gone: that is no "exception was never retrieved"
-    else:
-        waiter.set_result(outcome)
+def _keys(group: Iterable[Write[object]]) -> set[str]:
+    return {key for write in group if (key := write.key) is not None}

@@ -300,6 +300,11 @@ class CreateBatch(Write[Batch]):
     batch: Batch
     select: ExecutionFilter
 
+    @property
+    def key(self) -> str:
+        """Two writes for one batch never share a commit."""
+        return self.batch.id
+
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class FailBatchItem(Write[None]):
