@@ -270,17 +270,58 @@ class Engine:
         count = max(0, await self.repository.count_executions(select) - select.offset)
         return count if select.limit is None else min(count, select.limit)
 
-    async def get_execution_history(self, id: str) -> list[dict[str, Any]]:  # noqa: A002
-        """Return an execution's history as AWS tells it: ``id``, ``previousEventId``, ``type``, ``timestamp``, details.
+    async def get_execution_history(
+        self,
+        id: str,  # noqa: A002
+        *,
+        after: int = 0,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> list[dict[str, Any]]:
+        """Return an execution's history as AWS does: ``id``, ``previousEventId``, ``type``, ``timestamp``, details.
 
         The details object is named after the type, such as ``stateEnteredEventDetails`` (AWS, GetExecutionHistory).
-        Raises ExecutionNotFound.
-        """
-        from statechain.runtime.history import history_events  # noqa: PLC0415 -- read rarely: loading it costs 5 ms
 
+        Arguments:
+            id: The execution.
+
+            after: The id of the last event that is known already: events behind it are returned, or in reverse order
+                those before it. 0 is the beginning, or in reverse order the end.
+
+            limit: How many events are returned at most; all of them by default, which may take much memory.
+
+            reverse: Whether the last event comes first.
+
+        Raises:
+            ExecutionNotFound: There is no such execution.
+
+            ValueError: ``after`` or ``limit`` is negative.
+        """
+        events = self.iterate_execution_history(id, after=after, limit=limit, reverse=reverse)
+        return [event async for event in events]
+
+    async def iterate_execution_history(
+        self,
+        id: str,  # noqa: A002
+        *,
+        after: int = 0,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Yield an execution's events as `get_execution_history` returns them, a few with their payloads at a time.
+
+        They are those that there were when the first one was asked for.
+        """
+        from statechain.runtime.history import History  # noqa: PLC0415 -- read rarely: loading it costs 5 ms
+
+        if after < 0 or (limit is not None and limit < 0):
+            raise ValueError("after and limit must not be negative")
         execution = await self.get_execution(id)
         revision = await self._revisions.get(execution.state_machine_id, execution.state_machine_revision)
-        return history_events(execution, revision, await self.repository.visits(id))
+        history = await History.read(self.repository, execution, revision)
+        async with aclosing(history.events(after=after, limit=limit, reverse=reverse)) as events:
+            async for event in events:
+                yield event
 
     async def draw_execution(self, id: str, format: DrawingFormat = "svg") -> str:  # noqa: A002
         """Return a picture of what an execution did: which states it visited, how often, how long, where it failed.

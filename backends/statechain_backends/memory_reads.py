@@ -6,7 +6,7 @@ Records are immutable and payloads are texts, so nothing is shared that anybody 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import attrs
 
@@ -24,6 +24,7 @@ from statechain.records import (
     StateMachineRecord,
     Visit,
 )
+from statechain.storage.outlines import VisitOutline, outline
 
 __all__ = ["LIVING", "Item", "MemoryReads", "Run"]
 
@@ -144,6 +145,16 @@ class MemoryReads:
     async def visits(self, execution_id: str, *, after: int = 0, page: int | None = None) -> Sequence[Visit]:
         """Return visit rows in the order in which they were written."""
         return tuple(self._visits.get(execution_id, [])[after : None if page is None else after + page])
+
+    async def visit_outlines(self, execution_id: str, *, after: int = 0, page: int) -> Sequence[VisitOutline]:
+        """Return a page of visit rows without their payloads."""
+        rows = self._visits.get(execution_id, [])[after : after + page]
+        return [outline(visit, place) for place, visit in enumerate(rows, after + 1)]
+
+    async def visits_at(self, execution_id: str, places: Collection[int]) -> Mapping[int, Visit]:
+        """Return the visit rows at some places."""
+        rows = self._visits.get(execution_id, [])
+        return {place: rows[place - 1] for place in places if 0 < place <= len(rows)}
 
     async def last_output(self, execution_id: str, state: str) -> str | None:
         """Return the output of the last completed visit of a state."""

@@ -13,6 +13,7 @@ from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Delete,
+    Integer,
     Select,
     Update,
     and_,
@@ -31,6 +32,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from statechain.records import BatchStatus, ExecutionStatus
+from statechain.storage.outlines import SHORT_DETAIL
 from statechain_backends.rows import to_micros
 from statechain_backends.schema import (
     batch_items,
@@ -73,6 +75,8 @@ __all__ = [
     "state_machine",
     "state_machines_newest",
     "statistics",
+    "visit_outlines_page",
+    "visits_at",
     "visits_page",
 ]
 
@@ -123,6 +127,53 @@ def visits_page(execution_id: Text, after: Number, page: Number | None) -> Selec
         .order_by(visits.c.seq)
         .limit(page)
     )
+
+
+class size(FunctionElement[int]):  # noqa: N801 -- reads as the SQL function that it is
+    """How many bytes (SQLite: characters) a text has. JSON texts are ASCII; PostgreSQL reads none of it for that."""
+
+    type = Integer()
+    inherit_cache = True
+
+
+@compiles(size)
+def _size(element: size, compiler: SQLCompiler, **options: object) -> str:
+    return f"octet_length({compiler.process(element.clauses, **options)})"
+
+
+@compiles(size, "sqlite")
+def _size_on_sqlite(element: size, compiler: SQLCompiler, **options: object) -> str:
+    return f"length({compiler.process(element.clauses, **options)})"
+
+
+def visit_outlines_page(execution_id: Text, after: Number, page: Number) -> Select[Any]:
+    """Return an execution's visit rows without their payloads, in order, behind a place."""
+    return (
+        select(
+            visits.c.execution_id,
+            visits.c.seq,
+            visits.c.frame,
+            visits.c.number,
+            visits.c.state,
+            visits.c.type,
+            visits.c.entered,
+            visits.c.exited,
+            visits.c.entered_event,
+            visits.c.exited_event,
+            visits.c.output.is_not(None),
+            visits.c.next,
+            visits.c.detail.is_not(None),
+            case((size(visits.c.detail) <= literal(SHORT_DETAIL, literal_execute=True), visits.c.detail)),
+        )
+        .where(visits.c.execution_id == execution_id, visits.c.seq > after)
+        .order_by(visits.c.seq)
+        .limit(page)
+    )
+
+
+def visits_at(execution_id: Text, places: Sequence[int]) -> Select[Any]:
+    """Return the visit rows of an execution at some places."""
+    return select(*visits.c).where(visits.c.execution_id == execution_id, visits.c.seq.in_(places))
 
 
 def last_output(execution_id: ColumnElement[str] | Text, state: ColumnElement[str | None] | Text) -> Select[Any]:

@@ -6,7 +6,7 @@ A backend says how a statement is fetched; everything else about reading stands 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from statechain.records import BatchStatus
@@ -23,6 +23,7 @@ from statechain_backends.rows import (
     to_state_machine,
     to_statistics,
     to_visit,
+    to_visit_outline,
 )
 from statechain_backends.texts import restored
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         StateMachineRecord,
         Visit,
     )
+    from statechain.storage.outlines import VisitOutline
 
 __all__ = ["Reads"]
 
@@ -52,6 +54,7 @@ _BY_NAME = queries.execution_by_name(given("machine"), given("name"))
 _STATISTICS = queries.statistics(given("machine"))
 _VISITS = queries.visits_page(given("execution"), given("after"), None)
 _VISITS_PAGE = queries.visits_page(given("execution"), given("after"), given("page"))
+_OUTLINES = queries.visit_outlines_page(given("execution"), given("after"), given("page"))
 _LAST_OUTPUT = queries.last_output(given("execution"), given("state"))
 _BATCH = queries.batch(given("id"))
 _BATCH_STATUS = queries.batch_status(given("id"))
@@ -119,6 +122,20 @@ class Reads(ABC):
         else:
             rows = await self._fetch(_VISITS_PAGE, {**asked, "page": page})
         return [to_visit(row) for row in rows]
+
+    async def visit_outlines(self, execution_id: str, *, after: int = 0, page: int) -> Sequence[VisitOutline]:
+        """Return a page of visit rows without their payloads."""
+        asked = {"execution": execution_id, "after": after, "page": page}
+        return [to_visit_outline(row) for row in await self._fetch(_OUTLINES, asked)]
+
+    async def visits_at(self, execution_id: str, places: Collection[int]) -> Mapping[int, Visit]:
+        """Return the visit rows at some places."""
+        found: dict[int, Visit] = {}
+        wanted = sorted(places)
+        for start in range(0, len(wanted), CHUNK):
+            rows = await self._fetch(queries.visits_at(execution_id, wanted[start : start + CHUNK]))
+            found.update((row[1], to_visit(row)) for row in map(tuple, rows))
+        return found
 
     async def last_output(self, execution_id: str, state: str) -> str | None:
         """Return the output of the last completed visit of a state."""

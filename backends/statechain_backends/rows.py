@@ -28,6 +28,7 @@ from statechain.records import (
     StateMachineRecord,
     Visit,
 )
+from statechain.storage.outlines import VisitOutline
 from statechain_backends.texts import restored
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ __all__ = [
     "to_state_machine",
     "to_statistics",
     "to_visit",
+    "to_visit_outline",
     "visit_row",
 ]
 
@@ -255,6 +257,26 @@ def to_visit(row: Row) -> Visit:
         error=restored(error),
         cause=restored(cause),
         next=restored(next_),
+        detail=detail,
+    )
+
+
+def to_visit_outline(row: Row) -> VisitOutline:
+    """Return a visit without its payloads from a row of `queries.visit_outlines_page`."""
+    _, place, frame, number, state, type_, entered, exited, first, last, has_output, next_, has_detail, detail = row
+    return VisitOutline(
+        place=place,
+        frame=restored(frame),
+        number=number,
+        state=restored(state),
+        type=type_,
+        entered=from_micros(entered),
+        exited=_from_micros_or_none(exited),
+        entered_event=first,
+        exited_event=last,
+        has_output=bool(has_output),
+        next=restored(next_),
+        has_detail=bool(has_detail),
         detail=detail,
     )
 

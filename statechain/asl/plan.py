@@ -6,7 +6,7 @@ result what the state puts out. Running interprets no text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TypeAlias, cast
 
@@ -62,6 +62,8 @@ class State:
         drops_input: Whether the result of its effect is put out as it is, and its raw input is not looked at again.
 
         is_plain: Whether a Task does nothing but make its input, call, and put out the result.
+
+        plans: What runs below it: the plan of each Parallel branch, or of a Map's processor.
     """
 
     name: str
@@ -74,6 +76,7 @@ class State:
     make: Expression | None = None
     drops_input: bool = False
     is_plain: bool = False
+    plans: tuple[Plan, ...] = ()
 
 
 @attrs.frozen(eq=False)
@@ -106,10 +109,13 @@ def _compile_state(state: model.State, limits: Limits) -> State:
         case model.Task():
             return _compile_task(state, limits)
         case model.Parallel():
-            return _working(state, "Parallel", _compile_parallel(state, limits), limits)
+            plans = tuple(compile_plan(branch, limits=limits) for branch in state.branches)
+            compiled = _working(state, "Parallel", _compile_parallel(state, plans, limits), limits)
+            return attrs.evolve(compiled, plans=plans)
         case model.Map():
             processor = compile_plan(state.item_processor.machine, limits=limits)
-            return _working(state, "Map", compile_items(state, processor, limits), limits)
+            compiled = _working(state, "Map", compile_items(state, processor, limits), limits)
+            return attrs.evolve(compiled, plans=(processor,))
 
 
 def _step(state: model.State, limits: Limits, next_state: str | None) -> Step:
@@ -294,11 +300,10 @@ def _in_reach(moment: datetime, context: Context) -> datetime:
     return moment.astimezone(UTC)
 
 
-def _compile_parallel(state: model.Parallel, limits: Limits) -> Enter:
+def _compile_parallel(state: model.Parallel, plans: Sequence[Plan], limits: Limits) -> Enter:
     is_jsonata = state.query_language == "JSONata"
     template, field = (state.arguments, "Arguments") if is_jsonata else (state.parameters, "Parameters")
     make = compile_argument(template, state, field, limits)
-    plans = [compile_plan(branch, limits=limits) for branch in state.branches]
 
     def enter(raw: JSONValue, context: Context) -> Outcome:
         value = raw if make is None else make(raw, context)

@@ -16,6 +16,7 @@ from statechain.cli.render import (
     Column,
     after,
     echo_json,
+    echo_json_array,
     execution_json,
     instant,
     moment,
@@ -179,22 +180,27 @@ def _visit_json(visit: Visit) -> dict[str, Any]:
 @click.argument("execution", metavar="ID|NAME")
 @click.option("--json", "as_json", is_flag=True, help="Write the events as AWS's GetExecutionHistory answers them.")
 @click.option("--reverse", is_flag=True, help="The last event first.")
+@click.option("--after", "last", type=click.IntRange(min=0), default=0, help="Go on behind the event with this id.")
+@click.option("--limit", type=click.IntRange(min=0), help="Show at most this many events.")
 @storage_option
 @asynchronous
-async def history(execution: str, storage: Storage, *, as_json: bool, reverse: bool) -> None:
-    """Show an execution's history, event by event."""
+async def history(
+    execution: str, storage: Storage, *, as_json: bool, reverse: bool, last: int, limit: int | None
+) -> None:
+    """Show an execution's history, event by event.
+
+    The next page of one with --limit begins --after the last event that was shown; so it does with --reverse.
+    """
     async with storage.engine(looks=True) as engine:
         found = await find_execution(engine, execution)
-        events = await engine.get_execution_history(found.id)
-    if reverse:
-        events.reverse()
-    if as_json:
-        echo_json({"events": events}, indent=2)
-        return
-    print_table(
-        EVENTS,
-        [[str(each["id"]), after(found, each["timestamp"]), each["type"], _about(each)] for each in events],
-    )
+        events = engine.iterate_execution_history(found.id, after=last, limit=limit, reverse=reverse)
+        if as_json:
+            await echo_json_array("events", events)
+            return
+        rows: list[list[Cell]] = [
+            [str(each["id"]), after(found, each["timestamp"]), each["type"], _about(each)] async for each in events
+        ]
+    print_table(EVENTS, rows)
 
 
 def _about(event: dict[str, Any]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import textwrap
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
@@ -25,6 +26,7 @@ __all__ = [
     "after",
     "batch_json",
     "echo_json",
+    "echo_json_array",
     "execution_json",
     "instant",
     "moment",
@@ -116,8 +118,22 @@ def took(execution: Execution | Batch) -> str:
 
 def echo_json(value: Any, *, indent: int | None = None) -> None:  # noqa: ANN401 -- any JSON value
     """Write a JSON value to standard output, as people and programs can read it."""
+    click.echo(_json_text(value, indent))
+
+
+async def echo_json_array(name: str, values: AsyncIterator[Any]) -> None:
+    """Write an object whose one member is an array, value by value, indented as `echo_json` does it."""
+    click.echo(f'{{\n  "{name}": [', nl=False)
+    separator = end = ""
+    async for value in values:
+        click.echo(f"{separator}\n{textwrap.indent(_json_text(value, 2), '    ')}", nl=False)
+        separator, end = ",", "\n  "
+    click.echo(f"{end}]\n}}")
+
+
+def _json_text(value: Any, indent: int | None) -> str:  # noqa: ANN401 -- any JSON value
     text = json.dumps(value, ensure_ascii=False, indent=indent, default=_as_json)
-    click.echo(UNSHOWABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+    return UNSHOWABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _as_json(value: object) -> object:

@@ -7,12 +7,12 @@ The interpreter's `run_frame` is handed in; this room never imports it. Distribu
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import attrs
 
 from statechain.asl.outcome import Branch, FanOut
-from statechain.codec import JSONValue, decode
+from statechain.codec import JSONValue
 from statechain.errors import StateError
 from statechain.launcher import launch
 from statechain.runtime.frame import Frame, branch_path
@@ -130,7 +130,7 @@ class _Inline:
     def _failed_before(self) -> list[tuple[int, Frame]]:
         """Return the branches that had failed before a crash: they decide, before any other runs on."""
         frame, past = self.frame, self.frame.run.past
-        if not past.visits:
+        if past.is_empty:
             return []
         paths = [(index, branch_path(frame, index)) for index in range(len(self.branches))]
         return [self._child(index) for index, path in paths if past.failed(path, frame.round)]
@@ -155,8 +155,8 @@ class _Inline:
             number=frame.round,
             is_iteration=self.is_map,
         )
-        if self.is_map:
-            child.started_event = _stored_start(child) or frame.run.next_event()
+        if self.is_map and not frame.run.past.has_visits(child.path, child.number):
+            child.started_event = frame.run.next_event()
         frame.children[index] = child
         return index, child
 
@@ -176,11 +176,3 @@ class _Inline:
             if child.is_open and child.type in ABORTABLE:
                 self.frame.note("aborted", now, child.type)
 
-
-def _stored_start(child: Frame) -> int:
-    """Return the event of an iteration's begin, where storage remembers it; else 0."""
-    visits = child.run.past.of(child.path, child.number) if child.run.past.visits else []
-    if not visits:
-        return 0
-    detail = cast("dict[str, Any]", decode(visits[0].detail or "{}"))
-    return int(detail.get("started", visits[0].entered_event - 1))

@@ -22,8 +22,9 @@ from statechain.runtime.run import EPOCH, UNREAD, Run, from_micros, timestamp, t
 
 if TYPE_CHECKING:
     from statechain.asl.plan import Plan, State
+    from statechain.storage.outlines import VisitOutline
 
-__all__ = ["Frame", "Outside", "branch_path"]
+__all__ = ["Frame", "Outside", "branch_path", "branch_prefix"]
 
 NOTHING: Final[Mapping[str, JSONValue]] = {}
 NO_RETRIES: Final[list[int]] = []
@@ -256,7 +257,7 @@ class Frame:
             self.state = step.state
             self.number += 1
 
-    def revisit(self, state: State, visit: Visit) -> None:
+    def revisit(self, state: State, visit: Visit | VisitOutline) -> None:
         """Stand where a stored visit began."""
         self._clear(visit.entered, visit.entered_event)
         self.state = visit.state
@@ -436,5 +437,10 @@ class Frame:
 
 def branch_path(frame: Frame, index: int) -> str:
     """Return the path of a line of control below the state that a frame is in."""
-    name = frame.state.replace("~", "~0").replace("/", "~1")
-    return f"{frame.path}{'/' if frame.path else ''}{name}[{index}]"
+    return f"{branch_prefix(frame.path, frame.state)}[{index}]"
+
+
+def branch_prefix(path: str, state: str) -> str:
+    """Return what the paths of all branches of a state begin with, up to the index."""
+    name = state.replace("~", "~0").replace("/", "~1")
+    return f"{path}{'/' if path else ''}{name}"

@@ -98,14 +98,15 @@ class Interpreter:
                 exited_event=redriven,
                 detail=None if run.before is None else encode(_end_of(run.before)),
             )
-            past.redrives.append(row)
+            past.redrives.append(now)
             past.reopen()
             run.ledger.add(row)
         return past.redriven_at or execution.start_time
 
     async def run_frame(self, frame: Frame) -> None:
         """Run one line of control to its end, which leaves it with its output; raise StateError where it failed."""
-        last = frame.run.past.restore(frame)
+        past = frame.run.past
+        last = None if past.is_empty else await past.restore(frame)
         if last is not None and last.exited is not None and last.next is None:
             if last.output is None:
                 raise failure_of(last)

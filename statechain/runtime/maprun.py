@@ -134,11 +134,10 @@ class _MapRun:
     def _child(self, index: int) -> tuple[int, Frame]:
         branch = evaluated(lambda: self.branches[index], self.explain)
         frame, path = self.frame, branch_path(self.frame, index)
-        stored = frame.run.past.of(path, frame.round)
         run = frame.run.apart(
             path=path,
             label=self.label,
             input=branch.input,
-            began=stored[0].entered if stored else self.clock.now(),
+            began=frame.run.past.began(path, frame.round) or self.clock.now(),
         )
         return index, Frame(run, branch.plan, path, branch.input, item=branch.item, number=frame.round)

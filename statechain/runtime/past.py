@@ -1,153 +1,291 @@
-"""What storage remembers of an execution: visit rows, folded back into where each line of control stands."""
+"""What storage remembers of an execution: visit rows, folded back into where each line of control stands.
+
+Rows are read without their payloads, and what is kept of them is small. An output, the variables or the moments of a
+visit are read when the frame that needs them is restored, so that an execution that is recovered needs about the
+memory that it took when it ran straight through.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from bisect import bisect_left
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 import attrs
 
-from statechain.codec import JSONValue, decode, encode
-from statechain.errors import StateError
-from statechain.records import Visit
+from statechain.codec import decode, encode
+from statechain.errors import RepositoryError, StateError
 from statechain.runtime.retry import TIMEOUT, HeartbeatTimeout
 from statechain.runtime.run import UNREAD
+from statechain.storage.outlines import VisitOutline, read_outlines
+from statechain.storage.patience import patiently
 
 if TYPE_CHECKING:
+    from statechain.records import Visit
     from statechain.runtime.frame import Frame
+    from statechain.storage.repository import Repository
 
-__all__ = ["NO_PAST", "REDRIVEN", "Past", "failure_of"]
+__all__ = ["NO_PAST", "REDRIVEN", "Past", "StoredRows", "complete", "event_after", "failure_of"]
 
 REDRIVEN = "Redriven"
-"""The type of the row that tells of a redrive: no visit, but an event in the execution's history."""
+"""The type of the row of a redrive: no visit, but an event in the execution's history."""
 
 KEPT_BY_A_REDRIVE = ("moments", "round", "started")
 
+Read: TypeAlias = "Callable[[Collection[int]], Awaitable[Mapping[int, Visit]]]"
+
+READ_AHEAD = 16
+"""How many outputs of finished branches are read at once: they are asked for about in the order of their rows."""
+
+
+class _Finished(NamedTuple):
+    """The last row of a line of control that ended with an output."""
+
+    number: int
+    place: int
+
 
 @attrs.define
-class Past:
-    """The visits of each line of control, rows that were superseded left out.
+class _Line:
+    """A line of control that did not end with an output.
 
     Attributes:
-        visits: By the path of the line of control, in order.
+        rows: The last row of each of its visits, in order.
 
-        redrives: The rows that tell of redrives, in order.
+        tail: The places of all rows of its last visit.
+
+        is_reopened: Whether a redrive takes the last visit up again.
+    """
+
+    rows: list[VisitOutline] = attrs.Factory(list)
+    tail: list[int] = attrs.Factory(list)
+    is_reopened: bool = False
+
+    def add(self, row: VisitOutline) -> None:
+        """Add a row; one of the visit that is last replaces its outline."""
+        self.is_reopened = False
+        if self.rows and self.rows[-1].number == row.number:
+            self.rows[-1] = row
+            self.tail.append(row.place)
+        else:
+            self.rows.append(row)
+            self.tail = [row.place]
+
+    def reopen(self) -> None:
+        """Take the last visit up again where it failed or was interrupted."""
+        if not self.rows[-1].has_output:
+            self.rows[-1] = attrs.evolve(self.rows[-1], exited=None)
+            self.is_reopened = True
+
+
+class Past:
+    """Where each line of control stands, rows that were superseded left out.
+
+    Attributes:
+        is_empty: Whether there are no visits.
+
+        redrives: When the execution was redriven, in order.
 
         last_event: The highest id of a history event.
 
         highest_number: The highest number of a visit.
     """
 
-    visits: dict[str, list[Visit]] = attrs.Factory(dict)
-    redrives: list[Visit] = attrs.Factory(list)
-    last_event: int = 0
-    highest_number: int = 0
-    _moments: dict[tuple[str, int], list[Any]] = attrs.field(factory=dict, init=False, repr=False)
+    def __init__(self, rows: StoredRows | None = None) -> None:
+        self._rows = rows or StoredRows(_nothing)
+        self._lines: dict[str, _Line] = {}
+        self._finished: dict[str, _Finished] = {}
+        self._outputs: _ReadAhead | None = None
+        self.is_empty = True
+        self.redrives: list[datetime] = []
+        self.last_event = 0
+        self.highest_number = 0
 
     @classmethod
-    def fold(cls, rows: Iterable[Visit]) -> Past:
-        """Fold visit rows, in the order in which they were written."""
-        past = cls()
-        for row in rows:
-            past.last_event = max(past.last_event, row.entered_event, row.exited_event + _own_end(row))
-            if row.type == REDRIVEN:
-                past.redrives.append(row if row.detail else past._with_its_end(row))
-                past.reopen()
-                continue
-            past.highest_number = max(past.highest_number, row.number)
-            past._gather(row)
-            visits = past.visits.setdefault(row.frame, [])
-            if visits and visits[-1].number == row.number:
-                visits[-1] = row
-            else:
-                visits.append(row)
-        for visits in past.visits.values():
-            visits[:] = [past._complete(visit) for visit in visits]
-        past._look_into_open_visits()
+    async def load(cls, repository: Repository, execution_id: str) -> Past:
+        """Read and fold the visit rows of an execution; an outage of storage is waited out."""
+        past = cls(StoredRows.of(repository, execution_id))
+        async for row in read_outlines(repository, execution_id):
+            await past._add(row)
         return past
 
-    def _gather(self, row: Visit) -> None:
-        """Collect the moments of a visit, of which each row tells those since the row before."""
-        key = (row.frame, row.number)
-        if row.detail is None or (row.exited is not None and '"after":' not in row.detail):
-            self._moments.pop(key, None)
+    async def _add(self, row: VisitOutline) -> None:
+        self.last_event = max(self.last_event, event_after(row))
+        if row.type == REDRIVEN:
+            self.redrives.append(row.entered)
+            self.reopen()
             return
-        detail = cast("dict[str, Any]", decode(row.detail))
-        moments = self._moments.setdefault(key, [])
-        del moments[detail.get("after", 0) :]
-        moments += detail.get("moments", ())
+        self.is_empty = False
+        self.highest_number = max(self.highest_number, row.number)
+        if row.exited_event == 0 and row.has_detail:
+            self._count_inside(await self._detail(row))
+        if row.has_output and row.next is None and row.exited is not None:
+            self._lines.pop(row.frame, None)
+            self._finished[row.frame] = _Finished(row.number, row.place)
+        else:
+            self._finished.pop(row.frame, None)  # another round of branches
+            self._lines.setdefault(row.frame, _Line()).add(row)
 
-    def _complete(self, visit: Visit) -> Visit:
-        """Return a visit whose row tells all of its moments."""
-        moments = self._moments.get((visit.frame, visit.number))
-        if not moments:
-            return visit
-        detail = cast("dict[str, Any]", decode(visit.detail or "{}"))
-        detail.pop("after", None)
-        return attrs.evolve(visit, detail=encode({**detail, "moments": list(moments)}))
+    def _count_inside(self, detail: Mapping[str, Any]) -> None:
+        """Count what happened inside a visit that was not left: its row has no event of its own for it."""
+        events = [moment[1] for moment in detail.get("moments", ())]
+        self.last_event = max(self.last_event, detail.get("started", 0), *events)
+        self.highest_number = max(self.highest_number, detail.get("round", 0))
 
-    def _look_into_open_visits(self) -> None:
-        """Count the events inside visits that were not left, which the rows themselves do not count."""
-        for visits in self.visits.values():
-            if visits[-1].exited_event == 0 and visits[-1].detail:
-                detail = cast("dict[str, Any]", decode(visits[-1].detail))
-                events = [moment[1] for moment in detail.get("moments", ())]
-                self.last_event = max(self.last_event, detail.get("started", 0), *events)
-                self.highest_number = max(self.highest_number, detail.get("round", 0))
+    async def _detail(self, row: VisitOutline) -> Mapping[str, Any]:
+        text = row.detail
+        if text is None and row.has_detail:
+            (whole,) = await self._rows.at([row.place])
+            text = whole.detail
+        return cast("dict[str, Any]", decode(text or "{}"))
 
     def reopen(self) -> None:
-        """Take up what failed or was cut short, as a redrive does: retries count anew, what succeeded stays."""
-        for visits in self.visits.values():
-            last = self._complete(visits[-1])
-            if last.output is None:
-                detail = cast("dict[str, Any]", decode(last.detail or "{}"))
-                kept = {key: detail[key] for key in KEPT_BY_A_REDRIVE if key in detail}
-                visits[-1] = attrs.evolve(last, exited=None, error=None, cause=None, detail=encode(kept))
-
-    def _with_its_end(self, row: Visit) -> Visit:
-        """Complete the row of a redrive that does not know what end it took back: that of the root, it seems."""
-        last = self.visits[""][-1] if self.visits.get("") else None
-        if last is None or last.exited is None:
-            return row
-        end: dict[str, JSONValue] = {"status": "FAILED", "error": last.error, "cause": last.cause}
-        return attrs.evolve(row, detail=encode(end))
+        """Take up what failed or was interrupted, as a redrive does: retries count anew, what succeeded stays."""
+        for line in self._lines.values():
+            line.reopen()
 
     @property
     def redriven_at(self) -> datetime | None:
         """When the execution was last redriven."""
-        return self.redrives[-1].entered if self.redrives else None
+        return self.redrives[-1] if self.redrives else None
 
-    def of(self, path: str, since: int) -> list[Visit]:
-        """Return the visits of one line of control in the round that began to count there."""
-        return [visit for visit in self.visits.get(path, ()) if visit.number >= since]
+    # Lines of control; each is asked for in the round of branches that began to count at `since`
+
+    def has_visits(self, path: str, since: int) -> bool:
+        """Return whether a line of control has visits."""
+        finished = self._finished.get(path)
+        return (finished is not None and finished.number >= since) or bool(self._since(path, since))
 
     def failed(self, path: str, since: int) -> bool:
-        """Tell whether a line of control ended with an error in the round that began to count there."""
-        visits = self.of(path, since)
-        return bool(visits) and visits[-1].exited is not None and visits[-1].output is None
+        """Return whether a line of control ended with an error."""
+        rows = self._since(path, since)
+        return bool(rows) and rows[-1].exited is not None and not rows[-1].has_output
 
-    def restore(self, frame: Frame) -> Visit | None:
+    def began(self, path: str, since: int) -> datetime | None:
+        """Return when a line of control entered its first state; None where it has not, or has ended well."""
+        rows = self._since(path, since)
+        return rows[0].entered if rows else None
+
+    def _since(self, path: str, since: int) -> Sequence[VisitOutline]:
+        line = self._lines.get(path)
+        if line is None or line.rows[-1].number < since:
+            return ()
+        return [row for row in line.rows if row.number >= since]
+
+    async def restore(self, frame: Frame) -> Visit | None:
         """Move a frame to where it stood; return its last visit, or None where it had not begun."""
-        last = None
-        if not self.visits:
-            return last
-        for visit in self.of(frame.path, frame.number):
-            last = visit
-            if visit.output is None:
-                continue
-            frame.take(UNREAD, visit.output)
-            assigned = cast("dict[str, Any]", decode(visit.detail)).get("assigned") if visit.detail else None
-            if assigned:
-                frame.variables = {**frame.variables, **assigned}
-        if last is not None:
-            frame.number = last.number if last.exited is None else last.number + 1
-            frame.state = last.state if last.exited is None else last.next or last.state
+        finished = self._finished.get(frame.path)
+        if finished is not None and finished.number >= frame.number:
+            if self._outputs is None:
+                self._outputs = _ReadAhead(self._rows, (each.place for each in self._finished.values()))
+            last = await self._outputs.row(finished.place)
+            frame.take(UNREAD, last.output)
+        elif rows := self._since(frame.path, frame.number):
+            last = await self._restore_open(frame, rows)
+        else:
+            return None
+        frame.number = last.number if last.exited is None else last.number + 1
+        frame.state = last.state if last.exited is None else last.next or last.state
         return last
+
+    async def _restore_open(self, frame: Frame, rows: Sequence[VisitOutline]) -> Visit:
+        """Give a frame its variables and the last output; return its last visit as its rows tell it."""
+        if frame.is_iteration:
+            frame.started_event = (await self._detail(rows[0])).get("started", rows[0].entered_event - 1)
+        for row in rows:
+            if row.has_output and row.has_detail and (row.detail is None or '"assigned":' in row.detail):
+                frame.variables = {**frame.variables, **(await self._detail(row)).get("assigned", {})}
+        line, last = self._lines[frame.path], rows[-1]
+        visit = complete(await self._rows.at(line.tail))
+        if last.has_output:
+            frame.take(UNREAD, visit.output)
+            return visit
+        if outputs := [row.place for row in rows if row.has_output]:
+            (before,) = await self._rows.at(outputs[-1:])
+            frame.take(UNREAD, before.output)
+        if not line.is_reopened:
+            return visit
+        detail = cast("dict[str, Any]", decode(visit.detail or "{}"))
+        kept = {key: detail[key] for key in KEPT_BY_A_REDRIVE if key in detail}
+        return attrs.evolve(visit, exited=None, error=None, cause=None, detail=encode(kept))
+
+
+class StoredRows:
+    """The whole visit rows of an execution, read by their places."""
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+
+    @classmethod
+    def of(cls, repository: Repository, execution_id: str) -> StoredRows:
+        """Return the rows of a stored execution; an outage of storage is waited out."""
+
+        async def read(places: Collection[int]) -> Mapping[int, Visit]:
+            rows = await patiently(partial(repository.visits_at, execution_id, places))
+            for place in places:
+                if place not in rows:
+                    raise RepositoryError(f"row {place} of the visits of execution {execution_id} is missing")
+            return rows
+
+        return cls(read)
+
+    async def at(self, places: Collection[int]) -> list[Visit]:
+        """Return the rows at some places, in their order."""
+        rows = await self._read(places)
+        return [rows[place] for place in places]
+
+
+class _ReadAhead:
+    """The rows in which branches ended, read some at a time: each is taken once, about in order."""
+
+    def __init__(self, rows: StoredRows, places: Iterable[int]) -> None:
+        self._rows = rows
+        self._places = sorted(places)
+        self._read: dict[int, Visit] = {}
+        self._turn = asyncio.Lock()
+
+    async def row(self, place: int) -> Visit:
+        """Return a row; those behind it are read with it."""
+        async with self._turn:
+            if place not in self._read:
+                begin = bisect_left(self._places, place)
+                ahead = self._places[begin : begin + READ_AHEAD]
+                self._read = dict(zip(ahead, await self._rows.at(ahead), strict=True))
+            return self._read.pop(place)
+
+
+def complete(rows: Sequence[Visit]) -> Visit:
+    """Return the last of a visit's rows, with the moments of all of them: each row tells those since the row before."""
+    last = rows[-1]
+    moments: list[Any] = []
+    for row in rows:
+        if row.detail is None:
+            moments.clear()
+            continue
+        detail = cast("dict[str, Any]", decode(row.detail))
+        del moments[detail.get("after", 0) :]
+        moments += detail.get("moments", ())
+    if not moments:
+        return last
+    detail.pop("after", None)
+    return attrs.evolve(last, detail=encode({**detail, "moments": moments}))
+
+
+def event_after(row: VisitOutline) -> int:
+    """Return the last event that a row shows: the end of an iteration follows at once on its last visit's exit."""
+    is_end = row.frame and row.next is None and row.exited_event
+    return max(row.entered_event, row.exited_event + (1 if is_end else 0))
+
+
+async def _nothing(_places: Collection[int]) -> Mapping[int, Visit]:
+    return {}
 
 
 NO_PAST = Past()
-"""The past of an execution that was just started; only a redrive adds to one."""
+"""The past of an execution that was just started; nothing adds to it."""
 
 
 def failure_of(visit: Visit) -> StateError:
@@ -157,8 +295,3 @@ def failure_of(visit: Visit) -> StateError:
         if detail.get("missed_heartbeat"):
             return HeartbeatTimeout(visit.cause)
     return StateError(visit.error, visit.cause)
-
-
-def _own_end(row: Visit) -> int:
-    """Return how many events may follow a visit's exit that no row tells of: the end of the iteration that it ends."""
-    return 1 if row.frame and row.next is None and row.exited_event else 0

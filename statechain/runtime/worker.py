@@ -280,9 +280,9 @@ class Worker:
         """Run a claimed execution from where it stands; return how it ends."""
         ledger = live.ledger = Ledger(claimed)
         self._show(live, claimed, revision)
-        past = await self._past(claimed)
         place = UNGATED if self._gate is None else Place(self._gate)
         async with place:
+            past = await self._past(claimed)
             return await self._interpreter.run(
                 Run(
                     claimed.execution,
@@ -328,7 +328,7 @@ class Worker:
         """Return what storage remembers of an execution; one that was just started has no past."""
         if claimed.epoch == 1:
             return NO_PAST
-        return Past.fold(await patiently(lambda: self._repository.visits(claimed.execution.id)))
+        return await Past.load(self._repository, claimed.execution.id)
 
     # Ending
 

@@ -30,6 +30,7 @@ from statechain.records import (
     StateMachineRecord,
     Visit,
 )
+from statechain.storage.outlines import VisitOutline
 
 __all__ = [
     "Advance",
@@ -428,6 +429,12 @@ class Repository(Protocol):
 
     async def visits(self, execution_id: str, *, after: int = 0, page: int | None = None) -> Sequence[Visit]:
         """Return an execution's visit rows in the order in which they were written, skipping the first ``after``."""
+
+    async def visit_outlines(self, execution_id: str, *, after: int = 0, page: int) -> Sequence[VisitOutline]:
+        """Return at most ``page`` visit rows without their payloads, in order, behind the place ``after``."""
+
+    async def visits_at(self, execution_id: str, places: Collection[int]) -> Mapping[int, Visit]:
+        """Return the visit rows at these places (counted from 1), as far as they exist, by place."""
 
     async def last_output(self, execution_id: str, state: str) -> str | None:
         """Return the output text of the last completed visit of a state, in whatever frame; None without one."""

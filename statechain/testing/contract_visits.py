@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from statechain.codec import encode
+from statechain.storage.outlines import SHORT_DETAIL, outline
 from statechain.storage.repository import Repository
 from statechain.testing.contract_samples import advance, commit, ending, moment, start, visit
 
@@ -21,6 +23,8 @@ FRAMES: list[dict[str, Any]] = [
     {"state": "Prüfe 🦀", "type": "Map", "next": None},
     {"entered": moment(0.000001), "exited": moment(0.000002), "entered_event": 24_999, "exited_event": 0},
 ]
+
+OUTLINED: list[dict[str, Any]] = [*FRAMES, {"output": "null"}, {"detail": "{}"}, {"detail": None}, {}]
 
 
 class VisitContract:
@@ -49,6 +53,35 @@ class VisitContract:
         await commit(repository, advance(made, *visits))
         expected = visits[after:] if page is None else visits[after : after + page]
         assert list(await repository.visits(made.id, after=after, page=page)) == expected
+
+    @pytest.mark.parametrize(("after", "page"), [(0, 3), (3, 3), (6, 9), (10, 3), (0, 100)])
+    async def test_outlines_page_as_the_visits_do(self, repository: Repository, after: int, page: int) -> None:
+        made = await start(repository)
+        rows = [visit(made, number, **fields) for number, fields in enumerate(OUTLINED)]
+        await commit(repository, advance(made, *rows))
+        expected = [outline(row, place) for place, row in enumerate(rows, 1)][after : after + page]
+        assert list(await repository.visit_outlines(made.id, after=after, page=page)) == expected
+        assert list(await repository.visit_outlines("nowhere", page=3)) == []
+
+    async def test_a_long_detail_and_an_output_are_not_part_of_an_outline(self, repository: Repository) -> None:
+        made = await start(repository)
+        short, long = encode("x" * (SHORT_DETAIL - 2)), encode("x" * (SHORT_DETAIL - 1))
+        await commit(repository, advance(made, visit(made, 0, detail=short), visit(made, 1, detail=long)))
+        outlines = await repository.visit_outlines(made.id, page=10)
+        assert [(each.has_output, each.has_detail, each.detail) for each in outlines] == [
+            (True, True, short),
+            (True, True, None),
+        ]
+
+    async def test_visits_are_read_by_their_places(self, repository: Repository) -> None:
+        made, other = await start(repository), await start(repository)
+        rows = [visit(made, number, **fields) for number, fields in enumerate(OUTLINED)]
+        await commit(repository, advance(made, *rows))
+        await commit(repository, advance(other, visit(other)))
+        assert dict(await repository.visits_at(made.id, [7, 2])) == {2: rows[1], 7: rows[6]}
+        assert dict(await repository.visits_at(made.id, range(-1, 1000))) == dict(enumerate(rows, 1))
+        assert dict(await repository.visits_at(made.id, [])) == {}
+        assert dict(await repository.visits_at("nowhere", [1])) == {}
 
     async def test_executions_do_not_share_visits(self, repository: Repository) -> None:
         one, two = await start(repository), await start(repository)

@@ -72,6 +72,17 @@ def test_history_is_that_of_aws(desk: Desk) -> None:
     assert [line["TYPE"] for line in lines] == [event["type"] for event in reversed(events)]
 
 
+def test_a_history_is_shown_in_pages(desk: Desk) -> None:
+    desk.run("one")
+    events = json.loads(desk.call("history", "one", "--json").stdout)["events"]
+    page = json.loads(desk.call("history", "one", "--json", "--after", "2", "--limit", "3").stdout)["events"]
+    assert page == events[2:5]
+    last = rows(desk.call("history", "one", "--reverse", "--limit", "2").stdout)
+    assert [int(line["#"]) for line in last] == [len(events), len(events) - 1]
+    assert json.loads(desk.call("history", "one", "--json", "--limit", "0").stdout) == {"events": []}
+    assert desk.call("history", "one", "--json").stdout == json.dumps({"events": events}, indent=2) + "\n"
+
+
 def test_one_that_runs_elsewhere_is_stopped(desk: Desk) -> None:
     with desk.start("run", "hangs.json", "--tasks", "handlers", "--name", "endless") as process:
         assert process.stderr is not None

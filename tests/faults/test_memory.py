@@ -1,13 +1,15 @@
-"""However many executions there are, and sources of a batch, the process needs no more memory for them."""
+"""A process needs no more memory for more executions, sources of a batch, or visits that it recovers."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from recovered_worker import DEATH
 
 if TYPE_CHECKING:
     from conftest import Figures
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(3600)
 
 CROWD = Path(__file__).with_name("crowd.py")
+LARGE = Path(__file__).with_name("recovered_worker.py")
 GROWTH = 50 * 1024
 """How many KiB the peak may grow from the smallest crowd to the largest."""
 
@@ -37,3 +40,27 @@ def run(what: str, url: str, count: int) -> int:
     """Run so many executions; return the peak of their process, in KiB."""
     arguments = [sys.executable, str(CROWD), what, url, str(count)]
     return int(subprocess.run(arguments, capture_output=True, text=True, timeout=1800, check=True).stdout)
+
+
+@pytest.mark.parametrize("fresh", ["sqlite", "postgresql"], indirect=True)
+@pytest.mark.parametrize("kind", ["loop", "map"])
+def test_to_recover_an_execution_takes_the_memory_that_it_took(
+    kind: str, fresh: Callable[[], str], figures: Figures, *, full: bool
+) -> None:
+    """Straight through, and recovered before its last step, in a process each."""
+    counts = {"loop": 1_500, "map": 300} if full else {"loop": 150, "map": 60}
+    count, size = counts[kind], 200_000
+    peaks = {"straight": measured(kind, "straight", fresh(), count, size)}
+    begun = fresh()
+    measured(kind, "begin", begun, count, size, code=DEATH)
+    peaks["recovered"] = measured(kind, "recover", begun, count, size)
+    figures(visits=count, bytes_each=size, **{f"MiB_{way}": kib // 1024 for way, kib in peaks.items()})
+    assert peaks["recovered"] < 1.5 * peaks["straight"]
+
+
+def measured(*arguments: object, code: int = 0) -> int:
+    """Run the worker of a large execution; return the peak of its process, in KiB."""
+    command = [sys.executable, str(LARGE), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
+    assert done.returncode == code, done.stderr
+    return int(done.stdout or 0)

@@ -1,0 +1,363 @@
+"""Visits → the index of a history: which events there are, in order, and where each one's payloads are.
+
+The walk goes through the frames as the interpreter did. It reads visit rows without their payloads, so that the index
+of a history is small, however much its states put out. Event ids are those that the run counted.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+import attrs
+
+from statechain.codec import JSONValue, decode
+from statechain.runtime import history_details as details
+from statechain.runtime.events import ENDS, MOMENTS, WHOLE, Event, Moment, Service, details_key, fault_details
+from statechain.runtime.frame import branch_prefix
+from statechain.runtime.past import REDRIVEN, StoredRows
+from statechain.runtime.run import from_micros
+from statechain.storage.outlines import VisitOutline, read_outlines
+
+if TYPE_CHECKING:
+    from statechain.asl.plan import Plan, State
+    from statechain.records import Execution
+    from statechain.runtime.history_details import Details
+    from statechain.storage.repository import Repository
+
+__all__ = ["Entry", "Line", "Spot", "StoredVisit", "StoredVisits", "index_of"]
+
+SHORT_FACT = 64
+
+
+@attrs.define(eq=False)
+class StoredVisit:
+    """A visit without its payloads: its last row, the places of all its rows, and its moments."""
+
+    row: VisitOutline
+    places: list[int] = attrs.Factory(list)
+    moments: list[Moment] | None = None
+    started: int | None = None
+
+    def add(self, row: VisitOutline, detail: dict[str, Any]) -> None:
+        """Add a row of the visit; each row has the moments since the row before."""
+        self.row = row
+        self.places.append(row.place)
+        self.started = detail.get("started", self.started)
+        stored = [_brief(*moment) for moment in detail.get("moments", ())]
+        before = (self.moments or [])[: detail.get("after", 0)]
+        self.moments = [*before, *stored] or None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it is the last of a line of control that succeeded."""
+        return self.row.has_output and self.row.next is None
+
+    def known_moments(self) -> list[Moment]:
+        """Return its moments; a Task that was scheduled, started and succeeded once stores none."""
+        row = self.row
+        if self.moments is not None:
+            return self.moments
+        if row.type != "Task" or row.exited_event != row.entered_event + 4 or row.exited is None:
+            return []
+        return [
+            Moment("scheduled", row.entered_event + 1, row.entered),
+            Moment("started", row.entered_event + 2, row.entered),
+            Moment("succeeded", row.entered_event + 3, row.exited),
+        ]
+
+
+@attrs.define(eq=False)
+class StoredVisits:
+    """The visits of each line of control, by its path, and the redrives."""
+
+    lines: dict[str, list[StoredVisit]] = attrs.Factory(dict)
+    redrives: list[tuple[VisitOutline, dict[str, Any]]] = attrs.Factory(list)
+    children: dict[str, list[int]] = attrs.Factory(dict)
+
+    @classmethod
+    async def load(cls, repository: Repository, execution_id: str) -> StoredVisits:
+        """Read and fold the visit rows of an execution."""
+        stored, rows = cls(), StoredRows.of(repository, execution_id)
+        async for row in read_outlines(repository, execution_id):
+            text = row.detail
+            if text is None and row.has_detail:
+                (whole,) = await rows.at([row.place])
+                text = whole.detail
+            detail = cast("dict[str, Any]", decode(text or "{}"))
+            if row.type == REDRIVEN:
+                stored.redrives.append((row, detail or await stored._end_before(rows)))
+            else:
+                stored._add(row, detail)
+        return stored
+
+    def _add(self, row: VisitOutline, detail: dict[str, Any]) -> None:
+        visits = self.lines.get(row.frame)
+        if visits is None:
+            visits = self.lines[row.frame] = []
+            prefix, _, index = row.frame.rpartition("[")
+            if prefix:
+                self.children.setdefault(prefix, []).append(int(index[:-1]))
+        if not visits or visits[-1].row.number != row.number:
+            visits.append(StoredVisit(row))
+        visits[-1].add(row, detail)
+
+    async def _end_before(self, rows: StoredRows) -> dict[str, Any]:
+        """Return the end that a redrive took back whose row does not know it: that of the root, it seems."""
+        root = self.lines.get("")
+        if not root or root[-1].row.exited is None:
+            return {}
+        (last,) = await rows.at([root[-1].row.place])
+        return {"status": "FAILED", "error": last.error, "cause": last.cause}
+
+
+@attrs.frozen(eq=False)
+class Line:
+    """A line of control in one round: its visits, and the visit of the Parallel or Map that it is a branch of."""
+
+    path: str
+    plan: Plan
+    visits: Sequence[StoredVisit]
+    parent: Spot | None = None
+    index: int = 0
+
+
+@attrs.frozen(eq=False)
+class Spot:
+    """A visit in its line of control."""
+
+    line: Line
+    number: int
+
+    @property
+    def visit(self) -> StoredVisit:
+        """The visit."""
+        return self.line.visits[self.number]
+
+    @property
+    def state(self) -> State:
+        """The state that it visits."""
+        return self.line.plan.states[self.visit.row.state]
+
+
+@attrs.define(eq=False)
+class Entry:
+    """An event of the index; its details may have to be made of its visit's payloads."""
+
+    id: int
+    at: datetime
+    type: str
+    previous: int
+    key: str
+    details: Details
+    spot: Spot | None
+
+
+def index_of(execution: Execution, plan: Plan, stored: StoredVisits) -> list[Entry]:
+    """Return the events of an execution by id, numbered without the gaps that a crash can leave."""
+    walk = _Walk(stored)
+    started = {"input": execution.input_text, "inputDetails": WHOLE, "roleArn": ""}
+    walk.add(1, execution.start_time, "ExecutionStarted", started)
+    last = walk.line(Line("", plan, stored.lines.get("", ())), previous=0)
+    for number, (row, end) in enumerate(stored.redrives, start=1):
+        last = max(last, walk.add_redrive(row, end, number))
+    if execution.end_time is not None:
+        walk.add_end(execution, last)
+    return walk.in_order()
+
+
+class _Walk:
+    """Collects the entries of an index while it walks the frames."""
+
+    def __init__(self, stored: StoredVisits) -> None:
+        self._stored = stored
+        self._entries: list[Entry] = []
+
+    def add(
+        self,
+        event: int,
+        at: datetime,
+        type_: str,
+        made: Details,
+        previous: int = 0,
+        *,
+        spot: Spot | None = None,
+        key: str | None = None,
+    ) -> int:
+        """Add an event; return its id. Its details object is named by its type, unless a key is given."""
+        self._entries.append(Entry(event, at, type_, previous, key or details_key(type_), made, spot))
+        return event
+
+    def add_end(self, execution: Execution, previous: int) -> None:
+        last = max((entry.id for entry in self._entries), default=0)
+        made: Event = {"output": execution.output_text, "outputDetails": WHOLE}
+        if execution.output_text is None:
+            made = fault_details(execution.error, execution.cause)
+        self.add(last + 1, cast("datetime", execution.end_time), ENDS[execution.status], made, previous)
+
+    def add_redrive(self, row: VisitOutline, end: dict[str, Any], number: int) -> int:
+        """Add the end that a redrive took back, and the redrive."""
+        at = from_micros(end["ended"]) if end.get("ended") else row.entered
+        made = fault_details(end.get("error"), end.get("cause"))
+        self.add(row.entered_event, at, ENDS[end.get("status", "FAILED")], made, row.entered_event - 1)
+        redriven = {"redriveCount": number}
+        return self.add(row.exited_event, row.entered, "ExecutionRedriven", redriven, row.entered_event)
+
+    def in_order(self) -> list[Entry]:
+        """Return the entries by id, numbered without gaps."""
+        self._entries.sort(key=lambda entry: entry.id)
+        numbers = {entry.id: place for place, entry in enumerate(self._entries, start=1)}
+        for entry in self._entries:
+            entry.id, entry.previous = numbers[entry.id], numbers.get(entry.previous, 0)
+        return self._entries
+
+    def line(self, line: Line, previous: int) -> int:
+        """Add the events of one line of control; return its last event."""
+        for number in range(len(line.visits)):
+            previous = self._visit(Spot(line, number), previous)
+        return previous
+
+    def _visit(self, spot: Spot, previous: int) -> int:
+        row, state = spot.visit.row, spot.state
+        around = row.entered_event if spot.line.path else previous
+        type_ = f"{state.type}StateEntered"
+        key = "stateEnteredEventDetails"
+        previous = self.add(row.entered_event, row.entered, type_, details.entered, previous, spot=spot, key=key)
+        if state.type == "Task":
+            previous = self._task(spot, previous, around)
+        elif state.type in {"Map", "Parallel"}:
+            previous = self._fan_out(spot, previous, around)
+        else:
+            for moment in spot.visit.known_moments():
+                previous = self._evaluation(spot, moment, around)
+        if not row.has_output or row.exited is None:
+            return previous
+        type_, key = f"{state.type}StateExited", "stateExitedEventDetails"
+        return self.add(row.exited_event, row.exited, type_, details.exited, previous, spot=spot, key=key)
+
+    def _evaluation(self, spot: Spot, moment: Moment, previous: int) -> int:
+        """Add a failed evaluation; one on entry into a state of the root follows what came before the entry."""
+        made = partial(details.evaluation_failed, moment)
+        return self.add(moment.event, moment.at, "EvaluationFailed", made, previous, spot=spot)
+
+    # Tasks
+
+    def _task(self, spot: Spot, previous: int, around: int) -> int:
+        service = Service.of(spot.state.resource or "")
+        entered, attempt = spot.visit.row.entered_event, 0
+        for moment in spot.visit.known_moments():
+            if moment.kind == "evaluation_failed":
+                previous = self._evaluation(spot, moment, around if previous == entered else previous)
+                continue
+            made: Details = dict(service.base) or None
+            if moment.kind == "scheduled":
+                made = partial(details.scheduled, service, attempt)
+                attempt += 1
+            elif moment.kind == "submitted":
+                made = partial(details.submitted, service, moment)
+            elif moment.kind == "succeeded":
+                made = partial(details.succeeded, service)
+            elif moment.kind in {"failed", "timed_out"}:
+                made = partial(details.failed, service, moment)
+            type_ = service.prefix + MOMENTS[moment.kind]
+            previous = self.add(moment.event, moment.at, type_, made, previous, spot=spot)
+        return previous
+
+    # Parallel and Map
+
+    def _fan_out(self, spot: Spot, previous: int, around: int) -> int:
+        state, moments = spot.state, spot.visit.known_moments()
+        rounds = [cast("int", moment.facts[0]) for moment in moments if moment.kind == "started"]
+        is_distributed = any(moment.kind.startswith("run_") for moment in moments)
+        chain = previous
+        for moment in moments:
+            if moment.kind == "started":
+                made = details.iterations if state.type == "Map" else None
+                chain = self.add(moment.event, moment.at, f"{state.type}StateStarted", made, previous, spot=spot)
+                since = cast("int", moment.facts[0])
+                until = next((number for number in rounds if number > since), None)
+                if not is_distributed:
+                    chain = self._branches(spot, chain, since, until)
+                previous = chain
+            elif moment.kind == "evaluation_failed":
+                is_on_entry = previous == spot.visit.row.entered_event
+                previous = chain = self._evaluation(spot, moment, around if is_on_entry else previous)
+            elif moment.kind.startswith("run_"):
+                previous = chain = self._map_run(spot, moment, previous)
+            elif moment.kind == "succeeded":
+                previous = self.add(moment.event, moment.at, f"{state.type}StateSucceeded", None, previous)
+                chain = previous if state.type == "Parallel" else chain
+            elif moment.kind == "failed":
+                previous = chain = self.add(moment.event, moment.at, f"{state.type}StateFailed", None, chain)
+            else:
+                self._cut(moment, chain)
+        return chain
+
+    def _map_run(self, spot: Spot, moment: Moment, previous: int) -> int:
+        kind = moment.kind.removeprefix("run_")
+        make = details.map_run_failed if kind == "failed" else details.map_run_started
+        type_ = f"MapRun{MOMENTS[kind]}"
+        return self.add(moment.event, moment.at, type_, partial(make, moment), previous, spot=spot)
+
+    def _cut(self, moment: Moment, previous: int) -> None:
+        """Add what a failure did to a branch: an iteration failed or aborted, or the state that a branch was in."""
+        if moment.kind == "aborted":
+            self.add(moment.event, moment.at, f"{moment.facts[0]}StateAborted", None, previous)
+            return
+        index, name = moment.facts
+        type_ = "MapIteration" + moment.kind.removeprefix("iteration_").capitalize()
+        self.add(moment.event, moment.at, type_, {"name": name, "index": index}, previous)
+
+    def _branches(self, spot: Spot, started: int, since: int, until: int | None) -> int:
+        """Add the events of every branch in one round; return the event that decided: the failure's, or the last."""
+        last = started
+        decided: tuple[datetime, int] | None = None
+        lines = self._round(spot, since, until)
+        ends = sorted(line.visits[-1].row.exited_event for line in lines if line.visits[-1].is_done)
+        for line in lines:
+            end = self._branch(spot, line, [started, *ends])
+            final = line.visits[-1].row
+            last = max(last, end)
+            if not final.has_output and final.exited is not None:
+                decided = min(decided or (final.exited, end), (final.exited, end))
+        return last if decided is None else decided[1]
+
+    def _round(self, spot: Spot, since: int, until: int | None) -> list[Line]:
+        """Return the lines of control below a visit that have visits in one round."""
+        prefix, plans = branch_prefix(spot.line.path, spot.state.name), spot.state.plans
+        lines = []
+        for index in sorted(self._stored.children.get(prefix, ())):
+            path = f"{prefix}[{index}]"
+            visits = [
+                visit
+                for visit in self._stored.lines[path]
+                if visit.row.number >= since and (until is None or visit.row.number < until)
+            ]
+            if visits:
+                lines.append(Line(path, plans[min(index, len(plans) - 1)], visits, spot, index))
+        return lines
+
+    def _branch(self, spot: Spot, line: Line, ends: Sequence[int]) -> int:
+        """Add the events of a branch, which follows the round's start or, in a Map, the iteration that made room."""
+        if spot.state.type != "Map":
+            return self.line(line, ends[0])
+        first, last = line.visits[0], line.visits[-1]
+        iteration = {"name": spot.state.name, "index": line.index}
+        begun = first.row.entered_event - 1 if first.started is None else first.started
+        previous = ends[max(0, bisect_left(ends, begun) - 1)]
+        previous = self.line(
+            line, self.add(begun, first.row.entered, "MapIterationStarted", iteration, previous)
+        )
+        if last.row.exited is not None and last.is_done:
+            event = last.row.exited_event + 1
+            return self.add(event, last.row.exited, "MapIterationSucceeded", dict(iteration), previous)
+        return previous
+
+
+def _brief(kind: str, event: int, micros: int, *facts: JSONValue) -> Moment:
+    """Return a moment of the index, where long facts are left out."""
+    short = (None if isinstance(fact, str) and len(fact) > SHORT_FACT else fact for fact in facts)
+    return Moment.read(kind, event, micros, *short)
