@@ -60,8 +60,9 @@ class Engine:
     """Runs state machines durably on one storage, inside one event loop.
 
     An async context manager: entering opens the storage and starts the heartbeat and the recovery of executions
-    whose worker died; leaving waits for the executions that run here. Leaving by an exception, or being cancelled
-    while waiting, interrupts them: they stay RUNNING in the storage and can be recovered, by any engine, at once.
+    whose worker died; leaving waits for the executions that were started here. Leaving by an exception, or being
+    cancelled while waiting, interrupts them: they stay RUNNING in the storage and can be recovered, by any engine, at
+    once. So does what was taken over from other workers, however the engine is left (see ``wait_for``).
 
     Arguments:
         repository: A URL (see `open_repository`), or a `Repository`; the engine closes only what it opened.
@@ -80,7 +81,13 @@ class Engine:
 
         limits: What guards the process (see `statechain.limits`).
 
-        recovery: Whether to take over what dead workers left; False for an engine that only looks.
+        recovery: Whether to take over what dead workers left. With False, the engine runs only what it starts itself.
+
+        role: ``"worker"``, or ``"reader"`` for an engine that only reads: it registers no worker, holds no lease and
+            takes over nothing. What starts, stops or answers raises.
+
+        wait_for: What leaving waits for. ``"started"``: the executions that this process started, redrove or awaits;
+            what recovery took over is handed over to other workers at once. ``"all"``: those, too.
 
         files: The folder in the place of S3, for distributed Maps that read or write files: a bucket is a folder in it.
     """
@@ -98,6 +105,8 @@ class Engine:
         limits: Limits = DEFAULT_LIMITS,
         recovery: bool = True,
         files: str | Path | None = None,
+        role: Literal["worker", "reader"] = "worker",
+        wait_for: Literal["started", "all"] = "started",
     ) -> None:
         # All that runs is loaded with the first engine: that takes half as long as the library itself.
         from statechain.chaining.runner import BatchServices  # noqa: PLC0415
@@ -108,6 +117,10 @@ class Engine:
             raise ValueError("a lease lasts longer than nothing")
         if max_concurrent_executions is not None and max_concurrent_executions < 1:
             raise ValueError("max_concurrent_executions must be at least 1, or None for no bound")
+        if role not in ("worker", "reader"):
+            raise ValueError(f"role is {role!r}: it must be 'worker' or 'reader'")
+        if wait_for not in ("started", "all"):
+            raise ValueError(f"wait_for is {wait_for!r}: it must be 'started' or 'all'")
         self._owns_repository = isinstance(repository, str)
         self.repository: Repository = open_repository(repository) if isinstance(repository, str) else repository
         self.clock: Clock = clock or SystemClock()
@@ -124,6 +137,8 @@ class Engine:
             max_concurrent=max_concurrent_executions,
             observers=observers,
             recovers=recovery,
+            reads_only=role == "reader",
+            waits_for_adopted=wait_for == "all",
             start=self._start_nested,
             files=None if files is None else Path(files),
         )
@@ -146,7 +161,7 @@ class Engine:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Wait for what runs here, or after an exception interrupt it; then close what this engine opened."""
+        """Wait for what was started here, or after an exception interrupt it; then close what this engine opened."""
         await self._host.close(at_once=exc is not None)
 
     # State machines

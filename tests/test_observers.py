@@ -177,7 +177,7 @@ async def test_what_is_interrupted_is_left_and_then_resumed(engine_factory: Call
     with pytest.raises(ZeroDivisionError):
         await run_and_leave()
     finish.set()
-    async with engine_factory(tasks=tasks, observers=[second]):
+    async with engine_factory(tasks=tasks, observers=[second], wait_for="all"):
         pass
     assert first.story() == ["started", ">Call", "try 1 call", "tried 1 cut", "<Call CANCELLED None None", "left"]
     assert second.story() == [

@@ -52,7 +52,7 @@ async def list_batches(
     state_machine: str | None, status: str | None, limit: int, storage: Storage, *, as_json: bool
 ) -> None:
     """List batches, newest first."""
-    async with storage.engine(looks=True) as engine:
+    async with storage.reader() as engine:
         machine = None if state_machine is None else await find_machine(engine, state_machine)
         found = await engine.repository.batches(
             state_machine_id=None if machine is None else machine.id,
@@ -95,7 +95,7 @@ async def machine_names(engine: Engine) -> dict[str, str]:
 @asynchronous
 async def show(batch_id: str, storage: Storage, *, as_json: bool) -> None:
     """Show one batch: what was asked, and how far it has come."""
-    async with storage.engine(looks=True) as engine:
+    async with storage.reader() as engine:
         batch = await engine.get_batch(batch_id)
         names = await machine_names(engine)
     machine = names.get(batch.state_machine_id, batch.state_machine_id)

@@ -66,7 +66,7 @@ async def list_executions(selection: Selection, storage: Storage, *, count: bool
 
     In a pipe, the columns are separated by tabs, and nothing is cut.
     """
-    async with storage.engine(looks=True) as engine:
+    async with storage.reader() as engine:
         select = await selection.filter(engine, limit=None if count else MOST + 1)
         if count:
             click.echo(await engine.count_executions(select))
@@ -110,7 +110,7 @@ async def show(execution: str, storage: Storage, *, as_json: bool) -> None:
 
     NAME may be MACHINE/NAME, where more than one machine has an execution of that name.
     """
-    async with storage.engine(looks=True) as engine:
+    async with storage.reader() as engine:
         found = await find_execution(engine, execution)
         visits = await engine.repository.visits(found.id)
         names = await machine_names(engine)
@@ -191,7 +191,7 @@ async def history(
 
     The next page of one with --limit begins --after the last event that was shown; so it does with --reverse.
     """
-    async with storage.engine(looks=True) as engine:
+    async with storage.reader() as engine:
         found = await find_execution(engine, execution)
         events = engine.iterate_execution_history(found.id, after=last, limit=limit, reverse=reverse)
         if as_json:

@@ -47,7 +47,7 @@ async def graph(
     chosen = kind or _kind_of(output)
     found: tuple[Execution, list[Visit]] | None = None
     if execution is not None:
-        async with storage.engine(looks=True) as engine:
+        async with storage.reader() as engine:
             one = await find_execution(engine, execution)
             found = one, list(await engine.repository.visits(one.id))
             record = await engine.repository.state_machine(one.state_machine_id, one.state_machine_revision)
@@ -77,7 +77,7 @@ def _kind_of(output: str | None) -> str:
 async def _definition(target: str, storage: Storage) -> tuple[Definition, str]:
     if target == "-" or Path(target).is_file():  # noqa: ASYNC240 -- nothing else runs
         return read_definition(target), Path(target).name
-    async with storage.engine(looks=True) as engine:
+    async with storage.reader() as engine:
         machine = await find_machine(engine, target)
         record = await engine.repository.state_machine(machine.id, machine.revision)
         return load("" if record is None else record.definition), machine.name

@@ -10,7 +10,7 @@ import asyncio
 import functools
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -82,7 +82,7 @@ class Storage:
     async def engine(
         self, *, tasks: TaskRegistry | None = None, looks: bool = False, recovery: bool = False, **options: Any  # noqa: ANN401
     ) -> AsyncIterator[Engine]:
-        """Open an engine; one that only ``looks`` makes no new database."""
+        """Open an engine that takes over nothing unless asked to; with ``looks``, of a database that exists already."""
         if looks:
             self._check_exists()
         try:
@@ -91,6 +91,10 @@ class Storage:
             raise Failure(self.hide(str(fault))) from None
         async with repository, Engine(repository, tasks=tasks, recovery=recovery, **options) as engine:
             yield engine
+
+    def reader(self) -> AbstractAsyncContextManager[Engine]:
+        """Open an engine that only reads: no lease is written, and no database made."""
+        return self.engine(looks=True, role="reader")
 
     def _check_exists(self) -> None:
         scheme, _, rest = self.url.partition("://")

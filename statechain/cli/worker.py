@@ -73,7 +73,12 @@ async def worker(
         async with (
             asyncio.timeout(None) as limit,
             storage.engine(
-                tasks=tasks, files=files, recovery=True, max_concurrent_executions=concurrency, observers=observers
+                tasks=tasks,
+                files=files,
+                recovery=True,
+                wait_for="all",
+                max_concurrent_executions=concurrency,
+                observers=observers,
             ) as engine,
         ):
             targets = [(await find_machine(engine, name)).id for name in machines]

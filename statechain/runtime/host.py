@@ -25,6 +25,7 @@ from statechain.runtime.express import Lane
 from statechain.runtime.interpreter import Interpreter
 from statechain.runtime.items import Files
 from statechain.runtime.lease import Lease, kept
+from statechain.runtime.leaving import wait_and_log
 from statechain.runtime.nested import Nest
 from statechain.runtime.recovery import Recovery
 from statechain.runtime.revisions import Revisions
@@ -45,6 +46,7 @@ __all__ = ["Host"]
 logger = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 10.0
+READS_ONLY = "this engine only reads (role='reader'): what starts, stops or answers needs an engine that works"
 
 
 class Host:
@@ -62,14 +64,18 @@ class Host:
         max_concurrent: int | None,
         observers: Sequence[Observer],
         recovers: bool,
+        reads_only: bool,
+        waits_for_adopted: bool,
         start: Start,
         files: Path | None,
     ) -> None:
         self._repository = repository
         self._lease = Lease(lease)
         self._recovers, self._observers = recovers, tuple(observers)
+        self._reads_only, self._waits_for_adopted = reads_only, waits_for_adopted
         self._stack = AsyncExitStack()
         self._closing = asyncio.Event()
+        self._is_entered = False
         self._supervisor: asyncio.Task[None] | None = None
         self.journal = Journal(repository, clock, observers)
         self.revisions = Revisions(repository, limits)
@@ -90,6 +96,8 @@ class Host:
         )
         self.recovery = Recovery(repository, self.journal, clock, self.worker, self.revisions, self._lease, limits)
         self.streams = Streams(self.worker.tasks)
+        if reads_only:
+            self.journal.why_closed = self.worker.why_closed = READS_ONLY
 
     def _tasks(self) -> asyncio.TaskGroup:
         return self.worker.tasks()
@@ -97,11 +105,16 @@ class Host:
     # Opening and closing
 
     async def open(self, *, owns_repository: bool) -> None:
-        """Open the storage where it is this engine's own; start the journal, the lease and recovery."""
-        if self._supervisor is not None:
+        """Open the storage where it is this engine's own; unless it only reads, start journal, lease and recovery."""
+        if self._is_entered:
             raise StatechainError("an engine is entered once: make another")
+        self._is_entered = True
         if owns_repository:
             await self._stack.enter_async_context(self._repository)
+        if not self._reads_only:
+            await self._start()
+
+    async def _start(self) -> None:
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # A task of its own, awaited by `close`: a TaskGroup must be left by the task that entered it, and an engine may
         # be entered and left by different ones (as pytest's fixtures are).
@@ -115,14 +128,20 @@ class Host:
             await self._end(self._supervisor)
 
     async def close(self, *, at_once: bool) -> None:
-        """Wait for what runs here, or (at once, or when cancelled) interrupt it; then close what was opened."""
+        """Wait for what was started here, or (at once, or when cancelled) interrupt it; then close what was opened.
+
+        What was taken over from other workers is handed over first, unless the engine waits for that, too.
+        """
         if self._supervisor is None:
+            await self._stack.aclose()
             return
         self._leave()
         self.streams.close()
         try:
             if not at_once:
-                await asyncio.wait([self._supervisor])
+                if not self._waits_for_adopted:
+                    self.worker.hand_over_adopted()
+                await wait_and_log(self._supervisor, self.worker.waited_for)
         finally:
             await self._end(self._supervisor)
 

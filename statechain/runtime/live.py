@@ -26,6 +26,7 @@ class Live:
         "execution_id",
         "is_begun",
         "is_closing",
+        "is_handed_over",
         "is_interrupted",
         "is_lost",
         "is_over",
@@ -48,6 +49,7 @@ class Live:
         self.stopping: End | None = None
         self.is_begun = False
         self.is_closing = False
+        self.is_handed_over = False
         self.is_interrupted = False
         self.is_lost = False
         self.before: Execution | None = None
@@ -66,6 +68,21 @@ class Live:
         self.is_interrupted = True
         if self.task is not None and self.is_begun and not self.is_closing:
             self.task.cancel()
+
+    @property
+    def name(self) -> str:
+        """The execution's name, or before it has begun its id."""
+        return self.execution_id if self.shown is None else self.shown.name
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether something in this process waits for its end."""
+        return any(not waiter.done() for waiter in self._waiters)
+
+    def hand_over(self) -> None:
+        """Interrupt the execution, to be released at once instead of when the engine is closed."""
+        self.is_handed_over = True
+        self.interrupt()
 
     def lose(self) -> None:
         """Cut the execution short that others have ended or taken over; whoever waits for it is sent to storage."""

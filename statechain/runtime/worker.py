@@ -22,7 +22,7 @@ from statechain.runtime.past import NO_PAST, Past
 from statechain.runtime.places import UNGATED, Place
 from statechain.runtime.run import Run
 from statechain.runtime.services import is_known
-from statechain.storage.journal import Ledger
+from statechain.storage.journal import NOT_OPEN, Ledger
 from statechain.storage.patience import delays, patiently
 from statechain.storage.repository import End, RedriveExecution, ReleaseExecution, StartExecution, StopExecution
 
@@ -79,7 +79,10 @@ class Worker:
         self._live: dict[str, Live] = {}
         self.is_interrupted = False
         self.is_in_doubt = False
+        self._adopted: set[Live] = set()
+        self._is_handing_over = False
         self.group: asyncio.TaskGroup | None = None
+        self.why_closed = NOT_OPEN
 
     def __len__(self) -> int:
         return len(self._live)
@@ -120,7 +123,11 @@ class Worker:
             live.stop(End(status=ExecutionStatus.ABORTED, end_time=self._clock.now()))
             await linger(live.waiter(), GRACE)
             raise
-        return holder, live if holder.id == execution.id else self._live.get(holder.id)
+        if holder.id == execution.id:
+            return holder, live
+        if (holding := self._live.get(holder.id)) is not None:
+            self._adopted.discard(holding)  # to start it again under its name makes it this process's own
+        return holder, holding
 
     async def redrive(self, revision: Revision, execution: Execution) -> Live | None:
         """Make an execution that ended without success run again; None where it runs, or ended otherwise meanwhile.
@@ -183,6 +190,10 @@ class Worker:
         live = Live(claim.execution.id, claim.epoch)
         live.before = before
         self._spawn(live, revision, claim)
+        if before is None:  # a redrive was asked for in this process
+            self._adopted.add(live)
+            if self._is_handing_over:
+                self.hand_over_adopted()
         return live
 
     def interrupt(self) -> None:
@@ -191,10 +202,26 @@ class Worker:
         for live in self._live.values():
             live.interrupt()
 
+    def hand_over_adopted(self) -> None:
+        """Interrupt and release what was taken over from other workers, now and whenever more of it may be released.
+
+        One that something here waits for stays: a nested execution, or an item of a batch. It is released as soon as
+        nothing waits for it any more.
+        """
+        self._is_handing_over = True
+        for live in tuple(self._adopted):
+            if not (live.is_interrupted or live.is_awaited):
+                logger.info("execution %s is handed over to other workers", live.name, extra=about(live.shown))
+                live.hand_over()
+
+    def waited_for(self) -> list[str]:
+        """Return the names of the executions that still have to end before the engine is left."""
+        return [live.name for live in self._live.values() if not live.is_interrupted]
+
     def tasks(self) -> asyncio.TaskGroup:
         """Return the group in which executions, and what drives them, run."""
         if self.group is None:
-            raise StatechainError("the engine is not open: use it as an async context manager")
+            raise StatechainError(self.why_closed)
         return self.group
 
     def _spawn(self, live: Live, revision: Revision, beginning: StartExecution | Claim) -> None:
@@ -208,6 +235,9 @@ class Worker:
         if self._live.get(live.execution_id) is live:
             del self._live[live.execution_id]
         live.settle(None, StatechainError("the engine was closed before the execution ended: it can be recovered"))
+        self._adopted.discard(live)
+        if self._is_handing_over and self._adopted:  # it may have been what waited for another
+            asyncio.get_running_loop().call_soon(self.hand_over_adopted)
 
     def abandon(self) -> None:
         """Drop what never got to its first step, once the group of the executions is gone."""
@@ -222,6 +252,10 @@ class Worker:
         live.is_begun = True
         try:
             live.settle(await self._run(live, revision, beginning))
+        except asyncio.CancelledError:
+            if live.is_handed_over and isinstance(beginning, Claim):
+                await self._release(beginning, claims=0)  # leaving in order is no failure of the execution
+            raise
         except LeaseLost:
             live.settle(None)
         except StatechainError as fault:
@@ -314,14 +348,18 @@ class Worker:
             kind = ExecutionStarted if claimed.epoch == 1 else ExecutionResumed
             tell(self._observers, kind(claimed.execution, revision.record.name))
 
-    async def _release(self, claimed: Claim) -> None:
+    async def _release(self, claimed: Claim, *, claims: int | None = None) -> None:
         """Leave an execution to recovery that this worker cannot run on: one more claim without progress.
 
         Where even that is refused, it is this worker's own and in doubt: its next claim asks for it.
         """
         with suppress(StatechainError):
             await self._journal.write(
-                ReleaseExecution(execution_id=claimed.execution.id, epoch=claimed.epoch, claims=claimed.claims)
+                ReleaseExecution(
+                    execution_id=claimed.execution.id,
+                    epoch=claimed.epoch,
+                    claims=claimed.claims if claims is None else claims,
+                )
             )
 
     async def _past(self, claimed: Claim) -> Past:

@@ -29,10 +29,11 @@ from statechain.storage.waiters import CallersWaiter, Waiter, settle
 if TYPE_CHECKING:
     from statechain.clock import Clock
 
-__all__ = ["Journal", "Ledger"]
+__all__ = ["NOT_OPEN", "Journal", "Ledger"]
 
 T = TypeVar("T")
 
+NOT_OPEN = "the engine is not open: use it as an async context manager"
 CAPACITY = 10_000
 FLUSH_SIZE = 1_000
 SPLIT_SIZE = 16
@@ -178,6 +179,7 @@ class Journal:
         self._tasks: asyncio.TaskGroup | None = None
         self._closing = False
         self._is_open = False
+        self.why_closed = NOT_OPEN
 
     def open(self) -> None:
         """Take writes from now on: `run` is about to begin."""
@@ -301,7 +303,7 @@ class Journal:
 
     def _check_open(self) -> None:
         if not self._is_open:
-            raise StatechainError("the engine is not open: use it as an async context manager")
+            raise StatechainError(self.why_closed)
 
     @property
     def _is_full(self) -> bool:

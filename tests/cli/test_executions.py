@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
+import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
 
 import pytest
 from desk import Desk, rows
+
+from statechain import Engine, ExecutionFilter
 
 
 def test_a_pipe_gets_lines_with_tabs_that_are_never_cut(desk: Desk) -> None:
@@ -124,3 +130,41 @@ def test_a_storage_that_is_not_there_is_told_without_its_password(desk: Desk, ur
     result = desk.call("list", "--repository", url, code=2)
     assert told in result.stderr
     assert "word9" not in result.output
+
+
+WAITS = {"StartAt": "Rest", "States": {"Rest": {"Type": "Wait", "Seconds": 3600, "End": True}}}
+READING = [
+    ("list",),
+    ("show", "left"),
+    ("history", "left"),
+    ("graph", "waits"),
+    ("graph", "--execution", "left"),
+    ("batches", "list"),
+    ("batches", "show", "BATCH"),
+]
+
+
+async def _leave_running() -> str:
+    """Leave an execution RUNNING that no worker owns, and a batch; return the batch's id."""
+    engine = Engine("sqlite:///statechain.db")
+    with suppress(ZeroDivisionError):
+        async with engine:
+            machine = await engine.create_state_machine("waits", WAITS)
+            await machine.execute_batch(ExecutionFilter(limit=0))
+            await machine.start_execution(name="left")
+            raise ZeroDivisionError
+    async with Engine("sqlite:///statechain.db", role="reader") as reader:
+        (batch,) = await reader.list_batches()
+        return batch.id
+
+
+@pytest.mark.parametrize("command", READING, ids=" ".join)
+def test_a_command_that_only_reads_writes_nothing(desk: Desk, command: tuple[str, ...]) -> None:
+    """No lease, no claim: what another connection sees of the database is the same."""
+    batch = asyncio.run(_leave_running())
+    with closing(sqlite3.connect("statechain.db")) as watching:
+        version = watching.execute("PRAGMA data_version").fetchone()
+        desk.call(*(batch if word == "BATCH" else word for word in command))
+        assert watching.execute("PRAGMA data_version").fetchone() == version
+    assert not list(Path("statechain.db-workers").glob("*"))
+    assert desk.shown("left")["status"] == "RUNNING"

@@ -73,8 +73,8 @@ async def test_two_engines_claim_the_same_executions(engine_factory: EngineFacto
         await leave_orphans(engine_factory, 30)
         tasks = tasks_of(work)
         async with (
-            engine_factory(tasks=tasks, recovery=False) as one,
-            engine_factory(tasks=tasks, recovery=False) as two,
+            engine_factory(tasks=tasks, recovery=False, wait_for="all") as one,
+            engine_factory(tasks=tasks, recovery=False, wait_for="all") as two,
         ):
             found = await asyncio.gather(one.recover(), two.recover(), one.recover(), two.recover())
         assert sum(map(len, found)) == 30
