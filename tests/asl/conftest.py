@@ -63,7 +63,8 @@ def jsonata_fault(jsonata: Ask) -> Callable[..., str]:
         begin = f"The JSONata expression '{text}' specified for the field 'Output' "
         cause = caught.value.cause or ""
         assert cause.startswith(begin)
-        return cause.removeprefix(begin).removeprefix("threw an error during evaluation. ")
+        said = cause.removeprefix(begin).removeprefix("threw an error during evaluation")
+        return said.removeprefix(". ").removeprefix(": ")  # a colon stands before a bound, as AWS has it
 
     return ask
 

@@ -9,21 +9,19 @@ import uuid
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from jsonata import datetimeutils, jexception
+from jsonata import jexception
 
 from statechain.asl.draws import SeededDraws
-from statechain.asl.jsonata.engine import Engine, Value, whole_if_whole
+from statechain.asl.jsonata.arithmetic import whole_if_whole
+from statechain.asl.jsonata.engine import Engine, Value
+from statechain.asl.jsonata.messages import refusal
+from statechain.asl.jsonata.moments import format_moment
 from statechain.asl.jsonata.values import NULL, to_library
 
-__all__ = ["AWS_FUNCTIONS", "refusal"]
+__all__ = ["AWS_FUNCTIONS", "millis"]
 
 ALGORITHMS = {"MD5": "md5", "SHA-1": "sha1", "SHA-256": "sha256", "SHA-384": "sha384", "SHA-512": "sha512"}
 NUMBER_BYTES = 8
-
-
-def refusal(message: str) -> jexception.JException:
-    """Return the error of a function that refuses its arguments in words of its own."""
-    return jexception.JException("D3137", -1, message)
 
 
 def _partition(_engine: Engine, array: Value, size: Value) -> Value:
@@ -112,12 +110,13 @@ def _shuffle(engine: Engine, array: Value) -> Value:
     return items
 
 
-def _millis(engine: Engine) -> int:
+def millis(engine: Engine) -> int:
+    """Return what ``$now`` is: when the state was entered, in milliseconds since 1970."""
     return int(engine.context.now().timestamp() * 1000)
 
 
-def _now(engine: Engine, picture: Value, timezone: Value) -> Any:  # noqa: ANN401
-    return datetimeutils.DateTimeUtils.format_datetime(_millis(engine), picture, timezone)
+def _now(engine: Engine, picture: Value, timezone: Value) -> str:
+    return format_moment(millis(engine), picture, timezone, engine.allow)
 
 
 AWS_FUNCTIONS: dict[str, tuple[str, Callable[..., Value]]] = {
@@ -129,6 +128,6 @@ AWS_FUNCTIONS: dict[str, tuple[str, Callable[..., Value]]] = {
     "uuid": ("<:s>", _uuid),
     "shuffle": ("<a:a>", _shuffle),
     "now": ("<s?s?:s>", _now),
-    "millis": ("<:n>", _millis),
+    "millis": ("<:n>", millis),
 }
 """Each function with its signature, in JSONata's notation; it takes the engine before its arguments."""

@@ -70,17 +70,13 @@ def compile_expression(text: str, failure: str, field: str, limits: Limits) -> E
             value = None if result is None else to_json(result)
         except NotJSON as fault:
             raise evaluation_failed(f"{failure} returned an unsupported result type.", field) from fault
-        except Exception as fault:
-            raise evaluation_failed(f"{failure} threw an error during evaluation. {_told(fault)}", field) from fault
+        except (Exhausted, TooLarge) as error:
+            bound = TOO_LARGE if isinstance(error, TooLarge) else str(error)
+            raise evaluation_failed(f"{failure} threw an error during evaluation: {bound}", field) from error
+        except Exception as error:
+            raise evaluation_failed(f"{failure} threw an error during evaluation. {sentence(error)}", field) from error
         if result is None:
             raise evaluation_failed(f"{failure} returned nothing (undefined).", field)
         return value
 
     return evaluate
-
-
-def _told(fault: Exception) -> str:
-    """Return what a cause says of a fault; the library raises bare exceptions of any kind."""
-    if isinstance(fault, TooLarge):
-        return TOO_LARGE
-    return str(fault) if isinstance(fault, Exhausted) else sentence(fault)

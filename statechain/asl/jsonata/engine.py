@@ -15,12 +15,14 @@ from jsonata import functions, jexception, parser, regex_engine, utils
 from jsonata import jsonata as library
 
 from statechain.asl.causes import is_number
+from statechain.asl.jsonata.arithmetic import ARITHMETIC, COMPARISONS, whole_if_whole
+from statechain.asl.jsonata.tokens import parse_tree
 from statechain.asl.jsonata.values import NULL, Walker, text_of
 from statechain.asl.outcome import Context
 from statechain.asl.regex import RegexSyntaxError, compile_regex
 from statechain.limits import Limits
 
-__all__ = ["Engine", "Exhausted", "Frame", "Node", "Value", "parse", "whole_if_whole"]
+__all__ = ["Engine", "Exhausted", "Frame", "Node", "Value", "is_function", "parse"]
 
 Node: TypeAlias = Any
 """A node of the library's syntax tree."""
@@ -40,7 +42,8 @@ ITEMS_A_STEP = 8
 CHARACTERS_A_STEP = 128
 TOO_DEEP = "Stack overflow error: Check for non-terminating recursive function. Consider rewriting as tail-recursive."
 TOO_LONG = "Expression evaluation timeout: Check for infinite loop"
-TOO_LARGE = "Expression evaluation memory limit exceeded"
+TOO_LARGE = "Expression evaluation memory limit exceeded: Check for excessive memory usage"
+LONGEST_RANGE = 10_000_000
 
 JList = utils.Utils.JList
 sequence_of = utils.Utils.create_sequence
@@ -54,7 +57,7 @@ def parse(text: str) -> Node:
     """Return the syntax tree of an expression; raise whatever the library raises where it has none."""
     if len(text) > LONGEST_EXPRESSION:
         raise jexception.JException("D3137", 0, f"an expression has at most {LONGEST_EXPRESSION} characters")
-    return parser.Parser().parse(text, _regular_expression)
+    return parse_tree(text, _regular_expression)
 
 
 def _regular_expression(pattern: str, flags: regex_engine.RegexFlags) -> Value:
@@ -97,8 +100,13 @@ class Engine(library.Jsonata):  # type: ignore[misc]
             "transform": self.evaluate_transform_expression,
         }
 
-    def run(self, tree: Node, bindings: Mapping[str, Value], context: Context, limits: Limits) -> Value:
-        """Evaluate a tree with these variables, on top of the functions; raise whatever the library raises."""
+    def run(
+        self, tree: Node, bindings: Mapping[str, Value], context: Context, limits: Limits, document: Value = None
+    ) -> Value:
+        """Evaluate a tree with these variables, on top of the functions; raise whatever the library raises.
+
+        A state has no input ``document``; expressions of other programs do.
+        """
         self.context = context
         self._left = limits.jsonata_steps
         self._depth = 0
@@ -106,7 +114,7 @@ class Engine(library.Jsonata):  # type: ignore[misc]
         frame = library.Jsonata.Frame(self.natives)
         frame.bindings = dict(bindings)
         library.Jsonata.CURRENT.jsonata = self  # the library's functions call back through it
-        return self.eval(tree, None, frame)
+        return self.eval(tree, document, frame)
 
     def get_per_thread_instance(self) -> Engine:
         """Return itself: an engine belongs to one thread."""
@@ -262,7 +270,7 @@ class Engine(library.Jsonata):  # type: ignore[misc]
             raise jexception.JException("D3001", -1)
         if callable(getattr(value, "call", None)) or isinstance(value, parser.Parser.Symbol):
             return ""
-        return text_of(value, self.walker(), indent=indent)
+        return text_of(value, self.walker(), indent=indent, is_json=True)
 
     def walker(self) -> Walker:
         """Return what counts the values of a tree that is walked, and how deep they stand."""
@@ -288,6 +296,8 @@ class Engine(library.Jsonata):  # type: ignore[misc]
                 raise jexception.JException(code, -1, value)
         if first is None or last is None or first > last:
             return None
+        if last - first + 1 > LONGEST_RANGE:
+            raise jexception.JException("D2014", -1, last - first + 1)
         self.allow((last - first + 1) * NUMBER_BYTES)
         items = sequence_of()
         items.extend(range(int(first), int(last) + 1))
@@ -365,7 +375,7 @@ class Engine(library.Jsonata):  # type: ignore[misc]
     def evaluate_group_expression(self, node: Node, value: Value, frame: Frame) -> Value:
         """Group the items by their keys, then evaluate each group's value; an object constructor is one group."""
         is_stream = isinstance(value, JList) and value.tuple_stream
-        items: list[Value] = (value or [None]) if isinstance(value, list) else [value]
+        items: list[Value] = (value or ([] if is_stream else [None])) if isinstance(value, list) else [value]
         groups: dict[str, tuple[int, list[Value]]] = {}
         for item in items:
             scope = self.create_frame_from_tuple(frame, item) if is_stream else frame
@@ -386,6 +396,20 @@ class Engine(library.Jsonata):  # type: ignore[misc]
             if result is not None:
                 made[key] = result
         return made
+
+    def evaluate_partial_application(self, node: Node, value: Value, frame: Frame) -> Value:
+        """Fix some arguments of a function; a name without its dollar sign is pointed out."""
+        procedure = node.procedure
+        name = str(procedure.steps[0].value) if procedure.type == "path" else ""
+        if name and self.eval(procedure, value, frame) is None and frame.lookup(name) is not None:
+            raise jexception.JException("T1007", node.position, name)
+        return super().evaluate_partial_application(node, value, frame)
+
+    def apply_inner(self, function: Value, arguments: Value, value: Value, frame: Frame) -> Value:
+        """Call a function. Raises JException (T1006) where it is none; the library would print it."""
+        if not is_function(function):
+            raise jexception.JException("T1006", 0)
+        return super().apply_inner(function, arguments, value, frame)
 
     def evaluate_transform_expression(self, node: Node, _value: Value, frame: Frame) -> Value:
         """Return the function that a transform is."""
@@ -457,27 +481,9 @@ class _Transformer(library.Jsonata.JFunctionCallable):  # type: ignore[misc]
             match.pop(name, None)
 
 
-def whole_if_whole(number: float) -> Value:
-    """Return a number as an integer where it is one."""
-    return int(number) if number.is_integer() and abs(number) < 2**53 else number
-
-
-def _divide(one: float, other: float) -> float:
-    if other != 0:
-        return one / other
-    return math.nan if one == 0 or math.isnan(one) else math.copysign(math.inf, one) * math.copysign(1, other)
-
-
-ARITHMETIC: dict[str, Callable[[float, float], float]] = {
-    "+": float.__add__,
-    "-": float.__sub__,
-    "*": float.__mul__,
-    "/": _divide,
-    "%": lambda one, other: math.nan if other == 0 else math.fmod(one, other),
-}
-COMPARISONS: dict[str, Callable[[Value, Value], bool]] = {
-    "<": lambda one, other: bool(one < other),
-    "<=": lambda one, other: bool(one <= other),
-    ">": lambda one, other: bool(one > other),
-    ">=": lambda one, other: bool(one >= other),
-}
+def is_function(value: Value) -> bool:
+    """Return whether a value can be called: a function, a lambda or a regular expression."""
+    library_functions = functions.Functions
+    return bool(
+        utils.Utils.is_function(value) or library_functions.is_lambda(value) or library_functions.is_regex(value)
+    )

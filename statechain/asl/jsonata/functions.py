@@ -10,19 +10,24 @@ import binascii
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn
+from collections.abc import Callable, Sequence
+from typing import NoReturn
 
-from jsonata import datetimeutils, jexception, signature, utils
 from jsonata import functions as library_functions
+from jsonata import jexception, signature, utils
 from jsonata import jsonata as library
 
 from statechain.asl.causes import is_number
-from statechain.asl.jsonata.aws import AWS_FUNCTIONS, refusal
-from statechain.asl.jsonata.engine import Engine, Value, whole_if_whole
-from statechain.asl.jsonata.sequences import SEQUENCE_FUNCTIONS, is_function
-from statechain.asl.jsonata.values import NULL
+from statechain.asl.jsonata.arithmetic import whole_if_whole
+from statechain.asl.jsonata.aws import AWS_FUNCTIONS, millis
+from statechain.asl.jsonata.engine import Engine, Value, is_function
+from statechain.asl.jsonata.integer_picture import LONGEST_PICTURE, IntegerPicture, read_integer_picture
+from statechain.asl.jsonata.matching import Found, matches
+from statechain.asl.jsonata.messages import refusal
+from statechain.asl.jsonata.moments import format_moment, iso_millis, parse_moment
+from statechain.asl.jsonata.number_picture import format_number
+from statechain.asl.jsonata.sequences import SEQUENCE_FUNCTIONS
+from statechain.asl.jsonata.values import NULL, number_text
 from statechain.asl.regex import compile_regex
 
 __all__ = ["new_engine"]
@@ -54,9 +59,12 @@ class Signature(signature.Signature):  # type: ignore[misc]
         return "l" if value is NULL else "f" if is_function(value) else "m"
 
     def validate(self, arguments: Sequence[Value], context: Value) -> Value:
-        """Return the arguments, the context and arrays of one put in where the signature says so."""
+        """Return the arguments, the context and arrays of one put in where the signature says so.
+
+        Where there is no context, an argument that fits only a later parameter does not match.
+        """
         try:
-            return super().validate(arguments, context)
+            complete = super().validate(arguments, context)
         except jexception.JException as fault:
             if fault.error == "T0411":
                 raise jexception.JException("T0411", -1, fault.expected, self.function_name) from fault
@@ -64,6 +72,9 @@ class Signature(signature.Signature):  # type: ignore[misc]
                 name = TYPE_NAMES.get(str(fault.extra)[:1], fault.extra)
                 raise jexception.JException("T0412", -1, fault.current, fault.expected, name) from fault
             raise
+        if context is None and arguments and arguments[0] is not None and complete[0] is None:
+            raise jexception.JException("T0410", -1, 1, self.function_name)
+        return complete
 
     def throw_validation_error(self, _arguments: object, given: str, name: str) -> NoReturn:
         """Name the first argument that does not fit; ``given`` holds the symbols of all of them."""
@@ -130,43 +141,43 @@ def _join(engine: Engine, texts: Value, separator: Value) -> Value:
     return (separator or "").join(texts)
 
 
-def _matches(pattern: Value, text: str) -> Iterator[re.Match[str]]:
-    for match in pattern.finditer(text):
-        if match.start() == match.end():
-            raise jexception.JException("D1004", -1)
-        yield match
-
-
 def _match(engine: Engine, text: Value, pattern: Value, limit: Value) -> Value:
     if text is None:
         return None
     if limit is not None and limit < 0:
         raise jexception.JException("D3040", -1)
     found = sequence_of()
-    for match in itertools.islice(_matches(pattern, text), None if limit is None else math.ceil(limit)):
+    for match in itertools.islice(matches(engine, "match", pattern, text), _count(limit)):
         engine.charge(1)
-        found.append({"match": match[0], "index": match.start(), "groups": [group or "" for group in match.groups()]})
+        found.append({"match": match.text, "index": match.start, "groups": match.groups})
     return found
 
 
-def _contains(_engine: Engine, text: Value, token: Value) -> Value:
+def _contains(engine: Engine, text: Value, token: Value) -> Value:
     if text is None or token is None:
         return None
-    return token in text if isinstance(token, str) else next(_matches(token, text), None) is not None
+    if isinstance(token, str):
+        return token in text
+    return next(matches(engine, "contains", token, text), None) is not None
 
 
-def _split(_engine: Engine, text: Value, separator: Value, limit: Value) -> Value:
+def _count(limit: Value) -> int | None:
+    """Return how many matches a limit allows: a fraction counts as one more."""
+    return None if limit is None else math.ceil(limit)
+
+
+def _split(engine: Engine, text: Value, separator: Value, limit: Value) -> Value:
     if text is None:
         return None
     if limit is not None and limit < 0:
         raise jexception.JException("D3020", -1)
     if isinstance(separator, str):
         parts = text.split(separator) if separator else list(text)
-    else:
-        ends = [(match.start(), match.end()) for match in _matches(separator, text)]
-        starts = [0, *(end for _, end in ends)]
-        parts = [text[start:end] for start, end in zip(starts, [*(start for start, _ in ends), len(text)], strict=True)]
-    return parts if limit is None else parts[: math.ceil(limit)]
+        return parts if limit is None else parts[: math.trunc(limit)]
+    ends = [(match.start, match.end) for match in matches(engine, "split", separator, text)]
+    starts = [0, *(end for _, end in ends)]
+    parts = [text[start:end] for start, end in zip(starts, [*(start for start, _ in ends), len(text)], strict=True)]
+    return parts[: _count(limit)]
 
 
 def _replace(engine: Engine, text: Value, pattern: Value, replacement: Value, limit: Value) -> Value:
@@ -176,43 +187,47 @@ def _replace(engine: Engine, text: Value, pattern: Value, replacement: Value, li
         raise jexception.JException("D3010", -1)
     if limit is not None and limit < 0:
         raise jexception.JException("D3011", -1)
-    found = re.finditer(re.escape(pattern), text) if isinstance(pattern, str) else _matches(pattern, text)
+    if isinstance(pattern, str) and isinstance(replacement, str):
+        found = text.count(pattern) if limit is None else min(text.count(pattern), math.ceil(limit))
+        engine.allow(len(text) + found * (len(replacement) - len(pattern)))
+        return text.replace(pattern, replacement, found)
+    pattern = re.compile(re.escape(pattern)) if isinstance(pattern, str) else pattern
     parts, place, size = [], 0, len(text)
-    for match in itertools.islice(found, None if limit is None else math.ceil(limit)):
-        new = _replaced(engine, match, replacement, is_literal=isinstance(pattern, str))
-        parts += [text[place : match.start()], new]
-        place = match.end()
+    for match in itertools.islice(matches(engine, "replace", pattern, text), _count(limit)):
+        new = _replaced(engine, match, replacement)
+        parts += [text[place : match.start], new]
+        place = match.end
         size += len(new)
         engine.allow(size)
     return "".join(parts) + text[place:]
 
 
-def _replaced(engine: Engine, match: re.Match[str], replacement: Value, *, is_literal: bool) -> str:
+def _replaced(engine: Engine, match: Found, replacement: Value) -> str:
     engine.charge(1)
     if isinstance(replacement, str):
-        return replacement if is_literal or "$" not in replacement else _substituted(match, replacement)
-    groups = [group or "" for group in match.groups()]
-    found = {"match": match[0], "start": match.start(), "end": match.end(), "groups": groups}
-    new = engine.apply(replacement, [found], None, None)
+        return _substituted(match, replacement) if "$" in replacement else replacement
+    new = engine.apply(replacement, [match.as_object()], None, None)
     if not isinstance(new, str):
         raise jexception.JException("D3012", -1)
     return new
 
 
-def _substituted(match: re.Match[str], replacement: str) -> str:
+def _substituted(match: Found, replacement: str) -> str:
     """Put groups into a replacement: ``$0`` is the match, ``$1`` a group, ``$$`` a dollar."""
-    most = len(str(match.re.groups))
+    groups = match.groups
+    most = len(str(len(groups)))
 
     def put(found: re.Match[str]) -> str:
         if found[0] == "$$":
             return "$"
-        for length in range(min(most, len(found[1])), 0, -1):
-            number = int(found[1][:length])
-            if number <= match.re.groups:
-                return (match[number] or "") + found[1][length:]
-        return found[1][1:] if most >= 1 else found[0]
+        if found[1].startswith("0"):
+            return match.text + found[1][1:]
+        number, rest = found[1][:most], found[1][most:]
+        if most > 1 and int(number) > len(groups):
+            number, rest = found[1][: most - 1], found[1][most - 1 :]
+        return (groups[int(number) - 1] if int(number) <= len(groups) else "") + rest
 
-    return re.sub(r"\$(?:\$|(\d+))", put, replacement)
+    return re.sub(r"\$(?:\$|([0-9]+))", put, replacement)
 
 
 def _decoded(_engine: Engine, text: Value) -> Value:
@@ -238,7 +253,7 @@ def _url(name: str, function: Callable[[str], str]) -> Callable[..., Value]:
 
 # Numbers
 
-DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([Ee][-+]?[0-9]+)?", re.ASCII)
+DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?([Ee][-+]?[0-9]+)?", re.ASCII)
 PREFIXED = re.compile(r"0(?:[xX][0-9A-Fa-f]+|[oO][0-7]+|[bB][01]+)", re.ASCII)
 LONGEST_PREFIXED = 256
 
@@ -266,76 +281,51 @@ def _power(_engine: Engine, base: Value, exponent: Value) -> Value:
         raise jexception.JException("D3061", -1, base, exponent) from None
 
 
+def _integer_picture(picture: str) -> IntegerPicture:
+    if len(picture) > LONGEST_PICTURE:
+        raise refusal(f"A picture string has at most {LONGEST_PICTURE} characters")
+    return read_integer_picture(picture)
+
+
 def _parse_integer(_engine: Engine, text: Value, picture: Value) -> Value:
-    if text is None or picture is None:
+    return None if text is None or picture is None else _integer_picture(picture).parse(text)
+
+
+def _format_integer(engine: Engine, value: Value, picture: Value) -> Value:
+    if value is None or picture is None:
         return None
-    try:
-        return datetimeutils.DateTimeUtils.parse_integer(text, picture)
-    except (ValueError, KeyError):
-        return math.nan
+    whole = math.floor(value) if math.isfinite(value) else value
+    return _integer_picture(picture).format(whole, engine.allow)
+
+
+def _format_number(_engine: Engine, value: Value, picture: Value, options: Value) -> Value:
+    return None if value is None or picture is None else format_number(value, picture, options or {})
 
 
 def _format_base(_engine: Engine, value: Value, radix: Value) -> Value:
     if value is None:
         return None
-    base = 10 if radix is None else int(radix)
+    base = 10 if radix is None else round(radix)
     if not 2 <= base <= 36:
         raise jexception.JException("D3100", -1, base)
-    return Library.base_repr(round(value), base).lower()
+    return number_text(round(value)) if base == 10 else Library.base_repr(round(value), base).lower()
 
 
 # Moments
 
-MOMENT = re.compile(
-    r"(\d{4})(?:-(\d{2})(?:-(\d{2})(?:T(\d{2}):(\d{2}):(\d{2})(?:\.(\d+))?(Z|[+-]\d{2}:?\d{2})?)?)?)?", re.ASCII
-)
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-LONGEST_PICTURE = 256
 
-
-def _to_millis(_engine: Engine, text: Value, picture: Value) -> Value:
+def _to_millis(engine: Engine, text: Value, picture: Value) -> Value:
     if text is None:
         return None
-    if picture is not None:
-        if max(len(text), len(picture)) > LONGEST_PICTURE:
-            raise refusal(f"A timestamp and its picture have at most {LONGEST_PICTURE} characters")
-        return datetimeutils.DateTimeUtils.parse_datetime(text, picture)
-    match = MOMENT.fullmatch(text)
-    if match is None:
-        raise jexception.JException("D3110", -1, text)
-    year, month, day = (int(part or 1) for part in match.groups()[:3])
-    hour, minute, second = (int(part or 0) for part in match.groups()[3:6])
-    try:
-        moment = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
-    except ValueError:
-        raise jexception.JException("D3110", -1, text) from None
-    millis = (moment - EPOCH) // timedelta(milliseconds=1) + int(f"{match[7] or ''}000"[:3])
-    return millis - _offset_millis(match[8])
+    return iso_millis(text) if picture is None else parse_moment(text, picture, millis(engine), _matching)
 
 
-def _offset_millis(zone: str | None) -> int:
-    if zone is None or zone == "Z":
-        return 0
-    return (-1 if zone[0] == "-" else 1) * (int(zone[1:3]) * 60 + int(zone[-2:])) * 60_000
+def _matching(pattern: str, text: str) -> re.Match[str] | None:
+    return compile_regex(pattern, ignore_case=True).search(text)
 
 
-class _LinearRegex:
-    """What the library's own reading of pictures uses of `re`: it builds patterns from the user's text."""
-
-    IGNORECASE = re.IGNORECASE
-    split = staticmethod(re.split)
-
-    @staticmethod
-    def compile(pattern: str, flags: int = 0) -> Any:  # noqa: ANN401
-        return compile_regex(pattern, ignore_case=bool(flags))
-
-    @staticmethod
-    def sub(_pattern: object, _replacement: str, literal: str) -> str:
-        """Escape the literal parts of a picture, which is all that the library substitutes."""
-        return re.escape(literal)
-
-
-datetimeutils.re = _LinearRegex
+def _from_millis(engine: Engine, number: Value, picture: Value, timezone: Value) -> Value:
+    return None if number is None else format_moment(number, picture, timezone, engine.allow)
 
 
 MENDED: dict[str, Callable[..., Value]] = {
@@ -355,6 +345,9 @@ MENDED: dict[str, Callable[..., Value]] = {
     "number": _number,
     "power": _power,
     "formatBase": _format_base,
+    "formatInteger": _format_integer,
+    "formatNumber": _format_number,
+    "fromMillis": _from_millis,
     "parseInteger": _parse_integer,
     "toMillis": _to_millis,
     **SEQUENCE_FUNCTIONS,

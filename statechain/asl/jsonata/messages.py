@@ -1,7 +1,7 @@
 """A fault of the library → the sentence that JSONata has for it: its code, and its catalogue's text filled in.
 
-The library's catalogue says ``Object`` where JSONata says ``function``, and shows values as Python does: both are
-mended here.
+The library's catalogue differs from that of jsonata.js in its quotes and in ``Object`` for ``function``, and it shows
+values as Python does. What is no error of JSONata is one of the library's own, whose text is of no use to a reader.
 """
 
 from __future__ import annotations
@@ -13,14 +13,21 @@ from jsonata import jexception
 
 from statechain.asl.jsonata.values import text_of
 
-__all__ = ["sentence"]
+__all__ = ["refusal", "sentence"]
 
 PLACEHOLDER = re.compile(r"(\{?)\{\{(\w+)\}\}\}?")
 OWN = {
     "D1004": "Regular expression matches zero length string",
+    "D2014": "The size of the sequence allocated by the range operator (..) must not exceed 1e7.  "
+    "Attempted to allocate {{value}}.",
     "D3140": "Malformed URL passed to ${{{functionName}}}(): {{value}}",
     "T0411": "Context value is not a compatible type with argument {{index}} of function {{token}}",
 }
+
+
+def refusal(message: str) -> jexception.JException:
+    """Return the error of a function that refuses its arguments in words of its own."""
+    return jexception.JException("D3137", -1, message)
 
 
 def sentence(fault: BaseException) -> str:
@@ -31,8 +38,8 @@ def sentence(fault: BaseException) -> str:
     template = OWN.get(code) or jexception.JException.error_codes.get(code)
     if template is None:
         return code
-    inserts = [fault.current, fault.expected, fault.extra]
-    return f"{code}: {_filled(template.replace('Object', 'function'), inserts)}"
+    template = template.replace("Object", "function").replace('"', "'")
+    return f"{code}: {_filled(template, [fault.current, fault.expected, fault.extra])}"
 
 
 def _filled(template: str, inserts: list[Any]) -> str:

@@ -11,18 +11,13 @@ from jsonata import functions as library_functions
 from jsonata import jexception, utils
 
 from statechain.asl.causes import is_number
-from statechain.asl.jsonata.engine import Engine, Value
+from statechain.asl.jsonata.engine import Engine, Value, is_function
 from statechain.asl.jsonata.values import Walker
 
-__all__ = ["SEQUENCE_FUNCTIONS", "is_function"]
+__all__ = ["SEQUENCE_FUNCTIONS"]
 
 Library = library_functions.Functions
 sequence_of = utils.Utils.create_sequence
-
-
-def is_function(value: Value) -> bool:
-    """Tell whether a value can be called: a function, a lambda or a regular expression."""
-    return bool(utils.Utils.is_function(value) or Library.is_lambda(value) or Library.is_regex(value))
 
 
 def _applied(engine: Engine, function: Value, arguments: list[Value]) -> Value:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from json.encoder import encode_basestring
 from typing import Any, cast
 
-from jsonata import utils
+from jsonata import jexception, utils
 
 from statechain.codec import JSONValue
 
@@ -160,28 +161,37 @@ def _placed(digits: str, power: int) -> str:
     return f"{mantissa}e{power:+d}"
 
 
-def text_of(value: Any, walker: Walker | None = None, *, indent: int = 0, depth: int = 0) -> str:  # noqa: ANN401
-    """Return a value as JSON text in the manner of ``$string``: functions are empty texts, numbers are rounded."""
+def text_of(
+    value: Any,  # noqa: ANN401
+    walker: Walker | None = None,
+    *,
+    indent: int = 0,
+    depth: int = 0,
+    is_json: bool = False,
+) -> str:
+    """Return a value as JSON text in the manner of ``$string``: functions are empty texts, numbers are rounded.
+
+    With ``is_json`` a number that JSON does not have raises JException (D1001); else it is null.
+    """
     if isinstance(value, str):
         return encode_basestring(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
+        if is_json and not math.isfinite(value):
+            raise jexception.JException("D1001", -1, value)
         return number_text(value)
     if value is None or value is NULL:
         return "null"
     if not isinstance(value, list | Mapping):
         return '""'
     walker = Walker(_Count().take) if walker is None else walker
+    shown = partial(text_of, walker=walker, indent=indent, depth=depth + 1, is_json=is_json)
     with walker:
         if isinstance(value, list):
-            items = [text_of(item, walker, indent=indent, depth=depth + 1) for item in value]
-            return _enclosed("[", items, "]", indent, depth)
+            return _enclosed("[", [shown(item) for item in value], "]", indent, depth)
         space = " " if indent else ""
-        members = [
-            f"{encode_basestring(key)}:{space}{text_of(item, walker, indent=indent, depth=depth + 1)}"
-            for key, item in value.items()
-        ]
+        members = [f"{encode_basestring(key)}:{space}{shown(item)}" for key, item in value.items()]
         return _enclosed("{", members, "}", indent, depth)
 
 

@@ -26,7 +26,7 @@ import pytest
         ("$count($range(-9223372036854775808, 9223372036854775807, 9223372036854775807))", 3),
         ("$hash('Hello', 'MD5')", "8b1a9953c4611296a827abf8c47804d7"),
         ("$hash('ñ', 'MD5')", "94e9342ecbb1458b6043ecd3bfcbc192"),
-        ("$parse('{\"b\":1,\"a\":[null]}')", {"b": 1, "a": [None]}),
+        ('$parse(\'{"b":1,"a":[null]}\')', {"b": 1, "a": [None]}),
         ("$parse('null')", None),
         ("$exists($parse('null'))", True),
         ("$parse('1.0')", 1),
@@ -77,7 +77,7 @@ def test_answers_nothing(jsonata_fault: Any, text: str) -> None:
         ("$random(1, 2)", 'T0410: Argument 2 of function "random" does not match function signature'),
         ("$parse(null)", 'T0410: Argument 1 of function "parse" does not match function signature'),
         ("$eval('1+1')", "T1006: Attempted to invoke a non-function"),
-        ("$range(0, 1000000, 1)", "Expression evaluation memory limit exceeded"),
+        ("$range(0, 1000000, 1)", "Expression evaluation memory limit exceeded: Check for excessive memory usage"),
     ],
 )
 def test_refuses(jsonata_fault: Any, text: str, cause: str) -> None:

@@ -123,7 +123,7 @@ def test_refuses(jsonata_fault: Any, text: str, cause: str) -> None:
 NESTED = "($f := function($a, $n){ $n = 0 ? $a : $f(%s, $n - 1) }; "
 TIME = "Expression evaluation timeout: Check for infinite loop"
 DEPTH = "Stack overflow error: Check for non-terminating recursive function. Consider rewriting as tail-recursive."
-SPACE = "Expression evaluation memory limit exceeded"
+SPACE = "Expression evaluation memory limit exceeded: Check for excessive memory usage"
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,8 @@ VALUE: Any = {
         # numbers
         ("$number('0x12') + $number('12.5') + $number(true)", 31.5),
         ("$number('-1e2')", -100),
+        ("$number('007') + $number('-007.50')", -0.5),
+        ("$formatBase(255, 16.4)", "ff"),
         ("$power(2, 10)", 1024),
         ("[$round(2.5), $round(3.5), $round(123.456, 2)]", [2, 4, 123.46]),
         ("$formatBase(255, 16)", "ff"),
