@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TypeAlias, cast
 
@@ -10,13 +11,13 @@ from statechain.asl.causes import bare, is_number, shown, type_name
 from statechain.asl.jsonata import evaluation_failed
 from statechain.asl.jsonpath import compile_path
 from statechain.asl.model import ABSENT
-from statechain.asl.outcome import Context
+from statechain.asl.outcome import Context, Expression
 from statechain.asl.payload import expression_in, jsonata_template, jsonpath_expression, states_of
 from statechain.codec import JSONValue
 from statechain.errors import StateError
 from statechain.limits import Limits
 
-__all__ = ["Number", "compile_number", "compile_text", "unexpected"]
+__all__ = ["Number", "compile_number", "compile_number_at", "compile_text", "unexpected"]
 
 Number: TypeAlias = Callable[[JSONValue, Context], float]
 Text: TypeAlias = Callable[[JSONValue, Context], "str | None"]
@@ -34,7 +35,7 @@ def compile_number(
     """Compile a number that may be given as ``field``, as ``fieldPath``, or as JSONata; None where it is not given."""
     if path is not None:
         find = compile_path(path, limits=limits)
-        return lambda raw, context: _number_at(find(raw, context), path, field)
+        return lambda raw, context: _integer_at(find(raw, context), path, field)
     if literal is ABSENT:
         return None
     expression = expression_in(literal) if state.query_language == "JSONata" else None
@@ -54,11 +55,36 @@ def compile_number(
     return number
 
 
-def _number_at(value: JSONValue, path: str, field: str) -> float:
+def _integer_at(value: JSONValue, path: str, field: str) -> float:
     if not is_number(value) or not float(value).is_integer():
         cause = f"The {field}Path parameter does not reference an integer value: {path} == {bare(value)}"
         raise StateError("States.Runtime", cause)
     return int(value)
+
+
+def compile_number_at(path: str, field: str, find: Expression, *, whole: bool) -> Number:
+    """Compile a number of a Map that a path finds, which may also be a string of its digits."""
+    kind = "integer" if whole else "float"
+
+    def number(value: JSONValue, context: Context) -> float:
+        found = find(value, context)
+        made = _as_number(found)
+        if made is None or (whole and not made.is_integer()):
+            cause = f'The {field}Path field refers to value "{bare(found)}" which is not a valid {kind}: {path}'
+            raise StateError("States.Runtime", cause)
+        return int(made) if whole else made
+
+    return number
+
+
+def _as_number(found: JSONValue) -> float | None:
+    if isinstance(found, bool) or not isinstance(found, int | float | str):
+        return None
+    try:
+        made = float(found)
+    except (ValueError, OverflowError):
+        return None
+    return made if math.isfinite(made) else None
 
 
 def compile_text(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, overload
@@ -10,14 +9,14 @@ from typing import TYPE_CHECKING, TypeAlias, overload
 import attrs
 
 from statechain.asl import model
-from statechain.asl.causes import bare, shown
-from statechain.asl.fields import Number, compile_number, unexpected
+from statechain.asl.causes import shown
+from statechain.asl.fields import Number, compile_number, compile_number_at, unexpected
 from statechain.asl.flow import compile_input
 from statechain.asl.jsonata import evaluation_failed
 from statechain.asl.jsonpath import compile_path
 from statechain.asl.mapruns import compile_batcher, compile_transfer
 from statechain.asl.model import ABSENT
-from statechain.asl.outcome import Branch, Context, Expression, FanOut, Outcome, Tolerance
+from statechain.asl.outcome import Branch, Context, FanOut, Outcome, Tolerance
 from statechain.asl.payload import (
     expression_in,
     input_filter,
@@ -114,8 +113,8 @@ def compile_items(state: model.Map, processor: Plan, limits: Limits) -> Callable
         return FanOut(
             branches=branches_of(find(value, context)) if state.item_reader is None else None,
             branches_of=branches_of,
-            reader=read(value, context),
-            writer=write(value, context),
+            reader=None if read is None else partial(read, value, context),
+            writer=None if write is None else write(value, context),
             max_concurrency=0 if width is None else int(width(value, context)),
             distributed=is_distributed,
             tolerance=partial(tolerance, value, context),
@@ -201,7 +200,7 @@ def _compile_bound(
     number = (
         compile_number(state, literal, None, field, limits, whole=whole)
         if path is None
-        else _number_at(path, field, compile_path(path, limits=limits), whole=whole)
+        else compile_number_at(path, field, compile_path(path, limits=limits), whole=whole)
     )
     if number is None or not whole:
         return number
@@ -213,27 +212,3 @@ def _compile_bound(
         return found
 
     return bound
-
-
-def _number_at(path: str, field: str, find: Expression, *, whole: bool) -> Number:
-    kind = "integer" if whole else "float"
-
-    def number(value: JSONValue, context: Context) -> float:
-        found = find(value, context)
-        made = _as_number(found)
-        if made is None or (whole and not made.is_integer()):
-            cause = f'The {field}Path field refers to value "{bare(found)}" which is not a valid {kind}: {path}'
-            raise StateError("States.Runtime", cause)
-        return made
-
-    return number
-
-
-def _as_number(found: JSONValue) -> float | None:
-    if isinstance(found, bool) or not isinstance(found, int | float | str):
-        return None
-    try:
-        made = float(found)
-    except (ValueError, OverflowError):
-        return None
-    return made if math.isfinite(made) else None

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from statechain.asl import model
-from statechain.asl.fields import Number, compile_number
+from statechain.asl.fields import Number, compile_number, compile_number_at
+from statechain.asl.jsonpath import compile_path
 from statechain.asl.model import ABSENT
 from statechain.asl.outcome import Branch, Context, Transfer
 from statechain.asl.payload import jsonata_template, jsonpath_template, states_of
@@ -16,6 +17,8 @@ from statechain.limits import Limits
 
 __all__ = ["Pack", "compile_batcher", "compile_transfer"]
 
+MAX_ITEMS, MAX_ITEMS_PATH = "MaxItems", "MaxItemsPath"
+
 Evaluate: TypeAlias = Callable[[JSONValue, Context], JSONValue]
 Pack: TypeAlias = Callable[[Sequence[Branch]], Sequence[Branch]]
 """Make batches of items, each a branch of its own."""
@@ -23,17 +26,16 @@ Pack: TypeAlias = Callable[[Sequence[Branch]], Sequence[Branch]]
 
 def compile_transfer(
     transfer: model.ItemReader | model.ResultWriter | None, state: model.Map, limits: Limits
-) -> Callable[[JSONValue, Context], Transfer | None]:
-    """Compile an ItemReader or a ResultWriter."""
+) -> Callable[[JSONValue, Context], Transfer] | None:
+    """Compile an ItemReader or a ResultWriter; None where there is none."""
     if transfer is None:
-        return lambda _value, _context: None
+        return None
     is_reader = isinstance(transfer, model.ItemReader)
     config = transfer.reader_config if isinstance(transfer, model.ItemReader) else transfer.writer_config
     name = "ItemReader" if is_reader else "ResultWriter"
     given = transfer.arguments if state.query_language == "JSONata" else transfer.parameters
     find_arguments = _compile(given, state, f"{name}/Arguments", limits)
-    config = config if state.query_language == "JSONata" else _with_paths(config)
-    find_config = _compile(config, state, f"{name}/{'Reader' if is_reader else 'Writer'}Config", limits)
+    find_config = _compile_config(config, state, f"{name}/{'Reader' if is_reader else 'Writer'}Config", limits)
 
     def evaluate(value: JSONValue, context: Context) -> Transfer:
         arguments, settings = find_arguments(value, context), find_config(value, context)
@@ -44,11 +46,30 @@ def compile_transfer(
     return evaluate
 
 
-def _with_paths(config: model.Optional) -> model.Optional:
-    """Return a configuration in which a field by a path is the template that finds it."""
+def _compile_config(config: model.Optional, state: model.Map, field: str, limits: Limits) -> Evaluate:
+    """Compile a configuration, in which MaxItems is a number, found by a path or an expression where one is given."""
     if not isinstance(config, dict):
-        return config
-    return {(f"{key.removesuffix('Path')}.$" if key.endswith("Path") else key): item for key, item in config.items()}
+        return _compile(config, state, field, limits)
+    rest = {key: item for key, item in config.items() if key not in {MAX_ITEMS, MAX_ITEMS_PATH}}
+    find_rest = _compile(rest, state, field, limits)
+    find_most = _compile_most(config, state, f"{field}/{MAX_ITEMS}", limits)
+    if find_most is None:
+        return find_rest
+
+    def evaluate(value: JSONValue, context: Context) -> JSONValue:
+        settings = find_rest(value, context)
+        return {**settings, MAX_ITEMS: find_most(value, context)} if isinstance(settings, dict) else settings
+
+    return evaluate
+
+
+def _compile_most(config: dict[str, JSONValue], state: model.Map, field: str, limits: Limits) -> Evaluate | None:
+    if state.query_language == "JSONata":
+        return compile_number(state, config.get(MAX_ITEMS, ABSENT), None, field, limits)
+    path = config.get(MAX_ITEMS_PATH)
+    if isinstance(path, str):
+        return compile_number_at(path, MAX_ITEMS, compile_path(path, limits=limits), whole=True)
+    return None if MAX_ITEMS not in config else lambda _value, _context: config[MAX_ITEMS]
 
 
 def _compile(template: model.Optional, state: model.Map, field: str, limits: Limits) -> Evaluate:

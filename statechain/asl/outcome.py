@@ -144,7 +144,7 @@ class FanOut:
 
         label: The Map Run's label, or None.
 
-        reader: For a Map with an ItemReader: where its items are read.
+        reader: For a Map with an ItemReader: finds where its items are read, once its start has been recorded.
 
         branches_of: For a Map with an ItemReader: makes the branches of the items, each with its key where it has one.
 
@@ -156,7 +156,7 @@ class FanOut:
     distributed: bool = False
     tolerance: Callable[[], Tolerance] = Tolerance
     label: str | None = None
-    reader: Transfer | None = None
+    reader: Callable[[], Transfer] | None = None
     branches_of: Callable[[Sequence[tuple[str | None, JSONValue]]], Sequence[Branch]] | None = None
     writer: Transfer | None = None
 

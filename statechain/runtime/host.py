@@ -86,7 +86,7 @@ class Host:
             worker_id,
             repository,
             self.journal,
-            Interpreter(scribe, clock, caller, Lane(clock, tasks, limits), limits, Files(files)),
+            Interpreter(scribe, clock, caller, Lane(clock, tasks, limits), limits, Files(files, clock)),
             clock,
             self._lease,
             tasks=tasks,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from statechain.asl.outcome import Branch, FanOut, Tolerance
+from statechain.asl.outcome import Branch, FanOut, Tolerance, Transfer
 from statechain.codec import JSONValue
 from statechain.errors import StateError
 from statechain.launcher import exceeds, launch
@@ -44,6 +44,7 @@ async def run_distributed(
     """
     is_new = begin_round(frame, clock)
     tolerance = evaluated(effect.tolerance, explain)
+    reader = None if effect.reader is None else evaluated(effect.reader, explain)
     if is_new:
         frame.note("run_started", clock.now(), _run_id(frame, effect))
         scribe.remember(frame)
@@ -51,7 +52,9 @@ async def run_distributed(
         frame.note("run_redriven", clock.now(), _run_id(frame, effect), frame.run.execution.redrive_count)
     await scribe.settle(frame)
     try:
-        branches = await _branches(effect, files, explain)
+        if effect.writer is not None:
+            files.check(effect.writer)
+        branches = await _branches(effect, reader, files, explain)
         map_run = _MapRun(frame, branches, tolerance, run_frame, explain, clock, effect.label or frame.state)
         outputs = await map_run.run(effect.max_concurrency or INLINE_WIDTH)
         if effect.writer is not None:
@@ -74,11 +77,11 @@ def _run_id(frame: Frame, effect: FanOut) -> str:
     return f"{effect.label or frame.state}-{digest[:32]}"
 
 
-async def _branches(effect: FanOut, files: Files, explain: Explain) -> Sequence[Branch]:
+async def _branches(effect: FanOut, reader: Transfer | None, files: Files, explain: Explain) -> Sequence[Branch]:
     """Return the items, read first where they have to be."""
-    if effect.reader is None or effect.branches_of is None:
+    if reader is None or effect.branches_of is None:
         return effect.branches or ()
-    items, branches_of = await files.read(effect.reader), effect.branches_of
+    items, branches_of = await files.read(reader), effect.branches_of
     return evaluated(lambda: branches_of(items), explain)
 
 

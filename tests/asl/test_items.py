@@ -152,7 +152,8 @@ def test_a_map_with_a_reader_makes_its_branches_when_they_are_read(fan: Any) -> 
     selector = {"v.$": "$$.Map.Item.Value"}
     effect = fan({"k": "f.json", "m": 5}, distributed=True, ItemReader=reader, ItemSelector=selector)
     assert effect.branches is None
-    assert (effect.reader.arguments, effect.reader.config) == ({"Key": "f.json"}, {"MaxItems": 5})
+    reader = effect.reader()
+    assert (reader.arguments, reader.config) == ({"Key": "f.json"}, {"MaxItems": 5})
     assert [branch.input for branch in effect.branches_of([(None, 1), ("k", 2)])] == [{"v": 1}, {"v": 2}]
 
 

@@ -1,0 +1,55 @@
+"""Folders in the place of S3's buckets: the object ``Key`` of a ``Bucket`` is the file ``root/Bucket/Key``.
+
+No name leads out of the root, and no key out of its bucket. Raises ValueError where one would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from statechain.codec import JSONValue
+
+__all__ = ["Buckets"]
+
+
+class Buckets:
+    """The buckets below a folder, which is None where an engine has none."""
+
+    def __init__(self, root: Path | None) -> None:
+        self._root = None if root is None else root.resolve()
+
+    def folder(self, bucket: JSONValue) -> Path:
+        """Return the folder of a bucket, which lies directly below the root."""
+        if self._root is None:
+            raise ValueError("the engine was given no folder for files")
+        if not isinstance(bucket, str) or not bucket:
+            raise ValueError("Bucket must be a string")
+        folder = self._root / bucket
+        if folder.parent != self._root or folder.resolve().parent != self._root:
+            raise ValueError(f"the bucket '{bucket}' is outside of the folder for files")
+        return folder
+
+    def file(self, bucket: JSONValue, key: JSONValue) -> Path:
+        """Return the file of an object, which stays inside its bucket."""
+        if not isinstance(key, str) or not key:
+            raise ValueError("Key must be a string")
+        folder = self.folder(bucket)
+        path = (folder / key.lstrip("/")).resolve()
+        if not path.is_relative_to(folder.resolve()):
+            raise ValueError(f"the object '{key}' is outside of its bucket")
+        return path
+
+    def objects(self, bucket: JSONValue, prefix: JSONValue) -> Iterator[tuple[str, Path]]:
+        """Yield the key and the file of each object whose key begins with a prefix, in the order of the keys."""
+        if not isinstance(prefix, str):
+            raise ValueError("Prefix must be a string")
+        folder = self.folder(bucket)
+        if not folder.is_dir():
+            raise ValueError(f"the bucket '{bucket}' does not exist")
+        within = folder / prefix.rpartition("/")[0]
+        if not within.resolve().is_relative_to(folder.resolve()):
+            return
+        keys = (file.relative_to(folder).as_posix() for file in within.rglob("*") if file.is_file())
+        for key in sorted(key for key in keys if key.startswith(prefix)):
+            yield key, folder / key
