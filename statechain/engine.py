@@ -190,7 +190,7 @@ class Engine:
             raise ValueError(f"type is {type!r}: it must be 'STANDARD' or 'EXPRESS'")
         if not isinstance(name, str) or not 1 <= len(name) <= 80 or not name.isprintable():
             raise ValueError("a state machine's name is 1 to 80 printable characters")
-        loaded = asl.load(definition, limits=self.limits)
+        loaded = asl.load(definition, limits=self.limits, type=type)
         self._check_resources(loaded)
         record = await self.journal.write_for_caller(
             CreateStateMachine(
@@ -351,7 +351,7 @@ class Engine:
         """
         execution = await self.get_execution(id)
         revision = await self._revisions.get(execution.state_machine_id, execution.state_machine_revision)
-        definition = asl.load(revision.record.definition, limits=self.limits)
+        definition = asl.load_stored(revision.record.definition, limits=self.limits)
         visits = await self.repository.visits(id)
         return await asyncio.to_thread(asl.draw_execution, execution, definition, visits, self.clock.now(), format)
 

@@ -107,7 +107,7 @@ class StateMachine:
         return self._loaded().to_svg()
 
     def _loaded(self) -> Definition:
-        return asl.load(self._revision.record.definition, limits=self._engine.limits)
+        return asl.load_stored(self._revision.record.definition, limits=self._engine.limits)
 
     def __repr__(self) -> str:
         return f"<StateMachine {self.name} revision {self.revision}>"

@@ -7,6 +7,7 @@ from statechain.lazy import importer
 if TYPE_CHECKING:
     from statechain.asl.definition import Definition as Definition
     from statechain.asl.definition import load as load
+    from statechain.asl.definition import load_stored as load_stored
     from statechain.asl.drawing import DrawingFormat as DrawingFormat
     from statechain.asl.drawing import draw_execution as draw_execution
     from statechain.asl.plan import Plan as Plan
@@ -20,8 +21,9 @@ else:
             "Plan": "statechain.asl.plan",
             "draw_execution": "statechain.asl.drawing",
             "load": "statechain.asl.definition",
+            "load_stored": "statechain.asl.definition",
         },
     )
 
 
-__all__ = ["Definition", "DrawingFormat", "Plan", "draw_execution", "load"]
+__all__ = ["Definition", "DrawingFormat", "Plan", "draw_execution", "load", "load_stored"]

@@ -5,30 +5,37 @@ Linear in the size of the definition, and without recursion over states. What st
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TypeAlias, cast
+from typing import Literal, TypeAlias, cast
 
 from statechain.asl import model
 from statechain.asl.check_fields import check_fields
 from statechain.asl.check_variables import check_variables
-from statechain.asl.reader import hint
+from statechain.asl.reader import Hints
 from statechain.asl.text import pointer_to
 from statechain.codec import JSONValue
 from statechain.errors import Diagnostic
 from statechain.limits import Limits
 
-__all__ = ["check"]
+__all__ = ["MachineType", "check"]
 
 Answers: TypeAlias = "Sequence[model.Retrier | model.Catcher]"
+MachineType: TypeAlias = Literal["STANDARD", "EXPRESS"]
 
 
-def check(machine: model.StateMachine, value: JSONValue, limits: Limits) -> list[Diagnostic]:
+def check(
+    machine: model.StateMachine, value: JSONValue, limits: Limits, type_: MachineType = "STANDARD"
+) -> list[Diagnostic]:
     """Return every fault of meaning in a well-formed definition; ``value`` is what the model was made from."""
     machines = list(_machines(machine))
     states = [(each, state) for each in machines for state in each.states.values()]
-    faults = [fault for each in machines for fault in _check_flow(each, _names(value, each))]
+    hints = Hints()
+    faults = [fault for each in machines for fault in _check_flow(each, _names(value, each), hints)]
     faults += _check_names(state for _, state in states)
+    faults += _check_labels(state for _, state in states)
+    faults += _check_express(machine, type_)
     if len(states) > limits.definition_states:
         faults.append(Diagnostic("too-many-states", f"a definition has at most {limits.definition_states} states"))
     for _, state in states:
@@ -83,16 +90,17 @@ def _names(value: JSONValue, machine: model.StateMachine) -> Collection[str]:
     return states if isinstance(states, dict) else ()
 
 
-def _check_flow(machine: model.StateMachine, names: Collection[str]) -> Iterator[Diagnostic]:
+def _check_flow(machine: model.StateMachine, names: Collection[str], hints: Hints) -> Iterator[Diagnostic]:
     states = machine.states
     if machine.start_at and machine.start_at not in names:
-        near = hint(machine.start_at, names)
+        near = hints.near(machine.start_at, names, machine.pointer)
         message = f"StartAt names {machine.start_at!r}, and there is no such state here{near}"
         yield Diagnostic("missing-target", message, pointer=pointer_to(machine.pointer, "StartAt"))
     for state in states.values():
         for target, pointer in _targets(state):
             if target and target not in names:
-                message = f"there is no state {target!r} here to go to{hint(target, names)}"
+                near = hints.near(target, names, machine.pointer)
+                message = f"there is no state {target!r} here to go to{near}"
                 yield Diagnostic("missing-target", message, pointer=pointer)
     # As on AWS: only the whole definition must have an end, and without one, what leads nowhere is not told besides.
     if len(states) < len(names):
@@ -131,6 +139,49 @@ def _check_names(states: Iterable[model.State]) -> Iterator[Diagnostic]:
         if counts[state.name] > 1:
             message = f"the name {state.name!r} is given more than once: names are unique in the whole definition"
             yield Diagnostic("duplicate-name", message, pointer=state.pointer)
+
+
+def _check_labels(states: Iterable[model.State]) -> Iterator[Diagnostic]:
+    labelled = [state for state in states if isinstance(state, model.Map) and state.label is not None]
+    counts = Counter(state.label for state in labelled)
+    for state in labelled:
+        if counts[state.label] > 1:
+            message = f"the Label {state.label!r} is given more than once: a Label identifies one Map"
+            yield Diagnostic("duplicate-label", message, pointer=pointer_to(state.pointer, "Label"))
+
+
+# What an EXPRESS machine cannot do
+
+WAITING = re.compile(
+    r"(?P<suffix>\.sync(?::2)?|\.waitForTaskToken)\Z|\Aarn:[^:]*:states:[^:]*:[^:]*:(?P<activity>activity):"
+)
+
+
+def _check_express(machine: model.StateMachine, type_: MachineType) -> Iterator[Diagnostic]:
+    """Yield a fault for each state that waits for the outside, or starts executions, where an EXPRESS one cannot."""
+    pending: list[tuple[model.StateMachine, str]] = [(machine, type_)]
+    while pending:
+        each, its_type = pending.pop()
+        for state in each.states.values():
+            if its_type == "EXPRESS":
+                yield from _check_express_state(state)
+            if isinstance(state, model.Parallel):
+                pending.extend((branch, its_type) for branch in state.branches)
+            elif isinstance(state, model.Map):
+                processor = state.item_processor
+                is_own = processor.mode == "DISTRIBUTED" and processor.execution_type is not None
+                pending.append((processor.machine, str(processor.execution_type) if is_own else its_type))
+
+
+def _check_express_state(state: model.State) -> Iterator[Diagnostic]:
+    if isinstance(state, model.Map) and state.item_processor.mode == "DISTRIBUTED":
+        message = "an EXPRESS execution has no distributed Map"
+        yield Diagnostic("not-in-express", message, pointer=state.pointer)
+    waiting = WAITING.search(state.resource) if isinstance(state, model.Task) else None
+    if waiting is not None:
+        what = "an activity" if waiting["activity"] else f"what {waiting['suffix']} waits for"
+        message = f"an EXPRESS execution cannot wait for {what}"
+        yield Diagnostic("not-in-express", message, pointer=pointer_to(state.pointer, "Resource"))
 
 
 # Errors and times

@@ -143,6 +143,10 @@ def _check_jsonpath_state(state: model.State, value: Obj, limits: Limits) -> Fau
             yield from _check_template(inner.get(template), pointer_to(pointer, template), limits)
             for name in ("MaxItemsPerBatchPath", "MaxInputBytesPerBatchPath"):
                 yield from _check_path(inner.get(name), pointer_to(pointer, name), limits, single=True)
+            config = inner.get("ReaderConfig")
+            if isinstance(config, dict):
+                at = f"{pointer}/ReaderConfig/MaxItemsPath"
+                yield from _check_path(config.get("MaxItemsPath"), at, limits, single=True)
 
 
 def _check_paths(value: Obj, pointer: str, limits: Limits) -> Faults:

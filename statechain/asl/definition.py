@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from statechain.asl import model
-from statechain.asl.check import check
+from statechain.asl.check import MachineType, check
 from statechain.asl.parse import parse
 from statechain.asl.plan import Plan, compile_plan
 from statechain.asl.text import Positions, read_json, read_text, read_yaml
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from statechain.asl.drawing import GraphFormat
     from statechain.asl.graph import Graph
 
-__all__ = ["Definition", "load"]
+__all__ = ["Definition", "load", "load_stored"]
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 MOST_OF_A_CHARACTER = 4
@@ -92,7 +92,12 @@ class Definition:
         return _placed(fault, self._positions)
 
 
-def load(definition: Mapping[str, Any] | str | Path, *, limits: Limits = DEFAULT_LIMITS) -> Definition:
+def load(
+    definition: Mapping[str, Any] | str | Path,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    type: MachineType = "STANDARD",  # noqa: A002 -- AWS's term
+) -> Definition:
     """Load and check a definition.
 
     Arguments:
@@ -101,13 +106,15 @@ def load(definition: Mapping[str, Any] | str | Path, *, limits: Limits = DEFAULT
 
         limits: What guards the process.
 
+        type: Of the machine that it is for: an EXPRESS one has not all that a STANDARD one has.
+
     Raises:
         DefinitionError: with every fault, each with its JSON pointer and, for text, line and column.
     """
     value, positions = _read(definition, limits)
     parsed, faults = parse(value)
     if parsed is not None:
-        faults = [*faults, *check(parsed, value, limits)]
+        faults = [*faults, *check(parsed, value, limits, type)]
     if parsed is None or faults:
         raise DefinitionError(sorted({_placed(fault, positions) for fault in faults}, key=_in_order))
     try:
@@ -115,6 +122,18 @@ def load(definition: Mapping[str, Any] | str | Path, *, limits: Limits = DEFAULT
     except InvalidPayload as fault:
         raise DefinitionError([Diagnostic("not-json", str(fault))]) from fault
     return Definition(own, text, parsed, limits, positions)
+
+
+def load_stored(text: str, *, limits: Limits = DEFAULT_LIMITS) -> Definition:
+    """Load a definition that was accepted when it was stored.
+
+    Only its form is read, nothing is checked: a release that checks more must not refuse what an earlier one runs.
+    """
+    value, positions = read_json(text, limits)
+    parsed, faults = parse(value)
+    if parsed is None:
+        raise DefinitionError(faults)
+    return Definition(value, text, parsed, limits, positions)
 
 
 def _read(definition: Mapping[str, Any] | str | Path, limits: Limits) -> tuple[JSONValue, Positions]:

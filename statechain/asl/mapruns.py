@@ -93,14 +93,23 @@ def compile_batcher(state: model.Map, limits: Limits) -> Callable[[JSONValue, Co
 
     def batching(value: JSONValue, context: Context) -> Pack:
         common: dict[str, JSONValue] = {} if share is None else {"BatchInput": share(value, context)}
-        bounds = _bound(most, value, context), _bound(bytes_, value, context) or limits.payload_bytes
+        bounds = (
+            _bound(most, "MaxItemsPerBatch", value, context),
+            _bound(bytes_, "MaxInputBytesPerBatch", value, context) or limits.payload_bytes,
+        )
         return lambda branches: _pack(branches, common, *bounds)
 
     return batching
 
 
-def _bound(number: Number | None, value: JSONValue, context: Context) -> int:
-    return 0 if number is None else int(number(value, context))
+def _bound(number: Number | None, field: str, value: JSONValue, context: Context) -> int:
+    """Return a bound of a batch; 0 where there is none."""
+    if number is None:
+        return 0
+    bound = int(number(value, context))
+    if bound < 1:
+        raise StateError("States.Runtime", f"field {field} must be positive")
+    return bound
 
 
 def _pack(branches: Sequence[Branch], common: dict[str, JSONValue], most: int, most_bytes: int) -> list[Branch]:

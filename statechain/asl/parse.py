@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 from statechain.asl import model
 from statechain.asl.choice import parse_timestamp
+from statechain.asl.distributed import item_batcher, item_reader, label, refuse_inline, result_writer
 from statechain.asl.grammar import (
     BOTH,
     BRANCH,
@@ -16,6 +17,7 @@ from statechain.asl.grammar import (
     MACHINE,
     MAX_NAME,
     MOST_COUNT,
+    MOST_DELAY,
     PROCESSOR,
     PROCESSORS,
     RETRIER,
@@ -164,7 +166,7 @@ class _Parser(Reader):
         interval = self.number(value, "IntervalSeconds", pointer, "JSONPath", least=1)
         attempts = self.number(value, "MaxAttempts", pointer, "JSONPath")
         rate = self.number(value, "BackoffRate", pointer, "JSONPath", least=1, whole=False)
-        longest = self.number(value, "MaxDelaySeconds", pointer, "JSONPath", least=1, most=31_622_400)
+        longest = self.number(value, "MaxDelaySeconds", pointer, "JSONPath", least=1, most=MOST_DELAY)
         jitter = value.get("JitterStrategy", "NONE")
         if jitter not in ("FULL", "NONE"):
             self.fault("wrong-value", "JitterStrategy is 'FULL' or 'NONE'", pointer_to(pointer, "JitterStrategy"))
@@ -210,8 +212,15 @@ def _task(parser: _Parser, value: Obj, pointer: str, base: Base) -> model.State:
         timeout_seconds_path=parser.text(value, "TimeoutSecondsPath", pointer),
         heartbeat_seconds=parser.number(value, "HeartbeatSeconds", pointer, language, least=1),
         heartbeat_seconds_path=parser.text(value, "HeartbeatSecondsPath", pointer),
-        credentials=value.get("Credentials", ABSENT),
+        credentials=_credentials(parser, value, pointer, language),
     )
+
+
+def _credentials(parser: _Parser, value: Obj, pointer: str, language: QueryLanguage) -> model.Optional:
+    found = value.get("Credentials", ABSENT)
+    if isinstance(found, str) and language == "JSONata" and is_expression(found):
+        return found
+    return ABSENT if found is ABSENT else parser.typed(value, "Credentials", dict, pointer, "an object") or {}
 
 
 def _pass(parser: _Parser, value: Obj, pointer: str, base: Base) -> model.State:
@@ -289,11 +298,14 @@ def _map(parser: _Parser, value: Obj, pointer: str, base: Base) -> model.State:
     parser.exclusive(value, ("ItemSelector", "Parameters"), pointer, "a Map state")
     for key in ("MaxConcurrency", "ToleratedFailureCount", "ToleratedFailurePercentage"):
         parser.exclusive(value, (key, f"{key}Path"), pointer, "a Map state")
+    processor = _item_processor(parser, value, pointer)
+    if processor.mode == "INLINE":
+        refuse_inline(parser, value, pointer)
     return model.Map(
         **base,
         **parser.working(value, pointer, language),
-        item_processor=_item_processor(parser, value, pointer),
-        items_path=parser.path(value, "ItemsPath", pointer),
+        item_processor=processor,
+        items_path=_items_path(parser, value, pointer),
         items=value.get("Items", ABSENT),
         item_selector=value.get("ItemSelector", ABSENT),
         max_concurrency=parser.number(value, "MaxConcurrency", pointer, language, most=MOST_COUNT),
@@ -304,11 +316,15 @@ def _map(parser: _Parser, value: Obj, pointer: str, base: Base) -> model.State:
             value, "ToleratedFailurePercentage", pointer, language, most=100, whole=False
         ),
         tolerated_failure_percentage_path=parser.text(value, "ToleratedFailurePercentagePath", pointer),
-        label=parser.text(value, "Label", pointer),
-        item_reader=_item_reader(parser, value, pointer, language),
-        item_batcher=_item_batcher(parser, value, pointer, language),
-        result_writer=_result_writer(parser, value, pointer, language),
+        label=label(parser, value, pointer),
+        item_reader=item_reader(parser, value, pointer, language),
+        item_batcher=item_batcher(parser, value, pointer, language),
+        result_writer=result_writer(parser, value, pointer, language),
     )
+
+
+def _items_path(parser: _Parser, value: Obj, pointer: str) -> model.Optional:
+    return ABSENT if "ItemsPath" not in value else parser.text(value, "ItemsPath", pointer) or ABSENT
 
 
 def _item_processor(parser: _Parser, value: Obj, pointer: str) -> model.ItemProcessor:
@@ -321,61 +337,17 @@ def _item_processor(parser: _Parser, value: Obj, pointer: str) -> model.ItemProc
     mode, type_ = config.get("Mode", "INLINE"), config.get("ExecutionType")
     if mode not in ("INLINE", "DISTRIBUTED"):
         parser.fault("wrong-value", "Mode is 'INLINE' or 'DISTRIBUTED'", pointer_to(config_at, "Mode"))
-    if type_ not in (None, "STANDARD", "EXPRESS"):
+    if mode == "INLINE" and "ExecutionType" in config:
+        message = "ExecutionType is for a distributed Map: in an inline one an item is part of the execution"
+        parser.fault("distributed-only", message, pointer_to(config_at, "ExecutionType"))
+    elif mode == "DISTRIBUTED" and "ExecutionType" not in config:
+        parser.fault("missing-field", "a distributed Map needs ExecutionType: 'STANDARD' or 'EXPRESS'", config_at)
+    elif "ExecutionType" in config and type_ not in ("STANDARD", "EXPRESS"):
         parser.fault("wrong-value", "ExecutionType is 'STANDARD' or 'EXPRESS'", pointer_to(config_at, "ExecutionType"))
     return model.ItemProcessor(
         machine=parser.machine(found, at),
         mode=cast("Literal['INLINE', 'DISTRIBUTED']", mode),
         execution_type=cast("Literal['STANDARD', 'EXPRESS'] | None", type_),
-    )
-
-
-def _item_reader(parser: _Parser, value: Obj, pointer: str, language: QueryLanguage) -> model.ItemReader | None:
-    found = parser.typed(value, "ItemReader", dict, pointer, "an object")
-    if found is None:
-        return None
-    at = pointer_to(pointer, "ItemReader")
-    shared = {"Resource", "ReaderConfig"}
-    parser.of_language(found, language, shared, {"Parameters"}, {"Arguments"}, at, "an ItemReader")
-    return model.ItemReader(
-        resource=parser.required_text(found, "Resource", at, "an ItemReader"),
-        reader_config=found.get("ReaderConfig", ABSENT),
-        parameters=found.get("Parameters", ABSENT),
-        arguments=found.get("Arguments", ABSENT),
-    )
-
-
-def _item_batcher(parser: _Parser, value: Obj, pointer: str, language: QueryLanguage) -> model.ItemBatcher | None:
-    found = parser.typed(value, "ItemBatcher", dict, pointer, "an object")
-    if found is None:
-        return None
-    at = pointer_to(pointer, "ItemBatcher")
-    names = ("MaxItemsPerBatch", "MaxInputBytesPerBatch")
-    paths = {f"{name}Path" for name in names}
-    parser.of_language(found, language, {"BatchInput", *names}, paths, set(), at, "an ItemBatcher")
-    for name in names:
-        parser.exclusive(found, (name, f"{name}Path"), at, "an ItemBatcher")
-    return model.ItemBatcher(
-        batch_input=found.get("BatchInput", ABSENT),
-        max_items=parser.number(found, names[0], at, language, least=1),
-        max_items_path=parser.text(found, f"{names[0]}Path", at),
-        max_bytes=parser.number(found, names[1], at, language, least=1),
-        max_bytes_path=parser.text(found, f"{names[1]}Path", at),
-    )
-
-
-def _result_writer(parser: _Parser, value: Obj, pointer: str, language: QueryLanguage) -> model.ResultWriter | None:
-    found = parser.typed(value, "ResultWriter", dict, pointer, "an object")
-    if found is None:
-        return None
-    at = pointer_to(pointer, "ResultWriter")
-    shared = {"Resource", "WriterConfig"}
-    parser.of_language(found, language, shared, {"Parameters"}, {"Arguments"}, at, "a ResultWriter")
-    return model.ResultWriter(
-        resource=parser.text(found, "Resource", at),
-        writer_config=found.get("WriterConfig", ABSENT),
-        parameters=found.get("Parameters", ABSENT),
-        arguments=found.get("Arguments", ABSENT),
     )
 
 

@@ -7,13 +7,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TypeAlias, TypeVar
 
 from statechain.asl import model
-from statechain.asl.grammar import MOST_SECONDS
+from statechain.asl.grammar import MAX_NAME, MOST_SECONDS
 from statechain.asl.model import ABSENT, QueryLanguage
 from statechain.asl.text import pointer_to
 from statechain.codec import JSONValue
 from statechain.errors import Diagnostic
 
-__all__ = ["Obj", "Reader", "hint", "is_expression"]
+__all__ = ["Hints", "Obj", "Reader", "hint", "is_expression"]
 
 T = TypeVar("T")
 Obj: TypeAlias = Mapping[str, JSONValue]
@@ -21,8 +21,27 @@ Obj: TypeAlias = Mapping[str, JSONValue]
 
 def hint(name: str, names: Iterable[str]) -> str:
     """Return the question whether a near name was meant, or nothing where none is near."""
+    if len(name) > MAX_NAME:  # comparing takes time that grows with the square of the length
+        return ""
     near = difflib.get_close_matches(name, names, 1)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+class Hints:
+    """Near names for many missing ones, in bounded time: once the comparisons are used up, there are no more hints."""
+
+    def __init__(self, most_comparisons: int = 10_000) -> None:
+        self._left = most_comparisons
+        self._found: dict[tuple[str, str], str] = {}
+
+    def near(self, name: str, names: Collection[str], scope: str) -> str:
+        """Return the hint for a name; ``scope`` identifies the names that it is compared with."""
+        if (scope, name) not in self._found:
+            if self._left < len(names):
+                return ""
+            self._left -= len(names)
+            self._found[scope, name] = hint(name, names)
+        return self._found[scope, name]
 
 
 def is_expression(text: str) -> bool:

@@ -49,4 +49,4 @@ class Revisions:
         record = await self._repository.state_machine(state_machine_id, revision)
         if record is None:
             raise StateMachineNotFound(f"there is no revision {revision} of a state machine {state_machine_id!r}")
-        return self.add(record, asl.load(record.definition, limits=self._limits))
+        return self.add(record, asl.load_stored(record.definition, limits=self._limits))

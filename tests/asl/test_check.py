@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from statechain.asl import load
+from statechain.asl.reader import Hints, hint
 from statechain.errors import DefinitionError
 
 PASS = {"Type": "Pass", "End": True}
@@ -96,6 +97,26 @@ def test_ten_thousand_states_take_no_time(faults: Any) -> None:
     began = time.process_time()
     assert faults(of("S0", **states, S9999=PASS)) == {}
     assert time.process_time() - began < 5
+
+
+def test_nine_thousand_missing_targets_take_no_time(faults: Any) -> None:
+    states: dict[str, Any] = {f"State{n}": to(f"Sttae{n}") for n in range(9_000)}
+    began = time.process_time()
+    found = faults(of("State0", **states, Last=PASS))
+    assert sum(code == "missing-target" for code in found.values()) == 9_000
+    assert time.process_time() - began < 5
+
+
+def test_hints_are_given_until_the_comparisons_are_used_up() -> None:
+    hints, names = Hints(most_comparisons=5), ["Price", "Charge"]
+    assert hints.near("Prcie", names, "") == "; did you mean 'Price'?"
+    assert hints.near("Chrage", names, "") == "; did you mean 'Charge'?"
+    assert not hints.near("Pirce", names, "")
+    assert hints.near("Prcie", names, "") == "; did you mean 'Price'?"
+
+
+def test_a_name_that_is_too_long_has_no_near_one() -> None:
+    assert not hint("x" * 100_000, ["x" * 100_001])
 
 
 def test_a_near_name_is_asked_for(faults: Any) -> None:

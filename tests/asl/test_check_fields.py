@@ -10,6 +10,8 @@ from statechain.asl import load
 from statechain.errors import DefinitionError
 
 PROCESSOR = {"StartAt": "P", "States": {"P": {"Type": "Pass", "End": True}}}
+DISTRIBUTED = {**PROCESSOR, "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}}
+S3 = "arn:aws:states:::s3:"
 
 
 def of(state: dict[str, Any], language: str = "JSONPath") -> dict[str, Any]:
@@ -42,13 +44,17 @@ def of(state: dict[str, Any], language: str = "JSONPath") -> dict[str, Any]:
         (
             {
                 "Type": "Map",
-                "ItemProcessor": PROCESSOR,
+                "ItemProcessor": DISTRIBUTED,
                 "ItemsPath": "x",
                 "ItemSelector": {"v.$": "$["},
                 "MaxConcurrencyPath": "$.l[*]",
-                "ItemReader": {"Resource": "r", "Parameters": {"Key.$": "$["}},
+                "ItemReader": {
+                    "Resource": f"{S3}getObject",
+                    "ReaderConfig": {"MaxItemsPath": "$.m[*]"},
+                    "Parameters": {"Key.$": "$["},
+                },
                 "ItemBatcher": {"MaxItemsPerBatchPath": "$.m[*]", "BatchInput": {"a.$": "$["}},
-                "ResultWriter": {"Resource": "r", "Parameters": {"Bucket.$": "$["}},
+                "ResultWriter": {"Resource": f"{S3}putObject", "Parameters": {"Bucket.$": "$["}},
             },
             dict.fromkeys(
                 [
@@ -56,6 +62,7 @@ def of(state: dict[str, Any], language: str = "JSONPath") -> dict[str, Any]:
                     "ItemSelector/v.$",
                     "MaxConcurrencyPath",
                     "ItemReader/Parameters/Key.$",
+                    "ItemReader/ReaderConfig/MaxItemsPath",
                     "ItemBatcher/MaxItemsPerBatchPath",
                     "ItemBatcher/BatchInput/a.$",
                     "ResultWriter/Parameters/Bucket.$",
@@ -97,10 +104,10 @@ CATCH = {"ErrorEquals": ["States.ALL"], "Next": "A"}
         (
             {
                 "Type": "Map",
-                "ItemProcessor": PROCESSOR,
-                "ItemReader": {"Resource": "r", "Arguments": {"Key": "{% a %}"}},
-                "ItemBatcher": {"BatchInput": "{% a %}"},
-                "ResultWriter": {"Resource": "r", "Arguments": "{% a %}"},
+                "ItemProcessor": DISTRIBUTED,
+                "ItemReader": {"Resource": f"{S3}getObject", "Arguments": {"Key": "{% a %}"}},
+                "ItemBatcher": {"MaxItemsPerBatch": 1, "BatchInput": "{% a %}"},
+                "ResultWriter": {"Resource": f"{S3}putObject", "Arguments": "{% a %}"},
             },
             {
                 "ItemReader/Arguments/Key": "bad-expression",

@@ -118,13 +118,14 @@ def test_what_is_no_width(fan: Any, path: str, cause: str) -> None:
 
 
 def test_tolerances(fan: Any) -> None:
-    assert fan([]).tolerance() == Tolerance()
-    assert fan([], ToleratedFailureCount=2, ToleratedFailurePercentage=1.5).tolerance() == Tolerance(2, 1.5)
-    assert fan([3, "2.5"], ToleratedFailureCountPath="$[0]", ToleratedFailurePercentagePath="$[1]").tolerance() == (
-        Tolerance(3, 2.5)
+    assert fan([], distributed=True).tolerance() == Tolerance()
+    assert fan([], distributed=True, ToleratedFailureCount=2, ToleratedFailurePercentage=1.5).tolerance() == Tolerance(
+        2, 1.5
     )
+    paths = {"ToleratedFailureCountPath": "$[0]", "ToleratedFailurePercentagePath": "$[1]"}
+    assert fan([3, "2.5"], distributed=True, **paths).tolerance() == Tolerance(3, 2.5)
     fields = {"ToleratedFailureCount": "{% $limit %}", "ToleratedFailurePercentage": "{% 100 / 8 %}"}
-    assert fan([], language="JSONata", **fields).tolerance() == Tolerance(2, 12.5)
+    assert fan([], distributed=True, language="JSONata", **fields).tolerance() == Tolerance(2, 12.5)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +140,7 @@ def test_tolerances(fan: Any) -> None:
 )  # fmt: skip
 def test_what_is_no_percentage(fan: Any, value: Any, cause: str) -> None:
     with pytest.raises(StateError) as caught:
-        fan([value], ToleratedFailurePercentagePath="$[0]").tolerance()
+        fan([value], distributed=True, ToleratedFailurePercentagePath="$[0]").tolerance()
     assert (caught.value.error, caught.value.cause) == ("States.Runtime", cause)
 
 

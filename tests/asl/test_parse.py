@@ -14,6 +14,7 @@ from statechain.asl.parse import parse
 PASS = {"Type": "Pass", "End": True}
 TASK = {"Type": "Task", "Resource": "r", "End": True}
 PROCESSOR = {"StartAt": "P", "States": {"P": PASS}}
+DISTRIBUTED = {**PROCESSOR, "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}}
 
 
 def of(state: dict[str, Any], **top: Any) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def at(field: str = "") -> str:
         ({"Type": "Map", "ItemProcessor": PROCESSOR, "Iterator": PROCESSOR}, {at(): "exclusive-fields"}),
         ({"Type": "Map", "ItemProcessor": PROCESSOR, "MaxConcurrency": -1}, {at("MaxConcurrency"): "out-of-range"}),
         (
-            {"Type": "Map", "ItemProcessor": PROCESSOR, "ToleratedFailurePercentage": 100.5},
+            {"Type": "Map", "ItemProcessor": DISTRIBUTED, "ToleratedFailurePercentage": 100.5},
             {at("ToleratedFailurePercentage"): "out-of-range"},
         ),
         (
@@ -103,14 +104,14 @@ def at(field: str = "") -> str:
             },
         ),
         (
-            {"Type": "Map", "ItemProcessor": PROCESSOR, "ItemReader": {"Arguments": {}}},
+            {"Type": "Map", "ItemProcessor": DISTRIBUTED, "ItemReader": {"Arguments": {}}},
             {at("ItemReader"): "missing-field", at("ItemReader/Arguments"): "mixed-query-languages"},
         ),
         (
-            {"Type": "Map", "ItemProcessor": PROCESSOR, "ItemBatcher": {"MaxItemsPerBatch": 0, "Max": 1}},
+            {"Type": "Map", "ItemProcessor": DISTRIBUTED, "ItemBatcher": {"MaxItemsPerBatch": 0, "Max": 1}},
             {at("ItemBatcher/MaxItemsPerBatch"): "out-of-range", at("ItemBatcher/Max"): "unknown-field"},
         ),
-        ({"Type": "Map", "ItemProcessor": PROCESSOR, "ResultWriter": 5}, {at("ResultWriter"): "wrong-type"}),
+        ({"Type": "Map", "ItemProcessor": DISTRIBUTED, "ResultWriter": 5}, {at("ResultWriter"): "wrong-type"}),
     ],
 )
 def test_faults_of_states(faults: Any, state: dict[str, Any], expected: dict[str, str]) -> None:
@@ -182,7 +183,7 @@ def test_the_model_says_what_the_text_says() -> None:
             },
             "Each": {
                 "Type": "Map",
-                "Iterator": PROCESSOR,
+                "Iterator": DISTRIBUTED,
                 "MaxConcurrency": 9223372036854775807,
                 "ItemsPath": "$.items",
                 "Label": "l",

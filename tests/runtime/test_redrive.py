@@ -12,6 +12,8 @@ from stage import Stage, machine, open_stage, task, types
 
 from statechain import StatechainError, TaskError
 
+DISTRIBUTED = {"ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}}
+
 
 class Mended:
     """A handler that fails for some inputs until it is mended."""
@@ -75,7 +77,7 @@ async def test_retries_count_anew(stage: Stage) -> None:
 @pytest.mark.parametrize("mode", ["INLINE", "DISTRIBUTED"])
 async def test_only_failed_iterations_run_again(stage: Stage, mode: str) -> None:
     mended = Mended(stage, 2)
-    config = {"ProcessorConfig": {"Mode": mode}}
+    config = DISTRIBUTED if mode == "DISTRIBUTED" else {"ProcessorConfig": {"Mode": mode}}
     each = {"Type": "Map", "MaxConcurrency": 1, "ItemProcessor": {**config, **machine(Do=task("Work"))}}
     failed = await stage.run(machine(Each=each), [0, 1, 2, 3])
     assert failed.status == "FAILED"
@@ -208,7 +210,7 @@ async def test_a_redrive_ends_the_same_wherever_it_is_struck_down() -> None:
 
 async def test_the_map_run_is_told_as_redriven(stage: Stage) -> None:
     mended = Mended(stage, 2)
-    each = {"Type": "Map", "ItemProcessor": {"ProcessorConfig": {"Mode": "DISTRIBUTED"}, **machine(Do=task("Work"))}}
+    each = {"Type": "Map", "ItemProcessor": {**DISTRIBUTED, **machine(Do=task("Work"))}}
     failed = await stage.run(machine(Each=each), [1, 2])
     mended.bad.clear()
     ended = await (await stage.engine.redrive_execution(failed.id)).wait()
@@ -236,7 +238,7 @@ async def test_a_map_run_that_a_stop_cut_short_is_told_as_aborted(stage: Stage) 
         await asyncio.sleep(3600)
 
     stage.tasks.add("Hang", hang)
-    each = {"Type": "Map", "ItemProcessor": {"ProcessorConfig": {"Mode": "DISTRIBUTED"}, **machine(Do=task("Hang"))}}
+    each = {"Type": "Map", "ItemProcessor": {**DISTRIBUTED, **machine(Do=task("Hang"))}}
     started = await stage.start(machine(Each=each), [1])
     await stage.reached("Hang")
     await started.stop()
