@@ -2,13 +2,16 @@
 
 from importlib.metadata import version as version_of
 
+from docutils import nodes
+from sphinx.application import Sphinx
+
 project = "statechain"
 author = "The statechain maintainers"
 copyright = author  # noqa: A001 -- Sphinx's name
 release = version_of("statechain")
 version = release
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"statechain {release}"
@@ -26,3 +29,29 @@ napoleon_google_docstring = True
 napoleon_use_ivar = True
 # Single backquotes in docstrings name code.
 default_role = "code"
+copybutton_exclude = ".linenos, .gp, .go"
+copybutton_prompt_text = r"\$ "
+copybutton_prompt_is_regexp = True
+
+
+def link_names(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Link each name in code type, such as `Engine.get_batch` or `stream_batch()`, to the one object that it names."""
+    places: dict[str, set[tuple[str, str]]] = {}
+    for full, entry in app.env.domaindata["py"]["objects"].items():
+        parts = full.split(".")
+        for begin in range(len(parts)):
+            places.setdefault(".".join(parts[begin:]), set()).add((entry.docname, entry.node_id))
+    for literal in list(doctree.findall(nodes.literal)):
+        found = places.get(literal.astext().split("(")[0], set())
+        if len(found) != 1 or isinstance(literal.parent, nodes.reference | nodes.title):
+            continue
+        (target, anchor) = next(iter(found))
+        uri = "" if target == page else app.builder.get_relative_uri(page, target)
+        link = nodes.reference("", "", internal=True, refuri=f"{uri}#{anchor}")
+        literal.replace_self(link)
+        link += literal
+
+
+def setup(app: Sphinx) -> None:
+    """Have names linked once all pages are read."""
+    app.connect("doctree-resolved", link_names)
