@@ -17,7 +17,7 @@ from statechain.codec import JSONValue
 from statechain.errors import StateError
 from statechain.limits import Limits
 
-__all__ = ["Number", "compile_number", "compile_number_at", "compile_text", "unexpected"]
+__all__ = ["Number", "Text", "compile_number", "compile_number_at", "compile_text", "out_of_range", "unexpected"]
 
 Number: TypeAlias = Callable[[JSONValue, Context], float]
 Text: TypeAlias = Callable[[JSONValue, Context], "str | None"]
@@ -126,6 +126,12 @@ def compile_text(
         return result
 
     return evaluated
+
+
+def out_of_range(value: float, field: str, least: float, most: float | None = None) -> StateError:
+    """Return the error of a JSONata expression whose result its field cannot take."""
+    bounds = f"at least {least}" if most is None else f"between {least} and {most}"
+    return evaluation_failed(f"The {field} field must be {bounds}, and was {shown(value)}", field)
 
 
 def unexpected(expression: str | None, field: str, expected: str, result: JSONValue) -> StateError:

@@ -10,7 +10,7 @@ import attrs
 
 from statechain.asl import model
 from statechain.asl.causes import shown
-from statechain.asl.fields import Number, compile_number, compile_number_at, unexpected
+from statechain.asl.fields import Number, compile_number, compile_number_at, out_of_range, unexpected
 from statechain.asl.flow import compile_input
 from statechain.asl.jsonata import evaluation_failed
 from statechain.asl.jsonpath import compile_path
@@ -187,6 +187,8 @@ def _compile_tolerance(state: model.Map, limits: Limits) -> Callable[[JSONValue,
     def tolerance(value: JSONValue, context: Context) -> Tolerance:
         share = None if percentage is None else percentage(value, context)
         if share is not None and not 0 <= share <= 100:
+            if state.query_language == "JSONata":
+                raise out_of_range(share, "ToleratedFailurePercentage", 0, 100)
             raise StateError("States.Runtime", "ToleratedFailurePercentage must be between 0 and 100.")
         return Tolerance(None if count is None else int(count(value, context)), share)
 
@@ -208,6 +210,8 @@ def _compile_bound(
     def bound(value: JSONValue, context: Context) -> float:
         found = number(value, context)
         if found < 0:
+            if state.query_language == "JSONata":
+                raise out_of_range(found, field, 0)
             raise StateError("States.Runtime", f"{field} cannot be negative.")
         return found
 

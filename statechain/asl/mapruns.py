@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from statechain.asl import model
-from statechain.asl.fields import Number, compile_number, compile_number_at
+from statechain.asl.fields import Number, compile_number, compile_number_at, out_of_range
 from statechain.asl.jsonpath import compile_path
 from statechain.asl.model import ABSENT
 from statechain.asl.outcome import Branch, Context, Transfer
@@ -94,19 +94,21 @@ def compile_batcher(state: model.Map, limits: Limits) -> Callable[[JSONValue, Co
     def batching(value: JSONValue, context: Context) -> Pack:
         common: dict[str, JSONValue] = {} if share is None else {"BatchInput": share(value, context)}
         bounds = (
-            _bound(most, "MaxItemsPerBatch", value, context),
-            _bound(bytes_, "MaxInputBytesPerBatch", value, context) or limits.payload_bytes,
+            _bound(state, most, "MaxItemsPerBatch", value, context),
+            _bound(state, bytes_, "MaxInputBytesPerBatch", value, context) or limits.payload_bytes,
         )
         return lambda branches: _pack(branches, common, *bounds)
 
     return batching
 
 
-def _bound(number: Number | None, field: str, value: JSONValue, context: Context) -> int:
+def _bound(state: model.Map, number: Number | None, field: str, value: JSONValue, context: Context) -> int:
     """Return a bound of a batch; 0 where there is none."""
     if number is None:
         return 0
     bound = int(number(value, context))
+    if bound < 1 and state.query_language == "JSONata":
+        raise out_of_range(bound, field, 1)
     if bound < 1:
         raise StateError("States.Runtime", f"field {field} must be positive")
     return bound

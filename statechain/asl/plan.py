@@ -13,8 +13,9 @@ from typing import TypeAlias, cast
 import attrs
 
 from statechain.asl import model
+from statechain.asl.causes import bare, is_number
 from statechain.asl.choice import compile_rule, parse_timestamp
-from statechain.asl.fields import Number, compile_number, compile_text
+from statechain.asl.fields import Number, compile_number, compile_text, out_of_range
 from statechain.asl.flow import (
     Catch,
     Step,
@@ -25,10 +26,12 @@ from statechain.asl.flow import (
     to_step,
 )
 from statechain.asl.items import compile_items
+from statechain.asl.jsonata import evaluation_failed
+from statechain.asl.jsonpath import compile_path
 from statechain.asl.model import ABSENT
 from statechain.asl.outcome import Branch, CallTask, Context, Expression, Fail, FanOut, Next, Outcome, WaitUntil
-from statechain.asl.payload import jsonata_template, states_of
-from statechain.codec import JSONValue, encode
+from statechain.asl.payload import expression_in
+from statechain.codec import JSONValue
 from statechain.errors import StateError
 from statechain.limits import DEFAULT_LIMITS, Limits
 
@@ -36,6 +39,10 @@ __all__ = ["Catch", "Plan", "State", "compile_plan"]
 
 Enter: TypeAlias = Callable[[JSONValue, Context], Outcome]
 LONGEST_WAIT = 99_999_999
+FARTHEST_MOMENT = 2**31 - 1
+"""How many seconds ahead a moment may be: 24,855 days, as on AWS."""
+
+TOO_LONG = "Wait state delay is too long."
 
 
 @attrs.frozen(eq=False)
@@ -211,6 +218,7 @@ def _compile_call(state: model.Task, make: Expression | None, limits: Limits) ->
     heartbeat = compile_number(state, state.heartbeat_seconds, state.heartbeat_seconds_path, "HeartbeatSeconds", limits)
     credentials = compile_argument(state.credentials, state, "Credentials", limits)
     resource = state.resource
+    is_jsonata = state.query_language == "JSONata"
     take = compile_input(state, limits)
     if timeout is None and heartbeat is None and state.credentials is ABSENT:
         if make is None:
@@ -222,19 +230,23 @@ def _compile_call(state: model.Task, make: Expression | None, limits: Limits) ->
         return CallTask(
             resource,
             raw if make is None else make(raw, context),
-            _positive(timeout, "TimeoutSeconds", value, context),
-            _positive(heartbeat, "HeartbeatSeconds", value, context),
+            _positive(timeout, "TimeoutSeconds", value, context, is_jsonata=is_jsonata),
+            _positive(heartbeat, "HeartbeatSeconds", value, context, is_jsonata=is_jsonata),
             None if credentials is None or state.credentials is ABSENT else credentials(raw, context),
         )
 
     return enter
 
 
-def _positive(number: Number | None, field: str, raw: JSONValue, context: Context) -> float | None:
+def _positive(
+    number: Number | None, field: str, raw: JSONValue, context: Context, *, is_jsonata: bool
+) -> float | None:
     if number is None:
         return None
     seconds = number(raw, context)
     if not 0 < seconds <= LONGEST_WAIT:
+        if is_jsonata:
+            raise out_of_range(seconds, field, 1, LONGEST_WAIT)
         raise StateError("States.Runtime", f"{field} must be between 1 and {LONGEST_WAIT}, and was {seconds}.")
     return seconds
 
@@ -254,50 +266,80 @@ def _compile_wait(state: model.Wait, limits: Limits) -> State:
 
 
 def _compile_delay(state: model.Wait, limits: Limits) -> Enter:
-    if state.timestamp is ABSENT and state.timestamp_path is None:
-        seconds = cast("Number", compile_number(state, state.seconds, state.seconds_path, "Seconds", limits))
-        return lambda raw, context: WaitUntil(seconds=_wait_seconds(seconds(raw, context)))
+    if state.seconds_path is not None:
+        return _compile_seconds_path(state.seconds_path, limits)
     if state.timestamp_path is not None:
-        path = state.timestamp_path
-        find = compile_text(state, ABSENT, path, "Timestamp", limits, any_type=True)
-        return lambda raw, context: WaitUntil(until=_moment_at(path, find(raw, context), context))
-    evaluate = jsonata_template(cast("str", state.timestamp), "Timestamp", limits)
+        return _compile_timestamp_path(state, state.timestamp_path, limits)
+    if state.timestamp is not ABSENT:
+        return _compile_timestamp(state, limits)
+    number = cast("Number", compile_number(state, state.seconds, None, "Seconds", limits))
 
     def enter(raw: JSONValue, context: Context) -> Outcome:
-        value = state.timestamp
-        if state.query_language == "JSONata":
-            value = evaluate(states_of(raw, context), context)
-        moment = parse_timestamp(cast("JSONValue", value))
-        if moment is None:
-            raise StateError("States.Runtime", f"The Timestamp {encode(value)} is not a valid ISO-8601 date-time.")
-        return WaitUntil(until=_in_reach(moment, context))
+        seconds = number(raw, context)
+        if not 0 <= seconds <= LONGEST_WAIT:  # a literal is in range: this is a result of JSONata
+            raise out_of_range(seconds, "Seconds", 0, LONGEST_WAIT)
+        return WaitUntil(seconds=seconds)
 
     return enter
 
 
-def _wait_seconds(seconds: float) -> float:
-    if seconds < 0:
-        raise StateError("States.Runtime", "Wait state delay must not be negative.")
-    if seconds > LONGEST_WAIT:
-        raise StateError("States.Runtime", "Wait state delay is too long.")
-    return seconds
+def _compile_seconds_path(path: str, limits: Limits) -> Enter:
+    find = compile_path(path, limits=limits)
+
+    def enter(raw: JSONValue, context: Context) -> Outcome:
+        found = find(raw, context)
+        place = f"{path} == {bare(found)}"
+        if not is_number(found) or not float(found).is_integer():
+            cause = f"The SecondsPath parameter cannot be parsed as a long value: {place}"
+            raise StateError("States.Runtime", cause)
+        if found < 0:
+            raise StateError("States.Runtime", f"The SecondsPath parameter references a negative value: {place}")
+        if found > LONGEST_WAIT:
+            raise StateError("States.Runtime", TOO_LONG)
+        return WaitUntil(seconds=int(found))
+
+    return enter
 
 
-def _moment_at(path: str, value: JSONValue, context: Context) -> datetime:
-    moment = parse_timestamp(value)
-    if moment is None:
-        shown = value if isinstance(value, str) else encode(value)
-        raise StateError(
-            "States.Runtime",
-            "The TimestampPath parameter does not reference a valid ISO-8601 extended offset date-time format string: "
-            f"{path} == {shown}",
-        )
-    return _in_reach(moment, context)
+def _compile_timestamp_path(state: model.Wait, path: str, limits: Limits) -> Enter:
+    find = compile_text(state, ABSENT, path, "Timestamp", limits, any_type=True)
+
+    def enter(raw: JSONValue, context: Context) -> Outcome:
+        found: JSONValue = find(raw, context)
+        moment = parse_timestamp(found)
+        if moment is None:
+            cause = (
+                "The TimestampPath parameter does not reference a valid ISO-8601 extended offset date-time format "
+                f"string: {path} == {bare(found)}"
+            )
+            raise StateError("States.Runtime", cause)
+        if not _is_in_reach(moment, context):
+            raise StateError("States.Runtime", TOO_LONG)
+        return WaitUntil(until=moment.astimezone(UTC))
+
+    return enter
 
 
-def _in_reach(moment: datetime, context: Context) -> datetime:
-    _wait_seconds(max(0.0, (moment - context.now()).total_seconds()))
-    return moment.astimezone(UTC)
+def _compile_timestamp(state: model.Wait, limits: Limits) -> Enter:
+    """Compile a Timestamp: a literal, which was checked when the definition was loaded, or a JSONata expression."""
+    find = compile_text(state, state.timestamp, None, "Timestamp", limits)
+    is_expression = state.query_language == "JSONata" and expression_in(state.timestamp) is not None
+
+    def enter(raw: JSONValue, context: Context) -> Outcome:
+        found = find(raw, context)
+        moment = parse_timestamp(found)
+        if moment is None:
+            words = "The Timestamp field cannot be parsed as an ISO-8601 extended offset date-time format string"
+            raise evaluation_failed(f"{words}: {found}", "Timestamp")
+        if not _is_in_reach(moment, context):
+            raise evaluation_failed(TOO_LONG, "Timestamp") if is_expression else StateError("States.Runtime", TOO_LONG)
+        return WaitUntil(until=moment.astimezone(UTC))
+
+    return enter
+
+
+def _is_in_reach(moment: datetime, context: Context) -> bool:
+    return (moment - context.now()).total_seconds() <= FARTHEST_MOMENT
 
 
 def _compile_parallel(state: model.Parallel, plans: Sequence[Plan], limits: Limits) -> Enter:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +14,11 @@ from statechain.asl import load
 from statechain.asl.outcome import CallTask, Done, Fail, FanOut, Next, WaitUntil
 from statechain.errors import StateError
 
-VALUE: Any = {"a": {"b": 1}, "n": 2, "at": "2024-01-02T04:04:05Z", "s": "text", "half": 1.5, "neg": -1}
+VALUE: Any = {"a": {"b": 1}, "n": 2, "at": "2024-01-02T04:04:05Z", "s": "text", "half": 1.5, "neg": -1} | {
+    "far": 10**9,
+    "later": "2999-01-01T00:00:00Z",
+}
+NOW = Visit().now()
 BRANCH = {"StartAt": "P", "States": {"P": {"Type": "Pass", "End": True}}}
 
 
@@ -119,9 +124,11 @@ class TestWait:
         ("fields", "cause"),
         [
             ({"SecondsPath": "$.none"}, "Invalid path '$.none' : No results for path: $['none']"),
-            ({"SecondsPath": "$.s"}, "The SecondsPath parameter does not reference an integer value: $.s == text"),
-            ({"SecondsPath": "$.half"}, "The SecondsPath parameter does not reference an integer value: $.half == 1.5"),
-            ({"SecondsPath": "$.neg"}, "Wait state delay must not be negative."),
+            ({"SecondsPath": "$.s"}, "The SecondsPath parameter cannot be parsed as a long value: $.s == text"),
+            ({"SecondsPath": "$.half"}, "The SecondsPath parameter cannot be parsed as a long value: $.half == 1.5"),
+            ({"SecondsPath": "$.neg"}, "The SecondsPath parameter references a negative value: $.neg == -1"),
+            ({"SecondsPath": "$.far"}, "Wait state delay is too long."),
+            ({"TimestampPath": "$.later"}, "Wait state delay is too long."),
             (
                 {"TimestampPath": "$.s"},
                 (
@@ -134,6 +141,39 @@ class TestWait:
     )
     def test_what_cannot_be_waited_for(self, enter: Any, fields: Any, cause: str) -> None:
         assert cause_of(lambda: enter({"Type": "Wait", **fields}, VALUE)) == ("States.Runtime", cause)
+
+    @pytest.mark.parametrize(
+        ("fields", "cause"),
+        [
+            ({"Seconds": "{% -1 %}"}, "The Seconds field must be between 0 and 99999999, and was -1"),
+            ({"Seconds": "{% 1e8 %}"}, "The Seconds field must be between 0 and 99999999, and was 100000000"),
+            (
+                {"Timestamp": "{% 'noon' %}"},
+                ("The Timestamp field cannot be parsed as an ISO-8601 extended offset date-time format string: noon"),
+            ),
+            ({"Timestamp": "{% $states.input.later %}"}, "Wait state delay is too long."),
+        ],
+    )
+    def test_what_an_expression_gives_that_cannot_be_waited_for(self, enter: Any, fields: Any, cause: str) -> None:
+        with pytest.raises(StateError) as caught:
+            enter({"Type": "Wait", **fields}, VALUE, language="JSONata")
+        assert (caught.value.error, caught.value.cause) == ("States.QueryEvaluationError", cause)
+        assert caught.value.location == next(iter(fields))
+
+    def test_a_moment_may_be_24855_days_ahead(self, enter: Any) -> None:
+        def asked(days: int) -> list[Any]:
+            at = (NOW + timedelta(days=days)).isoformat()
+            by_path = {"TimestampPath": "$.at"}, "JSONPath"
+            literal = {"Timestamp": at}, "JSONPath"
+            by_expression = {"Timestamp": "{% $states.input.at %}"}, "JSONata"
+            return [
+                partial(enter, {"Type": "Wait", **fields}, {"at": at}, language=language)
+                for fields, language in (by_path, literal, by_expression)
+            ]
+
+        near, far = asked(24_855), asked(24_856)
+        assert [ask() for ask in near] == [WaitUntil(until=NOW + timedelta(days=24_855))] * 3
+        assert {cause_of(ask)[1] for ask in far} == {"Wait state delay is too long."}
 
     def test_it_goes_on_with_its_input(self, leave: Any) -> None:
         wait = {"Type": "Wait", "Seconds": 1, "InputPath": "$.a", "OutputPath": "$.b"}
