@@ -36,6 +36,10 @@ MOMENTS = {
 }
 WHOLE = {"truncated": False}
 
+# How many characters the service's model allows: longer ones are cut off in events.
+LONGEST_ERROR, LONGEST_CAUSE, LONGEST_LOCATION = 256, 32_768, 256
+LONGEST_RESOURCE, LONGEST_ARN = 80, 256
+
 
 @attrs.frozen
 class Moment:
@@ -58,8 +62,9 @@ def details_key(type_: str) -> str:
 
 
 def fault_details(error: JSONValue, cause: JSONValue) -> Event:
-    """Return the details of a failure, as far as they are there."""
-    return {key: value for key, value in (("error", error), ("cause", cause)) if value is not None}
+    """Return the details of a failure, as far as they are there and as long as they may be."""
+    bounds = (("error", error, LONGEST_ERROR), ("cause", cause, LONGEST_CAUSE))
+    return {key: str(value)[:longest] for key, value, longest in bounds if value is not None}
 
 
 @attrs.frozen
@@ -74,26 +79,31 @@ class Service:
     def of(cls, resource: str) -> Service:
         """Return what a Resource's events are called."""
         if function_name(resource) is not None:
-            return cls("LambdaFunction", resource, {})
+            return cls("LambdaFunction", resource[:LONGEST_ARN], {})
         if activity_name(resource) is not None:
-            return cls("Activity", resource, {})
+            return cls("Activity", resource[:LONGEST_ARN], {})
         parts = resource.split(":")
         if len(parts) >= 7 and parts[0] == "arn" and parts[2] == "states":
             place = 7 if parts[5] == "aws-sdk" else 6
             kind, name = ":".join(parts[5:place]), ":".join(parts[place:])
-            return cls("Task", resource, {"resourceType": kind, "resource": name})
-        return cls("Task", resource, {"resourceType": "task", "resource": resource})
+            base = {"resourceType": kind[:LONGEST_RESOURCE], "resource": name[:LONGEST_RESOURCE]}
+            return cls("Task", resource, base)
+        return cls("Task", resource, {"resourceType": "task", "resource": resource[:LONGEST_RESOURCE]})
 
     def scheduled(self, text: str, effect: CallTask | None) -> Event:
         """Return the details of the scheduling of an attempt that was given a JSON text."""
         details: Event = {"resource": self.resource, "input": text, "inputDetails": WHOLE}
         if self.prefix == "Task":
             details = {**self.base, "region": "local", "parameters": text}
-        limits = (effect.timeout, effect.heartbeat) if effect is not None else (None, None)
-        for name, seconds in zip(("timeoutInSeconds", "heartbeatInSeconds"), limits, strict=True):
-            if seconds is not None:
-                details[name] = seconds
+        if effect is not None and effect.timeout is not None:
+            details["timeoutInSeconds"] = effect.timeout
+        if effect is not None and effect.heartbeat is not None and self.prefix != "LambdaFunction":
+            details["heartbeatInSeconds"] = effect.heartbeat
         return details
+
+    def started(self) -> Event | None:
+        """Return the details of an attempt that began; a Lambda function's beginning has none."""
+        return None if self.prefix == "LambdaFunction" else dict(self.base)
 
     def produced(self, text: str | None) -> Event:
         """Return the details of an attempt that put out a JSON text."""

@@ -15,7 +15,7 @@ from statechain.records import Claim, Execution
 from statechain.runtime.events import Event
 from statechain.runtime.frame import Frame
 from statechain.runtime.history_details import Scene, effect_of
-from statechain.runtime.history_index import Entry, Line, Spot, StoredVisits, index_of
+from statechain.runtime.history_index import Entry, Line, Spot, index_of
 from statechain.runtime.past import NO_PAST, StoredRows, complete
 from statechain.runtime.run import UNREAD, Run
 from statechain.storage.journal import Ledger
@@ -43,11 +43,10 @@ class History:
     @classmethod
     async def read(cls, repository: Repository, execution: Execution, revision: Revision) -> History:
         """Read the index of an execution's history."""
-        stored = await StoredVisits.load(repository, execution.id)
         ledger = Ledger(Claim(execution=execution, epoch=0, seq=0))
         run = Run(execution, revision.record, revision.plan, ledger, NO_PAST)
         scenes = _Scenes(run, StoredRows.of(repository, execution.id))
-        return cls(index_of(execution, revision.plan, stored), scenes)
+        return cls(await index_of(repository, execution, revision.plan), scenes)
 
     def __len__(self) -> int:
         return len(self._entries)

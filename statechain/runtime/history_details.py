@@ -14,7 +14,7 @@ import attrs
 from statechain.asl.outcome import CallTask, FanOut
 from statechain.codec import decode, encode
 from statechain.errors import StateError
-from statechain.runtime.events import WHOLE, Event, Moment, Service, fault_details, text_of
+from statechain.runtime.events import LONGEST_LOCATION, WHOLE, Event, Moment, Service, fault_details, text_of
 
 if TYPE_CHECKING:
     from statechain.asl.plan import State
@@ -85,7 +85,7 @@ def evaluation_failed(moment: Moment, scene: Scene) -> Event:
     error, cause, location = scene.whole(moment).facts
     details = {**fault_details(error, cause), "state": scene.state.name}
     if location:
-        details["location"] = location
+        details["location"] = str(location)[:LONGEST_LOCATION]
     return details
 
 

@@ -2,6 +2,10 @@
 
 The walk goes through the frames as the interpreter did. It reads visit rows without their payloads, so that the index
 of a history is small, however much its states put out. Event ids are those that the run counted.
+
+A redrive takes up visits that had failed, and their later rows no longer say how they had ended. So the rows before
+each redrive are walked by themselves, and a walk adds only what comes after the redrive before it: a history that was
+read before a redrive is the beginning of the one that is read after it.
 """
 
 from __future__ import annotations
@@ -30,7 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Entry", "Line", "Spot", "StoredVisit", "StoredVisits", "index_of"]
 
-SHORT_FACT = 64
+SHORT_FACT = 80
+"""Characters of the longest fact that the index keeps: the name of a state."""
 
 
 @attrs.define(eq=False)
@@ -72,29 +77,13 @@ class StoredVisit:
 
 @attrs.define(eq=False)
 class StoredVisits:
-    """The visits of each line of control, by its path, and the redrives."""
+    """The visits of each line of control, by its path."""
 
     lines: dict[str, list[StoredVisit]] = attrs.Factory(dict)
-    redrives: list[tuple[VisitOutline, dict[str, Any]]] = attrs.Factory(list)
     children: dict[str, list[int]] = attrs.Factory(dict)
 
-    @classmethod
-    async def load(cls, repository: Repository, execution_id: str) -> StoredVisits:
-        """Read and fold the visit rows of an execution."""
-        stored, rows = cls(), StoredRows.of(repository, execution_id)
-        async for row in read_outlines(repository, execution_id):
-            text = row.detail
-            if text is None and row.has_detail:
-                (whole,) = await rows.at([row.place])
-                text = whole.detail
-            detail = cast("dict[str, Any]", decode(text or "{}"))
-            if row.type == REDRIVEN:
-                stored.redrives.append((row, detail or await stored._end_before(rows)))
-            else:
-                stored._add(row, detail)
-        return stored
-
-    def _add(self, row: VisitOutline, detail: dict[str, Any]) -> None:
+    def add(self, row: VisitOutline, detail: dict[str, Any]) -> None:
+        """Fold a row."""
         visits = self.lines.get(row.frame)
         if visits is None:
             visits = self.lines[row.frame] = []
@@ -104,14 +93,6 @@ class StoredVisits:
         if not visits or visits[-1].row.number != row.number:
             visits.append(StoredVisit(row))
         visits[-1].add(row, detail)
-
-    async def _end_before(self, rows: StoredRows) -> dict[str, Any]:
-        """Return the end that a redrive took back whose row does not know it: that of the root, it seems."""
-        root = self.lines.get("")
-        if not root or root[-1].row.exited is None:
-            return {}
-        (last,) = await rows.at([root[-1].row.place])
-        return {"status": "FAILED", "error": last.error, "cause": last.cause}
 
 
 @attrs.frozen(eq=False)
@@ -156,25 +137,79 @@ class Entry:
     spot: Spot | None
 
 
-def index_of(execution: Execution, plan: Plan, stored: StoredVisits) -> list[Entry]:
+async def index_of(repository: Repository, execution: Execution, plan: Plan) -> list[Entry]:
     """Return the events of an execution by id, numbered without the gaps that a crash can leave."""
-    walk = _Walk(stored)
-    started = {"input": execution.input_text, "inputDetails": WHOLE, "roleArn": ""}
-    walk.add(1, execution.start_time, "ExecutionStarted", started)
-    last = walk.line(Line("", plan, stored.lines.get("", ())), previous=0)
-    for number, (row, end) in enumerate(stored.redrives, start=1):
-        last = max(last, walk.add_redrive(row, end, number))
+    rows, stored = StoredRows.of(repository, execution.id), StoredVisits()
+    started = {"input": execution.input_text, "inputDetails": WHOLE}
+    entries = [Entry(1, execution.start_time, "ExecutionStarted", 0, details_key("ExecutionStarted"), started, None)]
+    redrives = since = 0
+    async for row in read_outlines(repository, execution.id):
+        text = row.detail
+        if text is None and row.has_detail:
+            (whole,) = await rows.at([row.place])
+            text = whole.detail
+        detail = cast("dict[str, Any]", decode(text or "{}"))
+        if row.type != REDRIVEN:
+            stored.add(row, detail)
+            continue
+        redrives += 1
+        walk = _Walk(stored, since)
+        walk.add_end(await _end_before(row, detail, stored, rows, plan), walk.root(plan), row.entered_event)
+        since = walk.add_redrive(row, redrives)
+        entries += walk.entries
+    walk = _Walk(stored, since)
+    last = walk.root(plan)
     if execution.end_time is not None:
-        walk.add_end(execution, last)
-    return walk.in_order()
+        walk.add_end(_end_of(execution), last, max(entry.id for entry in (*entries, *walk.entries)) + 1)
+    return _in_order([*entries, *walk.entries])
+
+
+@attrs.frozen
+class _End:
+    """How an execution ended."""
+
+    status: str
+    at: datetime
+    details: Event
+
+
+def _end_of(execution: Execution) -> _End:
+    details: Event = {"output": execution.output_text, "outputDetails": WHOLE}
+    if execution.output_text is None:
+        details = fault_details(execution.error, execution.cause)
+    return _End(execution.status, cast("datetime", execution.end_time), details)
+
+
+async def _end_before(
+    row: VisitOutline, detail: dict[str, Any], stored: StoredVisits, rows: StoredRows, plan: Plan
+) -> _End:
+    """Return the end that a redrive took back. Where its row lacks it, the root's last visit has the error, if any."""
+    if detail:
+        at = from_micros(detail["ended"]) if detail["ended"] else row.entered
+        return _End(detail["status"], at, fault_details(detail["error"], detail["cause"]))
+    root = stored.lines.get("")
+    if root and root[-1].row.exited is not None:
+        (last,) = await rows.at([root[-1].row.place])
+        return _End("FAILED", row.entered, fault_details(last.error, last.cause))
+    return _End("ABORTED" if plan.timeout_seconds is None else "TIMED_OUT", row.entered, {})
+
+
+def _in_order(entries: list[Entry]) -> list[Entry]:
+    """Return entries by id, numbered without gaps."""
+    entries.sort(key=lambda entry: entry.id)
+    numbers = {entry.id: place for place, entry in enumerate(entries, start=1)}
+    for entry in entries:
+        entry.id, entry.previous = numbers[entry.id], numbers.get(entry.previous, 0)
+    return entries
 
 
 class _Walk:
-    """Collects the entries of an index while it walks the frames."""
+    """Collects the entries of an index while it walks the frames: those behind a redrive, whose event is ``since``."""
 
-    def __init__(self, stored: StoredVisits) -> None:
+    def __init__(self, stored: StoredVisits, since: int) -> None:
         self._stored = stored
-        self._entries: list[Entry] = []
+        self._since = since
+        self.entries: list[Entry] = []
 
     def add(
         self,
@@ -188,31 +223,25 @@ class _Walk:
         key: str | None = None,
     ) -> int:
         """Add an event; return its id. Its details object is named by its type, unless a key is given."""
-        self._entries.append(Entry(event, at, type_, previous, key or details_key(type_), made, spot))
+        if event > self._since:
+            previous = max(previous, self._since)
+            self.entries.append(Entry(event, at, type_, previous, key or details_key(type_), made, spot))
         return event
 
-    def add_end(self, execution: Execution, previous: int) -> None:
-        last = max((entry.id for entry in self._entries), default=0)
-        made: Event = {"output": execution.output_text, "outputDetails": WHOLE}
-        if execution.output_text is None:
-            made = fault_details(execution.error, execution.cause)
-        self.add(last + 1, cast("datetime", execution.end_time), ENDS[execution.status], made, previous)
+    def add_end(self, end: _End, previous: int, event: int) -> None:
+        """Add the end of the execution; a stop follows no event."""
+        self.add(event, end.at, ENDS[end.status], end.details, previous)
+        if end.status == "ABORTED":
+            self.entries[-1].previous = 0
 
-    def add_redrive(self, row: VisitOutline, end: dict[str, Any], number: int) -> int:
-        """Add the end that a redrive took back, and the redrive."""
-        at = from_micros(end["ended"]) if end.get("ended") else row.entered
-        made = fault_details(end.get("error"), end.get("cause"))
-        self.add(row.entered_event, at, ENDS[end.get("status", "FAILED")], made, row.entered_event - 1)
+    def add_redrive(self, row: VisitOutline, number: int) -> int:
+        """Add a redrive, which follows the end that it takes back."""
         redriven = {"redriveCount": number}
         return self.add(row.exited_event, row.entered, "ExecutionRedriven", redriven, row.entered_event)
 
-    def in_order(self) -> list[Entry]:
-        """Return the entries by id, numbered without gaps."""
-        self._entries.sort(key=lambda entry: entry.id)
-        numbers = {entry.id: place for place, entry in enumerate(self._entries, start=1)}
-        for entry in self._entries:
-            entry.id, entry.previous = numbers[entry.id], numbers.get(entry.previous, 0)
-        return self._entries
+    def root(self, plan: Plan) -> int:
+        """Add the events of the root line of control; return its last event."""
+        return self.line(Line("", plan, self._stored.lines.get("", ())), previous=0)
 
     def line(self, line: Line, previous: int) -> int:
         """Add the events of one line of control; return its last event."""
@@ -252,7 +281,7 @@ class _Walk:
             if moment.kind == "evaluation_failed":
                 previous = self._evaluation(spot, moment, around if previous == entered else previous)
                 continue
-            made: Details = dict(service.base) or None
+            made: Details = service.started()
             if moment.kind == "scheduled":
                 made = partial(details.scheduled, service, attempt)
                 attempt += 1
@@ -274,6 +303,8 @@ class _Walk:
         is_distributed = any(moment.kind.startswith("run_") for moment in moments)
         chain = previous
         for moment in moments:
+            if moment.event <= self._since and moment.kind != "started":
+                continue  # the branches go on after the redrive: they decide what comes next
             if moment.kind == "started":
                 made = details.iterations if state.type == "Map" else None
                 chain = self.add(moment.event, moment.at, f"{state.type}StateStarted", made, previous, spot=spot)
@@ -289,7 +320,6 @@ class _Walk:
                 previous = chain = self._map_run(spot, moment, previous)
             elif moment.kind == "succeeded":
                 previous = self.add(moment.event, moment.at, f"{state.type}StateSucceeded", None, previous)
-                chain = previous if state.type == "Parallel" else chain
             elif moment.kind == "failed":
                 previous = chain = self.add(moment.event, moment.at, f"{state.type}StateFailed", None, chain)
             else:
@@ -312,7 +342,10 @@ class _Walk:
         self.add(moment.event, moment.at, type_, {"name": name, "index": index}, previous)
 
     def _branches(self, spot: Spot, started: int, since: int, until: int | None) -> int:
-        """Add the events of every branch in one round; return the event that decided: the failure's, or the last."""
+        """Add the events of every branch in one round; return the event that decided: the failure's, or the last.
+
+        A failure from before the redrive decides nothing: the branch is taken up again.
+        """
         last = started
         decided: tuple[datetime, int] | None = None
         lines = self._round(spot, since, until)
@@ -321,7 +354,7 @@ class _Walk:
             end = self._branch(spot, line, [started, *ends])
             final = line.visits[-1].row
             last = max(last, end)
-            if not final.has_output and final.exited is not None:
+            if not final.has_output and final.exited is not None and end > self._since:
                 decided = min(decided or (final.exited, end), (final.exited, end))
         return last if decided is None else decided[1]
 
