@@ -192,6 +192,7 @@ class Engine:
             raise ValueError("a state machine's name is 1 to 80 printable characters")
         loaded = asl.load(definition, limits=self.limits, type=type)
         self._check_resources(loaded)
+        _ = loaded.plan  # what cannot be compiled is refused before it is stored
         record = await self.journal.write_for_caller(
             CreateStateMachine(
                 machine=StateMachineRecord(

@@ -16,6 +16,7 @@ StatechainError
 ├── SourceStateNotFound         chaining from a state that the source never left
 ├── InvalidToken                no task waits under this token
 ├── TaskTimedOut                the task that waited under this token has timed out
+├── EngineNotUsable             the engine is not open, or belongs to another event loop, thread or process
 ├── LeaseLost                   another worker took the execution over
 └── RepositoryError             storage failed; the driver's exception is its __cause__
     └── RepositoryUnavailable   storage cannot be reached just now: the same call may succeed later
@@ -37,6 +38,7 @@ __all__ = [
     "BatchStopped",
     "DefinitionError",
     "Diagnostic",
+    "EngineNotUsable",
     "ExecutionAlreadyExists",
     "ExecutionFailed",
     "ExecutionNotFound",
@@ -228,6 +230,14 @@ class InvalidToken(StatechainError, LookupError):
 
 class TaskTimedOut(StatechainError):
     """Raised by the task token calls when the task under the token is over."""
+
+
+class EngineNotUsable(StatechainError, RuntimeError):
+    """Raised by a call on what is not open, or not open here.
+
+    It was not entered, it has been closed, or it was opened in another event loop, thread or process. The message says
+    which, and what to do.
+    """
 
 
 class LeaseLost(StatechainError):

@@ -177,7 +177,16 @@ class Callbacks:
                 self._newcomers.clear()
 
     async def _poll(self) -> None:
-        """Ask storage for whoever comes, and for all that wait after each pause, until nobody does."""
+        """Ask storage until nothing waits. An exception must not end this task: all that runs would end with it."""
+        while self._waiters:
+            try:
+                await self._ask_in_rounds()
+            except Exception:
+                logger.exception("answers to waiting tasks could not be read, trying again")
+                await asyncio.sleep(LONGEST_POLL)
+
+    async def _ask_in_rounds(self) -> None:
+        """Ask storage at once for what begins to wait, and for all that waits after each pause."""
         loop = asyncio.get_running_loop()
         again = loop.time() + next(self._pauses)
         while self._waiters:

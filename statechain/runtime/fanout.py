@@ -110,7 +110,7 @@ class _Inline:
             fault = gravest(faults)
             if isinstance(fault, StateError):
                 self._note_failure(fault)
-            raise fault from None
+            raise fault from fault.__cause__
         except StateError as fault:
             self._note_failure(fault)
             raise

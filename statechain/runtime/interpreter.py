@@ -23,6 +23,7 @@ from statechain.runtime.maprun import run_distributed
 from statechain.runtime.past import REDRIVEN, failure_of
 from statechain.runtime.retry import RUNTIME, catcher_for, retry_delay
 from statechain.runtime.run import UNREAD, Run, to_micros
+from statechain.runtime.unexpected import PASSING, as_state_error
 from statechain.runtime.witness import witness_visit
 from statechain.storage.repository import End
 
@@ -53,20 +54,26 @@ class Interpreter:
 
     async def run(self, run: Run) -> End:
         """Run an execution from where it stands to its end; the end is the caller's to record."""
-        began = self._take_up(run)
         frame = Frame(run, run.plan, "", UNREAD, text=run.execution.input_text)
         try:
+            began = self._take_up(run)
             if run.plan.timeout_seconds is None:
                 await self.run_frame(frame)
             elif not await self._run_in_time(frame, began + timedelta(seconds=run.plan.timeout_seconds)):
                 return End(status=ExecutionStatus.TIMED_OUT, end_time=self._clock.now())
             text = self._encode(frame.value, frame.state) if frame.text is None else frame.text
         except StateError as fault:
-            run.ledger.current_state = frame.state
-            return End(
-                status=ExecutionStatus.FAILED, end_time=self._clock.now(), error=fault.error, cause=fault.cause
-            )
+            return self._failed(frame, fault)
+        except PASSING:
+            raise
+        except Exception as error:  # noqa: BLE001 -- it is logged, and ends the execution
+            return self._failed(frame, as_state_error(error, frame, self._limits))
         return End(status=ExecutionStatus.SUCCEEDED, end_time=self._clock.now(), output_text=text)
+
+    def _failed(self, frame: Frame, fault: StateError) -> End:
+        """Return how an execution ends whose root line of control failed."""
+        frame.run.ledger.current_state = frame.state
+        return End(status=ExecutionStatus.FAILED, end_time=self._clock.now(), error=fault.error, cause=fault.cause)
 
     async def _run_in_time(self, frame: Frame, deadline: datetime) -> bool:
         """Run the root line of control; return False where the machine's TimeoutSeconds cut it short."""
@@ -146,7 +153,7 @@ class Interpreter:
             await self._scribe.record(frame)
 
     async def _visit(self, frame: Frame, state: State) -> Next | Done:
-        """Pass through one state."""
+        """Pass through one state; raise StateError where it failed, also by an exception that nothing here expects."""
         try:
             self._guard(frame)
             if frame.turns % TURNS_BEFORE_YIELD == 0:
@@ -155,13 +162,22 @@ class Interpreter:
                 return await self._act(frame, state)
             return self._leave(frame, state, self._step(frame, state))
         except StateError as fault:
-            if not frame.run.is_express:
-                frame.run.ledger.add(frame.failed(self._clock.now(), fault))
+            self._record_failure(frame, fault)
             raise
+        except PASSING:
+            raise
+        except Exception as error:
+            failure = as_state_error(error, frame, self._limits)
+            self._record_failure(frame, failure)
+            raise failure from error
         except asyncio.CancelledError:
             if frame.is_open and not frame.run.is_left:
                 self._scribe.cut(frame)
             raise
+
+    def _record_failure(self, frame: Frame, fault: StateError) -> None:
+        if not frame.run.is_express:
+            frame.run.ledger.add(frame.failed(self._clock.now(), fault))
 
     def _guard(self, frame: Frame) -> None:
         """Stop a line of control that will not end by itself."""

@@ -6,6 +6,7 @@ Files are read and written in worker threads. What is wrong with one is the Map'
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -23,6 +24,8 @@ from statechain.runtime.compression import read_errors
 from statechain.runtime.readers import READER_FAILED, Item, choice, read_items
 
 __all__ = ["Ended", "Files"]
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -119,9 +122,14 @@ def _failing(error: str, what: str) -> Iterator[None]:
     """Raise what is wrong with a file or a setting as a state's error, without where this machine keeps the file."""
     try:
         yield
+    except StateError:
+        raise
     except read_errors() as wrong:
         reason = wrong.strerror or type(wrong).__name__ if isinstance(wrong, OSError) else str(wrong)
         raise StateError(error, f"{what}: {reason}") from wrong
+    except Exception as unexpected:
+        logger.exception("%s: an unexpected %s", what, type(unexpected).__name__)
+        raise StateError(error, f"{what}: {type(unexpected).__name__}") from unexpected
 
 
 # Results

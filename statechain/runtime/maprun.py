@@ -104,7 +104,8 @@ class _MapRun:
         try:
             await launch(items, self._run_one, concurrency=width)
         except BaseExceptionGroup as faults:
-            raise gravest(faults) from None
+            fault = gravest(faults)
+            raise fault from fault.__cause__
         return [self.outputs[index] for index in sorted(self.outputs)]
 
     async def _run_one(self, item: tuple[int, Frame]) -> None:

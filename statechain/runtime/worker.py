@@ -22,6 +22,7 @@ from statechain.runtime.past import NO_PAST, Past
 from statechain.runtime.places import UNGATED, Place
 from statechain.runtime.run import Run
 from statechain.runtime.services import is_known
+from statechain.runtime.unexpected import PASSING, runtime_error
 from statechain.storage.journal import NOT_OPEN, Ledger
 from statechain.storage.patience import delays, patiently
 from statechain.storage.repository import End, RedriveExecution, ReleaseExecution, StartExecution, StopExecution
@@ -73,6 +74,7 @@ class Worker:
         self._clock = clock
         self._lease = lease
         self._tasks = tasks
+        self._limits = limits
         self._most_recovered = limits.recovered if max_concurrent is None else max_concurrent
         self._observers = tuple(observers)
         self._gate = None if max_concurrent is None else asyncio.Semaphore(max_concurrent)
@@ -292,10 +294,8 @@ class Worker:
                 raise
             live.task.uncancel()
             end = live.stopping
-        except Exception as fault:
-            if claimed is not None and not isinstance(fault, LeaseLost):
-                await self._release(claimed)
-            raise
+        except Exception as fault:  # noqa: BLE001 -- what is not the end of the execution is raised again
+            end = await self._end_by(fault, claimed)
         live.is_closing = True
         if claimed is None or live.ledger is None:
             return await self._journal.write(StopExecution(execution_id=live.execution_id, end=end))
@@ -331,6 +331,16 @@ class Worker:
                     lapses=lapses,
                 )
             )
+
+    async def _end_by(self, error: Exception, claimed: Claim | None) -> End:
+        """Return the end of an execution by an exception that nothing here expects; raise any other."""
+        if claimed is None or isinstance(error, LeaseLost):
+            raise error
+        if isinstance(error, PASSING):
+            await self._release(claimed)
+            raise error
+        fault = runtime_error(error, claimed.execution, self._limits)
+        return End(status=ExecutionStatus.FAILED, end_time=self._clock.now(), error=fault.error, cause=fault.cause)
 
     async def _begin(self, live: Live, start: StartExecution) -> Claim | None:
         """Make a start durable; return the claim that comes with it, or None where another execution holds the name."""
