@@ -34,8 +34,11 @@ if TYPE_CHECKING:
 __all__ = ["compile_items"]
 
 Select: TypeAlias = Callable[[JSONValue, "ItemContext"], JSONValue]
-Member: TypeAlias = "tuple[str | None, JSONValue]"
-"""An item with its key: None where it comes from an array."""
+Member: TypeAlias = "tuple[str | None, JSONValue, str | None]"
+"""An item with its key, None where it comes from an array, and its source, None in an inline Map."""
+
+STATE_DATA = "STATE_DATA"
+"""The source of the items of a distributed Map that come from its input."""
 
 Source: TypeAlias = Callable[[JSONValue, Context], Sequence[Member]]
 
@@ -79,10 +82,12 @@ class Items(Sequence[Branch]):
     def __getitem__(self, index: int | slice) -> Branch | Sequence[Branch]:
         if isinstance(index, slice):
             return [self[place] for place in range(*index.indices(len(self)))]
-        key, value = self.members[index]
+        key, value, source = self.members[index]
         item: dict[str, JSONValue] = {"Index": index, "Value": value}
         if key is not None:
             item["Key"] = key
+        if source is not None:
+            item["Source"] = source
         made = value if self.select is None else self.select(self.raw, ItemContext(self.context, item))
         return Branch(self.plan, made, index, item)
 
@@ -124,12 +129,13 @@ def compile_items(state: model.Map, processor: Plan, limits: Limits) -> Callable
     return enter
 
 
-def _members(items: JSONValue, *, takes_objects: bool) -> Sequence[Member] | None:
+def _members(items: JSONValue, *, is_distributed: bool) -> Sequence[Member] | None:
     """Return the items of an array, or in a distributed Map the members of an object; None for anything else."""
+    source = STATE_DATA if is_distributed else None
     if isinstance(items, list):
-        return [(None, item) for item in items]
-    if takes_objects and isinstance(items, dict):
-        return [(key, {"Key": key, "Value": item}) for key, item in items.items()]
+        return [(None, item, source) for item in items]
+    if is_distributed and isinstance(items, dict):
+        return [(key, {"Key": key, "Value": item}, source) for key, item in items.items()]
     return None
 
 
@@ -138,12 +144,12 @@ def _compile_source(state: model.Map, limits: Limits) -> Source:
     if state.query_language == "JSONata":
         return _compile_jsonata_source(state, limits)
     find = input_filter(state.items_path, limits)
-    takes_objects = state.item_processor.mode == "DISTRIBUTED"
+    is_distributed = state.item_processor.mode == "DISTRIBUTED"
     path = "$" if state.items_path is ABSENT else state.items_path
 
     def source(value: JSONValue, context: Context) -> Sequence[Member]:
         items = value if find is None else find(value, context)
-        members = _members(items, takes_objects=takes_objects)
+        members = _members(items, is_distributed=is_distributed)
         if members is None:
             raise StateError("States.Runtime", f'Reference path "{path}" must point to array.')
         return members
@@ -153,12 +159,12 @@ def _compile_source(state: model.Map, limits: Limits) -> Source:
 
 def _compile_jsonata_source(state: model.Map, limits: Limits) -> Source:
     expression = expression_in(state.items)
-    takes_objects = state.item_processor.mode == "DISTRIBUTED"
+    is_distributed = state.item_processor.mode == "DISTRIBUTED"
     evaluate = None if state.items is ABSENT else jsonata_template(state.items, "Items", limits)
 
     def source(value: JSONValue, context: Context) -> Sequence[Member]:
         items = value if evaluate is None else evaluate(states_of(value, context), context)
-        members = _members(items, takes_objects=takes_objects)
+        members = _members(items, is_distributed=is_distributed)
         if members is not None:
             return members
         if evaluate is None:

@@ -146,7 +146,8 @@ class FanOut:
 
         reader: For a Map with an ItemReader: finds where its items are read, once its start has been recorded.
 
-        branches_of: For a Map with an ItemReader: makes the branches of the items, each with its key where it has one.
+        branches_of: For a Map with an ItemReader: makes the branches of the items, each with its key, where it has one,
+            and its source.
 
         writer: For a Map with a ResultWriter: where its results are written.
     """
@@ -157,7 +158,7 @@ class FanOut:
     tolerance: Callable[[], Tolerance] = Tolerance
     label: str | None = None
     reader: Callable[[], Transfer] | None = None
-    branches_of: Callable[[Sequence[tuple[str | None, JSONValue]]], Sequence[Branch]] | None = None
+    branches_of: Callable[[Sequence[tuple[str | None, JSONValue, str | None]]], Sequence[Branch]] | None = None
     writer: Transfer | None = None
 
 

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Frame", "Outside", "branch_path", "branch_prefix"]
 
+RETRIED: Final = frozenset({"Task", "Parallel", "Map"})
+"""The types of the states that can be tried again."""
+
 NOTHING: Final[Mapping[str, JSONValue]] = {}
 NO_RETRIES: Final[list[int]] = []
 NO_CHILDREN: Final[dict[int, Frame]] = {}
@@ -323,11 +326,10 @@ class Frame:
         """Return the context object of this visit, built on first use."""
         if self._object is None:
             self._object = self.run.describe()
-            self._object["State"] = {
-                "EnteredTime": timestamp(self.entered),
-                "Name": self.state,
-                "RetryCount": sum(self.retries),
-            }
+            state: dict[str, JSONValue] = {"EnteredTime": timestamp(self.entered), "Name": self.state}
+            if self.type in RETRIED:
+                state["RetryCount"] = sum(self.retries)
+            self._object["State"] = state
             if self.item is not None:
                 self._object["Map"] = {"Item": dict(self.item)}
             if self.token is not None:

@@ -24,7 +24,10 @@ from statechain.runtime.parquet import parquet_rows
 
 __all__ = ["READER_FAILED", "Item", "choice", "read_items"]
 
-Item: TypeAlias = "tuple[str | None, JSONValue]"
+Item: TypeAlias = "tuple[str | None, JSONValue, str | None]"
+"""An item with its key, None where it comes from an array, and the S3 URI of where it comes from."""
+
+Member: TypeAlias = "tuple[str | None, JSONValue]"
 
 READER_FAILED = "States.ItemReaderFailed"
 DELIMITERS = {"COMMA": ",", "PIPE": "|", "SEMICOLON": ";", "SPACE": " ", "TAB": "\t"}
@@ -134,7 +137,7 @@ def _read_object(buckets: Buckets, arguments: Mapping[str, JSONValue], config: R
         case "ATHENA_DATA":
             return _read_listed(buckets, path, config)
         case _:
-            return _parse(path, config)
+            return _parse(path, _uri(bucket, arguments.get("Key")), config)
 
 
 def _list_objects(buckets: Buckets, arguments: Mapping[str, JSONValue], config: ReaderConfig) -> Iterator[Item]:
@@ -142,9 +145,14 @@ def _list_objects(buckets: Buckets, arguments: Mapping[str, JSONValue], config: 
     bucket = arguments.get("Bucket")
     for key, path in buckets.objects(bucket, arguments.get("Prefix", "")):
         if config.flattens:
-            yield from _parse(buckets.file(bucket, key), config)
+            yield from _parse(buckets.file(bucket, key), _uri(bucket, key), config)
         else:
-            yield None, _described(key, path)
+            yield None, _described(key, path), f"S3://{bucket}"
+
+
+def _uri(bucket: JSONValue, key: JSONValue) -> str:
+    """Return an object's name as the context object has it."""
+    return f"S3://{bucket}/{str(key).lstrip('/')}"
 
 
 def _described(key: str, path: Path) -> JSONValue:
@@ -179,7 +187,8 @@ def _read_inventory(buckets: Buckets, bucket: JSONValue, path: Path, config: Rea
         raise ValueError(f"an inventory in the format {type_} cannot be read: make it CSV")
     config = attrs.evolve(config, input_type=type_, headers=[name.strip() for name in schema.split(",")])
     for file in files:
-        yield from _parse(buckets.file(bucket, file.get("key") if isinstance(file, dict) else None), config)
+        key = file.get("key") if isinstance(file, dict) else None
+        yield from _parse(buckets.file(bucket, key), _uri(bucket, key), config)
 
 
 def _read_listed(buckets: Buckets, path: Path, config: ReaderConfig) -> Iterator[Item]:
@@ -189,7 +198,7 @@ def _read_listed(buckets: Buckets, path: Path, config: ReaderConfig) -> Iterator
             uri = line.strip().strip('"')
             if uri:
                 bucket, _, key = uri.removeprefix("s3://").partition("/")
-                yield from _parse(buckets.file(bucket, key), config)
+                yield from _parse(buckets.file(bucket, key), _uri(bucket, key), config)
 
 
 READERS: dict[str, Callable[[Buckets, Mapping[str, JSONValue], ReaderConfig], Iterator[Item]]] = {
@@ -201,12 +210,12 @@ READERS: dict[str, Callable[[Buckets, Mapping[str, JSONValue], ReaderConfig], It
 # What a file holds
 
 
-def _parse(path: Path, config: ReaderConfig) -> Iterator[Item]:
+def _parse(path: Path, uri: str, config: ReaderConfig) -> Iterator[Item]:
     suffixes = [suffix for suffix in path.suffixes if suffix not in SUFFIXES]
     type_ = config.input_type or TYPES_BY_SUFFIX.get(suffixes[-1] if suffixes else "")
     if type_ is None:
         raise ValueError(f"the InputType is none of {', '.join(PARSERS)}, and the Key does not say it")
-    return PARSERS[type_](path, config)
+    return ((key, value, uri) for key, value in PARSERS[type_](path, config))
 
 
 def _decoded(path: Path) -> JSONValue:
@@ -214,7 +223,7 @@ def _decoded(path: Path) -> JSONValue:
         return decode(file.read().removeprefix(b"\xef\xbb\xbf"))
 
 
-def _parse_json(path: Path, config: ReaderConfig) -> Iterator[Item]:
+def _parse_json(path: Path, config: ReaderConfig) -> Iterator[Member]:
     value = _at(config.pointer, _decoded(path))
     if isinstance(value, dict):
         for key, item in value.items():
@@ -238,14 +247,14 @@ def _at(pointer: str, value: JSONValue) -> JSONValue:
     return value
 
 
-def _parse_jsonl(path: Path, _config: ReaderConfig) -> Iterator[Item]:
+def _parse_jsonl(path: Path, _config: ReaderConfig) -> Iterator[Member]:
     with open_text(path) as lines:
         for line in lines:
             if line.strip():
                 yield None, decode(line)
 
 
-def _parse_csv(path: Path, config: ReaderConfig) -> Iterator[Item]:
+def _parse_csv(path: Path, config: ReaderConfig) -> Iterator[Member]:
     with open_text(path) as lines:
         rows = csv_rows(lines, config.delimiter)
         names = next(rows, []) if config.headers is None else config.headers
@@ -255,11 +264,11 @@ def _parse_csv(path: Path, config: ReaderConfig) -> Iterator[Item]:
             yield None, dict(zip(names, [*row, *[""] * (len(names) - len(row))], strict=False))
 
 
-def _parse_parquet(path: Path, _config: ReaderConfig) -> Iterator[Item]:
+def _parse_parquet(path: Path, _config: ReaderConfig) -> Iterator[Member]:
     return ((None, row) for row in parquet_rows(path))
 
 
-PARSERS: dict[str, Callable[[Path, ReaderConfig], Iterator[Item]]] = {
+PARSERS: dict[str, Callable[[Path, ReaderConfig], Iterator[Member]]] = {
     "JSON": _parse_json,
     "JSONL": _parse_jsonl,
     "CSV": _parse_csv,

@@ -161,19 +161,23 @@ class Run:
     def describe(self) -> dict[str, JSONValue]:
         """Return the part of the context object that is the same for every visit."""
         id_, name, began, label = self._shown
+        execution: dict[str, JSONValue] = {
+            "Id": id_,
+            "Input": self.input,
+            "Name": name,
+            "RoleArn": "",
+            "StartTime": timestamp(began),
+            "RedriveCount": self.execution.redrive_count,
+        }
+        if self.past.redriven_at is not None:
+            execution["RedriveTime"] = timestamp(self.past.redriven_at)
         return {
-            "Execution": {
-                "Id": id_,
-                "Input": self.input,
-                "Name": name,
-                "RoleArn": "",
-                "StartTime": timestamp(began),
-                "RedriveCount": self.execution.redrive_count,
-            },
+            "Execution": execution,
             "StateMachine": {"Id": f"{self.machine.id}{label}", "Name": f"{self.machine.name}{label}"},
         }
 
 
 def timestamp(moment: datetime) -> str:
-    """Return a moment as the context object shows it: ISO 8601 in UTC, to the millisecond."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    """Return a moment as the context object shows it: ISO 8601 in UTC, to the millisecond where that is not 0."""
+    milliseconds = moment.microsecond // 1000
+    return moment.strftime("%Y-%m-%dT%H:%M:%S") + (f".{milliseconds:03d}Z" if milliseconds else "Z")

@@ -25,6 +25,7 @@ from statechain.clock import Clock, SystemClock
 from statechain.codec import JSONValue, isolate
 from statechain.errors import StateError
 from statechain.limits import DEFAULT_LIMITS, Limits
+from statechain.runtime.frame import RETRIED
 from statechain.runtime.handling import call_task
 from statechain.runtime.retry import HasErrorEquals, matches, retry_delay
 from statechain.runtime.run import timestamp
@@ -222,11 +223,9 @@ class _Bench:
         """Return a context of its own for each evaluation, so that all draw the same numbers."""
         now = self._clock.now()
         moment = timestamp(now)
-        state: dict[str, JSONValue] = {
-            "EnteredTime": moment,
-            "Name": self._state.name,
-            "RetryCount": self._retry_count,
-        }
+        state: dict[str, JSONValue] = {"EnteredTime": moment, "Name": self._state.name}
+        if self._state.type in RETRIED:
+            state["RetryCount"] = self._retry_count
         execution: dict[str, JSONValue] = {
             "Id": "execution",
             "Input": self._input,

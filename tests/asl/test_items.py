@@ -68,7 +68,8 @@ def test_the_members_of_an_object_are_items_of_a_distributed_map(fan: Any) -> No
         effect = fan({"a": 1, "b": 2}, distributed=True, **fields)
         assert effect.distributed
         assert inputs(effect) == [{"Key": "a", "Value": 1}, {"Key": "b", "Value": 2}]
-        assert effect.branches[0].item == {"Index": 0, "Value": {"Key": "a", "Value": 1}, "Key": "a"}
+        item = {"Index": 0, "Value": {"Key": "a", "Value": 1}, "Key": "a", "Source": "STATE_DATA"}
+        assert effect.branches[0].item == item
 
 
 def test_a_selector_sees_the_input_and_the_item(fan: Any) -> None:
@@ -155,7 +156,16 @@ def test_a_map_with_a_reader_makes_its_branches_when_they_are_read(fan: Any) -> 
     assert effect.branches is None
     reader = effect.reader()
     assert (reader.arguments, reader.config) == ({"Key": "f.json"}, {"MaxItems": 5})
-    assert [branch.input for branch in effect.branches_of([(None, 1), ("k", 2)])] == [{"v": 1}, {"v": 2}]
+    branches = effect.branches_of([(None, 1, "S3://b/k"), ("k", 2, "S3://b/k")])
+    assert [branch.input for branch in branches] == [{"v": 1}, {"v": 2}]
+    assert branches[1].item == {"Index": 1, "Value": 2, "Key": "k", "Source": "S3://b/k"}
+
+
+def test_items_of_a_distributed_map_know_that_they_come_from_the_state(fan: Any) -> None:
+    selector = {"source.$": "$$.Map.Item.Source"}
+    assert inputs(fan([1], distributed=True, ItemSelector=selector)) == [{"source": "STATE_DATA"}]
+    assert inputs(fan({"a": 1}, distributed=True, ItemSelector=selector)) == [{"source": "STATE_DATA"}]
+    assert fan([1]).branches[0].item == {"Index": 0, "Value": 1}
 
 
 def test_items_go_in_batches(fan: Any) -> None:

@@ -196,15 +196,28 @@ async def test_a_task_that_waits_for_others_needs_a_mock_or_a_script() -> None:
 
 async def test_the_clock_and_the_retries_show_in_the_context_object() -> None:
     state = {
-        "Type": "Pass",
+        "Type": "Task",
+        "Resource": "Echo",
         "Parameters": {"at.$": "$$.State.EnteredTime", "tries.$": "$$.State.RetryCount", "id.$": "States.UUID()"},
         "End": True,
     }
-    clock = VirtualClock(datetime(2025, 6, 1, tzinfo=UTC))
-    result = await run_state(state, clock=clock, retry_count=3)
+    clock = VirtualClock(datetime(2025, 6, 1, 0, 0, 0, 250_000, tzinfo=UTC))
+    tasks = TaskRegistry()
+
+    @tasks.register("Echo")
+    async def echo(value: dict[str, Any]) -> dict[str, Any]:
+        return value
+
+    result = await run_state(state, clock=clock, retry_count=3, tasks=tasks)
     assert isinstance(result.output, dict)
-    assert (result.output["at"], result.output["tries"]) == ("2025-06-01T00:00:00.000Z", 3)
+    assert (result.output["at"], result.output["tries"]) == ("2025-06-01T00:00:00.250Z", 3)
     assert result.output == result.inspection["afterParameters"], "each evaluation draws the same numbers"
+
+
+async def test_a_state_that_cannot_be_retried_has_no_retry_count() -> None:
+    clock = VirtualClock(datetime(2025, 6, 1, tzinfo=UTC))
+    result = await run_state({"Type": "Pass", "InputPath": "$$.State", "End": True}, clock=clock, retry_count=3)
+    assert result.output == {"EnteredTime": "2025-06-01T00:00:00Z", "Name": "State"}
 
 
 async def test_a_timeout_is_the_states_own() -> None:
