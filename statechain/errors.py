@@ -19,7 +19,8 @@ StatechainError
 ├── EngineNotUsable             the engine is not open, or belongs to another event loop, thread or process
 ├── LeaseLost                   another worker took the execution over
 └── RepositoryError             storage failed; the driver's exception is its __cause__
-    └── RepositoryUnavailable   storage cannot be reached just now: the same call may succeed later
+    ├── RepositoryUnavailable   storage cannot be reached just now: the same call may succeed later
+    └── DamagedRow              a row of storage cannot be read
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BatchNotFound",
     "BatchStopped",
+    "DamagedRow",
     "DefinitionError",
     "Diagnostic",
     "EngineNotUsable",
@@ -258,3 +260,28 @@ class RepositoryUnavailable(RepositoryError):
     def __init__(self, message: str, *, timed_out: bool = False) -> None:
         self.timed_out = timed_out
         super().__init__(message)
+
+
+class DamagedRow(RepositoryError):
+    """Raised when a row of storage cannot be read: a time, a status, a JSON text or a type is none that can be there.
+
+    An execution that needs the row ends FAILED; a list leaves the row out. ``statechain doctor`` finds and repairs
+    such rows.
+
+    Attributes:
+        table: The table.
+
+        key: The values of its key that name the row.
+
+        problem: What is wrong with it.
+    """
+
+    def __init__(self, table: str, key: tuple[object, ...], problem: str) -> None:
+        self.table = table
+        self.key = key
+        self.problem = problem
+        super().__init__(table, key, problem)
+
+    def __str__(self) -> str:
+        key = ", ".join(repr(value)[:200] for value in self.key)
+        return f"the row {key} of {self.table} cannot be read: {self.problem} (`statechain doctor` repairs it)"

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Self, TypeAlias, cast
 
 import asyncpg
 
-from statechain.errors import RepositoryError, RepositoryUnavailable
+from statechain.errors import DamagedRow, RepositoryError, RepositoryUnavailable
 from statechain.storage.repository import Advance, StartExecution
 from statechain_backends import queries, scripts
 from statechain_backends.compiled import Parameters, given
+from statechain_backends.decoding import Row, outcome
 from statechain_backends.migrate import STORED_VERSION, is_current
 from statechain_backends.postgres_connections import Connection, Connections
 from statechain_backends.postgres_errors import RETRIED, translated
@@ -24,7 +25,7 @@ from statechain_backends.postgres_schema import upgrade
 from statechain_backends.postgres_url import Settings, parse
 from statechain_backends.postgres_writes import COMPILER, transition
 from statechain_backends.reads import Reads
-from statechain_backends.rows import Row, to_execution
+from statechain_backends.rows import to_execution
 from statechain_backends.scripts import SCRIPTS, Script
 from statechain_backends.texts import restored
 from statechain_backends.transitions import outcome_of_missed, standing
@@ -200,7 +201,7 @@ class _Group:
         rows = await _fetch(connection, _HOLDER, name)
         if not rows:
             raise RepositoryUnavailable("the execution that held a name was deleted meanwhile")
-        return to_execution(rows[0])
+        return outcome(to_execution, rows[0])
 
     async def perform(self, connection: Connection) -> None:
         """Run the scripts of the other writes."""
@@ -249,3 +250,5 @@ async def _run(connection: AnyConnection, script: Script) -> object:
             question = script.send(await _fetch(connection, *question))
     except StopIteration as done:
         return done.value
+    except DamagedRow as damage:  # of this write alone; its neighbours are none the worse
+        return damage

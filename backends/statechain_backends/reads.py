@@ -6,17 +6,17 @@ A backend says how a statement is fetched; everything else about reading stands 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
-from statechain.records import BatchStatus
 from statechain_backends import queries, selection
 from statechain_backends.compiled import Parameters, given
+from statechain_backends.decoding import Row, readable
 from statechain_backends.rows import (
-    Row,
     to_batch,
     to_batch_item,
-    to_callback,
+    to_batch_status,
+    to_callback_or_failure,
     to_execution,
     to_execution_key,
     to_link,
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from statechain.records import (
         Batch,
         BatchItem,
+        BatchStatus,
         Callback,
         DurationStatistics,
         Execution,
@@ -60,17 +61,34 @@ _BATCH = queries.batch(given("id"))
 _BATCH_STATUS = queries.batch_status(given("id"))
 _ITEMS = queries.batch_items_page(given("batch"), given("after"), given("page"))
 
+T = TypeVar("T")
+
 CHUNK = 500
 
 _EPOCHS = queries.epochs([given(f"id_{place}") for place in range(CHUNK)])
 
 
 class Reads(ABC):
-    """The reading half of a repository."""
+    """The reading half of a repository.
+
+    One row that cannot be read is a `DamagedRow`; a list leaves it out and logs it.
+    """
 
     @abstractmethod
     async def _fetch(self, statement: Executable, parameters: Parameters = None) -> Sequence[Row]:
         """Return the rows of a statement, read from what was committed."""
+
+    async def _page(
+        self, fetch: Callable[[int], Awaitable[Sequence[Row]]], read: Callable[[Row], T], page: int
+    ) -> list[T]:
+        """Return at most ``page`` records; fewer only where there are no more, whatever rows are left out."""
+        asked = page
+        while True:
+            rows = await fetch(asked)
+            found = readable(rows, read)
+            if len(found) >= page or len(rows) < asked:
+                return found[:page]
+            asked += max(page, len(rows) - len(found))
 
     async def state_machine(self, name_or_id: str, revision: int | None = None) -> StateMachineRecord | None:
         """Return a revision of a state machine."""
@@ -83,7 +101,7 @@ class Reads(ABC):
 
     async def state_machines(self) -> Sequence[StateMachineRecord]:
         """Return the newest revision of every state machine, by name."""
-        return [to_state_machine(row) for row in await self._fetch(_MACHINES, {})]
+        return readable(await self._fetch(_MACHINES, {}), to_state_machine)
 
     async def execution(self, execution_id: str) -> Execution | None:
         """Return an execution."""
@@ -97,13 +115,17 @@ class Reads(ABC):
 
     async def executions(self, select: ExecutionFilter, *, after: Cursor | None, page: int) -> Sequence[Execution]:
         """Return a page of executions."""
-        return [to_execution(row) for row in await self._fetch(selection.executions_page(select, after, page))]
+        return await self._page(
+            lambda asked: self._fetch(selection.executions_page(select, after, asked)), to_execution, page
+        )
 
     async def execution_keys(
         self, select: ExecutionFilter, *, after: Cursor | None, page: int
     ) -> Sequence[ExecutionKey]:
         """Return the keys of a page of executions."""
-        return [to_execution_key(row) for row in await self._fetch(selection.execution_keys_page(select, after, page))]
+        return await self._page(
+            lambda asked: self._fetch(selection.execution_keys_page(select, after, asked)), to_execution_key, page
+        )
 
     async def count_executions(self, select: ExecutionFilter) -> int:
         """Return how many executions a filter means."""
@@ -112,7 +134,7 @@ class Reads(ABC):
 
     async def statistics(self, state_machine_id: str) -> Mapping[ExecutionStatus, DurationStatistics]:
         """Return counts and durations by status."""
-        return dict(to_statistics(row) for row in await self._fetch(_STATISTICS, {"machine": state_machine_id}))
+        return dict(readable(await self._fetch(_STATISTICS, {"machine": state_machine_id}), to_statistics))
 
     async def visits(self, execution_id: str, *, after: int = 0, page: int | None = None) -> Sequence[Visit]:
         """Return visit rows in the order in which they were written."""
@@ -154,8 +176,8 @@ class Reads(ABC):
         page: int,
     ) -> Sequence[Link]:
         """Return links by (created, target)."""
-        query = queries.links_page(source_execution_id, target_execution_id, target_state_machine_id, after, page)
-        return [to_link(row) for row in await self._fetch(query)]
+        wanted = source_execution_id, target_execution_id, target_state_machine_id
+        return await self._page(lambda asked: self._fetch(queries.links_page(*wanted, after, asked)), to_link, page)
 
     async def epochs(self, ids: Sequence[str]) -> Mapping[str, int]:
         """Return the epochs of running executions; a last page is filled up, so that one statement serves all."""
@@ -171,7 +193,7 @@ class Reads(ABC):
         found: list[Callback] = []
         for start in range(0, len(ids), CHUNK):
             rows = await self._fetch(queries.callbacks_with(ids[start : start + CHUNK]))
-            found.extend(to_callback(row) for row in rows)
+            found.extend(to_callback_or_failure(row) for row in rows)
         return found
 
     async def batch(self, batch_id: str) -> Batch | None:
@@ -182,7 +204,7 @@ class Reads(ABC):
     async def batch_status(self, batch_id: str) -> BatchStatus | None:
         """Return a batch's status."""
         rows = await self._fetch(_BATCH_STATUS, {"id": batch_id})
-        return BatchStatus(next(iter(rows[0]))) if rows else None
+        return to_batch_status(rows[0]) if rows else None
 
     async def batches(
         self,
@@ -193,10 +215,10 @@ class Reads(ABC):
         page: int,
     ) -> Sequence[Batch]:
         """Return batches, newest first."""
-        query = queries.batches_page(state_machine_id, status, after, page)
-        return [to_batch(row) for row in await self._fetch(query)]
+        wanted = state_machine_id, status, after
+        return await self._page(lambda asked: self._fetch(queries.batches_page(*wanted, asked)), to_batch, page)
 
     async def batch_items(self, batch_id: str, *, after: int = -1, page: int) -> Sequence[BatchItem]:
         """Return items with their sources' outputs."""
-        rows = await self._fetch(_ITEMS, {"batch": batch_id, "after": after, "page": page})
-        return [to_batch_item(row) for row in rows]
+        wanted = {"batch": batch_id, "after": after}
+        return await self._page(lambda asked: self._fetch(_ITEMS, {**wanted, "page": asked}), to_batch_item, page)

@@ -6,11 +6,13 @@ Whatever can be unpacked is a row: a driver's tuple, an asyncpg record, a row of
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from datetime import datetime
+from typing import TYPE_CHECKING
 
-from statechain.codec import JSONValue, decode, encode
+import attrs
+
+from statechain.codec import encode
+from statechain.errors import DamagedRow
 from statechain.filters import ExecutionKey
 from statechain.records import (
     Batch,
@@ -29,6 +31,20 @@ from statechain.records import (
     Visit,
 )
 from statechain.storage.outlines import VisitOutline
+from statechain_backends.decoding import (
+    EPOCH,
+    Row,
+    json_object,
+    member,
+    moment,
+    moment_or_none,
+    number,
+    payload,
+    payload_or_none,
+    reads,
+    text,
+    text_or_none,
+)
 from statechain_backends.texts import restored
 
 if TYPE_CHECKING:
@@ -40,13 +56,14 @@ __all__ = [
     "callback_row",
     "end_row",
     "execution_row",
-    "from_micros",
     "link_row",
     "run_row",
     "state_machine_row",
     "to_batch",
     "to_batch_item",
+    "to_batch_status",
     "to_callback",
+    "to_callback_or_failure",
     "to_claim",
     "to_execution",
     "to_execution_key",
@@ -60,30 +77,19 @@ __all__ = [
     "visit_row",
 ]
 
-Row: TypeAlias = Iterable[Any]
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+RUNTIME = "States.Runtime"
 SECOND = 1_000_000
 
 
-def to_micros(moment: datetime) -> int:
+def to_micros(at: datetime) -> int:
     """Return a moment as microseconds since the epoch."""
-    past = moment - EPOCH
+    past = at - EPOCH
     return (past.days * 86_400 + past.seconds) * SECOND + past.microseconds
 
 
-def from_micros(micros: int) -> datetime:
-    """Return the moment that lies so many microseconds after the epoch."""
-    return EPOCH + timedelta(microseconds=micros)
-
-
-def to_micros_or_none(moment: datetime | None) -> int | None:
+def to_micros_or_none(at: datetime | None) -> int | None:
     """Return a moment as microseconds since the epoch, or None for none."""
-    return None if moment is None else to_micros(moment)
-
-
-def _from_micros_or_none(micros: int | None) -> datetime | None:
-    return None if micros is None else from_micros(micros)
+    return None if at is None else to_micros(at)
 
 
 # Records to rows
@@ -194,139 +200,173 @@ def callback_row(callback: Callback) -> tuple[object, ...]:
 # Rows to records
 
 
+@reads("state_machines", 0, 1)
 def to_state_machine(row: Row) -> StateMachineRecord:
     """Return a state machine from a row of its table."""
     id_, revision, name, type_, definition, created = row
     return StateMachineRecord(
-        id=id_,
-        name=restored(name),
-        revision=revision,
-        type=type_,
-        definition=definition,
-        created=from_micros(created),
+        id=text(id_, "id"),
+        name=text(name, "name"),
+        revision=number(revision, "revision"),
+        type=text(type_, "type"),
+        definition=payload(definition, "definition"),
+        created=moment(created, "created"),
     )
 
 
+@reads("executions", 0)
 def to_execution(row: Row) -> Execution:
     """Return an execution from a row of `queries.EXECUTION`."""
     id_, name, machine, revision, status, input_, output, error, cause, start, end, state, *source, redrives = row
+    source_id = text_or_none(source[0], "source_execution_id")
     return Execution(
-        id=id_,
-        name=restored(name),
-        state_machine_id=machine,
-        state_machine_revision=revision,
-        status=ExecutionStatus(status),
-        input_text=input_,
-        output_text=output,
-        error=restored(error),
-        cause=restored(cause),
-        start_time=from_micros(start),
-        end_time=_from_micros_or_none(end),
-        current_state=restored(state),
-        source=None if source[0] is None else Source(source[0], restored(source[1])),
-        redrive_count=redrives,
+        id=text(id_, "id"),
+        name=text(name, "name"),
+        state_machine_id=text(machine, "state_machine_id"),
+        state_machine_revision=number(revision, "state_machine_revision"),
+        status=member(ExecutionStatus, status, "status"),
+        input_text=payload(input_, "input"),
+        output_text=payload_or_none(output, "output"),
+        error=text_or_none(error, "error"),
+        cause=text_or_none(cause, "cause"),
+        start_time=moment(start, "start_time"),
+        end_time=moment_or_none(end, "end_time"),
+        current_state=text_or_none(state, "current_state"),
+        source=None if source_id is None else Source(source_id, text_or_none(source[1], "source_state_name")),
+        redrive_count=number(redrives, "redrive_count"),
     )
 
 
+@reads("executions", 1)
 def to_execution_key(row: Row) -> ExecutionKey:
     """Return the key of an execution from its start time, id and redrive count."""
     start, id_, redrives = row
-    return ExecutionKey(from_micros(start), id_, redrives)
+    return ExecutionKey(moment(start, "start_time"), text(id_, "id"), number(redrives, "redrive_count"))
 
 
+@reads("runs", 3)
 def to_claim(row: Row) -> Claim:
     """Return a claim from epoch, seq and claims, followed by a row of `queries.EXECUTION`."""
     epoch, seq, claims, *execution = row
-    return Claim(execution=to_execution(execution), epoch=epoch, seq=seq, claims=claims)
+    return Claim(
+        execution=to_execution(execution),
+        epoch=number(epoch, "epoch"),
+        seq=number(seq, "seq"),
+        claims=number(claims, "claims"),
+    )
 
 
+@reads("visits", 0, 1)
 def to_visit(row: Row) -> Visit:
     """Return a visit from a row of its table."""
-    (id_, _, frame, number, state, type_, entered, exited, first, last, output, error, cause, next_, detail) = row
+    (id_, _, frame, count, state, type_, entered, exited, first, last, output, error, cause, next_, detail) = row
     return Visit(
-        execution_id=id_,
-        frame=restored(frame),
-        number=number,
-        state=restored(state),
-        type=type_,
-        entered=from_micros(entered),
-        exited=_from_micros_or_none(exited),
-        entered_event=first,
-        exited_event=last,
-        output=output,
-        error=restored(error),
-        cause=restored(cause),
-        next=restored(next_),
-        detail=detail,
+        execution_id=text(id_, "execution_id"),
+        frame=text(frame, "frame"),
+        number=number(count, "number"),
+        state=text(state, "state"),
+        type=text(type_, "type"),
+        entered=moment(entered, "entered"),
+        exited=moment_or_none(exited, "exited"),
+        entered_event=number(first, "entered_event"),
+        exited_event=number(last, "exited_event"),
+        output=payload_or_none(output, "output"),
+        error=text_or_none(error, "error"),
+        cause=text_or_none(cause, "cause"),
+        next=text_or_none(next_, "next"),
+        detail=payload_or_none(detail, "detail"),
     )
 
 
+@reads("visits", 0, 1)
 def to_visit_outline(row: Row) -> VisitOutline:
     """Return a visit without its payloads from a row of `queries.visit_outlines_page`."""
-    _, place, frame, number, state, type_, entered, exited, first, last, has_output, next_, has_detail, detail = row
+    _, place, frame, count, state, type_, entered, exited, first, last, has_output, next_, has_detail, detail = row
     return VisitOutline(
-        place=place,
-        frame=restored(frame),
-        number=number,
-        state=restored(state),
-        type=type_,
-        entered=from_micros(entered),
-        exited=_from_micros_or_none(exited),
-        entered_event=first,
-        exited_event=last,
+        place=number(place, "seq"),
+        frame=text(frame, "frame"),
+        number=number(count, "number"),
+        state=text(state, "state"),
+        type=text(type_, "type"),
+        entered=moment(entered, "entered"),
+        exited=moment_or_none(exited, "exited"),
+        entered_event=number(first, "entered_event"),
+        exited_event=number(last, "exited_event"),
         has_output=bool(has_output),
-        next=restored(next_),
+        next=text_or_none(next_, "next"),
         has_detail=bool(has_detail),
-        detail=detail,
+        detail=payload_or_none(detail, "detail"),
     )
 
 
+@reads("links", 0)
 def to_link(row: Row) -> Link:
     """Return a link from a row of `queries.LINK`."""
     target, source, source_state, target_machine, created = row
     return Link(
-        source_execution_id=source,
-        source_state_name=restored(source_state),
-        target_execution_id=target,
-        target_state_machine_id=target_machine,
-        created=from_micros(created),
+        source_execution_id=text(source, "source_execution_id"),
+        source_state_name=text_or_none(source_state, "source_state_name"),
+        target_execution_id=text(target, "target_execution_id"),
+        target_state_machine_id=text(target_machine, "target_state_machine_id"),
+        created=moment(created, "created"),
     )
 
 
+@reads("callbacks", 0)
 def to_callback(row: Row) -> Callback:
     """Return a callback from a row of its table."""
     id_, execution_id, redrives, token_hash, activity, input_, status, output, error, cause, beat = row
     return Callback(
-        id=id_,
-        execution_id=execution_id,
-        redrive_count=redrives,
-        token_hash=token_hash,
-        activity=restored(activity),
-        input_text=input_,
-        status=CallbackStatus(status),
-        output_text=output,
-        error=restored(error),
-        cause=restored(cause),
-        beat=_from_micros_or_none(beat),
+        id=text(id_, "id"),
+        execution_id=text(execution_id, "execution_id"),
+        redrive_count=number(redrives, "redrive_count"),
+        token_hash=text_or_none(token_hash, "token_hash"),
+        activity=text_or_none(activity, "activity"),
+        input_text=payload_or_none(input_, "input"),
+        status=member(CallbackStatus, status, "status"),
+        output_text=payload_or_none(output, "output"),
+        error=text_or_none(error, "error"),
+        cause=text_or_none(cause, "cause"),
+        beat=moment_or_none(beat, "beat"),
     )
 
 
+def to_callback_or_failure(row: Row) -> Callback:
+    """Return a callback; one that cannot be read has failed, so that its task does not wait for ever."""
+    try:
+        return to_callback(row)
+    except DamagedRow as damage:
+        id_, execution_id, *_ = row
+        failed = CallbackStatus.FAILED
+        return Callback(
+            id=str(restored(id_)), execution_id=str(execution_id), status=failed, error=RUNTIME, cause=str(damage)
+        )
+
+
+@reads("batches", 0)
 def to_batch(row: Row) -> Batch:
     """Return a batch from a row of its table followed by its counts."""
     (id_, prefix, machine, revision, source_state, filter_, options, status, start, end, *counts) = row
     return Batch(
-        id=id_,
-        name_prefix=restored(prefix),
-        state_machine_id=machine,
-        state_machine_revision=revision,
-        source_state_name=restored(source_state),
-        filter=cast("dict[str, JSONValue]", decode(filter_)),
-        options=cast("dict[str, JSONValue]", decode(options)),
-        status=BatchStatus(status),
-        start_time=from_micros(start),
-        end_time=_from_micros_or_none(end),
+        id=text(id_, "id"),
+        name_prefix=text(prefix, "name_prefix"),
+        state_machine_id=text(machine, "state_machine_id"),
+        state_machine_revision=number(revision, "state_machine_revision"),
+        source_state_name=text_or_none(source_state, "source_state_name"),
+        filter=json_object(filter_, "filter"),
+        options=json_object(options, "options"),
+        status=member(BatchStatus, status, "status"),
+        start_time=moment(start, "start_time"),
+        end_time=moment_or_none(end, "end_time"),
         item_counts=_to_item_counts(counts),
     )
+
+
+@reads("batches")
+def to_batch_status(row: Row) -> BatchStatus:
+    """Return the status in a row of `queries.batch_status`."""
+    (status,) = row
+    return member(BatchStatus, status, "status")
 
 
 def _to_item_counts(row: Row) -> ItemCounts:
@@ -342,25 +382,33 @@ def _to_item_counts(row: Row) -> ItemCounts:
     )
 
 
+@reads("batch_items", 0)
 def to_batch_item(row: Row) -> BatchItem:
-    """Return a batch item from a row of `queries.batch_items`."""
+    """Return a batch item from a row of `queries.batch_items`; one whose source cannot be read has failed."""
     index, source, name, status, output, error, cause = row
-    return BatchItem(
-        index=index,
-        source_execution_id=source,
-        name=restored(name),
-        source_status=None if status is None else ExecutionStatus(status),
-        source_output=output,
-        error=restored(error),
-        cause=restored(cause),
+    item = BatchItem(
+        index=number(index, "index"),
+        source_execution_id=text(source, "source_execution_id"),
+        name=text(name, "name"),
+        source_status=None,
+        source_output=None,
+        error=text_or_none(error, "error"),
+        cause=text_or_none(cause, "cause"),
     )
+    try:
+        source_status = None if status is None else member(ExecutionStatus, status, "status")
+        return attrs.evolve(item, source_status=source_status, source_output=payload_or_none(output, "output"))
+    except (TypeError, ValueError) as problem:
+        damage = DamagedRow("executions", (item.source_execution_id,), str(problem))
+        return attrs.evolve(item, error=DamagedRow.__name__, cause=str(damage))
 
 
+@reads("executions")
 def to_statistics(row: Row) -> tuple[ExecutionStatus, DurationStatistics]:
     """Return a status with its statistics from a row of `queries.statistics`, whose durations are microseconds."""
     status, count, *durations = row
     seconds = (None if duration is None else float(duration) / SECOND for duration in durations)
     shortest, mean, p50, p95, p99, longest = seconds
-    return ExecutionStatus(status), DurationStatistics(
+    return member(ExecutionStatus, status, "status"), DurationStatistics(
         count=count, min=shortest, mean=mean, p50=p50, p95=p95, p99=p99, max=longest
     )

@@ -6,6 +6,7 @@ same scripts run on SQLite, in the writer's thread, and on PostgreSQL, over asyn
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import islice
@@ -15,7 +16,7 @@ import attrs
 from sqlalchemy import String, case, delete, exists, func, literal, null, or_, select, type_coerce, update
 from sqlalchemy.dialects.postgresql import insert
 
-from statechain.errors import BatchNotFound, ExecutionNotFound, InvalidToken, TaskTimedOut
+from statechain.errors import BatchNotFound, DamagedRow, ExecutionNotFound, InvalidToken, TaskTimedOut
 from statechain.records import BatchStatus, CallbackStatus, ExecutionStatus
 from statechain.storage.repository import (
     AnswerCallback,
@@ -67,12 +68,19 @@ from statechain_backends.texts import restored
 if TYPE_CHECKING:
     from sqlalchemy import Executable, Table
 
+    from statechain.records import Claim
+
 __all__ = ["SCRIPTS", "Script", "claim", "forget_workers", "heartbeat", "leased_workers", "release"]
 
 Script: TypeAlias = "Generator[tuple[Executable, Parameters], Sequence[Row], object]"
 Steps: TypeAlias = "Generator[tuple[Executable, Parameters], Sequence[Row], None]"
 
+logger = logging.getLogger(__name__)
+
 CHUNK = 500
+LOST_EPOCHS = 1000
+"""What is added to the epoch of an execution whose run's epoch is lost: more than any worker can hold."""
+
 WAITING = CallbackStatus.WAITING.value
 
 # SQLite took ON CONFLICT over from PostgreSQL: the clause of the one dialect compiles for the other.
@@ -173,8 +181,13 @@ def _stop(write: StopExecution) -> Script:
         epoch, state = rows[0]
         names = ("status", "output", "error", "cause", "end_time")
         ended = dict(zip(names, end_row(write.end), strict=True))
-        yield _END, {"id_": write.execution_id, "current_state": state, "epoch": epoch + 1, **ended}
+        yield _END, {"id_": write.execution_id, "current_state": state, "epoch": _epoch_above(epoch), **ended}
     return (yield from _found(write.execution_id))
+
+
+def _epoch_above(epoch: object) -> int:
+    """Return an epoch under which no worker can write; the one that is stored may be no number."""
+    return epoch + 1 if isinstance(epoch, int) else LOST_EPOCHS
 
 
 def _found(execution_id: str) -> Script:
@@ -460,7 +473,29 @@ def claim(
     if not rows:
         return []
     claimed = yield queries.claimed([id_ for (id_,) in rows]), None
-    return [to_claim(row) for row in claimed]
+    claims: list[Claim] = []
+    for row in claimed:
+        try:
+            claims.append(to_claim(row))
+        except DamagedRow as damage:
+            yield from end_damaged(row, damage)
+    return claims
+
+
+def end_damaged(row: Row, damage: DamagedRow) -> Steps:
+    """End the execution in a row of `queries.claimed` as FAILED: what cannot be read cannot be run."""
+    _, _, _, stored_id, *_ = row
+    id_ = restored(stored_id)
+    logger.warning("an execution is ended, since %s", damage)
+    yield delete(runs).where(runs.c.execution_id == id_), None
+    failed = {
+        "status": ExecutionStatus.FAILED.value,
+        "error": "States.Runtime",
+        "cause": str(damage),
+        "end_time": queries.now(),
+        "epoch": executions.c.epoch + LOST_EPOCHS,
+    }
+    yield update(executions).where(executions.c.id == id_).values(failed), None
 
 
 def release(worker_id: str) -> Steps:

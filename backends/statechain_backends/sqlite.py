@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from statechain.records import Claim
     from statechain.storage.repository import Heart, Write
-    from statechain_backends.rows import Row
+    from statechain_backends.decoding import Row
 
 __all__ = ["SQLiteRepository"]
 

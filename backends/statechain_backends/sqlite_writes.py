@@ -14,11 +14,13 @@ from typing import Any, TypeAlias, TypeVar, cast
 from sqlalchemy import Executable, delete, insert, literal, update
 from sqlalchemy.dialects import sqlite
 
+from statechain.errors import DamagedRow
 from statechain.records import CallbackStatus
 from statechain.storage.repository import Advance, StartExecution, Write
 from statechain_backends import queries
 from statechain_backends.compiled import Compiler, Parameters, given, given_row
-from statechain_backends.rows import Row, end_row, execution_row, link_row, run_row, to_execution, visit_row
+from statechain_backends.decoding import Row, outcome
+from statechain_backends.rows import end_row, execution_row, link_row, run_row, to_execution, visit_row
 from statechain_backends.schema import callbacks, executions, links, runs, visits
 from statechain_backends.scripts import SCRIPTS, Script
 from statechain_backends.texts import storable_rows
@@ -99,6 +101,8 @@ def _run(connection: sqlite3.Connection, script: Script) -> object:
             question = script.send(fetch(connection, *question))
     except StopIteration as done:
         return done.value
+    except DamagedRow as damage:  # of this write alone; its neighbours are none the worse
+        return damage
 
 
 def _apply(connection: sqlite3.Connection, writes: Sequence[Write[object]]) -> list[object]:
@@ -141,7 +145,7 @@ def _refusal(connection: sqlite3.Connection, write: Write[object]) -> object:
     """Return the outcome of a start or an advance that changed nothing."""
     if isinstance(write, StartExecution):
         name = {"machine": write.execution.state_machine_id, "name": write.execution.name}
-        return to_execution(fetch(connection, _HOLDER, name)[0])
+        return outcome(to_execution, fetch(connection, _HOLDER, name)[0])
     advance = cast("Advance", write)
     rows = fetch(connection, standing([advance.execution_id]), None)
     return outcome_of_missed(advance, rows[0] if rows else None)

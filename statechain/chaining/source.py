@@ -7,7 +7,14 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from statechain.codec import JSONInput, JSONValue, decode
-from statechain.errors import ExecutionNotFound, InputTransformerError, SourceNotFinished, SourceStateNotFound
+from statechain.errors import (
+    DamagedRow,
+    ExecutionNotFound,
+    InputTransformerError,
+    RepositoryError,
+    SourceNotFinished,
+    SourceStateNotFound,
+)
 from statechain.records import BatchItem, Execution, ExecutionStatus, Source
 
 if TYPE_CHECKING:
@@ -42,6 +49,8 @@ async def chained_input(repository: Repository, source: Source, transformer: Inp
 
 async def item_input(item: BatchItem, state_name: str | None, transformer: InputTransformer | None) -> JSONInput:
     """Return the input that an item of a batch gives; raises what `chained_input` raises."""
+    if item.source_status is None and item.error == DamagedRow.__name__:
+        raise RepositoryError(item.cause)
     if item.source_status is None:
         raise ExecutionNotFound(f"the source {item.source_execution_id!r} was deleted after the batch had begun")
     output = _output(item.source_output, item.source_execution_id, item.source_status, state_name)

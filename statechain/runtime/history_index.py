@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
-from statechain.codec import JSONValue, decode
+from statechain.codec import JSONValue
 from statechain.runtime import history_details as details
 from statechain.runtime.events import ENDS, MOMENTS, WHOLE, Event, Moment, Service, details_key, fault_details
 from statechain.runtime.frame import branch_prefix
@@ -144,11 +144,7 @@ async def index_of(repository: Repository, execution: Execution, plan: Plan) -> 
     entries = [Entry(1, execution.start_time, "ExecutionStarted", 0, details_key("ExecutionStarted"), started, None)]
     redrives = since = 0
     async for row in read_outlines(repository, execution.id):
-        text = row.detail
-        if text is None and row.has_detail:
-            (whole,) = await rows.at([row.place])
-            text = whole.detail
-        detail = cast("dict[str, Any]", decode(text or "{}"))
+        detail = await rows.detail(row)
         if row.type != REDRIVEN:
             stored.add(row, detail)
             continue

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
@@ -17,9 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 import attrs
 
 from statechain.codec import decode, encode
-from statechain.errors import RepositoryError, StateError
+from statechain.errors import DamagedRow, StateError
 from statechain.runtime.retry import TIMEOUT, HeartbeatTimeout
-from statechain.runtime.run import UNREAD
 from statechain.storage.outlines import VisitOutline, read_outlines
 from statechain.storage.patience import patiently
 
@@ -95,7 +95,7 @@ class Past:
     """
 
     def __init__(self, rows: StoredRows | None = None) -> None:
-        self._rows = rows or StoredRows(_nothing)
+        self._rows = rows or StoredRows("", _nothing)
         self._lines: dict[str, _Line] = {}
         self._finished: dict[str, _Finished] = {}
         self._outputs: _ReadAhead | None = None
@@ -121,7 +121,9 @@ class Past:
         self.is_empty = False
         self.highest_number = max(self.highest_number, row.number)
         if row.exited_event == 0 and row.has_detail:
-            self._count_inside(await self._detail(row))
+            detail = await self._rows.detail(row)
+            with self._rows.reading(row.place):
+                self._count_inside(detail)
         if row.has_output and row.next is None and row.exited is not None:
             self._lines.pop(row.frame, None)
             self._finished[row.frame] = _Finished(row.number, row.place)
@@ -134,13 +136,6 @@ class Past:
         events = [moment[1] for moment in detail.get("moments", ())]
         self.last_event = max(self.last_event, detail.get("started", 0), *events)
         self.highest_number = max(self.highest_number, detail.get("round", 0))
-
-    async def _detail(self, row: VisitOutline) -> Mapping[str, Any]:
-        text = row.detail
-        if text is None and row.has_detail:
-            (whole,) = await self._rows.at([row.place])
-            text = whole.detail
-        return cast("dict[str, Any]", decode(text or "{}"))
 
     def reopen(self) -> None:
         """Take up what failed or was interrupted, as a redrive does: retries count anew, what succeeded stays."""
@@ -182,7 +177,7 @@ class Past:
             if self._outputs is None:
                 self._outputs = _ReadAhead(self._rows, (each.place for each in self._finished.values()))
             last = await self._outputs.row(finished.place)
-            frame.take(UNREAD, last.output)
+            self._take(frame, last, finished.place)
         elif rows := self._since(frame.path, frame.number):
             last = await self._restore_open(frame, rows)
         else:
@@ -194,18 +189,20 @@ class Past:
     async def _restore_open(self, frame: Frame, rows: Sequence[VisitOutline]) -> Visit:
         """Give a frame its variables and the last output; return its last visit as its rows tell it."""
         if frame.is_iteration:
-            frame.started_event = (await self._detail(rows[0])).get("started", rows[0].entered_event - 1)
+            frame.started_event = (await self._rows.detail(rows[0])).get("started", rows[0].entered_event - 1)
         for row in rows:
             if row.has_output and row.has_detail and (row.detail is None or '"assigned":' in row.detail):
-                frame.variables = {**frame.variables, **(await self._detail(row)).get("assigned", {})}
+                frame.variables = {**frame.variables, **(await self._rows.detail(row)).get("assigned", {})}
         line, last = self._lines[frame.path], rows[-1]
-        visit = complete(await self._rows.at(line.tail))
+        tail = await self._rows.at(line.tail)
+        with self._rows.reading(last.place):
+            visit = complete(tail)
         if last.has_output:
-            frame.take(UNREAD, visit.output)
+            self._take(frame, visit, last.place)
             return visit
         if outputs := [row.place for row in rows if row.has_output]:
             (before,) = await self._rows.at(outputs[-1:])
-            frame.take(UNREAD, before.output)
+            self._take(frame, before, outputs[-1])
         if not line.is_reopened:
             return visit
         detail = cast("dict[str, Any]", decode(visit.detail or "{}"))
@@ -213,10 +210,18 @@ class Past:
         return attrs.evolve(visit, exited=None, error=None, cause=None, detail=encode(kept))
 
 
+    def _take(self, frame: Frame, visit: Visit, place: int) -> None:
+        """Give a frame the output of a visit; here it is decoded, so that one that cannot be is known by its row."""
+        with self._rows.reading(place):
+            value = decode(cast("str", visit.output))
+        frame.take(value, visit.output, is_own=True)
+
+
 class StoredRows:
     """The whole visit rows of an execution, read by their places."""
 
-    def __init__(self, read: Read) -> None:
+    def __init__(self, execution_id: str, read: Read) -> None:
+        self._execution_id = execution_id
         self._read = read
 
     @classmethod
@@ -224,18 +229,37 @@ class StoredRows:
         """Return the rows of a stored execution; an outage of storage is waited out."""
 
         async def read(places: Collection[int]) -> Mapping[int, Visit]:
-            rows = await patiently(partial(repository.visits_at, execution_id, places))
-            for place in places:
-                if place not in rows:
-                    raise RepositoryError(f"row {place} of the visits of execution {execution_id} is missing")
-            return rows
+            return await patiently(partial(repository.visits_at, execution_id, places))
 
-        return cls(read)
+        return cls(execution_id, read)
 
     async def at(self, places: Collection[int]) -> list[Visit]:
         """Return the rows at some places, in their order."""
         rows = await self._read(places)
+        for place in places:
+            if place not in rows:
+                raise DamagedRow("visits", (self._execution_id, place), "it is missing")
         return [rows[place] for place in places]
+
+    async def detail(self, row: VisitOutline) -> dict[str, Any]:
+        """Return the detail of a row, which is read where it is long."""
+        text = row.detail
+        if text is None and row.has_detail:
+            (whole,) = await self.at([row.place])
+            text = whole.detail
+        with self.reading(row.place):
+            detail = decode(text or "{}")
+            if not isinstance(detail, dict):
+                raise TypeError("its detail is not an object")
+        return detail
+
+    @contextmanager
+    def reading(self, place: int) -> Iterator[None]:
+        """Raise DamagedRow where the contents of a row are none that can be read."""
+        try:
+            yield
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
+            raise DamagedRow("visits", (self._execution_id, place), f"{type(error).__name__}: {error}") from error
 
 
 class _ReadAhead:

@@ -13,13 +13,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from statechain.cancellation import GRACE, linger, outlast
-from statechain.errors import ExecutionNotFound, LeaseLost, RepositoryError, StatechainError
+from statechain.errors import DamagedRow, ExecutionNotFound, InvalidPayload, LeaseLost, RepositoryError, StatechainError
 from statechain.logs import ATTEMPT, EXECUTION, about
 from statechain.observers import ExecutionEnded, ExecutionLeft, ExecutionResumed, ExecutionStarted, Observer, tell
 from statechain.records import Claim, Execution, ExecutionStatus
 from statechain.runtime.live import Live
 from statechain.runtime.past import NO_PAST, Past
 from statechain.runtime.places import UNGATED, Place
+from statechain.runtime.retry import RUNTIME
 from statechain.runtime.run import Run
 from statechain.runtime.services import is_known
 from statechain.runtime.unexpected import PASSING, runtime_error
@@ -316,14 +317,13 @@ class Worker:
         self._show(live, claimed, revision)
         place = UNGATED if self._gate is None else Place(self._gate)
         async with place:
-            past = await self._past(claimed)
             return await self._interpreter.run(
                 Run(
                     claimed.execution,
                     revision.record,
                     revision.plan,
                     ledger,
-                    past,
+                    await self._past(claimed),
                     place=place,
                     observers=self._observers,
                     before=live.before,
@@ -336,6 +336,10 @@ class Worker:
         """Return the end of an execution by an exception that nothing here expects; raise any other."""
         if claimed is None or isinstance(error, LeaseLost):
             raise error
+        if isinstance(error, DamagedRow):
+            logger.warning("execution %s is ended: %s", claimed.execution.id, error, extra=about(claimed.execution))
+            failed, now = ExecutionStatus.FAILED, self._clock.now()
+            return End(status=failed, end_time=now, error=RUNTIME, cause=str(error))
         if isinstance(error, PASSING):
             await self._release(claimed)
             raise error
@@ -376,6 +380,10 @@ class Worker:
         """Return what storage remembers of an execution; one that was just started has no past."""
         if claimed.epoch == 1:
             return NO_PAST
+        try:
+            claimed.execution.input  # noqa: B018 -- decoded here, so that one that cannot be is known by its row
+        except InvalidPayload as error:
+            raise DamagedRow("executions", (claimed.execution.id,), "its input is not JSON") from error
         return await Past.load(self._repository, claimed.execution.id)
 
     # Ending

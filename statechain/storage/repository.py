@@ -2,8 +2,10 @@
 
 A repository knows nothing of the language: payloads and details are opaque JSON texts. It opens its storage when
 entered, creating or upgrading the schema, and closes it when left. Every failure is a `RepositoryError` whose
-``__cause__`` is the driver's; `RepositoryUnavailable` where the same call may succeed later. A connection is
-never held while anything else is awaited. Ids and names compare bytewise; times are kept to the microsecond.
+``__cause__`` is the driver's; `RepositoryUnavailable` where the same call may succeed later. A row that cannot be read
+is a `DamagedRow` and touches only its own execution: a list leaves it out and logs it, a claim ends its execution. A
+connection is never held while anything else is awaited. Ids and names compare bytewise; times are kept to the
+microsecond.
 """
 
 from __future__ import annotations

@@ -1,0 +1,264 @@
+"""A row that cannot be read touches only its own execution: lists leave it out, claims end it, its neighbours go on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import asyncpg
+import pytest
+
+from statechain import Engine, ExecutionFilter, Repository, TaskRegistry, open_repository
+from statechain.errors import DamagedRow, TaskTimedOut
+from statechain.records import ExecutionStatus
+from statechain.storage.repository import StartExecution, StopExecution
+from statechain.testing.contract_samples import advance, chained, commit, ending, finish, freeze, start, visit
+
+if TYPE_CHECKING:
+    from postgres import Postgres
+
+Damage: TypeAlias = Callable[..., Awaitable[None]]
+
+TOO_LATE = 400_000_000_000_000_000
+"""A time after the year 9999, in microseconds since 1970."""
+
+TWO_TASKS = {
+    "StartAt": "First",
+    "States": {
+        "First": {"Type": "Task", "Resource": "count", "Next": "Work"},
+        "Work": {"Type": "Task", "Resource": "work", "End": True},
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def unchecked_database(postgres_server: Postgres) -> str:
+    """A PostgreSQL database whose tables have lost their checks."""
+    name = postgres_server.create_database()
+
+    async def create() -> None:
+        async with open_repository(postgres_server.url(name)):
+            pass
+
+    asyncio.run(create())
+    for check in ("executions_status", "executions_end_time", "callbacks_status", "batches_status"):
+        postgres_server.execute(f"ALTER TABLE {check.partition('_')[0]} DROP CONSTRAINT {check}_check", name)
+    return name
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest) -> str:
+    """The URL of a storage of each kind that durable work is in."""
+    if request.param == "sqlite":
+        found: str = request.getfixturevalue("sqlite_url")
+        return found
+    server: Postgres = request.getfixturevalue("postgres_server")
+    name: str = request.getfixturevalue("unchecked_database")
+    server.empty(name)
+    return server.url(name)
+
+
+@pytest.fixture
+async def repository(url: str) -> AsyncIterator[Repository]:
+    async with open_repository(url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def damage(url: str) -> Damage:
+    """What runs a statement beside the repository, past all checks."""
+
+    async def run(statement: str, *values: object) -> None:
+        if url.startswith("sqlite"):
+            with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
+                connection.execute("PRAGMA ignore_check_constraints = ON")
+                connection.execute(statement, values)
+            connection.close()
+            return
+        connection = await asyncpg.connect(url)
+        try:
+            for place in range(len(values)):
+                statement = statement.replace("?", f"${place + 1}", 1)
+            await connection.execute(statement, *values)
+        finally:
+            await connection.close()
+
+    return run
+
+
+async def test_a_list_leaves_a_damaged_execution_out(
+    repository: Repository, damage: Damage, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = [await start(repository) for _ in range(7)]
+    for bad in made[1:5]:
+        await damage("UPDATE executions SET start_time = ? WHERE id = ?", TOO_LATE, bad.id)
+    async with Engine(repository, recovery=False) as engine:
+        with caplog.at_level(logging.WARNING):
+            found = await engine.list_executions(ExecutionFilter(order="oldest_first"))
+        assert [each.id for each in found] == [made[place].id for place in (0, 5, 6)]
+        assert made[1].id in caplog.text
+        assert "doctor" in caplog.text
+        for size in (1, 2, 3):
+            pages = engine.iterate_executions(ExecutionFilter(order="newest_first"), page_size=size)
+            assert [each.id async for each in pages] == [made[place].id for place in (6, 5, 0)]
+        two = ExecutionFilter(order="oldest_first", limit=2)
+        assert await engine.list_execution_ids(two) == [made[0].id, made[5].id]
+        with pytest.raises(DamagedRow, match=r"executions cannot be read: start_time is 4\d+ microseconds"):
+            await engine.get_execution(made[1].id)
+
+
+async def test_a_claim_ends_what_cannot_be_read_and_returns_the_rest(
+    repository: Repository, damage: Damage, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = [await start(repository, owner="dead") for _ in range(4)]
+    await damage("UPDATE executions SET start_time = ? WHERE id = ?", TOO_LATE, made[2].id)
+    await repository.release("dead")
+    with caplog.at_level(logging.WARNING):
+        claims = await repository.claim("worker", page=10)
+    assert {claim.execution.id for claim in claims} == {made[place].id for place in (0, 1, 3)}
+    assert made[2].id in caplog.text
+    await damage("UPDATE executions SET start_time = ? WHERE id = ?", 0, made[2].id)
+    ended = await repository.execution(made[2].id)
+    assert ended is not None
+    assert (ended.status, ended.error) == (ExecutionStatus.FAILED, "States.Runtime")
+    assert ended.cause is not None
+    assert made[2].id in ended.cause
+    assert "start_time" in ended.cause
+
+
+async def test_a_damaged_row_fails_only_its_own_write(repository: Repository, damage: Damage) -> None:
+    bad, good = await start(repository), await start(repository)
+    await damage("UPDATE executions SET start_time = ? WHERE id = ?", TOO_LATE, bad.id)
+    end = ending(status=ExecutionStatus.ABORTED)
+    outcomes = await repository.commit([StopExecution(execution_id=each.id, end=end) for each in (bad, good)])
+    assert isinstance(outcomes[0], DamagedRow)
+    assert await repository.execution(good.id) == outcomes[1]
+
+
+async def test_an_unknown_status_is_damage(repository: Repository, damage: Damage) -> None:
+    made = await start(repository)
+    await damage("UPDATE executions SET status = 'LOST' WHERE id = ?", made.id)
+    with pytest.raises(DamagedRow, match="status is 'LOST', which is unknown"):
+        await repository.execution(made.id)
+
+
+async def test_other_rows_that_cannot_be_read_are_named(repository: Repository, damage: Damage) -> None:
+    source = await start(repository)
+    await commit(repository, advance(source, visit(source, 0), visit(source, 1)))
+    target = chained(source)
+    await commit(repository, StartExecution(execution=target, owner="worker"))
+    await damage("UPDATE visits SET entered = ? WHERE execution_id = ? AND seq = 2", TOO_LATE, source.id)
+    with pytest.raises(DamagedRow, match=r"row '.*', 2 of visits"):
+        await repository.visits(source.id)
+    with pytest.raises(DamagedRow, match=r"row '.*', 2 of visits"):
+        await repository.visit_outlines(source.id, page=10)
+    await damage("UPDATE links SET created = ? WHERE target_execution_id = ?", TOO_LATE, target.id)
+    assert list(await repository.links(source_execution_id=source.id, page=10)) == []
+
+
+async def test_a_damaged_batch_or_item_is_left_out(repository: Repository, damage: Damage) -> None:
+    sources = [await finish(repository) for _ in range(3)]
+    frozen = [await freeze(repository, name_prefix=name) for name in ("one", "two")]
+    await damage("UPDATE batches SET options = '{' WHERE id = ?", frozen[0].id)
+    assert [each.id for each in await repository.batches(page=10)] == [frozen[1].id]
+    with pytest.raises(DamagedRow, match="options is not JSON"):
+        await repository.batch(frozen[0].id)
+    await damage("UPDATE executions SET status = 'LOST' WHERE id = ?", sources[1].id)
+    items = await repository.batch_items(frozen[1].id, page=10)
+    broken = [item for item in items if item.source_execution_id == sources[1].id]
+    assert [item.error for item in broken] == ["DamagedRow"]
+    assert len(items) == 3
+
+
+async def test_a_task_whose_callback_is_damaged_fails(url: str, damage: Damage) -> None:
+    tokens: list[str] = []
+    tasks = TaskRegistry()
+    tasks.add("ask", tokens.append)
+    asking = {
+        "Type": "Task",
+        "Resource": "arn:aws:states:::lambda:invoke.waitForTaskToken",
+        "Parameters": {"FunctionName": "ask", "Payload.$": "$$.Task.Token"},
+        "End": True,
+    }
+    async with Engine(url, tasks=tasks) as engine:
+        machine = await engine.create_state_machine("asks", {"StartAt": "Ask", "States": {"Ask": asking}})
+        bad, good = [await machine.start_execution() for _ in range(2)]
+        async with asyncio.timeout(30):
+            while len(tokens) < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        await damage("UPDATE callbacks SET status = 'LOST' WHERE execution_id = ?", bad.id)
+        async with asyncio.timeout(30):
+            ended = await bad.wait()
+        assert (ended.status, ended.error) == ("FAILED", "States.Runtime")
+        assert "callbacks cannot be read: status is 'LOST'" in str(ended.cause)
+        for token in tokens:
+            with contextlib.suppress(DamagedRow, TaskTimedOut):
+                await engine.send_task_success(token, 1)
+        assert (await good.wait()).status == "SUCCEEDED"
+
+
+async def test_values_of_a_wrong_type_are_damage(sqlite_url: str) -> None:
+    async with open_repository(sqlite_url) as repository:
+        for column, value in {"name": 5.5, "input": b"{}", "start_time": "noon", "redrive_count": "x"}.items():
+            made = await start(repository)
+            with sqlite3.connect(sqlite_url.removeprefix("sqlite:///")) as connection:
+                connection.execute(f"UPDATE executions SET {column} = ? WHERE id = ?", (value, made.id))
+            connection.close()
+            if column == "name":
+                continue  # SQLite makes text of a number in a text column
+            with pytest.raises(DamagedRow, match=f"{column} is"):
+                await repository.execution(made.id)
+
+
+@pytest.mark.parametrize(
+    ("statement", "values", "named"),
+    [
+        ("UPDATE visits SET entered = ? WHERE seq = 1 AND execution_id = ?", [TOO_LATE], "1 of visits"),
+        ("UPDATE visits SET output = '{' WHERE seq = 1 AND execution_id = ?", [], "1 of visits"),
+        ("UPDATE visits SET detail = '[' WHERE seq = 1 AND execution_id = ?", [], "1 of visits"),
+        ("UPDATE executions SET input = '{' WHERE id = ?", [], "of executions"),
+        ("UPDATE executions SET start_time = ? WHERE id = ?", [-TOO_LATE], "of executions"),
+    ],
+)
+async def test_an_execution_whose_row_is_damaged_ends_failed_and_its_neighbours_go_on(
+    url: str, damage: Damage, statement: str, values: list[int], named: str
+) -> None:
+    begun, release = asyncio.Event(), asyncio.Event()
+    calls: list[Any] = []
+
+    async def work(value: object) -> object:
+        calls.append(value)
+        if len(calls) == 3:
+            begun.set()
+        await release.wait()
+        return value
+
+    tasks = TaskRegistry()
+    tasks.add("work", work)
+    tasks.add("count", lambda value: {"counted": value["n"]})
+    ids: list[str] = []
+    with contextlib.suppress(ZeroDivisionError):
+        async with Engine(url, tasks=tasks) as engine:
+            machine = await engine.create_state_machine("two", TWO_TASKS)
+            ids += [(await machine.start_execution({"n": number})).id for number in range(3)]
+            await begun.wait()
+            raise ZeroDivisionError  # to leave by an exception interrupts what runs
+    release.set()
+    await damage(statement, *values, ids[1])
+    async with Engine(url, tasks=tasks) as engine:
+        for each in (ids[0], ids[2]):
+            assert (await engine.worker.wait(each)).status == "SUCCEEDED"
+        async with asyncio.timeout(30):
+            while await engine.repository.epochs([ids[1]]):  # noqa: ASYNC110 -- storage has no event
+                await asyncio.sleep(0.01)
+    await damage("UPDATE executions SET start_time = 0 WHERE id = ?", ids[1])
+    async with open_repository(url) as repository:
+        ended = await repository.execution(ids[1])
+    assert ended is not None
+    assert (ended.status, ended.error) == ("FAILED", "States.Runtime")
+    assert named in str(ended.cause)
+    assert ids[1] in str(ended.cause)
