@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from statechain import asl, chaining
 from statechain.chaining.options import BatchExecutionOptions
 from statechain.chaining.source import InputTransformer
-from statechain.chaining.stored import read_options
 from statechain.clock import Clock, SystemClock, as_duration
 from statechain.codec import JSONInput, JSONValue, encode, same_json
 from statechain.errors import (
@@ -530,7 +529,7 @@ class Engine:
         stream = chaining.resume_batch(
             StateMachine(self, revision),
             batch,
-            options=options or BatchExecutionOptions(**read_options(batch.options)),
+            options=options or BatchExecutionOptions.of(batch),
             input_transformer=input_transformer,
             services=self.batch_services,
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, cast
 
@@ -137,6 +137,11 @@ class Execution:
     def output(self) -> JSONValue:
         """The output, decoded afresh at each access; None where there is none."""
         return None if self.output_text is None else decode(self.output_text)
+
+    @property
+    def duration(self) -> timedelta | None:
+        """How long it took, from its start to its end; None while RUNNING."""
+        return None if self.end_time is None else self.end_time - self.start_time
 
     def __repr__(self) -> str:
         return f"<Execution {self.name} {self.status}>"

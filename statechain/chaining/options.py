@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import attrs
 
-from statechain.records import Execution
+from statechain.codec import JSONValue
+from statechain.records import Batch, Execution
 
-__all__ = ["BatchExecutionOptions", "BatchExecutionResult"]
+__all__ = ["STORED_OPTIONS", "BatchExecutionOptions", "BatchExecutionResult"]
+
+STORED_OPTIONS = (
+    "concurrent_batches",
+    "page_size",
+    "redrive_failed",
+    "stop_on_error",
+    "tolerated_failure_count",
+    "tolerated_failure_percentage",
+)
+"""The options that a batch is stored with: those that are no functions, and not its name."""
 
 OnStart: TypeAlias = Callable[[Any, int], "Awaitable[None] | None"]
 OnComplete: TypeAlias = Callable[[Any, int, "Exception | None"], "Awaitable[None] | None"]
@@ -71,6 +82,15 @@ class BatchExecutionOptions:
     on_execution_complete: OnComplete | None = None
     page_size: int = attrs.field(default=100, validator=_at_least(1))
 
+    @classmethod
+    def of(cls, batch: Batch) -> BatchExecutionOptions:
+        """Return the options that a batch was stored with; `attrs.evolve` makes others of them.
+
+        Callbacks are not stored. The ``name_prefix`` is the batch's own and is not an option of its resumption.
+        """
+        stored = {name: value for name, value in batch.options.items() if name in STORED_OPTIONS}
+        return cls(**cast("dict[str, Any]", stored))
+
 
 @attrs.frozen(kw_only=True)
 class BatchExecutionResult:
@@ -90,3 +110,10 @@ class BatchExecutionResult:
     index: int
     execution: Execution | None
     error: Exception | None
+
+    @property
+    def output(self) -> JSONValue:
+        """The output of the execution; where it did not succeed, ``error`` is raised."""
+        if self.error is not None:
+            raise self.error
+        return None if self.execution is None else self.execution.output

@@ -5,24 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+from statechain.chaining.options import STORED_OPTIONS, BatchExecutionOptions
 from statechain.codec import JSONValue
 from statechain.filters import ExecutionFilter
 
 if TYPE_CHECKING:
-    from statechain.chaining.options import BatchExecutionOptions
     from statechain.records import Batch
 
 __all__ = ["describe_filter", "describe_options", "read_options", "takes_unchained"]
-
-STORED_OPTIONS = (
-    "concurrent_batches",
-    "page_size",
-    "redrive_failed",
-    "stop_on_error",
-    "tolerated_failure_count",
-    "tolerated_failure_percentage",
-)
-
 
 def describe_filter(select: ExecutionFilter) -> dict[str, JSONValue]:
     """Return what a filter says, without what it leaves open."""

@@ -29,6 +29,11 @@ _BUILT_IN = {
     "sqlite+aiosqlite": "statechain_backends.sqlite:SQLiteRepository",
 }
 
+_DRIVERS = {"aiosqlite", "alembic", "asyncpg", "sqlalchemy"}
+"""Modules of the built-in backends that have the names of their distributions."""
+
+_OWN = {"statechain", "statechain_backends"}
+
 
 def open_repository(url: str) -> Repository:
     """Return the repository that a URL means; enter it (``async with``) to open its storage.
@@ -47,9 +52,21 @@ def open_repository(url: str) -> Repository:
     try:
         factory = _factory(scheme)
     except ModuleNotFoundError as fault:
-        missing = "statechain" if fault.name is None else fault.name.partition(".")[0]
-        raise ImportError(f"{scheme}:// needs {missing}, which is not installed: pip install {missing}") from fault
+        raise ImportError(_missing(scheme, (fault.name or "statechain").partition(".")[0])) from fault
     return factory(url)
+
+
+def _missing(scheme: str, module: str) -> str:
+    """Return what to do about a module that is not installed.
+
+    Only names of distributions that are known to have the module are advised: a name that merely looks right may be
+    registered by a stranger.
+    """
+    if module in _DRIVERS:
+        return f"{scheme}:// needs {module}, which is not installed: pip install {module}"
+    if module in _OWN:
+        return f"{scheme}:// needs {module}, and its installation lacks it: pip install --force-reinstall statechain"
+    return f"{scheme}:// needs the module {module}, which is not installed: see its backend's documentation"
 
 
 def _scheme(url: str) -> str:

@@ -41,8 +41,10 @@ from statechain.testing.contract_visits import VisitContract  # noqa: E402
 
 __all__ = ["RepositoryContract"]
 
-# pytest's own type for a fixture is one that no subclass may override; to be overridden is what these are for.
-fixture: Callable[[Callable[..., object]], Any] = pytest.fixture
+
+def fixture(function: Callable[..., object]) -> Any:  # noqa: ANN401 -- pytest's own type may not be overridden by a subclass
+    """Return a fixture of the class that subclasses may override."""
+    return pytest.fixture(function)
 
 
 @pytest.mark.asyncio

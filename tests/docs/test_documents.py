@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[2]
-README = ROOT / "README.md"
-PAGES = [README, *sorted((ROOT / "docs").rglob("*.md"))]
-FENCE = re.compile(r"^```(?P<language>[\w-]*)[^\n]*\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE)
-LINK = re.compile(r"\[[^\]]+\]\((?P<target>[^)\s]+)\)")
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    """Return the code blocks of a page in a language."""
-    return [found["code"] for found in FENCE.finditer(page.read_text()) if found["language"] == language]
+from pages import LINK, PAGES, README, ROOT, blocks
 
 
 def programs() -> list[object]:

@@ -83,6 +83,25 @@ def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "tiger" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("module", "advice"),
+    [
+        ("statechain_backends", "pip install --force-reinstall statechain$"),
+        ("psycopg_or_so", "see its backend's documentation$"),
+    ],
+)
+def test_no_package_is_advised_that_a_stranger_could_register(
+    module: str, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(_name: str) -> None:
+        raise ModuleNotFoundError(name=f"{module}.sqlite")
+
+    monkeypatch.setattr(opening, "import_module", load)
+    with pytest.raises(ImportError, match=advice) as caught:
+        open_repository("sqlite://")
+    assert f"pip install {module}" not in str(caught.value)
+
+
 def test_importing_it_loads_no_backend_and_no_driver() -> None:
     program = (
         "import sys, statechain.storage.open\n"

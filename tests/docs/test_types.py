@@ -1,0 +1,57 @@
+"""The Python of the README and of every page of the docs is right by its types, as mypy and pyright see it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from pages import PAGES, ROOT, blocks
+
+PYRIGHT = shutil.which("pyright", path=str(Path(sys.executable).parent)) or shutil.which("pyright")
+# Strict, but for what a page leaves out to be short: `dict` of a handler's input, annotations of what is not shown.
+MYPY = ["--strict", "--allow-any-generics", "--allow-untyped-defs", "--allow-untyped-calls", "--allow-incomplete-defs"]
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the Python of each page in a file of its own: the blocks of a page, in order, are one program."""
+    folder = tmp_path_factory.mktemp("pages")
+    for page in PAGES:
+        if code := blocks(page, "python"):
+            name = "_".join(page.relative_to(ROOT).with_suffix("").parts).replace("-", "_")
+            (folder / f"{name}.py").write_text("\n\n".join(code))
+    assert len(list(folder.iterdir())) > 10
+    return folder
+
+
+@pytest.mark.skipif(find_spec("mypy") is None, reason="mypy is not installed: pip install '.[typing]'")
+def test_mypy_finds_no_error(programs: Path) -> None:
+    command = [sys.executable, "-m", "mypy", "--config-file=", "--cache-dir", str(ROOT / ".mypy_cache" / "docs"), *MYPY]
+    done = subprocess.run(
+        [*command, *sorted(map(str, programs.glob("*.py")))],
+        cwd=programs,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(PYRIGHT is None, reason="pyright is not installed: pip install '.[typing]'")
+def test_pyright_finds_no_error(programs: Path) -> None:
+    (programs / "pyrightconfig.json").write_text(json.dumps({"typeCheckingMode": "standard"}))
+    done = subprocess.run(
+        [str(PYRIGHT), "--pythonpath", sys.executable, "--project", str(programs)],
+        cwd=programs,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
