@@ -10,6 +10,12 @@ nox.options.sessions = ["lint", "typing", "tests"]
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
+QUICK = "not faults and not postgres and not docs"
+
+
+def group(name: str) -> list[str]:
+    """Return the requirements of a dependency group."""
+    return nox.project.dependency_groups(PROJECT, name)
 
 
 @nox.session(python=PYTHONS)
@@ -22,17 +28,33 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, and that imports point one way."""
-    session.install("-e", ".[lint]")
+    session.install("-e", ".", *group("lint"))
     session.run("ruff", "check", ".")
     session.run("lint-imports")
 
 
 @nox.session
 def typing(session: nox.Session) -> None:
-    """Check types, strictly: the library, and the files that only show types."""
-    session.install("-e", ".[typing]")
+    """Check types, strictly: the library, the files that only show types, and the Python of every page of the docs."""
+    session.install("-e", ".[test]", *group("typing"))
     session.run("mypy")
     session.run("mypy", "tests/typing")
+    session.run("pyright")
+    session.run("pytest", "tests/docs/test_types.py")
+
+
+@nox.session
+def quick(session: nox.Session) -> None:
+    """Run the inner loop: no kills, no PostgreSQL, no pages; arguments go to pytest."""
+    session.install("-e", ".[test]")
+    session.run("pytest", "-m", QUICK, *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Measure how much of the code the tests reach, faults apart; fails below `fail_under` in pyproject.toml."""
+    session.install("-e", ".[test]")
+    session.run("pytest", "-m", "not faults and not docs", "--cov", "--cov-report=term:skip-covered", *session.posargs)
 
 
 @nox.session
@@ -63,9 +85,23 @@ def bench_peers(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the docs, strictly, and run the Python of the README and of every page."""
-    session.install(".[docs,test]")
+    session.install(".[docs]")  # alone first: that is what Read the Docs installs
     session.run("sphinx-build", "-W", "--keep-going", "-q", "docs", "docs/_build")
+    session.install(".[test]")
     session.run("pytest", "tests/docs", *session.posargs)
+
+
+@nox.session
+def sdist(session: nox.Session) -> None:
+    """Build the sdist, unpack it, install the library from it, and run the inner loop and the pages from there."""
+    session.install("build")
+    folder = Path(session.create_tmp())
+    session.run("python", "-m", "build", "--sdist", "--outdir", str(folder), ".", silent=True)
+    (archive,) = sorted(folder.glob("*.tar.gz"))
+    session.run("python", "-m", "tarfile", "-e", str(archive), str(folder))
+    session.chdir(folder / archive.name.removesuffix(".tar.gz"))
+    session.install(".[test]")
+    session.run("pytest", "-m", "not faults and not postgres", *session.posargs)
 
 
 @nox.session(python=PYTHONS)

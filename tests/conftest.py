@@ -23,9 +23,30 @@ EngineFactory: TypeAlias = Callable[..., Engine]
 
 BACKENDS = ("memory", "sqlite", "postgresql")
 
+ROOT = Path(__file__).parent
+MARKED_FOLDERS = {"faults": "faults", "docs": "docs", "examples": "docs", "benchmarks": "docs"}
+"""The folders whose tests bear a marker, so that the inner loop leaves them out (see CONTRIBUTING.md)."""
+
 settings.register_profile("ci", derandomize=True, print_blob=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by their folder, and those that need PostgreSQL by their fixtures and parameters."""
+    for item in items:
+        marker = MARKED_FOLDERS.get(item.path.relative_to(ROOT).parts[0]) if item.path.is_relative_to(ROOT) else None
+        if marker is not None:
+            item.add_marker(marker)
+        if _needs_postgres(item):
+            item.add_marker("postgres")
+
+
+def _needs_postgres(item: pytest.Item) -> bool:
+    parameters = getattr(item, "callspec", None)
+    if any(name.startswith("postgres_") for name in getattr(item, "fixturenames", ())):
+        return True
+    return parameters is not None and any(value == "postgresql" for value in parameters.params.values())
 
 
 @pytest.fixture(scope="session")
