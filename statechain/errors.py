@@ -128,6 +128,14 @@ class StateError(StatechainError):
         self.location = location
         super().__init__(error, cause)
 
+    @property
+    def origin(self) -> BaseException | None:
+        """The exception that the state failed by, such as the one that a handler raised; None where there was none."""
+        origin = self.__cause__
+        while type(origin) is StateError and origin.__cause__ is not None:
+            origin = origin.__cause__
+        return origin
+
     def __str__(self) -> str:
         return ": ".join(part for part in (self.error, self.cause) if part)
 
@@ -141,6 +149,8 @@ class TaskError(StateError):
 
 class ExecutionFailed(StatechainError):
     """Raised where an output was awaited and the execution ended FAILED, TIMED_OUT or ABORTED.
+
+    Where it failed in this process by an exception, such as one that a handler raised, that is the ``__cause__``.
 
     Attributes:
         execution: The execution as it ended.

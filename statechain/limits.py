@@ -50,6 +50,8 @@ class Limits:
 
         cause_characters: Where an error's cause is cut off.
 
+        handler_threads: How many plain ``def`` handlers run at once; the others wait, before their timeout counts.
+
         handler_grace_seconds: How long a handler that was cancelled may take to end, in real time.
     """
 
@@ -69,6 +71,7 @@ class Limits:
     claims: int = 5
     recovered: int = 10_000
     cause_characters: int = 32 * KIB
+    handler_threads: int = 40
     handler_grace_seconds: float = 5.0
 
     def cut_off(self, cause: str | None) -> str | None:

@@ -51,6 +51,11 @@ class ExecutionHandle:
         """The execution as it was when it was started, or joined."""
         return self._execution
 
+    @property
+    def exception(self) -> BaseException | None:
+        """What the execution failed by, such as a handler's exception, once it ended in this process; else None."""
+        return None if self._live is None else self._live.exception
+
     def __repr__(self) -> str:
         return f"<ExecutionHandle {self.name}>"
 
@@ -60,7 +65,7 @@ class ExecutionHandle:
 
     async def result(self) -> JSONValue:
         """Return the output once the execution has SUCCEEDED; raise ExecutionFailed where it ended otherwise."""
-        return _succeeded(await self.wait()).output
+        return _succeeded(await self.wait(), self.exception).output
 
     async def stop(self, error: str | None = None, cause: str | None = None) -> Execution:
         """End the execution as ABORTED, and return it; one that has ended stays as it is."""
@@ -146,7 +151,7 @@ class StateMachine:
         storage takes longer than a second, by the engine soon after.
         """
         handle = await self.start_execution(input, name=name, source=source, input_transformer=input_transformer)
-        return _succeeded(await self._wait_or_abort(handle))
+        return _succeeded(await self._wait_or_abort(handle), handle.exception)
 
     async def start_execution(
         self,
@@ -180,7 +185,7 @@ class StateMachine:
         source: Source | None,
         joins: Joins | None,
         redrive_failed: bool,
-    ) -> Execution:
+    ) -> tuple[Execution, BaseException | None]:
         """Run one item of a batch to its end, in whatever status; join the execution that has its name already.
 
         With ``joins`` the execution that already chains this source is joined, whatever its name, and told of. With
@@ -197,7 +202,8 @@ class StateMachine:
         handle = ExecutionHandle(self._engine, holder, live)
         if redrive_failed and holder.status.is_terminal and holder.status is not ExecutionStatus.SUCCEEDED:
             handle = await self._engine.try_redrive(holder) or handle
-        return await (self._wait_or_abort(handle) if holder.name == name else handle.wait())
+        ended = await (self._wait_or_abort(handle) if holder.name == name else handle.wait())
+        return ended, handle.exception
 
     # Batches
 
@@ -287,9 +293,9 @@ class StateMachine:
             raise
 
 
-def _succeeded(execution: Execution) -> Execution:
+def _succeeded(execution: Execution, exception: BaseException | None) -> Execution:
     if execution.status is not ExecutionStatus.SUCCEEDED:
-        raise ExecutionFailed(execution)
+        raise ExecutionFailed(execution) from exception
     return execution
 
 

@@ -153,6 +153,9 @@ class AttemptEnded:
         is_cancelled: Whether it was cut short.
 
         seconds: How long it took by the engine's clock; for an attempt that was resumed, since then.
+
+        exception: What the handler raised, or None; None also for a `TaskError`, which is an answer. Its text may hold
+            payload.
     """
 
     execution: Execution
@@ -165,6 +168,7 @@ class AttemptEnded:
     error: str | None
     is_cancelled: bool
     seconds: float
+    exception: BaseException | None = attrs.field(default=None, eq=False, repr=False)
 
 
 @attrs.frozen

@@ -1,7 +1,8 @@
 """Facts → OpenTelemetry: a span for each execution, state and attempt, and the metrics of a worker.
 
-Needs the extra ``otel``. Spans and metrics bear ids, names and error names, never payloads or causes. What a handler
-traces by itself hangs below the span of its attempt; an execution that is started inside a span hangs below that.
+Needs the extra ``otel``. Spans and metrics bear ids, names and error names, never payloads or causes; the one text of
+yours is that of an exception that a handler raised, in the exception event of its attempt. What a handler traces by
+itself hangs below the span of its attempt; an execution that is started inside a span hangs below that.
 """
 
 from __future__ import annotations
@@ -156,6 +157,8 @@ class _Spans:
             return
         span, token = open_attempt
         context.detach(token)
+        if fact.exception is not None:
+            span.record_exception(fact.exception)
         if fact.error is not None:
             _fail(span, fact.error)
         span.set_attribute("statechain.attempt.cancelled", fact.is_cancelled)

@@ -69,8 +69,8 @@ class Target(Protocol):
         source: Source | None,
         joins: Joins | None,
         redrive_failed: bool,
-    ) -> Execution:
-        """Start an execution, or join the one that has its name, and wait for its end.
+    ) -> tuple[Execution, BaseException | None]:
+        """Start an execution, or join the one that has its name; return it once it ended, and what it failed by here.
 
         With ``joins``, one that chains the same source already is joined, whatever its name, and told of.
         Cancelling the await aborts what it started: ABORTED is recorded before the cancellation goes on.
@@ -158,7 +158,7 @@ class Runner:
     async def _attempt(self, item: Item) -> BatchExecutionResult:
         """Run one item; whatever is wrong with it alone is its result."""
         try:
-            execution = await self._target.run_chained(
+            execution, exception = await self._target.run_chained(
                 await item.make_input(),
                 name=item.name,
                 source=item.source,
@@ -168,7 +168,7 @@ class Runner:
         except ITEM_ERRORS as fault:
             await self._record_failure(item, fault)
             return _result(item, None, fault)
-        return _result(item, execution, _failure(execution))
+        return _result(item, execution, _failure(execution, exception))
 
     async def _join(self, item: Item, name: str) -> None:
         """Let an item stand for an execution of another name that chains its source already."""
@@ -208,8 +208,13 @@ def _tolerance(options: BatchExecutionOptions) -> Tolerance | None:
     return Tolerance(options.tolerated_failure_count, options.tolerated_failure_percentage)
 
 
-def _failure(execution: Execution) -> ExecutionFailed | None:
-    return None if execution.status is ExecutionStatus.SUCCEEDED else ExecutionFailed(execution)
+def _failure(execution: Execution, exception: BaseException | None = None) -> ExecutionFailed | None:
+    """Return what an execution's end is for its batch; the exception that it failed by is the ``__cause__``."""
+    if execution.status is ExecutionStatus.SUCCEEDED:
+        return None
+    failure = ExecutionFailed(execution)
+    failure.__cause__ = exception
+    return failure
 
 
 def _result(item: Item, execution: Execution | None, error: Exception | None) -> BatchExecutionResult:

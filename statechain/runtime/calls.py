@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from statechain.runtime.frame import Frame
     from statechain.runtime.nested import Nest
     from statechain.runtime.scribe import Scribe
+    from statechain.runtime.threads import HandlerThreads, Slot
 
 __all__ = ["Caller"]
 
@@ -49,6 +50,7 @@ class Caller:
         limits: Limits,
         callbacks: Callbacks,
         nest: Nest,
+        threads: HandlerThreads,
     ) -> None:
         self._scribe = scribe
         self._clock = clock
@@ -56,6 +58,7 @@ class Caller:
         self._limits = limits
         self._callbacks = callbacks
         self._nest = nest
+        self._threads = threads
         self._plain: dict[State, Task] = {}
 
     async def call(self, frame: Frame, state: State, effect: CallTask) -> JSONValue:
@@ -106,12 +109,7 @@ class Caller:
             case HandlerCall(waits=False):
                 return await self._handle(frame, state, effect, call)
             case HandlerCall():
-                return await self._wait_for_token(
-                    frame,
-                    effect,
-                    lambda outside: self._hand(frame, state, effect, call, outside),
-                    is_once=call.task.delivery == "at_most_once",
-                )
+                return await self._hand_over(frame, state, effect, call)
             case NestedCall(under_token=True):
                 return await self._wait_for_token(
                     frame, effect, lambda outside: self._start_alone(frame, call, outside)
@@ -124,13 +122,22 @@ class Caller:
     # Handlers
 
     async def _handle(self, frame: Frame, state: State, effect: CallTask, call: HandlerCall) -> JSONValue:
+        """Call a handler, a plain function once there is a thread for it: only then does its timeout count."""
+        if call.task.is_async:
+            return await self._handle_now(frame, state, effect, call, None)
+        async with self._threads.slot() as slot:
+            return await self._handle_now(frame, state, effect, call, slot)
+
+    async def _handle_now(
+        self, frame: Frame, state: State, effect: CallTask, call: HandlerCall, slot: Slot | None
+    ) -> JSONValue:
         if call.task.delivery == "at_most_once" and not frame.run.is_express:
             await self._start_at_most_once(frame)
         else:
             await self._start_at_least_once(frame)
         deadline = self._deadline(effect)
         try:
-            text, result = await self._run_handler(frame, state, effect, call, deadline)
+            text, result = await self._run_handler(frame, state, effect, call, deadline, slot)
         finally:
             frame.attempting = False
         if call.wraps:
@@ -156,7 +163,13 @@ class Caller:
         await self._scribe.wait(frame)
 
     async def _run_handler(
-        self, frame: Frame, state: State, effect: CallTask, call: HandlerCall, deadline: datetime | None
+        self,
+        frame: Frame,
+        state: State,
+        effect: CallTask,
+        call: HandlerCall,
+        deadline: datetime | None,
+        slot: Slot | None,
     ) -> tuple[str, JSONValue]:
         return await call_task(
             call.task,
@@ -166,6 +179,7 @@ class Caller:
             deadline=deadline,
             heartbeat=None if call.waits else effect.heartbeat,
             limits=self._limits,
+            slot=slot,
         )
 
     def _context(self, frame: Frame, state: State, effect: CallTask) -> TaskContext:
@@ -201,6 +215,23 @@ class Caller:
         return None if effect.timeout is None else self._clock.now() + timedelta(seconds=effect.timeout)
 
     # Task tokens
+
+    async def _hand_over(self, frame: Frame, state: State, effect: CallTask, call: HandlerCall) -> JSONValue:
+        """Give a handler a task token, and wait for the answer; a plain function needs a thread first."""
+        is_called = frame.outside is not None and frame.outside.called
+        if call.task.is_async or is_called:
+            return await self._hand_over_now(frame, state, effect, call, None)
+        async with self._threads.slot() as slot:
+            return await self._hand_over_now(frame, state, effect, call, slot)
+
+    async def _hand_over_now(
+        self, frame: Frame, state: State, effect: CallTask, call: HandlerCall, slot: Slot | None
+    ) -> JSONValue:
+        async def hand(outside: Outside) -> str:
+            text, _ = await self._run_handler(frame, state, effect, call, outside.deadline, slot)
+            return text
+
+        return await self._wait_for_token(frame, effect, hand, is_once=call.task.delivery == "at_most_once")
 
     async def _wait_for_token(
         self,
@@ -250,12 +281,6 @@ class Caller:
         outside.callbacks.append(callback.id)
         frame.run.ledger.open_callback(callback)
         await self._scribe.wait(frame)
-
-    async def _hand(
-        self, frame: Frame, state: State, effect: CallTask, call: HandlerCall, outside: Outside
-    ) -> str:
-        text, _ = await self._run_handler(frame, state, effect, call, outside.deadline)
-        return text
 
     def _answered(self, frame: Frame, answer: Callback | None) -> JSONValue:
         """Return what an answer says; raise StateError where it is a failure, or none came in time."""

@@ -103,7 +103,7 @@ class Lane:
             else:
                 result = await task.handler(value)
         except BaseException as fault:
-            failure = as_failure(fault, self._limits.cause_characters)
+            failure = as_failure(fault, task.name, state.name, self._limits.cause_characters)
             if failure is fault:
                 raise
             raise failure from fault

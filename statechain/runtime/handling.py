@@ -16,17 +16,20 @@ from typing import TYPE_CHECKING, Any
 
 from statechain.codec import JSONValue, isolate
 from statechain.errors import InvalidPayload, StateError
-from statechain.logs import ATTEMPT
+from statechain.logs import ATTEMPT, here
 from statechain.runtime.retry import HeartbeatTimeout
 
 if TYPE_CHECKING:
     from statechain.clock import Clock
     from statechain.limits import Limits
     from statechain.runtime.tasks import Task, TaskContext
+    from statechain.runtime.threads import Slot
 
 __all__ = ["as_failure", "call_task", "failure_of", "refusal_of"]
 
 logger = logging.getLogger(__name__)
+errors = logging.getLogger("statechain.handlers")
+"""What handlers raise; its level is the switch: ERROR keeps all of it out of the log."""
 
 CANCELLED_WITHIN = "the handler was cancelled from within"
 
@@ -43,14 +46,16 @@ async def call_task(
     deadline: datetime | None = None,
     heartbeat: float | None = None,
     limits: Limits,
+    slot: Slot | None = None,
 ) -> tuple[str, JSONValue]:
     """Await a handler; return its result as canonical JSON text and as a private copy; raise StateError otherwise.
 
     It is cancelled at the deadline, where no heartbeat comes for ``heartbeat`` seconds, or with its execution. A
-    handler that goes on regardless is left behind after a grace, and whatever it returns is not used.
+    handler that goes on regardless is left behind after a grace, and whatever it returns is not used. A plain
+    function runs in the thread of a ``slot``.
     """
     answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-    handler = _begin(_serve(task, value, context, clock, answer))
+    handler = _begin(_serve(task, value, context, clock, answer, slot))
     try:
         if handler.done() and _is_cancelled_from_outside():
             await asyncio.sleep(0)  # its only step stopped the execution, which learns that here
@@ -87,7 +92,12 @@ def _begin(serving: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
 
 
 async def _serve(
-    task: Task, value: JSONValue, context: TaskContext, clock: Clock, answer: asyncio.Future[object]
+    task: Task,
+    value: JSONValue,
+    context: TaskContext,
+    clock: Clock,
+    answer: asyncio.Future[object],
+    slot: Slot | None,
 ) -> None:
     """Await a handler, and answer: StateError for whatever it raises; an answer that nobody awaits any more is dropped.
 
@@ -95,11 +105,13 @@ async def _serve(
     """
     ATTEMPT.set(context)
     try:
-        result = await task(value, context, clock)
+        result = await task(value, context, clock, slot)
     except (KeyboardInterrupt, SystemExit):
         answer.cancel()
         raise
     except BaseException as fault:  # noqa: BLE001 -- it is raised again where the answer is awaited
+        if not isinstance(fault, asyncio.CancelledError):
+            log_error(fault, task.name, context.state_name)
         if not answer.done():
             answer.set_exception(_told(fault))
     else:
@@ -109,24 +121,34 @@ async def _serve(
 
 def _told(fault: BaseException) -> StateError:
     """Return what a handler raised while nobody had cancelled it, in the language's terms."""
-    if isinstance(fault, StateError):
-        return fault
     if isinstance(fault, asyncio.CancelledError):
-        return StateError("States.TaskFailed", CANCELLED_WITHIN)
-    failure = failure_of(fault)
+        failure = StateError("States.TaskFailed", CANCELLED_WITHIN)
+    elif isinstance(fault, StateError):
+        failure = StateError(fault.error, fault.cause, location=fault.location)
+    else:
+        failure = failure_of(fault)
     failure.__cause__ = fault
     return failure
 
 
-def as_failure(fault: BaseException, characters: int) -> BaseException:
+def log_error(error: BaseException, name: str, state: str) -> None:
+    """Log what a handler raised, with its traceback; a `TaskError`, which is an answer, at DEBUG."""
+    level = logging.DEBUG if isinstance(error, StateError) else logging.WARNING
+    if errors.isEnabledFor(level):
+        message = "the handler %r of the state %r raised %s"
+        extra = {"statechain": {"state": state, **here()}}
+        errors.log(level, message, name, state, type(error).__name__, exc_info=error, extra=extra)
+
+
+def as_failure(fault: BaseException, name: str, state: str, characters: int) -> BaseException:
     """Return what a handler raised in the execution's own asyncio task as a `StateError`, or what passes through it."""
     if isinstance(fault, KeyboardInterrupt | SystemExit):
         return fault
     if _is_cancelled_from_outside():  # the handler may have made another exception of it
         return fault if isinstance(fault, asyncio.CancelledError) else asyncio.CancelledError()
-    if isinstance(fault, asyncio.CancelledError):
-        return StateError("States.TaskFailed", CANCELLED_WITHIN)
-    return _cut_off(fault if isinstance(fault, StateError) else failure_of(fault), characters)
+    if not isinstance(fault, asyncio.CancelledError):
+        log_error(fault, name, state)
+    return _cut_off(_told(fault), characters)
 
 
 async def _end(handler: asyncio.Task[None], name: str, grace: float) -> None:

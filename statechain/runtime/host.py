@@ -30,6 +30,7 @@ from statechain.runtime.nested import Nest
 from statechain.runtime.recovery import Recovery
 from statechain.runtime.revisions import Revisions
 from statechain.runtime.scribe import Scribe
+from statechain.runtime.threads import HandlerThreads
 from statechain.runtime.worker import Worker
 from statechain.storage.journal import Journal
 
@@ -81,7 +82,8 @@ class Host:
         self.revisions = Revisions(repository, limits)
         self.callbacks = Callbacks(repository, self.journal, clock, self._tasks)
         scribe = Scribe(self.journal, self._lease)
-        caller = Caller(scribe, clock, tasks, limits, self.callbacks, Nest(start, repository))
+        self._threads = HandlerThreads(limits.handler_threads, clock)
+        caller = Caller(scribe, clock, tasks, limits, self.callbacks, Nest(start, repository), self._threads)
         self.worker = Worker(
             worker_id,
             repository,
@@ -207,6 +209,7 @@ class Host:
                     await self._closing.wait()
             finally:
                 self.worker.abandon()
+                self._threads.close()
             recovery.cancel()
 
     async def _hand_over(self) -> None:

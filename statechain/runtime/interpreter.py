@@ -72,7 +72,10 @@ class Interpreter:
 
     def _failed(self, frame: Frame, fault: StateError) -> End:
         """Return how an execution ends whose root line of control failed."""
-        frame.run.ledger.current_state = frame.state
+        run = frame.run
+        run.ledger.current_state = frame.state
+        if run.live is not None:
+            run.live.exception = fault.origin
         return End(status=ExecutionStatus.FAILED, end_time=self._clock.now(), error=fault.error, cause=fault.cause)
 
     async def _run_in_time(self, frame: Frame, deadline: datetime) -> bool:

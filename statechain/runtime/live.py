@@ -23,6 +23,7 @@ class Live:
         "_waiters",
         "before",
         "epoch",
+        "exception",
         "execution_id",
         "is_begun",
         "is_closing",
@@ -53,6 +54,7 @@ class Live:
         self.is_interrupted = False
         self.is_lost = False
         self.before: Execution | None = None
+        self.exception: BaseException | None = None
         self.shown: Execution | None = None
         self.task: asyncio.Task[None] | None = None
 

@@ -63,7 +63,7 @@ class HandlerCall:
     @property
     def is_only_called(self) -> bool:
         """Whether nothing more is to be done than to await the handler."""
-        return not (self.wraps or self.waits) and self.task.delivery == "at_least_once"
+        return self.task.is_async and not (self.wraps or self.waits) and self.task.delivery == "at_least_once"
 
 
 @attrs.frozen

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 import attrs
 
 from statechain.clock import SystemClock
+from statechain.runtime.threads import Slot, lone_slot
 from statechain.runtime.typed import PLAIN, Conversion, conversion_of
 
 if TYPE_CHECKING:
@@ -86,8 +87,10 @@ class Task:
         """Whether the handler may be awaited with the input alone."""
         return self.is_async and not self.takes_context and self.conversion is PLAIN and not self.answers
 
-    async def __call__(self, value: JSONValue, context: TaskContext, clock: Clock) -> object:
-        """Call the handler; a plain function runs in a worker thread."""
+    async def __call__(
+        self, value: JSONValue, context: TaskContext, clock: Clock, slot: Slot | None = None
+    ) -> object:
+        """Call the handler; a plain function runs in a thread, in this slot or one of its own."""
         load, dump = self.conversion.load, self.conversion.dump
         argument = value if load is None else load(value)
         arguments = (argument, context) if self.takes_context else (argument,)
@@ -97,10 +100,9 @@ class Task:
             with clock.hold(briefly=True):
                 result = await self.handler(*arguments)
         else:
+            slot = slot or lone_slot(clock)
             with clock.hold():
-                from anyio import to_thread  # noqa: PLC0415 -- 30 ms that only plain handlers pay
-
-                result = await to_thread.run_sync(self.handler, *arguments, abandon_on_cancel=True)
+                result = await slot.call(self.name, self.handler, *arguments)
             if inspect.isawaitable(result):
                 result = await result
         return result if dump is None else dump(result)

@@ -77,12 +77,13 @@ async def witness_attempt(frame: Frame, effect: CallTask, clock: Clock, attempt:
     )
     tell(run.observers, started)
     began = clock.now()
-    error = None
+    error = exception = None
     is_cancelled = False
     try:
         return await attempt
     except StateError as fault:
         error = fault.error
+        exception = None if isinstance(fault.origin, StateError) else fault.origin
         raise
     except asyncio.CancelledError:
         is_cancelled = True
@@ -98,6 +99,7 @@ async def witness_attempt(frame: Frame, effect: CallTask, clock: Clock, attempt:
             resource=started.resource,
             error=error,
             is_cancelled=is_cancelled,
+            exception=exception,
             seconds=(clock.now() - began).total_seconds(),
         )
         tell(run.observers, ended)
