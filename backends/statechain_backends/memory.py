@@ -272,7 +272,7 @@ class MemoryRepository(MemoryReads):
                 for execution in selected[write.select.offset : stop]
             ]
             self._batches[batch.id] = batch
-        return self._counted(self._batches[batch.id])
+        return self._uncounted(self._batches[batch.id])
 
     def _fail_item(self, write: FailBatchItem) -> object:
         item = self._items[write.batch_id][write.index]
@@ -289,7 +289,7 @@ class MemoryRepository(MemoryReads):
             return BatchNotFound(f"there is no batch {write.batch_id!r}")
         if batch.status is BatchStatus.RUNNING or write.status is BatchStatus.RUNNING:
             batch = self._batches[batch.id] = attrs.evolve(batch, status=write.status, end_time=write.end_time)
-        return self._counted(batch)
+        return self._uncounted(batch)
 
     def _delete(self, write: DeleteExecutions) -> object:
         counts = write.redrive_counts

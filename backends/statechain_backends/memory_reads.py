@@ -241,6 +241,10 @@ class MemoryReads:
             cause=item.cause,
         )
 
+    def _uncounted(self, batch: Batch) -> Batch:
+        total = len(self._items[batch.id])
+        return attrs.evolve(batch, item_counts=ItemCounts(pending=total, total=total))
+
     def _counted(self, batch: Batch) -> Batch:
         counts = dict.fromkeys(("pending", "running", "succeeded", "failed", "timed_out", "aborted"), 0)
         for item in self._items[batch.id]:

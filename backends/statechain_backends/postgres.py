@@ -6,6 +6,7 @@ make the group a transaction. A connection is held for one of these and for noth
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Sequence
 from datetime import timedelta
 from types import TracebackType
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Self, TypeAlias, cast
 import asyncpg
 
 from statechain.errors import DamagedRow, RepositoryError, RepositoryUnavailable
-from statechain.storage.repository import Advance, StartExecution
+from statechain.storage.repository import Advance, CreateBatch, StartExecution
 from statechain_backends import queries, scripts
 from statechain_backends.compiled import Parameters, given
 from statechain_backends.decoding import Row, outcome
@@ -42,6 +43,7 @@ AnyConnection: TypeAlias = "Connection | asyncpg.Connection[asyncpg.Record]"
 
 TRIES = 5
 
+_DATABASE = "SELECT current_database(), current_setting('server_encoding')"
 _HOLDER = queries.execution_by_name(given("machine"), given("name"))
 
 
@@ -50,8 +52,9 @@ class PostgresRepository(Reads):
 
     Args:
         url: ``postgresql://user:password@host:port/database?options``. Options are libpq's (``sslmode`` and its
-            kin, ``target_session_attrs``, ``passfile``, ``service``, ``application_name``, ``connect_timeout``),
-            ``pool_size`` (default: 5) and ``command_timeout`` (in seconds, default: 120).
+            kin, ``target_session_attrs``, ``passfile``, ``service``, ``application_name``), ``pool_size`` (default: 5)
+            and, in seconds, ``connect_timeout`` (10), ``command_timeout`` (120), ``lock_timeout`` (2) and
+            ``idle_in_transaction_session_timeout`` (5); 0 leaves one of the last two as the server has it.
 
     Raises:
         ValueError: The URL has an option that is not known, or one that has no such value.
@@ -60,20 +63,24 @@ class PostgresRepository(Reads):
     def __init__(self, url: str) -> None:
         self._settings = parse(url)
         self._connections = Connections(self._settings.pool())
+        self._freezing = Connections(self._settings.freezing_pool())
 
     def __repr__(self) -> str:
         return f"<PostgresRepository {self._settings.place}>"
 
     async def __aenter__(self) -> Self:
         """Connect; create or upgrade the schema."""
+        self._settings.check_files()
         with translated():
             await self._connections.open()
+            await self._freezing.open()
         try:
+            await self._check_encoding()
             if not is_current(await self._stored_version()):
                 with translated():
                     await upgrade(self._settings.connection())
         except BaseException:
-            await self._connections.close()
+            await self._close()
             raise
         return self
 
@@ -84,7 +91,20 @@ class PostgresRepository(Reads):
         traceback: TracebackType | None,
     ) -> None:
         """Close all connections."""
-        await self._connections.close()
+        await self._close()
+
+    async def _close(self) -> None:
+        await asyncio.gather(self._freezing.close(), self._connections.close())
+
+    async def _check_encoding(self) -> None:
+        """Refuse a database that cannot keep every text: in another encoding some executions could not be written."""
+        name, encoding = (await self._fetch_once(_DATABASE, ()))[0]
+        if encoding != "UTF8":
+            quoted = '"' + f"{name}_utf8".replace('"', '""') + '"'
+            raise RepositoryError(
+                f"PostgreSQL: the database {name!r} is in {encoding}, which cannot keep every text; make another: "
+                f"CREATE DATABASE {quoted} ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+            )
 
     async def _stored_version(self) -> str | None:
         try:
@@ -109,13 +129,13 @@ class PostgresRepository(Reads):
 
     async def _commit(self, writes: Sequence[Write[object]]) -> Sequence[object]:
         group = _Group(writes)
-        async with self._connections.lend() as connection:
-            if not group.others:
+        if not group.others:
+            async with self._connections.lend() as connection:
                 await group.move(connection)
-            else:
-                async with connection.transaction():
-                    await group.move(connection)
-                    await group.perform(connection)
+        else:
+            async with (self._freezing if group.freezes else self._connections).transaction() as connection:
+                await group.move(connection)
+                await group.perform(connection)
         return group.outcomes
 
     # Reading
@@ -124,7 +144,9 @@ class PostgresRepository(Reads):
         text, arguments = COMPILER.render(statement, parameters)
         try:
             return await self._fetch_once(text, arguments)
-        except RepositoryUnavailable:  # a connection that died in the pool says nothing of the server
+        except RepositoryUnavailable as error:  # a connection that died in the pool says nothing of the server
+            if error.timed_out:
+                raise
             return await self._fetch_once(text, arguments)
 
     async def _fetch_once(self, text: str, arguments: Sequence[object]) -> Sequence[Row]:
@@ -159,7 +181,7 @@ class PostgresRepository(Reads):
 
     async def _perform(self, script: Script) -> object:
         with translated():
-            async with self._connections.lend() as connection, connection.transaction():
+            async with self._connections.transaction() as connection:
                 return await _run(connection, script)
 
 
@@ -171,6 +193,7 @@ class _Group:
         self._starts: dict[int, StartExecution] = {}
         self._advances: dict[int, Advance] = {}
         self.others: dict[int, Write[object]] = {}
+        self.freezes = any(isinstance(write, CreateBatch) for write in writes)
         for place, write in enumerate(writes):
             if isinstance(write, Advance):
                 self._advances[place] = write
@@ -235,6 +258,7 @@ class _Heart:
         with translated():
             if self._connection is None or self._connection.is_closed():
                 self._connection = await asyncpg.connect(**self._settings.connection())
+                await self._settings.prepare(self._connection)
             await _run(self._connection, scripts.heartbeat(self._worker_id, self._lease))
 
 

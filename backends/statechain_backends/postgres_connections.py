@@ -2,11 +2,15 @@
 
 Taking a connection from asyncpg's pool and giving it back costs more than the statement of a small commit: a task, a
 shield and three turns of the event loop. So the last one is lent again as it is.
+
+A server that accepts connections and never answers must keep nothing waiting for longer than its bound: what is
+cancelled, or times out, does not wait for the server's word.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -22,14 +26,18 @@ __all__ = ["Connection", "Connections"]
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
-CLOSING_PATIENCE = 5.0
+CLOSING_PATIENCE = 2.0
+"""Seconds that the server has to take note that connections are closed."""
+
+CANCELLING_PATIENCE = 1.0
+"""Seconds that the server has to end a statement whose caller is gone; then its connection is cut."""
 
 
 class Connections:
     """Opens, lends and closes connections."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._settings = settings
+        self._settings = settings  # of `asyncpg.create_pool`
         self._pool: Pool | None = None
         self._at_hand: Connection | None = None
         self._waiting = 0
@@ -39,7 +47,7 @@ class Connections:
         self._pool = await asyncpg.create_pool(**self._settings, reset=_keep)
 
     async def close(self) -> None:
-        """Close all connections; a server that does not answer keeps nobody from leaving."""
+        """Close all connections; where the server does not answer, cut them."""
         pool, self._pool = self._pool, None
         if pool is None:
             return
@@ -57,9 +65,16 @@ class Connections:
 
     def lend(self) -> Loan:
         """Lend a connection for the body of an ``async with``. Raises RepositoryError where the pool is closed."""
+        return Loan(self, self._opened())
+
+    def transaction(self) -> Transaction:
+        """Lend a connection for the body of an ``async with`` that is a transaction. Raises as `lend` does."""
+        return Transaction(self, self._opened())
+
+    def _opened(self) -> Pool:
         if self._pool is None:
             raise RepositoryError("the repository is not open: use it as an async context manager")
-        return Loan(self, self._pool)
+        return self._pool
 
     async def take(self, pool: Pool) -> Connection:
         """Return the connection at hand where it lives, else one of the pool's."""
@@ -71,19 +86,21 @@ class Connections:
             if connection is not None:
                 await pool.release(connection)
             return await pool.acquire()
+        except TimeoutError as error:  # nothing else here has a time limit
+            raise ConnectionError("the server did not answer in time to a new connection") from error
         finally:
             self._waiting -= 1
 
-    async def give_back(self, pool: Pool, connection: Connection, *, is_sound: bool) -> None:
-        """Keep a connection at hand, or give it back to its pool: where others wait for one, or the pool is closing."""
-        if is_sound and self._at_hand is None and not self._waiting and self._pool is pool:
+    async def give_back(self, pool: Pool, connection: Connection) -> None:
+        """Keep a sound connection at hand, or give it to the pool: where others wait for one, or it is closing."""
+        if self._at_hand is None and not self._waiting and self._pool is pool:
             self._at_hand = connection
         else:
             await pool.release(connection)
 
 
 class Loan:
-    """A connection for the body; one to a server that takes no writes is lent to nobody again."""
+    """A connection for the body; one to a server that takes no writes is lent no more."""
 
     __slots__ = ("_connection", "_connections", "_pool")
 
@@ -101,9 +118,53 @@ class Loan:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if exc is None:
+            await self._connections.give_back(self._pool, self._connection)
+            return
         if isinstance(exc, asyncpg.ReadOnlySQLTransactionError):
-            self._connection.terminate()  # the next connection may find the server that took over
-        await self._connections.give_back(self._pool, self._connection, is_sound=exc is None)
+            self._cut()  # the next connection may find the server that took over
+        with contextlib.suppress(TimeoutError, asyncpg.InterfaceError):
+            await self._pool.release(self._connection, timeout=CANCELLING_PATIENCE)
+
+    def _cut(self) -> None:
+        """End the connection without a word to the server."""
+        with contextlib.suppress(asyncpg.InterfaceError):  # it is back in the pool already
+            self._connection.terminate()
+
+
+class Transaction(Loan):
+    """A connection for the body, which is a transaction: committed where it ends well, else rolled back."""
+
+    __slots__ = ()
+
+    async def __aenter__(self) -> Connection:
+        connection = await super().__aenter__()
+        await self._do("BEGIN")
+        return connection
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc is None:
+            await self._do("COMMIT")
+        elif isinstance(exc, asyncio.CancelledError | TimeoutError):
+            self._cut()  # a statement may be under way, whose end would have to be awaited
+        else:
+            with contextlib.suppress(TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await self._do("ROLLBACK", CANCELLING_PATIENCE)
+        await super().__aexit__(exc_type, exc, traceback)
+
+    async def _do(self, statement: str, timeout: float | None = None) -> None:  # noqa: ASYNC109 -- asyncpg's own
+        """Begin or end the transaction; where that fails, cut the connection, which rolls it back."""
+        try:
+            await self._connection.execute(statement, timeout=timeout)
+        except BaseException as error:
+            self._cut()
+            await super().__aexit__(type(error), error, None)
+            raise
 
 
 async def _keep(_connection: object) -> None:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlunsplit
 
 import attrs
 
+from statechain.errors import RepositoryError
+
 __all__ = ["Settings", "parse"]
+
+PORT = 5432
+
+UNREADABLE = (
+    "the PostgreSQL URL cannot be read: it is postgresql://user:password@host:port/database?options, several hosts are "
+    "host:port,host:port, an IPv6 address is [::1]; write /, ? and # in a user or a password as %2F, %3F and %23"
+)
 
 LIBPQ = frozenset(
     {
@@ -35,8 +47,26 @@ LIBPQ = frozenset(
 )
 """Options that asyncpg reads from the URL itself; any other it would hand to the server as a setting."""
 
-OURS = {"pool_size": 5.0, "command_timeout": 120.0, "connect_timeout": 10.0}
+OURS = {
+    "pool_size": 5.0,
+    "command_timeout": 120.0,
+    "connect_timeout": 10.0,
+    "lock_timeout": 2.0,
+    "idle_in_transaction_session_timeout": 5.0,
+}
 """Options that take a number, and their defaults."""
+
+SESSION = frozenset({"lock_timeout", "idle_in_transaction_session_timeout"})
+"""Those that are set once a connection is made, since a pooler refuses them at start-up; 0 leaves the server's own."""
+
+FILES = ("sslcert", "sslcrl", "sslkey", "sslrootcert")
+"""Options that name files, without which nothing can be connected to."""
+
+FREEZES = 2
+"""How many batches freeze their sources at once, each over a connection beside the pool."""
+
+FREEZE_SECONDS = 3600.0
+"""How long a batch may take to freeze its sources: a server that is gone for good is not waited for without end."""
 
 
 @attrs.frozen
@@ -49,49 +79,113 @@ class Settings:
     command_timeout: float
     connect_timeout: float
     application_name: str
+    session: Mapping[str, float]
+    hosts: Sequence[tuple[str, int]] = ()
+    files: Mapping[str, str] = attrs.field(factory=dict)
+
+    def check_files(self) -> None:
+        """Raise RepositoryError where a file that the URL names cannot be read; the driver does not say which."""
+        for option, file in self.files.items():
+            if not os.access(file, os.R_OK):
+                raise RepositoryError(f"PostgreSQL: {option} in the URL names {file}, which cannot be read")
 
     def connection(self) -> dict[str, Any]:
         """Return the arguments of `asyncpg.connect`."""
+        hosts = {"host": [host for host, _ in self.hosts], "port": [port for _, port in self.hosts]}
         return {
             "dsn": self.dsn,
+            **(hosts if self.hosts else {}),
             "timeout": self.connect_timeout,
             "command_timeout": self.command_timeout,
             "max_cached_statement_lifetime": 0,
             "max_cacheable_statement_size": 0,
-            "server_settings": {
-                "application_name": self.application_name,
-                # A worker that is stopped in mid-transaction must not hold its locks for ever.
-                "idle_in_transaction_session_timeout": "5s",
-            },
+            "server_settings": {"application_name": self.application_name},
         }
 
     def pool(self) -> dict[str, Any]:
         """Return the arguments of `asyncpg.create_pool`."""
-        return {"min_size": 0, "max_size": self.pool_size, **self.connection()}
+        return {"min_size": 0, "max_size": self.pool_size, "init": self.prepare, **self.connection()}
+
+    def freezing_pool(self) -> dict[str, Any]:
+        """Return those of the pool that batches freeze their sources over, however long that takes."""
+        return {**self.pool(), "max_size": FREEZES, "init": self.prepare_freeze, "command_timeout": FREEZE_SECONDS}
+
+    async def prepare(self, connection: Executing) -> None:
+        """Set up a new connection.
+
+        A row that another session has locked is waited for briefly, since every write of a group waits with it; and a
+        worker that is stopped in the middle of a transaction must not hold its locks for ever.
+        """
+        if statements := [f"SET {name} = {round(seconds * 1000)}" for name, seconds in self.session.items() if seconds]:
+            await connection.execute("; ".join(statements))
+
+    async def prepare_freeze(self, connection: Executing) -> None:
+        """Set up a new connection for statements that may take long."""
+        await self.prepare(connection)
+        await connection.execute("SET statement_timeout = 0")
+
+
+class Executing(Protocol):
+    """A connection, as far as it is set up."""
+
+    async def execute(self, query: str, /) -> str:
+        """Run statements."""
 
 
 def parse(url: str) -> Settings:
     """Return the settings that a URL means; raise ValueError for options that are not known."""
-    try:
-        parts = urlsplit(url)
-        place = f"{parts.hostname or 'localhost'}:{parts.port or 5432}{parts.path}"
-    except ValueError:
-        raise ValueError("the PostgreSQL URL cannot be read: write :, / and @ in a password as %3A, %2F, %40") from None
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    user, hosts, path, query = _split(url)
+    options = dict(parse_qsl(query, keep_blank_values=True))
     unknown = sorted(options.keys() - LIBPQ - OURS.keys() - {"application_name"})
     if unknown:
         known = ", ".join(sorted({*LIBPQ, *OURS, "application_name"}))
         raise ValueError(f"PostgreSQL URLs take no option {unknown[0]!r}; they take {known}")
     numbers = {name: _number(name, options.pop(name, default)) for name, default in OURS.items()}
     application_name = options.pop("application_name", "statechain")
+    places = [*_places(hosts)]
+    shown = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in places]
+    is_plain = len(places) <= 1 and "[" not in hosts  # else asyncpg is given them as a list: it reads no such URL
     return Settings(
-        dsn=urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(options), "")),
-        place=place,
+        dsn=urlunsplit(("postgresql", user + (hosts if is_plain else ""), path, urlencode(options), "")),
+        place=",".join(shown or [options.get("host", "localhost")]) + path,
         pool_size=int(numbers["pool_size"]),
         command_timeout=numbers["command_timeout"],
         connect_timeout=numbers["connect_timeout"],
         application_name=application_name,
+        session={name: numbers[name] for name in sorted(SESSION)},
+        hosts=() if is_plain else places,
+        files={option: options[option] for option in FILES if options.get(option)},
     )
+
+
+def _split(url: str) -> tuple[str, str, str, str]:
+    """Return user and password up to the ``@``, percent-encoded; the hosts; the path; and the options."""
+    rest = url.partition("://")[2]
+    if "#" in rest:
+        raise ValueError(UNREADABLE)
+    address, _, query = rest.partition("?")
+    authority, slash, path = address.partition("/")
+    if "@" in path or "@" in query.partition("&")[0].partition("=")[0]:
+        raise ValueError(UNREADABLE)
+    credentials, at, hosts = authority.rpartition("@")
+    user, colon, password = credentials.partition(":")
+    return _encoded(user) + colon + _encoded(password) + at, hosts, slash + path, query
+
+
+def _encoded(text: str) -> str:
+    """Return a part of a URL with what is not encoded in it encoded, and what is left alone."""
+    return quote(unquote(text, errors="surrogateescape"), safe="", errors="surrogateescape")
+
+
+def _places(hosts: str) -> Iterator[tuple[str, int]]:
+    """Yield each host with its port."""
+    for each in hosts.split(",") if hosts else ():
+        bracketed = re.fullmatch(r"\[([0-9A-Fa-f:.%\w]+)\](?::(\d+))?", each)
+        plain = re.fullmatch(r"([^\[\]:]*)(?::(\d+))?", each)
+        found = bracketed or plain
+        if found is None or not 0 < int(found[2] or PORT) < 1 << 16:
+            raise ValueError(UNREADABLE)
+        yield unquote(found[1]) or "localhost", int(found[2] or PORT)
 
 
 def _number(name: str, text: str | float) -> float:
@@ -99,7 +193,9 @@ def _number(name: str, text: str | float) -> float:
         number = float(text)
     except ValueError:
         number = 0.0
+    if name in SESSION and text in {"0", "0.0", 0.0}:
+        return 0.0
     least = 1 if name == "pool_size" else 0
     if not least <= number < float("inf") or number == 0:
-        raise ValueError(f"{name} must be a number above 0")
+        raise ValueError(f"{name} must be a number above 0" + (", or 0" if name in SESSION else ""))
     return number

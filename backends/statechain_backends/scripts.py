@@ -68,9 +68,19 @@ from statechain_backends.texts import restored
 if TYPE_CHECKING:
     from sqlalchemy import Executable, Table
 
-    from statechain.records import Claim
+    from statechain.records import Batch, Claim
 
-__all__ = ["SCRIPTS", "Script", "claim", "forget_workers", "heartbeat", "leased_workers", "release"]
+__all__ = [
+    "SCRIPTS",
+    "Script",
+    "add_frozen_batch",
+    "claim",
+    "forget_workers",
+    "heartbeat",
+    "leased_workers",
+    "release",
+    "stored_batch",
+]
 
 Script: TypeAlias = "Generator[tuple[Executable, Parameters], Sequence[Row], object]"
 Steps: TypeAlias = "Generator[tuple[Executable, Parameters], Sequence[Row], None]"
@@ -358,7 +368,10 @@ def _take(write: TakeActivity) -> Script:
 # Batches
 
 _ADD_BATCH = insert(batches).values(given_row(batches)).on_conflict_do_nothing().returning(batches.c.id)
-_BATCH = queries.batch(given("id"))
+_BATCH = queries.batch_uncounted(given("id"))
+_DROP_ITEMS = delete(batch_items).where(
+    batch_items.c.batch_id == given("of_batch"), batch_items.c.index >= given("from_index")
+)
 _FAIL_ITEM = (
     update(batch_items)
     .where(batch_items.c.batch_id == given("of_batch"), batch_items.c.index == given("at_index"))
@@ -378,6 +391,19 @@ _END_BATCH = (
     )
     .values(status=given("new_status"), end_time=given("new_end_time"))
 )
+
+
+def stored_batch(batch_id: str) -> Script:
+    """Return a batch, all of its items as pending, or None."""
+    rows = yield _BATCH, {"id": batch_id}
+    return to_batch(rows[0]) if rows else None
+
+
+def add_frozen_batch(batch: Batch, count: int) -> Script:
+    """Add a batch whose items, so many, are there already."""
+    yield _DROP_ITEMS, {"of_batch": batch.id, "from_index": count}
+    yield _ADD_BATCH, _named(batches, batch_row(batch))
+    return (yield from stored_batch(batch.id))
 
 
 def _create_batch(write: CreateBatch) -> Script:

@@ -46,6 +46,7 @@ __all__ = [
     "EXECUTION",
     "UNFAILED",
     "WITH_RUNS",
+    "chosen_ids",
     "count_executions",
     "execution_keys_page",
     "executions_page",
@@ -116,10 +117,15 @@ def _page(meant: ExecutionFilter, columns: Sequence[ColumnElement[Any]], after: 
     return (whole if after else _skipping(whole, meant.offset)).limit(page)
 
 
+def chosen_ids(meant: ExecutionFilter) -> Query:
+    """Return ids and start times of all that a filter means, in its order, with its offset and limit."""
+    whole = _skipping(_ordered(_union(meant, (executions.c.id, executions.c.start_time)), meant), meant.offset)
+    return whole if meant.limit is None else whole.limit(literal(meant.limit, BigInteger))
+
+
 def freeze(stored: Batch, meant: ExecutionFilter) -> Insert:
     """Insert an item into a batch for each execution that a filter means now, in its order."""
-    whole = _skipping(_ordered(_union(meant, (executions.c.id, executions.c.start_time)), meant), meant.offset)
-    chosen = (whole if meant.limit is None else whole.limit(literal(meant.limit, BigInteger))).subquery()
+    chosen = chosen_ids(meant).subquery()
     place = func.row_number().over(order_by=_order((chosen.c.start_time, chosen.c.id), meant)) - 1
     name = literal(f"{stored.name_prefix}-").concat(chosen.c.id)
     return insert(batch_items).from_select(

@@ -10,19 +10,21 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from statechain.cancellation import outlast
+from statechain.storage.repository import CreateBatch
 from statechain_backends import scripts
 from statechain_backends.compiled import Parameters
 from statechain_backends.hearts import SharedHeart
 from statechain_backends.migrate import STORED_VERSION, is_current, upgrade
 from statechain_backends.reads import Reads
+from statechain_backends.sqlite_freezing import Freezing
 from statechain_backends.sqlite_lane import Lane, make_engine
 from statechain_backends.sqlite_workers import WorkerLocks
 from statechain_backends.sqlite_writes import commit, fetch, perform
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from statechain_backends.decoding import Row
 
 __all__ = ["SQLiteRepository"]
+
+T = TypeVar("T")
 
 READERS = 4
 PATIENCE = 30.0
@@ -63,7 +67,7 @@ class SQLiteRepository(Reads):
         if self._database is not None:
             self._reading = make_engine(self._database, _prepare_reader, connections=READERS, patience=PATIENCE)
         self._writer = Lane(self._writing)
-        self._reads: set[asyncio.Task[Sequence[Row]]] = set()
+        self._reads: set[asyncio.Task[Any]] = set()
 
     def __repr__(self) -> str:
         return f"<SQLiteRepository {self._database or 'in memory'}>"
@@ -110,7 +114,20 @@ class SQLiteRepository(Reads):
 
     async def commit(self, writes: Sequence[Write[object]]) -> Sequence[object]:
         """Commit writes in one transaction: one hop to the writer's thread."""
+        if len(writes) == 1 and isinstance(writes[0], CreateBatch) and self._database is not None:
+            return [await self._freeze(writes[0])]
         return await self._writer.run(commit, writes)
+
+    async def _freeze(self, write: CreateBatch) -> object:
+        """Store a batch in many short transactions, the last of which makes it visible."""
+        self._writer.check_open()
+        freezing = Freezing(self._writer, Lane(self._reading), write)
+        task = self._track(freezing.run())
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            freezing.give_up()
+            raise
 
     async def heartbeat(self, worker_id: str, lease: timedelta) -> None:
         """Register a worker or renew its lease."""
@@ -139,10 +156,14 @@ class SQLiteRepository(Reads):
 
     async def _fetch(self, statement: Executable, parameters: Parameters = None) -> Sequence[Row]:
         self._writer.check_open()
-        task = asyncio.create_task(self._read(statement, parameters), name="statechain reading")
+        return await asyncio.shield(self._track(self._read(statement, parameters)))
+
+    def _track(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run what borrows a connection: its caller may be cancelled, it may not, and `_close` waits for it."""
+        task = asyncio.create_task(work, name="statechain reading")
         self._reads.add(task)
         task.add_done_callback(self._reads.discard)
-        return await outlast(task)
+        return task
 
     async def _read(self, statement: Executable, parameters: Parameters) -> Sequence[Row]:
         async with Lane(self._reading) as lane:

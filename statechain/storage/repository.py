@@ -297,7 +297,7 @@ class CreateBatch(Write[Batch]):
     """Store a batch and freeze its sources: one row for each execution that ``select`` means now, in its order.
 
     Limit and offset apply. Index 0 is the first in the filter's order; the item's name is
-    ``f"{batch.name_prefix}-{source id}"``. Outcome: the batch with its counts.
+    ``f"{batch.name_prefix}-{source id}"``. Outcome: the batch, all of its items as pending: none is counted here.
     """
 
     batch: Batch
@@ -330,9 +330,10 @@ class JoinBatchItem(Write[None]):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class EndBatch(Write[Batch]):
-    """Set a batch's status: an end with its time, or RUNNING (and no time) to resume it. Outcome: the batch.
+    """Set a batch's status: an end with its time, or RUNNING (and no time) to resume it.
 
-    A batch that is not RUNNING keeps its status unless the new one is RUNNING. `BatchNotFound` as an error.
+    A batch that is not RUNNING keeps its status unless the new one is RUNNING. Outcome: the batch, all of its items as
+    pending: none is counted here, since other writes would wait for that. `BatchNotFound` as an error.
     """
 
     batch_id: str
@@ -397,7 +398,8 @@ class Repository(Protocol):
 
         An outcome is what the write's docstring says, or a `StatechainError` instance where that write alone was
         refused. No two writes of one commit have the same key. Raises RepositoryError where the whole
-        commit failed: then nothing of it, or (after a lost reply) all of it, is stored.
+        commit failed: then nothing of it, or (after a lost reply) all of it, is stored. A `CreateBatch` comes alone
+        from an engine, beside other commits: it must not hold them up, however many sources there are.
         """
 
     async def state_machine(self, name_or_id: str, revision: int | None = None) -> StateMachineRecord | None:

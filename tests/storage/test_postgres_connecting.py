@@ -1,0 +1,242 @@
+"""How PostgreSQL is connected to: what a URL may say, what a server must be, and what is said where it is not."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import asyncpg
+import pytest
+from postgres import Postgres
+
+from statechain import Engine, PostgresRepository, RepositoryError
+from statechain.errors import RepositoryUnavailable
+from statechain_backends.postgres_url import parse
+
+TAKEN_BY_POOLERS = {"client_encoding", "datestyle", "timezone", "standard_conforming_strings", "application_name"}
+"""What PgBouncer takes at start-up with its defaults, beside user and database."""
+
+
+# URLs
+
+
+def hosts_of(url: str) -> list[object]:
+    arguments = parse(url).connection()
+    return [*zip(arguments.get("host", ()), arguments.get("port", ()), strict=True)]
+
+
+def test_a_url_names_several_hosts_each_with_its_port() -> None:
+    settings = parse("postgresql://scott:tiger@one:1,two:2,[::1]:3,four/shop?target_session_attrs=read-write")
+    assert settings.place == "one:1,two:2,[::1]:3,four:5432/shop"
+    assert settings.connection()["host"] == ["one", "two", "::1", "four"]
+    assert settings.connection()["port"] == [1, 2, 3, 5432]
+    assert "target_session_attrs=read-write" in settings.dsn
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts"),
+    [
+        ("postgresql://[::1]/shop", [("::1", 5432)]),
+        ("postgresql://scott@[fe80::1%25eth0]:77/shop", [("fe80::1%eth0", 77)]),
+        ("postgresql://a,b:2/shop", [("a", 5432), ("b", 2)]),
+    ],
+)
+def test_hosts_are_read(url: str, hosts: list[object]) -> None:
+    assert hosts_of(url) == hosts
+
+
+@pytest.mark.parametrize("url", ["postgresql://a:x/shop", "postgresql://::1/shop", "postgresql://a:70000/shop"])
+def test_hosts_that_cannot_be_read_are_refused_without_repeating_them(url: str) -> None:
+    with pytest.raises(ValueError, match="cannot be read: it is postgresql://user:password@host"):
+        parse(url)
+
+
+@pytest.mark.parametrize("target", ["127.0.0.1:9,{host}", "{host},127.0.0.1:9"])
+async def test_the_host_that_answers_is_used(postgres_url: str, target: str) -> None:
+    parts = urlsplit(postgres_url)
+    user, _, host = parts.netloc.rpartition("@")
+    url = f"postgresql://{user}@{target.format(host=host)}{parts.path}?target_session_attrs=read-write"
+    async with PostgresRepository(url) as repository:
+        assert await repository.batches(page=1) == []
+
+
+async def test_no_host_that_takes_writes_is_an_outage(postgres_url: str) -> None:
+    with pytest.raises(RepositoryUnavailable, match="target_session_attrs"):
+        await PostgresRepository(f"{postgres_url}?target_session_attrs=standby").__aenter__()
+
+
+async def test_a_password_holds_any_character(postgres_server: Postgres, postgres_url: str) -> None:
+    password = "".join(map(chr, range(33, 127))) + "ß😀"
+    parts = urlsplit(postgres_url)
+    host = parts.netloc.rpartition("@")[2]
+    for written in (quote(password, safe=""), quote(password, safe="!$&'()*+,;=:@[]")):
+        url = f"postgresql://scott:{written}@{host}{parts.path}"
+        arguments = asyncpg.connect_utils._parse_connect_dsn_and_args(
+            dsn=parse(url).dsn, host=None, port=None, user=None, password=None, passfile=None, database=None, ssl=None,
+            service=None, servicefile=None, direct_tls=None, server_settings=None, target_session_attrs=None,
+            krbsrvname=None, gsslib=None,
+        )[1]  # fmt: skip
+        assert (arguments.user, arguments.password) == ("scott", password)
+        assert repr(PostgresRepository(url)) == f"<PostgresRepository {host}{parts.path}>"
+    assert postgres_server
+
+
+async def test_a_unix_socket_is_named_by_its_folder(postgres_server: Postgres, postgres_url: str) -> None:
+    connection = await asyncpg.connect(postgres_url)
+    try:
+        folder = await connection.fetchval("SELECT current_setting('unix_socket_directories')")
+    finally:
+        await connection.close()
+    if not folder:
+        pytest.skip("the server has no socket")
+    parts = urlsplit(postgres_url)
+    user, port, folder = parts.username, parts.port, folder.split(",")[0]
+    for url in (
+        f"postgresql://{user}@{quote(folder, safe='')}:{port}{parts.path}",
+        f"postgresql://{user}@{parts.path}?host={quote(folder)}&port={port}",
+    ):
+        async with PostgresRepository(url) as repository:
+            assert await repository.batches(page=1) == []
+    assert postgres_server
+
+
+# Start-up
+
+
+@asynccontextmanager
+async def listening(reply: bytes = b"") -> AsyncIterator[tuple[int, list[bytes]]]:
+    """Yield the port of a server that gives one reply to what each client says first, and what they said."""
+    heard: list[bytes] = []
+
+    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.read(4096))
+        writer.write(reply)
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(hear, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1], heard
+
+
+async def test_the_start_up_asks_for_nothing_that_a_pooler_refuses() -> None:
+    async with listening() as (port, heard):
+        repository = PostgresRepository(f"postgresql://scott@127.0.0.1:{port}/shop?sslmode=disable&connect_timeout=0.5")
+        with pytest.raises(RepositoryUnavailable):
+            await repository.__aenter__()
+    names = set(heard[0][8:].decode().split("\0")[0::2]) - {""}
+    assert names - {"user", "database"} <= TAKEN_BY_POOLERS
+
+
+@pytest.mark.parametrize(
+    ("options", "limits"),
+    [
+        ("", ("2s", "5s")),
+        ("?lock_timeout=0.5&idle_in_transaction_session_timeout=60", ("500ms", "1min")),
+        ("?lock_timeout=0&idle_in_transaction_session_timeout=0", ("0", "0")),
+    ],
+)
+async def test_time_limits_of_the_session_are_options(postgres_url: str, options: str, limits: object) -> None:
+    async with PostgresRepository(postgres_url + options) as repository, repository._connections.lend() as connection:
+        row = await connection.fetchrow(
+            "SELECT current_setting('lock_timeout'), current_setting('idle_in_transaction_session_timeout')"
+        )
+    assert tuple(row) == limits
+
+
+# Encodings
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+async def test_a_database_in_another_encoding_is_refused_with_the_command_that_makes_one(
+    postgres_server: Postgres, encoding: str
+) -> None:
+    name = f"shop_{encoding.lower()}"
+    how = f"ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    postgres_server.execute(f"CREATE DATABASE {name} {how}")
+    with pytest.raises(RepositoryError, match=f"'{name}' is in {encoding}") as caught:
+        await Engine(postgres_server.url(name)).__aenter__()
+    command = re.search(r"CREATE DATABASE .*", str(caught.value))
+    assert command is not None
+    postgres_server.execute(command[0])
+    async with Engine(postgres_server.url(f"{name}_utf8")) as engine:
+        machine = await engine.create_state_machine("é😀", {"StartAt": "ß", "States": {"ß": {"Type": "Succeed"}}})
+        assert (await machine.execute("é")).status == "SUCCEEDED"
+
+
+# TLS
+
+
+def make_certificate(file: Path) -> Path:
+    """Make a certificate of localhost, signed by itself; return its file, beside which the key is."""
+    asked = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    command = ["openssl", *asked.split(), "-keyout", f"{file}.key", "-out", str(file)]
+    try:
+        subprocess.run(command, capture_output=True, check=True)
+    except FileNotFoundError:
+        pytest.skip("there is no openssl to make a certificate with")
+    return file
+
+
+@asynccontextmanager
+async def speaking_tls(certificate: Path) -> AsyncIterator[int]:
+    """Yield the port of a server that agrees to TLS, and answers nothing further."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, f"{certificate}.key")
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(8)
+        writer.write(b"S")
+        try:
+            await writer.start_tls(context)
+            await reader.read()
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def refusal_of(url: str) -> str:
+    """Return what is said where a URL cannot be connected to; that is no outage."""
+    with pytest.raises(RepositoryError) as caught:
+        await PostgresRepository(url).__aenter__()
+    assert not isinstance(caught.value, RepositoryUnavailable)
+    assert "tiger" not in str(caught.value)
+    return str(caught.value)
+
+
+async def test_a_server_without_tls_is_told_apart(postgres_url: str) -> None:
+    assert "the server offers no TLS" in await refusal_of(f"{postgres_url}?sslmode=require")
+
+
+async def test_files_that_are_missing_are_named(postgres_url: str) -> None:
+    said = await refusal_of(f"{postgres_url}?sslmode=verify-full&sslrootcert=/nowhere/root.crt")
+    assert "sslrootcert in the URL names /nowhere/root.crt, which cannot be read" in said
+
+
+async def test_files_that_hold_no_certificate_are_told(postgres_url: str, tmp_path: Path) -> None:
+    (tmp_path / "root.crt").write_text("no certificate")
+    said = await refusal_of(f"{postgres_url}?sslmode=verify-full&sslrootcert={tmp_path / 'root.crt'}")
+    assert "a file of certificates or keys cannot be read" in said
+
+
+async def test_an_unknown_mode_is_told(postgres_url: str) -> None:
+    assert "`sslmode` parameter must be one of" in await refusal_of(f"{postgres_url}?sslmode=always")
+
+
+async def test_a_certificate_that_is_not_accepted_is_told(tmp_path: Path) -> None:
+    certificate, other = make_certificate(tmp_path / "server.crt"), make_certificate(tmp_path / "other.crt")
+    async with speaking_tls(certificate) as port:
+        at = f"postgresql://scott:tiger@127.0.0.1:{port}/shop?sslmode="
+        assert "certificate is not accepted" in await refusal_of(f"{at}verify-ca&sslrootcert={other}")
+        assert "127.0.0.1" in await refusal_of(f"{at}verify-full&sslrootcert={certificate}")
