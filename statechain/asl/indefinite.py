@@ -1,12 +1,13 @@
 """Paths that may find several nodes, through python-jsonpath with the dialect of the States Language.
 
 Wildcards, slices, unions, descendants and filters. The library's own extensions are refused, its regular expressions
-are matched by RE2, and every node it passes counts against a budget. Imported with the first such path only.
+are matched in linear time, and every node it passes counts against a budget. Imported with the first such path only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from re import Pattern
 from typing import cast
 
 import jsonpath
@@ -45,7 +46,7 @@ from jsonpath.token import (
 )
 
 from statechain.asl.jsonpath_forms import standard
-from statechain.asl.regex import RegexSyntaxError, compile_regex
+from statechain.asl.regex import Match, Regex, RegexSyntaxError, compile_regex
 from statechain.codec import JSONValue
 from statechain.limits import Limits
 
@@ -145,13 +146,24 @@ class _Parser(Parser):
         if stream.peek().kind == TOKEN_RE_FLAGS:
             stream.next()
             flags = stream.next().value
-        return RegexLiteral(
-            value=compile_regex(pattern, ignore_case="i" in flags, multiline="m" in flags, dot_all="s" in flags)
-        )
+        compiled = compile_regex(pattern, ignore_case="i" in flags, multiline="m" in flags, dot_all="s" in flags)
+        return RegexLiteral(value=cast("Pattern[str]", _CountedRegex(compiled, cast("_Environment", self.env))))
 
     def parse_prefix_expression(self, stream: TokenStream) -> BaseExpression:
         expression = super().parse_prefix_expression(stream)
         return _Not(expression.operator, expression.right) if isinstance(expression, PrefixExpression) else expression
+
+
+class _CountedRegex:
+    """A regular expression whose steps count as nodes."""
+
+    def __init__(self, regex: Regex, environment: _Environment) -> None:
+        self._regex = regex
+        self._environment = environment
+
+    def fullmatch(self, text: str) -> Match | None:
+        """Return the match that is the whole text."""
+        return self._regex.fullmatch(text, self._environment.count)
 
 
 def _of_dialect(selector: JSONPathSelector) -> JSONPathSelector:
@@ -235,9 +247,7 @@ class _PickBelow(JSONPathRecursiveDescentSegment):
 
 def _counted(environment: _Environment, nodes: Iterable[JSONPathMatch]) -> Iterator[JSONPathMatch]:
     for node in nodes:
-        environment.nodes_left -= 1
-        if environment.nodes_left < 0:
-            raise JSONPathError("it passes too many nodes")
+        environment.count(1)
         yield node
 
 
@@ -253,6 +263,12 @@ class _Environment(jsonpath.JSONPathEnvironment):
         self.max_recursion_depth = limits.payload_depth + 1
         self.nodes_left = limits.path_nodes
         super().__init__()
+
+    def count(self, nodes: int) -> None:
+        """Count nodes that are passed. Raises JSONPathError past the bound."""
+        self.nodes_left -= nodes
+        if self.nodes_left < 0:
+            raise JSONPathError("it passes too many nodes")
 
     def setup_function_extensions(self) -> None:
         """Register none."""

@@ -18,6 +18,7 @@ from visit import Visit
 from statechain.asl.jsonata.engine import Exhausted, parse
 from statechain.asl.jsonata.functions import new_engine
 from statechain.asl.jsonata.values import to_json, to_library
+from statechain.asl.regex import compile_regex, speed
 from statechain.limits import DEFAULT_LIMITS, Limits
 
 Case = dict[str, Any]
@@ -31,6 +32,9 @@ if FOLDER is not None:
 GAPS: dict[str, str] = tomllib.loads(Path(__file__).with_name("jsonata_gaps.toml").read_text())["does_not_apply"]
 LIMITS = Limits(jsonata_steps=1_000_000)
 """More steps than a state has: the suite measures other things than speed."""
+
+
+REGEX_GROUPS = {"regex", "function-contains", "function-replace", "function-split", "function-tomillis", "matchers"}
 
 
 def name_of(case: Case | None) -> str:
@@ -108,3 +112,15 @@ def test_evaluates_as_jsonata_does(jsonata_case: Case | None) -> None:
         assert found != right, f"listed as a case that does not apply ({reason}), but it holds: take it off the list"
         pytest.skip(reason)
     assert found == right
+
+
+@pytest.mark.parametrize(
+    "jsonata_case", [case for case in CASES if case["group"] in REGEX_GROUPS] or [None], ids=name_of
+)
+def test_evaluates_alike_without_google_re2(jsonata_case: Case | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    require_cases(JSONATA)
+    assert jsonata_case is not None
+    monkeypatch.setattr(speed, "has_re2", lambda: False)
+    compile_regex.cache_clear()
+    assert comparable(evaluate(jsonata_case), unordered=False) == comparable(expected(jsonata_case), unordered=False)
+    compile_regex.cache_clear()

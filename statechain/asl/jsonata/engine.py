@@ -19,7 +19,7 @@ from statechain.asl.jsonata.arithmetic import ARITHMETIC, COMPARISONS, whole_if_
 from statechain.asl.jsonata.tokens import parse_tree
 from statechain.asl.jsonata.values import NULL, Walker, text_of
 from statechain.asl.outcome import Context
-from statechain.asl.regex import RegexSyntaxError, compile_regex
+from statechain.asl.regex import Regex, RegexSyntaxError, compile_regex
 from statechain.limits import Limits
 
 __all__ = ["Engine", "Exhausted", "Frame", "Node", "Value", "is_function", "parse"]
@@ -409,6 +409,8 @@ class Engine(library.Jsonata):  # type: ignore[misc]
         """Call a function. Raises JException (T1006) where it is none; the library would print it."""
         if not is_function(function):
             raise jexception.JException("T1006", 0)
+        if isinstance(function, Regex):
+            function.charge(self.charge, sum(len(each) for each in arguments if isinstance(each, str)))
         return super().apply_inner(function, arguments, value, frame)
 
     def evaluate_transform_expression(self, node: Node, _value: Value, frame: Frame) -> Value:

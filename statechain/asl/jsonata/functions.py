@@ -28,7 +28,7 @@ from statechain.asl.jsonata.moments import format_moment, iso_millis, parse_mome
 from statechain.asl.jsonata.number_picture import format_number
 from statechain.asl.jsonata.sequences import SEQUENCE_FUNCTIONS
 from statechain.asl.jsonata.values import NULL, number_text
-from statechain.asl.regex import compile_regex
+from statechain.asl.regex import Match, compile_regex
 
 __all__ = ["new_engine"]
 
@@ -191,7 +191,7 @@ def _replace(engine: Engine, text: Value, pattern: Value, replacement: Value, li
         found = text.count(pattern) if limit is None else min(text.count(pattern), math.ceil(limit))
         engine.allow(len(text) + found * (len(replacement) - len(pattern)))
         return text.replace(pattern, replacement, found)
-    pattern = re.compile(re.escape(pattern)) if isinstance(pattern, str) else pattern
+    pattern = compile_regex(re.escape(pattern)) if isinstance(pattern, str) else pattern
     parts, place, size = [], 0, len(text)
     for match in itertools.islice(matches(engine, "replace", pattern, text), _count(limit)):
         new = _replaced(engine, match, replacement)
@@ -320,7 +320,7 @@ def _to_millis(engine: Engine, text: Value, picture: Value) -> Value:
     return iso_millis(text) if picture is None else parse_moment(text, picture, millis(engine), _matching)
 
 
-def _matching(pattern: str, text: str) -> re.Match[str] | None:
+def _matching(pattern: str, text: str) -> Match | None:
     return compile_regex(pattern, ignore_case=True).search(text)
 
 

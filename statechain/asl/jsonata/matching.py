@@ -37,7 +37,7 @@ def matches(engine: Engine, name: str, matcher: Value, text: str) -> Iterator[Fo
     if not library_functions.Functions.is_regex(matcher):
         yield from _answers(engine, name, matcher, text)
         return
-    for match in matcher.finditer(text):
+    for match in matcher.finditer(text, engine.charge):
         if match.start() == match.end():
             raise jexception.JException("D1004", -1)
         yield Found(match[0], match.start(), match.end(), [group or "" for group in match.groups()])

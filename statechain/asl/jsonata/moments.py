@@ -17,6 +17,7 @@ from jsonata import jexception
 from statechain.asl.jsonata.datetime_picture import DAYS, MONTHS, Literal, Marker, read_datetime_picture
 from statechain.asl.jsonata.integer_picture import LONGEST_PICTURE, leading_integer
 from statechain.asl.jsonata.messages import refusal
+from statechain.asl.regex import Match
 
 __all__ = ["Moment", "format_moment", "iso_millis", "parse_moment"]
 
@@ -190,9 +191,7 @@ def _zone_millis(zone: str | None) -> int:
     return (-1 if zone[0] == "-" else 1) * (int(zone[1:3]) * 60 + int(zone[-2:])) * 60_000
 
 
-def parse_moment(
-    text: str, picture: str, now: int, matching: Callable[[str, str], re.Match[str] | None]
-) -> float | None:
+def parse_moment(text: str, picture: str, now: int, matching: Callable[[str, str], Match | None]) -> float | None:
     """Return the milliseconds of a text that a picture describes; None where it does not fit.
 
     ``now`` fills in what is more significant than what the picture has; ``matching`` searches in linear time and
@@ -205,7 +204,7 @@ def parse_moment(
     found = {}
     for part, piece in zip(markers, match.groups() if match else (), strict=False):
         if isinstance(part, Marker):
-            found[part.component] = _read(part, piece)
+            found[part.component] = _read(part, piece or "")
     return _assembled(found, Moment(now)) if found else None
 
 
