@@ -59,6 +59,14 @@ def encode(value: object, *, max_bytes: int | None = None, max_depth: int = MAX_
     return isolate(value, max_bytes=max_bytes, max_depth=max_depth)[0]
 
 
+def size_of(value: JSONValue) -> int:
+    """Return how many bytes the text of a JSON value has as UTF-8; nothing is checked."""
+    text = _encode(value)  # it has escapes for all that is not ASCII
+    if "\\u" in text:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return len(text.encode(errors="surrogatepass"))
+
+
 def decode(text: str | bytes) -> JSONValue:
     """Return the value of a JSON text; raise InvalidPayload where it is not strict JSON."""
     try:

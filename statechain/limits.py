@@ -21,6 +21,10 @@ class Limits:
 
         payload_depth: How deep arrays and objects may nest in a payload (States.DataLimitExceeded).
 
+        assign_bytes: The size of what one Assign sets, as UTF-8 JSON (States.DataLimitExceeded).
+
+        variables_bytes: The size of all variables that an execution has at a time (States.DataLimitExceeded).
+
         history_events: How many events one STANDARD execution may have (States.Runtime).
 
         transitions: How many states one EXPRESS execution may visit (States.Runtime).
@@ -57,6 +61,8 @@ class Limits:
 
     payload_bytes: int = 256 * KIB
     payload_depth: int = 200
+    assign_bytes: int = 256 * KIB
+    variables_bytes: int = 10 * KIB * KIB
     history_events: int = 25_000
     transitions: int = 1_000_000
     unwritten_visits: int = 500

@@ -15,6 +15,7 @@ from statechain.asl.grammar import (
     MOST_ITEMS,
     READER_CONFIG,
     READER_RESOURCES,
+    TOLERANCES,
     WRITER_CONFIG,
     WRITER_RESOURCES,
 )
@@ -29,10 +30,13 @@ Words: TypeAlias = Mapping[str, tuple[str, ...]]
 INTEGRATION = re.compile(r"arn:aws[a-z-]*:states:::(?P<action>.+)")
 
 
-def refuse_inline(reader: Reader, value: Obj, pointer: str) -> None:
-    """Note the fields of an inline Map that only a distributed one has."""
+def refuse_inline(reader: Reader, value: Obj, pointer: str, language: QueryLanguage) -> None:
+    """Note the fields of an inline Map that only a distributed one has.
+
+    AWS takes a tolerated failure there where it is an expression, to no effect: so does this.
+    """
     for key in DISTRIBUTED_ONLY:
-        if key in value:
+        if key in value and not (key in TOLERANCES and _is_expression(value[key], language)):
             message = f"{key} is for a distributed Map: set Mode to 'DISTRIBUTED' in its ProcessorConfig"
             reader.fault("distributed-only", message, pointer_to(pointer, key))
 

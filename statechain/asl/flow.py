@@ -78,9 +78,9 @@ def compile_finish(
 
     def finish(raw: JSONValue, result: JSONValue | Absent, context: Context) -> tuple[JSONValue, Assigned]:
         value = raw if result is ABSENT else result
+        assigned = None if set_variables is None else cast("Assigned", set_variables(value, context))
         if select is not None:
             value = select(value, context)
-        assigned = None if set_variables is None else cast("Assigned", set_variables(value, context))
         if merge is not None:
             value = merge(raw, value)
         return (value if give is None else give(value, context)), assigned

@@ -27,6 +27,7 @@ __all__ = [
     "READER_CONFIG",
     "READER_RESOURCES",
     "RETRIER",
+    "TOLERANCES",
     "WRITER_CONFIG",
     "WRITER_RESOURCES",
 ]

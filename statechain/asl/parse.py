@@ -300,7 +300,7 @@ def _map(parser: _Parser, value: Obj, pointer: str, base: Base) -> model.State:
         parser.exclusive(value, (key, f"{key}Path"), pointer, "a Map state")
     processor = _item_processor(parser, value, pointer)
     if processor.mode == "INLINE":
-        refuse_inline(parser, value, pointer)
+        refuse_inline(parser, value, pointer, language)
     return model.Map(
         **base,
         **parser.working(value, pointer, language),

@@ -17,6 +17,7 @@ from statechain.codec import JSONValue, private
 from statechain.errors import InvalidPayload, StateError
 from statechain.runtime.handling import as_failure, refusal_of
 from statechain.runtime.tasks import Task, TaskRegistry
+from statechain.runtime.variables import is_admitted
 
 if TYPE_CHECKING:
     from statechain.asl.plan import State
@@ -77,8 +78,10 @@ class Lane:
             step = state.enter(frame.value, frame)
         except StateError:
             return None
+        if not isinstance(step, Next | Done) or (step.assigned and not is_admitted(frame, step.assigned, self._limits)):
+            return None
         frame.run.events += EVENTS_OF_STEP
-        return step if isinstance(step, Next | Done) else None
+        return step
 
     async def _work(
         self, frame: Frame, state: State, task: Task, caller: asyncio.Task[Any] | None, *, is_own: bool

@@ -160,6 +160,8 @@ class Frame:
         is_iteration: bool = False,
     ) -> None:
         self.run = run
+        if run.root is None:
+            run.root = self
         self.plan = plan
         self.path = path
         self._value = value

@@ -24,6 +24,7 @@ from statechain.runtime.past import REDRIVEN, failure_of
 from statechain.runtime.retry import RUNTIME, catcher_for, retry_delay
 from statechain.runtime.run import UNREAD, Run, to_micros
 from statechain.runtime.unexpected import PASSING, as_state_error
+from statechain.runtime.variables import admit
 from statechain.runtime.witness import witness_visit
 from statechain.storage.repository import End
 
@@ -227,6 +228,11 @@ class Interpreter:
 
     def _leave(self, frame: Frame, state: State, step: Next | Done) -> Next | Done:
         """Take a step's output, and remember the visit for the next write."""
+        if step.assigned:
+            try:
+                admit(frame, step.assigned, self._limits)
+            except StateError as fault:
+                raise self._explained(frame, state, fault) from fault
         text = frame.text_of(step.output)
         if text is None and not frame.run.is_express:
             text = self._encode(step.output, state.name)

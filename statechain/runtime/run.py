@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from statechain.asl.plan import Plan
     from statechain.observers import Observer
     from statechain.records import StateMachineRecord
+    from statechain.runtime.frame import Frame
     from statechain.runtime.live import Live
     from statechain.runtime.past import Past
     from statechain.runtime.places import Place
@@ -24,6 +25,8 @@ __all__ = ["EPOCH", "UNREAD", "Run", "from_micros", "timestamp", "to_micros"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+UNCOUNTED: Final = 1 << 62
+"""More than any bound: what an execution that is taken up again has assigned is counted with its next Assign."""
 
 UNREAD: Final[Any] = object()
 """Stands for a value of which only the JSON text is at hand: it is decoded when somebody looks."""
@@ -53,6 +56,10 @@ class Run:
 
         live: What this process knows of it while it runs, or None where it is only looked at.
 
+        root: The line of control that all others are below.
+
+        assigned_bytes: A bound of the size of its variables (see `statechain.runtime.variables`).
+
         lapses: How often the worker's lease had lapsed when the execution was last written.
     """
 
@@ -60,6 +67,7 @@ class Run:
         "_highest",
         "_input",
         "_shown",
+        "assigned_bytes",
         "before",
         "events",
         "execution",
@@ -72,6 +80,7 @@ class Run:
         "past",
         "place",
         "plan",
+        "root",
     )
 
     def __init__(
@@ -101,6 +110,8 @@ class Run:
         self.is_express = machine.type == "EXPRESS"
         self.live = live
         self.events = max(1, past.last_event)
+        self.root: Frame | None = None
+        self.assigned_bytes = UNCOUNTED if past.last_event else 0
         self._highest = [past.highest_number]
         self._shown = (execution.id, execution.name, execution.start_time, "")
 
@@ -154,6 +165,8 @@ class Run:
         """
         own = copy.copy(self)
         own.events = 1
+        own.root = None
+        own.assigned_bytes = 0
         own._input = input  # noqa: SLF001 -- its own copy
         own._shown = (f"{self._shown[0]}/{path}", path, began, f"/{label}")  # noqa: SLF001 -- its own copy
         return own

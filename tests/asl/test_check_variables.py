@@ -37,6 +37,37 @@ def test_an_inner_scope_does_not_hide_an_outer_one(faults: Any) -> None:
         assert faults({"StartAt": "A", "States": states}) == {}
 
 
+def test_a_catcher_may_assign_what_a_branch_assigned(faults: Any) -> None:
+    def ask(*, elsewhere: bool = False, outermost: str = "y") -> set[str]:
+        inner: Any = {"StartAt": "P", "States": {"P": {"Type": "Pass", "Assign": {"x": 1}, "End": True}}}
+        branch = {"StartAt": "M", "States": {"M": {"Type": "Map", "ItemProcessor": inner, "End": True}}}
+        catch = [{"ErrorEquals": ["States.ALL"], "Next": "B", "Assign": {"x.$": "$.Error"}}]
+        states = {
+            "A": {"Type": "Parallel", "Branches": [branch], "Catch": catch, "Next": "B"},
+            "B": {"Type": "Pass", "Assign": {"x" if elsewhere else "y": 1}, "End": True},
+        }
+        whole = {"StartAt": "A", "States": states}
+        outer = {"Type": "Parallel", "Branches": [whole], "Assign": {outermost: 1}, "End": True}
+        assert set(faults({"StartAt": "O", "States": {"O": {**outer, "Assign": {"z": 1}}}}).values()) == set(
+            faults(whole).values()
+        )
+        return set(faults({"StartAt": "O", "States": {"O": outer}}).values())
+
+    assert ask(outermost="z") == set()
+    assert ask(elsewhere=True, outermost="z") == {"duplicate-variable"}
+    assert ask(outermost="x") == {"duplicate-variable"}
+
+
+def test_a_catcher_of_another_state_counts(faults: Any) -> None:
+    inner = {"StartAt": "P", "States": {"P": {"Type": "Pass", "Assign": {"x": 1}, "End": True}}}
+    catch = [{"ErrorEquals": ["States.ALL"], "Next": "B", "Assign": {"x.$": "$.Error"}}]
+    states = {
+        "A": {"Type": "Task", "Resource": "r", "Catch": catch, "Next": "B"},
+        "B": {"Type": "Parallel", "Branches": [inner], "End": True},
+    }
+    assert set(faults({"StartAt": "A", "States": states}).values()) == {"duplicate-variable"}
+
+
 def test_branches_have_scopes_of_their_own(faults: Any) -> None:
     branches = [
         {"StartAt": name, "States": {name: {"Type": "Pass", "Assign": {"x": 1}, "End": True}}} for name in ("P", "Q")

@@ -45,6 +45,12 @@ def test_an_inline_map_has_none_of_it(faults: Any, fields: dict[str, Any]) -> No
     assert found(faults, of(**fields)) == {}
 
 
+def test_an_inline_map_in_jsonata_may_have_an_expression_for_a_tolerated_failure(faults: Any) -> None:
+    for key in ("ToleratedFailureCount", "ToleratedFailurePercentage"):
+        assert found(faults, of(mode="INLINE", language="JSONata", **{key: "{% 1 %}"})) == {}
+        assert found(faults, of(mode="INLINE", language="JSONata", **{key: 1})) == {key: "distributed-only"}
+
+
 def test_only_a_distributed_map_has_an_execution_type_and_it_needs_one(faults: Any) -> None:
     def ask(**config: Any) -> dict[str, str]:
         processor = {"ProcessorConfig": config, **BODY}
