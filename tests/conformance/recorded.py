@@ -25,6 +25,7 @@ __all__ = ["Case", "Folder", "outcome_of"]
 
 Case = Mapping[str, Any]
 Outcome = dict[str, Any]
+NOTHING: Mapping[str, str] = {}
 PATIENCE = 10.0
 """Seconds of real time for one case; it takes a hundredth of one."""
 
@@ -35,23 +36,45 @@ class Folder:
 
     cases: list[Case]
     compare: ModuleType
+    _outcomes: dict[str, Outcome] = attrs.field(factory=dict, init=False, repr=False)
 
     @classmethod
-    def open(cls, path: Path) -> Folder:
-        """Read the cases; load the measure."""
+    def open(cls, path: Path, unmasked: Mapping[str, str] = NOTHING) -> Folder:
+        """Read the cases, in which some texts should have been masked; load the measure."""
         spec = importlib.util.spec_from_file_location("statechain_conformance_compare", path / "compare.py")
         assert spec is not None
         assert spec.loader is not None
         compare = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(compare)
         lines = (path / "cases.jsonl").read_text().splitlines()
-        return cls([json.loads(line) for line in lines if line.strip()], compare)
+        cases = [json.loads(line) for line in lines if line.strip()]
+        return cls([_masked(case, unmasked.get(case["id"])) for case in cases], compare)
+
+    def outcome(self, case: Case) -> Outcome:
+        """Return the outcome of a case, which is run once."""
+        if case["id"] not in self._outcomes:
+            self._outcomes[case["id"]] = asyncio.run(outcome_of(case, self.compare.same))
+        return self._outcomes[case["id"]]
 
     def differences(self, case: Case) -> list[str]:
-        """Run a case; return how its outcome differs from the recording."""
-        outcome = asyncio.run(outcome_of(case, self.compare.same))
-        found: list[str] = self.compare.differences(case, outcome)
+        """Return how the outcome of a case differs from the recording."""
+        found: list[str] = self.compare.differences(case, self.outcome(case))
         return found
+
+
+def _masked(case: Case, text: str | None) -> Case:
+    """Return a case whose recording has a mask wherever a text is."""
+    if text is None:
+        return case
+    return {**case, **{part: _replaced(case[part], text) for part in ("expected", "expected_events")}}
+
+
+def _replaced(value: Any, text: str) -> Any:
+    if isinstance(value, dict):
+        return {key: _replaced(item, text) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_replaced(item, text) for item in value]
+    return value.replace(text, "<masked>") if isinstance(value, str) else value
 
 
 class RecordedTasks(TaskRegistry):
@@ -96,7 +119,8 @@ async def outcome_of(case: Case, same: Callable[[Any, Any], bool]) -> Outcome:
             execution = await asyncio.wait_for(handle.wait(), PATIENCE)
         except TimeoutError:
             return {"status": "HANGING", "error": None, "cause": None, "events": None}
-        return {**_end(execution), "events": [_flat(event) for event in await engine.get_execution_history(handle.id)]}
+        history = await engine.get_execution_history(handle.id)
+        return {**_end(execution), "events": [_flat(event) for event in history], "history": history}
 
 
 def _end(execution: Execution) -> Outcome:

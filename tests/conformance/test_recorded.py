@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from external_cases import CONFORMANCE, find_cases, require_cases
 from recorded import Case, Folder
+from service_model import violations
 
 PATH = find_cases(CONFORMANCE)
-FOLDER = None if PATH is None else Folder.open(PATH)
-GAPS: dict[str, str] = tomllib.loads(Path(__file__).with_name("known_gaps.toml").read_text())["gaps"]
+KNOWN: dict[str, dict[str, Any]] = tomllib.loads(Path(__file__).with_name("known_gaps.toml").read_text())
+GAPS, ORDER = KNOWN["gaps"], KNOWN["order"]
+UNMASKED = {id_: each["text"] for id_, each in KNOWN["unmasked"].items()}
+FOLDER = None if PATH is None else Folder.open(PATH, UNMASKED)
 
 
 def _name(case: Case | None) -> str:
@@ -27,8 +31,17 @@ def test_the_cases_are_at_hand() -> None:
 def test_every_known_gap_is_a_case_and_has_a_reason() -> None:
     require_cases(CONFORMANCE)
     assert FOLDER is not None
-    assert set(GAPS) <= {case["id"] for case in FOLDER.cases}
-    assert all(GAPS.values())
+    assert {id_ for table in KNOWN.values() for id_ in table} <= {case["id"] for case in FOLDER.cases}
+    assert all([*GAPS.values(), *ORDER.values(), *(each["reason"] for each in KNOWN["unmasked"].values())])
+
+
+@pytest.mark.parametrize("id_", UNMASKED)
+def test_what_should_have_been_masked_differs_without_the_mask(id_: str) -> None:
+    require_cases(CONFORMANCE)
+    assert PATH is not None
+    folder = Folder.open(PATH)
+    (case,) = [case for case in folder.cases if case["id"] == id_]
+    assert folder.differences(case), "it conforms without a mask: take it off the list"
 
 
 @pytest.mark.parametrize("case", FOLDER.cases if FOLDER else [None], ids=_name)
@@ -42,3 +55,28 @@ def test_it_ends_as_it_was_recorded(case: Case | None) -> None:
         assert differences, f"listed as a known gap ({reason}), but it conforms: take it off the list"
         pytest.xfail(reason)
     assert not differences, "\n".join(differences)
+
+
+@pytest.mark.parametrize("case", FOLDER.cases if FOLDER else [None], ids=_name)
+def test_its_history_is_as_the_services_model_says(case: Case | None) -> None:
+    require_cases(CONFORMANCE)
+    assert FOLDER is not None
+    assert case is not None
+    history = FOLDER.outcome(case).get("history") or []
+    assert not [found for event in history for found in violations(event)]
+
+
+@pytest.mark.parametrize("case", FOLDER.cases if FOLDER else [None], ids=_name)
+def test_its_events_follow_those_that_were_recorded(case: Case | None) -> None:
+    require_cases(CONFORMANCE)
+    assert FOLDER is not None
+    assert case is not None
+    recorded, history = case["expected_events"], FOLDER.outcome(case).get("history")
+    if case["id"] in GAPS or not recorded or history is None:
+        pytest.skip("its events were not recorded")
+    follows = [(event["id"], event["type"], event["previousEventId"]) for event in history]
+    expected = [(event["id"], event["type"], event["previousEventId"]) for event in recorded]
+    if case["id"] in ORDER:
+        assert follows != expected, f"listed as in another order ({ORDER[case['id']]}), but it is not"
+        pytest.xfail(ORDER[case["id"]])
+    assert follows == expected
