@@ -25,7 +25,7 @@ class Limits:
 
         variables_bytes: The size of all variables that an execution has at a time (States.DataLimitExceeded).
 
-        history_events: How many events one STANDARD execution may have (States.Runtime).
+        history_events: How many events one STANDARD execution may have, its end included (States.Runtime).
 
         transitions: How many states one EXPRESS execution may visit (States.Runtime).
 

@@ -103,9 +103,7 @@ class _Inline:
     async def run(self, width: int) -> JSONValue:
         self.frame.children = {}
         try:
-            for child in self._failed_before():
-                await self._run_one(child)
-            await launch(self._children(), self._run_one, concurrency=width)
+            await self._run_all(width)
         except BaseExceptionGroup as faults:
             fault = gravest(faults)
             if isinstance(fault, StateError):
@@ -115,6 +113,14 @@ class _Inline:
             self._note_failure(fault)
             raise
         return [self.outputs[index] for index in range(len(self.branches))]
+
+    async def _run_all(self, width: int) -> None:
+        try:
+            for child in self._failed_before():
+                await self._run_one(child)
+            await launch(self._children(), self._run_one, concurrency=width)
+        finally:
+            self._note_begun()
 
     async def _run_one(self, item: tuple[int, Frame]) -> None:
         index, child = item
@@ -159,6 +165,14 @@ class _Inline:
             child.started_event = frame.run.next_event()
         frame.children[index] = child
         return index, child
+
+    def _note_begun(self) -> None:
+        """Remember the iterations that were started and have no visit yet, whose rows would show their start."""
+        past = self.frame.run.past
+        for index, child in self.frame.children.items():
+            if child.started_event and not child.entered_event and not past.has_visits(child.path, child.number):
+                now = self.clock.now()
+                self.frame.note_earlier("iteration_started", child.started_event, now, index, self.frame.state)
 
     def _note_failure(self, fault: StateError) -> None:
         """Tell what the failure cut short, as AWS's history does; a States.Runtime ends all without a word."""

@@ -297,6 +297,10 @@ class Frame:
         """Remember what happens now inside the visit, as the history will show it."""
         self._moments.append((kind, self.run.next_event(), now, *facts))
 
+    def note_earlier(self, kind: str, event: int, now: datetime, *facts: JSONValue) -> None:
+        """Remember what happened under an event's id that was counted before."""
+        self._moments.append((kind, event, now, *facts))
+
     def has_noted(self, kind: str) -> bool:
         """Tell whether something of a kind has happened in the current attempt."""
         for moment in reversed(self._moments):
@@ -356,10 +360,8 @@ class Frame:
 
     def left(self, exited: datetime, step: Next | Done) -> Visit:
         """Return the row of a visit that ended with a step, caught errors included."""
-        self.is_open = False
         exited_event = self.run.next_event()
-        if self.is_iteration and type(step) is Done:
-            self.run.next_event()  # the iteration's own end follows at once
+        self.is_open = False
         return self._row(
             exited,
             exited_event,
@@ -367,7 +369,7 @@ class Frame:
             error=None if self.caught is None else self.caught.error,
             cause=None if self.caught is None else self.caught.cause,
             next=step.state if isinstance(step, Next) else None,
-            detail=self._remember(exited_event, step.assigned),
+            detail=self._remember(exited_event, step),
         )
 
     def failed(self, exited: datetime, fault: StateError) -> Visit:
@@ -405,15 +407,17 @@ class Frame:
             **fields,
         )
 
-    def _remember(self, exited_event: int, assigned: Mapping[str, JSONValue] | None) -> str | None:
+    def _remember(self, exited_event: int, step: Next | Done) -> str | None:
         """Return what only the runtime reads, as JSON text; None where the row itself tells all."""
         detail = self._details(tells_moments=not self._is_straight(exited_event))
         if detail.get("started") == self.entered_event - 1:
             del detail["started"]
-        if assigned:
-            detail["assigned"] = dict(assigned)
+        if step.assigned:
+            detail["assigned"] = dict(step.assigned)
         if self.result_text is not None and self.result_text != self.text:
             detail["result"] = self.result
+        if self.is_iteration and not self.run.has_room() and type(step) is Done:
+            detail["full"] = True  # the history has no room for the iteration's end
         return encode(detail) if detail else None
 
     def _is_straight(self, exited_event: int) -> bool:

@@ -46,12 +46,14 @@ class StoredVisit:
     places: list[int] = attrs.Factory(list)
     moments: list[Moment] | None = None
     started: int | None = None
+    is_full: bool = False
 
     def add(self, row: VisitOutline, detail: dict[str, Any]) -> None:
         """Add a row of the visit; each row has the moments since the row before."""
         self.row = row
         self.places.append(row.place)
         self.started = detail.get("started", self.started)
+        self.is_full = detail.get("full", False)
         stored = [_brief(*moment) for moment in detail.get("moments", ())]
         before = (self.moments or [])[: detail.get("after", 0)]
         self.moments = [*before, *stored] or None
@@ -297,13 +299,15 @@ class _Walk:
         state, moments = spot.state, spot.visit.known_moments()
         rounds = [cast("int", moment.facts[0]) for moment in moments if moment.kind == "started"]
         is_distributed = any(moment.kind.startswith("run_") for moment in moments)
-        chain = previous
+        begun = chain = previous
         for moment in moments:
             if moment.event <= self._since and moment.kind != "started":
                 continue  # the branches go on after the redrive: they decide what comes next
             if moment.kind == "started":
                 made = details.iterations if state.type == "Map" else None
-                chain = self.add(moment.event, moment.at, f"{state.type}StateStarted", made, previous, spot=spot)
+                begun = chain = self.add(
+                    moment.event, moment.at, f"{state.type}StateStarted", made, previous, spot=spot
+                )
                 since = cast("int", moment.facts[0])
                 until = next((number for number in rounds if number > since), None)
                 if not is_distributed:
@@ -318,6 +322,8 @@ class _Walk:
                 previous = self.add(moment.event, moment.at, f"{state.type}StateSucceeded", None, previous)
             elif moment.kind == "failed":
                 previous = chain = self.add(moment.event, moment.at, f"{state.type}StateFailed", None, chain)
+            elif moment.kind == "iteration_started":
+                self._iteration(moment, begun)
             else:
                 self._cut(moment, chain)
         return chain
@@ -333,6 +339,9 @@ class _Walk:
         if moment.kind == "aborted":
             self.add(moment.event, moment.at, f"{moment.facts[0]}StateAborted", None, previous)
             return
+        self._iteration(moment, previous)
+
+    def _iteration(self, moment: Moment, previous: int) -> None:
         index, name = moment.facts
         type_ = "MapIteration" + moment.kind.removeprefix("iteration_").capitalize()
         self.add(moment.event, moment.at, type_, {"name": name, "index": index}, previous)
@@ -380,7 +389,7 @@ class _Walk:
         previous = self.line(
             line, self.add(begun, first.row.entered, "MapIterationStarted", iteration, previous)
         )
-        if last.row.exited is not None and last.is_done:
+        if last.row.exited is not None and last.is_done and not last.is_full:
             event = last.row.exited_event + 1
             return self.add(event, last.row.exited, "MapIterationSucceeded", dict(iteration), previous)
         return previous

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Interpreter"]
 
+EVENTS_OF_REDRIVE = 3
+"""The former end, the redrive, and at least one event more (AWS, "Eligibility for redriving")."""
+
 PURE = frozenset({"Pass", "Choice", "Succeed", "Fail"})
 
 
@@ -95,6 +98,8 @@ class Interpreter:
         """Note a redrive that is not noted yet; return when the machine's TimeoutSeconds began to count."""
         execution, past = run.execution, run.past
         if execution.redrive_count > len(past.redrives) and not run.is_express:
+            if not run.has_room(EVENTS_OF_REDRIVE):
+                raise run.history_is_full()
             now = self._clock.now()
             ended, redriven = run.next_event(), run.next_event()
             row = Visit(
@@ -180,17 +185,14 @@ class Interpreter:
             raise
 
     def _record_failure(self, frame: Frame, fault: StateError) -> None:
-        if not frame.run.is_express:
+        if not frame.run.is_express and frame.is_open:
             frame.run.ledger.add(frame.failed(self._clock.now(), fault))
 
     def _guard(self, frame: Frame) -> None:
-        """Stop a line of control that will not end by itself."""
-        limits, run = self._limits, frame.run
-        if run.is_express:
-            if frame.turns > limits.transitions:
-                raise StateError(RUNTIME, f"the execution visited more than {limits.transitions} states")
-        elif run.events > limits.history_events:
-            raise StateError(RUNTIME, f"the execution's history has more than {limits.history_events} events")
+        """Stop an EXPRESS execution that will not end by itself; a STANDARD one stops when its history is full."""
+        most = self._limits.transitions
+        if frame.run.is_express and frame.turns > most:
+            raise StateError(RUNTIME, f"the execution visited more than {most} states")
 
     async def _breathe(self, frame: Frame) -> None:
         """Let others run, and keep what waits to be written small."""
@@ -241,6 +243,8 @@ class Interpreter:
             frame.run.next_event()
             return step
         frame.run.ledger.add(frame.left(self._clock.now(), step))
+        if frame.is_iteration and type(step) is Done:
+            frame.run.next_event()  # the iteration's own end follows at once
         if state.type not in PURE:
             frame.owes = True
         return step
@@ -270,7 +274,6 @@ class Interpreter:
                 delay = retry_delay(state.retriers, frame.retries, fault, frame.chance("~jitter"))
                 if delay is None:
                     return self._leave(frame, state, self._catch(frame, state, fault))
-                self._guard(frame)
                 frame.retry()
                 frame.resume_at = self._clock.now() + timedelta(seconds=delay)
                 await self._scribe.wait(frame)

@@ -63,7 +63,8 @@ async def run_distributed(
         frame.note("run_failed", clock.now(), fault.error, fault.cause)
         raise
     except asyncio.CancelledError:
-        frame.note("run_aborted", clock.now())
+        if frame.run.has_room():
+            frame.note("run_aborted", clock.now())
         raise
     frame.note("run_succeeded", clock.now())
     frame.note("succeeded", clock.now())

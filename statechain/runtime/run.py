@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from statechain.codec import JSONValue
+from statechain.errors import StateError
 from statechain.records import Execution
 from statechain.runtime.places import UNGATED
+from statechain.runtime.retry import RUNTIME
 
 if TYPE_CHECKING:
     from statechain.asl.plan import Plan
@@ -61,9 +64,12 @@ class Run:
         assigned_bytes: A bound of the size of its variables (see `statechain.runtime.variables`).
 
         lapses: How often the worker's lease had lapsed when the execution was last written.
+
+    ``most_events`` bounds the history of a STANDARD execution, its end included.
     """
 
     __slots__ = (
+        "_events_before_end",
         "_highest",
         "_input",
         "_shown",
@@ -96,6 +102,7 @@ class Run:
         before: Execution | None = None,
         live: Live | None = None,
         lapses: int = 0,
+        most_events: int = sys.maxsize,
     ) -> None:
         self.execution = execution
         self.machine = machine
@@ -112,6 +119,7 @@ class Run:
         self.events = max(1, past.last_event)
         self.root: Frame | None = None
         self.assigned_bytes = UNCOUNTED if past.last_event else 0
+        self._events_before_end = sys.maxsize if self.is_express else most_events - 1
         self._highest = [past.highest_number]
         self._shown = (execution.id, execution.name, execution.start_time, "")
 
@@ -138,9 +146,20 @@ class Run:
         return self.is_lost or (self.live is not None and self.live.is_interrupted)
 
     def next_event(self) -> int:
-        """Return the id of the history event that happens now."""
+        """Return the id of the history event that happens now; raise StateError where only the end has room."""
+        if self.events >= self._events_before_end:
+            raise self.history_is_full()
         self.events += 1
         return self.events
+
+    def has_room(self, events: int = 1) -> bool:
+        """Return whether the history has room for some events before the end."""
+        return self.events + events <= self._events_before_end
+
+    def history_is_full(self) -> StateError:
+        """Return the error of an execution whose history has room for its end alone."""
+        most = self._events_before_end + 1
+        return StateError(RUNTIME, f"The execution reached the maximum number of history events ({most}).")
 
     def count(self, number: int) -> None:
         """Take note of a visit's number."""

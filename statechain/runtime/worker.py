@@ -329,6 +329,7 @@ class Worker:
                     before=live.before,
                     live=live,
                     lapses=lapses,
+                    most_events=self._limits.history_events,
                 )
             )
 

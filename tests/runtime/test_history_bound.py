@@ -1,0 +1,123 @@
+"""A history has at most so many events: wherever the bound is met, the last of them is ExecutionFailed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from stage import Stage, machine, open_stage, task, types
+
+from statechain import Limits, TaskError
+
+NAP = {"Type": "Wait", "Seconds": 1}
+
+
+def each(processor: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """Return a Map over the items of the input."""
+    return {"Type": "Map", "ItemsPath": "$.items", "ItemProcessor": processor, **more}
+
+
+CATCH = [{"ErrorEquals": ["States.ALL"], "ResultPath": None, "Next": "Again"}]
+DEFINITIONS = {
+    "a loop": machine(
+        A={"Type": "Pass", "Next": "B"},
+        B=task("Work", Next="C"),
+        C={**NAP, "Next": "D"},
+        D={"Type": "Choice", "Choices": [{"Variable": "$.done", "IsPresent": True, "Next": "E"}], "Default": "A"},
+        E={"Type": "Succeed"},
+    ),
+    "retries": machine(
+        Try=task("Break", Retry=[{"ErrorEquals": ["States.ALL"], "MaxAttempts": 100, "BackoffRate": 1}])
+    ),
+    "a catch": machine(
+        Try=task("Break", Catch=CATCH, Next="Again"),
+        Again={"Type": "Choice", "Choices": [{"Variable": "$.done", "IsPresent": True, "Next": "E"}], "Default": "Try"},
+        E={"Type": "Succeed"},
+    ),
+    "a Map": machine(Each=each(machine(A={"Type": "Pass", "Next": "B"}, B=task("Item")))),
+    "a narrow Map": machine(Each=each(machine(A={"Type": "Pass", "Next": "B"}, B=task("Item")), MaxConcurrency=1)),
+    "a Map of waits": machine(Each=each(machine(A={**NAP, "Next": "B"}, B={"Type": "Pass"}), MaxConcurrency=3)),
+    "a Parallel in a Map": machine(
+        Each=each(
+            machine(
+                Fork={"Type": "Parallel", "Branches": [machine(A=task("Item")), machine(B=NAP), machine(C=NAP)]}
+            )
+        )
+    ),
+    "a Map in a Parallel": machine(
+        Fork={"Type": "Parallel", "Branches": [machine(Each=each(machine(A=task("Item")))), machine(B=NAP)]}
+    ),
+    "a Map that fails": machine(
+        Try=each(machine(A=task("Break")), Catch=CATCH, Next="Again"),
+        Again={"Type": "Choice", "Choices": [{"Variable": "$.done", "IsPresent": True, "Next": "E"}], "Default": "Try"},
+        E={"Type": "Succeed"},
+    ),
+    "Map Runs": machine(
+        Try=each({"ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}, **machine(A=NAP)}, Next="L"),
+        L={"Type": "Pass", "Result": {"items": [1, 2]}, "Next": "M"},
+        M={"Type": "Choice", "Choices": [{"Variable": "$.done", "IsPresent": True, "Next": "E"}], "Default": "Try"},
+        E={"Type": "Succeed"},
+    ),
+}
+
+
+def register(stage: Stage) -> None:
+    """Register handlers that give back what they are given, and one that fails."""
+
+    async def work(value: Any) -> Any:
+        return value
+
+    async def fail(_: Any) -> Any:
+        raise TaskError("Broken")
+
+    stage.tasks.add("Work", work)
+    stage.tasks.add("Item", work)
+    stage.tasks.add("Break", fail)
+
+
+@pytest.mark.parametrize("definition", DEFINITIONS.values(), ids=DEFINITIONS)
+async def test_the_last_event_is_the_failure_wherever_the_bound_is_met(definition: dict[str, Any]) -> None:
+    for most in range(3, 45):
+        async with open_stage("memory://") as stage:
+            await stage.close()
+            await stage.open(limits=Limits(history_events=most))
+            register(stage)
+            ended = await stage.run(definition, {"items": list(range(12))})
+            history = await stage.history(ended)
+            assert (ended.status, ended.error) == ("FAILED", "States.Runtime"), most
+            assert ended.cause == f"The execution reached the maximum number of history events ({most})."
+            assert types(history)[-1] == "ExecutionFailed"
+            assert len(history) == most
+            assert all(event["previousEventId"] < event["id"] for event in history)
+
+
+async def test_an_execution_that_ends_with_its_last_event_succeeds(quick: Stage) -> None:
+    definition = machine(A={"Type": "Pass", "Next": "B"}, B={"Type": "Pass"})
+    for most, status in ((6, "SUCCEEDED"), (5, "FAILED")):
+        await quick.close()
+        await quick.open(limits=Limits(history_events=most))
+        ended = await quick.run(definition)
+        assert ended.status == status
+        assert len(await quick.history(ended)) == most
+
+
+async def test_a_full_history_is_not_redriven(quick: Stage) -> None:
+    await quick.close()
+    await quick.open(limits=Limits(history_events=20))
+    register(quick)
+    failed = await quick.run(DEFINITIONS["a loop"], {})
+    before = await quick.history(failed)
+    redriven = await (await quick.engine.redrive_execution(failed.id)).wait()
+    assert (redriven.status, redriven.cause) == (failed.status, failed.cause)
+    assert [event["type"] for event in await quick.history(redriven)] == types(before)
+
+
+async def test_an_iteration_that_was_started_and_had_no_visit_is_shown(quick: Stage) -> None:
+    """The last iterations are started, and cancelled before they enter a state."""
+    register(quick)
+    ended = await quick.run(machine(Each=each(machine(A={"Type": "Fail", "Error": "No"}))), {"items": [1, 2, 3]})
+    history = await quick.history(ended)
+    starts = [event["mapIterationStartedEventDetails"] for event in history if event["type"] == "MapIterationStarted"]
+    aborts = [event for event in history if event["type"] in {"MapIterationAborted", "MapIterationFailed"}]
+    assert len(aborts) == len(starts)
+    assert [event["id"] for event in history] == list(range(1, len(history) + 1))
