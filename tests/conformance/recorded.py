@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
@@ -25,7 +26,7 @@ __all__ = ["Case", "Folder", "outcome_of"]
 
 Case = Mapping[str, Any]
 Outcome = dict[str, Any]
-NOTHING: Mapping[str, str] = {}
+NOTHING: Mapping[str, Sequence[str]] = {}
 PATIENCE = 10.0
 """Seconds of real time for one case; it takes a hundredth of one."""
 
@@ -39,8 +40,8 @@ class Folder:
     _outcomes: dict[str, Outcome] = attrs.field(factory=dict, init=False, repr=False)
 
     @classmethod
-    def open(cls, path: Path, unmasked: Mapping[str, str] = NOTHING) -> Folder:
-        """Read the cases, in which some texts should have been masked; load the measure."""
+    def open(cls, path: Path, masked: Mapping[str, Sequence[str]] = NOTHING) -> Folder:
+        """Read the cases, and mask the texts that match some patterns in some; load the measure."""
         spec = importlib.util.spec_from_file_location("statechain_conformance_compare", path / "compare.py")
         assert spec is not None
         assert spec.loader is not None
@@ -48,7 +49,7 @@ class Folder:
         spec.loader.exec_module(compare)
         lines = (path / "cases.jsonl").read_text().splitlines()
         cases = [json.loads(line) for line in lines if line.strip()]
-        return cls([_masked(case, unmasked.get(case["id"])) for case in cases], compare)
+        return cls([_masked(case, masked.get(case["id"], ())) for case in cases], compare)
 
     def outcome(self, case: Case) -> Outcome:
         """Return the outcome of a case, which is run once."""
@@ -62,19 +63,20 @@ class Folder:
         return found
 
 
-def _masked(case: Case, text: str | None) -> Case:
-    """Return a case whose recording has a mask wherever a text is."""
-    if text is None:
+def _masked(case: Case, patterns: Sequence[str]) -> Case:
+    """Return a case whose recording has a mask wherever a pattern matches."""
+    if not patterns:
         return case
-    return {**case, **{part: _replaced(case[part], text) for part in ("expected", "expected_events")}}
+    pattern = re.compile("|".join(patterns))
+    return {**case, **{part: _replaced(case[part], pattern) for part in ("expected", "expected_events")}}
 
 
-def _replaced(value: Any, text: str) -> Any:
+def _replaced(value: Any, pattern: re.Pattern[str]) -> Any:
     if isinstance(value, dict):
-        return {key: _replaced(item, text) for key, item in value.items()}
+        return {key: _replaced(item, pattern) for key, item in value.items()}
     if isinstance(value, list):
-        return [_replaced(item, text) for item in value]
-    return value.replace(text, "<masked>") if isinstance(value, str) else value
+        return [_replaced(item, pattern) for item in value]
+    return pattern.sub("<masked>", value) if isinstance(value, str) else value
 
 
 class RecordedTasks(TaskRegistry):
