@@ -17,7 +17,7 @@ StatechainError
 ├── InvalidToken                no task waits under this token
 ├── TaskTimedOut                the task that waited under this token has timed out
 ├── EngineNotUsable             the engine is not open, or belongs to another event loop, thread or process
-├── LeaseLost                   another worker took the execution over
+├── LeaseLost                   a worker may write no more for an execution; its reason says why
 └── RepositoryError             storage failed; the driver's exception is its __cause__
     ├── RepositoryUnavailable   storage cannot be reached just now: the same call may succeed later
     └── DamagedRow              a row of storage cannot be read
@@ -26,7 +26,7 @@ StatechainError
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import attrs
 
@@ -58,6 +58,9 @@ __all__ = [
     "TaskError",
     "TaskTimedOut",
 ]
+
+
+LossReason: TypeAlias = Literal["ANOTHERS", "ENDED", "BEHIND"]
 
 
 class StatechainError(Exception):
@@ -253,7 +256,16 @@ class EngineNotUsable(StatechainError, RuntimeError):
 
 
 class LeaseLost(StatechainError):
-    """Raised inside a worker whose execution was taken over or stopped elsewhere: it can change nothing more."""
+    """Raised inside a worker that may write no more for an execution.
+
+    Attributes:
+        reason: ``"ANOTHERS"``: another worker claimed it. ``"ENDED"``: it has ended, or was deleted. ``"BEHIND"``:
+            storage holds less than it acknowledged before, as after a failover, or from a backup.
+    """
+
+    def __init__(self, message: str, reason: LossReason = "ANOTHERS") -> None:
+        self.reason = reason
+        super().__init__(message)
 
 
 class RepositoryError(StatechainError):

@@ -48,7 +48,16 @@ class Limits:
 
         path_nodes: How many nodes one JSONPath evaluation may visit (States.Runtime).
 
-        claims: How often an execution is taken over without progress before it is ended (States.Runtime).
+        claims: How many workers must have died while an execution was the only suspect that they ran, before it is
+            ended (States.Runtime). Before that come the deaths after which it is tried in ever smaller groups.
+
+        suspect_seconds: How long an execution must have been a suspect, besides, before it is ended; time during which
+            no worker is alive does not count.
+
+        suspect_backoff_seconds: How long a suspect is left alone after its first death; twice as long after each
+            further one.
+
+        suspect_backoff_longest_seconds: The longest that a suspect is left alone.
 
         recovered: How many executions a worker takes over at most while it runs so many.
 
@@ -75,6 +84,9 @@ class Limits:
     jsonata_depth: int = 100
     path_nodes: int = 100_000
     claims: int = 5
+    suspect_seconds: float = 600.0
+    suspect_backoff_seconds: float = 1.0
+    suspect_backoff_longest_seconds: float = 60.0
     recovered: int = 10_000
     cause_characters: int = 32 * KIB
     handler_threads: int = 40

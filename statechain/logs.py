@@ -16,6 +16,7 @@ from statechain.observers import (
     AttemptStarted,
     ExecutionEnded,
     ExecutionLeft,
+    ExecutionPoisoned,
     ExecutionResumed,
     ExecutionStarted,
     Fact,
@@ -23,6 +24,8 @@ from statechain.observers import (
     LeaseRenewed,
     StateEntered,
     StateLeft,
+    SuspectsCounted,
+    SuspectTakenUp,
 )
 from statechain.records import Execution, ExecutionStatus
 
@@ -114,6 +117,8 @@ class LogObserver:
             case LeaseRenewed():
                 tags = {"worker": fact.worker_id, "seconds": fact.seconds, "lapses": fact.lapses}
                 self._log(level, "the lease of worker %s was renewed", (fact.worker_id,), tags)
+            case SuspectsCounted() | SuspectTakenUp() | ExecutionPoisoned():
+                pass  # recovery logs these itself
 
     def _log(self, level: int, message: str, arguments: tuple[object, ...], tags: Tags) -> None:
         self._logger.log(level, message, *arguments, extra={"statechain": {**here(), **tags}})
@@ -170,4 +175,6 @@ def _level_of(fact: Fact) -> int:
         case AttemptEnded():
             return logging.DEBUG if fact.error is None else logging.WARNING
         case StateEntered() | AttemptStarted() | JournalFlushed() | LeaseRenewed():
+            return logging.DEBUG
+        case SuspectsCounted() | SuspectTakenUp() | ExecutionPoisoned():
             return logging.DEBUG

@@ -19,6 +19,7 @@ __all__ = [
     "AttemptStarted",
     "ExecutionEnded",
     "ExecutionLeft",
+    "ExecutionPoisoned",
     "ExecutionResumed",
     "ExecutionStarted",
     "Fact",
@@ -28,6 +29,8 @@ __all__ = [
     "StateEntered",
     "StateLeft",
     "StateOutcome",
+    "SuspectTakenUp",
+    "SuspectsCounted",
     "tell",
 ]
 
@@ -205,6 +208,54 @@ class LeaseRenewed:
     lapses: int
 
 
+@attrs.frozen(kw_only=True)
+class SuspectsCounted:
+    """The worker counted the executions that no worker runs because workers died of them, or beside them.
+
+    It is told with each look while there are any, and once when there are none any more.
+
+    Attributes:
+        worker_id: The worker.
+
+        count: How many there are.
+
+        most_deaths: The most workers that died after taking up one of them.
+    """
+
+    worker_id: str
+    count: int
+    most_deaths: int
+
+
+@attrs.frozen(kw_only=True)
+class SuspectTakenUp:
+    """A suspect is tried again; `ExecutionResumed` follows.
+
+    Attributes:
+        execution: The execution.
+
+        state_machine: The name of its state machine.
+
+        deaths: How many workers died after they had taken it up.
+
+        group_size: How many suspects the worker tries at once; 1: this one alone.
+    """
+
+    execution: Execution
+    state_machine: str
+    deaths: int
+    group_size: int
+
+
+@attrs.frozen(kw_only=True)
+class ExecutionPoisoned:
+    """A suspect was ended as FAILED: too many workers died while it was the only suspect that they ran."""
+
+    execution: Execution
+    state_machine: str
+    deaths: int
+
+
 Fact: TypeAlias = (
     ExecutionStarted
     | ExecutionResumed
@@ -216,6 +267,9 @@ Fact: TypeAlias = (
     | AttemptEnded
     | JournalFlushed
     | LeaseRenewed
+    | SuspectsCounted
+    | SuspectTakenUp
+    | ExecutionPoisoned
 )
 
 

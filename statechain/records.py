@@ -32,6 +32,7 @@ __all__ = [
     "Link",
     "Source",
     "StateMachineRecord",
+    "Suspect",
     "Visit",
     "new_id",
 ]
@@ -274,13 +275,39 @@ class Claim:
 
         seq: How many visit rows the journal holds.
 
-        claims: How often it was claimed since it last made progress.
+        claims: How many take-ups since it last made progress were followed by the death of its worker.
+
+        suspected: How long it has been a suspect, in the storage's uptime.
     """
 
     execution: Execution
     epoch: int
     seq: int
     claims: int = 0
+    suspected: timedelta = timedelta(0)
+
+
+@attrs.frozen(kw_only=True)
+class Suspect:
+    """A RUNNING execution whose workers died after they had taken it up, without progress in between.
+
+    Attributes:
+        execution: The execution.
+
+        deaths: How many of its take-ups were followed by the death of the worker.
+
+        suspected: How long it has been a suspect, in time during which some worker was alive.
+
+        is_running: Whether a worker is trying it again now.
+
+        due: How long until it may be taken up again; zero where it may be at once, or is running.
+    """
+
+    execution: Execution
+    deaths: int
+    suspected: timedelta
+    is_running: bool
+    due: timedelta
 
 
 class CallbackStatus(StrEnum):

@@ -22,6 +22,7 @@ from statechain.observers import (
     AttemptStarted,
     ExecutionEnded,
     ExecutionLeft,
+    ExecutionPoisoned,
     ExecutionResumed,
     ExecutionStarted,
     Fact,
@@ -29,6 +30,8 @@ from statechain.observers import (
     LeaseRenewed,
     StateEntered,
     StateLeft,
+    SuspectsCounted,
+    SuspectTakenUp,
 )
 from statechain.records import Execution, ExecutionStatus
 
@@ -86,7 +89,7 @@ class _Spans:
                 self._begin_attempt(fact)
             case AttemptEnded():
                 self._end_attempt(fact)
-            case JournalFlushed() | LeaseRenewed():
+            case JournalFlushed() | LeaseRenewed() | SuspectsCounted() | SuspectTakenUp() | ExecutionPoisoned():
                 pass
 
     def _begin_execution(self, fact: ExecutionStarted | ExecutionResumed) -> None:
@@ -193,7 +196,16 @@ class _Meters:
         )
         self._renewal = _seconds(meter, "statechain.lease.renewal.duration", "How long a renewal of the lease took")
         self._lapses = meter.create_gauge(
-            "statechain.lease.lapses", "{lapse}", "How often the lease was renewed too late"
+            "statechain.lease.lapses", "{lapse}", "How often the lease was renewed too late, or over a new connection"
+        )
+        self._suspects = meter.create_gauge(
+            "statechain.suspects", "{execution}", "Executions left alone for a while, as workers died of them"
+        )
+        self._tried = meter.create_counter(
+            "statechain.suspects.taken_up", "{execution}", "Suspects that were tried again, by how many deaths they had"
+        )
+        self._poisoned = meter.create_counter(
+            "statechain.executions.poisoned", "{execution}", "Suspects that were ended as FAILED"
         )
 
     def observe(self, fact: Fact) -> None:
@@ -219,8 +231,19 @@ class _Meters:
             case LeaseRenewed():
                 self._renewal.record(fact.seconds)
                 self._lapses.set(fact.lapses, {"statechain.worker": fact.worker_id})
+            case SuspectsCounted() | SuspectTakenUp() | ExecutionPoisoned():
+                self._count_suspects(fact)
             case StateEntered() | AttemptStarted():
                 pass
+
+    def _count_suspects(self, fact: SuspectsCounted | SuspectTakenUp | ExecutionPoisoned) -> None:
+        match fact:
+            case SuspectsCounted():
+                self._suspects.set(fact.count, {"statechain.worker": fact.worker_id})
+            case SuspectTakenUp():
+                self._tried.add(1, {"statechain.state_machine": fact.state_machine, "statechain.deaths": fact.deaths})
+            case ExecutionPoisoned():
+                self._poisoned.add(1, {"statechain.state_machine": fact.state_machine})
 
     def _end(self, fact: ExecutionEnded) -> None:
         execution = fact.execution

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 import attrs
 
 if TYPE_CHECKING:
-    from statechain.storage.repository import Repository
+    from statechain.storage.leases import LeaseStorage
 
 __all__ = ["SharedHeart"]
 
@@ -17,7 +17,7 @@ __all__ = ["SharedHeart"]
 class SharedHeart:
     """Beats through the repository itself, and so has nothing of its own to open."""
 
-    repository: Repository
+    repository: LeaseStorage
     worker_id: str
     lease: timedelta
 
@@ -27,6 +27,6 @@ class SharedHeart:
     async def __aexit__(self, *_exception: object) -> None:
         pass
 
-    async def beat(self) -> None:
+    async def beat(self) -> bool:
         """Renew the lease."""
-        await self.repository.heartbeat(self.worker_id, self.lease)
+        return await self.repository.heartbeat(self.worker_id, self.lease)

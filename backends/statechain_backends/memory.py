@@ -5,15 +5,13 @@ Records are immutable and payloads are texts, so nothing is shared that anybody 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 import attrs
 
-from statechain.errors import BatchNotFound, ExecutionNotFound, InvalidToken, LeaseLost, TaskTimedOut
+from statechain.errors import BatchNotFound, ExecutionNotFound, InvalidToken, TaskTimedOut
 from statechain.records import (
     BatchStatus,
     Callback,
@@ -23,6 +21,7 @@ from statechain.records import (
     ExecutionStatus,
     Link,
 )
+from statechain.storage.leases import lease_lost
 from statechain.storage.repository import (
     Advance,
     AnswerCallback,
@@ -34,21 +33,21 @@ from statechain.storage.repository import (
     End,
     EndBatch,
     FailBatchItem,
-    Heart,
     JoinBatchItem,
     RedriveExecution,
     ReleaseExecution,
     StartExecution,
     StopExecution,
     TakeActivity,
+    TakeUpExecution,
     Write,
 )
-from statechain_backends.hearts import SharedHeart
-from statechain_backends.memory_reads import LIVING, Item, MemoryReads, Run
+from statechain_backends.memory_leases import MemoryLeases
+from statechain_backends.memory_reads import LIVING, Item, Run
 
 __all__ = ["MemoryRepository"]
 
-class MemoryRepository(MemoryReads):
+class MemoryRepository(MemoryLeases):
     """A `Repository` in memory; it keeps what it has while the object lives, also when closed and entered again."""
 
     def __init__(self, url: str = "memory://") -> None:
@@ -71,6 +70,7 @@ class MemoryRepository(MemoryReads):
             BeatCallback: self._beat,
             CloseCallback: self._close,
             TakeActivity: self._take,
+            TakeUpExecution: self._take_up,
         }
 
     def __repr__(self) -> str:
@@ -140,7 +140,7 @@ class MemoryRepository(MemoryReads):
             moved_here = run is not None and run.epoch == write.epoch and write.end is None
             if (ended_here or moved_here) and len(visits) == grown:
                 return None
-            return LeaseLost(f"execution {execution_id} is run by another worker, or has ended")
+            return lease_lost(execution_id, write.epoch, None if run is None else run.epoch)
         visits.extend(write.visits)
         run.claims = 0
         if write.end is not None:
@@ -199,12 +199,6 @@ class MemoryRepository(MemoryReads):
             cause=None,
             redrive_count=execution.redrive_count + 1,
         )
-
-    def _release(self, write: ReleaseExecution) -> object:
-        run = self._runs.get(write.execution_id)
-        if run is not None and run.epoch == write.epoch:
-            run.owner, run.claims = None, write.claims
-        return None
 
     # Callbacks
 
@@ -312,48 +306,6 @@ class MemoryRepository(MemoryReads):
         self._callbacks = {each.id: each for each in self._callbacks.values() if each.execution_id not in gone}
         self._tokens = {token: each for token, each in self._tokens.items() if each in self._callbacks}
         return len(counts) - len(found) + len(ended)
-
-    # Leases
-
-    async def heartbeat(self, worker_id: str, lease: timedelta) -> None:
-        """Register a worker or renew its lease."""
-        self._leases[worker_id] = time.monotonic() + lease.total_seconds()
-
-    def heart(self, worker_id: str, lease: timedelta) -> Heart:
-        """Return what renews a worker's lease; any thread may do it."""
-        return SharedHeart(self, worker_id, lease)
-
-    async def claim(
-        self,
-        worker_id: str,
-        *,
-        page: int,
-        leaving: Collection[tuple[str, int]] = (),
-        running: Collection[str] | None = None,
-    ) -> Sequence[Claim]:
-        """Take over executions that no live worker owns."""
-        now = time.monotonic()
-        alive = {worker for worker, until in tuple(self._leases.items()) if until > now}
-        orphans = [
-            self._executions[each]
-            for each, run in self._runs.items()
-            if run.owner not in alive or (running is not None and run.owner == worker_id and each not in running)
-        ]
-        orphans = [each for each in orphans if (each.state_machine_id, each.state_machine_revision) not in leaving]
-        orphans.sort(key=lambda execution: (execution.start_time, execution.id))
-        return [self._claim(execution, worker_id) for execution in orphans[:page]]
-
-    def _claim(self, execution: Execution, worker_id: str) -> Claim:
-        run = self._runs[execution.id]
-        run.owner, run.epoch, run.claims = worker_id, run.epoch + 1, run.claims + 1
-        return Claim(execution=execution, epoch=run.epoch, seq=len(self._visits[execution.id]), claims=run.claims)
-
-    async def release(self, worker_id: str) -> None:
-        """Give up all that a worker owns."""
-        self._leases.pop(worker_id, None)
-        for run in self._runs.values():
-            if run.owner == worker_id:
-                run.owner, run.claims = None, 0
 
 
 def _task_is_over() -> TaskTimedOut:

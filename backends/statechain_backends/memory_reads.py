@@ -38,6 +38,9 @@ class Run:
     owner: str | None
     epoch: int
     claims: int = 0
+    backoff: float = 0.0
+    claimable_after: float = 0.0
+    suspect_since: float = 0.0
 
 
 @attrs.define
@@ -64,7 +67,6 @@ class MemoryReads:
         self._chains: dict[tuple[str, str | None, str], list[str]] = {}
         self._batches: dict[str, Batch] = {}
         self._items: dict[str, list[Item]] = {}
-        self._leases: dict[str, float] = {}
         self._callbacks: dict[str, Callback] = {}
         self._tokens: dict[str, str] = {}
 

@@ -7,7 +7,7 @@ make the group a transaction. A connection is held for one of these and for noth
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeAlias, cast
@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Self, TypeAlias, cast
 import asyncpg
 
 from statechain.errors import DamagedRow, RepositoryError, RepositoryUnavailable
-from statechain.storage.repository import Advance, CreateBatch, StartExecution
-from statechain_backends import queries, scripts
+from statechain.storage.leases import lease_lost
+from statechain.storage.repository import Advance, CreateBatch, StartExecution, TakeUpExecution
+from statechain_backends import lease_queries, lease_scripts, queries
 from statechain_backends.compiled import Parameters, given
 from statechain_backends.decoding import Row, outcome
 from statechain_backends.migrate import STORED_VERSION, is_current
@@ -26,7 +27,7 @@ from statechain_backends.postgres_schema import upgrade
 from statechain_backends.postgres_url import Settings, parse
 from statechain_backends.postgres_writes import COMPILER, transition
 from statechain_backends.reads import Reads
-from statechain_backends.rows import to_execution
+from statechain_backends.rows import to_execution, to_worker_lease
 from statechain_backends.scripts import SCRIPTS, Script
 from statechain_backends.texts import restored
 from statechain_backends.transitions import outcome_of_missed, standing
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Executable
 
     from statechain.records import Claim
-    from statechain.storage.repository import Heart, Write
+    from statechain.storage.leases import Heart, WorkerLease
+    from statechain.storage.repository import Write
 
 __all__ = ["PostgresRepository"]
 
@@ -45,6 +47,7 @@ TRIES = 5
 
 _DATABASE = "SELECT current_database(), current_setting('server_encoding')"
 _HOLDER = queries.execution_by_name(given("machine"), given("name"))
+_LEASES = lease_queries.leases()
 
 
 class PostgresRepository(Reads):
@@ -156,13 +159,29 @@ class PostgresRepository(Reads):
 
     # Leases
 
-    async def heartbeat(self, worker_id: str, lease: timedelta) -> None:
+    async def heartbeat(self, worker_id: str, lease: timedelta) -> bool:
         """Register a worker or renew its lease."""
-        await self._perform(scripts.heartbeat(worker_id, lease))
+        return bool(await self._perform(lease_scripts.heartbeat(worker_id, lease)))
 
     def heart(self, worker_id: str, lease: timedelta) -> Heart:
         """Return what renews a worker's lease over a connection of its own."""
         return _Heart(self._settings, worker_id, lease)
+
+    async def workers(self) -> Sequence[WorkerLease]:
+        """Return the leases of all workers."""
+        return [to_worker_lease(row) for row in await self._fetch(_LEASES, {})]
+
+    async def release_dead(self, leases: Sequence[WorkerLease]) -> Sequence[str]:
+        """Release what dead workers own."""
+        return cast("Sequence[str]", await self._perform(lease_scripts.release_dead(leases)))
+
+    async def release_strays(self) -> None:
+        """Release what is owned by workers without a lease."""
+        await self._perform(lease_scripts.release_strays())
+
+    async def retain(self, worker_id: str, epochs: Mapping[str, int]) -> None:
+        """Own again what was released while the worker runs it."""
+        await self._perform(lease_scripts.retain(worker_id, epochs))
 
     async def claim(
         self,
@@ -171,13 +190,15 @@ class PostgresRepository(Reads):
         page: int,
         leaving: Collection[tuple[str, int]] = (),
         running: Collection[str] | None = None,
+        suspects: range | None = None,
     ) -> Sequence[Claim]:
-        """Take over executions whose workers' leases are over."""
-        return cast("Sequence[Claim]", await self._perform(scripts.claim(worker_id, page, leaving, running)))
+        """Take over executions without an owner."""
+        script = lease_scripts.claim(worker_id, page, leaving, running, suspects)
+        return cast("Sequence[Claim]", await self._perform(script))
 
     async def release(self, worker_id: str) -> None:
-        """Give up all that a worker owns."""
-        await self._perform(scripts.release(worker_id))
+        """Release all that a worker owns."""
+        await self._perform(lease_scripts.release(worker_id))
 
     async def _perform(self, script: Script) -> object:
         with translated():
@@ -192,6 +213,7 @@ class _Group:
         self.outcomes: list[object] = [None] * len(writes)
         self._starts: dict[int, StartExecution] = {}
         self._advances: dict[int, Advance] = {}
+        self._taken: dict[int, TakeUpExecution] = {}
         self.others: dict[int, Write[object]] = {}
         self.freezes = any(isinstance(write, CreateBatch) for write in writes)
         for place, write in enumerate(writes):
@@ -199,24 +221,28 @@ class _Group:
                 self._advances[place] = write
             elif isinstance(write, StartExecution) and not (write.exclusive and write.execution.source):
                 self._starts[place] = write
+            elif isinstance(write, TakeUpExecution):
+                self._taken[place] = write
             else:
                 self.others[place] = write
 
     async def move(self, connection: Connection) -> None:
         """Make the starts and advances, and find out about those that were refused."""
-        if not self._starts and not self._advances:
+        if not self._starts and not self._advances and not self._taken:
             return
-        text, arguments = transition([*self._starts.values()], [*self._advances.values()])
+        starts, advances, taken = self._starts.values(), self._advances.values(), self._taken.values()
+        text, arguments = transition([*starts], [*advances], [*taken])
         done = {restored(id_) for (id_,) in await connection.fetch(text, *arguments)}
         for place, start in self._starts.items():
             is_ours = start.execution.id in done
             self.outcomes[place] = start.execution if is_ours else await self._holder(connection, start)
-        missed = {place: write for place, write in self._advances.items() if write.execution_id not in done}
+        guarded: dict[int, Advance | TakeUpExecution] = {**self._advances, **self._taken}
+        missed = {place: write for place, write in guarded.items() if write.execution_id not in done}
         if missed:
             rows = await _fetch(connection, standing([write.execution_id for write in missed.values()]), None)
             found = {restored(row[0]): row for row in cast("Sequence[asyncpg.Record]", rows)}
             for place, write in missed.items():
-                self.outcomes[place] = outcome_of_missed(write, found.get(write.execution_id))
+                self.outcomes[place] = _outcome_of_missed(write, found.get(write.execution_id))
 
     @staticmethod
     async def _holder(connection: Connection, start: StartExecution) -> object:
@@ -232,6 +258,13 @@ class _Group:
             self.outcomes[place] = await _run(connection, SCRIPTS[type(write)](write))
 
 
+def _outcome_of_missed(write: Advance | TakeUpExecution, row: Row | None) -> object:
+    if isinstance(write, Advance):
+        return outcome_of_missed(write, row)
+    _, _, epoch, _ = row or (None, None, None, None)
+    return lease_lost(write.execution_id, write.epoch, epoch)
+
+
 class _Heart:
     """A heartbeat over a connection of its own, made anew where it was lost."""
 
@@ -240,6 +273,7 @@ class _Heart:
         self._worker_id = worker_id
         self._lease = lease
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._is_new = True
 
     async def __aenter__(self) -> Self:
         return self
@@ -253,13 +287,16 @@ class _Heart:
         if self._connection is not None:
             self._connection.terminate()
 
-    async def beat(self) -> None:
-        """Renew the lease."""
+    async def beat(self) -> bool:
+        """Renew the lease; return whether it was there, and the connection is still the same."""
         with translated():
-            if self._connection is None or self._connection.is_closed():
+            is_same = self._connection is not None and not self._connection.is_closed()
+            if self._connection is None or not is_same:
                 self._connection = await asyncpg.connect(**self._settings.connection())
                 await self._settings.prepare(self._connection)
-            await _run(self._connection, scripts.heartbeat(self._worker_id, self._lease))
+                is_same, self._is_new = self._is_new, False
+            was_there = await _run(self._connection, lease_scripts.heartbeat(self._worker_id, self._lease))
+        return bool(was_there) and is_same
 
 
 async def _fetch(connection: AnyConnection, statement: Executable, parameters: Parameters) -> Sequence[Row]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sqlalchemy import (
     ARRAY,
+    BigInteger,
     Integer,
     String,
     Text,
@@ -33,6 +34,7 @@ from sqlalchemy.dialects.postgresql.asyncpg import dialect
 
 from statechain.records import CallbackStatus, ExecutionStatus
 from statechain_backends.compiled import SQL, Compiler
+from statechain_backends.lease_queries import suspicion
 from statechain_backends.rows import end_row, link_row, to_micros, visit_row
 from statechain_backends.schema import callbacks, executions, links, runs, visits
 from statechain_backends.texts import storable_all
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from sqlalchemy import CTE, ColumnElement, Select, Table
     from sqlalchemy.types import TypeEngine
 
-    from statechain.storage.repository import Advance, End, StartExecution
+    from statechain.storage.repository import Advance, End, StartExecution, TakeUpExecution
 
 __all__ = ["COMPILER", "transition"]
 
@@ -65,6 +67,7 @@ _PARTS: Mapping[str, Mapping[str, TypeEngine[Any]]] = {
     "links": {each.name: each.type for each in links.c},
     "moved": {**{each.name: each.type for each in _guard}, "grown": Integer(), "current_state": Text()},
     "ended": {**{each.name: each.type for each in _guard}, **{name: executions.c[name].type for name in _end}},
+    "taken": {"execution_id": Text(), "epoch": Integer(), "claims": Integer(), "backoff": BigInteger()},
     "visits": {each.name: each.type for each in visits.c},
     "opened": {each.name: each.type for each in callbacks.c},
     "closed": {"execution_id": Text(), "id": Text()},
@@ -78,9 +81,11 @@ _TEXTS = frozenset(
 """Columns whose texts a database may refuse as they are given."""
 
 
-def transition(starts: Sequence[StartExecution], advances: Sequence[Advance]) -> tuple[str, list[Any]]:
+def transition(
+    starts: Sequence[StartExecution], advances: Sequence[Advance], taken: Sequence[TakeUpExecution]
+) -> tuple[str, list[Any]]:
     """Return the statement that makes all these transitions, and its arguments; it answers the ids that it changed."""
-    given = {part: rows for part, rows in _rows(starts, advances).items() if rows}
+    given = {part: rows for part, rows in _rows(starts, advances, taken).items() if rows}
     is_alone = all(len(rows) == 1 for rows in given.values())
     arguments: dict[str, object] = {}
     parts: list[tuple[str, tuple[str, ...]]] = []
@@ -102,7 +107,9 @@ def transition(starts: Sequence[StartExecution], advances: Sequence[Advance]) ->
 # Writes to rows
 
 
-def _rows(starts: Sequence[StartExecution], advances: Sequence[Advance]) -> dict[str, list[Row]]:
+def _rows(
+    starts: Sequence[StartExecution], advances: Sequence[Advance], taken: Sequence[TakeUpExecution]
+) -> dict[str, list[Row]]:
     """Return the rows of each part, the guarded ones in the order of their keys, so that two groups never deadlock."""
     begun = sorted(starts, key=lambda write: (write.execution.state_machine_id, write.execution.name))
     given = sorted(advances, key=lambda write: write.execution_id)
@@ -113,6 +120,10 @@ def _rows(starts: Sequence[StartExecution], advances: Sequence[Advance]) -> dict
         ],
         "moved": [_moved_row(write) for write in given if write.end is None],
         "ended": [_ended_row(write, write.end) for write in given if write.end is not None],
+        "taken": [
+            (write.execution_id, write.epoch, write.claims, write.backoff // write.backoff.resolution)
+            for write in sorted(taken, key=lambda write: write.execution_id)
+        ],
         "visits": [visit_row(seq, visit) for write in given for seq, visit in enumerate(write.visits, write.seq + 1)],
         "opened": [row for write in given if write.opened for row in callback_rows(write)],
         "closed": [
@@ -168,6 +179,8 @@ def _statement(parts: tuple[tuple[str, tuple[str, ...]], ...], *, is_alone: bool
         left = _leave(given["ended"])
         advanced.append(select(left.c.execution_id))
         effects.append(_end_executions(given["ended"], left))
+    if "taken" in given:
+        changed.append(select(_take_up(given["taken"]).c.execution_id))
     if advanced:
         ours = _all(advanced).cte("ours")
         changed.append(select(ours.c.execution_id))
@@ -224,6 +237,12 @@ def _guarded(given: CTE) -> list[ColumnElement[bool]]:
 def _move(given: CTE) -> CTE:
     new = {"seq": given.c.grown, "claims": 0, "current_state": given.c.current_state}
     return update(runs).where(*_guarded(given)).values(new).returning(runs.c.execution_id).cte("moved")
+
+
+def _take_up(given: CTE) -> CTE:
+    new = {"claims": given.c.claims, "backoff": given.c.backoff, "suspect_since": suspicion(given.c.claims)}
+    ours = runs.c.execution_id == given.c.execution_id, runs.c.epoch == given.c.epoch
+    return update(runs).where(*ours).values(new).returning(runs.c.execution_id).cte("taken_up")
 
 
 def _leave(given: CTE) -> CTE:

@@ -9,24 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sqlalchemy import (
-    BigInteger,
     BindParameter,
     ColumnElement,
-    Delete,
     Integer,
     Select,
-    Update,
     and_,
     case,
-    delete,
-    exists,
     func,
     literal,
-    not_,
     or_,
     select,
     tuple_,
-    update,
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
@@ -40,15 +33,13 @@ from statechain_backends.schema import (
     callbacks,
     executions,
     links,
-    runs,
     state_machines,
     visits,
-    workers,
 )
 from statechain_backends.selection import EXECUTION, UNFAILED, WITH_RUNS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -62,16 +53,10 @@ __all__ = [
     "batches_page",
     "callbacks_with",
     "chained_holder",
-    "claim",
-    "claimed",
-    "epochs",
     "execution",
     "execution_by_name",
-    "forget_worker",
     "last_output",
     "links_page",
-    "now",
-    "release_runs",
     "state_machine",
     "state_machines_newest",
     "statistics",
@@ -84,23 +69,6 @@ Text: TypeAlias = str | BindParameter[Any]
 Number: TypeAlias = int | BindParameter[Any]
 
 RUNNING = ExecutionStatus.RUNNING
-
-
-class now(FunctionElement[int]):  # noqa: N801 -- reads as the SQL function that it is
-    """The database's clock, in microseconds since the epoch."""
-
-    type = BigInteger()
-    inherit_cache = True
-
-
-@compiles(now)
-def _now(_element: now, _compiler: SQLCompiler, **_options: object) -> str:
-    return "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"
-
-
-@compiles(now, "sqlite")
-def _now_on_sqlite(_element: now, _compiler: SQLCompiler, **_options: object) -> str:
-    return "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"
 
 
 # One execution
@@ -397,55 +365,3 @@ def batch_items_page(batch_id: Text, after: Number, page: Number) -> Select[Any]
         .order_by(batch_items.c.index)
         .limit(page)
     )
-
-
-# Leases
-
-
-def claim(worker_id: str, page: int, leaving: Collection[tuple[str, int]]) -> Update:
-    """Take over runs that no live worker owns, oldest first, but those of some revisions; return their ids."""
-    left = [
-        and_(executions.c.state_machine_id == machine, executions.c.state_machine_revision == revision)
-        for machine, revision in sorted(leaving)
-    ]
-    is_alive = exists().where(workers.c.id == runs.c.owner, workers.c.lease_until > now())
-    orphans = (
-        select(runs.c.execution_id)
-        .join(executions, executions.c.id == runs.c.execution_id)
-        .where(executions.c.status == RUNNING.value, ~is_alive, *(not_(each) for each in left))
-        .order_by(executions.c.start_time, executions.c.id)
-        .limit(page)
-        .with_for_update(of=runs, skip_locked=True)
-        .cte("orphans")
-    )
-    return (
-        update(runs)
-        .where(runs.c.execution_id.in_(select(orphans.c.execution_id)))
-        .values(owner=worker_id, epoch=runs.c.epoch + 1, claims=runs.c.claims + 1)
-        .returning(runs.c.execution_id)
-    )
-
-
-def epochs(execution_ids: Sequence[Text]) -> Select[Any]:
-    """Return the epochs of those of some executions that are RUNNING."""
-    return select(runs.c.execution_id, runs.c.epoch).where(runs.c.execution_id.in_(execution_ids))
-
-
-def claimed(execution_ids: Sequence[str]) -> Select[Any]:
-    """Return epoch, seq, claims and execution of runs, oldest first."""
-    return (
-        select(runs.c.epoch, runs.c.seq, runs.c.claims, *EXECUTION)
-        .select_from(WITH_RUNS)
-        .where(executions.c.id.in_(execution_ids))
-        .order_by(executions.c.start_time, executions.c.id)
-    )
-
-
-def release_runs(worker_id: Text) -> Update:
-    """Leave a worker's runs to whoever claims them: it left in order, so that its claims do not count."""
-    return update(runs).where(runs.c.owner == worker_id).values(owner=None, claims=0)
-
-
-def forget_worker(worker_id: Text) -> Delete:
-    """Forget a worker and its lease."""
-    return delete(workers).where(workers.c.id == worker_id)

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from statechain_backends import queries, selection
+from statechain_backends import lease_queries, queries, selection
 from statechain_backends.compiled import Parameters, given
 from statechain_backends.decoding import Row, readable
 from statechain_backends.rows import (
@@ -22,6 +22,8 @@ from statechain_backends.rows import (
     to_link,
     to_state_machine,
     to_statistics,
+    to_suspect,
+    to_suspect_group,
     to_visit,
     to_visit_outline,
 )
@@ -41,8 +43,10 @@ if TYPE_CHECKING:
         ExecutionStatus,
         Link,
         StateMachineRecord,
+        Suspect,
         Visit,
     )
+    from statechain.storage.leases import SuspectGroup
     from statechain.storage.outlines import VisitOutline
 
 __all__ = ["Reads"]
@@ -62,10 +66,11 @@ _BATCH_STATUS = queries.batch_status(given("id"))
 _ITEMS = queries.batch_items_page(given("batch"), given("after"), given("page"))
 
 T = TypeVar("T")
+_SUSPECT_GROUPS = lease_queries.suspect_groups()
 
 CHUNK = 500
 
-_EPOCHS = queries.epochs([given(f"id_{place}") for place in range(CHUNK)])
+_EPOCHS = lease_queries.epochs([given(f"id_{place}") for place in range(CHUNK)])
 
 
 class Reads(ABC):
@@ -178,6 +183,14 @@ class Reads(ABC):
         """Return links by (created, target)."""
         wanted = source_execution_id, target_execution_id, target_state_machine_id
         return await self._page(lambda asked: self._fetch(queries.links_page(*wanted, after, asked)), to_link, page)
+
+    async def suspect_groups(self) -> Sequence[SuspectGroup]:
+        """Return how many suspects without an owner there are, by their deaths."""
+        return [to_suspect_group(row) for row in await self._fetch(_SUSPECT_GROUPS, {})]
+
+    async def suspects(self, *, page: int) -> Sequence[Suspect]:
+        """Return suspects, the most deaths first."""
+        return [to_suspect(row) for row in await self._fetch(lease_queries.suspects(page))]
 
     async def epochs(self, ids: Sequence[str]) -> Mapping[str, int]:
         """Return the epochs of running executions; a last page is filled up, so that one statement serves all."""

@@ -6,7 +6,7 @@ Whatever can be unpacked is a row: a driver's tuple, an asyncpg record, a row of
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import attrs
@@ -28,8 +28,10 @@ from statechain.records import (
     Link,
     Source,
     StateMachineRecord,
+    Suspect,
     Visit,
 )
+from statechain.storage.leases import SuspectGroup, WorkerLease
 from statechain.storage.outlines import VisitOutline
 from statechain_backends.decoding import (
     EPOCH,
@@ -72,8 +74,11 @@ __all__ = [
     "to_micros_or_none",
     "to_state_machine",
     "to_statistics",
+    "to_suspect",
+    "to_suspect_group",
     "to_visit",
     "to_visit_outline",
+    "to_worker_lease",
     "visit_row",
 ]
 
@@ -126,7 +131,7 @@ def execution_row(execution: Execution) -> tuple[object, ...]:
 
 def run_row(execution: Execution, owner: str | None) -> tuple[object, ...]:
     """Return the row of `schema.runs` for an execution that starts."""
-    return execution.id, owner, 1, 0, 0, execution.current_state
+    return execution.id, owner, 1, 0, 0, execution.current_state, None, None, None
 
 
 def end_row(end: End) -> tuple[object, ...]:
@@ -244,16 +249,52 @@ def to_execution_key(row: Row) -> ExecutionKey:
     return ExecutionKey(moment(start, "start_time"), text(id_, "id"), number(redrives, "redrive_count"))
 
 
-@reads("runs", 3)
+@reads("runs", 4)
 def to_claim(row: Row) -> Claim:
-    """Return a claim from epoch, seq and claims, followed by a row of `queries.EXECUTION`."""
-    epoch, seq, claims, *execution = row
+    """Return a claim from epoch, seq, claims and how long suspected, followed by a row of `queries.EXECUTION`."""
+    epoch, seq, claims, suspected, *execution = row
     return Claim(
         execution=to_execution(execution),
         epoch=number(epoch, "epoch"),
         seq=number(seq, "seq"),
         claims=number(claims, "claims"),
+        suspected=_micros(suspected),
     )
+
+
+@reads("runs", 4)
+def to_suspect(row: Row) -> Suspect:
+    """Return a suspect from a row of `lease_queries.suspects`."""
+    deaths, suspected, is_running, due, *execution = row
+    return Suspect(
+        execution=to_execution(execution),
+        deaths=deaths,
+        suspected=_micros(suspected),
+        is_running=bool(is_running),
+        due=_micros(due),
+    )
+
+
+def to_suspect_group(row: Row) -> SuspectGroup:
+    """Return a group of suspects from a row of `lease_queries.suspect_groups`."""
+    deaths, count, due = row
+    return SuspectGroup(deaths=deaths, count=count, due=_micros(due))
+
+
+def to_worker_lease(row: Row) -> WorkerLease:
+    """Return a worker's lease from a row of `lease_queries.leases`."""
+    id_, until, renewals, length, is_over = row
+    return WorkerLease(
+        worker_id=id_,
+        until=until,
+        renewals=renewals,
+        length=None if length is None else _micros(length),
+        is_over=bool(is_over),
+    )
+
+
+def _micros(micros: int) -> timedelta:
+    return timedelta(microseconds=int(micros))
 
 
 @reads("visits", 0, 1)

@@ -29,6 +29,7 @@ __all__ = [
     "metadata",
     "runs",
     "state_machines",
+    "uptime",
     "visits",
     "workers",
 ]
@@ -105,7 +106,9 @@ Index(
 )
 
 # One narrow row for each RUNNING execution, and for no other: what each step's guarded write compares and changes.
-# No index but the key, so that PostgreSQL can update it in place (HOT).
+# No index but the key and the one of rows without owner, neither of which a step changes, so that PostgreSQL can update
+# a row in place (HOT). `claims` counts take-ups without progress; `backoff`, `claimable_after` and `suspect_since`, in
+# microseconds of uptime, mean nothing while it is 0.
 runs = Table(
     "runs",
     metadata,
@@ -115,9 +118,14 @@ runs = Table(
     Column("seq", Integer, nullable=False),
     Column("claims", Integer, nullable=False),
     Column("current_state", Name),
+    Column("backoff", BigInteger),
+    Column("claimable_after", BigInteger),
+    Column("suspect_since", BigInteger),
     PrimaryKeyConstraint("execution_id"),
     sqlite_with_rowid=False,
 )
+_unowned = runs.c.owner.is_(None)
+Index("runs_unowned", runs.c.execution_id, sqlite_where=_unowned, postgresql_where=_unowned)
 
 # `seq` counts an execution's rows from 1 without gaps. Payloads keep this table with its rowid on SQLite: measured,
 # a key-ordered one writes half as fast at 1 KB a row.
@@ -220,11 +228,24 @@ batch_items = Table(
     sqlite_with_rowid=False,
 )
 
-# A lease for each worker, not for each execution: a heartbeat is one row, however much the worker runs.
+# A lease for each worker, not for each execution: a heartbeat is one row, however much the worker runs. `lease` is its
+# length in microseconds; releases before 0002 leave it and `renewals` null.
 workers = Table(
     "workers",
     metadata,
     Column("id", Name, nullable=False),
     Column("lease_until", BigInteger, nullable=False),
+    Column("lease", BigInteger),
+    Column("renewals", BigInteger),
+    PrimaryKeyConstraint("id"),
+)
+
+# One row: the microseconds of uptime that have `elapsed`, and when, by the database's clock, that was `seen`.
+uptime = Table(
+    "uptime",
+    metadata,
+    Column("id", Integer, autoincrement=False, nullable=False),
+    Column("elapsed", BigInteger, nullable=False),
+    Column("seen", BigInteger, nullable=False),
     PrimaryKeyConstraint("id"),
 )

@@ -1,4 +1,4 @@
-"""The rarer writes, and leases: what each asks of the tables, step by step, without saying how it is asked.
+"""The rarer writes: what each asks of the tables, step by step, without saying how it is asked.
 
 A script is a generator that yields statements and is sent their rows; what it returns is the write's outcome. The
 same scripts run on SQLite, in the writer's thread, and on PostgreSQL, over asyncpg, always inside one transaction.
@@ -7,17 +7,17 @@ same scripts run on SQLite, in the writer's thread, and on PostgreSQL, over asyn
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
-from sqlalchemy import String, case, delete, exists, func, literal, null, or_, select, type_coerce, update
+from sqlalchemy import Integer, String, case, delete, exists, func, literal, null, or_, select, type_coerce, update
 from sqlalchemy.dialects.postgresql import insert
 
-from statechain.errors import BatchNotFound, DamagedRow, ExecutionNotFound, InvalidToken, TaskTimedOut
+from statechain.errors import BatchNotFound, ExecutionNotFound, InvalidToken, TaskTimedOut
 from statechain.records import BatchStatus, CallbackStatus, ExecutionStatus
+from statechain.storage.leases import lease_lost
 from statechain.storage.repository import (
     AnswerCallback,
     BeatCallback,
@@ -33,8 +33,9 @@ from statechain.storage.repository import (
     StartExecution,
     StopExecution,
     TakeActivity,
+    TakeUpExecution,
 )
-from statechain_backends import queries, selection
+from statechain_backends import lease_queries, queries, selection
 from statechain_backends.compiled import Parameters, given, given_row
 from statechain_backends.rows import (
     Row,
@@ -61,26 +62,15 @@ from statechain_backends.schema import (
     runs,
     state_machines,
     visits,
-    workers,
 )
 from statechain_backends.texts import restored
 
 if TYPE_CHECKING:
     from sqlalchemy import Executable, Table
 
-    from statechain.records import Batch, Claim
+    from statechain.records import Batch
 
-__all__ = [
-    "SCRIPTS",
-    "Script",
-    "add_frozen_batch",
-    "claim",
-    "forget_workers",
-    "heartbeat",
-    "leased_workers",
-    "release",
-    "stored_batch",
-]
+__all__ = ["LOST_EPOCHS", "SCRIPTS", "Script", "Steps", "add_frozen_batch", "chunks", "stored_batch"]
 
 Script: TypeAlias = "Generator[tuple[Executable, Parameters], Sequence[Row], object]"
 Steps: TypeAlias = "Generator[tuple[Executable, Parameters], Sequence[Row], None]"
@@ -222,7 +212,7 @@ _REVIVE = (
 _LENGTH = select(func.coalesce(func.max(visits.c.seq), 0)).where(visits.c.execution_id == given("id_"))
 # The epoch of the last end stands in `executions`: one above it is the claim that the redrive gave, and no later one.
 _REDRIVEN = (
-    select(runs.c.epoch, runs.c.seq, runs.c.claims, *selection.EXECUTION)
+    select(runs.c.epoch, runs.c.seq, runs.c.claims, literal(0), *selection.EXECUTION)
     .select_from(selection.WITH_RUNS)
     .where(executions.c.id == given("id_"), runs.c.owner == given("to_owner"), runs.c.epoch == given("of_epoch"))
 )
@@ -237,7 +227,7 @@ def _redrive(write: RedriveExecution) -> Script:
     if status not in selection.UNFAILED and count == write.redrive_count:
         yield _REVIVE, one
         ((seq,),) = yield _LENGTH, one
-        run = (write.execution_id, write.owner, epoch + 1, seq, 0, state)
+        run = (write.execution_id, write.owner, epoch + 1, seq, 0, state, None, None, None)
         yield _ADD_RUN, _named(runs, run)
     elif count != write.redrive_count + 1:
         return None
@@ -248,17 +238,46 @@ def _redrive(write: RedriveExecution) -> Script:
 _LEAVE = (
     update(runs)
     .where(runs.c.execution_id == given("id_"), runs.c.epoch == given("of_epoch"))
-    .values(owner=null(), claims=given("new_claims"))
+    .values(
+        owner=null(),
+        claims=given("new_claims"),
+        claimable_after=lease_queries.elapsed() + given("backoff"),
+        suspect_since=lease_queries.suspicion(type_coerce(given("new_claims"), Integer)),
+    )
 )
 
 
+_TAKE_UP = (
+    update(runs)
+    .where(runs.c.execution_id == given("id_"), runs.c.epoch == given("of_epoch"))
+    .values(
+        claims=given("new_claims"),
+        backoff=given("new_backoff"),
+        suspect_since=lease_queries.suspicion(type_coerce(given("new_claims"), Integer)),
+    )
+    .returning(runs.c.execution_id)
+)
+_RUN_EPOCH = select(runs.c.epoch).where(runs.c.execution_id == given("id_"))
+
+
+def _take_up(write: TakeUpExecution) -> Script:
+    new = {"new_claims": write.claims, "new_backoff": write.backoff // write.backoff.resolution}
+    rows = yield _TAKE_UP, {"id_": write.execution_id, "of_epoch": write.epoch, **new}
+    if rows:
+        return None
+    rows = yield _RUN_EPOCH, {"id_": write.execution_id}
+    return lease_lost(write.execution_id, write.epoch, *(next(iter(rows)) if rows else [None]))
+
+
 def _release(write: ReleaseExecution) -> Steps:
-    yield _LEAVE, {"id_": write.execution_id, "of_epoch": write.epoch, "new_claims": write.claims}
+    backoff = write.backoff // write.backoff.resolution
+    new = {"new_claims": write.claims, "backoff": backoff}
+    yield _LEAVE, {"id_": write.execution_id, "of_epoch": write.epoch, **new}
 
 
 def _delete(write: DeleteExecutions) -> Script:
     counts, gone = write.redrive_counts, 0
-    for ids in _chunks(sorted(counts)):  # in one order, so that two deletions at once do not lock each other out
+    for ids in chunks(sorted(counts)):  # in one order, so that two deletions at once do not lock each other out
         named = select(executions.c.id, executions.c.status, executions.c.redrive_count).where(executions.c.id.in_(ids))
         rows = yield named.order_by(executions.c.id).with_for_update(), None
         found = [(restored(id_), ExecutionStatus(status), count) for id_, status, count in rows]
@@ -273,7 +292,8 @@ def _delete(write: DeleteExecutions) -> Script:
     return gone
 
 
-def _chunks(ids: Sequence[str]) -> Iterator[list[str]]:
+def chunks(ids: Sequence[str]) -> Iterator[list[str]]:
+    """Yield ids in portions that one statement takes."""
     left = iter(ids)
     while chunk := list(islice(left, CHUNK)):
         yield chunk
@@ -453,78 +473,6 @@ SCRIPTS: Mapping[type, Callable[[Any], Script]] = {
     StartExecution: _start_exclusively,
     StopExecution: _stop,
     TakeActivity: _take,
+    TakeUpExecution: _take_up,
 }
 """What each kind of write asks, but for advances and starts that are not exclusive, which come in hundreds."""
-
-
-# Leases
-
-_added = insert(workers).values(id=given("id_"), lease_until=queries.now() + given("lease"))
-_HEARTBEAT = _added.on_conflict_do_update(
-    index_elements=[workers.c.id], set_={"lease_until": _added.excluded.lease_until}
-)
-_LEASED = select(workers.c.id).where(workers.c.lease_until > queries.now())
-_OWNED = select(runs.c.execution_id).where(runs.c.owner == given("worker"))
-_RELEASE = queries.release_runs(given("worker"))
-_FORGET = queries.forget_worker(given("worker"))
-
-
-def heartbeat(worker_id: str, lease: timedelta) -> Steps:
-    """Register a worker or renew its lease."""
-    yield _HEARTBEAT, {"id_": worker_id, "lease": lease // timedelta(microseconds=1)}
-
-
-def leased_workers() -> Script:
-    """Return the ids of the workers whose leases are not over."""
-    rows = yield _LEASED, {}
-    return [id_ for (id_,) in rows]
-
-
-def forget_workers(worker_ids: Sequence[str]) -> Steps:
-    """Forget workers that are known to be dead, so that what they own can be claimed."""
-    for worker_id in worker_ids:
-        yield _FORGET, {"worker": worker_id}
-
-
-def claim(
-    worker_id: str, page: int, leaving: Collection[tuple[str, int]], running: Collection[str] | None
-) -> Script:
-    """Take over what no live worker owns, and what this one owns without running it."""
-    if running is not None:
-        owned = yield _OWNED, {"worker": worker_id}
-        lost = [id_ for (id_,) in owned if id_ not in running]
-        for ids in _chunks(lost):
-            yield update(runs).where(runs.c.execution_id.in_(ids), runs.c.owner == worker_id).values(owner=None), None
-    rows = yield queries.claim(worker_id, page, leaving), None
-    if not rows:
-        return []
-    claimed = yield queries.claimed([id_ for (id_,) in rows]), None
-    claims: list[Claim] = []
-    for row in claimed:
-        try:
-            claims.append(to_claim(row))
-        except DamagedRow as damage:
-            yield from end_damaged(row, damage)
-    return claims
-
-
-def end_damaged(row: Row, damage: DamagedRow) -> Steps:
-    """End the execution in a row of `queries.claimed` as FAILED: what cannot be read cannot be run."""
-    _, _, _, stored_id, *_ = row
-    id_ = restored(stored_id)
-    logger.warning("an execution is ended, since %s", damage)
-    yield delete(runs).where(runs.c.execution_id == id_), None
-    failed = {
-        "status": ExecutionStatus.FAILED.value,
-        "error": "States.Runtime",
-        "cause": str(damage),
-        "end_time": queries.now(),
-        "epoch": executions.c.epoch + LOST_EPOCHS,
-    }
-    yield update(executions).where(executions.c.id == id_).values(failed), None
-
-
-def release(worker_id: str) -> Steps:
-    """Give up all that a worker owns, and forget it."""
-    yield _RELEASE, {"worker": worker_id}
-    yield _FORGET, {"worker": worker_id}

@@ -10,20 +10,23 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+import attrs
+
 from statechain.cancellation import outlast
 from statechain.storage.repository import CreateBatch
-from statechain_backends import scripts
+from statechain_backends import lease_queries, lease_scripts
 from statechain_backends.compiled import Parameters
 from statechain_backends.hearts import SharedHeart
 from statechain_backends.migrate import STORED_VERSION, is_current, upgrade
 from statechain_backends.reads import Reads
+from statechain_backends.rows import to_worker_lease
 from statechain_backends.sqlite_freezing import Freezing
 from statechain_backends.sqlite_lane import Lane, make_engine
 from statechain_backends.sqlite_workers import WorkerLocks
@@ -33,7 +36,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Executable
 
     from statechain.records import Claim
-    from statechain.storage.repository import Heart, Write
+    from statechain.storage.leases import Heart, WorkerLease
+    from statechain.storage.repository import Write
     from statechain_backends.decoding import Row
 
 __all__ = ["SQLiteRepository"]
@@ -43,6 +47,8 @@ T = TypeVar("T")
 READERS = 4
 PATIENCE = 30.0
 """How long a connection waits for another one's lock, and a read for a connection, in seconds."""
+
+_LEASES = lease_queries.leases()
 
 SYNCHRONOUS = ("full", "normal", "extra", "off")
 
@@ -129,13 +135,31 @@ class SQLiteRepository(Reads):
             freezing.give_up()
             raise
 
-    async def heartbeat(self, worker_id: str, lease: timedelta) -> None:
+    async def heartbeat(self, worker_id: str, lease: timedelta) -> bool:
         """Register a worker or renew its lease."""
-        await self._writer.run(self._heartbeat, worker_id, lease)
+        return await self._writer.run(self._heartbeat, worker_id, lease)
 
     def heart(self, worker_id: str, lease: timedelta) -> Heart:
         """Return what renews a worker's lease; the writer's thread takes calls from any thread and event loop."""
         return SharedHeart(self, worker_id, lease)
+
+    async def workers(self) -> Sequence[WorkerLease]:
+        """Return the leases of all workers; one whose lock is free has died."""
+        return await self._writer.run(self._look_at_workers)
+
+    async def release_dead(self, leases: Sequence[WorkerLease]) -> Sequence[str]:
+        """Release what dead workers own."""
+        released: Sequence[str] = await self._writer.run(perform, lease_scripts.release_dead(leases))
+        self._locks.remove_of(released)
+        return released
+
+    async def release_strays(self) -> None:
+        """Release what is owned by workers without a lease."""
+        await self._writer.run(perform, lease_scripts.release_strays())
+
+    async def retain(self, worker_id: str, epochs: Mapping[str, int]) -> None:
+        """Own again what was released while the worker runs it."""
+        await self._writer.run(perform, lease_scripts.retain(worker_id, epochs))
 
     async def claim(
         self,
@@ -144,14 +168,15 @@ class SQLiteRepository(Reads):
         page: int,
         leaving: Collection[tuple[str, int]] = (),
         running: Collection[str] | None = None,
+        suspects: range | None = None,
     ) -> Sequence[Claim]:
-        """Take over executions whose workers are dead, or whose leases are over."""
-        script = scripts.claim(worker_id, page, leaving, running)
-        return cast("Sequence[Claim]", await self._writer.run(self._claim, worker_id, script))
+        """Take over executions without an owner."""
+        script = lease_scripts.claim(worker_id, page, leaving, running, suspects)
+        return cast("Sequence[Claim]", await self._writer.run(perform, script))
 
     async def release(self, worker_id: str) -> None:
-        """Give up all that a worker owns."""
-        await self._writer.run(perform, scripts.release(worker_id))
+        """Release all that a worker owns."""
+        await self._writer.run(perform, lease_scripts.release(worker_id))
         self._locks.release(worker_id)
 
     async def _fetch(self, statement: Executable, parameters: Parameters = None) -> Sequence[Row]:
@@ -169,18 +194,17 @@ class SQLiteRepository(Reads):
         async with Lane(self._reading) as lane:
             return await lane.run(fetch, statement, parameters)
 
-    def _heartbeat(self, connection: sqlite3.Connection, worker_id: str, lease: timedelta) -> None:
+    def _heartbeat(self, connection: sqlite3.Connection, worker_id: str, lease: timedelta) -> bool:
         self._locks.hold(worker_id)
-        perform(connection, scripts.heartbeat(worker_id, lease))
+        return bool(perform(connection, lease_scripts.heartbeat(worker_id, lease)))
 
-    def _claim(self, connection: sqlite3.Connection, worker_id: str, script: scripts.Script) -> object:
-        leased = perform(connection, scripts.leased_workers())  # before the locks: who has a lease has locked its file
-        free = self._locks.free()
-        dead = self._locks.dead(leased, free)
-        perform(connection, scripts.forget_workers(dead))
-        self._locks.remove(free)
-        self._locks.warn_of_company(set(leased) - {worker_id, *dead})
-        return perform(connection, script)
+    def _look_at_workers(self, connection: sqlite3.Connection) -> Sequence[WorkerLease]:
+        found = fetch(connection, _LEASES, {})  # before the locks: a worker that has a lease has locked its file
+        leases = [to_worker_lease(row) for row in found]
+        dead = set(self._locks.dead([each.worker_id for each in leases]))
+        alive = {each.worker_id for each in leases if not each.is_over} - dead
+        self._locks.warn_of_company(alive)
+        return [attrs.evolve(each, is_dead=each.worker_id in dead) for each in leases]
 
     def _prepare_writer(self, connection: sqlite3.Connection) -> None:
         if self._database is not None:

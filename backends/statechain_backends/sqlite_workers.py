@@ -51,17 +51,27 @@ class WorkerLocks:
             os.close(file)
             time.sleep(0.001)
 
-    def free(self) -> frozenset[Path]:
-        """Return the files that nobody holds: of workers that died, or have not got to their first heartbeat."""
-        if self._folder is None or not self._folder.is_dir():
-            return frozenset()
-        ours = {_file_name(each) for each in self._held}
-        return frozenset(each for each in self._folder.iterdir() if each.name not in ours and _is_free(each))
+    def dead(self, worker_ids: Collection[str]) -> list[str]:
+        """Return those of the workers, known to have a lease, whose files are not locked; remove files of no worker."""
+        free = self._free()
+        names = {_file_name(each): each for each in worker_ids}
+        for each in free:
+            if each.name not in names:  # of a worker that died before its first heartbeat, or was released since
+                _is_free(each, remove=True)
+        return [names[each.name] for each in free if each.name in names]
 
-    def dead(self, worker_ids: Collection[str], free: Collection[Path]) -> list[str]:
-        """Return those of the workers, known to have beaten before, to whom these files belong."""
-        names = {each.name for each in free}
-        return [each for each in worker_ids if _file_name(each) in names]
+    def remove_of(self, worker_ids: Collection[str]) -> None:
+        """Remove the files of workers that were released, unless one of them lives."""
+        if self._folder is not None:
+            for each in worker_ids:
+                _is_free(self._folder / _file_name(each), remove=True)
+
+    def _free(self) -> list[Path]:
+        """Return the files that no process has locked."""
+        if self._folder is None or not self._folder.is_dir():
+            return []
+        ours = {_file_name(each) for each in self._held}
+        return [each for each in self._folder.iterdir() if each.name not in ours and _is_free(each)]
 
     def warn_of_company(self, others: Collection[str]) -> None:
         """Warn, once in a process, where others who live write to the same file and SQLite is not up to that."""
@@ -74,11 +84,6 @@ class WorkerLocks:
             self._database,
             sqlite3.sqlite_version,
         )
-
-    def remove(self, free: Collection[Path]) -> None:
-        """Remove files, unless a worker took one up meanwhile."""
-        for each in free:
-            _is_free(each, remove=True)
 
     def release(self, worker_id: str) -> None:
         """Give up a worker's lock."""

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from sqlalchemy import Select, func, select
 
-from statechain.errors import LeaseLost
 from statechain.records import CallbackStatus
+from statechain.storage.leases import lease_lost
 from statechain_backends.rows import Row, callback_row
 from statechain_backends.schema import executions, runs, visits
 from statechain_backends.selection import WITH_RUNS
 
 if TYPE_CHECKING:
+    from statechain.errors import LeaseLost
     from statechain.storage.repository import Advance
 
 __all__ = ["callback_rows", "closed_elsewhere", "outcome_of_missed", "standing"]
@@ -49,9 +50,10 @@ def standing(execution_ids: Sequence[str]) -> Select[Any]:
 
 def outcome_of_missed(write: Advance, row: Row | None) -> LeaseLost | None:
     """Return the outcome of an advance whose guard missed: it was committed before, or the lease is lost."""
-    if row is not None:
-        _, last_epoch, epoch, length = row
-        is_here = epoch == write.epoch if write.end is None else epoch is None and last_epoch == write.epoch
-        if is_here and length == write.seq + len(write.visits):
-            return None
-    return LeaseLost(f"execution {write.execution_id} is run by another worker, or has ended")
+    if row is None:
+        return lease_lost(write.execution_id, write.epoch, None)
+    _, last_epoch, epoch, length = row
+    is_here = epoch == write.epoch if write.end is None else epoch is None and last_epoch == write.epoch
+    if is_here and length == write.seq + len(write.visits):
+        return None
+    return lease_lost(write.execution_id, write.epoch, epoch)

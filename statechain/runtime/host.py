@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -96,7 +95,9 @@ class Host:
             max_concurrent=max_concurrent,
             observers=observers,
         )
-        self.recovery = Recovery(repository, self.journal, clock, self.worker, self.revisions, self._lease, limits)
+        self.recovery = Recovery(
+            repository, self.journal, clock, self.worker, self.revisions, self._lease, limits, observers
+        )
         self.streams = Streams(self.worker.tasks)
         if reads_only:
             self.journal.why_closed = self.worker.why_closed = READS_ONLY
@@ -175,7 +176,7 @@ class Host:
 
     async def _supervise(self, ready: asyncio.Future[None]) -> None:
         """Own every task, in the order in which they may end."""
-        asked = time.monotonic()
+        asked = self._lease.clock()
         await self._repository.heartbeat(self.worker.id, self._lease.length)
         self._lease.renewed(asked)
         async with (

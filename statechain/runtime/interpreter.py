@@ -160,6 +160,8 @@ class Interpreter:
         is_pausing = frame.resume_at is not None and frame.resume_at > self._clock.now()
         if not frame.path and (is_pausing or services.only_waits(frame, state.resource)):
             await self._scribe.record(frame)
+            if frame.run.live is not None:
+                frame.run.live.has_rested = True
 
     async def _visit(self, frame: Frame, state: State) -> Next | Done:
         """Pass through one state; raise StateError where it failed, also by an exception that nothing here expects."""

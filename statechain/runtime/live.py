@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from statechain.records import Execution
     from statechain.storage.journal import Ledger
-    from statechain.storage.repository import End
+    from statechain.storage.repository import End, TakeUpExecution
 
 __all__ = ["Live"]
 
@@ -25,6 +25,7 @@ class Live:
         "epoch",
         "exception",
         "execution_id",
+        "has_rested",
         "is_begun",
         "is_closing",
         "is_handed_over",
@@ -35,6 +36,7 @@ class Live:
         "opened",
         "shown",
         "stopping",
+        "take_up",
         "task",
     )
 
@@ -53,10 +55,17 @@ class Live:
         self.is_handed_over = False
         self.is_interrupted = False
         self.is_lost = False
+        self.has_rested = False
+        self.take_up: TakeUpExecution | None = None
         self.before: Execution | None = None
         self.exception: BaseException | None = None
         self.shown: Execution | None = None
         self.task: asyncio.Task[None] | None = None
+
+    @property
+    def has_advanced(self) -> bool:
+        """Whether it made progress since it was taken up, or only waits, of which no worker dies."""
+        return self.has_rested or (self.ledger is not None and self.ledger.has_advanced)
 
     def stop(self, end: End) -> None:
         """Cut the execution short, to end in this way; the first stop decides, and none once it is over or left."""

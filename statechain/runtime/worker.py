@@ -23,10 +23,18 @@ from statechain.runtime.places import UNGATED, Place
 from statechain.runtime.retry import RUNTIME
 from statechain.runtime.run import Run
 from statechain.runtime.services import is_known
+from statechain.runtime.suspects import backoff
 from statechain.runtime.unexpected import PASSING, runtime_error
 from statechain.storage.journal import NOT_OPEN, Ledger
 from statechain.storage.patience import delays, patiently
-from statechain.storage.repository import End, RedriveExecution, ReleaseExecution, StartExecution, StopExecution
+from statechain.storage.repository import (
+    End,
+    RedriveExecution,
+    ReleaseExecution,
+    StartExecution,
+    StopExecution,
+    TakeUpExecution,
+)
 
 if TYPE_CHECKING:
     from statechain.clock import Clock
@@ -51,7 +59,8 @@ LONGEST_POLL = 1.0
 class Worker:
     """Runs executions under one identity. ``group`` is where their tasks live, set by the engine once it is open.
 
-    ``is_in_doubt`` tells that an execution may be this worker's own and run by nobody: its life met a fault.
+    ``is_in_doubt``: storage may list executions as this worker's that do not run here, after an internal error, or
+    where it is behind. ``changed`` is set with it, and, while ``is_awaited``, whenever an execution leaves its slot.
     """
 
     def __init__(
@@ -84,6 +93,9 @@ class Worker:
         self.is_in_doubt = False
         self._adopted: set[Live] = set()
         self._is_handing_over = False
+        self.is_awaited = False
+        self.changed = asyncio.Event()
+        self._limits = limits
         self.group: asyncio.TaskGroup | None = None
         self.why_closed = NOT_OPEN
 
@@ -181,17 +193,36 @@ class Worker:
             return None
         return self.adopt(revision, claim, before=execution)
 
-    def adopt(self, revision: Revision, claim: Claim, *, before: Execution | None = None) -> Live:
-        """Run an execution on from where its visits say it stands; ``before``: as it had ended before a redrive.
+    def adopt(
+        self, revision: Revision, claim: Claim, *, before: Execution | None = None, counts: bool = True
+    ) -> Live:
+        """Run an execution on from where its visits say it stands.
 
         Where it runs here already, it had been ended elsewhere, or this worker's lease was over for a while, and it
         took over what was its own: the former run could write nothing more, and is cut short.
+
+        Arguments:
+            revision: What it runs on.
+
+            claim: The claim, by recovery or by a redrive.
+
+            before: The execution as it had ended before a redrive, which is a start: no death came before it.
+
+            counts: Whether the death of this worker counts against the execution.
         """
         former = self._live.get(claim.execution.id)
         if former is not None:
             former.lose()
         live = Live(claim.execution.id, claim.epoch)
         live.before = before
+        if before is None:
+            claims = claim.claims + counts
+            live.take_up = TakeUpExecution(
+                execution_id=claim.execution.id,
+                epoch=claim.epoch,
+                claims=claims,
+                backoff=backoff(max(1, claims), self._limits),
+            )
         self._spawn(live, revision, claim)
         if before is None:  # a redrive was asked for in this process
             self._adopted.add(live)
@@ -237,6 +268,8 @@ class Worker:
         """Drop a life that is over; whoever still waits is told."""
         if self._live.get(live.execution_id) is live:
             del self._live[live.execution_id]
+            if self.is_awaited:
+                self.changed.set()
         live.settle(None, StatechainError("the engine was closed before the execution ended: it can be recovered"))
         self._adopted.discard(live)
         if self._is_handing_over and self._adopted:  # it may have been what waited for another
@@ -248,6 +281,11 @@ class Worker:
         for live in tuple(self._live.values()):
             self._forget(live)
 
+    def doubt(self) -> None:
+        """Have recovery ask storage for what this worker owns and does not run."""
+        self.is_in_doubt = True
+        self.changed.set()
+
     # Running
 
     async def _main(self, live: Live, revision: Revision, beginning: StartExecution | Claim) -> None:
@@ -257,17 +295,18 @@ class Worker:
             live.settle(await self._run(live, revision, beginning))
         except asyncio.CancelledError:
             if live.is_handed_over and isinstance(beginning, Claim):
-                await self._release(beginning, claims=0)  # leaving in order is no failure of the execution
+                await self._hand_over(live, beginning)
             raise
-        except LeaseLost:
+        except LeaseLost as lost:
+            self.note_loss(live, lost)
             live.settle(None)
         except StatechainError as fault:
-            self.is_in_doubt = True
+            self.doubt()
             if isinstance(fault, RepositoryError) and (live.opened is None or live.opened.done()):
                 logger.warning("execution %s could not go on: %s", live.execution_id, fault, extra=about(live.shown))
             live.settle(None, fault)
         except Exception as fault:
-            self.is_in_doubt = True
+            self.doubt()
             logger.exception(
                 "execution %s met a fault of the engine; it is left to recovery",
                 live.execution_id,
@@ -296,14 +335,14 @@ class Worker:
             live.task.uncancel()
             end = live.stopping
         except Exception as fault:  # noqa: BLE001 -- what is not the end of the execution is raised again
-            end = await self._end_by(fault, claimed)
+            end = await self._end_by(fault, live, claimed)
         live.is_closing = True
         if claimed is None or live.ledger is None:
             return await self._journal.write(StopExecution(execution_id=live.execution_id, end=end))
         try:
             await self._journal.record(live.ledger, end)
         except RepositoryError:
-            await self._release(claimed)
+            await self._release(live, claimed)
             raise
         live.shown = None
         ended = _ended(claimed.execution, end, live.ledger.current_state)
@@ -317,6 +356,8 @@ class Worker:
         self._show(live, claimed, revision)
         place = UNGATED if self._gate is None else Place(self._gate)
         async with place:
+            if live.take_up is not None:
+                await self._journal.write(live.take_up)
             return await self._interpreter.run(
                 Run(
                     claimed.execution,
@@ -333,7 +374,7 @@ class Worker:
                 )
             )
 
-    async def _end_by(self, error: Exception, claimed: Claim | None) -> End:
+    async def _end_by(self, error: Exception, live: Live, claimed: Claim | None) -> End:
         """Return the end of an execution by an exception that nothing here expects; raise any other."""
         if claimed is None or isinstance(error, LeaseLost):
             raise error
@@ -342,7 +383,7 @@ class Worker:
             failed, now = ExecutionStatus.FAILED, self._clock.now()
             return End(status=failed, end_time=now, error=RUNTIME, cause=str(error))
         if isinstance(error, PASSING):
-            await self._release(claimed)
+            await self._release(live, claimed)
             raise error
         fault = runtime_error(error, claimed.execution, self._limits)
         return End(status=ExecutionStatus.FAILED, end_time=self._clock.now(), error=fault.error, cause=fault.cause)
@@ -363,28 +404,46 @@ class Worker:
             kind = ExecutionStarted if claimed.epoch == 1 else ExecutionResumed
             tell(self._observers, kind(claimed.execution, revision.record.name))
 
-    async def _release(self, claimed: Claim, *, claims: int | None = None) -> None:
-        """Leave an execution to recovery that this worker cannot run on: one more claim without progress.
+    async def _release(self, live: Live, claimed: Claim) -> None:
+        """Leave an execution to recovery that this worker cannot run on; without progress that counts as a death.
 
         Where even that is refused, it is this worker's own and in doubt: its next claim asks for it.
         """
+        claims = 1 if live.has_advanced else claimed.claims + 1
+        leaving = ReleaseExecution(
+            execution_id=claimed.execution.id,
+            epoch=claimed.epoch,
+            claims=claims,
+            backoff=backoff(claims, self._limits),
+        )
+        with suppress(StatechainError):
+            await self._journal.write(leaving)
+
+    async def _hand_over(self, live: Live, claimed: Claim) -> None:
+        """Leave an execution to recovery at once: leaving in order is no failure of the execution."""
+        claims = 0 if live.has_advanced else claimed.claims
         with suppress(StatechainError):
             await self._journal.write(
-                ReleaseExecution(
-                    execution_id=claimed.execution.id,
-                    epoch=claimed.epoch,
-                    claims=claimed.claims if claims is None else claims,
-                )
+                ReleaseExecution(execution_id=claimed.execution.id, epoch=claimed.epoch, claims=claims)
             )
 
+    def note_loss(self, live: Live, lost: LeaseLost) -> None:
+        """Log why an execution is lost here; where storage is behind, it may be this worker's own all the same."""
+        is_behind = lost.reason == "BEHIND"
+        logger.log(logging.WARNING if is_behind else logging.INFO, "%s", lost, extra=about(live.shown))
+        if is_behind:
+            self.doubt()
+
     async def _past(self, claimed: Claim) -> Past:
-        """Return what storage remembers of an execution; one that was just started has no past."""
+        """Return what storage remembers of an execution; one without visits has no past."""
         if claimed.epoch == 1:
             return NO_PAST
         try:
             claimed.execution.input  # noqa: B018 -- decoded here, so that one that cannot be is known by its row
         except InvalidPayload as error:
             raise DamagedRow("executions", (claimed.execution.id,), "its input is not JSON") from error
+        if claimed.seq == 0:
+            return Past()  # its own: a redrive adds to it
         return await Past.load(self._repository, claimed.execution.id)
 
     # Ending

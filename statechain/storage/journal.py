@@ -64,6 +64,7 @@ class Ledger:
         "_closed",
         "_end",
         "_epoch",
+        "_first",
         "_opened",
         "_pending",
         "_waiter",
@@ -78,7 +79,7 @@ class Ledger:
     def __init__(self, claim: Claim) -> None:
         self.execution_id = claim.execution.id
         self._epoch = claim.epoch
-        self.seq = claim.seq
+        self.seq = self._first = claim.seq
         self.current_state = claim.execution.current_state
         self._pending: list[Visit] = []
         self._opened: Sequence[Callback] = ()
@@ -104,6 +105,11 @@ class Ledger:
     def is_going_on(self) -> bool:
         """Whether the execution runs on once its last write is durable."""
         return self._end is None and not (self.is_lost or self.is_left)
+
+    @property
+    def has_advanced(self) -> bool:
+        """Whether a visit was written under this claim."""
+        return self.seq > self._first
 
     @property
     def backlog(self) -> int:

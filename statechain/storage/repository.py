@@ -32,6 +32,7 @@ from statechain.records import (
     StateMachineRecord,
     Visit,
 )
+from statechain.storage.leases import Heart, LeaseStorage
 from statechain.storage.outlines import VisitOutline
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "StartExecution",
     "StopExecution",
     "TakeActivity",
+    "TakeUpExecution",
     "Write",
 ]
 
@@ -276,15 +278,53 @@ class RedriveExecution(Write[Claim | None]):
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class ReleaseExecution(Write[None]):
-    """Leave an execution to whoever claims it next: it has no owner, and ``claims`` is set, under exactly this epoch.
+class TakeUpExecution(Write[None]):
+    """Record that a claimed execution begins to run: ``claims`` is set, under exactly this epoch.
 
-    Where it is not RUNNING, or under another epoch, nothing happens. Outcome: None.
+    Progress sets ``claims`` back to 0; what is left of it is the number of take-ups that a death followed. One that
+    leaves 0 becomes a suspect where its worker dies now. Outcome: None; else the error `LeaseLost`.
+
+    Attributes:
+        execution_id: The execution.
+
+        epoch: The epoch of the claim.
+
+        claims: What ``claims`` is set to.
+
+        backoff: How long after the death of its worker the execution may not be claimed.
     """
 
     execution_id: str
     epoch: int
     claims: int
+    backoff: timedelta
+
+    @property
+    def key(self) -> str:
+        """Two writes for one execution never share a commit."""
+        return self.execution_id
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ReleaseExecution(Write[None]):
+    """Leave an execution to whoever claims it next: it has no owner, and ``claims`` is set, under exactly this epoch.
+
+    Where it is not RUNNING, or under another epoch, nothing happens. Outcome: None.
+
+    Attributes:
+        execution_id: The execution.
+
+        epoch: The epoch of the claim.
+
+        claims: What ``claims`` is set to; above 0 it is a suspect.
+
+        backoff: How long a suspect may not be claimed.
+    """
+
+    execution_id: str
+    epoch: int
+    claims: int
+    backoff: timedelta = timedelta(0)
 
     @property
     def key(self) -> str:
@@ -360,26 +400,8 @@ class DeleteExecutions(Write[int]):
     redrive_counts: Mapping[str, int]
 
 
-class Heart(Protocol):
-    """Renews one worker's lease, in whatever thread and event loop it is entered in."""
-
-    async def __aenter__(self) -> Self:
-        """Open what it needs of its own, such as a connection."""
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close it; the lease is left as it is."""
-
-    async def beat(self) -> None:
-        """Renew the lease, as `Repository.heartbeat` does."""
-
-
 @runtime_checkable
-class Repository(Protocol):
+class Repository(LeaseStorage, Protocol):
     """Durable storage for executions. Implementations: memory, SQLite, PostgreSQL, and third parties'."""
 
     async def __aenter__(self) -> Self:
@@ -478,34 +500,3 @@ class Repository(Protocol):
 
     async def batch_items(self, batch_id: str, *, after: int = -1, page: int) -> Sequence[BatchItem]:
         """Return items with an index above ``after``, with their sources' outputs as of now, in one query."""
-
-    async def heartbeat(self, worker_id: str, lease: timedelta) -> None:
-        """Register a worker or renew its lease, by the database's clock: one row, however much it runs."""
-
-    def heart(self, worker_id: str, lease: timedelta) -> Heart:
-        """Return what renews a worker's lease from a thread of its own, so that a blocked event loop does not lose it.
-
-        It uses nothing that belongs to this repository's event loop. Where a lease needs no renewing, because the
-        storage sees by itself that a worker lives, its beats do nothing.
-        """
-
-    async def claim(
-        self,
-        worker_id: str,
-        *,
-        page: int,
-        leaving: Collection[tuple[str, int]] = (),
-        running: Collection[str] | None = None,
-    ) -> Sequence[Claim]:
-        """Take over at most ``page`` RUNNING executions, oldest first, that no live worker owns.
-
-        Each one's epoch and claims are raised; two workers never get the same one. Executions of the revisions
-        (state machine id, revision) in ``leaving`` are left to others. Where ``running`` is given, what this worker
-        owns and is not among these ids counts as nobody's: an earlier claim may have been made and its reply lost.
-        """
-
-    async def release(self, worker_id: str) -> None:
-        """Give up all that a worker owns and forget the worker: others may claim at once.
-
-        To leave in order is no failure: the claims of what it owned are set back to 0.
-        """

@@ -24,7 +24,7 @@ import pytest
 from statechain.storage.repository import Repository
 
 CHAPTERS = ("machines", "starting", "running", "visits", "callbacks", "batches", "deleting",
-            "finding", "models", "leases", "texts")  # fmt: skip
+            "finding", "models", "leases", "suspects", "texts")  # fmt: skip
 pytest.register_assert_rewrite(*(f"statechain.testing.contract_{chapter}" for chapter in (*CHAPTERS, "samples")))
 
 from statechain.testing.contract_batches import BatchContract, FrozenContract  # noqa: E402 -- their asserts are rewritten
@@ -36,6 +36,7 @@ from statechain.testing.contract_machines import StateMachineContract  # noqa: E
 from statechain.testing.contract_models import ModelContract  # noqa: E402
 from statechain.testing.contract_running import AdvanceContract, EndContract  # noqa: E402
 from statechain.testing.contract_starting import ChainingContract, StartContract  # noqa: E402
+from statechain.testing.contract_suspects import SuspectContract  # noqa: E402
 from statechain.testing.contract_texts import DurabilityContract, ExactnessContract  # noqa: E402
 from statechain.testing.contract_visits import VisitContract  # noqa: E402
 
@@ -68,6 +69,7 @@ class RepositoryContract(
     EpochContract,
     OrphanContract,
     ReleaseContract,
+    SuspectContract,
     ExactnessContract,
     DurabilityContract,
 ):

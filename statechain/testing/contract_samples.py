@@ -43,6 +43,7 @@ __all__ = [
     "FAILURES",
     "advance",
     "batch",
+    "bury",
     "callback",
     "chained",
     "commit",
@@ -183,6 +184,12 @@ async def commit(repository: Repository, write: Write[T]) -> T:
     if isinstance(outcome, StatechainError):
         raise outcome
     return cast("T", outcome)
+
+
+async def bury(repository: Repository, *workers: str) -> None:
+    """Release what workers own that are known to be dead: their leases are as they were last seen."""
+    dead = [lease for lease in await repository.workers() if lease.worker_id in workers]
+    assert sorted(await repository.release_dead(dead)) == sorted(workers)
 
 
 async def start(repository: Repository, *, owner: str | None = "worker", **fields: Any) -> Execution:  # noqa: ANN401

@@ -15,7 +15,7 @@ from faulty import FaultyRepository, as_repository
 from statechain import Engine, ExecutionStatus, MemoryRepository, StateMachine, TaskRegistry
 from statechain.clock import SystemClock
 from statechain.errors import RepositoryError, StatechainError
-from statechain.limits import DEFAULT_LIMITS
+from statechain.limits import Limits
 from statechain.records import Claim
 from statechain.storage.repository import Advance, End, ReleaseExecution, StartExecution, StopExecution, Write
 
@@ -141,14 +141,14 @@ async def test_a_poisoned_execution_that_is_stopped_meanwhile_disturbs_nobody() 
     """Between the claim and the end that recovery gives it, an operator is quicker."""
     storage = Rude()
     poison = await orphan(storage)
-    for number in range(DEFAULT_LIMITS.claims):
-        await storage.claim(f"dies at once {number}", page=1)
+    (claim,) = await storage.claim("dies", page=1)
+    await storage.commit([ReleaseExecution(execution_id=poison, epoch=claim.epoch, claims=99)])
 
     async def stop(claims: Sequence[Claim]) -> None:
         await storage.commit([stopping(each.execution.id) for each in claims])
 
     storage.claimed = stop
-    async with opened(storage, answer, recovery=False) as (engine, machine):
+    async with opened(storage, answer, recovery=False, limits=Limits(suspect_seconds=0)) as (engine, machine):
         assert await engine.recover() == []
         assert (await engine.get_execution(poison)).status is ExecutionStatus.ABORTED
         assert (await machine.execute()).output == "well"
@@ -295,7 +295,7 @@ async def test_what_was_being_claimed_as_the_engine_was_left_stays_for_others() 
         while not (claims := await storage.claim("dies not", page=1)):  # noqa: ASYNC110 -- storage has no event
             await asyncio.sleep(0.01)
         may_end.set()
-    assert [(claim.execution.id, claim.claims) for claim in claims] == [(left[0], 1)]
+    assert [(claim.execution.id, claim.claims) for claim in claims] == [(left[0], 0)]
     assert calls == ["long"]
 
 

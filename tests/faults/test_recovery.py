@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from faulty import FaultyRepository, as_repository, opened_twice
-from poison import DEADLY, DEATH
+from poison import DEADLY, DEATH, LIMITS
 
 from statechain import Engine, ExecutionFilter, ExecutionStatus, Repository, TaskRegistry
 from statechain.limits import DEFAULT_LIMITS
-from statechain.observers import Fact, JournalFlushed
 from statechain.records import Visit
 from statechain.runtime import host
+from statechain.runtime.suspects import GROUPS
+from statechain.storage.repository import TakeUpExecution
+from statechain.testing.contract_samples import bury
 
 if TYPE_CHECKING:
     from conftest import EngineFactory, Figures
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 POISON = Path(__file__).with_name("poison.py")
 ONE_TASK = {"StartAt": "Work", "States": {"Work": {"Type": "Task", "Resource": "Work", "End": True}}}
 LONG_LEASE = timedelta(hours=1)
+DEATHS = 3
 
 
 def tasks_of(**handlers: Any) -> TaskRegistry:
@@ -62,22 +65,24 @@ async def start_and_leave(engine: Engine, definition: dict[str, Any]) -> str:
     return begun
 
 
-def test_a_poisoned_execution_is_parked_and_can_be_redriven(durable_url: str, figures: Figures) -> None:
+def test_a_poisoned_execution_ends_failed_and_can_be_redriven(durable_url: str, figures: Figures) -> None:
+    """It dies at its start, once more as it is taken up, in each size of group, and then alone, as its limits say."""
     deaths, command = 0, [sys.executable, str(POISON), durable_url]
     while (code := subprocess.run(command, timeout=60, check=False).returncode) == DEATH:
         deaths += 1
-        assert deaths <= DEFAULT_LIMITS.claims + 1, "it is never parked"
+        assert deaths < 20, "it never ends"
     assert code == 0
-    asyncio.run(_find_it_parked(durable_url))
-    figures(deaths=deaths, claims_allowed=DEFAULT_LIMITS.claims)
+    assert deaths == 2 + len(GROUPS) + LIMITS.claims
+    asyncio.run(_find_it_ended(durable_url))
+    figures(deaths=deaths, of_them_alone=LIMITS.claims)
 
 
-async def _find_it_parked(url: str) -> None:
+async def _find_it_ended(url: str) -> None:
     async with Engine(url, tasks=tasks_of(Work=answer)) as engine:
-        (parked,) = await engine.list_executions()
-        assert (parked.status, parked.error) == (ExecutionStatus.FAILED, "States.Runtime")
-        assert "taken over 5 times without making progress" in (parked.cause or "")
-        assert await (await engine.redrive_execution(parked.id)).result() == "well"
+        (ended,) = await engine.list_executions()
+        assert (ended.status, ended.error) == (ExecutionStatus.FAILED, "States.Runtime")
+        assert f"{LIMITS.claims} of them while it was the only suspect" in (ended.cause or "")
+        assert await (await engine.redrive_execution(ended.id)).result() == "well"
 
 
 async def test_whoever_leaves_in_order_is_not_poison(engine_factory: EngineFactory) -> None:
@@ -233,8 +238,8 @@ async def test_a_worker_that_took_over_its_own_runs_it_once(repository_url: str)
             handle = await machine.start_execution()
             await begun.wait()
             faulty.fall_silent()
-            while not (claims := await one.claim(engine.worker.id, page=1)):  # noqa: ASYNC110 -- a lease ends by itself
-                await asyncio.sleep(0.02)
+            await bury(one, engine.worker.id)
+            claims = await one.claim(engine.worker.id, page=1)
             engine.worker.adopt(machine._revision, claims[0])
             assert await handle.result() == "well"
         assert len(await one.visits(handle.id)) == 1
@@ -272,29 +277,28 @@ async def test_whoever_only_waits_is_not_poison(repository_url: str, definition:
                 handle = await machine.start_execution({})
                 await until_waiting(one, handle.id)
                 raise _Left
-        for number in range(DEFAULT_LIMITS.claims - 1):
-            (claim,) = await one.claim(f"dies at once {number}", page=1)
-        assert claim.claims == DEFAULT_LIMITS.claims - 1
-        ear = Ear()
+        for number in range(DEATHS):
+            await die_of(one, f"dies at once {number}", number)
         with suppress(_Left):
-            async with Engine(one, tasks=tasks, observers=[ear]) as engine, asyncio.timeout(30):
-                await ear.flushed.wait()
-                await one.heartbeat(engine.worker.id, timedelta(microseconds=1))  # it dies, too
-                await asyncio.sleep(0.01)
+            async with Engine(one, tasks=tasks) as engine, asyncio.timeout(30):
+                while await one.suspects(page=1):  # noqa: ASYNC110 -- storage has no event
+                    await asyncio.sleep(0.01)
+                await bury(one, engine.worker.id)  # it dies, too
                 (claim,) = await one.claim("the next", page=1)
-                assert claim.claims == 1
+                assert claim.claims == 0
                 raise _Left
 
 
-class Ear:
-    """An observer that hears of the first commit."""
-
-    def __init__(self) -> None:
-        self.flushed = asyncio.Event()
-
-    def observe(self, fact: Fact) -> None:
-        if isinstance(fact, JournalFlushed):
-            self.flushed.set()
+async def die_of(repository: Repository, worker: str, deaths: int) -> None:
+    """Take up an execution that has so many deaths, and die."""
+    await repository.heartbeat(worker, LONG_LEASE)
+    (claim,) = await repository.claim(worker, page=1, suspects=range(deaths, deaths + 1) if deaths else None)
+    assert claim.claims == deaths
+    backoff = timedelta(0)
+    await repository.commit(
+        [TakeUpExecution(execution_id=claim.execution.id, epoch=claim.epoch, claims=deaths + 1, backoff=backoff)]
+    )
+    await bury(repository, worker)
 
 
 async def refuse(_value: Any) -> None:

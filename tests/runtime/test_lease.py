@@ -13,7 +13,7 @@ from typing import Self
 import pytest
 
 from statechain.errors import RepositoryUnavailable
-from statechain.runtime.lease import Lease, kept
+from statechain.runtime.lease import Lease, boot_time, kept
 
 LEASE = timedelta(seconds=3)
 
@@ -25,6 +25,7 @@ class Heart:
         self.fault = fault
         self.fails = fails
         self.beats: list[float] = []
+        self.is_kept = True
 
     async def __aenter__(self) -> Self:
         return self
@@ -34,10 +35,11 @@ class Heart:
     ) -> None:
         """Close nothing."""
 
-    async def beat(self) -> None:
+    async def beat(self) -> bool:
         self.beats.append(time.monotonic())
         if len(self.beats) <= self.fails:
             raise self.fault
+        return self.is_kept
 
 
 async def beaten(lease: Lease, heart: Heart, times: int) -> AsyncIterator[None]:
@@ -52,7 +54,7 @@ async def beaten(lease: Lease, heart: Heart, times: int) -> AsyncIterator[None]:
 async def test_a_beat_that_failed_is_tried_again_soon(fault: Exception) -> None:
     """A period later it would be too late: the third try would come when the lease is over."""
     lease, heart = Lease(LEASE), Heart(fault, fails=2)
-    lease.renewed(time.monotonic())
+    lease.renewed(lease.clock())
     async for _ in beaten(lease, heart, 3):
         assert all(late - early < lease.period / 2 for early, late in itertools.pairwise(heart.beats))
     assert lease.lapses == 0
@@ -60,7 +62,7 @@ async def test_a_beat_that_failed_is_tried_again_soon(fault: Exception) -> None:
 
 async def test_after_a_beat_that_succeeded_a_period_passes() -> None:
     lease, heart = Lease(timedelta(seconds=0.6)), Heart(RepositoryUnavailable("away"), fails=1)
-    lease.renewed(time.monotonic())
+    lease.renewed(lease.clock())
     async for _ in beaten(lease, heart, 4):
         _, *succeeded = heart.beats
         assert all(late - early >= lease.period for early, late in itertools.pairwise(succeeded))
@@ -77,3 +79,32 @@ async def test_a_heart_that_cannot_be_opened_is_not_asked_for_without_a_pause() 
     async with kept(lease, make):
         await asyncio.sleep(0.5)
     assert 2 <= asked <= 20
+
+
+async def test_a_renewal_over_a_new_connection_leaves_doubt() -> None:
+    """Storage may have failed over in between, or another worker may have taken this one for dead."""
+    lease, heart = Lease(timedelta(seconds=0.3)), Heart(RepositoryUnavailable("away"), fails=0)
+    lease.renewed(lease.clock())
+    heart.is_kept = False
+    async for _ in beaten(lease, heart, 2):
+        assert lease.holds
+        assert lease.lapses >= 1
+        assert lease.doubts >= 1
+
+
+def test_a_lease_lapses_while_the_machine_is_suspended() -> None:
+    now = 100.0
+    lease = Lease(LEASE, clock=lambda: now)
+    lease.renewed(now)
+    assert lease.holds
+    now += 3600
+    assert not lease.holds
+    lease.renewed(now)
+    assert lease.holds
+    assert lease.lapses == 1
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="this system's monotonic clock is the only one")
+def test_a_lease_is_counted_by_the_clock_that_counts_suspension() -> None:
+    before = time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert before <= boot_time() <= time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -30,6 +30,8 @@ COLUMNS = (
     "redrive_count, epoch"
 )
 
+RUN_COLUMNS = "execution_id, owner, epoch, seq, claims, current_state"
+
 FILTERS = {
     "all": ExecutionFilter(),
     "machine": ExecutionFilter(state_machine_id="machine-3"),
@@ -85,7 +87,8 @@ def sqlite_database(tmp_path_factory: pytest.TempPathFactory, sqlite_template: P
     connection = sqlite3.connect(file)
     connection.executemany(f"INSERT INTO executions ({COLUMNS}) VALUES ({', '.join('?' * 11)})", rows())
     connection.execute(
-        "INSERT INTO runs SELECT id, 'worker', 1, 0, 0, 'State' || (rowid % 9) FROM executions WHERE status = 'RUNNING'"
+        f"INSERT INTO runs ({RUN_COLUMNS}) "
+        "SELECT id, 'worker', 1, 0, 0, 'State' || (rowid % 9) FROM executions WHERE status = 'RUNNING'"
     )
     connection.commit()
     yield connection
@@ -115,7 +118,7 @@ async def postgres_connection(postgres_server: Postgres) -> AsyncIterator[asyncp
     connection = await asyncpg.connect(url)
     await connection.copy_records_to_table("executions", records=rows(), columns=COLUMNS.split(", "))
     await connection.execute(
-        "INSERT INTO runs SELECT id, 'worker', 1, 0, 0, 'State' || (start_time % 9) FROM executions "
+        f"INSERT INTO runs ({RUN_COLUMNS}) SELECT id, 'worker', 1, 0, 0, 'State' || (start_time % 9) FROM executions "
         "WHERE status = 'RUNNING'"
     )
     await connection.execute("VACUUM ANALYZE")

@@ -17,7 +17,7 @@ from statechain import ExecutionFilter, RepositoryError, SQLiteRepository
 from statechain.errors import RepositoryUnavailable
 from statechain.storage.repository import StartExecution
 from statechain.testing import RepositoryContract
-from statechain.testing.contract_samples import commit, execution, finish, start
+from statechain.testing.contract_samples import bury, commit, execution, finish, start
 from statechain_backends import sqlite, sqlite_workers
 
 LEASE = timedelta(seconds=30)
@@ -192,8 +192,10 @@ async def test_what_a_dead_process_owned_is_claimable_at_once(sqlite_url: str) -
         assert await repository.claim("heir", page=9) == []
         await doomed.communicate(b"\n")
         assert doomed.returncode == 9
+        (dead,) = [lease for lease in await repository.workers() if lease.is_dead]
+        assert list(await repository.release_dead([dead])) == ["doomed"]
         (claim,) = await repository.claim("heir", page=9)
-        assert (claim.epoch, claim.claims) == (2, 1)
+        assert (claim.epoch, claim.claims) == (2, 0)
         assert await repository.claim("heir", page=9) == []
 
 
@@ -205,10 +207,10 @@ async def test_files_of_dead_workers_are_removed_also_when_their_leases_are_over
         await first.heartbeat("brief", timedelta(0))
         await first.heartbeat("lasting", LEASE)
         await second.heartbeat("second", LEASE)
-        await second.claim("second", page=9)
+        await second.workers()
         assert files() == ["brief", "lasting", "second"]
         await first.__aexit__(None, None, None)
-        await second.claim("second", page=9)
+        await second.release_dead([lease for lease in await second.workers() if lease.is_dead])
         assert files() == ["second"]
         await second.release("second")
     assert files() == []
@@ -219,8 +221,9 @@ async def test_a_closed_repository_gives_up_its_workers(sqlite_url: str) -> None
         await first.heartbeat("first", LEASE)
         made = await start(first, owner="first")
         async with SQLiteRepository(sqlite_url) as second:
-            assert await second.claim("second", page=9) == []
+            assert [lease.is_dead for lease in await second.workers()] == [False]
     async with SQLiteRepository(sqlite_url) as second:
+        await bury(second, "first")
         assert [claim.execution.id for claim in await second.claim("second", page=9)] == [made.id]
 
 
@@ -247,15 +250,15 @@ async def test_an_unsound_sqlite_is_told_once_a_file_where_others_are_at_work(
     caplog.set_level(logging.WARNING, sqlite_workers.logger.name)
     async with SQLiteRepository(sqlite_url) as first, SQLiteRepository(sqlite_url) as second:
         await first.heartbeat("first", LEASE)
-        await first.claim("first", page=9)
+        await first.workers()
         await second.heartbeat("gone", LEASE)
         await second.__aexit__(None, None, None)
-        await first.claim("first", page=9)
+        await first.workers()
         assert caplog.records == []
         async with second:
             await second.heartbeat("second", LEASE)
-            for repository, worker in [(first, "first"), (second, "second"), (first, "first")]:
-                await repository.claim(worker, page=9)
+            for repository in (first, second, first):
+                await repository.workers()
     assert len(caplog.records) == is_told
     assert path_of(sqlite_url) in caplog.text or not is_told
 

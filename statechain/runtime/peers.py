@@ -1,0 +1,61 @@
+"""Which workers are dead: those whose leases this worker has seen unchanged for their whole length, on its own clock.
+
+The database's clock does not decide. Where it steps forward, the leases of live workers seem to be over, and where it
+steps back, those of dead ones seem to hold; a renewal shows all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from statechain.storage.leases import WorkerLease
+
+__all__ = ["Peers"]
+
+
+class Peers:
+    """The other workers' leases, as this worker has seen them.
+
+    Arguments:
+        worker_id: This worker, which never judges itself.
+
+        lease: The length of its own lease, for those of workers of a release that does not tell theirs.
+    """
+
+    def __init__(self, worker_id: str, lease: timedelta) -> None:
+        self._worker_id = worker_id
+        self._lease = lease
+        self._seen: dict[str, tuple[WorkerLease, float]] = {}
+
+    def find_dead(self, leases: Sequence[WorkerLease], *, asked: float, answered: float) -> list[WorkerLease]:
+        """Return which of all leases are those of dead workers.
+
+        An unchanged lease was seen first when that look was answered, and last when this one was asked for: in between
+        it was not renewed.
+        """
+        former, self._seen = self._seen, {}
+        dead: list[WorkerLease] = []
+        for lease in leases:
+            if lease.worker_id == self._worker_id:
+                continue
+            seen, since = former.get(lease.worker_id, (None, answered))
+            since = since if seen == lease else answered
+            self._seen[lease.worker_id] = lease, since
+            if lease.is_dead or (asked - since >= self._length(lease) and (lease.is_over or lease.length is not None)):
+                dead.append(lease)
+        return dead
+
+    def next_due(self) -> float | None:
+        """Return the moment at which the next worker is dead unless it renews its lease; None without workers."""
+        return min((since + self._length(lease) for lease, since in self._seen.values()), default=None)
+
+    def is_due(self, now: float) -> bool:
+        """Return whether a worker may be dead by now."""
+        due = self.next_due()
+        return due is not None and due <= now
+
+    def _length(self, lease: WorkerLease) -> float:
+        return (self._lease if lease.length is None else lease.length).total_seconds()
