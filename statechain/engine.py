@@ -34,6 +34,7 @@ from statechain.records import (
     ExecutionStatus,
     Link,
     StateMachineRecord,
+    Suspect,
     new_id,
 )
 from statechain.runtime import services
@@ -458,6 +459,10 @@ class Engine:
     async def recover(self) -> list[str]:
         """Take over and run on what dead workers left; return the ids. It also happens by itself."""
         return await self._host.recovery.recover()
+
+    async def list_suspects(self, *, limit: int = PAGE) -> list[Suspect]:
+        """Return the RUNNING executions whose workers died after taking them up, those with the most deaths first."""
+        return list(await self.repository.suspects(page=limit))
 
     async def delete_executions(self, filter: ExecutionFilter) -> int:  # noqa: A002
         """Delete the ended executions that a filter means, with their visits and links; return how many are gone.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.markup import escape
@@ -27,11 +27,15 @@ from statechain.cli.render import (
 )
 from statechain.cli.selection import Selection, filter_options, find_execution
 from statechain.cli.session import Storage, asynchronous, say, storage_option
-from statechain.records import Execution, Visit
+from statechain.records import Execution, Suspect, Visit
+
+if TYPE_CHECKING:
+    from statechain.engine import Engine
 
 __all__ = ["history", "list_executions", "show", "stop"]
 
 MOST = 100
+ALL = 10**9
 MOST_VALUE = 2000
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 LIST = (
@@ -41,6 +45,15 @@ LIST = (
     Column("STATE"),
     Column("STARTED"),
     Column("TOOK", is_figure=True),
+    Column("ID", is_wide=True),
+)
+SUSPECTS = (
+    Column("NAME"),
+    Column("MACHINE"),
+    Column("STATE"),
+    Column("DEATHS", is_figure=True),
+    Column("FOR", is_figure=True),
+    Column("NEXT"),
     Column("ID", is_wide=True),
 )
 VISITS = (
@@ -57,16 +70,20 @@ EVENTS = (Column("#", is_figure=True), Column("AT", is_figure=True), Column("TYP
 
 @click.command("list")
 @filter_options
+@click.option("--suspect", is_flag=True, help="Only those whose workers died after taking them up; no filter applies.")
 @click.option("--count", is_flag=True, help="Write only how many there are.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object a line.")
 @storage_option
 @asynchronous
-async def list_executions(selection: Selection, storage: Storage, *, count: bool, as_json: bool) -> None:
+async def list_executions(selection: Selection, storage: Storage, *, suspect: bool, count: bool, as_json: bool) -> None:
     """List executions, the newest 100 unless --limit says otherwise.
 
     In a pipe, the columns are separated by tabs, and nothing is cut.
     """
     async with storage.reader() as engine:
+        if suspect:
+            await _list_suspects(engine, selection.limit, count=count, as_json=as_json)
+            return
         select = await selection.filter(engine, limit=None if count else MOST + 1)
         if count:
             click.echo(await engine.count_executions(select))
@@ -86,6 +103,38 @@ async def list_executions(selection: Selection, storage: Storage, *, count: bool
         print_table(LIST, [_row(each, names) for each in shown])
     if is_cut:
         say(f"(the first {MOST}; --limit and --offset show others, --count counts them)")
+
+
+async def _list_suspects(engine: Engine, limit: int | None, *, count: bool, as_json: bool) -> None:
+    suspects = await engine.list_suspects(limit=ALL if count else limit or MOST)
+    names = {} if count else await machine_names(engine)
+    if count:
+        click.echo(len(suspects))
+    elif as_json:
+        for each in suspects:
+            described = execution_json(each.execution, names.get(each.execution.state_machine_id))
+            echo_json({**described, "deaths": each.deaths, "next": _next_trial(each)})
+    else:
+        print_table(SUSPECTS, [_suspect_row(each, names) for each in suspects])
+
+
+def _suspect_row(suspect: Suspect, names: dict[str, str]) -> list[Cell]:
+    execution = suspect.execution
+    return [
+        execution.name,
+        names.get(execution.state_machine_id, execution.state_machine_id),
+        execution.current_state or "",
+        str(suspect.deaths),
+        f"{suspect.suspected.total_seconds():.0f} s",
+        _next_trial(suspect),
+        execution.id,
+    ]
+
+
+def _next_trial(suspect: Suspect) -> str:
+    if suspect.is_running:
+        return "running now"
+    return f"in {suspect.due.total_seconds():.0f} s" if suspect.due else "due"
 
 
 def _row(execution: Execution, names: dict[str, str]) -> list[Cell]:

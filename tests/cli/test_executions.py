@@ -7,12 +7,15 @@ import json
 import signal
 import sqlite3
 from contextlib import closing, suppress
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from desk import Desk, rows
 
-from statechain import Engine, ExecutionFilter
+from statechain import Engine, ExecutionFilter, open_repository
+from statechain.storage.repository import ReleaseExecution, StartExecution
+from statechain.testing.contract_samples import execution
 
 
 def test_a_pipe_gets_lines_with_tabs_that_are_never_cut(desk: Desk) -> None:
@@ -50,6 +53,27 @@ def test_a_list_that_is_cut_says_so(desk: Desk, monkeypatch: pytest.MonkeyPatch)
     assert [row["NAME"] for row in rows(result.stdout)] == ["two"]
     assert "the first 1" in result.stderr
     assert len(rows(desk.call("list", "--limit", "5").stdout)) == 2
+
+
+def test_suspects_are_listed_with_their_deaths_and_what_comes_next(desk: Desk) -> None:
+    desk.run("well")
+    asyncio.run(_leave_a_suspect(f"sqlite:///{desk.folder}/statechain.db"))
+    (row,) = rows(desk.call("list", "--suspect").stdout)
+    assert (row["NAME"], row["MACHINE"], row["DEATHS"]) == ("poison", "orders", "3")
+    assert row["NEXT"].startswith("in ")
+    (described,) = map(json.loads, desk.call("list", "--suspect", "--json").stdout.splitlines())
+    assert (described["name"], described["deaths"]) == ("poison", 3)
+    assert desk.call("list", "--suspect", "--count").stdout == "1\n"
+
+
+async def _leave_a_suspect(url: str) -> None:
+    async with open_repository(url) as repository:
+        orders = await repository.state_machine("orders")
+        assert orders is not None
+        made = execution(name="poison", state_machine_id=orders.id)
+        await repository.commit([StartExecution(execution=made, owner=None)])
+        backoff = timedelta(minutes=5)
+        await repository.commit([ReleaseExecution(execution_id=made.id, epoch=1, claims=3, backoff=backoff)])
 
 
 def test_an_execution_is_shown_with_its_visits(desk: Desk) -> None:
