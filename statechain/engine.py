@@ -24,6 +24,7 @@ from statechain.errors import (
     StateMachineNotFound,
 )
 from statechain.filters import ExecutionFilter
+from statechain.guard import Guard, guarded
 from statechain.limits import DEFAULT_LIMITS, Limits
 from statechain.machine import ExecutionHandle, StateMachine
 from statechain.records import (
@@ -56,6 +57,7 @@ __all__ = ["Engine"]
 PAGE = 100
 
 
+@guarded()
 class Engine:
     """Runs state machines durably on one storage, inside one event loop.
 
@@ -123,6 +125,7 @@ class Engine:
             raise ValueError(f"wait_for is {wait_for!r}: it must be 'started' or 'all'")
         self._owns_repository = isinstance(repository, str)
         self.repository: Repository = open_repository(repository) if isinstance(repository, str) else repository
+        self.guard = Guard("the engine", "async with Engine(...) as engine:")
         self.clock: Clock = clock or SystemClock()
         self.limits = limits
         self._has_tasks = tasks is not None
@@ -140,6 +143,7 @@ class Engine:
             reads_only=role == "reader",
             waits_for_adopted=wait_for == "all",
             start=self._start_nested,
+            guard=self.guard,
             files=None if files is None else Path(files),
         )
         self.journal = self._host.journal
@@ -152,7 +156,13 @@ class Engine:
 
     async def __aenter__(self) -> Self:
         """Open the storage; start the journal, the lease and recovery."""
-        await self._host.open(owns_repository=self._owns_repository)
+        self._host.check_fresh()
+        self.guard.open()
+        try:
+            await self._host.open(owns_repository=self._owns_repository)
+        except BaseException:
+            self.guard.close()
+            raise
         return self
 
     async def __aexit__(
@@ -162,7 +172,11 @@ class Engine:
         traceback: TracebackType | None,
     ) -> None:
         """Wait for what was started here, or after an exception interrupt it; then close what this engine opened."""
-        await self._host.close(at_once=exc is not None)
+        self.guard.check_place()
+        try:
+            await self._host.close(at_once=exc is not None)
+        finally:
+            self.guard.close()
 
     # State machines
 

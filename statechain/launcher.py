@@ -14,6 +14,7 @@ from typing import Any, Generic, Self, TypeVar, cast
 from statechain.asl.outcome import Tolerance
 from statechain.cancellation import GRACE, linger, outlast
 from statechain.errors import BatchStopped
+from statechain.guard import Guard
 
 __all__ = ["Stream", "Streams", "exceeds", "first_fault", "launch"]
 
@@ -135,6 +136,7 @@ class Stream(Generic[ResultT]):
 
     async def __aenter__(self) -> Self:
         """Begin."""
+        self._streams.guard.check()
         self._begin()
         return self
 
@@ -151,6 +153,7 @@ class Stream(Generic[ResultT]):
         return self
 
     async def __anext__(self) -> ResultT:
+        self._streams.guard.check_place()
         self._begin()
         if self._getter is not None:
             raise RuntimeError("another task awaits the next result of this stream already")
@@ -176,6 +179,7 @@ class Stream(Generic[ResultT]):
 
     async def aclose(self) -> None:
         """Cancel what still runs, and wait until it has ended."""
+        self._streams.guard.check_place()
         if self._ended is not None and not self._ended.done():
             self.cancel()
             await outlast(self._ended, GRACE)
@@ -223,8 +227,9 @@ class Stream(Generic[ResultT]):
 class Streams:
     """The streams of one owner: it lends them its TaskGroup, and waits for no reader once it is closing."""
 
-    def __init__(self, group: Callable[[], asyncio.TaskGroup]) -> None:
+    def __init__(self, group: Callable[[], asyncio.TaskGroup], guard: Guard) -> None:
         self._group = group
+        self.guard = guard
         self._running: set[Stream[Any]] = set()
         self.is_closing = False
         self.is_interrupted = False

@@ -12,6 +12,7 @@ from statechain.chaining.source import InputTransformer, as_source, chained_inpu
 from statechain.codec import JSONInput, JSONValue, decode, encode, same_json
 from statechain.errors import ExecutionAlreadyExists, ExecutionFailed
 from statechain.filters import ExecutionFilter
+from statechain.guard import guarded
 from statechain.records import Execution, ExecutionStatus, Source, new_id
 
 if TYPE_CHECKING:
@@ -28,11 +29,13 @@ __all__ = ["ExecutionHandle", "StateMachine"]
 MAX_NAME = 80
 
 
+@guarded()
 class ExecutionHandle:
     """An execution that was started: await its end, or stop it."""
 
     def __init__(self, engine: Engine, execution: Execution, live: Live | None) -> None:
         self._engine = engine
+        self.guard = engine.guard
         self._execution = execution
         self._live = live
 
@@ -72,6 +75,7 @@ class ExecutionHandle:
         return await self._engine.stop_execution(self.id, error=error, cause=cause)
 
 
+@guarded("stream_batch", "stream_bulk")
 class StateMachine:
     """A revision of a state machine, bound to the engine that runs it.
 
@@ -87,6 +91,7 @@ class StateMachine:
 
     def __init__(self, engine: Engine, revision: Revision) -> None:
         self._engine = engine
+        self.guard = engine.guard
         self._revision = revision
         record = revision.record
         self.id = record.id

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import asyncpg
 
 from statechain.errors import RepositoryError
+from statechain.guard import Guard
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,16 +39,19 @@ class Connections:
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._settings = settings  # of `asyncpg.create_pool`
+        self._guard = Guard("the repository", "async with open_repository(url) as repository:")
         self._pool: Pool | None = None
         self._at_hand: Connection | None = None
         self._waiting = 0
 
     async def open(self) -> None:
         """Make the pool; it connects when a connection is asked for."""
+        self._guard.open()
         self._pool = await asyncpg.create_pool(**self._settings, reset=_keep)
 
     async def close(self) -> None:
         """Close all connections; where the server does not answer, cut them."""
+        self._guard.check_place()
         pool, self._pool = self._pool, None
         if pool is None:
             return
@@ -64,7 +68,10 @@ class Connections:
             raise
 
     def lend(self) -> Loan:
-        """Lend a connection for the body of an ``async with``. Raises RepositoryError where the pool is closed."""
+        """Lend a connection for the body of an ``async with``.
+
+        Raises RepositoryError where the pool is closed, EngineNotUsable in another event loop than the pool's.
+        """
         return Loan(self, self._opened())
 
     def transaction(self) -> Transaction:
@@ -74,6 +81,7 @@ class Connections:
     def _opened(self) -> Pool:
         if self._pool is None:
             raise RepositoryError("the repository is not open: use it as an async context manager")
+        self._guard.check()
         return self._pool
 
     async def take(self, pool: Pool) -> Connection:

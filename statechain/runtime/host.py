@@ -35,6 +35,7 @@ from statechain.storage.journal import Journal
 
 if TYPE_CHECKING:
     from statechain.clock import Clock
+    from statechain.guard import Guard
     from statechain.limits import Limits
     from statechain.observers import Observer
     from statechain.runtime.nested import Start
@@ -67,6 +68,7 @@ class Host:
         reads_only: bool,
         waits_for_adopted: bool,
         start: Start,
+        guard: Guard,
         files: Path | None,
     ) -> None:
         self._repository = repository
@@ -98,7 +100,7 @@ class Host:
         self.recovery = Recovery(
             repository, self.journal, clock, self.worker, self.revisions, self._lease, limits, observers
         )
-        self.streams = Streams(self.worker.tasks)
+        self.streams = Streams(self.worker.tasks, guard)
         if reads_only:
             self.journal.why_closed = self.worker.why_closed = READS_ONLY
 
@@ -107,10 +109,13 @@ class Host:
 
     # Opening and closing
 
-    async def open(self, *, owns_repository: bool) -> None:
-        """Open the storage where it is this engine's own; unless it only reads, start journal, lease and recovery."""
+    def check_fresh(self) -> None:
+        """Refuse an engine that was entered before."""
         if self._is_entered:
             raise StatechainError("an engine is entered once: make another")
+
+    async def open(self, *, owns_repository: bool) -> None:
+        """Open the storage where it is this engine's own; unless it only reads, start journal, lease and recovery."""
         self._is_entered = True
         if owns_repository:
             await self._stack.enter_async_context(self._repository)
