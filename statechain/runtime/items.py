@@ -31,34 +31,42 @@ T = TypeVar("T")
 
 WRITER_FAILED = "States.ResultWriterFailed"
 WRITER = "putObject"
+SUCCEEDED, FAILED, PENDING = STATUSES = ("SUCCEEDED", "FAILED", "PENDING")
 ITEMS_AT_ONCE = 1_000
 """How many items are read between two looks at whether the Map was cancelled."""
 
 
 @attrs.frozen(kw_only=True)
 class Ended:
-    """How an item of a Map Run ended, as its results tell it."""
+    """How an item of a Map Run ended, for its results.
+
+    Attributes:
+        status: SUCCEEDED, FAILED, or PENDING where the item was running when the Map Run failed.
+    """
 
     id: str
     name: str
     machine: str
     input: JSONValue
+    status: str
     output: JSONValue = None
     fault: StateError | None = None
 
     def describe(self) -> dict[str, JSONValue]:
         """Return the entry of an untransformed result."""
-        told: dict[str, JSONValue] = {
+        entry: dict[str, JSONValue] = {
             "ExecutionArn": self.id,
             "Input": encode(self.input),
             "InputDetails": {"Included": True},
             "Name": self.name,
             "StateMachineArn": self.machine,
+            "Status": self.status,
         }
-        if self.fault is None:
-            output: dict[str, JSONValue] = {"Output": encode(self.output), "OutputDetails": {"Included": True}}
-            return told | output | {"Status": "SUCCEEDED"}
-        return told | {"Error": self.fault.error, "Cause": self.fault.cause, "Status": "FAILED"}
+        if self.fault is not None:
+            entry |= {"Error": self.fault.error, "Cause": self.fault.cause}
+        elif self.status == SUCCEEDED:
+            entry |= {"Output": encode(self.output), "OutputDetails": {"Included": True}}
+        return entry
 
 
 class Files:
@@ -89,17 +97,15 @@ class Files:
 
     async def write(self, writer: Transfer, run: str, ended: Sequence[Ended]) -> JSONValue:
         """Write the results of a Map Run, and return what the Map puts out instead of them."""
-        results = {
-            "SUCCEEDED": [each for each in ended if each.fault is None],
-            "FAILED": [each for each in ended if each.fault is not None],
-        }
+        results = {status: [each for each in ended if each.status == status] for status in STATUSES}
         if not writer.arguments:
-            return _transformed(results["SUCCEEDED"], writer.config)
+            return _transformed(results[SUCCEEDED], writer.config)
         with _failing(WRITER_FAILED, "The results could not be written"):
             bucket, key, folder = self._folder(writer, run)
-            await self._in_thread(lambda: _write_all(folder, bucket, key, results, writer.config))
-        manifest: dict[str, JSONValue] = {"Bucket": bucket, "Key": f"{key}/manifest.json"}
-        return {"MapRunArn": run, "ResultWriterDetails": manifest}
+            manifest = {"DestinationBucket": bucket, "MapRunArn": run}
+            await self._in_thread(lambda: _write_all(folder, key, results, writer.config, manifest))
+        location: dict[str, JSONValue] = {"Bucket": bucket, "Key": f"{key}/manifest.json"}
+        return {"MapRunArn": run, "ResultWriterDetails": location}
 
     def _folder(self, writer: Transfer, run: str) -> tuple[str, str, Path]:
         """Return the bucket, the key and the folder of a Map Run's results."""
@@ -147,18 +153,21 @@ def _transformed(ended: Sequence[Ended], config: Mapping[str, JSONValue]) -> lis
 
 
 def _write_all(
-    folder: Path, bucket: str, key: str, results: Mapping[str, Sequence[Ended]], config: Mapping[str, JSONValue]
+    folder: Path,
+    key: str,
+    results: Mapping[str, Sequence[Ended]],
+    config: Mapping[str, JSONValue],
+    manifest: Mapping[str, str],
 ) -> None:
     """Write one file for each status that occurs, and the manifest that lists them, last."""
     is_lines = config.get("OutputType") == "JSONL"
-    listed: dict[str, list[dict[str, object]]] = {"FAILED": [], "PENDING": [], "SUCCEEDED": []}
+    listed: dict[str, list[dict[str, object]]] = {status: [] for status in sorted(STATUSES)}
     folder.mkdir(parents=True, exist_ok=True)
     for status, ended in results.items():
         if ended:
-            entries = _transformed(ended, config if status == "SUCCEEDED" else {})
+            entries = _transformed(ended, config if status == SUCCEEDED else {})
             text = "".join(f"{encode(entry)}\n" for entry in entries) if is_lines else encode(entries)
             file = folder / f"{status}_0.{'jsonl' if is_lines else 'json'}"
             size = file.write_bytes(text.encode())
             listed[status].append({"Key": f"{key}/{file.name}", "Size": size})
-    manifest = {"DestinationBucket": bucket, "MapRunArn": folder.name, "ResultFiles": listed}
-    (folder / "manifest.json").write_bytes(json.dumps(manifest).encode())
+    (folder / "manifest.json").write_bytes(json.dumps({**manifest, "ResultFiles": listed}).encode())

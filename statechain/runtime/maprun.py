@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from statechain.errors import StateError
 from statechain.launcher import exceeds, launch
 from statechain.runtime.fanout import INLINE_WIDTH, Explain, RunFrame, begin_round, evaluated, gravest
 from statechain.runtime.frame import Frame, branch_path
-from statechain.runtime.items import Ended
+from statechain.runtime.items import FAILED, PENDING, SUCCEEDED, Ended
 
 if TYPE_CHECKING:
     from statechain.clock import Clock
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from statechain.runtime.scribe import Scribe
 
 __all__ = ["run_distributed"]
+
+logger = logging.getLogger(__name__)
 
 
 async def run_distributed(
@@ -56,7 +59,12 @@ async def run_distributed(
             files.check(effect.writer)
         branches = await _branches(effect, reader, files, explain)
         map_run = _MapRun(frame, branches, tolerance, run_frame, explain, clock, effect.label or frame.state)
-        outputs = await map_run.run(effect.max_concurrency or INLINE_WIDTH)
+        try:
+            outputs = await map_run.run(effect.max_concurrency or INLINE_WIDTH)
+        except StateError:
+            if effect.writer is not None:
+                await _write_partly(files, effect.writer, _run_id(frame, effect), map_run.ended())
+            raise
         if effect.writer is not None:
             outputs = await files.write(effect.writer, _run_id(frame, effect), map_run.ended())
     except StateError as fault:
@@ -70,6 +78,14 @@ async def run_distributed(
     frame.note("succeeded", clock.now())
     frame.round = 0
     return outputs
+
+
+async def _write_partly(files: Files, writer: Transfer, run: str, ended: Sequence[Ended]) -> None:
+    """Write the results of a Map Run that failed, as far as there are any; what made it fail remains its error."""
+    try:
+        await files.write(writer, run, ended)
+    except StateError as error:
+        logger.warning("the results of a Map Run that failed could not be written: %s", error.cause)
 
 
 def _run_id(frame: Frame, effect: FanOut) -> str:
@@ -99,6 +115,7 @@ class _MapRun:
     label: str
     outputs: dict[int, JSONValue] = attrs.Factory(dict)
     faults: dict[int, StateError] = attrs.Factory(dict)
+    begun: set[int] = attrs.Factory(set)
 
     async def run(self, width: int) -> JSONValue:
         items = (self._child(index) for index in range(len(self.branches)))
@@ -111,6 +128,7 @@ class _MapRun:
 
     async def _run_one(self, item: tuple[int, Frame]) -> None:
         index, child = item
+        self.begun.add(index)
         try:
             await self.run_frame(child)
             self.outputs[index] = child.value
@@ -122,7 +140,7 @@ class _MapRun:
                 ) from fault
 
     def ended(self) -> list[Ended]:
-        """Return how each item ended, in order."""
+        """Return how each item that was begun ended, in order."""
         run = self.frame.run
         return [
             Ended(
@@ -130,11 +148,17 @@ class _MapRun:
                 name=f"{self.frame.state}-{index}",
                 machine=run.machine.id,
                 input=self.branches[index].input,
+                status=self._status(index),
                 output=self.outputs.get(index),
                 fault=self.faults.get(index),
             )
-            for index in range(len(self.branches))
+            for index in sorted(self.begun)
         ]
+
+    def _status(self, index: int) -> str:
+        if index in self.faults:
+            return FAILED
+        return SUCCEEDED if index in self.outputs else PENDING
 
     def _child(self, index: int) -> tuple[int, Frame]:
         branch = evaluated(lambda: self.branches[index], self.explain)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import decimal
 import gzip
@@ -16,6 +17,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 from stage import Stage, machine, output, types
+
+from statechain import TaskError
 
 READ = "arn:aws:states:::s3:getObject"
 LIST = "arn:aws:states:::s3:listObjectsV2"
@@ -381,6 +384,34 @@ async def test_results_are_transformed_without_being_written(
     processor = {"ProcessorConfig": DISTRIBUTED, **machine(Same={"Type": "Pass"})}
     state = {"Type": "Map", "ItemProcessor": processor, "ResultWriter": {"WriterConfig": config}}
     assert (await quick.run(machine(Each=state), [[1, 2], 3])).output == outputs
+
+
+async def test_the_results_of_a_map_run_that_failed_are_written(quick: Stage, bucket: Path) -> None:
+    async def work(value: int) -> int:
+        quick.calls["work"] += 1
+        if value == 1:
+            await quick.reached("work", 3)
+            raise TaskError("Odd")
+        if value == 2:
+            await asyncio.sleep(3600)
+        return value
+
+    quick.tasks.add("Work", work)
+    processor = {"ProcessorConfig": DISTRIBUTED, **machine(Do={"Type": "Task", "Resource": "Work"})}
+    writer = {"Resource": "arn:aws:states:::s3:putObject", "Parameters": {"Bucket": "data", "Prefix": "out"}}
+    state = {"Type": "Map", "MaxConcurrency": 2, "ItemProcessor": processor, "ResultWriter": writer}
+    error, _ = await failure(quick, machine(**{"a/b": state}), [0, 1, 2, 3])
+    assert error == "States.ExceedToleratedFailureThreshold"
+    (path,) = (bucket / "out").rglob("manifest.json")
+    manifest = json.loads(path.read_text())
+    assert manifest["MapRunArn"] == path.parent.relative_to(bucket / "out").as_posix()
+    inputs = {}
+    for status, files in manifest["ResultFiles"].items():
+        (file,) = files
+        entries = json.loads((bucket / file["Key"]).read_text())
+        assert {entry["Status"] for entry in entries} == {status}
+        inputs[status] = [json.loads(entry["Input"]) for entry in entries]
+    assert inputs == {"FAILED": [1], "PENDING": [2], "SUCCEEDED": [0]}
 
 
 @pytest.mark.parametrize(
