@@ -1,4 +1,7 @@
-"""Variables → diagnostics: their names, and that an inner scope does not hide an outer one's (ASL, "Variables")."""
+"""Variables → diagnostics: their names, and that an inner scope does not hide an outer one's (ASL, "Variables").
+
+The items of a distributed Map are executions of their own: they see no outer variable, so they hide none.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,8 @@ def check_variables(root: model.StateMachine) -> Iterator[Diagnostic]:
             yield from _check_name(name, pointer, outer)
         counts = Counter(name for name, _ in assigned)
         for state in machine.states.values():
-            scope = _Scope(counts, Counter(name for name, _ in _caught(state)), outer)
+            is_apart = isinstance(state, model.Map) and state.item_processor.mode == "DISTRIBUTED"
+            scope = None if is_apart else _Scope(counts, Counter(name for name, _ in _caught(state)), outer)
             pending.extend((each, scope) for each in _below(state))
 
 

@@ -75,7 +75,7 @@ BOTH: Final = {
     "Pass": FLOWING | {"Assign"},
     "Choice": COMMON | {"Choices", "Default", "Assign"},
     "Wait": FLOWING | {"Seconds", "Timestamp", "Assign"},
-    "Succeed": COMMON | {"Assign"},
+    "Succeed": COMMON,
     "Fail": COMMON | {"Error", "Cause"},
     "Parallel": FLOWING | RETRIES | {"Branches", "Assign"},
     "Map": FLOWING | RETRIES | MAP | TOLERANCES | {"Assign"},

@@ -54,6 +54,7 @@ class Reader:
 
     def __init__(self) -> None:
         self.faults: list[Diagnostic] = []
+        self.hints = Hints()
 
     def fault(self, code: str, message: str, pointer: str) -> None:
         """Note a fault."""
@@ -66,7 +67,8 @@ class Reader:
         names = set(allowed)
         for key in value:
             if key not in names:
-                self.fault("unknown-field", f"{what} has no field {key!r}{hint(key, names)}", pointer_to(pointer, key))
+                near = self.hints.near(key, names, what)
+                self.fault("unknown-field", f"{what} has no field {key!r}{near}", pointer_to(pointer, key))
 
     def of_language(
         self,

@@ -7,7 +7,7 @@ from typing import Final
 from statechain.asl import model
 from statechain.asl.choice import OPERATORS
 from statechain.asl.model import ABSENT, QueryLanguage
-from statechain.asl.reader import Obj, Reader, hint, is_expression
+from statechain.asl.reader import Obj, Reader, is_expression
 from statechain.asl.text import pointer_to
 
 __all__ = ["choice_rule"]
@@ -79,7 +79,8 @@ def _comparison(parser: Reader, value: Obj, pointer: str) -> model.Rule:
     operator = operators[0]
     at = pointer_to(pointer, operator)
     if operator not in KNOWN_OPERATORS:
-        parser.fault("operator", f"there is no operator {operator!r}{hint(operator, KNOWN_OPERATORS)}", at)
+        near = parser.hints.near(operator, KNOWN_OPERATORS, "operator")
+        parser.fault("operator", f"there is no operator {operator!r}{near}", at)
         return model.Comparison(variable, "IsPresent", operand=True)
     kinds, name = KNOWN_OPERATORS[operator]
     operand = value[operator]

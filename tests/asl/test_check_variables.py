@@ -68,6 +68,17 @@ def test_a_catcher_of_another_state_counts(faults: Any) -> None:
     assert set(faults({"StartAt": "A", "States": states}).values()) == {"duplicate-variable"}
 
 
+def test_the_items_of_a_distributed_map_hide_nothing(faults: Any) -> None:
+    config = {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}
+    last = {"StartAt": "Q", "States": {"Q": {"Type": "Pass", "Assign": {"x": 1}, "End": True}}}
+    assigning = {"Type": "Pass", "Assign": {"x": 1}, "Next": "R"}
+    running = {"Type": "Parallel", "Branches": [last], "End": True}
+    inner = {"ProcessorConfig": config, "StartAt": "P", "States": {"P": assigning, "R": running}}
+    states = {"A": {"Type": "Map", "ItemProcessor": inner, "Assign": {"x": 1}, "End": True}}
+    found = faults({"StartAt": "A", "States": states})
+    assert found == {"/States/A/ItemProcessor/States/R/Branches/0/States/Q/Assign/x": "duplicate-variable"}
+
+
 def test_branches_have_scopes_of_their_own(faults: Any) -> None:
     branches = [
         {"StartAt": name, "States": {name: {"Type": "Pass", "Assign": {"x": 1}, "End": True}}} for name in ("P", "Q")
