@@ -7,7 +7,7 @@ that are still there, so that an Assign costs the same however many there are.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from statechain.codec import JSONValue, size_of
 from statechain.errors import StateError
@@ -19,22 +19,40 @@ if TYPE_CHECKING:
 __all__ = ["admit", "is_admitted"]
 
 LIMIT_EXCEEDED = "States.DataLimitExceeded"
+WIDEST_CHARACTER = 6
+WORD = 1 << 63
+LONGEST_NUMBER = 32
 
 
 def admit(frame: Frame, assigned: Mapping[str, JSONValue], limits: Limits) -> None:
     """Count what a frame is about to assign; raise StateError where it is too much."""
-    size = size_of(dict(assigned))
-    if size > limits.assign_bytes:
+    size = _at_most(assigned)
+    if size > limits.assign_bytes and (size := size_of(dict(assigned))) > limits.assign_bytes:
         cause = f"The variables that the state '{frame.state}' assigns have more than {limits.assign_bytes} bytes."
         raise StateError(LIMIT_EXCEEDED, cause)
     run = frame.run
     run.assigned_bytes += size
     if run.assigned_bytes > limits.variables_bytes:
-        total = _kept(run.root or frame, {}, frame, assigned) + size
+        total = _kept(run.root or frame, {}, frame, assigned) + size_of(dict(assigned))
         if total > limits.variables_bytes:  # the sum stays past the bound, so that the next Assign counts again
             cause = f"The variables of the execution would have more than {limits.variables_bytes} bytes."
             raise StateError(LIMIT_EXCEEDED, cause)
         run.assigned_bytes = total
+
+
+def _at_most(assigned: Mapping[str, JSONValue]) -> int:
+    """Return a size that an assignment does not exceed; of scalars it is found without making their text."""
+    size = 2
+    for name, value in assigned.items():
+        kind = type(value)
+        if kind is str:
+            size += WIDEST_CHARACTER * len(cast("str", value)) + 2
+        elif kind is list or kind is dict or (kind is int and not -WORD < cast("int", value) < WORD):
+            return size_of(dict(assigned))
+        else:
+            size += LONGEST_NUMBER
+        size += WIDEST_CHARACTER * len(name) + 4
+    return size
 
 
 def is_admitted(frame: Frame, assigned: Mapping[str, JSONValue], limits: Limits) -> bool:
