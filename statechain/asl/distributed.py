@@ -27,7 +27,7 @@ from statechain.codec import JSONValue
 __all__ = ["item_batcher", "item_reader", "label", "refuse_inline", "result_writer"]
 
 Words: TypeAlias = Mapping[str, tuple[str, ...]]
-INTEGRATION = re.compile(r"arn:aws[a-z-]*:states:::(?P<action>.+)")
+INTEGRATION = re.compile(r"arn:.+:states:::(?P<action>.+)")
 
 
 def refuse_inline(reader: Reader, value: Obj, pointer: str, language: QueryLanguage) -> None:

@@ -117,6 +117,7 @@ def test_listed_objects_are_loaded_by_their_type(faults: Any) -> None:
     ("fields", "expected"),
     [
         ({"ItemReader": {"Resource": "arn:aws-cn:states:::s3:getObject"}}, {}),
+        ({"ItemReader": {"Resource": "arn:${AWS::Partition}:states:::s3:listObjectsV2"}}, {}),
         ({"ItemReader": {"Resource": "arn:aws:states:::dynamodb:scan"}}, {"ItemReader/Resource": "wrong-value"}),
         ({"ItemReader": {"Resource": "s3:getObject"}}, {"ItemReader/Resource": "wrong-value"}),
         ({"ItemReader": {**READER, "ReaderConfig": []}}, {"ItemReader/ReaderConfig": "wrong-type"}),
