@@ -18,13 +18,13 @@ from statechain.codec import JSONValue, decode, encode
 from statechain.errors import StateError
 from statechain.records import Visit
 from statechain.runtime.retry import HeartbeatTimeout
-from statechain.runtime.run import EPOCH, UNREAD, Run, from_micros, timestamp, to_micros
+from statechain.runtime.run import EPOCH, UNREAD, Run, branch_prefix, from_micros, timestamp, to_micros
 
 if TYPE_CHECKING:
     from statechain.asl.plan import Plan, State
     from statechain.storage.outlines import VisitOutline
 
-__all__ = ["Frame", "Outside", "branch_path", "branch_prefix"]
+__all__ = ["Frame", "Outside", "branch_path"]
 
 RETRIED: Final = frozenset({"Task", "Parallel", "Map"})
 """The types of the states that can be tried again."""
@@ -446,9 +446,3 @@ class Frame:
 def branch_path(frame: Frame, index: int) -> str:
     """Return the path of a line of control below the state that a frame is in."""
     return f"{branch_prefix(frame.path, frame.state)}[{index}]"
-
-
-def branch_prefix(path: str, state: str) -> str:
-    """Return what the paths of all branches of a state begin with, up to the index."""
-    name = state.replace("~", "~0").replace("/", "~1")
-    return f"{path}{'/' if path else ''}{name}"

@@ -21,9 +21,8 @@ import attrs
 from statechain.codec import JSONValue
 from statechain.runtime import history_details as details
 from statechain.runtime.events import ENDS, MOMENTS, WHOLE, Event, Moment, Service, details_key, fault_details
-from statechain.runtime.frame import branch_prefix
 from statechain.runtime.past import REDRIVEN, StoredRows
-from statechain.runtime.run import from_micros
+from statechain.runtime.run import branch_prefix, from_micros
 from statechain.storage.outlines import VisitOutline, read_outlines
 
 if TYPE_CHECKING:

@@ -164,10 +164,12 @@ def _write_all(
     listed: dict[str, list[dict[str, object]]] = {status: [] for status in sorted(STATUSES)}
     folder.mkdir(parents=True, exist_ok=True)
     for status, ended in results.items():
+        file = folder / f"{status}_0.{'jsonl' if is_lines else 'json'}"
         if ended:
             entries = _transformed(ended, config if status == SUCCEEDED else {})
             text = "".join(f"{encode(entry)}\n" for entry in entries) if is_lines else encode(entries)
-            file = folder / f"{status}_0.{'jsonl' if is_lines else 'json'}"
             size = file.write_bytes(text.encode())
             listed[status].append({"Key": f"{key}/{file.name}", "Size": size})
+        else:  # a Map Run that is redriven writes again
+            file.unlink(missing_ok=True)
     (folder / "manifest.json").write_bytes(json.dumps({**manifest, "ResultFiles": listed}).encode())

@@ -20,6 +20,7 @@ import attrs
 from statechain.codec import decode, encode
 from statechain.errors import DamagedRow, StateError
 from statechain.runtime.retry import TIMEOUT, HeartbeatTimeout
+from statechain.runtime.run import branch_prefix
 from statechain.storage.outlines import VisitOutline, read_outlines
 from statechain.storage.patience import patiently
 
@@ -89,7 +90,7 @@ class Past:
 
         redrives: When the execution was redriven, in order.
 
-        last_event: The highest id of a history event.
+        last_event: The highest id of a history event; the items of distributed Maps count events of their own.
 
         highest_number: The highest number of a visit.
     """
@@ -99,6 +100,7 @@ class Past:
         self._lines: dict[str, _Line] = {}
         self._finished: dict[str, _Finished] = {}
         self._outputs: _ReadAhead | None = None
+        self._distributed: set[str] = set()
         self.is_empty = True
         self.redrives: list[datetime] = []
         self.last_event = 0
@@ -113,7 +115,7 @@ class Past:
         return past
 
     async def _add(self, row: VisitOutline) -> None:
-        self.last_event = max(self.last_event, event_after(row))
+        self._count(row.frame, event_after(row))
         if row.type == REDRIVEN:
             self.redrives.append(row.entered)
             self.reopen()
@@ -123,7 +125,7 @@ class Past:
         if row.exited_event == 0 and row.has_detail:
             detail = await self._rows.detail(row)
             with self._rows.reading(row.place):
-                self._count_inside(detail)
+                self._count_inside(row, detail)
         if row.has_output and row.next is None and row.exited is not None:
             self._lines.pop(row.frame, None)
             self._finished[row.frame] = _Finished(row.number, row.place)
@@ -131,11 +133,25 @@ class Past:
             self._finished.pop(row.frame, None)  # another round of branches
             self._lines.setdefault(row.frame, _Line()).add(row)
 
-    def _count_inside(self, detail: Mapping[str, Any]) -> None:
+    def _count_inside(self, row: VisitOutline, detail: Mapping[str, Any]) -> None:
         """Count what happened inside a visit that was not left: its row has no event of its own for it."""
-        events = [moment[1] for moment in detail.get("moments", ())]
-        self.last_event = max(self.last_event, detail.get("started", 0), *events)
+        moments = detail.get("moments", ())
+        if any(moment[0].startswith("run_") for moment in moments):
+            self._distributed.add(branch_prefix(row.frame, row.state))
+        self._count(row.frame, max(detail.get("started", 0), *(moment[1] for moment in moments), 0))
         self.highest_number = max(self.highest_number, detail.get("round", 0))
+
+    def _count(self, path: str, event: int) -> None:
+        """Take note of an event, unless it is one of a distributed Map's item."""
+        if not self._is_in_item(path):
+            self.last_event = max(self.last_event, event)
+
+    def _is_in_item(self, path: str) -> bool:
+        while self._distributed and path:
+            path = path.rpartition("[")[0]
+            if path in self._distributed:
+                return True
+        return False
 
     def reopen(self) -> None:
         """Take up what failed or was interrupted, as a redrive does: retries count anew, what succeeded stays."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from statechain.runtime.places import Place
     from statechain.storage.journal import Ledger
 
-__all__ = ["EPOCH", "UNREAD", "Run", "from_micros", "timestamp", "to_micros"]
+__all__ = ["EPOCH", "UNREAD", "Run", "branch_prefix", "from_micros", "timestamp", "to_micros"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -213,3 +213,9 @@ def timestamp(moment: datetime) -> str:
     """Return a moment as the context object shows it: ISO 8601 in UTC, to the millisecond where that is not 0."""
     milliseconds = moment.microsecond // 1000
     return moment.strftime("%Y-%m-%dT%H:%M:%S") + (f".{milliseconds:03d}Z" if milliseconds else "Z")
+
+
+def branch_prefix(path: str, state: str) -> str:
+    """Return what the paths of all branches of a state begin with, up to the index."""
+    name = state.replace("~", "~0").replace("/", "~1")
+    return f"{path}{'/' if path else ''}{name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -99,6 +100,33 @@ async def test_an_execution_that_ends_with_its_last_event_succeeds(quick: Stage)
         ended = await quick.run(definition)
         assert ended.status == status
         assert len(await quick.history(ended)) == most
+
+
+def steps(prefix: str, last: dict[str, Any]) -> dict[str, Any]:
+    """Return a chain of twenty states that pass, and a last one."""
+    passing = {f"{prefix}{number}": {"Type": "Pass", "Next": f"{prefix}{number + 1}"} for number in range(20)}
+    return {**passing, f"{prefix}20": last}
+
+
+async def test_the_events_of_a_distributed_maps_items_are_their_own_after_a_crash(stage: Stage) -> None:
+    async def hold(value: Any) -> Any:
+        stage.calls["Hold"] += 1
+        if stage.calls["Hold"] == 1:
+            await asyncio.sleep(3600)
+        return value
+
+    await stage.close()
+    await stage.open(limits=Limits(history_events=60))
+    stage.tasks.add("Hold", hold)
+    distributed = {"ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}}
+    processor = {**distributed, **machine(**steps("I", task("Hold")))}
+    definition = machine(Each={**each(processor), "Next": "S0"}, **steps("S", {"Type": "Pass"}))
+    started = await stage.start(definition, {"items": [1]})
+    await stage.reached("Hold")
+    await stage.reopen(limits=Limits(history_events=60))
+    ended = await stage.ended(started.id)
+    assert ended.status == "SUCCEEDED"
+    assert len(await stage.history(ended)) == 50
 
 
 async def test_a_full_history_is_not_redriven(quick: Stage) -> None:

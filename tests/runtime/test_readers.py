@@ -389,6 +389,8 @@ async def test_results_are_transformed_without_being_written(
 async def test_the_results_of_a_map_run_that_failed_are_written(quick: Stage, bucket: Path) -> None:
     async def work(value: int) -> int:
         quick.calls["work"] += 1
+        if quick.calls["well"]:
+            return value
         if value == 1:
             await quick.reached("work", 3)
             raise TaskError("Odd")
@@ -400,8 +402,8 @@ async def test_the_results_of_a_map_run_that_failed_are_written(quick: Stage, bu
     processor = {"ProcessorConfig": DISTRIBUTED, **machine(Do={"Type": "Task", "Resource": "Work"})}
     writer = {"Resource": "arn:aws:states:::s3:putObject", "Parameters": {"Bucket": "data", "Prefix": "out"}}
     state = {"Type": "Map", "MaxConcurrency": 2, "ItemProcessor": processor, "ResultWriter": writer}
-    error, _ = await failure(quick, machine(**{"a/b": state}), [0, 1, 2, 3])
-    assert error == "States.ExceedToleratedFailureThreshold"
+    failed = await quick.run(machine(**{"a/b": state}), [0, 1, 2, 3])
+    assert failed.error == "States.ExceedToleratedFailureThreshold"
     (path,) = (bucket / "out").rglob("manifest.json")
     manifest = json.loads(path.read_text())
     assert manifest["MapRunArn"] == path.parent.relative_to(bucket / "out").as_posix()
@@ -412,6 +414,12 @@ async def test_the_results_of_a_map_run_that_failed_are_written(quick: Stage, bu
         assert {entry["Status"] for entry in entries} == {status}
         inputs[status] = [json.loads(entry["Input"]) for entry in entries]
     assert inputs == {"FAILED": [1], "PENDING": [2], "SUCCEEDED": [0]}
+
+    quick.calls["well"] = 1
+    await (await quick.engine.redrive_execution(failed.id)).wait()
+    files = json.loads(path.read_text())["ResultFiles"]
+    assert (files["FAILED"], files["PENDING"]) == ([], [])
+    assert {file.name for file in path.parent.iterdir()} == {"manifest.json", "SUCCEEDED_0.json"}
 
 
 @pytest.mark.parametrize(
