@@ -138,7 +138,10 @@ class MemoryRepository(MemoryLeases):
         if run is None or run.epoch != write.epoch or len(visits) != write.seq:
             ended_here = run is None and write.end is not None and self._epochs.get(execution_id) == write.epoch
             moved_here = run is not None and run.epoch == write.epoch and write.end is None
-            if (ended_here or moved_here) and len(visits) == grown:
+            execution, end = self._executions.get(execution_id), write.end
+            is_own_end = end is None or (execution is not None and execution.end_time == end.end_time)
+            is_own = is_own_end and visits[write.seq :] == [*write.visits]
+            if (ended_here or moved_here) and is_own and len(visits) == grown:
                 return None
             return lease_lost(execution_id, write.epoch, None if run is None else run.epoch)
         visits.extend(write.visits)

@@ -30,7 +30,7 @@ from statechain_backends.reads import Reads
 from statechain_backends.rows import to_execution, to_worker_lease
 from statechain_backends.scripts import SCRIPTS, Script
 from statechain_backends.texts import restored
-from statechain_backends.transitions import outcome_of_missed, standing
+from statechain_backends.transitions import last_written, outcome_of_missed, standing
 
 if TYPE_CHECKING:
     from sqlalchemy import Executable
@@ -242,7 +242,8 @@ class _Group:
             rows = await _fetch(connection, standing([write.execution_id for write in missed.values()]), None)
             found = {restored(row[0]): row for row in cast("Sequence[asyncpg.Record]", rows)}
             for place, write in missed.items():
-                self.outcomes[place] = _outcome_of_missed(write, found.get(write.execution_id))
+                last = await _fetch(connection, last_written(write), None) if isinstance(write, Advance) else []
+                self.outcomes[place] = _outcome_of_missed(write, found.get(write.execution_id), last)
 
     @staticmethod
     async def _holder(connection: Connection, start: StartExecution) -> object:
@@ -258,10 +259,10 @@ class _Group:
             self.outcomes[place] = await _run(connection, SCRIPTS[type(write)](write))
 
 
-def _outcome_of_missed(write: Advance | TakeUpExecution, row: Row | None) -> object:
+def _outcome_of_missed(write: Advance | TakeUpExecution, row: Row | None, last: Sequence[Row]) -> object:
     if isinstance(write, Advance):
-        return outcome_of_missed(write, row)
-    _, _, epoch, _ = row or (None, None, None, None)
+        return outcome_of_missed(write, row, last[0] if last else None)
+    _, _, epoch, *_ = row or (None, None, None)
     return lease_lost(write.execution_id, write.epoch, epoch)
 
 

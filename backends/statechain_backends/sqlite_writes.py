@@ -24,7 +24,7 @@ from statechain_backends.rows import end_row, execution_row, link_row, run_row, 
 from statechain_backends.schema import callbacks, executions, links, runs, visits
 from statechain_backends.scripts import SCRIPTS, Script
 from statechain_backends.texts import storable_rows
-from statechain_backends.transitions import callback_rows, closed_elsewhere, outcome_of_missed, standing
+from statechain_backends.transitions import callback_rows, closed_elsewhere, last_written, outcome_of_missed, standing
 
 __all__ = ["commit", "fetch", "perform"]
 
@@ -148,7 +148,8 @@ def _refusal(connection: sqlite3.Connection, write: Write[object]) -> object:
         return outcome(to_execution, fetch(connection, _HOLDER, name)[0])
     advance = cast("Advance", write)
     rows = fetch(connection, standing([advance.execution_id]), None)
-    return outcome_of_missed(advance, rows[0] if rows else None)
+    last = fetch(connection, last_written(advance), None)
+    return outcome_of_missed(advance, rows[0] if rows else None, last[0] if last else None)
 
 
 def _is_move(write: Write[object]) -> bool:

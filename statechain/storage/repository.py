@@ -136,7 +136,8 @@ class Advance(Write[None]):
 
     It takes effect only while the execution is RUNNING under exactly this epoch and seq; then seq grows by the
     number of visits, and ``claims`` is set back to 0. Outcome: None, also where this very write was committed before
-    (the same epoch, and seq already grown; or ended under this epoch); else the error `LeaseLost`.
+    (the same epoch, and these very visits and this end there); else the error `LeaseLost`. After a failover that lost
+    a claim two workers may have the same epoch: what the other one wrote is no commit of this write.
 
     Attributes:
         execution_id: The execution.

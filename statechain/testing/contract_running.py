@@ -34,6 +34,7 @@ from statechain.testing.contract_samples import (
     execution,
     finish,
     machine,
+    moment,
     redriving,
     start,
     visit,
@@ -118,6 +119,28 @@ class AdvanceContract:
         await commit(repository, write)
         assert len(await repository.visits(made.id)) == count
         await commit(repository, advance(made, visit(made, count), seq=count))
+
+    @pytest.mark.parametrize("ends", [False, True])
+    async def test_what_another_worker_wrote_under_the_same_epoch_is_no_commit_of_this_write(
+        self, repository: Repository, *, ends: bool
+    ) -> None:
+        """After a failover that lost a claim, two workers may have claimed the same epoch."""
+        made = await start(repository)
+        end = ending() if ends else None
+        first = advance(made, visit(made, output='"first"'), end=end)
+        await commit(repository, first)
+        with pytest.raises(LeaseLost):
+            await commit(repository, advance(made, visit(made, output='"second"'), end=end))
+        assert [row.output for row in await repository.visits(made.id)] == ['"first"']
+        assert await commit(repository, first) is None
+
+    async def test_what_another_worker_ended_under_the_same_epoch_is_no_commit_of_this_end(
+        self, repository: Repository
+    ) -> None:
+        made = await start(repository)
+        await commit(repository, advance(made, end=ending(end_time=moment(1))))
+        with pytest.raises(LeaseLost):
+            await commit(repository, advance(made, end=ending(end_time=moment(2))))
 
     @pytest.mark.parametrize("count", [0, 1, 3])
     async def test_ending_twice_changes_nothing(self, repository: Repository, count: int) -> None:
