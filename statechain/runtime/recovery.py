@@ -320,7 +320,7 @@ class Recovery:
         if groups and self._reported != (count, most):
             first = min(groups, key=lambda group: group.due)
             logger.warning(
-                "%s executions are suspects: workers died after taking them up, up to %s times. Next, in %.1f s: "
+                "suspects: %s executions, up to %s workers died after taking one up. Next, in %.1f s, a worker tries "
                 "%s of them at once (statechain list --suspect shows them)",
                 count,
                 most,

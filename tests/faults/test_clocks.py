@@ -1,0 +1,249 @@
+"""Clocks that step: the database's by an hour, forward and back, or not at all; the worker's own wall clock.
+
+Nothing ends FAILED, nothing runs twice, and what a dead worker left goes on within a lease and a period of real time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+
+from statechain import Engine, ExecutionStatus, TaskContext, TaskRegistry, open_repository
+from statechain.clock import SystemClock
+from statechain.storage.repository import ReleaseExecution, StartExecution
+from statechain.testing.contract_samples import execution
+from statechain_backends import sqlite
+
+if TYPE_CHECKING:
+    from postgres import Postgres
+
+HOUR = 3600.0
+LEASE = timedelta(seconds=1)
+ONE_TASK = {"StartAt": "Work", "States": {"Work": {"Type": "Task", "Resource": "Work", "End": True}}}
+FOREVER = timedelta(hours=8)
+
+STEPPED = """
+CREATE SCHEMA stepped;
+CREATE TABLE stepped.clock (by_seconds float8, stands_at timestamptz);
+INSERT INTO stepped.clock VALUES (0, NULL);
+CREATE FUNCTION stepped.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS $$
+  SELECT coalesce(stands_at, pg_catalog.clock_timestamp()) + make_interval(secs => by_seconds) FROM stepped.clock
+$$;
+"""
+
+
+class DatabaseClock:
+    """The clock of one database, which a test sets."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.by_seconds = 0.0
+        self.stands_at: float | None = None
+
+    async def step(self, seconds: float) -> None:
+        self.by_seconds += seconds
+        if self.url.startswith("postgresql"):
+            await self._execute("UPDATE stepped.clock SET by_seconds = $1", self.by_seconds)
+
+    async def stop(self) -> None:
+        self.stands_at = time.time()
+        if self.url.startswith("postgresql"):
+            await self._execute("UPDATE stepped.clock SET stands_at = $1", datetime.now(UTC))
+
+    async def _execute(self, statement: str, value: object) -> None:
+        connection = await asyncpg.connect(self.url)
+        try:
+            await connection.execute(statement, value)
+        finally:
+            await connection.close()
+
+    def julianday(self, _when: str) -> float:
+        """Stand in for SQLite's function of that name."""
+        now = time.time() if self.stands_at is None else self.stands_at
+        return (now + self.by_seconds) / 86400 + 2440587.5
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_clock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[DatabaseClock]:
+    if request.param == "sqlite":
+        yield _sqlite_clock(request.getfixturevalue("sqlite_url"), monkeypatch)
+        return
+    server: Postgres = request.getfixturevalue("postgres_server")
+    name = server.create_database(template=request.getfixturevalue("postgres_database"))
+    server.execute(STEPPED, name)
+    server.execute(f'ALTER DATABASE "{name}" SET search_path = stepped, pg_catalog, public')
+    yield DatabaseClock(server.url(name))
+    server.drop_database(name)
+
+
+def _sqlite_clock(url: str, monkeypatch: pytest.MonkeyPatch) -> DatabaseClock:
+    clock = DatabaseClock(url)
+    prepare_writer, prepare_reader = sqlite.SQLiteRepository._prepare_writer, sqlite._prepare_reader
+
+    def stepped(prepare: Callable[..., None]) -> Callable[..., None]:
+        def prepare_stepped(*arguments: Any) -> None:
+            prepare(*arguments)
+            connection: sqlite3.Connection = arguments[-1]
+            connection.create_function("julianday", 1, clock.julianday)
+
+        return prepare_stepped
+
+    monkeypatch.setattr(sqlite.SQLiteRepository, "_prepare_writer", stepped(prepare_writer))
+    monkeypatch.setattr(sqlite, "_prepare_reader", stepped(prepare_reader))
+    return clock
+
+
+class Workshop:
+    """Handlers that wait until they may end, and count their calls."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+        self.may_end = asyncio.Event()
+        self.tasks = TaskRegistry()
+        self.tasks.add("Work", self.work)
+
+    async def work(self, value: object, context: TaskContext) -> object:
+        self.calls[context.execution.id] += 1
+        await self.may_end.wait()
+        return value
+
+    async def begun(self, count: int) -> None:
+        async with asyncio.timeout(30):
+            while len(self.calls) < count:  # noqa: ASYNC110 -- a Counter has no event
+                await asyncio.sleep(0.01)
+
+
+STEPS = pytest.mark.parametrize("seconds", [HOUR, -HOUR], ids=["forward", "back"])
+
+
+@STEPS
+async def test_a_step_leaves_what_runs_alone(database_clock: DatabaseClock, seconds: float) -> None:
+    """Two workers look, at once and over some leases; whichever runs an execution goes on with it."""
+    shop = Workshop()
+    async with (
+        Engine(database_clock.url, tasks=shop.tasks, lease=LEASE) as one,
+        Engine(database_clock.url, tasks=shop.tasks, lease=LEASE) as two,
+    ):
+        machine = await one.create_state_machine("m", ONE_TASK)
+        handles = [await machine.start_execution(number) for number in range(20)]
+        await shop.begun(20)
+        await database_clock.step(seconds)
+        until = time.monotonic() + 3 * LEASE.total_seconds()
+        while time.monotonic() < until:
+            assert [*await one.recover(), *await two.recover()] == []
+            await asyncio.sleep(0.05)
+        async with Engine(database_clock.url, tasks=shop.tasks, lease=LEASE) as fresh:
+            assert await fresh.recover() == []
+        shop.may_end.set()
+        assert [await handle.result() for handle in handles] == list(range(20))
+    assert set(shop.calls.values()) == {1}
+
+
+@STEPS
+async def test_a_step_hides_no_dead_worker(database_clock: DatabaseClock, seconds: float) -> None:
+    shop = Workshop()
+    shop.may_end.set()
+    async with Engine(database_clock.url, tasks=shop.tasks, lease=LEASE) as engine:
+        machine = await engine.create_state_machine("m", ONE_TASK)
+        async with open_repository(database_clock.url) as doomed:
+            await doomed.heartbeat("doomed", LEASE)
+            died = time.monotonic()
+            made = execution(state_machine_id=machine.id, current_state="Work")
+            await doomed.commit([StartExecution(execution=made, owner="doomed")])
+            await database_clock.step(seconds)
+            async with asyncio.timeout(30):
+                ended = await engine.worker.wait(made.id)
+            assert ended.status is ExecutionStatus.SUCCEEDED
+            assert time.monotonic() - died >= LEASE.total_seconds(), "it might have lived"
+    assert shop.calls == {made.id: 1}
+
+
+async def test_a_clock_that_stands_still_takes_no_worker_for_dead(database_clock: DatabaseClock) -> None:
+    shop = Workshop()
+    await database_clock.stop()
+    async with (
+        Engine(database_clock.url, tasks=shop.tasks, lease=LEASE) as one,
+        Engine(database_clock.url, tasks=shop.tasks, lease=LEASE),
+    ):
+        handle = await (await one.create_state_machine("m", ONE_TASK)).start_execution(1)
+        await asyncio.sleep(3 * LEASE.total_seconds())
+        shop.may_end.set()
+        assert await handle.result() == 1
+    assert shop.calls == {handle.id: 1}
+
+
+@pytest.fixture
+async def suspect(database_clock: DatabaseClock) -> AsyncIterator[Callable[[timedelta], Any]]:
+    """What stores a suspect, to be left alone for a while."""
+    async with open_repository(database_clock.url) as repository:
+        await repository.heartbeat("worker", FOREVER)
+
+        async def store(backoff: timedelta) -> Any:
+            made = execution()
+            await repository.commit([StartExecution(execution=made, owner="worker")])
+            await repository.commit([ReleaseExecution(execution_id=made.id, epoch=1, claims=9, backoff=backoff)])
+            return repository
+
+        yield store
+
+
+async def test_a_step_forward_neither_releases_a_suspect_nor_makes_it_older(
+    database_clock: DatabaseClock, suspect: Callable[[timedelta], Any]
+) -> None:
+    repository = await suspect(timedelta(hours=1))
+    await database_clock.step(2 * HOUR)
+    await repository.heartbeat("worker", FOREVER)
+    assert await repository.claim("worker", page=9, suspects=range(1, 99)) == []
+    (found,) = await repository.suspects(page=9)
+    assert found.suspected < timedelta(minutes=5)
+    assert found.due > timedelta(minutes=50)
+
+
+async def test_a_step_back_keeps_no_suspect_waiting(
+    database_clock: DatabaseClock, suspect: Callable[[timedelta], Any]
+) -> None:
+    repository = await suspect(timedelta(seconds=0.1))
+    await database_clock.step(-HOUR)
+    async with asyncio.timeout(30):
+        while not await repository.claim("worker", page=9, suspects=range(1, 99)):
+            await repository.heartbeat("worker", FOREVER)
+            await asyncio.sleep(0.02)
+
+
+class SteppedClock(SystemClock):
+    """A wall clock that somebody sets."""
+
+    def __init__(self) -> None:
+        self.by = timedelta(0)
+
+    def now(self) -> datetime:
+        return super().now() + self.by
+
+
+@STEPS
+async def test_the_wall_clock_of_a_worker_ends_nothing(repository_url: str, seconds: float) -> None:
+    """What runs keeps the time that its TimeoutSeconds gave it, and the lease is counted by another clock."""
+    shop, clock = Workshop(), SteppedClock()
+    definition = {
+        "TimeoutSeconds": 600,
+        **ONE_TASK,
+        "States": {"Work": {**ONE_TASK["States"]["Work"], "TimeoutSeconds": 300, "HeartbeatSeconds": 200}},  # type: ignore[index]
+    }
+    async with Engine(repository_url, tasks=shop.tasks, clock=clock, lease=LEASE) as engine:
+        handle = await (await engine.create_state_machine("m", definition)).start_execution(1)
+        await shop.begun(1)
+        clock.by = timedelta(seconds=seconds)
+        await asyncio.sleep(LEASE.total_seconds())
+        assert engine._host._lease.holds
+        assert await engine.recover() == []
+        shop.may_end.set()
+        assert await handle.result() == 1
+    assert shop.calls == {handle.id: 1}
