@@ -158,7 +158,7 @@ WAITING = re.compile(
 
 
 def _check_express(machine: model.StateMachine, type_: MachineType) -> Iterator[Diagnostic]:
-    """Yield a fault for each state that waits for the outside, or starts executions, where an EXPRESS one cannot."""
+    """Yield a diagnostic for each state that does what an EXPRESS execution cannot do."""
     pending: list[tuple[model.StateMachine, str]] = [(machine, type_)]
     while pending:
         each, its_type = pending.pop()

@@ -21,7 +21,7 @@ RESERVED = frozenset({"states"})
 
 
 def check_variables(root: model.StateMachine) -> Iterator[Diagnostic]:
-    """Yield a fault for each variable that may not be assigned under its name where it is."""
+    """Yield a diagnostic for each variable that may not be assigned under its name where it is."""
     pending: list[tuple[model.StateMachine, _Scope | None]] = [(root, None)]
     while pending:
         machine, outer = pending.pop()

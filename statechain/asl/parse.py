@@ -204,6 +204,8 @@ def _task(parser: _Parser, value: Obj, pointer: str, base: Base) -> model.State:
     language = base["query_language"]
     for key in ("TimeoutSeconds", "HeartbeatSeconds"):
         parser.exclusive(value, (key, f"{key}Path"), pointer, "a Task state")
+    if value.get("Resource") == "":
+        parser.fault("wrong-value", "Resource must not be empty", pointer_to(pointer, "Resource"))
     return model.Task(
         **base,
         **parser.working(value, pointer, language),
@@ -306,7 +308,7 @@ def _map(parser: _Parser, value: Obj, pointer: str, base: Base) -> model.State:
         **parser.working(value, pointer, language),
         item_processor=processor,
         items_path=_items_path(parser, value, pointer),
-        items=value.get("Items", ABSENT),
+        items=_items(parser, value, pointer),
         item_selector=value.get("ItemSelector", ABSENT),
         max_concurrency=parser.number(value, "MaxConcurrency", pointer, language, most=MOST_COUNT),
         max_concurrency_path=parser.text(value, "MaxConcurrencyPath", pointer),
@@ -321,6 +323,15 @@ def _map(parser: _Parser, value: Obj, pointer: str, base: Base) -> model.State:
         item_batcher=item_batcher(parser, value, pointer, language),
         result_writer=result_writer(parser, value, pointer, language),
     )
+
+
+def _items(parser: _Parser, value: Obj, pointer: str) -> model.Optional:
+    found = value.get("Items", ABSENT)
+    if found is ABSENT or isinstance(found, list | dict) or (isinstance(found, str) and is_expression(found)):
+        return found
+    message = "Items must be an array, an object, or a JSONata expression in {% %}"
+    parser.fault("wrong-type", message, pointer_to(pointer, "Items"))
+    return ABSENT
 
 
 def _items_path(parser: _Parser, value: Obj, pointer: str) -> model.Optional:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from statechain.asl import model
-from statechain.asl.choice import OPERATORS
+from statechain.asl.choice import OPERATORS, parse_timestamp
 from statechain.asl.model import ABSENT, QueryLanguage
 from statechain.asl.reader import Obj, Reader, is_expression
 from statechain.asl.text import pointer_to
@@ -86,6 +86,8 @@ def _comparison(parser: Reader, value: Obj, pointer: str) -> model.Rule:
     operand = value[operator]
     if not isinstance(operand, kinds) or (isinstance(operand, bool) and bool not in kinds):
         parser.fault("wrong-type", f"{operator} compares with {name}", at)
+    elif operator.startswith("Timestamp") and not operator.endswith("Path") and parse_timestamp(operand) is None:
+        parser.fault("wrong-value", f"{operator} compares with a moment such as 2024-08-18T17:33:00Z", at)
     return model.Comparison(variable, operator, operand)
 
 

@@ -1,4 +1,4 @@
-"""What only a distributed Map has: where it may stand, and what it may hold."""
+"""What only a distributed Map has: where it is allowed, and what it may hold."""
 
 from __future__ import annotations
 

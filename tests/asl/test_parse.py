@@ -91,6 +91,10 @@ def at(field: str = "") -> str:
             {at("Branches/0/QueryLanguage"): "unknown-field"},
         ),
         ({"Type": "Map", "ItemProcessor": PROCESSOR, "Iterator": PROCESSOR}, {at(): "exclusive-fields"}),
+        ({"Type": "Map", "ItemProcessor": PROCESSOR, "ItemsPath": None}, {at("ItemsPath"): "wrong-type"}),
+        ({"Type": "Task", "Resource": "r", "Credentials": "x"}, {at("Credentials"): "wrong-type"}),
+        ({"Type": "Task", "Resource": ""}, {at("Resource"): "wrong-value"}),
+        ({"Type": "Succeed", "Assign": {"x": 1}}, {at("Assign"): "unknown-field"}),
         ({"Type": "Map", "ItemProcessor": PROCESSOR, "MaxConcurrency": -1}, {at("MaxConcurrency"): "out-of-range"}),
         (
             {"Type": "Map", "ItemProcessor": DISTRIBUTED, "ToleratedFailurePercentage": 100.5},
@@ -165,6 +169,14 @@ class TestQueryLanguage:
         state = {"Type": "Task", "Resource": "r", "TimeoutSeconds": "{% $t %}", "HeartbeatSeconds": "{% 1 %}"}
         assert faults(of(state, QueryLanguage="JSONata")) == {}
         assert faults(of({"Type": "Wait", "Seconds": "{% 1"}, QueryLanguage="JSONata")) == {at("Seconds"): "wrong-type"}
+
+
+@pytest.mark.parametrize("items", [5, "a", None, True])
+def test_items_are_an_array_an_object_or_an_expression(faults: Any, items: Any) -> None:
+    state = {"Type": "Map", "ItemProcessor": PROCESSOR, "Items": items, "End": True}
+    assert faults({**of(state), "QueryLanguage": "JSONata"}) == {at("Items"): "wrong-type"}
+    for good in ([1], {"a": 1}, "{% $states.input %}"):
+        assert faults({**of({**state, "Items": good}), "QueryLanguage": "JSONata"}) == {}
 
 
 def test_the_model_says_what_the_text_says() -> None:

@@ -19,7 +19,8 @@ def choice(rule: Any, language: str = "JSONPath") -> dict[str, Any]:
 
 def operand(operator: str) -> Any:
     kinds, name = KNOWN_OPERATORS[operator]
-    return "$.b" if name == "a path" else True if bool in kinds else 1 if int in kinds else "x"
+    text = "2024-08-18T17:33:00Z" if operator.startswith("Timestamp") else "x"
+    return "$.b" if name == "a path" else True if bool in kinds else 1 if int in kinds else text
 
 
 @pytest.mark.parametrize("operator", sorted(KNOWN_OPERATORS))
@@ -28,6 +29,12 @@ def test_every_operator_takes_its_kind_of_operand_alone(faults: Any, operator: s
     assert faults(choice({"Variable": "$.a", operator: good, "Next": "B"})) == {}
     for bad in (None, [], {}, "x" if not isinstance(good, str) else 1, 1 if isinstance(good, bool) else True):
         assert faults(choice({"Variable": "$.a", operator: bad, "Next": "B"})) == {f"{AT}/{operator}": "wrong-type"}
+
+
+@pytest.mark.parametrize("operator", ["TimestampEquals", "TimestampLessThan", "TimestampGreaterThanEquals"])
+def test_a_timestamp_is_compared_with_a_moment(faults: Any, operator: str) -> None:
+    for text in ("noon", "2024-08-18", "2024-08-18T17:33:00", ""):
+        assert faults(choice({"Variable": "$.a", operator: text, "Next": "B"})) == {f"{AT}/{operator}": "wrong-value"}
 
 
 def test_there_are_thirty_nine_operators() -> None:

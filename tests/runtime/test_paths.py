@@ -12,7 +12,7 @@ VALUE: dict[str, Any] = {
     "to": {"zip code": "1"},
     "list": [[4, 5]],
     "at": ["2024-01-01T00:00:00Z"],
-    "told": ["Broken"],
+    "errors": ["Broken"],
 }
 ENDS = {"Y": {"Type": "Pass", "Result": "Y"}, "N": {"Type": "Pass", "Result": "N"}}
 
@@ -88,7 +88,7 @@ async def test_in_a_wait_a_task_and_a_failure(quick: Stage) -> None:
         "Wait": {"Type": "Wait", "SecondsPath": "$.rows.[0].n", "Next": "Until"},
         "Until": {"Type": "Wait", "TimestampPath": "$.at.[0]", "Next": "Work"},
         "Work": task("Echo", TimeoutSecondsPath="$.rows.[1].n", HeartbeatSecondsPath="$.rows.[0].n", Next="Fail"),
-        "Fail": {"Type": "Fail", "ErrorPath": "$.told.[0]", "CausePath": "States.Format('{}', $.to.['zip code'])"},
+        "Fail": {"Type": "Fail", "ErrorPath": "$.errors.[0]", "CausePath": "States.Format('{}', $.to.['zip code'])"},
     }
     ended = await quick.run(machine(**states), VALUE)
     assert (ended.error, ended.cause) == ("Broken", "1")
