@@ -8,7 +8,7 @@ from typing import Any
 from jsonata.jexception import JException
 
 from statechain.asl.jsonata import tree
-from statechain.asl.jsonata.engine import TOO_LARGE, Engine, Exhausted, Node, parse
+from statechain.asl.jsonata.engine import TOO_DEEP, TOO_LARGE, Engine, Exhausted, Node, parse
 from statechain.asl.jsonata.expression import Evaluate, JSONataSyntaxError, States, evaluation_failed
 from statechain.asl.jsonata.functions import new_engine
 from statechain.asl.jsonata.messages import sentence
@@ -70,13 +70,26 @@ def compile_expression(text: str, failure: str, field: str, limits: Limits) -> E
             value = None if result is None else to_json(result)
         except NotJSON as fault:
             raise evaluation_failed(f"{failure} returned an unsupported result type.", field) from fault
-        except (Exhausted, TooLarge) as error:
-            bound = TOO_LARGE if isinstance(error, TooLarge) else str(error)
-            raise evaluation_failed(f"{failure} threw an error during evaluation: {bound}", field) from error
+        except (Exhausted, TooLarge, RecursionError) as error:
+            raise evaluation_failed(f"{failure} threw an error during evaluation: {_bound(error)}", field) from error
         except Exception as error:
-            raise evaluation_failed(f"{failure} threw an error during evaluation. {sentence(error)}", field) from error
+            raise evaluation_failed(f"{failure} threw an error during evaluation. {_said(error)}", field) from error
         if result is None:
             raise evaluation_failed(f"{failure} returned nothing (undefined).", field)
         return value
 
     return evaluate
+
+
+def _bound(error: Exception) -> str:
+    """Return AWS's words for the bound that an evaluation went past."""
+    if isinstance(error, RecursionError):
+        return TOO_DEEP
+    return TOO_LARGE if isinstance(error, TooLarge) else str(error)
+
+
+def _said(error: Exception) -> str:
+    """Return JSONata's words for an error; what the library stumbles over has none, and Python's would be of no use."""
+    if isinstance(error, JException):
+        return sentence(error)
+    return "D1001: Number out of range" if isinstance(error, OverflowError) else "The expression cannot be evaluated"

@@ -17,6 +17,7 @@ MONTHS = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
     "December",
 )  # fmt: skip
+WIDEST = 1_000
 INTEGERS = frozenset("YMDdFWwXxHhmsf")
 PRESENTATIONS = {
     "Y": "1", "M": "1", "D": "1", "d": "1", "F": "n", "W": "1", "w": "1", "X": "1", "x": "1", "H": "1", "h": "1",
@@ -129,4 +130,4 @@ def _widths(text: str) -> tuple[int | None, int | None]:
 
 def _width(text: str) -> int | None:
     number = leading_integer(text)
-    return None if math.isnan(number) else int(min(number, 256))
+    return None if math.isnan(number) else int(min(number, WIDEST))

@@ -11,18 +11,19 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from jsonata import functions, jexception, parser, regex_engine, utils
+from jsonata import functions, jexception, regex_engine, utils
 from jsonata import jsonata as library
 
 from statechain.asl.causes import is_number
 from statechain.asl.jsonata.arithmetic import ARITHMETIC, COMPARISONS, whole_if_whole
 from statechain.asl.jsonata.tokens import parse_tree
+from statechain.asl.jsonata.tuple_streams import bound, joined
 from statechain.asl.jsonata.values import NULL, Walker, text_of
 from statechain.asl.outcome import Context
 from statechain.asl.regex import Regex, RegexSyntaxError, compile_regex
 from statechain.limits import Limits
 
-__all__ = ["Engine", "Exhausted", "Frame", "Node", "Value", "is_function", "parse"]
+__all__ = ["LARGEST_VALUE", "Engine", "Exhausted", "Frame", "Node", "Value", "is_function", "parse"]
 
 Node: TypeAlias = Any
 """A node of the library's syntax tree."""
@@ -268,7 +269,7 @@ class Engine(library.Jsonata):  # type: ignore[misc]
             return value
         if isinstance(value, float) and not math.isfinite(value):
             raise jexception.JException("D3001", -1)
-        if callable(getattr(value, "call", None)) or isinstance(value, parser.Parser.Symbol):
+        if is_function(value):
             return ""
         return text_of(value, self.walker(), indent=indent, is_json=True)
 
@@ -367,7 +368,7 @@ class Engine(library.Jsonata):  # type: ignore[misc]
             self.charge(len(items))
             is_stream = isinstance(found, JList) and found.tuple_stream
             stream.extend(
-                {**binding, **(item if is_stream else _bound(node, binding, item, place))}
+                {**binding, **(item if is_stream else bound(node, binding, item, place))}
                 for place, item in enumerate(items)
             )
         return stream if node.stages is None else self.evaluate_stages(node.stages, stream, frame)
@@ -391,11 +392,23 @@ class Engine(library.Jsonata):  # type: ignore[misc]
                 members.append(item)
         made = {}
         for key, (place, members) in groups.items():
-            context, scope = _merged_tuples(self, members, frame) if is_stream else (_joined(members), frame)
+            context, scope = _merged_tuples(self, members, frame) if is_stream else (joined(members), frame)
             result = self.eval(node.lhs_object[place][1], context, scope)
             if result is not None:
                 made[key] = result
         return made
+
+    def evaluate_apply_expression(self, node: Node, value: Value, frame: Frame) -> Value:
+        """Apply a function to a value, or chain it to another function."""
+        left = self.eval(node.lhs, value, frame)
+        if node.rhs.type == "function":
+            return self.evaluate_function(node.rhs, value, frame, left)
+        function = self.eval(node.rhs, value, frame)
+        if not is_function(function):
+            raise jexception.JException("T2006", node.position)
+        if is_function(left):
+            return self.apply(self.eval(self.chain_ast(), None, frame), [left, function], None, frame)
+        return self.apply(function, [left], None, frame)
 
     def evaluate_partial_application(self, node: Node, value: Value, frame: Frame) -> Value:
         """Fix some arguments of a function; a name without its dollar sign is pointed out."""
@@ -418,33 +431,8 @@ class Engine(library.Jsonata):  # type: ignore[misc]
         return library.Jsonata.JFunction(_Transformer(self, node, frame), "<(oa):o>")
 
 
-def _bound(node: Node, binding: Mapping[str, Value], item: Value, place: int) -> dict[str, Value]:
-    """Return what a step adds to a tuple for one item that it found."""
-    added: dict[str, Value] = {"@": item}
-    if node.focus is not None:
-        added = {"@": binding["@"], node.focus: item}
-    if node.index is not None:
-        added[node.index] = place
-    if node.ancestor is not None:
-        added[node.ancestor.label] = binding["@"]
-    return added
-
-
-def _joined(members: list[Value]) -> Value:
-    """Return the items of a group as one: the only one, or all of them, flattened by one level."""
-    if len(members) == 1:
-        return members[0]
-    joined = sequence_of()
-    for member in members:
-        if isinstance(member, list):
-            joined.extend(member)
-        elif member is not None:
-            joined.append(member)
-    return joined
-
-
 def _merged_tuples(engine: Engine, members: list[Value], frame: Frame) -> tuple[Value, Frame]:
-    merged = {name: _joined([member[name] for member in members]) for name in members[0]}
+    merged = {name: joined([member[name] for member in members]) for name in members[0]}
     context = merged.pop("@")
     return context, engine.create_frame_from_tuple(frame, merged)
 

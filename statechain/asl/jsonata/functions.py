@@ -6,7 +6,6 @@ A `Native` checks its arguments against a signature, and charges the budget for 
 from __future__ import annotations
 
 import base64
-import binascii
 import itertools
 import math
 import re
@@ -20,12 +19,12 @@ from jsonata import jsonata as library
 from statechain.asl.causes import is_number
 from statechain.asl.jsonata.arithmetic import whole_if_whole
 from statechain.asl.jsonata.aws import AWS_FUNCTIONS, millis
-from statechain.asl.jsonata.engine import Engine, Value, is_function
+from statechain.asl.jsonata.engine import LARGEST_VALUE, Engine, Value, is_function
 from statechain.asl.jsonata.integer_picture import LONGEST_PICTURE, IntegerPicture, read_integer_picture
 from statechain.asl.jsonata.matching import Found, matches
 from statechain.asl.jsonata.messages import refusal
 from statechain.asl.jsonata.moments import format_moment, iso_millis, parse_moment
-from statechain.asl.jsonata.number_picture import format_number
+from statechain.asl.jsonata.number_picture import format_number, rounded
 from statechain.asl.jsonata.sequences import SEQUENCE_FUNCTIONS
 from statechain.asl.jsonata.values import NULL, number_text
 from statechain.asl.regex import Match, compile_regex
@@ -125,6 +124,7 @@ def _string(engine: Engine, value: Value, prettify: Value) -> Value:
 def _pad(engine: Engine, text: Value, width: Value, padding: Value) -> Value:
     if text is None or width is None:
         return text
+    engine.allow(abs(width))
     missing = abs(int(width)) - len(text)
     if missing <= 0:
         return text
@@ -162,8 +162,8 @@ def _contains(engine: Engine, text: Value, token: Value) -> Value:
 
 
 def _count(limit: Value) -> int | None:
-    """Return how many matches a limit allows: a fraction counts as one more."""
-    return None if limit is None else math.ceil(limit)
+    """Return how many matches a limit allows: a fraction counts as one more. None where there is no limit."""
+    return math.ceil(limit) if limit is not None and limit < LARGEST_VALUE else None
 
 
 def _split(engine: Engine, text: Value, separator: Value, limit: Value) -> Value:
@@ -173,7 +173,7 @@ def _split(engine: Engine, text: Value, separator: Value, limit: Value) -> Value
         raise jexception.JException("D3020", -1)
     if isinstance(separator, str):
         parts = text.split(separator) if separator else list(text)
-        return parts if limit is None else parts[: math.trunc(limit)]
+        return parts[: math.trunc(limit)] if limit is not None and limit < LARGEST_VALUE else parts
     ends = [(match.start, match.end) for match in matches(engine, "split", separator, text)]
     starts = [0, *(end for _, end in ends)]
     parts = [text[start:end] for start, end in zip(starts, [*(start for start, _ in ends), len(text)], strict=True)]
@@ -188,7 +188,8 @@ def _replace(engine: Engine, text: Value, pattern: Value, replacement: Value, li
     if limit is not None and limit < 0:
         raise jexception.JException("D3011", -1)
     if isinstance(pattern, str) and isinstance(replacement, str):
-        found = text.count(pattern) if limit is None else min(text.count(pattern), math.ceil(limit))
+        count, most = text.count(pattern), _count(limit)
+        found = count if most is None else min(count, most)
         engine.allow(len(text) + found * (len(replacement) - len(pattern)))
         return text.replace(pattern, replacement, found)
     pattern = compile_regex(re.escape(pattern)) if isinstance(pattern, str) else pattern
@@ -235,7 +236,7 @@ def _decoded(_engine: Engine, text: Value) -> Value:
         return None
     try:
         return base64.b64decode(text).decode()
-    except (binascii.Error, UnicodeDecodeError) as fault:
+    except ValueError as fault:
         raise refusal("The argument of base64decode is no Base64 of a text") from fault
 
 
@@ -249,6 +250,22 @@ def _url(name: str, function: Callable[[str], str]) -> Callable[..., Value]:
             raise jexception.JException("D3140", -1, name, text) from fault
 
     return convert
+
+
+# Errors
+
+
+def _error(_engine: Engine, message: Value) -> NoReturn:
+    raise jexception.JException("D3137", -1, message or "$error() function evaluated")
+
+
+def _assert(_engine: Engine, condition: Value, message: Value) -> None:
+    if not condition:
+        raise jexception.JException("D3141", -1, message or "$assert() statement failed")
+
+
+def _type(_engine: Engine, value: Value) -> Value:
+    return "function" if is_function(value) else Library.type(value)
 
 
 # Numbers
@@ -270,6 +287,17 @@ def _number(_engine: Engine, value: Value) -> Value:
     elif PREFIXED.fullmatch(value) and len(value) <= LONGEST_PREFIXED:
         return float(int(value, 0))
     raise jexception.JException("D3030", -1, value)
+
+
+def _round(_engine: Engine, value: Value, places: Value) -> Value:
+    if value is None:
+        return None
+    return math.nan if places is not None and places % 1 else rounded(value, int(places or 0))
+
+
+def _whole(to_whole: Callable[[float], int]) -> Callable[..., Value]:
+    """Return one of the functions that make numbers whole; what is infinite stays so."""
+    return lambda _engine, value: value if value is None or not math.isfinite(value) else to_whole(value)
 
 
 def _power(_engine: Engine, base: Value, exponent: Value) -> Value:
@@ -343,7 +371,13 @@ MENDED: dict[str, Callable[..., Value]] = {
     "decodeUrlComponent": _url("decodeUrlComponent", Library.decode_url_component),
     "decodeUrl": _url("decodeUrl", Library.decode_url),
     "number": _number,
+    "error": _error,
+    "assert": _assert,
+    "type": _type,
     "power": _power,
+    "round": _round,
+    "floor": _whole(math.floor),
+    "ceil": _whole(math.ceil),
     "formatBase": _format_base,
     "formatInteger": _format_integer,
     "formatNumber": _format_number,

@@ -92,7 +92,7 @@ class IntegerPicture:
         if not math.isfinite(size):
             raise jexception.JException("D1001", -1, number)
         if self.kind == "letters":
-            text = _letters(int(size))
+            text = _letters(float(size))
         elif self.kind == "roman":
             allow(size / 1000)
             text = _roman(int(size))
@@ -200,11 +200,11 @@ def _ordinal_suffix(text: str) -> str:
     return "th" if text[-2:-1] == "1" else ORDINAL_SUFFIXES.get(text[-1:], "th")
 
 
-def _letters(number: int) -> str:
+def _letters(number: float) -> str:
     letters = ""
     while number > 0:
-        letters = chr(97 + (number - 1) % 26) + letters
-        number = (number - 1) // 26
+        letters = chr(97 + int(math.fmod(number - 1, 26))) + letters
+        number = float(math.floor((number - 1) / 26))
     return letters
 
 

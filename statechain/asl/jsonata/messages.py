@@ -11,7 +11,7 @@ from typing import Any
 
 from jsonata import jexception
 
-from statechain.asl.jsonata.values import text_of
+from statechain.asl.jsonata.values import NULL, text_of
 
 __all__ = ["refusal", "sentence"]
 
@@ -48,10 +48,12 @@ def _filled(template: str, inserts: list[Any]) -> str:
 
     def fill(match: re.Match[str]) -> str:
         value = next(left, None)
-        return str(value) if match[1] or not _is_shown(value) else text_of(value)
+        return str(value) if match[1] else _shown(value)
 
     return PLACEHOLDER.sub(fill, template)
 
 
-def _is_shown(value: object) -> bool:
-    return value is None or isinstance(value, str | int | float | list | dict)
+def _shown(value: object) -> str:
+    """Return a value as JSON, or a function as what it is."""
+    is_json = value is None or value is NULL or isinstance(value, str | int | float | list | dict)
+    return text_of(value) if is_json else "function"

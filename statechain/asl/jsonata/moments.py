@@ -23,6 +23,7 @@ __all__ = ["Moment", "format_moment", "iso_millis", "parse_moment"]
 
 ISO = "[Y0001]-[M01]-[D01]T[H01]:[m01]:[s01].[f001][Z01:01t]"
 DAY = 86_400_000
+MOST_YEAR_DIGITS = 7
 CYCLE_YEARS, CYCLE_DAYS = 400, 146_097
 UNIX_EPOCH = date(1970, 1, 1).toordinal()
 FARTHEST = 8_640_000_000_000_000
@@ -134,7 +135,7 @@ def _written(marker: Marker, moment: Moment, hours: int, minutes: int, allow: Ca
         return text.upper() if marker.names == "upper" else text
     if marker.names:
         return _name(marker, value)
-    if component == "Y" and marker.year_digits is not None:
+    if component == "Y" and marker.year_digits is not None and marker.year_digits < MOST_YEAR_DIGITS:
         value = int(math.fmod(value, 10**marker.year_digits))
     return marker.number.format(value, allow)
 
@@ -274,8 +275,8 @@ def _assembled(found: dict[str, float | None], now: Moment) -> float:
 
 
 def _is_only(found: dict[str, float | None], among: str, names: str) -> bool:
-    """Return whether of some components only these are there, and at least one."""
-    there = {name for name in among if found.get(name)}
+    """Return whether of some components only these are there, and at least one; zero is none, and neither is NaN."""
+    there = {name for name in among if found.get(name) and not math.isnan(found[name] or 0)}
     return bool(there) and there <= set(names)
 
 

@@ -36,6 +36,8 @@ OPTIONS = (
 """The options in the order of the fields of `_Symbols`."""
 
 MOST_PLACES = 100
+MOST_SHIFT = 1_000
+"""More than the powers of ten between any two doubles."""
 
 
 @define
@@ -268,7 +270,8 @@ def _grouped_fraction(fraction: str, form: _Format, comma: str) -> str:
 
 def rounded(number: float, places: int) -> float:
     """Round half to even by the decimal digits that a number is written with."""
-    shifted = float(Decimal(repr(float(number))).scaleb(places))
+    shifted = float(Decimal(repr(float(number))).scaleb(max(-MOST_SHIFT, min(places, MOST_SHIFT))))
     if not math.isfinite(shifted):
         return number
-    return float(Decimal(round(shifted)).scaleb(-places))
+    whole = float(round(shifted))
+    return float(Decimal(repr(whole)).scaleb(-places)) if whole else 0.0

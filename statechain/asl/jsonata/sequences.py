@@ -64,7 +64,7 @@ def _single(engine: Engine, array: Value, function: Value) -> Value:
 def _reduce(engine: Engine, array: Value, function: Value, first: Value) -> Value:
     if array is None:
         return None
-    if Library.get_function_arity(function) < 2:
+    if not Library.is_regex(function) and Library.get_function_arity(function) < 2:
         raise jexception.JException("D3050", -1)
     items = list(array)
     result = first if first is not None else items[0] if items else None
@@ -87,7 +87,7 @@ def _each(engine: Engine, value: Value, function: Value) -> Value:
 
 def _sift(engine: Engine, value: Value, function: Value) -> Value:
     if value is None or function is None:
-        return value
+        return value or None
     kept = {
         key: item
         for key, item in value.items()
@@ -153,7 +153,8 @@ def _identity(engine: Engine, value: Value, walker: Walker) -> object:
 def _spread(engine: Engine, value: Value) -> Value:
     if not isinstance(value, list | dict):
         return "" if is_function(value) else value
-    results, pending = sequence_of(), [value]
+    results: list[Value] = [] if isinstance(value, list) and value else sequence_of()
+    pending = [value]
     while pending:
         engine.charge(1)
         item = pending.pop()

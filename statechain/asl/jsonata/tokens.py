@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import re
 from typing import Any, TypeAlias
@@ -18,6 +17,9 @@ SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:[Ee][-+]?[0-9]+)?", re.ASCII)
 NO_OPERATORS = frozenset("!~")
 """Characters that end a name, and begin an operator of two, but are none alone."""
+
+# The library shows values in messages of its own, and cannot show a function.
+parser.Parser.Symbol.__repr__ = lambda _node: "function"
 
 PADDING = "\0" * 4
 """Beyond the end, so that looking ahead finds characters that mean nothing."""
@@ -77,14 +79,23 @@ def _joined(pair: re.Match[str]) -> str:
 
 class _Parser(parser.Parser):  # type: ignore[misc]
     def process_ast(self, expr: Node) -> Node:
-        """Return a node's syntax tree; a negative number is a node of its own, since a node may be processed twice."""
-        if expr is not None and expr.type == "unary" and str(expr.value) == "-":
-            operand = self.process_ast(expr.expression)
-            if operand.type == "number":
-                negative = copy.copy(operand)
-                negative.value = -operand.value
-                return negative
-        return super().process_ast(expr)
+        """Return a node's syntax tree.
+
+        ``a ?: b`` and ``a ?? b`` are conditions that have ``a`` twice: processed twice it would be negated twice where
+        it is a negative number, and take time that doubles with each level. So it is processed once, and shared.
+        """
+        shared = None if expr is None or expr.type != "condition" else expr.then
+        if shared is None or not (shared is expr.condition or shared in (expr.condition.arguments or ())):
+            return super().process_ast(expr)
+        made = parser.Parser.Symbol(self)
+        made.type, made.position = "condition", expr.position
+        made.condition = self.process_ast(expr.condition)
+        self.push_ancestry(made, made.condition)
+        made.then = made.condition if shared is expr.condition else made.condition.arguments[0]
+        if expr._else is not None:  # noqa: SLF001 -- the library's name for the alternative
+            made._else = self.process_ast(expr._else)  # noqa: SLF001
+            self.push_ancestry(made, made._else)  # noqa: SLF001
+        return made
 
     def parse(self, jsonata: str, regex_engine: regex_engine.RegexEngine) -> Node:
         """Return the syntax tree of a text. Raises JException."""

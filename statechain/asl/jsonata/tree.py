@@ -24,12 +24,13 @@ class BareReference(Exception):
 
 
 def _nodes(root: Node) -> Iterator[Node]:
-    """Yield a node and all below it."""
-    pending = [root]
+    """Yield a node and all below it, one that is there twice only once."""
+    pending, seen = [root], set()
     while pending:
         node = pending.pop()
-        if getattr(node, "type", None) is None and not hasattr(node, "lhs_object"):
+        if id(node) in seen or (getattr(node, "type", None) is None and not hasattr(node, "lhs_object")):
             continue
+        seen.add(id(node))
         yield node
         for name in CHILDREN:
             child = getattr(node, name, None)
@@ -65,9 +66,12 @@ def _is_states(node: Node) -> bool:
 
 def refuse_bare(root: Node) -> None:
     """Refuse references to an input document: ``$``, ``$$`` and bare names outside of any context."""
-    pending = [root]
+    pending, seen = [root], set()
     while pending:
         node = pending.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
         kind = getattr(node, "type", None)
         if kind == "name":
             instead = f"write $states.input.{node.value}"

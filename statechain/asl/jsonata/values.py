@@ -127,14 +127,14 @@ def plain_number(value: float) -> JSONValue:
     return SPECIAL.get(value, "NaN")
 
 
-def number_text(value: float) -> str:
-    """Return a number as ``$string`` writes it: 15 significant digits, exponents from 1e21 and below 1e-6."""
+def number_text(value: float, *, is_exact: bool = False) -> str:
+    """Return a number as ``$string`` writes it: exponents from 1e21 and below 1e-6, 15 significant digits or all."""
     if isinstance(value, int) and abs(value) < 2**63:
         return str(value)
     number = float(value)
     if not math.isfinite(number):
         return "null"
-    if not number.is_integer():
+    if not number.is_integer() and not is_exact:
         number = float(f"{number:.15g}")
     if number == 0:
         return "0"
@@ -171,7 +171,8 @@ def text_of(
 ) -> str:
     """Return a value as JSON text in the manner of ``$string``: functions are empty texts, numbers are rounded.
 
-    With ``is_json`` a number that JSON does not have raises JException (D1001); else it is null.
+    Without ``is_json`` numbers are exact, and one that JSON does not have is null, where it else raises JException
+    (D1001): so causes show values.
     """
     if isinstance(value, str):
         return encode_basestring(value)
@@ -180,7 +181,7 @@ def text_of(
     if isinstance(value, int | float):
         if is_json and not math.isfinite(value):
             raise jexception.JException("D1001", -1, value)
-        return number_text(value)
+        return number_text(value, is_exact=not is_json)
     if value is None or value is NULL:
         return "null"
     if not isinstance(value, list | Mapping):

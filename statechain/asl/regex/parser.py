@@ -81,9 +81,8 @@ class _Parser(Escapes):
             start = self.place
             counts = self._counts()
             if counts is None:
-                atoms = self._atoms()
-                parts += atoms
-                may_repeat = may_repeat or bool(atoms)  # setting flags does not come between
+                parts += self._atoms()
+                may_repeat = bool(parts)  # setting flags does not come between
                 continue
             if not may_repeat:
                 raise self.refused("a repetition of nothing, or of a repetition", start)

@@ -56,6 +56,10 @@ VALUE: Any = {
         ("$number('-1e2')", -100),
         ("$number('007') + $number('-007.50')", -0.5),
         ("$formatBase(255, 16.4)", "ff"),
+        ("$string(/a/)", ""),
+        ("$reduce(36, /b/)", 36),
+        ("$spread([{'a': 1}])", [{"a": 1}]),
+        ("('AB' ~> ($lowercase ~> $uppercase))", "AB"),
         ("$power(2, 10)", 1024),
         ("[$round(2.5), $round(3.5), $round(123.456, 2)]", [2, 4, 123.46]),
         ("$formatBase(255, 16)", "ff"),
@@ -128,6 +132,11 @@ def test_answers(jsonata: Any, text: str, result: Any) -> None:
         ("$match('a', /a/, -1)", "D3040: Third argument of match function must evaluate to a positive number"),
         ("$match('abc', /x*/)", "D1004: Regular expression matches zero length string"),
         ("$number('abc')", 'D3030: Unable to cast value to a number: "abc"'),
+        ("$sum ~> '0'", "T2006: The right side of the function application operator ~> must be a function"),
+        (
+            "'5' <= 1/3",
+            'T2009: The values "5" and 0.3333333333333333 either side of operator "<=" must be of the same data type',
+        ),
         ("$number('1e999')", 'D3030: Unable to cast value to a number: "1e999"'),
         ("$sqrt(-1)", "D3060: The sqrt function cannot be applied to a negative number: -1"),
         (

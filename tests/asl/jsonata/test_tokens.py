@@ -18,6 +18,9 @@ from statechain.asl.jsonata import JSONataSyntaxError, compile_jsonata
         ("-5 ?: 99", -5),
         ("[1, 2, 3][-1] ?: 42", 3),
         ("[true][-1] ?: 'no'", True),
+        ("[1, 2, 3][-1] ?? 42", 3),
+        ("$nothing ?? -1", -1),
+        ("'a'{'k': $} ?? 1", {"k": "a"}),
         ("/* a */ 1 /* b */", 1),
     ],
 )
@@ -47,3 +50,12 @@ def test_refuses_what_is_unfinished(text: str, said: str) -> None:
     with pytest.raises(JSONataSyntaxError) as caught:
         compile_jsonata(text)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("operator", ["??", "?:"])
+def test_an_operand_that_is_used_twice_is_read_once(jsonata: Any, operator: str) -> None:
+    text = "1"
+    for _ in range(40):  # read twice at each level, it would take time that doubles each time
+        text = f"({text}) {operator} 2"
+    compile_jsonata(text)
+    assert jsonata(f"(1) {operator} 2") == 1
