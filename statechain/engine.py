@@ -12,6 +12,26 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from statechain import asl, chaining
+from statechain.arguments import (
+    BATCH_ID,
+    DURATION,
+    EXECUTION_ID,
+    FLAG,
+    MACHINE_ID,
+    NAME,
+    PATH,
+    TEXT,
+    TOKEN,
+    WHOLE,
+    checked,
+    count_from,
+    instance_of,
+    one_of,
+    sequence_with,
+    text,
+    with_method,
+)
+from statechain.chaining.arguments import FILTER, OPTIONS, TRANSFORMER
 from statechain.chaining.options import BatchExecutionOptions
 from statechain.chaining.source import InputTransformer
 from statechain.clock import Clock, SystemClock, as_duration
@@ -41,6 +61,7 @@ from statechain.records import (
 from statechain.runtime import services
 from statechain.runtime.tasks import TaskRegistry
 from statechain.storage.deleting import delete_ended
+from statechain.storage.existing import require_execution, require_machine, require_machines
 from statechain.storage.open import open_repository
 from statechain.storage.paging import pages
 from statechain.storage.patience import patiently
@@ -55,9 +76,11 @@ if TYPE_CHECKING:
 __all__ = ["Engine"]
 
 PAGE = 100
+REPOSITORY = with_method("commit", "a storage URL or a Repository").or_text()
+DEFINITION = instance_of(Mapping, str, Path, meant="a mapping, JSON or YAML text, or the Path of a file")
 
 
-@guarded()
+@guarded("iterate_executions", "iterate_execution_history")
 class Engine:
     """Runs state machines durably on one storage, inside one event loop.
 
@@ -94,6 +117,20 @@ class Engine:
         files: The folder in the place of S3, for distributed Maps that read or write files: a bucket is a folder in it.
     """
 
+    @checked(
+        repository=REPOSITORY,
+        tasks=instance_of(TaskRegistry, meant="a TaskRegistry").or_none(),
+        clock=with_method("sleep_until", "a Clock").or_none(),
+        worker_id=TEXT.or_none(),
+        lease=DURATION,
+        max_concurrent_executions=count_from(1).or_none(),
+        observers=sequence_with("observe", "a list of observers, each with a method observe"),
+        limits=instance_of(Limits, meant="Limits"),
+        recovery=FLAG,
+        files=PATH.or_none(),
+        role=one_of("worker", "reader"),
+        wait_for=one_of("started", "all"),
+    )
     def __init__(
         self,
         repository: str | Repository = "memory://",
@@ -117,12 +154,6 @@ class Engine:
         leased = as_duration(lease)
         if leased <= timedelta(0):
             raise ValueError("a lease lasts longer than nothing")
-        if max_concurrent_executions is not None and max_concurrent_executions < 1:
-            raise ValueError("max_concurrent_executions must be at least 1, or None for no bound")
-        if role not in ("worker", "reader"):
-            raise ValueError(f"role is {role!r}: it must be 'worker' or 'reader'")
-        if wait_for not in ("started", "all"):
-            raise ValueError(f"wait_for is {wait_for!r}: it must be 'started' or 'all'")
         self._owns_repository = isinstance(repository, str)
         self.repository: Repository = open_repository(repository) if isinstance(repository, str) else repository
         self.guard = Guard("the engine", "async with Engine(...) as engine:")
@@ -180,6 +211,7 @@ class Engine:
 
     # State machines
 
+    @checked(name=NAME, definition=DEFINITION, type=one_of("STANDARD", "EXPRESS"))
     async def create_state_machine(
         self,
         name: str,
@@ -200,9 +232,7 @@ class Engine:
         Raises:
             DefinitionError: with every fault of the definition.
         """
-        if type not in {"STANDARD", "EXPRESS"}:
-            raise ValueError(f"type is {type!r}: it must be 'STANDARD' or 'EXPRESS'")
-        if not isinstance(name, str) or not 1 <= len(name) <= 80 or not name.isprintable():
+        if not 1 <= len(name) <= 80 or not name.isprintable():
             raise ValueError("a state machine's name is 1 to 80 printable characters")
         loaded = asl.load(definition, limits=self.limits, type=type)
         self._check_resources(loaded)
@@ -246,6 +276,7 @@ class Engine:
         if faults:
             raise DefinitionError(faults)
 
+    @checked(name_or_id=text("the name or the id of a state machine"))
     async def get_state_machine(self, name_or_id: str) -> StateMachine:
         """Return the newest revision of a state machine. Raises StateMachineNotFound."""
         record = await self.repository.state_machine(name_or_id)
@@ -260,6 +291,7 @@ class Engine:
 
     # Executions: reading
 
+    @checked(id=EXECUTION_ID)
     async def get_execution(self, id: str) -> Execution:  # noqa: A002
         """Return an execution as storage last recorded it. Raises ExecutionNotFound."""
         execution = await self.repository.execution(id)
@@ -267,15 +299,20 @@ class Engine:
             raise ExecutionNotFound(f"there is no execution {id!r}")
         return execution
 
+    @checked(filter=FILTER.or_none())
     async def list_executions(self, filter: ExecutionFilter | None = None) -> list[Execution]:  # noqa: A002
         """Return the executions that a filter means, in its order; all of them in memory."""
         return [execution async for execution in self.iterate_executions(filter)]
 
+    @checked(filter=FILTER.or_none())
     async def list_execution_ids(self, filter: ExecutionFilter | None = None) -> list[str]:  # noqa: A002
         """Return the ids of the executions that a filter means, in its order."""
-        async with aclosing(pages(self.repository.execution_keys, filter or ExecutionFilter(), PAGE)) as found:
+        select = filter or ExecutionFilter()
+        await require_machines(self.repository, select)
+        async with aclosing(pages(self.repository.execution_keys, select, PAGE)) as found:
             return [key.id async for page in found for key in page]
 
+    @checked(filter=FILTER.or_none(), page_size=count_from(1))
     async def iterate_executions(
         self,
         filter: ExecutionFilter | None = None,  # noqa: A002
@@ -287,19 +324,22 @@ class Engine:
         Pages go by the place in the order, not by counting: what is inserted or deleted meanwhile neither repeats
         nor skips another execution.
         """
-        if page_size < 1:
-            raise ValueError("page_size must be at least 1")
-        async with aclosing(pages(self.repository.executions, filter or ExecutionFilter(), page_size)) as found:
+        select = filter or ExecutionFilter()
+        await require_machines(self.repository, select)
+        async with aclosing(pages(self.repository.executions, select, page_size)) as found:
             async for page in found:
                 for execution in page:
                     yield execution
 
+    @checked(filter=FILTER.or_none())
     async def count_executions(self, filter: ExecutionFilter | None = None) -> int:  # noqa: A002
         """Return how many executions `list_executions` would return."""
         select = filter or ExecutionFilter()
+        await require_machines(self.repository, select)
         count = max(0, await self.repository.count_executions(select) - select.offset)
         return count if select.limit is None else min(count, select.limit)
 
+    @checked(id=EXECUTION_ID, after=WHOLE, limit=WHOLE.or_none(), reverse=FLAG)
     async def get_execution_history(
         self,
         id: str,  # noqa: A002
@@ -330,6 +370,7 @@ class Engine:
         events = self.iterate_execution_history(id, after=after, limit=limit, reverse=reverse)
         return [event async for event in events]
 
+    @checked(id=EXECUTION_ID, after=WHOLE, limit=WHOLE.or_none(), reverse=FLAG)
     async def iterate_execution_history(
         self,
         id: str,  # noqa: A002
@@ -353,6 +394,7 @@ class Engine:
             async for event in events:
                 yield event
 
+    @checked(id=EXECUTION_ID, format=TEXT)
     async def draw_execution(self, id: str, format: DrawingFormat = "svg") -> str:  # noqa: A002
         """Return a picture of what an execution did: which states it visited, how often, how long, where it failed.
 
@@ -370,10 +412,16 @@ class Engine:
         visits = await self.repository.visits(id)
         return await asyncio.to_thread(asl.draw_execution, execution, definition, visits, self.clock.now(), format)
 
+    @checked(state_machine_id=MACHINE_ID)
     async def execution_statistics(self, state_machine_id: str) -> Mapping[ExecutionStatus, DurationStatistics]:
         """Return how many executions of a machine stand in each status, and how long they took, in seconds."""
         return await self.repository.statistics(state_machine_id)
 
+    @checked(
+        source_execution_id=EXECUTION_ID.or_none(),
+        target_execution_id=EXECUTION_ID.or_none(),
+        target_state_machine_id=MACHINE_ID.or_none(),
+    )
     async def list_linked_executions(
         self,
         *,
@@ -382,6 +430,9 @@ class Engine:
         target_state_machine_id: str | None = None,
     ) -> list[Link]:
         """Return the chain links that match all that is given, oldest first."""
+        await require_execution(self.repository, "source_execution_id", source_execution_id)
+        await require_execution(self.repository, "target_execution_id", target_execution_id)
+        await require_machine(self.repository, "target_state_machine_id", target_state_machine_id)
         links: list[Link] = []
         while True:
             page = await self.repository.links(
@@ -397,6 +448,7 @@ class Engine:
 
     # Executions: the operator's verbs
 
+    @checked(id=EXECUTION_ID, error=TEXT.or_none(), cause=TEXT.or_none())
     async def stop_execution(self, id: str, *, error: str | None = None, cause: str | None = None) -> Execution:  # noqa: A002
         """End an execution as ABORTED, whoever runs it, and return it; one that has ended stays as it is.
 
@@ -405,6 +457,7 @@ class Engine:
         """
         return await self.worker.stop(id, error=error, cause=self.limits.cut_off(cause))
 
+    @checked(id=EXECUTION_ID)
     async def redrive_execution(self, id: str) -> ExecutionHandle:  # noqa: A002
         """Continue a FAILED, TIMED_OUT or ABORTED execution from the state that failed, on its own revision.
 
@@ -433,6 +486,7 @@ class Engine:
 
     # Tasks that wait for an answer from outside
 
+    @checked(token=TOKEN)
     async def send_task_success(self, token: str, output: JSONInput) -> None:
         """Answer the task that waits under a token: it succeeded, with an output.
 
@@ -445,6 +499,7 @@ class Engine:
         """
         await self._host.callbacks.succeed(token, encode(output, max_bytes=self.limits.payload_bytes))
 
+    @checked(token=TOKEN, error=TEXT.or_none(), cause=TEXT.or_none())
     async def send_task_failure(self, token: str, error: str | None = None, cause: str | None = None) -> None:
         """Answer the task that waits under a token: it failed, with an error's name or without one.
 
@@ -452,10 +507,12 @@ class Engine:
         """
         await self._host.callbacks.fail(token, error, self.limits.cut_off(cause))
 
+    @checked(token=TOKEN)
     async def send_task_heartbeat(self, token: str) -> None:
         """Tell that the work behind a token goes on: its HeartbeatSeconds count from now. Raises as a failure does."""
         await self._host.callbacks.beat(token)
 
+    @checked(activity=text("an activity's name or ARN"), patience=DURATION)
     async def get_activity_task(self, activity: str, *, patience: timedelta | float = 60.0) -> ActivityTask | None:
         """Take the oldest task that waits for an activity's workers; answer it under its token.
 
@@ -474,20 +531,24 @@ class Engine:
         """Take over and run on what dead workers left; return the ids. It also happens by itself."""
         return await self._host.recovery.recover()
 
+    @checked(limit=count_from(1))
     async def list_suspects(self, *, limit: int = PAGE) -> list[Suspect]:
         """Return the RUNNING executions whose workers died after taking them up, those with the most deaths first."""
         return list(await self.repository.suspects(page=limit))
 
+    @checked(filter=FILTER)
     async def delete_executions(self, filter: ExecutionFilter) -> int:  # noqa: A002
         """Delete the ended executions that a filter means, with their visits and links; return how many are gone.
 
         Limit and offset count the ended ones. They go a page at a time, each page whole or not at all: what ends
         meanwhile may be missed, what is redriven meanwhile stays, and what somebody else deletes counts as gone.
         """
+        await require_machines(self.repository, filter)
         return await delete_ended(self.repository, self.journal, filter)
 
     # Batches
 
+    @checked(id=BATCH_ID)
     async def get_batch(self, id: str) -> Batch:  # noqa: A002
         """Return a stored batch, its items counted now. Raises BatchNotFound."""
         batch = await self.repository.batch(id)
@@ -495,19 +556,23 @@ class Engine:
             raise BatchNotFound(f"there is no batch {id!r}")
         return batch
 
+    @checked(state_machine_id=MACHINE_ID.or_none(), status=one_of(*BatchStatus).or_none())
     async def list_batches(
         self, *, state_machine_id: str | None = None, status: BatchStatus | None = None
     ) -> list[Batch]:
         """Return the stored batches that match all that is given, newest first."""
+        await require_machine(self.repository, "state_machine_id", state_machine_id)
+        wanted = None if status is None else BatchStatus(status)
         batches: list[Batch] = []
         while True:
             page = await self.repository.batches(
-                state_machine_id=state_machine_id, status=status, after=batches[-1] if batches else None, page=PAGE
+                state_machine_id=state_machine_id, status=wanted, after=batches[-1] if batches else None, page=PAGE
             )
             batches.extend(page)
             if len(page) < PAGE:
                 return batches
 
+    @checked(id=BATCH_ID)
     async def stop_batch(self, id: str) -> Batch:  # noqa: A002
         """End a batch as ABORTED: start nothing more of it, abort what runs of it, and return it. Idempotent.
 
@@ -529,6 +594,7 @@ class Engine:
             after = items[-1].index
         return await self.get_batch(id)
 
+    @checked(id=BATCH_ID, options=OPTIONS, input_transformer=TRANSFORMER)
     async def resume_batch(
         self,
         id: str,  # noqa: A002

@@ -7,6 +7,7 @@ StatechainError
 ├── ExecutionFailed             an awaited execution did not succeed
 ├── BatchStopped                a batch passed its tolerance of failures
 ├── InputTransformerError       the caller's input_transformer raised
+├── InvalidArgument             an argument is of the wrong type, or means nothing
 ├── InvalidPayload              a value cannot be kept as JSON exactly, or is too large
 ├── StateMachineNotFound
 ├── ExecutionNotFound
@@ -45,6 +46,7 @@ __all__ = [
     "ExecutionFailed",
     "ExecutionNotFound",
     "InputTransformerError",
+    "InvalidArgument",
     "InvalidPayload",
     "InvalidToken",
     "LeaseLost",
@@ -199,6 +201,13 @@ class BatchStopped(StatechainError):
 
 class InputTransformerError(StatechainError):
     """Raised when an ``input_transformer`` raised: its exception is the ``__cause__``."""
+
+
+class InvalidArgument(StatechainError, TypeError, ValueError):
+    """Raised by a public method when an argument is of the wrong type, or out of its bounds, before anything is done.
+
+    It is a TypeError and a ValueError, too. The message names the argument and says what is meant.
+    """
 
 
 class InvalidPayload(StatechainError, ValueError):

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import attrs
 
+from statechain.errors import InvalidArgument
 from statechain.records import Execution, ExecutionStatus
 
 __all__ = ["Chained", "Cursor", "ExecutionFilter", "ExecutionKey"]
@@ -31,15 +32,22 @@ def _storable_text(_instance: object, attribute: attrs.Attribute[Any], value: st
     if value is None:
         return
     if not isinstance(value, str):
-        raise ValueError(f"{attribute.name} is a string, not {type(value).__name__}")
+        raise InvalidArgument(f"{attribute.name} must be a string, not {type(value).__name__}")
     if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
         raise ValueError(f"{attribute.name} holds a NUL or a lone surrogate, which no database can compare")
 
 
 def _to_id(machine: str | HasId) -> str:
-    if not isinstance(machine, str | HasId):
-        raise ValueError(f"a state machine or its id is meant, not {type(machine).__name__}")
-    return machine if isinstance(machine, str) else machine.id
+    """Return the id of a machine; what is none is left to the validator, which knows the field's name."""
+    return machine.id if isinstance(machine, HasId) and not isinstance(machine, type) else cast("str", machine)
+
+
+def _is_machine(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is None and attribute.default is None:
+        return
+    if not isinstance(value, str):
+        raise InvalidArgument(f"{attribute.name} must be a state machine or its id, not {type(value).__name__}")
+    _storable_text(instance, attribute, value)
 
 
 @attrs.frozen
@@ -52,7 +60,7 @@ class Chained:
         source_state_name: Only chains from this state's output; None means chains from whatever output.
     """
 
-    to: str = attrs.field(converter=_to_id, validator=_storable_text)
+    to: str = attrs.field(converter=_to_id, validator=_is_machine)
     source_state_name: str | None = attrs.field(default=None, validator=_storable_text)
 
 
@@ -62,7 +70,7 @@ def _to_statuses(
     if value is None:
         return None
     if not isinstance(value, Iterable):
-        raise ValueError(f"status is one status or a collection of them, not {type(value).__name__}")
+        raise InvalidArgument(f"status must be one status or a collection of them, not {type(value).__name__}")
     members = [value] if isinstance(value, str) else list(value)
     try:
         return frozenset(ExecutionStatus(member) for member in members)
@@ -72,27 +80,45 @@ def _to_statuses(
 
 
 def _to_utc(value: datetime | None) -> datetime | None:
-    if value is None:
-        return None
-    if not isinstance(value, datetime):
-        raise ValueError(f"a time is a datetime, not {type(value).__name__}")
-    if value.utcoffset() is None:
-        raise ValueError(f"{value.isoformat()} is a naive time: give it a timezone, such as datetime.now(UTC)")
+    """Return a moment in UTC; what is none is left to the validator, which knows the field's name."""
+    if not isinstance(value, datetime) or value.utcoffset() is None:
+        return value
     try:
         return value.astimezone(UTC)
-    except OverflowError as fault:
-        raise ValueError(f"{value.isoformat()} is beyond the years 1 to 9999 in UTC") from fault
+    except OverflowError:
+        return value
+
+
+def _is_utc(_instance: object, attribute: attrs.Attribute[Any], value: datetime | None) -> None:
+    if value is None:
+        return
+    if not isinstance(value, datetime):
+        raise InvalidArgument(f"{attribute.name} must be a datetime, not {type(value).__name__}")
+    if value.utcoffset() is None:
+        raise ValueError(
+            f"{attribute.name} is {value.isoformat()}, a naive time: give it a timezone, such as datetime.now(UTC)"
+        )
+    if value.tzinfo is not UTC:
+        raise ValueError(f"{attribute.name} is {value.isoformat()}, which is beyond the years 1 to 9999 in UTC")
 
 
 def _to_chained(value: Chained | HasId | str | None) -> Chained | None:
-    return value if value is None or isinstance(value, Chained) else Chained(value)
+    is_machine = isinstance(value, str | HasId) and not isinstance(value, type)
+    return Chained(cast("str | HasId", value)) if is_machine else cast("Chained | None", value)
+
+
+def _is_chained(_instance: object, attribute: attrs.Attribute[Any], value: Chained | None) -> None:
+    if value is not None and not isinstance(value, Chained):
+        raise InvalidArgument(
+            f"{attribute.name} must be Chained, a state machine or its id, not {type(value).__name__}"
+        )
 
 
 def _is_count(_instance: object, attribute: attrs.Attribute[Any], value: int | None) -> None:
     if value is None and attribute.default is None:
         return
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{attribute.name} is a whole number, not {type(value).__name__}")
+        raise InvalidArgument(f"{attribute.name} must be a whole number, not {type(value).__name__}")
     if not 0 <= value < 2**63:
         raise ValueError(f"{attribute.name} is {value}: it must be at least 0 and below 2**63")
 
@@ -130,16 +156,16 @@ class ExecutionFilter:
     state_machine_id: str | None = attrs.field(
         default=None,
         converter=attrs.converters.optional(_to_id),
-        validator=_storable_text,
+        validator=_is_machine,
     )
     name: str | None = attrs.field(default=None, validator=_storable_text)
     current_state: str | None = attrs.field(default=None, validator=_storable_text)
-    start_after: datetime | None = attrs.field(default=None, converter=_to_utc)
-    start_before: datetime | None = attrs.field(default=None, converter=_to_utc)
+    start_after: datetime | None = attrs.field(default=None, converter=_to_utc, validator=_is_utc)
+    start_before: datetime | None = attrs.field(default=None, converter=_to_utc, validator=_is_utc)
     limit: int | None = attrs.field(default=None, validator=_is_count)
     offset: int = attrs.field(default=0, validator=_is_count)
     order: Order = attrs.field(default="newest_first")
-    unchained_to: Chained | None = attrs.field(default=None, converter=_to_chained)
+    unchained_to: Chained | None = attrs.field(default=None, converter=_to_chained, validator=_is_chained)
 
     @order.validator
     def _known_order(self, _attribute: attrs.Attribute[str], value: str) -> None:

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterable, Iterable
 from typing import TYPE_CHECKING
 
 from statechain import asl, chaining
+from statechain.arguments import INPUTS, NAME, checked
+from statechain.chaining.arguments import FILTER, OPTIONS, SOURCE, STATE_NAME, TRANSFORMER
 from statechain.chaining.options import BatchExecutionOptions
 from statechain.chaining.source import InputTransformer, as_source, chained_input
 from statechain.codec import JSONInput, JSONValue, decode, encode, same_json
@@ -158,6 +160,7 @@ class StateMachine:
         handle = await self.start_execution(input, name=name, source=source, input_transformer=input_transformer)
         return _succeeded(await self._wait_or_abort(handle), handle.exception)
 
+    @checked(name=NAME.or_none(), source=SOURCE, input_transformer=TRANSFORMER)
     async def start_execution(
         self,
         input: JSONInput = None,  # noqa: A002
@@ -224,6 +227,7 @@ class StateMachine:
         stream = self.stream_batch(filter, source_state_name, options=options, input_transformer=input_transformer)
         return await chaining.collect(stream)
 
+    @checked(filter=FILTER, source_state_name=STATE_NAME, options=OPTIONS, input_transformer=TRANSFORMER)
     def stream_batch(
         self,
         filter: ExecutionFilter,  # noqa: A002
@@ -251,6 +255,7 @@ class StateMachine:
         """Run one execution for each input; see `statechain.chaining.batch`."""
         return await chaining.collect(self.stream_bulk(inputs, options=options))
 
+    @checked(inputs=INPUTS, options=OPTIONS)
     def stream_bulk(
         self,
         inputs: Iterable[JSONInput] | AsyncIterable[JSONInput],

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import attrs
 
+from statechain.arguments import EXECUTION_ID, text
 from statechain.codec import JSONValue, decode
 
 __all__ = [
@@ -80,8 +81,8 @@ class Source:
         state_name: Take the output of its last visit of this state; None takes its final output.
     """
 
-    execution_id: str
-    state_name: str | None = None
+    execution_id: str = attrs.field(validator=EXECUTION_ID)
+    state_name: str | None = attrs.field(default=None, validator=text("the name of a state").or_none())
 
 
 @attrs.frozen(kw_only=True, repr=False)

@@ -213,7 +213,7 @@ async def test_what_is_left_to_others_closes_its_spans_and_is_no_end(collector: 
 
     with pytest.raises(ZeroDivisionError):
         await run_and_leave()
-    async with Engine(storage, clock=VirtualClock(), observers=[collector.observer]):
+    async with Engine(storage, clock=VirtualClock(), observers=[collector.observer], wait_for="all"):
         pass
     executions = [span for span in collector.spans() if span.name == "execution wait"]
     assert [dict(span.attributes or {}).get("statechain.execution.left") for span in executions] == [True, None]

@@ -248,7 +248,7 @@ def _upgrade(connection: Connection) -> None:
 
 
 def _parse(url: str) -> tuple[Path | None, str]:
-    parts = urlsplit(url)
+    parts = urlsplit(url, allow_fragments=False)  # `#` is a character of a file's name as any other
     if parts.netloc:
         raise ValueError("a SQLite URL names no host: write sqlite:///relative.db or sqlite:////absolute.db")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))

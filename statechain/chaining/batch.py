@@ -7,6 +7,7 @@ its concurrency in memory.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Coroutine, Iterable, Sized
 from contextlib import aclosing, nullcontext, suppress
 from functools import partial
@@ -22,10 +23,13 @@ from statechain.filters import ExecutionFilter
 from statechain.launcher import Stream, first_fault
 from statechain.logs import BATCH
 from statechain.records import Batch, BatchItem, BatchStatus, Source, new_id
+from statechain.storage.existing import require_machines, why_nothing_matches
 from statechain.storage.patience import patiently
 from statechain.storage.repository import CreateBatch, EndBatch, Write
 
 __all__ = ["collect", "resume_batch", "stream_batch", "stream_bulk"]
+
+logger = logging.getLogger(__name__)
 
 WATCH_SECONDS = 0.5
 STOPPED = frozenset({BatchStatus.ABORTED, BatchStatus.FAILED})
@@ -43,6 +47,7 @@ def stream_batch(
     """Chain one execution of the target from each execution that the filter means when the stream is first used."""
 
     async def produce(stream: Stream[BatchExecutionResult]) -> None:
+        await require_machines(services.repository, select)
         batch = Batch(
             id=new_id(),
             name_prefix=options.name_prefix or new_id(),
@@ -128,6 +133,9 @@ async def _run_stored(
     try:
         batch = await services.journal.write(opening)
         total = batch.item_counts.total
+        if not total and isinstance(opening, CreateBatch):
+            why = await patiently(partial(why_nothing_matches, services.repository, opening.select))
+            logger.warning("the batch %s matches no execution: %s", batch.name_prefix, why)
         exclusive = takes_unchained(batch)
         runner = Runner(target, options, services, stream, total=total, exclusive=exclusive, batch=batch)
         await _unless_stopped(batch_id, services, runner.run(_stored_items(batch, options, transformer, services)))

@@ -7,7 +7,9 @@ from typing import Any, TypeAlias, cast
 
 import attrs
 
+from statechain.arguments import FLAG, FUNCTION
 from statechain.codec import JSONValue
+from statechain.errors import InvalidArgument
 from statechain.records import Batch, Execution
 
 __all__ = ["STORED_OPTIONS", "BatchExecutionOptions", "BatchExecutionResult"]
@@ -41,7 +43,8 @@ def _is_percentage(_instance: object, attribute: attrs.Attribute[float], value: 
 
 def _is_prefix(_instance: object, attribute: attrs.Attribute[str], value: str) -> None:
     if not isinstance(value, str) or not value or not value.isprintable():
-        raise ValueError(f"{attribute.name} must be a text of printable characters")
+        shown = repr(value) if isinstance(value, str) else type(value).__name__
+        raise InvalidArgument(f"{attribute.name} must be a string of printable characters, not {shown}")
 
 
 @attrs.frozen(kw_only=True)
@@ -72,14 +75,14 @@ class BatchExecutionOptions:
 
     name_prefix: str | None = attrs.field(default=None, validator=attrs.validators.optional(_is_prefix))
     concurrent_batches: int = attrs.field(default=1, validator=_at_least(0))
-    stop_on_error: bool = False
+    stop_on_error: bool = attrs.field(default=False, validator=FLAG)
     tolerated_failure_count: int | None = attrs.field(default=None, validator=attrs.validators.optional(_at_least(0)))
     tolerated_failure_percentage: float | None = attrs.field(
         default=None, validator=attrs.validators.optional(_is_percentage)
     )
-    redrive_failed: bool = False
-    on_execution_start: OnStart | None = None
-    on_execution_complete: OnComplete | None = None
+    redrive_failed: bool = attrs.field(default=False, validator=FLAG)
+    on_execution_start: OnStart | None = attrs.field(default=None, validator=FUNCTION.or_none())
+    on_execution_complete: OnComplete | None = attrs.field(default=None, validator=FUNCTION.or_none())
     page_size: int = attrs.field(default=100, validator=_at_least(1))
 
     @classmethod

@@ -25,6 +25,7 @@ from statechain.machine import StateMachine
 from statechain.progress import BatchProgress
 from statechain.records import Batch, new_id
 from statechain.runtime.tasks import TaskRegistry
+from statechain.storage.existing import why_nothing_matches
 
 __all__ = ["Outcome", "batch", "transformer_option"]
 
@@ -77,6 +78,8 @@ async def batch(
         chained = await machine_of(engine, target, machine, tasks=tasks)
         select = await selection.filter(engine)
         total = await engine.count_executions(select)
+        if not total:
+            say(f"no execution matches: {await why_nothing_matches(engine.repository, select)}")
         if dry_run:
             say(f"{total} execution{'' if total == 1 else 's'} of {chained.name} would be started")
             return

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import re
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import attrs
 import click
@@ -34,6 +35,7 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 DEFAULT_URL = "sqlite:///statechain.db"
 VARIABLES = ["STATECHAIN_URL", "DATABASE_URL"]
 INTERRUPTED = 130
+PASSWORD = re.compile(r"[^:]+://[^:@/]*:(?P<password>.*)@", re.DOTALL)
 
 
 class Failure(click.ClickException):
@@ -68,10 +70,8 @@ class Storage:
 
     def hide(self, text: str) -> str:
         """Return a text without the password, in case it holds it."""
-        try:
-            password = urlsplit(self.url).password
-        except ValueError:
-            return text
+        found = PASSWORD.match(self.url)
+        password = None if found is None else found["password"]
         for secret in {password, unquote(password)} if password else ():
             text = text.replace(f":{secret}@", ":***@")
             if len(secret) > 3:

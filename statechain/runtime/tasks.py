@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
 import attrs
 
+from statechain.arguments import FUNCTION, Argument, one_of
 from statechain.clock import SystemClock
 from statechain.runtime.threads import Slot, lone_slot
 from statechain.runtime.typed import PLAIN, Conversion, conversion_of
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from statechain.codec import JSONValue
 
 __all__ = ["Delivery", "Handler", "Task", "TaskContext", "TaskRegistry", "function_name"]
+
+NAME = Argument("the name of a handler, a string", lambda value: isinstance(value, str) and bool(value), is_text=True)
+DELIVERY = one_of("at_least_once", "at_most_once")
+OWN_NAME = NAME.or_none()
+HANDLER_NAME = Argument("a handler or its name", lambda value: callable(value) or OWN_NAME.accepts(value))
 
 Delivery = Literal["at_least_once", "at_most_once"]
 Handler: TypeAlias = Callable[..., Any]
@@ -139,6 +145,8 @@ class TaskRegistry:
             delivery: ``"at_least_once"`` runs an attempt again that a crash interrupted; ``"at_most_once"`` ends it
                 with States.TaskFailed instead, so that only the state's own Retry runs it again.
         """
+        HANDLER_NAME.check("name", name)
+        DELIVERY.check("delivery", delivery)
         if callable(name):
             self.add(_name_of(name), name)
             return name
@@ -155,15 +163,18 @@ class TaskRegistry:
         Raises:
             ValueError: where the name is taken, or the delivery unknown.
 
+            InvalidArgument: where the name is no string, or the handler no function.
+
             TypeError: where the handler cannot take an input, or its annotations cannot be resolved.
 
         An attrs class, dataclass, msgspec Struct or pydantic model as the annotation of the input or the result is
         made of the JSON value, and made JSON again (see `statechain.runtime.typed`).
         """
+        NAME.check("name", name)
+        FUNCTION.check("handler", handler)
         if name in self._tasks:
             raise ValueError(f"a handler named {name!r} is registered already")
-        if delivery not in {"at_least_once", "at_most_once"}:
-            raise ValueError(f"delivery is {delivery!r}: it must be 'at_least_once' or 'at_most_once'")
+        DELIVERY.check("delivery", delivery)
         takes_context = _takes_context(handler)
         self._tasks[name] = Task(
             name, handler, delivery, takes_context, _is_async(handler), conversion_of(name, handler)

@@ -1,0 +1,222 @@
+"""Checks of the arguments of public methods: a wrong one raises InvalidArgument, with its name and what is meant.
+
+A method names a check for each of its parameters in `checked`. Payloads are not checked here: encoding them does it.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import sys
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar, cast
+
+import attrs
+
+from statechain.errors import InvalidArgument
+
+__all__ = [
+    "BATCH_ID",
+    "DURATION",
+    "EXECUTION_ID",
+    "FLAG",
+    "FUNCTION",
+    "INPUTS",
+    "MACHINE_ID",
+    "NAME",
+    "PATH",
+    "TEXT",
+    "TOKEN",
+    "WHOLE",
+    "Argument",
+    "checked",
+    "count_from",
+    "instance_of",
+    "one_of",
+    "sequence_with",
+    "text",
+    "with_method",
+]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@attrs.frozen
+class Argument:
+    """What an argument may be.
+
+    Attributes:
+        meant: What is meant, in words that follow "must be".
+
+        accepts: Whether a value is that.
+
+        is_text: Whether any string is accepted: then nothing can be concluded from the value.
+
+        is_choice: Whether it is one of a few strings: then a message may show another one.
+    """
+
+    meant: str
+    accepts: Callable[[Any], bool]
+    is_text: bool = False
+    is_choice: bool = False
+
+    def or_none(self) -> Argument:
+        """Return the same argument for a parameter that may be left out by None."""
+        accepts = self.accepts
+        meant = f"{self.meant}, or None"
+        return attrs.evolve(self, meant=meant, accepts=lambda value: value is None or accepts(value))
+
+    def or_text(self) -> Argument:
+        """Return the same argument for a parameter that takes a string, too."""
+        accepts = self.accepts
+        return Argument(self.meant, lambda value: isinstance(value, str) or accepts(value), is_text=True)
+
+    def check(self, name: str, value: object, hint: str = "") -> None:
+        """Raise InvalidArgument where a value is not what is meant."""
+        if not self.accepts(value):
+            shown = repr(value) if self.is_choice and isinstance(value, str) else _shown(value)
+            raise InvalidArgument(f"{name} must be {self.meant}, not {shown}{hint or _id_hint(self, value)}")
+
+    def __call__(self, _instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        """Check a field of an attrs class: an argument is a validator, too."""
+        self.check(attribute.name, value)
+
+
+def _shown(value: object) -> str:
+    """Return a value for a message: its type, for the value itself may be a payload."""
+    if value is None or isinstance(value, bool):
+        return repr(value)
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    return repr(value) if isinstance(value, int | float) else type(value).__name__
+
+
+def _id_hint(argument: Argument, value: object) -> str:
+    """Return a hint where an object was given in the place of its id."""
+    has_id = argument.is_text and not isinstance(value, type) and isinstance(getattr(value, "id", None), str)
+    return ": give its .id" if has_id else ""
+
+
+# What arguments may be
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_inputs(value: object) -> bool:
+    return isinstance(value, Iterable | AsyncIterable) and not isinstance(value, str | bytes | Mapping)
+
+
+def text(meant: str) -> Argument:
+    """Return an argument that is a string with a meaning."""
+    return Argument(meant, lambda value: isinstance(value, str), is_text=True)
+
+
+TEXT = text("a string")
+EXECUTION_ID = text("the id of an execution")
+MACHINE_ID = text("the id of a state machine")
+BATCH_ID = text("the id of a batch")
+TOKEN = text("a task token")
+FLAG = Argument("True or False", lambda value: isinstance(value, bool))
+FUNCTION = Argument("a function", callable)
+DURATION = Argument("seconds or a timedelta", lambda value: isinstance(value, timedelta) or _is_number(value))
+PATH = Argument("a path", lambda value: isinstance(value, str | Path))
+WHOLE = Argument("a whole number", lambda value: isinstance(value, int) and not isinstance(value, bool))
+NAME = text("a string of 1 to 80 printable characters")
+INPUTS = Argument("an iterable of inputs (a list of one, for one)", _is_inputs)
+
+
+def instance_of(*types: type, meant: str) -> Argument:
+    """Return an argument that is an instance of a class, or of one of several."""
+    return Argument(meant, lambda value: isinstance(value, types))
+
+
+def with_method(method: str, meant: str) -> Argument:
+    """Return an argument that is any object with a method."""
+    return Argument(meant, lambda value: not isinstance(value, type) and callable(getattr(value, method, None)))
+
+
+def sequence_with(method: str, meant: str) -> Argument:
+    """Return an argument that is a sequence of objects with a method."""
+    each = with_method(method, meant)
+    return Argument(meant, lambda value: isinstance(value, Sequence) and all(map(each.accepts, value)))
+
+
+def one_of(*values: str) -> Argument:
+    """Return an argument that is one of several strings."""
+    meant = " or ".join(repr(str(value)) for value in values)
+    return Argument(meant, lambda value: isinstance(value, str) and value in values, is_choice=True)
+
+
+def count_from(least: int) -> Argument:
+    """Return an argument that is a whole number of at least so much."""
+    meant = f"a whole number of at least {least}"
+    return Argument(meant, lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= least)
+
+
+# Checking the arguments of a call
+
+
+def checked(**arguments: Argument) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Return a decorator that checks the arguments of each call by the names of their parameters."""
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        positions = _positions(function, arguments)
+
+        def check(args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
+            for name, position, argument in positions:
+                if position < len(args):
+                    value = args[position]
+                elif name in kwargs:
+                    value = kwargs[name]
+                else:
+                    continue
+                if not argument.accepts(value):
+                    argument.check(name, value, _meant_for(name, value, arguments))
+
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def call_later(*args: P.args, **kwargs: P.kwargs) -> Any:  # noqa: ANN401 -- what the function returns
+                check(args, kwargs)
+                return await cast("Callable[P, Any]", function)(*args, **kwargs)
+
+            return cast("Callable[P, T]", call_later)
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            check(args, kwargs)
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
+
+
+def _positions(function: Callable[..., object], arguments: Mapping[str, Argument]) -> list[tuple[str, int, Argument]]:
+    """Return where each argument is found; one that is given by keyword only is beyond all positions."""
+    parameters = inspect.signature(function).parameters
+    found = []
+    for position, (name, parameter) in enumerate(parameters.items()):
+        if name in arguments:
+            by_keyword = parameter.kind is inspect.Parameter.KEYWORD_ONLY
+            found.append((name, sys.maxsize if by_keyword else position, arguments[name]))
+    assert len(found) == len(arguments), f"{function.__qualname__} has no such parameter: {arguments.keys()}"  # noqa: S101
+    return found
+
+
+def _meant_for(name: str, value: object, arguments: Mapping[str, Argument]) -> str:
+    """Return a hint where a value is what another parameter takes."""
+    if value is None or isinstance(value, str):
+        return ""
+    others = [
+        other
+        for other, argument in arguments.items()
+        if other != name and not argument.is_text and argument.accepts(value)
+    ]
+    return f": did you mean {others[0]}=?" if len(others) == 1 else ""

@@ -1,0 +1,16 @@
+"""The arguments of methods that start from stored executions: filters, options, sources, transformers."""
+
+from __future__ import annotations
+
+from statechain.arguments import FUNCTION, Argument, instance_of
+from statechain.chaining.options import BatchExecutionOptions
+from statechain.filters import ExecutionFilter
+from statechain.records import Execution, Source
+
+__all__ = ["FILTER", "OPTIONS", "SOURCE", "STATE_NAME", "TRANSFORMER"]
+
+FILTER = instance_of(ExecutionFilter, meant="an ExecutionFilter")
+OPTIONS = instance_of(BatchExecutionOptions, meant="BatchExecutionOptions").or_none()
+SOURCE = instance_of(str, Execution, Source, meant="an execution, its id, or a Source").or_none()
+TRANSFORMER = FUNCTION.or_none()
+STATE_NAME = Argument("the name of a state", lambda value: isinstance(value, str), is_text=True).or_none()

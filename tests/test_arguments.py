@@ -1,0 +1,258 @@
+"""An argument of the wrong type, or one that means nothing that exists, is an error that says which and what is meant.
+
+Every parameter of every public method is tried with a value of no use: a new one without a check fails here.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+from statechain import (
+    BatchExecutionOptions,
+    Chained,
+    Engine,
+    ExecutionFilter,
+    ExecutionHandle,
+    ExecutionNotFound,
+    Source,
+    StatechainError,
+    StateMachine,
+    StateMachineNotFound,
+    TaskRegistry,
+    open_repository,
+)
+from statechain.errors import InvalidArgument
+from statechain.storage.existing import why_nothing_matches
+
+if TYPE_CHECKING:
+    from conftest import EngineFactory
+
+PASS = {"StartAt": "Done", "States": {"Done": {"Type": "Pass", "End": True}}}
+FAIL = {"StartAt": "Done", "States": {"Done": {"Type": "Fail", "Error": "No"}}}
+
+
+class Useless:
+    """A value that no parameter takes."""
+
+    __slots__ = ()
+
+
+PAYLOADS = {"input", "output"}
+"""What takes any JSON value; encoding it says what is wrong with another one."""
+
+GIVEN: dict[str, Any] = {
+    "id": "some-id",
+    "name": "some-name",
+    "name_or_id": "some-name",
+    "definition": PASS,
+    "filter": ExecutionFilter(),
+    "state_machine_id": "some-id",
+    "token": "some-token",
+    "output": 1,
+    "activity": "some-activity",
+    "inputs": [],
+    "execution_id": "some-id",
+    "to": "some-id",
+    "handler": len,
+}
+
+
+def parameters(function: Callable[..., object]) -> Iterator[str]:
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name != "self" and parameter.kind not in {parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL}:
+            yield name
+
+
+def methods(owner: type) -> Iterator[tuple[str, Callable[..., object]]]:
+    for name, member in vars(owner).items():
+        if not name.startswith("_") and inspect.isfunction(member) and name not in INSIDE:
+            yield name, member
+
+
+INSIDE = {"try_redrive", "run_chained", "for_state", "find"}
+"""What the library calls itself."""
+
+CALLS = [
+    pytest.param(owner, method, parameter, id=f"{owner.__name__}.{method}-{parameter}")
+    for owner in (Engine, StateMachine, ExecutionHandle, TaskRegistry)
+    for method, function in methods(owner)
+    for parameter in parameters(function)
+    if parameter not in PAYLOADS
+]
+CONSTRUCTIONS = [
+    pytest.param(owner, parameter, id=f"{owner.__name__}-{parameter}")
+    for owner in (Engine, ExecutionFilter, BatchExecutionOptions, Chained, Source)
+    for parameter in parameters(owner)
+]
+
+
+async def outcome(called: Any) -> None:
+    """Await, or iterate over, what a method returned."""
+    if inspect.isawaitable(called):
+        await called
+    elif hasattr(called, "__aiter__"):
+        async for _ in called:
+            pass
+
+
+@pytest.mark.parametrize(("owner", "method", "wrong"), CALLS)
+async def test_a_wrong_argument_of_a_method_is_named(owner: type, method: str, wrong: str) -> None:
+    async with Engine("memory://") as engine:
+        machine = await engine.create_state_machine("pass", PASS)
+        on = {
+            Engine: engine,
+            StateMachine: machine,
+            ExecutionHandle: await machine.start_execution(),
+            TaskRegistry: TaskRegistry(),
+        }[owner]
+        function = getattr(on, method)
+        positional, named = [], {}
+        for name, parameter in inspect.signature(function).parameters.items():
+            if name != wrong and parameter.default is not parameter.empty:
+                continue
+            value = Useless() if name == wrong else GIVEN[name]
+            if parameter.kind is parameter.POSITIONAL_ONLY:
+                positional.append(value)
+            else:
+                named[name] = value
+        with pytest.raises((TypeError, ValueError), match=rf"\b{wrong}\b.*Useless"):
+            await outcome(function(*positional, **named))
+
+
+@pytest.mark.parametrize(("owner", "wrong"), CONSTRUCTIONS)
+def test_a_wrong_argument_of_a_class_is_named(owner: type, wrong: str) -> None:
+    required = [name for name, each in inspect.signature(owner).parameters.items() if each.default is each.empty]
+    arguments = {name: GIVEN[name] for name in required} | {wrong: Useless()}
+    with pytest.raises((TypeError, ValueError), match=rf"\b{wrong}\b.*Useless"):
+        owner(**arguments)
+
+
+def test_an_error_about_an_argument_can_be_caught_in_three_ways() -> None:
+    for kind in (TypeError, ValueError, StatechainError):
+        with pytest.raises(kind, match="tasks must be a TaskRegistry, or None, not dict"):
+            Engine(tasks={})  # type: ignore[arg-type]
+
+
+async def test_options_in_the_place_of_a_states_name_are_recognized(engine: Engine) -> None:
+    machine = await engine.create_state_machine("pass", PASS)
+    with pytest.raises(InvalidArgument, match=r"source_state_name must be .* did you mean options=\?"):
+        await machine.execute_batch(ExecutionFilter(), BatchExecutionOptions())  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match=r"filter must be .* did you mean options=\?"):
+        await machine.execute_batch(BatchExecutionOptions())  # type: ignore[arg-type]
+
+
+async def test_an_execution_in_the_place_of_its_id_is_recognized(engine: Engine) -> None:
+    execution = await (await engine.create_state_machine("pass", PASS)).execute()
+    with pytest.raises(InvalidArgument, match=r"id must be the id of an execution, not Execution: give its \.id"):
+        await engine.get_execution(execution)  # type: ignore[arg-type]
+
+
+# What exists
+
+
+@pytest.fixture
+async def shop(engine_factory: EngineFactory) -> AsyncIterator[Engine]:
+    async with engine_factory() as engine:
+        orders = await engine.create_state_machine("orders", PASS)
+        await engine.create_state_machine("invoices", PASS)
+        for number in range(3):
+            await orders.execute(number)
+        await (await (await engine.create_state_machine("failing", FAIL)).start_execution()).wait()
+        yield engine
+
+
+@pytest.mark.parametrize(
+    "using",
+    [
+        lambda engine, id_: engine.list_executions(ExecutionFilter(state_machine_id=id_)),
+        lambda engine, id_: engine.list_execution_ids(ExecutionFilter(state_machine_id=id_)),
+        lambda engine, id_: engine.count_executions(ExecutionFilter(state_machine_id=id_)),
+        lambda engine, id_: engine.iterate_executions(ExecutionFilter(state_machine_id=id_)),
+        lambda engine, id_: engine.delete_executions(ExecutionFilter(state_machine_id=id_)),
+        lambda engine, id_: engine.count_executions(ExecutionFilter(unchained_to=id_)),
+        lambda engine, id_: engine.list_batches(state_machine_id=id_),
+        lambda engine, id_: engine.list_linked_executions(target_state_machine_id=id_),
+    ],
+)
+async def test_a_state_machine_that_does_not_exist_is_an_error_and_not_an_empty_answer(
+    using: Callable[[Engine, str], Any], shop: Engine
+) -> None:
+    with pytest.raises(StateMachineNotFound, match="is 'nothing': there is no state machine with this id"):
+        await outcome(using(shop, "nothing"))
+    orders = await shop.get_state_machine("orders")
+    with pytest.raises(StateMachineNotFound, match=f"the name of a state machine: give its id, '{orders.id}'"):
+        await outcome(using(shop, "orders"))
+    await outcome(using(shop, orders.id))
+
+
+async def test_a_batch_from_or_for_a_machine_that_does_not_exist_is_an_error(shop: Engine) -> None:
+    invoices = await shop.get_state_machine("invoices")
+    for wrong in (ExecutionFilter(state_machine_id="orders"), ExecutionFilter(unchained_to="invoices")):
+        with pytest.raises(StateMachineNotFound, match="the name of a state machine"):
+            await invoices.execute_batch(wrong)
+    assert await shop.list_batches() == []
+
+
+async def test_links_of_an_execution_that_does_not_exist_are_an_error(shop: Engine) -> None:
+    with pytest.raises(ExecutionNotFound, match="source_execution_id is 'nothing'"):
+        await shop.list_linked_executions(source_execution_id="nothing")
+
+
+# A batch that matches nothing
+
+
+async def test_a_batch_that_matches_nothing_says_why(shop: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    orders, invoices = await shop.get_state_machine("orders"), await shop.get_state_machine("invoices")
+
+    async def why(**fields: Any) -> str:
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            assert await invoices.execute_batch(ExecutionFilter(**fields)) == []
+        (record,) = [each for each in caplog.records if "matches no execution" in each.message]
+        return record.message.partition(": ")[2]
+
+    other = await why(state_machine_id=orders.id, status={"FAILED", "RUNNING"})
+    assert other == "none is FAILED or RUNNING: the filter's other fields leave 3 SUCCEEDED"
+    assert await why(state_machine_id=orders.id, offset=5) == "offset 5 skips all 3 that match"
+    assert await why(limit=0) == "limit is 0"
+    nothing_named_so = "the storage has 3 SUCCEEDED, 1 FAILED, and none matches state_machine_id and name"
+    assert await why(state_machine_id=orders.id, name="x-y") == nothing_named_so
+    await invoices.execute_batch(ExecutionFilter(state_machine_id=orders.id))
+    chained = ExecutionFilter(state_machine_id=orders.id, unchained_to=invoices)
+    assert "all 3 that match are chained to" in await why(state_machine_id=orders.id, unchained_to=invoices)
+    assert await shop.count_executions(chained) == 0
+
+
+async def test_an_empty_storage_is_a_reason(engine: Engine) -> None:
+    soon = ExecutionFilter(start_after=datetime.now(UTC))
+    assert await why_nothing_matches(engine.repository, soon) == "there are no executions in this storage"
+
+
+# URLs
+
+
+async def test_a_number_sign_is_a_character_of_a_files_name(tmp_path: Path) -> None:
+    file = tmp_path / "a#b.db"
+    async with open_repository(f"sqlite:///{file}"):
+        assert {"a", file.name} & set(os.listdir(tmp_path)) == {file.name}  # noqa: PTH208 -- nothing else runs
+
+
+def test_a_number_sign_that_would_end_a_postgresql_url_is_refused() -> None:
+    with pytest.raises(ValueError, match="%23") as caught:
+        open_repository("postgresql://scott:ti#ger@localhost/shop")
+    assert "ger" not in str(caught.value)
+    with pytest.raises(ValueError, match="%23"):
+        open_repository("postgresql://localhost/shop#old")
+
+
+def test_attrs_sees_every_field_of_the_options() -> None:
+    assert {field.name for field in attrs.fields(BatchExecutionOptions)} == set(parameters(BatchExecutionOptions))
