@@ -27,7 +27,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-__all__ = ["NoPostgres", "Postgres", "PrivateServer", "server"]
+__all__ = ["USER", "NoPostgres", "Postgres", "PrivateServer", "find_binaries", "server"]
 
 ENVIRONMENT = "STATECHAIN_TEST_POSTGRES"
 USER = "statechain"
@@ -109,6 +109,11 @@ class PrivateServer(Postgres):
         return self
 
     @property
+    def port(self) -> int:
+        """The port on which it listens."""
+        return self._port
+
+    @property
     def pid(self) -> int | None:
         """The process id of the server, or None while it is stopped."""
         return None if self._process is None else self._process.pid
@@ -185,7 +190,7 @@ def server() -> Iterator[Postgres]:
     if given:
         yield Postgres(given)
         return
-    binaries = _find_binaries()
+    binaries = find_binaries()
     with tempfile.TemporaryDirectory(prefix="statechain-", ignore_cleanup_errors=True) as folder:
         private = PrivateServer(binaries, Path(folder))
         try:
@@ -194,7 +199,7 @@ def server() -> Iterator[Postgres]:
             private.stop()
 
 
-def _find_binaries() -> Path:
+def find_binaries() -> Path:
     """Return the folder that has ``initdb`` and ``postgres``, the newest version first."""
     installed = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_version, reverse=True)
     for folder in [*installed, *_from_path(), *_from_pg_config(), *_from_wheel()]:

@@ -85,6 +85,12 @@ class Proxy:
         user, _, _ = self._target.netloc.rpartition("@")
         return urlunsplit(self._target._replace(netloc=f"{user}@127.0.0.1:{port}", query="sslmode=disable"))
 
+    def lead_to(self, url: str) -> None:
+        """Lead new connections to another server, and cut those that there are."""
+        self._target = urlsplit(url)
+        for link in tuple(self._links):
+            link.cut()
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
