@@ -1,4 +1,4 @@
-"""Files that may be compressed: gzip and Zstandard are known by their first bytes, whatever the file is called.
+"""Files that may be compressed: gzip and Zstandard are known by their first bytes, not by the name.
 
 Zstandard is in Python's standard library from 3.14 on; before, it takes the extra ``statechain[zstd]``.
 """

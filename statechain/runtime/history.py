@@ -6,6 +6,7 @@ asks the plan again what each state made of its input, so that what a Task was g
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import AsyncGenerator, Collection, Sequence
 from typing import TYPE_CHECKING, cast
 
@@ -15,10 +16,11 @@ from statechain.records import Claim, Execution
 from statechain.runtime.events import Event
 from statechain.runtime.frame import Frame
 from statechain.runtime.history_details import Scene, effect_of
-from statechain.runtime.history_index import Entry, Line, Spot, index_of
+from statechain.runtime.history_index import Entry, Line, Spot, close_gaps, index_of
 from statechain.runtime.past import NO_PAST, StoredRows, complete
 from statechain.runtime.run import UNREAD, Run
 from statechain.storage.journal import Ledger
+from statechain.storage.patience import patiently
 
 if TYPE_CHECKING:
     from statechain.asl.outcome import FanOut
@@ -42,11 +44,19 @@ class History:
 
     @classmethod
     async def read(cls, repository: Repository, execution: Execution, revision: Revision) -> History:
-        """Read the index of an execution's history."""
+        """Read the index of an execution's history.
+
+        While an execution runs that was never taken over, a gap is an event that is not written yet. The others keep
+        their ids, so that each is the same when it is read again. Any other gap was left by a crash, and is closed.
+        """
         ledger = Ledger(Claim(execution=execution, epoch=0, seq=0))
         run = Run(execution, revision.record, revision.plan, ledger, NO_PAST)
         scenes = _Scenes(run, StoredRows.of(repository, execution.id))
-        return cls(await index_of(repository, execution, revision.plan), scenes)
+        epochs = await patiently(lambda: repository.epochs([execution.id]))
+        entries = await index_of(repository, execution, revision.plan)
+        if epochs.get(execution.id) != 1:
+            close_gaps(entries)
+        return cls(entries, scenes)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -56,9 +66,10 @@ class History:
     ) -> AsyncGenerator[Event, None]:
         """Yield events behind the one with an id, by id; ``reverse``: those before it (0: all), the last one first."""
         if reverse:
-            entries = self._entries[: after - 1 if after else None][::-1][:limit]
+            end = bisect_left(self._entries, after, key=_id_of) if after else None
+            entries = self._entries[:end][::-1][:limit]
         else:
-            entries = self._entries[after:][:limit]
+            entries = self._entries[bisect_right(self._entries, after, key=_id_of) :][:limit]
         for begin in range(0, len(entries), READ_AT_ONCE):
             page = entries[begin : begin + READ_AT_ONCE]
             await self._scenes.read(page)
@@ -78,6 +89,10 @@ class History:
         if made is not None:
             event[entry.key] = made
         return event
+
+
+def _id_of(entry: Entry) -> int:
+    return entry.id
 
 
 @attrs.define

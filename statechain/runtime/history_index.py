@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from statechain.runtime.history_details import Details
     from statechain.storage.repository import Repository
 
-__all__ = ["Entry", "Line", "Spot", "StoredVisit", "StoredVisits", "index_of"]
+__all__ = ["Entry", "Line", "Spot", "StoredVisit", "StoredVisits", "close_gaps", "index_of"]
 
 SHORT_FACT = 80
 """Characters of the longest fact that the index keeps: the name of a state."""
@@ -139,7 +139,7 @@ class Entry:
 
 
 async def index_of(repository: Repository, execution: Execution, plan: Plan) -> list[Entry]:
-    """Return the events of an execution by id, numbered without the gaps that a crash can leave."""
+    """Return the events of an execution by id, as they were counted when they happened."""
     rows, stored = StoredRows.of(repository, execution.id), StoredVisits()
     started = {"input": execution.input_text, "inputDetails": WHOLE}
     entries = [Entry(1, execution.start_time, "ExecutionStarted", 0, details_key("ExecutionStarted"), started, None)]
@@ -158,7 +158,7 @@ async def index_of(repository: Repository, execution: Execution, plan: Plan) -> 
     last = walk.root(plan)
     if execution.end_time is not None:
         walk.add_end(_end_of(execution), last, max(entry.id for entry in (*entries, *walk.entries)) + 1)
-    return _in_order([*entries, *walk.entries])
+    return sorted([*entries, *walk.entries], key=lambda entry: entry.id)
 
 
 @attrs.frozen
@@ -191,13 +191,11 @@ async def _end_before(
     return _End("ABORTED" if plan.timeout_seconds is None else "TIMED_OUT", row.entered, {})
 
 
-def _in_order(entries: list[Entry]) -> list[Entry]:
-    """Return entries by id, numbered without gaps."""
-    entries.sort(key=lambda entry: entry.id)
+def close_gaps(entries: Sequence[Entry]) -> None:
+    """Number entries without the gaps that a crash can leave."""
     numbers = {entry.id: place for place, entry in enumerate(entries, start=1)}
     for entry in entries:
         entry.id, entry.previous = numbers[entry.id], numbers.get(entry.previous, 0)
-    return entries
 
 
 class _Walk:

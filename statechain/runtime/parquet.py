@@ -46,7 +46,7 @@ def _to_microseconds(batch: Any, timestamp: Callable[..., Any]) -> Any:  # noqa:
     return batch
 
 
-def _as_json(value: Any) -> JSONValue:  # noqa: ANN401 -- whatever Arrow makes of a column
+def _as_json(value: Any) -> JSONValue:  # noqa: ANN401 -- a column may have any type of Arrow
     match value:
         case None | bool() | int() | str():
             return value

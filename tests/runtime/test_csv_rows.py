@@ -13,7 +13,7 @@ from statechain.runtime.csv_rows import csv_rows
 
 
 def rows(text: str, delimiter: str = ",") -> list[list[str]]:
-    """Return the rows of a text."""
+    """Return the rows of a string."""
     return list(csv_rows(io.StringIO(text, newline=""), delimiter))
 
 

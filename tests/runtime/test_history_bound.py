@@ -1,4 +1,4 @@
-"""A history has at most so many events: wherever the bound is met, the last of them is ExecutionFailed."""
+"""The number of events of a history is bounded: wherever the bound is met, the last event is ExecutionFailed."""
 
 from __future__ import annotations
 
