@@ -45,9 +45,9 @@ from statechain.records import (
     Link,
     Source,
 )
-from statechain.runtime.tasks import TaskContext, TaskRegistry
 from statechain.storage.open import open_repository
 from statechain.storage.repository import Repository
+from statechain.tasks.registry import TaskContext, TaskRegistry
 
 if TYPE_CHECKING:
     from statechain_backends import MemoryRepository as MemoryRepository

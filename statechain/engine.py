@@ -58,20 +58,20 @@ from statechain.records import (
     Suspect,
     new_id,
 )
-from statechain.runtime import services
-from statechain.runtime.tasks import TaskRegistry
 from statechain.storage.deleting import delete_ended
 from statechain.storage.existing import require_execution, require_machine, require_machines
 from statechain.storage.open import open_repository
 from statechain.storage.paging import pages
-from statechain.storage.patience import patiently
 from statechain.storage.repository import CreateStateMachine, EndBatch
+from statechain.storage.retrying import patiently
+from statechain.tasks import services
+from statechain.tasks.registry import TaskRegistry
 
 if TYPE_CHECKING:
     from statechain.asl import Definition, DrawingFormat
     from statechain.observers import Observer
-    from statechain.runtime.callbacks import ActivityTask
     from statechain.storage.repository import Repository
+    from statechain.tasks.callbacks import ActivityTask
 
 __all__ = ["Engine"]
 
@@ -149,7 +149,7 @@ class Engine:
     ) -> None:
         # All that runs is loaded with the first engine: that takes half as long as the library itself.
         from statechain.chaining.runner import BatchServices  # noqa: PLC0415
-        from statechain.runtime.host import Host  # noqa: PLC0415
+        from statechain.worker.supervisor import Host  # noqa: PLC0415
 
         leased = as_duration(lease)
         if leased <= timedelta(0):
@@ -383,7 +383,7 @@ class Engine:
 
         They are those that there were when the first one was asked for.
         """
-        from statechain.runtime.history import History  # noqa: PLC0415 -- read rarely: loading it costs 5 ms
+        from statechain.history.history import History  # noqa: PLC0415 -- read rarely: loading it costs 5 ms
 
         if after < 0 or (limit is not None and limit < 0):
             raise ValueError("after and limit must not be negative")
@@ -480,7 +480,7 @@ class Engine:
         return None if live is None else ExecutionHandle(self, execution, live)
 
     async def _start_nested(self, machine: str, input: JSONValue, name: str) -> ExecutionHandle:  # noqa: A002
-        """Start an execution on behalf of another (see `statechain.runtime.nested`)."""
+        """Start an execution on behalf of another (see `statechain.tasks.child_executions`)."""
         found = await patiently(partial(self.get_state_machine, machine))
         return await found.start_execution(input, name=name)
 

@@ -30,7 +30,7 @@ from statechain.observers import (
 from statechain.records import Execution, ExecutionStatus
 
 if TYPE_CHECKING:
-    from statechain.runtime.tasks import TaskContext
+    from statechain.tasks.registry import TaskContext
 
 __all__ = ["ATTEMPT", "BATCH", "EXECUTION", "ContextFilter", "LogObserver", "about", "here"]
 

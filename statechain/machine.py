@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from statechain.chaining.options import BatchExecutionResult
     from statechain.chaining.runner import Joins
     from statechain.engine import Engine
+    from statechain.execution.running import Live
     from statechain.launcher import Stream
-    from statechain.runtime.live import Live
-    from statechain.runtime.revisions import Revision
+    from statechain.worker.revisions import Revision
 
 __all__ = ["ExecutionHandle", "StateMachine"]
 

@@ -164,9 +164,9 @@ def test_drawing_is_loaded_with_the_first_picture() -> None:
 import sys
 from statechain.asl import load
 drawn = load({"StartAt": "Only", "States": {"Only": {"Type": "Succeed"}}})
-before = "statechain.asl.drawing" in sys.modules
+before = "statechain.drawing.draw" in sys.modules
 drawn.to_svg()
-print(before, "statechain.asl.drawing" in sys.modules)
+print(before, "statechain.drawing.draw" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == ["False", "True"]

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Final, TypeAlias
 
 from statechain.asl import model
-from statechain.asl.intrinsics import compile_intrinsic, is_intrinsic
-from statechain.asl.jsonata import compile_jsonata, states_fields_in
-from statechain.asl.jsonpath import compile_path, compile_reference_path, names_one_place
-from statechain.asl.payload import expression_in
+from statechain.asl.expressions.intrinsics import compile_intrinsic, is_intrinsic
+from statechain.asl.expressions.jsonata import compile_jsonata, states_fields_in
+from statechain.asl.expressions.jsonpath import compile_path, compile_reference_path, names_one_place
+from statechain.asl.expressions.payload import expression_in
 from statechain.asl.text import pointer_to
 from statechain.codec import JSONValue
 from statechain.errors import Diagnostic

@@ -12,15 +12,15 @@ import attrs
 from statechain.asl import model
 from statechain.asl.check import MachineType, check
 from statechain.asl.parse import parse
-from statechain.asl.plan import Plan, compile_plan
+from statechain.asl.plan.plan import Plan, compile_plan
 from statechain.asl.text import Positions, read_json, read_text, read_yaml
 from statechain.codec import JSONValue, isolate
 from statechain.errors import DefinitionError, Diagnostic, InvalidPayload
 from statechain.limits import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
-    from statechain.asl.drawing import GraphFormat
-    from statechain.asl.graph import Graph
+    from statechain.drawing.draw import GraphFormat
+    from statechain.drawing.graph import Graph
 
 __all__ = ["Definition", "load", "load_stored"]
 
@@ -54,7 +54,7 @@ class Definition:
     @cached_property
     def graph(self) -> Graph:
         """The states and the ways between them, to be drawn."""
-        from statechain.asl.graph import graph_of  # noqa: PLC0415 -- like all that draws
+        from statechain.drawing.graph import graph_of  # noqa: PLC0415 -- like all that draws
 
         return graph_of(self.model)
 
@@ -71,7 +71,7 @@ class Definition:
         return self._draw("svg")
 
     def _draw(self, format: GraphFormat) -> str:  # noqa: A002
-        from statechain.asl.drawing import draw_definition  # noqa: PLC0415 -- drawn rarely: loading it costs 30 ms
+        from statechain.drawing.draw import draw_definition  # noqa: PLC0415 -- drawn rarely: loading it costs 30 ms
 
         return draw_definition(self, format)
 

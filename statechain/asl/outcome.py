@@ -17,7 +17,7 @@ from statechain.codec import JSONValue
 if TYPE_CHECKING:
     from random import Random
 
-    from statechain.asl.plan import Plan
+    from statechain.asl.plan.plan import Plan
 
 __all__ = [
     "Branch",

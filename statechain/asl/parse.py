@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from statechain.asl import model
-from statechain.asl.choice import parse_timestamp
 from statechain.asl.distributed import item_batcher, item_reader, label, refuse_inline, result_writer
+from statechain.asl.expressions.choice import parse_timestamp
 from statechain.asl.grammar import (
     BOTH,
     BRANCH,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from statechain.asl import model
-from statechain.asl.choice import OPERATORS, parse_timestamp
+from statechain.asl.expressions.choice import OPERATORS, parse_timestamp
 from statechain.asl.model import ABSENT, QueryLanguage
 from statechain.asl.reader import Obj, Reader, is_expression
 from statechain.asl.text import pointer_to

@@ -24,8 +24,8 @@ from statechain.launcher import Stream, first_fault
 from statechain.logs import BATCH
 from statechain.records import Batch, BatchItem, BatchStatus, Source, new_id
 from statechain.storage.existing import require_machines, why_nothing_matches
-from statechain.storage.patience import patiently
 from statechain.storage.repository import CreateBatch, EndBatch, Write
+from statechain.storage.retrying import patiently
 
 __all__ = ["collect", "resume_batch", "stream_batch", "stream_bulk"]
 

@@ -26,8 +26,8 @@ from statechain.errors import (
 )
 from statechain.launcher import Stream, Streams, exceeds, first_fault, launch
 from statechain.records import Batch, Execution, ExecutionStatus, Source
-from statechain.storage.patience import patiently
 from statechain.storage.repository import FailBatchItem, JoinBatchItem
+from statechain.storage.retrying import patiently
 
 if TYPE_CHECKING:
     from statechain.clock import Clock

@@ -15,8 +15,8 @@ from statechain.cli.scaffold import skeleton
 from statechain.cli.session import leave, say
 from statechain.cli.validate import read_text, show_faults
 from statechain.errors import DefinitionError
-from statechain.runtime.services import LAMBDA_INVOKE, START_EXECUTION, TOKEN_SUFFIX, activity_name
-from statechain.runtime.tasks import function_name
+from statechain.tasks.registry import function_name
+from statechain.tasks.services import LAMBDA_INVOKE, START_EXECUTION, TOKEN_SUFFIX, activity_name
 
 __all__ = ["Need", "import_aws", "needs_of"]
 

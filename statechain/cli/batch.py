@@ -11,21 +11,21 @@ from typing import Any
 import click
 from rich.markup import escape
 
-from statechain.asl.picture import shortened
 from statechain.chaining.options import BatchExecutionResult
 from statechain.cli.render import echo_json
 from statechain.cli.run import files_option, machine_of, tasks_option
 from statechain.cli.selection import Selection, batch_options, filter_options, make_options
 from statechain.cli.session import Storage, asynchronous, errors, leave, say, storage_option
 from statechain.cli.values import FUNCTION
+from statechain.drawing.picture import shortened
 from statechain.engine import Engine
 from statechain.errors import BatchStopped
 from statechain.launcher import Stream
 from statechain.machine import StateMachine
 from statechain.progress import BatchProgress
 from statechain.records import Batch, new_id
-from statechain.runtime.tasks import TaskRegistry
 from statechain.storage.existing import why_nothing_matches
+from statechain.tasks.registry import TaskRegistry
 
 __all__ = ["Outcome", "batch", "transformer_option"]
 

@@ -17,7 +17,7 @@ from statechain.engine import Engine
 from statechain.errors import BatchStopped
 from statechain.progress import BatchProgress
 from statechain.records import Batch, BatchStatus
-from statechain.runtime.tasks import TaskRegistry
+from statechain.tasks.registry import TaskRegistry
 
 __all__ = ["batches"]
 

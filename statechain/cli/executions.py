@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.markup import escape
 
-from statechain.asl.picture import folded, printable, shortened
 from statechain.cli.batches import machine_names
 from statechain.cli.render import (
     STYLES,
@@ -27,6 +26,7 @@ from statechain.cli.render import (
 )
 from statechain.cli.selection import Selection, filter_options, find_execution
 from statechain.cli.session import Storage, asynchronous, say, storage_option
+from statechain.drawing.picture import folded, printable, shortened
 from statechain.records import Execution, Suspect, Visit
 
 if TYPE_CHECKING:

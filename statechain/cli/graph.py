@@ -10,12 +10,12 @@ import click
 from rich.console import Console
 
 from statechain.asl import Definition, load
-from statechain.asl.drawing import draw_execution
-from statechain.asl.picture import trace_of
 from statechain.cli.selection import find_execution, find_machine
 from statechain.cli.session import Storage, asynchronous, say, storage_option
 from statechain.cli.tree import tree_of
 from statechain.cli.validate import read_definition
+from statechain.drawing.draw import draw_execution
+from statechain.drawing.picture import trace_of
 from statechain.records import Execution, Visit
 
 __all__ = ["graph"]

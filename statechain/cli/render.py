@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from statechain.asl.picture import Standing, folded, printable, seconds_of, shortened, spoken, standing_of
+from statechain.drawing.picture import Standing, folded, printable, seconds_of, shortened, spoken, standing_of
 from statechain.records import Batch, Execution, Visit
 
 __all__ = [

@@ -12,18 +12,18 @@ from rich.console import Console
 from rich.markup import escape
 
 from statechain.asl import load
-from statechain.asl.picture import printable, spoken
 from statechain.cli.render import STYLES, echo_json, took
 from statechain.cli.selection import find_execution, find_machine
 from statechain.cli.session import Failure, Storage, asynchronous, errors, leave, legal, say, storage_option
 from statechain.cli.validate import read_text, show_faults, unserved
 from statechain.cli.values import JSON, TASKS
 from statechain.codec import JSONValue
+from statechain.drawing.picture import printable, spoken
 from statechain.engine import Engine
 from statechain.errors import DefinitionError
 from statechain.machine import ExecutionHandle, StateMachine
 from statechain.records import Execution, ExecutionStatus
-from statechain.runtime.tasks import TaskRegistry
+from statechain.tasks.registry import TaskRegistry
 
 __all__ = ["check_served", "files_option", "machine_of", "redrive", "run", "tasks_option"]
 

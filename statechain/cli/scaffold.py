@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from statechain.asl.picture import shortened
+from statechain.drawing.picture import shortened
 
 if TYPE_CHECKING:
     from statechain.cli.aws import Need

@@ -20,11 +20,11 @@ import attrs
 import click
 from rich.console import Console
 
-from statechain.asl.picture import printable
+from statechain.drawing.picture import printable
 from statechain.engine import Engine
 from statechain.errors import DefinitionError, StatechainError
-from statechain.runtime.tasks import TaskRegistry
 from statechain.storage.open import open_repository
+from statechain.tasks.registry import TaskRegistry
 
 __all__ = ["Failure", "Storage", "asynchronous", "errors", "leave", "legal", "say", "storage_option"]
 

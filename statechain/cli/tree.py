@@ -5,9 +5,9 @@ from __future__ import annotations
 from rich.text import Text
 from rich.tree import Tree
 
-from statechain.asl.graph import Edge, Graph, Node
-from statechain.asl.picture import Mark, Trace, printable
 from statechain.cli.render import STANDINGS, STYLES
+from statechain.drawing.graph import Edge, Graph, Node
+from statechain.drawing.picture import Mark, Trace, printable
 
 __all__ = ["tree_of"]
 

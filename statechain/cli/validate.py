@@ -10,12 +10,12 @@ from pathlib import Path
 import click
 
 from statechain.asl import Definition, load
-from statechain.asl.picture import printable
 from statechain.cli.session import leave
 from statechain.cli.values import TASKS
+from statechain.drawing.picture import printable
 from statechain.errors import DefinitionError, Diagnostic
-from statechain.runtime import services
-from statechain.runtime.tasks import TaskRegistry
+from statechain.tasks import services
+from statechain.tasks.registry import TaskRegistry
 
 __all__ = ["read_definition", "read_text", "show_faults", "unserved", "validate"]
 

@@ -18,7 +18,7 @@ import click
 
 from statechain.codec import JSONValue
 from statechain.records import ExecutionStatus
-from statechain.runtime.tasks import TaskRegistry
+from statechain.tasks.registry import TaskRegistry
 
 __all__ = ["FUNCTION", "JSON", "MOMENT", "STATUS", "TASKS"]
 

@@ -11,17 +11,17 @@ from typing import Any
 import attrs
 import click
 
-from statechain.asl.picture import spoken
 from statechain.cli.batch import transformer_option
 from statechain.cli.run import files_option
 from statechain.cli.selection import find_machine
 from statechain.cli.session import Storage, asynchronous, say, storage_option
 from statechain.cli.values import TASKS
+from statechain.drawing.picture import spoken
 from statechain.engine import Engine
 from statechain.errors import BatchStopped
 from statechain.observers import ExecutionEnded, ExecutionResumed, ExecutionStarted, Fact
 from statechain.records import BatchStatus, ItemCounts
-from statechain.runtime.tasks import TaskRegistry
+from statechain.tasks.registry import TaskRegistry
 
 __all__ = ["worker"]
 

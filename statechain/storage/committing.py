@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from statechain.errors import RepositoryError, RepositoryUnavailable
-from statechain.storage.patience import delays
+from statechain.storage.retrying import delays
 from statechain.storage.stragglers import AT_ONCE, Outage
 
 if TYPE_CHECKING:

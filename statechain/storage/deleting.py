@@ -14,8 +14,8 @@ import attrs
 from statechain.filters import Cursor, ExecutionFilter, ExecutionKey
 from statechain.records import TERMINAL
 from statechain.storage.paging import pages
-from statechain.storage.patience import patiently
 from statechain.storage.repository import DeleteExecutions
+from statechain.storage.retrying import patiently
 
 if TYPE_CHECKING:
     from statechain.storage.journal import Journal

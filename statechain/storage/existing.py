@@ -9,7 +9,7 @@ import attrs
 
 from statechain.errors import ExecutionNotFound, StateMachineNotFound
 from statechain.records import ExecutionStatus
-from statechain.storage.patience import patiently
+from statechain.storage.retrying import patiently
 
 if TYPE_CHECKING:
     from statechain.filters import ExecutionFilter

@@ -21,12 +21,12 @@ Factory: TypeAlias = Callable[[str], Repository]
 GROUP = "statechain.backends"
 
 _BUILT_IN = {
-    "memory": "statechain_backends.memory:MemoryRepository",
-    "postgres": "statechain_backends.postgres:PostgresRepository",
-    "postgresql": "statechain_backends.postgres:PostgresRepository",
-    "postgresql+asyncpg": "statechain_backends.postgres:PostgresRepository",
-    "sqlite": "statechain_backends.sqlite:SQLiteRepository",
-    "sqlite+aiosqlite": "statechain_backends.sqlite:SQLiteRepository",
+    "memory": "statechain_backends.memory.repository:MemoryRepository",
+    "postgres": "statechain_backends.postgres.repository:PostgresRepository",
+    "postgresql": "statechain_backends.postgres.repository:PostgresRepository",
+    "postgresql+asyncpg": "statechain_backends.postgres.repository:PostgresRepository",
+    "sqlite": "statechain_backends.sqlite.repository:SQLiteRepository",
+    "sqlite+aiosqlite": "statechain_backends.sqlite.repository:SQLiteRepository",
 }
 
 _DRIVERS = {"aiosqlite", "alembic", "asyncpg", "sqlalchemy"}

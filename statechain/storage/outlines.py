@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from statechain.storage.patience import patiently
+from statechain.storage.retrying import patiently
 
 if TYPE_CHECKING:
     from statechain.records import Visit

@@ -16,8 +16,8 @@ from typing import Any, TypeAlias
 import attrs
 
 from statechain.errors import RepositoryUnavailable
-from statechain.storage.patience import delays
 from statechain.storage.repository import Write
+from statechain.storage.retrying import delays
 
 __all__ = ["AT_ONCE", "RARELY", "Outage", "Straggler", "Stragglers", "described"]
 

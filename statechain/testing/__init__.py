@@ -6,7 +6,7 @@ from statechain.lazy import importer
 
 if TYPE_CHECKING:
     from statechain.testing.clock import VirtualClock as VirtualClock
-    from statechain.testing.contract import RepositoryContract as RepositoryContract
+    from statechain.testing.contract.suite import RepositoryContract as RepositoryContract
     from statechain.testing.scripted import Call as Call
     from statechain.testing.scripted import Return as Return
     from statechain.testing.scripted import ScriptedTasks as ScriptedTasks
@@ -20,7 +20,7 @@ else:
         __name__,
         {
             "Call": "statechain.testing.scripted",
-            "RepositoryContract": "statechain.testing.contract",
+            "RepositoryContract": "statechain.testing.contract.suite",
             "Return": "statechain.testing.scripted",
             "ScriptedTasks": "statechain.testing.scripted",
             "StateResult": "statechain.testing.single",

@@ -15,7 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from statechain.clock import Clock
     from statechain.engine import Engine
-    from statechain.runtime.tasks import TaskRegistry
+    from statechain.tasks.registry import TaskRegistry
 
 __all__ = ["engine", "statechain_backend", "statechain_clock", "statechain_tasks"]
 

@@ -18,7 +18,7 @@ import attrs
 from statechain.codec import JSONValue
 from statechain.errors import StateError
 from statechain.records import Execution
-from statechain.runtime.tasks import Task, TaskContext, TaskRegistry
+from statechain.tasks.registry import Task, TaskContext, TaskRegistry
 from statechain.testing.mock_config import Response, read_mock_config
 
 if TYPE_CHECKING:

@@ -16,21 +16,21 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from statechain.asl import Definition, load, model
-from statechain.asl.flow import compile_argument, compile_finish, compile_input
+from statechain.asl.expressions.payload import jsonpath_template
 from statechain.asl.model import ABSENT
 from statechain.asl.outcome import CallTask, Done, Expression, Fail, FanOut, Next, WaitUntil
-from statechain.asl.payload import jsonpath_template
-from statechain.asl.plan import Plan, State, compile_plan
+from statechain.asl.plan.flow import compile_argument, compile_finish, compile_input
+from statechain.asl.plan.plan import Plan, State, compile_plan
 from statechain.clock import Clock, SystemClock
 from statechain.codec import JSONValue, isolate
 from statechain.errors import StateError
+from statechain.execution.frame import RETRIED
+from statechain.execution.retry import HasErrorEquals, matches, retry_delay
+from statechain.execution.run import timestamp
 from statechain.limits import DEFAULT_LIMITS, Limits
-from statechain.runtime.frame import RETRIED
-from statechain.runtime.handling import call_task
-from statechain.runtime.retry import HasErrorEquals, matches, retry_delay
-from statechain.runtime.run import timestamp
-from statechain.runtime.services import HandlerCall, resolve
-from statechain.runtime.tasks import TaskContext, TaskRegistry
+from statechain.tasks.call import call_task
+from statechain.tasks.registry import TaskContext, TaskRegistry
+from statechain.tasks.services import HandlerCall, resolve
 from statechain.testing.scripted import Return, Throw
 
 __all__ = ["StateResult", "StateStatus", "run_state"]

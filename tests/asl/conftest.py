@@ -9,10 +9,10 @@ import pytest
 from visit import Visit
 
 from statechain.asl import load
-from statechain.asl.intrinsics import compile_intrinsic
-from statechain.asl.jsonata import States, compile_jsonata
-from statechain.asl.jsonpath import compile_path
-from statechain.asl.plan import State
+from statechain.asl.expressions.intrinsics import compile_intrinsic
+from statechain.asl.expressions.jsonata import States, compile_jsonata
+from statechain.asl.expressions.jsonpath import compile_path
+from statechain.asl.plan.plan import State
 from statechain.errors import DefinitionError, StateError
 from statechain.limits import DEFAULT_LIMITS, Limits
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from statechain.asl.causes import bare, is_number, shown, type_name
+from statechain.asl.expressions.cause_text import bare, is_number, shown, type_name
 
 
 @pytest.mark.parametrize(

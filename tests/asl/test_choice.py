@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from statechain.asl.choice import OPERATORS, matches_pattern, parse_timestamp
+from statechain.asl.expressions.choice import OPERATORS, matches_pattern, parse_timestamp
 from statechain.asl.outcome import Next
 from statechain.errors import StateError
 

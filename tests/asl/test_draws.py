@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from statechain.asl.draws import SeededDraws
+from statechain.asl.expressions.java_random import SeededDraws
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from statechain import Engine, MemoryRepository, TaskError, TaskRegistry
 from statechain.asl import load
-from statechain.asl.graph import Edge, Graph, Node
-from statechain.asl.picture import Trace, folded, spoken, trace_of
-from statechain.asl.picture_dot import to_dot
-from statechain.asl.picture_layout import Box, Layout, lay_out
-from statechain.asl.picture_mermaid import to_mermaid
-from statechain.asl.picture_svg import to_svg
-from statechain.asl.picture_timeline import ticks, timeline_svg
+from statechain.drawing.dot import to_dot
+from statechain.drawing.graph import Edge, Graph, Node
+from statechain.drawing.layout import Box, Layout, lay_out
+from statechain.drawing.mermaid import to_mermaid
+from statechain.drawing.picture import Trace, folded, spoken, trace_of
+from statechain.drawing.svg import to_svg
+from statechain.drawing.timeline import ticks, timeline_svg
 from statechain.records import Execution, ExecutionStatus, Visit
 from statechain.testing import VirtualClock
 

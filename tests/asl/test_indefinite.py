@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from statechain.asl.indefinite import Search, SearchFailed
+from statechain.asl.expressions.indefinite import Search, SearchFailed
 from statechain.limits import DEFAULT_LIMITS
 
 BOOKS: Any = [{"n": 1, "t": "ab", "x": None}, {"n": 2, "t": "b"}, {"n": 3}]

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from visit import Visit
 
-from statechain.asl.intrinsics import FUNCTIONS, IntrinsicSyntaxError, compile_intrinsic, is_intrinsic
-from statechain.asl.jsonpath import PathSyntaxError
+from statechain.asl.expressions.intrinsics import FUNCTIONS, IntrinsicSyntaxError, compile_intrinsic, is_intrinsic
+from statechain.asl.expressions.jsonpath import PathSyntaxError
 from statechain.errors import StateError
 
 VALUE: Any = {

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from visit import Visit
 
-from statechain.asl.jsonpath import (
+from statechain.asl.expressions.jsonpath import (
     PathNotFound,
     PathSyntaxError,
     compile_path,

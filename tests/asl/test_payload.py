@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from visit import Visit
 
-from statechain.asl.model import ABSENT
-from statechain.asl.payload import (
+from statechain.asl.expressions.payload import (
     expression_in,
     input_filter,
     jsonata_template,
@@ -17,6 +16,7 @@ from statechain.asl.payload import (
     result_merger,
     states_of,
 )
+from statechain.asl.model import ABSENT
 from statechain.errors import StateError
 from statechain.limits import DEFAULT_LIMITS
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from statechain.asl.regex import FastRegex, Match, Regex, RegexSyntaxError, compile_regex, speed
-from statechain.asl.regex.parser import parse
+from statechain.asl.expressions.regex import FastRegex, Match, Regex, RegexSyntaxError, compile_regex, speed
+from statechain.asl.expressions.regex.parser import parse
 
 re2: Any = importlib.import_module("re2") if speed.has_re2() else None
 

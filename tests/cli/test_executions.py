@@ -15,7 +15,7 @@ from desk import Desk, rows
 
 from statechain import Engine, ExecutionFilter, open_repository
 from statechain.storage.repository import ReleaseExecution, StartExecution
-from statechain.testing.contract_samples import execution
+from statechain.testing.contract.samples import execution
 
 
 def test_a_pipe_gets_lines_with_tabs_that_are_never_cut(desk: Desk) -> None:

@@ -19,7 +19,7 @@ import attrs
 
 from statechain import DefinitionError, Engine, Execution, TaskError, TaskRegistry
 from statechain.clock import Clock
-from statechain.runtime.tasks import Task
+from statechain.tasks.registry import Task
 from statechain.testing.clock import VirtualClock
 
 __all__ = ["Case", "Folder", "outcome_of"]

@@ -15,10 +15,10 @@ from external_cases import JSONATA, find_cases, require_cases
 from jsonata import jexception, utils
 from visit import Visit
 
-from statechain.asl.jsonata.engine import Exhausted, parse
-from statechain.asl.jsonata.functions import new_engine
-from statechain.asl.jsonata.values import to_json, to_library
-from statechain.asl.regex import compile_regex, speed
+from statechain.asl.expressions.jsonata.engine import Exhausted, parse
+from statechain.asl.expressions.jsonata.functions import new_engine
+from statechain.asl.expressions.jsonata.values import to_json, to_library
+from statechain.asl.expressions.regex import compile_regex, speed
 from statechain.limits import DEFAULT_LIMITS, Limits
 
 Case = dict[str, Any]

@@ -19,8 +19,8 @@ import pytest
 from statechain import Engine, ExecutionStatus, TaskContext, TaskRegistry, open_repository
 from statechain.clock import SystemClock
 from statechain.storage.repository import ReleaseExecution, StartExecution
-from statechain.testing.contract_samples import execution
-from statechain_backends import sqlite
+from statechain.testing.contract.samples import execution
+from statechain_backends.sqlite import repository as sqlite
 
 if TYPE_CHECKING:
     from postgres import Postgres

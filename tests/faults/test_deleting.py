@@ -10,7 +10,7 @@ from faulty import FaultyRepository, as_repository
 
 from statechain import Engine, ExecutionFilter, ExecutionStatus, open_repository
 from statechain.storage.repository import DeleteExecutions
-from statechain.testing.contract_samples import (
+from statechain.testing.contract.samples import (
     advance,
     chained,
     commit,

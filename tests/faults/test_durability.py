@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from statechain import Engine, PostgresRepository, RepositoryError, SQLiteRepository, TaskRegistry, open_repository
-from statechain_backends.sqlite import READERS
-from statechain_backends.sqlite_lane import Lane
+from statechain_backends.sqlite.connection import Lane
+from statechain_backends.sqlite.repository import READERS
 
 STEPS = 5
 CHAIN: dict[str, Any] = {

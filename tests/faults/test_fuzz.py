@@ -18,9 +18,9 @@ from visit import Visit
 
 from statechain import DefinitionError, ExecutionFilter, InvalidPayload, StateError
 from statechain.asl import load
-from statechain.asl.intrinsics import IntrinsicSyntaxError, compile_intrinsic
-from statechain.asl.jsonata import JSONataSyntaxError, States, compile_jsonata
-from statechain.asl.jsonpath import PathSyntaxError, compile_path
+from statechain.asl.expressions.intrinsics import IntrinsicSyntaxError, compile_intrinsic
+from statechain.asl.expressions.jsonata import JSONataSyntaxError, States, compile_jsonata
+from statechain.asl.expressions.jsonpath import PathSyntaxError, compile_path
 from statechain.codec import decode, encode
 
 pytestmark = pytest.mark.timeout(7200)

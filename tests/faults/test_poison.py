@@ -18,7 +18,7 @@ from suspect_worker import DEATH, MACHINES, READY
 
 from statechain import Engine, ExecutionFilter, ExecutionStatus, open_repository
 from statechain.storage.repository import ReleaseExecution, StartExecution
-from statechain.testing.contract_samples import execution
+from statechain.testing.contract.samples import execution
 
 if TYPE_CHECKING:
     from conftest import Figures

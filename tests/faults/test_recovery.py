@@ -20,10 +20,10 @@ from poison import DEADLY, DEATH, LIMITS
 from statechain import Engine, ExecutionFilter, ExecutionStatus, Repository, TaskRegistry
 from statechain.limits import DEFAULT_LIMITS
 from statechain.records import Visit
-from statechain.runtime import host
-from statechain.runtime.suspects import GROUPS
 from statechain.storage.repository import TakeUpExecution
-from statechain.testing.contract_samples import bury
+from statechain.testing.contract.samples import bury
+from statechain.worker import supervisor
+from statechain.worker.suspects import GROUPS
 
 if TYPE_CHECKING:
     from conftest import EngineFactory, Figures
@@ -129,7 +129,7 @@ async def test_an_engine_that_closes_at_once_does_not_wait_for_storage(
     repository_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it could not write any more is done again by its heir, once the lease that it could not give up is over."""
-    monkeypatch.setattr(host, "DRAIN_SECONDS", 0.2)
+    monkeypatch.setattr(supervisor, "DRAIN_SECONDS", 0.2)
     calls: list[str] = []
 
     async def work(_value: object) -> str:

@@ -13,8 +13,8 @@ import pytest
 from faulty import FaultyRepository, as_repository, opened_twice
 
 from statechain import Engine, Execution, ExecutionFilter, ExecutionHandle, ExecutionStatus, TaskRegistry
+from statechain.execution.running import Live
 from statechain.observers import ExecutionLeft, Fact
-from statechain.runtime.live import Live
 
 if TYPE_CHECKING:
     from conftest import EngineFactory

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from statechain import Engine, Execution, ExecutionStatus, StateMachine, StateMachineNotFound, TaskError, TaskRegistry
-from statechain.runtime.readers import READERS
+from statechain.execution.files.readers import READERS
 from statechain.testing.clock import VirtualClock
 
 MODULES = frozenset(

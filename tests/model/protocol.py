@@ -4,7 +4,7 @@ A `State` is immutable: storage, its standby, the workers, two clocks. `Protocol
 possible in a state, with the state that it leads to; faults are bounded by a budget, so that a search ends. Time is in
 ticks: every worker that is not stalled renews its lease with each tick. What is checked is in `Protocol.check`.
 
-The rules are those of `statechain.runtime.recovery`, or with ``OLD`` those before them.
+The rules are those of `statechain.worker.recovery`, or with ``OLD`` those before them.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from statechain.runtime.csv_rows import csv_rows
+from statechain.execution.files.csv_rows import csv_rows
 
 
 def rows(text: str, delimiter: str = ",") -> list[list[str]]:

@@ -13,7 +13,7 @@ from typing import Self
 import pytest
 
 from statechain.errors import RepositoryUnavailable
-from statechain.runtime.lease import Lease, boot_time, kept
+from statechain.worker.lease import Lease, boot_time, kept
 
 LEASE = timedelta(seconds=3)
 

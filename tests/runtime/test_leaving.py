@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from statechain import Engine, ExecutionFilter, ExecutionStatus, StatechainError, TaskRegistry
-from statechain.runtime import leaving
+from statechain.worker import leaving
 
 if TYPE_CHECKING:
     from conftest import EngineFactory

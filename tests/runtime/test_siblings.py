@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from stage import Stage, machine, task
 
-from statechain.runtime.places import Place
+from statechain.execution.slots import Place
 
 ALL = [{"ErrorEquals": ["States.ALL"], "Next": "After"}]
 SYNC = "arn:aws:states:::states:startExecution.sync"

@@ -14,7 +14,7 @@ from statechain.clock import SystemClock
 from statechain.observers import Fact, JournalFlushed
 from statechain.storage.journal import Journal
 from statechain.storage.repository import StartExecution, StopExecution, Write
-from statechain.testing.contract_samples import ending, execution
+from statechain.testing.contract.samples import ending, execution
 
 PATIENCE = 60.0
 

@@ -16,7 +16,7 @@ from statechain import Engine, ExecutionFilter, Repository, TaskRegistry, open_r
 from statechain.errors import DamagedRow, TaskTimedOut
 from statechain.records import ExecutionStatus
 from statechain.storage.repository import StartExecution, StopExecution
-from statechain.testing.contract_samples import advance, chained, commit, ending, finish, freeze, start, visit
+from statechain.testing.contract.samples import advance, chained, commit, ending, finish, freeze, start, visit
 
 if TYPE_CHECKING:
     from postgres import Postgres

@@ -19,7 +19,9 @@ from postgres import Postgres
 
 from statechain import ExecutionFilter, ExecutionStatus, PostgresRepository
 from statechain.filters import Chained, Cursor
-from statechain_backends import postgres_writes, selection, sqlite_writes
+from statechain_backends.postgres import writes
+from statechain_backends.sql import filters
+from statechain_backends.sqlite import writes as sqlite_writes
 
 COUNT = 100_000
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -53,7 +55,7 @@ FILTERS = {
 ORDERS = ("newest_first", "oldest_first")
 CURSORS = (None, Cursor(BEGIN + timedelta(seconds=COUNT // 2), f"execution-{COUNT // 2:07}"))
 
-PAGES = {"executions": selection.executions_page, "keys": selection.execution_keys_page}
+PAGES = {"executions": filters.executions_page, "keys": filters.execution_keys_page}
 
 cases = pytest.mark.parametrize(
     ("of", "name", "order", "after"),
@@ -137,7 +139,7 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 async def test_postgresql_pages_by_an_index(
     postgres_connection: asyncpg.Connection[asyncpg.Record], of: str, name: str, order: str, after: Cursor | None
 ) -> None:
-    text, arguments = postgres_writes.COMPILER.render(statement(of, name, order, after))
+    text, arguments = writes.COMPILER.render(statement(of, name, order, after))
     explained = json.loads(await postgres_connection.fetchval(f"EXPLAIN (FORMAT JSON, ANALYZE) {text}", *arguments))
     steps = list(nodes(explained[0]["Plan"]))
     scanned = [step for step in steps if step["Node Type"] == "Seq Scan" and step["Relation Name"] == "executions"]

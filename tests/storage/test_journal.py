@@ -15,7 +15,7 @@ from statechain.records import Claim
 from statechain.storage import journal as journals
 from statechain.storage.journal import Journal, Ledger
 from statechain.storage.repository import Advance
-from statechain.testing.contract_samples import ending, execution, start, visit
+from statechain.testing.contract.samples import ending, execution, start, visit
 
 # Groups
 

@@ -15,7 +15,7 @@ from statechain.errors import RepositoryUnavailable, StatechainError
 from statechain.records import Claim
 from statechain.storage import journal as journals
 from statechain.storage.journal import Journal, Ledger
-from statechain.testing.contract_samples import visit
+from statechain.testing.contract.samples import visit
 
 
 async def test_closing_lets_the_journal_finish(storage: Storage) -> None:

@@ -14,7 +14,7 @@ from statechain.errors import LeaseLost, RepositoryError
 from statechain.records import Claim
 from statechain.storage import journal as journals
 from statechain.storage.journal import Journal, Ledger
-from statechain.testing.contract_samples import callback, commit, ending, start, visit
+from statechain.testing.contract.samples import callback, commit, ending, start, visit
 
 
 async def test_visits_ride_along_with_the_next_record(storage: Storage, journal: Journal) -> None:

@@ -76,7 +76,7 @@ def test_a_built_in_scheme_never_scans_entry_points(monkeypatch: pytest.MonkeyPa
 
 def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "asyncpg", None)
-    for name in [name for name in sys.modules if name.startswith("statechain_backends.postgres")]:
+    for name in [name for name in sys.modules if name.startswith("statechain_backends.postgres.repository")]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(ImportError, match="pip install asyncpg") as caught:
         open_repository("postgresql://scott:tiger@localhost/shop")

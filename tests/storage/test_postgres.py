@@ -15,8 +15,8 @@ from postgres import Postgres, PrivateServer
 from statechain import ExecutionFilter, PostgresRepository, RepositoryError
 from statechain.errors import LeaseLost, RepositoryUnavailable
 from statechain.storage.repository import Advance, StartExecution, Write
-from statechain.testing.contract_samples import advance, chained, ending, execution, finish, start, visit
-from statechain_backends.postgres_url import parse
+from statechain.testing.contract.samples import advance, chained, ending, execution, finish, start, visit
+from statechain_backends.postgres.url import parse
 
 LEASE = timedelta(seconds=30)
 

@@ -17,7 +17,7 @@ from postgres import Postgres
 
 from statechain import Engine, PostgresRepository, RepositoryError
 from statechain.errors import RepositoryUnavailable
-from statechain_backends.postgres_url import parse
+from statechain_backends.postgres.url import parse
 
 TAKEN_BY_POOLERS = {"client_encoding", "datestyle", "timezone", "standard_conforming_strings", "application_name"}
 """What PgBouncer takes at start-up with its defaults, beside user and database."""

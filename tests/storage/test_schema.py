@@ -18,8 +18,8 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from statechain import PostgresRepository, RepositoryError, SQLiteRepository, open_repository
-from statechain_backends.migrate import HEAD, VERSION_TABLE, alembic_config
-from statechain_backends.schema import metadata
+from statechain_backends.sql.migrate import HEAD, VERSION_TABLE, alembic_config
+from statechain_backends.sql.schema import metadata
 
 OPEN = """
 import asyncio, sys

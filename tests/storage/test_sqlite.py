@@ -17,8 +17,9 @@ from statechain import ExecutionFilter, RepositoryError, SQLiteRepository
 from statechain.errors import RepositoryUnavailable
 from statechain.storage.repository import StartExecution
 from statechain.testing import RepositoryContract
-from statechain.testing.contract_samples import bury, commit, execution, finish, start
-from statechain_backends import sqlite, sqlite_workers
+from statechain.testing.contract.samples import bury, commit, execution, finish, start
+from statechain_backends.sqlite import repository as sqlite
+from statechain_backends.sqlite import workers as sqlite_workers
 
 LEASE = timedelta(seconds=30)
 
@@ -36,7 +37,7 @@ DIE_RUNNING = """
 import asyncio, os, sys
 from datetime import timedelta
 from statechain import SQLiteRepository
-from statechain.testing.contract_samples import start
+from statechain.testing.contract.samples import start
 
 async def main():
     async with SQLiteRepository(sys.argv[1]) as repository:

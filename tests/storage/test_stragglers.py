@@ -18,7 +18,7 @@ from statechain.storage import committing
 from statechain.storage import journal as journals
 from statechain.storage.journal import Journal, Ledger
 from statechain.storage.repository import StartExecution, Write
-from statechain.testing.contract_samples import ending, execution, start, visit
+from statechain.testing.contract.samples import ending, execution, start, visit
 
 Group = Sequence[Write[Any]]
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from visit import Visit
 
-from statechain.asl.jsonata.compiled import compile_expression, fields_in
-from statechain.asl.jsonata.expression import JSONataSyntaxError, States
+from statechain.asl.expressions.jsonata.compiled import compile_expression, fields_in
+from statechain.asl.expressions.jsonata.expression import JSONataSyntaxError, States
 from statechain.errors import StateError
 from statechain.limits import DEFAULT_LIMITS
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from visit import Visit
 
-from statechain.asl.jsonata import JSONataSyntaxError, States, compile_jsonata, states_fields_in
+from statechain.asl.expressions.jsonata import JSONataSyntaxError, States, compile_jsonata, states_fields_in
 from statechain.errors import StateError
 
 VALUE: Any = {"a": {"b": [{"c": 1}, {"c": 2}]}, "nil": None}

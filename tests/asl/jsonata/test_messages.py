@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from jsonata.jexception import JException
 
-from statechain.asl.jsonata.messages import sentence
+from statechain.asl.expressions.jsonata.messages import sentence
 
 
 @pytest.mark.parametrize(

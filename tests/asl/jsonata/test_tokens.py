@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from statechain.asl.jsonata import JSONataSyntaxError, compile_jsonata
+from statechain.asl.expressions.jsonata import JSONataSyntaxError, compile_jsonata
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from statechain.asl.jsonata.engine import parse
-from statechain.asl.jsonata.tree import BareReference, refuse_bare, states_fields, variables
+from statechain.asl.expressions.jsonata.engine import parse
+from statechain.asl.expressions.jsonata.tree import BareReference, refuse_bare, states_fields, variables
 
 
 @pytest.mark.parametrize(

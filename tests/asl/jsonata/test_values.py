@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from statechain.asl.jsonata.values import NULL, NotJSON, TooLarge, number_text, text_of, to_json, to_library
+from statechain.asl.expressions.jsonata.values import NULL, NotJSON, TooLarge, number_text, text_of, to_json, to_library
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=3),

@@ -1,0 +1,176 @@
+"""Leases, claims and suspects of a memory repository: the reference of that part of the contract.
+
+Its uptime is a clock that nobody can set, so that it needs no renewals to follow.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import attrs
+
+from statechain.records import Claim, Suspect
+from statechain.storage.leases import SuspectGroup, WorkerLease, lease_lost
+from statechain_backends.lease_renewal import SharedHeart
+from statechain_backends.memory.reads import MemoryReads, Run
+
+if TYPE_CHECKING:
+    from statechain.storage.leases import Heart
+    from statechain.storage.repository import ReleaseExecution, TakeUpExecution
+
+__all__ = ["MemoryLeases"]
+
+MICROSECOND = timedelta(microseconds=1)
+
+
+class MemoryLeases(MemoryReads):
+    """The leases of a `Repository`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._leases: dict[str, WorkerLease] = {}
+
+    async def heartbeat(self, worker_id: str, lease: timedelta) -> bool:
+        """Register a worker or renew its lease."""
+        former = self._leases.get(worker_id)
+        self._leases[worker_id] = WorkerLease(
+            worker_id=worker_id,
+            until=(timedelta(seconds=time.monotonic()) + lease) // MICROSECOND,
+            renewals=1 if former is None else former.renewals + 1,
+            length=lease,
+        )
+        return former is not None
+
+    def heart(self, worker_id: str, lease: timedelta) -> Heart:
+        """Return what renews a worker's lease; any thread may do it."""
+        return SharedHeart(self, worker_id, lease)
+
+    async def workers(self) -> Sequence[WorkerLease]:
+        """Return the leases of all workers."""
+        now = timedelta(seconds=time.monotonic()) // MICROSECOND
+        return [attrs.evolve(each, is_over=each.until <= now) for each in tuple(self._leases.values())]
+
+    async def release_dead(self, leases: Sequence[WorkerLease]) -> Sequence[str]:
+        """Release what dead workers own."""
+        released = [each.worker_id for each in leases if self._leases.get(each.worker_id) == each]
+        for worker in released:
+            del self._leases[worker]
+        self._release_where(lambda run: run.owner in released)
+        return released
+
+    async def release_strays(self) -> None:
+        """Release what is owned by workers without a lease."""
+        self._release_where(lambda run: run.owner not in self._leases)
+
+    def _release_where(self, is_wanted: Callable[[Run], bool]) -> None:
+        for run in self._runs.values():
+            if run.owner is not None and is_wanted(run):
+                run.owner, run.claimable_after = None, time.monotonic() + run.backoff
+
+    async def retain(self, worker_id: str, epochs: Mapping[str, int]) -> None:
+        """Own again what was released while the worker runs it."""
+        for execution_id, epoch in epochs.items():
+            run = self._runs.get(execution_id)
+            if run is not None and run.owner is None and run.epoch == epoch:
+                run.owner = worker_id
+
+    async def claim(
+        self,
+        worker_id: str,
+        *,
+        page: int,
+        leaving: Collection[tuple[str, int]] = (),
+        running: Collection[str] | None = None,
+        suspects: range | None = None,
+    ) -> Sequence[Claim]:
+        """Take over executions without an owner."""
+        if running is not None:
+            for execution_id, run in self._runs.items():
+                if run.owner == worker_id and execution_id not in running:
+                    run.owner, run.claimable_after = None, 0.0
+        now = time.monotonic()
+        orphans = [
+            self._executions[each]
+            for each, run in self._runs.items()
+            if run.owner is None
+            and (run.claims == 0 if suspects is None else run.claims in suspects and run.claimable_after <= now)
+        ]
+        orphans = [each for each in orphans if (each.state_machine_id, each.state_machine_revision) not in leaving]
+        orphans.sort(key=lambda execution: execution.id.encode())
+        return [self._claim(execution.id, worker_id) for execution in orphans[:page]]
+
+    def _claim(self, execution_id: str, worker_id: str) -> Claim:
+        run = self._runs[execution_id]
+        run.owner, run.epoch = worker_id, run.epoch + 1
+        return Claim(
+            execution=self._executions[execution_id],
+            epoch=run.epoch,
+            seq=len(self._visits[execution_id]),
+            claims=run.claims,
+            suspected=_suspected(run),
+        )
+
+    async def suspect_groups(self) -> Sequence[SuspectGroup]:
+        """Return how many suspects without an owner there are, by their deaths."""
+        groups: dict[int, list[float]] = defaultdict(list)
+        for run in self._runs.values():
+            if run.owner is None and run.claims:
+                groups[run.claims].append(run.claimable_after)
+        now = time.monotonic()
+        return [
+            SuspectGroup(deaths=deaths, count=len(moments), due=timedelta(seconds=min(moments) - now))
+            for deaths, moments in sorted(groups.items())
+        ]
+
+    async def suspects(self, *, page: int) -> Sequence[Suspect]:
+        """Return suspects, the most deaths first."""
+        found = [
+            Suspect(
+                execution=self._executions[each],
+                deaths=run.claims if run.owner is None else run.claims - 1,
+                suspected=_suspected(run),
+                is_running=run.owner is not None,
+                due=timedelta(seconds=0 if run.owner else max(0.0, run.claimable_after - time.monotonic())),
+            )
+            for each, run in self._runs.items()
+            if run.claims > (0 if run.owner is None else 1)
+        ]
+        return sorted(found, key=lambda each: (-each.deaths, each.execution.id.encode()))[:page]
+
+    async def release(self, worker_id: str) -> None:
+        """Release all that a worker owns."""
+        self._leases.pop(worker_id, None)
+        for run in self._runs.values():
+            if run.owner == worker_id:
+                run.owner, run.claims, run.claimable_after = None, max(0, run.claims - 1), 0.0
+
+    # Writes
+
+    def _take_up(self, write: TakeUpExecution) -> object:
+        run = self._runs.get(write.execution_id)
+        if run is None or run.epoch != write.epoch:
+            return lease_lost(write.execution_id, write.epoch, None if run is None else run.epoch)
+        _set_claims(run, write.claims)
+        run.backoff = write.backoff.total_seconds()
+        return None
+
+    def _release(self, write: ReleaseExecution) -> object:
+        run = self._runs.get(write.execution_id)
+        if run is not None and run.epoch == write.epoch:
+            _set_claims(run, write.claims)
+            run.owner, run.claimable_after = None, time.monotonic() + write.backoff.total_seconds()
+        return None
+
+
+def _set_claims(run: Run, claims: int) -> None:
+    if run.claims == 0:
+        run.suspect_since = time.monotonic()
+    run.claims = claims
+
+
+def _suspected(run: Run) -> timedelta:
+    return timedelta(seconds=time.monotonic() - run.suspect_since if run.claims else 0.0)

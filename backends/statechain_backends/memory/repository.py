@@ -1,0 +1,315 @@
+"""Storage in the process's memory: the reference of the contract, for tests and for work that may be lost.
+
+Records are immutable and payloads are texts, so nothing is shared that anybody could change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import attrs
+
+from statechain.errors import BatchNotFound, ExecutionNotFound, InvalidToken, TaskTimedOut
+from statechain.records import (
+    BatchStatus,
+    Callback,
+    CallbackStatus,
+    Claim,
+    Execution,
+    ExecutionStatus,
+    Link,
+)
+from statechain.storage.leases import lease_lost
+from statechain.storage.repository import (
+    Advance,
+    AnswerCallback,
+    BeatCallback,
+    CloseCallback,
+    CreateBatch,
+    CreateStateMachine,
+    DeleteExecutions,
+    End,
+    EndBatch,
+    FailBatchItem,
+    JoinBatchItem,
+    RedriveExecution,
+    ReleaseExecution,
+    StartExecution,
+    StopExecution,
+    TakeActivity,
+    TakeUpExecution,
+    Write,
+)
+from statechain_backends.memory.leases import MemoryLeases
+from statechain_backends.memory.reads import LIVING, Item, Run
+
+__all__ = ["MemoryRepository"]
+
+class MemoryRepository(MemoryLeases):
+    """A `Repository` in memory; it keeps what it has while the object lives, also when closed and entered again."""
+
+    def __init__(self, url: str = "memory://") -> None:
+        if url.partition("://")[2]:
+            raise ValueError("memory:// takes nothing behind it: each repository is a storage of its own")
+        super().__init__()
+        self._apply: dict[type, Callable[[Any], object]] = {
+            CreateStateMachine: self._create_state_machine,
+            StartExecution: self._start,
+            Advance: self._advance,
+            StopExecution: self._stop,
+            RedriveExecution: self._redrive,
+            ReleaseExecution: self._release,
+            CreateBatch: self._create_batch,
+            FailBatchItem: self._fail_item,
+            JoinBatchItem: self._join_item,
+            EndBatch: self._end_batch,
+            DeleteExecutions: self._delete,
+            AnswerCallback: self._answer,
+            BeatCallback: self._beat,
+            CloseCallback: self._close,
+            TakeActivity: self._take,
+            TakeUpExecution: self._take_up,
+        }
+
+    def __repr__(self) -> str:
+        return "<MemoryRepository>"
+
+    async def __aenter__(self) -> Self:
+        """Open it; there is nothing to do."""
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it; there is nothing to do."""
+
+    # Writing
+
+    async def commit(self, writes: Sequence[Write[object]]) -> Sequence[object]:
+        """Apply writes in order; nothing runs in between, so they are one transaction."""
+        return [self._apply[type(write)](write) for write in writes]
+
+    def _create_state_machine(self, write: CreateStateMachine) -> object:
+        machine = write.machine
+        revisions = self._machines.setdefault(machine.name, [])
+        if not revisions:
+            revisions.append(attrs.evolve(machine, revision=1))
+        elif (revisions[-1].definition, revisions[-1].type) != (machine.definition, machine.type):
+            newest = revisions[-1]
+            revisions.append(attrs.evolve(machine, id=newest.id, revision=newest.revision + 1))
+        return revisions[-1]
+
+    def _start(self, write: StartExecution) -> object:
+        execution = write.execution
+        holder = self._names.get((execution.state_machine_id, execution.name))
+        if holder is not None:
+            return self._executions[holder]
+        source = execution.source
+        if source is not None:
+            chain = self._chains.setdefault((source.execution_id, source.state_name, execution.state_machine_id), [])
+            living = (other for other in map(self._executions.__getitem__, chain) if other.status in LIVING)
+            other = next(living, None) if write.exclusive else None
+            if other is not None:
+                return other
+            chain.append(execution.id)
+            self._links[execution.id] = Link(
+                source_execution_id=source.execution_id,
+                source_state_name=source.state_name,
+                target_execution_id=execution.id,
+                target_state_machine_id=execution.state_machine_id,
+                created=execution.start_time,
+            )
+        self._names[execution.state_machine_id, execution.name] = execution.id
+        self._executions[execution.id] = execution
+        self._visits[execution.id] = []
+        self._epochs[execution.id] = 1
+        self._runs[execution.id] = Run(write.owner, 1)
+        return execution
+
+    def _advance(self, write: Advance) -> object:
+        execution_id = write.execution_id
+        run, visits = self._runs.get(execution_id), self._visits.get(execution_id, [])
+        grown = write.seq + len(write.visits)
+        if run is None or run.epoch != write.epoch or len(visits) != write.seq:
+            ended_here = run is None and write.end is not None and self._epochs.get(execution_id) == write.epoch
+            moved_here = run is not None and run.epoch == write.epoch and write.end is None
+            execution, end = self._executions.get(execution_id), write.end
+            is_own_end = end is None or (execution is not None and execution.end_time == end.end_time)
+            is_own = is_own_end and visits[write.seq :] == [*write.visits]
+            if (ended_here or moved_here) and is_own and len(visits) == grown:
+                return None
+            return lease_lost(execution_id, write.epoch, None if run is None else run.epoch)
+        visits.extend(write.visits)
+        run.claims = 0
+        if write.end is not None:
+            self._end(execution_id, write.end, write.current_state)
+        elif (execution := self._executions[execution_id]).current_state != write.current_state:
+            self._executions[execution_id] = attrs.evolve(execution, current_state=write.current_state)
+        for callback in write.opened:
+            if callback.id not in self._callbacks:
+                self._keep(callback)
+        for each in write.closed:
+            self._close(CloseCallback(id=each))
+        return None
+
+    def _end(self, execution_id: str, end: End, current_state: str | None) -> None:
+        self._epochs[execution_id] = self._runs.pop(execution_id).epoch
+        self._executions[execution_id] = attrs.evolve(
+            self._executions[execution_id],
+            status=end.status,
+            end_time=end.end_time,
+            output_text=end.output_text,
+            error=end.error,
+            cause=end.cause,
+            current_state=current_state,
+        )
+
+    def _stop(self, write: StopExecution) -> object:
+        run = self._runs.get(write.execution_id)
+        if write.execution_id not in self._executions:
+            return ExecutionNotFound(f"there is no execution {write.execution_id!r}")
+        if run is not None:
+            run.epoch += 1
+            self._end(write.execution_id, write.end, self._executions[write.execution_id].current_state)
+        return self._executions[write.execution_id]
+
+    def _redrive(self, write: RedriveExecution) -> object:
+        execution = self._executions.get(write.execution_id)
+        if execution is None:
+            return ExecutionNotFound(f"there is no execution {write.execution_id!r}")
+        epoch = self._epochs[execution.id] + 1  # of the last end
+        if execution.status not in LIVING and execution.redrive_count == write.redrive_count:
+            self._revive(execution)
+            self._runs[execution.id] = Run(write.owner, epoch)
+        run = self._runs.get(execution.id)
+        redriven = self._executions[execution.id]
+        if run != Run(write.owner, epoch) or redriven.redrive_count != write.redrive_count + 1:
+            return None
+        return Claim(execution=redriven, epoch=epoch, seq=len(self._visits[execution.id]))
+
+    def _revive(self, execution: Execution) -> None:
+        self._executions[execution.id] = attrs.evolve(
+            execution,
+            status=ExecutionStatus.RUNNING,
+            end_time=None,
+            output_text=None,
+            error=None,
+            cause=None,
+            redrive_count=execution.redrive_count + 1,
+        )
+
+    # Callbacks
+
+    def _keep(self, callback: Callback) -> Callback:
+        self._callbacks[callback.id] = callback
+        if callback.token_hash is not None:
+            self._tokens[callback.token_hash] = callback.id
+        return callback
+
+    def _is_awaited(self, callback: Callback) -> bool:
+        execution = self._executions.get(callback.execution_id)
+        return (
+            callback.status is CallbackStatus.WAITING
+            and execution is not None
+            and execution.status is ExecutionStatus.RUNNING
+            and execution.redrive_count == callback.redrive_count
+        )
+
+    def _answer(self, write: AnswerCallback) -> object:
+        callback = self._callbacks.get(self._tokens.get(write.token_hash, ""))
+        if callback is None:
+            return InvalidToken("no task ever waited under this token")
+        answered = attrs.evolve(
+            callback, status=write.status, output_text=write.output_text, error=write.error, cause=write.cause
+        )
+        if callback == answered:
+            return callback
+        return self._keep(answered) if self._is_awaited(callback) else _task_is_over()
+
+    def _beat(self, write: BeatCallback) -> object:
+        callback = self._callbacks.get(self._tokens.get(write.token_hash, ""))
+        if callback is None:
+            return InvalidToken("no task ever waited under this token")
+        return self._keep(attrs.evolve(callback, beat=write.beat)) if self._is_awaited(callback) else _task_is_over()
+
+    def _close(self, write: CloseCallback) -> object:
+        callback = self._callbacks.get(write.id)
+        if callback is None or callback.status is not CallbackStatus.WAITING:
+            return callback
+        return self._keep(attrs.evolve(callback, status=CallbackStatus.CLOSED))
+
+    def _take(self, write: TakeActivity) -> object:
+        taken = self._tokens.get(write.token_hash)
+        if taken is not None:
+            return self._callbacks[taken]
+        free = (
+            callback
+            for callback in self._callbacks.values()
+            if callback.activity == write.activity and callback.token_hash is None and self._is_awaited(callback)
+        )
+        oldest = min(free, key=lambda callback: callback.id, default=None)
+        if oldest is None:
+            return None
+        return self._keep(attrs.evolve(oldest, token_hash=write.token_hash, beat=write.beat))
+
+    # Batches
+
+    def _create_batch(self, write: CreateBatch) -> object:
+        batch = write.batch
+        if batch.id not in self._batches:
+            selected = self._select(write.select)
+            stop = None if write.select.limit is None else write.select.offset + write.select.limit
+            self._items[batch.id] = [
+                Item(execution.id, f"{batch.name_prefix}-{execution.id}")
+                for execution in selected[write.select.offset : stop]
+            ]
+            self._batches[batch.id] = batch
+        return self._uncounted(self._batches[batch.id])
+
+    def _fail_item(self, write: FailBatchItem) -> object:
+        item = self._items[write.batch_id][write.index]
+        item.error, item.cause = write.error, write.cause
+        return None
+
+    def _join_item(self, write: JoinBatchItem) -> object:
+        self._items[write.batch_id][write.index].name = write.name
+        return None
+
+    def _end_batch(self, write: EndBatch) -> object:
+        batch = self._batches.get(write.batch_id)
+        if batch is None:
+            return BatchNotFound(f"there is no batch {write.batch_id!r}")
+        if batch.status is BatchStatus.RUNNING or write.status is BatchStatus.RUNNING:
+            batch = self._batches[batch.id] = attrs.evolve(batch, status=write.status, end_time=write.end_time)
+        return self._uncounted(batch)
+
+    def _delete(self, write: DeleteExecutions) -> object:
+        counts = write.redrive_counts
+        found = [self._executions[each] for each in counts if each in self._executions]
+        ended = [each for each in found if each.status.is_terminal and each.redrive_count == counts[each.id]]
+        for execution in ended:
+            del self._executions[execution.id], self._names[execution.state_machine_id, execution.name]
+            del self._epochs[execution.id], self._visits[execution.id]
+        gone = {execution.id for execution in ended}
+        self._links = {
+            target: link
+            for target, link in self._links.items()
+            if target not in gone and link.source_execution_id not in gone
+        }
+        self._chains = {
+            chain: kept
+            for chain, targets in self._chains.items()
+            if (kept := [target for target in targets if target not in gone])
+        }
+        self._callbacks = {each.id: each for each in self._callbacks.values() if each.execution_id not in gone}
+        self._tokens = {token: each for token, each in self._tokens.items() if each in self._callbacks}
+        return len(counts) - len(found) + len(ended)
+
+
+def _task_is_over() -> TaskTimedOut:
+    return TaskTimedOut("the task under this token is over")

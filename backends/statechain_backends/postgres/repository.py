@@ -1,0 +1,316 @@
+"""Storage in PostgreSQL, over asyncpg: any number of workers, on any number of machines.
+
+A commit group of starts and advances is one statement, however many they are, and commits by itself; rarer writes
+make the group a transaction. A connection is held for one of these and for nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeAlias, cast
+
+import asyncpg
+
+from statechain.errors import DamagedRow, RepositoryError, RepositoryUnavailable
+from statechain.storage.leases import lease_lost
+from statechain.storage.repository import Advance, CreateBatch, StartExecution, TakeUpExecution
+from statechain_backends.postgres.connections import Connection, Connections
+from statechain_backends.postgres.errors import RETRIED, translated
+from statechain_backends.postgres.schema import upgrade
+from statechain_backends.postgres.url import Settings, parse
+from statechain_backends.postgres.writes import COMPILER, transition
+from statechain_backends.sql import lease_queries, lease_scripts, queries
+from statechain_backends.sql.compiler import Parameters, given
+from statechain_backends.sql.decoding import Row, outcome
+from statechain_backends.sql.migrate import STORED_VERSION, is_current
+from statechain_backends.sql.reads import Reads
+from statechain_backends.sql.rows import to_execution, to_worker_lease
+from statechain_backends.sql.scripts import SCRIPTS, Script
+from statechain_backends.sql.text_escape import restored
+from statechain_backends.sql.transitions import last_written, outcome_of_missed, standing
+
+if TYPE_CHECKING:
+    from sqlalchemy import Executable
+
+    from statechain.records import Claim
+    from statechain.storage.leases import Heart, WorkerLease
+    from statechain.storage.repository import Write
+
+__all__ = ["PostgresRepository"]
+
+AnyConnection: TypeAlias = "Connection | asyncpg.Connection[asyncpg.Record]"
+
+TRIES = 5
+
+_DATABASE = "SELECT current_database(), current_setting('server_encoding')"
+_HOLDER = queries.execution_by_name(given("machine"), given("name"))
+_LEASES = lease_queries.leases()
+
+
+class PostgresRepository(Reads):
+    """A `Repository` in PostgreSQL.
+
+    Args:
+        url: ``postgresql://user:password@host:port/database?options``. Options are libpq's (``sslmode`` and its
+            kin, ``target_session_attrs``, ``passfile``, ``service``, ``application_name``), ``pool_size`` (default: 5)
+            and, in seconds, ``connect_timeout`` (10), ``command_timeout`` (120), ``lock_timeout`` (2) and
+            ``idle_in_transaction_session_timeout`` (5); 0 leaves one of the last two as the server has it.
+
+    Raises:
+        ValueError: The URL has an option that is not known, or one that has no such value.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._settings = parse(url)
+        self._connections = Connections(self._settings.pool())
+        self._freezing = Connections(self._settings.freezing_pool())
+
+    def __repr__(self) -> str:
+        return f"<PostgresRepository {self._settings.place}>"
+
+    async def __aenter__(self) -> Self:
+        """Connect; create or upgrade the schema."""
+        self._settings.check_files()
+        with translated():
+            await self._connections.open()
+            await self._freezing.open()
+        try:
+            await self._check_encoding()
+            if not is_current(await self._stored_version()):
+                with translated():
+                    await upgrade(self._settings.connection())
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close all connections."""
+        await self._close()
+
+    async def _close(self) -> None:
+        await asyncio.gather(self._freezing.close(), self._connections.close())
+
+    async def _check_encoding(self) -> None:
+        """Refuse a database that cannot keep every text: in another encoding some executions could not be written."""
+        name, encoding = (await self._fetch_once(_DATABASE, ()))[0]
+        if encoding != "UTF8":
+            quoted = '"' + f"{name}_utf8".replace('"', '""') + '"'
+            raise RepositoryError(
+                f"PostgreSQL: the database {name!r} is in {encoding}, which cannot keep every text; make another: "
+                f"CREATE DATABASE {quoted} ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+            )
+
+    async def _stored_version(self) -> str | None:
+        try:
+            rows = await self._fetch(STORED_VERSION, {})
+        except RepositoryError as fault:
+            if isinstance(fault.__cause__, asyncpg.UndefinedTableError):
+                return None
+            raise
+        return str(next(iter(rows[0]))) if rows else None
+
+    # Writing
+
+    async def commit(self, writes: Sequence[Write[object]]) -> Sequence[object]:
+        """Commit writes in one transaction, or in one statement."""
+        with translated():
+            for _ in range(TRIES - 1):
+                try:
+                    return await self._commit(writes)
+                except RETRIED:
+                    continue
+            return await self._commit(writes)
+
+    async def _commit(self, writes: Sequence[Write[object]]) -> Sequence[object]:
+        group = _Group(writes)
+        if not group.others:
+            async with self._connections.lend() as connection:
+                await group.move(connection)
+        else:
+            async with (self._freezing if group.freezes else self._connections).transaction() as connection:
+                await group.move(connection)
+                await group.perform(connection)
+        return group.outcomes
+
+    # Reading
+
+    async def _fetch(self, statement: Executable, parameters: Parameters = None) -> Sequence[Row]:
+        text, arguments = COMPILER.render(statement, parameters)
+        try:
+            return await self._fetch_once(text, arguments)
+        except RepositoryUnavailable as error:  # a connection that died in the pool says nothing of the server
+            if error.timed_out:
+                raise
+            return await self._fetch_once(text, arguments)
+
+    async def _fetch_once(self, text: str, arguments: Sequence[object]) -> Sequence[Row]:
+        with translated():
+            async with self._connections.lend() as connection:
+                return await connection.fetch(text, *arguments)
+
+    # Leases
+
+    async def heartbeat(self, worker_id: str, lease: timedelta) -> bool:
+        """Register a worker or renew its lease."""
+        return bool(await self._perform(lease_scripts.heartbeat(worker_id, lease)))
+
+    def heart(self, worker_id: str, lease: timedelta) -> Heart:
+        """Return what renews a worker's lease over a connection of its own."""
+        return _Heart(self._settings, worker_id, lease)
+
+    async def workers(self) -> Sequence[WorkerLease]:
+        """Return the leases of all workers."""
+        return [to_worker_lease(row) for row in await self._fetch(_LEASES, {})]
+
+    async def release_dead(self, leases: Sequence[WorkerLease]) -> Sequence[str]:
+        """Release what dead workers own."""
+        return cast("Sequence[str]", await self._perform(lease_scripts.release_dead(leases)))
+
+    async def release_strays(self) -> None:
+        """Release what is owned by workers without a lease."""
+        await self._perform(lease_scripts.release_strays())
+
+    async def retain(self, worker_id: str, epochs: Mapping[str, int]) -> None:
+        """Own again what was released while the worker runs it."""
+        await self._perform(lease_scripts.retain(worker_id, epochs))
+
+    async def claim(
+        self,
+        worker_id: str,
+        *,
+        page: int,
+        leaving: Collection[tuple[str, int]] = (),
+        running: Collection[str] | None = None,
+        suspects: range | None = None,
+    ) -> Sequence[Claim]:
+        """Take over executions without an owner."""
+        script = lease_scripts.claim(worker_id, page, leaving, running, suspects)
+        return cast("Sequence[Claim]", await self._perform(script))
+
+    async def release(self, worker_id: str) -> None:
+        """Release all that a worker owns."""
+        await self._perform(lease_scripts.release(worker_id))
+
+    async def _perform(self, script: Script) -> object:
+        with translated():
+            async with self._connections.transaction() as connection:
+                return await _run(connection, script)
+
+
+class _Group:
+    """The writes of one commit, sorted into those that one statement makes, and others."""
+
+    def __init__(self, writes: Sequence[Write[object]]) -> None:
+        self.outcomes: list[object] = [None] * len(writes)
+        self._starts: dict[int, StartExecution] = {}
+        self._advances: dict[int, Advance] = {}
+        self._taken: dict[int, TakeUpExecution] = {}
+        self.others: dict[int, Write[object]] = {}
+        self.freezes = any(isinstance(write, CreateBatch) for write in writes)
+        for place, write in enumerate(writes):
+            if isinstance(write, Advance):
+                self._advances[place] = write
+            elif isinstance(write, StartExecution) and not (write.exclusive and write.execution.source):
+                self._starts[place] = write
+            elif isinstance(write, TakeUpExecution):
+                self._taken[place] = write
+            else:
+                self.others[place] = write
+
+    async def move(self, connection: Connection) -> None:
+        """Make the starts and advances, and find out about those that were refused."""
+        if not self._starts and not self._advances and not self._taken:
+            return
+        starts, advances, taken = self._starts.values(), self._advances.values(), self._taken.values()
+        text, arguments = transition([*starts], [*advances], [*taken])
+        done = {restored(id_) for (id_,) in await connection.fetch(text, *arguments)}
+        for place, start in self._starts.items():
+            is_ours = start.execution.id in done
+            self.outcomes[place] = start.execution if is_ours else await self._holder(connection, start)
+        guarded: dict[int, Advance | TakeUpExecution] = {**self._advances, **self._taken}
+        missed = {place: write for place, write in guarded.items() if write.execution_id not in done}
+        if missed:
+            rows = await _fetch(connection, standing([write.execution_id for write in missed.values()]), None)
+            found = {restored(row[0]): row for row in cast("Sequence[asyncpg.Record]", rows)}
+            for place, write in missed.items():
+                last = await _fetch(connection, last_written(write), None) if isinstance(write, Advance) else []
+                self.outcomes[place] = _outcome_of_missed(write, found.get(write.execution_id), last)
+
+    @staticmethod
+    async def _holder(connection: Connection, start: StartExecution) -> object:
+        name = {"machine": start.execution.state_machine_id, "name": start.execution.name}
+        rows = await _fetch(connection, _HOLDER, name)
+        if not rows:
+            raise RepositoryUnavailable("the execution that held a name was deleted meanwhile")
+        return outcome(to_execution, rows[0])
+
+    async def perform(self, connection: Connection) -> None:
+        """Run the scripts of the other writes."""
+        for place, write in self.others.items():
+            self.outcomes[place] = await _run(connection, SCRIPTS[type(write)](write))
+
+
+def _outcome_of_missed(write: Advance | TakeUpExecution, row: Row | None, last: Sequence[Row]) -> object:
+    if isinstance(write, Advance):
+        return outcome_of_missed(write, row, last[0] if last else None)
+    _, _, epoch, *_ = row or (None, None, None)
+    return lease_lost(write.execution_id, write.epoch, epoch)
+
+
+class _Heart:
+    """A heartbeat over a connection of its own, made anew where it was lost."""
+
+    def __init__(self, settings: Settings, worker_id: str, lease: timedelta) -> None:
+        self._settings = settings
+        self._worker_id = worker_id
+        self._lease = lease
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._is_new = True
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+
+    async def beat(self) -> bool:
+        """Renew the lease; return whether it was there, and the connection is still the same."""
+        with translated():
+            is_same = self._connection is not None and not self._connection.is_closed()
+            if self._connection is None or not is_same:
+                self._connection = await asyncpg.connect(**self._settings.connection())
+                await self._settings.prepare(self._connection)
+                is_same, self._is_new = self._is_new, False
+            was_there = await _run(self._connection, lease_scripts.heartbeat(self._worker_id, self._lease))
+        return bool(was_there) and is_same
+
+
+async def _fetch(connection: AnyConnection, statement: Executable, parameters: Parameters) -> Sequence[Row]:
+    text, arguments = COMPILER.render(statement, parameters)
+    return cast("Sequence[Row]", await connection.fetch(text, *arguments))
+
+
+async def _run(connection: AnyConnection, script: Script) -> object:
+    try:
+        question = next(script)
+        while True:
+            question = script.send(await _fetch(connection, *question))
+    except StopIteration as done:
+        return done.value
+    except DamagedRow as damage:  # of this write alone; its neighbours are none the worse
+        return damage

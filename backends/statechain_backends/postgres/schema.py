@@ -1,0 +1,46 @@
+"""The schema of a PostgreSQL database, created or upgraded by Alembic through an engine for this alone.
+
+Alembic is synchronous: it runs in a thread, where an event loop of its own drives asyncpg.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import asyncpg
+
+from statechain_backends.sql import migrate
+
+__all__ = ["upgrade"]
+
+
+async def upgrade(connection: Mapping[str, Any]) -> None:
+    """Bring the schema to what this library needs; raise the driver's errors as they are."""
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415
+
+    try:
+        await asyncio.to_thread(asyncio.run, _upgrade(connection))
+    except DBAPIError as fault:
+        cause = fault.orig.__cause__ if fault.orig is not None else None
+        if isinstance(cause, asyncpg.PostgresError | asyncpg.InterfaceError | OSError):
+            raise cause from None
+        raise
+
+
+async def _upgrade(connection: Mapping[str, Any]) -> None:
+    from sqlalchemy import NullPool  # noqa: PLC0415 -- only a new schema needs an engine
+    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
+
+    engine = create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=lambda: asyncpg.connect(**connection),
+        poolclass=NullPool,
+        hide_parameters=True,
+    )
+    try:
+        async with engine.begin() as through:
+            await through.run_sync(migrate.upgrade)
+    finally:
+        await engine.dispose()

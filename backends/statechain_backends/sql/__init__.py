@@ -1,0 +1,1 @@
+"""What both SQL backends share: schema, migrations, queries, rows, scripts, compiler."""

@@ -1,0 +1,76 @@
+"""Core expressions → SQL text and positional arguments, for drivers that are spoken to directly.
+
+A statement that comes with parameters is a constant of its module: it is compiled once. One without was built for
+the occasion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+import attrs
+from sqlalchemy import BindParameter, bindparam
+
+from statechain_backends.sql.text_escape import storable
+
+if TYPE_CHECKING:
+    from sqlalchemy import Dialect, Executable, Table
+    from sqlalchemy.sql import ClauseElement
+    from sqlalchemy.sql.compiler import SQLCompiler
+
+__all__ = ["SQL", "Compiler", "Parameters", "given", "given_row"]
+
+Parameters: TypeAlias = Mapping[str, object] | None
+
+
+def given(name: str) -> BindParameter[Any]:
+    """Return a parameter of a constant statement; its value comes with each use."""
+    return bindparam(name, required=False)
+
+
+def given_row(table: Table) -> dict[str, BindParameter[Any]]:
+    """Return a parameter for each column of a table, in their order and by their names."""
+    return {name: given(name) for name in table.columns.keys()}  # noqa: SIM118 -- no mapping
+
+
+@attrs.frozen(eq=False)
+class SQL:
+    """A compiled statement: its text, the names of its places, and the values that are its own."""
+
+    text: str
+    names: tuple[str, ...]
+    values: Mapping[str, Any]
+
+    def arguments(self, parameters: Mapping[str, object]) -> list[Any]:
+        """Return the arguments in the order of their places."""
+        values = {**self.values, **parameters}
+        return [storable(values[name]) for name in self.names]
+
+
+class Compiler:
+    """Compiles for one dialect."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._known: dict[Executable, SQL] = {}
+
+    def known(self, statement: Executable) -> SQL:
+        """Return a constant statement, compiled once."""
+        found = self._known.get(statement)
+        if found is None:
+            found = self._known[statement] = self._compile(statement)
+        return found
+
+    def render(self, statement: Executable, parameters: Parameters = None) -> tuple[str, list[Any]]:
+        """Return a statement's text and its arguments."""
+        sql = self._compile(statement) if parameters is None else self.known(statement)
+        return sql.text, sql.arguments(parameters or {})
+
+    def _compile(self, statement: Executable) -> SQL:
+        element = cast("ClauseElement", statement)
+        compiled = cast(
+            "SQLCompiler",
+            element.compile(dialect=self._dialect, compile_kwargs={"render_postcompile": True}),
+        )
+        return SQL(str(compiled), tuple(compiled.positiontup or ()), compiled.construct_params())

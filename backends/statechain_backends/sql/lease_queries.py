@@ -1,0 +1,285 @@
+"""What is asked of leases, claims and suspects: named functions that return Core expressions, as in `queries`.
+
+Two clocks: `now` is the database's, and decides nothing by itself. `elapsed` is uptime: it follows the database's clock
+from one renewal of some worker to the next, but neither backwards nor by more than `LONGEST_GAP` at once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    ColumnElement,
+    Delete,
+    Select,
+    Update,
+    and_,
+    case,
+    cast,
+    delete,
+    exists,
+    func,
+    literal,
+    not_,
+    null,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from statechain.records import ExecutionStatus
+from statechain.storage.leases import LONGEST_GAP
+from statechain_backends.sql.compiler import given
+from statechain_backends.sql.filters import EXECUTION, WITH_RUNS
+from statechain_backends.sql.schema import executions, runs, uptime, workers
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from sqlalchemy.sql.compiler import SQLCompiler
+    from sqlalchemy.sql.dml import ReturningDelete
+
+__all__ = [
+    "advance_uptime",
+    "claim",
+    "claimed",
+    "elapsed",
+    "epochs",
+    "forget_lease",
+    "forget_worker",
+    "leases",
+    "now",
+    "release_dead_runs",
+    "release_owned",
+    "release_runs",
+    "release_strays",
+    "retain",
+    "suspect_groups",
+    "suspects",
+    "suspicion",
+]
+
+Text: TypeAlias = str | BindParameter[Any]
+
+MOST_GAP = LONGEST_GAP // LONGEST_GAP.resolution
+
+
+class now(FunctionElement[int]):  # noqa: N801 -- reads as the SQL function that it is
+    """The database's clock, in microseconds since the epoch."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(now)
+def _now(_element: now, _compiler: SQLCompiler, **_options: object) -> str:
+    return "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"
+
+
+@compiles(now, "sqlite")
+def _now_on_sqlite(_element: now, _compiler: SQLCompiler, **_options: object) -> str:
+    return "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"
+
+
+# Uptime
+
+
+def _passed(seen: ColumnElement[int], at: ColumnElement[int]) -> ColumnElement[int]:
+    """Return how much uptime passed between two readings of the database's clock."""
+    return case((at < seen, 0), (at - seen > MOST_GAP, MOST_GAP), else_=at - seen)
+
+
+def advance_uptime() -> Insert:
+    """Bring uptime to the present."""
+    first = insert(uptime).values(id=1, elapsed=0, seen=now())
+    passed = _passed(uptime.c.seen, first.excluded.seen)
+    return first.on_conflict_do_update(
+        index_elements=[uptime.c.id],
+        set_={"elapsed": uptime.c.elapsed + passed, "seen": first.excluded.seen},
+    )
+
+
+def elapsed() -> ColumnElement[int]:
+    """Return the uptime at present, in microseconds."""
+    at_present = select(uptime.c.elapsed + _passed(uptime.c.seen, now())).where(uptime.c.id == 1)
+    return func.coalesce(at_present.scalar_subquery(), 0)
+
+
+# Workers
+
+
+def leases() -> Select[Any]:
+    """Return the leases of all workers: id, end, renewals, length, and whether they are over by this clock."""
+    return select(
+        workers.c.id,
+        workers.c.lease_until,
+        func.coalesce(workers.c.renewals, 0),
+        workers.c.lease,
+        workers.c.lease_until <= now(),
+    )
+
+
+def forget_lease() -> ReturningDelete[*tuple[Any, ...]]:
+    """Forget a worker whose lease is exactly as it was seen; return its id."""
+    return (
+        delete(workers)
+        .where(
+            workers.c.id == given("worker"),
+            workers.c.lease_until == given("until"),
+            func.coalesce(workers.c.renewals, 0) == given("renewals"),
+        )
+        .returning(workers.c.id)
+    )
+
+
+def forget_worker(worker_id: Text) -> Delete:
+    """Forget a worker and its lease."""
+    return delete(workers).where(workers.c.id == worker_id)
+
+
+# Runs
+
+_released = {"owner": null(), "claimable_after": elapsed() + func.coalesce(runs.c.backoff, 0)}
+
+
+def release_dead_runs(worker_id: Text) -> Update:
+    """Release what a dead worker owned; the backoff of suspects begins."""
+    return update(runs).where(runs.c.owner == worker_id).values(_released)
+
+
+def release_strays() -> Update:
+    """Release what is owned by workers that have no lease."""
+    has_lease = exists().where(workers.c.id == runs.c.owner)
+    return update(runs).where(runs.c.owner.is_not(None), ~has_lease).values(_released)
+
+
+def release_runs(worker_id: Text) -> Update:
+    """Release a worker's runs: it left in order, so that its take-ups count as none."""
+    former = case((runs.c.claims > 0, runs.c.claims - 1), else_=0)
+    return (
+        update(runs).where(runs.c.owner == worker_id).values(owner=None, claims=former, claimable_after=None)
+    )
+
+
+def release_owned(worker_id: str, execution_ids: Sequence[str]) -> Update:
+    """Release runs that a worker owns and does not run."""
+    return (
+        update(runs)
+        .where(runs.c.execution_id.in_(execution_ids), runs.c.owner == worker_id)
+        .values(owner=None, claimable_after=None)
+    )
+
+
+def retain(worker_id: str, execution_ids: Sequence[str], epoch: int) -> Update:
+    """Own runs again that have no owner and are still at an epoch."""
+    return (
+        update(runs)
+        .where(runs.c.execution_id.in_(execution_ids), runs.c.epoch == epoch, runs.c.owner.is_(None))
+        .values(owner=worker_id)
+    )
+
+
+def suspicion(claims: ColumnElement[int]) -> ColumnElement[int]:
+    """Return since when a run is a suspect that is given so many claims now."""
+    return case(
+        (claims == 0, null()),
+        (runs.c.claims == 0, elapsed()),
+        else_=func.coalesce(runs.c.suspect_since, elapsed()),
+    )
+
+
+def claim(
+    worker_id: str, page: int, leaving: Collection[tuple[str, int]], suspects: range | None
+) -> Update:
+    """Take over runs without owner, oldest first, but those of some revisions; return their ids."""
+    left = [
+        and_(executions.c.state_machine_id == machine, executions.c.state_machine_revision == revision)
+        for machine, revision in sorted(leaving)
+    ]
+    if suspects is None:
+        wanted = runs.c.claims == 0
+    else:
+        is_due = func.coalesce(runs.c.claimable_after, 0) <= elapsed()
+        wanted = and_(runs.c.claims >= suspects.start, runs.c.claims < suspects.stop, is_due)
+    orphans = (
+        select(runs.c.execution_id)
+        .join(executions, executions.c.id == runs.c.execution_id)
+        .where(
+            runs.c.owner.is_(None),
+            executions.c.status == ExecutionStatus.RUNNING.value,
+            wanted,
+            *(not_(each) for each in left),
+        )
+        .order_by(runs.c.execution_id)
+        .limit(page)
+        .with_for_update(of=runs, skip_locked=True)
+        .cte("orphans")
+    )
+    return (
+        update(runs)
+        .where(runs.c.execution_id.in_(select(orphans.c.execution_id)))
+        .values(owner=worker_id, epoch=runs.c.epoch + 1)
+        .returning(runs.c.execution_id)
+    )
+
+
+def epochs(execution_ids: Sequence[Text]) -> Select[Any]:
+    """Return the epochs of those of some executions that are RUNNING."""
+    return select(runs.c.execution_id, runs.c.epoch).where(runs.c.execution_id.in_(execution_ids))
+
+
+def _suspected() -> ColumnElement[int]:
+    since = elapsed() - func.coalesce(runs.c.suspect_since, elapsed())
+    return case((runs.c.claims == 0, 0), (since < 0, 0), else_=since)
+
+
+def claimed(execution_ids: Sequence[str]) -> Select[Any]:
+    """Return epoch, seq, claims, how long a suspect, and the execution, of runs, oldest first."""
+    return (
+        select(runs.c.epoch, runs.c.seq, runs.c.claims, _suspected(), *EXECUTION)
+        .select_from(WITH_RUNS)
+        .where(executions.c.id.in_(execution_ids))
+        .order_by(executions.c.id)
+    )
+
+
+def suspect_groups() -> Select[Any]:
+    """Return the suspects without owner: deaths, how many, and when the first may be claimed, from now."""
+    due = func.min(func.coalesce(runs.c.claimable_after, 0)) - elapsed()
+    return (
+        select(runs.c.claims, func.count(), due)
+        .where(runs.c.owner.is_(None), runs.c.claims > 0)
+        .group_by(runs.c.claims)
+        .order_by(runs.c.claims)
+    )
+
+
+def suspects(page: int) -> Select[Any]:
+    """Return suspects: deaths, how long, whether they run, how long until they may, and the execution.
+
+    What runs after its first take-up is none yet; and the take-up of a suspect that runs was no death so far.
+    """
+    is_running = runs.c.owner.is_not(None)
+    deaths = case((is_running, runs.c.claims - 1), else_=runs.c.claims)
+    due = cast(func.coalesce(runs.c.claimable_after, 0) - elapsed(), BigInteger)
+    return (
+        select(
+            deaths,
+            _suspected(),
+            is_running,
+            case((or_(is_running, due < 0), literal(0)), else_=due),
+            *EXECUTION,
+        )
+        .select_from(WITH_RUNS)
+        .where(
+            executions.c.status == ExecutionStatus.RUNNING.value,
+            or_(runs.c.claims > 1, and_(runs.c.claims > 0, ~is_running)),
+        )
+        .order_by(deaths.desc(), executions.c.id)
+        .limit(page)
+    )

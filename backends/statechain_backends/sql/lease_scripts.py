@@ -1,0 +1,136 @@
+"""Leases and claims, step by step: scripts as in `scripts`, for SQLite and PostgreSQL alike."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from statechain.errors import DamagedRow
+from statechain.records import ExecutionStatus
+from statechain_backends.sql import lease_queries as queries
+from statechain_backends.sql.compiler import given
+from statechain_backends.sql.rows import to_claim
+from statechain_backends.sql.schema import executions, runs, workers
+from statechain_backends.sql.scripts import LOST_EPOCHS, chunks
+from statechain_backends.sql.text_escape import restored
+
+if TYPE_CHECKING:
+    from statechain.records import Claim
+    from statechain.storage.leases import WorkerLease
+    from statechain_backends.sql.decoding import Row
+    from statechain_backends.sql.scripts import Script, Steps
+
+__all__ = ["claim", "heartbeat", "release", "release_dead", "release_strays", "retain"]
+
+logger = logging.getLogger(__name__)
+
+MICROSECOND = timedelta(microseconds=1)
+
+_lease: dict[str, Any] = {"lease_until": queries.now() + given("new_lease"), "lease": given("new_lease")}
+_RENEW = (
+    update(workers)
+    .where(workers.c.id == given("id_"))
+    .values(renewals=func.coalesce(workers.c.renewals, 0) + 1, **_lease)
+    .returning(workers.c.id)
+)
+_REGISTER = insert(workers).values(id=given("id_"), renewals=1, **_lease).on_conflict_do_nothing()
+_ADVANCE_UPTIME = queries.advance_uptime()
+_FORGET_LEASE = queries.forget_lease()
+_RELEASE_DEAD_RUNS = queries.release_dead_runs(given("worker"))
+_RELEASE_STRAYS = queries.release_strays()
+_OWNED = select(runs.c.execution_id).where(runs.c.owner == given("worker"))
+_RELEASE = queries.release_runs(given("worker"))
+_FORGET = queries.forget_worker(given("worker"))
+
+
+def heartbeat(worker_id: str, lease: timedelta) -> Script:
+    """Register a worker or renew its lease; return whether it was there."""
+    renewal = {"id_": worker_id, "new_lease": lease // MICROSECOND}
+    rows = yield _RENEW, renewal
+    if not rows:
+        yield _REGISTER, renewal
+    yield _ADVANCE_UPTIME, {}
+    return bool(rows)
+
+
+def release_dead(leases: Sequence[WorkerLease]) -> Script:
+    """Release what dead workers own, where their leases are as they were seen; return the workers' ids."""
+    released: list[str] = []
+    for lease in sorted(leases, key=lambda each: each.worker_id):  # in one order: two that do it at once never deadlock
+        seen = {"worker": lease.worker_id, "until": lease.until, "renewals": lease.renewals}
+        rows = yield _FORGET_LEASE, seen
+        if rows:
+            yield _RELEASE_DEAD_RUNS, {"worker": lease.worker_id}
+            released.append(lease.worker_id)
+    return released
+
+
+def release_strays() -> Script:
+    """Release what is owned by workers without a lease."""
+    yield _RELEASE_STRAYS, {}
+    return None
+
+
+def retain(worker_id: str, epochs: Mapping[str, int]) -> Script:
+    """Own again what was released and not claimed since."""
+    by_epoch: dict[int, list[str]] = defaultdict(list)
+    for execution_id, epoch in sorted(epochs.items()):
+        by_epoch[epoch].append(execution_id)
+    for epoch, ids in by_epoch.items():
+        for some in chunks(ids):
+            yield queries.retain(worker_id, some, epoch), None
+    return None
+
+
+def claim(
+    worker_id: str,
+    page: int,
+    leaving: Collection[tuple[str, int]],
+    running: Collection[str] | None,
+    suspects: range | None,
+) -> Script:
+    """Take over what has no owner, once what the claimer owns without running it has none."""
+    if running is not None:
+        owned = yield _OWNED, {"worker": worker_id}
+        for ids in chunks([id_ for (id_,) in owned if id_ not in running]):
+            yield queries.release_owned(worker_id, ids), None
+    rows = yield queries.claim(worker_id, page, leaving, suspects), None
+    if not rows:
+        return []
+    claimed = yield queries.claimed([id_ for (id_,) in rows]), None
+    claims: list[Claim] = []
+    for row in claimed:
+        try:
+            claims.append(to_claim(row))
+        except DamagedRow as damage:
+            yield from end_damaged(row, damage)
+    return claims
+
+
+def end_damaged(row: Row, damage: DamagedRow) -> Steps:
+    """End the execution in a row of `queries.claimed` as FAILED: what cannot be read cannot be run."""
+    _, _, _, _, stored_id, *_ = row
+    id_ = restored(stored_id)
+    logger.warning("an execution is ended, since %s", damage)
+    yield delete(runs).where(runs.c.execution_id == id_), None
+    failed = {
+        "status": ExecutionStatus.FAILED.value,
+        "error": "States.Runtime",
+        "cause": str(damage),
+        "end_time": queries.now(),
+        "epoch": executions.c.epoch + LOST_EPOCHS,
+    }
+    yield update(executions).where(executions.c.id == id_).values(failed), None
+
+
+def release(worker_id: str) -> Script:
+    """Release all that a worker owns, and forget it."""
+    yield _RELEASE, {"worker": worker_id}
+    yield _FORGET, {"worker": worker_id}
+    return None

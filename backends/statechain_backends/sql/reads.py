@@ -1,0 +1,237 @@
+"""What a `Repository` is asked, answered from the tables: the same on SQLite and PostgreSQL.
+
+A backend says how a statement is fetched; everything else about reading stands here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from statechain_backends.sql import filters, lease_queries, queries
+from statechain_backends.sql.compiler import Parameters, given
+from statechain_backends.sql.decoding import Row, readable
+from statechain_backends.sql.rows import (
+    to_batch,
+    to_batch_item,
+    to_batch_status,
+    to_callback_or_failure,
+    to_execution,
+    to_execution_key,
+    to_link,
+    to_state_machine,
+    to_statistics,
+    to_suspect,
+    to_suspect_group,
+    to_visit,
+    to_visit_outline,
+)
+from statechain_backends.sql.text_escape import restored
+
+if TYPE_CHECKING:
+    from sqlalchemy import Executable
+
+    from statechain.filters import Cursor, ExecutionFilter, ExecutionKey
+    from statechain.records import (
+        Batch,
+        BatchItem,
+        BatchStatus,
+        Callback,
+        DurationStatistics,
+        Execution,
+        ExecutionStatus,
+        Link,
+        StateMachineRecord,
+        Suspect,
+        Visit,
+    )
+    from statechain.storage.leases import SuspectGroup
+    from statechain.storage.outlines import VisitOutline
+
+__all__ = ["Reads"]
+
+_MACHINE = queries.state_machine(given("name_or_id"), None)
+_REVISION = queries.state_machine(given("name_or_id"), given("revision"))
+_MACHINES = queries.state_machines_newest()
+_EXECUTION = queries.execution(given("id"))
+_BY_NAME = queries.execution_by_name(given("machine"), given("name"))
+_STATISTICS = queries.statistics(given("machine"))
+_VISITS = queries.visits_page(given("execution"), given("after"), None)
+_VISITS_PAGE = queries.visits_page(given("execution"), given("after"), given("page"))
+_OUTLINES = queries.visit_outlines_page(given("execution"), given("after"), given("page"))
+_LAST_OUTPUT = queries.last_output(given("execution"), given("state"))
+_BATCH = queries.batch(given("id"))
+_BATCH_STATUS = queries.batch_status(given("id"))
+_ITEMS = queries.batch_items_page(given("batch"), given("after"), given("page"))
+
+T = TypeVar("T")
+_SUSPECT_GROUPS = lease_queries.suspect_groups()
+
+CHUNK = 500
+
+_EPOCHS = lease_queries.epochs([given(f"id_{place}") for place in range(CHUNK)])
+
+
+class Reads(ABC):
+    """The reading half of a repository.
+
+    One row that cannot be read is a `DamagedRow`; a list leaves it out and logs it.
+    """
+
+    @abstractmethod
+    async def _fetch(self, statement: Executable, parameters: Parameters = None) -> Sequence[Row]:
+        """Return the rows of a statement, read from what was committed."""
+
+    async def _page(
+        self, fetch: Callable[[int], Awaitable[Sequence[Row]]], read: Callable[[Row], T], page: int
+    ) -> list[T]:
+        """Return at most ``page`` records; fewer only where there are no more, whatever rows are left out."""
+        asked = page
+        while True:
+            rows = await fetch(asked)
+            found = readable(rows, read)
+            if len(found) >= page or len(rows) < asked:
+                return found[:page]
+            asked += max(page, len(rows) - len(found))
+
+    async def state_machine(self, name_or_id: str, revision: int | None = None) -> StateMachineRecord | None:
+        """Return a revision of a state machine."""
+        asked = {"name_or_id": name_or_id}
+        if revision is None:
+            rows = await self._fetch(_MACHINE, asked)
+        else:
+            rows = await self._fetch(_REVISION, {**asked, "revision": revision})
+        return to_state_machine(rows[0]) if rows else None
+
+    async def state_machines(self) -> Sequence[StateMachineRecord]:
+        """Return the newest revision of every state machine, by name."""
+        return readable(await self._fetch(_MACHINES, {}), to_state_machine)
+
+    async def execution(self, execution_id: str) -> Execution | None:
+        """Return an execution."""
+        rows = await self._fetch(_EXECUTION, {"id": execution_id})
+        return to_execution(rows[0]) if rows else None
+
+    async def execution_by_name(self, state_machine_id: str, name: str) -> Execution | None:
+        """Return the execution that holds a name."""
+        rows = await self._fetch(_BY_NAME, {"machine": state_machine_id, "name": name})
+        return to_execution(rows[0]) if rows else None
+
+    async def executions(self, select: ExecutionFilter, *, after: Cursor | None, page: int) -> Sequence[Execution]:
+        """Return a page of executions."""
+        return await self._page(
+            lambda asked: self._fetch(filters.executions_page(select, after, asked)), to_execution, page
+        )
+
+    async def execution_keys(
+        self, select: ExecutionFilter, *, after: Cursor | None, page: int
+    ) -> Sequence[ExecutionKey]:
+        """Return the keys of a page of executions."""
+        return await self._page(
+            lambda asked: self._fetch(filters.execution_keys_page(select, after, asked)), to_execution_key, page
+        )
+
+    async def count_executions(self, select: ExecutionFilter) -> int:
+        """Return how many executions a filter means."""
+        (count,) = (await self._fetch(filters.count_executions(select)))[0]
+        return int(count)
+
+    async def statistics(self, state_machine_id: str) -> Mapping[ExecutionStatus, DurationStatistics]:
+        """Return counts and durations by status."""
+        return dict(readable(await self._fetch(_STATISTICS, {"machine": state_machine_id}), to_statistics))
+
+    async def visits(self, execution_id: str, *, after: int = 0, page: int | None = None) -> Sequence[Visit]:
+        """Return visit rows in the order in which they were written."""
+        asked: dict[str, object] = {"execution": execution_id, "after": after}
+        if page is None:
+            rows = await self._fetch(_VISITS, asked)
+        else:
+            rows = await self._fetch(_VISITS_PAGE, {**asked, "page": page})
+        return [to_visit(row) for row in rows]
+
+    async def visit_outlines(self, execution_id: str, *, after: int = 0, page: int) -> Sequence[VisitOutline]:
+        """Return a page of visit rows without their payloads."""
+        asked = {"execution": execution_id, "after": after, "page": page}
+        return [to_visit_outline(row) for row in await self._fetch(_OUTLINES, asked)]
+
+    async def visits_at(self, execution_id: str, places: Collection[int]) -> Mapping[int, Visit]:
+        """Return the visit rows at some places."""
+        found: dict[int, Visit] = {}
+        wanted = sorted(places)
+        for start in range(0, len(wanted), CHUNK):
+            rows = await self._fetch(queries.visits_at(execution_id, wanted[start : start + CHUNK]))
+            found.update((row[1], to_visit(row)) for row in map(tuple, rows))
+        return found
+
+    async def last_output(self, execution_id: str, state: str) -> str | None:
+        """Return the output of the last completed visit of a state."""
+        rows = await self._fetch(_LAST_OUTPUT, {"execution": execution_id, "state": state})
+        for (output,) in rows:
+            return str(output)
+        return None
+
+    async def links(
+        self,
+        *,
+        source_execution_id: str | None = None,
+        target_execution_id: str | None = None,
+        target_state_machine_id: str | None = None,
+        after: Link | None = None,
+        page: int,
+    ) -> Sequence[Link]:
+        """Return links by (created, target)."""
+        wanted = source_execution_id, target_execution_id, target_state_machine_id
+        return await self._page(lambda asked: self._fetch(queries.links_page(*wanted, after, asked)), to_link, page)
+
+    async def suspect_groups(self) -> Sequence[SuspectGroup]:
+        """Return how many suspects without an owner there are, by their deaths."""
+        return [to_suspect_group(row) for row in await self._fetch(_SUSPECT_GROUPS, {})]
+
+    async def suspects(self, *, page: int) -> Sequence[Suspect]:
+        """Return suspects, the most deaths first."""
+        return [to_suspect(row) for row in await self._fetch(lease_queries.suspects(page))]
+
+    async def epochs(self, ids: Sequence[str]) -> Mapping[str, int]:
+        """Return the epochs of running executions; a last page is filled up, so that one statement serves all."""
+        found: dict[str, int] = {}
+        for start in range(0, len(ids), CHUNK):
+            page = ids[start : start + CHUNK]
+            rows = await self._fetch(_EPOCHS, {f"id_{place}": page[place % len(page)] for place in range(CHUNK)})
+            found.update((restored(id_), epoch) for id_, epoch in rows)
+        return found
+
+    async def callbacks(self, ids: Sequence[str]) -> Sequence[Callback]:
+        """Return callbacks by id."""
+        found: list[Callback] = []
+        for start in range(0, len(ids), CHUNK):
+            rows = await self._fetch(queries.callbacks_with(ids[start : start + CHUNK]))
+            found.extend(to_callback_or_failure(row) for row in rows)
+        return found
+
+    async def batch(self, batch_id: str) -> Batch | None:
+        """Return a batch."""
+        rows = await self._fetch(_BATCH, {"id": batch_id})
+        return to_batch(rows[0]) if rows else None
+
+    async def batch_status(self, batch_id: str) -> BatchStatus | None:
+        """Return a batch's status."""
+        rows = await self._fetch(_BATCH_STATUS, {"id": batch_id})
+        return to_batch_status(rows[0]) if rows else None
+
+    async def batches(
+        self,
+        *,
+        state_machine_id: str | None = None,
+        status: BatchStatus | None = None,
+        after: Batch | None = None,
+        page: int,
+    ) -> Sequence[Batch]:
+        """Return batches, newest first."""
+        wanted = state_machine_id, status, after
+        return await self._page(lambda asked: self._fetch(queries.batches_page(*wanted, asked)), to_batch, page)
+
+    async def batch_items(self, batch_id: str, *, after: int = -1, page: int) -> Sequence[BatchItem]:
+        """Return items with their sources' outputs."""
+        wanted = {"batch": batch_id, "after": after}
+        return await self._page(lambda asked: self._fetch(_ITEMS, {**wanted, "page": asked}), to_batch_item, page)

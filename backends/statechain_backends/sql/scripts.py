@@ -1,0 +1,478 @@
+"""The rarer writes: what each asks of the tables, step by step, without saying how it is asked.
+
+A script is a generator that yields statements and is sent their rows; what it returns is the write's outcome. The
+same scripts run on SQLite, in the writer's thread, and on PostgreSQL, over asyncpg, always inside one transaction.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import attrs
+from sqlalchemy import Integer, String, case, delete, exists, func, literal, null, or_, select, type_coerce, update
+from sqlalchemy.dialects.postgresql import insert
+
+from statechain.errors import BatchNotFound, ExecutionNotFound, InvalidToken, TaskTimedOut
+from statechain.records import BatchStatus, CallbackStatus, ExecutionStatus
+from statechain.storage.leases import lease_lost
+from statechain.storage.repository import (
+    AnswerCallback,
+    BeatCallback,
+    CloseCallback,
+    CreateBatch,
+    CreateStateMachine,
+    DeleteExecutions,
+    EndBatch,
+    FailBatchItem,
+    JoinBatchItem,
+    RedriveExecution,
+    ReleaseExecution,
+    StartExecution,
+    StopExecution,
+    TakeActivity,
+    TakeUpExecution,
+)
+from statechain_backends.sql import filters, lease_queries, queries
+from statechain_backends.sql.compiler import Parameters, given, given_row
+from statechain_backends.sql.rows import (
+    Row,
+    batch_row,
+    end_row,
+    execution_row,
+    link_row,
+    run_row,
+    state_machine_row,
+    to_batch,
+    to_callback,
+    to_claim,
+    to_execution,
+    to_micros,
+    to_micros_or_none,
+    to_state_machine,
+)
+from statechain_backends.sql.schema import (
+    batch_items,
+    batches,
+    callbacks,
+    executions,
+    links,
+    runs,
+    state_machines,
+    visits,
+)
+from statechain_backends.sql.text_escape import restored
+
+if TYPE_CHECKING:
+    from sqlalchemy import Executable, Table
+
+    from statechain.records import Batch
+
+__all__ = ["LOST_EPOCHS", "SCRIPTS", "Script", "Steps", "add_frozen_batch", "chunks", "stored_batch"]
+
+Script: TypeAlias = "Generator[tuple[Executable, Parameters], Sequence[Row], object]"
+Steps: TypeAlias = "Generator[tuple[Executable, Parameters], Sequence[Row], None]"
+
+logger = logging.getLogger(__name__)
+
+CHUNK = 500
+LOST_EPOCHS = 1000
+"""What is added to the epoch of an execution whose run's epoch is lost: more than any worker can hold."""
+
+WAITING = CallbackStatus.WAITING.value
+
+# SQLite took ON CONFLICT over from PostgreSQL: the clause of the one dialect compiles for the other.
+
+
+def _named(table: Table, row: Sequence[object]) -> Mapping[str, object]:
+    return dict(zip(table.columns.keys(), row, strict=True))
+
+
+# State machines
+
+_NEWEST = (
+    select(*state_machines.c)
+    .where(state_machines.c.name == given("name"))
+    .order_by(state_machines.c.revision.desc())
+    .limit(1)
+)
+_ADD_MACHINE = (
+    insert(state_machines)
+    .values(given_row(state_machines))
+    .on_conflict_do_nothing()
+    .returning(state_machines.c.id)
+)
+
+
+def _create_state_machine(write: CreateStateMachine) -> Script:
+    machine = write.machine
+    while True:  # until nobody else adds a revision in between
+        rows = yield _NEWEST, {"name": machine.name}
+        if rows:
+            newest = to_state_machine(rows[0])
+            if (newest.definition, newest.type) == (machine.definition, machine.type):
+                return newest
+            added = attrs.evolve(machine, id=newest.id, revision=newest.revision + 1)
+        else:
+            added = attrs.evolve(machine, revision=1)
+        rows = yield _ADD_MACHINE, _named(state_machines, state_machine_row(added))
+        if rows:
+            return added
+
+
+# Executions
+
+_EXECUTION = queries.execution(given("id"))
+_BY_NAME = queries.execution_by_name(given("machine"), given("name"))
+_CHAINED = queries.chained_holder(given("machine"), given("source"), given("state"))
+_ADD_EXECUTION = insert(executions).values(given_row(executions)).on_conflict_do_nothing().returning(executions.c.id)
+_ADD_RUN = insert(runs).values(given_row(runs))
+_ADD_LINK = insert(links).values(given_row(links)).on_conflict_do_nothing().returning(links.c.target_execution_id)
+_DROP_EXECUTION = delete(executions).where(executions.c.id == given("id_"))
+_is_living = exists().where(executions.c.id == links.c.target_execution_id, executions.c.status.in_(filters.UNFAILED))
+_FREE_KEY = update(links).where(links.c.exclusive == given("key"), ~_is_living).values(exclusive=null())
+
+
+def _start_exclusively(write: StartExecution) -> Script:
+    """Start an execution where none of its kind runs or succeeded; a unique key decides between two at once."""
+    execution, source = write.execution, write.execution.source
+    if source is None:
+        raise ValueError("an exclusive start has a source")
+    name = {"machine": execution.state_machine_id, "name": execution.name}
+    chain = {
+        "machine": execution.state_machine_id,
+        "source": source.execution_id,
+        "state": source.state_name,
+    }
+    link = _named(links, link_row(execution, source, exclusive=True))
+    yield _FREE_KEY, {"key": link["exclusive"]}
+    while True:  # until who is in the way can be seen, or nobody is
+        for question, parameters in ((_BY_NAME, name), (_CHAINED, chain)):
+            rows = yield question, parameters
+            if rows:
+                return to_execution(rows[0])
+        rows = yield _ADD_EXECUTION, _named(executions, execution_row(execution))
+        if not rows:
+            continue
+        rows = yield _ADD_LINK, link
+        if rows:
+            yield _ADD_RUN, _named(runs, run_row(execution, write.owner))
+            return execution
+        yield _DROP_EXECUTION, {"id_": execution.id}
+
+
+_END_RUN = (
+    delete(runs).where(runs.c.execution_id == given("id_")).returning(runs.c.epoch, runs.c.current_state)
+)
+_END = (
+    update(executions)
+    .where(executions.c.id == given("id_"))
+    .values(
+        {name: given(name) for name in ("status", "output", "error", "cause", "end_time", "current_state", "epoch")}
+    )
+)
+
+
+def _stop(write: StopExecution) -> Script:
+    rows = yield _END_RUN, {"id_": write.execution_id}
+    if rows:
+        epoch, state = rows[0]
+        names = ("status", "output", "error", "cause", "end_time")
+        ended = dict(zip(names, end_row(write.end), strict=True))
+        yield _END, {"id_": write.execution_id, "current_state": state, "epoch": _epoch_above(epoch), **ended}
+    return (yield from _found(write.execution_id))
+
+
+def _epoch_above(epoch: object) -> int:
+    """Return an epoch under which no worker can write; the one that is stored may be no number."""
+    return epoch + 1 if isinstance(epoch, int) else LOST_EPOCHS
+
+
+def _found(execution_id: str) -> Script:
+    rows = yield _EXECUTION, {"id": execution_id}
+    return to_execution(rows[0]) if rows else ExecutionNotFound(f"there is no execution {execution_id!r}")
+
+
+_LOCK = (
+    select(executions.c.status, executions.c.redrive_count, executions.c.epoch, executions.c.current_state)
+    .where(executions.c.id == given("id_"))
+    .with_for_update()
+)
+_REVIVE = (
+    update(executions)
+    .where(executions.c.id == given("id_"))
+    .values(
+        status=ExecutionStatus.RUNNING.value,
+        redrive_count=executions.c.redrive_count + 1,
+        **dict.fromkeys(("output", "error", "cause", "end_time", "current_state"), null()),
+    )
+)
+_LENGTH = select(func.coalesce(func.max(visits.c.seq), 0)).where(visits.c.execution_id == given("id_"))
+# The epoch of the last end stands in `executions`: one above it is the claim that the redrive gave, and no later one.
+_REDRIVEN = (
+    select(runs.c.epoch, runs.c.seq, runs.c.claims, literal(0), *filters.EXECUTION)
+    .select_from(filters.WITH_RUNS)
+    .where(executions.c.id == given("id_"), runs.c.owner == given("to_owner"), runs.c.epoch == given("of_epoch"))
+)
+
+
+def _redrive(write: RedriveExecution) -> Script:
+    one = {"id_": write.execution_id}
+    rows = yield _LOCK, one
+    if not rows:
+        return ExecutionNotFound(f"there is no execution {write.execution_id!r}")
+    status, count, epoch, state = rows[0]
+    if status not in filters.UNFAILED and count == write.redrive_count:
+        yield _REVIVE, one
+        ((seq,),) = yield _LENGTH, one
+        run = (write.execution_id, write.owner, epoch + 1, seq, 0, state, None, None, None)
+        yield _ADD_RUN, _named(runs, run)
+    elif count != write.redrive_count + 1:
+        return None
+    rows = yield _REDRIVEN, {**one, "to_owner": write.owner, "of_epoch": epoch + 1}
+    return to_claim(rows[0]) if rows else None
+
+
+_LEAVE = (
+    update(runs)
+    .where(runs.c.execution_id == given("id_"), runs.c.epoch == given("of_epoch"))
+    .values(
+        owner=null(),
+        claims=given("new_claims"),
+        claimable_after=lease_queries.elapsed() + given("backoff"),
+        suspect_since=lease_queries.suspicion(type_coerce(given("new_claims"), Integer)),
+    )
+)
+
+
+_TAKE_UP = (
+    update(runs)
+    .where(runs.c.execution_id == given("id_"), runs.c.epoch == given("of_epoch"))
+    .values(
+        claims=given("new_claims"),
+        backoff=given("new_backoff"),
+        suspect_since=lease_queries.suspicion(type_coerce(given("new_claims"), Integer)),
+    )
+    .returning(runs.c.execution_id)
+)
+_RUN_EPOCH = select(runs.c.epoch).where(runs.c.execution_id == given("id_"))
+
+
+def _take_up(write: TakeUpExecution) -> Script:
+    new = {"new_claims": write.claims, "new_backoff": write.backoff // write.backoff.resolution}
+    rows = yield _TAKE_UP, {"id_": write.execution_id, "of_epoch": write.epoch, **new}
+    if rows:
+        return None
+    rows = yield _RUN_EPOCH, {"id_": write.execution_id}
+    return lease_lost(write.execution_id, write.epoch, *(next(iter(rows)) if rows else [None]))
+
+
+def _release(write: ReleaseExecution) -> Steps:
+    backoff = write.backoff // write.backoff.resolution
+    new = {"new_claims": write.claims, "backoff": backoff}
+    yield _LEAVE, {"id_": write.execution_id, "of_epoch": write.epoch, **new}
+
+
+def _delete(write: DeleteExecutions) -> Script:
+    counts, gone = write.redrive_counts, 0
+    for ids in chunks(sorted(counts)):  # in one order, so that two deletions at once do not lock each other out
+        named = select(executions.c.id, executions.c.status, executions.c.redrive_count).where(executions.c.id.in_(ids))
+        rows = yield named.order_by(executions.c.id).with_for_update(), None
+        found = [(restored(id_), ExecutionStatus(status), count) for id_, status, count in rows]
+        ended = [id_ for id_, status, count in found if status.is_terminal and count == counts[id_]]
+        if ended:
+            linked = or_(links.c.target_execution_id.in_(ended), links.c.source_execution_id.in_(ended))
+            yield delete(executions).where(executions.c.id.in_(ended)), None
+            yield delete(visits).where(visits.c.execution_id.in_(ended)), None
+            yield delete(callbacks).where(callbacks.c.execution_id.in_(ended)), None
+            yield delete(links).where(linked), None
+        gone += len(ids) - len(found) + len(ended)
+    return gone
+
+
+def chunks(ids: Sequence[str]) -> Iterator[list[str]]:
+    """Yield ids in portions that one statement takes."""
+    left = iter(ids)
+    while chunk := list(islice(left, CHUNK)):
+        yield chunk
+
+
+# Callbacks
+
+_BY_TOKEN = select(*callbacks.c).where(callbacks.c.token_hash == given("token"))
+_is_waiting = callbacks.c.status == literal(WAITING, literal_execute=True)  # as the partial index says it
+_is_awaited = _is_waiting & exists().where(
+    executions.c.id == callbacks.c.execution_id,
+    executions.c.status == ExecutionStatus.RUNNING.value,
+    executions.c.redrive_count == callbacks.c.redrive_count,
+)
+_awaited = update(callbacks).where(callbacks.c.token_hash == given("token"), _is_awaited).returning(*callbacks.c)
+_ANSWER = _awaited.values({name: given(f"new_{name}") for name in ("status", "output", "error", "cause")})
+_BEAT = _awaited.values(beat=given("new_beat"))
+_CLOSE = (
+    update(callbacks)
+    .where(callbacks.c.id == given("id_"))
+    .values(status=case((callbacks.c.status == WAITING, CallbackStatus.CLOSED.value), else_=callbacks.c.status))
+    .returning(*callbacks.c)
+)
+_free = (
+    select(callbacks.c.id)
+    .where(
+        callbacks.c.activity == given("of_activity"),
+        callbacks.c.activity.is_not(None),
+        callbacks.c.token_hash.is_(None),
+        _is_awaited,
+    )
+    .order_by(callbacks.c.id)
+    .limit(1)
+    .with_for_update(of=callbacks, skip_locked=True)
+    .cte("free")
+)
+_TAKE = (
+    update(callbacks)
+    .where(callbacks.c.id == select(_free.c.id).scalar_subquery())
+    .values(token_hash=given("new_token"), beat=given("new_beat"))
+    .returning(*callbacks.c)
+)
+
+
+def _answer(write: AnswerCallback) -> Script:
+    answer = {
+        "token": write.token_hash,
+        "new_status": write.status.value,
+        "new_output": write.output_text,
+        "new_error": write.error,
+        "new_cause": write.cause,
+    }
+    rows = yield _ANSWER, answer
+    if rows:
+        return to_callback(rows[0])
+    rows = yield _BY_TOKEN, {"token": write.token_hash}
+    if rows:
+        callback = to_callback(rows[0])
+        given = callback.status, callback.output_text, callback.error, callback.cause
+        if given == (write.status, write.output_text, write.error, write.cause):
+            return callback
+    return _refusal(rows)
+
+
+def _beat(write: BeatCallback) -> Script:
+    rows = yield _BEAT, {"token": write.token_hash, "new_beat": to_micros(write.beat)}
+    if rows:
+        return to_callback(rows[0])
+    rows = yield _BY_TOKEN, {"token": write.token_hash}
+    return _refusal(rows)
+
+
+def _refusal(rows: Sequence[Row]) -> InvalidToken | TaskTimedOut:
+    if rows:
+        return TaskTimedOut("the task under this token is over")
+    return InvalidToken("no task ever waited under this token")
+
+
+def _close(write: CloseCallback) -> Script:
+    rows = yield _CLOSE, {"id_": write.id}
+    return to_callback(rows[0]) if rows else None
+
+
+def _take(write: TakeActivity) -> Script:
+    rows = yield _BY_TOKEN, {"token": write.token_hash}
+    if not rows:
+        taken = {"new_token": write.token_hash, "new_beat": to_micros(write.beat)}
+        rows = yield _TAKE, {"of_activity": write.activity, **taken}
+    return to_callback(rows[0]) if rows else None
+
+
+# Batches
+
+_ADD_BATCH = insert(batches).values(given_row(batches)).on_conflict_do_nothing().returning(batches.c.id)
+_BATCH = queries.batch_uncounted(given("id"))
+_DROP_ITEMS = delete(batch_items).where(
+    batch_items.c.batch_id == given("of_batch"), batch_items.c.index >= given("from_index")
+)
+_FAIL_ITEM = (
+    update(batch_items)
+    .where(batch_items.c.batch_id == given("of_batch"), batch_items.c.index == given("at_index"))
+    .values(error=given("new_error"), cause=given("new_cause"))
+)
+_RUNNING = BatchStatus.RUNNING.value
+_JOIN_ITEM = (
+    update(batch_items)
+    .where(batch_items.c.batch_id == given("of_batch"), batch_items.c.index == given("at_index"))
+    .values(name=given("new_name"))
+)
+_END_BATCH = (
+    update(batches)
+    .where(
+        batches.c.id == given("id_"),
+        or_(batches.c.status == _RUNNING, type_coerce(given("new_status"), String) == _RUNNING),
+    )
+    .values(status=given("new_status"), end_time=given("new_end_time"))
+)
+
+
+def stored_batch(batch_id: str) -> Script:
+    """Return a batch, all of its items as pending, or None."""
+    rows = yield _BATCH, {"id": batch_id}
+    return to_batch(rows[0]) if rows else None
+
+
+def add_frozen_batch(batch: Batch, count: int) -> Script:
+    """Add a batch whose items, so many, are there already."""
+    yield _DROP_ITEMS, {"of_batch": batch.id, "from_index": count}
+    yield _ADD_BATCH, _named(batches, batch_row(batch))
+    return (yield from stored_batch(batch.id))
+
+
+def _create_batch(write: CreateBatch) -> Script:
+    rows = yield _ADD_BATCH, _named(batches, batch_row(write.batch))
+    if rows:
+        yield filters.freeze(write.batch, write.select), None
+    ((*stored,),) = yield _BATCH, {"id": write.batch.id}
+    return to_batch(stored)
+
+
+def _fail_item(write: FailBatchItem) -> Steps:
+    yield (
+        _FAIL_ITEM,
+        {
+            "of_batch": write.batch_id,
+            "at_index": write.index,
+            "new_error": write.error,
+            "new_cause": write.cause,
+        },
+    )
+
+
+def _join_item(write: JoinBatchItem) -> Script:
+    yield _JOIN_ITEM, {"of_batch": write.batch_id, "at_index": write.index, "new_name": write.name}
+    return None
+
+
+def _end_batch(write: EndBatch) -> Script:
+    status = write.status.value
+    yield _END_BATCH, {"id_": write.batch_id, "new_status": status, "new_end_time": to_micros_or_none(write.end_time)}
+    rows = yield _BATCH, {"id": write.batch_id}
+    return to_batch(rows[0]) if rows else BatchNotFound(f"there is no batch {write.batch_id!r}")
+
+
+SCRIPTS: Mapping[type, Callable[[Any], Script]] = {
+    AnswerCallback: _answer,
+    BeatCallback: _beat,
+    CloseCallback: _close,
+    CreateBatch: _create_batch,
+    CreateStateMachine: _create_state_machine,
+    DeleteExecutions: _delete,
+    EndBatch: _end_batch,
+    FailBatchItem: _fail_item,
+    JoinBatchItem: _join_item,
+    RedriveExecution: _redrive,
+    ReleaseExecution: _release,
+    StartExecution: _start_exclusively,
+    StopExecution: _stop,
+    TakeActivity: _take,
+    TakeUpExecution: _take_up,
+}
+"""What each kind of write asks, but for advances and starts that are not exclusive, which come in hundreds."""

@@ -1,0 +1,79 @@
+"""Starts and advances, the writes that come in hundreds: what both databases make of them alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from sqlalchemy import Select, func, select
+
+from statechain.records import CallbackStatus
+from statechain.storage.leases import lease_lost
+from statechain_backends.sql.filters import WITH_RUNS
+from statechain_backends.sql.rows import Row, callback_row, to_micros, to_visit
+from statechain_backends.sql.schema import executions, runs, visits
+
+if TYPE_CHECKING:
+    from statechain.errors import LeaseLost
+    from statechain.storage.repository import Advance
+
+__all__ = ["callback_rows", "closed_elsewhere", "last_written", "outcome_of_missed", "standing"]
+
+
+def callback_rows(write: Advance) -> Iterator[tuple[object, ...]]:
+    """Return the rows of the callbacks that an advance opens; one that it closes at once is written as closed."""
+    for callback in write.opened:
+        if callback.id in write.closed:
+            yield callback_row(attrs.evolve(callback, status=CallbackStatus.CLOSED))
+        else:
+            yield callback_row(callback)
+
+
+def closed_elsewhere(write: Advance) -> list[str]:
+    """Return the ids of the callbacks that an advance closes and did not open."""
+    if not write.closed:
+        return []
+    opened = {callback.id for callback in write.opened}
+    return [each for each in write.closed if each not in opened]
+
+
+def standing(execution_ids: Sequence[str]) -> Select[Any]:
+    """Return where executions stand: id, epoch, epoch of the run (null once ended), end time, and number of visits."""
+    length = select(func.count()).where(visits.c.execution_id == executions.c.id).scalar_subquery()
+    return (
+        select(executions.c.id, executions.c.epoch, runs.c.epoch, executions.c.end_time, length)
+        .select_from(WITH_RUNS)
+        .where(executions.c.id.in_(execution_ids))
+    )
+
+
+def last_written(write: Advance) -> Select[Any]:
+    """Return the visit row that stands where an advance puts its last one."""
+    place = write.seq + len(write.visits)
+    return select(*visits.c).where(visits.c.execution_id == write.execution_id, visits.c.seq == place)
+
+
+def outcome_of_missed(write: Advance, row: Row | None, last: Row | None) -> LeaseLost | None:
+    """Return the outcome of an advance whose guard missed: it was committed before, or the lease is lost.
+
+    The epoch alone does not tell: after a failover that lost a claim, two workers may have the same one. So the last
+    row, and the end, must be this write's own.
+
+    Arguments:
+        write: The advance.
+
+        row: Where its execution stands (`standing`); None where there is none.
+
+        last: What stands where it puts its last visit (`last_written`); None where there is none.
+    """
+    if row is None:
+        return lease_lost(write.execution_id, write.epoch, None)
+    _, last_epoch, epoch, end_time, length = row
+    place = write.seq + len(write.visits)
+    is_here = epoch == write.epoch if write.end is None else epoch is None and last_epoch == write.epoch
+    is_own_end = write.end is None or end_time == to_micros(write.end.end_time)
+    is_own_visit = not write.visits or (last is not None and to_visit(last) == write.visits[-1])
+    if is_here and is_own_end and is_own_visit and length == place:
+        return None
+    return lease_lost(write.execution_id, write.epoch, epoch)

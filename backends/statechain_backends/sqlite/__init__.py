@@ -1,0 +1,1 @@
+"""Storage in SQLite: one writer, readers beside it."""

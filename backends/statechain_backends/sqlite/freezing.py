@@ -1,0 +1,107 @@
+"""Freezing the sources of a batch in SQLite without holding up other writes, however many they are.
+
+One statement of a reader finds the sources, and keeps their ids in a temporary table of its own: a snapshot that was
+held for longer would keep the write-ahead log from being emptied. From there they are written in short transactions,
+between which others write; the batch itself is written last, so that it is there with all of its items or not at all.
+What a crash leaves behind belongs to a batch that does not exist, and nothing reads it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+from sqlalchemy.dialects.sqlite import insert
+
+from statechain_backends.sql import filters, scripts
+from statechain_backends.sql.compiler import given
+from statechain_backends.sql.schema import batch_items
+from statechain_backends.sql.text_escape import restored, storable_rows
+from statechain_backends.sqlite.writes import COMPILER, perform
+
+if TYPE_CHECKING:
+    from statechain.records import Batch
+    from statechain.storage.repository import CreateBatch
+    from statechain_backends.sqlite.connection import Lane
+
+__all__ = ["Freezing"]
+
+CHUNK = 2000
+"""How many sources are written in one transaction, for which other writes wait: some milliseconds."""
+
+_COLUMNS = ("batch_id", "index", "source_execution_id", "name")
+_added = insert(batch_items).values({name: given(f"new_{name}") for name in _COLUMNS})
+_ADD_ITEM = _added.on_conflict_do_update(  # what an attempt that was given up has left is written over
+    index_elements=[batch_items.c.batch_id, batch_items.c.index],
+    set_={name: _added.excluded[name] for name in ("source_execution_id", "name")},
+)
+
+
+class Freezing:
+    """Stores one batch with its items.
+
+    Arguments:
+        writer: The connection that writes, entered.
+
+        reader: A connection that reads, not entered: it keeps the ids of the sources while this runs.
+
+        write: The batch, and what its sources are.
+    """
+
+    def __init__(self, writer: Lane, reader: Lane, write: CreateBatch) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._write = write
+        self._is_given_up = False
+
+    def give_up(self) -> None:
+        """End after the next chunk, and store no batch."""
+        self._is_given_up = True
+
+    async def run(self) -> Batch | None:
+        """Store the batch and return it; None where that was given up. Not to be cancelled, as no lane is."""
+        batch = self._write.batch
+        if (stored := await self._writer.run(perform, scripts.stored_batch(batch.id))) is not None:
+            return cast("Batch", stored)  # this write was made before, and its reply was lost
+        count = 0
+        async with self._reader as reader:
+            try:
+                await reader.run(self._find)
+                while not self._is_given_up and (ids := await reader.run(_next_chunk, count)):
+                    await self._writer.run(self._add_items, count, ids)
+                    count += len(ids)
+            finally:
+                await reader.run(_forget)
+        if self._is_given_up:
+            return None
+        return cast("Batch", await self._writer.run(perform, scripts.add_frozen_batch(batch, count)))
+
+    def _find(self, connection: sqlite3.Connection) -> None:
+        """Keep the ids of all sources, in their order."""
+        text, arguments = COMPILER.render(filters.chosen_ids(self._write.select), None)
+        connection.execute("PRAGMA query_only=OFF")
+        connection.execute("CREATE TEMP TABLE found (place INTEGER PRIMARY KEY, id, start_time)")
+        connection.execute(f"INSERT INTO temp.found (id, start_time) {text}", arguments)
+
+    def _add_items(self, connection: sqlite3.Connection, first: int, ids: Sequence[str]) -> None:
+        batch = self._write.batch
+        rows = [(batch.id, index, id_, f"{batch.name_prefix}-{id_}") for index, id_ in enumerate(ids, first)]
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            connection.executemany(COMPILER.known(_ADD_ITEM).text, storable_rows(rows))
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+def _next_chunk(connection: sqlite3.Connection, after: int) -> list[str]:
+    rows = connection.execute("SELECT id FROM temp.found WHERE place > ? ORDER BY place LIMIT ?", (after, CHUNK))
+    return [restored(id_) for (id_,) in rows]
+
+
+def _forget(connection: sqlite3.Connection) -> None:
+    connection.execute("DROP TABLE IF EXISTS temp.found")
+    connection.execute("PRAGMA query_only=ON")

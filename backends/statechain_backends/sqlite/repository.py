@@ -1,0 +1,261 @@
+"""Storage in a SQLite file, or in the process's memory: one writer, readers beside it, durable by default.
+
+SQLAlchemy's async engine owns the connections, and aiosqlite gives each a thread of its own (`sqlite_lane`). A commit
+group is one hop to the writer's thread, a read one to a reader's. The SQL is compiled from the Core expressions that
+PostgreSQL has too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import attrs
+
+from statechain.cancellation import outlast
+from statechain.storage.repository import CreateBatch
+from statechain_backends.lease_renewal import SharedHeart
+from statechain_backends.sql import lease_queries, lease_scripts
+from statechain_backends.sql.compiler import Parameters
+from statechain_backends.sql.migrate import STORED_VERSION, is_current, upgrade
+from statechain_backends.sql.reads import Reads
+from statechain_backends.sql.rows import to_worker_lease
+from statechain_backends.sqlite.connection import Lane, make_engine
+from statechain_backends.sqlite.freezing import Freezing
+from statechain_backends.sqlite.workers import WorkerLocks
+from statechain_backends.sqlite.writes import commit, fetch, perform
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Executable
+
+    from statechain.records import Claim
+    from statechain.storage.leases import Heart, WorkerLease
+    from statechain.storage.repository import Write
+    from statechain_backends.sql.decoding import Row
+
+__all__ = ["SQLiteRepository"]
+
+T = TypeVar("T")
+
+READERS = 4
+PATIENCE = 30.0
+"""How long a connection waits for another one's lock, and a read for a connection, in seconds."""
+
+_LEASES = lease_queries.leases()
+
+SYNCHRONOUS = ("full", "normal", "extra", "off")
+
+
+class SQLiteRepository(Reads):
+    """A `Repository` in SQLite.
+
+    Args:
+        url: ``sqlite:///relative.db``, ``sqlite:////absolute.db``, or ``sqlite://`` for a private database in memory.
+            ``?synchronous=normal`` gives up the last commits before a power failure for speed (default: ``full``).
+
+    Raises:
+        ValueError: The URL names a host, or an option that is not known.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._database, self._synchronous = _parse(url)
+        self._locks = WorkerLocks(self._database)
+        self._image: bytes | None = None
+        self._writing = make_engine(self._database, self._prepare_writer, connections=1, patience=PATIENCE)
+        self._reading = self._writing
+        if self._database is not None:
+            self._reading = make_engine(self._database, _prepare_reader, connections=READERS, patience=PATIENCE)
+        self._writer = Lane(self._writing)
+        self._reads: set[asyncio.Task[Any]] = set()
+
+    def __repr__(self) -> str:
+        return f"<SQLiteRepository {self._database or 'in memory'}>"
+
+    async def __aenter__(self) -> Self:
+        """Open the database; create or upgrade its schema."""
+        try:
+            await outlast(asyncio.create_task(self._open(), name="statechain opening"))
+        except BaseException:
+            await outlast(asyncio.create_task(self._close(), name="statechain closing"))
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close all connections, also when cancelled meanwhile; what a worker still holds is free for others.
+
+        A database in memory is kept for when the repository is entered again.
+        """
+        self._locks.close()
+        await outlast(asyncio.create_task(self._close(keep=self._database is None), name="statechain closing"))
+
+    async def _open(self) -> None:
+        await self._writer.__aenter__()
+        if not is_current(await self._writer.run(_stored_version)):
+            # Alembic takes its time, so that it does not run in this thread; aiosqlite answers any event loop.
+            await asyncio.to_thread(asyncio.run, self._writer.run_sync(_upgrade))
+
+    async def _close(self, *, keep: bool = False) -> None:
+        if self._reads:
+            await asyncio.wait(self._reads)
+        if self._reading is not self._writing:
+            await self._reading.dispose()
+        try:
+            if keep:
+                self._image = await self._writer.run(sqlite3.Connection.serialize)
+        finally:
+            await self._writer.__aexit__(None, None, None)
+            await self._writing.dispose()  # the last connection to close tidies the file up
+
+    async def commit(self, writes: Sequence[Write[object]]) -> Sequence[object]:
+        """Commit writes in one transaction: one hop to the writer's thread."""
+        if len(writes) == 1 and isinstance(writes[0], CreateBatch) and self._database is not None:
+            return [await self._freeze(writes[0])]
+        return await self._writer.run(commit, writes)
+
+    async def _freeze(self, write: CreateBatch) -> object:
+        """Store a batch in many short transactions, the last of which makes it visible."""
+        self._writer.check_open()
+        freezing = Freezing(self._writer, Lane(self._reading), write)
+        task = self._track(freezing.run())
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            freezing.give_up()
+            raise
+
+    async def heartbeat(self, worker_id: str, lease: timedelta) -> bool:
+        """Register a worker or renew its lease."""
+        return await self._writer.run(self._heartbeat, worker_id, lease)
+
+    def heart(self, worker_id: str, lease: timedelta) -> Heart:
+        """Return what renews a worker's lease; the writer's thread takes calls from any thread and event loop."""
+        return SharedHeart(self, worker_id, lease)
+
+    async def workers(self) -> Sequence[WorkerLease]:
+        """Return the leases of all workers; one whose lock is free has died."""
+        return await self._writer.run(self._look_at_workers)
+
+    async def release_dead(self, leases: Sequence[WorkerLease]) -> Sequence[str]:
+        """Release what dead workers own."""
+        released: Sequence[str] = await self._writer.run(perform, lease_scripts.release_dead(leases))
+        self._locks.remove_of(released)
+        return released
+
+    async def release_strays(self) -> None:
+        """Release what is owned by workers without a lease."""
+        await self._writer.run(perform, lease_scripts.release_strays())
+
+    async def retain(self, worker_id: str, epochs: Mapping[str, int]) -> None:
+        """Own again what was released while the worker runs it."""
+        await self._writer.run(perform, lease_scripts.retain(worker_id, epochs))
+
+    async def claim(
+        self,
+        worker_id: str,
+        *,
+        page: int,
+        leaving: Collection[tuple[str, int]] = (),
+        running: Collection[str] | None = None,
+        suspects: range | None = None,
+    ) -> Sequence[Claim]:
+        """Take over executions without an owner."""
+        script = lease_scripts.claim(worker_id, page, leaving, running, suspects)
+        return cast("Sequence[Claim]", await self._writer.run(perform, script))
+
+    async def release(self, worker_id: str) -> None:
+        """Release all that a worker owns."""
+        await self._writer.run(perform, lease_scripts.release(worker_id))
+        self._locks.release(worker_id)
+
+    async def _fetch(self, statement: Executable, parameters: Parameters = None) -> Sequence[Row]:
+        self._writer.check_open()
+        return await asyncio.shield(self._track(self._read(statement, parameters)))
+
+    def _track(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run what borrows a connection: its caller may be cancelled, it may not, and `_close` waits for it."""
+        task = asyncio.create_task(work, name="statechain reading")
+        self._reads.add(task)
+        task.add_done_callback(self._reads.discard)
+        return task
+
+    async def _read(self, statement: Executable, parameters: Parameters) -> Sequence[Row]:
+        async with Lane(self._reading) as lane:
+            return await lane.run(fetch, statement, parameters)
+
+    def _heartbeat(self, connection: sqlite3.Connection, worker_id: str, lease: timedelta) -> bool:
+        self._locks.hold(worker_id)
+        return bool(perform(connection, lease_scripts.heartbeat(worker_id, lease)))
+
+    def _look_at_workers(self, connection: sqlite3.Connection) -> Sequence[WorkerLease]:
+        found = fetch(connection, _LEASES, {})  # before the locks: a worker that has a lease has locked its file
+        leases = [to_worker_lease(row) for row in found]
+        dead = set(self._locks.dead([each.worker_id for each in leases]))
+        alive = {each.worker_id for each in leases if not each.is_over} - dead
+        self._locks.warn_of_company(alive)
+        return [attrs.evolve(each, is_dead=each.worker_id in dead) for each in leases]
+
+    def _prepare_writer(self, connection: sqlite3.Connection) -> None:
+        if self._database is not None:
+            _patiently(lambda: connection.execute("PRAGMA journal_mode=WAL"))
+            connection.execute(f"PRAGMA synchronous={self._synchronous}")
+        elif self._image is not None:
+            connection.deserialize(self._image)
+
+
+def _prepare_reader(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA query_only=ON")
+
+
+def _patiently(act: Callable[[], object]) -> None:
+    """Do what SQLite refuses at once, instead of waiting, while another connection holds a lock."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            act()
+        except sqlite3.OperationalError as fault:
+            if fault.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _stored_version(connection: sqlite3.Connection) -> str | None:
+    try:
+        rows = fetch(connection, STORED_VERSION, {})
+    except sqlite3.OperationalError as fault:
+        if fault.sqlite_errorcode != sqlite3.SQLITE_ERROR:  # else the table is missing
+            raise
+        rows = []
+    return str(next(iter(rows[0]))) if rows else None
+
+
+def _upgrade(connection: Connection) -> None:
+    with connection.begin():
+        upgrade(connection)
+
+
+def _parse(url: str) -> tuple[Path | None, str]:
+    parts = urlsplit(url, allow_fragments=False)  # `#` is a character of a file's name as any other
+    if parts.netloc:
+        raise ValueError("a SQLite URL names no host: write sqlite:///relative.db or sqlite:////absolute.db")
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    synchronous = options.pop("synchronous", "full").lower()
+    if options:
+        raise ValueError(f"SQLite takes no option {next(iter(options))!r}; it takes synchronous")
+    if synchronous not in SYNCHRONOUS:
+        raise ValueError(f"synchronous is {synchronous!r}: it must be one of {', '.join(SYNCHRONOUS)}")
+    path = unquote(parts.path.removeprefix("/"))
+    return (None if path in {"", ":memory:"} else Path(path).absolute()), synchronous

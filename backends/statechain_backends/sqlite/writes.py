@@ -1,0 +1,200 @@
+"""A commit group → one transaction on the writer's connection, in its thread.
+
+Each start or advance has a guarded change that decides whether it takes effect, and rows that follow from it. The
+changes of a group run many at once: where as many rows changed as were asked for, which is nearly always, each one
+hit. Else they are taken back and run one by one, for then SQLite tells of each. Rarer writes come after them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar, cast
+
+from sqlalchemy import Executable, delete, insert, literal, update
+from sqlalchemy.dialects import sqlite
+
+from statechain.errors import DamagedRow
+from statechain.records import CallbackStatus
+from statechain.storage.repository import Advance, StartExecution, Write
+from statechain_backends.sql import queries
+from statechain_backends.sql.compiler import Compiler, Parameters, given, given_row
+from statechain_backends.sql.decoding import Row, outcome
+from statechain_backends.sql.rows import end_row, execution_row, link_row, run_row, to_execution, visit_row
+from statechain_backends.sql.schema import callbacks, executions, links, runs, visits
+from statechain_backends.sql.scripts import SCRIPTS, Script
+from statechain_backends.sql.text_escape import storable_rows
+from statechain_backends.sql.transitions import (
+    callback_rows,
+    closed_elsewhere,
+    last_written,
+    outcome_of_missed,
+    standing,
+)
+
+__all__ = ["commit", "fetch", "perform"]
+
+T = TypeVar("T")
+
+Work: TypeAlias = Mapping[Executable, Sequence[tuple[object, ...]]]
+"""Statements in the order in which they are to run, each with its rows."""
+
+COMPILER = Compiler(sqlite.dialect())
+
+# Statements that run with many rows at a time; a row has their parameters in the order in which they are rendered.
+
+_guard = (runs.c.execution_id == given("id_"), runs.c.epoch == given("of_epoch"), runs.c.seq == given("at_seq"))
+_none = literal(0, literal_execute=True)
+_MOVE = update(runs).where(*_guard).values(seq=given("new_seq"), claims=_none, current_state=given("new_state"))
+_LEAVE = delete(runs).where(*_guard)
+_END = (
+    update(executions)
+    .where(executions.c.id == given("id_"))
+    .values(
+        {name: given(name) for name in ("status", "output", "error", "cause", "end_time", "current_state", "epoch")}
+    )
+)
+_ADD_EXECUTION = sqlite.insert(executions).values(given_row(executions)).on_conflict_do_nothing()
+_ADD_RUN = insert(runs).values(given_row(runs))
+_ADD_LINK = insert(links).values(given_row(links))
+_ADD_VISIT = insert(visits).values(given_row(visits))
+_ADD_CALLBACK = (
+    sqlite.insert(callbacks)
+    .values(given_row(callbacks))
+    .on_conflict_do_nothing(index_elements=[callbacks.c.id])  # a token that there is already is a fault
+)
+_CLOSE = (
+    update(callbacks)
+    .where(callbacks.c.id == given("id_"))
+    .where(callbacks.c.status == literal(CallbackStatus.WAITING.value, literal_execute=True))
+    .values(status=literal(CallbackStatus.CLOSED.value, literal_execute=True))
+)
+_HOLDER = queries.execution_by_name(given("machine"), given("name"))
+
+
+def commit(connection: sqlite3.Connection, writes: Sequence[Write[object]]) -> list[object]:
+    """Commit writes in one transaction; return an outcome for each."""
+    return _transact(connection, lambda: _apply(connection, writes))
+
+
+def perform(connection: sqlite3.Connection, script: Script) -> Any:  # noqa: ANN401 -- what the script returns
+    """Run a script in a transaction of its own."""
+    return _transact(connection, lambda: _run(connection, script))
+
+
+def fetch(connection: sqlite3.Connection, statement: Executable, parameters: Parameters) -> Sequence[Row]:
+    """Return the rows of a statement."""
+    text, arguments = COMPILER.render(statement, parameters)
+    return connection.execute(text, arguments).fetchall()
+
+
+def _transact(connection: sqlite3.Connection, act: Callable[[], T]) -> T:
+    connection.execute("BEGIN IMMEDIATE")  # to read first and then write fails at once where another one writes
+    try:
+        result = act()
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return result
+
+
+def _run(connection: sqlite3.Connection, script: Script) -> object:
+    try:
+        question = next(script)
+        while True:
+            question = script.send(fetch(connection, *question))
+    except StopIteration as done:
+        return done.value
+    except DamagedRow as damage:  # of this write alone; its neighbours are none the worse
+        return damage
+
+
+def _apply(connection: sqlite3.Connection, writes: Sequence[Write[object]]) -> list[object]:
+    moves = {place: write for place, write in enumerate(writes) if _is_move(write)}
+    missed = _move(connection, moves) if moves else set()
+    outcomes: list[object] = []
+    for place, write in enumerate(writes):
+        if place not in moves:
+            outcomes.append(_run(connection, SCRIPTS[type(write)](write)))
+        elif place in missed:
+            outcomes.append(_refusal(connection, write))
+        else:
+            outcomes.append(write.execution if isinstance(write, StartExecution) else None)
+    return outcomes
+
+
+def _move(connection: sqlite3.Connection, moves: Mapping[int, Write[object]]) -> set[int]:
+    """Make starts and advances; return the places of those that were refused."""
+    missed: set[int] = set()
+    connection.execute("SAVEPOINT moves")
+    if not _execute(connection, _changes([*moves.values()])):
+        connection.execute("ROLLBACK TO moves")
+        missed = {place for place, write in moves.items() if not _execute(connection, _changes([write]))}
+    connection.execute("RELEASE moves")
+    _execute(connection, _followers([write for place, write in moves.items() if place not in missed]))
+    return missed
+
+
+def _execute(connection: sqlite3.Connection, work: Work) -> bool:
+    """Run each statement once, with all its rows; say whether each row changed something."""
+    is_complete = True
+    for statement, rows in work.items():
+        if rows:
+            count = connection.executemany(COMPILER.known(statement).text, storable_rows(rows)).rowcount
+            is_complete = is_complete and count == len(rows)
+    return is_complete
+
+
+def _refusal(connection: sqlite3.Connection, write: Write[object]) -> object:
+    """Return the outcome of a start or an advance that changed nothing."""
+    if isinstance(write, StartExecution):
+        name = {"machine": write.execution.state_machine_id, "name": write.execution.name}
+        return outcome(to_execution, fetch(connection, _HOLDER, name)[0])
+    advance = cast("Advance", write)
+    rows = fetch(connection, standing([advance.execution_id]), None)
+    last = fetch(connection, last_written(advance), None)
+    return outcome_of_missed(advance, rows[0] if rows else None, last[0] if last else None)
+
+
+def _is_move(write: Write[object]) -> bool:
+    if isinstance(write, StartExecution):
+        return not (write.exclusive and write.execution.source)
+    return isinstance(write, Advance)
+
+
+def _changes(writes: Sequence[Write[object]]) -> Work:
+    """Return what decides whether starts and advances take effect."""
+    advances = [write for write in writes if isinstance(write, Advance)]
+    return {
+        _ADD_EXECUTION: [execution_row(write.execution) for write in writes if isinstance(write, StartExecution)],
+        _MOVE: [
+            (write.seq + len(write.visits), write.current_state, write.execution_id, write.epoch, write.seq)
+            for write in advances
+            if write.end is None
+        ],
+        _LEAVE: [(write.execution_id, write.epoch, write.seq) for write in advances if write.end is not None],
+    }
+
+
+def _followers(writes: Sequence[Write[object]]) -> Work:
+    """Return what follows from starts and advances that take effect."""
+    starts = [write for write in writes if isinstance(write, StartExecution)]
+    advances = [write for write in writes if isinstance(write, Advance)]
+    return {
+        _ADD_RUN: [run_row(write.execution, write.owner) for write in starts],
+        _ADD_LINK: [
+            link_row(write.execution, source, exclusive=False) for write in starts if (source := write.execution.source)
+        ],
+        _ADD_VISIT: [
+            visit_row(seq, visit) for write in advances for seq, visit in enumerate(write.visits, write.seq + 1)
+        ],
+        _END: [
+            (*end_row(end), write.current_state, write.epoch, write.execution_id)
+            for write in advances
+            if (end := write.end)
+        ],
+        _ADD_CALLBACK: [row for write in advances if write.opened for row in callback_rows(write)],
+        _CLOSE: [(each,) for write in advances if write.closed for each in closed_elsewhere(write)],
+    }

@@ -1,0 +1,429 @@
+"""The intrinsic functions of JSONPath states: ``States.Format('…', $.a)`` → a function of (input, context).
+
+One table of small functions over evaluated arguments (ASL, "Intrinsic Functions"). Every fault of theirs is
+States.IntrinsicFailure.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable
+from typing import TypeAlias
+
+import attrs
+
+from statechain.asl.expressions.cause_text import is_number, shown
+from statechain.asl.expressions.java_random import SeededDraws
+from statechain.asl.expressions.jsonpath import PathNotFound, PathSyntaxError, compile_path
+from statechain.asl.outcome import Context, Expression
+from statechain.codec import JSONValue, decode
+from statechain.errors import InvalidPayload, StateError
+from statechain.limits import DEFAULT_LIMITS, Limits
+
+__all__ = ["FUNCTIONS", "IntrinsicSyntaxError", "compile_intrinsic", "is_intrinsic"]
+
+MAX_NESTING = 10
+NAME = re.compile(r"States\.[A-Za-z0-9]+")
+NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?(?=\s*(?:[,)]|\Z))")
+LITERALS: dict[str, JSONValue] = {"null": None, "true": True, "false": False}
+
+
+class IntrinsicSyntaxError(ValueError):
+    """A text is no intrinsic function; ``column`` is the offset of the fault in it, from 0."""
+
+    def __init__(self, message: str, column: int) -> None:
+        self.column = column
+        super().__init__(message)
+
+
+@attrs.frozen
+class Call:
+    """What a function may use besides its arguments."""
+
+    context: Context
+    limits: Limits
+
+
+Function: TypeAlias = Callable[..., JSONValue]
+
+
+def is_intrinsic(text: str) -> bool:
+    """Tell whether a text means to be an intrinsic function."""
+    return text.startswith("States.")
+
+
+def compile_intrinsic(text: str, *, limits: Limits = DEFAULT_LIMITS) -> Expression:
+    """Compile a call such as ``States.Format('{}', $.a)``. Raises IntrinsicSyntaxError or PathSyntaxError."""
+    parser = _Parser(text, limits)
+    evaluate = parser.call(depth=0)
+    parser.end()
+    failure = f"The function '{text}' had the following error: "
+
+    def expression(value: JSONValue, context: Context) -> JSONValue:
+        try:
+            return evaluate(value, context)
+        except Refusal as fault:
+            raise StateError("States.IntrinsicFailure", f"{failure}{fault}") from fault
+        except PathNotFound as fault:
+            raise StateError("States.Runtime", f"{failure}{_not_found(fault, value)}") from fault
+
+    return expression
+
+
+def _not_found(fault: PathNotFound, value: JSONValue) -> str:
+    """Tell that an argument is missing; of a context object's path the service shows only what follows its root."""
+    if fault.reason.startswith("Filter: "):
+        return fault.reason
+    path = fault.path[1:] if fault.path.startswith("$$") else fault.path
+    return f"The JsonPath argument for the field '{path}' could not be found in the input '{shown(value)}'"
+
+
+class _Parser:
+    """Reads one intrinsic call, nested calls and paths included."""
+
+    def __init__(self, text: str, limits: Limits) -> None:
+        self._text = text
+        self._limits = limits
+        self._place = 0
+
+    def call(self, depth: int) -> Expression:
+        match = NAME.match(self._text, self._place)
+        if match is None or match[0] not in FUNCTIONS:
+            raise self._fault("there is no such intrinsic function")
+        if depth >= MAX_NESTING:
+            raise self._fault(f"intrinsic functions nest at most {MAX_NESTING} deep")
+        start = self._place
+        function, fewest, most = FUNCTIONS[match[0]]
+        self._place = match.end()
+        arguments = self._arguments(depth)
+        if not fewest <= len(arguments) <= (most if most is not None else len(arguments)):
+            self._place = start
+            wanted = fewest if fewest == most else f"{fewest} to {most}" if most is not None else f"at least {fewest}"
+            raise self._fault(f"{match[0]} takes {wanted} arguments, and was given {len(arguments)}")
+        return _applied(function, arguments, self._limits)
+
+    def end(self) -> None:
+        self._space()
+        if self._place != len(self._text):
+            raise self._fault("something follows the function")
+
+    def _arguments(self, depth: int) -> list[Expression]:
+        self._expect("(")
+        arguments: list[Expression] = []
+        self._space()
+        if self._peek() == ")":
+            self._place += 1
+            return arguments
+        while True:
+            self._space()
+            arguments.append(self._argument(depth))
+            self._space()
+            if self._peek() == ",":
+                self._place += 1
+                continue
+            self._expect(")")
+            return arguments
+
+    def _argument(self, depth: int) -> Expression:
+        character = self._peek()
+        if character == "'":
+            return _constant(self._string())
+        if character == "$":
+            return self._path()
+        if NAME.match(self._text, self._place):
+            return self.call(depth + 1)
+        for word, value in LITERALS.items():
+            if self._text.startswith(word, self._place):
+                self._place += len(word)
+                return _constant(value)
+        match = NUMBER.match(self._text, self._place)
+        if match is None:
+            raise self._fault("an argument is a string in single quotes, a number, a path or a function")
+        try:
+            number = decode(match[0])
+        except InvalidPayload as fault:
+            raise self._fault(f"{fault}") from fault
+        self._place = match.end()
+        return _constant(number)
+
+    def _string(self) -> str:
+        characters: list[str] = []
+        place = self._place + 1
+        while place < len(self._text):
+            character = self._text[place]
+            if character == "'":
+                self._place = place + 1
+                return "".join(characters)
+            if character == "\\" and place + 1 < len(self._text):
+                escaped = self._text[place + 1]
+                characters.append(escaped if escaped in "'\\" else character + escaped)
+                place += 2
+                continue
+            characters.append(character)
+            place += 1
+        raise self._fault("a string does not end")
+
+    def _path(self) -> Expression:
+        """Read a path: up to the comma or bracket that ends the argument, outside of its own brackets and quotes."""
+        start, depth, quote = self._place, 0, ""
+        while self._place < len(self._text):
+            character = self._text[self._place]
+            if quote:
+                quote = "" if character == quote else quote
+            elif character in "'\"":
+                quote = character
+            elif character in "[(":
+                depth += 1
+            elif character in "])":
+                if depth == 0:
+                    break
+                depth -= 1
+            elif character == "," and depth == 0:
+                break
+            self._place += 1
+        try:
+            return compile_path(self._text[start : self._place].rstrip(), limits=self._limits)
+        except PathSyntaxError as fault:
+            raise IntrinsicSyntaxError(str(fault), start + fault.column) from fault
+
+    def _space(self) -> None:
+        while self._place < len(self._text) and self._text[self._place].isspace():
+            self._place += 1
+
+    def _peek(self) -> str:
+        return self._text[self._place : self._place + 1]
+
+    def _expect(self, character: str) -> None:
+        self._space()
+        if self._peek() != character:
+            raise self._fault(f"{character!r} is missing")
+        self._place += 1
+
+    def _fault(self, message: str) -> IntrinsicSyntaxError:
+        return IntrinsicSyntaxError(f"{self._text!r}: {message}", self._place)
+
+
+def _constant(value: JSONValue) -> Expression:
+    return lambda _value, _context: value
+
+
+def _applied(function: Function, arguments: list[Expression], limits: Limits) -> Expression:
+    def evaluate(value: JSONValue, context: Context) -> JSONValue:
+        return function(Call(context, limits), *[argument(value, context) for argument in arguments])
+
+    return evaluate
+
+
+class Refusal(Exception):
+    """A function's word that its arguments do not fit."""
+
+
+def _text(value: JSONValue, what: str = "the argument") -> str:
+    if not isinstance(value, str):
+        raise Refusal(f"{what} must be a string")
+    return value
+
+
+def _array(value: JSONValue) -> list[JSONValue]:
+    if not isinstance(value, list):
+        raise Refusal("the first argument must be an array")
+    return value
+
+
+def _number(value: JSONValue) -> float:
+    if not is_number(value):
+        raise Refusal("the argument must be a number")
+    return value
+
+
+def _integer(value: JSONValue) -> int:
+    """Return a number, rounded half up as AWS does."""
+    number = _number(value)
+    return number if isinstance(number, int) else math.floor(number + 0.5)
+
+
+def _bounded(call: Call, value: JSONValue) -> str:
+    text = _text(value)
+    if len(text) > call.limits.intrinsic_text:
+        raise Refusal(f"a text may have at most {call.limits.intrinsic_text} characters")
+    return text
+
+
+ESCAPES = {"\\{", "\\}", "\\\\"}
+
+
+def _formatted(value: JSONValue) -> str:
+    """Return a value as States.Format puts it into a text."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}={_formatted(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_formatted(item) for item in value) + "]"
+    return shown(value)
+
+
+def _format(call: Call, template: JSONValue, *arguments: JSONValue) -> JSONValue:
+    parts = re.split(r"(\\[{}\\]|\{\})", _text(template, "the template"))
+    left = iter(arguments)
+    if parts.count("{}") != len(arguments):
+        raise Refusal("the template has not as many places as there are arguments")
+    made: list[str] = []
+    size = 0
+    for part in parts:
+        if part != "{}" and part[:1] != "\\" and ("{" in part or "}" in part):
+            raise Refusal("a brace that is no place for an argument is written with a backslash before it")
+        made.append(_formatted(next(left)) if part == "{}" else part[1:] if part in ESCAPES else part)
+        size += len(made[-1])
+        if size > call.limits.payload_bytes:
+            raise Refusal(f"the text would have more than {call.limits.payload_bytes} characters")
+    return "".join(made)
+
+
+def _string_to_json(_call: Call, text: JSONValue) -> JSONValue:
+    if not _text(text).strip():
+        return None
+    try:
+        return decode(_text(text))
+    except InvalidPayload as fault:
+        raise Refusal(str(fault)) from fault
+
+
+def _json_to_string(_call: Call, value: JSONValue) -> JSONValue:
+    return shown(value)
+
+
+def _partition(_call: Call, array: JSONValue, size: JSONValue) -> JSONValue:
+    items, width = _array(array), _integer(size)
+    if width < 1:
+        raise Refusal("the size of a part must be at least 1")
+    return [items[place : place + width] for place in range(0, len(items), width)]
+
+
+_identity = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+"""A text that two values have in common exactly where they are equal."""
+
+
+def _contains(_call: Call, array: JSONValue, value: JSONValue) -> JSONValue:
+    wanted = _identity(value)
+    return any(_identity(item) == wanted for item in _array(array))
+
+
+def _range(call: Call, first: JSONValue, last: JSONValue, step: JSONValue) -> JSONValue:
+    low, high, width = _integer(first), _integer(last), _integer(step)
+    if width == 0:
+        raise Refusal("the step must not be 0")
+    count = max(0, (high - low) // width + 1)
+    if count > call.limits.array_range:
+        raise Refusal(f"the range would have {count} items, and the limit is {call.limits.array_range}")
+    return [low + place * width for place in range(count)]
+
+
+def _get_item(_call: Call, array: JSONValue, index: JSONValue) -> JSONValue:
+    items, place = _array(array), _integer(index)
+    if not 0 <= place < len(items):
+        raise Refusal(f"there is no item {place} in an array of {len(items)}")
+    return items[place]
+
+
+def _unique(_call: Call, array: JSONValue) -> JSONValue:
+    seen: dict[str, JSONValue] = {}
+    for item in _array(array):
+        seen.setdefault(_identity(item), item)
+    return list(seen.values())
+
+
+def _base64_encode(call: Call, text: JSONValue) -> JSONValue:
+    return base64.b64encode(_bounded(call, text).encode(errors="surrogatepass")).decode()
+
+
+def _base64_decode(call: Call, text: JSONValue) -> JSONValue:
+    try:
+        return base64.b64decode(_bounded(call, text), validate=True).decode()
+    except (binascii.Error, ValueError) as fault:
+        raise Refusal("the argument is no Base64 of a text") from fault
+
+
+HASHES = {"MD5": "md5", "SHA-1": "sha1", "SHA-256": "sha256", "SHA-384": "sha384", "SHA-512": "sha512"}
+
+
+def _hash(call: Call, data: JSONValue, algorithm: JSONValue) -> JSONValue:
+    name = HASHES.get(_text(algorithm, "the algorithm"))
+    if name is None:
+        raise Refusal(f"the algorithm must be one of {', '.join(HASHES)}")
+    text = _bounded(call, data if isinstance(data, str) else shown(data))
+    digest = hashlib.new(name, text.encode(errors="surrogatepass"), usedforsecurity=False)
+    return digest.hexdigest()
+
+
+def _merge(_call: Call, one: JSONValue, other: JSONValue, deep: JSONValue) -> JSONValue:
+    if deep is not False:
+        raise Refusal("only the shallow merge is supported: the third argument must be false")
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        raise Refusal("the first two arguments must be objects")
+    return {**one, **other}
+
+
+WIDEST_DRAW = 2**31
+
+
+def _random(call: Call, first: JSONValue, last: JSONValue, seed: JSONValue = None) -> JSONValue:
+    low, high = _integer(first), _integer(last)
+    if high <= low:
+        raise Refusal("the end must be greater than the start")
+    if seed is None:
+        return call.context.random().randrange(low, high)
+    if high - low >= WIDEST_DRAW:
+        raise Refusal(f"with a seed the end must be less than {WIDEST_DRAW} after the start")
+    return low + SeededDraws(_integer(seed)).below(high - low)
+
+
+def _add(_call: Call, one: JSONValue, other: JSONValue) -> JSONValue:
+    return _integer(one) + _integer(other)
+
+
+def _split(_call: Call, text: JSONValue, separators: JSONValue) -> JSONValue:
+    among = set(_text(separators))
+    parts = [""]
+    for character in _text(text):
+        if character in among:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part for part in parts if part]
+
+
+def _uuid(call: Call) -> JSONValue:
+    bits = call.context.random().getrandbits(128) & ~(0xF << 76) & ~(0x3 << 62) | 4 << 76 | 2 << 62
+    digits = f"{bits:032x}"
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+FUNCTIONS: dict[str, tuple[Function, int, int | None]] = {
+    "States.Format": (_format, 1, None),
+    "States.StringToJson": (_string_to_json, 1, 1),
+    "States.JsonToString": (_json_to_string, 1, 1),
+    "States.Array": (lambda _call, *items: list(items), 0, None),
+    "States.ArrayPartition": (_partition, 2, 2),
+    "States.ArrayContains": (_contains, 2, 2),
+    "States.ArrayRange": (_range, 3, 3),
+    "States.ArrayGetItem": (_get_item, 2, 2),
+    "States.ArrayLength": (lambda _call, array: len(_array(array)), 1, 1),
+    "States.ArrayUnique": (_unique, 1, 1),
+    "States.Base64Encode": (_base64_encode, 1, 1),
+    "States.Base64Decode": (_base64_decode, 1, 1),
+    "States.Hash": (_hash, 2, 2),
+    "States.JsonMerge": (_merge, 3, 3),
+    "States.MathRandom": (_random, 2, 3),
+    "States.MathAdd": (_add, 2, 2),
+    "States.StringSplit": (_split, 2, 2),
+    "States.UUID": (_uuid, 0, 0),
+}
+"""Each function with the fewest and the most arguments that it takes."""
+
+

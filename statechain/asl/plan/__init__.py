@@ -1,0 +1,1 @@
+"""A machine, compiled: one callable per state, which answers what to do next."""

@@ -1,0 +1,41 @@
+"""A definition drawn, an execution drawn on its definition, or as a timeline: each in any of the formats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from statechain.drawing.dot import to_dot
+from statechain.drawing.mermaid import to_mermaid
+from statechain.drawing.picture import Trace, trace_of
+from statechain.drawing.svg import to_svg
+from statechain.drawing.timeline import timeline_svg
+from statechain.records import Execution, Visit
+
+if TYPE_CHECKING:
+    from statechain.asl.definition import Definition
+    from statechain.drawing.graph import Graph
+
+__all__ = ["DrawingFormat", "GraphFormat", "draw_definition", "draw_execution"]
+
+GraphFormat: TypeAlias = Literal["svg", "mermaid", "dot"]
+DrawingFormat: TypeAlias = Literal[GraphFormat, "timeline"]
+
+GRAPHS: dict[str, Callable[[Graph, Trace | None], str]] = {"svg": to_svg, "mermaid": to_mermaid, "dot": to_dot}
+
+
+def draw_definition(definition: Definition, format: GraphFormat) -> str:  # noqa: A002
+    """Return a picture of a definition."""
+    return GRAPHS[format](definition.graph, None)
+
+
+def draw_execution(
+    execution: Execution, definition: Definition, visits: Sequence[Visit], now: datetime, format: DrawingFormat  # noqa: A002
+) -> str:
+    """Return a picture of what an execution did by now; ``visits`` are its rows as stored."""
+    if format == "timeline":
+        return timeline_svg(execution, visits, now)
+    if format not in GRAPHS:
+        raise ValueError(f"format is {format!r}: it must be 'timeline' or one of {', '.join(map(repr, GRAPHS))}")
+    return GRAPHS[format](definition.graph, trace_of(execution, visits, now))

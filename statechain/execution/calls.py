@@ -1,0 +1,367 @@
+"""One attempt of a Task: its handler, its task token, its activity, or its nested execution.
+
+What an attempt waits for outside this process is durable before it waits: deadline, callbacks, and whether the
+handler has been called.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from statechain.codec import JSONValue, decode, encode, private
+from statechain.errors import InvalidPayload, StateError
+from statechain.execution.frame import Outside
+from statechain.execution.notify import witness_attempt
+from statechain.execution.retry import TIMEOUTS, HeartbeatTimeout
+from statechain.records import Callback, CallbackStatus
+from statechain.tasks import child_executions
+from statechain.tasks.call import call_task
+from statechain.tasks.callbacks import token_hash
+from statechain.tasks.registry import Task, TaskContext, TaskRegistry
+from statechain.tasks.services import ActivityCall, Call, HandlerCall, NestedCall, resolve
+
+if TYPE_CHECKING:
+    from statechain.asl.outcome import CallTask
+    from statechain.asl.plan.plan import State
+    from statechain.clock import Clock
+    from statechain.execution.frame import Frame
+    from statechain.execution.recorder import Scribe
+    from statechain.limits import Limits
+    from statechain.tasks.callbacks import Callbacks
+    from statechain.tasks.child_executions import Nest
+    from statechain.tasks.threads import HandlerThreads, Slot
+
+__all__ = ["Caller"]
+
+INTERRUPTED = "the attempt was interrupted, and is not repeated: at_most_once"
+
+
+class Caller:
+    """Performs the calls of Task states."""
+
+    def __init__(
+        self,
+        scribe: Scribe,
+        clock: Clock,
+        tasks: TaskRegistry,
+        limits: Limits,
+        callbacks: Callbacks,
+        nest: Nest,
+        threads: HandlerThreads,
+    ) -> None:
+        self._scribe = scribe
+        self._clock = clock
+        self._tasks = tasks
+        self._limits = limits
+        self._callbacks = callbacks
+        self._nest = nest
+        self._threads = threads
+        self._plain: dict[State, Task] = {}
+
+    async def call(self, frame: Frame, state: State, effect: CallTask) -> JSONValue:
+        """Perform one attempt; return its result, raise StateError where it failed."""
+        plain = self._plain.get(state)
+        if plain is not None and effect.timeout is None and effect.heartbeat is None and _is_fresh(frame):
+            return await self._call_plainly(frame, state, effect, plain)
+        call = resolve(effect, self._tasks.for_state(state.name))
+        if type(self._tasks) is TaskRegistry and isinstance(call, HandlerCall) and call.is_only_called:
+            self._plain[state] = call.task
+        if frame.run.is_express and not (isinstance(call, HandlerCall) and not call.waits):
+            raise StateError("States.TaskFailed", f"an EXPRESS execution cannot wait for {effect.resource!r}")
+        if frame.outside is None and not frame.attempting:
+            frame.note("scheduled", self._clock.now())
+        try:
+            attempt = self._attempt(frame, state, effect, call)
+            result = await (witness_attempt(frame, effect, self._clock, attempt) if frame.run.observers else attempt)
+        except StateError as fault:
+            self._note_failure(frame, fault)
+            raise
+        frame.note("succeeded", self._clock.now())
+        return result
+
+    def _note_failure(self, frame: Frame, fault: StateError) -> None:
+        kind = "timed_out" if fault.error in TIMEOUTS else "failed"
+        frame.note(kind, self._clock.now(), fault.error, fault.cause)
+
+    async def _call_plainly(self, frame: Frame, state: State, effect: CallTask, task: Task) -> JSONValue:
+        """Perform an attempt that is no more than to await a handler: the short way through what follows."""
+        frame.note("scheduled", self._clock.now())
+        try:
+            await self._start_at_least_once(frame)
+            frame.result_text, frame.result = await call_task(
+                task,
+                self._private(frame, effect.input),
+                self._context(frame, state, effect),
+                self._clock,
+                limits=self._limits,
+            )
+        except StateError as fault:
+            self._note_failure(frame, fault)
+            raise
+        frame.note("succeeded", self._clock.now())
+        return frame.result
+
+    async def _attempt(self, frame: Frame, state: State, effect: CallTask, call: Call) -> JSONValue:
+        match call:
+            case HandlerCall(waits=False):
+                return await self._handle(frame, state, effect, call)
+            case HandlerCall():
+                return await self._hand_over(frame, state, effect, call)
+            case NestedCall(under_token=True):
+                return await self._wait_for_token(
+                    frame, effect, lambda outside: self._start_alone(frame, call, outside)
+                )
+            case NestedCall():
+                return await self._start_nested(frame, effect, call)
+            case ActivityCall():
+                return await self._offer(frame, effect, call)
+
+    # Handlers
+
+    async def _handle(self, frame: Frame, state: State, effect: CallTask, call: HandlerCall) -> JSONValue:
+        """Call a handler, a plain function once there is a thread for it: only then does its timeout count."""
+        if call.task.is_async:
+            return await self._handle_now(frame, state, effect, call, None)
+        async with self._threads.slot() as slot:
+            return await self._handle_now(frame, state, effect, call, slot)
+
+    async def _handle_now(
+        self, frame: Frame, state: State, effect: CallTask, call: HandlerCall, slot: Slot | None
+    ) -> JSONValue:
+        if call.task.delivery == "at_most_once" and not frame.run.is_express:
+            await self._start_at_most_once(frame)
+        else:
+            await self._start_at_least_once(frame)
+        deadline = self._deadline(effect)
+        try:
+            text, result = await self._run_handler(frame, state, effect, call, deadline, slot)
+        finally:
+            frame.attempting = False
+        if call.wraps:
+            result = {"ExecutedVersion": "$LATEST", "Payload": result, "StatusCode": 200}
+            text = encode(result)
+        frame.result, frame.result_text = result, text
+        return result
+
+    async def _start_at_least_once(self, frame: Frame) -> None:
+        """Let the attempt begin; one that a crash interrupts is run again."""
+        await self._scribe.settle(frame)
+        if frame.path:
+            await asyncio.sleep(0)  # siblings are scheduled before any of them starts
+        frame.note("started", self._clock.now())
+
+    async def _start_at_most_once(self, frame: Frame) -> None:
+        """Record the attempt before its handler runs; an attempt that a crash interrupted ends here."""
+        if frame.attempting:
+            frame.attempting = False
+            raise StateError("States.TaskFailed", INTERRUPTED)
+        frame.attempting = True
+        frame.note("started", self._clock.now())
+        await self._scribe.wait(frame)
+
+    async def _run_handler(
+        self,
+        frame: Frame,
+        state: State,
+        effect: CallTask,
+        call: HandlerCall,
+        deadline: datetime | None,
+        slot: Slot | None,
+    ) -> tuple[str, JSONValue]:
+        return await call_task(
+            call.task,
+            self._private(frame, call.input),
+            self._context(frame, state, effect),
+            self._clock,
+            deadline=deadline,
+            heartbeat=None if call.waits else effect.heartbeat,
+            limits=self._limits,
+            slot=slot,
+        )
+
+    def _context(self, frame: Frame, state: State, effect: CallTask) -> TaskContext:
+        execution = frame.run.execution
+        return TaskContext(
+            execution_id=execution.id,
+            execution_name=execution.name,
+            state_machine_id=execution.state_machine_id,
+            state_name=state.name,
+            attempt=frame.attempt,
+            idempotency_key=frame.visit_key,
+            task_token=frame.token,
+            credentials=effect.credentials,
+            clock=self._clock,
+        )
+
+    def _private(self, frame: Frame, value: JSONValue) -> JSONValue:
+        """Return a copy that a handler may do with as it likes."""
+        if frame.holds(value):
+            return frame.give()
+        try:
+            return private(value, max_bytes=self._limits.payload_bytes, max_depth=self._limits.payload_depth)
+        except InvalidPayload as fault:
+            raise _too_large(frame, fault) from fault
+
+    def _text(self, frame: Frame, value: JSONValue) -> str:
+        try:
+            return encode(value, max_bytes=self._limits.payload_bytes)
+        except InvalidPayload as fault:
+            raise _too_large(frame, fault) from fault
+
+    def _deadline(self, effect: CallTask) -> datetime | None:
+        return None if effect.timeout is None else self._clock.now() + timedelta(seconds=effect.timeout)
+
+    # Task tokens
+
+    async def _hand_over(self, frame: Frame, state: State, effect: CallTask, call: HandlerCall) -> JSONValue:
+        """Give a handler a task token, and wait for the answer; a plain function needs a thread first."""
+        is_called = frame.outside is not None and frame.outside.called
+        if call.task.is_async or is_called:
+            return await self._hand_over_now(frame, state, effect, call, None)
+        async with self._threads.slot() as slot:
+            return await self._hand_over_now(frame, state, effect, call, slot)
+
+    async def _hand_over_now(
+        self, frame: Frame, state: State, effect: CallTask, call: HandlerCall, slot: Slot | None
+    ) -> JSONValue:
+        async def hand(outside: Outside) -> str:
+            text, _ = await self._run_handler(frame, state, effect, call, outside.deadline, slot)
+            return text
+
+        return await self._wait_for_token(frame, effect, hand, is_once=call.task.delivery == "at_most_once")
+
+    async def _wait_for_token(
+        self,
+        frame: Frame,
+        effect: CallTask,
+        hand: Callable[[Outside], Awaitable[str]],
+        *,
+        is_once: bool = False,
+    ) -> JSONValue:
+        """Hand out a task token, unless that was done before a crash, and wait for the answer under it."""
+        outside = frame.outside
+        if outside is None:
+            outside = frame.outside = Outside(deadline=self._deadline(effect))
+        if not outside.called:
+            if outside.callbacks and is_once:
+                await self._callbacks.close(outside.callbacks)
+                raise StateError("States.TaskFailed", INTERRUPTED)
+            await self._open(frame, outside, token=frame.token)
+            self._note_once(frame, "started")
+            try:
+                submitted = await hand(outside)
+            except StateError:
+                answer = await self._callbacks.close(outside.callbacks)
+                if answer is None:
+                    raise
+                return self._answered(frame, answer)
+            outside.called, outside.since = True, self._clock.now()
+            frame.note("submitted", outside.since, submitted)
+            await self._scribe.wait(frame)
+        answer = await self._callbacks.wait(
+            outside.callbacks, deadline=outside.deadline, heartbeat=effect.heartbeat, since=outside.since
+        )
+        return self._answered(frame, answer)
+
+    async def _open(
+        self, frame: Frame, outside: Outside, *, token: str | None, call: ActivityCall | None = None
+    ) -> None:
+        """Open a callback, durably; the token itself is stored nowhere."""
+        callback = Callback(
+            id=f"{frame.attempt_key}~{len(outside.callbacks)}",
+            execution_id=frame.run.execution.id,
+            redrive_count=frame.run.execution.redrive_count,
+            token_hash=None if token is None else token_hash(token),
+            activity=None if call is None else call.activity,
+            input_text=None if call is None else self._text(frame, call.input),
+        )
+        outside.callbacks.append(callback.id)
+        frame.run.ledger.open_callback(callback)
+        await self._scribe.wait(frame)
+
+    def _answered(self, frame: Frame, answer: Callback | None) -> JSONValue:
+        """Return what an answer says; raise StateError where it is a failure, or none came in time."""
+        outside = frame.outside
+        if answer is None:
+            is_late = outside is not None and outside.deadline is not None and self._clock.now() >= outside.deadline
+            if is_late:
+                raise StateError("States.Timeout")
+            raise HeartbeatTimeout
+        if answer.status is CallbackStatus.FAILED:
+            raise StateError(answer.error, answer.cause)
+        frame.result_text = answer.output_text or "null"
+        frame.result = decode(frame.result_text)
+        return frame.result
+
+    # Activities
+
+    async def _offer(self, frame: Frame, effect: CallTask, call: ActivityCall) -> JSONValue:
+        """Offer a task to an activity's workers, and wait for the answer of the one that takes it."""
+        outside = frame.outside
+        if outside is None:
+            outside = frame.outside = Outside(deadline=self._deadline(effect))
+            await self._open(frame, outside, token=None, call=call)
+        self._callbacks.offer(call.activity)
+        answer = await self._callbacks.wait(
+            outside.callbacks,
+            deadline=outside.deadline,
+            heartbeat=effect.heartbeat,
+            begun=lambda: self._note_once(frame, "started"),
+        )
+        return self._answered(frame, answer)
+
+    def _note_once(self, frame: Frame, kind: str, *facts: JSONValue) -> None:
+        """Tell the history what happened in this attempt, unless it was told before a crash."""
+        if not frame.has_noted(kind):
+            frame.note(kind, self._clock.now(), *facts)
+
+    # Nested executions
+
+    async def _start_nested(self, frame: Frame, effect: CallTask, call: NestedCall) -> JSONValue:
+        """Start an execution, and wait for its end where the Task says so."""
+        outside = frame.outside
+        if outside is None:
+            outside = frame.outside = Outside(deadline=self._deadline(effect) if call.waits else None)
+            await self._scribe.wait(frame)
+        self._note_once(frame, "started")
+        child = await self._nest.start(frame, call)
+        told = child_executions.started(child.execution)
+        if not call.waits:
+            return self._told(frame, told)
+        self._note_once(frame, "submitted", encode(told))
+        timeout = self._clock.timeout_at(outside.deadline)
+        async with frame.run.place.lent():
+            try:
+                async with timeout:
+                    ended = await self._nest.wait(frame, child)
+            except TimeoutError:
+                if timeout.expired():
+                    raise StateError("States.Timeout") from None
+                raise
+        return self._told(frame, child_executions.described(ended, parses=call.parses))
+
+    async def _start_alone(self, frame: Frame, call: NestedCall, outside: Outside) -> str:
+        """Start an execution that has a task token in its input; one started before a crash has the former token."""
+        try:
+            child = await self._nest.start(frame, call)
+        except StateError as fault:
+            if len(outside.callbacks) > 1 and fault.error == child_executions.EXISTS:
+                return "null"
+            raise
+        return encode(child_executions.started(child.execution))
+
+    def _told(self, frame: Frame, result: JSONValue) -> JSONValue:
+        frame.result, frame.result_text = result, encode(result)
+        return result
+
+
+def _too_large(frame: Frame, fault: InvalidPayload) -> StateError:
+    return StateError("States.DataLimitExceeded", f"the input of the state '{frame.state}': {fault}")
+
+
+def _is_fresh(frame: Frame) -> bool:
+    """Tell whether an attempt begins here, and nobody watches it."""
+    return frame.outside is None and not frame.attempting and not frame.run.observers

@@ -1,0 +1,192 @@
+"""Parallel and Map: frames under one TaskGroup, so that a failing branch cancels its siblings.
+
+The interpreter's `run_frame` is handed in; this room never imports it. Distributed Maps go on to
+`statechain.execution.map_run`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+import attrs
+
+from statechain.asl.outcome import Branch, FanOut
+from statechain.codec import JSONValue
+from statechain.errors import StateError
+from statechain.execution.frame import Frame, branch_path
+from statechain.execution.retry import RUNTIME
+from statechain.launcher import launch
+
+if TYPE_CHECKING:
+    from statechain.clock import Clock
+    from statechain.execution.recorder import Scribe
+
+__all__ = ["INLINE_WIDTH", "Explain", "RunFrame", "begin_round", "evaluated", "gravest", "run_inline"]
+
+T = TypeVar("T")
+RunFrame: TypeAlias = Callable[[Frame], Awaitable[None]]
+"""Run a frame to its end, which leaves it with its output; raise StateError where it failed."""
+
+Explain: TypeAlias = Callable[[StateError], StateError]
+"""Tell a fault of evaluation with its place in the execution."""
+
+INLINE_WIDTH = 40
+"""How many iterations of a Map run at once where the definition sets no bound; AWS's own figure."""
+
+ABORTABLE = frozenset({"Task", "Wait", "Map", "Parallel"})
+"""The types of states whose interruption AWS's history tells."""
+
+
+async def run_inline(
+    frame: Frame, effect: FanOut, *, scribe: Scribe, clock: Clock, run_frame: RunFrame, explain: Explain
+) -> JSONValue:
+    """Run the branches of a Parallel or an inline Map; return their outputs in order.
+
+    Raises the first StateError of a branch after its siblings have been cancelled.
+    """
+    branches = effect.branches or ()
+    is_map = frame.type == "Map"
+    if begin_round(frame, clock):
+        scribe.remember(frame)
+    await scribe.settle(frame)
+    fan_out = _Inline(frame, branches, clock, run_frame, explain, is_map=is_map)
+    outputs = await fan_out.run(effect.max_concurrency or (INLINE_WIDTH if is_map else len(branches)))
+    frame.note("succeeded", clock.now())
+    frame.round = 0
+    return outputs
+
+
+def begin_round(frame: Frame, clock: Clock) -> bool:
+    """Begin a round of branches, unless a stored one is resumed; tell whether it is new."""
+    if frame.round:
+        return False
+    frame.round = frame.run.next_round()
+    frame.note("started", clock.now(), frame.round)
+    return True
+
+
+def evaluated(make: Callable[[], T], explain: Explain) -> T:
+    """Return what an expression makes, its faults explained."""
+    try:
+        return make()
+    except StateError as fault:
+        raise explain(fault) from fault
+
+
+def gravest(faults: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the fault that decides: what is no fault of a state (such as a lost lease), else the first."""
+    flat: list[BaseException] = []
+    waiting: list[BaseException] = [faults]
+    while waiting:
+        fault = waiting.pop(0)
+        if isinstance(fault, BaseExceptionGroup):
+            waiting[:0] = fault.exceptions
+        else:
+            flat.append(fault)
+    return next((fault for fault in flat if not isinstance(fault, StateError)), flat[0])
+
+
+@attrs.define
+class _Inline:
+    """One round of a Parallel's branches, or of an inline Map's iterations."""
+
+    frame: Frame
+    branches: Sequence[Branch]
+    clock: Clock
+    run_frame: RunFrame
+    explain: Explain
+    is_map: bool = attrs.field(kw_only=True)
+    outputs: dict[int, JSONValue] = attrs.Factory(dict)
+    failed: int | None = None
+
+    async def run(self, width: int) -> JSONValue:
+        self.frame.children = {}
+        try:
+            await self._run_all(width)
+        except BaseExceptionGroup as faults:
+            fault = gravest(faults)
+            if isinstance(fault, StateError):
+                self._note_failure(fault)
+            raise fault from fault.__cause__
+        except StateError as fault:
+            self._note_failure(fault)
+            raise
+        return [self.outputs[index] for index in range(len(self.branches))]
+
+    async def _run_all(self, width: int) -> None:
+        try:
+            for child in self._failed_before():
+                await self._run_one(child)
+            await launch(self._children(), self._run_one, concurrency=width)
+        finally:
+            self._note_begun()
+
+    async def _run_one(self, item: tuple[int, Frame]) -> None:
+        index, child = item
+        try:
+            await self.run_frame(child)
+            self.outputs[index] = child.value
+        except StateError:
+            if self.failed is None:
+                self.failed = index
+            raise
+        del self.frame.children[index]
+
+    def _failed_before(self) -> list[tuple[int, Frame]]:
+        """Return the branches that had failed before a crash: they decide, before any other runs on."""
+        frame, past = self.frame, self.frame.run.past
+        if past.is_empty:
+            return []
+        paths = [(index, branch_path(frame, index)) for index in range(len(self.branches))]
+        return [self._child(index) for index, path in paths if past.failed(path, frame.round)]
+
+    def _children(self) -> Iterator[tuple[int, Frame]]:
+        """Yield the branches as there is room for them; none begins once one has failed."""
+        for index in range(len(self.branches)):
+            if self.failed is not None:
+                return
+            yield self._child(index)
+
+    def _child(self, index: int) -> tuple[int, Frame]:
+        frame = self.frame
+        branch = evaluated(lambda: self.branches[index], self.explain)
+        child = Frame(
+            frame.run,
+            branch.plan,
+            branch_path(frame, index),
+            branch.input,
+            variables=frame.variables,
+            item=branch.item if branch.item is not None else frame.item,
+            number=frame.round,
+            is_iteration=self.is_map,
+        )
+        if self.is_map and not frame.run.past.has_visits(child.path, child.number):
+            child.started_event = frame.run.next_event()
+        frame.children[index] = child
+        return index, child
+
+    def _note_begun(self) -> None:
+        """Remember the iterations that were started and have no visit yet, whose rows would show their start."""
+        past = self.frame.run.past
+        for index, child in self.frame.children.items():
+            if child.started_event and not child.entered_event and not past.has_visits(child.path, child.number):
+                now = self.clock.now()
+                self.frame.note_earlier("iteration_started", child.started_event, now, index, self.frame.state)
+
+    def _note_failure(self, fault: StateError) -> None:
+        """Tell what the failure cut short, as AWS's history does; a States.Runtime ends all without a word."""
+        if fault.error != RUNTIME:
+            self._note_open(self.frame, self.failed)
+        self.frame.children = {}
+
+    def _note_open(self, parent: Frame, failed: int | None) -> None:
+        now = self.clock.now()
+        for index, child in sorted(parent.children.items()):
+            if parent.type == "Map":
+                kind = "iteration_failed" if index == failed else "iteration_aborted"
+                self.frame.note(kind, now, index, parent.state)
+            self._note_open(child, None)
+            if child.is_open and child.type in ABORTABLE:
+                self.frame.note("aborted", now, child.type)
+

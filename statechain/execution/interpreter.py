@@ -1,0 +1,343 @@
+"""The loop: step the plan, perform the effect, journal the visit.
+
+Here the language and storage meet. The rule of durability: whatever an effect produced is durable before the next
+effect of its line of control begins, and before a caller sees the end; visits of pure states ride along.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+from statechain.asl.outcome import CallTask, Done, Fail, FanOut, Next, Outcome, WaitUntil
+from statechain.codec import JSONValue, encode
+from statechain.errors import InvalidPayload, StateError
+from statechain.execution.fan_out import run_inline
+from statechain.execution.fast_path import TURNS_BEFORE_YIELD
+from statechain.execution.frame import Frame
+from statechain.execution.map_run import run_distributed
+from statechain.execution.notify import witness_visit
+from statechain.execution.restore import REDRIVEN, failure_of
+from statechain.execution.retry import RUNTIME, catcher_for, retry_delay
+from statechain.execution.run import UNREAD, Run, to_micros
+from statechain.execution.unexpected import PASSING, as_state_error
+from statechain.execution.variables import admit
+from statechain.records import Execution, ExecutionStatus, Visit
+from statechain.storage.repository import End
+from statechain.tasks import services
+
+if TYPE_CHECKING:
+    from statechain.asl.plan.plan import State
+    from statechain.clock import Clock
+    from statechain.execution.calls import Caller
+    from statechain.execution.fast_path import Lane
+    from statechain.execution.files.items import Files
+    from statechain.execution.recorder import Scribe
+    from statechain.limits import Limits
+
+__all__ = ["Interpreter"]
+
+EVENTS_OF_REDRIVE = 3
+"""The former end, the redrive, and at least one event more (AWS, "Eligibility for redriving")."""
+
+PURE = frozenset({"Pass", "Choice", "Succeed", "Fail"})
+
+
+class Interpreter:
+    """Runs executions; holds no state of theirs."""
+
+    def __init__(self, scribe: Scribe, clock: Clock, caller: Caller, lane: Lane, limits: Limits, files: Files) -> None:
+        self._scribe = scribe
+        self._clock = clock
+        self._caller = caller
+        self._limits = limits
+        self._lane = lane
+        self._run_distributed = partial(run_distributed, files=files)
+
+    async def run(self, run: Run) -> End:
+        """Run an execution from where it stands to its end; the end is the caller's to record."""
+        frame = Frame(run, run.plan, "", UNREAD, text=run.execution.input_text)
+        try:
+            began = self._take_up(run)
+            if run.plan.timeout_seconds is None:
+                await self.run_frame(frame)
+            elif not await self._run_in_time(frame, began + timedelta(seconds=run.plan.timeout_seconds)):
+                return End(status=ExecutionStatus.TIMED_OUT, end_time=self._clock.now())
+            text = self._encode(frame.value, frame.state) if frame.text is None else frame.text
+        except StateError as fault:
+            return self._failed(frame, fault)
+        except PASSING:
+            raise
+        except Exception as error:  # noqa: BLE001 -- it is logged, and ends the execution
+            return self._failed(frame, as_state_error(error, frame, self._limits))
+        return End(status=ExecutionStatus.SUCCEEDED, end_time=self._clock.now(), output_text=text)
+
+    def _failed(self, frame: Frame, fault: StateError) -> End:
+        """Return how an execution ends whose root line of control failed."""
+        run = frame.run
+        run.ledger.current_state = frame.state
+        if run.live is not None:
+            run.live.exception = fault.origin
+        return End(status=ExecutionStatus.FAILED, end_time=self._clock.now(), error=fault.error, cause=fault.cause)
+
+    async def _run_in_time(self, frame: Frame, deadline: datetime) -> bool:
+        """Run the root line of control; return False where the machine's TimeoutSeconds cut it short."""
+        timeout = self._clock.timeout_at(deadline)
+        try:
+            async with timeout:
+                await self.run_frame(frame)
+        except TimeoutError:
+            if not timeout.expired():
+                raise
+            return False
+        return True
+
+    def _take_up(self, run: Run) -> datetime:
+        """Note a redrive that is not noted yet; return when the machine's TimeoutSeconds began to count."""
+        execution, past = run.execution, run.past
+        if execution.redrive_count > len(past.redrives) and not run.is_express:
+            if not run.has_room(EVENTS_OF_REDRIVE):
+                raise run.history_is_full()
+            now = self._clock.now()
+            ended, redriven = run.next_event(), run.next_event()
+            row = Visit(
+                execution_id=execution.id,
+                frame="",
+                number=execution.redrive_count,
+                state=execution.current_state or run.plan.start_at,
+                type=REDRIVEN,
+                entered=now,
+                exited=now,
+                entered_event=ended,
+                exited_event=redriven,
+                detail=None if run.before is None else encode(_end_of(run.before)),
+            )
+            past.redrives.append(now)
+            past.reopen()
+            run.ledger.add(row)
+        return past.redriven_at or execution.start_time
+
+    async def run_frame(self, frame: Frame) -> None:
+        """Run one line of control to its end, which leaves it with its output; raise StateError where it failed."""
+        past = frame.run.past
+        last = None if past.is_empty else await past.restore(frame)
+        if last is not None and last.exited is not None and last.next is None:
+            if last.output is None:
+                raise failure_of(last)
+            return
+        stored = last if last is not None and last.exited is None else None
+        while True:
+            if frame.run.is_unobserved_express and await self._lane.pass_through(frame):
+                break
+            state = frame.plan.states[frame.state]
+            if stored is None:
+                frame.begin(state, self._clock.now())
+            else:
+                frame.resume(state, stored)
+                stored = None
+                await self._take_rest(frame, state)
+            frame.turns += 1
+            visit = self._visit(frame, state)
+            step = await (witness_visit(frame, state, self._clock, visit) if frame.run.observers else visit)
+            if type(step) is not Next:
+                break
+            frame.state = step.state
+            frame.number += 1
+            if not frame.path:
+                frame.run.ledger.current_state = step.state
+        if not frame.path:
+            frame.run.ledger.current_state = frame.state
+        elif frame.owes:
+            await self._scribe.record(frame)
+
+    async def _take_rest(self, frame: Frame, state: State) -> None:
+        """Let a wait that is taken up again count as progress: an execution that waits brings no worker down.
+
+        Only where the root waits: beside a branch that waits, another may be what ends the workers.
+        """
+        is_pausing = frame.resume_at is not None and frame.resume_at > self._clock.now()
+        if not frame.path and (is_pausing or services.only_waits(frame, state.resource)):
+            await self._scribe.record(frame)
+            if frame.run.live is not None:
+                frame.run.live.has_rested = True
+
+    async def _visit(self, frame: Frame, state: State) -> Next | Done:
+        """Pass through one state; raise StateError where it failed, also by an exception that nothing here expects."""
+        try:
+            self._guard(frame)
+            if frame.turns % TURNS_BEFORE_YIELD == 0:
+                await self._breathe(frame)
+            if state.type not in PURE:
+                return await self._act(frame, state)
+            return self._leave(frame, state, self._step(frame, state))
+        except StateError as fault:
+            self._record_failure(frame, fault)
+            raise
+        except PASSING:
+            raise
+        except Exception as error:
+            failure = as_state_error(error, frame, self._limits)
+            self._record_failure(frame, failure)
+            raise failure from error
+        except asyncio.CancelledError:
+            if frame.is_open and not frame.run.is_left:
+                self._scribe.cut(frame)
+            raise
+
+    def _record_failure(self, frame: Frame, fault: StateError) -> None:
+        if not frame.run.is_express and frame.is_open:
+            frame.run.ledger.add(frame.failed(self._clock.now(), fault))
+
+    def _guard(self, frame: Frame) -> None:
+        """Stop an EXPRESS execution that will not end by itself; a STANDARD one stops when its history is full."""
+        most = self._limits.transitions
+        if frame.run.is_express and frame.turns > most:
+            raise StateError(RUNTIME, f"the execution visited more than {most} states")
+
+    async def _breathe(self, frame: Frame) -> None:
+        """Let others run, and keep what waits to be written small."""
+        if frame.run.ledger.backlog > self._limits.unwritten_visits:
+            await self._scribe.record(frame)
+        await asyncio.sleep(0)
+
+    # A step and its record
+
+    def _enter(self, frame: Frame, state: State) -> Outcome:
+        try:
+            return state.enter(frame.value, frame)
+        except StateError as fault:
+            raise self._explained(frame, state, fault) from fault
+
+    def _step(self, frame: Frame, state: State) -> Next | Done:
+        """Enter a pure state, which is to step through it."""
+        outcome = self._enter(frame, state)
+        match outcome:
+            case Next() | Done():
+                return outcome
+            case Fail():
+                raise StateError(outcome.error, self._limits.cut_off(outcome.cause))
+            case CallTask() | WaitUntil() | FanOut():
+                raise AssertionError(f"{state.type} states have no effect {outcome!r}")
+
+    def _explained(self, frame: Frame, state: State, fault: StateError) -> StateError:
+        """Return a fault of evaluation with the place in the execution before its cause, as AWS tells it."""
+        place = f"the state '{state.name}' (entered at the event id #{frame.entered_event})"
+        cause = f"An error occurred while executing {place}. {fault.cause or ''}".rstrip()
+        explained = StateError(fault.error, cause, location=fault.location)
+        if fault.location is not None:
+            frame.note("evaluation_failed", self._clock.now(), explained.error, explained.cause, explained.location)
+        return explained
+
+    def _leave(self, frame: Frame, state: State, step: Next | Done) -> Next | Done:
+        """Take a step's output, and remember the visit for the next write."""
+        if step.assigned:
+            try:
+                admit(frame, step.assigned, self._limits)
+            except StateError as fault:
+                raise self._explained(frame, state, fault) from fault
+        text = frame.text_of(step.output)
+        if text is None and not frame.run.is_express:
+            text = self._encode(step.output, state.name)
+        frame.leave(step, text)
+        if frame.run.is_express:
+            frame.run.next_event()
+            return step
+        frame.run.ledger.add(frame.left(self._clock.now(), step))
+        if frame.is_iteration and type(step) is Done:
+            frame.run.next_event()  # the iteration's own end follows at once
+        if state.type not in PURE:
+            frame.owes = True
+        return step
+
+    def _encode(self, value: JSONValue, name: str) -> str:
+        try:
+            return encode(value, max_bytes=self._limits.payload_bytes, max_depth=self._limits.payload_depth)
+        except InvalidPayload as fault:
+            raise StateError(
+                "States.DataLimitExceeded" if fault.is_too_large else RUNTIME,
+                f"The state/task '{name}' returned a result with a size exceeding the maximum number of bytes "
+                f"service limit." if fault.is_too_large else f"the output of the state '{name}': {fault}",
+            ) from fault
+
+    # Effects
+
+    async def _act(self, frame: Frame, state: State) -> Next | Done:
+        """Enter a state that has an effect, perform it, leave it; retry and catch as the state says."""
+        while True:
+            if frame.resume_at is not None and state.type != "Wait":
+                await self._clock.sleep_until(frame.resume_at)
+                frame.resume_at = None
+            try:
+                result = await self._perform(frame, state)
+                return self._leave(frame, state, self._exit(frame, state, result))
+            except StateError as fault:
+                delay = retry_delay(state.retriers, frame.retries, fault, frame.chance("~jitter"))
+                if delay is None:
+                    return self._leave(frame, state, self._catch(frame, state, fault))
+                frame.retry()
+                frame.resume_at = self._clock.now() + timedelta(seconds=delay)
+                await self._scribe.wait(frame)
+
+    async def _perform(self, frame: Frame, state: State) -> JSONValue:
+        if state.resource is not None:
+            services.prepare(frame, state.resource)
+        effect = self._enter(frame, state)
+        match effect:
+            case CallTask():
+                return await self._caller.call(frame, state, effect)
+            case WaitUntil():
+                return await self._wait(frame, effect)
+            case FanOut():
+                return await self._fan_out(frame, state, effect)
+            case Next() | Done() | Fail():
+                raise AssertionError(f"{state.type} states have an effect, not {effect!r}")
+
+    def _exit(self, frame: Frame, state: State, result: JSONValue) -> Next | Done:
+        try:
+            return state.leave(None if state.drops_input else frame.value, result, frame)
+        except StateError as fault:
+            raise self._explained(frame, state, fault) from fault
+
+    def _catch(self, frame: Frame, state: State, fault: StateError) -> Next:
+        """Return where the Catcher of a fault leads; raise the fault where there is none."""
+        if state.type in {"Map", "Parallel"} and fault.error != RUNTIME:
+            frame.note("failed", self._clock.now())
+        catcher = catcher_for(state.catch, fault)
+        if catcher is None:
+            raise fault
+        frame.caught = fault
+        try:
+            return catcher.apply(frame.value, fault, frame)
+        except StateError as nested:
+            raise self._explained(frame, state, nested) from nested
+
+    async def _fan_out(self, frame: Frame, state: State, effect: FanOut) -> JSONValue:
+        run = self._run_distributed if effect.distributed else run_inline
+        try:
+            return await run(
+                frame,
+                effect,
+                scribe=self._scribe,
+                clock=self._clock,
+                run_frame=self.run_frame,
+                explain=lambda fault: self._explained(frame, state, fault),
+            )
+        except StateError:
+            await frame.run.place.take_back()  # a branch that was cut short may have had it lent
+            raise
+
+    async def _wait(self, frame: Frame, effect: WaitUntil) -> JSONValue:
+        if frame.resume_at is None:
+            frame.resume_at = effect.until or frame.entered + timedelta(seconds=effect.seconds or 0)
+            if frame.resume_at > self._clock.now():
+                await self._scribe.wait(frame)
+        await self._clock.sleep_until(frame.resume_at)
+        return frame.value
+
+
+def _end_of(execution: Execution) -> dict[str, JSONValue]:
+    """Return what a redrive's row remembers of the end before it."""
+    ended = 0 if execution.end_time is None else to_micros(execution.end_time)
+    return {"status": str(execution.status), "ended": ended, "error": execution.error, "cause": execution.cause}

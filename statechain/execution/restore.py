@@ -1,0 +1,337 @@
+"""What storage remembers of an execution: visit rows, folded back into where each line of control stands.
+
+Rows are read without their payloads, and what is kept of them is small. An output, the variables or the moments of a
+visit are read when the frame that needs them is restored, so that an execution that is recovered needs about the
+memory that it took when it ran straight through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_left
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
+
+import attrs
+
+from statechain.codec import decode, encode
+from statechain.errors import DamagedRow, StateError
+from statechain.execution.retry import TIMEOUT, HeartbeatTimeout
+from statechain.execution.run import branch_prefix
+from statechain.storage.outlines import VisitOutline, read_outlines
+from statechain.storage.retrying import patiently
+
+if TYPE_CHECKING:
+    from statechain.execution.frame import Frame
+    from statechain.records import Visit
+    from statechain.storage.repository import Repository
+
+__all__ = ["NO_PAST", "REDRIVEN", "Past", "StoredRows", "complete", "event_after", "failure_of"]
+
+REDRIVEN = "Redriven"
+"""The type of the row of a redrive: no visit, but an event in the execution's history."""
+
+KEPT_BY_A_REDRIVE = ("moments", "round", "started")
+
+Read: TypeAlias = "Callable[[Collection[int]], Awaitable[Mapping[int, Visit]]]"
+
+READ_AHEAD = 16
+"""How many outputs of finished branches are read at once: they are asked for about in the order of their rows."""
+
+
+class _Finished(NamedTuple):
+    """The last row of a line of control that ended with an output."""
+
+    number: int
+    place: int
+
+
+@attrs.define
+class _Line:
+    """A line of control that did not end with an output.
+
+    Attributes:
+        rows: The last row of each of its visits, in order.
+
+        tail: The places of all rows of its last visit.
+
+        is_reopened: Whether a redrive takes the last visit up again.
+    """
+
+    rows: list[VisitOutline] = attrs.Factory(list)
+    tail: list[int] = attrs.Factory(list)
+    is_reopened: bool = False
+
+    def add(self, row: VisitOutline) -> None:
+        """Add a row; one of the visit that is last replaces its outline."""
+        self.is_reopened = False
+        if self.rows and self.rows[-1].number == row.number:
+            self.rows[-1] = row
+            self.tail.append(row.place)
+        else:
+            self.rows.append(row)
+            self.tail = [row.place]
+
+    def reopen(self) -> None:
+        """Take the last visit up again where it failed or was interrupted."""
+        if not self.rows[-1].has_output:
+            self.rows[-1] = attrs.evolve(self.rows[-1], exited=None)
+            self.is_reopened = True
+
+
+class Past:
+    """Where each line of control stands, rows that were superseded left out.
+
+    Attributes:
+        is_empty: Whether there are no visits.
+
+        redrives: When the execution was redriven, in order.
+
+        last_event: The highest id of a history event; the items of distributed Maps count events of their own.
+
+        highest_number: The highest number of a visit.
+    """
+
+    def __init__(self, rows: StoredRows | None = None) -> None:
+        self._rows = rows or StoredRows("", _nothing)
+        self._lines: dict[str, _Line] = {}
+        self._finished: dict[str, _Finished] = {}
+        self._outputs: _ReadAhead | None = None
+        self._distributed: set[str] = set()
+        self.is_empty = True
+        self.redrives: list[datetime] = []
+        self.last_event = 0
+        self.highest_number = 0
+
+    @classmethod
+    async def load(cls, repository: Repository, execution_id: str) -> Past:
+        """Read and fold the visit rows of an execution; an outage of storage is waited out."""
+        past = cls(StoredRows.of(repository, execution_id))
+        async for row in read_outlines(repository, execution_id):
+            await past._add(row)
+        return past
+
+    async def _add(self, row: VisitOutline) -> None:
+        self._count(row.frame, event_after(row))
+        if row.type == REDRIVEN:
+            self.redrives.append(row.entered)
+            self.reopen()
+            return
+        self.is_empty = False
+        self.highest_number = max(self.highest_number, row.number)
+        if row.exited_event == 0 and row.has_detail:
+            detail = await self._rows.detail(row)
+            with self._rows.reading(row.place):
+                self._count_inside(row, detail)
+        if row.has_output and row.next is None and row.exited is not None:
+            self._lines.pop(row.frame, None)
+            self._finished[row.frame] = _Finished(row.number, row.place)
+        else:
+            self._finished.pop(row.frame, None)  # another round of branches
+            self._lines.setdefault(row.frame, _Line()).add(row)
+
+    def _count_inside(self, row: VisitOutline, detail: Mapping[str, Any]) -> None:
+        """Count what happened inside a visit that was not left: its row has no event of its own for it."""
+        moments = detail.get("moments", ())
+        if any(moment[0].startswith("run_") for moment in moments):
+            self._distributed.add(branch_prefix(row.frame, row.state))
+        self._count(row.frame, max(detail.get("started", 0), *(moment[1] for moment in moments), 0))
+        self.highest_number = max(self.highest_number, detail.get("round", 0))
+
+    def _count(self, path: str, event: int) -> None:
+        """Take note of an event, unless it is one of a distributed Map's item."""
+        if not self._is_in_item(path):
+            self.last_event = max(self.last_event, event)
+
+    def _is_in_item(self, path: str) -> bool:
+        while self._distributed and path:
+            path = path.rpartition("[")[0]
+            if path in self._distributed:
+                return True
+        return False
+
+    def reopen(self) -> None:
+        """Take up what failed or was interrupted, as a redrive does: retries count anew, what succeeded stays."""
+        for line in self._lines.values():
+            line.reopen()
+
+    @property
+    def redriven_at(self) -> datetime | None:
+        """When the execution was last redriven."""
+        return self.redrives[-1] if self.redrives else None
+
+    # Lines of control; each is asked for in the round of branches that began to count at `since`
+
+    def has_visits(self, path: str, since: int) -> bool:
+        """Return whether a line of control has visits."""
+        finished = self._finished.get(path)
+        return (finished is not None and finished.number >= since) or bool(self._since(path, since))
+
+    def failed(self, path: str, since: int) -> bool:
+        """Return whether a line of control ended with an error."""
+        rows = self._since(path, since)
+        return bool(rows) and rows[-1].exited is not None and not rows[-1].has_output
+
+    def began(self, path: str, since: int) -> datetime | None:
+        """Return when a line of control entered its first state; None where it has not, or has ended well."""
+        rows = self._since(path, since)
+        return rows[0].entered if rows else None
+
+    def _since(self, path: str, since: int) -> Sequence[VisitOutline]:
+        line = self._lines.get(path)
+        if line is None or line.rows[-1].number < since:
+            return ()
+        return [row for row in line.rows if row.number >= since]
+
+    async def restore(self, frame: Frame) -> Visit | None:
+        """Move a frame to where it stood; return its last visit, or None where it had not begun."""
+        finished = self._finished.get(frame.path)
+        if finished is not None and finished.number >= frame.number:
+            if self._outputs is None:
+                self._outputs = _ReadAhead(self._rows, (each.place for each in self._finished.values()))
+            last = await self._outputs.row(finished.place)
+            self._take(frame, last, finished.place)
+        elif rows := self._since(frame.path, frame.number):
+            last = await self._restore_open(frame, rows)
+        else:
+            return None
+        frame.number = last.number if last.exited is None else last.number + 1
+        frame.state = last.state if last.exited is None else last.next or last.state
+        return last
+
+    async def _restore_open(self, frame: Frame, rows: Sequence[VisitOutline]) -> Visit:
+        """Give a frame its variables and the last output; return its last visit as its rows tell it."""
+        if frame.is_iteration:
+            frame.started_event = (await self._rows.detail(rows[0])).get("started", rows[0].entered_event - 1)
+        for row in rows:
+            if row.has_output and row.has_detail and (row.detail is None or '"assigned":' in row.detail):
+                frame.variables = {**frame.variables, **(await self._rows.detail(row)).get("assigned", {})}
+        line, last = self._lines[frame.path], rows[-1]
+        tail = await self._rows.at(line.tail)
+        with self._rows.reading(last.place):
+            visit = complete(tail)
+        if last.has_output:
+            self._take(frame, visit, last.place)
+            return visit
+        if outputs := [row.place for row in rows if row.has_output]:
+            (before,) = await self._rows.at(outputs[-1:])
+            self._take(frame, before, outputs[-1])
+        if not line.is_reopened:
+            return visit
+        detail = cast("dict[str, Any]", decode(visit.detail or "{}"))
+        kept = {key: detail[key] for key in KEPT_BY_A_REDRIVE if key in detail}
+        return attrs.evolve(visit, exited=None, error=None, cause=None, detail=encode(kept))
+
+
+    def _take(self, frame: Frame, visit: Visit, place: int) -> None:
+        """Give a frame the output of a visit; here it is decoded, so that one that cannot be is known by its row."""
+        with self._rows.reading(place):
+            value = decode(cast("str", visit.output))
+        frame.take(value, visit.output, is_own=True)
+
+
+class StoredRows:
+    """The whole visit rows of an execution, read by their places."""
+
+    def __init__(self, execution_id: str, read: Read) -> None:
+        self._execution_id = execution_id
+        self._read = read
+
+    @classmethod
+    def of(cls, repository: Repository, execution_id: str) -> StoredRows:
+        """Return the rows of a stored execution; an outage of storage is waited out."""
+
+        async def read(places: Collection[int]) -> Mapping[int, Visit]:
+            return await patiently(partial(repository.visits_at, execution_id, places))
+
+        return cls(execution_id, read)
+
+    async def at(self, places: Collection[int]) -> list[Visit]:
+        """Return the rows at some places, in their order."""
+        rows = await self._read(places)
+        for place in places:
+            if place not in rows:
+                raise DamagedRow("visits", (self._execution_id, place), "it is missing")
+        return [rows[place] for place in places]
+
+    async def detail(self, row: VisitOutline) -> dict[str, Any]:
+        """Return the detail of a row, which is read where it is long."""
+        text = row.detail
+        if text is None and row.has_detail:
+            (whole,) = await self.at([row.place])
+            text = whole.detail
+        with self.reading(row.place):
+            detail = decode(text or "{}")
+            if not isinstance(detail, dict):
+                raise TypeError("its detail is not an object")
+        return detail
+
+    @contextmanager
+    def reading(self, place: int) -> Iterator[None]:
+        """Raise DamagedRow where the contents of a row are none that can be read."""
+        try:
+            yield
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
+            raise DamagedRow("visits", (self._execution_id, place), f"{type(error).__name__}: {error}") from error
+
+
+class _ReadAhead:
+    """The rows in which branches ended, read some at a time: each is taken once, about in order."""
+
+    def __init__(self, rows: StoredRows, places: Iterable[int]) -> None:
+        self._rows = rows
+        self._places = sorted(places)
+        self._read: dict[int, Visit] = {}
+        self._turn = asyncio.Lock()
+
+    async def row(self, place: int) -> Visit:
+        """Return a row; those behind it are read with it."""
+        async with self._turn:
+            if place not in self._read:
+                begin = bisect_left(self._places, place)
+                ahead = self._places[begin : begin + READ_AHEAD]
+                self._read = dict(zip(ahead, await self._rows.at(ahead), strict=True))
+            return self._read.pop(place)
+
+
+def complete(rows: Sequence[Visit]) -> Visit:
+    """Return the last of a visit's rows, with the moments of all of them: each row tells those since the row before."""
+    last = rows[-1]
+    moments: list[Any] = []
+    for row in rows:
+        if row.detail is None:
+            moments.clear()
+            continue
+        detail = cast("dict[str, Any]", decode(row.detail))
+        del moments[detail.get("after", 0) :]
+        moments += detail.get("moments", ())
+    if not moments:
+        return last
+    detail.pop("after", None)
+    return attrs.evolve(last, detail=encode({**detail, "moments": moments}))
+
+
+def event_after(row: VisitOutline) -> int:
+    """Return the last event that a row shows: the end of an iteration follows at once on its last visit's exit."""
+    is_end = row.frame and row.next is None and row.exited_event
+    return max(row.entered_event, row.exited_event + (1 if is_end else 0))
+
+
+async def _nothing(_places: Collection[int]) -> Mapping[int, Visit]:
+    return {}
+
+
+NO_PAST = Past()
+"""The past of an execution that was just started; nothing adds to it."""
+
+
+def failure_of(visit: Visit) -> StateError:
+    """Return the error that ended a visit, as it was when it was raised."""
+    if visit.error == TIMEOUT and visit.detail is not None:
+        detail = cast("dict[str, Any]", decode(visit.detail))
+        if detail.get("missed_heartbeat"):
+            return HeartbeatTimeout(visit.cause)
+    return StateError(visit.error, visit.cause)

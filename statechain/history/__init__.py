@@ -1,0 +1,1 @@
+"""Stored visits → AWS's events, at read time."""

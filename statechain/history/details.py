@@ -1,0 +1,151 @@
+"""The details objects of history events: what a visit was given, and what it made of it, asked of the plan again.
+
+An event of the index knows the visit that it belongs to and one of the functions below. The function is called when
+the event is read, with a `Scene`: the visit with its payloads, and a frame that stands where the visit began.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+import attrs
+
+from statechain.asl.outcome import CallTask, FanOut
+from statechain.codec import decode, encode
+from statechain.errors import StateError
+from statechain.history.events import LONGEST_LOCATION, WHOLE, Event, Moment, Service, fault_details, text_of
+
+if TYPE_CHECKING:
+    from statechain.asl.plan.plan import State
+    from statechain.execution.frame import Frame
+    from statechain.records import Visit
+
+__all__ = [
+    "Details",
+    "Scene",
+    "effect_of",
+    "entered",
+    "evaluation_failed",
+    "exited",
+    "failed",
+    "iterations",
+    "map_run_failed",
+    "map_run_started",
+    "scheduled",
+    "submitted",
+    "succeeded",
+]
+
+HIDDEN_TOKEN = "…"  # noqa: S105 -- what is shown in place of a task token
+
+
+@attrs.frozen(eq=False)
+class Scene:
+    """A visit as it was: its row, its moments, and the frame that stands where it began."""
+
+    frame: Frame
+    state: State
+    visit: Visit
+    detail: dict[str, Any]
+    moments: Sequence[Moment]
+
+    @classmethod
+    def of(cls, frame: Frame, state: State, visit: Visit) -> Scene:
+        """Return the scene of a visit whose row has all of its moments."""
+        detail = cast("dict[str, Any]", decode(visit.detail or "{}"))
+        return cls(frame, state, visit, detail, [Moment.read(*moment) for moment in detail.get("moments", ())])
+
+    def whole(self, moment: Moment) -> Moment:
+        """Return a moment with its payloads, which the index leaves out."""
+        return next((each for each in self.moments if each.event == moment.event), moment)
+
+
+Details: TypeAlias = "Event | Callable[[Scene], Event | None] | None"
+
+
+def entered(scene: Scene) -> Event:
+    """Return the details of a state's entry."""
+    frame = scene.frame
+    return {"name": scene.state.name, "input": text_of(frame.value, frame.text), "inputDetails": WHOLE}
+
+
+def exited(scene: Scene) -> Event:
+    """Return the details of a state's exit."""
+    details: Event = {"name": scene.state.name, "output": scene.visit.output, "outputDetails": WHOLE}
+    assigned = scene.detail.get("assigned")
+    if assigned:
+        details["assignedVariables"] = {name: encode(assigned[name]) for name in sorted(assigned)}
+        details["assignedVariablesDetails"] = WHOLE
+    return details
+
+
+def evaluation_failed(moment: Moment, scene: Scene) -> Event:
+    """Return the details of an expression that could not be evaluated."""
+    error, cause, location = scene.whole(moment).facts
+    details = {**fault_details(error, cause), "state": scene.state.name}
+    if location:
+        details["location"] = str(location)[:LONGEST_LOCATION]
+    return details
+
+
+# Tasks
+
+
+def scheduled(service: Service, attempt: int, scene: Scene) -> Event:
+    """Return the details of an attempt of a Task: what it was given."""
+    frame = scene.frame
+    frame.retries = [attempt]
+    frame.retry()
+    frame.token = HIDDEN_TOKEN
+    try:
+        effect = scene.state.enter(frame.value, frame)
+    except StateError:
+        effect = None
+    if not isinstance(effect, CallTask):
+        return service.scheduled(text_of(frame.value, frame.text), None)
+    return service.scheduled(encode(effect.input), effect)
+
+
+def submitted(service: Service, moment: Moment, scene: Scene) -> Event:
+    """Return the details of what a service answered at once."""
+    return service.produced(cast("str", scene.whole(moment).facts[0]))
+
+
+def succeeded(service: Service, scene: Scene) -> Event:
+    """Return the details of an attempt that succeeded."""
+    return service.produced(encode(scene.detail["result"]) if "result" in scene.detail else scene.visit.output)
+
+
+def failed(service: Service, moment: Moment, scene: Scene) -> Event:
+    """Return the details of an attempt that failed."""
+    return service.failed(scene.whole(moment))
+
+
+# Parallel and Map
+
+
+def effect_of(frame: Frame, state: State) -> FanOut | None:
+    """Return what a Parallel or Map makes of its input; None where that fails."""
+    try:
+        effect = state.enter(frame.value, frame)
+    except StateError:
+        return None
+    return effect if isinstance(effect, FanOut) else None
+
+
+def iterations(scene: Scene) -> Event:
+    """Return the details of a Map's start: how many items there are."""
+    effect = effect_of(scene.frame, scene.state)
+    return {"length": len(effect.branches) if effect is not None and effect.branches is not None else 0}
+
+
+def map_run_failed(moment: Moment, scene: Scene) -> Event:
+    """Return the details of a Map Run that failed."""
+    return fault_details(*scene.whole(moment).facts)
+
+
+def map_run_started(moment: Moment, scene: Scene) -> Event | None:
+    """Return the details of a Map Run that starts or is redriven."""
+    facts = scene.whole(moment).facts
+    return dict(zip(("mapRunArn", "redriveCount"), facts, strict=False)) if facts else None

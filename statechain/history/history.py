@@ -1,0 +1,175 @@
+"""Visits → the AWS-style event list, at read time and page by page; there is no second log.
+
+The index of a history has all of its events without their payloads. A page reads the payloads of its own events, and
+asks the plan again what each state made of its input, so that what a Task was given need not be stored.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import AsyncGenerator, Collection, Sequence
+from typing import TYPE_CHECKING, cast
+
+import attrs
+
+from statechain.execution.frame import Frame
+from statechain.execution.restore import NO_PAST, StoredRows, complete
+from statechain.execution.run import UNREAD, Run
+from statechain.history.details import Scene, effect_of
+from statechain.history.events import Event
+from statechain.history.index import Entry, Line, Spot, close_gaps, index_of
+from statechain.records import Claim, Execution
+from statechain.storage.journal import Ledger
+from statechain.storage.retrying import patiently
+
+if TYPE_CHECKING:
+    from statechain.asl.outcome import FanOut
+    from statechain.records import Visit
+    from statechain.storage.repository import Repository
+    from statechain.worker.revisions import Revision
+
+__all__ = ["History"]
+
+READ_AT_ONCE = 32
+MOST_FRAMES = 100
+"""How many lines of control a reader remembers, so that their next visits need not be counted from the first."""
+
+
+class History:
+    """The history of an execution as it was when it was read; payloads are JSON texts (AWS, GetExecutionHistory)."""
+
+    def __init__(self, entries: Sequence[Entry], scenes: _Scenes) -> None:
+        self._entries = entries
+        self._scenes = scenes
+
+    @classmethod
+    async def read(cls, repository: Repository, execution: Execution, revision: Revision) -> History:
+        """Read the index of an execution's history.
+
+        While an execution runs that was never taken over, a gap is an event that is not written yet. The others keep
+        their ids, so that each is the same when it is read again. Any other gap was left by a crash, and is closed.
+        """
+        ledger = Ledger(Claim(execution=execution, epoch=0, seq=0))
+        run = Run(execution, revision.record, revision.plan, ledger, NO_PAST)
+        scenes = _Scenes(run, StoredRows.of(repository, execution.id))
+        epochs = await patiently(lambda: repository.epochs([execution.id]))
+        entries = await index_of(repository, execution, revision.plan)
+        if epochs.get(execution.id) != 1:
+            close_gaps(entries)
+        return cls(entries, scenes)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    async def events(
+        self, *, after: int = 0, limit: int | None = None, reverse: bool = False
+    ) -> AsyncGenerator[Event, None]:
+        """Yield events behind the one with an id, by id; ``reverse``: those before it (0: all), the last one first."""
+        if reverse:
+            end = bisect_left(self._entries, after, key=_id_of) if after else None
+            entries = self._entries[:end][::-1][:limit]
+        else:
+            entries = self._entries[bisect_right(self._entries, after, key=_id_of) :][:limit]
+        for begin in range(0, len(entries), READ_AT_ONCE):
+            page = entries[begin : begin + READ_AT_ONCE]
+            await self._scenes.read(page)
+            for entry in page:
+                yield await self._event(entry)
+
+    async def _event(self, entry: Entry) -> Event:
+        event: Event = {
+            "timestamp": entry.at,
+            "type": entry.type,
+            "id": entry.id,
+            "previousEventId": entry.previous,
+        }
+        made = entry.details
+        if callable(made):
+            made = made(await self._scenes.at(cast("Spot", entry.spot)))
+        if made is not None:
+            event[entry.key] = made
+        return event
+
+
+def _id_of(entry: Entry) -> int:
+    return entry.id
+
+
+@attrs.define
+class _Cursor:
+    """A frame, and the number of the visit in its line that it stands at."""
+
+    frame: Frame
+    number: int = 0
+
+
+class _Scenes:
+    """Reads visits with their payloads, and moves frames to where they began."""
+
+    def __init__(self, run: Run, rows: StoredRows) -> None:
+        self._run = run
+        self._stored = rows
+        self._rows: dict[int, Visit] = {}
+        self._cursors: dict[Line, _Cursor] = {}
+        self._effect: tuple[Spot, FanOut | None] | None = None
+
+    async def read(self, entries: Collection[Entry]) -> None:
+        """Read what the details of some entries are made of, all at once."""
+        spots = {entry.spot for entry in entries if callable(entry.details) and entry.spot is not None}
+        places = {place for spot in spots for place in spot.visit.places}
+        places |= {spot.line.visits[spot.number - 1].row.place for spot in spots if spot.number}
+        kept = {place: row for place, row in self._rows.items() if place in places}
+        missing = sorted(places - kept.keys())
+        self._rows = {**kept, **dict(zip(missing, await self._stored.at(missing), strict=True))}
+
+    async def at(self, spot: Spot) -> Scene:
+        """Return the scene of a visit."""
+        frame = await self._frame(spot)
+        visit = complete([await self._row(place) for place in spot.visit.places])
+        return Scene.of(frame, spot.state, visit)
+
+    async def _row(self, place: int) -> Visit:
+        if place not in self._rows:
+            (row,) = await self._stored.at([place])
+            return row
+        return self._rows[place]
+
+    async def _frame(self, spot: Spot) -> Frame:
+        """Return the frame of a line of control, moved to where a visit began."""
+        line = spot.line
+        cursor = self._cursors.pop(line, None)
+        if cursor is None or cursor.number > spot.number:
+            cursor = _Cursor(await self._begin(line))
+        if cursor.number < spot.number:
+            await self._move(cursor, spot)
+        self._cursors[line] = cursor
+        if len(self._cursors) > MOST_FRAMES:
+            del self._cursors[next(iter(self._cursors))]
+        cursor.frame.revisit(spot.state, spot.visit.row)
+        return cursor.frame
+
+    async def _begin(self, line: Line) -> Frame:
+        """Return a frame that stands before the first state of a line of control."""
+        if line.parent is None:
+            return Frame(self._run, line.plan, "", UNREAD, text=self._run.execution.input_text)
+        above = await self._frame(line.parent)
+        if self._effect is None or self._effect[0] is not line.parent:
+            self._effect = line.parent, effect_of(above, line.parent.state)
+        effect = self._effect[1]
+        if effect is None or effect.branches is None:
+            return Frame(self._run, line.plan, line.path, None, variables=above.variables, item=above.item)
+        branch = effect.branches[line.index]
+        item = above.item if branch.item is None else branch.item
+        return Frame(self._run, line.plan, line.path, branch.input, variables=above.variables, item=item)
+
+    async def _move(self, cursor: _Cursor, spot: Spot) -> None:
+        """Take what the visits before one put out and assigned."""
+        frame = cursor.frame
+        passed = [visit.row for visit in spot.line.visits[cursor.number : spot.number] if visit.row.has_output]
+        for row in passed:
+            if row.has_detail and (row.detail is None or '"assigned":' in row.detail):
+                detail = Scene.of(frame, spot.state, await self._row(row.place)).detail
+                frame.variables = {**frame.variables, **detail.get("assigned", {})}
+        if passed:
+            frame.take(UNREAD, (await self._row(passed[-1].place)).output)
+        cursor.number = spot.number

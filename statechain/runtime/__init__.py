@@ -1,1 +1,0 @@
-"""The run: a plan and an input become visits; asyncio lives here."""

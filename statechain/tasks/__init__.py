@@ -1,0 +1,1 @@
+"""Calling a Task: the registry, typed handlers, services, task tokens, activities, child executions."""

@@ -1,0 +1,230 @@
+"""How a handler is called: with a private input, a context, a timeout, a heartbeat.
+
+Whatever it does ends as its JSON result or as a `StateError`; only the cancellation of the execution, and what stops
+the whole process (KeyboardInterrupt, SystemExit), passes through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from statechain.codec import JSONValue, isolate
+from statechain.errors import InvalidPayload, StateError
+from statechain.execution.retry import HeartbeatTimeout
+from statechain.logs import ATTEMPT, here
+
+if TYPE_CHECKING:
+    from statechain.clock import Clock
+    from statechain.limits import Limits
+    from statechain.tasks.registry import Task, TaskContext
+    from statechain.tasks.threads import Slot
+
+__all__ = ["as_failure", "call_task", "failure_of", "refusal_of"]
+
+logger = logging.getLogger(__name__)
+errors = logging.getLogger("statechain.handlers")
+"""What handlers raise; its level is the switch: ERROR keeps all of it out of the log."""
+
+CANCELLED_WITHIN = "the handler was cancelled from within"
+
+LEFT_BEHIND: set[asyncio.Task[None]] = set()
+"""Handlers that went on after they were cancelled; kept so that they are not collected while they run."""
+
+
+async def call_task(
+    task: Task,
+    value: JSONValue,
+    context: TaskContext,
+    clock: Clock,
+    *,
+    deadline: datetime | None = None,
+    heartbeat: float | None = None,
+    limits: Limits,
+    slot: Slot | None = None,
+) -> tuple[str, JSONValue]:
+    """Await a handler; return its result as canonical JSON text and as a private copy; raise StateError otherwise.
+
+    It is cancelled at the deadline, where no heartbeat comes for ``heartbeat`` seconds, or with its execution. A
+    handler that goes on regardless is left behind after a grace, and whatever it returns is not used. A plain
+    function runs in the thread of a ``slot``.
+    """
+    answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+    handler = _begin(_serve(task, value, context, clock, answer, slot))
+    try:
+        if handler.done() and _is_cancelled_from_outside():
+            await asyncio.sleep(0)  # its only step stopped the execution, which learns that here
+        if deadline is None and heartbeat is None:
+            result = await answer
+        else:
+            async with _limited(context, clock, deadline, heartbeat):
+                result = await answer
+    except StateError as fault:
+        if not handler.done():
+            await _end(handler, task.name, limits.handler_grace_seconds)
+        raise _cut_off(fault, limits.cause_characters) from fault.__cause__
+    except asyncio.CancelledError:
+        await _end(handler, task.name, limits.handler_grace_seconds)
+        raise
+    try:
+        return isolate(result, max_bytes=limits.payload_bytes, max_depth=limits.payload_depth)
+    except InvalidPayload as fault:
+        raise refusal_of(fault, task.name) from fault
+
+
+def _cut_off(fault: StateError, characters: int) -> StateError:
+    """Return a handler's failure with a cause that is no longer than a cause may be."""
+    if fault.cause is None or len(fault.cause) <= characters:
+        return fault
+    return StateError(fault.error, fault.cause[:characters], location=fault.location)
+
+
+def _begin(serving: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Run a handler in an asyncio task of its own; where Python can, its first step runs at once, not a turn later."""
+    if sys.version_info >= (3, 12):
+        return asyncio.Task(serving, loop=asyncio.get_running_loop(), eager_start=True)
+    return asyncio.get_running_loop().create_task(serving)
+
+
+async def _serve(
+    task: Task,
+    value: JSONValue,
+    context: TaskContext,
+    clock: Clock,
+    answer: asyncio.Future[object],
+    slot: Slot | None,
+) -> None:
+    """Await a handler, and answer: StateError for whatever it raises; an answer that nobody awaits any more is dropped.
+
+    It has an asyncio task of its own, so that it can be left behind, and a context of its own, as its log records tell.
+    """
+    ATTEMPT.set(context)
+    try:
+        result = await task(value, context, clock, slot)
+    except (KeyboardInterrupt, SystemExit):
+        answer.cancel()
+        raise
+    except BaseException as fault:  # noqa: BLE001 -- it is raised again where the answer is awaited
+        if not isinstance(fault, asyncio.CancelledError):
+            log_error(fault, task.name, context.state_name)
+        if not answer.done():
+            answer.set_exception(_told(fault))
+    else:
+        if not answer.done():
+            answer.set_result(result)
+
+
+def _told(fault: BaseException) -> StateError:
+    """Return what a handler raised while nobody had cancelled it, in the language's terms."""
+    if isinstance(fault, asyncio.CancelledError):
+        failure = StateError("States.TaskFailed", CANCELLED_WITHIN)
+    elif isinstance(fault, StateError):
+        failure = StateError(fault.error, fault.cause, location=fault.location)
+    else:
+        failure = failure_of(fault)
+    failure.__cause__ = fault
+    return failure
+
+
+def log_error(error: BaseException, name: str, state: str) -> None:
+    """Log what a handler raised, with its traceback; a `TaskError`, which is an answer, at DEBUG."""
+    level = logging.DEBUG if isinstance(error, StateError) else logging.WARNING
+    if errors.isEnabledFor(level):
+        message = "the handler %r of the state %r raised %s"
+        extra = {"statechain": {"state": state, **here()}}
+        errors.log(level, message, name, state, type(error).__name__, exc_info=error, extra=extra)
+
+
+def as_failure(fault: BaseException, name: str, state: str, characters: int) -> BaseException:
+    """Return what a handler raised in the execution's own asyncio task as a `StateError`, or what passes through it."""
+    if isinstance(fault, KeyboardInterrupt | SystemExit):
+        return fault
+    if _is_cancelled_from_outside():  # the handler may have made another exception of it
+        return fault if isinstance(fault, asyncio.CancelledError) else asyncio.CancelledError()
+    if not isinstance(fault, asyncio.CancelledError):
+        log_error(fault, name, state)
+    return _cut_off(_told(fault), characters)
+
+
+async def _end(handler: asyncio.Task[None], name: str, grace: float) -> None:
+    """Cancel a handler and wait until it has ended, but not for ever."""
+    handler.cancel()
+    try:
+        await asyncio.wait([handler], timeout=grace)
+    finally:
+        if handler.done():
+            _ = handler.cancelled() or handler.exception()  # nobody asks for it any more
+        else:
+            logger.warning("the handler %r goes on %s seconds after it was cancelled: it is left behind", name, grace)
+            LEFT_BEHIND.add(handler)
+            handler.add_done_callback(_forget)
+
+
+def _forget(handler: asyncio.Task[None]) -> None:
+    LEFT_BEHIND.discard(handler)
+    if not handler.cancelled():
+        handler.exception()
+
+
+def refusal_of(fault: InvalidPayload, name: str) -> StateError:
+    """Return the language's error for a handler's result that cannot be kept."""
+    if fault.is_too_large:
+        size = "a result with a size exceeding the maximum number of bytes service limit"
+        return StateError("States.DataLimitExceeded", f"The state/task '{name}' returned {size}.")
+    return StateError("States.TaskFailed", f"the result of the handler {name!r} cannot be kept: {fault}")
+
+
+def failure_of(fault: BaseException) -> StateError:
+    """Return a handler's exception in the language's terms: its class's name, and its text as the cause."""
+    try:
+        cause = str(fault)
+    except Exception as nested:  # noqa: BLE001 -- an exception that cannot be shown is still the task's failure
+        cause = f"(its text cannot be shown: {type(nested).__name__})"
+    return StateError(type(fault).__name__, cause)
+
+
+@asynccontextmanager
+async def _limited(
+    context: TaskContext, clock: Clock, deadline: datetime | None, heartbeat: float | None
+) -> AsyncIterator[None]:
+    """Run the body under a deadline and a watch over the handler's heartbeats."""
+    timeout = clock.timeout_at(deadline)
+    try:
+        async with timeout:
+            if heartbeat is None:
+                yield
+            else:
+                async with _watched(context, clock, heartbeat):
+                    yield
+    except TimeoutError:
+        if timeout.expired():
+            raise StateError("States.Timeout") from None
+        raise
+
+
+@asynccontextmanager
+async def _watched(context: TaskContext, clock: Clock, heartbeat: float) -> AsyncIterator[None]:
+    begun = clock.now()
+
+    async def watch() -> None:
+        while (due := (context._last_beat or begun) + timedelta(seconds=heartbeat)) > clock.now():  # noqa: SLF001
+            await clock.sleep_until(due)
+        raise HeartbeatTimeout
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            watcher = group.create_task(watch())
+            yield
+            watcher.cancel()
+    except BaseExceptionGroup as faults:
+        raise faults.exceptions[0] from None
+
+
+def _is_cancelled_from_outside() -> bool:
+    current = asyncio.current_task()
+    return current is None or current.cancelling() > 0

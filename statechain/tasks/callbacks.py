@@ -1,0 +1,305 @@
+"""Tasks that wait for an answer from outside: under a task token, or from an activity's worker.
+
+An answer through this process wakes the waiter at once; one through another process is found by asking storage: at once
+for all that have come since the last query, and for all that wait after pauses that grow. Storage decides between an
+answer and a timeout.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import hashlib
+import logging
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+import attrs
+
+from statechain.cancellation import GRACE, outlast
+from statechain.codec import JSONValue, decode
+from statechain.errors import RepositoryError
+from statechain.records import Callback, CallbackStatus
+from statechain.storage.repository import AnswerCallback, BeatCallback, CloseCallback, TakeActivity
+from statechain.storage.retrying import delays, patiently
+
+if TYPE_CHECKING:
+    from statechain.clock import Clock
+    from statechain.storage.journal import Journal
+    from statechain.storage.repository import Repository
+
+__all__ = ["ActivityTask", "Callbacks", "token_hash"]
+
+logger = logging.getLogger(__name__)
+
+FIRST_POLL = 0.05
+LONGEST_POLL = 1.0
+PAGE = 500
+ANSWERED = frozenset({CallbackStatus.SUCCEEDED, CallbackStatus.FAILED})
+
+
+def token_hash(token: str) -> str:
+    """Return what is stored of a task token."""
+    return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
+
+
+@attrs.frozen
+class ActivityTask:
+    """A task that an activity's worker took: answer under its token."""
+
+    token: str = attrs.field(repr=False)
+    input: JSONValue
+
+
+class _Waiter:
+    """One attempt that waits, under one id or more."""
+
+    __slots__ = ("answer", "beat", "ids", "news")
+
+    def __init__(self, ids: Sequence[str], since: datetime | None) -> None:
+        self.ids = tuple(ids)
+        self.answer: Callback | None = None
+        self.beat = since
+        self.news = asyncio.Event()
+
+    def tell(self, callback: Callback) -> None:
+        """Take note of how a callback stands, and wake up where that is news."""
+        if callback.status in ANSWERED and self.answer is None:
+            self.answer = callback
+            self.news.set()
+        if callback.beat is not None and (self.beat is None or callback.beat > self.beat):
+            self.beat = callback.beat
+            self.news.set()
+
+
+class Callbacks:
+    """Hands answers to the tasks that wait for them. ``group`` gives the TaskGroup in which storage is asked."""
+
+    def __init__(
+        self, repository: Repository, journal: Journal, clock: Clock, group: Callable[[], asyncio.TaskGroup]
+    ) -> None:
+        self._repository = repository
+        self._journal = journal
+        self._clock = clock
+        self._group = group
+        self._waiters: dict[str, _Waiter] = {}
+        self._poller: asyncio.Task[None] | None = None
+        self._pauses = delays(FIRST_POLL, LONGEST_POLL)
+        self._newcomers: list[_Waiter] = []
+        self._arrival = asyncio.Event()
+        self._takers: dict[str, list[asyncio.Event]] = {}
+        self._given_back: dict[str, list[str]] = {}
+
+    # Waiting
+
+    async def wait(
+        self,
+        ids: Sequence[str],
+        *,
+        deadline: datetime | None,
+        heartbeat: float | None = None,
+        since: datetime | None = None,
+        begun: Callable[[], None] = lambda: None,
+    ) -> Callback | None:
+        """Return the answer to one of some callbacks; None where the deadline or a heartbeat's came first.
+
+        Arguments:
+            ids: Under which an answer may come; all are closed when this returns.
+
+            deadline: Until when it may come.
+
+            heartbeat: How many seconds may pass between two signs of life.
+
+            since: From when the first heartbeat counts; None counts from the first sign of life.
+
+            begun: Called at the first sign of life, such as that an activity's worker took the task.
+        """
+        with self._registered(ids, since) as waiter:
+            while waiter.answer is None:
+                if waiter.beat is not since:
+                    begun()
+                if await self._news_before(waiter, _due(deadline, waiter.beat, heartbeat)):
+                    continue
+                await self._ask([waiter])  # a sign of life may have come through another process
+                due = _due(deadline, waiter.beat, heartbeat)
+                if waiter.answer is None and due is not None and due <= self._clock.now():
+                    return await self.close(ids)
+            if len(waiter.ids) > 1:
+                await self.close(ids)
+            if waiter.beat is not since:
+                begun()
+            return waiter.answer
+
+    async def close(self, ids: Sequence[str]) -> Callback | None:
+        """Wait no more; return the answer where one had come before."""
+        closed = [await self._journal.write(CloseCallback(id=each)) for each in ids]
+        return next((each for each in closed if each is not None and each.status in ANSWERED), None)
+
+    async def _news_before(self, waiter: _Waiter, due: datetime | None) -> bool:
+        timeout = self._clock.timeout_at(due)
+        try:
+            async with timeout:
+                await waiter.news.wait()
+        except TimeoutError:
+            if timeout.expired():
+                return False
+            raise
+        waiter.news.clear()
+        return True
+
+    @contextmanager
+    def _registered(self, ids: Sequence[str], since: datetime | None) -> Iterator[_Waiter]:
+        """Have a waiter told of its callbacks while the body runs."""
+        waiter = _Waiter(ids, since)
+        self._waiters |= dict.fromkeys(waiter.ids, waiter)
+        self._newcomers.append(waiter)
+        self._pauses = delays(FIRST_POLL, LONGEST_POLL)
+        self._arrival.set()
+        try:
+            if self._poller is None:
+                self._poller = self._group().create_task(
+                    self._poll(),
+                    name="statechain callbacks",
+                    context=contextvars.Context(),  # it serves all that wait, not the one that waited first
+                )
+            yield waiter
+        finally:
+            for each in waiter.ids:
+                self._waiters.pop(each, None)
+            if not self._waiters and self._poller is not None:
+                self._poller.cancel()
+                self._poller = None
+                self._newcomers.clear()
+
+    async def _poll(self) -> None:
+        """Ask storage until nothing waits. An exception must not end this task: all that runs would end with it."""
+        while self._waiters:
+            try:
+                await self._ask_in_rounds()
+            except Exception:
+                logger.exception("answers to waiting tasks could not be read, trying again")
+                await asyncio.sleep(LONGEST_POLL)
+
+    async def _ask_in_rounds(self) -> None:
+        """Ask storage at once for what begins to wait, and for all that waits after each pause."""
+        loop = asyncio.get_running_loop()
+        again = loop.time() + next(self._pauses)
+        while self._waiters:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(again):
+                    await self._arrival.wait()
+            is_for_all = loop.time() >= again
+            asked = list(dict.fromkeys(self._waiters.values())) if is_for_all else self._newcomers
+            self._newcomers = []
+            self._arrival.clear()
+            for start in range(0, len(asked), PAGE):
+                try:
+                    await self._ask(asked[start : start + PAGE])
+                except Exception as fault:  # noqa: BLE001 -- a fault of the repository must not end everybody's waiting
+                    reason = fault if isinstance(fault, RepositoryError) else type(fault).__name__
+                    logger.warning("answers to waiting tasks could not be read, trying again: %s", reason)
+            if is_for_all:
+                again = loop.time() + next(self._pauses)
+
+    async def _ask(self, waiters: Sequence[_Waiter]) -> None:
+        """Tell waiters how their callbacks stand in storage."""
+        ids = [each for waiter in waiters for each in waiter.ids]
+        with self._clock.hold():
+            callbacks = await patiently(lambda: self._repository.callbacks(ids))
+        for callback in callbacks:
+            self._tell(callback)
+
+    def _tell(self, callback: Callback) -> None:
+        waiter = self._waiters.get(callback.id)
+        if waiter is not None:
+            waiter.tell(callback)
+
+    # Answering
+
+    async def succeed(self, token: str, output_text: str) -> None:
+        """Answer with an output. Raises InvalidToken, TaskTimedOut."""
+        write = AnswerCallback(token_hash=token_hash(token), output_text=output_text)
+        self._tell(await self._journal.write_for_caller(write))
+
+    async def fail(self, token: str, error: str | None, cause: str | None) -> None:
+        """Answer that the task failed. Raises InvalidToken, TaskTimedOut."""
+        write = AnswerCallback(token_hash=token_hash(token), error=error, cause=cause)
+        self._tell(await self._journal.write_for_caller(write))
+
+    async def beat(self, token: str) -> None:
+        """Tell that the work goes on. Raises InvalidToken, TaskTimedOut."""
+        write = BeatCallback(token_hash=token_hash(token), beat=self._clock.now())
+        self._tell(await self._journal.write_for_caller(write))
+
+    # Activities
+
+    def offer(self, activity: str) -> None:
+        """Wake those who wait in this process for a task of an activity."""
+        for taker in self._takers.get(activity, ()):
+            taker.set()
+
+    async def take(self, activity: str, patience: float) -> ActivityTask | None:
+        """Take the oldest task of an activity for a worker; None where none came in so many seconds of real time."""
+        offered = asyncio.Event()
+        self._takers.setdefault(activity, []).append(offered)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + patience
+        pauses = delays(FIRST_POLL, LONGEST_POLL)
+        try:
+            while True:
+                while given_back := self._given_back.get(activity):
+                    if (task := await self._take(activity, given_back.pop())) is not None:
+                        return task
+                if (task := await self._take(activity, secrets.token_urlsafe(32))) is not None:
+                    return task
+                left = until - loop.time()
+                if left <= 0:
+                    return None
+                offered.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(offered.wait(), min(next(pauses), left))
+        finally:
+            self._takers[activity].remove(offered)
+            if not self._takers[activity]:
+                del self._takers[activity]
+            if not self._given_back.get(activity, True):
+                del self._given_back[activity]
+
+    async def _take(self, activity: str, token: str) -> ActivityTask | None:
+        """Take a task under a token, or the one that has it already, unless that waits no more.
+
+        A caller that is cancelled meanwhile gives it back, once it is known: its token is the next one's.
+        """
+        write = TakeActivity(activity=activity, token_hash=token_hash(token), beat=self._clock.now())
+        taking = asyncio.ensure_future(self._journal.write(write))
+        try:
+            taken = await outlast(taking, GRACE)
+        except asyncio.CancelledError:
+            if taking.done():
+                self._give_back(activity, token, taking)
+            else:
+                taking.add_done_callback(partial(self._give_back, activity, token))
+            raise
+        if taken is None or taken.status is not CallbackStatus.WAITING:
+            return None
+        self._tell(taken)
+        return ActivityTask(token, decode(taken.input_text or "null"))
+
+    def _give_back(self, activity: str, token: str, taking: asyncio.Future[Callback | None]) -> None:
+        """Let the next one have what was taken for a caller that is gone."""
+        if not taking.cancelled() and taking.exception() is None and taking.result() is not None:
+            self._given_back.setdefault(activity, []).append(token)
+            self.offer(activity)
+
+
+def _due(deadline: datetime | None, beat: datetime | None, heartbeat: float | None) -> datetime | None:
+    """Return when a wait ends: at its deadline, or when a heartbeat is overdue."""
+    if beat is None or heartbeat is None:
+        return deadline
+    overdue = beat + timedelta(seconds=heartbeat)
+    return overdue if deadline is None else min(deadline, overdue)

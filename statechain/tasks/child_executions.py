@@ -1,0 +1,137 @@
+"""Nested executions: ``startExecution``, alone or awaited to the end of what it started.
+
+The engine's way to start an execution is handed in as a callable; this room never imports it. A nested execution's
+name is made of the attempt that starts it, so that a resumed parent joins the child that it had started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from statechain.cancellation import outlast
+from statechain.codec import JSONValue, encode
+from statechain.errors import (
+    ExecutionAlreadyExists,
+    RepositoryError,
+    StatechainError,
+    StateError,
+    StateMachineNotFound,
+)
+from statechain.execution.run import to_micros
+from statechain.records import Execution, ExecutionStatus
+
+if TYPE_CHECKING:
+    from statechain.execution.frame import Frame
+    from statechain.execution.run import Run
+    from statechain.storage.repository import Repository
+    from statechain.tasks.services import NestedCall
+
+__all__ = ["EXISTS", "Nest", "Nested", "Start", "described", "started"]
+
+logger = logging.getLogger(__name__)
+
+EXISTS = "StepFunctions.ExecutionAlreadyExistsException"
+
+
+class Nested(Protocol):
+    """An execution that was started: `statechain.machine.ExecutionHandle`."""
+
+    @property
+    def execution(self) -> Execution:
+        """The execution as it was when it was started, or joined."""
+
+    async def wait(self) -> Execution:
+        """Return the execution once it has ended."""
+
+    async def stop(self, error: str | None = None, cause: str | None = None) -> Execution:
+        """End it as ABORTED."""
+
+
+Start: TypeAlias = Callable[[str, JSONValue, str], Awaitable[Nested]]
+"""Start an execution of a machine (by name or id) with an input and a name; join the one that has the name."""
+
+
+class Nest:
+    """Starts executions on behalf of others, and waits for them."""
+
+    def __init__(self, start: Start, repository: Repository) -> None:
+        self._start = start
+        self._repository = repository
+
+    async def start(self, frame: Frame, call: NestedCall) -> Nested:
+        """Start the execution that a Task asks for; raise StateError where that cannot be.
+
+        A start is not cut off: where its parent goes on elsewhere, what was begun to be started is joined from there.
+        """
+        name = call.name or hashlib.sha256(frame.attempt_key.encode(errors="surrogatepass")).hexdigest()[:32]
+        starting = asyncio.ensure_future(self._start(call.machine, call.input, name))
+        try:
+            return await outlast(starting)
+        except asyncio.CancelledError:
+            if starting.exception() is None:
+                await outlast(asyncio.ensure_future(self._stop_with(frame.run, starting.result())))
+            raise
+        except StateMachineNotFound as fault:
+            raise StateError(
+                "StepFunctions.StateMachineDoesNotExistException", f"State Machine Does Not Exist: '{call.arn}'"
+            ) from fault
+        except ExecutionAlreadyExists as fault:
+            raise StateError(EXISTS, f"Execution Already Exists: '{name}'") from fault
+        except ValueError as fault:
+            raise StateError("StepFunctions.ValidationException", str(fault)) from fault
+
+    async def wait(self, frame: Frame, nested: Nested) -> Execution:
+        """Return a nested execution once it has ended; it is stopped where its parent is, and left where that is."""
+        try:
+            return await nested.wait()
+        except asyncio.CancelledError:
+            await outlast(asyncio.ensure_future(self._stop_with(frame.run, nested)))
+            raise
+
+    async def _stop_with(self, run: Run, nested: Nested) -> None:
+        """Stop a nested execution, unless its parent goes on elsewhere, and goes on to wait for it."""
+        if not (await self._goes_on(run.execution) if run.is_lost else run.is_left):
+            try:
+                await nested.stop(cause="the execution that had started it was stopped")
+            except StatechainError as fault:  # the parent ends all the same
+                logger.warning("an execution that a stopped one had started could not be stopped: %s", fault)
+
+    async def _goes_on(self, parent: Execution) -> bool:
+        """Tell whether an execution that was lost runs on; where storage cannot tell, it is taken to."""
+        try:
+            found = await self._repository.execution(parent.id)
+        except RepositoryError:
+            return True
+        if found is None or found.status.is_terminal:
+            return False
+        return found.redrive_count == parent.redrive_count  # once redriven, it starts another one
+
+
+def started(execution: Execution) -> JSONValue:
+    """Return what ``startExecution`` answers."""
+    return {"ExecutionArn": execution.id, "StartDate": to_micros(execution.start_time) // 1000}
+
+
+def described(execution: Execution, *, parses: bool) -> JSONValue:
+    """Return an ended execution as ``.sync`` answers it; raise StateError where it did not succeed."""
+    description: dict[str, JSONValue] = {
+        "ExecutionArn": execution.id,
+        "Input": execution.input if parses else execution.input_text,
+        "InputDetails": {"Included": True},
+        "Name": execution.name,
+        "StartDate": to_micros(execution.start_time) // 1000,
+        "StateMachineArn": execution.state_machine_id,
+        "Status": str(execution.status),
+    }
+    if execution.end_time is not None:
+        description["StopDate"] = to_micros(execution.end_time) // 1000
+    if execution.status is ExecutionStatus.SUCCEEDED:
+        description["Output"] = execution.output if parses else execution.output_text
+        description["OutputDetails"] = {"Included": True}
+        return description
+    description |= {"Error": execution.error, "Cause": execution.cause}
+    raise StateError("States.TaskFailed", encode({key: each for key, each in description.items() if each is not None}))

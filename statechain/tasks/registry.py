@@ -1,0 +1,240 @@
+"""The handlers that Task states await, by name, and what one may know of the attempt that it serves."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
+
+import attrs
+
+from statechain.arguments import FUNCTION, Argument, one_of
+from statechain.clock import SystemClock
+from statechain.tasks.threads import Slot, lone_slot
+from statechain.tasks.typed import PLAIN, Conversion, conversion_of
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from statechain.clock import Clock
+    from statechain.codec import JSONValue
+
+__all__ = ["Delivery", "Handler", "Task", "TaskContext", "TaskRegistry", "function_name"]
+
+NAME = Argument("the name of a handler, a string", lambda value: isinstance(value, str) and bool(value), is_text=True)
+DELIVERY = one_of("at_least_once", "at_most_once")
+OWN_NAME = NAME.or_none()
+HANDLER_NAME = Argument("a handler or its name", lambda value: callable(value) or OWN_NAME.accepts(value))
+
+Delivery = Literal["at_least_once", "at_most_once"]
+Handler: TypeAlias = Callable[..., Any]
+HandlerT = TypeVar("HandlerT", bound=Handler)
+
+
+@attrs.define(kw_only=True, eq=False)
+class TaskContext:
+    """What a handler may know of the attempt that it serves.
+
+    Attributes:
+        execution_id: The execution.
+
+        execution_name: Its name.
+
+        state_machine_id: Its state machine.
+
+        state_name: The Task state.
+
+        attempt: Counts the attempts of this visit from 1.
+
+        idempotency_key: The same for every attempt and every run of one visit of the state: give it to whatever
+            must not happen twice.
+
+        task_token: For ``.waitForTaskToken``: the token to answer under; else None.
+
+        credentials: The state's evaluated ``Credentials``, or None.
+    """
+
+    execution_id: str
+    execution_name: str
+    state_machine_id: str
+    state_name: str
+    attempt: int
+    idempotency_key: str
+    task_token: str | None = None
+    credentials: JSONValue = None
+    _clock: Clock = attrs.field(repr=False)
+    _last_beat: datetime | None = attrs.field(default=None, init=False, repr=False)
+
+    async def heartbeat(self) -> None:
+        """Tell that the work goes on: the state's HeartbeatSeconds count from now again."""
+        self._last_beat = self._clock.now()
+        await asyncio.sleep(0)
+
+
+@attrs.frozen
+class Task:
+    """A registered handler, how it wants to be called, and how its input and result are converted.
+
+    Attributes:
+        answers: Whether its result is the answer also where a Task waits for one under a task token, as in tests.
+    """
+
+    name: str
+    handler: Handler
+    delivery: Delivery
+    takes_context: bool
+    is_async: bool
+    conversion: Conversion = PLAIN
+    answers: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the handler may be awaited with the input alone."""
+        return self.is_async and not self.takes_context and self.conversion is PLAIN and not self.answers
+
+    async def __call__(
+        self, value: JSONValue, context: TaskContext, clock: Clock, slot: Slot | None = None
+    ) -> object:
+        """Call the handler; a plain function runs in a thread, in this slot or one of its own."""
+        load, dump = self.conversion.load, self.conversion.dump
+        argument = value if load is None else load(value)
+        arguments = (argument, context) if self.takes_context else (argument,)
+        if self.is_async and type(clock) is SystemClock:  # it holds nothing
+            result = await self.handler(*arguments)
+        elif self.is_async:
+            with clock.hold(briefly=True):
+                result = await self.handler(*arguments)
+        else:
+            slot = slot or lone_slot(clock)
+            with clock.hold():
+                result = await slot.call(self.name, self.handler, *arguments)
+            if inspect.isawaitable(result):
+                result = await result
+        return result if dump is None else dump(result)
+
+
+class TaskRegistry:
+    """The handlers that Task states await, by name.
+
+    >>> tasks = TaskRegistry()
+    >>> @tasks.register("PriceOrder")
+    ... async def price_order(order):
+    ...     return {**order, "total": order["quantity"] * 9.5}
+    """
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, Task] = {}
+
+    @overload
+    def register(self, name: HandlerT, /) -> HandlerT: ...
+
+    @overload
+    def register(
+        self, name: str | None = None, /, *, delivery: Delivery = "at_least_once"
+    ) -> Callable[[HandlerT], HandlerT]: ...
+
+    def register(
+        self, name: HandlerT | str | None = None, /, *, delivery: Delivery = "at_least_once"
+    ) -> HandlerT | Callable[[HandlerT], HandlerT]:
+        """Register the decorated handler under a name, or under its own.
+
+        Arguments:
+            name: The name that a state's ``Resource`` gives; the function's name where it is left out.
+
+            delivery: ``"at_least_once"`` runs an attempt again that a crash interrupted; ``"at_most_once"`` ends it
+                with States.TaskFailed instead, so that only the state's own Retry runs it again.
+        """
+        HANDLER_NAME.check("name", name)
+        DELIVERY.check("delivery", delivery)
+        if callable(name):
+            self.add(_name_of(name), name)
+            return name
+
+        def decorate(handler: HandlerT) -> HandlerT:
+            self.add(name or _name_of(handler), handler, delivery=delivery)
+            return handler
+
+        return decorate
+
+    def add(self, name: str, handler: Handler, *, delivery: Delivery = "at_least_once") -> None:
+        """Register a handler: ``async def f(input)`` or ``async def f(input, context)``, or the same as plain ``def``.
+
+        Raises:
+            ValueError: where the name is taken, or the delivery unknown.
+
+            InvalidArgument: where the name is no string, or the handler no function.
+
+            TypeError: where the handler cannot take an input, or its annotations cannot be resolved.
+
+        An attrs class, dataclass, msgspec Struct or pydantic model as the annotation of the input or the result is
+        made of the JSON value, and made JSON again (see `statechain.tasks.typed`).
+        """
+        NAME.check("name", name)
+        FUNCTION.check("handler", handler)
+        if name in self._tasks:
+            raise ValueError(f"a handler named {name!r} is registered already")
+        DELIVERY.check("delivery", delivery)
+        takes_context = _takes_context(handler)
+        self._tasks[name] = Task(
+            name, handler, delivery, takes_context, _is_async(handler), conversion_of(name, handler)
+        )
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tasks
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tasks)
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def __repr__(self) -> str:
+        return f"<TaskRegistry {', '.join(self._tasks) or 'empty'}>"
+
+    def for_state(self, state: str) -> TaskRegistry:  # noqa: ARG002
+        """Return the handlers that a state may call: all, unless a test scripts them by state."""
+        return self
+
+    def find(self, resource: str) -> Task | None:
+        """Return the handler that a Resource means: by exact name, or by the function's name in a Lambda ARN."""
+        task = self._tasks.get(resource)
+        if task is None and (name := function_name(resource)) is not None:
+            task = self._tasks.get(name)
+        return task
+
+
+def function_name(resource: str) -> str | None:
+    """Return the function's name in a Lambda ARN (with or without a version or alias), or None."""
+    parts = resource.split(":")
+    if len(parts) >= 7 and parts[0] == "arn" and parts[2] == "lambda" and parts[5] == "function":
+        return parts[6]
+    return None
+
+
+def _name_of(handler: Handler) -> str:
+    name = getattr(handler, "__name__", None)
+    if not isinstance(name, str):
+        raise TypeError(f"{handler!r} has no name of its own: give it one")
+    return name
+
+
+def _is_async(handler: Handler) -> bool:
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004
+
+
+def _takes_context(handler: Handler) -> bool:
+    """Tell whether a handler wants (input, context); raise TypeError where it cannot even take the input."""
+    try:
+        signature = inspect.signature(handler)
+    except ValueError:  # some built-ins have none
+        return False
+    parameters = list(signature.parameters.values())
+    positional = [p for p in parameters if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD}]
+    required = [p for p in positional if p.default is p.empty]
+    takes_any = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    if len(required) > 2 or not (positional or takes_any) or any(
+        p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters
+    ):
+        raise TypeError(f"{handler!r} must take (input) or (input, context)")
+    return len(required) == 2 or (len(positional) >= 2 and positional[1].name == "context")

@@ -1,0 +1,187 @@
+"""What a Task's Resource means: a handler by name, or one of AWS's service integrations. Pure functions of values.
+
+A suffix says how AWS waits: ``.waitForTaskToken`` for an answer under a token, ``.sync`` and ``.sync:2`` for the end
+of a nested execution.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+import attrs
+
+from statechain.codec import JSONValue
+from statechain.errors import StateError
+from statechain.tasks.registry import Task, TaskRegistry
+
+if TYPE_CHECKING:
+    from statechain.asl.outcome import CallTask
+    from statechain.execution.frame import Frame
+
+__all__ = [
+    "LAMBDA_INVOKE",
+    "START_EXECUTION",
+    "ActivityCall",
+    "Call",
+    "HandlerCall",
+    "NestedCall",
+    "activity_name",
+    "is_known",
+    "only_waits",
+    "prepare",
+    "resolve",
+]
+
+LAMBDA_INVOKE = "arn:aws:states:::lambda:invoke"
+START_EXECUTION = "arn:aws:states:::states:startExecution"
+TOKEN_SUFFIX = ".waitForTaskToken"  # noqa: S105 -- no secret, but AWS's suffix
+HANDED_OUT_BEFORE = "(handed out before)"
+EMPTY: JSONValue = {}
+
+
+@attrs.frozen
+class HandlerCall:
+    """A handler to call.
+
+    Attributes:
+        task: The handler.
+
+        input: What it gets.
+
+        wraps: Whether the result is wrapped as the ``lambda:invoke`` integration wraps it.
+
+        waits: Whether the answer comes under a task token, and not from the handler.
+    """
+
+    task: Task
+    input: JSONValue
+    wraps: bool = False
+    waits: bool = False
+
+    @property
+    def is_only_called(self) -> bool:
+        """Whether nothing more is to be done than to await the handler."""
+        return self.task.is_async and not (self.wraps or self.waits) and self.task.delivery == "at_least_once"
+
+
+@attrs.frozen
+class NestedCall:
+    """An execution to start.
+
+    Attributes:
+        machine: The state machine's name or id.
+
+        input: Its input.
+
+        name: The execution's name, or None for one that is made of the attempt's key.
+
+        waits: Whether its end is awaited.
+
+        parses: Whether its input and output are told as values (``.sync:2``), not as JSON texts.
+
+        under_token: Whether the answer comes under a task token.
+
+        arn: What the definition names the state machine by.
+    """
+
+    machine: str
+    input: JSONValue
+    name: str | None
+    waits: bool = False
+    parses: bool = False
+    under_token: bool = False
+    arn: str = attrs.field(kw_only=True)
+
+
+@attrs.frozen
+class ActivityCall:
+    """A task for an activity's workers."""
+
+    activity: str
+    input: JSONValue
+
+
+Call: TypeAlias = HandlerCall | NestedCall | ActivityCall
+
+
+def activity_name(resource: str) -> str | None:
+    """Return the name in an activity's ARN, or None for anything else."""
+    parts = resource.split(":")
+    if len(parts) == 7 and parts[0] == "arn" and parts[2] == "states" and parts[5] == "activity":
+        return parts[6]
+    return None
+
+
+def is_known(resource: str, registry: TaskRegistry) -> bool:
+    """Tell whether a Resource can be served, as far as the definition alone tells."""
+    base = resource.removesuffix(TOKEN_SUFFIX)
+    if registry.find(resource) is not None or registry.find(base) is not None:
+        return True
+    return base in {LAMBDA_INVOKE, *INTEGRATIONS} or activity_name(resource) is not None
+
+
+def prepare(frame: Frame, resource: str) -> None:
+    """Give an attempt that waits for a task token the token that its expressions show."""
+    if frame.token is None and resource.endswith(TOKEN_SUFFIX):
+        is_known_outside = frame.outside is not None and frame.outside.called
+        frame.token = HANDED_OUT_BEFORE if is_known_outside else secrets.token_urlsafe(32)
+
+
+def only_waits(frame: Frame, resource: str | None) -> bool:
+    """Tell whether all that is left of an attempt is to wait for the outside: no handler is to be called for it."""
+    if frame.outside is None or resource is None:
+        return False
+    return frame.outside.called or not resource.endswith(TOKEN_SUFFIX)
+
+
+def resolve(effect: CallTask, registry: TaskRegistry) -> Call:
+    """Return what to call for a Task; raise StateError where nobody registered it."""
+    resource = effect.resource
+    waits = resource.endswith(TOKEN_SUFFIX)
+    base = resource.removesuffix(TOKEN_SUFFIX) if waits else resource
+    task = registry.find(resource) or (registry.find(base) if waits else None)
+    if task is not None:
+        return HandlerCall(task, effect.input, waits=waits and not task.answers)
+    activity = activity_name(resource)
+    if activity is not None:
+        task = registry.find(activity)
+        return ActivityCall(activity, effect.input) if task is None else HandlerCall(task, effect.input)
+    if base == LAMBDA_INVOKE:
+        return _lambda_invoke(effect.input, registry, waits=waits)
+    integrate = INTEGRATIONS.get(resource)
+    if integrate is None:
+        raise StateError("States.TaskFailed", f"no handler is registered for the resource {resource!r}")
+    return integrate(effect.input)
+
+
+def _lambda_invoke(value: JSONValue, registry: TaskRegistry, *, waits: bool) -> HandlerCall:
+    name = value.get("FunctionName") if isinstance(value, dict) else None
+    if not isinstance(name, str) or not isinstance(value, dict):
+        raise StateError("States.TaskFailed", "lambda:invoke needs a FunctionName")
+    task = registry.find(name) or registry.find(name.rpartition(":function:")[2].partition(":")[0])
+    if task is None:
+        raise StateError("States.TaskFailed", f"no handler is registered for the function {name!r}")
+    return HandlerCall(task, value.get("Payload", EMPTY), wraps=not waits, waits=waits)
+
+
+def _start_execution(
+    value: JSONValue, *, waits: bool = False, parses: bool = False, under_token: bool = False
+) -> NestedCall:
+    found = value if isinstance(value, dict) else {}
+    arn, name = found.get("StateMachineArn"), found.get("Name")
+    if not isinstance(arn, str):
+        raise StateError("States.TaskFailed", "startExecution needs a StateMachineArn")
+    if name is not None and not isinstance(name, str):
+        raise StateError("States.TaskFailed", "startExecution needs a text as the Name of an execution")
+    machine = arn.rpartition(":stateMachine:")[2]
+    return NestedCall(machine, found.get("Input", EMPTY), name, waits, parses, under_token, arn=arn)
+
+
+INTEGRATIONS: dict[str, Callable[[JSONValue], Call]] = {
+    START_EXECUTION: _start_execution,
+    f"{START_EXECUTION}.sync": lambda value: _start_execution(value, waits=True),
+    f"{START_EXECUTION}.sync:2": lambda value: _start_execution(value, waits=True, parses=True),
+    f"{START_EXECUTION}{TOKEN_SUFFIX}": lambda value: _start_execution(value, under_token=True),
+}

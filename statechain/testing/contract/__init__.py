@@ -1,0 +1,1 @@
+"""The contract of `Repository`, as test classes to inherit."""

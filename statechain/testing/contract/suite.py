@@ -1,0 +1,96 @@
+"""The contract that every storage backend keeps, as one pytest class to inherit.
+
+A backend's test file is a subclass with one fixture::
+
+    class TestMyRepository(RepositoryContract):
+        @pytest_asyncio.fixture
+        async def repository(self):
+            async with MyRepository(...) as repository:
+                yield repository
+
+``repository`` is open and empty for each test. Two more fixtures have defaults to override: ``other``, a second
+repository that is open on the same storage (by default the same object), and ``reopen``, a coroutine function that
+closes the repository and returns one that is open on what was stored (by default it enters the same object again).
+The tests need pytest-asyncio, in either mode, and Hypothesis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from statechain.storage.repository import Repository
+
+CHAPTERS = ("machines", "starting", "running", "visits", "callbacks", "batches", "deleting",
+            "finding", "models", "leases", "suspects", "texts")  # fmt: skip
+pytest.register_assert_rewrite(*(f"statechain.testing.contract_{chapter}" for chapter in (*CHAPTERS, "samples")))
+
+from statechain.testing.contract.batches import BatchContract, FrozenContract  # noqa: E402 -- their asserts are rewritten
+from statechain.testing.contract.callbacks import ActivityContract, CallbackContract  # noqa: E402
+from statechain.testing.contract.deleting import DeletionContract  # noqa: E402
+from statechain.testing.contract.finding import FilterContract, PagingContract, StatisticsContract  # noqa: E402
+from statechain.testing.contract.leases import EpochContract, LeaseContract, OrphanContract, ReleaseContract  # noqa: E402
+from statechain.testing.contract.machines import StateMachineContract  # noqa: E402
+from statechain.testing.contract.models import ModelContract  # noqa: E402
+from statechain.testing.contract.running import AdvanceContract, EndContract  # noqa: E402
+from statechain.testing.contract.starting import ChainingContract, StartContract  # noqa: E402
+from statechain.testing.contract.suspects import SuspectContract  # noqa: E402
+from statechain.testing.contract.texts import DurabilityContract, ExactnessContract  # noqa: E402
+from statechain.testing.contract.visits import VisitContract  # noqa: E402
+
+__all__ = ["RepositoryContract"]
+
+
+def fixture(function: Callable[..., object]) -> Any:  # noqa: ANN401 -- pytest's own type may not be overridden by a subclass
+    """Return a fixture of the class that subclasses may override."""
+    return pytest.fixture(function)
+
+
+@pytest.mark.asyncio
+class RepositoryContract(
+    StateMachineContract,
+    StartContract,
+    ChainingContract,
+    AdvanceContract,
+    EndContract,
+    VisitContract,
+    CallbackContract,
+    ActivityContract,
+    FrozenContract,
+    BatchContract,
+    DeletionContract,
+    FilterContract,
+    PagingContract,
+    StatisticsContract,
+    ModelContract,
+    LeaseContract,
+    EpochContract,
+    OrphanContract,
+    ReleaseContract,
+    SuspectContract,
+    ExactnessContract,
+    DurabilityContract,
+):
+    """Every promise of `statechain.storage.repository`, tested through the protocol alone."""
+
+    @fixture
+    def repository(self) -> Repository:
+        """The backend's own: an open and empty repository."""
+        raise NotImplementedError("a subclass of RepositoryContract has a fixture named repository")
+
+    @fixture
+    def other(self, repository: Repository) -> Repository:
+        """A second repository, open on the same storage; the same one where a storage cannot be opened twice."""
+        return repository
+
+    @fixture
+    def reopen(self, repository: Repository) -> Callable[[], Awaitable[Repository]]:
+        """What closes the repository, and returns one that is open on what was stored."""
+
+        async def close_and_open() -> Repository:
+            await repository.__aexit__(None, None, None)
+            return await repository.__aenter__()
+
+        return close_and_open

@@ -1,0 +1,139 @@
+"""A worker's lease: renewed from a thread of its own, and what the worker may know of it.
+
+The thread has its own event loop and connection, so that a handler that blocks the worker's loop does not lose the
+lease. Leases are counted in real time; the engine's clock plays no part.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from statechain.cancellation import linger
+from statechain.errors import RepositoryError
+from statechain.storage.retrying import delays
+
+if TYPE_CHECKING:
+    from statechain.storage.leases import Heart
+
+__all__ = ["Lease", "boot_time", "kept"]
+
+logger = logging.getLogger(__name__)
+
+BEATS_PER_LEASE = 3
+
+BOOT_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+
+
+def boot_time() -> float:
+    """Return seconds on a clock that nobody sets and that counts while the machine is suspended, where there is one.
+
+    Linux's CLOCK_MONOTONIC stands still meanwhile, so that a lease would seem to hold after the machine is resumed.
+    """
+    return time.clock_gettime(BOOT_CLOCK) if BOOT_CLOCK is not None else time.monotonic()
+
+
+class Lease:
+    """What a worker knows of its lease: whether it surely holds, and how often it has lapsed.
+
+    Attributes:
+        length: How long it holds once it is renewed.
+
+        clock: What it is counted by: the worker's own real time. Neither the database's clock nor the wall's plays a
+            part.
+
+        lapses: How often it was renewed too late, or over a new connection: what the worker owned may have been taken
+            over in between, or storage may have failed over.
+
+        doubts: How often something happened after which storage may not hold what this worker knows: lapses, and
+            renewals that failed.
+    """
+
+    def __init__(self, length: timedelta, clock: Callable[[], float] = boot_time) -> None:
+        self.length = length
+        self.clock = clock
+        self.lapses = 0
+        self.doubts = 0
+        self._until = 0.0
+
+    @property
+    def period(self) -> float:
+        """The seconds between two beats."""
+        return self.length.total_seconds() / BEATS_PER_LEASE
+
+    @property
+    def holds(self) -> bool:
+        """Whether nobody can have taken over yet what the worker owns."""
+        return self.clock() < self._until
+
+    async def regained(self) -> None:
+        """Return once the lease holds again."""
+        while not self.holds:  # noqa: ASYNC110 -- it is another thread that renews it
+            await asyncio.sleep(min(self.period, 0.05))
+
+    def renewed(self, asked: float, *, is_kept: bool = True) -> None:
+        """Take note of a renewal that was asked for at a moment of the clock, and succeeded since.
+
+        ``is_kept``: as `Heart.beat` answered it.
+        """
+        is_lapsed = 0.0 < self._until < self.clock() or not is_kept
+        self.lapses += is_lapsed
+        self.doubts += is_lapsed
+        self._until = asked + self.length.total_seconds()
+
+
+@asynccontextmanager
+async def kept(
+    lease: Lease, make_heart: Callable[[], Heart], told: Callable[[float], None] | None = None
+) -> AsyncIterator[None]:
+    """Renew a lease from a thread, until left; ``told`` is called in this loop with the seconds of each beat."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+    stop = threading.Event()
+
+    def tell(seconds: float) -> None:
+        if told is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(told, seconds)
+
+    def keep() -> None:
+        try:
+            asyncio.run(_keep(lease, make_heart, stop, tell))
+        finally:
+            loop.call_soon_threadsafe(ended.set_result, None)
+
+    thread = threading.Thread(target=keep, name="statechain lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        await linger(ended)
+        thread.join()
+
+
+async def _keep(
+    lease: Lease, make_heart: Callable[[], Heart], stop: threading.Event, tell: Callable[[float], None]
+) -> None:
+    """Beat until told to stop; after a failure soon again, with a new heart. Whatever fails, nobody waits in vain."""
+    pauses, pause = delays(), lease.period
+    while not stop.is_set():
+        try:
+            async with make_heart() as heart:
+                while not stop.wait(pause):  # nothing else lives in this loop, so it may be blocked
+                    asked = lease.clock()
+                    is_kept = await heart.beat()
+                    lease.renewed(asked, is_kept=is_kept)
+                    tell(lease.clock() - asked)
+                    pauses, pause = delays(), lease.period
+        except Exception as fault:  # noqa: BLE001 -- who waits for the lease would wait for ever
+            reason = fault if isinstance(fault, RepositoryError) else type(fault).__name__
+            logger.warning("the lease could not be renewed, trying again: %s", reason)
+            lease.doubts += 1
+            stop.wait(min(next(pauses), lease.period))
+            pause = 0.0

@@ -1,0 +1,357 @@
+"""Taking over what dead workers left: a loop over the claiming statement, never over a list in memory.
+
+With each period of the lease a worker looks at the leases of the others, releases what dead ones own, and claims what
+has no owner, as many executions as it has free slots; it looks again at once when a slot frees and more is waiting.
+Suspects are claimed apart, in groups (see `suspects`). With the same period it learns what others took from it: an
+execution that rests would not notice before it writes. What cannot be run here, for want of its handlers or of a
+definition that can be read, stays for others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from statechain.errors import LeaseLost, StatechainError
+from statechain.logs import about
+from statechain.observers import ExecutionPoisoned, Observer, SuspectsCounted, SuspectTakenUp, tell
+from statechain.records import Claim, ExecutionStatus
+from statechain.storage.leases import lease_lost
+from statechain.storage.repository import Advance, End, ReleaseExecution
+from statechain.storage.retrying import patiently
+from statechain.worker.peers import Peers
+from statechain.worker.suspects import Trials, backoff, deaths_alone, group_size, is_poisoned
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from statechain.clock import Clock
+    from statechain.execution.running import Live
+    from statechain.limits import Limits
+    from statechain.storage.journal import Journal, Ledger
+    from statechain.storage.leases import SuspectGroup
+    from statechain.storage.repository import Repository
+    from statechain.worker.lease import Lease
+    from statechain.worker.revisions import Revision, Revisions
+    from statechain.worker.worker import Worker
+
+__all__ = ["Recovery"]
+
+logger = logging.getLogger(__name__)
+
+PAGE = 100
+PAGE_OF_EPOCHS = 500
+LOOKS_PER_SWEEP = 30
+SHORTEST_PAUSE = 0.02
+LONGEST_TRIAL_PAUSE = 1.0
+
+
+class Recovery:
+    """Claims executions without an owner, for one worker, and cancels those that are its own no more."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        journal: Journal,
+        clock: Clock,
+        worker: Worker,
+        revisions: Revisions,
+        lease: Lease,
+        limits: Limits,
+        observers: Sequence[Observer] = (),
+    ) -> None:
+        self._repository = repository
+        self._journal = journal
+        self._clock = clock
+        self._worker = worker
+        self._revisions = revisions
+        self._lease = lease
+        self._limits = limits
+        self._observers = tuple(observers)
+        self._peers = Peers(worker.id, lease.length)
+        self._trials = Trials(limits, lease.clock)
+        self._opened = lease.clock()
+        self._next_look = 0.0
+        self._next_trial: float | None = None
+        self._looks = 0
+        self._unserved: set[tuple[str, int]] = set()
+        self._reported: tuple[int, int] = (0, 0)
+        self._doubts = lease.doubts
+        self._is_in_doubt = False
+        self._is_leaving = False
+        self._turn = asyncio.Lock()
+
+    async def run(self, *, claims: bool) -> None:
+        """With each period of the lease look for what is lost and (``claims``) for orphans, until cancelled.
+
+        An outage of storage is waited out, and no other fault ends it either: all that runs would be cut short with it.
+        """
+        self._schedule_look()
+        while True:
+            await self._pause(claims=claims)
+            try:
+                await self._look(claims=claims)
+            except Exception as fault:  # noqa: BLE001 -- a fault of the repository must not end everybody's executions
+                reason = fault if isinstance(fault, StatechainError) else type(fault).__name__
+                logger.warning("executions could not be recovered, trying again: %s", reason)
+                self._worker.changed.clear()
+
+    def leave(self) -> None:
+        """Take over nothing more: the engine is being left. What is lost is still let go."""
+        self._is_leaving = True
+
+    async def _look(self, *, claims: bool) -> None:
+        is_due = self._lease.clock() >= self._next_look
+        if is_due:
+            self._schedule_look()
+            self._looks += 1
+            self._unserved.clear()
+            await self.let_go()
+        if self._doubts != self._lease.doubts:
+            await self._reconcile()
+        if claims and not self._is_leaving:
+            async with self._turn:
+                await self._recover(is_full=is_due or self._peers.is_due(self._lease.clock()))
+        elif self._worker.is_in_doubt:
+            async with self._turn:
+                await self._claim(0)  # releases what storage lists as this worker's and does not run, for others
+
+    # When to look
+
+    def _schedule_look(self) -> None:
+        self._next_look = self._lease.clock() + self._lease.period
+
+    async def _pause(self, *, claims: bool) -> None:
+        """Sleep until the next look, or until something is to be claimed: by a slot that frees, a backoff, a death."""
+        moments = [self._next_look]
+        if claims:
+            moments += [each for each in (self._next_trial, self._peers.next_due()) if each is not None]
+        now = self._lease.clock()
+        seconds = max(SHORTEST_PAUSE, min(each for each in moments if each > now or each == self._next_look) - now)
+        changed = self._worker.changed
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await (changed.wait() if claims else asyncio.Event().wait())
+        changed.clear()
+
+    # What is lost
+
+    async def let_go(self) -> None:
+        """Cancel what others have ended or taken over.
+
+        Only what storage knew of before it was asked, and what is the same life and not about to end afterwards: a
+        start or an end that is being written meanwhile is no loss.
+        """
+        held = list(self._worker.held().items())
+        for begin in range(0, len(held), PAGE_OF_EPOCHS):
+            page = held[begin : begin + PAGE_OF_EPOCHS]
+            epochs = await self._repository.epochs([id_ for id_, _ in page])
+            still = self._worker.held()
+            for id_, live in page:
+                epoch = epochs.get(id_)
+                if epoch != live.epoch and still.get(id_) is live:
+                    self._lose(live, lease_lost(id_, live.epoch, epoch))
+
+    def _lose(self, live: Live, lost: LeaseLost) -> None:
+        self._worker.note_loss(live, lost)
+        live.lose()
+
+    async def _reconcile(self) -> None:
+        """After a lapse or an outage: own again what was released and not claimed, and find out what storage lost.
+
+        Storage may have failed over to a server that is behind. What runs here asks for it by an empty write, which is
+        refused where storage has less; what storage lists as this worker's and does not run, the next claim takes.
+        """
+        doubts = self._lease.doubts
+        await self._lease.regained()
+        held = self._worker.held()
+        await self._repository.retain(self._worker.id, {id_: live.epoch for id_, live in held.items()})
+        async with asyncio.TaskGroup() as confirming:
+            for live in held.values():
+                if live.ledger is not None and live.ledger.has_advanced:
+                    confirming.create_task(self._confirm(live, live.ledger))
+        self._worker.is_in_doubt = True
+        self._doubts = doubts
+
+    async def _confirm(self, live: Live, ledger: Ledger) -> None:
+        try:
+            await self._journal.record(ledger)
+        except LeaseLost as lost:
+            if not live.is_over:
+                self._lose(live, lost)
+        except StatechainError:
+            pass  # the run itself meets it with its next write
+
+    # What is free
+
+    async def recover(self) -> list[str]:
+        """Take over what dead workers left, page after page while there is room, and run it on; return the ids.
+
+        Nothing once the engine is being left. One at a time, so that what one has claimed and not begun to run is
+        never another one's doubt.
+        """
+        self._worker.tasks()  # of an engine that is not open, the lease would be waited for in vain
+        self._unserved.clear()
+        async with self._turn:
+            return await self._recover(is_full=True)
+
+    async def _recover(self, *, is_full: bool) -> list[str]:
+        """Claim; ``is_full``: also what dead workers own. Between looks it is only what had no room before."""
+        if is_full:
+            await self._release_dead()
+        recovered: list[str] = []
+        self._worker.is_awaited = True  # where a slot frees after this, more is claimed
+        while not self._is_leaving and (room := self._worker.room):
+            claims = await self._claim(min(PAGE, room))
+            recovered += [claim.execution.id for claim in claims if await self._take(claim)]
+            self._is_in_doubt = False
+            if not claims:
+                self._worker.is_awaited = False
+                break
+        if is_full or self._next_trial is not None:
+            recovered += await self._try_suspects()
+        return recovered
+
+    async def _release_dead(self) -> None:
+        """Release what dead workers own, and now and then what belongs to none that has a lease."""
+        asked = self._lease.clock()
+        leases = await self._repository.workers()
+        dead = self._peers.find_dead(leases, asked=asked, answered=self._lease.clock())
+        if dead and not self._is_leaving:
+            for worker_id in await self._repository.release_dead(dead):
+                logger.info("worker %s is dead: what it ran is taken over", worker_id)
+        if self._looks % LOOKS_PER_SWEEP == 0:
+            await self._repository.release_strays()
+            self._worker.is_in_doubt = True
+
+    async def _claim(self, page: int) -> list[Claim]:
+        """Claim one page of executions without deaths.
+
+        In doubt, storage may list executions as this worker's that do not run here: the reply to the last claim was
+        lost, or an execution met an internal error, or storage failed over. ``running`` releases them first.
+
+        Waits for a lease that holds: what is claimed without one is not safe from others.
+        """
+        if not self._lease.holds:
+            await self._lease.regained()
+        running = self._worker.running() if self._is_in_doubt or self._worker.is_in_doubt else None
+        self._is_in_doubt, self._worker.is_in_doubt = True, False
+        return list(await self._repository.claim(self._worker.id, page=page, leaving=self._unserved, running=running))
+
+    async def _take(self, claim: Claim) -> bool:
+        """Run a claimed execution on; return whether it is run here."""
+        revision = None if self._is_leaving else await self._served(claim)
+        if revision is None:
+            execution = claim.execution
+            self._unserved.add((execution.state_machine_id, execution.state_machine_revision))
+            await self._journal.write(
+                ReleaseExecution(execution_id=execution.id, epoch=claim.epoch, claims=claim.claims)
+            )
+            return False
+        if is_poisoned(claim, self._limits):
+            await self._park(claim, revision)
+            return False
+        live = self._worker.adopt(revision, claim, counts=self._counts(claim.claims))
+        if claim.claims:
+            self._trials.begin(live, claim.claims)
+            if self._observers:
+                size = group_size(claim.claims)
+                name = revision.record.name
+                fact = SuspectTakenUp(
+                    execution=claim.execution, state_machine=name, deaths=claim.claims, group_size=size
+                )
+                tell(self._observers, fact)
+        return True
+
+    async def _served(self, claim: Claim) -> Revision | None:
+        """Return the revision of an execution, or None where it cannot be run here."""
+        machine, number = claim.execution.state_machine_id, claim.execution.state_machine_revision
+        try:
+            revision = await patiently(lambda: self._revisions.get(machine, number))
+        except StatechainError as fault:
+            logger.warning("revision %s of the state machine %s cannot be run here: %s", number, machine, fault)
+            return None
+        missing = self._worker.missing(revision)
+        if missing:
+            logger.info("executions of %s are left to others: no handler for %s", revision.record.name, missing[0])
+            return None
+        return revision
+
+    # Suspects
+
+    def _counts(self, deaths: int) -> bool:
+        """Return whether this worker's death would count against an execution that it takes up now.
+
+        One that is tried alone is blamed only by a worker that has lived for its backoff before: in a deployment whose
+        workers die anyway, each sooner than that, nothing is blamed for it.
+        """
+        if group_size(deaths or 1) > 1:
+            return True
+        return self._lease.clock() - self._opened >= backoff(deaths, self._limits).total_seconds()
+
+    async def _try_suspects(self) -> list[str]:
+        """Take up suspects whose backoff is over, as many beside each other as their deaths allow."""
+        groups = await self._repository.suspect_groups()
+        taken: list[str] = []
+        moments: list[float] = []
+        for group in groups:
+            due = group.due.total_seconds()
+            room = 0 if self._is_leaving else min(self._trials.room(group.deaths), self._worker.room)
+            if room and due <= 0:
+                suspects = range(group.deaths, group.deaths + 1)
+                claims = await self._repository.claim(
+                    self._worker.id, page=room, leaving=self._unserved, suspects=suspects
+                )
+                taken += [claim.execution.id for claim in claims if await self._take(claim)]
+            moments.append(due if due > 0 else LONGEST_TRIAL_PAUSE)
+        self._next_trial = self._lease.clock() + min(LONGEST_TRIAL_PAUSE, *moments) if moments else None
+        self._worker.is_awaited |= bool(groups)
+        self._report(groups)
+        return taken
+
+    def _report(self, groups: Sequence[SuspectGroup]) -> None:
+        """Log how many suspects there are, and what comes next, whenever that changes."""
+        count = sum(group.count for group in groups)
+        most = max((group.deaths for group in groups), default=0)
+        if self._observers and (count or self._reported[0]):
+            tell(self._observers, SuspectsCounted(worker_id=self._worker.id, count=count, most_deaths=most))
+        if groups and self._reported != (count, most):
+            first = min(groups, key=lambda group: group.due)
+            logger.warning(
+                "suspects: %s executions, up to %s workers died after taking one up. Next, in %.1f s, a worker tries "
+                "%s of them at once (statechain list --suspect shows them)",
+                count,
+                most,
+                max(0.0, first.due.total_seconds()),
+                min(first.count, group_size(first.deaths)),
+            )
+        self._reported = count, most
+
+    async def _park(self, claim: Claim, revision: Revision) -> None:
+        """End an execution as FAILED of which its workers die."""
+        cause = (
+            f"{claim.claims} workers died after they had taken the execution up, {deaths_alone(claim.claims)} of them "
+            f"while it was the only suspect, over {claim.suspected.total_seconds():.0f} s without progress: it may be "
+            "what ends them. Redrive it once that is fixed."
+        )
+        end = End(status=ExecutionStatus.FAILED, end_time=self._clock.now(), error="States.Runtime", cause=cause)
+        parking = Advance(
+            execution_id=claim.execution.id,
+            epoch=claim.epoch,
+            seq=claim.seq,
+            visits=(),
+            current_state=claim.execution.current_state,
+            end=end,
+        )
+        try:
+            await self._journal.write(parking)
+        except LeaseLost as lost:
+            logger.info("%s", lost, extra=about(claim.execution))
+            return
+        logger.warning("execution %s is ended: %s", claim.execution.id, cause, extra=about(claim.execution))
+        if self._observers:
+            name = revision.record.name
+            fact = ExecutionPoisoned(execution=claim.execution, state_machine=name, deaths=claim.claims)
+            tell(self._observers, fact)

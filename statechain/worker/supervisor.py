@@ -1,0 +1,226 @@
+"""What an engine runs on: the journal, the worker, its lease and recovery, opened and ended in their order.
+
+One task owns all others. Executions end first, then recovery, then the journal (which writes what they left), then the
+lease; last, what this worker still owns is handed over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from statechain.cancellation import linger
+from statechain.errors import RepositoryError, StatechainError
+from statechain.execution.calls import Caller
+from statechain.execution.fast_path import Lane
+from statechain.execution.files.items import Files
+from statechain.execution.interpreter import Interpreter
+from statechain.execution.recorder import Scribe
+from statechain.launcher import Streams, first_fault
+from statechain.observers import LeaseRenewed, tell
+from statechain.storage.journal import Journal
+from statechain.tasks.callbacks import Callbacks
+from statechain.tasks.child_executions import Nest
+from statechain.tasks.threads import HandlerThreads
+from statechain.worker.lease import Lease, kept
+from statechain.worker.leaving import wait_and_log
+from statechain.worker.recovery import Recovery
+from statechain.worker.revisions import Revisions
+from statechain.worker.worker import Worker
+
+if TYPE_CHECKING:
+    from statechain.clock import Clock
+    from statechain.guard import Guard
+    from statechain.limits import Limits
+    from statechain.observers import Observer
+    from statechain.storage.repository import Repository
+    from statechain.tasks.child_executions import Start
+    from statechain.tasks.registry import TaskRegistry
+
+__all__ = ["Host"]
+
+logger = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 10.0
+READS_ONLY = "this engine only reads (role='reader'): what starts, stops or answers needs an engine that works"
+
+
+class Host:
+    """Everything that runs in one engine."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        clock: Clock,
+        tasks: TaskRegistry,
+        limits: Limits,
+        *,
+        worker_id: str,
+        lease: timedelta,
+        max_concurrent: int | None,
+        observers: Sequence[Observer],
+        recovers: bool,
+        reads_only: bool,
+        waits_for_adopted: bool,
+        start: Start,
+        guard: Guard,
+        files: Path | None,
+    ) -> None:
+        self._repository = repository
+        self._lease = Lease(lease)
+        self._recovers, self._observers = recovers, tuple(observers)
+        self._reads_only, self._waits_for_adopted = reads_only, waits_for_adopted
+        self._stack = AsyncExitStack()
+        self._closing = asyncio.Event()
+        self._is_entered = False
+        self._supervisor: asyncio.Task[None] | None = None
+        self.journal = Journal(repository, clock, observers)
+        self.revisions = Revisions(repository, limits)
+        self.callbacks = Callbacks(repository, self.journal, clock, self._tasks)
+        scribe = Scribe(self.journal, self._lease)
+        self._threads = HandlerThreads(limits.handler_threads, clock)
+        caller = Caller(scribe, clock, tasks, limits, self.callbacks, Nest(start, repository), self._threads)
+        self.worker = Worker(
+            worker_id,
+            repository,
+            self.journal,
+            Interpreter(scribe, clock, caller, Lane(clock, tasks, limits), limits, Files(files, clock)),
+            clock,
+            self._lease,
+            tasks=tasks,
+            limits=limits,
+            max_concurrent=max_concurrent,
+            observers=observers,
+        )
+        self.recovery = Recovery(
+            repository, self.journal, clock, self.worker, self.revisions, self._lease, limits, observers
+        )
+        self.streams = Streams(self.worker.tasks, guard)
+        if reads_only:
+            self.journal.why_closed = self.worker.why_closed = READS_ONLY
+
+    def _tasks(self) -> asyncio.TaskGroup:
+        return self.worker.tasks()
+
+    # Opening and closing
+
+    def check_fresh(self) -> None:
+        """Refuse an engine that was entered before."""
+        if self._is_entered:
+            raise StatechainError("an engine is entered once: make another")
+
+    async def open(self, *, owns_repository: bool) -> None:
+        """Open the storage where it is this engine's own; unless it only reads, start journal, lease and recovery."""
+        self._is_entered = True
+        if owns_repository:
+            await self._stack.enter_async_context(self._repository)
+        if not self._reads_only:
+            await self._start()
+
+    async def _start(self) -> None:
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # A task of its own, awaited by `close`: a TaskGroup must be left by the task that entered it, and an engine may
+        # be entered and left by different ones (as pytest's fixtures are).
+        self._supervisor = asyncio.create_task(self._supervise(ready), name="statechain engine")
+        try:
+            await asyncio.wait([ready, self._supervisor], return_when=asyncio.FIRST_COMPLETED)
+        except BaseException:
+            await self._end(self._supervisor)
+            raise
+        if not ready.done():
+            await self._end(self._supervisor)
+
+    async def close(self, *, at_once: bool) -> None:
+        """Wait for what was started here, or (at once, or when cancelled) interrupt it; then close what was opened.
+
+        What was taken over from other workers is handed over first, unless the engine waits for that, too.
+        """
+        if self._supervisor is None:
+            await self._stack.aclose()
+            return
+        self._leave()
+        self.streams.close()
+        try:
+            if not at_once:
+                if not self._waits_for_adopted:
+                    self.worker.hand_over_adopted()
+                await wait_and_log(self._supervisor, self.worker.waited_for)
+        finally:
+            await self._end(self._supervisor)
+
+    def _leave(self) -> None:
+        """Begin nothing more on the engine's own account."""
+        self._closing.set()
+        self.recovery.leave()
+
+    async def _end(self, supervisor: asyncio.Task[None]) -> None:
+        """Interrupt what still runs, close the storage, and raise what ended the supervisor before its time.
+
+        A cancellation meanwhile is raised once the storage is closed.
+        """
+        if not supervisor.done():
+            self._leave()
+            self.journal.hurry(DRAIN_SECONDS)
+            self.worker.interrupt()
+            self.streams.interrupt()
+        try:
+            await asyncio.wait([supervisor])
+        finally:
+            await linger(supervisor)
+            await self._stack.aclose()
+        fault = None if supervisor.cancelled() else supervisor.exception()
+        if fault is not None:
+            raise first_fault(fault) if isinstance(fault, BaseExceptionGroup) else fault
+
+    # The tasks
+
+    async def _supervise(self, ready: asyncio.Future[None]) -> None:
+        """Own every task, in the order in which they may end."""
+        asked = self._lease.clock()
+        await self._repository.heartbeat(self.worker.id, self._lease.length)
+        self._lease.renewed(asked)
+        async with (
+            kept(
+                self._lease,
+                lambda: self._repository.heart(self.worker.id, self._lease.length),
+                self._tell_of_beat if self._observers else None,
+            ),
+            asyncio.TaskGroup() as writing,
+        ):
+            self.journal.open()
+            writing.create_task(self.journal.run(), name="statechain journal")
+            try:
+                await self._run(ready)
+            finally:
+                self.journal.close(DRAIN_SECONDS)
+        await self._hand_over()
+
+    def _tell_of_beat(self, seconds: float) -> None:
+        tell(self._observers, LeaseRenewed(self.worker.id, seconds, self._lease.lapses))
+
+    async def _run(self, ready: asyncio.Future[None]) -> None:
+        async with asyncio.TaskGroup() as recovering:
+            recovery = recovering.create_task(self.recovery.run(claims=self._recovers), name="statechain recovery")
+            try:
+                async with asyncio.TaskGroup() as executions:
+                    self.worker.group = executions
+                    if self._recovers:
+                        await self.recovery.recover()
+                    ready.set_result(None)
+                    await self._closing.wait()
+            finally:
+                self.worker.abandon()
+                self._threads.close()
+            recovery.cancel()
+
+    async def _hand_over(self) -> None:
+        """Leave what this worker still owns to others, at once; where storage is away, the lease ends by itself."""
+        try:
+            await self._repository.release(self.worker.id)
+        except RepositoryError as fault:
+            logger.warning("the executions that were interrupted can be recovered once the lease is over: %s", fault)
