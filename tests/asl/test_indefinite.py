@@ -70,6 +70,13 @@ def test_visits_no_more_nodes_than_it_may() -> None:
         search([[1, 2]] * 10)
 
 
+def test_a_regular_expression_counts_by_what_it_reads() -> None:
+    search = Search("$[?(@.t =~ /(a|b)*c/)]", attrs.evolve(DEFAULT_LIMITS, path_nodes=100))
+    assert search([{"t": "abc"}, {"t": "ab"}]) == [{"t": "abc"}]
+    with pytest.raises(SearchFailed, match="too many nodes"):
+        search([{"t": "ab" * 10_000}])
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abn"), inner, max_size=3),

@@ -57,6 +57,8 @@ WORDS = {*KEYWORDS, TOKEN_IN, TOKEN_CONTAINS, TOKEN_MISSING, TOKEN_UNDEFINED}
 FOREIGN = {TOKEN_CONTAINS, TOKEN_MISSING, TOKEN_UNDEFINED, TOKEN_LG}
 SELECTORS = (NameSelector, IndexSelector, SliceSelector, WildcardSelector, Filter)
 UNMATCHABLE = "\x00"
+STEPS_A_NODE = 16
+"""Steps of a regular expression that take as long as passing a node."""
 
 
 class SearchFailed(Exception):
@@ -155,7 +157,7 @@ class _Parser(Parser):
 
 
 class _CountedRegex:
-    """A regular expression whose steps count as nodes."""
+    """A regular expression whose matching counts as nodes, by what it costs."""
 
     def __init__(self, regex: Regex, environment: _Environment) -> None:
         self._regex = regex
@@ -163,7 +165,7 @@ class _CountedRegex:
 
     def fullmatch(self, text: str) -> Match | None:
         """Return the match that is the whole text."""
-        return self._regex.fullmatch(text, self._environment.count)
+        return self._regex.fullmatch(text, lambda steps: self._environment.count(steps // STEPS_A_NODE))
 
 
 def _of_dialect(selector: JSONPathSelector) -> JSONPathSelector:

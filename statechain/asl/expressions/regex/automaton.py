@@ -3,7 +3,7 @@
 A state is what is common to all texts that lead to it: the threads in order of preference, before they have passed the
 tests at the current place, and the kind of the character before, which those tests ask for. That a match ended before
 the last character is known one character late, since the tests ask for the character after, too. At most `MOST_STEPS`
-transitions are kept; then all are forgotten.
+transitions, or what takes as much memory, are kept; then all are forgotten.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ __all__ = ["Automaton", "Membership", "flags_between", "kind_of"]
 
 EDGE, NEWLINE, WORD, OTHER = range(4)
 MOST_STEPS = 20_000
+THREADS_A_STEP = 8
+"""So many threads of a state take as much memory as one transition."""
+
 END = ""
 """In place of a character, the end of the text."""
 
@@ -120,6 +123,7 @@ class Automaton:
         key = (threads, before, is_match)
         state = self._states.get(key)
         if state is None:
+            self._count += len(threads) // THREADS_A_STEP
             is_start = threads == (self.program.restart,)
             state = self._states[key] = _State(threads, before, is_match=is_match, is_start=is_start)
         return state

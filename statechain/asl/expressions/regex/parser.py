@@ -27,7 +27,7 @@ from statechain.asl.expressions.regex.syntax import (
 __all__ = ["Parsed", "parse"]
 
 MOST_REPEATS = 1000
-DEEPEST = 200
+DEEPEST = 100
 COUNTS = re.compile(r"\{(0|[1-9][0-9]*)(,(0|[1-9][0-9]*)?)?\}")
 FLAGS = re.compile(r"\?([imsU]*)(?:-([imsU]+))?([:)])")
 NAME = re.compile(r"\?P?<(\w+)>")
