@@ -351,6 +351,7 @@ class Engine:
         """Return an execution's history as AWS does: ``id``, ``previousEventId``, ``type``, ``timestamp``, details.
 
         The details object is named after the type, such as ``stateEnteredEventDetails`` (AWS, GetExecutionHistory).
+        While an execution runs, ids may be missing: a branch that is under way is written later than what others did.
 
         Arguments:
             id: The execution.
