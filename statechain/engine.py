@@ -100,6 +100,9 @@ class Engine:
 
         lease: How long the executions of a worker that fell silent stay its own; a number counts seconds.
 
+        connect_timeout: For how long storage may be away when the engine is entered: it waits with backoff, and says so
+            in the log; then `RepositoryUnavailable` is raised. A number counts seconds.
+
         max_concurrent_executions: How many executions run at once here; the rest wait, started and durable.
 
         observers: Who is told what happened (see `statechain.observers`).
@@ -123,6 +126,7 @@ class Engine:
         clock=with_method("sleep_until", "a Clock").or_none(),
         worker_id=TEXT.or_none(),
         lease=DURATION,
+        connect_timeout=DURATION,
         max_concurrent_executions=count_from(1).or_none(),
         observers=sequence_with("observe", "a list of observers, each with a method observe"),
         limits=instance_of(Limits, meant="Limits"),
@@ -139,6 +143,7 @@ class Engine:
         clock: Clock | None = None,
         worker_id: str | None = None,
         lease: timedelta | float = timedelta(seconds=30),
+        connect_timeout: timedelta | float = timedelta(seconds=30),
         max_concurrent_executions: int | None = None,
         observers: Sequence[Observer] = (),
         limits: Limits = DEFAULT_LIMITS,
@@ -154,6 +159,8 @@ class Engine:
         leased = as_duration(lease)
         if leased <= timedelta(0):
             raise ValueError("a lease lasts longer than nothing")
+        if as_duration(connect_timeout) <= timedelta(0):
+            raise ValueError("connect_timeout is longer than nothing")
         self._owns_repository = isinstance(repository, str)
         self.repository: Repository = open_repository(repository) if isinstance(repository, str) else repository
         self.guard = Guard("the engine", "async with Engine(...) as engine:")
@@ -166,8 +173,9 @@ class Engine:
             self.clock,
             self._tasks,
             limits,
-            worker_id=worker_id or new_id(),
+            worker_id=worker_id or None,
             lease=leased,
+            connect_timeout=as_duration(connect_timeout),
             max_concurrent=max_concurrent_executions,
             observers=observers,
             recovers=recovery,

@@ -86,10 +86,11 @@ class Storage:
         if looks:
             self._check_exists()
         try:
-            repository = open_repository(self.url)
+            open_repository(self.url)
         except (ValueError, ImportError) as fault:
             raise Failure(self.hide(str(fault))) from None
-        async with repository, Engine(repository, tasks=tasks, recovery=recovery, **options) as engine:
+        seconds = 30.0 if recovery else 5.0  # a worker outlives a restart of its database; at a terminal nobody waits
+        async with Engine(self.url, tasks=tasks, recovery=recovery, connect_timeout=seconds, **options) as engine:
             yield engine
 
     def reader(self) -> AbstractAsyncContextManager[Engine]:

@@ -251,10 +251,12 @@ class Journal:
 
     def hurry(self, patience: float) -> None:
         """Give up what is not committed after ``patience`` seconds, whether storage refuses it or does not answer."""
-        self._deadline = time.monotonic() + patience
+        deadline = time.monotonic() + patience
+        self._deadline = deadline if self._deadline is None else min(deadline, self._deadline)
         self._hurried.set()
         if self._limit is not None:  # a bit later, so that storage that refuses can say why
-            self._limit.reschedule(asyncio.get_running_loop().time() + patience + LAST_WORD)
+            left = self._deadline - time.monotonic()
+            self._limit.reschedule(asyncio.get_running_loop().time() + left + LAST_WORD)
 
     def close(self, patience: float | None = None) -> None:
         """Let `run` return once all is written; where storage is away, give up after ``patience`` seconds."""

@@ -11,9 +11,9 @@ import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from statechain.cancellation import linger
 from statechain.errors import RepositoryError
@@ -27,6 +27,9 @@ __all__ = ["Lease", "boot_time", "kept"]
 logger = logging.getLogger(__name__)
 
 BEATS_PER_LEASE = 3
+
+LAST_BEAT = 1.0
+"""Seconds that a renewal which is under way may still take once the lease is given up."""
 
 BOOT_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
@@ -96,14 +99,20 @@ async def kept(
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
     stop = threading.Event()
+    beating: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = []
 
     def tell(seconds: float) -> None:
         if told is not None and not loop.is_closed():
             loop.call_soon_threadsafe(told, seconds)
 
+    async def beat() -> None:
+        beating.append((asyncio.get_running_loop(), cast("asyncio.Task[None]", asyncio.current_task())))
+        await _keep(lease, make_heart, stop, tell)
+
     def keep() -> None:
         try:
-            asyncio.run(_keep(lease, make_heart, stop, tell))
+            with suppress(asyncio.CancelledError):
+                asyncio.run(beat())
         finally:
             loop.call_soon_threadsafe(ended.set_result, None)
 
@@ -113,7 +122,12 @@ async def kept(
         yield
     finally:
         stop.set()
-        await linger(ended)
+        await linger(ended, LAST_BEAT)
+        if not ended.done():  # storage does not answer
+            with suppress(RuntimeError):  # the thread's loop is closed by now
+                for its_loop, task in beating:
+                    its_loop.call_soon_threadsafe(task.cancel)
+            await linger(ended)
         thread.join()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -23,12 +24,14 @@ from statechain.execution.interpreter import Interpreter
 from statechain.execution.recorder import Scribe
 from statechain.launcher import Streams, first_fault
 from statechain.observers import LeaseRenewed, tell
+from statechain.records import new_id
 from statechain.storage.journal import Journal
 from statechain.tasks.callbacks import Callbacks
 from statechain.tasks.child_executions import Nest
 from statechain.tasks.threads import HandlerThreads
 from statechain.worker.lease import Lease, kept
 from statechain.worker.leaving import wait_and_log
+from statechain.worker.opening import Opening
 from statechain.worker.recovery import Recovery
 from statechain.worker.revisions import Revisions
 from statechain.worker.worker import Worker
@@ -46,7 +49,12 @@ __all__ = ["Host"]
 
 logger = logging.getLogger(__name__)
 
-DRAIN_SECONDS = 10.0
+DRAIN_SECONDS = 5.0
+"""How long what is left to write may take once an engine is interrupted."""
+
+HAND_OVER_SECONDS = 1.0
+"""How long the hand-over may take then. With the lease and the connections, leaving takes ten seconds at most."""
+
 READS_ONLY = "this engine only reads (role='reader'): what starts, stops or answers needs an engine that works"
 
 
@@ -60,8 +68,9 @@ class Host:
         tasks: TaskRegistry,
         limits: Limits,
         *,
-        worker_id: str,
+        worker_id: str | None,
         lease: timedelta,
+        connect_timeout: timedelta,
         max_concurrent: int | None,
         observers: Sequence[Observer],
         recovers: bool,
@@ -72,11 +81,14 @@ class Host:
         files: Path | None,
     ) -> None:
         self._repository = repository
+        self._made_in, self._is_anonymous = os.getpid(), worker_id is None
         self._lease = Lease(lease)
         self._recovers, self._observers = recovers, tuple(observers)
         self._reads_only, self._waits_for_adopted = reads_only, waits_for_adopted
         self._stack = AsyncExitStack()
         self._closing = asyncio.Event()
+        self._opening = Opening(connect_timeout, self._closing)
+        self._is_interrupted = False
         self._is_entered = False
         self._supervisor: asyncio.Task[None] | None = None
         self.journal = Journal(repository, clock, observers)
@@ -86,7 +98,7 @@ class Host:
         self._threads = HandlerThreads(limits.handler_threads, clock)
         caller = Caller(scribe, clock, tasks, limits, self.callbacks, Nest(start, repository), self._threads)
         self.worker = Worker(
-            worker_id,
+            worker_id or new_id(),
             repository,
             self.journal,
             Interpreter(scribe, clock, caller, Lane(clock, tasks, limits), limits, Files(files, clock)),
@@ -117,8 +129,10 @@ class Host:
     async def open(self, *, owns_repository: bool) -> None:
         """Open the storage where it is this engine's own; unless it only reads, start journal, lease and recovery."""
         self._is_entered = True
+        if os.getpid() != self._made_in and self._is_anonymous:  # forked since: its siblings have the same id
+            self.worker.id = new_id()
         if owns_repository:
-            await self._stack.enter_async_context(self._repository)
+            await self._opening.reach(lambda: self._stack.enter_async_context(self._repository))
         if not self._reads_only:
             await self._start()
 
@@ -164,6 +178,7 @@ class Host:
         A cancellation meanwhile is raised once the storage is closed.
         """
         if not supervisor.done():
+            self._is_interrupted = True
             self._leave()
             self.journal.hurry(DRAIN_SECONDS)
             self.worker.interrupt()
@@ -181,9 +196,7 @@ class Host:
 
     async def _supervise(self, ready: asyncio.Future[None]) -> None:
         """Own every task, in the order in which they may end."""
-        asked = self._lease.clock()
-        await self._repository.heartbeat(self.worker.id, self._lease.length)
-        self._lease.renewed(asked)
+        await self._opening.reach(lambda: self._opening.unless_left(self._register()))
         async with (
             kept(
                 self._lease,
@@ -200,6 +213,12 @@ class Host:
                 self.journal.close(DRAIN_SECONDS)
         await self._hand_over()
 
+    async def _register(self) -> None:
+        """Begin the lease."""
+        asked = self._lease.clock()
+        await self._repository.heartbeat(self.worker.id, self._lease.length)
+        self._lease.renewed(asked)
+
     def _tell_of_beat(self, seconds: float) -> None:
         tell(self._observers, LeaseRenewed(self.worker.id, seconds, self._lease.lapses))
 
@@ -210,7 +229,7 @@ class Host:
                 async with asyncio.TaskGroup() as executions:
                     self.worker.group = executions
                     if self._recovers:
-                        await self.recovery.recover()
+                        await self._opening.unless_left(self.recovery.recover())
                     ready.set_result(None)
                     await self._closing.wait()
             finally:
@@ -221,6 +240,7 @@ class Host:
     async def _hand_over(self) -> None:
         """Leave what this worker still owns to others, at once; where storage is away, the lease ends by itself."""
         try:
-            await self._repository.release(self.worker.id)
-        except RepositoryError as fault:
+            async with asyncio.timeout(HAND_OVER_SECONDS if self._is_interrupted else None):
+                await self._repository.release(self.worker.id)
+        except (RepositoryError, TimeoutError) as fault:
             logger.warning("the executions that were interrupted can be recovered once the lease is over: %s", fault)

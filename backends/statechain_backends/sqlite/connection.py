@@ -66,8 +66,9 @@ def make_engine(
 class Lane:
     """A connection of an engine while it is entered: functions run in its thread, one after the other."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, check: Callable[[], None] | None = None) -> None:
         self._engine = engine
+        self._check = check  # is called in the thread after each function
         self._lent: tuple[aiosqlite.Connection, AsyncConnection] | None = None
 
     async def __aenter__(self) -> Self:
@@ -103,7 +104,16 @@ class Lane:
         """
         driver, _ = self.check_open()
         with translated():
-            return await _hop(driver, function, *args)
+            if self._check is None:
+                return await _hop(driver, function, *args)
+            return await _hop(driver, self._run_checked, function, *args)
+
+    def _run_checked(
+        self, connection: sqlite3.Connection, function: Callable[[sqlite3.Connection, *Ts], T], *args: *Ts
+    ) -> T:
+        result = function(connection, *args)
+        cast("Callable[[], None]", self._check)()
+        return result
 
     async def run_sync(self, function: Callable[[Connection], T]) -> T:
         """Call a function with SQLAlchemy's connection, in this thread, each statement a hop."""

@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import attrs
 
-from statechain.cancellation import outlast
+from statechain.cancellation import GRACE, outlast
 from statechain.storage.repository import CreateBatch
 from statechain_backends.lease_renewal import SharedHeart
 from statechain_backends.sql import lease_queries, lease_scripts
@@ -28,6 +28,7 @@ from statechain_backends.sql.migrate import STORED_VERSION, is_current, upgrade
 from statechain_backends.sql.reads import Reads
 from statechain_backends.sql.rows import to_worker_lease
 from statechain_backends.sqlite.connection import Lane, make_engine
+from statechain_backends.sqlite.file import DatabaseFile
 from statechain_backends.sqlite.freezing import Freezing
 from statechain_backends.sqlite.workers import WorkerLocks
 from statechain_backends.sqlite.writes import commit, fetch, perform
@@ -46,7 +47,10 @@ T = TypeVar("T")
 
 READERS = 4
 PATIENCE = 30.0
-"""How long a connection waits for another one's lock, and a read for a connection, in seconds."""
+"""How long a connection waits for another one's lock while it is opened, and a read for a connection, in seconds."""
+
+BUSY_SECONDS = 2.0
+"""How long a write waits for another process's; then it is tried again by its caller, which can be left meanwhile."""
 
 _LEASES = lease_queries.leases()
 
@@ -66,13 +70,14 @@ class SQLiteRepository(Reads):
 
     def __init__(self, url: str) -> None:
         self._database, self._synchronous = _parse(url)
-        self._locks = WorkerLocks(self._database)
+        self._file = None if self._database is None else DatabaseFile(self._database)
+        self._locks = WorkerLocks(self._file)
         self._image: bytes | None = None
         self._writing = make_engine(self._database, self._prepare_writer, connections=1, patience=PATIENCE)
         self._reading = self._writing
         if self._database is not None:
             self._reading = make_engine(self._database, _prepare_reader, connections=READERS, patience=PATIENCE)
-        self._writer = Lane(self._writing)
+        self._writer = Lane(self._writing, None if self._file is None else self._file.check)
         self._reads: set[asyncio.Task[Any]] = set()
 
     def __repr__(self) -> str:
@@ -101,10 +106,15 @@ class SQLiteRepository(Reads):
         await outlast(asyncio.create_task(self._close(keep=self._database is None), name="statechain closing"))
 
     async def _open(self) -> None:
+        if self._file is not None:
+            self._file.make()
         await self._writer.__aenter__()
+        if self._file is not None:
+            self._file.remember()
         if not is_current(await self._writer.run(_stored_version)):
             # Alembic takes its time, so that it does not run in this thread; aiosqlite answers any event loop.
             await asyncio.to_thread(asyncio.run, self._writer.run_sync(_upgrade))
+        await self._writer.run(_wait_briefly)
 
     async def _close(self, *, keep: bool = False) -> None:
         if self._reads:
@@ -181,7 +191,7 @@ class SQLiteRepository(Reads):
 
     async def _fetch(self, statement: Executable, parameters: Parameters = None) -> Sequence[Row]:
         self._writer.check_open()
-        return await asyncio.shield(self._track(self._read(statement, parameters)))
+        return await outlast(self._track(self._read(statement, parameters)), GRACE)
 
     def _track(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run what borrows a connection: its caller may be cancelled, it may not, and `_close` waits for it."""
@@ -212,6 +222,10 @@ class SQLiteRepository(Reads):
             connection.execute(f"PRAGMA synchronous={self._synchronous}")
         elif self._image is not None:
             connection.deserialize(self._image)
+
+
+def _wait_briefly(connection: sqlite3.Connection) -> None:
+    connection.execute(f"PRAGMA busy_timeout={round(min(BUSY_SECONDS, PATIENCE) * 1000)}")
 
 
 def _prepare_reader(connection: sqlite3.Connection) -> None:

@@ -10,9 +10,14 @@ import logging
 import os
 import re
 import sqlite3
+import stat
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
+from weakref import WeakSet
+
+from statechain_backends.sqlite.file import OWNERS_ALONE, DatabaseFile
 
 try:
     import fcntl
@@ -28,28 +33,56 @@ MENDED = (((3, 44, 6), (3, 45)), ((3, 50, 7), (3, 51)), ((3, 51, 3), (4,)))
 """From which version of SQLite on, and before which, two that write and checkpoint at once cannot harm a database."""
 
 _warned: set[Path] = set()
+_all: WeakSet[WorkerLocks] = WeakSet()
+
+
+def _forget_in_child() -> None:
+    for each in _all:
+        each.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)
 
 
 class WorkerLocks:
     """The locks of the workers on one database file; without a file there are none."""
 
-    def __init__(self, database: Path | None) -> None:
-        self._database = database
-        self._folder = None if database is None or fcntl is None else Path(f"{database}-workers")
+    def __init__(self, file: DatabaseFile | None) -> None:
+        self._file = file
+        self._database = None if file is None else file.path
+        self._folder = None if file is None or fcntl is None else Path(f"{file.path}-workers")
         self._held: dict[str, int] = {}
+        _all.add(self)
 
     def hold(self, worker_id: str) -> None:
         """Lock a worker's file until `release`, or until the process ends."""
         if self._folder is None or worker_id in self._held:
             return
-        self._folder.mkdir(exist_ok=True)
+        mode = self._make_folder(self._folder)
         for _ in range(TRIES):  # somebody may look at this moment whether it is free, or remove it
             file = os.open(self._folder / _file_name(worker_id), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             if _lock(file) and os.fstat(file).st_nlink:
+                with suppress(OSError):
+                    os.fchmod(file, mode)
                 self._held[worker_id] = file
                 return
             os.close(file)
             time.sleep(0.001)
+
+    def _make_folder(self, folder: Path) -> int:
+        """Make the folder for all who may use the database, and no others; return the mode for its files."""
+        mode = OWNERS_ALONE if self._file is None else self._file.shared_mode()
+        wanted = 0o700 | sum(each for each in (0o070, 0o007) if mode & each)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if stat.S_IMODE(folder.stat().st_mode) != wanted:
+            with suppress(OSError):  # it is another user's
+                folder.chmod(wanted)
+        return mode
+
+    def forget(self) -> None:
+        """In a process that was forked: keep no copy of the locks, which would hold them when their worker is dead."""
+        self.close()
 
     def dead(self, worker_ids: Collection[str]) -> list[str]:
         """Return those of the workers, known to have a lease, whose files are not locked; remove files of no worker."""
