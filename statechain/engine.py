@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from statechain import asl, chaining
+from statechain import asl, chaining, drawing
 from statechain.arguments import (
     BATCH_ID,
     DURATION,
@@ -68,7 +68,8 @@ from statechain.tasks import services
 from statechain.tasks.registry import TaskRegistry
 
 if TYPE_CHECKING:
-    from statechain.asl import Definition, DrawingFormat
+    from statechain.asl import Definition
+    from statechain.drawing import DrawingFormat
     from statechain.observers import Observer
     from statechain.storage.repository import Repository
     from statechain.tasks.callbacks import ActivityTask
@@ -419,7 +420,8 @@ class Engine:
         revision = await self._revisions.get(execution.state_machine_id, execution.state_machine_revision)
         definition = asl.load_stored(revision.record.definition, limits=self.limits)
         visits = await self.repository.visits(id)
-        return await asyncio.to_thread(asl.draw_execution, execution, definition, visits, self.clock.now(), format)
+        now = self.clock.now()
+        return await asyncio.to_thread(drawing.draw_execution, execution, definition.model, visits, now, format)
 
     @checked(state_machine_id=MACHINE_ID)
     async def execution_statistics(self, state_machine_id: str) -> Mapping[ExecutionStatus, DurationStatistics]:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterable, Iterable
 from typing import TYPE_CHECKING
 
-from statechain import asl, chaining
+from statechain import asl, chaining, drawing
 from statechain.arguments import INPUTS, NAME, checked
 from statechain.chaining.arguments import FILTER, OPTIONS, SOURCE, STATE_NAME, TRANSFORMER
 from statechain.chaining.options import BatchExecutionOptions
@@ -108,15 +108,15 @@ class StateMachine:
 
     def to_mermaid(self) -> str:
         """Return the definition as a Mermaid flowchart; `Engine.draw_execution` draws an execution on it."""
-        return self._loaded().to_mermaid()
+        return drawing.draw_definition(self._loaded().model, "mermaid")
 
     def to_dot(self) -> str:
         """Return the definition as a Graphviz digraph."""
-        return self._loaded().to_dot()
+        return drawing.draw_definition(self._loaded().model, "dot")
 
     def to_svg(self) -> str:
         """Return the definition drawn as an SVG document."""
-        return self._loaded().to_svg()
+        return drawing.draw_definition(self._loaded().model, "svg")
 
     def _loaded(self) -> Definition:
         return asl.load_stored(self._revision.record.definition, limits=self._engine.limits)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
@@ -17,10 +17,6 @@ from statechain.asl.text import Positions, read_json, read_text, read_yaml
 from statechain.codec import JSONValue, isolate
 from statechain.errors import DefinitionError, Diagnostic, InvalidPayload
 from statechain.limits import DEFAULT_LIMITS, Limits
-
-if TYPE_CHECKING:
-    from statechain.drawing.draw import GraphFormat
-    from statechain.drawing.graph import Graph
 
 __all__ = ["Definition", "load", "load_stored"]
 
@@ -50,30 +46,6 @@ class Definition:
     def plan(self) -> Plan:
         """The compiled plan."""
         return compile_plan(self.model, limits=self._limits)
-
-    @cached_property
-    def graph(self) -> Graph:
-        """The states and the ways between them, to be drawn."""
-        from statechain.drawing.graph import graph_of  # noqa: PLC0415 -- like all that draws
-
-        return graph_of(self.model)
-
-    def to_mermaid(self) -> str:
-        """Return the definition as a Mermaid flowchart."""
-        return self._draw("mermaid")
-
-    def to_dot(self) -> str:
-        """Return the definition as a Graphviz digraph."""
-        return self._draw("dot")
-
-    def to_svg(self) -> str:
-        """Return the definition drawn as an SVG document."""
-        return self._draw("svg")
-
-    def _draw(self, format: GraphFormat) -> str:  # noqa: A002
-        from statechain.drawing.draw import draw_definition  # noqa: PLC0415 -- drawn rarely: loading it costs 30 ms
-
-        return draw_definition(self, format)
 
     def resources(self) -> Iterator[tuple[str, str]]:
         """Yield the pointer and the Resource of every Task, nested ones included."""

@@ -14,7 +14,8 @@ from statechain.cli.selection import find_execution, find_machine
 from statechain.cli.session import Storage, asynchronous, say, storage_option
 from statechain.cli.tree import tree_of
 from statechain.cli.validate import read_definition
-from statechain.drawing.draw import draw_execution
+from statechain.drawing.draw import GRAPHS, draw_definition, draw_execution
+from statechain.drawing.graph import graph_of
 from statechain.drawing.picture import trace_of
 from statechain.records import Execution, Visit
 
@@ -85,18 +86,17 @@ async def _definition(target: str, storage: Storage) -> tuple[Definition, str]:
 
 def _drawn(definition: Definition, found: tuple[Execution, list[Visit]] | None, kind: str) -> str:
     if found is not None:
-        return draw_execution(found[0], definition, found[1], datetime.now(UTC), kind)  # type: ignore[arg-type]
-    drawers = {"mermaid": definition.to_mermaid, "dot": definition.to_dot, "svg": definition.to_svg}
-    if kind not in drawers:
+        return draw_execution(found[0], definition.model, found[1], datetime.now(UTC), kind)  # type: ignore[arg-type]
+    if kind not in GRAPHS:
         raise click.UsageError("a timeline is drawn of an execution: give --execution")
-    return drawers[kind]()
+    return draw_definition(definition.model, kind)  # type: ignore[arg-type]
 
 
 def _print_tree(
     definition: Definition, name: str, found: tuple[Execution, list[Visit]] | None, output: str | None
 ) -> None:
     trace = None if found is None else trace_of(found[0], found[1], datetime.now(UTC))
-    tree = tree_of(definition.graph, name, trace)
+    tree = tree_of(graph_of(definition.model), name, trace)
     if output is None:
         Console(highlight=False).print(tree)
         return

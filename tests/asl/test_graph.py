@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from statechain import Engine, MemoryRepository, TaskError, TaskRegistry
 from statechain.asl import load
 from statechain.drawing.dot import to_dot
-from statechain.drawing.graph import Edge, Graph, Node
+from statechain.drawing.graph import Edge, Graph, Node, graph_of
 from statechain.drawing.layout import Box, Layout, lay_out
 from statechain.drawing.mermaid import to_mermaid
 from statechain.drawing.picture import Trace, folded, spoken, trace_of
@@ -82,7 +82,7 @@ NESTED = {
 
 def graph(definition: dict[str, Any] = NESTED) -> Graph:
     """Return the graph of a definition."""
-    return load(definition).graph
+    return graph_of(load(definition).model)
 
 
 def edges(drawn: Graph) -> dict[tuple[str, str | None], Edge]:
@@ -313,7 +313,7 @@ def test_a_large_definition_whose_states_all_lead_to_one_handler_is_drawn() -> N
         for n in range(400)
     }
     states |= {"S400": {"Type": "Succeed"}, "Broken": {"Type": "Fail"}}
-    drawn = to_svg(load({"StartAt": "S0", "States": states}).graph)
+    drawn = to_svg(graph_of(load({"StartAt": "S0", "States": states}).model))
     assert len(list(ET.fromstring(drawn).iter(f"{SVG}path"))) > 800
 
 
