@@ -11,7 +11,20 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Protocol
 
-__all__ = ["Clock", "SystemClock", "Timeout", "as_duration"]
+__all__ = ["EPOCH", "Clock", "SystemClock", "Timeout", "as_duration", "from_micros", "to_micros"]
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+
+def to_micros(moment: datetime) -> int:
+    """Return a moment as whole microseconds since 1970."""
+    return (moment - EPOCH) // MICROSECOND
+
+
+def from_micros(micros: int) -> datetime:
+    """Return the moment of whole microseconds since 1970."""
+    return EPOCH + micros * MICROSECOND
 
 
 def as_duration(seconds: timedelta | float) -> timedelta:

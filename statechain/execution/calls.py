@@ -15,12 +15,12 @@ from statechain.codec import JSONValue, decode, encode, private
 from statechain.errors import InvalidPayload, StateError
 from statechain.execution.frame import Outside
 from statechain.execution.notify import witness_attempt
-from statechain.execution.retry import TIMEOUTS, HeartbeatTimeout
 from statechain.records import Callback, CallbackStatus
 from statechain.tasks import child_executions
 from statechain.tasks.call import call_task
 from statechain.tasks.callbacks import token_hash
 from statechain.tasks.registry import Task, TaskContext, TaskRegistry
+from statechain.tasks.retry import TIMEOUTS, HeartbeatTimeout
 from statechain.tasks.services import ActivityCall, Call, HandlerCall, NestedCall, resolve
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from statechain.asl.outcome import Branch, FanOut
 from statechain.codec import JSONValue
 from statechain.errors import StateError
 from statechain.execution.frame import Frame, branch_path
-from statechain.execution.retry import RUNTIME
 from statechain.launcher import launch
+from statechain.tasks.retry import RUNTIME
 
 if TYPE_CHECKING:
     from statechain.clock import Clock

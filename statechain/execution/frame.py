@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import attrs
 
 from statechain.asl.outcome import Done, Next
+from statechain.clock import EPOCH, from_micros, to_micros
 from statechain.codec import JSONValue, decode, encode
 from statechain.errors import StateError
-from statechain.execution.retry import HeartbeatTimeout
-from statechain.execution.run import EPOCH, UNREAD, Run, branch_prefix, from_micros, timestamp, to_micros
+from statechain.execution.run import UNREAD, Run, branch_prefix, timestamp
 from statechain.records import Visit
+from statechain.tasks.retry import HeartbeatTimeout
 
 if TYPE_CHECKING:
     from statechain.asl.plan.plan import Plan, State

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from statechain.asl.outcome import CallTask, Done, Fail, FanOut, Next, Outcome, WaitUntil
+from statechain.clock import to_micros
 from statechain.codec import JSONValue, encode
 from statechain.errors import InvalidPayload, StateError
 from statechain.execution.fan_out import run_inline
@@ -20,13 +21,13 @@ from statechain.execution.frame import Frame
 from statechain.execution.map_run import run_distributed
 from statechain.execution.notify import witness_visit
 from statechain.execution.restore import REDRIVEN, failure_of
-from statechain.execution.retry import RUNTIME, catcher_for, retry_delay
-from statechain.execution.run import UNREAD, Run, to_micros
+from statechain.execution.run import UNREAD, Run
 from statechain.execution.unexpected import PASSING, as_state_error
 from statechain.execution.variables import admit
 from statechain.records import Execution, ExecutionStatus, Visit
 from statechain.storage.repository import End
 from statechain.tasks import services
+from statechain.tasks.retry import RUNTIME, catcher_for, retry_delay
 
 if TYPE_CHECKING:
     from statechain.asl.plan.plan import State

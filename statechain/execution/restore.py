@@ -19,10 +19,10 @@ import attrs
 
 from statechain.codec import decode, encode
 from statechain.errors import DamagedRow, StateError
-from statechain.execution.retry import TIMEOUT, HeartbeatTimeout
 from statechain.execution.run import branch_prefix
 from statechain.storage.outlines import VisitOutline, read_outlines
 from statechain.storage.retrying import patiently
+from statechain.tasks.retry import TIMEOUT, HeartbeatTimeout
 
 if TYPE_CHECKING:
     from statechain.execution.frame import Frame

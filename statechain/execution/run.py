@@ -5,14 +5,14 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from statechain.codec import JSONValue
 from statechain.errors import StateError
-from statechain.execution.retry import RUNTIME
 from statechain.execution.slots import UNGATED
 from statechain.records import Execution
+from statechain.tasks.retry import RUNTIME
 
 if TYPE_CHECKING:
     from statechain.asl.plan.plan import Plan
@@ -24,25 +24,13 @@ if TYPE_CHECKING:
     from statechain.records import StateMachineRecord
     from statechain.storage.journal import Ledger
 
-__all__ = ["EPOCH", "UNREAD", "Run", "branch_prefix", "from_micros", "timestamp", "to_micros"]
+__all__ = ["UNREAD", "Run", "branch_prefix", "timestamp"]
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 UNCOUNTED: Final = 1 << 62
 """More than any bound: what an execution that is taken up again has assigned is counted with its next Assign."""
 
 UNREAD: Final[Any] = object()
 """Stands for a value of which only the JSON text is at hand: it is decoded when somebody looks."""
-
-
-def to_micros(moment: datetime) -> int:
-    """Return a moment as whole microseconds since 1970."""
-    return (moment - EPOCH) // MICROSECOND
-
-
-def from_micros(micros: int) -> datetime:
-    """Return the moment of whole microseconds since 1970."""
-    return EPOCH + micros * MICROSECOND
 
 
 class Run:

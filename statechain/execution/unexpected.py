@@ -10,8 +10,8 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from statechain.errors import EngineNotUsable, LeaseLost, RepositoryError, StateError
-from statechain.execution.retry import RUNTIME
 from statechain.logs import about
+from statechain.tasks.retry import RUNTIME
 
 if TYPE_CHECKING:
     from statechain.execution.frame import Frame

@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 import attrs
 
 from statechain.asl.outcome import CallTask
+from statechain.clock import from_micros
 from statechain.codec import JSONValue, encode
-from statechain.execution.run import from_micros
 from statechain.tasks.registry import function_name
 from statechain.tasks.services import activity_name
 

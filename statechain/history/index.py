@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
+from statechain.clock import from_micros
 from statechain.codec import JSONValue
 from statechain.execution.restore import REDRIVEN, StoredRows
-from statechain.execution.run import branch_prefix, from_micros
+from statechain.execution.run import branch_prefix
 from statechain.history import details as details
 from statechain.history.events import ENDS, MOMENTS, WHOLE, Event, Moment, Service, details_key, fault_details
 from statechain.storage.outlines import VisitOutline, read_outlines

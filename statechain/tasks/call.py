@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from statechain.codec import JSONValue, isolate
 from statechain.errors import InvalidPayload, StateError
-from statechain.execution.retry import HeartbeatTimeout
 from statechain.logs import ATTEMPT, here
+from statechain.tasks.retry import HeartbeatTimeout
 
 if TYPE_CHECKING:
     from statechain.clock import Clock

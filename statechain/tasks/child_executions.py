@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from statechain.cancellation import outlast
+from statechain.clock import to_micros
 from statechain.codec import JSONValue, encode
 from statechain.errors import (
     ExecutionAlreadyExists,
@@ -21,7 +22,6 @@ from statechain.errors import (
     StateError,
     StateMachineNotFound,
 )
-from statechain.execution.run import to_micros
 from statechain.records import Execution, ExecutionStatus
 
 if TYPE_CHECKING:

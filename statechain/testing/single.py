@@ -25,11 +25,11 @@ from statechain.clock import Clock, SystemClock
 from statechain.codec import JSONValue, isolate
 from statechain.errors import StateError
 from statechain.execution.frame import RETRIED
-from statechain.execution.retry import HasErrorEquals, matches, retry_delay
 from statechain.execution.run import timestamp
 from statechain.limits import DEFAULT_LIMITS, Limits
 from statechain.tasks.call import call_task
 from statechain.tasks.registry import TaskContext, TaskRegistry
+from statechain.tasks.retry import HasErrorEquals, matches, retry_delay
 from statechain.tasks.services import HandlerCall, resolve
 from statechain.testing.scripted import Return, Throw
 

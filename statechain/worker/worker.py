@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from statechain.cancellation import GRACE, linger, outlast
 from statechain.errors import DamagedRow, ExecutionNotFound, InvalidPayload, LeaseLost, RepositoryError, StatechainError
 from statechain.execution.restore import NO_PAST, Past
-from statechain.execution.retry import RUNTIME
 from statechain.execution.run import Run
 from statechain.execution.running import Live
 from statechain.execution.slots import UNGATED, Place
@@ -33,6 +32,7 @@ from statechain.storage.repository import (
     TakeUpExecution,
 )
 from statechain.storage.retrying import delays, patiently
+from statechain.tasks.retry import RUNTIME
 from statechain.tasks.services import is_known
 from statechain.worker.suspects import backoff
 
