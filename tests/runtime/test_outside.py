@@ -385,8 +385,10 @@ def nested(how: str = "", **more: Any) -> dict[str, Any]:
 
 
 async def children(stage: Stage) -> list[Any]:
-    child = await stage.engine.get_state_machine("child")
-    return [each for each in await stage.engine.list_executions() if each.state_machine_id == child.id]
+    """Return the executions of the nested machine, also where the stage's own engine is closed."""
+    async with Engine(stage.repository, recovery=False) as reader:
+        child = await reader.get_state_machine("child")
+        return [each for each in await reader.list_executions() if each.state_machine_id == child.id]
 
 
 async def test_a_nested_execution_is_started_and_not_awaited(quick: Stage) -> None:
