@@ -20,9 +20,9 @@ from sqlalchemy import (
     cast,
     delete,
     exists,
+    false,
     func,
     literal,
-    not_,
     null,
     or_,
     select,
@@ -206,15 +206,11 @@ def claim(
     else:
         is_due = func.coalesce(runs.c.claimable_after, 0) <= elapsed()
         wanted = and_(runs.c.claims >= suspects.start, runs.c.claims < suspects.stop, is_due)
+    # Only `leaving` needs executions to be looked at: without it the index alone gives the page in its order.
+    is_left = exists().where(executions.c.id == runs.c.execution_id, or_(false(), *left))
     orphans = (
         select(runs.c.execution_id)
-        .join(executions, executions.c.id == runs.c.execution_id)
-        .where(
-            runs.c.owner.is_(None),
-            executions.c.status == ExecutionStatus.RUNNING.value,
-            wanted,
-            *(not_(each) for each in left),
-        )
+        .where(runs.c.owner.is_(None), wanted, *([~is_left] if left else []))
         .order_by(runs.c.execution_id)
         .limit(page)
         .with_for_update(of=runs, skip_locked=True)
@@ -243,7 +239,7 @@ def claimed(execution_ids: Sequence[str]) -> Select[Any]:
     return (
         select(runs.c.epoch, runs.c.seq, runs.c.claims, _suspected(), *EXECUTION)
         .select_from(WITH_RUNS)
-        .where(executions.c.id.in_(execution_ids))
+        .where(executions.c.id.in_(execution_ids), executions.c.status == ExecutionStatus.RUNNING.value)
         .order_by(executions.c.id)
     )
 
@@ -267,6 +263,13 @@ def suspects(page: int) -> Select[Any]:
     is_running = runs.c.owner.is_not(None)
     deaths = case((is_running, runs.c.claims - 1), else_=runs.c.claims)
     due = cast(func.coalesce(runs.c.claimable_after, 0) - elapsed(), BigInteger)
+    found = (
+        select(runs.c.execution_id)
+        .where(or_(runs.c.claims > 1, and_(runs.c.claims > 0, ~is_running)))
+        .order_by(deaths.desc(), runs.c.execution_id)
+        .limit(page)
+        .cte("found")
+    )
     return (
         select(
             deaths,
@@ -276,10 +279,6 @@ def suspects(page: int) -> Select[Any]:
             *EXECUTION,
         )
         .select_from(WITH_RUNS)
-        .where(
-            executions.c.status == ExecutionStatus.RUNNING.value,
-            or_(runs.c.claims > 1, and_(runs.c.claims > 0, ~is_running)),
-        )
+        .where(executions.c.id.in_(select(found.c.execution_id)), executions.c.status == ExecutionStatus.RUNNING.value)
         .order_by(deaths.desc(), executions.c.id)
-        .limit(page)
     )
