@@ -1,4 +1,4 @@
-"""What an execution did, per state: visits → marks on a graph. `graph` and the `picture_*` modules draw them.
+"""What an execution did, per state: visits → marks on a graph. `svg`, `mermaid`, `dot` and `timeline` draw them.
 
 Nothing here reads a clock: what still runs is measured against the moment that the caller gives.
 """

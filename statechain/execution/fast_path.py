@@ -1,4 +1,4 @@
-"""The express lane: plain states of an EXPRESS execution, one after the other, with nothing kept of a visit.
+"""The fast path: plain states of an EXPRESS execution, one after the other, with nothing kept of a visit.
 
 An EXPRESS execution journals no visit. A state is plain where nothing can come between entering and leaving it: a pure
 state, or a Task without Retry, Catch, timeouts or credentials whose handler takes its input alone. Any other state, and

@@ -1,4 +1,4 @@
-"""When what a line of control has to write must be durable, and when it may follow at leisure."""
+"""When the visits of a line of control must be durable, and when they may be written later."""
 
 from __future__ import annotations
 

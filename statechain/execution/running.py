@@ -1,4 +1,4 @@
-"""The life of one execution in this process: how it is cut short, and how whoever waits for its end is told."""
+"""An execution that runs in this process: how it is cancelled, and how those that wait for its end are resolved."""
 
 from __future__ import annotations
 

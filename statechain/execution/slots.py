@@ -1,4 +1,4 @@
-"""How many executions run at once: each holds a place, and lends it while it waits for one that it started."""
+"""Worker slots: each execution that runs holds one, and yields it while it waits for a child execution."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Single fields that hold a number or a text: as a literal, by a path, or by a JSONata expression."""
+"""Single fields that hold a number or a string: as a literal, by a path, or by a JSONata expression."""
 
 from __future__ import annotations
 
