@@ -9,6 +9,7 @@ import click
 from statechain.cli.aws import import_aws
 from statechain.cli.batch import batch
 from statechain.cli.batches import batches
+from statechain.cli.doctor import doctor
 from statechain.cli.executions import history, list_executions, show, stop
 from statechain.cli.graph import graph
 from statechain.cli.run import redrive, run
@@ -38,6 +39,7 @@ for command in (
     redrive,
     batches,
     worker,
+    doctor,
     import_aws,
 ):
     cli.add_command(command)

@@ -9,8 +9,8 @@ import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import asyncpg
 import pytest
+from damaging import TOO_LATE, damager, unchecked_tables
 
 from statechain import Engine, ExecutionFilter, Repository, TaskRegistry, open_repository
 from statechain.errors import DamagedRow, TaskTimedOut
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from postgres import Postgres
 
 Damage: TypeAlias = Callable[..., Awaitable[None]]
-
-TOO_LATE = 400_000_000_000_000_000
-"""A time after the year 9999, in microseconds since 1970."""
 
 TWO_TASKS = {
     "StartAt": "First",
@@ -38,16 +35,7 @@ TWO_TASKS = {
 @pytest.fixture(scope="session")
 def unchecked_database(postgres_server: Postgres) -> str:
     """A PostgreSQL database whose tables have lost their checks."""
-    name = postgres_server.create_database()
-
-    async def create() -> None:
-        async with open_repository(postgres_server.url(name)):
-            pass
-
-    asyncio.run(create())
-    for check in ("executions_status", "executions_end_time", "callbacks_status", "batches_status"):
-        postgres_server.execute(f"ALTER TABLE {check.partition('_')[0]} DROP CONSTRAINT {check}_check", name)
-    return name
+    return unchecked_tables(postgres_server)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -70,24 +58,7 @@ async def repository(url: str) -> AsyncIterator[Repository]:
 
 @pytest.fixture
 def damage(url: str) -> Damage:
-    """What runs a statement beside the repository, past all checks."""
-
-    async def run(statement: str, *values: object) -> None:
-        if url.startswith("sqlite"):
-            with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
-                connection.execute("PRAGMA ignore_check_constraints = ON")
-                connection.execute(statement, values)
-            connection.close()
-            return
-        connection = await asyncpg.connect(url)
-        try:
-            for place in range(len(values)):
-                statement = statement.replace("?", f"${place + 1}", 1)
-            await connection.execute(statement, *values)
-        finally:
-            await connection.close()
-
-    return run
+    return damager(url)
 
 
 async def test_a_list_leaves_a_damaged_execution_out(

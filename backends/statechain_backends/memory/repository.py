@@ -5,7 +5,7 @@ Records are immutable and payloads are texts, so nothing is shared that anybody 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,6 +21,7 @@ from statechain.records import (
     ExecutionStatus,
     Link,
 )
+from statechain.storage.findings import Finding
 from statechain.storage.leases import lease_lost
 from statechain.storage.repository import (
     Advance,
@@ -87,6 +88,13 @@ class MemoryRepository(MemoryLeases):
         traceback: TracebackType | None,
     ) -> None:
         """Close it; there is nothing to do."""
+
+    async def check(self, *, repair: bool = False) -> AsyncIterator[Finding]:
+        """Yield nothing: records in memory cannot be damaged."""
+        del repair
+        nothing: Sequence[Finding] = ()
+        for finding in nothing:
+            yield finding
 
     # Writing
 

@@ -23,6 +23,7 @@ from statechain_backends.postgres.schema import upgrade
 from statechain_backends.postgres.url import Settings, parse
 from statechain_backends.postgres.writes import COMPILER, transition
 from statechain_backends.sql import lease_queries, lease_scripts, queries
+from statechain_backends.sql.checks import Checks
 from statechain_backends.sql.compiler import Parameters, given
 from statechain_backends.sql.decoding import Row, outcome
 from statechain_backends.sql.migrate import STORED_VERSION, is_current
@@ -50,7 +51,7 @@ _HOLDER = queries.execution_by_name(given("machine"), given("name"))
 _LEASES = lease_queries.leases()
 
 
-class PostgresRepository(Reads):
+class PostgresRepository(Reads, Checks):
     """A `Repository` in PostgreSQL.
 
     Args:

@@ -23,6 +23,7 @@ from statechain.cancellation import GRACE, outlast
 from statechain.storage.repository import CreateBatch
 from statechain_backends.lease_renewal import SharedHeart
 from statechain_backends.sql import lease_queries, lease_scripts
+from statechain_backends.sql.checks import Checks
 from statechain_backends.sql.compiler import Parameters
 from statechain_backends.sql.migrate import STORED_VERSION, is_current, upgrade
 from statechain_backends.sql.reads import Reads
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from statechain.storage.leases import Heart, WorkerLease
     from statechain.storage.repository import Write
     from statechain_backends.sql.decoding import Row
+    from statechain_backends.sql.scripts import Script
 
 __all__ = ["SQLiteRepository"]
 
@@ -57,7 +59,7 @@ _LEASES = lease_queries.leases()
 SYNCHRONOUS = ("full", "normal", "extra", "off")
 
 
-class SQLiteRepository(Reads):
+class SQLiteRepository(Reads, Checks):
     """A `Repository` in SQLite.
 
     Args:
@@ -188,6 +190,9 @@ class SQLiteRepository(Reads):
         """Release all that a worker owns."""
         await self._writer.run(perform, lease_scripts.release(worker_id))
         self._locks.release(worker_id)
+
+    async def _perform(self, script: Script) -> object:
+        return await self._writer.run(perform, script)
 
     async def _fetch(self, statement: Executable, parameters: Parameters = None) -> Sequence[Row]:
         self._writer.check_open()
