@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from statechain.asl import Definition, load
+from statechain.asl import Definition, load_stored
 from statechain.cli.selection import find_execution, find_machine
 from statechain.cli.session import Storage, asynchronous, say, storage_option
 from statechain.cli.tree import tree_of
@@ -52,7 +52,7 @@ async def graph(
             one = await find_execution(engine, execution)
             found = one, list(await engine.repository.visits(one.id))
             record = await engine.repository.state_machine(one.state_machine_id, one.state_machine_revision)
-            definition, name = load("" if record is None else record.definition), one.name
+            definition, name = load_stored("" if record is None else record.definition), one.name
     else:
         definition, name = await _definition(str(target), storage)
     if chosen == "tree":
@@ -81,7 +81,7 @@ async def _definition(target: str, storage: Storage) -> tuple[Definition, str]:
     async with storage.reader() as engine:
         machine = await find_machine(engine, target)
         record = await engine.repository.state_machine(machine.id, machine.revision)
-        return load("" if record is None else record.definition), machine.name
+        return load_stored("" if record is None else record.definition), machine.name
 
 
 def _drawn(definition: Definition, found: tuple[Execution, list[Visit]] | None, kind: str) -> str:

@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from statechain.asl import load
+from statechain.asl import load_stored
 from statechain.cli.render import STYLES, echo_json, took
 from statechain.cli.selection import find_execution, find_machine
 from statechain.cli.session import Failure, Storage, asynchronous, errors, leave, legal, say, storage_option
@@ -121,7 +121,7 @@ async def machine_of(
 async def check_served(engine: Engine, state_machine_id: str, revision: int, tasks: TaskRegistry | None) -> None:
     """Refuse to run a stored revision whose handlers are not among these."""
     record = await engine.repository.state_machine(state_machine_id, revision)
-    faults = [] if record is None else unserved(load(record.definition), tasks or TaskRegistry())
+    faults = [] if record is None else unserved(load_stored(record.definition), tasks or TaskRegistry())
     if record is not None and faults:
         told = "; ".join(fault.message for fault in faults[:3])
         raise Failure(f"{record.name}: {told}" + ("" if tasks else f"; {NAME_THEM}"))

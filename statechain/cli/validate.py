@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -25,9 +26,17 @@ TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s,\]}:]+')
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE…")
 @click.option("--tasks", type=TASKS, help="Report Resources that are not among these handlers, too.")
+@click.option("--type", "kind", type=click.Choice(["STANDARD", "EXPRESS"]), default="STANDARD", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Write the faults to standard output, one JSON object a line.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing of files without faults.")
-def validate(files: tuple[str, ...], tasks: TaskRegistry | None, *, as_json: bool, quiet: bool) -> None:
+def validate(
+    files: tuple[str, ...],
+    tasks: TaskRegistry | None,
+    kind: Literal["STANDARD", "EXPRESS"],
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> None:
     """Check definitions and tell every fault, with its place in the file. FILE may be - for standard input.
 
     Leaves with 0 where there are no faults, with 1 where there are, and with 2 where a file cannot be read.
@@ -40,7 +49,7 @@ def validate(files: tuple[str, ...], tasks: TaskRegistry | None, *, as_json: boo
             click.echo(f"{click.style('error:', fg='red', bold=True)} {name}: {_reason(fault)}", err=True)
             code = 2
             continue
-        faults = faults_in(name, text, tasks)
+        faults = faults_in(name, text, tasks, kind)
         if faults:
             code = max(code, 1)
         if as_json:
@@ -64,17 +73,22 @@ def _reason(fault: Exception) -> str:
     return getattr(fault, "strerror", None) or str(fault)
 
 
-def faults_in(name: str, text: str, tasks: TaskRegistry | None = None) -> list[Diagnostic]:
+def faults_in(
+    name: str,
+    text: str,
+    tasks: TaskRegistry | None = None,
+    kind: Literal["STANDARD", "EXPRESS"] = "STANDARD",
+) -> list[Diagnostic]:
     """Return every fault of a definition's text; with handlers, the Resources that they do not serve as well."""
     try:
-        definition = _load(name, text)
+        definition = _load(name, text, kind)
     except DefinitionError as fault:
         return list(fault.diagnostics)
     return unserved(definition, tasks) if tasks is not None else []
 
 
-def _load(name: str, text: str) -> Definition:
-    return load(text if name == "-" else Path(name))
+def _load(name: str, text: str, kind: Literal["STANDARD", "EXPRESS"] = "STANDARD") -> Definition:
+    return load(text if name == "-" else Path(name), type=kind)
 
 
 def unserved(definition: Definition, tasks: TaskRegistry) -> list[Diagnostic]:

@@ -24,6 +24,13 @@ def test_a_fault_is_told_with_its_line_and_a_caret(desk: Desk) -> None:
     assert lines[place + 1].endswith("^~~~~")
 
 
+def test_what_an_express_machine_cannot_do_is_found_where_the_type_is_given(desk: Desk) -> None:
+    task = {"Type": "Task", "Resource": "arn:aws:states:::states:startExecution.sync", "End": True}
+    desk.write("waits.json", {"StartAt": "A", "States": {"A": task}})
+    assert "not-in-express" in desk.call("validate", "--type", "EXPRESS", "waits.json", code=1).stderr
+    assert desk.call("validate", "waits.json").stderr == "ok  waits.json\n"
+
+
 def test_a_state_that_is_not_there_gets_the_near_name(desk: Desk) -> None:
     desk.write("bad.json", {"StartAt": "Pay", "States": {"Pays": {"Type": "Succeed"}}})
     assert "did you mean 'Pays'?" in desk.call("validate", "bad.json", code=1).stderr
