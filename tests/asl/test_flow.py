@@ -33,8 +33,8 @@ def test_the_result_is_merged_into_the_raw_input(leave: Any) -> None:
     assert VALUE == {"a": {"n": 1}, "b": 2}
 
 
-def test_assign_sees_the_selected_result_and_the_variables_before(leave: Any) -> None:
-    fields = {"ResultSelector": {"m.$": "$.r"}, "ResultPath": None, "Assign": {"x.$": "$.m", "y.$": "$x"}}
+def test_assign_sees_the_result_as_it_came_and_the_variables_before(leave: Any) -> None:
+    fields = {"ResultSelector": {"m.$": "$.r"}, "ResultPath": None, "Assign": {"x.$": "$.r", "y.$": "$x"}}
     assert leave({**TASK, **fields}, VALUE, {"r": 5}, x="old") == Next("B", VALUE, {"x": 5, "y": "old"})
 
 
