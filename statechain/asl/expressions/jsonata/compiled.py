@@ -34,16 +34,16 @@ def _parsed(text: str) -> Node:
     try:
         parsed = parse(text)
         tree.refuse_bare(parsed)
-    except tree.BareReference as fault:
-        raise JSONataSyntaxError(str(fault), fault.column) from fault
-    except JException as fault:
-        column = max(0, min(fault.location, len(text)) - 1)
-        raise JSONataSyntaxError(f"{text!r} is no JSONata expression: {sentence(fault)}", column) from fault
-    except RecursionError as fault:
-        raise JSONataSyntaxError("the expression nests too deep") from fault
-    except (ValueError, TypeError, AttributeError, IndexError, KeyError, RuntimeError) as fault:
-        # The library's parser stumbles where a text ends in the midst of something.
-        raise JSONataSyntaxError(f"{text!r} is no JSONata expression: it ends too early", len(text)) from fault
+    except tree.BareReference as error:
+        raise JSONataSyntaxError(str(error), error.column) from error
+    except JException as error:
+        column = max(0, min(error.location, len(text)) - 1)
+        raise JSONataSyntaxError(f"{text!r} is no JSONata expression: {sentence(error)}", column) from error
+    except RecursionError as error:
+        raise JSONataSyntaxError("the expression nests too deep") from error
+    except (ValueError, TypeError, AttributeError, IndexError, KeyError, RuntimeError) as error:
+        # The library's parser fails in these ways where an expression ends too early.
+        raise JSONataSyntaxError(f"{text!r} is no JSONata expression: it ends too early", len(text)) from error
     return parsed
 
 
@@ -68,8 +68,8 @@ def compile_expression(text: str, failure: str, field: str, limits: Limits) -> E
         try:
             result = _engine().run(parsed, bindings, context, limits)
             value = None if result is None else to_json(result)
-        except NotJSON as fault:
-            raise evaluation_failed(f"{failure} returned an unsupported result type.", field) from fault
+        except NotJSON as error:
+            raise evaluation_failed(f"{failure} returned an unsupported result type.", field) from error
         except (Exhausted, TooLarge, RecursionError) as error:
             raise evaluation_failed(f"{failure} threw an error during evaluation: {_bound(error)}", field) from error
         except Exception as error:
@@ -89,7 +89,7 @@ def _bound(error: Exception) -> str:
 
 
 def _said(error: Exception) -> str:
-    """Return JSONata's words for an error; what the library stumbles over has none, and Python's would be of no use."""
+    """Return JSONata's message for an error. Python's messages are not shown."""
     if isinstance(error, JException):
         return sentence(error)
     return "D1001: Number out of range" if isinstance(error, OverflowError) else "The expression cannot be evaluated"

@@ -87,7 +87,7 @@ class IntegerPicture:
     token: str = ""
 
     def format(self, number: float, allow: Callable[[float], None]) -> str:
-        """Return a whole number as text; ``allow`` refuses a text that would be too long."""
+        """Return a whole number as text; ``allow`` refuses one that would be too long."""
         size = abs(number)
         if not math.isfinite(size):
             raise jexception.JException("D1001", -1, number)
@@ -135,7 +135,7 @@ class IntegerPicture:
         raise jexception.JException("D3130", -1, self.token)
 
     def parse(self, text: str) -> float:
-        """Return the number that a text is; not a number where it is none."""
+        """Return the number that a string is; NaN where it is none."""
         if self.kind == "letters":
             return _from_letters(text, "A" if self.case == "upper" else "a")
         if self.kind == "roman":
@@ -270,7 +270,7 @@ LEADING = re.compile(r"\s*([+-]?[0-9]+)")
 
 
 def leading_integer(text: str) -> float:
-    """Return the integer that a text begins with, as JavaScript's parseInt does."""
+    """Return the integer at the beginning of a string, as JavaScript's parseInt does."""
     match = LEADING.match(text)
     if match is None:
         return math.nan

@@ -1,7 +1,7 @@
-"""A fault of the library → the sentence that JSONata has for it: its code, and its catalogue's text filled in.
+"""An error of the library → the sentence that JSONata has for it: its code, and its catalogue's text filled in.
 
 The library's catalogue differs from that of jsonata.js in its quotes and in ``Object`` for ``function``, and it shows
-values as Python does. What is no error of JSONata is one of the library's own, whose text is of no use to a reader.
+values as Python does.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ OWN = {
 
 
 def refusal(message: str) -> jexception.JException:
-    """Return the error of a function that refuses its arguments in words of its own."""
+    """Return the error of a function that refuses its arguments, with a message that JSONata does not have."""
     return jexception.JException("D3137", -1, message)
 
 
-def sentence(fault: BaseException) -> str:
-    """Return what JSONata says of a fault, such as ``T0410: Argument 1 of function "each" does not match …``."""
-    if not isinstance(fault, jexception.JException):
-        return str(fault) or type(fault).__name__
-    code = str(fault.error)
+def sentence(error: BaseException) -> str:
+    """Return what JSONata says of an error, such as ``T0410: Argument 1 of function "each" does not match …``."""
+    if not isinstance(error, jexception.JException):
+        return str(error) or type(error).__name__
+    code = str(error.error)
     template = OWN.get(code) or jexception.JException.error_codes.get(code)
     if template is None:
         return code
     template = template.replace("Object", "function").replace('"', "'")
-    return f"{code}: {_filled(template, [fault.current, fault.expected, fault.extra])}"
+    return f"{code}: {_filled(template, [error.current, error.expected, error.extra])}"
 
 
 def _filled(template: str, inserts: list[Any]) -> str:

@@ -193,7 +193,7 @@ def _zone_millis(zone: str | None) -> int:
 
 
 def parse_moment(text: str, picture: str, now: int, matching: Callable[[str, str], Match | None]) -> float | None:
-    """Return the milliseconds of a text that a picture describes; None where it does not fit.
+    """Return the milliseconds of a string that a picture describes; None where it does not fit.
 
     ``now`` fills in what is more significant than what the picture has; ``matching`` searches in linear time and
     without regard to case.

@@ -18,7 +18,7 @@ NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:[Ee][-+]?[0-9]+)?", re.ASCII)
 NO_OPERATORS = frozenset("!~")
 """Characters that end a name, and begin an operator of two, but are none alone."""
 
-# The library shows values in messages of its own, and cannot show a function.
+# The library formats values into its messages, and fails to format a function.
 parser.Parser.Symbol.__repr__ = lambda _node: "function"
 
 PADDING = "\0" * 4
@@ -33,7 +33,7 @@ class _Tokenizer(tokenizer.Tokenizer):  # type: ignore[misc]
         self.path = text + PADDING
 
     def next(self, prefix: bool) -> Any:  # noqa: ANN401 -- the library's token
-        """Return the next token; ``prefix`` tells an operand from an operator. None at the end."""
+        """Return the next token; ``prefix`` is false where an operand may begin. None at the end."""
         while self.position < self.length and self.path[self.position] in " \t\n\r":
             self.position += 1
         sign = self.path[self.position]
@@ -98,7 +98,7 @@ class _Parser(parser.Parser):  # type: ignore[misc]
         return made
 
     def parse(self, jsonata: str, regex_engine: regex_engine.RegexEngine) -> Node:
-        """Return the syntax tree of a text. Raises JException."""
+        """Return the syntax tree of an expression. Raises JException."""
         self.source = jsonata
         self.lexer = _Tokenizer(jsonata, regex_engine)
         self.advance()
@@ -112,7 +112,7 @@ class _Parser(parser.Parser):  # type: ignore[misc]
 
 
 def parse_tree(text: str, engine: regex_engine.RegexEngine) -> Node:
-    """Return the syntax tree of an expression. Raises JException, and what the library raises where it stumbles."""
+    """Return the syntax tree of an expression. Raises JException, and whatever the library raises on unexpected input."""
     try:
         return _Parser().parse(text, engine)
     except (RecursionError, jexception.JException):

@@ -86,7 +86,7 @@ POSIX: dict[str, Ranges] = {
     "word": WORD,
     "xdigit": merged([*DIGIT, (65, 70), (97, 102)]),
 }
-"""The classes that stand in brackets and colons."""
+"""The classes that are named in brackets and colons, as in `[[:alpha:]]`."""
 
 
 def unicode_class(name: str) -> Ranges | None:

@@ -28,7 +28,7 @@ class Escapes:
         return RegexSyntaxError(f"the regular expression /{self.pattern}/ is not supported: {what} at character {at}")
 
     def take(self, sign: str) -> bool:
-        """Step over a character, if it stands here, and return whether it does."""
+        """Step over a character, if it is next, and return whether it was."""
         is_here = self.pattern.startswith(sign, self.place)
         self.place += is_here
         return is_here

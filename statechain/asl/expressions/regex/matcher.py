@@ -170,7 +170,7 @@ class Regex:
         return [*parts, text[start:]]
 
     def sub(self, replacement: Callable[[Match], str], text: str, count: int = 0) -> str:
-        """Return a text with what a function makes of each match in its place."""
+        """Return the string with each match replaced by what a function makes of it."""
         parts: list[str] = []
         start = 0
         for number, match in enumerate(self.finditer(text)):

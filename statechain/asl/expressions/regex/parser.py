@@ -76,7 +76,7 @@ class _Parser(Escapes):
     # Structure
 
     def _choice(self) -> Node:
-        """Read what stands between brackets, or the whole; flags that are set in it end with it."""
+        """Read the alternatives of a group or of the whole pattern; flags that are set in it end with it."""
         flags = self._flags
         options = [self._sequence()]
         while self.take("|"):
@@ -101,7 +101,7 @@ class _Parser(Escapes):
         return parts[0] if len(parts) == 1 else Sequence(tuple(parts)) if parts else EMPTY
 
     def _counts(self) -> tuple[int, int | None] | None:
-        """Read a repetition's operator, if one stands here."""
+        """Read a repetition's operator, if one is next."""
         simple: dict[str, tuple[int, int | None]] = {"*": (0, None), "+": (1, None), "?": (0, 1)}
         sign = self.pattern[self.place]
         if sign in simple:
@@ -180,7 +180,7 @@ class _Parser(Escapes):
         return [node if number is None else Group(node, number)]
 
     def _set_flags(self) -> str:
-        """Read flags, which hold to the end of what they stand in; return what ends them, or nothing without any."""
+        """Read flags, which hold to the end of the group; return the character that ends them, or nothing where there are none."""
         match = FLAGS.match(self.pattern, self.place)
         if match is None:
             return ""
@@ -209,7 +209,7 @@ class _Parser(Escapes):
     # Classes
 
     def _class_escape(self) -> Ranges | None:
-        """Read an escape that names a class; None where another escape stands here."""
+        """Read an escape that names a class; None where another escape is next."""
         sign = self.pattern[self.place + 1 : self.place + 2]
         if sign and sign in "pP":
             ranges, is_negated = self.unicode_escape()

@@ -13,7 +13,7 @@ from statechain.asl.expressions.regex.syntax import Assertion, Chars, Choice, Gr
 __all__ = ["Scan", "begins_the_text", "scan_for"]
 
 Scan: TypeAlias = Callable[[str, int], int]
-"""From a text and a place to the next place where a match can begin, or -1."""
+"""From a string and a place to the next place where a match can begin, or -1."""
 
 MOST_RANGES = 64
 

@@ -1,7 +1,7 @@
 """The same regular expressions through google-re2, where it is installed: its matches are ours, only sooner.
 
 RE2 is given the syntax that was parsed here, each class as its characters: so it neither reads patterns otherwise nor
-has another version of Unicode. What it would match between the bytes of a character, or in a text that is not Unicode,
+has another version of Unicode. What it would match between the bytes of a character, or in a string with lone surrogates,
 is matched here.
 """
 
@@ -88,7 +88,7 @@ class FastRegex(Regex):
 
 
 def _is_unicode(text: str) -> bool:
-    """Return whether a text has no half of a surrogate pair, which UTF-8 cannot hold."""
+    """Return whether a string has no lone surrogate, which UTF-8 cannot hold."""
     try:
         text.encode()
     except UnicodeEncodeError:
