@@ -112,7 +112,7 @@ class _Parser(parser.Parser):  # type: ignore[misc]
 
 
 def parse_tree(text: str, engine: regex_engine.RegexEngine) -> Node:
-    """Return the syntax tree of an expression. Raises JException, and whatever the library raises on unexpected input."""
+    """Return the syntax tree of an expression. Raises JException, or any error of the library."""
     try:
         return _Parser().parse(text, engine)
     except (RecursionError, jexception.JException):

@@ -180,7 +180,7 @@ class _Parser(Escapes):
         return [node if number is None else Group(node, number)]
 
     def _set_flags(self) -> str:
-        """Read flags, which hold to the end of the group; return the character that ends them, or nothing where there are none."""
+        """Read flags, which hold to the end of the group; return the character after them, or nothing without any."""
         match = FLAGS.match(self.pattern, self.place)
         if match is None:
             return ""

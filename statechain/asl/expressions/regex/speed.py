@@ -1,8 +1,8 @@
 """The same regular expressions through google-re2, where it is installed: its matches are ours, only sooner.
 
 RE2 is given the syntax that was parsed here, each class as its characters: so it neither reads patterns otherwise nor
-has another version of Unicode. What it would match between the bytes of a character, or in a string with lone surrogates,
-is matched here.
+has another version of Unicode. Patterns that it would match between the bytes of a character are matched
+here, and so are strings with lone surrogates.
 """
 
 from __future__ import annotations
