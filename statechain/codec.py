@@ -92,7 +92,7 @@ def isolate(value: object, *, max_bytes: int | None = None, max_depth: int = MAX
         raise InvalidPayload(f"not JSON: {fault}") from fault
     if max_bytes is not None and len(text) > max_bytes:
         _check_size(text, max_bytes)
-    if text.count("[") + text.count("{") > max_depth:
+    if text.count("[") + text.count("{") > max_depth and _is_deeper(value, max_depth):
         _find_fault(value, max_depth)
     copy: JSONValue = _exactly(text)[0]
     if copy != value:
@@ -166,6 +166,17 @@ def _check_size(text: str, max_bytes: int) -> None:
             f"the payload has {size} bytes as JSON, and the limit is {max_bytes}: keep it elsewhere, pass a reference",
             is_too_large=True,
         )
+
+
+def _is_deeper(value: object, max_depth: int) -> bool:
+    """Return whether a value without cycles nests deeper; level by level, which takes no pointers."""
+    level: list[Any] = [value]
+    for _ in range(max_depth + 1):
+        members = (each.values() if isinstance(each, Mapping) else each for each in level)
+        level = [item for each in members for item in each if isinstance(item, list | tuple | Mapping)]
+        if not level:
+            return False
+    return True
 
 
 def _find_fault(value: object, max_depth: int) -> None:

@@ -43,6 +43,7 @@ from statechain.errors import (
     ExecutionNotFound,
     StateMachineNotFound,
 )
+from statechain.execution import lengthy
 from statechain.filters import ExecutionFilter
 from statechain.guard import Guard, guarded
 from statechain.limits import DEFAULT_LIMITS, Limits
@@ -243,9 +244,7 @@ class Engine:
         """
         if not 1 <= len(name) <= 80 or not name.isprintable():
             raise ValueError("a state machine's name is 1 to 80 printable characters")
-        loaded = asl.load(definition, limits=self.limits, type=type)
-        self._check_resources(loaded)
-        _ = loaded.plan  # what cannot be compiled is refused before it is stored
+        loaded = await lengthy.loaded(definition, partial(self._load, definition, type))
         record = await self.journal.write_for_caller(
             CreateStateMachine(
                 machine=StateMachineRecord(
@@ -259,6 +258,12 @@ class Engine:
             )
         )
         return StateMachine(self, self._revisions.add(record, loaded))
+
+    def _load(self, definition: Mapping[str, Any] | str | Path, type: Literal["STANDARD", "EXPRESS"]) -> Definition:  # noqa: A002
+        loaded = asl.load(definition, limits=self.limits, type=type)
+        self._check_resources(loaded)
+        _ = loaded.plan  # what cannot be compiled is refused before it is stored
+        return loaded
 
     async def _as_stored(self, name: str, definition: str) -> str:
         """Return a definition as the machine's newest revision has it, where that differs by the order of members."""

@@ -6,7 +6,7 @@ The interpreter's `run_frame` is handed in; this room never imports it. Distribu
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import attrs
@@ -15,6 +15,7 @@ from statechain.asl.outcome import Branch, FanOut
 from statechain.codec import JSONValue
 from statechain.errors import StateError
 from statechain.execution.frame import Frame, branch_path
+from statechain.execution.lengthy import evaluated
 from statechain.launcher import launch
 from statechain.tasks.retry import RUNTIME
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from statechain.clock import Clock
     from statechain.execution.recorder import Scribe
 
-__all__ = ["INLINE_WIDTH", "Explain", "RunFrame", "begin_round", "evaluated", "gravest", "run_inline"]
+__all__ = ["INLINE_WIDTH", "Explain", "RunFrame", "begin_round", "gravest", "run_inline"]
 
 T = TypeVar("T")
 RunFrame: TypeAlias = Callable[[Frame], Awaitable[None]]
@@ -64,14 +65,6 @@ def begin_round(frame: Frame, clock: Clock) -> bool:
     frame.round = frame.run.next_round()
     frame.note("started", clock.now(), frame.round)
     return True
-
-
-def evaluated(make: Callable[[], T], explain: Explain) -> T:
-    """Return what an expression makes, its faults explained."""
-    try:
-        return make()
-    except StateError as fault:
-        raise explain(fault) from fault
 
 
 def gravest(faults: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -116,8 +109,8 @@ class _Inline:
 
     async def _run_all(self, width: int) -> None:
         try:
-            for child in self._failed_before():
-                await self._run_one(child)
+            for index in self._failed_before():
+                await self._run_one(await self._child(index))
             await launch(self._children(), self._run_one, concurrency=width)
         finally:
             self._note_begun()
@@ -133,24 +126,24 @@ class _Inline:
             raise
         del self.frame.children[index]
 
-    def _failed_before(self) -> list[tuple[int, Frame]]:
+    def _failed_before(self) -> list[int]:
         """Return the branches that had failed before a crash: they decide, before any other runs on."""
         frame, past = self.frame, self.frame.run.past
         if past.is_empty:
             return []
         paths = [(index, branch_path(frame, index)) for index in range(len(self.branches))]
-        return [self._child(index) for index, path in paths if past.failed(path, frame.round)]
+        return [index for index, path in paths if past.failed(path, frame.round)]
 
-    def _children(self) -> Iterator[tuple[int, Frame]]:
+    async def _children(self) -> AsyncIterator[tuple[int, Frame]]:
         """Yield the branches as there is room for them; none begins once one has failed."""
         for index in range(len(self.branches)):
             if self.failed is not None:
                 return
-            yield self._child(index)
+            yield await self._child(index)
 
-    def _child(self, index: int) -> tuple[int, Frame]:
+    async def _child(self, index: int) -> tuple[int, Frame]:
         frame = self.frame
-        branch = evaluated(lambda: self.branches[index], self.explain)
+        branch = await evaluated(frame, self.clock, lambda: self.branches[index], self.explain)
         child = Frame(
             frame.run,
             branch.plan,

@@ -9,12 +9,15 @@ execution's own asyncio task here.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from statechain.asl.effort import TakesLong
 from statechain.asl.outcome import Done, Next
 from statechain.clock import SystemClock
 from statechain.codec import JSONValue, private
 from statechain.errors import InvalidPayload, StateError
+from statechain.execution.lengthy import at_length
 from statechain.execution.variables import is_admitted
 from statechain.tasks.call import as_failure, refusal_of
 from statechain.tasks.registry import Task, TaskRegistry
@@ -76,7 +79,7 @@ class Lane:
         frame.glance(self._clock.now())
         try:
             step = state.enter(frame.value, frame)
-        except StateError:
+        except (StateError, TakesLong):
             return None
         if not isinstance(step, Next | Done) or (step.assigned and not is_admitted(frame, step.assigned, self._limits)):
             return None
@@ -95,7 +98,7 @@ class Lane:
             is_own = False
             try:
                 value = state.make(value, frame)
-            except StateError:
+            except (StateError, TakesLong):
                 return None
         if not is_own:
             value = self._private(value, task)
@@ -114,7 +117,10 @@ class Lane:
             raise asyncio.CancelledError
         frame.result = self._private(result, task)
         frame.run.events += EVENTS_OF_TASK
-        return state.leave(frame.value, frame.result, frame)
+        try:
+            return state.leave(frame.value, frame.result, frame)
+        except TakesLong:
+            return await at_length(frame, self._clock, partial(state.leave, frame.value, frame.result, frame))
 
     def _private(self, value: object, task: Task) -> JSONValue:
         try:

@@ -353,6 +353,10 @@ class Frame:
             self._random = self.chance("")
         return self._random
 
+    def draw_anew(self) -> None:
+        """Draw what follows from another random source, which is made of this one: never the same numbers again."""
+        self._random = self.chance(f"~{self.random().getrandbits(64)}")
+
     def chance(self, purpose: str) -> Random:
         """Return a random source of this attempt for one purpose."""
         return Random(f"{self.visit_key}#{self.attempt}{purpose}")  # noqa: S311 -- reproducible by intent

@@ -7,10 +7,12 @@ effect of its line of control begins, and before a caller sees the end; visits o
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from statechain.asl.effort import TakesLong
 from statechain.asl.outcome import CallTask, Done, Fail, FanOut, Next, Outcome, WaitUntil
 from statechain.clock import to_micros
 from statechain.codec import JSONValue, encode
@@ -18,6 +20,7 @@ from statechain.errors import InvalidPayload, StateError
 from statechain.execution.fan_out import run_inline
 from statechain.execution.fast_path import TURNS_BEFORE_YIELD
 from statechain.execution.frame import Frame
+from statechain.execution.lengthy import at_length, evaluated
 from statechain.execution.map_run import run_distributed
 from statechain.execution.notify import witness_visit
 from statechain.execution.restore import REDRIVEN, failure_of
@@ -42,6 +45,8 @@ __all__ = ["Interpreter"]
 
 EVENTS_OF_REDRIVE = 3
 """The former end, the redrive, and at least one event more (AWS, "Eligibility for redriving")."""
+
+T = TypeVar("T")
 
 PURE = frozenset({"Pass", "Choice", "Succeed", "Fail"})
 
@@ -172,7 +177,11 @@ class Interpreter:
                 await self._breathe(frame)
             if state.type not in PURE:
                 return await self._act(frame, state)
-            return self._leave(frame, state, self._step(frame, state))
+            try:
+                outcome = self._enter(frame, state)
+            except TakesLong:
+                outcome = await self._at_length(frame, state, partial(state.enter, frame.value, frame))
+            return self._leave(frame, state, self._step(state, outcome))
         except StateError as fault:
             self._record_failure(frame, fault)
             raise
@@ -211,9 +220,15 @@ class Interpreter:
         except StateError as fault:
             raise self._explained(frame, state, fault) from fault
 
-    def _step(self, frame: Frame, state: State) -> Next | Done:
-        """Enter a pure state, which is to step through it."""
-        outcome = self._enter(frame, state)
+    async def _at_length(self, frame: Frame, state: State, make: Callable[[], T]) -> T:
+        """Evaluate in a thread what would hold the event loop."""
+        try:
+            return await at_length(frame, self._clock, make)
+        except StateError as fault:
+            raise self._explained(frame, state, fault) from fault
+
+    def _step(self, state: State, outcome: Outcome) -> Next | Done:
+        """Return where a pure state leads, which is all that it does."""
         match outcome:
             case Next() | Done():
                 return outcome
@@ -272,11 +287,16 @@ class Interpreter:
                 frame.resume_at = None
             try:
                 result = await self._perform(frame, state)
-                return self._leave(frame, state, self._exit(frame, state, result))
+                try:
+                    step = self._exit(frame, state, result)
+                except TakesLong:
+                    given = None if state.drops_input else frame.value
+                    step = await self._at_length(frame, state, partial(state.leave, given, result, frame))
+                return self._leave(frame, state, step)
             except StateError as fault:
                 delay = retry_delay(state.retriers, frame.retries, fault, frame.chance("~jitter"))
                 if delay is None:
-                    return self._leave(frame, state, self._catch(frame, state, fault))
+                    return self._leave(frame, state, await self._catch(frame, state, fault))
                 frame.retry()
                 frame.resume_at = self._clock.now() + timedelta(seconds=delay)
                 await self._scribe.wait(frame)
@@ -284,7 +304,10 @@ class Interpreter:
     async def _perform(self, frame: Frame, state: State) -> JSONValue:
         if state.resource is not None:
             services.prepare(frame, state.resource)
-        effect = self._enter(frame, state)
+        try:
+            effect = self._enter(frame, state)
+        except TakesLong:
+            effect = await self._at_length(frame, state, partial(state.enter, frame.value, frame))
         match effect:
             case CallTask():
                 return await self._caller.call(frame, state, effect)
@@ -301,7 +324,7 @@ class Interpreter:
         except StateError as fault:
             raise self._explained(frame, state, fault) from fault
 
-    def _catch(self, frame: Frame, state: State, fault: StateError) -> Next:
+    async def _catch(self, frame: Frame, state: State, fault: StateError) -> Next:
         """Return where the Catcher of a fault leads; raise the fault where there is none."""
         if state.type in {"Map", "Parallel"} and fault.error != RUNTIME:
             frame.note("failed", self._clock.now())
@@ -309,10 +332,8 @@ class Interpreter:
         if catcher is None:
             raise fault
         frame.caught = fault
-        try:
-            return catcher.apply(frame.value, fault, frame)
-        except StateError as nested:
-            raise self._explained(frame, state, nested) from nested
+        apply = partial(catcher.apply, frame.value, fault, frame)
+        return await evaluated(frame, self._clock, apply, partial(self._explained, frame, state))
 
     async def _fan_out(self, frame: Frame, state: State, effect: FanOut) -> JSONValue:
         run = self._run_distributed if effect.distributed else run_inline
@@ -323,7 +344,7 @@ class Interpreter:
                 scribe=self._scribe,
                 clock=self._clock,
                 run_frame=self.run_frame,
-                explain=lambda fault: self._explained(frame, state, fault),
+                explain=partial(self._explained, frame, state),
             )
         except StateError:
             await frame.run.place.take_back()  # a branch that was cut short may have had it lent

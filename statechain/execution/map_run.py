@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
@@ -16,9 +17,10 @@ import attrs
 from statechain.asl.outcome import Branch, FanOut, Tolerance, Transfer
 from statechain.codec import JSONValue
 from statechain.errors import StateError
-from statechain.execution.fan_out import INLINE_WIDTH, Explain, RunFrame, begin_round, evaluated, gravest
+from statechain.execution.fan_out import INLINE_WIDTH, Explain, RunFrame, begin_round, gravest
 from statechain.execution.files.items import FAILED, PENDING, SUCCEEDED, Ended
 from statechain.execution.frame import Frame, branch_path
+from statechain.execution.lengthy import evaluated
 from statechain.launcher import exceeds, launch
 
 if TYPE_CHECKING:
@@ -46,8 +48,8 @@ async def run_distributed(
     Raises StateError where more items failed than is tolerated, after the others have been cancelled.
     """
     is_new = begin_round(frame, clock)
-    tolerance = evaluated(effect.tolerance, explain)
-    reader = None if effect.reader is None else evaluated(effect.reader, explain)
+    tolerance = await evaluated(frame, clock, effect.tolerance, explain)
+    reader = None if effect.reader is None else await evaluated(frame, clock, effect.reader, explain)
     if is_new:
         frame.note("run_started", clock.now(), _run_id(frame, effect))
         scribe.remember(frame)
@@ -57,7 +59,7 @@ async def run_distributed(
     try:
         if effect.writer is not None:
             files.check(effect.writer)
-        branches = await _branches(effect, reader, files, explain)
+        branches = await _branches(frame, clock, effect, reader, files, explain)
         map_run = _MapRun(frame, branches, tolerance, run_frame, explain, clock, effect.label or frame.state)
         try:
             outputs = await map_run.run(effect.max_concurrency or INLINE_WIDTH)
@@ -94,12 +96,14 @@ def _run_id(frame: Frame, effect: FanOut) -> str:
     return f"{effect.label or frame.state}-{digest[:32]}"
 
 
-async def _branches(effect: FanOut, reader: Transfer | None, files: Files, explain: Explain) -> Sequence[Branch]:
+async def _branches(
+    frame: Frame, clock: Clock, effect: FanOut, reader: Transfer | None, files: Files, explain: Explain
+) -> Sequence[Branch]:
     """Return the items, read first where they have to be."""
     if reader is None or effect.branches_of is None:
         return effect.branches or ()
     items, branches_of = await files.read(reader), effect.branches_of
-    return evaluated(lambda: branches_of(items), explain)
+    return await evaluated(frame, clock, partial(branches_of, items), explain)
 
 
 @attrs.define
@@ -118,7 +122,7 @@ class _MapRun:
     begun: set[int] = attrs.Factory(set)
 
     async def run(self, width: int) -> JSONValue:
-        items = (self._child(index) for index in range(len(self.branches)))
+        items = (await self._child(index) for index in range(len(self.branches)))
         try:
             await launch(items, self._run_one, concurrency=width)
         except BaseExceptionGroup as faults:
@@ -160,8 +164,8 @@ class _MapRun:
             return FAILED
         return SUCCEEDED if index in self.outputs else PENDING
 
-    def _child(self, index: int) -> tuple[int, Frame]:
-        branch = evaluated(lambda: self.branches[index], self.explain)
+    async def _child(self, index: int) -> tuple[int, Frame]:
+        branch = await evaluated(self.frame, self.clock, lambda: self.branches[index], self.explain)
         frame, path = self.frame, branch_path(self.frame, index)
         run = frame.run.apart(
             path=path,

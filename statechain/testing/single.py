@@ -16,9 +16,10 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from statechain.asl import Definition, load, model
+from statechain.asl.effort import at_length
 from statechain.asl.expressions.payload import jsonpath_template
 from statechain.asl.model import ABSENT
-from statechain.asl.outcome import CallTask, Done, Expression, Fail, FanOut, Next, WaitUntil
+from statechain.asl.outcome import CallTask, Done, Expression, Fail, FanOut, Next, Outcome, WaitUntil
 from statechain.asl.plan.flow import compile_argument, compile_finish, compile_input
 from statechain.asl.plan.plan import Plan, State, compile_plan
 from statechain.clock import Clock, SystemClock
@@ -206,7 +207,7 @@ class _Bench:
         self._seen["input"] = self._input
         try:
             self._see_arguments()
-            outcome = self._state.enter(self._input, self._fresh())
+            outcome = self._enter()
             match outcome:
                 case Next() | Done():
                     return self._left(outcome, "SUCCEEDED")
@@ -215,9 +216,17 @@ class _Bench:
                 case CallTask() | WaitUntil() | FanOut():
                     result = await self._perform(outcome, tasks, mock)
             self._see_result(result)
-            return self._left(self._state.leave(self._input, result, self._fresh()), "SUCCEEDED")
+            return self._left(self._leave(result), "SUCCEEDED")
         except StateError as fault:
             return self._failed(fault)
+
+    @at_length()
+    def _enter(self) -> Outcome:
+        return self._state.enter(self._input, self._fresh())
+
+    @at_length()
+    def _leave(self, result: JSONValue) -> Next | Done:
+        return self._state.leave(self._input, result, self._fresh())
 
     def _fresh(self) -> _Context:
         """Return a context of its own for each evaluation, so that all draw the same numbers."""
@@ -296,6 +305,7 @@ class _Bench:
             inspection=self._seen,
         )
 
+    @at_length()
     def _failed(self, fault: StateError) -> StateResult:
         """Return what a Retrier or a Catcher makes of a fault."""
         counts = [self._retry_count] * len(self._state.retriers)
@@ -322,6 +332,7 @@ class _Bench:
 
     # The values on the way
 
+    @at_length()
     def _see_arguments(self) -> None:
         state = self._model
         if state.query_language == "JSONata":
@@ -333,6 +344,7 @@ class _Bench:
         parameters = getattr(state, "parameters", ABSENT)
         self._see("afterParameters", compile_argument(parameters, state, "Parameters", self._limits), self._input)
 
+    @at_length()
     def _see_result(self, result: JSONValue) -> None:
         state = self._model
         if self._state.type != "Wait":

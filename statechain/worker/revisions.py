@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
 
 from statechain import asl
 from statechain.errors import StateMachineNotFound
+from statechain.execution.lengthy import loaded
 
 if TYPE_CHECKING:
     from statechain.asl import Definition, Plan
@@ -49,4 +51,9 @@ class Revisions:
         record = await self._repository.state_machine(state_machine_id, revision)
         if record is None:
             raise StateMachineNotFound(f"there is no revision {revision} of a state machine {state_machine_id!r}")
-        return self.add(record, asl.load_stored(record.definition, limits=self._limits))
+        return self.add(record, await loaded(record.definition, partial(self._load, record.definition)))
+
+    def _load(self, text: str) -> Definition:
+        definition = asl.load_stored(text, limits=self._limits)
+        _ = definition.plan
+        return definition

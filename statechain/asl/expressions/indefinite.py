@@ -6,6 +6,7 @@ are matched in linear time, and every node it passes counts against a budget. Im
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from re import Pattern
 from typing import cast
@@ -45,6 +46,7 @@ from jsonpath.token import (
     Token,
 )
 
+from statechain.asl.effort import STEPS_ON_LOOP, need_time
 from statechain.asl.expressions.jsonpath_forms import standard
 from statechain.asl.expressions.regex import Match, Regex, RegexSyntaxError, compile_regex
 from statechain.codec import JSONValue
@@ -91,7 +93,7 @@ class Search:
         """
         if not isinstance(value, dict | list):
             return []
-        self._environment.nodes_left = self._limit
+        self._environment.allow(self._limit)
         whole = root if isinstance(root, dict | list) else value
         start = JSONPathMatch(filter_context={}, obj=value, parent=None, path="$", parts=(), root=whole)
         nodes: Iterable[JSONPathMatch] = [start]
@@ -253,6 +255,13 @@ def _counted(environment: _Environment, nodes: Iterable[JSONPathMatch]) -> Itera
         yield node
 
 
+class _Budget(threading.local):
+    """How many nodes an evaluation may pass yet; a thread may evaluate a path while another does."""
+
+    left = 0
+    rest = 0
+
+
 class _Environment(jsonpath.JSONPathEnvironment):
     """The library's settings: no extensions, no functions."""
 
@@ -263,14 +272,26 @@ class _Environment(jsonpath.JSONPathEnvironment):
 
     def __init__(self, limits: Limits) -> None:
         self.max_recursion_depth = limits.payload_depth + 1
-        self.nodes_left = limits.path_nodes
+        self._budget = _Budget()
+        self.allow(limits.path_nodes)
         super().__init__()
 
+    def allow(self, nodes: int) -> None:
+        """Begin an evaluation that may pass so many nodes."""
+        budget = self._budget
+        budget.left = min(nodes, STEPS_ON_LOOP)
+        budget.rest = nodes - budget.left
+
     def count(self, nodes: int) -> None:
-        """Count nodes that are passed. Raises JSONPathError past the bound."""
-        self.nodes_left -= nodes
-        if self.nodes_left < 0:
-            raise JSONPathError("it passes too many nodes")
+        """Count nodes that are passed. Raises JSONPathError past the bound, TakesLong past that of an event loop."""
+        budget = self._budget
+        budget.left -= nodes
+        if budget.left < 0:
+            if budget.rest:
+                need_time()
+            budget.left, budget.rest = budget.left + budget.rest, 0
+            if budget.left < 0:
+                raise JSONPathError("it passes too many nodes")
 
     def setup_function_extensions(self) -> None:
         """Register none."""

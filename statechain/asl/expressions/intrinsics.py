@@ -17,6 +17,7 @@ from typing import TypeAlias
 
 import attrs
 
+from statechain.asl.effort import STEPS_ON_LOOP, need_time
 from statechain.asl.expressions.cause_text import is_number, shown
 from statechain.asl.expressions.java_random import SeededDraws
 from statechain.asl.expressions.jsonpath import PathNotFound, PathSyntaxError, compile_path
@@ -232,6 +233,8 @@ def _text(value: JSONValue, what: str = "the argument") -> str:
 def _array(value: JSONValue) -> list[JSONValue]:
     if not isinstance(value, list):
         raise Refusal("the first argument must be an array")
+    if len(value) > STEPS_ON_LOOP:
+        need_time()
     return value
 
 
@@ -388,14 +391,11 @@ def _add(_call: Call, one: JSONValue, other: JSONValue) -> JSONValue:
 
 
 def _split(_call: Call, text: JSONValue, separators: JSONValue) -> JSONValue:
-    among = set(_text(separators))
-    parts = [""]
-    for character in _text(text):
-        if character in among:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return [part for part in parts if part]
+    among = _text(separators)
+    if not among:
+        return [_text(text)] if text else []
+    same = _text(text).translate(dict.fromkeys(map(ord, among), among[0]))
+    return [part for part in same.split(among[0]) if part]
 
 
 def _uuid(call: Call) -> JSONValue:

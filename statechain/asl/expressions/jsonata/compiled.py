@@ -7,6 +7,7 @@ from typing import Any
 
 from jsonata.jexception import JException
 
+from statechain.asl.effort import TakesLong
 from statechain.asl.expressions.jsonata import tree
 from statechain.asl.expressions.jsonata.engine import TOO_DEEP, TOO_LARGE, Engine, Exhausted, Node, parse
 from statechain.asl.expressions.jsonata.expression import Evaluate, JSONataSyntaxError, States, evaluation_failed
@@ -68,6 +69,8 @@ def compile_expression(text: str, failure: str, field: str, limits: Limits) -> E
         try:
             result = _engine().run(parsed, bindings, context, limits)
             value = None if result is None else to_json(result)
+        except TakesLong:
+            raise
         except NotJSON as error:
             raise evaluation_failed(f"{failure} returned an unsupported result type.", field) from error
         except (Exhausted, TooLarge, RecursionError) as error:

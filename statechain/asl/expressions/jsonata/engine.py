@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from jsonata import functions, jexception, regex_engine, utils
 from jsonata import jsonata as library
 
+from statechain.asl.effort import STEPS_ON_LOOP, need_time
 from statechain.asl.expressions.cause_text import is_number
 from statechain.asl.expressions.jsonata.arithmetic import ARITHMETIC, COMPARISONS, whole_if_whole
 from statechain.asl.expressions.jsonata.tokens import parse_tree
@@ -74,6 +75,7 @@ class Engine(library.Jsonata):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__("null")
         self._left = 0
+        self._rest = 0
         self._depth = 0
         self._deepest = 0
         self.context: Context
@@ -109,7 +111,8 @@ class Engine(library.Jsonata):  # type: ignore[misc]
         A state has no input ``document``; expressions of other programs do.
         """
         self.context = context
-        self._left = limits.jsonata_steps
+        self._left = min(limits.jsonata_steps, STEPS_ON_LOOP)
+        self._rest = limits.jsonata_steps - self._left
         self._depth = 0
         self._deepest = limits.jsonata_depth
         frame = library.Jsonata.Frame(self.natives)
@@ -124,6 +127,14 @@ class Engine(library.Jsonata):  # type: ignore[misc]
     def charge(self, steps: int) -> None:
         """Take steps from the budget."""
         self._left -= steps
+        if self._left < 0:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Take the rest of the budget, unless that would hold an event loop. Raises TakesLong, Exhausted."""
+        if self._rest:
+            need_time()
+        self._left, self._rest = self._left + self._rest, 0
         if self._left < 0:
             raise Exhausted(TOO_LONG)
 
@@ -147,7 +158,7 @@ class Engine(library.Jsonata):  # type: ignore[misc]
         self._left -= 1
         self._depth += 1
         if self._left < 0:
-            raise Exhausted(TOO_LONG)
+            self._go_on()
         if self._depth > self._deepest:
             raise Exhausted(TOO_DEEP)
         evaluate = self._kinds.get(node.type)
@@ -284,9 +295,11 @@ class Engine(library.Jsonata):  # type: ignore[misc]
     def _copy(self, value: Value, walker: Walker) -> Value:
         if isinstance(value, dict):
             with walker:
+                walker.pass_items(len(value))
                 return {key: self._copy(item, walker) for key, item in value.items()}
         if isinstance(value, list):
             with walker:
+                walker.pass_items(len(value))
                 return [self._copy(item, walker) for item in value]
         return value
 

@@ -240,12 +240,19 @@ def _decoded(_engine: Engine, text: Value) -> Value:
         raise refusal("The argument of base64decode is no Base64 of a text") from fault
 
 
+CHARACTERS_A_STEP = 16
+"""Of the functions on URLs, which look at each character."""
+
+
 def _url(name: str, function: Callable[[str], str]) -> Callable[..., Value]:
     """Return one of the functions on URLs, with JSONata's error for a text that it cannot read."""
 
-    def convert(_engine: Engine, text: Value) -> Value:
+    def convert(engine: Engine, text: Value) -> Value:
+        if text is None:
+            return None
+        engine.charge(len(text) // CHARACTERS_A_STEP)
         try:
-            return None if text is None else function(text)
+            return function(text)
         except UnicodeError as fault:
             raise jexception.JException("D3140", -1, name, text) from fault
 

@@ -5,6 +5,7 @@ They charge the budget as they go. The library's own keep no budget, or take qua
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable
 
 from jsonata import functions as library_functions
@@ -18,6 +19,7 @@ __all__ = ["SEQUENCE_FUNCTIONS"]
 
 Library = library_functions.Functions
 sequence_of = utils.Utils.create_sequence
+SORTED_AT_ONCE = 10_000
 
 
 def _applied(engine: Engine, function: Value, arguments: list[Value]) -> Value:
@@ -102,8 +104,17 @@ def _sort(engine: Engine, array: Value, function: Value) -> Value:
     if function is None:
         if not (all(map(is_number, array)) or all(isinstance(item, str) for item in array)):
             raise jexception.JException("D3070", -1)
-        return sorted(array)
+        engine.charge(len(array) // 2)
+        return _sorted(array)
     return _merge_sorted(engine, list(array), function)
+
+
+def _sorted(array: list[Value]) -> list[Value]:
+    """Sort in runs: a sort of many items at once would keep other threads from going on."""
+    if len(array) <= SORTED_AT_ONCE:
+        return sorted(array)
+    runs = [sorted(array[begin : begin + SORTED_AT_ONCE]) for begin in range(0, len(array), SORTED_AT_ONCE)]
+    return list(heapq.merge(*runs))
 
 
 def _merge_sorted(engine: Engine, items: list[Value], function: Value) -> list[Value]:
