@@ -160,7 +160,10 @@ def _plain_copy(value: Any, room: list[int], depth: int) -> JSONValue:  # noqa: 
 
 
 def _check_size(text: str, max_bytes: int) -> None:
-    size = len(json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass"))
+    size = len(text)
+    if "\\u" in text:  # some of it takes less as UTF-8
+        made = json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":"))
+        size = len(made.encode(errors="surrogatepass"))
     if size > max_bytes:
         raise InvalidPayload(
             f"the payload has {size} bytes as JSON, and the limit is {max_bytes}: keep it elsewhere, pass a reference",
@@ -168,15 +171,23 @@ def _check_size(text: str, max_bytes: int) -> None:
         )
 
 
+LEAVES = frozenset({str, int, float, bool, type(None)})
+
+
 def _is_deeper(value: object, max_depth: int) -> bool:
     """Return whether a value without cycles nests deeper; level by level, which takes no pointers."""
-    level: list[Any] = [value]
-    for _ in range(max_depth + 1):
-        members = (each.values() if isinstance(each, Mapping) else each for each in level)
-        level = [item for each in members for item in each if isinstance(item, list | tuple | Mapping)]
+    level: list[Any] = [value] if isinstance(value, list | tuple | Mapping) else []
+    for _ in range(max_depth):
+        members = (each if isinstance(each, list | tuple) else each.values() for each in level)
+        level = [
+            item
+            for each in members
+            for item in each
+            if type(item) not in LEAVES and isinstance(item, list | dict | tuple | Mapping)
+        ]
         if not level:
             return False
-    return True
+    return any(level)  # what is in them is deeper
 
 
 def _find_fault(value: object, max_depth: int) -> None:
