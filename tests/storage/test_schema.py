@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -17,7 +20,7 @@ from postgres import Postgres
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from statechain import PostgresRepository, RepositoryError, SQLiteRepository, open_repository
+from statechain import PostgresRepository, Repository, RepositoryError, SQLiteRepository, open_repository
 from statechain_backends.sql.migrate import HEAD, VERSION_TABLE, alembic_config
 from statechain_backends.sql.schema import metadata
 
@@ -86,6 +89,82 @@ def test_eight_processes_create_a_postgresql_schema_at_once(postgres_server: Pos
     name = postgres_server.create_database()
     assert open_in_processes(postgres_server.url(name)) == []
     postgres_server.drop_database(name)
+
+
+OLD_ROWS = (
+    """
+    INSERT INTO executions
+      (id, name, state_machine_id, state_machine_revision, status, input, start_time, redrive_count, epoch)
+    VALUES ('old', 'old', 'machine', 1, 'RUNNING', '{}', 0, 0, 1)
+    """,
+    "INSERT INTO runs (execution_id, owner, epoch, seq, claims, current_state) VALUES ('old', 'dead', 1, 0, 3, 'A')",
+    "INSERT INTO workers (id, lease_until) VALUES ('dead', 1)",
+)
+"""What the release before writes, in its words."""
+
+
+def make_first_version(connection: Connection) -> None:
+    config = alembic_config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "0001")
+
+
+async def check_old_rows(repository: Repository) -> None:
+    (lease,) = await repository.workers()
+    assert (lease.worker_id, lease.length, lease.is_over) == ("dead", None, True)
+    assert list(await repository.release_dead([lease])) == ["dead"]
+    (claim,) = await repository.claim("new", page=9, suspects=range(3, 4))
+    assert (claim.execution.id, claim.epoch, claim.claims) == ("old", 2, 3)
+
+
+def test_what_the_release_before_stored_on_sqlite_is_kept(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path}/shop.db")
+    with engine.begin() as connection:
+        make_first_version(connection)
+        for statement in OLD_ROWS:
+            connection.exec_driver_sql(statement)
+    engine.dispose()
+
+    async def check() -> None:
+        async with SQLiteRepository(f"sqlite:///{tmp_path}/shop.db") as repository:
+            await check_old_rows(repository)
+
+    asyncio.run(check())
+
+
+async def test_what_the_release_before_stored_on_postgresql_is_kept(postgres_server: Postgres) -> None:
+    name = postgres_server.create_database()
+    url = postgres_server.url(name)
+    engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://"))
+    async with engine.begin() as connection:
+        await connection.run_sync(make_first_version)
+        for statement in OLD_ROWS:
+            await connection.exec_driver_sql(statement)
+    await engine.dispose()
+    async with PostgresRepository(url) as repository:
+        await check_old_rows(repository)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture(params=["sqlite_url", "postgres_url"])
+def durable_url(request: pytest.FixtureRequest) -> str:
+    url: str = request.getfixturevalue(request.param)
+    return url
+
+
+async def test_the_release_before_goes_on_writing_beside_this_one(durable_url: str) -> None:
+    """Its statements name their columns, and the new ones may stay empty."""
+    async with open_repository(durable_url) as repository:
+        if durable_url.startswith("sqlite"):
+            with closing(sqlite3.connect(durable_url.removeprefix("sqlite:///"))) as old, old:
+                for statement in OLD_ROWS:
+                    old.execute(statement)
+        else:
+            connection = await asyncpg.connect(durable_url)
+            for statement in OLD_ROWS:
+                await connection.execute(statement)
+            await connection.close()
+        await check_old_rows(repository)
 
 
 async def test_a_newer_sqlite_schema_is_left_alone(sqlite_url: str) -> None:

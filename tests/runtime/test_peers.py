@@ -1,0 +1,80 @@
+"""Which workers are dead: what a worker concludes from leases that it sees, on its own clock."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import attrs
+
+from statechain.storage.leases import WorkerLease
+from statechain.worker.peers import Peers
+
+LEASE = timedelta(seconds=30)
+
+
+def lease(worker: str = "two", **fields: Any) -> WorkerLease:
+    return WorkerLease(**{"worker_id": worker, "until": 1_000_000, "renewals": 1, "length": LEASE, **fields})
+
+
+def dead_at(peers: Peers, now: float, *leases: WorkerLease) -> list[str]:
+    return [each.worker_id for each in peers.find_dead(leases, asked=now, answered=now)]
+
+
+def test_a_lease_that_stays_as_it_is_for_its_length_is_a_dead_workers() -> None:
+    peers = Peers("one", LEASE)
+    assert dead_at(peers, 100, lease()) == []
+    assert dead_at(peers, 129.9, lease()) == []
+    assert dead_at(peers, 130, lease()) == ["two"]
+
+
+def test_its_length_is_its_own() -> None:
+    peers = Peers("one", LEASE)
+    brief, long = lease("brief", length=timedelta(seconds=3)), lease("long", length=timedelta(hours=1))
+    assert dead_at(peers, 100, brief, long) == []
+    assert peers.next_due() == 103
+    assert not peers.is_due(102)
+    assert dead_at(peers, 104, brief, long) == ["brief"]
+
+
+def test_a_renewal_shows_whatever_the_databases_clock_does() -> None:
+    peers = Peers("one", LEASE)
+    for now, until in ((100, 5_000_000), (125, 3_605_000_000), (150, 1), (175, 1)):
+        assert dead_at(peers, now, lease(until=until, renewals=now, is_over=True)) == []
+    assert dead_at(peers, 205, lease(until=1, renewals=175, is_over=False)) == ["two"]
+
+
+def test_the_time_that_a_look_takes_is_not_counted() -> None:
+    peers = Peers("one", LEASE)
+    assert peers.find_dead([lease()], asked=100, answered=110) == []
+    assert peers.find_dead([lease()], asked=139, answered=200) == []
+    assert peers.find_dead([lease()], asked=140, answered=200) == [lease()]
+
+
+def test_a_worker_never_judges_itself() -> None:
+    peers = Peers("two", LEASE)
+    assert dead_at(peers, 100, lease(is_dead=True)) == []
+    assert dead_at(peers, 900, lease(is_over=True)) == []
+    assert peers.next_due() is None
+
+
+def test_what_storage_knows_to_be_dead_is_dead_at_once() -> None:
+    assert dead_at(Peers("one", LEASE), 100, lease(is_dead=True)) == ["two"]
+
+
+def test_a_lease_of_the_release_before_is_over_by_the_databases_clock_too() -> None:
+    """It does not say how long it is: an hour's may well stay as it is for longer than one of ours."""
+    peers, old = Peers("one", LEASE), lease(length=None, renewals=0)
+    assert dead_at(peers, 100, old) == []
+    assert dead_at(peers, 200, old) == []
+    assert dead_at(peers, 300, attrs.evolve(old, is_over=True)) == ["two"]
+    fresh = Peers("one", LEASE)
+    assert dead_at(fresh, 100, attrs.evolve(old, is_over=True)) == []
+
+
+def test_a_worker_that_comes_back_counts_anew() -> None:
+    peers = Peers("one", LEASE)
+    assert dead_at(peers, 100, lease()) == []
+    assert dead_at(peers, 120) == []
+    assert dead_at(peers, 140, lease()) == []
+    assert dead_at(peers, 170, lease()) == ["two"]
