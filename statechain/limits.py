@@ -65,6 +65,9 @@ class Limits:
 
         handler_threads: How many plain ``def`` handlers run at once; the others wait, before their timeout counts.
 
+        loop_hold_seconds: From how long on it is logged what holds the event loop, such as a handler without an
+            ``await``; None, unless set, watches nothing.
+
         handler_grace_seconds: How long a handler that was cancelled may take to end, in real time.
     """
 
@@ -90,6 +93,7 @@ class Limits:
     recovered: int = 10_000
     cause_characters: int = 32 * KIB
     handler_threads: int = 40
+    loop_hold_seconds: float | None = None
     handler_grace_seconds: float = 5.0
 
     def cut_off(self, cause: str | None) -> str | None:

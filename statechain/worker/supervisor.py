@@ -35,6 +35,7 @@ from statechain.worker.leaving import wait_and_log
 from statechain.worker.opening import Opening
 from statechain.worker.recovery import Recovery
 from statechain.worker.revisions import Revisions
+from statechain.worker.watchdog import watched
 from statechain.worker.worker import Worker
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class Host:
         self._reads_only, self._waits_for_adopted = reads_only, waits_for_adopted
         self._stack = AsyncExitStack()
         self._closing = asyncio.Event()
+        self._hold_seconds = limits.loop_hold_seconds
         self._opening = Opening(connect_timeout, self._closing)
         self._is_interrupted = False
         self._is_entered = False
@@ -210,7 +212,8 @@ class Host:
             self.journal.open()
             writing.create_task(self.journal.run(), name="statechain journal")
             try:
-                await self._run(ready)
+                with watched(self._hold_seconds):
+                    await self._run(ready)
             finally:
                 self.journal.close(DRAIN_SECONDS)
         await self._hand_over()
