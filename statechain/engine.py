@@ -301,7 +301,7 @@ class Engine:
     async def list_state_machines(self) -> list[StateMachine]:
         """Return the newest revision of every state machine, by name."""
         records = await self.repository.state_machines()
-        return [StateMachine(self, await self._revisions.get(record.id, record.revision)) for record in records]
+        return [StateMachine(self, each) for each in await self._revisions.readable(records)]
 
     # Executions: reading
 

@@ -14,7 +14,7 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from statechain.errors import LeaseLost, StatechainError
+from statechain.errors import DamagedRow, LeaseLost, StatechainError
 from statechain.logs import about
 from statechain.observers import ExecutionPoisoned, Observer, SuspectsCounted, SuspectTakenUp, tell
 from statechain.records import Claim, ExecutionStatus
@@ -242,7 +242,11 @@ class Recovery:
 
     async def _take(self, claim: Claim) -> bool:
         """Run a claimed execution on; return whether it is run here."""
-        revision = None if self._is_leaving else await self._served(claim)
+        try:
+            revision = None if self._is_leaving else await self._served(claim)
+        except DamagedRow as damage:
+            await self._fail(claim, str(damage))
+            return False
         if revision is None:
             execution = claim.execution
             self._unserved.add((execution.state_machine_id, execution.state_machine_revision))
@@ -266,10 +270,15 @@ class Recovery:
         return True
 
     async def _served(self, claim: Claim) -> Revision | None:
-        """Return the revision of an execution, or None where it cannot be run here."""
+        """Return the revision of an execution, or None where it cannot be run here.
+
+        Raises DamagedRow where no worker can run it, since the revision's row cannot be read.
+        """
         machine, number = claim.execution.state_machine_id, claim.execution.state_machine_revision
         try:
             revision = await patiently(lambda: self._revisions.get(machine, number))
+        except DamagedRow:
+            raise
         except StatechainError as fault:
             logger.warning("revision %s of the state machine %s cannot be run here: %s", number, machine, fault)
             return None
@@ -336,8 +345,15 @@ class Recovery:
             f"while it was the only suspect, over {claim.suspected.total_seconds():.0f} s without progress: it may be "
             "what ends them. Redrive it once that is fixed."
         )
+        if await self._fail(claim, cause) and self._observers:
+            name = revision.record.name
+            fact = ExecutionPoisoned(execution=claim.execution, state_machine=name, deaths=claim.claims)
+            tell(self._observers, fact)
+
+    async def _fail(self, claim: Claim, cause: str) -> bool:
+        """End a claimed execution as FAILED; return False where it is another worker's by now."""
         end = End(status=ExecutionStatus.FAILED, end_time=self._clock.now(), error="States.Runtime", cause=cause)
-        parking = Advance(
+        failing = Advance(
             execution_id=claim.execution.id,
             epoch=claim.epoch,
             seq=claim.seq,
@@ -346,12 +362,9 @@ class Recovery:
             end=end,
         )
         try:
-            await self._journal.write(parking)
+            await self._journal.write(failing)
         except LeaseLost as lost:
             logger.info("%s", lost, extra=about(claim.execution))
-            return
+            return False
         logger.warning("execution %s is ended: %s", claim.execution.id, cause, extra=about(claim.execution))
-        if self._observers:
-            name = revision.record.name
-            fact = ExecutionPoisoned(execution=claim.execution, state_machine=name, deaths=claim.claims)
-            tell(self._observers, fact)
+        return True

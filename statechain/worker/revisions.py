@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
 
 from statechain import asl
-from statechain.errors import StateMachineNotFound
+from statechain.codec import decode
+from statechain.errors import DamagedRow, InvalidPayload, StateMachineNotFound
 from statechain.execution.lengthy import loaded
 
 if TYPE_CHECKING:
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from statechain.storage.repository import Repository
 
 __all__ = ["Revision", "Revisions"]
+
+logger = logging.getLogger(__name__)
 
 
 @attrs.frozen(eq=False)
@@ -44,16 +49,30 @@ class Revisions:
         return self._known.setdefault((record.id, record.revision), revision)
 
     async def get(self, state_machine_id: str, revision: int) -> Revision:
-        """Return a revision, loaded from storage at the first time. Raises StateMachineNotFound."""
+        """Return a revision, loaded from storage at the first time. Raises StateMachineNotFound, DamagedRow."""
         known = self._known.get((state_machine_id, revision))
         if known is not None:
             return known
         record = await self._repository.state_machine(state_machine_id, revision)
         if record is None:
             raise StateMachineNotFound(f"there is no revision {revision} of a state machine {state_machine_id!r}")
-        return self.add(record, await loaded(record.definition, partial(self._load, record.definition)))
+        return self.add(record, await loaded(record.definition, partial(self._load, record)))
 
-    def _load(self, text: str) -> Definition:
-        definition = asl.load_stored(text, limits=self._limits)
+    def _load(self, record: StateMachineRecord) -> Definition:
+        try:
+            decode(record.definition)
+        except InvalidPayload as error:
+            raise DamagedRow("state_machines", (record.id, record.revision), "definition is not JSON") from error
+        definition = asl.load_stored(record.definition, limits=self._limits)
         _ = definition.plan
         return definition
+
+    async def readable(self, records: Sequence[StateMachineRecord]) -> list[Revision]:
+        """Return the revisions of some records; one whose definition is damaged is left out and logged."""
+        found: list[Revision] = []
+        for record in records:
+            try:
+                found.append(await self.get(record.id, record.revision))
+            except DamagedRow as damage:
+                logger.warning("a state machine was left out: %s", damage)
+        return found

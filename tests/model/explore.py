@@ -8,7 +8,7 @@ from typing import Protocol as TypingProtocol
 from typing import TypeVar
 
 import attrs
-from protocol import Broken
+from states import Broken
 
 __all__ = ["Found", "Searched", "search", "walk"]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import attrs
 import pytest
 from explore import Found, search, walk
-from protocol import NEW, OLD, Protocol, Rules, Setting
+from protocol import Protocol
+from states import NEW, OLD, Rules, Setting
 
 LENGTH = 50
 SEED = 7

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Damage: TypeAlias = Callable[..., Awaitable[None]]
 
+ONE_TASK = {"StartAt": "Work", "States": {"Work": {"Type": "Task", "Resource": "work", "End": True}}}
 TWO_TASKS = {
     "StartAt": "First",
     "States": {
@@ -143,6 +144,23 @@ async def test_a_damaged_batch_or_item_is_left_out(repository: Repository, damag
     broken = [item for item in items if item.source_execution_id == sources[1].id]
     assert [item.error for item in broken] == ["DamagedRow"]
     assert len(items) == 3
+
+
+@pytest.mark.parametrize("damaged", ["definition = '{'", f"created = {TOO_LATE}"])
+async def test_an_execution_whose_machine_cannot_be_read_ends_failed(url: str, damage: Damage, damaged: str) -> None:
+    tasks = TaskRegistry()
+    tasks.add("work", lambda value: value)
+    async with Engine(url, tasks=tasks, recovery=False) as engine:
+        bad = await engine.create_state_machine("bad", ONE_TASK)
+        good = await engine.create_state_machine("good", ONE_TASK)
+        async with open_repository(url) as repository:
+            made = [await start(repository, owner=None, state_machine_id=each.id) for each in (bad, good)]
+    await damage(f"UPDATE state_machines SET {damaged} WHERE id = ?", bad.id)
+    async with Engine(url, tasks=tasks) as engine:
+        failed, succeeded = [await engine.worker.wait(each.id) for each in made]
+        assert (failed.status, failed.error, succeeded.status) == ("FAILED", "States.Runtime", "SUCCEEDED")
+        assert "of state_machines cannot be read" in str(failed.cause)
+        assert [each.name for each in await engine.list_state_machines()] == ["good"]
 
 
 async def test_a_task_whose_callback_is_damaged_fails(url: str, damage: Damage) -> None:
