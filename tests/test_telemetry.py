@@ -17,9 +17,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from statechain import Engine, MemoryRepository, TaskError, TaskRegistry
-from statechain.observers import LeaseRenewed
+from statechain.observers import ExecutionPoisoned, LeaseRenewed, SuspectsCounted, SuspectTakenUp
 from statechain.telemetry import OpenTelemetryObserver
 from statechain.testing import VirtualClock
+from statechain.testing.contract.samples import execution
 
 SECRET = "a-payload-that-nobody-traces"
 EACH = {
@@ -168,6 +169,22 @@ async def test_a_lease_is_measured(collector: Collector) -> None:
     (lapses,) = collector.metric("statechain.lease.lapses")
     assert (renewal.count, renewal.sum) == (2, pytest.approx(0.06))
     assert (lapses.value, lapses.attributes) == (2, {"statechain.worker": "worker-1"})
+
+
+async def test_suspects_are_counted(collector: Collector) -> None:
+    suspect = execution()
+    collector.observer.observe(SuspectsCounted(worker_id="worker-1", count=3, most_deaths=2))
+    collector.observer.observe(
+        SuspectTakenUp(execution=suspect, state_machine="orders", deaths=2, group_size=8)
+    )
+    collector.observer.observe(ExecutionPoisoned(execution=suspect, state_machine="orders", deaths=9))
+    (waiting,) = collector.metric("statechain.suspects")
+    (tried,) = collector.metric("statechain.suspects.taken_up")
+    (poisoned,) = collector.metric("statechain.executions.poisoned")
+    assert (waiting.value, waiting.attributes) == (3, {"statechain.worker": "worker-1"})
+    assert tried.attributes == {"statechain.state_machine": "orders", "statechain.deaths": 2}
+    assert (tried.value, poisoned.value) == (1, 1)
+    assert collector.spans() == []
 
 
 async def test_a_chained_execution_names_its_source_and_caught_errors_are_no_failures(collector: Collector) -> None:
