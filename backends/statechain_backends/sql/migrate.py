@@ -22,6 +22,9 @@ __all__ = ["HEAD", "STORED_VERSION", "VERSION_TABLE", "alembic_config", "is_curr
 HEAD = "0002"
 """The revision that this library's tables have: the newest in ``migrations/versions``, where names ascend."""
 
+SINCE = "_since_"
+"""Between a revision's number and that of the oldest library that may use its schema."""
+
 VERSION_TABLE = "statechain_version"
 
 STORED_VERSION: Select[Any] = select(column("version_num")).select_from(table(VERSION_TABLE))
@@ -36,12 +39,19 @@ _one_at_a_time = threading.Lock()  # Alembic keeps its context in globals
 
 
 def is_current(stored: str | None) -> bool:
-    """Say whether a schema of this revision (None: no schema) needs no upgrade; refuse one of a newer library."""
-    if stored is not None and stored > HEAD:
+    """Return whether a schema of this revision (None: no schema) needs no upgrade; refuse one that is too new.
+
+    A migration that only adds is named after the oldest revision whose library may go on beside it, such as
+    ``0003_since_0002``: during a rolling upgrade old workers run, and start, on the new schema.
+    """
+    if stored is None or stored <= HEAD:
+        return stored == HEAD
+    _, _, oldest = stored.partition(SINCE)
+    if not oldest or oldest > HEAD:
         raise RepositoryError(
             f"the database has schema {stored}, and this statechain knows up to {HEAD}: upgrade statechain",
         )
-    return stored == HEAD
+    return True
 
 
 def upgrade(connection: Connection) -> None:
