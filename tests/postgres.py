@@ -118,6 +118,11 @@ class PrivateServer(Postgres):
         """The process id of the server, or None while it is stopped."""
         return None if self._process is None else self._process.pid
 
+    @property
+    def account(self) -> str | int:
+        """Whose processes the server's are."""
+        return os.geteuid() if self._account is None else self._account.pw_name
+
     def restart(self, mode: Mode = "fast") -> None:
         """Stop the server and start it again; ``"immediate"`` is a crash, from which it recovers."""
         self._end(mode)
