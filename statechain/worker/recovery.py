@@ -71,7 +71,7 @@ class Recovery:
         self._limits = limits
         self._observers = tuple(observers)
         self._peers = Peers(worker.id, lease.length)
-        self._trials = Trials(limits, lease.clock)
+        self._trials = Trials(lease.clock)
         self._opened = lease.clock()
         self._next_look = 0.0
         self._next_trial: float | None = None
@@ -298,7 +298,8 @@ class Recovery:
         """
         if group_size(deaths or 1) > 1:
             return True
-        return self._lease.clock() - self._opened >= backoff(deaths, self._limits).total_seconds()
+        has_lived = self._lease.clock() - self._opened >= backoff(deaths, self._limits).total_seconds()
+        return has_lived and self._trials.are_over
 
     async def _try_suspects(self) -> list[str]:
         """Take up suspects whose backoff is over, as many beside each other as their deaths allow."""

@@ -23,6 +23,9 @@ __all__ = ["Trials", "backoff", "deaths_alone", "group_size", "is_poisoned"]
 GROUPS = (32, 8, 2)
 """How many suspects a worker tries at once after their first death, their second and third; from then on one."""
 
+LONGEST_TRIAL = 600.0
+"""After so many seconds a suspect that still runs keeps no other one from being tried."""
+
 
 def group_size(deaths: int) -> int:
     """Return beside how many suspects, itself included, one with so many deaths may run."""
@@ -51,29 +54,34 @@ class _Trial:
     size: int
     until: float
 
-    def is_on(self, now: float) -> bool:
-        return not (self.live.is_over or self.live.has_advanced) and now < self.until
+    @property
+    def is_running(self) -> bool:
+        return not (self.live.is_over or self.live.has_advanced)
 
 
 class Trials:
     """The suspects that one worker tries at present.
 
-    A suspect is cleared once it makes progress, or waits. One that has run for ``suspect_seconds`` makes room for
-    others, so that a long handler does not keep them waiting.
+    A suspect is cleared once it makes progress, or waits. One that has run for `LONGEST_TRIAL` makes room for others,
+    so that a long handler does not keep them waiting; what is tried beside it is not blamed.
     """
 
-    def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
-        self._limits = limits
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._trials: list[_Trial] = []
+
+    @property
+    def are_over(self) -> bool:
+        """Whether no suspect runs that is not cleared."""
+        return not any(trial.is_running for trial in self._trials)
 
     def room(self, deaths: int) -> int:
         """Return how many suspects with so many deaths may be tried beside those that are."""
         now = self._clock()
-        self._trials = [trial for trial in self._trials if trial.is_on(now)]
-        smallest = min([group_size(deaths), *(trial.size for trial in self._trials)])
-        return max(0, smallest - len(self._trials))
+        self._trials = [trial for trial in self._trials if trial.is_running]
+        sizes = [trial.size for trial in self._trials if now < trial.until]
+        return max(0, min([group_size(deaths), *sizes]) - len(sizes))
 
     def begin(self, live: Live, deaths: int) -> None:
         """Take note of a suspect that is tried from now on."""
-        self._trials.append(_Trial(live, group_size(deaths), self._clock() + self._limits.suspect_seconds))
+        self._trials.append(_Trial(live, group_size(deaths), self._clock() + LONGEST_TRIAL))

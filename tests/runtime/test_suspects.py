@@ -12,7 +12,7 @@ from statechain.limits import Limits
 from statechain.records import Claim
 from statechain.storage.journal import Ledger
 from statechain.testing.contract.samples import execution
-from statechain.worker.suspects import GROUPS, Trials, backoff, deaths_alone, group_size, is_poisoned
+from statechain.worker.suspects import GROUPS, LONGEST_TRIAL, Trials, backoff, deaths_alone, group_size, is_poisoned
 
 LIMITS = Limits()
 
@@ -27,7 +27,7 @@ class Clock:
 
 def trials_of(*deaths: int) -> tuple[Trials, list[Live], Clock]:
     clock = Clock()
-    trials, lives = Trials(LIMITS, clock), [Live(f"suspect-{number}") for number in range(len(deaths))]
+    trials, lives = Trials(clock), [Live(f"suspect-{number}") for number in range(len(deaths))]
     for live, each in zip(lives, deaths, strict=True):
         trials.begin(live, each)
     return trials, lives, clock
@@ -78,10 +78,14 @@ def test_a_suspect_that_makes_progress_or_ends_or_waits_makes_room() -> None:
 
 
 def test_a_long_handler_does_not_keep_others_waiting_for_good() -> None:
-    trials, _, clock = trials_of(9)
+    """What is tried beside it is not alone."""
+    trials, (long,), clock = trials_of(9)
     assert trials.room(9) == 0
-    clock.now += LIMITS.suspect_seconds + 1
+    clock.now += LONGEST_TRIAL + 1
     assert trials.room(9) == 1
+    assert not trials.are_over
+    long.settle(None)
+    assert trials.are_over
 
 
 def test_the_backoff_doubles_up_to_a_longest() -> None:
