@@ -110,10 +110,14 @@ async def _serve(
         answer.cancel()
         raise
     except BaseException as fault:  # noqa: BLE001 -- it is raised again where the answer is awaited
-        if not isinstance(fault, asyncio.CancelledError):
-            log_error(fault, task.name, context.state_name)
-        if not answer.done():
-            answer.set_exception(_told(fault))
+        failure: BaseException = StateError("States.Runtime", "the failure of the handler could not be recorded")
+        try:
+            if not isinstance(fault, asyncio.CancelledError):
+                log_error(fault, task.name, context.state_name)
+            failure = _told(fault)
+        finally:  # without an answer the execution would wait for ever
+            if not answer.done():
+                answer.set_exception(failure)
     else:
         if not answer.done():
             answer.set_result(result)

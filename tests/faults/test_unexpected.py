@@ -21,6 +21,9 @@ from statechain.testing.clock import VirtualClock
 MODULES = ("statechain.execution.", "statechain.tasks.", "statechain.launcher")
 """The modules of which each call is made to raise."""
 
+WAITING = "statechain.execution.running"
+"""What waits for an execution, which is not what performs it."""
+
 
 SAMPLE = 9
 """One call in so many is made to raise, unless all are."""
@@ -44,7 +47,8 @@ class Saboteur:
             return  # a coroutine that goes on is no call, and neither is a generator that is closed
         self._begun[id(frame)] = frame
         caller, called = frame.f_back, str(frame.f_globals.get("__name__"))
-        if caller is None or not str(caller.f_globals.get("__name__")).startswith(MODULES):
+        calling = "" if caller is None else str(caller.f_globals.get("__name__"))
+        if caller is None or not calling.startswith(MODULES) or calling == WAITING:
             return
         if not called.startswith("statechain.") or called.startswith(("statechain.testing", "statechain.cancellation")):
             return  # what is held around an `await` would never be freed
