@@ -95,13 +95,13 @@ async def test_a_server_whose_statements_may_take_but_little_freezes_a_batch_all
 ) -> None:
     """And what takes too long beside it is tried again without holding up its neighbours."""
     database = urlsplit(postgres_url).path[1:]
-    await seed(postgres_url, 30_000)
+    sources = await seed(postgres_url, 30_000)
     postgres_server.execute(f"ALTER DATABASE \"{database}\" SET statement_timeout = '60ms'")
     try:
         async with asyncio.timeout(PATIENCE), Engine(postgres_url) as engine:
             target = await engine.create_state_machine("target", PASS)
             options = BatchExecutionOptions(name_prefix="chain")
-            async with target.stream_batch(ExecutionFilter(state_machine_id="seeded"), options=options) as results:
+            async with target.stream_batch(ExecutionFilter(state_machine_id=sources), options=options) as results:
                 neighbours = [await target.execute(number) for number in range(10)]
                 assert [each.output for each in neighbours] == [*range(10)]
                 await anext(results)
@@ -113,12 +113,12 @@ async def test_other_writes_go_on_while_a_batch_freezes_its_sources(
     durable_url: str, figures: Figures, *, full: bool
 ) -> None:
     sources = 1_000_000 if full else 20_000
-    await seed(durable_url, sources)
+    machine = await seed(durable_url, sources)
     async with asyncio.timeout(600), Engine(durable_url) as engine:
         target = await engine.create_state_machine("target", PASS)
         usual, _ = await longest(target, lambda passed: passed >= 3.0)
         options = BatchExecutionOptions(name_prefix="chain", concurrent_batches=1)
-        stream = target.stream_batch(ExecutionFilter(state_machine_id="seeded"), options=options)
+        stream = target.stream_batch(ExecutionFilter(state_machine_id=machine), options=options)
         began = time.monotonic()
         async with stream:
             first = asyncio.ensure_future(anext(stream))
@@ -140,11 +140,11 @@ async def longest(machine: StateMachine, is_over: Callable[[float], bool]) -> tu
     return f"{longest * 1000:.0f} ms", count
 
 
-async def seed(url: str, count: int) -> None:
-    """Write ended executions of a machine that has no definition, faster than they could be run."""
+async def seed(url: str, count: int) -> str:
+    """Write ended executions of a machine, faster than they could be run; return the machine's id."""
     async with Engine(url) as engine:
-        await engine.create_state_machine("sources", PASS)
-    row = "{id}, {id}, 'seeded', 1, 'SUCCEEDED', 'null', 'null', {number}, {number}, 'Begin', 0, 1"
+        machine = (await engine.create_state_machine("sources", PASS)).id
+    row = f"{{id}}, {{id}}, '{machine}', 1, 'SUCCEEDED', 'null', 'null', {{number}}, {{number}}, 'Begin', 0, 1"
     into = (
         "INSERT INTO executions (id, name, state_machine_id, state_machine_revision, status, input, output, start_time,"
         " end_time, current_state, redrive_count, epoch) SELECT "
@@ -154,7 +154,7 @@ async def seed(url: str, count: int) -> None:
             numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) "
             values = row.format(id="'s' || substr('0000000' || i, -7)", number="i")
             file.execute(numbers + into + values + " FROM n", (count,))
-        return
+        return machine
     connection = await asyncpg.connect(url)
     try:
         values = row.format(id="'s' || lpad(i::text, 7, '0')", number="i")
@@ -162,4 +162,5 @@ async def seed(url: str, count: int) -> None:
         await connection.execute("ANALYZE")
     finally:
         await connection.close()
+    return machine
 
