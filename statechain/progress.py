@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypedDict
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.text import Text
 
@@ -148,6 +148,20 @@ class BatchProgress:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
+class _Sign(SpinnerColumn):
+    """A spinner, and at the end a tick; a batch with failures gets none."""
+
+    def __init__(self, progress: BatchProgress) -> None:
+        self._of = progress
+        super().__init__()
+
+    def render(self, task: Task) -> RenderableType:
+        """Return it."""
+        if not task.finished:
+            return super().render(task)
+        return Text("✗", style="red") if self._of.failed or self._of.aborted else Text("✓", style="green")
+
+
 class _Counts(ProgressColumn):
     """The counts, coloured, with the pace."""
 
@@ -173,7 +187,7 @@ class _Counts(ProgressColumn):
 
 def _bar(progress: BatchProgress, console: Console) -> Progress:
     return Progress(
-        SpinnerColumn(finished_text="[green]✓[/]"),
+        _Sign(progress),
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=28),
         _Counts(progress),

@@ -12,10 +12,12 @@ def main() -> None:
     """Run the command line on this process's arguments, and leave with its exit code."""
     try:
         from statechain.cli.app import cli  # noqa: PLC0415 -- its libraries may be missing
+        from statechain.cli.terminal import prepare_streams  # noqa: PLC0415
     except ModuleNotFoundError as fault:
         if (fault.name or "").partition(".")[0] not in {"click", "rich"}:
             raise
         sys.stderr.write(f"statechain: the command line needs {fault.name}: pip install 'statechain[cli]'\n")
         raise SystemExit(2) from None
     logging.getLogger("statechain_backends").setLevel(logging.ERROR)  # not at each command what a worker is told once
+    prepare_streams()  # before a wrong option, or --help, is answered
     cli(prog_name="statechain")

@@ -14,6 +14,7 @@ from statechain.cli.executions import history, list_executions, show, stop
 from statechain.cli.graph import graph
 from statechain.cli.run import redrive, run
 from statechain.cli.session import VARIABLES
+from statechain.cli.terminal import prepare_streams
 from statechain.cli.validate import validate
 from statechain.cli.worker import worker
 
@@ -23,8 +24,9 @@ __all__ = ["cli"]
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option("--repository", metavar="URL", help=f"The storage, for any command; also {' or '.join(VARIABLES)}.")
 @click.version_option(version("statechain"), prog_name="statechain", message="%(prog)s %(version)s")
-def cli(repository: str | None) -> None:
+def cli(repository: str | None) -> None:  # noqa: ARG001 -- `storage_option` reads it
     """Durable Amazon States Language state machines, chained in batches."""
+    prepare_streams()
 
 
 for command in (

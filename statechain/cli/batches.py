@@ -9,7 +9,7 @@ import click
 
 from statechain.chaining.stored import read_options
 from statechain.cli.batch import transformer_option
-from statechain.cli.render import Cell, Column, batch_json, echo_json, moment, print_table, styled, took
+from statechain.cli.render import Cell, Column, batch_json, echo_json, moment, print_table, styled_batch, took
 from statechain.cli.run import check_served, files_option, tasks_option
 from statechain.cli.selection import batch_options, find_machine, make_options
 from statechain.cli.session import Storage, asynchronous, errors, leave, say, storage_option
@@ -23,13 +23,13 @@ __all__ = ["batches"]
 
 COLUMNS = (
     Column("ID"),
-    Column("MACHINE"),
-    Column("PREFIX", is_wide=True),
+    Column("MACHINE", rank=1),
+    Column("PREFIX", is_wide=True, rank=6),
     Column("STATUS"),
-    Column("STARTED"),
-    Column("TOOK", is_figure=True),
-    Column("TOTAL", is_figure=True),
-    Column("OK", is_figure=True),
+    Column("STARTED", rank=5),
+    Column("TOOK", is_figure=True, rank=4),
+    Column("TOTAL", is_figure=True, rank=2),
+    Column("OK", is_figure=True, rank=3),
     Column("FAILED", is_figure=True),
     Column("LEFT", is_figure=True),
 )
@@ -73,7 +73,7 @@ def _row(batch: Batch, names: dict[str, str]) -> list[Cell]:
         batch.id,
         names.get(batch.state_machine_id, batch.state_machine_id),
         batch.name_prefix,
-        styled(batch.status),
+        styled_batch(batch, is_brief=True),
         batch.start_time,
         took(batch),
         str(counts.total),
@@ -107,7 +107,7 @@ async def show(batch_id: str, storage: Storage, *, as_json: bool) -> None:
         ["batch", batch.id],
         ["state machine", f"{machine} (revision {batch.state_machine_revision})"],
         ["name prefix", batch.name_prefix],
-        ["status", styled(batch.status)],
+        ["status", styled_batch(batch)],
         ["started", f"{moment(batch.start_time)}, took {took(batch)}"],
         ["items", ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())],
         ["sources", _said(batch.filter)],

@@ -40,11 +40,11 @@ MOST_VALUE = 2000
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 LIST = (
     Column("NAME"),
-    Column("MACHINE"),
+    Column("MACHINE", rank=4),
     Column("STATUS"),
-    Column("STATE"),
-    Column("STARTED"),
-    Column("TOOK", is_figure=True),
+    Column("STATE", rank=2),
+    Column("STARTED", rank=3),
+    Column("TOOK", is_figure=True, rank=1),
     Column("ID", is_wide=True),
 )
 SUSPECTS = (
@@ -59,13 +59,13 @@ SUSPECTS = (
 VISITS = (
     Column(""),
     Column("STATE"),
-    Column("TYPE"),
-    Column("AT", is_figure=True),
+    Column("TYPE", rank=4),
+    Column("AT", is_figure=True, rank=3),
     Column("TOOK", is_figure=True),
-    Column("TRIES", is_figure=True),
-    Column("THEN"),
+    Column("TRIES", is_figure=True, rank=1),
+    Column("THEN", rank=2),
 )
-EVENTS = (Column("#", is_figure=True), Column("AT", is_figure=True), Column("TYPE"), Column("ABOUT"))
+EVENTS = (Column("#", is_figure=True), Column("AT", is_figure=True, rank=1), Column("TYPE"), Column("ABOUT", rank=2))
 
 
 @click.command("list")

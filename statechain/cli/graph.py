@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from statechain.asl import Definition, load_stored
 from statechain.cli.selection import find_execution, find_machine
 from statechain.cli.session import Storage, asynchronous, say, storage_option
+from statechain.cli.terminal import console_of
 from statechain.cli.tree import tree_of
 from statechain.cli.validate import read_definition
 from statechain.drawing.draw import GRAPHS, draw_definition, draw_execution
@@ -60,7 +60,7 @@ async def graph(
         return
     drawn = _drawn(definition, found, chosen)
     if output is None:
-        click.echo(drawn, nl=False)
+        click.echo(drawn if sys.stdout.isatty() else drawn.encode(), nl=False)  # a file of it is UTF-8
     else:
         Path(output).write_text(drawn, encoding="utf-8")  # noqa: ASYNC240 -- nothing else runs
         say(f"wrote {output}")
@@ -98,8 +98,8 @@ def _print_tree(
     trace = None if found is None else trace_of(found[0], found[1], datetime.now(UTC))
     tree = tree_of(graph_of(definition.model), name, trace)
     if output is None:
-        Console(highlight=False).print(tree)
+        console_of().print(tree)
         return
     with Path(output).open("w", encoding="utf-8") as file:
-        Console(file=file, width=200, highlight=False).print(tree)
+        console_of(file=file, width=200).print(tree)
     say(f"wrote {output}")

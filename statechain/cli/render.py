@@ -11,10 +11,10 @@ from typing import Any, TypeAlias
 
 import attrs
 import click
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from statechain.cli.terminal import console_of, is_utf
 from statechain.drawing.picture import Standing, folded, printable, seconds_of, shortened, spoken, standing_of
 from statechain.records import Batch, Execution, Visit
 
@@ -32,6 +32,7 @@ __all__ = [
     "moment",
     "print_table",
     "styled",
+    "styled_batch",
     "took",
     "visit_rows",
 ]
@@ -45,6 +46,8 @@ STANDINGS: dict[Standing, tuple[str, str]] = {
     "stopped": ("■", "magenta"),
 }
 WIDE = 132
+FOLDED = 20
+"""A column that is wider may be folded, to this width and no less."""
 UNSHOWABLE = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """What JSON allows in a string, and no terminal or encoding can be trusted with."""
 
@@ -54,29 +57,57 @@ Cell: TypeAlias = "str | Text | datetime"
 
 @attrs.frozen
 class Column:
-    """A column of a table: its heading, whether figures stand in it, and whether it needs a wide terminal."""
+    """A column of a table.
+
+    Attributes:
+        heading: What stands above it.
+
+        is_figure: Whether it is aligned to the right.
+
+        is_wide: Whether it is shown on wide terminals only.
+
+        rank: Where the terminal is too narrow, the columns of the highest rank are left out first, and those of rank 0
+            never.
+    """
 
     heading: str
     is_figure: bool = False
     is_wide: bool = False
+    rank: int = 0
 
 
 def print_table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> None:
     """Print rows: a table on a terminal, else tab-separated lines with a heading, never cut."""
-    console = Console(highlight=False)
+    console = console_of()
     if not console.is_terminal:
         click.echo("\t".join(column.heading for column in columns))
         for row in rows:
             click.echo("\t".join(_plain(cell) for cell in row))
         return
-    shown = [place for place, column in enumerate(columns) if not column.is_wide or console.width >= WIDE]
+    texts = [[_shown(cell) for cell in row] for row in rows]
+    widths = [
+        max([len(column.heading), *(row[place].cell_len for row in texts)]) for place, column in enumerate(columns)
+    ]
+    shown = _fitting(columns, widths, console.width)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for place in shown:
         justify = "right" if columns[place].is_figure else "left"
-        table.add_column(columns[place].heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
-    for row in rows:
-        table.add_row(*(_shown(row[place]) for place in shown))
+        is_short = widths[place] <= FOLDED
+        table.add_column(columns[place].heading, justify=justify, overflow="fold", no_wrap=is_short)  # type: ignore[arg-type]
+    for texts_of_row in texts:
+        table.add_row(*(texts_of_row[place] for place in shown))
     console.print(table)
+
+
+def _fitting(columns: Sequence[Column], widths: Sequence[int], width: int) -> list[int]:
+    """Return the places of the columns that a terminal has room for; a long one may be folded."""
+    shown = [place for place, column in enumerate(columns) if not column.is_wide or width >= WIDE]
+    while sum(min(widths[place], FOLDED) + 2 for place in shown) - 2 > width:
+        last = max(shown, key=lambda place: columns[place].rank)
+        if not columns[last].rank:
+            break
+        shown.remove(last)
+    return shown
 
 
 def _shown(cell: Cell) -> Text:
@@ -88,6 +119,15 @@ def _plain(cell: Cell) -> str:
         return instant(cell) or ""
     text = cell.plain if isinstance(cell, Text) else cell
     return printable(text).replace("\t", " ").replace("\n", " ")
+
+
+def styled_batch(batch: Batch, *, is_brief: bool = False) -> Text:
+    """Return a batch's status in its colour: SUCCEEDED with failures among its items is yellow, and names them."""
+    counts = batch.item_counts
+    failed = counts.failed + counts.timed_out + counts.aborted
+    if batch.status != "SUCCEEDED" or not failed:
+        return styled(batch.status)
+    return Text(str(batch.status) + ("" if is_brief else f", {failed} of {counts.total} failed"), style="yellow")
 
 
 def styled(status: str) -> Text:
@@ -132,7 +172,7 @@ async def echo_json_array(name: str, values: AsyncIterator[Any]) -> None:
 
 
 def _json_text(value: Any, indent: int | None) -> str:  # noqa: ANN401 -- any JSON value
-    text = json.dumps(value, ensure_ascii=False, indent=indent, default=_as_json)
+    text = json.dumps(value, ensure_ascii=not is_utf(), indent=indent, default=_as_json)
     return UNSHOWABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 

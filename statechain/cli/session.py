@@ -20,6 +20,7 @@ import attrs
 import click
 from rich.console import Console
 
+from statechain.cli.terminal import console_of, is_plain
 from statechain.drawing.picture import printable
 from statechain.engine import Engine
 from statechain.errors import DefinitionError, StatechainError
@@ -46,12 +47,13 @@ class Failure(click.ClickException):
     def show(self, file: Any = None) -> None:  # noqa: ANN401 -- click's signature
         """Write it to standard error, coloured on a terminal."""
         told = printable(self.format_message())
-        click.echo(f"{click.style('error:', fg='red', bold=True)} {told}", file=file, err=True)
+        line = f"{click.style('error:', fg='red', bold=True)} {told}"
+        click.echo(line, file=file, err=True, color=False if is_plain() else None)
 
 
 def errors() -> Console:
     """Return the console on standard error."""
-    return Console(stderr=True, highlight=False)
+    return console_of(stderr=True)
 
 
 def say(text: str) -> None:

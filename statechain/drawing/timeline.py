@@ -10,7 +10,7 @@ from statechain.drawing.picture import COLOURS, Standing, folded, seconds_of, sh
 from statechain.drawing.svg import GREY, INK, PALE, document, element, text_at
 from statechain.records import Execution, Visit
 
-__all__ = ["ticks", "timeline_svg"]
+__all__ = ["tick_text", "ticks", "timeline_svg"]
 
 ROW, BAR = 22.0, 13.0
 WIDTH = 640.0
@@ -68,7 +68,15 @@ def _axis(whole: float, left: float, bottom: float) -> Iterator[str]:
     for seconds in ticks(whole):
         x = left + WIDTH * seconds / whole
         yield element("line", x1=x, y1=ROW - 4, x2=x, y2=bottom, stroke=PALE, stroke_width=0.8)
-        yield text_at(x, ROW - 9, spoken(seconds) if seconds else "0", 10, fill=GREY, anchor="middle")
+        yield text_at(x, ROW - 9, tick_text(seconds), 10, fill=GREY, anchor="middle")
+
+
+def tick_text(seconds: float) -> str:
+    """Return a tick's moment exactly: rounding would show two ticks alike."""
+    if 0 < seconds < 1:
+        thousandths = f"{seconds * 1000:.3f}".rstrip("0").rstrip(".")
+        return f"{thousandths} ms"
+    return spoken(seconds) if seconds else "0"
 
 
 def ticks(whole: float) -> list[float]:

@@ -21,7 +21,7 @@ from statechain.drawing.layout import Box, Layout, lay_out
 from statechain.drawing.mermaid import to_mermaid
 from statechain.drawing.picture import Trace, folded, spoken, trace_of
 from statechain.drawing.svg import to_svg
-from statechain.drawing.timeline import ticks, timeline_svg
+from statechain.drawing.timeline import tick_text, ticks, timeline_svg
 from statechain.records import Execution, ExecutionStatus, Visit
 from statechain.testing import VirtualClock
 
@@ -348,3 +348,9 @@ async def test_machines_and_executions_are_drawn_by_the_engine() -> None:
 def test_a_trace_without_visits_draws_nothing_on_the_graph() -> None:
     trace: Trace = trace_of(execution(ExecutionStatus.SUCCEEDED), [], START)
     assert "classDef" not in to_mermaid(graph(), trace)
+
+
+@pytest.mark.parametrize("whole", [3e-6, 0.0005, 0.0031, 0.0099, 0.02, 0.7, 3.1, 59, 61, 4000, 90_000, 2_000_000])
+def test_no_two_ticks_of_an_axis_read_alike(whole: float) -> None:
+    texts = [tick_text(moment) for moment in ticks(whole)]
+    assert len(set(texts)) == len(texts), texts

@@ -9,7 +9,7 @@ import pytest
 from faulty import FaultyRepository, as_repository
 
 from statechain import Engine, ExecutionFilter, ExecutionStatus, open_repository
-from statechain.storage.repository import DeleteExecutions
+from statechain.storage.repository import CreateStateMachine, DeleteExecutions
 from statechain.testing.contract.samples import (
     advance,
     chained,
@@ -19,6 +19,7 @@ from statechain.testing.contract.samples import (
     execution,
     finish,
     ids,
+    machine,
     moment,
     redriving,
     seed,
@@ -56,6 +57,7 @@ async def test_a_lost_reply_changes_nothing(repository_url: str, fields: dict[st
     made = [execution(**ENDED) for _ in range(COUNT)]
     wanted = [each for index, each in enumerate(made) if index not in range(COUNT)[gone]]
     async with open_repository(repository_url) as inner:
+        await commit(inner, CreateStateMachine(machine=machine("invoices", id="machine-b")))
         await seed(inner, running, *made)
         faulty = FaultyRepository(inner)
         async with Engine(as_repository(faulty), recovery=False) as engine:
@@ -123,6 +125,7 @@ async def test_a_chain_that_is_deleted_makes_no_source_meant(repository_url: str
     sources = [execution(**ENDED) for _ in range(COUNT // 2)]
     targets = [chained(each, **ENDED) for each in sources]
     async with open_repository(repository_url) as inner:
+        await commit(inner, CreateStateMachine(machine=machine("invoices", id="machine-b")))
         await seed(inner, *sources, *targets)
         async with Engine(inner, recovery=False) as engine:
             unchained = ExecutionFilter(unchained_to="machine-b")

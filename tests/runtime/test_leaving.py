@@ -54,7 +54,9 @@ async def leave_behind(make: EngineFactory, *names: str, definition: dict[str, A
             await engine.create_state_machine("work", WORK)
             machine = await engine.create_state_machine("parent" if definition is PARENT else "work", definition)
             ids = [(await machine.start_execution(name=name)).id for name in names]
-            await asyncio.sleep(0.05)
+            begun = len(names) * (2 if definition is PARENT else 1)
+            while await engine.count_executions(ExecutionFilter(status="RUNNING")) < begun:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
             raise _Killed  # noqa: TRY301
     except _Killed:
         return ids

@@ -1,0 +1,73 @@
+"""What a terminal or a pipe can show: colour (NO_COLOR, TERM=dumb), characters (cp1252, ASCII), and how many columns.
+
+Standard output and error never fail for a character: one that their encoding lacks is written in ASCII.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import sys
+from io import TextIOWrapper
+from typing import IO, Any
+
+import click
+from rich.console import Console
+
+__all__ = ["console_of", "is_plain", "is_utf", "prepare_streams"]
+
+FALLBACK = "statechain-ascii"
+ASCII = {
+    "✓": "+",
+    "✗": "x",
+    "×": "x",
+    "■": "#",
+    "●": "*",
+    "○": "o",
+    "◆": "?",
+    "◷": "@",
+    "⇉": "=",
+    "⟳": "~",
+    "→": "->",
+    "⇢": "~>",
+    "…": "...",
+    "·": "-",
+    "—": "-",
+    "\N{REPLACEMENT CHARACTER}": "?",
+}
+
+
+def is_plain() -> bool:
+    """Return whether no escape sequences are wanted: NO_COLOR (https://no-color.org) is set, or TERM is dumb."""
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM", "").lower() in {"dumb", "unknown"}
+
+
+def console_of(*, stderr: bool = False, file: IO[str] | None = None, width: int | None = None) -> Console:
+    """Return a console that writes styles only where they are wanted."""
+    return Console(
+        stderr=stderr, file=file, width=width, highlight=False, color_system=None if is_plain() else "auto"
+    )
+
+
+def is_utf() -> bool:
+    """Return whether standard output can show every character."""
+    return (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "").startswith("utf")
+
+
+def prepare_streams() -> None:
+    """Have standard output and error write in ASCII what their encoding lacks, and no colour unless wanted."""
+    codecs.register_error(FALLBACK, _in_ascii)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors=FALLBACK)
+    context: Any = click.get_current_context(silent=True)
+    if context is not None and is_plain():
+        context.color = False
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str, int]:
+    """Return what is written in the place of the characters that an encoding lacks."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(ASCII.get(each) or each.encode("ascii", "backslashreplace").decode() for each in lacking), error.end

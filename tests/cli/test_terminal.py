@@ -1,0 +1,143 @@
+"""What terminals and pipes of every kind get: colour, characters, columns."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from io import StringIO
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+from desk import Desk
+from rich.console import Console
+
+from statechain.cli.app import cli
+from statechain.progress import BatchProgress
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def on_a_terminal(folder: Path, *arguments: str, columns: int = 80, **variables: str) -> str:
+    """Run a command on a terminal of its own, and return what it wrote there."""
+    pty = pytest.importorskip("pty")
+    leader, follower = pty.openpty()
+    environment = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR"}}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "statechain", *arguments],
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        cwd=folder,
+        env={**environment, "TERM": "xterm-256color", "COLUMNS": str(columns), **variables},
+    )
+    os.close(follower)
+    written = b""
+    try:
+        while piece := os.read(leader, 65536):
+            written += piece
+    except OSError:  # the end of a terminal, on Linux
+        pass
+    os.close(leader)
+    assert process.wait(60) == 0, written
+    return written.decode()
+
+
+@pytest.fixture
+def shop(desk: Desk) -> Desk:
+    desk.run("order-1")
+    desk.call("run", "orders.json", "--tasks", "handlers", "--name", "order-2", "--input", '{"refuse": 1}', code=1)
+    return desk
+
+
+SHOWING = [("list",), ("show", "order-2"), ("history", "order-1"), ("graph", "orders"), ("batches", "list")]
+
+
+@pytest.mark.parametrize("command", [("show", "order-2"), ("list",)], ids=" ".join)
+@pytest.mark.parametrize("variable", [("NO_COLOR", "1"), ("TERM", "dumb")], ids="=".join)
+def test_no_escape_sequence_is_written_where_none_is_wanted(
+    shop: Desk, command: tuple[str, ...], variable: tuple[str, str]
+) -> None:
+    assert "\x1b" not in on_a_terminal(shop.folder, *command, **dict([variable]))
+
+
+def test_a_terminal_gets_colour(shop: Desk) -> None:
+    assert "\x1b[" in on_a_terminal(shop.folder, "list", NO_COLOR="")
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1"])  # for ASCII, click itself writes UTF-8
+@pytest.mark.parametrize(
+    "command",
+    [
+        *SHOWING,
+        ("graph", "orders", "--format", "tree"),
+        ("graph", "--execution", "order-2", "--format", "tree"),
+        ("show", "order-2", "--json"),
+        ("list", "--help"),
+        ("show", "nothing →"),
+    ],
+    ids=" ".join,
+)
+def test_a_pipe_of_any_encoding_gets_what_it_can_show(shop: Desk, encoding: str, command: tuple[str, ...]) -> None:
+    shop.run("naïve → ☃")
+    result = CliRunner(charset=encoding).invoke(cli, command)
+    assert not isinstance(result.exception, UnicodeError)
+    assert result.exit_code == (2 if "nothing →" in command else 0), result.exception
+    result.stdout_bytes.decode(encoding)
+
+
+def test_a_process_writes_in_ascii_what_its_encoding_lacks(shop: Desk) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "statechain", "graph", "orders", "--format", "tree"],
+        env={**os.environ, "PYTHONIOENCODING": "cp1252"},
+        cwd=shop.folder,
+        capture_output=True,
+        check=True,
+    )
+    assert b"* Price" in done.stdout
+    assert b"-> Done" in done.stdout
+
+
+def test_json_stays_json_in_any_encoding(shop: Desk) -> None:
+    shop.run("naïve → 🐍")
+    result = CliRunner(charset="cp1252").invoke(cli, ["list", "--json", "--limit", "1"])
+    assert json.loads(result.stdout_bytes)["name"] == "naïve → 🐍"
+
+
+@pytest.mark.parametrize("columns", [36, 48])
+def test_a_narrow_terminal_gets_fewer_columns_and_no_word_in_pieces(shop: Desk, columns: int) -> None:
+    lines = on_a_terminal(shop.folder, "list", columns=columns, NO_COLOR="1").splitlines()
+    assert len(lines) == 3
+    assert all(len(line) <= columns for line in lines)
+    assert [line.split()[0] for line in lines] == ["NAME", "order-2", "order-1"]
+    assert "FAILED" in lines[1]
+    assert "SUCCEEDED" in lines[2]
+
+
+def test_a_batch_with_failures_gets_no_tick() -> None:
+    def shown(*errors: Exception | None) -> str:
+        console = Console(file=StringIO(), force_terminal=True, color_system=None, width=100, height=5)
+        progress = BatchProgress(len(errors), console=console)
+        with progress:
+            for index, error in enumerate(errors):
+                progress.on_start("source", index)
+                progress.on_complete("source", index, error)
+        written = console.file
+        assert isinstance(written, StringIO)
+        return written.getvalue()
+
+    assert "✓" in shown(None, None)
+    assert "✓" not in (with_failures := shown(None, ValueError()))
+    assert "✗" in with_failures
+    assert "1 failed" in with_failures
+
+
+def test_a_stored_batch_with_failures_says_so(shop: Desk) -> None:
+    for quantity in (1, 3):
+        shop.run(f"more-{quantity}", quantity)
+    shop.call("batch", "bills.json", "--tasks", "handlers", "--name", "more", "--name-prefix", "bill", code=1)
+    batch = shop.call("batches", "list").stdout.splitlines()[1].split("\t")[0]
+    assert "SUCCEEDED, 1 of 2 failed" in shop.call("batches", "show", batch).stdout
