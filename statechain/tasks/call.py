@@ -68,7 +68,7 @@ async def call_task(
         if not handler.done():
             await _end(handler, task.name, limits.handler_grace_seconds)
         raise _cut_off(fault, limits.cause_characters) from fault.__cause__
-    except asyncio.CancelledError:
+    except BaseException:  # a cancellation, or what nothing here expects: either way the handler has no caller any more
         await _end(handler, task.name, limits.handler_grace_seconds)
         raise
     try:
@@ -110,14 +110,14 @@ async def _serve(
         answer.cancel()
         raise
     except BaseException as fault:  # noqa: BLE001 -- it is raised again where the answer is awaited
-        failure: BaseException = StateError("States.Runtime", "the failure of the handler could not be recorded")
         try:
             if not isinstance(fault, asyncio.CancelledError):
                 log_error(fault, task.name, context.state_name)
-            failure = _told(fault)
-        finally:  # without an answer the execution would wait for ever
-            if not answer.done():
-                answer.set_exception(failure)
+            failure: Exception = _told(fault)
+        except Exception as unexpected:  # noqa: BLE001 -- without an answer the execution would wait for ever
+            failure = unexpected
+        if not answer.done():
+            answer.set_exception(failure)
     else:
         if not answer.done():
             answer.set_result(result)

@@ -52,6 +52,8 @@ class Saboteur:
             return
         if not called.startswith("statechain.") or called.startswith(("statechain.testing", "statechain.cancellation")):
             return  # what is held around an `await` would never be freed
+        if frame.f_code.co_name == "_begin":
+            return  # it is given a coroutine, which would never be awaited
         self.calls += 1
         if self.calls == self.place:
             self.thrown_at = f"{caller.f_code.co_qualname} → {frame.f_code.co_qualname}"
