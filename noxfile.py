@@ -52,7 +52,7 @@ def quick(session: nox.Session) -> None:
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """Measure how much of the code the tests reach, faults apart; fails below `fail_under` in pyproject.toml."""
+    """Measure how much of the code the tests reach, faults apart."""
     session.install("-e", ".[test]")
     session.run("pytest", "-m", "not faults and not docs", "--cov", "--cov-report=term:skip-covered", *session.posargs)
 
