@@ -289,6 +289,37 @@ async def test_whoever_only_waits_is_not_poison(repository_url: str, definition:
                 raise _Left
 
 
+async def test_a_branch_that_waits_does_not_clear_what_runs_beside_it(repository_url: str) -> None:
+    """Beside the branch that waits, another may be what ends the workers: its deaths go on counting."""
+    calls = 0
+
+    async def work(_value: object) -> None:
+        nonlocal calls
+        calls += 1
+        await hang(_value)
+
+    tasks = tasks_of(Work=work, Hand=answer)
+    branches = [WAITS["an answer"], ONE_TASK]
+    fork = {"StartAt": "Fork", "States": {"Fork": {"Type": "Parallel", "Branches": branches, "End": True}}}
+    async with opened_twice(repository_url) as (one, _):
+        with suppress(_Left):
+            async with Engine(one, tasks=tasks) as engine:
+                machine = await engine.create_state_machine("fork", fork)
+                handle = await machine.start_execution({})
+                await until_waiting(one, handle.id)
+                raise _Left
+        for number in range(DEATHS):
+            await die_of(one, f"dies at once {number}", number)
+        called = calls
+        with suppress(_Left):
+            async with Engine(one, tasks=tasks), asyncio.timeout(30):
+                while calls == called:  # noqa: ASYNC110 -- a count has no event
+                    await asyncio.sleep(0.01)
+                (suspect,) = await one.suspects(page=1)
+                assert suspect.deaths >= DEATHS
+                raise _Left
+
+
 async def die_of(repository: Repository, worker: str, deaths: int) -> None:
     """Take up an execution that has so many deaths, and die."""
     await repository.heartbeat(worker, LONG_LEASE)

@@ -60,6 +60,18 @@ async def test_a_beat_that_failed_is_tried_again_soon(fault: Exception) -> None:
     assert lease.lapses == 0
 
 
+def test_a_lease_counts_from_when_its_renewal_was_asked_for() -> None:
+    """The database counts from a moment in between: counted from the answer, the lease would hold too long here."""
+    now = 10.0
+    lease = Lease(LEASE, clock=lambda: now)
+    now = 12.0
+    lease.renewed(10.0)
+    now = 10.0 + LEASE.total_seconds() - 0.1
+    assert lease.holds
+    now = 10.0 + LEASE.total_seconds() + 0.1
+    assert not lease.holds
+
+
 async def test_after_a_beat_that_succeeded_a_period_passes() -> None:
     lease, heart = Lease(timedelta(seconds=0.6)), Heart(RepositoryUnavailable("away"), fails=1)
     lease.renewed(lease.clock())

@@ -11,7 +11,7 @@ from gated import PATIENCE, Storage, starting, stopping
 
 from statechain import Execution, ExecutionStatus
 from statechain.errors import LeaseLost, RepositoryError
-from statechain.records import Claim
+from statechain.records import CallbackStatus, Claim
 from statechain.storage import journal as journals
 from statechain.storage.journal import Journal, Ledger
 from statechain.testing.contract.samples import callback, commit, ending, start, visit
@@ -78,6 +78,45 @@ async def test_a_lost_lease_is_heard_at_the_record(storage: Storage, journal: Jo
         with pytest.raises(LeaseLost):
             await journal.record(ledger)
     assert list(await storage.visits(made.id)) == []
+
+
+async def test_nothing_more_is_expected_of_an_execution_whose_lease_is_lost(
+    storage: Storage, journal: Journal
+) -> None:
+    made = await start(storage)
+    await commit(storage, stopping(made.id))
+    ledger = Ledger(Claim(execution=made, epoch=1, seq=0))
+    ledger.add(visit(made))
+    with pytest.raises(LeaseLost):
+        await journal.record(ledger)
+    assert ledger.is_lost
+    assert not ledger.is_going_on
+
+
+async def test_callbacks_of_a_refused_transition_are_opened_and_closed_with_the_next(
+    storage: Storage, journal: Journal
+) -> None:
+    made = await start(storage)
+    ledger = Ledger(Claim(execution=made, epoch=1, seq=0))
+    opened = callback(made)
+    refusal = RepositoryError("no")
+    is_refusing = True
+    storage.before = lambda _: refusal if is_refusing else None
+    ledger.add(visit(made, 0))
+    ledger.open_callback(opened)
+    with pytest.raises(RepositoryError):
+        await journal.record(ledger)
+    is_refusing = False
+    await journal.record(ledger)
+    assert [each.status for each in await storage.callbacks([opened.id])] == [CallbackStatus.WAITING]
+    is_refusing = True
+    ledger.add(visit(made, 1))
+    ledger.close_callback(opened.id)
+    with pytest.raises(RepositoryError):
+        await journal.record(ledger)
+    is_refusing = False
+    await journal.record(ledger)
+    assert [each.status for each in await storage.callbacks([opened.id])] in ([], [CallbackStatus.CLOSED])
 
 
 async def test_a_lost_lease_of_what_was_posted_is_heard_at_the_next_record(storage: Storage, journal: Journal) -> None:
