@@ -1,28 +1,26 @@
-"""The engine: opens storage, creates machines, owns the tasks of all that runs, and carries the operator's verbs."""
+"""The engine: opens storage, creates machines, and owns the tasks of everything that runs.
+
+What only reads is in `statechain.queries`, and what answers a task that waits for it in `statechain.callbacks`.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from statechain import asl, chaining, drawing
+from statechain import asl, chaining
 from statechain.arguments import (
     BATCH_ID,
     DURATION,
     EXECUTION_ID,
     FLAG,
-    MACHINE_ID,
     NAME,
     PATH,
     TEXT,
-    TOKEN,
-    WHOLE,
     checked,
     count_from,
     instance_of,
@@ -31,59 +29,41 @@ from statechain.arguments import (
     text,
     with_method,
 )
+from statechain.callbacks import EngineCallbacks
 from statechain.chaining.arguments import FILTER, OPTIONS, TRANSFORMER
 from statechain.chaining.options import BatchExecutionOptions
 from statechain.chaining.source import InputTransformer
 from statechain.clock import Clock, SystemClock, as_duration
-from statechain.codec import JSONInput, JSONValue, encode, same_json
-from statechain.errors import (
-    BatchNotFound,
-    DefinitionError,
-    Diagnostic,
-    ExecutionNotFound,
-    StateMachineNotFound,
-)
+from statechain.codec import JSONValue, same_json
+from statechain.errors import StateMachineNotFound
 from statechain.execution import lengthy
 from statechain.filters import ExecutionFilter
 from statechain.guard import Guard, guarded
 from statechain.limits import DEFAULT_LIMITS, Limits
 from statechain.machine import ExecutionHandle, StateMachine
-from statechain.records import (
-    Batch,
-    BatchStatus,
-    DurationStatistics,
-    Execution,
-    ExecutionStatus,
-    Link,
-    StateMachineRecord,
-    Suspect,
-    new_id,
-)
+from statechain.queries import EngineQueries
+from statechain.records import Batch, Execution, StateMachineRecord, new_id
 from statechain.storage.deleting import delete_ended
-from statechain.storage.existing import require_execution, require_machine, require_machines
+from statechain.storage.existing import require_machines
 from statechain.storage.open import open_repository
-from statechain.storage.paging import pages
-from statechain.storage.repository import CreateStateMachine, EndBatch
+from statechain.storage.repository import CreateStateMachine
 from statechain.storage.retrying import patiently
 from statechain.tasks import services
 from statechain.tasks.registry import TaskRegistry
 
 if TYPE_CHECKING:
     from statechain.asl import Definition
-    from statechain.drawing import DrawingFormat
     from statechain.observers import Observer
     from statechain.storage.repository import Repository
-    from statechain.tasks.callbacks import ActivityTask
 
 __all__ = ["Engine"]
 
-PAGE = 100
 REPOSITORY = with_method("commit", "a storage URL or a Repository").or_text()
 DEFINITION = instance_of(Mapping, str, Path, meant="a mapping, JSON or YAML text, or the Path of a file")
 
 
-@guarded("iterate_executions", "iterate_execution_history")
-class Engine:
+@guarded()
+class Engine(EngineQueries, EngineCallbacks):
     """Runs state machines durably on one storage, inside one event loop.
 
     An async context manager: entering opens the storage and starts the heartbeat and the recovery of executions
@@ -98,16 +78,16 @@ class Engine:
 
         clock: What Wait, Retry and timeouts go by; `SystemClock` unless given.
 
-        worker_id: This process's identity; random unless given. Never use one twice at the same time.
+        worker_id: This worker's identity; random unless given. Two engines must not use one at the same time.
 
-        lease: How long the executions of a worker that fell silent stay its own; a number counts seconds.
+        lease: How long a worker keeps its executions without renewing its lease; a number counts seconds.
 
         connect_timeout: For how long storage may be away when the engine is entered: it waits with backoff, and says so
             in the log; then `RepositoryUnavailable` is raised. A number counts seconds.
 
         max_concurrent_executions: How many executions run at once here; the rest wait, started and durable.
 
-        observers: Who is told what happened (see `statechain.observers`).
+        observers: Called with each fact about executions, such as a start or an end (see `statechain.observers`).
 
         limits: What guards the process (see `statechain.limits`).
 
@@ -189,6 +169,7 @@ class Engine:
         )
         self.journal = self._host.journal
         self.worker = self._host.worker
+        self._callbacks = self._host.callbacks
         self._revisions = self._host.revisions
         self.batch_services = BatchServices(self.repository, self.journal, self.clock, self._host.streams)
 
@@ -240,7 +221,9 @@ class Engine:
                 runs an execution again from its beginning.
 
         Raises:
-            DefinitionError: with every fault of the definition.
+            DefinitionError: The definition is not valid; the error has every diagnostic of it.
+
+            ValueError: The name is empty, too long or not printable.
         """
         if not 1 <= len(name) <= 80 or not name.isprintable():
             raise ValueError("a state machine's name is 1 to 80 printable characters")
@@ -261,7 +244,8 @@ class Engine:
 
     def _load(self, definition: Mapping[str, Any] | str | Path, type: Literal["STANDARD", "EXPRESS"]) -> Definition:  # noqa: A002
         loaded = asl.load(definition, limits=self.limits, type=type)
-        self._check_resources(loaded)
+        if self._has_tasks:
+            services.check_resources(loaded, self._tasks)
         _ = loaded.plan  # what cannot be compiled is refused before it is stored
         return loaded
 
@@ -272,27 +256,16 @@ class Engine:
             return newest.definition
         return definition
 
-    def _check_resources(self, definition: Definition) -> None:
-        """Refuse a definition that names handlers which nobody registered."""
-        if not self._has_tasks:
-            return
-        faults = [
-            definition.place(
-                Diagnostic(
-                    "unknown-resource",
-                    f"no handler is registered for {resource!r}; registered are: {', '.join(self._tasks) or 'none'}",
-                    pointer=pointer,
-                )
-            )
-            for pointer, resource in definition.resources()
-            if not services.is_known(resource, self._tasks)
-        ]
-        if faults:
-            raise DefinitionError(faults)
-
     @checked(name_or_id=text("the name or the id of a state machine"))
     async def get_state_machine(self, name_or_id: str) -> StateMachine:
-        """Return the newest revision of a state machine. Raises StateMachineNotFound."""
+        """Return the newest revision of a state machine.
+
+        Arguments:
+            name_or_id: The machine's name, or its id.
+
+        Raises:
+            StateMachineNotFound: There is no such state machine.
+        """
         record = await self.repository.state_machine(name_or_id)
         if record is None:
             raise StateMachineNotFound(f"there is no state machine {name_or_id!r}")
@@ -303,173 +276,24 @@ class Engine:
         records = await self.repository.state_machines()
         return [StateMachine(self, each) for each in await self._revisions.readable(records)]
 
-    # Executions: reading
-
-    @checked(id=EXECUTION_ID)
-    async def get_execution(self, id: str) -> Execution:  # noqa: A002
-        """Return an execution as storage last recorded it. Raises ExecutionNotFound."""
-        execution = await self.repository.execution(id)
-        if execution is None:
-            raise ExecutionNotFound(f"there is no execution {id!r}")
-        return execution
-
-    @checked(filter=FILTER.or_none())
-    async def list_executions(self, filter: ExecutionFilter | None = None) -> list[Execution]:  # noqa: A002
-        """Return the executions that a filter means, in its order; all of them in memory."""
-        return [execution async for execution in self.iterate_executions(filter)]
-
-    @checked(filter=FILTER.or_none())
-    async def list_execution_ids(self, filter: ExecutionFilter | None = None) -> list[str]:  # noqa: A002
-        """Return the ids of the executions that a filter means, in its order."""
-        select = filter or ExecutionFilter()
-        await require_machines(self.repository, select)
-        async with aclosing(pages(self.repository.execution_keys, select, PAGE)) as found:
-            return [key.id async for page in found for key in page]
-
-    @checked(filter=FILTER.or_none(), page_size=count_from(1))
-    async def iterate_executions(
-        self,
-        filter: ExecutionFilter | None = None,  # noqa: A002
-        *,
-        page_size: int = PAGE,
-    ) -> AsyncIterator[Execution]:
-        """Yield the executions that a filter means, in its order, holding one page at a time.
-
-        Pages go by the place in the order, not by counting: what is inserted or deleted meanwhile neither repeats
-        nor skips another execution.
-        """
-        select = filter or ExecutionFilter()
-        await require_machines(self.repository, select)
-        async with aclosing(pages(self.repository.executions, select, page_size)) as found:
-            async for page in found:
-                for execution in page:
-                    yield execution
-
-    @checked(filter=FILTER.or_none())
-    async def count_executions(self, filter: ExecutionFilter | None = None) -> int:  # noqa: A002
-        """Return how many executions `list_executions` would return."""
-        select = filter or ExecutionFilter()
-        await require_machines(self.repository, select)
-        count = max(0, await self.repository.count_executions(select) - select.offset)
-        return count if select.limit is None else min(count, select.limit)
-
-    @checked(id=EXECUTION_ID, after=WHOLE, limit=WHOLE.or_none(), reverse=FLAG)
-    async def get_execution_history(
-        self,
-        id: str,  # noqa: A002
-        *,
-        after: int = 0,
-        limit: int | None = None,
-        reverse: bool = False,
-    ) -> list[dict[str, Any]]:
-        """Return an execution's history as AWS does: ``id``, ``previousEventId``, ``type``, ``timestamp``, details.
-
-        The details object is named after the type, such as ``stateEnteredEventDetails`` (AWS, GetExecutionHistory).
-        While an execution runs, ids may be missing: a branch that is under way is written later than what others did.
-
-        Arguments:
-            id: The execution.
-
-            after: The id of the last event that is known already: events behind it are returned, or in reverse order
-                those before it. 0 is the beginning, or in reverse order the end.
-
-            limit: How many events are returned at most; all of them by default, which may take much memory.
-
-            reverse: Whether the last event comes first.
-
-        Raises:
-            ExecutionNotFound: There is no such execution.
-
-            ValueError: ``after`` or ``limit`` is negative.
-        """
-        events = self.iterate_execution_history(id, after=after, limit=limit, reverse=reverse)
-        return [event async for event in events]
-
-    @checked(id=EXECUTION_ID, after=WHOLE, limit=WHOLE.or_none(), reverse=FLAG)
-    async def iterate_execution_history(
-        self,
-        id: str,  # noqa: A002
-        *,
-        after: int = 0,
-        limit: int | None = None,
-        reverse: bool = False,
-    ) -> AsyncIterator[dict[str, Any]]:
-        """Yield an execution's events as `get_execution_history` returns them, a few with their payloads at a time.
-
-        They are those that there were when the first one was asked for.
-        """
-        from statechain.history.history import History  # noqa: PLC0415 -- read rarely: loading it costs 5 ms
-
-        if after < 0 or (limit is not None and limit < 0):
-            raise ValueError("after and limit must not be negative")
-        execution = await self.get_execution(id)
-        revision = await self._revisions.get(execution.state_machine_id, execution.state_machine_revision)
-        history = await History.read(self.repository, execution, revision)
-        async with aclosing(history.events(after=after, limit=limit, reverse=reverse)) as events:
-            async for event in events:
-                yield event
-
-    @checked(id=EXECUTION_ID, format=TEXT)
-    async def draw_execution(self, id: str, format: DrawingFormat = "svg") -> str:  # noqa: A002
-        """Return a picture of what an execution did: which states it visited, how often, how long, where it failed.
-
-        Arguments:
-            id: The execution, running or ended.
-
-            format: ``"svg"``, ``"mermaid"`` or ``"dot"`` for its definition's graph with the execution drawn on it;
-                ``"timeline"`` for a Gantt chart, as SVG.
-
-        An EXPRESS execution leaves no visits to draw. Raises ExecutionNotFound.
-        """
-        execution = await self.get_execution(id)
-        revision = await self._revisions.get(execution.state_machine_id, execution.state_machine_revision)
-        definition = asl.load_stored(revision.record.definition, limits=self.limits)
-        visits = await self.repository.visits(id)
-        now = self.clock.now()
-        return await asyncio.to_thread(drawing.draw_execution, execution, definition.model, visits, now, format)
-
-    @checked(state_machine_id=MACHINE_ID)
-    async def execution_statistics(self, state_machine_id: str) -> Mapping[ExecutionStatus, DurationStatistics]:
-        """Return how many executions of a machine stand in each status, and how long they took, in seconds."""
-        return await self.repository.statistics(state_machine_id)
-
-    @checked(
-        source_execution_id=EXECUTION_ID.or_none(),
-        target_execution_id=EXECUTION_ID.or_none(),
-        target_state_machine_id=MACHINE_ID.or_none(),
-    )
-    async def list_linked_executions(
-        self,
-        *,
-        source_execution_id: str | None = None,
-        target_execution_id: str | None = None,
-        target_state_machine_id: str | None = None,
-    ) -> list[Link]:
-        """Return the chain links that match all that is given, oldest first."""
-        await require_execution(self.repository, "source_execution_id", source_execution_id)
-        await require_execution(self.repository, "target_execution_id", target_execution_id)
-        await require_machine(self.repository, "target_state_machine_id", target_state_machine_id)
-        links: list[Link] = []
-        while True:
-            page = await self.repository.links(
-                source_execution_id=source_execution_id,
-                target_execution_id=target_execution_id,
-                target_state_machine_id=target_state_machine_id,
-                after=links[-1] if links else None,
-                page=PAGE,
-            )
-            links.extend(page)
-            if len(page) < PAGE:
-                return links
-
     # Executions: the operator's verbs
 
     @checked(id=EXECUTION_ID, error=TEXT.or_none(), cause=TEXT.or_none())
     async def stop_execution(self, id: str, *, error: str | None = None, cause: str | None = None) -> Execution:  # noqa: A002
-        """End an execution as ABORTED, whoever runs it, and return it; one that has ended stays as it is.
+        """End an execution as ABORTED and return it; one that has ended already is returned as it is.
 
-        Where another engine runs it, that one cuts it short with the next beat of its lease, at the latest. A cause
-        that is too long is cut off. Raises ExecutionNotFound.
+        An execution that another worker runs is ABORTED in storage at once; that worker cancels it at the next renewal
+        of its lease, at the latest.
+
+        Arguments:
+            id: The execution.
+
+            error: The name of the error to record.
+
+            cause: Why it is stopped, to record; one that is too long is truncated.
+
+        Raises:
+            ExecutionNotFound: There is no such execution.
         """
         return await self.worker.stop(id, error=error, cause=self.limits.cut_off(cause))
 
@@ -477,7 +301,13 @@ class Engine:
     async def redrive_execution(self, id: str) -> ExecutionHandle:  # noqa: A002
         """Continue a FAILED, TIMED_OUT or ABORTED execution from the state that failed, on its own revision.
 
-        Raises ExecutionNotFound, and ValueError where it is RUNNING or SUCCEEDED.
+        Arguments:
+            id: The execution.
+
+        Raises:
+            ExecutionNotFound: There is no such execution.
+
+            ValueError: It is RUNNING or SUCCEEDED, or another caller has redriven it meanwhile.
         """
         execution = await self.get_execution(id)
         handle = await self.try_redrive(execution)
@@ -488,7 +318,7 @@ class Engine:
         return handle
 
     async def try_redrive(self, execution: Execution) -> ExecutionHandle | None:
-        """Continue an execution as `redrive_execution` does; None where it runs, or somebody else continued it."""
+        """Continue an execution as `redrive_execution` does; None where it runs, or another caller redrove it."""
         revision = await patiently(
             partial(self._revisions.get, execution.state_machine_id, execution.state_machine_revision)
         )
@@ -500,64 +330,22 @@ class Engine:
         found = await patiently(partial(self.get_state_machine, machine))
         return await found.start_execution(input, name=name)
 
-    # Tasks that wait for an answer from outside
-
-    @checked(token=TOKEN)
-    async def send_task_success(self, token: str, output: JSONInput) -> None:
-        """Answer the task that waits under a token: it succeeded, with an output.
-
-        Raises:
-            InvalidToken: where no task ever waited under the token.
-
-            TaskTimedOut: where the task is over.
-
-            InvalidPayload: where the output is not JSON, or too large.
-        """
-        await self._host.callbacks.succeed(token, encode(output, max_bytes=self.limits.payload_bytes))
-
-    @checked(token=TOKEN, error=TEXT.or_none(), cause=TEXT.or_none())
-    async def send_task_failure(self, token: str, error: str | None = None, cause: str | None = None) -> None:
-        """Answer the task that waits under a token: it failed, with an error's name or without one.
-
-        A cause that is too long is cut off. Raises InvalidToken, TaskTimedOut.
-        """
-        await self._host.callbacks.fail(token, error, self.limits.cut_off(cause))
-
-    @checked(token=TOKEN)
-    async def send_task_heartbeat(self, token: str) -> None:
-        """Tell that the work behind a token goes on: its HeartbeatSeconds count from now. Raises as a failure does."""
-        await self._host.callbacks.beat(token)
-
-    @checked(activity=text("an activity's name or ARN"), patience=DURATION)
-    async def get_activity_task(self, activity: str, *, patience: timedelta | float = 60.0) -> ActivityTask | None:
-        """Take the oldest task that waits for an activity's workers; answer it under its token.
-
-        A task that was taken for a caller who is cancelled meanwhile goes to the next one who asks this engine; where
-        nobody does, its HeartbeatSeconds and TimeoutSeconds bound how long it is lost.
-
-        Arguments:
-            activity: The activity's name or its ARN.
-
-            patience: How long to wait for a task, in seconds or as a timedelta; None is returned where none came.
-        """
-        seconds = as_duration(patience).total_seconds()
-        return await self._host.callbacks.take(services.activity_name(activity) or activity, seconds)
-
     async def recover(self) -> list[str]:
-        """Take over and run on what dead workers left; return the ids. It also happens by itself."""
+        """Claim and continue the executions of dead workers now; return their ids. It also happens by itself."""
         return await self._host.recovery.recover()
-
-    @checked(limit=count_from(1))
-    async def list_suspects(self, *, limit: int = PAGE) -> list[Suspect]:
-        """Return the RUNNING executions whose workers died after taking them up, those with the most deaths first."""
-        return list(await self.repository.suspects(page=limit))
 
     @checked(filter=FILTER)
     async def delete_executions(self, filter: ExecutionFilter) -> int:  # noqa: A002
-        """Delete the ended executions that a filter means, with their visits and links; return how many are gone.
+        """Delete the ended executions that match a filter, with their visits and links; return how many are gone.
 
-        Limit and offset count the ended ones. They go a page at a time, each page whole or not at all: what ends
-        meanwhile may be missed, what is redriven meanwhile stays, and what somebody else deletes counts as gone.
+        They are deleted page by page, each page in one transaction. An execution that ends meanwhile may be missed,
+        one that is redriven meanwhile stays, and one that another caller deletes counts as gone.
+
+        Arguments:
+            filter: Which executions; its limit and offset count the ended ones.
+
+        Raises:
+            StateMachineNotFound: The filter names a state machine that does not exist.
         """
         await require_machines(self.repository, filter)
         return await delete_ended(self.repository, self.journal, filter)
@@ -565,49 +353,18 @@ class Engine:
     # Batches
 
     @checked(id=BATCH_ID)
-    async def get_batch(self, id: str) -> Batch:  # noqa: A002
-        """Return a stored batch, its items counted now. Raises BatchNotFound."""
-        batch = await self.repository.batch(id)
-        if batch is None:
-            raise BatchNotFound(f"there is no batch {id!r}")
-        return batch
-
-    @checked(state_machine_id=MACHINE_ID.or_none(), status=one_of(*BatchStatus).or_none())
-    async def list_batches(
-        self, *, state_machine_id: str | None = None, status: BatchStatus | None = None
-    ) -> list[Batch]:
-        """Return the stored batches that match all that is given, newest first."""
-        await require_machine(self.repository, "state_machine_id", state_machine_id)
-        wanted = None if status is None else BatchStatus(status)
-        batches: list[Batch] = []
-        while True:
-            page = await self.repository.batches(
-                state_machine_id=state_machine_id, status=wanted, after=batches[-1] if batches else None, page=PAGE
-            )
-            batches.extend(page)
-            if len(page) < PAGE:
-                return batches
-
-    @checked(id=BATCH_ID)
     async def stop_batch(self, id: str) -> Batch:  # noqa: A002
-        """End a batch as ABORTED: start nothing more of it, abort what runs of it, and return it. Idempotent.
+        """End a batch as ABORTED and return it: no more of its executions start, and those that run are aborted.
 
-        Raises BatchNotFound.
+        Idempotent.
+
+        Arguments:
+            id: The batch.
+
+        Raises:
+            BatchNotFound: There is no such batch.
         """
-        ending = EndBatch(batch_id=id, status=BatchStatus.ABORTED, end_time=self.clock.now())
-        batch = await self.journal.write_for_caller(ending)
-        running = tuple(self.batch_services.running.get(id, ()))
-        for task in running:
-            task.cancel()
-        if running:
-            await asyncio.wait(running)
-        after = -1
-        while items := await self.repository.batch_items(id, after=after, page=PAGE):
-            for item in items:
-                execution = await self.repository.execution_by_name(batch.state_machine_id, item.name)
-                if execution is not None and not execution.status.is_terminal:
-                    await self.stop_execution(execution.id, cause=f"the batch {id} was stopped")
-            after = items[-1].index
+        await chaining.stop_batch(id, services=self.batch_services, stop_execution=self.stop_execution)
         return await self.get_batch(id)
 
     @checked(id=BATCH_ID, options=OPTIONS, input_transformer=TRANSFORMER)
@@ -618,12 +375,23 @@ class Engine:
         options: BatchExecutionOptions | None = None,
         input_transformer: InputTransformer | None = None,
     ) -> Batch:
-        """Finish what is missing of a stored batch, in whatever process, and return it.
+        """Finish what is missing of a stored batch, in any process, and return the batch.
 
-        Its frozen sources are run again in order: executions that ended are left as they are, those that run are
-        awaited, the rest are started. Callbacks and the input_transformer are not stored: give them again.
+        The sources that were stored when it began are gone through in order: executions that ended are left as they
+        are, those that run are awaited, the rest are started.
 
-        Raises BatchNotFound, BatchStopped.
+        Arguments:
+            id: The batch.
+
+            options: How to run what is missing; the options that the batch was stored with by default. Callbacks are
+                not stored, so give them again: ``attrs.evolve(BatchExecutionOptions.of(batch), ...)``.
+
+            input_transformer: Maps each source's output to an input; it is not stored either.
+
+        Raises:
+            BatchNotFound: There is no such batch.
+
+            BatchStopped: More items failed than the options tolerate, or the batch was stopped meanwhile.
         """
         batch = await self.get_batch(id)
         revision = await self._revisions.get(batch.state_machine_id, batch.state_machine_revision)

@@ -146,13 +146,14 @@ class StateMachine:
             input_transformer: Maps the source's output to the input; sync or async.
 
         Raises:
-            ExecutionFailed: where it ended FAILED, TIMED_OUT or ABORTED.
+            ExecutionFailed: It ended FAILED, TIMED_OUT or ABORTED.
 
-            ExecutionAlreadyExists: where the name belongs to an execution with another input.
+            ExecutionAlreadyExists: The name belongs to an execution with another input.
 
-            ExecutionNotFound, SourceNotFinished, SourceStateNotFound, InputTransformerError: about the source.
+            ExecutionNotFound, SourceNotFinished, SourceStateNotFound, InputTransformerError: The source, or the
+                transformer, gives no input.
 
-            InvalidPayload: where the input is not JSON, or too large.
+            InvalidPayload: The input is not JSON, or too large.
 
         Cancelling the await aborts the execution: ABORTED is recorded before the cancellation goes on, or, where
         storage takes longer than a second, by the engine soon after.
@@ -223,7 +224,42 @@ class StateMachine:
         options: BatchExecutionOptions | None = None,
         input_transformer: InputTransformer | None = None,
     ) -> list[BatchExecutionResult]:
-        """Chain one execution from each execution that the filter means; see `statechain.chaining.batch`."""
+        """Start one execution from each execution that matches a filter, and return how each of them ended.
+
+        The matching executions are stored as the batch's sources when it begins. The output of a source, or of one of
+        its states, becomes the input of its new execution. The batch is stored, too: `Engine.get_batch` shows how far
+        it is, and `Engine.resume_batch` finishes it after a crash.
+
+        >>> results = await invoices.execute_batch(  # doctest: +SKIP
+        ...     ExecutionFilter(state_machine_id=orders.id, status="SUCCEEDED"),
+        ...     options=BatchExecutionOptions(concurrent_batches=10),
+        ... )
+        >>> [result.output for result in results if result.error is None]  # doctest: +SKIP
+
+        Arguments:
+            filter: The executions to chain from. One without an output, such as one that is RUNNING, is a failed item.
+
+            source_state_name: The state of the source whose output becomes the input; the source's own output where
+                it is left out.
+
+            options: Concurrency, tolerated failures, names and callbacks; one after the other, with any number of
+                failures, by default.
+
+            input_transformer: Maps each source's output to the input; sync or async.
+
+        Returns:
+            A `BatchExecutionResult` for each source, in the order of the filter. An item that failed has an ``error``
+            and does not raise.
+
+        Raises:
+            BatchStopped: More items failed than the options tolerate, or `Engine.stop_batch` was called. It has the
+                results so far.
+
+            StateMachineNotFound: The filter names a state machine that does not exist.
+
+        What a callback of the options raises ends the batch and is raised. Cancelling the await aborts the executions
+        that run.
+        """
         stream = self.stream_batch(filter, source_state_name, options=options, input_transformer=input_transformer)
         return await chaining.collect(stream)
 
@@ -236,7 +272,15 @@ class StateMachine:
         options: BatchExecutionOptions | None = None,
         input_transformer: InputTransformer | None = None,
     ) -> Stream[BatchExecutionResult]:
-        """Chain as `execute_batch` does, but hand out each result as it completes, in bounded memory."""
+        """Run a batch as `execute_batch` does, but yield each result as it completes, in bounded memory.
+
+        Arguments are those of `execute_batch`. The errors, too, but they are raised while results are taken, and a
+        BatchStopped has no results: the stream yielded them before.
+
+        Returns:
+            An async iterator of `BatchExecutionResult`, in the order of completion. The batch begins with the first use
+            of it. Use it by ``async with``, so that leaving early aborts the executions that still run.
+        """
         return chaining.stream_batch(
             self,
             filter,
@@ -252,7 +296,28 @@ class StateMachine:
         *,
         options: BatchExecutionOptions | None = None,
     ) -> list[BatchExecutionResult]:
-        """Run one execution for each input; see `statechain.chaining.batch`."""
+        """Run one execution for each input, and return how each of them ended.
+
+        Only the executions are stored, not the inputs: an interrupted run is finished by calling it again with the
+        same inputs and the same ``name_prefix``.
+
+        Arguments:
+            inputs: The inputs, from a list, a generator or an async generator; each is taken when there is room for
+                its execution.
+
+            options: Concurrency, tolerated failures, names and callbacks; one after the other, with any number of
+                failures, by default.
+
+        Returns:
+            A `BatchExecutionResult` for each input, in the order of the inputs. An item that failed has an ``error``
+            and does not raise.
+
+        Raises:
+            BatchStopped: More items failed than the options tolerate. It has the results so far.
+
+        What the inputs or a callback of the options raise ends the run and is raised. Cancelling the await aborts the
+        executions that run.
+        """
         return await chaining.collect(self.stream_bulk(inputs, options=options))
 
     @checked(inputs=INPUTS, options=OPTIONS)
@@ -262,7 +327,15 @@ class StateMachine:
         *,
         options: BatchExecutionOptions | None = None,
     ) -> Stream[BatchExecutionResult]:
-        """Run as `execute_bulk` does, but hand out each result as it completes, in bounded memory."""
+        """Run as `execute_bulk` does, but yield each result as it completes, in bounded memory.
+
+        Arguments are those of `execute_bulk`. The errors, too, but they are raised while results are taken, and a
+        BatchStopped has no results: the stream yielded them before.
+
+        Returns:
+            An async iterator of `BatchExecutionResult`, in the order of completion. The run begins with the first use
+            of it. Use it by ``async with``, so that leaving early aborts the executions that still run.
+        """
         return chaining.stream_bulk(
             self, inputs, options=options or BatchExecutionOptions(), services=self._engine.batch_services
         )

@@ -73,8 +73,8 @@ def parameters(function: Callable[..., object]) -> Iterator[str]:
 
 
 def methods(owner: type) -> Iterator[tuple[str, Callable[..., object]]]:
-    for name, member in vars(owner).items():
-        if not name.startswith("_") and inspect.isfunction(member) and name not in INSIDE:
+    for name, member in inspect.getmembers(owner, inspect.isfunction):
+        if not name.startswith("_") and name not in INSIDE:
             yield name, member
 
 

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Coroutine, Iterable, Sized
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Sized,
+)
 from contextlib import aclosing, nullcontext, suppress
 from functools import partial
 from typing import Any, cast
@@ -22,15 +31,16 @@ from statechain.errors import BatchNotFound, BatchStopped
 from statechain.filters import ExecutionFilter
 from statechain.launcher import Stream, first_fault
 from statechain.logs import BATCH
-from statechain.records import Batch, BatchItem, BatchStatus, Source, new_id
+from statechain.records import Batch, BatchItem, BatchStatus, Execution, Source, new_id
 from statechain.storage.existing import require_machines, why_nothing_matches
 from statechain.storage.repository import CreateBatch, EndBatch, Write
 from statechain.storage.retrying import patiently
 
-__all__ = ["collect", "resume_batch", "stream_batch", "stream_bulk"]
+__all__ = ["collect", "resume_batch", "stop_batch", "stream_batch", "stream_bulk"]
 
 logger = logging.getLogger(__name__)
 
+PAGE = 100
 WATCH_SECONDS = 0.5
 STOPPED = frozenset({BatchStatus.ABORTED, BatchStatus.FAILED})
 
@@ -101,6 +111,26 @@ def stream_bulk(
         await runner.run(_bulk_items(inputs, options.name_prefix or new_id()))
 
     return Stream(services.streams, produce, capacity=options.concurrent_batches)
+
+
+async def stop_batch(
+    batch_id: str, *, services: BatchServices, stop_execution: Callable[..., Awaitable[Execution]]
+) -> None:
+    """Record a batch as ABORTED, cancel the tasks that run it here, and stop those of its executions that run."""
+    ending = EndBatch(batch_id=batch_id, status=BatchStatus.ABORTED, end_time=services.clock.now())
+    batch = await services.journal.write_for_caller(ending)
+    running = tuple(services.running.get(batch_id, ()))
+    for task in running:
+        task.cancel()
+    if running:
+        await asyncio.wait(running)
+    after = -1
+    while items := await services.repository.batch_items(batch_id, after=after, page=PAGE):
+        for item in items:
+            execution = await services.repository.execution_by_name(batch.state_machine_id, item.name)
+            if execution is not None and not execution.status.is_terminal:
+                await stop_execution(execution.id, cause=f"the batch {batch_id} was stopped")
+        after = items[-1].index
 
 
 async def collect(stream: Stream[BatchExecutionResult]) -> list[BatchExecutionResult]:

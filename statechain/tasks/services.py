@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, TypeAlias
 import attrs
 
 from statechain.codec import JSONValue
-from statechain.errors import StateError
+from statechain.errors import DefinitionError, Diagnostic, StateError
 from statechain.tasks.registry import Task, TaskRegistry
 
 if TYPE_CHECKING:
+    from statechain.asl import Definition
     from statechain.asl.outcome import CallTask
     from statechain.execution.frame import Frame
 
@@ -28,6 +29,7 @@ __all__ = [
     "HandlerCall",
     "NestedCall",
     "activity_name",
+    "check_resources",
     "is_known",
     "only_waits",
     "prepare",
@@ -120,6 +122,23 @@ def is_known(resource: str, registry: TaskRegistry) -> bool:
     if registry.find(resource) is not None or registry.find(base) is not None:
         return True
     return base in {LAMBDA_INVOKE, *INTEGRATIONS} or activity_name(resource) is not None
+
+
+def check_resources(definition: Definition, registry: TaskRegistry) -> None:
+    """Raise DefinitionError with a diagnostic for each Resource of a definition that cannot be served."""
+    diagnostics = [
+        definition.place(
+            Diagnostic(
+                "unknown-resource",
+                f"no handler is registered for {resource!r}; registered are: {', '.join(registry) or 'none'}",
+                pointer=pointer,
+            )
+        )
+        for pointer, resource in definition.resources()
+        if not is_known(resource, registry)
+    ]
+    if diagnostics:
+        raise DefinitionError(diagnostics)
 
 
 def prepare(frame: Frame, resource: str) -> None:

@@ -1,0 +1,311 @@
+"""What an engine reads from storage: executions, their histories and pictures, statistics, links, and batches.
+
+Nothing here writes, starts or owns a task, so all of it also works in an engine that was opened with ``role="reader"``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from statechain import asl, drawing
+from statechain.arguments import BATCH_ID, EXECUTION_ID, FLAG, MACHINE_ID, TEXT, WHOLE, checked, count_from, one_of
+from statechain.chaining.arguments import FILTER
+from statechain.errors import BatchNotFound, ExecutionNotFound
+from statechain.filters import ExecutionFilter
+from statechain.guard import Guard, guarded
+from statechain.records import Batch, BatchStatus, DurationStatistics, Execution, ExecutionStatus, Link, Suspect
+from statechain.storage.existing import require_execution, require_machine, require_machines
+from statechain.storage.paging import pages
+
+if TYPE_CHECKING:
+    from statechain.clock import Clock
+    from statechain.drawing import DrawingFormat
+    from statechain.limits import Limits
+    from statechain.storage.repository import Repository
+    from statechain.worker.revisions import Revisions
+
+__all__ = ["EngineQueries"]
+
+PAGE = 100
+"""How many records one query returns at most, where the caller does not choose."""
+
+
+@guarded("iterate_executions", "iterate_execution_history")
+class EngineQueries:
+    """The methods of `Engine` that only read; it sets the attributes that they need."""
+
+    guard: Guard
+    repository: Repository
+    clock: Clock
+    limits: Limits
+    _revisions: Revisions
+
+    # Executions
+
+    @checked(id=EXECUTION_ID)
+    async def get_execution(self, id: str) -> Execution:  # noqa: A002
+        """Return an execution as storage last recorded it.
+
+        Arguments:
+            id: The execution.
+
+        Raises:
+            ExecutionNotFound: There is no such execution.
+        """
+        execution = await self.repository.execution(id)
+        if execution is None:
+            raise ExecutionNotFound(f"there is no execution {id!r}")
+        return execution
+
+    @checked(filter=FILTER.or_none())
+    async def list_executions(self, filter: ExecutionFilter | None = None) -> list[Execution]:  # noqa: A002
+        """Return the executions that match a filter, in its order; all of them are in memory at once.
+
+        Arguments:
+            filter: Which executions, and in which order; all of them without one.
+
+        Raises:
+            StateMachineNotFound: The filter names a state machine that does not exist.
+        """
+        return [execution async for execution in self.iterate_executions(filter)]
+
+    @checked(filter=FILTER.or_none())
+    async def list_execution_ids(self, filter: ExecutionFilter | None = None) -> list[str]:  # noqa: A002
+        """Return the ids of the executions that match a filter, in its order.
+
+        Arguments:
+            filter: Which executions, and in which order; all of them without one.
+
+        Raises:
+            StateMachineNotFound: The filter names a state machine that does not exist.
+        """
+        select = filter or ExecutionFilter()
+        await require_machines(self.repository, select)
+        async with aclosing(pages(self.repository.execution_keys, select, PAGE)) as found:
+            return [key.id async for page in found for key in page]
+
+    @checked(filter=FILTER.or_none(), page_size=count_from(1))
+    async def iterate_executions(
+        self,
+        filter: ExecutionFilter | None = None,  # noqa: A002
+        *,
+        page_size: int = PAGE,
+    ) -> AsyncIterator[Execution]:
+        """Yield the executions that match a filter, in its order, with one page in memory at a time.
+
+        Each page continues after the last execution of the page before it, not at an offset. An execution that is
+        inserted or deleted meanwhile causes no other one to be repeated or skipped.
+
+        Arguments:
+            filter: Which executions, and in which order; all of them without one.
+
+            page_size: How many executions one query reads, at least 1.
+
+        Raises:
+            StateMachineNotFound: The filter names a state machine that does not exist.
+        """
+        select = filter or ExecutionFilter()
+        await require_machines(self.repository, select)
+        async with aclosing(pages(self.repository.executions, select, page_size)) as found:
+            async for page in found:
+                for execution in page:
+                    yield execution
+
+    @checked(filter=FILTER.or_none())
+    async def count_executions(self, filter: ExecutionFilter | None = None) -> int:  # noqa: A002
+        """Return how many executions `list_executions` would return.
+
+        Arguments:
+            filter: Which executions; its limit and offset count, too.
+
+        Raises:
+            StateMachineNotFound: The filter names a state machine that does not exist.
+        """
+        select = filter or ExecutionFilter()
+        await require_machines(self.repository, select)
+        count = max(0, await self.repository.count_executions(select) - select.offset)
+        return count if select.limit is None else min(count, select.limit)
+
+    @checked(id=EXECUTION_ID, after=WHOLE, limit=WHOLE.or_none(), reverse=FLAG)
+    async def get_execution_history(
+        self,
+        id: str,  # noqa: A002
+        *,
+        after: int = 0,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> list[dict[str, Any]]:
+        """Return an execution's history as AWS does: ``id``, ``previousEventId``, ``type``, ``timestamp``, details.
+
+        The details object is named after the type, such as ``stateEnteredEventDetails`` (AWS, GetExecutionHistory).
+        While an execution runs, ids may be missing: a branch that is under way is written later than what others did.
+
+        Arguments:
+            id: The execution.
+
+            after: The id of the last event that is known already: events behind it are returned, or in reverse order
+                those before it. 0 is the beginning, or in reverse order the end.
+
+            limit: How many events are returned at most; all of them by default, which may take much memory.
+
+            reverse: Whether the last event comes first.
+
+        Raises:
+            ExecutionNotFound: There is no such execution.
+
+            ValueError: ``after`` or ``limit`` is negative.
+        """
+        events = self.iterate_execution_history(id, after=after, limit=limit, reverse=reverse)
+        return [event async for event in events]
+
+    @checked(id=EXECUTION_ID, after=WHOLE, limit=WHOLE.or_none(), reverse=FLAG)
+    async def iterate_execution_history(
+        self,
+        id: str,  # noqa: A002
+        *,
+        after: int = 0,
+        limit: int | None = None,
+        reverse: bool = False,
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Yield an execution's events as `get_execution_history` returns them, a few with their payloads at a time.
+
+        They are those that there were when the first one was asked for. Arguments and errors are those of
+        `get_execution_history`.
+        """
+        from statechain.history.history import History  # noqa: PLC0415 -- read rarely: loading it costs 5 ms
+
+        if after < 0 or (limit is not None and limit < 0):
+            raise ValueError("after and limit must not be negative")
+        execution = await self.get_execution(id)
+        revision = await self._revisions.get(execution.state_machine_id, execution.state_machine_revision)
+        history = await History.read(self.repository, execution, revision)
+        async with aclosing(history.events(after=after, limit=limit, reverse=reverse)) as events:
+            async for event in events:
+                yield event
+
+    @checked(id=EXECUTION_ID, format=TEXT)
+    async def draw_execution(self, id: str, format: DrawingFormat = "svg") -> str:  # noqa: A002
+        """Return a picture of what an execution did: which states it visited, how often, how long, where it failed.
+
+        An EXPRESS execution leaves no visits to draw.
+
+        Arguments:
+            id: The execution, running or ended.
+
+            format: ``"svg"``, ``"mermaid"`` or ``"dot"`` for its definition's graph with the execution drawn on it;
+                ``"timeline"`` for a Gantt chart, as SVG.
+
+        Raises:
+            ExecutionNotFound: There is no such execution.
+        """
+        execution = await self.get_execution(id)
+        revision = await self._revisions.get(execution.state_machine_id, execution.state_machine_revision)
+        definition = asl.load_stored(revision.record.definition, limits=self.limits)
+        visits = await self.repository.visits(id)
+        now = self.clock.now()
+        return await asyncio.to_thread(drawing.draw_execution, execution, definition.model, visits, now, format)
+
+    @checked(state_machine_id=MACHINE_ID)
+    async def execution_statistics(self, state_machine_id: str) -> Mapping[ExecutionStatus, DurationStatistics]:
+        """Return how many executions of a machine have each status, and how long they took, in seconds.
+
+        Arguments:
+            state_machine_id: The machine; all its revisions count.
+        """
+        return await self.repository.statistics(state_machine_id)
+
+    @checked(
+        source_execution_id=EXECUTION_ID.or_none(),
+        target_execution_id=EXECUTION_ID.or_none(),
+        target_state_machine_id=MACHINE_ID.or_none(),
+    )
+    async def list_linked_executions(
+        self,
+        *,
+        source_execution_id: str | None = None,
+        target_execution_id: str | None = None,
+        target_state_machine_id: str | None = None,
+    ) -> list[Link]:
+        """Return the chain links that match every argument given, oldest first; all of them without one.
+
+        Arguments:
+            source_execution_id: The execution that a link starts from.
+
+            target_execution_id: The execution that was started from it.
+
+            target_state_machine_id: The machine of the execution that was started.
+
+        Raises:
+            ExecutionNotFound: There is no such source or target execution.
+
+            StateMachineNotFound: There is no such state machine, or a name was given instead of its id.
+        """
+        await require_execution(self.repository, "source_execution_id", source_execution_id)
+        await require_execution(self.repository, "target_execution_id", target_execution_id)
+        await require_machine(self.repository, "target_state_machine_id", target_state_machine_id)
+        links: list[Link] = []
+        while True:
+            page = await self.repository.links(
+                source_execution_id=source_execution_id,
+                target_execution_id=target_execution_id,
+                target_state_machine_id=target_state_machine_id,
+                after=links[-1] if links else None,
+                page=PAGE,
+            )
+            links.extend(page)
+            if len(page) < PAGE:
+                return links
+
+    @checked(limit=count_from(1))
+    async def list_suspects(self, *, limit: int = PAGE) -> list[Suspect]:
+        """Return the RUNNING executions whose workers died after claiming them, those with the most deaths first.
+
+        Arguments:
+            limit: How many are returned at most.
+        """
+        return list(await self.repository.suspects(page=limit))
+
+    # Batches
+
+    @checked(id=BATCH_ID)
+    async def get_batch(self, id: str) -> Batch:  # noqa: A002
+        """Return a stored batch, with its items counted now.
+
+        Arguments:
+            id: The batch.
+
+        Raises:
+            BatchNotFound: There is no such batch.
+        """
+        batch = await self.repository.batch(id)
+        if batch is None:
+            raise BatchNotFound(f"there is no batch {id!r}")
+        return batch
+
+    @checked(state_machine_id=MACHINE_ID.or_none(), status=one_of(*BatchStatus).or_none())
+    async def list_batches(
+        self, *, state_machine_id: str | None = None, status: BatchStatus | None = None
+    ) -> list[Batch]:
+        """Return the stored batches that match every argument given, newest first; all of them without one.
+
+        Arguments:
+            state_machine_id: The machine whose executions the batches start.
+
+            status: What the batches' status is.
+
+        Raises:
+            StateMachineNotFound: There is no such state machine, or a name was given instead of its id.
+        """
+        await require_machine(self.repository, "state_machine_id", state_machine_id)
+        wanted = None if status is None else BatchStatus(status)
+        batches: list[Batch] = []
+        while True:
+            page = await self.repository.batches(
+                state_machine_id=state_machine_id, status=wanted, after=batches[-1] if batches else None, page=PAGE
+            )
+            batches.extend(page)
+            if len(page) < PAGE:
+                return batches
