@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from statechain.execution.slots import Place
     from statechain.observers import Observer
     from statechain.records import StateMachineRecord
-    from statechain.storage.journal import Ledger
+    from statechain.storage.ledger import Ledger
 
 __all__ = ["UNREAD", "Run", "branch_prefix", "timestamp"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from statechain.records import Execution
-    from statechain.storage.journal import Ledger
+    from statechain.storage.ledger import Ledger
     from statechain.storage.repository import End, TakeUpExecution
 
 __all__ = ["Live"]

@@ -19,7 +19,7 @@ from statechain.history.details import Scene, effect_of
 from statechain.history.events import Event
 from statechain.history.index import Entry, Line, Spot, close_gaps, index_of
 from statechain.records import Claim, Execution
-from statechain.storage.journal import Ledger
+from statechain.storage.ledger import Ledger
 from statechain.storage.retrying import patiently
 
 if TYPE_CHECKING:

@@ -17,11 +17,11 @@ from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
-from statechain.errors import LeaseLost, RepositoryUnavailable, StatechainError
+from statechain.errors import RepositoryUnavailable, StatechainError
 from statechain.observers import JournalFlushed, Observer, tell
-from statechain.records import Callback, Claim, Visit
 from statechain.storage.committing import Committer, HeldUp
 from statechain.storage.keys import BusyKeys
+from statechain.storage.ledger import Ledger
 from statechain.storage.repository import Advance, CreateBatch, End, Repository, Write
 from statechain.storage.stragglers import Straggler, Stragglers
 from statechain.storage.waiters import CallersWaiter, Waiter, settle
@@ -29,7 +29,7 @@ from statechain.storage.waiters import CallersWaiter, Waiter, settle
 if TYPE_CHECKING:
     from statechain.clock import Clock
 
-__all__ = ["NOT_OPEN", "Journal", "Ledger"]
+__all__ = ["NOT_OPEN", "Journal"]
 
 T = TypeVar("T")
 
@@ -49,100 +49,6 @@ LAST_WORD = 0.5
 
 
 Entry: TypeAlias = "tuple[Write[object], Waiter[object]]"
-
-
-class Ledger:
-    """What one execution has yet to write, and the claim under which it may.
-
-    The journal alone moves ``seq``: it commits the transitions of an execution strictly one after the other.
-    ``current_state`` is where the root line of control stands; the interpreter moves it. ``is_lost`` tells that the
-    claim is no longer good, ``is_away`` that the execution goes on since its last write was durable, ``is_left`` that
-    nothing more comes of it here.
-    """
-
-    __slots__ = (
-        "_closed",
-        "_end",
-        "_epoch",
-        "_first",
-        "_opened",
-        "_pending",
-        "_waiter",
-        "current_state",
-        "execution_id",
-        "is_away",
-        "is_left",
-        "is_lost",
-        "seq",
-    )
-
-    def __init__(self, claim: Claim) -> None:
-        self.execution_id = claim.execution.id
-        self._epoch = claim.epoch
-        self.seq = self._first = claim.seq
-        self.current_state = claim.execution.current_state
-        self._pending: list[Visit] = []
-        self._opened: Sequence[Callback] = ()
-        self._closed: Sequence[str] = ()
-        self._end: End | None = None
-        self.is_lost = False
-        self.is_away = False
-        self.is_left = False
-        self._waiter: Waiter[None] | None = None
-
-    def settle(self, write: Advance, outcome: object) -> None:
-        """Take note of how a transition went: done, or to be tried again with the next one, or lost with the lease."""
-        if outcome is None:
-            self.seq += len(write.visits)
-        elif isinstance(outcome, LeaseLost):
-            self.is_lost = True
-        else:
-            self._pending[:0] = write.visits
-            self._opened = (*write.opened, *self._opened)
-            self._closed = (*write.closed, *self._closed)
-
-    @property
-    def is_going_on(self) -> bool:
-        """Whether the execution runs on once its last write is durable."""
-        return self._end is None and not (self.is_lost or self.is_left)
-
-    @property
-    def has_advanced(self) -> bool:
-        """Whether a visit was written under this claim."""
-        return self.seq > self._first
-
-    @property
-    def backlog(self) -> int:
-        """How many visits wait to be written."""
-        return len(self._pending)
-
-    def add(self, visit: Visit) -> None:
-        """Remember a visit; it becomes durable with the next write of the execution."""
-        self._pending.append(visit)
-
-    def open_callback(self, callback: Callback) -> None:
-        """Have a callback begin to wait with the next write of the execution."""
-        self._opened = (*self._opened, callback)
-
-    def close_callback(self, callback_id: str) -> None:
-        """Have a callback closed with the next write of the execution: nobody waits for it any more."""
-        self._closed = (*self._closed, callback_id)
-
-    def take(self) -> Advance:
-        """Hand out all that is pending as one transition."""
-        visits, self._pending = self._pending, []
-        opened, self._opened = self._opened, ()
-        closed, self._closed = self._closed, ()
-        return Advance(
-            execution_id=self.execution_id,
-            epoch=self._epoch,
-            seq=self.seq,
-            visits=visits,
-            current_state=self.current_state,
-            end=self._end,
-            opened=opened,
-            closed=closed,
-        )
 
 
 class _Flight:
@@ -220,20 +126,20 @@ class Journal:
     async def record(self, ledger: Ledger, end: End | None = None) -> None:
         """Return once all that was added to the ledger (and the end) is durable; raise LeaseLost if it may not be."""
         if end is not None:
-            ledger._end = end  # noqa: SLF001 -- a ledger and its journal are one mechanism in two classes
-        waiter = ledger._waiter  # noqa: SLF001
+            ledger.end = end
+        waiter = ledger.waiter
         if waiter is None:
             if self._is_full:
                 await self._wait_for_room()
             self.post(ledger)
-            waiter = cast("Waiter[None]", ledger._waiter)  # noqa: SLF001
+            waiter = cast("Waiter[None]", ledger.waiter)
         await waiter
 
     def post(self, ledger: Ledger) -> None:
         """Have what was added to the ledger written soon; nobody waits, and a lost lease shows at the next record."""
         self._check_open()
-        if ledger._waiter is None:  # noqa: SLF001
-            ledger._waiter = Waiter()  # noqa: SLF001
+        if ledger.waiter is None:
+            ledger.waiter = Waiter()
             self._come_back(ledger)
             self._ledgers.append(ledger)
             self._rouse()
@@ -290,7 +196,7 @@ class Journal:
         for waiter in [waiter for flight in flights for waiter in flight.waiters]:
             settle(waiter, cut)
         for each in [*self._writes, *self._ledgers, *self._keys.waiting]:
-            settle(cast("Waiter[object]", each._waiter) if isinstance(each, Ledger) else each[1], cut)  # noqa: SLF001
+            settle(cast("Waiter[object]", each.waiter) if isinstance(each, Ledger) else each[1], cut)
 
     def _is_hurried(self) -> bool:
         return self._deadline is not None and time.monotonic() > self._deadline
@@ -381,8 +287,8 @@ class Journal:
         waiters = [waiter for _, waiter in writes]
         group: list[Write[object]] = [write for write, _ in writes]
         for ledger in ledgers:
-            waiters.append(cast("Waiter[object]", ledger._waiter))  # noqa: SLF001
-            ledger._waiter = None  # noqa: SLF001
+            waiters.append(cast("Waiter[object]", ledger.waiter))
+            ledger.waiter = None
             group.append(ledger.take())
         return _Flight(group, waiters, ledgers)
 
@@ -419,7 +325,7 @@ class Journal:
 
     def _settle_ledger(self, ledger: Ledger, write: Advance, outcome: object) -> None:
         ledger.settle(write, outcome)
-        if ledger.is_going_on and ledger._waiter is None and not ledger.is_away:  # noqa: SLF001
+        if ledger.is_going_on and ledger.waiter is None and not ledger.is_away:
             ledger.is_away = True
             self._away += 1
 

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from statechain.clock import Clock
     from statechain.execution.running import Live
     from statechain.limits import Limits
-    from statechain.storage.journal import Journal, Ledger
+    from statechain.storage.journal import Journal
     from statechain.storage.leases import SuspectGroup
+    from statechain.storage.ledger import Ledger
     from statechain.storage.repository import Repository
     from statechain.worker.lease import Lease
     from statechain.worker.revisions import Revision, Revisions

@@ -22,7 +22,8 @@ from statechain.execution.unexpected import PASSING, runtime_error
 from statechain.logs import ATTEMPT, EXECUTION, about
 from statechain.observers import ExecutionEnded, ExecutionLeft, ExecutionResumed, ExecutionStarted, Observer, tell
 from statechain.records import Claim, Execution, ExecutionStatus
-from statechain.storage.journal import NOT_OPEN, Ledger
+from statechain.storage.journal import NOT_OPEN
+from statechain.storage.ledger import Ledger
 from statechain.storage.repository import (
     End,
     RedriveExecution,

@@ -10,7 +10,7 @@ import pytest
 from statechain.execution.running import Live
 from statechain.limits import Limits
 from statechain.records import Claim
-from statechain.storage.journal import Ledger
+from statechain.storage.ledger import Ledger
 from statechain.testing.contract.samples import execution
 from statechain.worker.suspects import GROUPS, LONGEST_TRIAL, Trials, backoff, deaths_alone, group_size, is_poisoned
 

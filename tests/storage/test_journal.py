@@ -13,7 +13,8 @@ from statechain import Engine, TaskRegistry
 from statechain.errors import ExecutionNotFound, LeaseLost, RepositoryError, RepositoryUnavailable
 from statechain.records import Claim
 from statechain.storage import journal as journals
-from statechain.storage.journal import Journal, Ledger
+from statechain.storage.journal import Journal
+from statechain.storage.ledger import Ledger
 from statechain.storage.repository import Advance
 from statechain.testing.contract.samples import ending, execution, start, visit
 

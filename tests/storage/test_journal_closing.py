@@ -14,7 +14,8 @@ from statechain.clock import SystemClock
 from statechain.errors import RepositoryUnavailable, StatechainError
 from statechain.records import Claim
 from statechain.storage import journal as journals
-from statechain.storage.journal import Journal, Ledger
+from statechain.storage.journal import Journal
+from statechain.storage.ledger import Ledger
 from statechain.testing.contract.samples import visit
 
 

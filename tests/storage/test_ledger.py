@@ -13,7 +13,8 @@ from statechain import Execution, ExecutionStatus
 from statechain.errors import LeaseLost, RepositoryError
 from statechain.records import CallbackStatus, Claim
 from statechain.storage import journal as journals
-from statechain.storage.journal import Journal, Ledger
+from statechain.storage.journal import Journal
+from statechain.storage.ledger import Ledger
 from statechain.testing.contract.samples import callback, commit, ending, start, visit
 
 

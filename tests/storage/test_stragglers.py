@@ -16,7 +16,8 @@ from statechain.errors import RepositoryUnavailable
 from statechain.records import Claim
 from statechain.storage import committing
 from statechain.storage import journal as journals
-from statechain.storage.journal import Journal, Ledger
+from statechain.storage.journal import Journal
+from statechain.storage.ledger import Ledger
 from statechain.storage.repository import StartExecution, Write
 from statechain.testing.contract.samples import ending, execution, start, visit
 

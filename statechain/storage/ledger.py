@@ -1,0 +1,110 @@
+"""What one execution has yet to write, collected until the journal commits it as one transition."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from statechain.errors import LeaseLost
+from statechain.storage.repository import Advance, End
+
+if TYPE_CHECKING:
+    from statechain.records import Callback, Claim, Visit
+    from statechain.storage.waiters import Waiter
+
+__all__ = ["Ledger"]
+
+
+class Ledger:
+    """What one execution has yet to write, and the claim under which it may.
+
+    The journal alone moves ``seq``: it commits the transitions of an execution strictly one after the other.
+    ``current_state`` is where the root line of control stands; the interpreter moves it. ``is_lost`` tells that the
+    claim is no longer good, ``is_away`` that the execution goes on since its last write was durable, ``is_left`` that
+    nothing more comes of it here. ``end`` is written with its last transition; ``waiter`` is resolved once what is
+    pending is durable. The journal sets both.
+    """
+
+    __slots__ = (
+        "_closed",
+        "_epoch",
+        "_first",
+        "_opened",
+        "_pending",
+        "current_state",
+        "end",
+        "execution_id",
+        "is_away",
+        "is_left",
+        "is_lost",
+        "seq",
+        "waiter",
+    )
+
+    def __init__(self, claim: Claim) -> None:
+        self.execution_id = claim.execution.id
+        self._epoch = claim.epoch
+        self.seq = self._first = claim.seq
+        self.current_state = claim.execution.current_state
+        self._pending: list[Visit] = []
+        self._opened: Sequence[Callback] = ()
+        self._closed: Sequence[str] = ()
+        self.end: End | None = None
+        self.is_lost = False
+        self.is_away = False
+        self.is_left = False
+        self.waiter: Waiter[None] | None = None
+
+    def settle(self, write: Advance, outcome: object) -> None:
+        """Take note of how a transition went: done, or to be tried again with the next one, or lost with the lease."""
+        if outcome is None:
+            self.seq += len(write.visits)
+        elif isinstance(outcome, LeaseLost):
+            self.is_lost = True
+        else:
+            self._pending[:0] = write.visits
+            self._opened = (*write.opened, *self._opened)
+            self._closed = (*write.closed, *self._closed)
+
+    @property
+    def is_going_on(self) -> bool:
+        """Whether the execution runs on once its last write is durable."""
+        return self.end is None and not (self.is_lost or self.is_left)
+
+    @property
+    def has_advanced(self) -> bool:
+        """Whether a visit was written under this claim."""
+        return self.seq > self._first
+
+    @property
+    def backlog(self) -> int:
+        """How many visits wait to be written."""
+        return len(self._pending)
+
+    def add(self, visit: Visit) -> None:
+        """Remember a visit; it becomes durable with the next write of the execution."""
+        self._pending.append(visit)
+
+    def open_callback(self, callback: Callback) -> None:
+        """Have a callback begin to wait with the next write of the execution."""
+        self._opened = (*self._opened, callback)
+
+    def close_callback(self, callback_id: str) -> None:
+        """Have a callback closed with the next write of the execution: nobody waits for it any more."""
+        self._closed = (*self._closed, callback_id)
+
+    def take(self) -> Advance:
+        """Hand out all that is pending as one transition."""
+        visits, self._pending = self._pending, []
+        opened, self._opened = self._opened, ()
+        closed, self._closed = self._closed, ()
+        return Advance(
+            execution_id=self.execution_id,
+            epoch=self._epoch,
+            seq=self.seq,
+            visits=visits,
+            current_state=self.current_state,
+            end=self.end,
+            opened=opened,
+            closed=closed,
+        )

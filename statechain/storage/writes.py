@@ -1,0 +1,389 @@
+"""The writes that `Repository.commit` takes: what each one changes, when it takes effect, and what its outcome is.
+
+They are values. A write is idempotent, so that one whose reply was lost can be committed again; most name by ``key``
+what they touch, and no two writes of one commit have the same key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Generic, TypeVar
+
+import attrs
+
+from statechain.filters import ExecutionFilter
+from statechain.records import (
+    Batch,
+    BatchStatus,
+    Callback,
+    CallbackStatus,
+    Claim,
+    Execution,
+    ExecutionStatus,
+    StateMachineRecord,
+    Visit,
+)
+
+__all__ = [
+    "Advance",
+    "AnswerCallback",
+    "BeatCallback",
+    "CloseCallback",
+    "CreateBatch",
+    "CreateStateMachine",
+    "DeleteExecutions",
+    "End",
+    "EndBatch",
+    "FailBatchItem",
+    "JoinBatchItem",
+    "RedriveExecution",
+    "ReleaseExecution",
+    "StartExecution",
+    "StopExecution",
+    "TakeActivity",
+    "TakeUpExecution",
+    "Write",
+]
+
+OutcomeT_co = TypeVar("OutcomeT_co", covariant=True)
+
+
+class Write(Generic[OutcomeT_co]):
+    """One write; its type parameter is what `Repository.commit` answers for it.
+
+    Committing the same write again, after a reply was lost, has no further effect and the same outcome.
+    Two writes are never equal, and none shows its payload when it is printed.
+    """
+
+    __slots__ = ()
+
+    @property
+    def key(self) -> str | None:
+        """What this write alone may touch in its commit: two writes with the same key never share one."""
+        return None
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class CreateStateMachine(Write[StateMachineRecord]):
+    """Create a state machine, or a new revision of it.
+
+    Outcome: the newest revision stored under ``machine.name`` where its definition and type are the same texts;
+    else ``machine`` itself, stored as the next revision, with the id that the name already has.
+    """
+
+    machine: StateMachineRecord
+
+    @property
+    def key(self) -> str:
+        """Two writes for one name never share a commit."""
+        return self.machine.name
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class StartExecution(Write[Execution]):
+    """Record a RUNNING execution, its owner's claim (epoch 1, seq 0) and, where it has a source, its link.
+
+    Outcome: the execution that holds the name in its machine now: this one (compare ids), or an earlier one,
+    in which case nothing is written.
+
+    Attributes:
+        execution: The execution, RUNNING.
+
+        owner: The worker that will run it; None leaves it to whoever claims it.
+
+        exclusive: Start it only where no execution of the same machine was chained from the same source (and
+            state) that runs or succeeded; where one was, that one is the outcome. Two such starts at once cannot
+            both succeed.
+    """
+
+    execution: Execution
+    owner: str | None
+    exclusive: bool = False
+
+    @property
+    def key(self) -> str:
+        """Two writes for one name never share a commit."""
+        return f"{self.execution.state_machine_id}/{self.execution.name}"
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class End:
+    """How an execution ends."""
+
+    status: ExecutionStatus
+    end_time: datetime
+    output_text: str | None = None
+    error: str | None = None
+    cause: str | None = None
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Advance(Write[None]):
+    """Append visits to an execution and, with ``end``, end it: the one transition that running makes.
+
+    It takes effect only while the execution is RUNNING under exactly this epoch and seq; then seq grows by the
+    number of visits, and ``claims`` is set back to 0. Outcome: None, also where this very write was committed before
+    (the same epoch, and these very visits and this end there); else the error `LeaseLost`. After a failover that lost
+    a claim two workers may have the same epoch: what the other one wrote is no commit of this write.
+
+    Attributes:
+        execution_id: The execution.
+
+        epoch: The epoch of the writer's claim.
+
+        seq: How many visit rows there are before this write; the first of ``visits`` gets the next place.
+
+        visits: What to append, in order; may be empty.
+
+        current_state: The state that the root line of control is in after this write.
+
+        end: How the execution ends with this write, or None.
+
+        opened: Callbacks that begin to wait with this write; one whose id there is already stays as it is.
+
+        closed: The ids of callbacks for which nobody waits any more: those still WAITING become CLOSED.
+    """
+
+    execution_id: str
+    epoch: int
+    seq: int
+    visits: Sequence[Visit]
+    current_state: str | None
+    end: End | None = None
+    opened: Sequence[Callback] = ()
+    closed: Sequence[str] = ()
+
+    @property
+    def key(self) -> str:
+        """Two writes for one execution never share a commit."""
+        return self.execution_id
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class AnswerCallback(Write[Callback]):
+    """Answer a waiting task: with an output, or without one as failed, which need not name an error.
+
+    Outcome: the callback as answered, also where it had been given this very answer before. Errors: `InvalidToken`
+    where no callback ever had the token; `TaskTimedOut` where it is not WAITING, where its execution is not RUNNING,
+    or where that was redriven since.
+    """
+
+    token_hash: str
+    output_text: str | None = None
+    error: str | None = None
+    cause: str | None = None
+
+    @property
+    def status(self) -> CallbackStatus:
+        """How the callback is answered: FAILED unless there is an output."""
+        return CallbackStatus.FAILED if self.output_text is None else CallbackStatus.SUCCEEDED
+
+    @property
+    def key(self) -> str:
+        """Two writes for one token never share a commit."""
+        return self.token_hash
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class BeatCallback(Write[Callback]):
+    """Tell that the work behind a token goes on: set ``beat``. Outcome: the callback. Errors as in `AnswerCallback`."""
+
+    token_hash: str
+    beat: datetime
+
+    @property
+    def key(self) -> str:
+        """Two writes for one token never share a commit."""
+        return self.token_hash
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class CloseCallback(Write[Callback | None]):
+    """Stop waiting: a callback that is WAITING becomes CLOSED, an answered one stays as it is.
+
+    Outcome: the callback as it stands then, so that an answer and a timeout cannot both win; None without one.
+    """
+
+    id: str
+
+    @property
+    def key(self) -> str:
+        """Two writes for one callback never share a commit."""
+        return self.id
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class TakeActivity(Write[Callback | None]):
+    """Give a worker the activity's oldest task (by id) that is WAITING and has no token: set its token and ``beat``.
+
+    Outcome: that callback; the one that has this token already, where there is one; None where there is nothing to do.
+    Only callbacks of RUNNING executions that were not redriven since are given out, and each one once.
+    """
+
+    activity: str
+    token_hash: str
+    beat: datetime
+
+    @property
+    def key(self) -> str:
+        """Two writes for one activity never share a commit."""
+        return self.activity
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class StopExecution(Write[Execution]):
+    """End an execution from outside, whoever runs it: the epoch is raised, so that its worker can write no more.
+
+    Outcome: the execution as it stands then; one that had ended is left as it is. `ExecutionNotFound` as an error.
+    """
+
+    execution_id: str
+    end: End
+
+    @property
+    def key(self) -> str:
+        """Two writes for one execution never share a commit."""
+        return self.execution_id
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class RedriveExecution(Write[Claim | None]):
+    """Make an execution that ended without success RUNNING again, claimed by ``owner``, its redrive count raised.
+
+    It takes effect only where the execution's redrive count is still ``redrive_count``. Outcome: the claim, also where
+    this very write was committed before (RUNNING, the count one higher, and still under the claim that it gave to
+    ``owner``); else None. `ExecutionNotFound` as an error.
+    """
+
+    execution_id: str
+    owner: str
+    redrive_count: int
+
+    @property
+    def key(self) -> str:
+        """Two writes for one execution never share a commit."""
+        return self.execution_id
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class TakeUpExecution(Write[None]):
+    """Record that a claimed execution begins to run: ``claims`` is set, under exactly this epoch.
+
+    Progress sets ``claims`` back to 0; what is left of it is the number of take-ups that a death followed. One that
+    leaves 0 becomes a suspect where its worker dies now. Outcome: None; else the error `LeaseLost`.
+
+    Attributes:
+        execution_id: The execution.
+
+        epoch: The epoch of the claim.
+
+        claims: What ``claims`` is set to.
+
+        backoff: How long after the death of its worker the execution may not be claimed.
+    """
+
+    execution_id: str
+    epoch: int
+    claims: int
+    backoff: timedelta
+
+    @property
+    def key(self) -> str:
+        """Two writes for one execution never share a commit."""
+        return self.execution_id
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ReleaseExecution(Write[None]):
+    """Leave an execution to whoever claims it next: it has no owner, and ``claims`` is set, under exactly this epoch.
+
+    Where it is not RUNNING, or under another epoch, nothing happens. Outcome: None.
+
+    Attributes:
+        execution_id: The execution.
+
+        epoch: The epoch of the claim.
+
+        claims: What ``claims`` is set to; above 0 it is a suspect.
+
+        backoff: How long a suspect may not be claimed.
+    """
+
+    execution_id: str
+    epoch: int
+    claims: int
+    backoff: timedelta = timedelta(0)
+
+    @property
+    def key(self) -> str:
+        """Two writes for one execution never share a commit."""
+        return self.execution_id
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class CreateBatch(Write[Batch]):
+    """Store a batch and freeze its sources: one row for each execution that ``select`` means now, in its order.
+
+    Limit and offset apply. Index 0 is the first in the filter's order; the item's name is
+    ``f"{batch.name_prefix}-{source id}"``. Outcome: the batch, all of its items as pending: none is counted here.
+    """
+
+    batch: Batch
+    select: ExecutionFilter
+
+    @property
+    def key(self) -> str:
+        """Two writes for one batch never share a commit."""
+        return self.batch.id
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class FailBatchItem(Write[None]):
+    """Record that an item failed before an execution could be started."""
+
+    batch_id: str
+    index: int
+    error: str
+    cause: str | None
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class JoinBatchItem(Write[None]):
+    """Let an item stand for an execution that chains its source already: the item takes that execution's name."""
+
+    batch_id: str
+    index: int
+    name: str
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class EndBatch(Write[Batch]):
+    """Set a batch's status: an end with its time, or RUNNING (and no time) to resume it.
+
+    A batch that is not RUNNING keeps its status unless the new one is RUNNING. Outcome: the batch, all of its items as
+    pending: none is counted here, since other writes would wait for that. `BatchNotFound` as an error.
+    """
+
+    batch_id: str
+    status: BatchStatus
+    end_time: datetime | None
+
+    @property
+    def key(self) -> str:
+        """Two writes for one batch never share a commit."""
+        return self.batch_id
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class DeleteExecutions(Write[int]):
+    """Delete executions that were seen to have ended, with their visits, links and callbacks, all or none.
+
+    One that is RUNNING, or was redriven since it was seen, stays, so that the write means the same however late it
+    comes. Outcome: how many of them are not there any more, whoever deleted them.
+
+    Attributes:
+        redrive_counts: The redrive count with which each execution was seen, by its id.
+    """
+
+    redrive_counts: Mapping[str, int]
