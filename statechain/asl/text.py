@@ -1,7 +1,7 @@
 """JSON or YAML text → value, and where in the text each place of the value stands.
 
-JSON is read by a JSON parser; YAML by its composer with the core types of YAML 1.2 only, so that ``on``, ``010``,
-``12:30`` and dates stay texts. Anchors, aliases, tags, merge keys and duplicate keys are faults.
+JSON is read by a JSON parser; YAML event by event, with the core types of YAML 1.2 only, so that ``on``, ``010``,
+``12:30`` and dates stay strings. Anchors, aliases, tags, merge keys and duplicate keys are faults.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from statechain.codec import JSONValue
@@ -127,8 +126,7 @@ class _JSONReader:
         return match.end()
 
     def _number(self, text: str, pointer: str) -> None:
-        fault = _fault_of_number(text)
-        if fault:
+        if fault := _fault_of_number(text):
             line, column = self.positions[pointer]
             self.faults.append(Diagnostic("number", fault, pointer=pointer, line=line, column=column))
 
@@ -188,15 +186,13 @@ def read_yaml(text: str, limits: Limits) -> tuple[JSONValue, Positions]:
     import yaml  # noqa: PLC0415 -- JSON definitions do not pay for it
 
     loader = yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader
-    _check_events(yaml.parse(text, Loader=loader), limits, yaml)
     try:
-        node = yaml.compose(text, Loader=loader)
+        reader = _YAMLReader(yaml, loader(text), limits)
+        value = reader.read()
     except yaml.MarkedYAMLError as fault:
         raise _yaml_fault(fault) from fault
-    if node is None:
-        raise _fault("syntax", "the definition is empty", (1, 1))
-    reader = _YAMLReader(yaml)
-    value = reader.value(node, "")
+    except yaml.YAMLError as fault:
+        raise _fault("syntax", f"not YAML: {str(fault).partition(chr(10))[0]}", (1, 1)) from fault
     if reader.faults:
         raise DefinitionError(reader.faults)
     return value, reader.positions
@@ -212,29 +208,7 @@ def _check_surrogates(text: str) -> None:
         raise _fault("syntax", "not YAML: a lone surrogate, which is no character", at) from fault
 
 
-def _check_events(events: Any, limits: Limits, yaml: Any) -> None:  # noqa: ANN401 -- PyYAML has no types here
-    """Refuse what the core schema of a definition does not have, before anything is composed."""
-    depth = 0
-    try:
-        for event in events:
-            at = (event.start_mark.line + 1, event.start_mark.column + 1)
-            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                raise _fault("alias", "anchors and aliases are not supported: write the value out", at)
-            if getattr(event, "tag", None):
-                raise _fault("tag", f"the tag {event.tag} is not supported: definitions have JSON's types", at)
-            if isinstance(event, yaml.CollectionStartEvent):
-                depth += 1
-                if depth > limits.definition_depth:
-                    raise _fault("too-deep", f"the definition nests deeper than {limits.definition_depth} levels", at)
-            elif isinstance(event, yaml.CollectionEndEvent):
-                depth -= 1
-    except yaml.MarkedYAMLError as fault:
-        raise _yaml_fault(fault) from fault
-    except yaml.YAMLError as fault:
-        raise _fault("syntax", f"not YAML: {str(fault).partition(chr(10))[0]}", (1, 1)) from fault
-
-
-def _yaml_fault(fault: Any) -> DefinitionError:  # noqa: ANN401
+def _yaml_fault(fault: Any) -> DefinitionError:  # noqa: ANN401 -- PyYAML has no types here
     mark = fault.problem_mark or fault.context_mark
     at = (1, 1) if mark is None else (mark.line + 1, mark.column + 1)
     problem = fault.problem or fault.context
@@ -242,62 +216,84 @@ def _yaml_fault(fault: Any) -> DefinitionError:  # noqa: ANN401
 
 
 class _YAMLReader:
-    """Turns composed nodes into values."""
+    """Builds a value from the events of the parser, each of which is freed once it is read.
 
-    def __init__(self, yaml: Any) -> None:  # noqa: ANN401
-        self._kinds: dict[Any, Callable[[Any, str], JSONValue]] = {
-            yaml.MappingNode: self._mapping,
-            yaml.SequenceNode: self._sequence,
-            yaml.ScalarNode: self._scalar,
-        }
-        self._scalar_node = yaml.ScalarNode
+    A tree of nodes would be some ten objects for each value. The garbage collector visits all of them in one piece, in
+    which no other thread runs.
+    """
+
+    def __init__(self, yaml: Any, parser: Any, limits: Limits) -> None:  # noqa: ANN401
+        self._yaml = yaml
+        self._parser = parser
+        self._limits = limits
         self.positions: Positions = {}
         self.faults: list[Diagnostic] = []
 
-    def value(self, node: Any, pointer: str) -> JSONValue:  # noqa: ANN401
-        self.positions[pointer] = _at(node)
-        return self._kinds[type(node)](node, pointer)
+    def read(self) -> JSONValue:
+        self._next()  # the stream begins
+        if isinstance(self._next(), self._yaml.StreamEndEvent):
+            raise _fault("syntax", "the definition is empty", (1, 1))
+        value = self._value(self._next(), "", 0)
+        self._next()  # the document ends
+        if not isinstance(event := self._next(), self._yaml.StreamEndEvent):
+            raise _fault("syntax", "not YAML: a second document begins here", _at(event))
+        return value
 
-    def _mapping(self, node: Any, pointer: str) -> JSONValue:  # noqa: ANN401
+    def _next(self) -> Any:  # noqa: ANN401
+        event = self._parser.get_event()
+        if getattr(event, "anchor", None):  # an alias has the anchor that it means
+            raise _fault("alias", "anchors and aliases are not supported: write the value out", _at(event))
+        if tag := getattr(event, "tag", None):
+            raise _fault("tag", f"the tag {tag} is not supported: definitions have JSON's types", _at(event))
+        return event
+
+    def _value(self, event: Any, pointer: str, depth: int) -> JSONValue:  # noqa: ANN401
+        at = self.positions[pointer] = _at(event)
+        if isinstance(event, self._yaml.ScalarEvent):
+            return self._scalar(event, pointer)
+        if depth >= self._limits.definition_depth:
+            raise _fault("too-deep", f"the definition nests deeper than {self._limits.definition_depth} levels", at)
+        is_mapping = isinstance(event, self._yaml.MappingStartEvent)
+        return (self._mapping if is_mapping else self._sequence)(pointer, depth + 1)
+
+    def _mapping(self, pointer: str, depth: int) -> JSONValue:
         members: dict[str, JSONValue] = {}
-        for key_node, value_node in node.value:
-            if not isinstance(key_node, self._scalar_node) or not isinstance(self._scalar(key_node, ""), str):
-                self._report("key", "a key is a text: put it in quotes", key_node, pointer)
-                continue
-            key = key_node.value
-            child = pointer_to(pointer, key)
-            if key == "<<" and not key_node.style:
-                self._report("merge-key", "merge keys are not supported: write the members out", key_node, child)
+        while not isinstance(event := self._next(), self._yaml.MappingEndEvent):
+            child = pointer_to(pointer, getattr(event, "value", ""))
+            key = self._value(event, child, depth)
+            if not isinstance(key, str):
+                self._report("key", "a key is a text: put it in quotes", event, pointer)
+            elif key == "<<" and not event.style:
+                self._report("merge-key", "merge keys are not supported: write the members out", event, child)
             elif key in members:
-                self._report("duplicate-key", f"the key {key!r} stands here for the second time", key_node, child)
-            members[key] = self.value(value_node, child)
-            self.positions[f"{child}#key"] = _at(key_node)
+                self._report("duplicate-key", f"the key {key!r} stands here for the second time", event, child)
+            value = self._value(self._next(), child, depth)
+            self.positions[f"{child}#key"] = _at(event)
+            if isinstance(key, str):
+                members[key] = value
         return members
 
-    def _sequence(self, node: Any, pointer: str) -> JSONValue:  # noqa: ANN401
-        return [self.value(item, pointer_to(pointer, index)) for index, item in enumerate(node.value)]
+    def _sequence(self, pointer: str, depth: int) -> JSONValue:
+        items: list[JSONValue] = []
+        while not isinstance(event := self._next(), self._yaml.SequenceEndEvent):
+            items.append(self._value(event, pointer_to(pointer, len(items)), depth))
+        return items
 
-    def _scalar(self, node: Any, pointer: str) -> JSONValue:  # noqa: ANN401
-        text: str = node.value
-        if node.style:  # plain: None, or "" from the parser in C
+    def _scalar(self, event: Any, pointer: str) -> JSONValue:  # noqa: ANN401
+        text: str = event.value
+        if event.style or not (text in WORDS or NUMBER.fullmatch(text)):  # plain: None, or "" from the parser in C
             return text
         if text in WORDS:
             return WORDS[text]
-        if NUMBER.fullmatch(text):
-            return self._number(text, node, pointer)
-        return text
-
-    def _number(self, text: str, node: Any, pointer: str) -> JSONValue:  # noqa: ANN401
-        fault = _fault_of_number(text)
-        if fault:
-            self._report("number", fault, node, pointer)
+        if fault := _fault_of_number(text):
+            self._report("number", fault, event, pointer)
             return 0
         return int(text) if re.fullmatch(r"[-+]?\d+", text) else float(text)
 
-    def _report(self, code: str, message: str, node: Any, pointer: str) -> None:  # noqa: ANN401
-        line, column = _at(node)
+    def _report(self, code: str, message: str, event: Any, pointer: str) -> None:  # noqa: ANN401
+        line, column = _at(event)
         self.faults.append(Diagnostic(code, message, pointer=pointer, line=line, column=column))
 
 
-def _at(node: Any) -> Place:  # noqa: ANN401
-    return node.start_mark.line + 1, node.start_mark.column + 1
+def _at(event: Any) -> Place:  # noqa: ANN401
+    return event.start_mark.line + 1, event.start_mark.column + 1

@@ -83,6 +83,7 @@ def test_yaml_has_the_core_types_alone(text: str, value: Any) -> None:
         ("!!python/object/apply:os.system ['true']", "tag", 1, 1),
         ("<<: {a: 1}", "merge-key", 1, 1),
         ("? [1]\n: 2", "key", 1, 3),
+        ("? {a: [1, {b: 2}]}\n: [{c: 3}]", "key", 1, 3),
         ("1: 2", "key", 1, 1),
         ("a: 1\n---\nb: 2", "syntax", 2, 1),
         (f"a: {'1' * 5_000}", "number", 1, 4),
@@ -120,6 +121,34 @@ def test_a_long_text_is_refused_by_its_bytes() -> None:
     assert fault_of('{"a": "ääääääää"}', small)[0] == "too-large"
     assert fault_of("x" * 2_000_000)[0] == "too-large"
     assert read_text('{"a": "aaaaaaaa"}', small)[0] == {"a": "aaaaaaaa"}
+
+
+def test_every_error_of_a_yaml_text_is_reported_at_once() -> None:
+    with pytest.raises(DefinitionError) as caught:
+        read_yaml('? [1e999]\n: {a: 1, a: [2e999]}\nb:\n  1: {<<: 2}\n  "1": 3\n', DEFAULT_LIMITS)
+    assert [(found.code, found.line, found.column) for found in caught.value.diagnostics] == [
+        ("number", 1, 4), ("key", 1, 3), ("duplicate-key", 2, 10), ("number", 2, 14),
+        ("key", 4, 3), ("merge-key", 4, 7),
+    ]  # fmt: skip
+
+
+def test_yaml_is_read_without_a_tree_of_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    for kind in (yaml.ScalarNode, yaml.SequenceNode, yaml.MappingNode):
+        init = kind.__init__
+
+        def noted(self: Any, *arguments: Any, init: Any = init, **options: Any) -> None:
+            made.append(type(self).__name__)
+            init(self, *arguments, **options)
+
+        monkeypatch.setattr(kind, "__init__", noted)
+    assert read_yaml("a: [1, {b: 2}]", DEFAULT_LIMITS)[0] == {"a": [1, {"b": 2}]}
+    assert made == []
+
+
+def test_a_second_document_is_refused_by_what_it_is() -> None:
+    with pytest.raises(DefinitionError, match="a second document begins here"):
+        read_yaml("a: 1\n---\nb: 2", DEFAULT_LIMITS)
 
 
 def test_pointers_escape() -> None:
