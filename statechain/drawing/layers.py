@@ -1,8 +1,7 @@
-"""Cells and the links between them → layers from top to bottom, ordered, with an x for each cell.
+"""Cells and the links between them → layers from top to bottom, ordered.
 
 The usual steps (Sugiyama's): reverse the links that close a cycle, give each cell a layer, put a waypoint on every
-layer that a link crosses (its label is one, with a width), order the layers by barycentres, and find each x by least
-squares under separation.
+layer that a link crosses (its label lies beside the first), and order the layers by barycentres. `find_x` is the last.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ from itertools import pairwise
 import attrs
 
 __all__ = [
+    "LABEL_SPACE",
     "LINE_HEIGHT",
     "MARGIN",
     "TEXT_SIZE",
     "Cell",
     "Link",
     "assign_layers",
-    "find_x",
     "layered",
     "order",
     "reverse_cycles",
@@ -31,6 +30,8 @@ MARGIN = 14.0
 """Between boxes on one layer, and round what is inside a box."""
 LINE_HEIGHT = 15.0
 TEXT_SIZE = 11.0
+LABEL_SPACE = 5.0
+"""Between a line and its label."""
 SWEEPS = 12
 MOST_WAYPOINTS = 40
 """An edge over more layers is drawn straight in its middle: what it crosses is out of sight anyway."""
@@ -54,7 +55,11 @@ class Cell:
     """Something that takes up room on a layer: a state, a dot, or a waypoint of a link.
 
     Attributes:
-        beside: How much room it needs at its right side, for a way that leads back to itself.
+        beside: How much room it needs at its right side, for a way that leads back to itself, or for a label.
+
+        above: Its neighbours one step up, and ``below`` those one step down.
+
+        main_above: Those of them that neither a catcher nor a way back leads to.
     """
 
     width: float
@@ -65,16 +70,19 @@ class Cell:
     is_way: bool = False
     above: list[Cell] = attrs.field(factory=list)
     below: list[Cell] = attrs.field(factory=list)
+    main_above: list[Cell] = attrs.field(factory=list)
+    main_below: list[Cell] = attrs.field(factory=list)
 
 
 @attrs.define(eq=False)
 class Link:
-    """A way between two cells, pointing down; ``is_reversed`` where it closes a cycle."""
+    """A way between two cells, pointing down; ``is_reversed`` where it closes a cycle, ``is_catch`` where errors go."""
 
     upper: Cell
     lower: Cell
     label: str = ""
     is_reversed: bool = False
+    is_catch: bool = False
     ways: list[Cell] = attrs.field(factory=list)
 
     @property
@@ -139,13 +147,17 @@ def layered(cells: Iterable[Cell], links: Sequence[Link]) -> list[list[Cell]]:
             crossed = range(crossed[0], crossed[-1] + 1, crossed[-1] - crossed[0])
         for place, layer in enumerate(crossed):
             label = "" if place else link.label
-            way = Cell(text_width(label, TEXT_SIZE) + 8 if label else 4.0, LINE_HEIGHT if label else 0.0, is_way=True)
+            way = Cell(4.0, LINE_HEIGHT if label else 0.0, is_way=True)
+            way.beside = text_width(label, TEXT_SIZE) + 2 * LABEL_SPACE if label else 0.0
             way.layer = layer
             link.ways.append(way)
             layers[layer].append(way)
         for upper, lower in pairwise([link.upper, *link.ways, link.lower]):
             upper.below.append(lower)
             lower.above.append(upper)
+            if not (link.is_catch or link.is_reversed):
+                upper.main_below.append(lower)
+                lower.main_above.append(upper)
     return [layers[number] for number in sorted(layers)]
 
 
@@ -167,38 +179,3 @@ def order(layers: Sequence[list[Cell]]) -> None:
                 keys[id(cell)] = sum(places[id(other)] for other in near) / len(near) if near else places[id(cell)]
             layer.sort(key=lambda cell: keys[id(cell)])
             note(layer)
-
-
-def find_x(layers: Sequence[list[Cell]]) -> None:
-    """Move each cell towards the middle of its neighbours, as near as the separation on its layer allows."""
-    for layer in layers:
-        _separate(layer, [0.0] * len(layer))
-    for sweep in range(SWEEPS):
-        is_last = sweep >= SWEEPS - 2
-        for layer in layers if sweep % 2 == 0 else reversed(layers):
-            wanted = []
-            for cell in layer:
-                near = [*cell.above, *cell.below] if is_last else cell.above if sweep % 2 == 0 else cell.below
-                near = near or [*cell.above, *cell.below]
-                weights = [4.0 if cell.is_way and other.is_way else 1.0 for other in near]
-                total = sum(weight * other.x for weight, other in zip(weights, near, strict=True))
-                wanted.append(total / sum(weights) if near else cell.x)
-            _separate(layer, wanted)
-
-
-def _separate(layer: Sequence[Cell], wanted: Sequence[float]) -> None:
-    """Place a layer's centres nearest to what is wanted, in order and apart (isotonic regression by pooling)."""
-    offsets = [0.0]
-    for left, right in pairwise(layer):
-        offsets.append(offsets[-1] + (left.width + right.width) / 2 + left.beside + MARGIN)
-    pools: list[tuple[float, float, int]] = []  # mean, weight, how many
-    for cell, want, offset in zip(layer, wanted, offsets, strict=True):
-        mean, weight, count = want - offset, 3.0 if cell.is_way else 1.0, 1
-        while pools and pools[-1][0] > mean:
-            other, other_weight, others = pools.pop()
-            mean = (mean * weight + other * other_weight) / (weight + other_weight)
-            weight, count = weight + other_weight, count + others
-        pools.append((mean, weight, count))
-    means = [mean for mean, _, count in pools for _ in range(count)]
-    for cell, mean, offset in zip(layer, means, offsets, strict=True):
-        cell.x = mean + offset

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from math import sqrt
 from typing import TypeAlias
 
 import attrs
 
+from statechain.drawing.columns import find_x
 from statechain.drawing.graph import Edge, Graph, Node
 from statechain.drawing.layers import (
+    LABEL_SPACE,
     LINE_HEIGHT,
     MARGIN,
     TEXT_SIZE,
     Cell,
     Link,
     assign_layers,
-    find_x,
     layered,
     order,
     reverse_cycles,
@@ -36,11 +38,23 @@ LABEL_GAP = 16.0
 NAME_SIZE = 13.0
 DOT = 14.0
 LOOP = 32.0
+LOOP_STEP = 20.0
+PORT_STEP = 18.0
+HEAD = 9.0
+"""How far apart two arrow heads must be; where there is less room, lines share a port."""
+MOST_PORTS = 16
+"""A state is made wide enough for as many ports at one side."""
+MOST_GAP, SLOPE = 72.0, 0.2
+"""A gap between layers grows with the longest way across it: it is this share of its length, up to this height."""
 
 
 @attrs.frozen(kw_only=True)
 class Box:
-    """A state's place: its upper left corner and size, its lines of text, and what is laid out inside, with offsets."""
+    """A state's place: its upper left corner and size, its lines of text, and what is laid out inside, with offsets.
+
+    Attributes:
+        corner: How far its corners reach along its upper side: rounded ones, or the points of a Choice.
+    """
 
     node: Node
     x: float
@@ -48,12 +62,13 @@ class Box:
     width: float
     height: float
     texts: tuple[str, ...]
+    corner: float = 0.0
     inside: tuple[tuple[Point, Layout], ...] = ()
 
 
 @attrs.frozen(kw_only=True)
 class Line:
-    """An edge's way: points from its source to its target, and where its label stands; the first line has no edge."""
+    """An edge's way: points from its source to its target, and the middle of its label; the first line has no edge."""
 
     edge: Edge | None
     points: tuple[Point, ...]
@@ -79,6 +94,14 @@ class _State(Cell):
     node: Node = attrs.field(kw_only=True)
     texts: tuple[str, ...] = attrs.field(kw_only=True)
     inside: tuple[tuple[Point, Layout], ...] = attrs.field(default=(), kw_only=True)
+    corner: float = attrs.field(kw_only=True)
+
+    def inset(self, dy: float) -> float:
+        """Return how far its left or right border lies inside of its bounds, so far above or below its middle."""
+        if self.node.type == "Choice":
+            return self.corner * abs(dy) / (self.height / 2)
+        into = max(0.0, abs(dy) - (self.height / 2 - self.corner))
+        return self.corner - sqrt(max(0.0, self.corner**2 - into**2))
 
 
 @attrs.define(eq=False)
@@ -101,26 +124,59 @@ def lay_out(graph: Graph, describe: Describe, *, has_ends: bool = True) -> Layou
     cells: dict[str, Cell] = {node.name: _state(node, describe) for node in graph.nodes}
     start, end = Cell(DOT, DOT), Cell(DOT, DOT)
     links = [
-        _Way(cells[edge.source], end if edge.target is None else cells[edge.target], edge.label, edge=edge)
+        _Way(
+            cells[edge.source],
+            end if edge.target is None else cells[edge.target],
+            edge.label,
+            is_catch=edge.is_catch,
+            edge=edge,
+        )
         for edge in graph.edges
     ]
     links = [link for link in links if has_ends or link.lower is not end]
     if has_ends:
         links.insert(0, _Way(start, cells[graph.start_at]))
     loops = [link for link in links if link.upper is link.lower]
-    for loop in loops:
-        loop.upper.beside = max(loop.upper.beside, LOOP + (text_width(loop.label, TEXT_SIZE) if loop.label else 0.0))
+    _make_room(loops)
     links = [link for link in links if link.upper is not link.lower]
     first = start if has_ends else cells[graph.start_at]
     every = [first, *(cell for cell in cells.values() if cell is not first)]
     if any(link.lower is end for link in links):
         every.append(end)
     reverse_cycles(every, links)
+    _widen(links)
     assign_layers(every, links)
     layers = layered(every, links)
     order(layers)
     find_x(layers)
     return _placed(layers, links, loops, start if has_ends else None, end if end in every else None)
+
+
+def _make_room(loops: Sequence[Link]) -> None:
+    """Keep room for ways that lead back to the same state: beside it for their labels, and along its side for all."""
+    counts: defaultdict[Cell, int] = defaultdict(int)
+    for loop in loops:
+        cell = loop.upper
+        counts[cell] += 1
+        cell.beside = max(cell.beside, LOOP + (text_width(loop.label, TEXT_SIZE) if loop.label else 0.0))
+        cell.height = max(cell.height, LOOP_STEP * counts[cell] + 4)
+
+
+def _widen(links: Sequence[Link]) -> None:
+    """Make states wide enough that the arrow heads at one side lie apart."""
+    for is_upper in (True, False):
+        counts: defaultdict[Cell, int] = defaultdict(int)
+        for link in links:
+            counts[link.upper if is_upper else link.lower] += 1
+        for cell, count in counts.items():
+            if isinstance(cell, _State):
+                cell.width = max(cell.width, cell.width - _flat(cell) + HEAD * min(count, MOST_PORTS))
+
+
+def _corner(node: Node, height: float) -> float:
+    if node.type == "Choice":
+        return 12.0
+    return min(height / 2, 24.0) if node.type in {"Succeed", "Fail", "Wait"} and not node.inside else 7.0
 
 
 def _state(node: Node, describe: Describe) -> _State:
@@ -129,7 +185,7 @@ def _state(node: Node, describe: Describe) -> _State:
     header = LINE_HEIGHT * len(texts) + 14
     if not node.inside:
         extra = 16 if node.type == "Choice" else 0  # its pointed sides
-        return _State(max(84.0, width + extra), header, node=node, texts=texts)
+        return _State(max(84.0, width + extra), header, node=node, texts=texts, corner=_corner(node, header))
     layouts = [lay_out(inner, describe, has_ends=False) for inner in node.inside]
     inner_width = sum(each.width for each in layouts) + MARGIN * (len(layouts) - 1)
     width = max(width, inner_width + 2 * MARGIN)
@@ -138,7 +194,7 @@ def _state(node: Node, describe: Describe) -> _State:
         inside.append(((x, header), each))
         x += each.width + MARGIN
     height = header + max(each.height for each in layouts) + MARGIN
-    return _State(width, height, node=node, texts=texts, inside=tuple(inside))
+    return _State(width, height, node=node, texts=texts, inside=tuple(inside), corner=_corner(node, height))
 
 
 def _placed(
@@ -157,7 +213,8 @@ def _placed(
     for place, layer in enumerate(layers):
         if place:
             is_label = all(cell.is_way for cell in layer) or all(cell.is_way for cell in layers[place - 1])
-            y += LABEL_GAP if is_label else LAYER_GAP
+            across = max((abs(cell.x - other.x) for cell in layer for other in cell.above), default=0.0)
+            y += max(LABEL_GAP if is_label else LAYER_GAP, min(MOST_GAP, SLOPE * across))
         tops.append(y)
         heights.append(max(cell.height for cell in layer))
         y += heights[-1]
@@ -168,7 +225,7 @@ def _placed(
         return top + height / 2
 
     ports = _ports(links)
-    lines = [_line(link, ports, rows, middle) for link in links] + [_loop(link, middle) for link in loops]
+    lines = [_line(link, ports, rows, middle) for link in links] + _loops(loops, middle)
     return Layout(
         width=right - left,
         height=y + MARGIN,
@@ -187,6 +244,7 @@ def _box(cell: _State, middle: float) -> Box:
         width=cell.width,
         height=cell.height,
         texts=cell.texts,
+        corner=cell.corner,
         inside=cell.inside,
     )
 
@@ -195,17 +253,47 @@ def _ports(links: Sequence[Link]) -> dict[tuple[int, bool], float]:
     """Return where each link leaves its upper cell (True) and enters its lower one (False): side by side, in order."""
     ports: dict[tuple[int, bool], float] = {}
     for is_upper in (True, False):
-        sides: defaultdict[int, list[Link]] = defaultdict(list)
+        sides: defaultdict[Cell, list[tuple[Cell, Link]]] = defaultdict(list)
         for link in links:
-            sides[id(link.upper if is_upper else link.lower)].append(link)
-        for group in sides.values():
-            cell = group[0].upper if is_upper else group[0].lower
-            chain = [[link.upper, *link.ways, link.lower] for link in group]
-            near = {id(link): (way[1] if is_upper else way[-2]).x for link, way in zip(group, chain, strict=True)}
-            step = min(18.0, cell.width * 0.7 / len(group))
-            for place, link in enumerate(sorted(group, key=lambda link: near[id(link)])):
-                ports[id(link), is_upper] = cell.x + (place - (len(group) - 1) / 2) * step
+            cells = [link.upper, *link.ways, link.lower]
+            sides[link.upper if is_upper else link.lower].append((cells[1 if is_upper else -2], link))
+        for cell, group in sides.items():
+            group.sort(key=lambda pair: pair[0].x)
+            offsets = _offsets([near.x - cell.x for near, _ in group], _flat(cell))
+            _straighten(offsets, [near.x - cell.x if near.is_way else None for near, _ in group], _flat(cell) / 2)
+            ports.update(((id(link), is_upper), cell.x + dx) for (_, link), dx in zip(group, offsets, strict=True))
     return ports
+
+
+def _flat(cell: Cell) -> float:
+    """Return how long the straight part of a cell's upper side is, clear of heads at its sides; a dot's is a point."""
+    return cell.width - 2 * max(HEAD, cell.corner) if isinstance(cell, _State) else 0.0
+
+
+def _offsets(near: Sequence[float], room: float) -> list[float]:
+    """Return a port for each neighbour, in order, from the middle: a link straight up or down has the middle's own."""
+    if 0.0 not in near:
+        ports = _spread(len(near), room)
+        return [port - ports[-1] / 2 for port in ports]
+    at = near.index(0.0)
+    left, right = _spread(at + 1, room / 2), _spread(len(near) - at, room / 2)
+    return [*(-port for port in reversed(left[1:])), *right]
+
+
+def _straighten(offsets: list[float], ways: Sequence[float | None], reach: float) -> None:
+    """Move each port right above or below its waypoint where that is in reach and clear of the ports beside it."""
+    bounds = [-reach - HEAD, *offsets, reach + HEAD]
+    for place, way in enumerate(ways, 1):
+        if way is not None and bounds[place - 1] + HEAD <= way <= bounds[place + 1] - HEAD:
+            bounds[place] = way
+    offsets[:] = bounds[1:-1]
+
+
+def _spread(count: int, room: float) -> list[float]:
+    """Return so many ports from 0 to the right: any two are the same, or far enough apart for two arrow heads."""
+    slots = min(count, 1 + int(room / HEAD))
+    step = min(PORT_STEP, room / (slots - 1)) if slots > 1 else 0.0
+    return [place * slots // count * step for place in range(count)]
 
 
 def _line(
@@ -225,12 +313,30 @@ def _line(
         points += [(way.x, top), (way.x, top + height)]
     points += [(enters, rows[link.lower.layer][0]), (enters, middle(link.lower) - link.lower.height / 2)]
     points = [point for place, point in enumerate(points) if not place or point != points[place - 1]]
-    label_at = (link.ways[0].x, middle(link.ways[0])) if link.label else None
+    label_at = (_label_x(link.ways[0].x, link.label), middle(link.ways[0])) if link.label else None
     return Line(edge=link.edge, points=tuple(reversed(points) if link.is_reversed else points), label_at=label_at)
 
 
-def _loop(link: _Way, middle: Callable[[Cell], float]) -> Line:
-    """Return the way of a state that leads to itself: out at its right side, and in again above."""
-    side, y = link.upper.x + link.upper.width / 2, middle(link.upper)
-    label_at = (side + LOOP - 6 + text_width(link.label, TEXT_SIZE) / 2, y) if link.label else None
-    return Line(edge=link.edge, points=((side, y + 8), (side + LOOP - 4, y), (side, y - 8)), label_at=label_at)
+def _label_x(x: float, label: str) -> float:
+    """Return the middle of a label that lies to the right of an x."""
+    return x + LABEL_SPACE + text_width(label, TEXT_SIZE) / 2
+
+
+def _loops(loops: Sequence[_Way], middle: Callable[[Cell], float]) -> list[Line]:
+    """Return the ways of states that lead to themselves: out at the right side, and in again above."""
+    groups: defaultdict[Cell, list[_Way]] = defaultdict(list)
+    for link in loops:
+        groups[link.upper].append(link)
+    lines = []
+    for cell, group in groups.items():
+        for place, link in enumerate(group):
+            lines.append(_loop(link, cell, (place - (len(group) - 1) / 2) * LOOP_STEP, middle(cell)))
+    return lines
+
+
+def _loop(link: _Way, cell: Cell, dy: float, middle: float) -> Line:
+    side, y, half = cell.x + cell.width / 2, middle + dy, 7.0
+    inset = cell.inset if isinstance(cell, _State) else (lambda _: 0.0)
+    out, back = (side - inset(dy + half), y + half), (side - inset(dy - half), y - half)
+    label_at = (_label_x(side + LOOP - 10, link.label), y) if link.label else None
+    return Line(edge=link.edge, points=(out, (side + LOOP - 4, y), back), label_at=label_at)

@@ -86,7 +86,7 @@ def _markers() -> str:
 
 
 def _layout(layout: Layout, trace: Trace | None) -> Iterator[str]:
-    for line in layout.lines:
+    for line in sorted(layout.lines, key=lambda line: _is_taken(line, trace)):  # on top, where lines share a port
         yield _path(line, trace)
     for box in layout.boxes:
         yield from _box(box, trace)
@@ -101,15 +101,19 @@ def _layout(layout: Layout, trace: Trace | None) -> Iterator[str]:
         yield element("circle", cx=x, cy=y, r=DOT / 2 - 3.5, fill=INK)
 
 
-def _path(line: Line, trace: Trace | None) -> str:
+def _is_taken(line: Line, trace: Trace | None) -> bool:
     edge = line.edge
-    is_taken = trace is not None and (edge is None or (edge.source, edge.target, edge.is_catch) in trace.taken)
+    return trace is not None and (edge is None or (edge.source, edge.target, edge.is_catch) in trace.taken)
+
+
+def _path(line: Line, trace: Trace | None) -> str:
+    edge, is_taken = line.edge, _is_taken(line, trace)
     is_catch = edge is not None and edge.is_catch
     name = "taken" if is_taken else "pale" if trace is not None else "caught" if is_catch else "plain"
     colour = {"taken": INK, "pale": PALE, "caught": COLOURS["caught"][1], "plain": GREY}[name]
     return element(
         "path",
-        d=_curve(line.points),
+        d=_loop(line.points) if edge is not None and edge.source == edge.target else _curve(line.points),
         fill="none",
         stroke=colour,
         stroke_width=2.2 if is_taken else 1.4,
@@ -119,25 +123,29 @@ def _path(line: Line, trace: Trace | None) -> str:
 
 
 def _curve(points: Sequence[Point]) -> str:
-    """Return a path that leaves and enters each point vertically; a loop at a box's side is one arc."""
+    """Return a path that leaves and enters each point vertically."""
     (x, y), *rest = points
-    if len(points) == 3:  # out of a side and in again
-        (far, _), (_, back) = rest
-        return f"M{x:.1f},{y:.1f} C{far:.1f},{y + 6:.1f} {far:.1f},{back - 6:.1f} {x:.1f},{back:.1f}"
     steps = [f"M{x:.1f},{y:.1f}"]
     for next_x, next_y in rest:
         half = (y + next_y) / 2
-        steps.append(f"C{x:.1f},{half:.1f} {next_x:.1f},{half:.1f} {next_x:.1f},{next_y:.1f}")
+        bend = "L" if x == next_x else f"C{x:.1f},{half:.1f} {next_x:.1f},{half:.1f} "
+        steps.append(f"{bend}{next_x:.1f},{next_y:.1f}")
         x, y = next_x, next_y
     return " ".join(steps)
 
 
+def _loop(points: Sequence[Point]) -> str:
+    """Return the arc of a state that leads to itself: out of its side and in again above."""
+    (x, y), (far, _), (into, back) = points
+    return f"M{x:.1f},{y:.1f} C{far:.1f},{y + 4:.1f} {far:.1f},{back - 4:.1f} {into:.1f},{back:.1f}"
+
+
 def _label(text: str, at: Point, *, is_catch: bool) -> Iterator[str]:
-    width = text_width(text, TEXT_SIZE) + 6
+    width = text_width(text, TEXT_SIZE) + 4
     left, top = at[0] - width / 2, at[1] - LINE_HEIGHT / 2
     yield element("rect", x=left, y=top, width=width, height=LINE_HEIGHT, fill="#ffffff")
     colour = COLOURS["caught"][1] if is_catch else GREY
-    yield text_at(at[0], at[1] + 4, text, TEXT_SIZE, fill=colour, anchor="middle")
+    yield text_at(left + 2, at[1] + 4, text, TEXT_SIZE, fill=colour)
 
 
 def _box(box: Box, trace: Trace | None) -> Iterator[str]:
@@ -165,17 +173,17 @@ def _shape(box: Box, fill: str, stroke: str, width: float) -> str:
     x, y, right, bottom = box.x, box.y, box.x + box.width, box.y + box.height
     if box.node.type == "Choice":
         half = (y + bottom) / 2
-        corners = ((x, half), (x + 12, y), (right - 12, y), (right, half), (right - 12, bottom), (x + 12, bottom))
+        near, far = x + box.corner, right - box.corner
+        corners = ((x, half), (near, y), (far, y), (right, half), (far, bottom), (near, bottom))
         points = " ".join(f"{cx:.1f},{cy:.1f}" for cx, cy in corners)
         return element("polygon", points=points, fill=fill, stroke=stroke, stroke_width=width)
-    radius = box.height / 2 if box.node.type in {"Succeed", "Fail", "Wait"} and not box.inside else 7.0
     return element(
         "rect",
         x=x,
         y=y,
         width=box.width,
         height=box.height,
-        rx=radius,
+        rx=box.corner,
         fill=fill,
         stroke=stroke,
         stroke_width=width,

@@ -17,6 +17,9 @@ WIDTH = 640.0
 INDENT = 14.0
 MOST_ROWS = 400
 MOST_NAME = 40
+NOTE_SIZE, NOTE_SPACE = 10.0, 5.0
+LEAST_ROOM = 90.0
+"""To the right of the axis, where the notes of the last bars are."""
 
 
 def timeline_svg(execution: Execution, rows: Iterable[Visit], now: datetime, *, most: int = MOST_ROWS) -> str:
@@ -26,6 +29,7 @@ def timeline_svg(execution: Execution, rows: Iterable[Visit], now: datetime, *, 
     whole = max(((execution.end_time or now) - execution.start_time).total_seconds(), 1e-6)
     labels = [(_label(visit), visit.frame.count("[") * INDENT) for visit in shown]
     left = max((text_width(label, TEXT_SIZE) + indent for label, indent in labels), default=60.0) + 2 * MARGIN
+    room = max((text_width(_note(visit, execution, now), NOTE_SIZE) for visit in shown), default=0.0)
     height = ROW * (len(shown) + 2 + (len(visits) > most))
     body = [*_axis(whole, left, ROW * (len(shown) + 1))]
     for place, (visit, (label, indent)) in enumerate(zip(shown, labels, strict=True)):
@@ -36,7 +40,7 @@ def timeline_svg(execution: Execution, rows: Iterable[Visit], now: datetime, *, 
         body.append(text_at(MARGIN, height - ROW + 8, f"… and {len(visits) - most} more visits", TEXT_SIZE, fill=GREY))
     took = spoken(0.0 if not visits and execution.end_time is None else whole)
     title = f"{execution.name} · {execution.status} · {took}"
-    return document(left + WIDTH + 110, height, "\n".join(body), title=title)
+    return document(left + WIDTH + NOTE_SPACE + max(LEAST_ROOM, room) + MARGIN, height, "\n".join(body), title=title)
 
 
 def _nested(visits: Sequence[Visit]) -> list[Visit]:
@@ -106,12 +110,17 @@ def _bar(visit: Visit, execution: Execution, now: datetime, whole: float, left: 
         stroke_dasharray="3 2" if is_waiting else None,
         fill_opacity=0.45 if visit.type in {"Parallel", "Map"} else None,
     )
-    said = [spoken(seconds)]
+    note, at = _note(visit, execution, now), x + width + NOTE_SPACE
+    # The lines of the axis run behind the bars: a note covers them.
+    yield element("rect", x=at - 2, y=y + 4, width=text_width(note, NOTE_SIZE) + 4, height=ROW - 8, fill="#ffffff")
+    yield text_at(at, y + 15, note, NOTE_SIZE, fill=line if visit.error is not None else INK)
+
+
+def _note(visit: Visit, execution: Execution, now: datetime) -> str:
+    """Return what is written beside a bar: how long the visit took, its retries and its error."""
+    parts = [spoken(seconds_of(visit, execution, now))]
     if visit.retries:
-        said.append(f"{visit.retries} {'retry' if visit.retries == 1 else 'retries'}")
+        parts.append(f"{visit.retries} {'retry' if visit.retries == 1 else 'retries'}")
     if visit.error is not None:
-        said.append(shortened(visit.error, 24))
-    text = " · ".join(said)
-    is_right = x + width + text_width(text, 10) <= left + WIDTH + 110 or x - left < text_width(text, 10)
-    at, anchor = (x + width + 5, None) if is_right else (x - 5, "end")
-    yield text_at(at, y + 15, text, 10, fill=line if visit.error is not None else INK, anchor=anchor)
+        parts.append(shortened(visit.error, 24))
+    return " · ".join(parts)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import combinations
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -16,8 +14,8 @@ from hypothesis import strategies as st
 from statechain import Engine, MemoryRepository, TaskError, TaskRegistry
 from statechain.asl import load
 from statechain.drawing.dot import to_dot
-from statechain.drawing.graph import Edge, Graph, Node, graph_of
-from statechain.drawing.layout import Box, Layout, lay_out
+from statechain.drawing.graph import Edge, Graph, graph_of
+from statechain.drawing.layers import text_width
 from statechain.drawing.mermaid import to_mermaid
 from statechain.drawing.picture import Trace, folded, spoken, trace_of
 from statechain.drawing.svg import to_svg
@@ -249,72 +247,29 @@ def test_durations_are_told_to_three_figures(seconds: float, text: str) -> None:
     assert spoken(seconds) == text
 
 
-# Layout
+def test_a_way_that_was_taken_is_drawn_over_those_that_were_not() -> None:
+    trace = trace_of(execution(ExecutionStatus.FAILED), VISITS, START)
+    picture = ET.fromstring(to_svg(graph(), trace))
+    heads = [path.get("marker-end") for path in picture.findall(f"{SVG}g/{SVG}path")]
+    assert heads == sorted(heads, key=lambda head: head == "url(#taken)")
+    assert len(set(heads)) == 2
 
 
-@st.composite
-def graphs(draw: st.DrawFn) -> Graph:
-    """Return a graph of any shape: cycles, loops, long edges, states that nothing leads to."""
-    names = [f"S{place}" for place in range(draw(st.integers(1, 12)))]
-    ends = st.sampled_from([*names, None])
-    chosen = draw(st.lists(st.tuples(st.sampled_from(names), ends, st.sampled_from(["", "a label"]), st.booleans())))
-    unique = {(source, target, is_catch): label for source, target, label, is_catch in chosen}
-    found = tuple(
-        Edge(source=source, target=target, label=label, is_catch=is_catch)
-        for (source, target, is_catch), label in unique.items()
-    )
-    return Graph(start_at=names[0], nodes=tuple(Node(name=name, type="Pass") for name in names), edges=found)
-
-
-def describe(node: Node) -> Sequence[str]:
-    """Return one line."""
-    return [node.name]
-
-
-def overlap(one: Box, other: Box) -> bool:
-    """Tell whether two boxes share room."""
-    return (
-        one.x < other.x + other.width
-        and other.x < one.x + one.width
-        and one.y < other.y + other.height
-        and other.y < one.y + one.height
-    )
-
-
-@given(graphs())
-def test_any_graph_is_laid_out_without_overlaps_inside_its_borders(drawn: Graph) -> None:
-    layout: Layout = lay_out(drawn, describe)
-    assert len(layout.boxes) == len(drawn.nodes)
-    assert len(layout.lines) == len(drawn.edges) + 1
-    assert not [pair for pair in combinations(layout.boxes, 2) if overlap(*pair)]
-    for box in layout.boxes:
-        assert box.x >= 0
-        assert box.x + box.width <= layout.width
-        assert box.y + box.height <= layout.height
-    ET.fromstring(to_svg(drawn))
-
-
-def test_a_line_of_states_is_drawn_straight_down() -> None:
-    names = ["A", "B", "C"]
-    line = tuple(Edge(source=a, target=b) for a, b in zip(names, [*names[1:], None], strict=True))
-    layout = lay_out(Graph(start_at="A", nodes=tuple(Node(name=n, type="Pass") for n in names), edges=line), describe)
-    assert len({round(box.x + box.width / 2, 3) for box in layout.boxes}) == 1
-    assert [box.node.name for box in sorted(layout.boxes, key=lambda box: box.y)] == names
-
-
-def test_a_large_definition_whose_states_all_lead_to_one_handler_is_drawn() -> None:
-    states: dict[str, Any] = {
-        f"S{n}": {
-            "Type": "Task",
-            "Resource": "r",
-            "Catch": [{"ErrorEquals": ["States.ALL"], "Next": "Broken"}],
-            "Next": f"S{n + 1}",
-        }
-        for n in range(400)
-    }
-    states |= {"S400": {"Type": "Succeed"}, "Broken": {"Type": "Fail"}}
-    drawn = to_svg(graph_of(load({"StartAt": "S0", "States": states}).model))
-    assert len(list(ET.fromstring(drawn).iter(f"{SVG}path"))) > 800
+def test_notes_of_a_timeline_lie_inside_it_and_on_no_line() -> None:
+    slow = visit("Slow", "Task", 0, 9, error="An.Error.WithALongName", detail='{"retries":[12]}')
+    rows = [slow, visit("Next", "Pass", 4, 3.5, number=1)]
+    picture = ET.fromstring(timeline_svg(execution(ExecutionStatus.FAILED), rows, START))
+    drawn = list(picture.findall(f"{SVG}g/*"))
+    notes = [place for place, each in enumerate(drawn) if each.text and each.text.startswith(("9 s · 12", "3.5 s"))]
+    assert len(notes) == 2
+    for place in notes:
+        ground, text = drawn[place - 1], drawn[place]
+        left, width = float(ground.get("x", "")), float(ground.get("width", ""))
+        assert ground.get("fill") == "#ffffff"
+        assert left <= float(text.get("x", ""))
+        assert width >= text_width(text.text or "", 10)
+        assert left + width <= float(picture.get("width", ""))
+        assert not [each for each in drawn[place:] if each.tag == f"{SVG}line"]
 
 
 # Through the public face
