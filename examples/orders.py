@@ -1,12 +1,16 @@
 """What the examples share: an order pipeline and an invoicing pipeline, with handlers that do visible work."""
 
 import asyncio
+import logging
 import os
 from datetime import UTC, datetime
 
 from statechain import Engine, StateMachine, TaskRegistry
 
 tasks = TaskRegistry()
+
+# Some handlers of the examples fail on purpose; the library would log each failure with its traceback.
+logging.getLogger("statechain.handlers").setLevel(logging.ERROR)
 
 PRICES = {"lamp": 24.5, "desk": 180.0, "chair": 75.0}
 
