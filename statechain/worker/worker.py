@@ -109,8 +109,8 @@ class Worker:
         return max(0, self._most_recovered - len(self._live))
 
     def running(self) -> frozenset[str]:
-        """Return the ids of the executions that run here."""
-        return frozenset(self._live)
+        """Return the ids of the executions that run here. A lost one does not, though its task may not be over."""
+        return frozenset(id_ for id_, live in self._live.items() if not live.is_lost)
 
     def held(self) -> dict[str, Live]:
         """Return what runs here under a claim that storage knows of, and is not about to end."""
