@@ -127,6 +127,14 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session
+def mutants(session: nox.Session) -> None:
+    """Change the write path, the lease and chaining line by line, and see that a test fails for each (hours)."""
+    session.install(".[test]", "mutmut>=3.8")
+    session.run("mutmut", "run", "--max-children", "2", *session.posargs)
+    session.run("mutmut", "results")
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Play the batch example, on SQLite or on what DATABASE_URL names."""
     session.install(".")
