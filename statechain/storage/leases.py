@@ -19,7 +19,7 @@ import attrs
 from statechain.errors import LeaseLost, LossReason
 from statechain.records import Claim, Suspect
 
-__all__ = ["LONGEST_GAP", "Heart", "LeaseStorage", "SuspectGroup", "WorkerLease", "lease_lost"]
+__all__ = ["LONGEST_GAP", "Heart", "LeaseStorage", "SuspectGroup", "WorkerLease", "lease_lost", "missing_lease"]
 
 LONGEST_GAP = timedelta(seconds=60)
 """How much uptime passes at most between two renewals, whatever the database's clock says."""
@@ -41,6 +41,8 @@ class WorkerLease:
         is_over: Whether it is over by the database's clock.
 
         is_dead: Whether storage knows that the worker's process has ended.
+
+        is_missing: Whether there is no such lease: the worker owns executions without one (see `missing_lease`).
     """
 
     worker_id: str
@@ -49,6 +51,14 @@ class WorkerLease:
     length: timedelta | None
     is_over: bool = attrs.field(default=False, eq=False)
     is_dead: bool = attrs.field(default=False, eq=False)
+    is_missing: bool = False
+
+
+def missing_lease(worker_id: str, *, is_dead: bool = False) -> WorkerLease:
+    """Return what stands for the lease of an owner that has none: one that is over, and never changes."""
+    return WorkerLease(
+        worker_id=worker_id, until=0, renewals=0, length=None, is_over=True, is_dead=is_dead, is_missing=True
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -111,11 +121,15 @@ class LeaseStorage(Protocol):
         """Release what dead workers own: of each lease that is still exactly as it was seen, and only of those.
 
         The lease is deleted and its executions have no owner, in one transaction; the backoff of suspects among them
-        begins. Return the ids of the workers whose leases were deleted.
+        begins. A missing lease (see `strays`) is as it was seen where it is missing still. Return the ids of the
+        workers that were released.
         """
 
-    async def release_strays(self) -> None:
-        """Release what is owned by workers that have no lease, as an older release or a restored backup leaves it.
+    async def strays(self) -> Sequence[WorkerLease]:
+        """Return a `missing_lease` for each owner of RUNNING executions that has no lease.
+
+        A failover, a restored backup or an older release leaves such owners. One of them may be alive and about to
+        renew its lease, so that it is released only once its lease was seen missing for long enough.
 
         It reads every RUNNING execution: call it seldom.
         """

@@ -2,6 +2,10 @@
 
 The database's clock does not decide. Where it steps forward, the leases of live workers seem to be over, and where it
 steps back, those of dead ones seem to hold; a renewal shows all the same.
+
+An owner without a lease counts as one whose lease never changes: after a failover its worker may be alive and about to
+register again. What was seen before a doubt plays no part: storage may have failed over since, to a server on which a
+lease that was renewed is again as it had been seen.
 """
 
 from __future__ import annotations
@@ -29,13 +33,19 @@ class Peers:
         self._worker_id = worker_id
         self._lease = lease
         self._seen: dict[str, tuple[WorkerLease, float]] = {}
+        self._doubts = 0
 
-    def find_dead(self, leases: Sequence[WorkerLease], *, asked: float, answered: float) -> list[WorkerLease]:
+    def find_dead(
+        self, leases: Sequence[WorkerLease], *, asked: float, answered: float, doubts: int = 0
+    ) -> list[WorkerLease]:
         """Return which of all leases are those of dead workers.
 
         An unchanged lease was seen first when that look was answered, and last when this one was asked for: in between
-        it was not renewed.
+        it was not renewed. ``doubts`` is `Lease.doubts` of this worker: after another one, all are watched anew.
         """
+        if doubts != self._doubts:
+            self.forget()
+        self._doubts = doubts
         former, self._seen = self._seen, {}
         dead: list[WorkerLease] = []
         for lease in leases:
@@ -47,6 +57,10 @@ class Peers:
             if lease.is_dead or (asked - since >= self._length(lease) and (lease.is_over or lease.length is not None)):
                 dead.append(lease)
         return dead
+
+    def forget(self) -> None:
+        """Forget what was seen: this worker was cut off, and each lease has to be watched for its whole length anew."""
+        self._seen = {}
 
     def next_due(self) -> float | None:
         """Return the moment at which the next worker is dead unless it renews its lease; None without workers."""

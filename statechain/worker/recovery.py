@@ -14,7 +14,7 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from statechain.errors import DamagedRow, LeaseLost, StatechainError
+from statechain.errors import DamagedRow, LeaseLost, RepositoryError, StatechainError
 from statechain.logs import about
 from statechain.observers import ExecutionPoisoned, Observer, SuspectsCounted, SuspectTakenUp, tell
 from statechain.records import Claim, ExecutionStatus
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from statechain.execution.running import Live
     from statechain.limits import Limits
     from statechain.storage.journal import Journal
-    from statechain.storage.leases import SuspectGroup
+    from statechain.storage.leases import SuspectGroup, WorkerLease
     from statechain.storage.ledger import Ledger
     from statechain.storage.repository import Repository
     from statechain.worker.lease import Lease
@@ -77,6 +77,7 @@ class Recovery:
         self._next_look = 0.0
         self._next_trial: float | None = None
         self._looks = 0
+        self._is_sweep_due = False
         self._unserved: set[tuple[str, int]] = set()
         self._reported: tuple[int, int] = (0, 0)
         self._doubts = lease.doubts
@@ -174,6 +175,7 @@ class Recovery:
                 if live.ledger is not None and live.ledger.has_advanced:
                     confirming.create_task(self._confirm(live, live.ledger))
         self._worker.is_in_doubt = True
+        self._is_sweep_due = True
         self._doubts = doubts
 
     async def _confirm(self, live: Live, ledger: Ledger) -> None:
@@ -216,16 +218,31 @@ class Recovery:
         return recovered
 
     async def _release_dead(self) -> None:
-        """Release what dead workers own, and now and then what belongs to none that has a lease."""
-        asked = self._lease.clock()
-        leases = await self._repository.workers()
-        dead = self._peers.find_dead(leases, asked=asked, answered=self._lease.clock())
+        """Release what dead workers own.
+
+        A sweep also looks for owners without a lease: now and then, after a doubt, and for as long as there are any.
+        """
+        is_sweep = self._is_sweep_due or self._looks % LOOKS_PER_SWEEP == 0
+        dead = await self._find_dead(is_sweep=is_sweep)
         if dead and not self._is_leaving:
             for worker_id in await self._repository.release_dead(dead):
                 logger.info("worker %s is dead: what it ran is taken over", worker_id)
-        if self._looks % LOOKS_PER_SWEEP == 0:
-            await self._repository.release_strays()
+        if is_sweep:
             self._worker.is_in_doubt = True
+
+    async def _find_dead(self, *, is_sweep: bool) -> Sequence[WorkerLease]:
+        """Look at the leases of the others, and return those of dead workers."""
+        asked = self._lease.clock()
+        try:
+            leases = await self._repository.workers()
+            strays = await self._repository.strays() if is_sweep else ()
+        except RepositoryError:
+            self._peers.forget()
+            self._is_sweep_due = True
+            raise
+        self._is_sweep_due = bool(strays)
+        answered, doubts = self._lease.clock(), self._lease.doubts
+        return self._peers.find_dead([*leases, *strays], asked=asked, answered=answered, doubts=doubts)
 
     async def _claim(self, page: int) -> list[Claim]:
         """Claim one page of executions without deaths.

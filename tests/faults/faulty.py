@@ -161,12 +161,11 @@ class _FaultyHeart:
     ) -> None:
         await self.inner.__aexit__(exc_type, exc, traceback)
 
-    async def beat(self) -> None:
+    async def beat(self) -> bool:
         self.repository.check_alive()
         if self.repository.is_cut_off:
             raise RepositoryUnavailable("the lease cannot be renewed")
-        if not self.repository.is_silent:
-            await self.inner.beat()
+        return self.repository.is_silent or await self.inner.beat()
 
 
 def as_repository(faulty: FaultyRepository) -> Repository:

@@ -18,6 +18,7 @@ import asyncpg
 import pytest
 
 from statechain import Engine, ExecutionFilter, MemoryRepository, Repository, TaskContext, TaskRegistry, open_repository
+from statechain.worker.lease import boot_time
 
 LEASE = timedelta(hours=1)  # nothing here waits for a look
 COUNT = 5
@@ -90,6 +91,13 @@ class Storage:
             owner,
         )
 
+    async def lose_leases(self) -> None:
+        """Forget every worker, as if none had registered before the failover."""
+        if self.memory is not None:
+            self.memory._leases.clear()
+        else:
+            await self._execute("DELETE FROM workers")
+
     async def _execute(self, statement: str, *values: str) -> None:
         if self.url.startswith("sqlite"):
             connection = sqlite3.connect(self.url.removeprefix("sqlite:///"), timeout=30)
@@ -102,6 +110,40 @@ class Storage:
         connected = await asyncpg.connect(self.url)
         await connected.execute(statement, *values)
         await connected.close()
+
+
+class Observer:
+    """An engine beside the one that works, whose lease is counted by a clock that a test moves."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.lease = engine._host._lease
+        self.passed = 0.0
+        self.lease.clock = lambda: boot_time() + self.passed
+
+    async def looks_after(self, leases: float) -> list[str]:
+        """Let a part of a lease pass, in which the observer's own is renewed, and return what it takes over then."""
+        self.passed += leases * LEASE.total_seconds()
+        self.lease.renewed(self.lease.clock())
+        return sorted(await self.engine.recover())
+
+
+@asynccontextmanager
+async def worker_without_a_lease(storage: Storage) -> AsyncIterator[tuple[Engine, Observer, list[str]]]:
+    """Yield an engine that runs executions and whose lease is lost, an observer, and the executions' ids."""
+    desk = Desk()
+    async with (
+        Engine(storage.of_engine, tasks=desk.tasks, lease=LEASE) as one,
+        Engine(storage.of_engine, tasks=desk.tasks, lease=LEASE) as two,
+    ):
+        machine = await one.create_state_machine("m", TWO_TASKS)
+        handles = [await machine.start_execution(number) for number in range(COUNT)]
+        await desk.begun(COUNT)
+        await storage.lose_leases()
+        yield one, Observer(two), sorted(handle.id for handle in handles)
+        desk.may_end.set()
+        async with asyncio.timeout(60):
+            assert [await handle.result() for handle in handles] == list(range(COUNT))
 
 
 @pytest.fixture
@@ -201,3 +243,28 @@ async def test_what_is_lost_to_another_worker_is_logged_as_that(
         desk.may_end.set()
     assert f"execution {taken.id} is lost to this worker (ANOTHERS)" in caplog.text
     assert f"execution {stopped.id} is lost to this worker (ENDED)" in caplog.text
+
+
+async def test_a_worker_without_a_lease_is_dead_only_once_that_was_seen_for_a_lease(storage: Storage) -> None:
+    async with worker_without_a_lease(storage) as (_, observer, ids):
+        for leases in (0.0, 0.6, 0.3):
+            assert await observer.looks_after(leases) == []
+        assert await observer.looks_after(0.2) == ids
+
+
+async def test_a_live_worker_whose_lease_a_failover_lost_keeps_what_it_runs_once_it_renews(storage: Storage) -> None:
+    async with worker_without_a_lease(storage) as (worker, observer, _):
+        for leases in (0.0, 0.6):
+            assert await observer.looks_after(leases) == []
+        assert not await worker._host._repository.heartbeat(worker.worker.id, LEASE)
+        for leases in (0.6, 0.3):
+            assert await observer.looks_after(leases) == []
+
+
+async def test_an_observer_that_was_cut_off_watches_for_a_whole_lease_anew(storage: Storage) -> None:
+    async with worker_without_a_lease(storage) as (_, observer, ids):
+        assert await observer.looks_after(0.0) == []
+        observer.lease.doubts += 1
+        for leases in (0.6, 0.6):
+            assert await observer.looks_after(leases) == []
+        assert await observer.looks_after(0.6) == ids

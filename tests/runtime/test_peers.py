@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from statechain.storage.leases import WorkerLease
+from statechain.storage.leases import WorkerLease, missing_lease
 from statechain.worker.peers import Peers
 
 LEASE = timedelta(seconds=30)
@@ -60,6 +60,56 @@ def test_a_worker_never_judges_itself() -> None:
 
 def test_what_storage_knows_to_be_dead_is_dead_at_once() -> None:
     assert dead_at(Peers("one", LEASE), 100, lease(is_dead=True)) == ["two"]
+
+
+def test_an_owner_without_a_lease_is_dead_once_that_was_seen_for_a_lease_of_the_observers() -> None:
+    peers, stray = Peers("one", LEASE), missing_lease("two")
+    assert dead_at(peers, 100, stray) == []
+    assert peers.next_due() == 130
+    assert dead_at(peers, 129.9, stray) == []
+    assert dead_at(peers, 130, stray) == ["two"]
+
+
+def test_an_owner_that_registers_meanwhile_is_watched_anew() -> None:
+    """As after a failover that took its registration back: its next renewal makes the lease anew."""
+    peers, stray = Peers("one", LEASE), missing_lease("two")
+    assert dead_at(peers, 100, stray) == []
+    assert dead_at(peers, 120, lease()) == []
+    assert dead_at(peers, 131, lease()) == []
+    assert dead_at(peers, 140, stray) == []
+    assert dead_at(peers, 150, lease(renewals=2)) == []
+    assert dead_at(peers, 180, lease(renewals=2)) == ["two"]
+
+
+def test_an_owner_without_a_lease_whose_process_has_ended_is_dead_at_once() -> None:
+    assert dead_at(Peers("one", LEASE), 100, missing_lease("two", is_dead=True)) == ["two"]
+
+
+def test_a_worker_without_a_lease_never_judges_itself() -> None:
+    peers = Peers("two", LEASE)
+    assert [dead_at(peers, now, missing_lease("two")) for now in (100, 200)] == [[], []]
+
+
+def test_after_a_doubt_each_lease_is_watched_anew() -> None:
+    """Storage may have failed over to a server where a lease that was renewed is again as it was first seen."""
+    peers, seen = Peers("one", LEASE), [lease(), missing_lease("three")]
+    for now, doubts, dead in ((100, 0, []), (130, 1, []), (159, 1, []), (160, 1, ["two", "three"])):
+        found = peers.find_dead(seen, asked=now, answered=now, doubts=doubts)
+        assert [each.worker_id for each in found] == dead
+
+
+def test_a_process_that_has_ended_is_dead_whatever_is_in_doubt() -> None:
+    peers, dead = Peers("one", LEASE), lease(is_dead=True)
+    assert peers.find_dead([dead], asked=100, answered=100, doubts=1) == [dead]
+
+
+def test_what_is_forgotten_is_due_no_more() -> None:
+    peers = Peers("one", LEASE)
+    assert dead_at(peers, 100, lease()) == []
+    peers.forget()
+    assert peers.next_due() is None
+    assert dead_at(peers, 130, lease()) == []
+    assert dead_at(peers, 160, lease()) == ["two"]
 
 
 def test_a_lease_of_the_release_before_is_over_by_the_databases_clock_too() -> None:

@@ -7,6 +7,7 @@ import logging
 import sqlite3
 import sys
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -215,6 +216,19 @@ async def test_files_of_dead_workers_are_removed_also_when_their_leases_are_over
         assert files() == ["second"]
         await second.release("second")
     assert files() == []
+
+
+async def test_an_owner_without_a_lease_is_dead_at_once_unless_a_process_holds_its_lock(sqlite_url: str) -> None:
+    async with SQLiteRepository(sqlite_url) as first, SQLiteRepository(sqlite_url) as second:
+        await first.heartbeat("alive", LEASE)
+        for owner in ("alive", "gone"):
+            await start(first, owner=owner)
+        with closing(sqlite3.connect(path_of(sqlite_url))) as connection, connection:
+            connection.execute("DELETE FROM workers")
+        for each in (first, second):
+            assert {lease.worker_id: lease.is_dead for lease in await each.strays()} == {"alive": False, "gone": True}
+    async with SQLiteRepository(sqlite_url) as third:
+        assert all(lease.is_dead for lease in await third.strays())
 
 
 async def test_a_closed_repository_gives_up_its_workers(sqlite_url: str) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from statechain.records import Claim, Suspect
-from statechain.storage.leases import SuspectGroup, WorkerLease, lease_lost
+from statechain.storage.leases import SuspectGroup, WorkerLease, lease_lost, missing_lease
 from statechain_backends.lease_renewal import SharedHeart
 from statechain_backends.memory.reads import MemoryReads, Run
 
@@ -56,15 +56,19 @@ class MemoryLeases(MemoryReads):
 
     async def release_dead(self, leases: Sequence[WorkerLease]) -> Sequence[str]:
         """Release what dead workers own."""
-        released = [each.worker_id for each in leases if self._leases.get(each.worker_id) == each]
+        released = [each.worker_id for each in leases if self._lease_of(each.worker_id) == each]
         for worker in released:
-            del self._leases[worker]
+            self._leases.pop(worker, None)
         self._release_where(lambda run: run.owner in released)
         return released
 
-    async def release_strays(self) -> None:
-        """Release what is owned by workers without a lease."""
-        self._release_where(lambda run: run.owner not in self._leases)
+    async def strays(self) -> Sequence[WorkerLease]:
+        """Return the missing leases of owners without one."""
+        owners = {run.owner for run in self._runs.values() if run.owner is not None}
+        return [missing_lease(each) for each in owners - self._leases.keys()]
+
+    def _lease_of(self, worker_id: str) -> WorkerLease:
+        return self._leases.get(worker_id) or missing_lease(worker_id)
 
     def _release_where(self, is_wanted: Callable[[Run], bool]) -> None:
         for run in self._runs.values():

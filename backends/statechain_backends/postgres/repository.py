@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self, TypeAlias, cast
 import asyncpg
 
 from statechain.errors import DamagedRow, RepositoryError, RepositoryUnavailable
-from statechain.storage.leases import lease_lost
+from statechain.storage.leases import lease_lost, missing_lease
 from statechain.storage.repository import Advance, CreateBatch, StartExecution, TakeUpExecution
 from statechain_backends.postgres.connections import Connection, Connections
 from statechain_backends.postgres.errors import RETRIED, translated
@@ -49,6 +49,7 @@ TRIES = 5
 _DATABASE = "SELECT current_database(), current_setting('server_encoding')"
 _HOLDER = queries.execution_by_name(given("machine"), given("name"))
 _LEASES = lease_queries.leases()
+_STRAYS = lease_queries.strays()
 
 
 class PostgresRepository(Reads, Checks):
@@ -176,9 +177,9 @@ class PostgresRepository(Reads, Checks):
         """Release what dead workers own."""
         return cast("Sequence[str]", await self._perform(lease_scripts.release_dead(leases)))
 
-    async def release_strays(self) -> None:
-        """Release what is owned by workers without a lease."""
-        await self._perform(lease_scripts.release_strays())
+    async def strays(self) -> Sequence[WorkerLease]:
+        """Return the missing leases of owners without one."""
+        return [missing_lease(owner) for (owner,) in await self._fetch(_STRAYS, {})]
 
     async def retain(self, worker_id: str, epochs: Mapping[str, int]) -> None:
         """Own again what was released while the worker runs it."""

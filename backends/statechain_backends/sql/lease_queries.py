@@ -57,8 +57,8 @@ __all__ = [
     "release_dead_runs",
     "release_owned",
     "release_runs",
-    "release_strays",
     "retain",
+    "strays",
     "suspect_groups",
     "suspects",
     "suspicion",
@@ -124,6 +124,12 @@ def leases() -> Select[Any]:
     )
 
 
+def strays() -> Select[Any]:
+    """Return the owners that have no lease."""
+    has_lease = exists().where(workers.c.id == runs.c.owner)
+    return select(runs.c.owner).where(runs.c.owner.is_not(None), ~has_lease).distinct()
+
+
 def forget_lease() -> ReturningDelete[*tuple[Any, ...]]:
     """Forget a worker whose lease is exactly as it was seen; return its id."""
     return (
@@ -150,12 +156,6 @@ _released = {"owner": null(), "claimable_after": elapsed() + func.coalesce(runs.
 def release_dead_runs(worker_id: Text) -> Update:
     """Release what a dead worker owned; the backoff of suspects begins."""
     return update(runs).where(runs.c.owner == worker_id).values(_released)
-
-
-def release_strays() -> Update:
-    """Release what is owned by workers that have no lease."""
-    has_lease = exists().where(workers.c.id == runs.c.owner)
-    return update(runs).where(runs.c.owner.is_not(None), ~has_lease).values(_released)
 
 
 def release_runs(worker_id: Text) -> Update:

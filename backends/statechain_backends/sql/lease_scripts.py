@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from statechain_backends.sql.decoding import Row
     from statechain_backends.sql.scripts import Script, Steps
 
-__all__ = ["claim", "heartbeat", "release", "release_dead", "release_strays", "retain"]
+__all__ = ["claim", "heartbeat", "release", "release_dead", "retain"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,10 +40,10 @@ _RENEW = (
     .returning(workers.c.id)
 )
 _REGISTER = insert(workers).values(id=given("id_"), renewals=1, **_lease).on_conflict_do_nothing()
+_STAND_IN = insert(workers).values(id=given("id_"), lease_until=0, renewals=0).on_conflict_do_nothing()
 _ADVANCE_UPTIME = queries.advance_uptime()
 _FORGET_LEASE = queries.forget_lease()
 _RELEASE_DEAD_RUNS = queries.release_dead_runs(given("worker"))
-_RELEASE_STRAYS = queries.release_strays()
 _OWNED = select(runs.c.execution_id).where(runs.c.owner == given("worker"))
 _RELEASE = queries.release_runs(given("worker"))
 _FORGET = queries.forget_worker(given("worker"))
@@ -60,21 +60,21 @@ def heartbeat(worker_id: str, lease: timedelta) -> Script:
 
 
 def release_dead(leases: Sequence[WorkerLease]) -> Script:
-    """Release what dead workers own, where their leases are as they were seen; return the workers' ids."""
+    """Release what dead workers own, where their leases are as they were seen; return the workers' ids.
+
+    In the place of a lease that was seen missing, a row that equals what was seen is inserted and deleted again: it
+    makes a registration at the same time wait, and one that was made before keeps it from being inserted.
+    """
     released: list[str] = []
     for lease in sorted(leases, key=lambda each: each.worker_id):  # in one order: two that do it at once never deadlock
         seen = {"worker": lease.worker_id, "until": lease.until, "renewals": lease.renewals}
+        if lease.is_missing:
+            yield _STAND_IN, {"id_": lease.worker_id}
         rows = yield _FORGET_LEASE, seen
         if rows:
             yield _RELEASE_DEAD_RUNS, {"worker": lease.worker_id}
             released.append(lease.worker_id)
     return released
-
-
-def release_strays() -> Script:
-    """Release what is owned by workers without a lease."""
-    yield _RELEASE_STRAYS, {}
-    return None
 
 
 def retain(worker_id: str, epochs: Mapping[str, int]) -> Script:

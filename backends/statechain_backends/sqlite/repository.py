@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import attrs
 
 from statechain.cancellation import GRACE, outlast
+from statechain.storage.leases import missing_lease
 from statechain.storage.repository import CreateBatch
 from statechain_backends.lease_renewal import SharedHeart
 from statechain_backends.sql import lease_queries, lease_scripts
@@ -55,6 +56,7 @@ BUSY_SECONDS = 2.0
 """How long a write waits for another process's; then it is tried again by its caller, which can be left meanwhile."""
 
 _LEASES = lease_queries.leases()
+_STRAYS = lease_queries.strays()
 
 SYNCHRONOUS = ("full", "normal", "extra", "off")
 
@@ -165,9 +167,9 @@ class SQLiteRepository(Reads, Checks):
         self._locks.remove_of(released)
         return released
 
-    async def release_strays(self) -> None:
-        """Release what is owned by workers without a lease."""
-        await self._writer.run(perform, lease_scripts.release_strays())
+    async def strays(self) -> Sequence[WorkerLease]:
+        """Return the missing leases of owners without one; an owner that has no lock either has died."""
+        return await self._writer.run(self._look_at_strays)
 
     async def retain(self, worker_id: str, epochs: Mapping[str, int]) -> None:
         """Own again what was released while the worker runs it."""
@@ -220,6 +222,11 @@ class SQLiteRepository(Reads, Checks):
         alive = {each.worker_id for each in leases if not each.is_over} - dead
         self._locks.warn_of_company(alive)
         return [attrs.evolve(each, is_dead=each.worker_id in dead) for each in leases]
+
+    def _look_at_strays(self, connection: sqlite3.Connection) -> Sequence[WorkerLease]:
+        owners = [owner for (owner,) in fetch(connection, _STRAYS, {})]  # before the locks, as above
+        unlocked = set(self._locks.unlocked(owners))
+        return [missing_lease(each, is_dead=each in unlocked) for each in owners]
 
     def _prepare_writer(self, connection: sqlite3.Connection) -> None:
         if self._database is not None:

@@ -93,6 +93,13 @@ class WorkerLocks:
                 _is_free(each, remove=True)
         return [names[each.name] for each in free if each.name in names]
 
+    def unlocked(self, worker_ids: Collection[str]) -> list[str]:
+        """Return those of the workers, known to have no lease, whose locks no process holds; without locks, none."""
+        if self._folder is None:
+            return []
+        paths = {each: self._folder / _file_name(each) for each in worker_ids if each not in self._held}
+        return [each for each, path in paths.items() if not os.path.lexists(path) or _is_free(path)]
+
     def remove_of(self, worker_ids: Collection[str]) -> None:
         """Remove the files of workers that were released, unless one of them lives."""
         if self._folder is not None:

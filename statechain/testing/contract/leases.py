@@ -13,7 +13,8 @@ import pytest
 
 from statechain.errors import LeaseLost
 from statechain.records import Claim, Execution, ExecutionStatus
-from statechain.storage.repository import ReleaseExecution, Repository, StartExecution, StopExecution
+from statechain.storage.leases import missing_lease
+from statechain.storage.repository import ReleaseExecution, Repository, StartExecution, StopExecution, TakeUpExecution
 from statechain.testing.contract.samples import (
     advance,
     bury,
@@ -46,13 +47,52 @@ class LeaseContract:
         (claim,) = await repository.claim("two", page=10)
         assert claim == Claim(execution=made, epoch=2, seq=0)
 
-    async def test_what_a_worker_without_a_lease_owns_is_claimed_after_a_sweep(self, repository: Repository) -> None:
+    async def test_what_a_worker_without_a_lease_owns_is_claimed_once_it_is_released(
+        self, repository: Repository
+    ) -> None:
         for worker in ("two", "three"):
             await repository.heartbeat(worker, LONG)
-        made, _ = await start(repository, owner="one"), await start(repository, owner="three")
+        made = [await start(repository, owner=owner) for owner in ("one", "three", "one", "four")]
+        strays = {each.worker_id: each for each in await repository.strays()}
+        assert strays == {"one": missing_lease("one"), "four": missing_lease("four")}
+        assert len(await repository.strays()) == 2
         assert list(await repository.claim("two", page=10)) == []
-        await repository.release_strays()
-        assert claimed(await repository.claim("two", page=10)) == [made.id]
+        assert list(await repository.release_dead([strays["one"]])) == ["one"]
+        assert claimed(await repository.claim("two", page=10)) == ids([made[0], made[2]])
+        assert [each.worker_id for each in await repository.strays()] == ["four"]
+        assert sorted(each.worker_id for each in await repository.workers()) == ["three", "two"]
+
+    async def test_a_worker_that_registers_after_its_lease_was_seen_missing_keeps_what_it_owns(
+        self, repository: Repository
+    ) -> None:
+        await start(repository, owner="one")
+        missing = await repository.strays()
+        assert not await repository.heartbeat("one", LONG)
+        assert list(await repository.release_dead(missing)) == []
+        assert list(await repository.strays()) == []
+        assert list(await repository.claim("two", page=10)) == []
+        assert await repository.heartbeat("one", LONG)
+
+    async def test_a_worker_that_was_released_without_a_lease_learns_it_when_it_registers(
+        self, repository: Repository, other: Repository
+    ) -> None:
+        await start(repository, owner="one")
+        missing = await repository.strays()
+        assert list(await other.release_dead(missing)) == ["one"]
+        assert list(await repository.workers()) == []
+        assert not await repository.heartbeat("one", LONG)
+        assert list(await other.release_dead(missing)) == []
+
+    async def test_the_backoff_of_a_suspect_begins_when_its_owner_without_a_lease_is_released(
+        self, repository: Repository
+    ) -> None:
+        await repository.heartbeat("two", LONG)
+        made = await start(repository, owner="one")
+        await commit(repository, TakeUpExecution(execution_id=made.id, epoch=1, claims=1, backoff=LONG))
+        await repository.release_dead(await repository.strays())
+        (group,) = await repository.suspect_groups()
+        assert (group.deaths, group.count) == (1, 1)
+        assert group.due > timedelta(0)
 
     async def test_what_a_worker_with_a_lease_owns_is_not(self, repository: Repository) -> None:
         await repository.heartbeat("one", LONG)
@@ -66,7 +106,7 @@ class LeaseContract:
         await repository.heartbeat("two", LONG)
         await start(repository, owner="one")
         assert {each.worker_id: each.is_over for each in await repository.workers()} == {"one": True, "two": False}
-        await repository.release_strays()
+        assert list(await repository.strays()) == []
         assert list(await repository.claim("two", page=10)) == []
 
     async def test_what_a_dead_worker_owned_is_claimed(self, repository: Repository) -> None:
@@ -200,7 +240,7 @@ class LeaseContract:
     async def test_workers_compare_bytewise(self, repository: Repository) -> None:
         await repository.heartbeat("One", LONG)
         made = await start(repository, owner="one")
-        await repository.release_strays()
+        assert list(await repository.release_dead(await repository.strays())) == ["one"]
         assert claimed(await repository.claim("two", page=10)) == [made.id]
 
     async def test_a_start_that_found_its_name_taken_owns_nothing(self, repository: Repository) -> None:
