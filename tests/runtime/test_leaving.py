@@ -138,7 +138,7 @@ async def test_what_leaving_waits_for_is_logged_by_name(
 ) -> None:
     monkeypatch.setattr(leaving, "FIRST_REMINDER", 0.01)
     approvals = Approvals()
-    with caplog.at_level(logging.INFO, logger="statechain.runtime"):
+    with caplog.at_level(logging.INFO, logger="statechain.worker"):
         async with asyncio.timeout(GUARD), engine_factory(tasks=approvals.tasks) as engine:
             machine = await engine.create_state_machine("work", WORK)
             for number in range(7):
