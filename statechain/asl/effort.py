@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["STEPS_ON_LOOP", "TakesLong", "at_length", "need_time", "serve_loop"]
+__all__ = ["STEPS_ON_LOOP", "TakesLong", "at_length", "need_time", "serving_loop"]
 
 STEPS_ON_LOOP = 5_000
 """Steps of JSONata, nodes of a path, or what costs about as much (some 5 µs), between two turns of the event loop."""
@@ -21,28 +21,33 @@ class TakesLong(Exception):
 
 
 class _Thread(threading.local):
-    serves_loop = False
+    loops = 0
 
 
 _thread = _Thread()
 
 
-def serve_loop() -> None:
-    """Have evaluations in this thread, which runs an event loop, raise TakesLong past the bound."""
-    _thread.serves_loop = True
+@contextmanager
+def serving_loop() -> Iterator[None]:
+    """Have evaluations in this thread, which runs an event loop, raise TakesLong past the bound while the body runs."""
+    _thread.loops += 1
+    try:
+        yield
+    finally:
+        _thread.loops -= 1
 
 
 @contextmanager
 def at_length() -> Iterator[None]:
-    """Let evaluations in this thread go past the bound while the body runs."""
-    before, _thread.serves_loop = _thread.serves_loop, False
+    """Let evaluations in this thread go past the bound while the body runs, which awaits nothing."""
+    before, _thread.loops = _thread.loops, 0
     try:
         yield
     finally:
-        _thread.serves_loop = before
+        _thread.loops = before
 
 
 def need_time() -> None:
-    """Raise TakesLong where this thread runs an event loop."""
-    if _thread.serves_loop:
+    """Raise TakesLong where this thread runs an event loop for an engine."""
+    if _thread.loops:
         raise TakesLong

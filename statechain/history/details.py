@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import attrs
 
+from statechain.asl.effort import TakesLong, at_length
 from statechain.asl.outcome import CallTask, FanOut
 from statechain.codec import decode, encode
 from statechain.errors import StateError
 from statechain.history.events import LONGEST_LOCATION, WHOLE, Event, Moment, Service, fault_details, text_of
 
 if TYPE_CHECKING:
+    from statechain.asl.outcome import Outcome
     from statechain.asl.plan.plan import State
     from statechain.execution.frame import Frame
     from statechain.records import Visit
@@ -99,7 +101,7 @@ def scheduled(service: Service, attempt: int, scene: Scene) -> Event:
     frame.retry()
     frame.token = HIDDEN_TOKEN
     try:
-        effect = scene.state.enter(frame.value, frame)
+        effect = _entered(frame, scene.state)
     except StateError:
         effect = None
     if not isinstance(effect, CallTask):
@@ -122,13 +124,26 @@ def failed(service: Service, moment: Moment, scene: Scene) -> Event:
     return service.failed(scene.whole(moment))
 
 
+def _entered(frame: Frame, state: State) -> Outcome:
+    """Return what a state made of its input, by the same draws as when it was performed.
+
+    What was evaluated in a thread then, for it took long, had been begun before: it drew anew.
+    """
+    try:
+        return state.enter(frame.value, frame)
+    except TakesLong:
+        frame.draw_anew()
+        with at_length():
+            return state.enter(frame.value, frame)
+
+
 # Parallel and Map
 
 
 def effect_of(frame: Frame, state: State) -> FanOut | None:
     """Return what a Parallel or Map makes of its input; None where that fails."""
     try:
-        effect = state.enter(frame.value, frame)
+        effect = _entered(frame, state)
     except StateError:
         return None
     return effect if isinstance(effect, FanOut) else None

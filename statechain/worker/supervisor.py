@@ -15,7 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from statechain.asl.effort import serve_loop
+from statechain.asl.effort import serving_loop
 from statechain.cancellation import linger
 from statechain.errors import RepositoryError, StatechainError
 from statechain.execution.calls import Caller
@@ -134,7 +134,6 @@ class Host:
         self._is_entered = True
         if os.getpid() != self._made_in and self._is_anonymous:  # forked since: its siblings have the same id
             self.worker.id = new_id()
-        serve_loop()
         if owns_repository:
             await self._opening.reach(lambda: self._stack.enter_async_context(self._repository))
         if not self._reads_only:
@@ -212,7 +211,7 @@ class Host:
             self.journal.open()
             writing.create_task(self.journal.run(), name="statechain journal")
             try:
-                with watched(self._hold_seconds):
+                with serving_loop(), watched(self._hold_seconds):
                     await self._run(ready)
             finally:
                 self.journal.close(DRAIN_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
@@ -10,9 +11,9 @@ from typing import Any
 import pytest
 from stage import Stage, machine, task
 
-from statechain import DefinitionError, ExecutionStatus
+from statechain import DefinitionError, Engine, ExecutionStatus
 from statechain.asl import definition as definition_module
-from statechain.asl.effort import STEPS_ON_LOOP
+from statechain.asl.effort import STEPS_ON_LOOP, need_time
 from statechain.asl.expressions.jsonata.engine import Engine as JSONata
 from statechain.codec import InvalidPayload, encode
 
@@ -143,3 +144,26 @@ def test_depth_counts_what_is_innermost() -> None:
     for deeper in ([[1]], [[], {"a": [1]}], ({"a": ({"b": 1},)},)):
         with pytest.raises(InvalidPayload, match="deeper than 1"):
             encode(deeper, max_depth=1)
+
+
+async def test_the_history_shows_what_a_long_expression_made(quick: Stage) -> None:
+    async def work(value: Any) -> Any:
+        return value
+
+    quick.tasks.add("work", work)
+    drawn = f"{{% {{'sum': {LONG}, 'drawn': $random()}} %}}"
+    definition = jsonata(S=task("work", Arguments=drawn))
+    started = await quick.start(definition, {})
+    ended = await started.wait()
+    scheduled = next(event for event in await quick.history(started) if event["type"].endswith("Scheduled"))
+    (details,) = (value for key, value in scheduled.items() if key.endswith("Details"))
+    assert json.loads(details.get("input") or details["parameters"]) == ended.output
+
+
+def test_an_expression_may_take_long_in_a_thread_whose_engine_was_left() -> None:
+    async def open_and_leave() -> None:
+        async with Engine():
+            pass
+
+    asyncio.run(open_and_leave())
+    need_time()  # raises TakesLong where an engine's event loop would be held
