@@ -328,7 +328,7 @@ class Engine(EngineQueries, EngineCallbacks):
     async def _start_nested(self, machine: str, input: JSONValue, name: str) -> ExecutionHandle:  # noqa: A002
         """Start an execution on behalf of another (see `statechain.tasks.child_executions`)."""
         found = await patiently(partial(self.get_state_machine, machine))
-        return await found.start_execution(input, name=name)
+        return await found.start_child(input, name=name)
 
     async def recover(self) -> list[str]:
         """Claim and continue the executions of dead workers now; return their ids. It also happens by itself."""

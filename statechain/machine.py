@@ -182,7 +182,18 @@ class StateMachine:
         execution = self._new_execution(
             self._encoded(input), None if name is None else _checked_name(name), origin
         )
-        holder, live = await self._engine.worker.start(self._revision, execution)
+        return await self._started(execution)
+
+    async def start_child(self, input: JSONInput, *, name: str) -> ExecutionHandle:  # noqa: A002
+        """Start an execution for a Task of another; join the one that has its name, as a parent that is resumed does.
+
+        To join one that was taken over from another worker does not make it this process's own: it is handed over with
+        its parent.
+        """
+        return await self._started(self._new_execution(self._encoded(input), _checked_name(name), None), owns=False)
+
+    async def _started(self, execution: Execution, *, owns: bool = True) -> ExecutionHandle:
+        holder, live = await self._engine.worker.start(self._revision, execution, owns=owns)
         self._check_same_input(holder, execution)
         return ExecutionHandle(self._engine, holder, live)
 

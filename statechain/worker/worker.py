@@ -123,9 +123,12 @@ class Worker:
     # Beginning
 
     async def start(
-        self, revision: Revision, execution: Execution, *, exclusive: bool = False
+        self, revision: Revision, execution: Execution, *, exclusive: bool = False, owns: bool = True
     ) -> tuple[Execution, Live | None]:
-        """Record and run an execution; return the one that holds its name, and its life where it runs here.
+        """Record and run an execution; return the one that holds its name, and its `Live` where it runs here.
+
+        With ``owns`` one that was taken over from another worker, and is started again under its name, becomes this
+        process's own: leaving the engine waits for it.
 
         Returns once the start is durable. A caller that is cancelled meanwhile leaves the execution ABORTED, and waits
         for that no longer than `GRACE`.
@@ -141,8 +144,8 @@ class Worker:
             raise
         if holder.id == execution.id:
             return holder, live
-        if (holding := self._live.get(holder.id)) is not None:
-            self._adopted.discard(holding)  # to start it again under its name makes it this process's own
+        if (holding := self._live.get(holder.id)) is not None and owns:
+            self._adopted.discard(holding)
         return holder, holding
 
     async def redrive(self, revision: Revision, execution: Execution) -> Live | None:

@@ -129,7 +129,9 @@ async def test_a_nested_execution_that_was_taken_over_is_handed_over_with_its_pa
     async with asyncio.timeout(GUARD):
         async with engine_factory(tasks=Approvals().tasks) as engine:
             ids = await engine.list_execution_ids(ExecutionFilter(status="RUNNING"))
-            assert len(ids) == len(engine.worker) == 2
+            assert len(ids) == 2
+            while len(engine.worker) > 2:  # noqa: ASYNC110 -- the parent may just be starting its child again
+                await asyncio.sleep(0.01)
         assert await is_running_without_a_worker(engine_factory, ids)
 
 
