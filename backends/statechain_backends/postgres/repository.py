@@ -31,7 +31,7 @@ from statechain_backends.sql.reads import Reads
 from statechain_backends.sql.rows import to_execution, to_worker_lease
 from statechain_backends.sql.scripts import SCRIPTS, Script
 from statechain_backends.sql.text_escape import restored
-from statechain_backends.sql.transitions import last_written, outcome_of_missed, standing
+from statechain_backends.sql.transitions import last_written, may_be_committed, outcome_of_missed, standing
 
 if TYPE_CHECKING:
     from sqlalchemy import Executable
@@ -244,8 +244,10 @@ class _Group:
             rows = await _fetch(connection, standing([write.execution_id for write in missed.values()]), None)
             found = {restored(row[0]): row for row in cast("Sequence[asyncpg.Record]", rows)}
             for place, write in missed.items():
-                last = await _fetch(connection, last_written(write), None) if isinstance(write, Advance) else []
-                self.outcomes[place] = _outcome_of_missed(write, found.get(write.execution_id), last)
+                row, last = found.get(write.execution_id), cast("Sequence[Row]", [])
+                if isinstance(write, Advance) and may_be_committed(write, row):
+                    last = await _fetch(connection, last_written(write), None)
+                self.outcomes[place] = _outcome_of_missed(write, row, last)
 
     @staticmethod
     async def _holder(connection: Connection, start: StartExecution) -> object:

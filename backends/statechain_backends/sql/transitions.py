@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from statechain.errors import LeaseLost
     from statechain.storage.repository import Advance
 
-__all__ = ["callback_rows", "closed_elsewhere", "last_written", "outcome_of_missed", "standing"]
+__all__ = [
+    "callback_rows",
+    "closed_elsewhere",
+    "last_written",
+    "may_be_committed",
+    "outcome_of_missed",
+    "standing",
+]
 
 
 def callback_rows(write: Advance) -> Iterator[tuple[object, ...]]:
@@ -54,26 +61,34 @@ def last_written(write: Advance) -> Select[Any]:
     return select(*visits.c).where(visits.c.execution_id == write.execution_id, visits.c.seq == place)
 
 
+def may_be_committed(write: Advance, row: Row | None) -> bool:
+    """Return whether an execution stands where an advance leads, so that it may have been committed before.
+
+    Where it does, the row of its last visit decides (`last_written`); where it does not, none need be read.
+    """
+    if row is None:
+        return False
+    _, last_epoch, epoch, end_time, length = row
+    is_here = epoch == write.epoch if write.end is None else epoch is None and last_epoch == write.epoch
+    is_own_end = write.end is None or end_time == to_micros(write.end.end_time)
+    return bool(is_here and is_own_end and length == write.seq + len(write.visits))
+
+
 def outcome_of_missed(write: Advance, row: Row | None, last: Row | None) -> LeaseLost | None:
     """Return the outcome of an advance whose guard missed: it was committed before, or the lease is lost.
 
-    The epoch alone does not tell: after a failover that lost a claim, two workers may have the same one. So the last
-    row, and the end, must be this write's own.
+    The epoch alone does not show which: after a failover that lost a claim, two workers may have the same one. So the
+    last row, and the end, must be this write's own.
 
     Arguments:
         write: The advance.
 
         row: Where its execution stands (`standing`); None where there is none.
 
-        last: What stands where it puts its last visit (`last_written`); None where there is none.
+        last: What is stored where it puts its last visit (`last_written`); None where there is none.
     """
-    if row is None:
-        return lease_lost(write.execution_id, write.epoch, None)
-    _, last_epoch, epoch, end_time, length = row
-    place = write.seq + len(write.visits)
-    is_here = epoch == write.epoch if write.end is None else epoch is None and last_epoch == write.epoch
-    is_own_end = write.end is None or end_time == to_micros(write.end.end_time)
     is_own_visit = not write.visits or (last is not None and to_visit(last) == write.visits[-1])
-    if is_here and is_own_end and is_own_visit and length == place:
+    if may_be_committed(write, row) and is_own_visit:
         return None
+    _, _, epoch, _, _ = row or (None,) * 5
     return lease_lost(write.execution_id, write.epoch, epoch)

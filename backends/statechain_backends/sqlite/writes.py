@@ -28,6 +28,7 @@ from statechain_backends.sql.transitions import (
     callback_rows,
     closed_elsewhere,
     last_written,
+    may_be_committed,
     outcome_of_missed,
     standing,
 )
@@ -154,8 +155,9 @@ def _refusal(connection: sqlite3.Connection, write: Write[object]) -> object:
         return outcome(to_execution, fetch(connection, _HOLDER, name)[0])
     advance = cast("Advance", write)
     rows = fetch(connection, standing([advance.execution_id]), None)
-    last = fetch(connection, last_written(advance), None)
-    return outcome_of_missed(advance, rows[0] if rows else None, last[0] if last else None)
+    row = rows[0] if rows else None
+    last = fetch(connection, last_written(advance), None) if may_be_committed(advance, row) else []
+    return outcome_of_missed(advance, row, last[0] if last else None)
 
 
 def _is_move(write: Write[object]) -> bool:
