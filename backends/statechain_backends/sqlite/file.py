@@ -28,9 +28,17 @@ class DatabaseFile:
         self._log_file: tuple[int, int] | None = None
 
     def make(self) -> None:
-        """Make the file where there is none: only its owner may read it. SQLite gives its other files the same mode."""
-        with suppress(OSError):  # SQLite says what is wrong
+        """Make the file where there is none: only its owner may read it. SQLite gives its other files the same mode.
+
+        A file that cannot be made is refused here: the thread of a connection that fails may outlive the event loop.
+        """
+        try:
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, OWNERS_ALONE))
+        except OSError as error:
+            if not self.path.exists():
+                raise RepositoryError(
+                    "SQLite: the file could not be opened: its folder must exist and be writable (SQLITE_CANTOPEN)"
+                ) from error
 
     def remember(self) -> None:
         """Take note of the file that was opened just now."""
