@@ -95,10 +95,20 @@ class Recovery:
             await self._pause(claims=claims)
             try:
                 await self._look(claims=claims)
-            except Exception as fault:  # noqa: BLE001 -- a fault of the repository must not end everybody's executions
-                reason = fault if isinstance(fault, StatechainError) else type(fault).__name__
-                logger.warning("executions could not be recovered, trying again: %s", reason)
-                self._worker.changed.clear()
+            except Exception as error:  # noqa: BLE001 -- an error of the repository must not end all executions here
+                self._put_off(error)
+
+    async def begin(self) -> None:
+        """Take over what dead workers left as the engine opens; where storage refuses that, the next look does."""
+        try:
+            await self.recover()
+        except Exception as error:  # noqa: BLE001 -- nor must it keep an engine from opening
+            self._put_off(error)
+
+    def _put_off(self, error: Exception) -> None:
+        reason = error if isinstance(error, StatechainError) else type(error).__name__
+        logger.warning("executions could not be recovered, trying again: %s", reason)
+        self._worker.changed.clear()
 
     def leave(self) -> None:
         """Take over nothing more: the engine is being left. What is lost is still let go."""

@@ -233,7 +233,7 @@ class Host:
                 async with asyncio.TaskGroup() as executions:
                     self.worker.group = executions
                     if self._recovers:
-                        await self._opening.unless_left(self.recovery.recover())
+                        await self._opening.unless_left(self.recovery.begin())
                     ready.set_result(None)
                     await self._closing.wait()
             finally:
