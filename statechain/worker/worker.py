@@ -127,9 +127,7 @@ class Worker:
     ) -> tuple[Execution, Live | None]:
         """Record and run an execution; return the one that holds its name, and its `Live` where it runs here.
 
-        With ``owns`` one that was taken over from another worker, and is started again under its name, becomes this
-        process's own: leaving the engine waits for it.
-
+        With ``owns`` one that was taken over from another worker becomes this process's own: leaving waits for it.
         Returns once the start is durable. A caller that is cancelled meanwhile leaves the execution ABORTED, and waits
         for that no longer than `GRACE`.
         """
