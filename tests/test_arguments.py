@@ -57,6 +57,7 @@ GIVEN: dict[str, Any] = {
     "filter": ExecutionFilter(),
     "state_machine_id": "some-id",
     "token": "some-token",
+    "input": None,
     "output": 1,
     "activity": "some-activity",
     "inputs": [],
