@@ -179,9 +179,7 @@ class StateMachine:
             input = await chained_input(self._engine.repository, origin, input_transformer)  # noqa: A001
         elif input_transformer is not None:
             raise ValueError("an input_transformer maps a source's output: give a source")
-        execution = self._new_execution(
-            self._encoded(input), None if name is None else _checked_name(name), origin
-        )
+        execution = self._new_execution(self._encoded(input), None if name is None else _checked_name(name), origin)
         return await self._started(execution)
 
     async def start_child(self, input: JSONInput, *, name: str) -> ExecutionHandle:  # noqa: A002

@@ -121,6 +121,7 @@ async def engine(engine_factory: EngineFactory) -> AsyncIterator[Engine]:
 
 def _create_schema(url: str) -> None:
     """Open a storage once, in an event loop of its own."""
+
     async def open_and_close() -> None:
         async with open_repository(url):
             pass

@@ -57,7 +57,6 @@ GIVEN: dict[str, Any] = {
     "filter": ExecutionFilter(),
     "state_machine_id": "some-id",
     "token": "some-token",
-    "input": None,
     "output": 1,
     "activity": "some-activity",
     "inputs": [],
@@ -79,7 +78,7 @@ def methods(owner: type) -> Iterator[tuple[str, Callable[..., object]]]:
             yield name, member
 
 
-INSIDE = {"try_redrive", "run_chained", "for_state", "find"}
+INSIDE = {"try_redrive", "run_chained", "start_child", "for_state", "find"}
 """What the library calls itself."""
 
 CALLS = [

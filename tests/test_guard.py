@@ -63,9 +63,10 @@ class World:
                     if each.default is each.empty and each.name != "self"
                 ]
                 given = {each: self.arguments[each] for each in needed}
-                yield f"{type(thing).__name__}.{name}", lambda thing=thing, name=name, given=given: getattr(
-                    thing, name
-                )(**given)
+                yield (
+                    f"{type(thing).__name__}.{name}",
+                    lambda thing=thing, name=name, given=given: getattr(thing, name)(**given),
+                )
         yield "Stream.__aenter__", self.stream.__aenter__
         yield "Stream.__anext__", self.stream.__anext__
 

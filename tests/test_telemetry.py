@@ -174,9 +174,7 @@ async def test_a_lease_is_measured(collector: Collector) -> None:
 async def test_suspects_are_counted(collector: Collector) -> None:
     suspect = execution()
     collector.observer.observe(SuspectsCounted(worker_id="worker-1", count=3, most_deaths=2))
-    collector.observer.observe(
-        SuspectTakenUp(execution=suspect, state_machine="orders", deaths=2, group_size=8)
-    )
+    collector.observer.observe(SuspectTakenUp(execution=suspect, state_machine="orders", deaths=2, group_size=8))
     collector.observer.observe(ExecutionPoisoned(execution=suspect, state_machine="orders", deaths=9))
     (waiting,) = collector.metric("statechain.suspects")
     (tried,) = collector.metric("statechain.suspects.taken_up")

@@ -149,5 +149,3 @@ def _placed(fault: Diagnostic, positions: Positions) -> Diagnostic:
 
 def _in_order(fault: Diagnostic) -> tuple[int, int, str]:
     return fault.line or 0, fault.column or 0, fault.pointer
-
-

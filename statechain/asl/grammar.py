@@ -44,8 +44,7 @@ MAP: Final = frozenset({"ItemProcessor", "Iterator", "ItemSelector", "MaxConcurr
 }
 
 JSONPATH_ONLY: Final = {
-    "Task": INPUT_OUTPUT
-    | {"Parameters", "ResultSelector", "ResultPath", "TimeoutSecondsPath", "HeartbeatSecondsPath"},
+    "Task": INPUT_OUTPUT | {"Parameters", "ResultSelector", "ResultPath", "TimeoutSecondsPath", "HeartbeatSecondsPath"},
     "Pass": INPUT_OUTPUT | {"Parameters", "Result", "ResultPath"},
     "Choice": INPUT_OUTPUT,
     "Wait": INPUT_OUTPUT | {"SecondsPath", "TimestampPath"},

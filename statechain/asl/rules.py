@@ -104,9 +104,7 @@ KNOWN_OPERATORS: Final = {
     "IsPresent": _operand("IsPresent"),
     **{name: _operand(name) for name in OPERATORS},
     **{
-        f"{name}Path": ((str,), "a path")
-        for name in OPERATORS
-        if not name.startswith("Is") and name != "StringMatches"
+        f"{name}Path": ((str,), "a path") for name in OPERATORS if not name.startswith("Is") and name != "StringMatches"
     },
 }
 """Every operator with what it compares with: types, and their name."""

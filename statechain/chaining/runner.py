@@ -218,6 +218,4 @@ def _failure(execution: Execution, exception: BaseException | None = None) -> Ex
 
 
 def _result(item: Item, execution: Execution | None, error: Exception | None) -> BatchExecutionResult:
-    return BatchExecutionResult(
-        source_execution_id=item.source_id, index=item.index, execution=execution, error=error
-    )
+    return BatchExecutionResult(source_execution_id=item.source_id, index=item.index, execution=execution, error=error)

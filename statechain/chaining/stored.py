@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["describe_filter", "describe_options", "read_options", "takes_unchained"]
 
+
 def describe_filter(select: ExecutionFilter) -> dict[str, JSONValue]:
     """Return what a filter says, without what it leaves open."""
     chained = select.unchained_to
@@ -27,9 +28,7 @@ def describe_filter(select: ExecutionFilter) -> dict[str, JSONValue]:
         "limit": select.limit,
         "offset": select.offset or None,
         "order": select.order,
-        "unchained_to": None
-        if chained is None
-        else {"to": chained.to, "source_state_name": chained.source_state_name},
+        "unchained_to": None if chained is None else {"to": chained.to, "source_state_name": chained.source_state_name},
     }
     return {name: value for name, value in described.items() if value is not None}
 

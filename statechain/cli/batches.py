@@ -176,5 +176,3 @@ async def stop(batch_ids: tuple[str, ...], storage: Storage) -> None:
         for batch_id in batch_ids:
             batch = await engine.stop_batch(batch_id)
             say(f"{batch.id} {batch.status}")
-
-

@@ -229,7 +229,7 @@ def visit_rows(execution: Execution, visits: Iterable[Visit]) -> Iterator[list[C
         standing = standing_of(visit, execution)
         mark, style = STANDINGS[standing]
         depth = visit.frame.count("[")
-        branch = f"{'  ' * depth}{visit.frame[visit.frame.rindex('['):]} " if depth else ""
+        branch = f"{'  ' * depth}{visit.frame[visit.frame.rindex('[') :]} " if depth else ""
         yield [
             Text(mark, style=style),
             Text.assemble((branch, "dim"), printable(visit.state)),

@@ -115,7 +115,11 @@ def given(**values: Any) -> dict[str, Any]:  # noqa: ANN401 -- options of all ty
 
 
 def _gathered(
-    command: FunctionT, options: Any, names: Any, into: str, make: Callable[..., Any]  # noqa: ANN401 -- click's decorators
+    command: FunctionT,
+    options: Any,  # noqa: ANN401 -- click's decorators
+    names: Any,  # noqa: ANN401
+    into: str,
+    make: Callable[..., Any],
 ) -> FunctionT:
     @functools.wraps(command)
     def gathering(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401

@@ -82,7 +82,12 @@ class Storage:
 
     @asynccontextmanager
     async def engine(
-        self, *, tasks: TaskRegistry | None = None, looks: bool = False, recovery: bool = False, **options: Any  # noqa: ANN401
+        self,
+        *,
+        tasks: TaskRegistry | None = None,
+        looks: bool = False,
+        recovery: bool = False,
+        **options: Any,  # noqa: ANN401
     ) -> AsyncIterator[Engine]:
         """Open an engine that takes over nothing unless asked to; with ``looks``, of a database that exists already."""
         if looks:

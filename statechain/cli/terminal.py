@@ -44,9 +44,7 @@ def is_plain() -> bool:
 
 def console_of(*, stderr: bool = False, file: IO[str] | None = None, width: int | None = None) -> Console:
     """Return a console that writes styles only where they are wanted."""
-    return Console(
-        stderr=stderr, file=file, width=width, highlight=False, color_system=None if is_plain() else "auto"
-    )
+    return Console(stderr=stderr, file=file, width=width, highlight=False, color_system=None if is_plain() else "auto")
 
 
 def is_utf() -> bool:

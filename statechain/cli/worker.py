@@ -104,9 +104,7 @@ async def _serve(
             server.cancel()
 
 
-async def _serve_batches(
-    engine: Engine, target: str, transformer: Callable[..., Any] | None, patience: float
-) -> None:
+async def _serve_batches(engine: Engine, target: str, transformer: Callable[..., Any] | None, patience: float) -> None:
     """Resume the batches of a machine that stand still, one after the other.
 
     A batch has no owner: that its counts do not change while nothing of it runs tells that its process is gone. To be

@@ -13,9 +13,7 @@ else:
     # Imported with the first picture: loading the modules that draw takes 30 ms.
     __getattr__ = importer(
         __name__,
-        dict.fromkeys(
-            ["DrawingFormat", "GraphFormat", "draw_definition", "draw_execution"], "statechain.drawing.draw"
-        ),
+        dict.fromkeys(["DrawingFormat", "GraphFormat", "draw_definition", "draw_execution"], "statechain.drawing.draw"),
     )
 
 

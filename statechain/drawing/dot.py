@@ -28,9 +28,7 @@ def to_dot(graph: Graph, trace: Trace | None = None) -> str:
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def _inside(
-    graph: Graph, ids: dict[str, str], trace: Trace | None, indent: str, *, has_end: bool
-) -> Iterator[str]:
+def _inside(graph: Graph, ids: dict[str, str], trace: Trace | None, indent: str, *, has_end: bool) -> Iterator[str]:
     for node in graph.nodes:
         yield from _node(node, ids, trace, indent)
     for edge in graph.edges:

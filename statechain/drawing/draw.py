@@ -31,7 +31,11 @@ def draw_definition(machine: StateMachine, format: GraphFormat) -> str:  # noqa:
 
 
 def draw_execution(
-    execution: Execution, machine: StateMachine, visits: Sequence[Visit], now: datetime, format: DrawingFormat  # noqa: A002
+    execution: Execution,
+    machine: StateMachine,
+    visits: Sequence[Visit],
+    now: datetime,
+    format: DrawingFormat,  # noqa: A002
 ) -> str:
     """Return a picture of what an execution did by now; ``visits`` are its rows as stored."""
     if format == "timeline":

@@ -182,4 +182,3 @@ class _Inline:
             self._note_open(child, None)
             if child.is_open and child.type in ABORTABLE:
                 self.frame.note("aborted", now, child.type)
-

@@ -274,7 +274,9 @@ class Interpreter:
             raise StateError(
                 "States.DataLimitExceeded" if fault.is_too_large else RUNTIME,
                 f"The state/task '{name}' returned a result with a size exceeding the maximum number of bytes "
-                f"service limit." if fault.is_too_large else f"the output of the state '{name}': {fault}",
+                f"service limit."
+                if fault.is_too_large
+                else f"the output of the state '{name}': {fault}",
             ) from fault
 
     # Effects

@@ -225,7 +225,6 @@ class Past:
         kept = {key: detail[key] for key in KEPT_BY_A_REDRIVE if key in detail}
         return attrs.evolve(visit, exited=None, error=None, cause=None, detail=encode(kept))
 
-
     def _take(self, frame: Frame, visit: Visit, place: int) -> None:
         """Give a frame the output of a visit; here it is decoded, so that one that cannot be is known by its row."""
         with self._rows.reading(place):

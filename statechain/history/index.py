@@ -384,9 +384,7 @@ class _Walk:
         iteration = {"name": spot.state.name, "index": line.index}
         begun = first.row.entered_event - 1 if first.started is None else first.started
         previous = ends[max(0, bisect_left(ends, begun) - 1)]
-        previous = self.line(
-            line, self.add(begun, first.row.entered, "MapIterationStarted", iteration, previous)
-        )
+        previous = self.line(line, self.add(begun, first.row.entered, "MapIterationStarted", iteration, previous))
         if last.row.exited is not None and last.is_done and not last.is_full:
             event = last.row.exited_event + 1
             return self.add(event, last.row.exited, "MapIterationSucceeded", dict(iteration), previous)

@@ -19,9 +19,7 @@ PlacedT_co = TypeVar("PlacedT_co", bound=Execution | ExecutionKey, covariant=Tru
 class PageRead(Protocol[PlacedT_co]):
     """`Repository.executions`, or another read of that kind."""
 
-    async def __call__(
-        self, select: ExecutionFilter, *, after: Cursor | None, page: int
-    ) -> Sequence[PlacedT_co]:
+    async def __call__(self, select: ExecutionFilter, *, after: Cursor | None, page: int) -> Sequence[PlacedT_co]:
         """Return at most ``page`` in the filter's order, after the cursor or, without one, after its offset."""
 
 

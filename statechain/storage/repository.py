@@ -73,6 +73,7 @@ __all__ = [
     "Write",
 ]
 
+
 @runtime_checkable
 class Repository(LeaseStorage, Protocol):
     """Durable storage for executions. Implementations: memory, SQLite, PostgreSQL, and third parties'."""

@@ -93,9 +93,7 @@ class Task:
         """Whether the handler may be awaited with the input alone."""
         return self.is_async and not self.takes_context and self.conversion is PLAIN and not self.answers
 
-    async def __call__(
-        self, value: JSONValue, context: TaskContext, clock: Clock, slot: Slot | None = None
-    ) -> object:
+    async def __call__(self, value: JSONValue, context: TaskContext, clock: Clock, slot: Slot | None = None) -> object:
         """Call the handler; a plain function runs in a thread, in this slot or one of its own."""
         load, dump = self.conversion.load, self.conversion.dump
         argument = value if load is None else load(value)
@@ -233,8 +231,10 @@ def _takes_context(handler: Handler) -> bool:
     positional = [p for p in parameters if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD}]
     required = [p for p in positional if p.default is p.empty]
     takes_any = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-    if len(required) > 2 or not (positional or takes_any) or any(
-        p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters
+    if (
+        len(required) > 2
+        or not (positional or takes_any)
+        or any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters)
     ):
         raise TypeError(f"{handler!r} must take (input) or (input, context)")
     return len(required) == 2 or (len(positional) >= 2 and positional[1].name == "context")

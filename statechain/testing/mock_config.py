@@ -31,9 +31,7 @@ class Response:
     cause: str | None = None
 
 
-def read_mock_config(
-    config: Path | Mapping[str, Any], state_machine: str, test_case: str
-) -> dict[str, list[Response]]:
+def read_mock_config(config: Path | Mapping[str, Any], state_machine: str, test_case: str) -> dict[str, list[Response]]:
     """Return the responses of each state that a test case mocks. Raises ValueError, which names the place."""
     loaded = _load(config) if isinstance(config, Path) else config
     machines = _object(loaded, "StateMachines")

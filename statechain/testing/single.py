@@ -319,9 +319,7 @@ class _Bench:
             return self._ended("FAILED", fault)
         self._seen["errorDetails"] = {"catchIndex": index}
         try:
-            return self._left(
-                self._state.catch[index].apply(self._input, fault, self._fresh()), "CAUGHT_ERROR", fault
-            )
+            return self._left(self._state.catch[index].apply(self._input, fault, self._fresh()), "CAUGHT_ERROR", fault)
         except StateError as nested:
             return self._ended("FAILED", nested)
 
@@ -356,9 +354,7 @@ class _Bench:
             "afterResultSelector", None if selector is ABSENT else jsonpath_template(selector, self._limits), result
         )
         finish = compile_finish(attrs.evolve(state, output_path=ABSENT), self._limits)
-        self._seen["afterResultPath"] = (
-            result if finish is None else finish(self._input, result, self._fresh())[0]
-        )
+        self._seen["afterResultPath"] = result if finish is None else finish(self._input, result, self._fresh())[0]
 
     def _see(self, name: str, evaluate: Expression | None, value: JSONValue) -> None:
         self._seen[name] = value if evaluate is None else evaluate(value, self._fresh())

@@ -195,9 +195,7 @@ class Worker:
             return None
         return self.adopt(revision, claim, before=execution)
 
-    def adopt(
-        self, revision: Revision, claim: Claim, *, before: Execution | None = None, counts: bool = True
-    ) -> Live:
+    def adopt(self, revision: Revision, claim: Claim, *, before: Execution | None = None, counts: bool = True) -> Live:
         """Run an execution on from where its visits say it stands.
 
         Where it runs here already, it had been ended elsewhere, or this worker's lease was over for a while, and it

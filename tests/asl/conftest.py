@@ -89,9 +89,7 @@ def enter() -> Enter:
 
 @pytest.fixture
 def leave() -> Enter:
-    def ask(
-        fields: Mapping[str, Any], value: Any, result: Any, *, language: str = "JSONPath", **variables: Any
-    ) -> Any:
+    def ask(fields: Mapping[str, Any], value: Any, result: Any, *, language: str = "JSONPath", **variables: Any) -> Any:
         return compiled(fields, language).leave(value, result, Visit(variables))
 
     return ask

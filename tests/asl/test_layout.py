@@ -21,7 +21,6 @@ from statechain.drawing.svg import to_svg
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-
 @st.composite
 def graphs(draw: st.DrawFn) -> Graph:
     """Return a graph of any shape: cycles, loops, long edges, states that nothing leads to."""

@@ -52,7 +52,7 @@ def test_names_the_field_and_what_was_searched() -> None:
     assert caught.value.cause == (
         """The JSONPath '$.nope' specified for the field 'x.$' could not be found in the input '{"ä":1}'"""
     )
-    with pytest.raises(StateError, match=re.escape("'{\"Execution\":")):
+    with pytest.raises(StateError, match=re.escape('\'{"Execution":')):
         made({"x.$": "$$.nope"}, {})
     with pytest.raises(StateError, match="could not be found"):
         made({"x.$": "$.list[5].y"}, {"list": []})

@@ -191,9 +191,7 @@ def test_two_batches_at_once_chain_each_source_once(plan: Plan, turns: int, same
             ids = await prepare(workshop, quiet)
             left = workshop.select(limit=plan.sources, unchained_to=workshop.targets)
             options = [
-                BatchExecutionOptions(
-                    name_prefix=prefix, page_size=plan.page_size, concurrent_batches=plan.concurrency
-                )
+                BatchExecutionOptions(name_prefix=prefix, page_size=plan.page_size, concurrent_batches=plan.concurrency)
                 for prefix in (("same", "same") if same else ("one", "other"))
             ]
             one = asyncio.ensure_future(workshop.targets.execute_batch(left, options=options[0]))

@@ -196,8 +196,6 @@ async def test_a_reader_that_rests_is_waited_for(workshop: Workshop, failing: bo
     assert sorted(result.index for result in [first, *rest]) == list(range(40))
 
 
-
-
 async def test_memory_is_bounded_by_a_page_and_the_concurrency() -> None:
     """However many sources there are, storage is asked for pages, and one page at a time is alive."""
     async with open_repository("memory://") as repository, open_workshop(repository) as workshop:

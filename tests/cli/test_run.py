@@ -108,7 +108,9 @@ def test_what_failed_is_redriven_from_where_it_failed(desk: Desk) -> None:
 
 def test_what_could_steer_a_terminal_is_shown_as_something_else(desk: Desk) -> None:
     escape = "\x1b[31mred\x9b0m\ud800"
-    desk.write("rude.py", f"""
+    desk.write(
+        "rude.py",
+        f"""
 from statechain import TaskError, TaskRegistry
 tasks = TaskRegistry()
 @tasks.register
@@ -116,7 +118,8 @@ async def Bill(value):
     if value:
         raise TaskError("Rude", {escape!a}.replace(chr(0xd800), ""))
     return {escape!a}
-""")
+""",
+    )
     said = desk.call("run", "bills.json", "--tasks", "rude", "--input", "0").stdout
     assert said == '"\\u001b[31mred\\u009b0m\\ud800"\n'
     assert json.loads(said) == escape

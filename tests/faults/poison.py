@@ -19,9 +19,7 @@ DEADLY = {"StartAt": "Work", "States": {"Work": {"Type": "Task", "Resource": "Wo
 DEATH = 13
 """What the process exits with when its handler ends it."""
 
-LIMITS = Limits(
-    claims=2, suspect_seconds=0.2, suspect_backoff_seconds=0.05, suspect_backoff_longest_seconds=0.2
-)
+LIMITS = Limits(claims=2, suspect_seconds=0.2, suspect_backoff_seconds=0.05, suspect_backoff_longest_seconds=0.2)
 
 
 async def main(url: str) -> None:

@@ -163,4 +163,3 @@ async def seed(url: str, count: int) -> str:
     finally:
         await connection.close()
     return machine
-

@@ -51,9 +51,7 @@ def told(fault: BaseException) -> str:
     return "".join(traceback.format_exception(fault, chain=False)) + repr(fault)
 
 
-async def test_payloads_and_passwords_are_told_nobody(
-    overheard: list[str], postgres_url: str
-) -> None:
+async def test_payloads_and_passwords_are_told_nobody(overheard: list[str], postgres_url: str) -> None:
     url = with_password(postgres_url)
 
     async def work(value: Any) -> Any:

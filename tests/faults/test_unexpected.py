@@ -85,7 +85,6 @@ def task(resource: str, **more: Any) -> dict[str, Any]:
     return {"Type": "Task", "Resource": resource, **more}
 
 
-
 def branch(letter: str) -> dict[str, Any]:
     inner, rest = f"Inner{letter}", f"Rest{letter}"
     return machine(**{inner: task("work", Next=rest), rest: {"Type": "Wait", "Seconds": 5}})
@@ -113,16 +112,28 @@ DEFINITIONS: dict[str, dict[str, Any]] = {
         Make={"Type": "Pass", "QueryLanguage": "JSONata", "Output": "{% $states.input.n + 1 %}", "Next": "Work"},
         Work=task("work", QueryLanguage="JSONata", Assign={"x": "{% $states.result %}"}),
     ),
-    "branches": machine(Both={"Type": "Parallel", "Branches": [branch("A"), branch("B")], "Next": "Each"}, Each={
-        "Type": "Map", "ItemsPath": "$", "ItemProcessor": branch("C"), "ItemSelector": {"it.$": "$$.Map.Item.Value"}
-    }),
+    "branches": machine(
+        Both={"Type": "Parallel", "Branches": [branch("A"), branch("B")], "Next": "Each"},
+        Each={
+            "Type": "Map",
+            "ItemsPath": "$",
+            "ItemProcessor": branch("C"),
+            "ItemSelector": {"it.$": "$$.Map.Item.Value"},
+        },
+    ),
     "files": machine(Each=MAP),
-    "a task token": machine(Ask=task("ask.waitForTaskToken", TimeoutSeconds=5, Catch=[
-        {"ErrorEquals": ["States.Timeout"], "Next": "Last"}
-    ], Next="Last"), Last={"Type": "Pass"}),
-    "a nested execution": machine(Nest=task(
-        "arn:aws:states:::states:startExecution.sync:2", Parameters={"StateMachineArn": "child", "Input": {}}
-    )),
+    "a task token": machine(
+        Ask=task(
+            "ask.waitForTaskToken",
+            TimeoutSeconds=5,
+            Catch=[{"ErrorEquals": ["States.Timeout"], "Next": "Last"}],
+            Next="Last",
+        ),
+        Last={"Type": "Pass"},
+    ),
+    "a nested execution": machine(
+        Nest=task("arn:aws:states:::states:startExecution.sync:2", Parameters={"StateMachineArn": "child", "Input": {}})
+    ),
 }
 """What together makes the calls that there are."""
 

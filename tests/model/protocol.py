@@ -79,9 +79,7 @@ class Protocol:
         busy = Counter(
             run.row
             for worker in state.workers
-            if worker is not None
-            and not worker.is_stalled
-            and state.now < worker.holds_until
+            if worker is not None and not worker.is_stalled and state.now < worker.holds_until
             for run in worker.runs
             if run.phase == "running" and not run.has_lapsed and run.claimed_after == state.failovers
         )
@@ -310,8 +308,7 @@ class Protocol:
                 for number, row in enumerate(state.storage.rows)
                 if row.status == "RUNNING"
                 and (
-                    row.owner not in alive
-                    or (worker.is_in_doubt and row.owner == worker.id and number not in running)
+                    row.owner not in alive or (worker.is_in_doubt and row.owner == worker.id and number not in running)
                 )
             ]
             for number in free:

@@ -59,6 +59,7 @@ OLD = Rules(
     limit=2,
 )
 
+
 @attrs.frozen
 class Row:
     """An execution in storage; ``visits`` names the write that recorded each step."""

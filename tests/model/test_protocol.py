@@ -24,9 +24,7 @@ SETTINGS = {
     "three workers": Setting(steps=(2,), workers=3, faults={"failovers": 1, "crashes": 1, "stalls": 1}),
     "stopped workers": Setting(faults={"stalls": 2, "crashes": 1}),
     "lost replies": Setting(faults={"lost replies": 2, "crashes": 1}),
-    "everything": Setting(
-        faults={"lost replies": 1, "crashes": 2, "stalls": 1, "clock steps": 1, "failovers": 1}
-    ),
+    "everything": Setting(faults={"lost replies": 1, "crashes": 2, "stalls": 1, "clock steps": 1, "failovers": 1}),
 }
 
 

@@ -28,7 +28,8 @@ EVERYTHING = machine(
                     "ItemsPath": "$.items",
                     "MaxConcurrency": 2,
                     "ItemProcessor": machine(
-                        Try=task("Flaky", Retry=RETRY, Next="Nap"), Nap={"Type": "Wait", "Seconds": 1, "Next": "Add"},
+                        Try=task("Flaky", Retry=RETRY, Next="Nap"),
+                        Nap={"Type": "Wait", "Seconds": 1, "Next": "Add"},
                         Add=task("Add"),
                     ),
                 }
@@ -83,9 +84,7 @@ def register(stage: Stage) -> None:
     async def tally(value: dict[str, int]) -> int:
         return value["round"] + 1
 
-    handlers: dict[str, Any] = {
-        "Flaky": flaky, "Ask": ask, "Picky": picky, "Fall": fall, "Add": add, "Count": tally
-    }
+    handlers: dict[str, Any] = {"Flaky": flaky, "Ask": ask, "Picky": picky, "Fall": fall, "Add": add, "Count": tally}
     for name, handler in handlers.items():
         stage.tasks.add(name, counted(stage, handler))
 

@@ -40,9 +40,7 @@ DEFINITIONS = {
     "a Map of waits": machine(Each=each(machine(A={**NAP, "Next": "B"}, B={"Type": "Pass"}), MaxConcurrency=3)),
     "a Parallel in a Map": machine(
         Each=each(
-            machine(
-                Fork={"Type": "Parallel", "Branches": [machine(A=task("Item")), machine(B=NAP), machine(C=NAP)]}
-            )
+            machine(Fork={"Type": "Parallel", "Branches": [machine(A=task("Item")), machine(B=NAP), machine(C=NAP)]})
         )
     ),
     "a Map in a Parallel": machine(

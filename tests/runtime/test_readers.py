@@ -236,9 +236,7 @@ async def test_max_items_path_finds_a_number_or_its_digits(quick: Stage, bucket:
 
 
 @pytest.mark.parametrize("value", [1.5, "x", None, True, [1]])
-async def test_max_items_path_that_finds_no_integer_ends_the_execution(
-    quick: Stage, bucket: Path, value: Any
-) -> None:
+async def test_max_items_path_that_finds_no_integer_ends_the_execution(quick: Stage, bucket: Path, value: Any) -> None:
     (bucket / "a.json").write_text("[1, 2, 3]")
     ended = await quick.run(reading("a.json", MaxItemsPath="$.n"), {"n": value})
     shown = value if isinstance(value, str) else json.dumps(value)

@@ -334,9 +334,7 @@ async def test_msgspec_structs(run: Run) -> None:
     ]
     ended = await run(tag, {"orderId": "1"})
     assert ended.error == "States.TaskFailed"
-    assert ended.cause == (
-        "the input of the handler 'call' is no Struct: Expected `int`, got `str` - at `$.orderId`"
-    )
+    assert ended.cause == ("the input of the handler 'call' is no Struct: Expected `int`, got `str` - at `$.orderId`")
 
     async def wrong(_value: object) -> Struct:
         return Struct("no")  # type: ignore[arg-type]
@@ -352,9 +350,7 @@ async def test_pydantic_models(run: Run) -> None:
     assert (await run(remind, {"orderId": 1, "due": due})).output == {"orderId": 1, "due": due}
     ended = await run(remind, {"orderId": "1"})
     assert ended.error == "States.TaskFailed"
-    assert ended.cause == (
-        "the input of the handler 'call' is no Model: Input should be a valid integer @ $.orderId"
-    )
+    assert ended.cause == ("the input of the handler 'call' is no Model: Input should be a valid integer @ $.orderId")
 
     async def wrong(_value: object) -> list[Model]:
         return [{"orderId": "1"}]  # type: ignore[list-item]

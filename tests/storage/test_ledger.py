@@ -81,9 +81,7 @@ async def test_a_lost_lease_is_heard_at_the_record(storage: Storage, journal: Jo
     assert list(await storage.visits(made.id)) == []
 
 
-async def test_nothing_more_is_expected_of_an_execution_whose_lease_is_lost(
-    storage: Storage, journal: Journal
-) -> None:
+async def test_nothing_more_is_expected_of_an_execution_whose_lease_is_lost(storage: Storage, journal: Journal) -> None:
     made = await start(storage)
     await commit(storage, stopping(made.id))
     ledger = Ledger(Claim(execution=made, epoch=1, seq=0))

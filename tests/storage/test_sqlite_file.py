@@ -50,9 +50,7 @@ async def test_a_new_database_is_its_owners_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("mode", "folder"), [(0o660, "770"), (0o666, "777"), (0o640, "700"), (0o644, "700")])
-async def test_what_is_beside_a_database_is_for_those_who_may_write_it(
-    sqlite_url: str, mode: int, folder: str
-) -> None:
+async def test_what_is_beside_a_database_is_for_those_who_may_write_it(sqlite_url: str, mode: int, folder: str) -> None:
     database = Path(sqlite_url.removeprefix("sqlite:///"))
     prepare(database, mode)
     with umask(0o022):

@@ -94,9 +94,7 @@ async def test_a_commit_that_is_not_answered_is_left_behind(monkeypatch: pytest.
     assert waiting.result() == storage.culprit.execution
 
 
-async def test_writes_with_the_key_of_a_straggler_keep_their_order(
-    storage: Storage, journal: Journal
-) -> None:
+async def test_writes_with_the_key_of_a_straggler_keep_their_order(storage: Storage, journal: Journal) -> None:
     """Two transitions of one execution are never on their way at once, nor does a stop pass what came before it."""
     made = await start(storage)
     ledger = Ledger(Claim(execution=made, epoch=1, seq=0))

@@ -48,6 +48,7 @@ from statechain_backends.memory.reads import LIVING, Item, Run
 
 __all__ = ["MemoryRepository"]
 
+
 class MemoryRepository(MemoryLeases):
     """A `Repository` in memory; it keeps what it has while the object lives, also when closed and entered again."""
 

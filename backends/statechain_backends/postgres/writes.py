@@ -126,9 +126,7 @@ def _rows(
         ],
         "visits": [visit_row(seq, visit) for write in given for seq, visit in enumerate(write.visits, write.seq + 1)],
         "opened": [row for write in given if write.opened for row in callback_rows(write)],
-        "closed": [
-            (write.execution_id, each) for write in given if write.closed for each in closed_elsewhere(write)
-        ],
+        "closed": [(write.execution_id, each) for write in given if write.closed for each in closed_elsewhere(write)],
     }
 
 
@@ -267,9 +265,7 @@ def _open_callbacks(given: CTE, ours: CTE) -> CTE:
 
 def _close_callbacks(given: CTE, ours: CTE) -> CTE:
     waiting = callbacks.c.status == CallbackStatus.WAITING.value
-    closed = update(callbacks).where(
-        callbacks.c.id == given.c.id, given.c.execution_id == ours.c.execution_id, waiting
-    )
+    closed = update(callbacks).where(callbacks.c.id == given.c.id, given.c.execution_id == ours.c.execution_id, waiting)
     return closed.values(status=CallbackStatus.CLOSED.value).cte("closed")
 
 

@@ -161,9 +161,7 @@ def release_dead_runs(worker_id: Text) -> Update:
 def release_runs(worker_id: Text) -> Update:
     """Release a worker's runs: it left in order, so that its take-ups count as none."""
     former = case((runs.c.claims > 0, runs.c.claims - 1), else_=0)
-    return (
-        update(runs).where(runs.c.owner == worker_id).values(owner=None, claims=former, claimable_after=None)
-    )
+    return update(runs).where(runs.c.owner == worker_id).values(owner=None, claims=former, claimable_after=None)
 
 
 def release_owned(worker_id: str, execution_ids: Sequence[str]) -> Update:
@@ -193,9 +191,7 @@ def suspicion(claims: ColumnElement[int]) -> ColumnElement[int]:
     )
 
 
-def claim(
-    worker_id: str, page: int, leaving: Collection[tuple[str, int]], suspects: range | None
-) -> Update:
+def claim(worker_id: str, page: int, leaving: Collection[tuple[str, int]], suspects: range | None) -> Update:
     """Take over runs without owner, oldest first, but those of some revisions; return their ids."""
     left = [
         and_(executions.c.state_machine_id == machine, executions.c.state_machine_revision == revision)

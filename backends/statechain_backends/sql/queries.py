@@ -73,6 +73,7 @@ RUNNING = ExecutionStatus.RUNNING
 
 # One execution
 
+
 def execution(execution_id: Text) -> Select[Any]:
     """Return the execution with an id."""
     return select(*EXECUTION).select_from(WITH_RUNS).where(executions.c.id == execution_id)
@@ -244,9 +245,7 @@ def chained_holder(state_machine_id: Text, source_execution_id: Text, source_sta
 
 def state_machine(name_or_id: Text, revision: Number | None) -> Select[Any]:
     """Return a revision of a state machine, the newest unless one is named; an id wins over a name."""
-    query = select(*state_machines.c).where(
-        or_(state_machines.c.id == name_or_id, state_machines.c.name == name_or_id)
-    )
+    query = select(*state_machines.c).where(or_(state_machines.c.id == name_or_id, state_machines.c.name == name_or_id))
     if revision is not None:
         query = query.where(state_machines.c.revision == revision)
     by_id = case((state_machines.c.id == name_or_id, 0), else_=1)

@@ -99,10 +99,7 @@ _NEWEST = (
     .limit(1)
 )
 _ADD_MACHINE = (
-    insert(state_machines)
-    .values(given_row(state_machines))
-    .on_conflict_do_nothing()
-    .returning(state_machines.c.id)
+    insert(state_machines).values(given_row(state_machines)).on_conflict_do_nothing().returning(state_machines.c.id)
 )
 
 
@@ -163,9 +160,7 @@ def _start_exclusively(write: StartExecution) -> Script:
         yield _DROP_EXECUTION, {"id_": execution.id}
 
 
-_END_RUN = (
-    delete(runs).where(runs.c.execution_id == given("id_")).returning(runs.c.epoch, runs.c.current_state)
-)
+_END_RUN = delete(runs).where(runs.c.execution_id == given("id_")).returning(runs.c.epoch, runs.c.current_state)
 _END = (
     update(executions)
     .where(executions.c.id == given("id_"))

@@ -26,9 +26,7 @@ __all__ = ["OPERATORS", "Predicate", "compile_rule", "matches_pattern", "parse_t
 Predicate: TypeAlias = Callable[[JSONValue, Context], bool]
 Compare: TypeAlias = Callable[[JSONValue, JSONValue], bool]
 
-TIMESTAMP = re.compile(
-    r"(\d{4}-\d{2}-\d{2})T(\d{2}:\d{2})(:\d{2})?(?:\.(\d{1,9}))?(Z|[+-]\d{2}(?::?\d{2})?)", re.ASCII
-)
+TIMESTAMP = re.compile(r"(\d{4}-\d{2}-\d{2})T(\d{2}:\d{2})(:\d{2})?(?:\.(\d{1,9}))?(Z|[+-]\d{2}(?::?\d{2})?)", re.ASCII)
 
 
 def parse_timestamp(value: JSONValue) -> datetime | None:

@@ -425,5 +425,3 @@ FUNCTIONS: dict[str, tuple[Function, int, int | None]] = {
     "States.UUID": (_uuid, 0, 0),
 }
 """Each function with the fewest and the most arguments that it takes."""
-
-

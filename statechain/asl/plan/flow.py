@@ -121,9 +121,7 @@ def compile_catch(catcher: model.Catcher, state: model.State, limits: Limits) ->
     if state.query_language == "JSONata":
         return Catch(catcher.error_equals, _jsonata_catch(catcher, limits))
     merge = result_merger(catcher.result_path)
-    set_variables = (
-        None if catcher.assign is ABSENT else jsonpath_template(catcher.assign, limits)
-    )
+    set_variables = None if catcher.assign is ABSENT else jsonpath_template(catcher.assign, limits)
 
     def apply(raw: JSONValue, fault: StateError, context: Context) -> Next:
         value: JSONValue = _error_output(fault)
@@ -135,9 +133,7 @@ def compile_catch(catcher: model.Catcher, state: model.State, limits: Limits) ->
 
 def _jsonata_catch(catcher: model.Catcher, limits: Limits) -> Callable[[JSONValue, StateError, Context], Next]:
     give = None if catcher.output is ABSENT else jsonata_template(catcher.output, "Output", limits)
-    set_variables = (
-        None if catcher.assign is ABSENT else jsonata_template(catcher.assign, "Assign", limits)
-    )
+    set_variables = None if catcher.assign is ABSENT else jsonata_template(catcher.assign, "Assign", limits)
 
     def apply(raw: JSONValue, fault: StateError, context: Context) -> Next:
         value = _error_output(fault)

@@ -238,9 +238,7 @@ def _compile_call(state: model.Task, make: Expression | None, limits: Limits) ->
     return enter
 
 
-def _positive(
-    number: Number | None, field: str, raw: JSONValue, context: Context, *, is_jsonata: bool
-) -> float | None:
+def _positive(number: Number | None, field: str, raw: JSONValue, context: Context, *, is_jsonata: bool) -> float | None:
     if number is None:
         return None
     seconds = number(raw, context)

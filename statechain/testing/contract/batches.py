@@ -275,9 +275,7 @@ class BatchContract:
         await start(repository)
         stored = await freeze(repository, OLDEST)
         (item,) = await items(repository, stored)
-        made = await finish(
-            repository, name=item.name, state_machine_id="machine-b", status=ExecutionStatus.TIMED_OUT
-        )
+        made = await finish(repository, name=item.name, state_machine_id="machine-b", status=ExecutionStatus.TIMED_OUT)
         assert await counts(repository, stored) == ItemCounts(timed_out=1, total=1)
         await commit(repository, redriving(made))
         assert await counts(repository, stored) == ItemCounts(running=1, total=1)
@@ -293,17 +291,15 @@ class BatchContract:
         assert list(await repository.batches(page=10)) == [three, two, ended]
         assert list(await repository.batches(state_machine_id="machine-b", page=10)) == [three, ended]
         assert list(await repository.batches(status=BatchStatus.RUNNING, page=10)) == [three, two]
-        assert list(
-            await repository.batches(state_machine_id="machine-b", status=BatchStatus.FAILED, page=10)
-        ) == [ended]
+        assert list(await repository.batches(state_machine_id="machine-b", status=BatchStatus.FAILED, page=10)) == [
+            ended
+        ]
         assert list(await repository.batches(state_machine_id="machine-z", page=10)) == []
 
     @pytest.mark.parametrize("page", [1, 2, 3, 100])
     async def test_batches_page_newest_first(self, repository: Repository, page: int) -> None:
         times = [5, 3, 5, 4, 3]
-        made = [
-            await freeze(repository, id=f"batch-{index}", start_time=moment(at)) for index, at in enumerate(times)
-        ]
+        made = [await freeze(repository, id=f"batch-{index}", start_time=moment(at)) for index, at in enumerate(times)]
         paged: list[Batch] = []
         while found := await repository.batches(after=paged[-1] if paged else None, page=page):
             assert len(found) <= page

@@ -177,9 +177,7 @@ class AdvanceContract:
 
     async def test_after_a_stop_the_worker_can_write_no_more(self, repository: Repository) -> None:
         made = await start(repository)
-        stopped = await commit(
-            repository, StopExecution(execution_id=made.id, end=ending(ExecutionStatus.ABORTED))
-        )
+        stopped = await commit(repository, StopExecution(execution_id=made.id, end=ending(ExecutionStatus.ABORTED)))
         for late in (advance(made, visit(made)), advance(made), advance(made, end=ending())):
             with pytest.raises(LeaseLost):
                 await commit(repository, late)
@@ -313,9 +311,7 @@ class EndContract:
         made = [await start(repository) for _ in range(8)]
         for each in made:
             stop = StopExecution(execution_id=each.id, end=ending(ExecutionStatus.ABORTED))
-            outcomes = await asyncio.gather(
-                repository.commit([advance(each, end=ending())]), other.commit([stop])
-            )
+            outcomes = await asyncio.gather(repository.commit([advance(each, end=ending())]), other.commit([stop]))
             stored = await repository.execution(each.id)
             assert stored == outcomes[1][0]
             assert stored is not None
