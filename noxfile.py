@@ -30,6 +30,7 @@ def lint(session: nox.Session) -> None:
     """Check style, and that imports point one way."""
     session.install("-e", ".", *group("lint"))
     session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
     session.run("lint-imports")
 
 
