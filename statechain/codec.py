@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from json.encoder import JSONEncoder, c_make_encoder, encode_basestring_ascii  # type: ignore[attr-defined]
+from json import encoder
 from typing import Any, NoReturn, TypeAlias
 
 from statechain.errors import InvalidPayload
@@ -24,18 +24,28 @@ MAX_DEPTH = 200
 
 _SPLIT = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
-_canonical = JSONEncoder(allow_nan=False, separators=(",", ":"))
+_canonical = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+_SAMPLE = {"text": "\u00e9\n", "list": [1, -0.5, True, None, {}]}
 
 
-def _encoder() -> Callable[[object], str]:
-    """Return what makes texts: the encoder in C that `JSONEncoder.encode` makes anew for each value, made once."""
-    if c_make_encoder is None:
-        return _canonical.encode
-    chunks = c_make_encoder(None, _canonical.default, encode_basestring_ascii, None, ":", ",", False, False, False)
-    return lambda value: "".join(chunks(value, 0))
+def _make_encode(module: object = encoder) -> Callable[[object], str]:
+    """Return the function that makes texts: the encoder in C that `JSONEncoder.encode` makes for each value, made once.
+
+    Its parts are private to the standard library. Where one is missing, takes other arguments or makes another text,
+    the public encoder makes the same texts in more time.
+    """
+    try:
+        make: Any = module.c_make_encoder  # type: ignore[attr-defined]
+        escape: Any = module.encode_basestring_ascii  # type: ignore[attr-defined]
+        chunks = make(None, _canonical.default, escape, None, ":", ",", False, False, False)
+        if "".join(chunks(_SAMPLE, 0)) == _canonical.encode(_SAMPLE):
+            return lambda value: "".join(chunks(value, 0))
+    except (AttributeError, TypeError, ValueError):
+        pass
+    return _canonical.encode
 
 
-_encode = _encoder()
+_encode = _make_encode()
 _exactly = json.JSONDecoder().raw_decode
 """Decodes a text of `_encode`'s, which needs no second look."""
 

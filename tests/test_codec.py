@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import types
+from json import encoder
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from statechain import InvalidPayload
+from statechain import InvalidPayload, codec
 from statechain.codec import decode, encode, isolate
 
 json_values = st.recursive(
@@ -147,3 +149,40 @@ def test_what_is_not_strict_json_is_not_read(text: str | bytes) -> None:
 def test_a_text_that_is_nested_too_deep_is_refused_not_crashed_on() -> None:
     with pytest.raises(InvalidPayload):
         decode("[" * 200_000 + "]" * 200_000)
+
+
+# The parts of the standard library's encoder are private to it
+
+
+def _other_arguments(*_arguments: object) -> Any:
+    raise TypeError("make_encoder() takes 8 arguments")
+
+
+def _other_text(*_arguments: object) -> Any:
+    return lambda _value, _level: ('{"text": 1}',)
+
+
+WITHOUT = [
+    types.SimpleNamespace(),
+    types.SimpleNamespace(c_make_encoder=None, encode_basestring_ascii=encoder.encode_basestring_ascii),
+    types.SimpleNamespace(c_make_encoder=_other_arguments, encode_basestring_ascii=encoder.encode_basestring_ascii),
+    types.SimpleNamespace(c_make_encoder=_other_text, encode_basestring_ascii=encoder.encode_basestring_ascii),
+]
+
+
+@pytest.mark.parametrize("module", WITHOUT, ids=["none", "not-in-c", "other-arguments", "other-text"])
+def test_texts_are_the_same_without_the_private_encoder(module: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = [{"a": [1, 2.5, None, True, "é\n\ud800"]}, "x", 10**30, [], {}, (1, 2)]
+    texts = [encode(value) for value in values]
+    monkeypatch.setattr(codec, "_encode", codec._make_encode(module))
+    assert codec._encode == codec._canonical.encode
+    assert [encode(value) for value in values] == texts
+    cycle: list[Any] = []
+    cycle.append(cycle)
+    for wrong in (float("nan"), {1: 2}, object(), cycle):
+        with pytest.raises(InvalidPayload):
+            encode(wrong)
+
+
+def test_the_private_encoder_is_used_where_it_is_there() -> None:
+    assert (codec._make_encode() == codec._canonical.encode) is (getattr(encoder, "c_make_encoder", None) is None)

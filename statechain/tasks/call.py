@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["as_failure", "call_task", "failure_of", "refusal_of"]
 
 logger = logging.getLogger(__name__)
+
+EAGER: Mapping[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
+"""How an asyncio task is made that starts at once; Python 3.11 has no eager tasks."""
 errors = logging.getLogger("statechain.handlers")
 """What handlers raise; its level is the switch: ERROR keeps all of it out of the log."""
 
@@ -85,10 +88,8 @@ def _cut_off(fault: StateError, characters: int) -> StateError:
 
 
 def _begin(serving: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """Run a handler in an asyncio task of its own; where Python can, its first step runs at once, not a turn later."""
-    if sys.version_info >= (3, 12):
-        return asyncio.Task(serving, loop=asyncio.get_running_loop(), eager_start=True)
-    return asyncio.get_running_loop().create_task(serving)
+    """Run a handler in an asyncio task of its own; with eager tasks its first step runs at once, not a turn later."""
+    return asyncio.Task(serving, loop=asyncio.get_running_loop(), **EAGER)
 
 
 async def _serve(

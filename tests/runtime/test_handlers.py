@@ -14,6 +14,7 @@ from stage import Stage, machine, task
 
 from statechain import DefinitionError, Engine, TaskContext, TaskError, TaskRegistry
 from statechain.limits import Limits
+from statechain.tasks import call
 
 HALF = timedelta(seconds=5)
 
@@ -297,3 +298,17 @@ async def test_a_handler_that_stops_its_execution_and_ends_at_once_is_stopped(qu
     ended = await started.wait()
     assert (ended.status, ended.error) == ("ABORTED", "Own")
     assert (await stops[0]).status == "ABORTED"
+
+
+@pytest.mark.parametrize("how", [{}, pytest.param(call.EAGER, id="eager")])
+async def test_handlers_run_with_and_without_eager_tasks(
+    how: dict[str, Any], quick: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(call, "EAGER", how)
+
+    async def double(value: int) -> int:
+        await asyncio.sleep(0)
+        return value * 2
+
+    ended = await quick.run(serve(quick, double), 21)
+    assert (ended.status, ended.output) == ("SUCCEEDED", 42)
