@@ -25,7 +25,7 @@ MAX_DEPTH = 200
 _SPLIT = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 _canonical = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
-_SAMPLE = {"text": "\u00e9\n", "list": [1, -0.5, True, None, {}]}
+_SAMPLE: dict[str, Any] = {"text": "\u00e9\n", "list": [1, -0.5, True, None, {}]}
 
 
 def _make_encode(module: object = encoder) -> Callable[[object], str]:
