@@ -8,7 +8,7 @@ StatechainError
 ├── BatchStopped                a batch passed its tolerance of failures
 ├── InputTransformerError       the caller's input_transformer raised
 ├── InvalidArgument             an argument is of the wrong type, or means nothing
-├── InvalidPayload              a value cannot be kept as JSON exactly, or is too large
+├── InvalidPayload              a value cannot be stored as JSON exactly, is too large, or does not match a type
 ├── StateMachineNotFound
 ├── ExecutionNotFound
 ├── BatchNotFound
@@ -211,7 +211,7 @@ class InvalidArgument(StatechainError, TypeError, ValueError):
 
 
 class InvalidPayload(StatechainError, ValueError):
-    """Raised when a value cannot be kept as JSON exactly, before anything is written.
+    """Raised when a value cannot be stored as JSON exactly, before anything is written; or cannot be read as a type.
 
     The message names the place in the value as a JSON pointer, never the value itself.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from statechain import asl, chaining, drawing
 from statechain.arguments import INPUTS, NAME, checked
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["ExecutionHandle", "StateMachine"]
 
 MAX_NAME = 80
+T = TypeVar("T")
+JSON: Final = object()
+"""The default of `ExecutionHandle.result`: the output as JSON. None would be a type, the one of null."""
 
 
 @guarded()
@@ -68,9 +71,29 @@ class ExecutionHandle:
         """Return the execution once it has ended, in whatever status; cancelling the wait does not touch it."""
         return await self._engine.worker.wait(self.id, self._live)
 
-    async def result(self) -> JSONValue:
-        """Return the output once the execution has SUCCEEDED; raise ExecutionFailed where it ended otherwise."""
-        return _succeeded(await self.wait(), self.exception).output
+    @overload
+    async def result(self) -> JSONValue: ...
+
+    @overload
+    async def result(self, type: type[T]) -> T: ...
+
+    @overload
+    async def result(self, type: Any) -> Any: ...  # noqa: ANN401 -- a union has no type of its own
+
+    async def result(self, type: Any = JSON) -> Any:  # noqa: A002
+        """Return the output once the execution has SUCCEEDED.
+
+        Arguments:
+            type: The output is returned as this type, such as an attrs class (see `Execution.output_as`); left out,
+                as JSON.
+
+        Raises:
+            ExecutionFailed: It ended FAILED, TIMED_OUT or ABORTED.
+
+            InvalidPayload: The output does not match the type.
+        """
+        ended = _succeeded(await self.wait(), self.exception)
+        return ended.output if type is JSON else ended.output_as(type)
 
     async def stop(self, error: str | None = None, cause: str | None = None) -> Execution:
         """End the execution as ABORTED, and return it; one that has ended stays as it is."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, cast
+from typing import Any, TypeVar, cast, overload
 
 import attrs
 
@@ -38,6 +38,8 @@ __all__ = [
     "new_id",
 ]
 
+
+T = TypeVar("T")
 
 _last_tick = 0
 
@@ -140,6 +142,46 @@ class Execution:
         """The output, decoded afresh at each access; None where there is none."""
         return None if self.output_text is None else decode(self.output_text)
 
+    @overload
+    def input_as(self, type: type[T]) -> T: ...
+
+    @overload
+    def input_as(self, type: Any) -> Any: ...  # noqa: ANN401
+
+    def input_as(self, type: Any) -> Any:  # noqa: A002
+        """Return the input as a type, such as an attrs class or a pydantic model.
+
+        Arguments and errors are those of `output_as`.
+        """
+        return _read_as(type, self.input_text, f"the input of execution {self.name!r}")
+
+    @overload
+    def output_as(self, type: type[T]) -> T: ...
+
+    @overload
+    def output_as(self, type: Any) -> Any: ...  # noqa: ANN401 -- a union has no type of its own
+
+    def output_as(self, type: Any) -> Any:  # noqa: A002
+        """Return the output as a type, such as an attrs class or a pydantic model.
+
+        >>> invoice = execution.output_as(Invoice)  # doctest: +SKIP
+
+        Arguments:
+            type: What a typed handler may return: an attrs class, dataclass, msgspec Struct or pydantic model, a
+                ``list`` or ``dict`` of them, or a type of JSON itself.
+
+        Returns:
+            The output, converted and checked. Where there is no output, ``None`` is converted.
+
+        Raises:
+            InvalidPayload: The output does not match the type. The message names each place, and shows no value.
+
+            ModuleNotFoundError: The extra ``typed`` is needed (``pip install 'statechain[typed]'``).
+
+            TypeError: The type cannot be made of JSON.
+        """
+        return _read_as(type, self.output_text, f"the output of execution {self.name!r}")
+
     @property
     def duration(self) -> timedelta | None:
         """How long it took, from its start to its end; None while RUNNING."""
@@ -147,6 +189,12 @@ class Execution:
 
     def __repr__(self) -> str:
         return f"<Execution {self.name} {self.status}>"
+
+
+def _read_as(annotation: Any, text: str | None, what: str) -> object:  # noqa: ANN401 -- an annotation
+    from statechain.typed.convert import read_as  # noqa: PLC0415 -- loaded by the first typed read
+
+    return read_as(annotation, text, what)
 
 
 @attrs.frozen(kw_only=True, repr=False)

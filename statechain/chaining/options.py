@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeVar, cast, overload
 
 import attrs
 
@@ -13,6 +13,8 @@ from statechain.errors import InvalidArgument
 from statechain.records import Batch, Execution
 
 __all__ = ["STORED_OPTIONS", "BatchExecutionOptions", "BatchExecutionResult"]
+
+T = TypeVar("T")
 
 STORED_OPTIONS = (
     "concurrent_batches",
@@ -120,3 +122,22 @@ class BatchExecutionResult:
         if self.error is not None:
             raise self.error
         return None if self.execution is None else self.execution.output
+
+    @overload
+    def output_as(self, type: type[T]) -> T: ...
+
+    @overload
+    def output_as(self, type: Any) -> Any: ...  # noqa: ANN401 -- a union has no type of its own
+
+    def output_as(self, type: Any) -> Any:  # noqa: A002
+        """Return the output as a type (see `Execution.output_as`); where it did not succeed, ``error`` is raised.
+
+        Arguments:
+            type: What a typed handler may return, such as an attrs class.
+
+        Raises:
+            InvalidPayload: The output does not match the type.
+        """
+        if self.error is not None:
+            raise self.error
+        return None if self.execution is None else self.execution.output_as(type)

@@ -1,35 +1,27 @@
-"""A handler's annotations → how its input is made of JSON, and its result made JSON again; decided at registration.
+"""A handler's annotations → how its input is converted from JSON and its result to JSON; decided at registration.
 
-attrs classes, dataclasses, times, enums, UUIDs and Decimals go through cattrs (extra ``typed``), msgspec Structs and
-pydantic models through their own libraries, which are never imported here before somebody uses them. Dicts, lists,
-TypedDicts and all that is JSON by itself pass as they are. A mismatch names its places.
+Dicts, lists, TypedDicts and all that is JSON by itself pass as they are. What converts is in `statechain.typed`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import inspect
 import sys
 import types
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from typing import Any, Literal, NoReturn, TypeAlias, get_args, get_origin, get_type_hints
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
 
 import attrs
 
 from statechain.codec import JSONValue
 from statechain.errors import StateError
+from statechain.typed.convert import Annotation, Mismatch, converter_of, shown
 
-__all__ = ["PLAIN", "Conversion", "conversion_of"]
+__all__ = ["PLAIN", "Conversion", "Scope", "conversion_of"]
 
-Annotation: TypeAlias = Any
-"""What stands in a signature once it is resolved: a class, a union, a generic."""
-
-Library: TypeAlias = Literal["cattrs", "msgspec", "pydantic"]
 Convert: TypeAlias = Callable[[Any], Any]
-
-PLACES_SHOWN = 8
 
 
 @attrs.frozen
@@ -37,9 +29,9 @@ class Conversion:
     """How a handler's input and result are converted; None where they pass as they are.
 
     Attributes:
-        load: JSON value → what the handler takes. Raises StateError where it does not fit.
+        load: JSON value → what the handler takes. Raises StateError where it does not match.
 
-        dump: What the handler returned → JSON value. Raises StateError where it does not fit the annotation.
+        dump: What the handler returned → JSON value. Raises StateError where it does not match the annotation.
     """
 
     load: Convert | None = None
@@ -53,9 +45,9 @@ def conversion_of(name: str, handler: Callable[..., Any]) -> Conversion:
     """Return the conversion that a handler's annotations ask for.
 
     Raises:
-        TypeError: where an annotation names what is not there, or holds what its library cannot convert.
+        TypeError: An annotation cannot be resolved, or its library cannot convert it.
 
-        ModuleNotFoundError: where cattrs is needed and not installed.
+        ModuleNotFoundError: cattrs is needed and not installed.
     """
     try:
         signature = inspect.signature(handler)
@@ -65,71 +57,46 @@ def conversion_of(name: str, handler: Callable[..., Any]) -> Conversion:
     given = signature.return_annotation
     if taken is EMPTY and given is EMPTY:
         return PLAIN
-    scope = _Scope(name, handler)
-    load = _converter(scope, "input", taken)
-    dump = _converter(scope, "result", given)
-    if load is None and dump is None:
-        return PLAIN
-    return Conversion(None if load is None else load.load, None if dump is None else dump.dump)
+    scope = Scope(name, handler)
+    load = _converted(scope, "input", taken, "load")
+    dump = _converted(scope, "result", given, "dump")
+    return PLAIN if load is None and dump is None else Conversion(load, dump)
 
 
 EMPTY = inspect.Parameter.empty
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-def _converter(scope: _Scope, what: str, annotation: Annotation) -> _Converter | None:
-    """Return what converts between JSON and an annotation, or None where nothing needs to be."""
+def _converted(scope: Scope, what: str, annotation: Annotation, way: str) -> Convert | None:
+    """Return a function that loads or dumps by an annotation and fails as a Task fails, or None."""
+    title = scope.title(what)
     resolved = scope.resolve(what, annotation)
     origin: object = get_origin(resolved)
     if origin is Awaitable or origin is Coroutine:  # of a plain function that returns one
         resolved = get_args(resolved)[-1]
-    libraries = {_library_of(model) for model in _models_in(resolved)}
-    if not libraries:
-        return None
-    library = next(each for each in BY_PRECEDENCE if each in libraries)
     try:
-        make = MAKERS[library](resolved, scope)
-    except ModuleNotFoundError:
-        raise
-    except Exception as fault:
-        reason = f"{library} says {type(fault).__name__}: {fault}"
-        raise TypeError(f"{scope.title(what)} cannot be converted to {_shown(resolved)}: {reason}") from fault
-    return _Converter(scope.title(what), _shown(resolved), *make)
+        converter = converter_of(resolved, scope.names)
+    except TypeError as error:
+        raise TypeError(f"{title} {error}") from error.__cause__
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{title}: {error}", name=error.name) from error
+    if converter is None:
+        return None
+    convert: Convert = getattr(converter, way)
 
-
-@attrs.frozen
-class _Converter:
-    """Loads and dumps by a library's functions; turns what they raise into the language's error."""
-
-    title: str
-    model: str
-    structure: Convert
-    unstructure: Convert
-    explain: Callable[[Exception], list[str]]
-
-    def load(self, value: JSONValue) -> object:
+    def converted(value: object) -> object:
         try:
-            return self.structure(value)
-        except Exception as fault:  # noqa: BLE001 -- whatever a model's own checks raise is a mismatch
-            self.refuse(fault)
+            return convert(value)
+        except Mismatch as mismatch:
+            raise StateError("States.TaskFailed", f"{title} {mismatch}") from mismatch.__cause__
 
-    def dump(self, value: object) -> object:
-        try:
-            return self.unstructure(value)
-        except Exception as fault:  # noqa: BLE001
-            self.refuse(fault)
-
-    def refuse(self, fault: Exception) -> NoReturn:
-        places = self.explain(fault)
-        shown = "; ".join(places[:PLACES_SHOWN])
-        more = f"; and {len(places) - PLACES_SHOWN} more" if len(places) > PLACES_SHOWN else ""
-        raise StateError("States.TaskFailed", f"{self.title} is no {self.model}: {shown}{more}") from fault
+    return converted
 
 
 # Annotations
 
 
-class _Scope:
+class Scope:
     """Where the annotations of a handler are resolved: its module, its closure, and the place of its registration."""
 
     def __init__(self, name: str, handler: Callable[..., Any]) -> None:
@@ -137,10 +104,11 @@ class _Scope:
         self._function = _function_of(handler)
 
     def title(self, what: str) -> str:
+        """Return what a message calls a part of the handler's signature."""
         return f"the {what} of the handler {self.name!r}"
 
     def resolve(self, what: str, annotation: Annotation) -> Annotation:
-        """Return an annotation with the texts in it evaluated."""
+        """Return an annotation with the strings in it evaluated. Raises TypeError."""
         if annotation is EMPTY or annotation is None:
             return annotation
 
@@ -149,12 +117,12 @@ class _Scope:
         carrier.__annotations__ = {"it": annotation}
         try:
             return get_type_hints(carrier, self._globals(), self.names, include_extras=True)["it"]
-        except Exception as fault:
+        except Exception as error:
             raise TypeError(
-                f"{self.title(what)} is annotated with {_shown(annotation)}, which cannot be resolved "
-                f"({type(fault).__name__}: {fault}): define or import it, outside of TYPE_CHECKING, before the "
+                f"{self.title(what)} is annotated with {shown(annotation)}, which cannot be resolved "
+                f"({type(error).__name__}: {error}): define or import it, outside of TYPE_CHECKING, before the "
                 f"handler is registered"
-            ) from fault
+            ) from error
 
     def _globals(self) -> dict[str, Any]:
         return getattr(self._function, "__globals__", {})
@@ -171,7 +139,7 @@ class _Scope:
 
 
 def _closure_of(function: types.FunctionType) -> dict[str, Any]:
-    """Return the variables that a function closes over, as far as they have been assigned yet."""
+    """Return the variables that a function closes over, without those that are not assigned yet."""
     found: dict[str, Any] = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         with contextlib.suppress(ValueError):  # an empty cell
@@ -180,7 +148,7 @@ def _closure_of(function: types.FunctionType) -> dict[str, Any]:
 
 
 def _frames_round(function: types.FunctionType) -> list[types.FrameType]:
-    """Return the frames of the functions in which a function was defined, as far as they still run; outermost first."""
+    """Return the frames of the functions in which a function was defined, which still run; outermost first."""
     parts = function.__qualname__.split(".<locals>.")[:-1]
     enclosing = {".<locals>.".join(parts[:count]) for count in range(1, len(parts) + 1)}
     found: list[types.FrameType] = []
@@ -199,111 +167,3 @@ def _function_of(handler: Callable[..., Any]) -> object:
     if not inspect.isroutine(handler):
         handler = type(handler).__call__
     return inspect.unwrap(getattr(handler, "__func__", handler))
-
-
-def _models_in(annotation: Annotation) -> Iterator[type]:
-    """Yield the classes in an annotation that JSON does not have and a library makes."""
-    alias = getattr(annotation, "__value__", None) or getattr(annotation, "__supertype__", None)
-    if alias is not None:  # `type X = ...`, NewType
-        yield from _models_in(alias)
-        return
-    if isinstance(annotation, type) and _library_of(annotation) is not None:
-        yield annotation
-        return
-    origin: object = get_origin(annotation)
-    if origin is Literal:
-        return
-    if isinstance(origin, type) and _library_of(origin) is not None:
-        yield origin
-    for argument in get_args(annotation):
-        yield from _models_in(argument)
-
-
-def _library_of(model: type) -> Library | None:
-    """Return the library that makes a class of JSON; None for what JSON is, or nobody can tell how to make."""
-    if _is_subclass(model, "pydantic", "BaseModel") or hasattr(model, "__pydantic_validator__"):
-        return "pydantic"
-    if _is_subclass(model, "msgspec", "Struct"):
-        return "msgspec"
-    if attrs.has(model) or dataclasses.is_dataclass(model):
-        return "cattrs"
-    return "cattrs" if any(_is_subclass(model, *scalar) for scalar in SCALARS) else None
-
-
-def _is_subclass(model: type, library: str, base: str) -> bool:
-    """Tell whether a class comes of a library's base; nobody has such a class before the library is loaded."""
-    loaded = sys.modules.get(library)
-    parent = getattr(loaded, base, None)
-    return isinstance(parent, type) and isinstance(model, type) and issubclass(model, parent)
-
-
-def _shown(annotation: Annotation) -> str:
-    return annotation.__qualname__.rpartition(".")[2] if isinstance(annotation, type) else str(annotation)
-
-
-# The libraries
-
-SCALARS = (("datetime", "date"), ("decimal", "Decimal"), ("enum", "Enum"), ("uuid", "UUID"))
-"""Modules and classes of what JSON writes as a text; a datetime is a date."""
-
-
-def _by_cattrs(annotation: Annotation, scope: _Scope) -> tuple[Convert, Convert, Callable[[Exception], list[str]]]:
-    try:
-        from statechain.tasks import typed_attrs  # noqa: PLC0415 -- only who uses it pays for cattrs
-    except ModuleNotFoundError as fault:
-        if fault.name != "cattrs":
-            raise
-        raise ModuleNotFoundError(
-            f"{scope.name!r} is annotated with {_shown(annotation)}, which is made of JSON by cattrs: "
-            "pip install 'statechain[typed]'",
-            name="cattrs",
-        ) from fault
-    return typed_attrs.functions(annotation, scope.names)
-
-
-def _by_msgspec(annotation: Annotation, _scope: _Scope) -> tuple[Convert, Convert, Callable[[Exception], list[str]]]:
-    import msgspec  # noqa: PLC0415 -- whoever has a Struct has loaded it
-
-    msgspec.json.Decoder(annotation)  # refuses now what it could not convert later
-
-    def structure(value: JSONValue) -> object:
-        return msgspec.convert(value, annotation)
-
-    def unstructure(value: object) -> object:
-        made = msgspec.to_builtins(value)
-        msgspec.convert(made, annotation)  # a result is what its annotation says, or refused
-        return made
-
-    return structure, unstructure, lambda fault: [str(fault)]
-
-
-def _by_pydantic(annotation: Annotation, _scope: _Scope) -> tuple[Convert, Convert, Callable[[Exception], list[str]]]:
-    import pydantic  # noqa: PLC0415 -- whoever has a model has loaded it
-
-    from statechain.codec import encode  # noqa: PLC0415
-
-    adapter = pydantic.TypeAdapter(annotation)
-
-    def structure(value: JSONValue) -> object:
-        return adapter.validate_json(encode(value))  # from JSON, so that strict models take dates as texts
-
-    def unstructure(value: object) -> object:
-        return adapter.dump_python(adapter.validate_python(value), mode="json", by_alias=True)
-
-    def explain(fault: Exception) -> list[str]:
-        if not isinstance(fault, pydantic.ValidationError):
-            return [str(fault)]
-        errors = fault.errors(include_url=False, include_context=False, include_input=False)
-        return [f"{error['msg']} @ {_path(error['loc'])}" for error in errors]
-
-    return structure, unstructure, explain
-
-
-def _path(places: tuple[int | str, ...]) -> str:
-    return "$" + "".join(f"[{place}]" if isinstance(place, int) else f".{place}" for place in places)
-
-
-BY_PRECEDENCE: tuple[Library, ...] = ("pydantic", "msgspec", "cattrs")
-"""Where classes of several libraries meet in one annotation: the first two know attrs classes or dataclasses too."""
-
-MAKERS = {"cattrs": _by_cattrs, "msgspec": _by_msgspec, "pydantic": _by_pydantic}

@@ -156,15 +156,15 @@ async def test_a_plain_function_a_partial_a_method_and_a_callable_are_typed_too(
     ("value", "causes"),
     [
         ({}, ["a required field is missing @ $.id", "a required field is missing @ $.lines"]),
-        ({"id": "7", "lines": []}, ["expected a whole number, got a text @ $.id"]),
-        ({"id": True, "lines": []}, ["expected a whole number, got a boolean @ $.id"]),
-        ({"id": 7.5, "lines": []}, ["expected a whole number, got a number @ $.id"]),
-        ({"id": 7, "lines": "no list"}, ["expected an array, got a text @ $.lines"]),
+        ({"id": "7", "lines": []}, ["expected an integer, got a string @ $.id"]),
+        ({"id": True, "lines": []}, ["expected an integer, got a boolean @ $.id"]),
+        ({"id": 7.5, "lines": []}, ["expected an integer, got a number @ $.id"]),
+        ({"id": 7, "lines": "no list"}, ["expected an array, got a string @ $.lines"]),
         ({"id": 7, "lines": {}}, ["expected an array, got an object @ $.lines"]),
         ({"id": 7, "lines": [3]}, ["expected an object, got a number @ $.lines[0]"]),
-        ({"id": 7, "lines": [{"sku": None, "count": 1}]}, ["expected a text, got null @ $.lines[0].sku"]),
+        ({"id": 7, "lines": [{"sku": None, "count": 1}]}, ["expected a string, got null @ $.lines[0].sku"]),
         ({"id": 7, "lines": [{"sku": "lamp", "count": 0}]}, ["'count' must be > 0", "@ $.lines[0]"]),
-        ({"id": 7, "lines": [], "note": 5}, ["expected a text, got a number @ $.note"]),
+        ({"id": 7, "lines": [], "note": 5}, ["expected a string, got a number @ $.note"]),
         ({"id": 7, "lines": [], "colour": "blue"}, ["@ $.colour"]),
         ([], ["expected an object, got an array @ $"]),
         (None, ["expected an object, got null @ $"]),
@@ -179,7 +179,7 @@ async def test_an_input_that_does_not_fit_fails_and_names_its_places(run: Run, v
     ended = await run(price, value)
     assert ended.error == "States.TaskFailed"
     assert ended.cause is not None
-    assert ended.cause.startswith("the input of the handler 'call' is no Order: ")
+    assert ended.cause.startswith("the input of the handler 'call' is not a valid Order: ")
     for cause in causes:
         assert cause in ended.cause
     assert called == []
@@ -203,7 +203,7 @@ async def test_a_result_that_does_not_fit_fails(run: Run) -> None:
     for index in range(len(answers)):
         ended = await run(price, index)
         assert ended.error == "States.TaskFailed"
-        assert (ended.cause or "").startswith("the result of the handler 'call' is no Invoice: ")
+        assert (ended.cause or "").startswith("the result of the handler 'call' is not a valid Invoice: ")
 
 
 async def test_a_result_may_be_the_json_of_what_is_annotated(run: Run) -> None:
@@ -334,12 +334,14 @@ async def test_msgspec_structs(run: Run) -> None:
     ]
     ended = await run(tag, {"orderId": "1"})
     assert ended.error == "States.TaskFailed"
-    assert ended.cause == ("the input of the handler 'call' is no Struct: Expected `int`, got `str` - at `$.orderId`")
+    assert ended.cause == (
+        "the input of the handler 'call' is not a valid Struct: Expected `int`, got `str` - at `$.orderId`"
+    )
 
     async def wrong(_value: object) -> Struct:
         return Struct("no")  # type: ignore[arg-type]
 
-    assert "the result of the handler 'call' is no Struct" in ((await run(wrong, None)).cause or "")
+    assert "the result of the handler 'call' is not a valid Struct" in ((await run(wrong, None)).cause or "")
 
 
 async def test_pydantic_models(run: Run) -> None:
@@ -350,7 +352,9 @@ async def test_pydantic_models(run: Run) -> None:
     assert (await run(remind, {"orderId": 1, "due": due})).output == {"orderId": 1, "due": due}
     ended = await run(remind, {"orderId": "1"})
     assert ended.error == "States.TaskFailed"
-    assert ended.cause == ("the input of the handler 'call' is no Model: Input should be a valid integer @ $.orderId")
+    assert ended.cause == (
+        "the input of the handler 'call' is not a valid Model: Input should be a valid integer @ $.orderId"
+    )
 
     async def wrong(_value: object) -> list[Model]:
         return [{"orderId": "1"}]  # type: ignore[list-item]

@@ -92,6 +92,11 @@ async def executions(engine: Engine, machine: StateMachine) -> None:
     handle = await machine.start_execution([1, 2])
     assert_type(handle, ExecutionHandle)
     assert_type(await handle.wait(), Execution)
+    assert_type(await handle.result(), JSONValue)
+    assert_type(await handle.result(ItemCounts), ItemCounts)
+    assert_type(await handle.result(list[int]), list[int])
+    assert_type(execution.output_as(ItemCounts), ItemCounts)
+    assert_type(execution.input_as(dict[str, int]), dict[str, int])
     await handle.stop(error="Stopped", cause="by hand")
     for source in (execution, execution.id, Source(execution.id, "Price")):
         await machine.execute(source=source, input_transformer=lambda output: output["total"])

@@ -1,6 +1,6 @@
-"""attrs classes and dataclasses ↔ JSON, by cattrs, made strict: a text is no number, and a text is no list of letters.
+"""attrs classes and dataclasses ↔ JSON by cattrs, made strict: a string is neither a number nor a list of letters.
 
-The only module that imports cattrs. Times are ISO 8601, UUIDs and Decimals texts, bytes base85.
+The only module that imports cattrs. Times are ISO 8601, UUIDs and Decimals strings, bytes base85.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ __all__ = ["functions"]
 Convert: TypeAlias = Callable[[Any], Any]
 Hook: TypeAlias = Callable[[Any, Any], Any]
 
-NOUNS = {dict: "an object", list: "an array", str: "a text", bool: "a boolean", int: "a number", float: "a number"}
+NOUNS = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
 
 
 class _Mismatch(ValueError):
-    """A JSON value of another kind than the annotation's, or a text that does not say what it should; no values."""
+    """A JSON value of another kind than the annotation's, or a string of another format; it shows no values."""
 
     def __init__(self, expected: str, value: object) -> None:
         noun = NOUNS.get(type(value), "null" if value is None else f"a {type(value).__name__}")
@@ -37,7 +37,7 @@ def functions(
     annotation: Any,  # noqa: ANN401 -- annotations have no type of their own
     names: Mapping[str, Any],
 ) -> tuple[Convert, Convert, Callable[[Exception], list[str]]]:
-    """Return what structures, what unstructures, and what tells the places of a mismatch."""
+    """Return functions that structure, that unstructure, and that list the places of a mismatch."""
     models: set[type] = set()
     _resolve(annotation, names, models)
     structure = CONVERTER.get_structure_hook(annotation)
@@ -54,7 +54,7 @@ def functions(
 
 
 def _resolve(annotation: Any, names: Mapping[str, Any], seen: set[type]) -> None:  # noqa: ANN401
-    """Evaluate the annotations of fields that are texts, as they are where a class is local to a function."""
+    """Evaluate the annotations of fields that are strings, as those of local classes are."""
     for part in (get_origin(annotation), annotation):
         if isinstance(part, type) and part not in seen and (attrs.has(part) or dataclasses.is_dataclass(part)):
             seen.add(part)
@@ -80,14 +80,14 @@ def _resolve_fields(model: type, names: Mapping[str, Any]) -> None:
             field.type = hints[field.name]
 
 
-def _places(fault: Exception) -> list[str]:
-    return transform_error(fault, format_exception=_told)
+def _places(error: Exception) -> list[str]:
+    return transform_error(error, format_exception=_explained)
 
 
-def _told(fault: BaseException, _type: type | None) -> str:
-    if isinstance(fault, KeyError):
+def _explained(error: BaseException, _type: type | None) -> str:
+    if isinstance(error, KeyError):
         return "a required field is missing"
-    return str(fault) or type(fault).__name__
+    return str(error) or type(error).__name__
 
 
 # The converter
@@ -105,9 +105,9 @@ def _only(kind: type, noun: str) -> Hook:
 def _integer(value: object, _type: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    if isinstance(value, float) and value.is_integer():  # JSON knows numbers, and writes 5.0 for 5 as it likes
+    if isinstance(value, float) and value.is_integer():  # JSON has one kind of number: 5.0 is 5
         return int(value)
-    raise _Mismatch("a whole number", value)
+    raise _Mismatch("an integer", value)
 
 
 def _number(value: object, _type: object) -> float:
@@ -116,7 +116,7 @@ def _number(value: object, _type: object) -> float:
     raise _Mismatch("a number", value)
 
 
-def _of_text(make: Callable[[str], object], noun: str) -> Hook:
+def _of_string(make: Callable[[str], object], noun: str) -> Hook:
     def structure(value: object, _type: object) -> object:
         if not isinstance(value, str):
             raise _Mismatch(noun, value)
@@ -131,7 +131,7 @@ def _of_text(make: Callable[[str], object], noun: str) -> Hook:
 def _guarded(
     converter: JsonConverter, applies: Callable[[Any], bool], kinds: type | tuple[type, ...], noun: str
 ) -> None:
-    """Have whatever a predicate means structured only from values of some kinds."""
+    """Structure the types that a predicate accepts only from values of some kinds."""
     passing: set[int] = set()
 
     def guards(type_: Any) -> bool:  # noqa: ANN401
@@ -164,14 +164,14 @@ def _is_array(type_: Any) -> bool:  # noqa: ANN401
 
 def _make() -> JsonConverter:
     converter = make_converter()
-    converter.register_structure_hook(str, _only(str, "a text"))
+    converter.register_structure_hook(str, _only(str, "a string"))
     converter.register_structure_hook(bool, _only(bool, "a boolean"))
     converter.register_structure_hook(int, _integer)
     converter.register_structure_hook(float, _number)
-    converter.register_structure_hook(datetime, _of_text(datetime.fromisoformat, "a time by ISO 8601"))
-    converter.register_structure_hook(date, _of_text(date.fromisoformat, "a date by ISO 8601"))
-    converter.register_structure_hook(UUID, _of_text(UUID, "a UUID"))
-    converter.register_structure_hook(Decimal, _of_text(Decimal, "a decimal number as a text"))
+    converter.register_structure_hook(datetime, _of_string(datetime.fromisoformat, "an ISO 8601 time"))
+    converter.register_structure_hook(date, _of_string(date.fromisoformat, "an ISO 8601 date"))
+    converter.register_structure_hook(UUID, _of_string(UUID, "a UUID"))
+    converter.register_structure_hook(Decimal, _of_string(Decimal, "a decimal number as a string"))
     converter.register_unstructure_hook(UUID, str)
     converter.register_unstructure_hook(Decimal, str)
     converter.register_structure_hook_func(lambda type_: type_ is object, lambda value, _type: value)

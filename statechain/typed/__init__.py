@@ -1,0 +1,1 @@
+"""Typed values: JSON ↔ attrs classes, dataclasses, msgspec Structs, pydantic models."""
