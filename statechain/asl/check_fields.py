@@ -1,15 +1,19 @@
-"""What stands in a state's fields → diagnostics: whether every path and expression compiles, and may stand there."""
+"""Paths and expressions in a state's fields → diagnostics: whether each compiles, and may be where it is."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final, TypeAlias
+
+import attrs
 
 from statechain.asl import model
 from statechain.asl.expressions.intrinsics import compile_intrinsic, is_intrinsic
 from statechain.asl.expressions.jsonata import compile_jsonata, states_fields_in
 from statechain.asl.expressions.jsonpath import compile_path, compile_reference_path, names_one_place
 from statechain.asl.expressions.payload import expression_in
+from statechain.asl.grammar import PARTS, Field, Holds, Part
+from statechain.asl.model import QueryLanguage
 from statechain.asl.text import pointer_to
 from statechain.codec import JSONValue
 from statechain.errors import Diagnostic
@@ -20,82 +24,67 @@ __all__ = ["check_fields"]
 Obj: TypeAlias = Mapping[str, JSONValue]
 Faults: TypeAlias = Iterator[Diagnostic]
 
-PATHS: Final = ("InputPath", "OutputPath", "ItemsPath")
-"""Fields that hold a path."""
+MACHINES: Final = ("Branch", "Processor")
+TEMPLATES: Final = (Holds.TEMPLATE, Holds.OBJECT)
+PATHS: Final = (Holds.PATH, Holds.ONE_PLACE)
 
-SINGLE_PATHS: Final = (
-    "SecondsPath",
-    "TimestampPath",
-    "TimeoutSecondsPath",
-    "HeartbeatSecondsPath",
-    "MaxConcurrencyPath",
-    "ToleratedFailureCountPath",
-    "ToleratedFailurePercentagePath",
-)
-"""Fields that hold a path that names one place."""
-
-TEXT_PATHS: Final = ("ErrorPath", "CausePath")
-"""Fields that hold a path or an intrinsic function."""
-
-TEMPLATES: Final = ("Parameters", "ResultSelector", "ItemSelector", "Assign", "Credentials")
-EXPRESSIONS: Final = (
-    "Arguments",
-    "Items",
-    "ItemSelector",
-    "ItemReader",
-    "ItemBatcher",
-    "ResultWriter",
-    "MaxConcurrency",
-    "ToleratedFailureCount",
-    "ToleratedFailurePercentage",
-    "TimeoutSeconds",
-    "HeartbeatSeconds",
-    "Seconds",
-    "Timestamp",
-    "Error",
-    "Cause",
-    "Credentials",
-)
-"""Fields of a JSONata state that see its input alone; Output and Assign see its result too, where it has one."""
-
-ON_EXIT: Final = ("Output", "Assign")
-BEFORE: Final = frozenset({"result", "errorOutput"})
-WITH_RESULT: Final = frozenset({"errorOutput"})
-IN_CATCH: Final = frozenset({"result"})
+WHERE: Final = {
+    "result": "only Output and Assign of a Task, Parallel or Map state have it",
+    "errorOutput": "only Output and Assign of a Catcher have it",
+}
 
 
 def check_fields(state: model.State, value: Obj, limits: Limits) -> Faults:
-    """Yield every fault of what a state's fields hold; ``value`` is what the state was made from."""
-    check = _check_jsonata_state if state.query_language == "JSONata" else _check_jsonpath_state
-    yield from check(state, value, limits)
+    """Yield a diagnostic for each path and expression that a state's fields may not hold.
+
+    Arguments:
+        state: The state.
+
+        value: What the state was made from.
+
+        limits: What an expression may need.
+    """
+    check = _Check(state.query_language, limits)
+    yield from check.part(PARTS[type(state).__name__], value, state.pointer)
 
 
-def _members(value: Obj, key: str, state: model.State) -> Iterator[tuple[Obj, str]]:
-    """Yield the objects of an array field, each with its pointer."""
-    members = value.get(key)
-    for place, member in enumerate(members if isinstance(members, list) else ()):
-        if isinstance(member, dict):
-            yield member, f"{state.pointer}/{key}/{place}"
+@attrs.frozen
+class _Check:
+    """Checks the parts of a state by the table of fields."""
+
+    language: QueryLanguage
+    limits: Limits
+
+    def part(self, part: Part, value: Obj, pointer: str) -> Faults:
+        """Check the fields of a part, and of the parts in it."""
+        if part is PARTS["Rule"] and self.language == "JSONPath":
+            yield from _check_rule({**value}, pointer, self.limits)
+            return
+        for name, field in part.of(self.language).items():
+            if name in value:
+                yield from self._field(field, value[name], pointer_to(pointer, name))
+
+    def _field(self, field: Field, value: JSONValue, pointer: str) -> Faults:
+        if field.part in MACHINES:
+            return  # its states are checked as states
+        if field.part and isinstance(value, dict):
+            yield from self.part(PARTS[field.part], value, pointer)
+        elif field.holds is Holds.PARTS and isinstance(value, list):
+            for place, member in enumerate(value):
+                if isinstance(member, dict):
+                    yield from self.part(PARTS[field.part], member, pointer_to(pointer, place))
+        elif self.language == "JSONPath":
+            yield from _check_path_field(field, value, pointer, self.limits)
+        elif field.reads is not None:
+            yield from _check_expressions(value, pointer, WHERE.keys() - field.reads, self.limits)
 
 
 # JSONata
 
 
-def _check_jsonata_state(state: model.State, value: Obj, limits: Limits) -> Faults:
-    yield from _check_expressions(value, EXPRESSIONS, state.pointer, BEFORE, limits)
-    has_result = isinstance(state, model.Task | model.Parallel | model.Map)
-    yield from _check_expressions(value, ON_EXIT, state.pointer, WITH_RESULT if has_result else BEFORE, limits)
-    for catcher, pointer in _members(value, "Catch", state):
-        yield from _check_expressions(catcher, ON_EXIT, pointer, IN_CATCH, limits)
-    for rule, pointer in _members(value, "Choices", state):
-        yield from _check_expressions(rule, ("Condition", *ON_EXIT), pointer, BEFORE, limits)
-
-
-def _check_expressions(
-    value: Obj, fields: tuple[str, ...], pointer: str, absent: frozenset[str], limits: Limits
-) -> Faults:
-    """Check expressions in some fields, where some fields of ``$states`` are absent."""
-    pending = [(value[key], pointer_to(pointer, key)) for key in fields if key in value]
+def _check_expressions(value: JSONValue, pointer: str, absent: Collection[str], limits: Limits) -> Faults:
+    """Check the expressions in a value, where some fields of ``$states`` are absent."""
+    pending = [(value, pointer)]
     while pending:
         item, at = pending.pop()
         if isinstance(item, dict):
@@ -106,10 +95,10 @@ def _check_expressions(
             yield from _check_expression(expression, at, absent, limits)
 
 
-def _check_expression(expression: str, pointer: str, absent: frozenset[str], limits: Limits) -> Faults:
+def _check_expression(expression: str, pointer: str, absent: Collection[str], limits: Limits) -> Faults:
     try:
         compile_jsonata(expression, limits=limits)
-        used = states_fields_in(expression) & absent
+        used = states_fields_in(expression).intersection(absent)
     except ValueError as fault:
         yield _bad("bad-expression", fault, pointer)
         return
@@ -117,45 +106,18 @@ def _check_expression(expression: str, pointer: str, absent: frozenset[str], lim
         yield Diagnostic("states-field", f"there is no $states.{name} here: {WHERE[name]}", pointer=pointer)
 
 
-WHERE: Final = {
-    "result": "only Output and Assign of a Task, Parallel or Map state have it",
-    "errorOutput": "only Output and Assign of a Catcher have it",
-}
-
-
 # JSONPath
 
 
-def _check_jsonpath_state(state: model.State, value: Obj, limits: Limits) -> Faults:
-    yield from _check_paths(value, state.pointer, limits)
-    for key in TEMPLATES:
-        yield from _check_template(value.get(key), pointer_to(state.pointer, key), limits)
-    yield from _check_reference(value.get("ResultPath"), pointer_to(state.pointer, "ResultPath"))
-    for catcher, pointer in _members(value, "Catch", state):
-        yield from _check_reference(catcher.get("ResultPath"), f"{pointer}/ResultPath")
-        yield from _check_template(catcher.get("Assign"), f"{pointer}/Assign", limits)
-    for rule, pointer in _members(value, "Choices", state):
-        yield from _check_rule({**rule}, pointer, limits)
-    for key, template in (("ItemReader", "Parameters"), ("ResultWriter", "Parameters"), ("ItemBatcher", "BatchInput")):
-        inner = value.get(key)
-        if isinstance(inner, dict):
-            pointer = pointer_to(state.pointer, key)
-            yield from _check_template(inner.get(template), pointer_to(pointer, template), limits)
-            for name in ("MaxItemsPerBatchPath", "MaxInputBytesPerBatchPath"):
-                yield from _check_path(inner.get(name), pointer_to(pointer, name), limits, single=True)
-            config = inner.get("ReaderConfig")
-            if isinstance(config, dict):
-                at = f"{pointer}/ReaderConfig/MaxItemsPath"
-                yield from _check_path(config.get("MaxItemsPath"), at, limits, single=True)
-
-
-def _check_paths(value: Obj, pointer: str, limits: Limits) -> Faults:
-    for key in PATHS:
-        yield from _check_path(value.get(key), pointer_to(pointer, key), limits)
-    for key in SINGLE_PATHS:
-        yield from _check_path(value.get(key), pointer_to(pointer, key), limits, single=True)
-    for key in TEXT_PATHS:
-        yield from _check_text(value.get(key), pointer_to(pointer, key), limits)
+def _check_path_field(field: Field, value: JSONValue, pointer: str, limits: Limits) -> Faults:
+    if field.holds in TEMPLATES:
+        yield from _check_template(value, pointer, limits)
+    elif field.holds is Holds.REFERENCE:
+        yield from _check_reference(value, pointer)
+    elif field.holds is Holds.PATH_OR_FUNCTION:
+        yield from _check_text(value, pointer, limits)
+    elif field.holds in PATHS:
+        yield from _check_path(value, pointer, limits, single=field.holds is Holds.ONE_PLACE)
 
 
 def _check_rule(rule: JSONValue, pointer: str, limits: Limits) -> Faults:

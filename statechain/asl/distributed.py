@@ -3,22 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import TypeAlias
+from collections.abc import Iterable
 
 from statechain.asl import model
-from statechain.asl.grammar import (
-    BATCHER,
-    DISTRIBUTED_ONLY,
-    LABEL,
-    MOST_BATCH_BYTES,
-    MOST_ITEMS,
-    READER_CONFIG,
-    READER_RESOURCES,
-    TOLERANCES,
-    WRITER_CONFIG,
-    WRITER_RESOURCES,
-)
+from statechain.asl.grammar import BATCHER, LABEL, PARTS, READER_RESOURCES, TOLERANCES, WRITER_RESOURCES, Part
 from statechain.asl.model import ABSENT, QueryLanguage
 from statechain.asl.reader import Obj, Reader, hint, is_expression
 from statechain.asl.text import pointer_to
@@ -26,7 +14,6 @@ from statechain.codec import JSONValue
 
 __all__ = ["item_batcher", "item_reader", "label", "refuse_inline", "result_writer"]
 
-Words: TypeAlias = Mapping[str, tuple[str, ...]]
 INTEGRATION = re.compile(r"arn:.+:states:::(?P<action>.+)")
 
 
@@ -35,8 +22,8 @@ def refuse_inline(reader: Reader, value: Obj, pointer: str, language: QueryLangu
 
     AWS takes a tolerated failure there where it is an expression, to no effect: so does this.
     """
-    for key in DISTRIBUTED_ONLY:
-        if key in value and not (key in TOLERANCES and _is_expression(value[key], language)):
+    for key, field in PARTS["Map"].fields.items():
+        if field.is_distributed and key in value and not (key in TOLERANCES and _is_expression(value[key], language)):
             message = f"{key} is for a distributed Map: set Mode to 'DISTRIBUTED' in its ProcessorConfig"
             reader.fault("distributed-only", message, pointer_to(pointer, key))
 
@@ -56,8 +43,7 @@ def item_reader(reader: Reader, value: Obj, pointer: str, language: QueryLanguag
     if found is None:
         return None
     at = pointer_to(pointer, "ItemReader")
-    shared = {"Resource", "ReaderConfig"}
-    reader.of_language(found, language, shared, {"Parameters"}, {"Arguments"}, at, "an ItemReader")
+    reader.part(found, PARTS["ItemReader"], language, at)
     resource = reader.required_text(found, "Resource", at, "an ItemReader")
     _check_resource(reader, resource, READER_RESOURCES, at, "an ItemReader")
     config = _object(reader, found, "ReaderConfig", at, language)
@@ -77,18 +63,16 @@ def item_batcher(reader: Reader, value: Obj, pointer: str, language: QueryLangua
     if found is None:
         return None
     at = pointer_to(pointer, "ItemBatcher")
-    paths = {f"{name}Path" for name in BATCHER}
-    reader.of_language(found, language, {"BatchInput", *BATCHER}, paths, set(), at, "an ItemBatcher")
-    for name in BATCHER:
-        reader.exclusive(found, (name, f"{name}Path"), at, "an ItemBatcher")
-    if not found.keys() & {*BATCHER, *paths}:
+    part = PARTS["ItemBatcher"]
+    reader.part(found, part, language, at)
+    if not found.keys() & {*BATCHER, *(f"{name}Path" for name in BATCHER)}:
         reader.fault("missing-field", f"an ItemBatcher needs a bound: {' or '.join(BATCHER)}", at)
     items, size = BATCHER
     return model.ItemBatcher(
         batch_input=_object(reader, found, "BatchInput", at, language),
-        max_items=reader.number(found, items, at, language, least=1),
+        max_items=reader.number(found, part.fields[items], at, language),
         max_items_path=reader.text(found, f"{items}Path", at),
-        max_bytes=reader.number(found, size, at, language, least=1, most=MOST_BATCH_BYTES),
+        max_bytes=reader.number(found, part.fields[size], at, language),
         max_bytes_path=reader.text(found, f"{size}Path", at),
     )
 
@@ -99,8 +83,7 @@ def result_writer(reader: Reader, value: Obj, pointer: str, language: QueryLangu
     if found is None:
         return None
     at = pointer_to(pointer, "ResultWriter")
-    shared = {"Resource", "WriterConfig"}
-    reader.of_language(found, language, shared, {"Parameters"}, {"Arguments"}, at, "a ResultWriter")
+    reader.part(found, PARTS["ResultWriter"], language, at)
     arguments = "Parameters" if language == "JSONPath" else "Arguments"
     if not found.keys() & {"Resource", "WriterConfig", "Parameters", "Arguments"}:
         reader.fault("missing-field", f"a ResultWriter needs WriterConfig, or Resource and {arguments}", at)
@@ -112,8 +95,8 @@ def result_writer(reader: Reader, value: Obj, pointer: str, language: QueryLangu
     config = _object(reader, found, "WriterConfig", at, language)
     if isinstance(config, dict):
         config_at = pointer_to(at, "WriterConfig")
-        reader.known(config, WRITER_CONFIG, config_at, "a WriterConfig")
-        _check_words(reader, config, WRITER_CONFIG, config_at, language)
+        reader.part(config, PARTS["WriterConfig"], language, config_at)
+        _check_words(reader, config, PARTS["WriterConfig"], config_at, language)
     return model.ResultWriter(
         resource=resource,
         writer_config=config,
@@ -142,20 +125,20 @@ def _check_resource(reader: Reader, resource: str, actions: Iterable[str], point
         reader.fault("wrong-value", f"the Resource of {what} is {known}", pointer_to(pointer, "Resource"))
 
 
-def _check_words(reader: Reader, config: Obj, words: Words, pointer: str, language: QueryLanguage) -> None:
+def _check_words(reader: Reader, config: Obj, part: Part, pointer: str, language: QueryLanguage) -> None:
     """Note fields that take one of some words and hold something else."""
-    for key, known in words.items():
-        found = config.get(key)
+    for key, field in part.fields.items():
+        found, known = config.get(key), field.words
         if key in config and known and found not in known and not _is_expression(found, language):
             near = hint(found, known) if isinstance(found, str) else ""
             reader.fault("wrong-value", f"{key} is one of {', '.join(known)}{near}", pointer_to(pointer, key))
 
 
 def _check_reader_config(reader: Reader, config: Obj, resource: str, pointer: str, language: QueryLanguage) -> None:
-    reader.of_language(config, language, READER_CONFIG, {"MaxItemsPath"}, set(), pointer, "a ReaderConfig")
-    _check_words(reader, config, READER_CONFIG, pointer, language)
-    reader.exclusive(config, ("MaxItems", "MaxItemsPath"), pointer, "a ReaderConfig")
-    reader.number(config, "MaxItems", pointer, language, most=MOST_ITEMS)
+    part = PARTS["ReaderConfig"]
+    reader.part(config, part, language, pointer)
+    _check_words(reader, config, part, pointer, language)
+    reader.number(config, part.fields["MaxItems"], pointer, language)
     reader.text(config, "MaxItemsPath", pointer)
     _check_items_pointer(reader, config, pointer, language)
     _check_headers(reader, config, pointer, language)

@@ -8,20 +8,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 from statechain.asl import model
 from statechain.asl.distributed import item_batcher, item_reader, label, refuse_inline, result_writer
 from statechain.asl.expressions.choice import parse_timestamp
-from statechain.asl.grammar import (
-    BOTH,
-    BRANCH,
-    CATCHER,
-    JSONATA_ONLY,
-    JSONPATH_ONLY,
-    MACHINE,
-    MAX_NAME,
-    MOST_COUNT,
-    MOST_DELAY,
-    PROCESSOR,
-    PROCESSORS,
-    RETRIER,
-)
+from statechain.asl.grammar import MAX_NAME, PARTS
 from statechain.asl.model import ABSENT, QueryLanguage
 from statechain.asl.reader import Obj, Reader, hint, is_expression
 from statechain.asl.rules import choice_rule
@@ -30,6 +17,8 @@ from statechain.codec import JSONValue
 from statechain.errors import Diagnostic
 
 __all__ = ["parse"]
+
+PROCESSORS: Final = ("/ItemProcessor", "/Iterator")
 
 
 def parse(value: JSONValue) -> tuple[model.StateMachine | None, list[Diagnostic]]:
@@ -52,8 +41,8 @@ class _Parser(Reader):
 
     def machine(self, value: Obj, pointer: str) -> model.StateMachine:
         """Read a whole definition, or below it a branch or a processor, whose states take the definition's language."""
-        allowed = MACHINE if not pointer else PROCESSOR if pointer.endswith(PROCESSORS) else BRANCH
-        self.known(value, allowed, pointer, "a state machine" if not pointer else "a state machine in a state")
+        part = PARTS["Machine" if not pointer else "Processor" if pointer.endswith(PROCESSORS) else "Branch"]
+        self.part(value, part, self._language, pointer)
         if not pointer:
             self._language = self.language(value, pointer)
         start_at = self.required_text(value, "StartAt", pointer, "a state machine")
@@ -67,7 +56,7 @@ class _Parser(Reader):
             parsed = self.state(name, state, pointer_to(pointer_to(pointer, "States"), name))
             if parsed is not None:
                 states[name] = parsed
-        timeout = ABSENT if pointer else self.number(value, "TimeoutSeconds", pointer, "JSONPath", least=1)
+        timeout = ABSENT if pointer else self.number(value, part.fields["TimeoutSeconds"], pointer, self._language)
         return model.StateMachine(
             pointer=pointer,
             start_at=start_at,
@@ -104,7 +93,7 @@ class _Parser(Reader):
                 self.fault("unknown-type", message, pointer_to(pointer, "Type"))
             return None
         language = self.language(value, pointer)
-        self._fields(value, type_, language, pointer)
+        self.part(value, PARTS[type_], language, pointer)
         base = {
             "name": name,
             "pointer": pointer,
@@ -116,11 +105,6 @@ class _Parser(Reader):
             "assign": self.assign(value, pointer),
         }
         return STATES[type_](self, value, pointer, base)
-
-    def _fields(self, value: Obj, type_: str, language: QueryLanguage, pointer: str) -> None:
-        """Note the fields that a state of this type has not."""
-        paths, expressions = JSONPATH_ONLY[type_], JSONATA_ONLY[type_]
-        self.of_language(value, language, BOTH[type_], paths, expressions, pointer, f"a {type_} state")
 
     def flow(self, value: Obj, pointer: str) -> str | None:
         """Return Next, or None for End."""
@@ -162,11 +146,11 @@ class _Parser(Reader):
 
     def retrier(self, value: Obj, pointer: str) -> model.Retrier:
         """Read a Retrier."""
-        self.known(value, RETRIER, pointer, "a Retrier")
-        interval = self.number(value, "IntervalSeconds", pointer, "JSONPath", least=1)
-        attempts = self.number(value, "MaxAttempts", pointer, "JSONPath")
-        rate = self.number(value, "BackoffRate", pointer, "JSONPath", least=1, whole=False)
-        longest = self.number(value, "MaxDelaySeconds", pointer, "JSONPath", least=1, most=MOST_DELAY)
+        part = PARTS["Retrier"]
+        self.part(value, part, self._language, pointer)
+        names = ("IntervalSeconds", "MaxAttempts", "BackoffRate", "MaxDelaySeconds")
+        numbers = (self.number(value, part.fields[name], pointer, self._language) for name in names)
+        interval, attempts, rate, longest = numbers
         jitter = value.get("JitterStrategy", "NONE")
         if jitter not in ("FULL", "NONE"):
             self.fault("wrong-value", "JitterStrategy is 'FULL' or 'NONE'", pointer_to(pointer, "JitterStrategy"))
@@ -185,7 +169,7 @@ class _Parser(Reader):
 
     def catcher(self, value: Obj, pointer: str, language: QueryLanguage) -> model.Catcher:
         """Read a Catcher."""
-        self.of_language(value, language, CATCHER, {"ResultPath"}, {"Output"}, pointer, "a Catcher")
+        self.part(value, PARTS["Catcher"], language, pointer)
         return model.Catcher(
             error_equals=self.errors(value, pointer, "a Catcher"),
             next=self.required_text(value, "Next", pointer, "a Catcher"),
@@ -202,17 +186,16 @@ Base: TypeAlias = dict[str, Any]
 
 def _task(parser: _Parser, value: Obj, pointer: str, base: Base) -> model.State:
     language = base["query_language"]
-    for key in ("TimeoutSeconds", "HeartbeatSeconds"):
-        parser.exclusive(value, (key, f"{key}Path"), pointer, "a Task state")
+    fields = PARTS["Task"].fields
     if value.get("Resource") == "":
         parser.fault("wrong-value", "Resource must not be empty", pointer_to(pointer, "Resource"))
     return model.Task(
         **base,
         **parser.working(value, pointer, language),
         resource=parser.required_text(value, "Resource", pointer, "a Task state"),
-        timeout_seconds=parser.number(value, "TimeoutSeconds", pointer, language, least=1),
+        timeout_seconds=parser.number(value, fields["TimeoutSeconds"], pointer, language),
         timeout_seconds_path=parser.text(value, "TimeoutSecondsPath", pointer),
-        heartbeat_seconds=parser.number(value, "HeartbeatSeconds", pointer, language, least=1),
+        heartbeat_seconds=parser.number(value, fields["HeartbeatSeconds"], pointer, language),
         heartbeat_seconds_path=parser.text(value, "HeartbeatSecondsPath", pointer),
         credentials=_credentials(parser, value, pointer, language),
     )
@@ -245,12 +228,10 @@ def _choice(parser: _Parser, value: Obj, pointer: str, base: Base) -> model.Stat
 
 def _wait(parser: _Parser, value: Obj, pointer: str, base: Base) -> model.State:
     language = base["query_language"]
-    forms = ("Seconds", "SecondsPath", "Timestamp", "TimestampPath")
-    parser.exclusive(value, forms if language == "JSONPath" else forms[::2], pointer, "a Wait state", required=True)
     return model.Wait(
         **base,
         next=parser.flow(value, pointer),
-        seconds=parser.number(value, "Seconds", pointer, language),
+        seconds=parser.number(value, PARTS["Wait"].fields["Seconds"], pointer, language),
         seconds_path=parser.text(value, "SecondsPath", pointer),
         timestamp=_timestamp(parser, value, pointer, language),
         timestamp_path=parser.text(value, "TimestampPath", pointer),
@@ -272,8 +253,6 @@ def _succeed(_parser: _Parser, _value: Obj, _pointer: str, base: Base) -> model.
 
 
 def _fail(parser: _Parser, value: Obj, pointer: str, base: Base) -> model.State:
-    for key in ("Error", "Cause"):
-        parser.exclusive(value, (key, f"{key}Path"), pointer, "a Fail state")
     return model.Fail(
         **base,
         error=ABSENT if "Error" not in value else parser.text(value, "Error", pointer) or "",
@@ -296,10 +275,7 @@ def _parallel(parser: _Parser, value: Obj, pointer: str, base: Base) -> model.St
 
 def _map(parser: _Parser, value: Obj, pointer: str, base: Base) -> model.State:
     language = base["query_language"]
-    parser.exclusive(value, ("ItemProcessor", "Iterator"), pointer, "a Map state", required=True)
-    parser.exclusive(value, ("ItemSelector", "Parameters"), pointer, "a Map state")
-    for key in ("MaxConcurrency", "ToleratedFailureCount", "ToleratedFailurePercentage"):
-        parser.exclusive(value, (key, f"{key}Path"), pointer, "a Map state")
+    fields = PARTS["Map"].fields
     processor = _item_processor(parser, value, pointer)
     if processor.mode == "INLINE":
         refuse_inline(parser, value, pointer, language)
@@ -310,13 +286,11 @@ def _map(parser: _Parser, value: Obj, pointer: str, base: Base) -> model.State:
         items_path=_items_path(parser, value, pointer),
         items=_items(parser, value, pointer),
         item_selector=value.get("ItemSelector", ABSENT),
-        max_concurrency=parser.number(value, "MaxConcurrency", pointer, language, most=MOST_COUNT),
+        max_concurrency=parser.number(value, fields["MaxConcurrency"], pointer, language),
         max_concurrency_path=parser.text(value, "MaxConcurrencyPath", pointer),
-        tolerated_failure_count=parser.number(value, "ToleratedFailureCount", pointer, language, most=MOST_COUNT),
+        tolerated_failure_count=parser.number(value, fields["ToleratedFailureCount"], pointer, language),
         tolerated_failure_count_path=parser.text(value, "ToleratedFailureCountPath", pointer),
-        tolerated_failure_percentage=parser.number(
-            value, "ToleratedFailurePercentage", pointer, language, most=100, whole=False
-        ),
+        tolerated_failure_percentage=parser.number(value, fields["ToleratedFailurePercentage"], pointer, language),
         tolerated_failure_percentage_path=parser.text(value, "ToleratedFailurePercentagePath", pointer),
         label=label(parser, value, pointer),
         item_reader=item_reader(parser, value, pointer, language),
@@ -344,7 +318,7 @@ def _item_processor(parser: _Parser, value: Obj, pointer: str) -> model.ItemProc
     found = parser.typed(value, key, dict, pointer, "an object") or {}
     config = parser.typed(found, "ProcessorConfig", dict, at, "an object") or {}
     config_at = pointer_to(at, "ProcessorConfig")
-    parser.known(config, {"Mode", "ExecutionType"}, config_at, "a ProcessorConfig")
+    parser.part(config, PARTS["ProcessorConfig"], "JSONPath", config_at)
     mode, type_ = config.get("Mode", "INLINE"), config.get("ExecutionType")
     if mode not in ("INLINE", "DISTRIBUTED"):
         parser.fault("wrong-value", "Mode is 'INLINE' or 'DISTRIBUTED'", pointer_to(config_at, "Mode"))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TypeAlias, TypeVar
 
 from statechain.asl import model
-from statechain.asl.grammar import MAX_NAME, MOST_SECONDS
+from statechain.asl.grammar import MAX_NAME, Field, Holds, Part
 from statechain.asl.model import ABSENT, QueryLanguage
 from statechain.asl.text import pointer_to
 from statechain.codec import JSONValue
@@ -62,31 +62,48 @@ class Reader:
 
     # Fields
 
-    def known(self, value: Obj, allowed: Iterable[str], pointer: str, what: str) -> None:
-        """Note fields that do not belong here, with the near name."""
-        names = set(allowed)
-        for key in value:
-            if key not in names:
-                near = self.hints.near(key, names, what)
-                self.fault("unknown-field", f"{what} has no field {key!r}{near}", pointer_to(pointer, key))
-
-    def of_language(
-        self,
-        value: Obj,
-        language: QueryLanguage,
-        shared: Collection[str],
-        jsonpath: Collection[str],
-        jsonata: Collection[str],
-        pointer: str,
-        what: str,
+    def part(
+        self, value: Obj, part: Part, language: QueryLanguage, pointer: str, foreign: Collection[str] = ()
     ) -> None:
-        """Note fields that do not belong here at all, and those that belong to the other query language."""
-        own, other = (jsonpath, jsonata) if language == "JSONPath" else (jsonata, jsonpath)
-        self.known(value, {*shared, *own, *other}, pointer, what)
+        """Note the fields that a part does not have, and those that it may not have together.
+
+        Arguments:
+            value: The part as it was written.
+
+            part: Its fields.
+
+            language: The query language in force.
+
+            pointer: Its place.
+
+            foreign: Names of the other query language beside those in ``part``.
+        """
+        own, known = part.of(language), {**part.fields, **dict.fromkeys(foreign)}
         for key in value:
-            if key in other and key not in own:
+            at = pointer_to(pointer, key)
+            if key not in known:
+                near = self.hints.near(key, known, part.what)
+                self.fault("unknown-field", f"{part.what} has no field {key!r}{near}", at)
+            elif key not in own:
                 message = f"{key} is not for a state whose QueryLanguage is {language}"
-                self.fault("mixed-query-languages", message, pointer_to(pointer, key))
+                self.fault("mixed-query-languages", message, at)
+        for keys in (*part.alternatives, *part.needed):
+            here = [key for key in keys if key in own]
+            self._alternatives(value, here, pointer, part.what, is_needed=keys in part.needed)
+
+    def _alternatives(self, value: Obj, keys: list[str], pointer: str, what: str, *, is_needed: bool) -> None:
+        present = [key for key in keys if key in value]
+        if len(present) > 1:
+            self.fault("exclusive-fields", f"{what} may have only one of {', '.join(present)}", pointer)
+        elif is_needed and not present:
+            self.fault("missing-field", f"{what} needs one of {', '.join(keys)}", pointer)
+
+    def only(self, value: Obj, allowed: Collection[str], pointer: str, what: str) -> None:
+        """Note fields other than these."""
+        for key in value:
+            if key not in allowed:
+                near = self.hints.near(key, allowed, what)
+                self.fault("unknown-field", f"{what} has no field {key!r}{near}", pointer_to(pointer, key))
 
     def assign(self, value: Obj, pointer: str) -> model.Optional:
         """Return Assign, an object of variables."""
@@ -122,40 +139,23 @@ class Reader:
             return ABSENT
         return found
 
-    def number(
-        self,
-        value: Obj,
-        key: str,
-        pointer: str,
-        language: QueryLanguage,
-        *,
-        least: float = 0,
-        most: float = MOST_SECONDS,
-        whole: bool = True,
-    ) -> model.Optional:
+    def number(self, value: Obj, field: Field, pointer: str, language: QueryLanguage) -> model.Optional:
         """Return a field that holds a number, or in JSONata an expression."""
-        if key not in value:
+        if field.name not in value:
             return ABSENT
-        found = value[key]
-        if isinstance(found, str) and language == "JSONata" and is_expression(found):
+        found = value[field.name]
+        may_be_expression = language == "JSONata" and field.reads is not None
+        if isinstance(found, str) and may_be_expression and is_expression(found):
             return found
-        kinds = int if whole else (int, float)
+        at = pointer_to(pointer, field.name)
+        kinds = int if field.holds is Holds.WHOLE else (int, float)
         if isinstance(found, bool) or not isinstance(found, kinds):
-            kind = "a whole number" if whole else "a number"
-            self.fault("wrong-type", f"{key} must be {kind}", pointer_to(pointer, key))
+            self.fault("wrong-type", f"{field.name} must be {field.holds.value}", at)
             return ABSENT
-        if not least <= found <= most:
-            self.fault("out-of-range", f"{key} must be between {least} and {most}", pointer_to(pointer, key))
+        if not field.least <= found <= field.most:
+            self.fault("out-of-range", f"{field.name} must be between {field.least} and {field.most}", at)
             return ABSENT
         return found
-
-    def exclusive(self, value: Obj, keys: Iterable[str], pointer: str, what: str, *, required: bool = False) -> None:
-        """Note where more than one of several fields is there, or none though one must be."""
-        present = [key for key in keys if key in value]
-        if len(present) > 1:
-            self.fault("exclusive-fields", f"{what} may have only one of {', '.join(present)}", pointer)
-        elif required and not present:
-            self.fault("missing-field", f"{what} needs one of {', '.join(keys)}", pointer)
 
     def each(self, value: Obj, key: str, pointer: str, make: Callable[[Obj, str], T]) -> tuple[T, ...]:
         """Return the members of an array of objects."""

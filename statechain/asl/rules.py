@@ -6,28 +6,24 @@ from typing import Final
 
 from statechain.asl import model
 from statechain.asl.expressions.choice import OPERATORS, parse_timestamp
+from statechain.asl.grammar import PARTS
 from statechain.asl.model import ABSENT, QueryLanguage
 from statechain.asl.reader import Obj, Reader, is_expression
 from statechain.asl.text import pointer_to
 
 __all__ = ["choice_rule"]
 
-
-OWN = frozenset({"Next", "Assign", "Comment"})
-EXPRESSIONS = frozenset({"Condition", "Output"})
+RULE: Final = PARTS["Rule"]
 
 
 def choice_rule(parser: Reader, value: Obj, pointer: str, language: QueryLanguage) -> model.ChoiceRule:
     """Read a rule at the top: a comparison or a junction of them, or in JSONata a condition."""
     if language == "JSONata":
-        parser.of_language(value, language, OWN, COMPARISONS, EXPRESSIONS, pointer, "a rule")
+        parser.part(value, RULE, language, pointer, COMPARISONS)
         rule = _condition(parser, value, pointer)
     else:
-        for key in value:
-            if key in EXPRESSIONS:
-                message = f"{key} is not for a state whose QueryLanguage is JSONPath"
-                parser.fault("mixed-query-languages", message, pointer_to(pointer, key))
-        rule = _rule(parser, {key: item for key, item in value.items() if key not in OWN | EXPRESSIONS}, pointer)
+        parser.part({key: item for key, item in value.items() if key in RULE.fields}, RULE, language, pointer)
+        rule = _rule(parser, {key: item for key, item in value.items() if key not in RULE.fields}, pointer)
     return model.ChoiceRule(
         rule=rule,
         next=parser.required_text(value, "Next", pointer, "a rule at the top"),
@@ -56,13 +52,13 @@ def _rule(parser: Reader, value: Obj, pointer: str) -> model.Rule:
     value = {key: item for key, item in value.items() if key not in {"Comment", "Next", "Assign"}}
     for junction in ("And", "Or"):
         if junction in value:
-            parser.known(value, {junction}, pointer, "a rule")
+            parser.only(value, {junction}, pointer, RULE.what)
             rules = parser.each(value, junction, pointer, lambda item, at: _rule(parser, item, at))
             if not rules:
                 parser.fault("missing-field", f"{junction} needs at least one rule", pointer)
             return model.Junction("And" if junction == "And" else "Or", rules)
     if "Not" in value:
-        parser.known(value, {"Not"}, pointer, "a rule")
+        parser.only(value, {"Not"}, pointer, RULE.what)
         inner = parser.typed(value, "Not", dict, pointer, "a rule")
         if inner is not None:
             return model.Negation(_rule(parser, inner, pointer_to(pointer, "Not")))

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-from statechain.asl.grammar import BOTH
+from statechain.asl.grammar import STATE_TYPES
 from statechain.records import Execution, ExecutionStatus, Visit
 
 __all__ = [
@@ -112,7 +112,7 @@ def folded(rows: Iterable[Visit]) -> list[Visit]:
     """Return the visits in the order of their entries, rows that a later one supersedes left out."""
     latest: dict[tuple[str, int], Visit] = {}
     for row in rows:
-        if row.type in BOTH:  # not a redrive, say, which is no visit of a state
+        if row.type in STATE_TYPES:  # not a redrive, say, which is no visit of a state
             latest[row.frame, row.number] = row
     return sorted(latest.values(), key=lambda visit: (visit.entered_event, visit.number))
 

@@ -1,27 +1,66 @@
-"""The tables of fields agree with one another."""
+"""The table of fields agrees with itself, with the model and with the reference."""
 
 from __future__ import annotations
 
-from statechain.asl.grammar import BOTH, BRANCH, JSONATA_ONLY, JSONPATH_ONLY, MACHINE, PROCESSOR
+import re
+from itertools import pairwise
+
+import attrs
+import pytest
+
+from statechain.asl import model
+from statechain.asl.grammar import PARTS, STATE_TYPES, Holds
+
+MODELS = {
+    **{name: getattr(model, name) for name in STATE_TYPES},
+    **{name: getattr(model, name) for name in ("Retrier", "Catcher", "ItemReader", "ResultWriter")},
+}
+NOT_KEPT = {"Type", "Comment", "QueryLanguage", "End", "Iterator"}
+"""Fields that the model does not have, or has under another name."""
 
 
-def test_each_table_knows_each_type() -> None:
-    assert BOTH.keys() == JSONPATH_ONLY.keys() == JSONATA_ONLY.keys()
+def test_each_state_type_is_a_part() -> None:
+    assert set(STATE_TYPES) < PARTS.keys()
+    assert all(PARTS[name].what == f"a {name} state" for name in STATE_TYPES)
 
 
-def test_no_field_is_in_two_tables() -> None:
-    for type_, both in BOTH.items():
-        assert not both & JSONPATH_ONLY[type_]
-        assert not both & JSONATA_ONLY[type_]
-        assert not JSONPATH_ONLY[type_] & JSONATA_ONLY[type_]
+def test_a_part_has_a_field_once() -> None:
+    for name, part in PARTS.items():
+        assert len(part.fields) == len(part.members), name
+
+
+def test_every_part_that_a_field_holds_is_there() -> None:
+    for part in PARTS.values():
+        for field in part.members:
+            assert bool(field.part) is (field.holds in (Holds.PART, Holds.PARTS))
+            assert not field.part or field.part in PARTS
+
+
+def test_fields_that_exclude_each_other_are_fields_of_the_part() -> None:
+    for part in PARTS.values():
+        assert {name for names in (*part.alternatives, *part.needed) for name in names} <= part.fields.keys()
 
 
 def test_a_field_by_a_path_has_one_by_value() -> None:
-    for type_, fields in JSONPATH_ONLY.items():
-        by_path = {name for name in fields if name.endswith("Path")} - {"InputPath", "OutputPath", "ResultPath"}
-        assert {name.removesuffix("Path") for name in by_path - {"ItemsPath"}} <= BOTH[type_]
+    for part in PARTS.values():
+        for name, field in part.fields.items():
+            if field.holds in (Holds.ONE_PLACE, Holds.PATH_OR_FUNCTION):
+                assert name.removesuffix("Path") in part.fields
+                assert any({name, name.removesuffix("Path")} <= {*names} for names in part.alternatives + part.needed)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_model_keeps_every_field(name: str) -> None:
+    kept = {field.name for field in attrs.fields(MODELS[name])}
+    assert {snake(field) for field in PARTS[name].fields.keys() - NOT_KEPT} <= kept
+
+
+def snake(name: str) -> str:
+    """Return a field's name as an attribute's."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
 def test_what_is_below_has_less_than_the_whole() -> None:
-    assert BRANCH < MACHINE
-    assert {"ProcessorConfig"} == PROCESSOR - BRANCH
+    names = [PARTS[name].fields.keys() for name in ("Branch", "Machine")]
+    assert all(less < more for less, more in pairwise(names))
+    assert PARTS["Processor"].fields.keys() - PARTS["Branch"].fields.keys() == {"ProcessorConfig"}

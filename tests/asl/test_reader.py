@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from statechain.asl.grammar import INPUT, Field, Holds, Part
 from statechain.asl.model import ABSENT
 from statechain.asl.reader import Reader, hint, is_expression
 
@@ -41,16 +42,19 @@ def test_names_what_is_near() -> None:
     ],
 )
 def test_numbers(reader: Reader, value: Any, code: str | None) -> None:
-    found = reader.number({"N": value}, "N", "/a", "JSONPath", most=10)
+    found = reader.number({"N": value}, Field("N", Holds.WHOLE, most=10, reads=INPUT), "/a", "JSONPath")
     assert noted(reader) == ([] if code is None else [(code, "/a/N")])
     assert found == (value if code is None else ABSENT)
 
 
 def test_a_number_may_be_an_expression_in_jsonata(reader: Reader) -> None:
-    assert reader.number({"N": "{% 1 %}"}, "N", "", "JSONata") == "{% 1 %}"
-    assert reader.number({"N": 1.5}, "N", "", "JSONata", whole=False) == 1.5
-    assert reader.number({}, "N", "", "JSONata") is ABSENT
+    field = Field("N", Holds.NUMBER, reads=INPUT)
+    assert reader.number({"N": "{% 1 %}"}, field, "", "JSONata") == "{% 1 %}"
+    assert reader.number({"N": 1.5}, field, "", "JSONata") == 1.5
+    assert reader.number({}, field, "", "JSONata") is ABSENT
     assert noted(reader) == []
+    assert reader.number({"N": "{% 1 %}"}, Field("N", Holds.NUMBER), "", "JSONata") is ABSENT
+    assert noted(reader) == [("wrong-type", "/N")]
 
 
 def test_paths_may_be_null(reader: Reader) -> None:
@@ -77,14 +81,26 @@ def test_members_that_are_no_objects_are_noted_and_the_others_read(reader: Reade
 
 
 def test_fields_of_the_other_language(reader: Reader) -> None:
-    reader.of_language({"S": 1, "P": 1, "O": 1, "a/b": 1}, "JSONata", {"S"}, {"P"}, {"O"}, "/x", "it")
-    assert noted(reader) == [("unknown-field", "/x/a~1b"), ("mixed-query-languages", "/x/P")]
+    fields = (
+        Field("S", Holds.VALUE),
+        Field("P", Holds.VALUE, language="JSONPath"),
+        Field("O", Holds.VALUE, language="JSONata"),
+    )
+    reader.part({"S": 1, "P": 1, "O": 1, "a/b": 1, "F": 1}, Part("it", fields), "JSONata", "/x", {"F"})
+    assert noted(reader) == [
+        ("mixed-query-languages", "/x/P"),
+        ("unknown-field", "/x/a~1b"),
+        ("mixed-query-languages", "/x/F"),
+    ]
 
 
 def test_fields_that_exclude_one_another(reader: Reader) -> None:
-    reader.exclusive({"A": 1}, ("A", "B"), "/x", "it", required=True)
-    reader.exclusive({}, ("A", "B"), "/x", "it")
+    fields = (Field("A", Holds.VALUE), Field("B", Holds.VALUE))
+    optional = Part("it", fields, alternatives=(("A", "B"),))
+    needed = Part("it", fields, needed=(("A", "B"),))
+    reader.part({"A": 1}, needed, "JSONPath", "/x")
+    reader.part({}, optional, "JSONPath", "/x")
     assert noted(reader) == []
-    reader.exclusive({"A": 1, "B": 1}, ("A", "B"), "/x", "it")
-    reader.exclusive({}, ("A", "B"), "/y", "it", required=True)
+    reader.part({"A": 1, "B": 1}, optional, "JSONPath", "/x")
+    reader.part({}, needed, "JSONPath", "/y")
     assert noted(reader) == [("exclusive-fields", "/x"), ("missing-field", "/y")]
