@@ -47,6 +47,7 @@ from statechain.records import (
 )
 from statechain.storage.open import open_repository
 from statechain.storage.repository import Repository
+from statechain.tasks.dependencies import Depends
 from statechain.tasks.registry import TaskContext, TaskRegistry
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ __all__ = [
     "Clock",
     "DamagedRow",
     "DefinitionError",
+    "Depends",
     "Diagnostic",
     "DurationStatistics",
     "Engine",

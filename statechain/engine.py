@@ -49,6 +49,7 @@ from statechain.storage.open import open_repository
 from statechain.storage.repository import CreateStateMachine
 from statechain.storage.retrying import patiently
 from statechain.tasks import services
+from statechain.tasks.dependencies import Dependencies
 from statechain.tasks.registry import TaskRegistry
 
 if TYPE_CHECKING:
@@ -100,6 +101,9 @@ class Engine(EngineQueries, EngineCallbacks):
             what recovery took over is handed over to other workers at once. ``"all"``: those, too.
 
         files: The folder in the place of S3, for distributed Maps that read or write files: a bucket is a folder in it.
+
+        dependencies: What handlers get for parameters that are marked by `Depends`, by type: a value, or a factory. A
+            factory is called when the engine is entered; what it yields is closed after the engine was left.
     """
 
     @checked(
@@ -116,6 +120,7 @@ class Engine(EngineQueries, EngineCallbacks):
         files=PATH.or_none(),
         role=one_of("worker", "reader"),
         wait_for=one_of("started", "all"),
+        dependencies=instance_of(Mapping, meant="a mapping from types to values or factories").or_none(),
     )
     def __init__(
         self,
@@ -133,6 +138,7 @@ class Engine(EngineQueries, EngineCallbacks):
         files: str | Path | None = None,
         role: Literal["worker", "reader"] = "worker",
         wait_for: Literal["started", "all"] = "started",
+        dependencies: Mapping[Any, object] | None = None,
     ) -> None:
         # All that runs is loaded with the first engine: that takes half as long as the library itself.
         from statechain.chaining.runner import BatchServices  # noqa: PLC0415
@@ -140,16 +146,18 @@ class Engine(EngineQueries, EngineCallbacks):
 
         leased = as_duration(lease)
         if leased <= timedelta(0):
-            raise ValueError("a lease lasts longer than nothing")
+            raise ValueError("lease must be positive")
         if as_duration(connect_timeout) <= timedelta(0):
-            raise ValueError("connect_timeout is longer than nothing")
+            raise ValueError("connect_timeout must be positive")
         self._owns_repository = isinstance(repository, str)
         self.repository: Repository = open_repository(repository) if isinstance(repository, str) else repository
         self.guard = Guard("the engine", "async with Engine(...) as engine:")
         self.clock: Clock = clock or SystemClock()
         self.limits = limits
         self._has_tasks = tasks is not None
-        self._tasks = TaskRegistry() if tasks is None else tasks
+        self._dependencies = Dependencies(dependencies or {})
+        self._tasks = (TaskRegistry() if tasks is None else tasks).with_dependencies(self._dependencies)
+        self._works = role == "worker"
         self._host = Host(
             self.repository,
             self.clock,
@@ -177,13 +185,16 @@ class Engine(EngineQueries, EngineCallbacks):
         return f"<Engine on {self.repository!r}, {len(self.worker)} running>"
 
     async def __aenter__(self) -> Self:
-        """Open the storage; start the journal, the lease and recovery."""
+        """Make the handlers' dependencies, open the storage; start the journal, the lease and recovery."""
         self._host.check_fresh()
         self.guard.open()
         try:
+            if self._works:
+                await self._dependencies.open(self._tasks.wanted())
             await self._host.open(owns_repository=self._owns_repository)
         except BaseException:
             self.guard.close()
+            await self._dependencies.aclose()
             raise
         return self
 
@@ -199,6 +210,7 @@ class Engine(EngineQueries, EngineCallbacks):
             await self._host.close(at_once=exc is not None)
         finally:
             self.guard.close()
+            await self._dependencies.aclose()
 
     # State machines
 

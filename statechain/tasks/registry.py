@@ -1,16 +1,18 @@
-"""The handlers that Task states await, by name, and what one may know of the attempt that it serves."""
+"""Handlers by name, and the context of an attempt that a handler may ask for."""
 
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, overload
 
 import attrs
 
-from statechain.arguments import FUNCTION, Argument, one_of
+from statechain.arguments import FUNCTION, TEXT, Argument, one_of
 from statechain.clock import SystemClock
+from statechain.tasks.dependencies import Dependencies, Dependency, dependencies_of, unprovided
 from statechain.tasks.threads import Slot, lone_slot
 from statechain.tasks.typed import PLAIN, Conversion, conversion_of
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Delivery", "Handler", "Task", "TaskContext", "TaskRegistry", "function_name"]
 
+REGISTRY = Argument("a TaskRegistry", lambda value: isinstance(value, TaskRegistry))
 NAME = Argument("the name of a handler, a string", lambda value: isinstance(value, str) and bool(value), is_text=True)
 DELIVERY = one_of("at_least_once", "at_most_once")
 OWN_NAME = NAME.or_none()
@@ -34,7 +37,7 @@ HandlerT = TypeVar("HandlerT", bound=Handler)
 
 @attrs.define(kw_only=True, eq=False)
 class TaskContext:
-    """What a handler may know of the attempt that it serves.
+    """The attempt that a handler serves.
 
     Attributes:
         execution_id: The execution.
@@ -47,8 +50,8 @@ class TaskContext:
 
         attempt: Counts the attempts of this visit from 1.
 
-        idempotency_key: The same for every attempt and every run of one visit of the state: give it to whatever
-            must not happen twice.
+        idempotency_key: The same for every attempt and every run of one visit of the state. Give it to each service
+            whose effect must not happen twice.
 
         task_token: For ``.waitForTaskToken``: the token to answer under; else None.
 
@@ -67,17 +70,19 @@ class TaskContext:
     _last_beat: datetime | None = attrs.field(default=None, init=False, repr=False)
 
     async def heartbeat(self) -> None:
-        """Tell that the work goes on: the state's HeartbeatSeconds count from now again."""
+        """Report that the handler still works: the state's HeartbeatSeconds start again."""
         self._last_beat = self._clock.now()
         await asyncio.sleep(0)
 
 
 @attrs.frozen
 class Task:
-    """A registered handler, how it wants to be called, and how its input and result are converted.
+    """A registered handler, how it is called, and how its input and result are converted.
 
     Attributes:
         answers: Whether its result is the answer also where a Task waits for one under a task token, as in tests.
+
+        dependencies: The parameters that the engine fills in, by name.
     """
 
     name: str
@@ -87,6 +92,7 @@ class Task:
     is_async: bool
     conversion: Conversion = PLAIN
     answers: bool = False
+    dependencies: Mapping[str, Dependency] = attrs.field(factory=dict)
 
     @property
     def is_plain(self) -> bool:
@@ -123,6 +129,7 @@ class TaskRegistry:
 
     def __init__(self) -> None:
         self._tasks: dict[str, Task] = {}
+        self._dependencies: Dependencies | None = None
 
     @overload
     def register(self, name: HandlerT, /) -> HandlerT: ...
@@ -158,25 +165,59 @@ class TaskRegistry:
     def add(self, name: str, handler: Handler, *, delivery: Delivery = "at_least_once") -> None:
         """Register a handler: ``async def f(input)`` or ``async def f(input, context)``, or the same as plain ``def``.
 
+        An attrs class, dataclass, msgspec Struct or pydantic model as the annotation of the input is made from the
+        JSON value, and one as the annotation of the result is converted to JSON. The engine fills in parameters that
+        are marked by `Depends`.
+
+        Arguments:
+            name: The name that a state's ``Resource`` gives.
+
+            handler: The function.
+
+            delivery: As `register` takes it.
+
         Raises:
-            ValueError: where the name is taken, or the delivery unknown.
+            ValueError: The name is taken.
 
-            InvalidArgument: where the name is no string, or the handler no function.
+            InvalidArgument: The name is not a string, the handler not a function, or the delivery unknown.
 
-            TypeError: where the handler cannot take an input, or its annotations cannot be resolved.
-
-        An attrs class, dataclass, msgspec Struct or pydantic model as the annotation of the input or the result is
-        made of the JSON value, and made JSON again (see `statechain.tasks.typed`).
+            TypeError: The handler cannot take an input, or its annotations cannot be resolved.
         """
         NAME.check("name", name)
         FUNCTION.check("handler", handler)
         if name in self._tasks:
             raise ValueError(f"a handler named {name!r} is registered already")
         DELIVERY.check("delivery", delivery)
-        takes_context = _takes_context(handler)
+        dependencies = dependencies_of(name, handler)
+        takes_context = _takes_context(handler, dependencies)
+        conversion = conversion_of(name, handler)
+        is_async = _is_async(handler)
         self._tasks[name] = Task(
-            name, handler, delivery, takes_context, _is_async(handler), conversion_of(name, handler)
+            name, handler, delivery, takes_context, is_async, conversion, dependencies=dependencies
         )
+
+    def include(self, other: TaskRegistry, *, prefix: str = "") -> None:
+        """Register the handlers of another registry here, too, as they are now.
+
+        >>> tasks.include(payments, prefix="payments.")  # doctest: +SKIP
+
+        Arguments:
+            other: The registry, such as that of another module.
+
+            prefix: Put before each name: ``payments.charge``.
+
+        Raises:
+            ValueError: A name is taken; then nothing is registered.
+
+            InvalidArgument: ``other`` is not a TaskRegistry, or ``prefix`` not a string.
+        """
+        REGISTRY.check("other", other)
+        TEXT.check("prefix", prefix)
+        included = {prefix + name: attrs.evolve(task, name=prefix + name) for name, task in other._tasks.items()}
+        for name in included:
+            if name in self._tasks:
+                raise ValueError(f"a handler named {name!r} is registered already: include the others with a prefix")
+        self._tasks.update(included)
 
     def __contains__(self, name: object) -> bool:
         return name in self._tasks
@@ -199,7 +240,25 @@ class TaskRegistry:
         task = self._tasks.get(resource)
         if task is None and (name := function_name(resource)) is not None:
             task = self._tasks.get(name)
-        return task
+        return self._bound(task) if task is not None and task.dependencies else task
+
+    def with_dependencies(self, dependencies: Dependencies) -> Self:
+        """Return a view of this registry for one engine, whose handlers get its dependencies."""
+        view = copy.copy(self)  # shares the handlers: those that are registered later are seen, too
+        view._dependencies = dependencies  # noqa: SLF001 -- its own class
+        return view
+
+    def wanted(self) -> list[tuple[str, Mapping[str, Dependency]]]:
+        """Return the dependencies of the handlers, by the handler's name."""
+        return [(name, task.dependencies) for name, task in self._tasks.items() if task.dependencies]
+
+    def _bound(self, task: Task) -> Task:
+        """Return a task whose handler has its dependencies; an unbound one fails where it is called."""
+        values = self._dependencies
+        handler = None if values is None else values.bind(task.handler, task.dependencies)
+        if handler is None:
+            return attrs.evolve(task, handler=unprovided(task.name), is_async=True, dependencies={})
+        return attrs.evolve(task, handler=handler, dependencies={})
 
 
 def function_name(resource: str) -> str | None:
@@ -213,7 +272,7 @@ def function_name(resource: str) -> str | None:
 def _name_of(handler: Handler) -> str:
     name = getattr(handler, "__name__", None)
     if not isinstance(name, str):
-        raise TypeError(f"{handler!r} has no name of its own: give it one")
+        raise TypeError(f"{handler!r} has no __name__: register it under a name")
     return name
 
 
@@ -221,13 +280,19 @@ def _is_async(handler: Handler) -> bool:
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004
 
 
-def _takes_context(handler: Handler) -> bool:
-    """Tell whether a handler wants (input, context); raise TypeError where it cannot even take the input."""
+def _takes_context(handler: Handler, filled_in: Collection[str]) -> bool:
+    """Return whether a handler takes (input, context), beside what the engine fills in.
+
+    Raises:
+        TypeError: It cannot take an input alone.
+    """
     try:
         signature = inspect.signature(handler)
     except ValueError:  # some built-ins have none
         return False
-    parameters = list(signature.parameters.values())
+    parameters = [each for each in signature.parameters.values() if each.name not in filled_in]
+    if any(signature.parameters[name].kind is inspect.Parameter.POSITIONAL_ONLY for name in filled_in):
+        raise TypeError(f"{handler!r} marks a positional-only parameter by Depends: it is filled in by its name")
     positional = [p for p in parameters if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD}]
     required = [p for p in positional if p.default is p.empty]
     takes_any = any(p.kind is p.VAR_POSITIONAL for p in parameters)
@@ -236,5 +301,8 @@ def _takes_context(handler: Handler) -> bool:
         or not (positional or takes_any)
         or any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters)
     ):
-        raise TypeError(f"{handler!r} must take (input) or (input, context)")
+        raise TypeError(
+            f"{handler!r} must take (input) or (input, context), and mark its other parameters by Depends, as in "
+            f"`pool: Annotated[Pool, Depends()]`"
+        )
     return len(required) == 2 or (len(positional) >= 2 and positional[1].name == "context")

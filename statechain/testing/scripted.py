@@ -23,6 +23,7 @@ from statechain.testing.mock_config import Response, read_mock_config
 
 if TYPE_CHECKING:
     from statechain.engine import Engine
+    from statechain.tasks.dependencies import Dependencies, Dependency
 
 __all__ = ["Call", "Return", "ScriptedTasks", "Throw", "visited_states"]
 
@@ -164,6 +165,17 @@ class ScriptedTasks(TaskRegistry):
         """Return what a Resource means where no state is known yet: with a script anything may have an answer."""
         found = None if self._fallback is None else self._fallback.find(resource)
         return found or _unscripted(resource)
+
+    def with_dependencies(self, dependencies: Dependencies) -> Self:
+        """Return a view for one engine: the handlers of the fallback get its dependencies."""
+        view = super().with_dependencies(dependencies)
+        if self._fallback is not None:
+            view._fallback = self._fallback.with_dependencies(dependencies)  # noqa: SLF001 -- its own class
+        return view
+
+    def wanted(self) -> list[tuple[str, Mapping[str, Dependency]]]:
+        """Return the dependencies of the fallback's handlers."""
+        return [] if self._fallback is None else self._fallback.wanted()
 
     def _add_lines(self, state: str, lines: _Lines) -> None:
         if not lines.answers:

@@ -29,6 +29,7 @@ from statechain.execution.frame import RETRIED
 from statechain.execution.run import timestamp
 from statechain.limits import DEFAULT_LIMITS, Limits
 from statechain.tasks.call import call_task
+from statechain.tasks.dependencies import Dependencies
 from statechain.tasks.registry import TaskContext, TaskRegistry
 from statechain.tasks.retry import HasErrorEquals, matches, retry_delay
 from statechain.tasks.services import HandlerCall, resolve
@@ -85,6 +86,7 @@ async def run_state(
     retry_count: int = 0,
     clock: Clock | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    dependencies: Mapping[Any, object] | None = None,
 ) -> StateResult:
     """Run one state.
 
@@ -109,6 +111,9 @@ async def run_state(
 
         limits: What guards the process.
 
+        dependencies: Values and factories for the handlers' parameters that are marked by `Depends`, as `Engine` takes
+            them.
+
     Raises:
         DefinitionError: with every fault of the definition.
 
@@ -125,7 +130,14 @@ async def run_state(
         context=dict(context or {}),
         retry_count=retry_count,
     )
-    return await bench.run(tasks, mock)
+    if tasks is None or mock is not None:
+        return await bench.run(tasks, mock)
+    values = Dependencies(dependencies or {})
+    await values.open(tasks.wanted())
+    try:
+        return await bench.run(tasks.with_dependencies(values), mock)
+    finally:
+        await values.aclose()
 
 
 # Finding the state

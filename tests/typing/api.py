@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, assert_type
+from typing import Annotated, Any, assert_type
 
 from statechain import (
     Batch,
@@ -14,6 +14,7 @@ from statechain import (
     BatchStopped,
     Chained,
     Clock,
+    Depends,
     Engine,
     Execution,
     ExecutionFailed,
@@ -60,6 +61,19 @@ def plain(number: int) -> int:
 assert_type(plain(1), int)  # a decorator changes nothing of the function
 tasks.add("Lambda", lambda value: value)
 tasks.add("Wrong", plain, delivery="sometimes")  # type: ignore[arg-type]
+
+
+async def with_dependency(order: dict[str, Any], now: Annotated[datetime, Depends(datetime.now)]) -> str:
+    await asyncio.sleep(0)
+    return now.isoformat()
+
+
+def registries() -> None:
+    merged = TaskRegistry()
+    merged.add("dependent", with_dependency)
+    merged.include(tasks, prefix="orders.")
+    Engine(tasks=merged, dependencies={datetime: datetime.now, Path: Path("orders")})
+    merged.include([tasks])  # type: ignore[arg-type]
 
 
 def storages() -> None:
