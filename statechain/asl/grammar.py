@@ -192,7 +192,7 @@ TOLERANCES: Final = ("ToleratedFailureCount", "ToleratedFailurePercentage")
 BATCHER: Final = ("MaxItemsPerBatch", "MaxInputBytesPerBatch")
 READER_RESOURCES: Final = ("s3:getObject", "s3:listObjectsV2")
 WRITER_RESOURCES: Final = ("s3:putObject",)
-LABEL: Final = re.compile(r"[^\s?*<>{}\[\]\"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f]{1,40}")
+LABEL: Final = re.compile(r'[^\s?*<>{}\[\]"#%\\^|~`$&,;:/\x00-\x1f\x7f-\x9f]{1,40}')
 """A Label is part of an ARN: up to 40 characters, none of them white space, a control, a bracket or a sign."""
 
 TRANSFER: Final = (

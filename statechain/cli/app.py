@@ -13,6 +13,7 @@ from statechain.cli.doctor import doctor
 from statechain.cli.executions import history, list_executions, show, stop
 from statechain.cli.graph import graph
 from statechain.cli.run import redrive, run
+from statechain.cli.schema import schema
 from statechain.cli.session import VARIABLES
 from statechain.cli.terminal import prepare_streams
 from statechain.cli.validate import validate
@@ -31,6 +32,7 @@ def cli(repository: str | None) -> None:  # noqa: ARG001 -- `storage_option` rea
 
 for command in (
     validate,
+    schema,
     run,
     batch,
     list_executions,

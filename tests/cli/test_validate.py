@@ -81,3 +81,9 @@ def test_faults_as_json(desk: Desk) -> None:
 def test_several_files_leave_with_the_gravest_code(desk: Desk) -> None:
     desk.write("bad.json", "{}")
     assert "ok" not in desk.call("validate", "--quiet", "orders.json", "bad.json", code=1).stderr
+
+
+def test_the_schema_is_json(desk: Desk) -> None:
+    schema = json.loads(desk.call("schema").stdout)
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert {"StartAt", "States"} <= set(schema["required"])
