@@ -35,9 +35,9 @@ GRAVITY: tuple[Standing, ...] = ("succeeded", "caught", "stopped", "running", "f
 
 
 COLOURS: dict[Standing, tuple[str, str]] = {
-    "succeeded": ("#e3f4e8", "#2c8a4b"),
-    "caught": ("#fdf1d8", "#b97a0a"),
-    "failed": ("#fde4e2", "#c5352b"),
+    "succeeded": ("#e3f4e8", "#1f7a3d"),
+    "caught": ("#fdf1d8", "#8f5d05"),
+    "failed": ("#fde4e2", "#b92b22"),
     "running": ("#e1eefc", "#2469c4"),
     "stopped": ("#eceaf4", "#6b5fa0"),
 }

@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
+from typing import TypeAlias
+from zlib import crc32
+
+import attrs
 
 from statechain.drawing.graph import Graph, Node
 from statechain.drawing.layers import LINE_HEIGHT, MARGIN, TEXT_SIZE, text_width
 from statechain.drawing.layout import DOT, NAME_SIZE, Box, Layout, Line, Point, lay_out
-from statechain.drawing.picture import COLOURS, Mark, Trace, printable, shortened
+from statechain.drawing.picture import Mark, Trace, printable, shortened
+from statechain.drawing.style import paint, stylesheet
 
-__all__ = ["document", "element", "text_at", "to_svg"]
+__all__ = ["Link", "document", "element", "text_at", "to_svg"]
 
-INK, GREY, PALE = "#1b1f24", "#667080", "#c3c9d2"
+LINES = {"plain": "grey", "taken": "ink", "pale": "pale", "caught": "caught"}
+"""The kinds of lines, each with the colour of the line and its head."""
+
 FACE = "Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
 MOST_NAME, MOST_TEXT = 36, 40
 TITLE_HEIGHT = 34.0
-TYPES = {
-    "Task": "#2f6fd0",
-    "Choice": "#8a4fbf",
-    "Wait": "#b7791f",
-    "Parallel": "#0f8a8a",
-    "Map": "#0f8a8a",
-    "Pass": "#667080",
-    "Succeed": "#2c8a4b",
-    "Fail": "#c5352b",
-}
+
+Link: TypeAlias = "Callable[[str], str | None]"
+"""A state's name → the URL that its box leads to, or None."""
 
 
-def to_svg(graph: Graph, trace: Trace | None = None) -> str:
-    """Return the graph as an SVG document; with a trace, what the execution did is drawn on it."""
+def to_svg(graph: Graph, trace: Trace | None = None, *, link: Link | None = None, is_inline: bool = False) -> str:
+    """Return the graph as an SVG document; with a trace, what the execution did is drawn on it.
+
+    Arguments:
+        graph: The definition.
+
+        trace: What an execution did.
+
+        link: Returns the URL that a state's box leads to.
+
+        is_inline: Whether the picture is part of an HTML page that has `style.stylesheet` itself: then it has no style
+            and no title of its own.
+    """
 
     def describe(node: Node) -> Sequence[str]:
         lines = [shortened(node.name, MOST_NAME), shortened(f"{node.type}  {node.about}".strip(), MOST_TEXT)]
@@ -37,26 +48,36 @@ def to_svg(graph: Graph, trace: Trace | None = None) -> str:
 
     layout = lay_out(graph, describe)
     title = trace.title if trace else None
-    body = "\n".join(_layout(layout, trace))
-    return document(layout.width, layout.height, body, title=title, defs=_markers())
+    # Pictures may share a page, so each one's markers have ids of its own.
+    pen = _Pen(trace, link, f"m{crc32(repr((title, graph)).encode(errors='replace')):08x}")
+    body = "\n".join(pen.layout(layout))
+    return document(layout.width, layout.height, body, title=title, defs=pen.markers(), is_inline=is_inline)
 
 
-def document(width: float, height: float, body: str, *, title: str | None, defs: str = "") -> str:
-    """Return an SVG document with a white ground and, where there is one, a title above the body."""
-    top = TITLE_HEIGHT if title else 0.0
-    wide = max(width, text_width(title, 15) + 2 * MARGIN if title else 0.0)
+def document(
+    width: float, height: float, body: str, *, title: str | None, defs: str = "", is_inline: bool = False
+) -> str:
+    """Return an SVG document on its ground, with a style and, where there is one, a title above the body.
+
+    One that is part of a page (``is_inline``) has no style and no title: the page has them.
+    """
+    top = TITLE_HEIGHT if title and not is_inline else 0.0
+    wide = max(width, text_width(title, 15) + 2 * MARGIN if title and top else 0.0)
     shift = (wide - width) / 2
-    head = text_at(MARGIN, 24, title, 15, is_bold=True) if title else ""
+    head = text_at(MARGIN, 24, title, 15, is_bold=True) if title and top else ""
+    name = escape(printable(title or "state machine"))
+    style = "" if is_inline else f"<style>{stylesheet()}</style>\n"
+    role = f'role="group" aria-label="{name}"' if is_inline else 'role="img"'
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide:.0f}" height="{height + top:.0f}" '
-        f'viewBox="0 0 {wide:.0f} {height + top:.0f}" font-family="{FACE}" role="img">\n'
-        f"<title>{escape(printable(title or 'state machine'), quote=False)}</title>\n{defs}"
-        f'<rect width="100%" height="100%" fill="#ffffff"/>\n{head}'
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="sc-picture" width="{wide:.0f}" height="{height + top:.0f}" '
+        f'viewBox="0 0 {wide:.0f} {height + top:.0f}" font-family="{FACE}" {role}>\n'
+        f"<title>{name}</title>\n{style}{defs}"
+        f"{element('rect', width='100%', height='100%', **paint(fill='ground'))}\n{head}"
         f'<g transform="translate({shift:.1f} {top:.1f})">\n{body}\n</g>\n</svg>\n'
     )
 
 
-def element(tag: str, content: str = "", **attributes: object) -> str:
+def element(tag: str, content: str = "", /, **attributes: object) -> str:
     """Return an element; underscores in names of attributes stand for hyphens."""
     given = "".join(
         f' {name.rstrip("_").replace("_", "-")}="{escape(f"{value:.1f}" if isinstance(value, float) else str(value))}"'
@@ -67,59 +88,91 @@ def element(tag: str, content: str = "", **attributes: object) -> str:
 
 
 def text_at(
-    x: float, y: float, text: str, size: float, *, fill: str = INK, anchor: str | None = None, is_bold: bool = False
+    x: float, y: float, text: str, size: float, *, fill: str = "ink", anchor: str | None = None, is_bold: bool = False
 ) -> str:
-    """Return a line of text with its baseline at a point."""
+    """Return a line of text in a named colour, with its baseline at a point."""
     weight = "600" if is_bold else None
     shown = escape(printable(text), quote=False)
-    return element("text", shown, x=x, y=y, font_size=size, fill=fill, text_anchor=anchor, font_weight=weight)
+    return element("text", shown, x=x, y=y, font_size=size, text_anchor=anchor, font_weight=weight, **paint(fill=fill))
 
 
-def _markers() -> str:
-    heads = "".join(
-        f'<marker id="{name}" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" '
-        f'markerUnits="userSpaceOnUse" orient="auto-start-reverse">'
-        f'<path d="M0,1 L10,5 L0,9 z" fill="{colour}"/></marker>'
-        for name, colour in (("plain", GREY), ("taken", INK), ("pale", PALE), ("caught", COLOURS["caught"][1]))
-    )
-    return f"<defs>{heads}</defs>\n"
+@attrs.frozen
+class _Pen:
+    """Draws boxes and lines: what the execution did is in ``trace``, and ids of markers begin with ``prefix``."""
 
+    trace: Trace | None
+    link: Link | None
+    prefix: str
 
-def _layout(layout: Layout, trace: Trace | None) -> Iterator[str]:
-    for line in sorted(layout.lines, key=lambda line: _is_taken(line, trace)):  # on top, where lines share a port
-        yield _path(line, trace)
-    for box in layout.boxes:
-        yield from _box(box, trace)
-    for line in layout.lines:
-        if line.label_at is not None and line.edge is not None:
-            yield from _label(line.edge.label, line.label_at, is_catch=line.edge.is_catch)
-    if layout.start is not None:
-        yield element("circle", cx=layout.start[0], cy=layout.start[1], r=DOT / 2, fill=INK)
-    if layout.end is not None:
-        x, y = layout.end
-        yield element("circle", cx=x, cy=y, r=DOT / 2, fill="#ffffff", stroke=INK, stroke_width=1.5)
-        yield element("circle", cx=x, cy=y, r=DOT / 2 - 3.5, fill=INK)
+    def markers(self) -> str:
+        """Return the heads of the arrows."""
+        heads = "".join(
+            f'<marker id="{self.prefix}-{name}" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" '
+            f'markerHeight="7" markerUnits="userSpaceOnUse" orient="auto-start-reverse">'
+            f"{element('path', d='M0,1 L10,5 L0,9 z', **paint(fill=colour))}</marker>"
+            for name, colour in LINES.items()
+        )
+        return f"<defs>{heads}</defs>\n"
 
+    def layout(self, layout: Layout) -> Iterator[str]:
+        """Yield what a graph, a branch or a processor consists of."""
+        for line in sorted(layout.lines, key=self._is_taken):  # on top, where lines share a port
+            yield self._path(line)
+        for box in layout.boxes:
+            yield from self._box(box)
+        for line in layout.lines:
+            if line.label_at is not None and line.edge is not None:
+                yield from _label(line.edge.label, line.label_at, is_catch=line.edge.is_catch)
+        if layout.start is not None:
+            yield element("circle", cx=layout.start[0], cy=layout.start[1], r=DOT / 2, **paint(fill="ink"))
+        if layout.end is not None:
+            x, y = layout.end
+            yield element("circle", cx=x, cy=y, r=DOT / 2, stroke_width=1.5, **paint(fill="ground", stroke="ink"))
+            yield element("circle", cx=x, cy=y, r=DOT / 2 - 3.5, **paint(fill="ink"))
 
-def _is_taken(line: Line, trace: Trace | None) -> bool:
-    edge = line.edge
-    return trace is not None and (edge is None or (edge.source, edge.target, edge.is_catch) in trace.taken)
+    def _is_taken(self, line: Line) -> bool:
+        edge, trace = line.edge, self.trace
+        return trace is not None and (edge is None or (edge.source, edge.target, edge.is_catch) in trace.taken)
 
+    def _path(self, line: Line) -> str:
+        edge, is_taken = line.edge, self._is_taken(line)
+        is_catch = edge is not None and edge.is_catch
+        name = "taken" if is_taken else "pale" if self.trace is not None else "caught" if is_catch else "plain"
+        return element(
+            "path",
+            d=_loop(line.points) if edge is not None and edge.source == edge.target else _curve(line.points),
+            fill="none",
+            stroke_width=2.2 if is_taken else 1.4,
+            stroke_dasharray="5 4" if is_catch else None,
+            marker_end=f"url(#{self.prefix}-{name})",
+            **paint(stroke=LINES[name], also=f"edge {name}"),
+        )
 
-def _path(line: Line, trace: Trace | None) -> str:
-    edge, is_taken = line.edge, _is_taken(line, trace)
-    is_catch = edge is not None and edge.is_catch
-    name = "taken" if is_taken else "pale" if trace is not None else "caught" if is_catch else "plain"
-    colour = {"taken": INK, "pale": PALE, "caught": COLOURS["caught"][1], "plain": GREY}[name]
-    return element(
-        "path",
-        d=_loop(line.points) if edge is not None and edge.source == edge.target else _curve(line.points),
-        fill="none",
-        stroke=colour,
-        stroke_width=2.2 if is_taken else 1.4,
-        stroke_dasharray="5 4" if is_catch else None,
-        marker_end=f"url(#{name})",
-    )
+    def _box(self, box: Box) -> Iterator[str]:
+        name = box.node.name
+        mark = self.trace.marks.get(name) if self.trace else None
+        is_skipped = self.trace is not None and mark is None
+        fill = f"{mark.standing}-fill" if mark else "ground"
+        stroke = mark.standing if mark else "pale" if is_skipped else "edge"
+        shape = _shape(box, 1.8 if mark else 1.2, fill="inside" if box.inside and mark is None else fill, stroke=stroke)
+        content = f"<title>{escape(printable(name), quote=False)}</title>{shape}{''.join(_texts(box, mark))}"
+        url = self.link(name) if self.link else None
+        yield element(
+            "g",
+            element("a", content, href=url) if url else content,
+            class_="state",
+            data_state=printable(name),
+            data_standing=mark.standing if mark else None,
+            opacity=0.7 if is_skipped and not box.inside else None,
+        )
+        for place, ((x, y), inner) in enumerate(box.inside):
+            yield f'<g transform="translate({box.x + x:.1f} {box.y + y:.1f})">'
+            ground = paint(fill="ground", stroke="pale")
+            yield element("rect", width=inner.width, height=inner.height, rx=7, stroke_dasharray="3 3", **ground)
+            if box.node.type == "Parallel":
+                yield text_at(6.0, 11.0, str(place), 9, fill="grey")
+            yield from self.layout(inner)
+            yield "</g>"
 
 
 def _curve(points: Sequence[Point]) -> str:
@@ -143,51 +196,19 @@ def _loop(points: Sequence[Point]) -> str:
 def _label(text: str, at: Point, *, is_catch: bool) -> Iterator[str]:
     width = text_width(text, TEXT_SIZE) + 4
     left, top = at[0] - width / 2, at[1] - LINE_HEIGHT / 2
-    yield element("rect", x=left, y=top, width=width, height=LINE_HEIGHT, fill="#ffffff")
-    colour = COLOURS["caught"][1] if is_catch else GREY
-    yield text_at(left + 2, at[1] + 4, text, TEXT_SIZE, fill=colour)
+    yield element("rect", x=left, y=top, width=width, height=LINE_HEIGHT, **paint(fill="ground"))
+    yield text_at(left + 2, at[1] + 4, text, TEXT_SIZE, fill="caught" if is_catch else "grey")
 
 
-def _box(box: Box, trace: Trace | None) -> Iterator[str]:
-    mark = trace.marks.get(box.node.name) if trace else None
-    is_skipped = trace is not None and mark is None
-    fill, stroke = COLOURS[mark.standing] if mark else ("#ffffff", PALE if is_skipped else "#8b94a3")
-    ground = "#fafbfc" if box.inside and mark is None else fill
-    yield f'<g opacity="{0.55 if is_skipped and not box.inside else 1}">'
-    yield f"<title>{escape(printable(box.node.name), quote=False)}</title>"
-    yield _shape(box, ground, stroke, 1.8 if mark else 1.2)
-    yield from _texts(box, mark)
-    yield "</g>"
-    for place, ((x, y), inner) in enumerate(box.inside):
-        yield f'<g transform="translate({box.x + x:.1f} {box.y + y:.1f})">'
-        yield element(
-            "rect", width=inner.width, height=inner.height, rx=7, fill="#ffffff", stroke=PALE, stroke_dasharray="3 3"
-        )
-        if box.node.type == "Parallel":
-            yield text_at(6.0, 11.0, str(place), 9, fill=GREY)
-        yield from _layout(inner, trace)
-        yield "</g>"
-
-
-def _shape(box: Box, fill: str, stroke: str, width: float) -> str:
+def _shape(box: Box, width: float, *, fill: str, stroke: str) -> str:
     x, y, right, bottom = box.x, box.y, box.x + box.width, box.y + box.height
+    painted = {"stroke_width": width, **paint(fill=fill, stroke=stroke)}
     if box.node.type == "Choice":
         half = (y + bottom) / 2
         near, far = x + box.corner, right - box.corner
         corners = ((x, half), (near, y), (far, y), (right, half), (far, bottom), (near, bottom))
-        points = " ".join(f"{cx:.1f},{cy:.1f}" for cx, cy in corners)
-        return element("polygon", points=points, fill=fill, stroke=stroke, stroke_width=width)
-    return element(
-        "rect",
-        x=x,
-        y=y,
-        width=box.width,
-        height=box.height,
-        rx=box.corner,
-        fill=fill,
-        stroke=stroke,
-        stroke_width=width,
-    )
+        return element("polygon", points=" ".join(f"{cx:.1f},{cy:.1f}" for cx, cy in corners), **painted)
+    return element("rect", x=x, y=y, width=box.width, height=box.height, rx=box.corner, **painted)
 
 
 def _texts(box: Box, mark: Mark | None) -> Iterator[str]:
@@ -197,7 +218,7 @@ def _texts(box: Box, mark: Mark | None) -> Iterator[str]:
         if place == 0:
             yield text_at(x, at, text, NAME_SIZE, anchor="middle", is_bold=True)
         elif place == 1:
-            yield text_at(x, at, text, TEXT_SIZE, anchor="middle", fill=TYPES[box.node.type])
+            yield text_at(x, at, text, TEXT_SIZE, anchor="middle", fill=f"type-{box.node.type.lower()}")
         else:
-            fill = COLOURS[mark.standing][1] if mark and place == 3 else GREY
+            fill = mark.standing if mark and place == 3 else "grey"
             yield text_at(x, at, text, TEXT_SIZE, anchor="middle", fill=fill)

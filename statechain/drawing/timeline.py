@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from html import escape
 
+from statechain.drawing.axis import Axis, tick_text, ticks
 from statechain.drawing.layers import MARGIN, TEXT_SIZE, text_width
-from statechain.drawing.picture import COLOURS, Standing, folded, seconds_of, shortened, spoken, standing_of
-from statechain.drawing.svg import GREY, INK, PALE, document, element, text_at
+from statechain.drawing.picture import Standing, folded, printable, seconds_of, shortened, spoken, standing_of
+from statechain.drawing.style import paint
+from statechain.drawing.svg import document, element, text_at
 from statechain.records import Execution, Visit
 
 __all__ = ["tick_text", "ticks", "timeline_svg"]
@@ -22,8 +25,14 @@ LEAST_ROOM = 90.0
 """To the right of the axis, where the notes of the last bars are."""
 
 
-def timeline_svg(execution: Execution, rows: Iterable[Visit], now: datetime, *, most: int = MOST_ROWS) -> str:
-    """Return the timeline of an execution; past ``most`` visits it says how many are left out."""
+def timeline_svg(
+    execution: Execution, rows: Iterable[Visit], now: datetime, *, most: int = MOST_ROWS, is_inline: bool = False
+) -> str:
+    """Return the timeline of an execution; past ``most`` visits it says how many are left out.
+
+    Stretches in which nothing begins or ends are cut where they would leave no room for the rest. With ``is_inline``
+    it is part of a page that has `style.stylesheet` itself.
+    """
     visits = _nested(folded(rows))
     shown = visits[:most]
     whole = max(((execution.end_time or now) - execution.start_time).total_seconds(), 1e-6)
@@ -31,16 +40,27 @@ def timeline_svg(execution: Execution, rows: Iterable[Visit], now: datetime, *, 
     left = max((text_width(label, TEXT_SIZE) + indent for label, indent in labels), default=60.0) + 2 * MARGIN
     room = max((text_width(_note(visit, execution, now), NOTE_SIZE) for visit in shown), default=0.0)
     height = ROW * (len(shown) + 2 + (len(visits) > most))
-    body = [*_axis(whole, left, ROW * (len(shown) + 1))]
+    axis = Axis.of(_moments(shown, execution), whole, left, WIDTH)
+    body = [*_axis(axis, ROW * (len(shown) + 1))]
     for place, (visit, (label, indent)) in enumerate(zip(shown, labels, strict=True)):
         y = ROW * (place + 1)
-        body.append(text_at(MARGIN + indent, y + 15, label, TEXT_SIZE))
-        body += _bar(visit, execution, now, whole, left, y)
+        row = text_at(MARGIN + indent, y + 15, label, TEXT_SIZE) + "".join(_bar(visit, execution, now, axis, y))
+        body.append(row)
     if len(visits) > most:
-        body.append(text_at(MARGIN, height - ROW + 8, f"… and {len(visits) - most} more visits", TEXT_SIZE, fill=GREY))
+        more = f"… and {len(visits) - most} more visits"
+        body.append(text_at(MARGIN, height - ROW + 8, more, TEXT_SIZE, fill="grey"))
     took = spoken(0.0 if not visits and execution.end_time is None else whole)
     title = f"{execution.name} · {execution.status} · {took}"
-    return document(left + WIDTH + NOTE_SPACE + max(LEAST_ROOM, room) + MARGIN, height, "\n".join(body), title=title)
+    wide = left + WIDTH + NOTE_SPACE + max(LEAST_ROOM, room) + MARGIN
+    return document(wide, height, "\n".join(body), title=title, is_inline=is_inline)
+
+
+def _moments(visits: Sequence[Visit], execution: Execution) -> Iterator[float]:
+    """Yield when something begins or ends, in seconds after the start."""
+    for visit in visits:
+        for moment in (visit.entered, visit.exited):
+            if moment is not None:
+                yield (moment - execution.start_time).total_seconds()
 
 
 def _nested(visits: Sequence[Visit]) -> list[Visit]:
@@ -68,52 +88,46 @@ def _label(visit: Visit) -> str:
     return index + shortened(visit.state, MOST_NAME)
 
 
-def _axis(whole: float, left: float, bottom: float) -> Iterator[str]:
-    for seconds in ticks(whole):
-        x = left + WIDTH * seconds / whole
-        yield element("line", x1=x, y1=ROW - 4, x2=x, y2=bottom, stroke=PALE, stroke_width=0.8)
-        yield text_at(x, ROW - 9, tick_text(seconds), 10, fill=GREY, anchor="middle")
+def _axis(axis: Axis, bottom: float) -> Iterator[str]:
+    for seconds, x in axis.ticks():
+        yield element("line", x1=x, y1=ROW - 4, x2=x, y2=bottom, stroke_width=0.8, **paint(stroke="pale"))
+        yield text_at(x, ROW - 9, tick_text(seconds), 10, fill="grey", anchor="middle")
+    for stretch in axis.stretches:
+        if stretch.is_cut:
+            dashed = paint(fill="inside", stroke="pale", also="cut")
+            size = {"x": stretch.left, "y": ROW - 4, "width": stretch.width, "height": bottom - ROW + 4}
+            yield element("rect", stroke_dasharray="2 3", **size, **dashed)
+            told = spoken(stretch.end - stretch.begin)
+            middle = stretch.left + stretch.width / 2
+            yield text_at(middle, bottom + 11, f"✂ {told}", 9, fill="grey", anchor="middle")
 
 
-def tick_text(seconds: float) -> str:
-    """Return a tick's moment exactly: rounding would show two ticks alike."""
-    if 0 < seconds < 1:
-        thousandths = f"{seconds * 1000:.3f}".rstrip("0").rstrip(".")
-        return f"{thousandths} ms"
-    return spoken(seconds) if seconds else "0"
-
-
-def ticks(whole: float) -> list[float]:
-    """Return four to nine round moments from 0 to the end: steps of 1, 2 or 5 times a power of ten, or of minutes."""
-    steps = [base * 10.0**power for power in range(-6, 2) for base in (1, 2, 5)]
-    steps = [step for step in steps if step <= 20] + [30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 21600, 43200]
-    step = next((step for step in steps if whole / step <= 8), None) or 86_400 * (1 + whole // (8 * 86_400))
-    return [number * step for number in range(int(whole / step) + 1)]
-
-
-def _bar(visit: Visit, execution: Execution, now: datetime, whole: float, left: float, y: float) -> Iterator[str]:
+def _bar(visit: Visit, execution: Execution, now: datetime, axis: Axis, y: float) -> Iterator[str]:
     standing: Standing = standing_of(visit, execution)
-    seconds = seconds_of(visit, execution, now)
-    x = left + WIDTH * max(0.0, (visit.entered - execution.start_time).total_seconds()) / whole
-    width = max(2.0, WIDTH * seconds / whole)
-    fill, line = COLOURS[standing]
+    begin = max(0.0, (visit.entered - execution.start_time).total_seconds())
+    x = axis.x(begin)
+    width = max(2.0, axis.x(begin + seconds_of(visit, execution, now)) - x)
     is_waiting = visit.type == "Wait"
+    painted = paint(fill=f"{standing}-fill" if is_waiting else standing, stroke=standing, also="bar")
     yield element(
         "rect",
+        f"<title>{escape(printable(visit.state), quote=False)}</title>",
         x=x,
         y=y + (ROW - BAR) / 2,
         width=width,
         height=BAR,
         rx=3,
-        fill=fill if is_waiting else line,
-        stroke=line,
         stroke_dasharray="3 2" if is_waiting else None,
         fill_opacity=0.45 if visit.type in {"Parallel", "Map"} else None,
+        data_state=printable(visit.state),
+        data_standing=standing,
+        **painted,
     )
     note, at = _note(visit, execution, now), x + width + NOTE_SPACE
     # The lines of the axis run behind the bars: a note covers them.
-    yield element("rect", x=at - 2, y=y + 4, width=text_width(note, NOTE_SIZE) + 4, height=ROW - 8, fill="#ffffff")
-    yield text_at(at, y + 15, note, NOTE_SIZE, fill=line if visit.error is not None else INK)
+    ground = paint(fill="ground")
+    yield element("rect", x=at - 2, y=y + 4, width=text_width(note, NOTE_SIZE) + 4, height=ROW - 8, **ground)
+    yield text_at(at, y + 15, note, NOTE_SIZE, fill=standing if visit.error is not None else "ink")
 
 
 def _note(visit: Visit, execution: Execution, now: datetime) -> str:
