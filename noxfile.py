@@ -10,6 +10,7 @@ nox.options.sessions = ["lint", "typing", "tests"]
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
+PARALLEL = ("-n", "auto", "--dist", "worksteal")
 QUICK = "not faults and not postgres and not docs"
 
 
@@ -22,7 +23,7 @@ def group(name: str) -> list[str]:
 def tests(session: nox.Session) -> None:
     """Run the tests on the installed package; arguments go to pytest."""
     session.install(".[test]")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *PARALLEL, *session.posargs)
 
 
 @nox.session
@@ -48,14 +49,22 @@ def typing(session: nox.Session) -> None:
 def quick(session: nox.Session) -> None:
     """Run the inner loop: no kills, no PostgreSQL, no pages; arguments go to pytest."""
     session.install("-e", ".[test]")
-    session.run("pytest", "-m", QUICK, *session.posargs)
+    session.run("pytest", *PARALLEL, "-m", QUICK, *session.posargs)
 
 
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Measure how much of the code the tests reach, faults apart."""
     session.install("-e", ".[test]")
-    session.run("pytest", "-m", "not faults and not docs", "--cov", "--cov-report=term:skip-covered", *session.posargs)
+    session.run(
+        "pytest",
+        *PARALLEL,
+        "-m",
+        "not faults and not docs",
+        "--cov",
+        "--cov-report=term:skip-covered",
+        *session.posargs,
+    )
 
 
 @nox.session
@@ -102,7 +111,7 @@ def sdist(session: nox.Session) -> None:
     session.run("python", "-m", "tarfile", "-e", str(archive), str(folder))
     session.chdir(folder / archive.name.removesuffix(".tar.gz"))
     session.install(".[test]")
-    session.run("pytest", "-m", "not faults and not postgres", *session.posargs)
+    session.run("pytest", *PARALLEL, "-m", "not faults and not postgres", *session.posargs)
 
 
 @nox.session(python=PYTHONS)

@@ -21,6 +21,8 @@ from postgres import NoPostgres, Postgres, server
 
 EngineFactory: TypeAlias = Callable[..., Engine]
 
+pytest_plugins = ["support.summary"]
+
 BACKENDS = ("memory", "sqlite", "postgresql")
 
 ROOT = Path(__file__).parent

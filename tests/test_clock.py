@@ -4,8 +4,8 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from moments import hang
 
+from moments import hang
 from statechain import SystemClock
 from statechain.testing import VirtualClock
 

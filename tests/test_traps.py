@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
-from workshop import Workshop, numbers, open_workshop, statuses
 
 from statechain import (
     BatchExecutionOptions,
@@ -23,6 +22,7 @@ from statechain import (
     open_repository,
 )
 from statechain.records import new_id
+from workshop import Workshop, numbers, open_workshop, statuses
 
 RUNNING, SUCCEEDED, FAILED, ABORTED = (
     ExecutionStatus.RUNNING,

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import pytest
-from visit import Visit
 
 from statechain.asl import load
 from statechain.asl.expressions.intrinsics import compile_intrinsic
@@ -15,6 +14,7 @@ from statechain.asl.expressions.jsonpath import compile_path
 from statechain.asl.plan.plan import State
 from statechain.errors import DefinitionError, StateError
 from statechain.limits import DEFAULT_LIMITS, Limits
+from visit import Visit
 
 Ask: TypeAlias = Callable[..., Any]
 """(text, value, limits=…, **variables) → the value that an expression has; raises StateError."""

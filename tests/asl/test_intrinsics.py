@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from visit import Visit
 
 from statechain.asl.expressions.intrinsics import FUNCTIONS, IntrinsicSyntaxError, compile_intrinsic, is_intrinsic
 from statechain.asl.expressions.jsonpath import PathSyntaxError
 from statechain.errors import StateError
+from visit import Visit
 
 VALUE: Any = {
     "n": 1,

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from visit import Visit
 
 from statechain.asl.expressions.jsonpath import (
     PathNotFound,
@@ -20,6 +19,7 @@ from statechain.asl.expressions.jsonpath import (
 )
 from statechain.errors import StateError
 from statechain.limits import Limits
+from visit import Visit
 
 VALUE: Any = {
     "a": {"b": [1, 2, {"c": "x"}], "": 0, "ä-ö": 1, "x y": 2, "o'k": 3},

@@ -6,7 +6,6 @@ import re
 from typing import Any
 
 import pytest
-from visit import Visit
 
 from statechain.asl.expressions.payload import (
     expression_in,
@@ -19,6 +18,7 @@ from statechain.asl.expressions.payload import (
 from statechain.asl.model import ABSENT
 from statechain.errors import StateError
 from statechain.limits import DEFAULT_LIMITS
+from visit import Visit
 
 
 def made(template: Any, value: Any, **variables: Any) -> Any:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from external_cases import CONFORMANCE, require_cases
 from jsonschema import Draft202012Validator
 
+from external_cases import CONFORMANCE, require_cases
 from statechain.asl import load
 from statechain.asl.grammar import PARTS, STATE_TYPES
 from statechain.asl.schema import definition_schema

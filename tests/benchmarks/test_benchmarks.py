@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from postgres import Postgres
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"

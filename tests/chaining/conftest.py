@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
 from workshop import Workshop, open_workshop
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -6,7 +6,6 @@ import asyncio
 from typing import Any
 
 import pytest
-from workshop import Workshop, numbers, statuses
 
 from statechain import (
     BatchExecutionOptions,
@@ -19,6 +18,7 @@ from statechain import (
     Source,
     SourceStateNotFound,
 )
+from workshop import Workshop, numbers, statuses
 
 SUCCEEDED, FAILED = ExecutionStatus.SUCCEEDED, ExecutionStatus.FAILED
 

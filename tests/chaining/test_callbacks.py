@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from told import Told, Unwelcome
-from workshop import Workshop
 
 from statechain import (
     BatchExecutionOptions,
@@ -16,6 +15,7 @@ from statechain import (
     ExecutionStatus,
     SourceStateNotFound,
 )
+from workshop import Workshop
 
 RUNNING, SUCCEEDED, ABORTED = ExecutionStatus.RUNNING, ExecutionStatus.SUCCEEDED, ExecutionStatus.ABORTED
 

@@ -9,9 +9,9 @@ import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from workshop import Workshop, open_workshop
 
 from statechain import BatchExecutionOptions, BatchStatus, BatchStopped, ExecutionFailed, ExecutionStatus
+from workshop import Workshop, open_workshop
 
 EXAMPLES = settings(max_examples=60, deadline=None)
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from workshop import Workshop, open_workshop
 
 from statechain import (
     ExecutionFailed,
@@ -22,6 +21,7 @@ from statechain import (
     SourceStateNotFound,
     open_repository,
 )
+from workshop import Workshop, open_workshop
 
 ECHO = {"StartAt": "Echo", "States": {"Echo": {"Type": "Pass", "End": True}}}
 LOOP = {

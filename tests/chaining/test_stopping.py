@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from told import Told, Unwelcome
-from workshop import Workshop, statuses
 
 from statechain import (
     BatchExecutionOptions,
@@ -18,6 +17,7 @@ from statechain import (
     ExecutionStatus,
     InputTransformerError,
 )
+from workshop import Workshop, statuses
 
 RUNNING, SUCCEEDED, FAILED, ABORTED = (
     ExecutionStatus.RUNNING,

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from workshop import Work, Workshop, numbers, open_workshop
 
 from statechain import (
     BatchExecutionOptions,
@@ -26,6 +25,7 @@ from statechain import (
     StatechainError,
     open_repository,
 )
+from workshop import Work, Workshop, numbers, open_workshop
 
 RUNNING, SUCCEEDED, ABORTED = ExecutionStatus.RUNNING, ExecutionStatus.SUCCEEDED, ExecutionStatus.ABORTED
 

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from workshop import Workshop, numbers, open_workshop, statuses
 
 from statechain import (
     BatchExecutionOptions,
@@ -22,6 +21,7 @@ from statechain import (
     StatechainError,
     open_repository,
 )
+from workshop import Workshop, numbers, open_workshop, statuses
 
 RUNNING, SUCCEEDED, FAILED, ABORTED = (
     ExecutionStatus.RUNNING,

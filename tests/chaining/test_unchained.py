@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from workshop import Workshop, numbers, statuses
 
 from statechain import (
     BatchExecutionOptions,
     Chained,
     ExecutionStatus,
 )
+from workshop import Workshop, numbers, statuses
 
 SUCCEEDED = ExecutionStatus.SUCCEEDED
 

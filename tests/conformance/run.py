@@ -12,8 +12,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from external_cases import CONFORMANCE, find_cases
 from recorded import Folder
+
+from external_cases import CONFORMANCE, find_cases
 
 
 def main() -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import external_cases
 import pytest
+
+import external_cases
 from external_cases import CONFORMANCE, JSONATA, require_cases
 
 RUN = (Path(__file__).parents[2] / ".ci/run").read_text() if (Path(__file__).parents[2] / ".ci/run").is_file() else None

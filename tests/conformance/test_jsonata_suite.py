@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from external_cases import JSONATA, find_cases, require_cases
 from jsonata import jexception, utils
-from visit import Visit
 
+from external_cases import JSONATA, find_cases, require_cases
 from statechain.asl.expressions.jsonata.engine import Exhausted, parse
 from statechain.asl.expressions.jsonata.functions import new_engine
 from statechain.asl.expressions.jsonata.values import to_json, to_library
 from statechain.asl.expressions.regex import compile_regex, speed
 from statechain.limits import DEFAULT_LIMITS, Limits
+from visit import Visit
 
 Case = dict[str, Any]
 
@@ -101,9 +102,10 @@ def test_every_gap_is_a_case_and_has_a_reason() -> None:
 
 
 @pytest.mark.parametrize("jsonata_case", CASES or [None], ids=name_of)
-def test_evaluates_as_jsonata_does(jsonata_case: Case | None) -> None:
+def test_evaluates_as_jsonata_does(jsonata_case: Case | None, record_property: Callable[[str, object], None]) -> None:
     require_cases(JSONATA)
     assert jsonata_case is not None
+    record_property("conformance", ["conformance with the public JSONata suite", "all", jsonata_case["group"]])
     reason = GAPS.get(name_of(jsonata_case))
     unordered = bool(jsonata_case.get("unordered"))
     found = comparable(evaluate(jsonata_case), unordered=unordered)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from external_cases import CONFORMANCE, find_cases, require_cases
 from recorded import Case, Folder
+
+from external_cases import CONFORMANCE, find_cases, require_cases
 from service_model import violations
 
 PATH = find_cases(CONFORMANCE)
@@ -45,10 +47,11 @@ def test_what_is_masked_differs_without_the_mask(id_: str) -> None:
 
 
 @pytest.mark.parametrize("case", FOLDER.cases if FOLDER else [None], ids=_name)
-def test_it_ends_as_it_was_recorded(case: Case | None) -> None:
+def test_it_ends_as_it_was_recorded(case: Case | None, record_property: Callable[[str, object], None]) -> None:
     require_cases(CONFORMANCE)
     assert FOLDER is not None
     assert case is not None
+    record_property("conformance", ["conformance with recorded AWS executions", "all", *case["features"]])
     differences = FOLDER.differences(case)
     reason = GAPS.get(case["id"])
     if reason is not None:

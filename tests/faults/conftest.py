@@ -14,30 +14,18 @@ import pytest
 
 if TYPE_CHECKING:
     from postgres import Postgres
-
     from statechain import Engine
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]  # `tests` is no package: its modules are imported by their names
 
 EngineFactory: TypeAlias = "Callable[..., Engine]"
-Figures: TypeAlias = Callable[..., None]
-
-_TOLD = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("faults")
     group.addoption("--full", action="store_true", help="run the fault harnesses at the size that the guarantees quote")
     group.addoption("--faults-seed", type=int, help="the seed of a harness to be repeated")
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    told = config.stash.get(_TOLD, [])
-    if told:
-        terminalreporter.section("faults: figures")
-        for line in told:
-            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
@@ -51,20 +39,6 @@ def seed(pytestconfig: pytest.Config) -> int:
     """What a harness draws its chances from; ``--faults-seed`` repeats a run."""
     given = pytestconfig.getoption("--faults-seed", default=None)
     return random.SystemRandom().randrange(10**6) if given is None else int(given)
-
-
-@pytest.fixture
-def figures(request: pytest.FixtureRequest) -> Figures:
-    """What writes a line of figures at the end of the run, and beside a failure."""
-    told = request.config.stash.setdefault(_TOLD, [])
-
-    def tell(**facts: object) -> None:
-        told_facts = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in facts.items())
-        line = f"{request.node.name}: {told_facts}"
-        told.append(line)
-        print(line)  # noqa: T201 -- pytest shows it where the test fails
-
-    return tell
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import asyncpg
+
 from postgres import USER, PrivateServer, find_binaries
 
 __all__ = ["Pair", "replicated"]

@@ -6,16 +6,13 @@ import asyncio
 import time
 from collections import Counter
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 
 from statechain import Engine, ExecutionFilter, MemoryRepository, TaskContext, TaskRegistry
 from statechain.storage.repository import StartExecution
 from statechain.testing.contract.samples import execution
-
-if TYPE_CHECKING:
-    from conftest import Figures
+from support.summary import Figures
 
 pytestmark = pytest.mark.timeout(600)
 

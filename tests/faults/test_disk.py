@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from cramped import DEATH
@@ -16,9 +15,7 @@ from ledger import Ledger
 from scene import make_sources
 
 from statechain import Engine, ExecutionStatus
-
-if TYPE_CHECKING:
-    from conftest import Figures
+from support.summary import Figures
 
 pytestmark = pytest.mark.timeout(1800)
 

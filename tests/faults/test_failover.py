@@ -10,17 +10,14 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import pytest
-from postgres import NoPostgres
 from proxy import Proxy
 from replication import Pair, fetch_value, replicated
 
+from postgres import NoPostgres
 from statechain import Engine, ExecutionFilter, StateMachine, TaskContext, TaskRegistry
-
-if TYPE_CHECKING:
-    from conftest import Figures
+from support.summary import Figures
 
 pytestmark = pytest.mark.timeout(600)
 

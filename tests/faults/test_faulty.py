@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from faulty import Fault, FaultyRepository, as_repository
@@ -19,9 +19,7 @@ from scene import TARGETS, make_sources, make_tasks, select_sources
 
 from statechain import BatchExecutionOptions, Engine, ExecutionFilter, RepositoryUnavailable, open_repository
 from statechain.testing import VirtualClock
-
-if TYPE_CHECKING:
-    from conftest import Figures
+from support.summary import Figures
 
 pytestmark = pytest.mark.timeout(900)
 

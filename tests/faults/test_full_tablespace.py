@@ -13,8 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from postgres import Postgres, PrivateServer
 
+from postgres import Postgres, PrivateServer
 from statechain import Engine, ExecutionFilter, TaskRegistry
 
 pytestmark = pytest.mark.timeout(300)

@@ -8,17 +8,15 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
+
 from postgres import Postgres
-
 from statechain import BatchExecutionOptions, Engine, ExecutionFilter, StateMachine, TaskRegistry
-
-if TYPE_CHECKING:
-    from conftest import Figures
+from support.summary import Figures
 
 pytestmark = pytest.mark.timeout(900)
 

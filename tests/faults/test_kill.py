@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from invariants import Findings, examine, late_calls
@@ -13,9 +13,7 @@ from ledger import Call, Ledger
 from scene import SOURCES, TARGETS, WIDTH, make_sources
 
 from statechain import BatchStatus, Engine
-
-if TYPE_CHECKING:
-    from conftest import Figures
+from support.summary import Figures
 
 pytestmark = pytest.mark.timeout(1800)
 

@@ -6,13 +6,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from recovered_worker import DEATH
 
-if TYPE_CHECKING:
-    from conftest import Figures
+from support.summary import Figures
 
 pytestmark = pytest.mark.timeout(3600)
 

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -20,15 +20,13 @@ import attrs
 import pytest
 from invariants import examine
 from ledger import Ledger
-from postgres import Postgres, PrivateServer
 from proxy import Cut, Proxy
 from scene import TARGETS, make_sources, make_tasks, select_sources
 
+from postgres import Postgres, PrivateServer
 from statechain import BatchExecutionOptions, Clock, Engine, RepositoryUnavailable
 from statechain.testing import VirtualClock
-
-if TYPE_CHECKING:
-    from conftest import Figures
+from support.summary import Figures
 
 pytestmark = pytest.mark.timeout(1800)
 

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from suspect_worker import DEATH, MACHINES, READY
@@ -19,9 +19,7 @@ from suspect_worker import DEATH, MACHINES, READY
 from statechain import Engine, ExecutionFilter, ExecutionStatus, open_repository
 from statechain.storage.repository import ReleaseExecution, StartExecution
 from statechain.testing.contract.samples import execution
-
-if TYPE_CHECKING:
-    from conftest import Figures
+from support.summary import Figures
 
 pytestmark = pytest.mark.timeout(3600)
 

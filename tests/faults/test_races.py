@@ -21,9 +21,10 @@ from ledger import Ledger
 from scene import make_sources
 
 from statechain import Engine, ExecutionFilter, ExecutionHandle, ExecutionStatus, TaskRegistry, TaskTimedOut
+from support.summary import Figures
 
 if TYPE_CHECKING:
-    from conftest import EngineFactory, Figures
+    from conftest import EngineFactory
 
 pytestmark = pytest.mark.timeout(900)
 

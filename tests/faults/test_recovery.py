@@ -24,9 +24,10 @@ from statechain.storage.repository import TakeUpExecution
 from statechain.testing.contract.samples import bury
 from statechain.worker import supervisor
 from statechain.worker.suspects import GROUPS
+from support.summary import Figures
 
 if TYPE_CHECKING:
-    from conftest import EngineFactory, Figures
+    from conftest import EngineFactory
 
 POISON = Path(__file__).with_name("poison.py")
 ONE_TASK = {"StartAt": "Work", "States": {"Work": {"Type": "Task", "Resource": "Work", "End": True}}}

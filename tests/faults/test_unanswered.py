@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from postgres import Postgres, PrivateServer
 
+from postgres import Postgres, PrivateServer
 from statechain import Engine, ExecutionFilter, RepositoryError, StateMachine, TaskRegistry
 from statechain.errors import RepositoryUnavailable
 

@@ -72,7 +72,13 @@ async def test_what_a_plain_function_raises_is_too(quick: Stage, fault: BaseExce
 
 @pytest.mark.parametrize(
     ("result", "place"),
-    [({"a": {1, 2}}, "/a"), ([float("nan")], "/0"), ({1: 2}, "the value"), (object(), "the value"), (b"", "the value")],
+    [
+        ({"a": {1, 2}}, "/a"),
+        ([float("nan")], "/0"),
+        ({1: 2}, "the value"),
+        pytest.param(object(), "the value", id="an object"),
+        (b"", "the value"),
+    ],
     ids=str,
 )
 async def test_a_result_that_is_not_json_is_told_with_its_place(quick: Stage, result: Any, place: str) -> None:

@@ -6,9 +6,9 @@ import asyncio
 from typing import Any
 
 import pytest
-from service_model import event_types, violations
 from stage import Stage, machine, task
 
+from service_model import event_types, violations
 from statechain import TaskError
 
 FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:"

@@ -6,9 +6,9 @@ import asyncio
 from typing import Any
 
 import pytest
-from service_model import violations
 from stage import Stage, machine, task
 
+from service_model import violations
 from statechain import TaskContext, TaskError
 
 NAP = {"Type": "Wait", "Seconds": 5}

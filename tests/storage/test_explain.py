@@ -15,8 +15,8 @@ import asyncpg
 import attrs
 import pytest
 import pytest_asyncio
-from postgres import Postgres
 
+from postgres import Postgres
 from statechain import ExecutionFilter, ExecutionStatus, PostgresRepository
 from statechain.filters import Chained, Cursor
 from statechain_backends.postgres import writes

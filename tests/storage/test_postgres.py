@@ -10,8 +10,8 @@ from typing import Any
 import asyncpg
 import attrs
 import pytest
-from postgres import Postgres, PrivateServer
 
+from postgres import Postgres, PrivateServer
 from statechain import ExecutionFilter, PostgresRepository, RepositoryError
 from statechain.errors import LeaseLost, RepositoryUnavailable
 from statechain.storage.repository import Advance, StartExecution, Write

@@ -13,8 +13,8 @@ from urllib.parse import quote, urlsplit
 
 import asyncpg
 import pytest
-from postgres import Postgres
 
+from postgres import Postgres
 from statechain import Engine, PostgresRepository, RepositoryError
 from statechain.errors import RepositoryUnavailable
 from statechain_backends.postgres.url import parse

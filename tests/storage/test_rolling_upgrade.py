@@ -11,8 +11,8 @@ from typing import Any
 
 import asyncpg
 import pytest
-from postgres import Postgres
 
+from postgres import Postgres
 from statechain import Engine, ExecutionFilter, RepositoryError, TaskRegistry
 from statechain_backends.sql.migrate import HEAD, VERSION_TABLE
 

@@ -16,10 +16,10 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from postgres import Postgres
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from postgres import Postgres
 from statechain import PostgresRepository, Repository, RepositoryError, SQLiteRepository, open_repository
 from statechain_backends.sql.migrate import HEAD, VERSION_TABLE, alembic_config
 from statechain_backends.sql.schema import metadata

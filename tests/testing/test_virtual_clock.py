@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from moments import DAY, START, at, hang
 
+from moments import DAY, START, at, hang
 from statechain.testing import VirtualClock
 
 

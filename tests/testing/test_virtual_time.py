@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 from moments import START, at
-
 from statechain import Engine, ExecutionStatus, TaskRegistry
 from statechain.testing import VirtualClock
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from visit import Visit
 
 from statechain.asl.expressions.jsonata.compiled import compile_expression, fields_in
 from statechain.asl.expressions.jsonata.expression import JSONataSyntaxError, States
 from statechain.errors import StateError
 from statechain.limits import DEFAULT_LIMITS
+from visit import Visit
 
 
 def evaluated(text: str, value: Any = None, **variables: Any) -> Any:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from visit import Visit
 
 from statechain.asl.expressions.jsonata import JSONataSyntaxError, States, compile_jsonata, states_fields_in
 from statechain.errors import StateError
+from visit import Visit
 
 VALUE: Any = {"a": {"b": [{"c": 1}, {"c": 2}]}, "nil": None}
 
