@@ -1,4 +1,4 @@
-"""Durable executions and steps a second, at several concurrencies, with latencies and commits an execution.
+"""Durable executions and steps a second, at several concurrencies, with latencies, processor time and commits.
 
 Commits are counted in a run of their own, because an observer is told of every state and so slows what it watches.
 """
@@ -10,6 +10,7 @@ from typing import Any
 
 from harness import count_for, numbers, run, storage_parser
 from machines import PAYLOAD, chain_of, tasks
+from usage import Usage
 
 from statechain import Engine, StateMachine
 from statechain.observers import Fact, JournalFlushed
@@ -43,12 +44,15 @@ async def drive(machine: StateMachine, executions: int, concurrency: int) -> tup
     return time.perf_counter() - began, latencies
 
 
-async def timed(url: str, count: int, concurrency: int) -> tuple[float, list[float]]:
-    """Run executions on a fresh engine, after some that do not count; return the seconds in all and of each."""
+async def timed(url: str, count: int, concurrency: int) -> tuple[float, list[float], dict[str, float]]:
+    """Run executions on a fresh engine, after some that do not count; return the seconds, and what each one used."""
     async with Engine(url, tasks=tasks) as engine:
         machine = await engine.create_state_machine("chain", chain_of(options.steps), type=options.type)
         await drive(machine, min(max(50, concurrency), count), concurrency)
-        return await drive(machine, count, concurrency)
+        usage = Usage(url)
+        await usage.start()
+        seconds, latencies = await drive(machine, count, concurrency)
+        return seconds, latencies, await usage.figures(count)
 
 
 async def commits_of(url: str, count: int, concurrency: int) -> float:
@@ -68,10 +72,12 @@ async def measure(url: str) -> list[dict[str, Any]]:
         count = count_for(concurrency, options.executions)
         rates: list[float] = []
         latencies: list[float] = []
+        used: list[dict[str, float]] = []
         for _ in range(options.rounds):
-            seconds, each = await timed(url, count, concurrency)
+            seconds, each, usage = await timed(url, count, concurrency)
             rates.append(count / seconds)
             latencies.extend(each)
+            used.append(usage)
         percentiles = quantiles(latencies, n=100)
         rows.append(
             {
@@ -82,6 +88,7 @@ async def measure(url: str) -> list[dict[str, Any]]:
                 "commits/execution": await commits_of(url, min(count, 2 * concurrency + 50), concurrency),
                 "p50 ms": percentiles[49] * 1000,
                 "p99 ms": percentiles[98] * 1000,
+                **{name: median(one[name] for one in used) for name in used[0]},
             }
         )
     return rows
