@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Protocol
 
-__all__ = ["EPOCH", "Clock", "SystemClock", "Timeout", "as_duration", "from_micros", "to_micros"]
+__all__ = ["EPOCH", "MICROSECOND", "Clock", "SystemClock", "Timeout", "as_duration", "from_micros", "to_micros"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from statechain.clock import MICROSECOND
 from statechain.records import Claim, Suspect
 from statechain.storage.leases import SuspectGroup, WorkerLease, lease_lost, missing_lease
 from statechain_backends.lease_renewal import SharedHeart
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from statechain.storage.repository import ReleaseExecution, TakeUpExecution
 
 __all__ = ["MemoryLeases"]
-
-MICROSECOND = timedelta(microseconds=1)
 
 
 class MemoryLeases(MemoryReads):

@@ -232,9 +232,16 @@ class _Group:
         """Make the starts and advances, and find out about those that were refused."""
         if not self._starts and not self._advances and not self._taken:
             return
-        starts, advances, taken = self._starts.values(), self._advances.values(), self._taken.values()
-        text, arguments = transition([*starts], [*advances], [*taken])
-        done = {restored(id_) for (id_,) in await connection.fetch(text, *arguments)}
+        text, arguments = transition(self._starts.values(), self._advances.values(), self._taken.values())
+        changed = await connection.fetchval(text, *arguments)
+        if changed is None:
+            for place, start in self._starts.items():
+                self.outcomes[place] = start.execution
+        else:
+            await self._find_missed(connection, {restored(id_) for id_ in changed})
+
+    async def _find_missed(self, connection: Connection, done: Collection[str]) -> None:
+        """Find the outcomes of what did not take effect, where only some executions were changed."""
         for place, start in self._starts.items():
             is_ours = start.execution.id in done
             self.outcomes[place] = start.execution if is_ours else await self._holder(connection, start)

@@ -1,17 +1,21 @@
 """Starts and advances, however many → one statement for PostgreSQL.
 
-The writes become arrays, one for each column, and the statement takes them apart again with ``unnest``. Where no part
-has more than one row, as when one execution takes a step, they are given as they are: for arrays of one the server
-would make a plan each time, which takes longer than to run it. The statement is put together from the parts that a
-group needs and no others, because each part costs time where it finds nothing to do, and so does each array; each
-combination is compiled once. What a guard lets through, it answers with the ids.
+The writes become rows, and each column of the rows one text, which the server splits again: asyncpg encodes an array
+element by element, in several times the time. Where a part has one row it is given as it is: for columns of one the
+server would make a plan each time, which takes longer than to run it. A column that cannot be joined, since one of its
+texts has a separator in it, is given as an array.
+
+The statement is put together from the parts that a group needs and no others, because each part costs time where it
+finds nothing to do, and so does each column; each combination is compiled once. It answers null where every write took
+effect, which is nearly always so; else the ids of the executions where one did.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeAlias
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from sqlalchemy import (
     ARRAY,
@@ -20,11 +24,15 @@ from sqlalchemy import (
     String,
     Text,
     bindparam,
+    case,
+    cast,
     column,
     delete,
     func,
     insert,
     literal,
+    literal_column,
+    null,
     select,
     union_all,
     update,
@@ -32,25 +40,29 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert as insert_or
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
 
+from statechain.clock import MICROSECOND, to_micros
 from statechain.records import CallbackStatus, ExecutionStatus
 from statechain_backends.sql.compiler import SQL, Compiler
 from statechain_backends.sql.lease_queries import suspicion
-from statechain_backends.sql.rows import end_row, link_row, to_micros, visit_row
+from statechain_backends.sql.rows import end_row, link_row, visit_row
 from statechain_backends.sql.schema import callbacks, executions, links, runs, visits
-from statechain_backends.sql.text_escape import storable_all
+from statechain_backends.sql.text_escape import is_storable, storable, storable_all
 from statechain_backends.sql.transitions import callback_rows, closed_elsewhere
 
 if TYPE_CHECKING:
     from sqlalchemy import CTE, ColumnElement, Select, Table
     from sqlalchemy.types import TypeEngine
 
-    from statechain.storage.repository import Advance, End, StartExecution, TakeUpExecution
+    from statechain.storage.repository import Advance, StartExecution, TakeUpExecution
 
 __all__ = ["COMPILER", "transition"]
 
 COMPILER = Compiler(dialect())  # type: ignore[no-untyped-call]
 
 Row: TypeAlias = tuple[object, ...]
+
+Form: TypeAlias = Literal["row", "texts", "arrays"]
+"""How a part is given: the values of its one row, or its columns, each as a text or as an array."""
 
 _guard = (runs.c.execution_id, runs.c.epoch, runs.c.seq)
 _end = ("status", "output", "error", "cause", "end_time", "current_state")
@@ -72,62 +84,77 @@ _PARTS: Mapping[str, Mapping[str, TypeEngine[Any]]] = {
     "opened": {each.name: each.type for each in callbacks.c},
     "closed": {"execution_id": Text(), "id": Text()},
 }
-_TEXTS = frozenset(
-    name
-    for columns in _PARTS.values()
-    for name, type_ in columns.items()
-    if isinstance(type_, String) and name not in {"input", "output", "detail"}  # JSON is ASCII as it comes
-)
-"""Columns whose texts a database may refuse as they are given."""
+_TEXTS = frozenset(name for columns in _PARTS.values() for name, type_ in columns.items() if isinstance(type_, String))
+"""Columns of texts; all others are of whole numbers."""
+_JSON = frozenset({"input", "output", "detail"})
+"""Columns of payloads: JSON texts are ASCII as they come, and are read as they are."""
+_ANSWERED = frozenset({"started", "moved", "ended", "taken"})
+"""Parts whose rows may be refused: one write each."""
+
+SEPARATOR = "\x1f"
+NULL = "\x1e"
 
 
 def transition(
-    starts: Sequence[StartExecution], advances: Sequence[Advance], taken: Sequence[TakeUpExecution]
+    starts: Iterable[StartExecution], advances: Iterable[Advance], taken: Iterable[TakeUpExecution]
 ) -> tuple[str, list[Any]]:
-    """Return the statement that makes all these transitions, and its arguments; it answers the ids that it changed."""
-    given = {part: rows for part, rows in _rows(starts, advances, taken).items() if rows}
-    is_alone = all(len(rows) == 1 for rows in given.values())
+    """Return the statement that makes all these transitions, and its arguments.
+
+    It answers one value: null where all of them took effect, else the ids of the executions of those that did.
+    """
     arguments: dict[str, object] = {}
-    parts: list[tuple[str, tuple[str, ...]]] = []
-    for part, rows in given.items():
+    parts: list[tuple[str, Form, tuple[str, ...]]] = []
+    expected = 0
+    for part, rows in _rows(starts, advances, taken).items():
+        if not rows:
+            continue
+        if part in _ANSWERED:
+            expected += len(rows)
         columns = dict(zip(_PARTS[part], zip(*rows, strict=True), strict=True))
         if part == "visits":
-            columns = {
-                name: each for name, each in columns.items() if name not in _RARE or each.count(None) < len(rows)
-            }
-        parts.append((part, tuple(columns)))
-        for name, values in columns.items():
-            storable = storable_all(values) if name in _TEXTS else values
-            arguments[f"{part}_{name}"] = storable[0] if is_alone else storable
-    sql = _statement(tuple(parts), is_alone=is_alone)
-    arguments = {**sql.values, **arguments}
+            for name in _RARE:
+                if columns[name].count(None) == len(rows):
+                    del columns[name]
+        form, values = _arguments(columns, len(rows))
+        arguments.update(zip([f"{part}_{name}" for name in columns], values, strict=True))
+        parts.append((part, form, tuple(columns)))
+    sql = _statement(tuple(parts))
+    arguments = {**sql.values, **arguments, "expected": expected}
     return sql.text, [arguments[name] for name in sql.names]
 
 
 # Writes to rows
 
+_by_name = attrgetter("execution.state_machine_id", "execution.name")
+_by_execution = attrgetter("execution_id")
+
 
 def _rows(
-    starts: Sequence[StartExecution], advances: Sequence[Advance], taken: Sequence[TakeUpExecution]
+    starts: Iterable[StartExecution], advances: Iterable[Advance], taken: Iterable[TakeUpExecution]
 ) -> dict[str, list[Row]]:
     """Return the rows of each part, the guarded ones in the order of their keys, so that two groups never deadlock."""
-    begun = sorted(starts, key=lambda write: (write.execution.state_machine_id, write.execution.name))
-    given = sorted(advances, key=lambda write: write.execution_id)
-    return {
-        "started": [_started_row(write) for write in begun],
-        "links": [
-            link_row(write.execution, source, exclusive=False) for write in begun if (source := write.execution.source)
-        ],
-        "moved": [_moved_row(write) for write in given if write.end is None],
-        "ended": [_ended_row(write, write.end) for write in given if write.end is not None],
-        "taken": [
-            (write.execution_id, write.epoch, write.claims, write.backoff // write.backoff.resolution)
-            for write in sorted(taken, key=lambda write: write.execution_id)
-        ],
-        "visits": [visit_row(seq, visit) for write in given for seq, visit in enumerate(write.visits, write.seq + 1)],
-        "opened": [row for write in given if write.opened for row in callback_rows(write)],
-        "closed": [(write.execution_id, each) for write in given if write.closed for each in closed_elsewhere(write)],
-    }
+    rows: dict[str, list[Row]] = {part: [] for part in _PARTS}
+    for start in sorted(starts, key=_by_name):
+        rows["started"].append(_started_row(start))
+        if start.execution.source is not None:
+            rows["links"].append(link_row(start.execution, start.execution.source, exclusive=False))
+    moved, ended, visited = rows["moved"], rows["ended"], rows["visits"]
+    for write in sorted(advances, key=_by_execution):
+        seq = write.seq
+        for visit in write.visits:
+            seq += 1
+            visited.append(visit_row(seq, visit))
+        if write.end is None:
+            moved.append((write.execution_id, write.epoch, write.seq, seq, write.current_state))
+        else:
+            ended.append((write.execution_id, write.epoch, write.seq, *end_row(write.end), write.current_state))
+        if write.opened:
+            rows["opened"].extend(callback_rows(write))
+        if write.closed:
+            rows["closed"].extend((write.execution_id, each) for each in closed_elsewhere(write))
+    for each in sorted(taken, key=_by_execution):
+        rows["taken"].append((each.execution_id, each.epoch, each.claims, each.backoff // MICROSECOND))
+    return rows
 
 
 def _started_row(write: StartExecution) -> Row:
@@ -146,22 +173,43 @@ def _started_row(write: StartExecution) -> Row:
     )
 
 
-def _moved_row(write: Advance) -> Row:
-    grown = write.seq + len(write.visits)
-    return write.execution_id, write.epoch, write.seq, grown, write.current_state
+# Rows to arguments
 
 
-def _ended_row(write: Advance, end: End) -> Row:
-    return write.execution_id, write.epoch, write.seq, *end_row(end), write.current_state
+def _arguments(columns: Mapping[str, Sequence[Any]], count: int) -> tuple[Form, list[object]]:
+    """Return in which form columns are given, and an argument for each."""
+    if count == 1:
+        return "row", [value if name in _JSON else storable(value) for name, (value,) in columns.items()]
+    joined = [_joined(name, values) for name, values in columns.items()]
+    if None in joined:
+        return "arrays", [_storable_column(name, values) for name, values in columns.items()]
+    return "texts", [*joined]
+
+
+def _joined(name: str, values: Sequence[Any]) -> str | None:
+    """Return a column of at least two values as one text; None where it could not be split into the same values."""
+    if name not in _TEXTS:
+        return ",".join(["" if value is None else str(value) for value in values])
+    nulls = values.count(None)
+    texts = [NULL if value is None else value for value in values] if nulls else values
+    text = SEPARATOR.join(texts)
+    if not (name in _JSON or is_storable(text)):
+        text = SEPARATOR.join(map(storable, texts))
+    is_exact = text.count(SEPARATOR) == len(values) - 1 and text.count(NULL) == nulls
+    return text if is_exact else None
+
+
+def _storable_column(name: str, values: Sequence[Any]) -> Sequence[object]:
+    return storable_all(values) if name in _TEXTS and name not in _JSON else values
 
 
 # Parts to a statement
 
 
 @cache
-def _statement(parts: tuple[tuple[str, tuple[str, ...]], ...], *, is_alone: bool) -> SQL:
-    """Return the statement that does what these parts need, each with the columns that are given."""
-    given = {part: (_given_one if is_alone else _given)(part, columns) for part, columns in parts}
+def _statement(parts: tuple[tuple[str, Form, tuple[str, ...]], ...]) -> SQL:
+    """Return the statement that does what these parts need, each with the columns that are given, in their form."""
+    given = {part: (_given_row if form == "row" else _given_rows)(part, form, columns) for part, form, columns in parts}
     changed: list[Select[Any]] = []
     effects: list[CTE] = []
     if "started" in given:
@@ -183,22 +231,38 @@ def _statement(parts: tuple[tuple[str, tuple[str, ...]], ...], *, is_alone: bool
         ours = _all(advanced).cte("ours")
         changed.append(select(ours.c.execution_id))
         effects.extend(build(given[part], ours) for part, build in _FOLLOWING.items() if part in given)
-    return COMPILER.known(_all(changed).add_cte(*effects))
+    done = _all(changed).cte("done")
+    missed = func.coalesce(func.array_agg(done.c[0]), cast([], ARRAY(Text)))
+    answer = case((func.count() == bindparam("expected", type_=Integer(), required=False), null()), else_=missed)
+    return COMPILER.known(select(answer).select_from(done).add_cte(*effects))
 
 
 def _all(selects: Sequence[Select[Any]]) -> Any:  # noqa: ANN401 -- a Select or a CompoundSelect
     return selects[0] if len(selects) == 1 else union_all(*selects)
 
 
-def _given(part: str, given: Sequence[str]) -> CTE:
-    """Return a part's arrays as a table."""
+def _given_rows(part: str, form: Form, given: Sequence[str]) -> CTE:
+    """Return a part's columns, which are given as texts or as arrays, as a table."""
     types = {name: _PARTS[part][name] for name in given}
-    arrays = [bindparam(f"{part}_{name}", type_=ARRAY(_plain(type_)), required=False) for name, type_ in types.items()]
+    split = _split if form == "texts" else _array
+    arrays = [split(f"{part}_{name}", _plain(type_)) for name, type_ in types.items()]
     rows = func.unnest(*arrays).table_valued(*(column(*each) for each in types.items())).render_derived()
     return select(*rows.c).cte(f"given_{part}")
 
 
-def _given_one(part: str, given: Sequence[str]) -> CTE:
+def _array(name: str, type_: TypeEngine[Any]) -> ColumnElement[Any]:
+    return bindparam(name, type_=ARRAY(type_), required=False)
+
+
+def _split(name: str, type_: TypeEngine[Any]) -> ColumnElement[Any]:
+    """Return the array of what `_joined` joined."""
+    text = bindparam(name, type_=Text(), required=False)
+    if isinstance(type_, String):
+        return func.string_to_array(text, literal_column("E'\\x1f'"), literal_column("E'\\x1e'"))
+    return cast(func.string_to_array(text, literal_column("','"), literal_column("''")), ARRAY(type_))
+
+
+def _given_row(part: str, _form: Form, given: Sequence[str]) -> CTE:
     """Return the one row of a part as a table."""
     types = {name: _plain(_PARTS[part][name]) for name in given}
     values = [bindparam(f"{part}_{name}", type_=type_, required=False) for name, type_ in types.items()]

@@ -8,15 +8,15 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, TypeAlias, TypeVar
 
+from statechain.clock import from_micros
 from statechain.codec import JSONValue, decode
 from statechain.errors import DamagedRow
 from statechain_backends.sql.text_escape import restored
 
 __all__ = [
-    "EPOCH",
     "Row",
     "json_object",
     "member",
@@ -38,8 +38,6 @@ T = TypeVar("T")
 
 Row: TypeAlias = Iterable[Any]
 """What can be unpacked: a driver's tuple, an asyncpg record, a row of SQLAlchemy."""
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def reads(table: str, *key: int) -> Callable[[Callable[[Row], T]], Callable[[Row], T]]:
@@ -124,7 +122,7 @@ def moment(value: object, column: str) -> datetime:
     """Return the time of so many microseconds since 1970."""
     micros = number(value, column)
     try:
-        return EPOCH + timedelta(microseconds=micros)
+        return from_micros(micros)
     except OverflowError as error:
         raise ValueError(f"{column} is {micros} microseconds, a time before the year 1 or after 9999") from error
 

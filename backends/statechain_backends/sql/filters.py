@@ -30,8 +30,8 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from statechain.clock import to_micros
 from statechain.records import TERMINAL, ExecutionStatus
-from statechain_backends.sql.rows import to_micros
 from statechain_backends.sql.schema import batch_items, executions, links, runs
 
 if TYPE_CHECKING:

@@ -32,6 +32,7 @@ from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from statechain.clock import MICROSECOND
 from statechain.records import ExecutionStatus
 from statechain.storage.leases import LONGEST_GAP
 from statechain_backends.sql.compiler import given
@@ -66,7 +67,7 @@ __all__ = [
 
 Text: TypeAlias = str | BindParameter[Any]
 
-MOST_GAP = LONGEST_GAP // LONGEST_GAP.resolution
+MOST_GAP = LONGEST_GAP // MICROSECOND
 
 
 class now(FunctionElement[int]):  # noqa: N801 -- reads as the SQL function that it is

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from statechain.clock import MICROSECOND
 from statechain.errors import DamagedRow
 from statechain.records import ExecutionStatus
 from statechain_backends.sql import lease_queries as queries
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["claim", "heartbeat", "release", "release_dead", "retain"]
 
 logger = logging.getLogger(__name__)
-
-MICROSECOND = timedelta(microseconds=1)
 
 _lease: dict[str, Any] = {"lease_until": queries.now() + given("new_lease"), "lease": given("new_lease")}
 _RENEW = (

@@ -24,10 +24,10 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from statechain.clock import to_micros
 from statechain.records import BatchStatus, ExecutionStatus
 from statechain.storage.outlines import SHORT_DETAIL
 from statechain_backends.sql.filters import EXECUTION, UNFAILED, WITH_RUNS
-from statechain_backends.sql.rows import to_micros
 from statechain_backends.sql.schema import (
     batch_items,
     batches,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from statechain.clock import to_micros
 from statechain.codec import encode
 from statechain.errors import DamagedRow
 from statechain.filters import ExecutionKey
@@ -34,7 +35,6 @@ from statechain.records import (
 from statechain.storage.leases import SuspectGroup, WorkerLease
 from statechain.storage.outlines import VisitOutline
 from statechain_backends.sql.decoding import (
-    EPOCH,
     Row,
     json_object,
     member,
@@ -70,7 +70,6 @@ __all__ = [
     "to_execution",
     "to_execution_key",
     "to_link",
-    "to_micros",
     "to_micros_or_none",
     "to_state_machine",
     "to_statistics",
@@ -84,12 +83,7 @@ __all__ = [
 
 RUNTIME = "States.Runtime"
 SECOND = 1_000_000
-
-
-def to_micros(at: datetime) -> int:
-    """Return a moment as microseconds since the epoch."""
-    past = at - EPOCH
-    return (past.days * 86_400 + past.seconds) * SECOND + past.microseconds
+"""In microseconds."""
 
 
 def to_micros_or_none(at: datetime | None) -> int | None:

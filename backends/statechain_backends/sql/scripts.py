@@ -15,6 +15,7 @@ import attrs
 from sqlalchemy import Integer, String, case, delete, exists, func, literal, null, or_, select, type_coerce, update
 from sqlalchemy.dialects.postgresql import insert
 
+from statechain.clock import MICROSECOND, to_micros
 from statechain.errors import BatchNotFound, ExecutionNotFound, InvalidToken, TaskTimedOut
 from statechain.records import BatchStatus, CallbackStatus, ExecutionStatus
 from statechain.storage.leases import lease_lost
@@ -49,7 +50,6 @@ from statechain_backends.sql.rows import (
     to_callback,
     to_claim,
     to_execution,
-    to_micros,
     to_micros_or_none,
     to_state_machine,
 )
@@ -256,7 +256,7 @@ _RUN_EPOCH = select(runs.c.epoch).where(runs.c.execution_id == given("id_"))
 
 
 def _take_up(write: TakeUpExecution) -> Script:
-    new = {"new_claims": write.claims, "new_backoff": write.backoff // write.backoff.resolution}
+    new = {"new_claims": write.claims, "new_backoff": write.backoff // MICROSECOND}
     rows = yield _TAKE_UP, {"id_": write.execution_id, "of_epoch": write.epoch, **new}
     if rows:
         return None
@@ -265,7 +265,7 @@ def _take_up(write: TakeUpExecution) -> Script:
 
 
 def _release(write: ReleaseExecution) -> Steps:
-    backoff = write.backoff // write.backoff.resolution
+    backoff = write.backoff // MICROSECOND
     new = {"new_claims": write.claims, "backoff": backoff}
     yield _LEAVE, {"id_": write.execution_id, "of_epoch": write.epoch, **new}
 

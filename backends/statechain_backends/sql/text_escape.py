@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import overload
 
-__all__ = ["restored", "storable", "storable_all", "storable_rows"]
+__all__ = ["is_storable", "restored", "storable", "storable_all", "storable_rows"]
 
 MARK = "\ufdd0"
 
@@ -19,9 +19,13 @@ _FOREIGN = re.compile(f"[\x00\ud800-\udfff{MARK}]")
 _ESCAPE = re.compile(f"{MARK}([0-9a-f]{{4}})")
 
 
+@overload
+def storable(value: str) -> str: ...
+@overload
+def storable(value: object) -> object: ...
 def storable(value: object) -> object:
     """Return a text with all that a database would refuse escaped; any other value as it is."""
-    if not isinstance(value, str) or _is_storable(value):
+    if not isinstance(value, str) or is_storable(value):
         return value
     return _FOREIGN.sub(lambda found: f"{MARK}{ord(found[0]):04x}", value)
 
@@ -29,16 +33,17 @@ def storable(value: object) -> object:
 def storable_all(texts: Sequence[str | None]) -> Sequence[object]:
     """Return a column of texts made `storable`; one look at all of them finds that, as nearly always, all are."""
     whole = "".join(filter(None, texts))
-    return texts if _is_storable(whole) else [storable(text) for text in texts]
+    return texts if is_storable(whole) else [storable(text) for text in texts]
 
 
 def storable_rows(rows: Sequence[tuple[object, ...]]) -> Sequence[Sequence[object]]:
     """Return rows with all their texts made `storable`; one look at all of them, as for a column."""
     whole = "".join([value for row in rows for value in row if isinstance(value, str)])
-    return rows if _is_storable(whole) else [[storable(value) for value in row] for row in rows]
+    return rows if is_storable(whole) else [[storable(value) for value in row] for row in rows]
 
 
-def _is_storable(text: str) -> bool:
+def is_storable(text: str) -> bool:
+    """Return whether a database surely takes a text as it is."""
     return text.isascii() and "\x00" not in text
 
 
