@@ -25,12 +25,12 @@ PLOTS = HERE.parent / "docs" / "plots"
 # What each script is given at each size. Those that take things in turn make their storages themselves.
 IN_TURN: Mapping[str, Sequence[str]] = {
     "ratios": (
-        "--rounds 1 --executions 10 --concurrency 1,4 --chained 4",
+        "--rounds 1 --executions 10 --concurrency 1 --chained 4",
         "--rounds 3 --executions 2000",
         "--rounds 5 --executions 8000",
     ),
     "side_by_side": (
-        "--rounds 1 --executions 5 --concurrency 1,4 --chained 4",
+        "--rounds 1 --executions 5 --concurrency 4 --chained 4",
         "--rounds 1 --executions 50",
         "--rounds 3 --executions 100",
     ),
@@ -48,7 +48,7 @@ ALONE: Mapping[str, Sequence[str]] = {
     ),
     "inflight": ("--executions 100", "--executions 3000", "--executions 10000"),
     "interpreter": ("--rounds 1 --executions 1", "--rounds 3 --executions 20", "--rounds 7 --executions 50"),
-    "startup": ("--rounds 1", "--rounds 2", "--rounds 4"),
+    "startup": ("--rounds 1", "--rounds 10", "--rounds 20"),
 }
 
 Result = dict[str, Any]

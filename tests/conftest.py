@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TypeAlias
 
 import pytest
 from hypothesis import settings
+from sqlalchemy import Connection
 
 from statechain import Engine, MemoryRepository, Repository, open_repository
+from statechain_backends.sqlite import repository as sqlite
 
 sys.path.insert(0, str(Path(__file__).parent))  # `tests` is no package: its modules are imported by their names
 
@@ -28,6 +32,9 @@ BACKENDS = ("memory", "sqlite", "postgresql")
 ROOT = Path(__file__).parent
 MARKED_FOLDERS = {"faults": "faults", "docs": "docs", "examples": "docs", "benchmarks": "docs"}
 """The folders whose tests bear a marker, so that the inner loop leaves them out (see CONTRIBUTING.md)."""
+
+# Child processes would otherwise compile the library from its sources at every start.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 settings.register_profile("ci", derandomize=True, print_blob=True)
 if os.environ.get("CI"):
@@ -84,6 +91,20 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("template") / "statechain.db"
     _create_schema(f"sqlite:///{file}")
     return file
+
+
+@pytest.fixture
+def copied_schema(sqlite_template: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give databases in memory the template's schema, statement by statement: ten times faster than migrations."""
+    with closing(sqlite3.connect(sqlite_template)) as template:
+        statements = [line for line in template.iterdump() if not line.startswith(("BEGIN", "COMMIT"))]
+
+    def create(connection: Connection) -> None:
+        with connection.begin():
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+
+    monkeypatch.setattr(sqlite, "_upgrade", create)
 
 
 @pytest.fixture

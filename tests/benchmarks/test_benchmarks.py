@@ -21,7 +21,6 @@ TINY = {
     "executions": ["--executions=12", "--concurrency=1,4", "--steps=2"],
     "floor": ["--executions=12", "--concurrency=1,4", "--steps=2"],
     "inflight": ["--executions=100"],
-    "paging": ["--executions=60", "--page=10", "--pages=2"],
 }
 ROWS: dict[str, list[dict[str, Any]]] = {
     "batches": [{"sources": 12, "concurrency": 3}],
@@ -75,25 +74,6 @@ def test_a_benchmark_of_drivers_measures_both(name: str, sqlite_url: str, postgr
     check(name, postgres_url)
 
 
-def test_pages_are_those_of_the_filter(sqlite_url: str, postgres_url: str) -> None:
-    for url in (sqlite_url, postgres_url):
-        *pages, whole = result_of("paging", "--rounds=1", *TINY["paging"], f"--url={url}")["rows"]
-        assert [(row["what"], row["executions"]) for row in pages] == [
-            ("all", 60),
-            ("all, oldest first", 60),
-            ("of a status", 54),
-            ("of a machine and a status", 54),
-        ]
-        assert whole["walked/s"] > 0
-
-
-def test_a_start_is_that_of_a_fresh_process(sqlite_url: str) -> None:
-    imported, opened, whole = result_of("startup", "--rounds=1", f"--url={sqlite_url}")["rows"]
-    assert imported["what"] == "import statechain"
-    assert 0 < imported["ms"] < whole["ms"]
-    assert opened["ms"] > 0
-
-
 @pytest.mark.parametrize("name", ["executions", "floor"])
 def test_without_a_url_it_is_a_table_of_sqlite(name: str) -> None:
     settings, _, head, *lines = run(name, "--rounds=1", *TINY[name]).splitlines()
@@ -103,28 +83,19 @@ def test_without_a_url_it_is_a_table_of_sqlite(name: str) -> None:
     assert len({len(line) for line in [head, *lines]}) == 1
 
 
-def test_it_runs_tuned() -> None:
-    pytest.importorskip("uvloop")
-    told = result_of("ratios", "--tuned", "--rounds=2", "--executions=6", "--concurrency=1", "--chained=2")
-    assert told["settings"]["loop"].startswith("uvloop ")
-    assert [(row["what"], row["who"], "ratio" in row) for row in told["rows"]] == [
-        ("executions", "statechain", False),
-        ("executions", "floor", True),
-        ("executions", "floor, handlers", True),
-        ("executions", "commits", True),
-        ("chained", "statechain", False),
-        ("chained", "floor", True),
-    ]
-    assert all(len(row["ratios"]) == 2 for row in told["rows"] if "ratios" in row)
-
-
 @pytest.mark.timeout(300)
 def test_the_report_keeps_tabulates_and_draws_what_it_measured(postgres_server: Postgres, tmp_path: Path) -> None:
+    """One run of all that it measures, tuned: a process for each figure is what takes time here."""
+    pytest.importorskip("uvloop")
     results, plots = tmp_path / "results", tmp_path / "plots"
     kept = ["ratios", "side_by_side", "growth", "paging", "interpreter", "startup"]
     server = ["--postgres", postgres_server.url()]
-    run("report", "--size=tiny", "--only", *kept, "--results", results, "--plots", plots, *server)
+    run("report", "--size=tiny", "--tuned", "--only", *kept, "--results", results, "--plots", plots, *server)
     assert sorted(file.stem for file in results.glob("*.json")) == sorted(kept)
+    told = {name: json.loads((results / f"{name}.json").read_text()) for name in kept}
+    check_ratios(told["ratios"])
+    check_pages(told["paging"])
+    check_start(told["startup"])
     tables = (results / "tables.md").read_text()
     assert tables.count("\n### ") == len(kept)
     assert "| PostgreSQL, 4 |" in tables
@@ -137,6 +108,73 @@ def test_the_report_keeps_tabulates_and_draws_what_it_measured(postgres_server: 
     once = [file.read_bytes() for file in sorted(plots.iterdir())]
     run("plots", results, plots)
     assert [file.read_bytes() for file in sorted(plots.iterdir())] == once, "plots change without their results"
+
+
+def check_ratios(told: dict[str, Any]) -> None:
+    assert told["settings"]["loop"].startswith("uvloop ")
+    for storage in ("SQLite", "PostgreSQL"):
+        rows = [row for row in told["rows"] if row["storage"] == storage]
+        assert [(row["what"], row["who"], "ratio" in row) for row in rows] == [
+            ("executions", "statechain", False),
+            ("executions", "floor", True),
+            ("executions", "floor, handlers", True),
+            ("executions", "commits", True),
+            ("chained", "statechain", False),
+            ("chained", "floor", True),
+        ]
+
+
+def check_pages(told: dict[str, Any]) -> None:
+    for storage in ("SQLite", "PostgreSQL"):
+        *pages, whole = (row for row in told["rows"] if row["storage"] == storage)
+        assert [(row["what"], row["executions"]) for row in pages] == [
+            ("all", 200),
+            ("all, oldest first", 200),
+            ("of a status", 180),
+            ("of a machine and a status", 180),
+        ]
+        assert whole["walked/s"] > 0
+
+
+def check_start(told: dict[str, Any]) -> None:
+    imported, opened, whole = told["rows"]
+    assert imported["what"] == "import statechain"
+    assert 0 < imported["ms"] < whole["ms"]
+    assert opened["ms"] > 0
+
+
+ROUNDS = """
+import json
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from rounds import US, Measurement, take_in_turn
+
+names = {US: "ours", "floor": "theirs"}
+plan = [Measurement({"what": "executions"}, who, f"{sys.argv[2]}/{name}.py", []) for who, name in names.items()]
+print(json.dumps(take_in_turn(plan, 2)))
+"""
+ROUND = """
+import json
+from pathlib import Path
+log = Path(__file__).with_name("log")
+with log.open("a") as file:
+    file.write({name!r} + " ")
+rate = {rates}[log.read_text().count({name!r}) - 1]
+print(json.dumps({{"rows": [{{"executions/s": rate}}]}}))
+"""
+
+
+def test_rounds_are_taken_in_turn_and_every_other_one_backwards(tmp_path: Path) -> None:
+    for name, rates in {"ours": [10.0, 30.0], "theirs": [20.0, 20.0]}.items():
+        (tmp_path / f"{name}.py").write_text(ROUND.format(name=name, rates=rates))
+    done = subprocess.run(
+        [sys.executable, "-c", ROUNDS, BENCHMARKS, tmp_path], capture_output=True, text=True, check=True
+    )
+    assert (tmp_path / "log").read_text().split() == ["ours", "theirs", "theirs", "ours"]
+    ours, theirs = json.loads(done.stdout)
+    assert (ours["per second"], "ratio" in ours) == (20.0, False)
+    assert (theirs["ratio"], theirs["ratios"]) == (1.0, [0.5, 1.5])
 
 
 def test_what_got_faster_is_told(tmp_path: Path) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 from faulty import FaultyRepository, as_repository, opened_twice
@@ -21,6 +23,7 @@ from ledger import Ledger
 from scene import make_sources
 
 from statechain import Engine, ExecutionFilter, ExecutionHandle, ExecutionStatus, TaskRegistry, TaskTimedOut
+from statechain_backends.sql.migrate import HEAD, VERSION_TABLE
 from support.summary import Figures
 
 if TYPE_CHECKING:
@@ -191,30 +194,48 @@ async def _examined(url: str, ledger: Ledger) -> Any:
 OPEN = """
 import asyncio, sys
 from statechain import open_repository
+
 async def main():
     async with open_repository(sys.argv[1]) as repository:
-        await repository.state_machines()
+        assert await repository.state_machines() == []
+
+sys.stdin.readline()
 asyncio.run(main())
 """
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_processes_create_the_schema_at_once(
+def test_eight_processes_create_the_schema_at_once(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path, *, full: bool
 ) -> None:
-    rounds, count = (10, 8) if full else (1, 4)
-    for number in range(rounds):
+    for number in range(10 if full else 1):
         if kind == "sqlite":
             url = f"sqlite:///{tmp_path / f'new-{number}.db'}"
         else:
             server = request.getfixturevalue("postgres_server")
             url = server.url(server.create_database())
-        openers = [
-            subprocess.Popen([sys.executable, "-c", OPEN, url], stderr=subprocess.PIPE, text=True) for _ in range(count)
-        ]
-        told = [(opener.communicate(timeout=120)[1], opener.returncode) for opener in openers]
-        assert [code for _, code in told] == [0] * count, told
+        assert open_in_processes(url, 8) == []
         asyncio.run(_use(url))
+        if kind == "sqlite":
+            with closing(sqlite3.connect(tmp_path / f"new-{number}.db")) as connection:
+                versions = connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchall()
+            assert versions == [(HEAD,)]
+        else:
+            server.drop_database(urlsplit(url).path[1:])
+
+
+def open_in_processes(url: str, count: int) -> list[str]:
+    """Open a storage in processes that begin at once; return the messages of those that failed."""
+    processes = [
+        subprocess.Popen([sys.executable, "-c", OPEN, url], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(count)
+    ]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    spoken = [process.communicate(timeout=100)[1] for process in processes]
+    return [text for process, text in zip(processes, spoken, strict=True) if process.returncode]
 
 
 async def _use(url: str) -> None:

@@ -130,6 +130,7 @@ EXPECTED = {
 }
 
 
+@pytest.mark.usefixtures("copied_schema")
 @pytest.mark.parametrize("keeps_last", [False, True], ids=["lost", "kept"])
 @pytest.mark.parametrize(("url", "deaths"), [("memory://", 1), ("memory://", 2), ("memory://", 3), ("sqlite://", 1)])
 async def test_it_ends_the_same_wherever_it_is_struck_down(url: str, deaths: int, *, keeps_last: bool) -> None:

@@ -1,4 +1,4 @@
-"""The schema: migrations and tables agree, any number of processes may create it, an older library leaves it alone."""
+"""The schema: migrations and tables agree, an older library leaves it alone."""
 
 from __future__ import annotations
 
@@ -32,7 +32,6 @@ async def main():
     async with open_repository(sys.argv[1]) as repository:
         assert await repository.state_machines() == []
 
-sys.stdin.readline()
 asyncio.run(main())
 """
 
@@ -62,33 +61,6 @@ async def test_migrations_make_the_tables_on_postgresql(postgres_url: str) -> No
     async with engine.connect() as connection:
         assert await connection.run_sync(differences) == []
     await engine.dispose()
-
-
-def open_in_processes(url: str, count: int = 8) -> list[str]:
-    """Open a storage in so many processes at once; return what those that failed had to say."""
-    processes = [
-        subprocess.Popen([sys.executable, "-c", OPEN, url], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(count)
-    ]
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
-    spoken = [process.communicate(timeout=100)[1] for process in processes]
-    return [text for process, text in zip(processes, spoken, strict=True) if process.returncode]
-
-
-def test_eight_processes_create_a_sqlite_schema_at_once(tmp_path: Path) -> None:
-    assert open_in_processes(f"sqlite:///{tmp_path}/shop.db") == []
-    connection = sqlite3.connect(tmp_path / "shop.db")
-    assert connection.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchall() == [(HEAD,)]
-    connection.close()
-
-
-def test_eight_processes_create_a_postgresql_schema_at_once(postgres_server: Postgres) -> None:
-    name = postgres_server.create_database()
-    assert open_in_processes(postgres_server.url(name)) == []
-    postgres_server.drop_database(name)
 
 
 OLD_ROWS = (
@@ -198,5 +170,5 @@ def test_opening_a_current_schema_loads_nothing_that_upgrades_it(
 ) -> None:
     program = f"{OPEN}sys.exit(', '.join({heavy} & sys.modules.keys()) or 0)"
     command = [sys.executable, "-c", program, request.getfixturevalue(fixture)]
-    outcome = subprocess.run(command, input="\n", capture_output=True, text=True, check=False)
+    outcome = subprocess.run(command, capture_output=True, text=True, check=False)
     assert outcome.returncode == 0, outcome.stderr

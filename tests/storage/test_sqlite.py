@@ -29,7 +29,7 @@ class TestInMemory(RepositoryContract):
     """A private database keeps the contract, too; what it has, it keeps for when it is entered again."""
 
     @pytest_asyncio.fixture
-    async def repository(self) -> AsyncIterator[SQLiteRepository]:
+    async def repository(self, copied_schema: None) -> AsyncIterator[SQLiteRepository]:
         async with SQLiteRepository("sqlite://") as repository:
             yield repository
 
