@@ -221,6 +221,7 @@ class Engine(EngineQueries, EngineCallbacks):
         definition: Mapping[str, Any] | str | Path,
         *,
         type: Literal["STANDARD", "EXPRESS"] = "STANDARD",  # noqa: A002 -- AWS's term
+        substitutions: Mapping[str, str | int | float | bool] | None = None,
     ) -> StateMachine:
         """Create a state machine, or a new revision of it where the name has another definition.
 
@@ -232,6 +233,8 @@ class Engine(EngineQueries, EngineCallbacks):
             type: ``"STANDARD"`` journals every visit; ``"EXPRESS"`` records only starts and ends, so that a crash
                 runs an execution again from its beginning.
 
+            substitutions: CloudFormation's DefinitionSubstitutions: what ``${Name}`` in the definition means, by name.
+
         Raises:
             DefinitionError: The definition is not valid; the error has every diagnostic of it.
 
@@ -239,7 +242,7 @@ class Engine(EngineQueries, EngineCallbacks):
         """
         if not 1 <= len(name) <= 80 or not name.isprintable():
             raise ValueError("a state machine's name is 1 to 80 printable characters")
-        loaded = await lengthy.loaded(definition, partial(self._load, definition, type))
+        loaded = await lengthy.loaded(definition, partial(self._load, definition, type, substitutions))
         record = await self.journal.write_for_caller(
             CreateStateMachine(
                 machine=StateMachineRecord(
@@ -254,8 +257,13 @@ class Engine(EngineQueries, EngineCallbacks):
         )
         return StateMachine(self, self._revisions.add(record, loaded))
 
-    def _load(self, definition: Mapping[str, Any] | str | Path, type: Literal["STANDARD", "EXPRESS"]) -> Definition:  # noqa: A002
-        loaded = asl.load(definition, limits=self.limits, type=type)
+    def _load(
+        self,
+        definition: Mapping[str, Any] | str | Path,
+        type: Literal["STANDARD", "EXPRESS"],  # noqa: A002
+        substitutions: Mapping[str, str | int | float | bool] | None,
+    ) -> Definition:
+        loaded = asl.load(definition, limits=self.limits, type=type, substitutions=substitutions)
         if self._has_tasks:
             services.check_resources(loaded, self._tasks)
         _ = loaded.plan  # what cannot be compiled is refused before it is stored

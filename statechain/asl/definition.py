@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -13,12 +13,16 @@ from statechain.asl import model
 from statechain.asl.check import MachineType, check
 from statechain.asl.parse import parse
 from statechain.asl.plan.plan import Plan, compile_plan
+from statechain.asl.substitutions import Substitutions, substitute_text, substitute_value
 from statechain.asl.text import Positions, read_json, read_text, read_yaml
 from statechain.codec import JSONValue, isolate
 from statechain.errors import DefinitionError, Diagnostic, InvalidPayload
 from statechain.limits import DEFAULT_LIMITS, Limits
 
-__all__ = ["Definition", "load", "load_stored"]
+__all__ = ["Definition", "load", "load_stored", "load_value"]
+
+TextReader: TypeAlias = Callable[[str, Limits], tuple[JSONValue, Positions]]
+READERS: dict[str, TextReader] = {".json": read_json, ".asl": read_json, ".yaml": read_yaml, ".yml": read_yaml}
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 MOST_OF_A_CHARACTER = 4
@@ -69,6 +73,7 @@ def load(
     *,
     limits: Limits = DEFAULT_LIMITS,
     type: MachineType = "STANDARD",  # noqa: A002 -- AWS's term
+    substitutions: Substitutions | None = None,
 ) -> Definition:
     """Load and check a definition.
 
@@ -80,10 +85,23 @@ def load(
 
         type: Of the machine that it is for: an EXPRESS one has not all that a STANDARD one has.
 
+        substitutions: What ``${Name}`` in the definition means, by name; without it such strings stay as they are.
+
     Raises:
         DefinitionError: with every fault, each with its JSON pointer and, for text, line and column.
     """
-    value, positions = _read(definition, limits)
+    value, positions = _read(definition, limits, substitutions)
+    return load_value(value, positions, limits=limits, type=type)
+
+
+def load_value(
+    value: JSONValue,
+    positions: Positions,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    type: MachineType = "STANDARD",  # noqa: A002 -- AWS's term
+) -> Definition:
+    """Check a definition that was read already, by positions that may be those in another file. Raises as `load`."""
     parsed, faults = parse(value)
     if parsed is not None:
         faults = [*faults, *check(parsed, value, limits, type)]
@@ -108,20 +126,34 @@ def load_stored(text: str, *, limits: Limits = DEFAULT_LIMITS) -> Definition:
     return Definition(value, text, parsed, limits, positions)
 
 
-def _read(definition: Mapping[str, Any] | str | Path, limits: Limits) -> tuple[JSONValue, Positions]:
+def _read(
+    definition: Mapping[str, Any] | str | Path, limits: Limits, substitutions: Substitutions | None
+) -> tuple[JSONValue, Positions]:
     if isinstance(definition, Path):
-        text = _text_of(definition, limits)
-        if definition.suffix in {".json", ".asl"}:
-            return read_json(text, limits)
-        return read_yaml(text, limits) if definition.suffix in {".yaml", ".yml"} else read_text(text, limits)
+        read = READERS.get(definition.suffix, read_text)
+        return _read_text(_text_of(definition, limits), read, limits, substitutions)
     if isinstance(definition, str):
-        return read_text(definition, limits)
+        return _read_text(definition, read_text, limits, substitutions)
     if isinstance(definition, Mapping):
         try:
-            return isolate(definition, max_bytes=limits.definition_bytes, max_depth=limits.definition_depth)[1], {}
+            value = isolate(definition, max_bytes=limits.definition_bytes, max_depth=limits.definition_depth)[1]
         except InvalidPayload as fault:
             raise DefinitionError([Diagnostic("not-json", str(fault))]) from fault
+        return (value if substitutions is None else substitute_value(value, substitutions)), {}
     raise TypeError(f"a definition is a mapping, a text or a Path, not {type(definition).__name__}")
+
+
+def _read_text(
+    text: str, read: TextReader, limits: Limits, substitutions: Substitutions | None
+) -> tuple[JSONValue, Positions]:
+    if substitutions is None:
+        return read(text, limits)
+    substituted = substitute_text(text, substitutions)
+    try:
+        value, positions = read(substituted.text, limits)
+    except DefinitionError as error:
+        raise DefinitionError([substituted.diagnostic(each) for each in error.diagnostics]) from error
+    return value, substituted.positions(positions)
 
 
 def _text_of(path: Path, limits: Limits) -> str:
