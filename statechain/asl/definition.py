@@ -19,7 +19,7 @@ from statechain.codec import JSONValue, isolate
 from statechain.errors import DefinitionError, Diagnostic, InvalidPayload
 from statechain.limits import DEFAULT_LIMITS, Limits
 
-__all__ = ["Definition", "load", "load_stored", "load_value"]
+__all__ = ["Definition", "load", "load_stored", "load_value", "placed"]
 
 TextReader: TypeAlias = Callable[[str, Limits], tuple[JSONValue, Positions]]
 READERS: dict[str, TextReader] = {".json": read_json, ".asl": read_json, ".yaml": read_yaml, ".yml": read_yaml}
@@ -65,7 +65,7 @@ class Definition:
 
     def place(self, fault: Diagnostic) -> Diagnostic:
         """Return a diagnostic with its line and column, where the definition was text."""
-        return _placed(fault, self._positions)
+        return placed(fault, self._positions)
 
 
 def load(
@@ -106,7 +106,7 @@ def load_value(
     if parsed is not None:
         faults = [*faults, *check(parsed, value, limits, type)]
     if parsed is None or faults:
-        raise DefinitionError(sorted({_placed(fault, positions) for fault in faults}, key=_in_order))
+        raise DefinitionError(sorted({placed(fault, positions) for fault in faults}, key=_in_order))
     try:
         text, own = isolate(value, max_depth=limits.definition_depth)
     except InvalidPayload as fault:
@@ -168,15 +168,16 @@ def _text_of(path: Path, limits: Limits) -> str:
         raise DefinitionError([Diagnostic("syntax", f"{path.name} is not UTF-8 text")]) from fault
 
 
-def _placed(fault: Diagnostic, positions: Positions) -> Diagnostic:
+def placed(fault: Diagnostic, positions: Positions) -> Diagnostic:
+    """Return a diagnostic with the line and column of its pointer, or of the nearest one above that has a place."""
     if fault.line is not None or not positions:
         return fault
     keyed = fault.code in {"unknown-field", "mixed-query-languages", "unreachable", "duplicate-name", "state-name"}
     pointer = fault.pointer
     place = positions.get(f"{pointer}#key") if keyed else None
-    while place is None and (place := positions.get(pointer)) is None:
+    while place is None and (place := positions.get(pointer)) is None and pointer:
         pointer = pointer.rpartition("/")[0]
-    return attrs.evolve(fault, line=place[0], column=place[1])
+    return fault if place is None else attrs.evolve(fault, line=place[0], column=place[1])
 
 
 def _in_order(fault: Diagnostic) -> tuple[int, int, str]:

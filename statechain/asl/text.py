@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from statechain.codec import JSONValue
 from statechain.errors import DefinitionError, Diagnostic
 from statechain.limits import Limits
 
-__all__ = ["Place", "Positions", "read_json", "read_text", "read_yaml"]
+__all__ = ["Place", "Positions", "YAMLReader", "pointer_to", "read_json", "read_text", "read_yaml", "read_yaml_with"]
 
 Place: TypeAlias = tuple[int, int]
 Positions: TypeAlias = dict[str, Place]
@@ -181,13 +182,20 @@ class _TooDeep(Exception):
 
 def read_yaml(text: str, limits: Limits) -> tuple[JSONValue, Positions]:
     """Read YAML text with core types only, keeping the place of every value and key."""
+    return read_yaml_with(text, limits, YAMLReader)
+
+
+def read_yaml_with(
+    text: str, limits: Limits, make_reader: Callable[[Any, Any, Limits], YAMLReader]
+) -> tuple[JSONValue, Positions]:
+    """Read YAML text with a reader of one's own, which is made from the module `yaml`, its parser and limits."""
     _check_length(text, limits)
     _check_surrogates(text)
     import yaml  # noqa: PLC0415 -- JSON definitions do not pay for it
 
     loader = yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader
     try:
-        reader = _YAMLReader(yaml, loader(text), limits)
+        reader = make_reader(yaml, loader(text), limits)
         value = reader.read()
     except yaml.MarkedYAMLError as fault:
         raise _yaml_fault(fault) from fault
@@ -215,7 +223,7 @@ def _yaml_fault(fault: Any) -> DefinitionError:  # noqa: ANN401 -- PyYAML has no
     return _fault("too-deep" if "nesting depth" in problem else "syntax", f"not YAML: {problem}", at)
 
 
-class _YAMLReader:
+class YAMLReader:
     """Builds a value from the events of the parser, each of which is freed once it is read.
 
     A tree of nodes would be some ten objects for each value. The garbage collector visits all of them in one piece, in
@@ -230,6 +238,7 @@ class _YAMLReader:
         self.faults: list[Diagnostic] = []
 
     def read(self) -> JSONValue:
+        """Return the value of the one document."""
         self._next()  # the stream begins
         if isinstance(self._next(), self._yaml.StreamEndEvent):
             raise _fault("syntax", "the definition is empty", (1, 1))
@@ -241,11 +250,14 @@ class _YAMLReader:
 
     def _next(self) -> Any:  # noqa: ANN401
         event = self._parser.get_event()
+        self._check_event(event)
+        return event
+
+    def _check_event(self, event: Any) -> None:  # noqa: ANN401
         if getattr(event, "anchor", None):  # an alias has the anchor that it means
             raise _fault("alias", "anchors and aliases are not supported: write the value out", _at(event))
         if tag := getattr(event, "tag", None):
             raise _fault("tag", f"the tag {tag} is not supported: definitions have JSON's types", _at(event))
-        return event
 
     def _value(self, event: Any, pointer: str, depth: int) -> JSONValue:  # noqa: ANN401
         at = self.positions[pointer] = _at(event)
@@ -258,20 +270,30 @@ class _YAMLReader:
 
     def _mapping(self, pointer: str, depth: int) -> JSONValue:
         members: dict[str, JSONValue] = {}
+        seen: set[str] = set()
         while not isinstance(event := self._next(), self._yaml.MappingEndEvent):
             child = pointer_to(pointer, getattr(event, "value", ""))
-            key = self._value(event, child, depth)
-            if not isinstance(key, str):
-                self._report("key", "a key is a text: put it in quotes", event, pointer)
-            elif key == "<<" and not event.style:
-                self._report("merge-key", "merge keys are not supported: write the members out", event, child)
-            elif key in members:
+            key = self._key(event, pointer, depth)
+            if key in seen:
                 self._report("duplicate-key", f"the key {key!r} stands here for the second time", event, child)
             value = self._value(self._next(), child, depth)
             self.positions[f"{child}#key"] = _at(event)
-            if isinstance(key, str):
+            if key == "<<" and not event.style:
+                self._merge(members, value, event, child)
+            elif key is not None:
+                seen.add(key)
                 members[key] = value
         return members
+
+    def _key(self, event: Any, pointer: str, depth: int) -> str | None:  # noqa: ANN401
+        key = self._value(event, pointer_to(pointer, getattr(event, "value", "")), depth)
+        if isinstance(key, str):
+            return key
+        self._report("key", "a key is a text: put it in quotes", event, pointer)
+        return None
+
+    def _merge(self, members: dict[str, JSONValue], value: JSONValue, event: Any, pointer: str) -> None:  # noqa: ANN401, ARG002
+        self._report("merge-key", "merge keys are not supported: write the members out", event, pointer)
 
     def _sequence(self, pointer: str, depth: int) -> JSONValue:
         items: list[JSONValue] = []
@@ -289,6 +311,9 @@ class _YAMLReader:
             self._report("number", fault, event, pointer)
             return 0
         return int(text) if re.fullmatch(r"[-+]?\d+", text) else float(text)
+
+    def _place(self, event: Any) -> Place:  # noqa: ANN401
+        return _at(event)
 
     def _report(self, code: str, message: str, event: Any, pointer: str) -> None:  # noqa: ANN401
         line, column = _at(event)
