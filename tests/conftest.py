@@ -1,4 +1,4 @@
-"""What tests of any room may ask for: each storage in turn, engines on it, a PostgreSQL server."""
+"""Fixtures for every room: each storage in turn, engines and harnesses on it, a PostgreSQL server."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import asyncio
 import os
 import shutil
 import sqlite3
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TypeAlias
 
 import pytest
 from hypothesis import settings
@@ -18,12 +16,8 @@ from sqlalchemy import Connection
 
 from statechain import Engine, MemoryRepository, Repository, open_repository
 from statechain_backends.sqlite import repository as sqlite
-
-sys.path.insert(0, str(Path(__file__).parent))  # `tests` is no package: its modules are imported by their names
-
-from postgres import NoPostgres, Postgres, server
-
-EngineFactory: TypeAlias = Callable[..., Engine]
+from support.engine_harness import EngineFactory, EngineHarness, engine_harness
+from support.postgres import NoPostgres, Postgres, server
 
 pytest_plugins = ["support.summary"]
 
@@ -140,6 +134,20 @@ async def engine(engine_factory: EngineFactory) -> AsyncIterator[Engine]:
     """An engine on each kind of storage, without handlers."""
     async with engine_factory() as running:
         yield running
+
+
+@pytest.fixture
+async def harness(repository_url: str) -> AsyncIterator[EngineHarness]:
+    """Engines on each kind of storage, in virtual time, that can crash at any commit."""
+    async with engine_harness(repository_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def quick() -> AsyncIterator[EngineHarness]:
+    """The same in memory alone, for what storage has no part in."""
+    async with engine_harness("memory://") as opened:
+        yield opened
 
 
 def _create_schema(url: str) -> None:

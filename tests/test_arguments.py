@@ -34,7 +34,7 @@ from statechain.errors import InvalidArgument
 from statechain.storage.existing import why_nothing_matches
 
 if TYPE_CHECKING:
-    from conftest import EngineFactory
+    from support.engine_harness import EngineFactory
 
 PASS = {"StartAt": "Done", "States": {"Done": {"Type": "Pass", "End": True}}}
 FAIL = {"StartAt": "Done", "States": {"Done": {"Type": "Fail", "Error": "No"}}}

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from moments import hang
 from statechain import SystemClock
 from statechain.testing import VirtualClock
+from support.moments import hang
 
 
 async def test_the_system_clock_sleeps_until_the_moment_and_times_out_after_it() -> None:

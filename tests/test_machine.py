@@ -24,7 +24,7 @@ from statechain import (
 CALL = {"StartAt": "Call", "States": {"Call": {"Type": "Task", "Resource": "Call", "End": True}}}
 
 
-class Desk:
+class Harness:
     """A machine whose one handler does what the test says."""
 
     def __init__(self) -> None:
@@ -44,8 +44,8 @@ class Desk:
 
 
 @pytest.fixture
-async def desk(repository_url: str) -> AsyncIterator[Desk]:
-    made = Desk()
+async def harness(repository_url: str) -> AsyncIterator[Harness]:
+    made = Harness()
     tasks = TaskRegistry()
     tasks.add("Call", made.call)
     async with Engine(repository_url, tasks=tasks) as made.engine:
@@ -54,33 +54,33 @@ async def desk(repository_url: str) -> AsyncIterator[Desk]:
         made.gate.set()
 
 
-async def called(desk: Desk, times: int) -> None:
+async def called(harness: Harness, times: int) -> None:
     async with asyncio.timeout(30):
-        while len(desk.calls) < times:  # noqa: ASYNC110
+        while len(harness.calls) < times:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
 
 
-async def test_execute_returns_the_execution_that_succeeded(desk: Desk) -> None:
-    execution = await desk.machine.execute({"id": 1}, name="order-1")
+async def test_execute_returns_the_execution_that_succeeded(harness: Harness) -> None:
+    execution = await harness.machine.execute({"id": 1}, name="order-1")
     assert (execution.name, execution.status) == ("order-1", ExecutionStatus.SUCCEEDED)
     assert (execution.input, execution.output) == ({"id": 1}, {"got": {"id": 1}})
     assert execution.end_time is not None
     assert execution.start_time <= execution.end_time
     assert execution.current_state == "Call"
     assert (execution.error, execution.cause, execution.source, execution.redrive_count) == (None, None, None, 0)
-    assert await desk.engine.get_execution(execution.id) == execution
+    assert await harness.engine.get_execution(execution.id) == execution
 
 
-async def test_execute_raises_what_failed(desk: Desk) -> None:
+async def test_execute_raises_what_failed(harness: Harness) -> None:
     with pytest.raises(ExecutionFailed, match=r"order-2.*FAILED.*Payment\.Declined: card 42") as failed:
-        await desk.machine.execute("fail", name="order-2")
+        await harness.machine.execute("fail", name="order-2")
     assert (failed.value.error, failed.value.cause) == ("Payment.Declined", "card 42")
-    assert failed.value.execution == await desk.engine.get_execution(failed.value.execution.id)
+    assert failed.value.execution == await harness.engine.get_execution(failed.value.execution.id)
     assert failed.value.execution.output is None
 
 
-async def test_a_handle_waits_in_whatever_status_and_result_gives_the_output(desk: Desk) -> None:
-    good, bad = await desk.machine.start_execution(1, name="good"), await desk.machine.start_execution("fail")
+async def test_a_handle_waits_in_whatever_status_and_result_gives_the_output(harness: Harness) -> None:
+    good, bad = await harness.machine.start_execution(1, name="good"), await harness.machine.start_execution("fail")
     assert (good.name, repr(good)) == ("good", "<ExecutionHandle good>")
     assert (await good.wait()).status is ExecutionStatus.SUCCEEDED
     assert await good.result() == {"got": 1}
@@ -89,120 +89,120 @@ async def test_a_handle_waits_in_whatever_status_and_result_gives_the_output(des
         await bad.result()
 
 
-async def test_a_start_is_durable_before_it_returns(desk: Desk) -> None:
-    handle = await desk.machine.start_execution("wait")
-    stored = await desk.engine.get_execution(handle.id)
+async def test_a_start_is_durable_before_it_returns(harness: Harness) -> None:
+    handle = await harness.machine.start_execution("wait")
+    stored = await harness.engine.get_execution(handle.id)
     assert (stored.status, stored.input, stored.end_time) == (ExecutionStatus.RUNNING, "wait", None)
-    desk.gate.set()
+    harness.gate.set()
     await handle.wait()
 
 
-async def test_without_a_name_each_execution_is_another(desk: Desk) -> None:
-    made = [await desk.machine.execute(1) for _ in range(3)]
+async def test_without_a_name_each_execution_is_another(harness: Harness) -> None:
+    made = [await harness.machine.execute(1) for _ in range(3)]
     assert len({execution.id for execution in made}) == 3
     assert len({execution.name for execution in made}) == 3
 
 
-async def test_a_name_with_the_same_input_is_the_same_execution(desk: Desk) -> None:
-    first = await desk.machine.execute({"a": 1, "b": 2}, name="order")
-    assert await desk.machine.execute({"b": 2, "a": 1}, name="order") == first
-    assert len(desk.calls) == 1
-    running = await desk.machine.start_execution("wait", name="running")
-    again = await desk.machine.start_execution("wait", name="running")
+async def test_a_name_with_the_same_input_is_the_same_execution(harness: Harness) -> None:
+    first = await harness.machine.execute({"a": 1, "b": 2}, name="order")
+    assert await harness.machine.execute({"b": 2, "a": 1}, name="order") == first
+    assert len(harness.calls) == 1
+    running = await harness.machine.start_execution("wait", name="running")
+    again = await harness.machine.start_execution("wait", name="running")
     assert again.id == running.id
-    desk.gate.set()
+    harness.gate.set()
     assert await running.wait() == await again.wait()
-    assert desk.calls == [{"a": 1, "b": 2}, "wait"]
+    assert harness.calls == [{"a": 1, "b": 2}, "wait"]
 
 
 @pytest.mark.parametrize(("first", "other"), [(1, 2), (1, True), (1, "1"), ({}, []), (None, {}), ([1, 2], [2, 1])])
-async def test_a_name_with_another_input_is_taken(desk: Desk, first: Any, other: Any) -> None:
-    made = await desk.machine.execute(first, name="order")
+async def test_a_name_with_another_input_is_taken(harness: Harness, first: Any, other: Any) -> None:
+    made = await harness.machine.execute(first, name="order")
     with pytest.raises(ExecutionAlreadyExists, match=made.id):
-        await desk.machine.execute(other, name="order")
+        await harness.machine.execute(other, name="order")
     with pytest.raises(ExecutionAlreadyExists):
-        await desk.machine.start_execution(other, name="order")
-    assert len(desk.calls) == 1
+        await harness.machine.start_execution(other, name="order")
+    assert len(harness.calls) == 1
 
 
-async def test_a_failed_execution_keeps_its_name(desk: Desk) -> None:
+async def test_a_failed_execution_keeps_its_name(harness: Harness) -> None:
     for _ in range(2):
         with pytest.raises(ExecutionFailed):
-            await desk.machine.execute("fail", name="order")
-    assert len(desk.calls) == 1
+            await harness.machine.execute("fail", name="order")
+    assert len(harness.calls) == 1
 
 
-async def test_many_starts_of_one_name_at_once_run_once(desk: Desk) -> None:
-    made = await asyncio.gather(*(desk.machine.execute("same", name="order") for _ in range(20)))
+async def test_many_starts_of_one_name_at_once_run_once(harness: Harness) -> None:
+    made = await asyncio.gather(*(harness.machine.execute("same", name="order") for _ in range(20)))
     assert len({execution.id for execution in made}) == 1
-    assert desk.calls == ["same"]
+    assert harness.calls == ["same"]
 
 
-async def test_names_are_of_their_machine(desk: Desk) -> None:
-    other = await desk.engine.create_state_machine("other", CALL)
-    one, two = await desk.machine.execute(1, name="order"), await other.execute(2, name="order")
+async def test_names_are_of_their_machine(harness: Harness) -> None:
+    other = await harness.engine.create_state_machine("other", CALL)
+    one, two = await harness.machine.execute(1, name="order"), await other.execute(2, name="order")
     assert one.id != two.id
 
 
 @pytest.mark.parametrize("name", ["", "x" * 81, "a\tb", "\x7f", "\ud800", 5, b"order"])
-async def test_a_name_that_cannot_be_kept_is_refused(desk: Desk, name: Any) -> None:
+async def test_a_name_that_cannot_be_kept_is_refused(harness: Harness, name: Any) -> None:
     with pytest.raises(ValueError, match="1 to 80 printable"):
-        await desk.machine.execute(1, name=name)
-    assert desk.calls == []
+        await harness.machine.execute(1, name=name)
+    assert harness.calls == []
 
 
 @pytest.mark.parametrize("name", ["x" * 80, "with space", "ÄÖ 日本 😀", "a/b:c%_\\'\"--", "Order", "order"])
-async def test_any_printable_name_is_kept_exactly(desk: Desk, name: str) -> None:
-    made = await desk.machine.execute(name, name=name)
-    assert (await desk.engine.get_execution(made.id)).name == name
-    assert (await desk.machine.execute(name, name=name)).id == made.id
+async def test_any_printable_name_is_kept_exactly(harness: Harness, name: str) -> None:
+    made = await harness.machine.execute(name, name=name)
+    assert (await harness.engine.get_execution(made.id)).name == name
+    assert (await harness.machine.execute(name, name=name)).id == made.id
 
 
 @pytest.mark.parametrize("value", [float("nan"), {1: 2}, {"a": {1}}, object(), "x" * 300_000])
-async def test_an_input_that_cannot_be_kept_starts_nothing(desk: Desk, value: Any) -> None:
+async def test_an_input_that_cannot_be_kept_starts_nothing(harness: Harness, value: Any) -> None:
     with pytest.raises(InvalidPayload):
-        await desk.machine.execute(value)
-    assert await desk.engine.count_executions() == 0
+        await harness.machine.execute(value)
+    assert await harness.engine.count_executions() == 0
 
 
-async def test_a_handler_gets_a_copy_of_its_own(desk: Desk) -> None:
+async def test_a_handler_gets_a_copy_of_its_own(harness: Harness) -> None:
     given: Any = {"lines": [1, 2]}
-    handle = await desk.machine.start_execution(given)
+    handle = await harness.machine.start_execution(given)
     given["lines"].append(3)
     await handle.wait()
-    assert desk.calls == [{"lines": [1, 2]}]
+    assert harness.calls == [{"lines": [1, 2]}]
 
 
 # Ends
 
 
-async def test_cancelling_the_await_aborts_and_records_it_first(desk: Desk) -> None:
-    running = asyncio.ensure_future(desk.machine.execute("wait", name="order"))
-    await called(desk, 1)
+async def test_cancelling_the_await_aborts_and_records_it_first(harness: Harness) -> None:
+    running = asyncio.ensure_future(harness.machine.execute("wait", name="order"))
+    await called(harness, 1)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    (execution,) = await desk.engine.list_executions()
+    (execution,) = await harness.engine.list_executions()
     assert execution.status is ExecutionStatus.ABORTED
     assert execution.end_time is not None
 
 
-async def test_cancelled_twice_it_is_still_recorded_first(desk: Desk) -> None:
+async def test_cancelled_twice_it_is_still_recorded_first(harness: Harness) -> None:
     ending, released = asyncio.Event(), asyncio.Event()
 
     async def slow(_value: Any, _context: TaskContext) -> None:
         try:
-            await desk.gate.wait()
+            await harness.gate.wait()
         finally:
             ending.set()
             await released.wait()
 
-    desk.engine._tasks.add("Slow", slow)
+    harness.engine._tasks.add("Slow", slow)
     definition = {"StartAt": "Slow", "States": {"Slow": {"Type": "Task", "Resource": "Slow", "End": True}}}
-    machine = await desk.engine.create_state_machine("slow", definition)
+    machine = await harness.engine.create_state_machine("slow", definition)
     execution = asyncio.create_task(machine.execute(name="twice"))
     async with asyncio.timeout(30):
-        while not await desk.engine.count_executions(ExecutionFilter(name="twice")):  # noqa: ASYNC110
+        while not await harness.engine.count_executions(ExecutionFilter(name="twice")):  # noqa: ASYNC110
             await asyncio.sleep(0.001)
         await asyncio.sleep(0.01)
         execution.cancel()
@@ -212,37 +212,37 @@ async def test_cancelled_twice_it_is_still_recorded_first(desk: Desk) -> None:
         released.set()
         with pytest.raises(asyncio.CancelledError):
             await execution
-    (ended,) = await desk.engine.list_executions(ExecutionFilter(name="twice"))
+    (ended,) = await harness.engine.list_executions(ExecutionFilter(name="twice"))
     assert ended.status == ExecutionStatus.ABORTED
 
 
-async def test_cancelled_at_any_turn_an_execution_is_not_left_running(desk: Desk) -> None:
+async def test_cancelled_at_any_turn_an_execution_is_not_left_running(harness: Harness) -> None:
     for turns in range(40):
-        running = asyncio.ensure_future(desk.machine.execute("wait"))
+        running = asyncio.ensure_future(harness.machine.execute("wait"))
         for _ in range(turns):
             await asyncio.sleep(0)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-    executions = await desk.engine.list_executions()
+    executions = await harness.engine.list_executions()
     assert {execution.status for execution in executions} <= {ExecutionStatus.ABORTED}
 
 
-async def test_cancelling_a_wait_does_not_touch_the_execution(desk: Desk) -> None:
-    handle = await desk.machine.start_execution("wait")
+async def test_cancelling_a_wait_does_not_touch_the_execution(harness: Harness) -> None:
+    handle = await harness.machine.start_execution("wait")
     waiting = asyncio.ensure_future(handle.wait())
-    await called(desk, 1)
+    await called(harness, 1)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    assert (await desk.engine.get_execution(handle.id)).status is ExecutionStatus.RUNNING
-    desk.gate.set()
+    assert (await harness.engine.get_execution(handle.id)).status is ExecutionStatus.RUNNING
+    harness.gate.set()
     assert await handle.result() == {"got": "wait"}
 
 
-async def test_a_handle_stops_its_execution(desk: Desk) -> None:
-    handle = await desk.machine.start_execution("wait")
-    await called(desk, 1)
+async def test_a_handle_stops_its_execution(harness: Harness) -> None:
+    handle = await harness.machine.start_execution("wait")
+    await called(harness, 1)
     stopped = await handle.stop("Order.Withdrawn", "the customer called")
     assert (stopped.status, stopped.error, stopped.cause) == (
         ExecutionStatus.ABORTED,
@@ -251,14 +251,14 @@ async def test_a_handle_stops_its_execution(desk: Desk) -> None:
     )
     with pytest.raises(ExecutionFailed, match="the customer called"):
         await handle.result()
-    done = await desk.machine.start_execution(1)
+    done = await harness.machine.start_execution(1)
     await done.wait()
     assert (await done.stop()).status is ExecutionStatus.SUCCEEDED
 
 
-async def test_a_machine_tells_what_it_is(desk: Desk) -> None:
-    assert repr(desk.machine) == "<StateMachine call revision 1>"
-    assert desk.machine.definition == CALL
-    definition: Any = desk.machine.definition
+async def test_a_machine_tells_what_it_is(harness: Harness) -> None:
+    assert repr(harness.machine) == "<StateMachine call revision 1>"
+    assert harness.machine.definition == CALL
+    definition: Any = harness.machine.definition
     definition["States"].clear()
-    assert desk.machine.definition == CALL
+    assert harness.machine.definition == CALL

@@ -14,7 +14,7 @@ from statechain.asl.expressions.jsonpath import compile_path
 from statechain.asl.plan.plan import State
 from statechain.errors import DefinitionError, StateError
 from statechain.limits import DEFAULT_LIMITS, Limits
-from visit import Visit
+from support.visit import Visit
 
 Ask: TypeAlias = Callable[..., Any]
 """(text, value, limits=…, **variables) → the value that an expression has; raises StateError."""

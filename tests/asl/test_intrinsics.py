@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from statechain.asl.expressions.intrinsics import FUNCTIONS, IntrinsicSyntaxError, compile_intrinsic, is_intrinsic
 from statechain.asl.expressions.jsonpath import PathSyntaxError
 from statechain.errors import StateError
-from visit import Visit
+from support.visit import Visit
 
 VALUE: Any = {
     "n": 1,

@@ -19,7 +19,7 @@ from statechain.asl.expressions.jsonpath import (
 )
 from statechain.errors import StateError
 from statechain.limits import Limits
-from visit import Visit
+from support.visit import Visit
 
 VALUE: Any = {
     "a": {"b": [1, 2, {"c": "x"}], "": 0, "ä-ö": 1, "x y": 2, "o'k": 3},

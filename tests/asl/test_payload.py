@@ -18,7 +18,7 @@ from statechain.asl.expressions.payload import (
 from statechain.asl.model import ABSENT
 from statechain.errors import StateError
 from statechain.limits import DEFAULT_LIMITS
-from visit import Visit
+from support.visit import Visit
 
 
 def made(template: Any, value: Any, **variables: Any) -> Any:

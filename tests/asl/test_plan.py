@@ -12,7 +12,7 @@ import pytest
 from statechain.asl import load
 from statechain.asl.outcome import CallTask, Done, Fail, FanOut, Next, WaitUntil
 from statechain.errors import StateError
-from visit import Visit
+from support.visit import Visit
 
 VALUE: Any = {"a": {"b": 1}, "n": 2, "at": "2024-01-02T04:04:05Z", "s": "text", "half": 1.5, "neg": -1} | {
     "far": 10**9,

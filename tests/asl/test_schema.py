@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from external_cases import CONFORMANCE, require_cases
 from statechain.asl import load
 from statechain.asl.grammar import PARTS, STATE_TYPES
 from statechain.asl.schema import definition_schema
 from statechain.errors import DefinitionError
+from support.external_cases import CONFORMANCE, require_cases
 
 CASES = Path(__file__).parents[1] / "cases" / "cases.jsonl"
 SCHEMA = definition_schema()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from postgres import Postgres
+from support.postgres import Postgres
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 TINY = {

@@ -1,20 +1,16 @@
-"""A workshop on every storage."""
+"""Chaining on each kind of storage."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
-from workshop import Workshop, open_workshop
-
-sys.path.insert(0, str(Path(__file__).parent))
+from support.chaining_harness import ChainingHarness, chaining_harness
 
 
 @pytest.fixture
-async def workshop(repository_url: str) -> AsyncIterator[Workshop]:
+async def chaining(repository_url: str) -> AsyncIterator[ChainingHarness]:
     """Return the two machines on an engine of their own."""
-    async with open_workshop(repository_url) as opened:
+    async with chaining_harness(repository_url) as opened:
         yield opened

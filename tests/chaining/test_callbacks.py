@@ -6,7 +6,6 @@ import asyncio
 from typing import Any
 
 import pytest
-from told import Told, Unwelcome
 
 from statechain import (
     BatchExecutionOptions,
@@ -15,7 +14,8 @@ from statechain import (
     ExecutionStatus,
     SourceStateNotFound,
 )
-from workshop import Workshop
+from support.batch_callbacks import Told, Unwelcome
+from support.chaining_harness import ChainingHarness
 
 RUNNING, SUCCEEDED, ABORTED = ExecutionStatus.RUNNING, ExecutionStatus.SUCCEEDED, ExecutionStatus.ABORTED
 
@@ -23,12 +23,12 @@ RUNNING, SUCCEEDED, ABORTED = ExecutionStatus.RUNNING, ExecutionStatus.SUCCEEDED
 @pytest.mark.parametrize("concurrency", [1, 4])
 @pytest.mark.parametrize("slowly", [False, True])
 async def test_callbacks_are_told_once_each_complete_after_start(
-    workshop: Workshop, concurrency: int, slowly: bool
+    chaining: ChainingHarness, concurrency: int, slowly: bool
 ) -> None:
-    sources = await workshop.finish(*range(6))
-    workshop.work.fails = {2}
+    sources = await chaining.finish(*range(6))
+    chaining.work.fails = {2}
     told = Told()
-    results = await workshop.batch(
+    results = await chaining.batch(
         concurrent_batches=concurrency,
         on_execution_start=told.start_slowly if slowly else told.start,
         on_execution_complete=told.complete_slowly if slowly else told.complete,
@@ -40,11 +40,11 @@ async def test_callbacks_are_told_once_each_complete_after_start(
     assert isinstance(errors[2], ExecutionFailed)
 
 
-async def test_callbacks_are_told_of_a_source_that_could_not_be_started(workshop: Workshop) -> None:
-    await workshop.finish(0, 1)
+async def test_callbacks_are_told_of_a_source_that_could_not_be_started(chaining: ChainingHarness) -> None:
+    await chaining.finish(0, 1)
     told = Told()
     options = BatchExecutionOptions(on_execution_start=told.start, on_execution_complete=told.complete)
-    await workshop.targets.execute_batch(workshop.select(), "Nowhere", options=options)
+    await chaining.targets.execute_batch(chaining.select(), "Nowhere", options=options)
     told.check(2)
     assert [type(fact[3]) for fact in told.facts if fact[0] == "complete"] == [SourceStateNotFound] * 2
 
@@ -52,9 +52,9 @@ async def test_callbacks_are_told_of_a_source_that_could_not_be_started(workshop
 @pytest.mark.parametrize("slowly", [False, True])
 @pytest.mark.parametrize("which", ["on_execution_start", "on_execution_complete"])
 async def test_a_callback_that_raises_stops_the_batch_and_propagates(
-    workshop: Workshop, which: str, slowly: bool
+    chaining: ChainingHarness, which: str, slowly: bool
 ) -> None:
-    await workshop.finish(*range(6))
+    await chaining.finish(*range(6))
 
     def refuse(_source: str, index: int, _error: Exception | None = None) -> None:
         if index == 3:
@@ -68,14 +68,14 @@ async def test_a_callback_that_raises_stops_the_batch_and_propagates(
         if value["n"] != 3:
             await asyncio.Event().wait()
 
-    workshop.work.does = hang_unless_three
+    chaining.work.does = hang_unless_three
     async with asyncio.timeout(30):
         with pytest.raises(Unwelcome, match="3"):
-            await workshop.batch(concurrent_batches=4, **{which: refuse_slowly if slowly else refuse})
-    assert await workshop.made(RUNNING) == []
-    by_number = {execution.input["n"]: execution.status for execution in await workshop.made()}  # type: ignore[index, call-overload]
+            await chaining.batch(concurrent_batches=4, **{which: refuse_slowly if slowly else refuse})
+    assert await chaining.made(RUNNING) == []
+    by_number = {execution.input["n"]: execution.status for execution in await chaining.made()}  # type: ignore[index, call-overload]
     assert by_number.pop(3, SUCCEEDED) is SUCCEEDED
     assert set(by_number.values()) <= {ABORTED}
     assert not {4, 5} & set(by_number)
-    (batch,) = await workshop.engine.list_batches()
+    (batch,) = await chaining.engine.list_batches()
     assert batch.status is BatchStatus.ABORTED

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from statechain import BatchExecutionOptions, BatchStatus, BatchStopped, ExecutionFailed, ExecutionStatus
-from workshop import Workshop, open_workshop
+from support.chaining_harness import ChainingHarness, chaining_harness
 
 EXAMPLES = settings(max_examples=60, deadline=None)
 
@@ -68,23 +68,23 @@ class Tale:
         assert self.peak <= max(1, concurrency)
 
 
-async def prepare(workshop: Workshop, plan: Plan) -> list[str]:
+async def prepare(chaining: ChainingHarness, plan: Plan) -> list[str]:
     """Finish the sources; make the handlers nap, fail, insert and delete as planned."""
-    ids = [source.id for source in await workshop.finish(*range(plan.sources))]
-    workshop.work.fails = set(plan.failing)
+    ids = [source.id for source in await chaining.finish(*range(plan.sources))]
+    chaining.work.fails = set(plan.failing)
 
     async def bustle(value: dict[str, Any]) -> Any:
         n = value["n"]
         for _ in range(plan.naps[n]):
             await asyncio.sleep(0)
         if n in plan.inserted_at:
-            await workshop.sources.execute({"n": 1000 + n})
+            await chaining.sources.execute({"n": 1000 + n})
         if n in plan.deleted_at:
             # what has been chained already may go; the set of the batch must not care
-            await workshop.engine.delete_executions(workshop.select(limit=1))
-        return await workshop.work.answer(value)
+            await chaining.engine.delete_executions(chaining.select(limit=1))
+        return await chaining.work.answer(value)
 
-    workshop.work.does = bustle
+    chaining.work.does = bustle
     return ids
 
 
@@ -92,10 +92,10 @@ async def prepare(workshop: Workshop, plan: Plan) -> list[str]:
 @given(plans)
 def test_every_source_is_chained_exactly_once(plan: Plan) -> None:
     async def play() -> None:
-        async with open_workshop("memory://") as workshop:
-            ids = await prepare(workshop, plan)
+        async with chaining_harness("memory://") as chaining:
+            ids = await prepare(chaining, plan)
             tale = Tale()
-            results = await workshop.batch(
+            results = await chaining.batch(
                 page_size=plan.page_size,
                 concurrent_batches=plan.concurrency,
                 on_execution_start=tale.start,
@@ -105,15 +105,15 @@ def test_every_source_is_chained_exactly_once(plan: Plan) -> None:
             assert [result.source_execution_id for result in results] == ids
             tale.check(plan.sources, plan.concurrency)
             ran = {result.index for result in results if result.execution is not None}
-            assert sorted(workshop.work.begun) == sorted(ran)
+            assert sorted(chaining.work.begun) == sorted(ran)
             for result in results:
                 if result.index in ran:
                     assert (result.error is None) == (result.index not in plan.failing)
                     assert isinstance(result.error, ExecutionFailed | None)
             if not plan.deleted_at:
                 assert ran == set(range(plan.sources))
-            assert await workshop.made(ExecutionStatus.RUNNING) == []
-            (batch,) = await workshop.engine.list_batches()
+            assert await chaining.made(ExecutionStatus.RUNNING) == []
+            (batch,) = await chaining.engine.list_batches()
             counts = batch.item_counts
             assert (batch.status, counts.total, counts.pending) == (BatchStatus.SUCCEEDED, plan.sources, 0)
             assert counts.succeeded == sum(result.error is None for result in results)
@@ -125,10 +125,10 @@ def test_every_source_is_chained_exactly_once(plan: Plan) -> None:
 @given(plans)
 def test_a_stop_leaves_no_hole_and_nothing_running(plan: Plan) -> None:
     async def play() -> None:
-        async with open_workshop("memory://") as workshop:
-            await prepare(workshop, attrs.evolve(plan, deleted_at=frozenset()))
+        async with chaining_harness("memory://") as chaining:
+            await prepare(chaining, attrs.evolve(plan, deleted_at=frozenset()))
             tale = Tale()
-            batch = workshop.batch(
+            batch = chaining.batch(
                 stop_on_error=True,
                 page_size=plan.page_size,
                 concurrent_batches=plan.concurrency,
@@ -145,8 +145,8 @@ def test_a_stop_leaves_no_hole_and_nothing_running(plan: Plan) -> None:
                 assert len(results) == plan.sources
             assert [result.index for result in results] == list(range(len(results)))
             tale.check(len(results), plan.concurrency)
-            assert await workshop.made(ExecutionStatus.RUNNING) == []
-            statuses = {execution.id: execution.status for execution in await workshop.made()}
+            assert await chaining.made(ExecutionStatus.RUNNING) == []
+            statuses = {execution.id: execution.status for execution in await chaining.made()}
             for result in results:
                 if result.execution is not None:
                     assert result.execution.status is statuses[result.execution.id]
@@ -158,26 +158,26 @@ def test_a_stop_leaves_no_hole_and_nothing_running(plan: Plan) -> None:
 @given(plans, st.integers(0, 120))
 def test_cancelled_at_any_turn_and_run_again_each_source_succeeds_once(plan: Plan, turns: int) -> None:
     async def play() -> None:
-        async with open_workshop("memory://") as workshop:
-            ids = await prepare(workshop, attrs.evolve(plan, deleted_at=frozenset(), failing=frozenset()))
-            select = workshop.select(limit=plan.sources)
+        async with chaining_harness("memory://") as chaining:
+            ids = await prepare(chaining, attrs.evolve(plan, deleted_at=frozenset(), failing=frozenset()))
+            select = chaining.select(limit=plan.sources)
             options = BatchExecutionOptions(
                 name_prefix="again",
                 page_size=plan.page_size,
                 concurrent_batches=plan.concurrency,
                 redrive_failed=True,
             )
-            batch = asyncio.ensure_future(workshop.targets.execute_batch(select, options=options))
+            batch = asyncio.ensure_future(chaining.targets.execute_batch(select, options=options))
             for _ in range(turns):
                 await asyncio.sleep(0)
             batch.cancel()
             await asyncio.wait([batch])
-            assert await workshop.made(ExecutionStatus.RUNNING) == []
-            assert BatchStatus.RUNNING not in {stored.status for stored in await workshop.engine.list_batches()}
-            results = await workshop.targets.execute_batch(select, options=options)
+            assert await chaining.made(ExecutionStatus.RUNNING) == []
+            assert BatchStatus.RUNNING not in {stored.status for stored in await chaining.engine.list_batches()}
+            results = await chaining.targets.execute_batch(select, options=options)
             assert [result.source_execution_id for result in results] == ids
             assert all(result.error is None for result in results)
-            assert len(await workshop.made(ExecutionStatus.SUCCEEDED)) == plan.sources
+            assert len(await chaining.made(ExecutionStatus.SUCCEEDED)) == plan.sources
 
     asyncio.run(play())
 
@@ -186,23 +186,23 @@ def test_cancelled_at_any_turn_and_run_again_each_source_succeeds_once(plan: Pla
 @given(plans, st.integers(0, 60), st.booleans())
 def test_two_batches_at_once_chain_each_source_once(plan: Plan, turns: int, same: bool) -> None:
     async def play() -> None:
-        async with open_workshop("memory://") as workshop:
+        async with chaining_harness("memory://") as chaining:
             quiet = attrs.evolve(plan, inserted_at=frozenset(), deleted_at=frozenset(), failing=frozenset())
-            ids = await prepare(workshop, quiet)
-            left = workshop.select(limit=plan.sources, unchained_to=workshop.targets)
+            ids = await prepare(chaining, quiet)
+            left = chaining.select(limit=plan.sources, unchained_to=chaining.targets)
             options = [
                 BatchExecutionOptions(name_prefix=prefix, page_size=plan.page_size, concurrent_batches=plan.concurrency)
                 for prefix in (("same", "same") if same else ("one", "other"))
             ]
-            one = asyncio.ensure_future(workshop.targets.execute_batch(left, options=options[0]))
+            one = asyncio.ensure_future(chaining.targets.execute_batch(left, options=options[0]))
             for _ in range(turns):
                 await asyncio.sleep(0)
-            other = await workshop.targets.execute_batch(left, options=options[1])
+            other = await chaining.targets.execute_batch(left, options=options[1])
             results = await one
             assert [result.source_execution_id for result in results] == ids
             assert all(result.error is None for result in [*results, *other])
-            assert sorted(workshop.work.begun) == list(range(plan.sources))
-            links = await workshop.engine.list_linked_executions(target_state_machine_id=workshop.targets.id)
+            assert sorted(chaining.work.begun) == list(range(plan.sources))
+            links = await chaining.engine.list_linked_executions(target_state_machine_id=chaining.targets.id)
             assert sorted(link.source_execution_id for link in links) == sorted(ids)
 
     asyncio.run(play())

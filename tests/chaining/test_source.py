@@ -21,7 +21,7 @@ from statechain import (
     SourceStateNotFound,
     open_repository,
 )
-from workshop import Workshop, open_workshop
+from support.chaining_harness import ChainingHarness, chaining_harness
 
 ECHO = {"StartAt": "Echo", "States": {"Echo": {"Type": "Pass", "End": True}}}
 LOOP = {
@@ -67,18 +67,18 @@ HALFWAY = {
 }
 
 
-async def test_the_final_output_becomes_the_input(workshop: Workshop) -> None:
-    (source,) = await workshop.finish(7)
-    echo = await workshop.engine.create_state_machine("echo", ECHO)
+async def test_the_final_output_becomes_the_input(chaining: ChainingHarness) -> None:
+    (source,) = await chaining.finish(7)
+    echo = await chaining.engine.create_state_machine("echo", ECHO)
     for given in (source.id, source, Source(source.id)):
         chained = await echo.execute(source=given)
         assert chained.input == chained.output == {"n": 7, "step": "finished"}
         assert chained.source == Source(source.id)
 
 
-async def test_the_output_of_a_named_state_becomes_the_input(workshop: Workshop) -> None:
-    (source,) = await workshop.finish(7)
-    echo = await workshop.engine.create_state_machine("echo", ECHO)
+async def test_the_output_of_a_named_state_becomes_the_input(chaining: ChainingHarness) -> None:
+    (source,) = await chaining.finish(7)
+    echo = await chaining.engine.create_state_machine("echo", ECHO)
     chained = await echo.execute(source=Source(source.id, "Prepare"))
     assert chained.output == {"n": 7, "step": "prepared"}
 
@@ -97,29 +97,29 @@ async def test_the_output_of_a_named_state_becomes_the_input(workshop: Workshop)
     ids=["loop", "final", "branch", "other-branch", "parallel", "iteration", "map"],
 )
 async def test_the_last_visit_of_a_state_counts_wherever_it_is(
-    workshop: Workshop, definition: dict[str, Any], given: Any, state: str | None, taken: Any
+    chaining: ChainingHarness, definition: dict[str, Any], given: Any, state: str | None, taken: Any
 ) -> None:
-    machine = await workshop.engine.create_state_machine("source", definition)
+    machine = await chaining.engine.create_state_machine("source", definition)
     source = await machine.execute(given)
-    echo = await workshop.engine.create_state_machine("echo", ECHO)
+    echo = await chaining.engine.create_state_machine("echo", ECHO)
     assert (await echo.execute(source=Source(source.id, state))).output == taken
 
 
-async def test_the_last_visit_counts_among_hundreds(workshop: Workshop) -> None:
+async def test_the_last_visit_counts_among_hundreds(chaining: ChainingHarness) -> None:
     loop = {**LOOP, "States": {**LOOP["States"]}}  # type: ignore[dict-item]
     more = {"Variable": "$.n", "NumericLessThan": 300, "Next": "Count"}
     loop["States"]["More"] = {"Type": "Choice", "Choices": [more], "Default": "Done"}  # type: ignore[index]
-    source = await (await workshop.engine.create_state_machine("loop", loop)).execute({"n": 0})
-    echo = await workshop.engine.create_state_machine("echo", ECHO)
+    source = await (await chaining.engine.create_state_machine("loop", loop)).execute({"n": 0})
+    echo = await chaining.engine.create_state_machine("echo", ECHO)
     assert (await echo.execute(source=Source(source.id, "Count"))).output == {"n": 300}
 
 
-async def test_a_failed_source_can_be_chained_from_a_state_that_it_completed(workshop: Workshop) -> None:
-    machine = await workshop.engine.create_state_machine("halfway", HALFWAY)
+async def test_a_failed_source_can_be_chained_from_a_state_that_it_completed(chaining: ChainingHarness) -> None:
+    machine = await chaining.engine.create_state_machine("halfway", HALFWAY)
     with pytest.raises(ExecutionFailed) as failed:
         await machine.execute()
     source = failed.value.execution
-    echo = await workshop.engine.create_state_machine("echo", ECHO)
+    echo = await chaining.engine.create_state_machine("echo", ECHO)
     assert (await echo.execute(source=Source(source.id, "First"))).output == "came this far"
     with pytest.raises(SourceNotFinished):
         await echo.execute(source=source)
@@ -127,11 +127,11 @@ async def test_a_failed_source_can_be_chained_from_a_state_that_it_completed(wor
         await echo.execute(source=Source(source.id, "Break"))
 
 
-async def test_sources_that_cannot_be_chained_from(workshop: Workshop) -> None:
-    (source,) = await workshop.finish(1)
-    workshop.work.does = workshop.work.hang
-    running = await workshop.targets.start_execution({"n": 1})
-    echo = await workshop.engine.create_state_machine("echo", ECHO)
+async def test_sources_that_cannot_be_chained_from(chaining: ChainingHarness) -> None:
+    (source,) = await chaining.finish(1)
+    chaining.work.does = chaining.work.hang
+    running = await chaining.targets.start_execution({"n": 1})
+    echo = await chaining.engine.create_state_machine("echo", ECHO)
     cases: list[tuple[Any, type[Exception]]] = [
         ("no-such-execution", ExecutionNotFound),
         (running.id, SourceNotFinished),
@@ -142,13 +142,13 @@ async def test_sources_that_cannot_be_chained_from(workshop: Workshop) -> None:
     for given, error in cases:
         with pytest.raises(error):
             await echo.execute(source=given)
-    assert await workshop.engine.list_linked_executions(target_state_machine_id=echo.id) == []
+    assert await chaining.engine.list_linked_executions(target_state_machine_id=echo.id) == []
     await running.stop()
 
 
-async def test_a_transformer_maps_the_output(workshop: Workshop) -> None:
-    (source,) = await workshop.finish(2)
-    echo = await workshop.engine.create_state_machine("echo", ECHO)
+async def test_a_transformer_maps_the_output(chaining: ChainingHarness) -> None:
+    (source,) = await chaining.finish(2)
+    echo = await chaining.engine.create_state_machine("echo", ECHO)
 
     async def slowly(output: Any) -> Any:
         await asyncio.sleep(0.001)
@@ -159,9 +159,9 @@ async def test_a_transformer_maps_the_output(workshop: Workshop) -> None:
     assert (await echo.execute(source=source, input_transformer=lambda _output: None)).input is None
 
 
-async def test_a_transformer_that_raises_starts_nothing(workshop: Workshop) -> None:
-    (source,) = await workshop.finish(2)
-    echo = await workshop.engine.create_state_machine("echo", ECHO)
+async def test_a_transformer_that_raises_starts_nothing(chaining: ChainingHarness) -> None:
+    (source,) = await chaining.finish(2)
+    echo = await chaining.engine.create_state_machine("echo", ECHO)
 
     async def slowly(output: Any) -> Any:
         await asyncio.sleep(0)
@@ -173,52 +173,52 @@ async def test_a_transformer_that_raises_starts_nothing(workshop: Workshop) -> N
         assert isinstance(raised.value.__cause__, KeyError)
     with pytest.raises(InvalidPayload):
         await echo.execute(source=source, input_transformer=lambda _output: {1, 2})  # type: ignore[arg-type, return-value]
-    assert await workshop.engine.list_linked_executions(source_execution_id=source.id) == []
+    assert await chaining.engine.list_linked_executions(source_execution_id=source.id) == []
 
 
-async def test_a_transformer_cannot_change_what_the_source_put_out(workshop: Workshop) -> None:
-    (source,) = await workshop.finish(2)
+async def test_a_transformer_cannot_change_what_the_source_put_out(chaining: ChainingHarness) -> None:
+    (source,) = await chaining.finish(2)
 
     def spoil(output: Any) -> Any:
         output["n"] = 99
         return output
 
-    await workshop.targets.execute(source=source, input_transformer=spoil)
-    assert (await workshop.engine.get_execution(source.id)).output == {"n": 2, "step": "finished"}
+    await chaining.targets.execute(source=source, input_transformer=spoil)
+    assert (await chaining.engine.get_execution(source.id)).output == {"n": 2, "step": "finished"}
 
 
-async def test_an_input_beside_a_source_and_a_transformer_without_one_are_refused(workshop: Workshop) -> None:
-    (source,) = await workshop.finish(2)
+async def test_an_input_beside_a_source_and_a_transformer_without_one_are_refused(chaining: ChainingHarness) -> None:
+    (source,) = await chaining.finish(2)
     with pytest.raises(ValueError, match="not both"):
-        await workshop.targets.execute({"n": 1}, source=source)
+        await chaining.targets.execute({"n": 1}, source=source)
     with pytest.raises(ValueError, match="give a source"):
-        await workshop.targets.execute({"n": 1}, input_transformer=lambda output: output)
+        await chaining.targets.execute({"n": 1}, input_transformer=lambda output: output)
 
 
-async def test_the_link_is_stored_with_the_execution(workshop: Workshop) -> None:
-    (source,) = await workshop.finish(3)
-    handle = await workshop.targets.start_execution(source=Source(source.id, "Prepare"))
-    (link,) = await workshop.engine.list_linked_executions(source_execution_id=source.id)
+async def test_the_link_is_stored_with_the_execution(chaining: ChainingHarness) -> None:
+    (source,) = await chaining.finish(3)
+    handle = await chaining.targets.start_execution(source=Source(source.id, "Prepare"))
+    (link,) = await chaining.engine.list_linked_executions(source_execution_id=source.id)
     assert (link.source_execution_id, link.source_state_name) == (source.id, "Prepare")
-    assert (link.target_execution_id, link.target_state_machine_id) == (handle.id, workshop.targets.id)
+    assert (link.target_execution_id, link.target_state_machine_id) == (handle.id, chaining.targets.id)
     ended = await handle.wait()
     assert ended.source == Source(source.id, "Prepare")
     assert link.created == ended.start_time
-    assert await workshop.engine.list_linked_executions(target_execution_id=handle.id) == [link]
+    assert await chaining.engine.list_linked_executions(target_execution_id=handle.id) == [link]
 
 
-async def test_a_name_is_chained_once(workshop: Workshop) -> None:
-    (source,) = await workshop.finish(3)
-    first = await workshop.targets.execute(name="invoice", source=source)
-    again = await workshop.targets.execute(name="invoice", source=source)
+async def test_a_name_is_chained_once(chaining: ChainingHarness) -> None:
+    (source,) = await chaining.finish(3)
+    first = await chaining.targets.execute(name="invoice", source=source)
+    again = await chaining.targets.execute(name="invoice", source=source)
     assert again == first
-    assert workshop.work.begun == [3]
-    assert len(await workshop.engine.list_linked_executions(source_execution_id=source.id)) == 1
+    assert chaining.work.begun == [3]
+    assert len(await chaining.engine.list_linked_executions(source_execution_id=source.id)) == 1
 
 
 async def test_a_start_that_storage_refused_leaves_neither_execution_nor_link() -> None:
-    async with open_repository("memory://") as repository, open_workshop(repository) as workshop:
-        (source,) = await workshop.finish(3)
+    async with open_repository("memory://") as repository, chaining_harness(repository) as chaining:
+        (source,) = await chaining.finish(3)
         commit = repository.commit
 
         async def refuse(_writes: Sequence[Any]) -> Sequence[Any]:
@@ -226,18 +226,18 @@ async def test_a_start_that_storage_refused_leaves_neither_execution_nor_link() 
 
         repository.commit = refuse  # type: ignore[method-assign, assignment]
         with pytest.raises(RepositoryError, match="the disk is full"):
-            await workshop.targets.execute(source=source)
+            await chaining.targets.execute(source=source)
         repository.commit = commit  # type: ignore[method-assign]
-        assert await workshop.engine.list_linked_executions(source_execution_id=source.id) == []
-        assert await workshop.made() == []
+        assert await chaining.engine.list_linked_executions(source_execution_id=source.id) == []
+        assert await chaining.made() == []
 
 
-async def test_chains_of_chains_keep_each_link(workshop: Workshop) -> None:
-    echo = await workshop.engine.create_state_machine("echo", ECHO)
-    chain = await workshop.finish(1)
+async def test_chains_of_chains_keep_each_link(chaining: ChainingHarness) -> None:
+    echo = await chaining.engine.create_state_machine("echo", ECHO)
+    chain = await chaining.finish(1)
     for _ in range(4):
         chain.append(await echo.execute(source=chain[-1]))
     for source, target in itertools.pairwise(chain):
-        links = await workshop.engine.list_linked_executions(source_execution_id=source.id)
+        links = await chaining.engine.list_linked_executions(source_execution_id=source.id)
         assert [link.target_execution_id for link in links] == [target.id]
     assert {execution.status for execution in chain} == {ExecutionStatus.SUCCEEDED}

@@ -7,7 +7,6 @@ import itertools
 from typing import Any
 
 import pytest
-from told import Told, Unwelcome
 
 from statechain import (
     BatchExecutionOptions,
@@ -17,7 +16,8 @@ from statechain import (
     ExecutionStatus,
     InputTransformerError,
 )
-from workshop import Workshop, statuses
+from support.batch_callbacks import Told, Unwelcome
+from support.chaining_harness import ChainingHarness, statuses
 
 RUNNING, SUCCEEDED, FAILED, ABORTED = (
     ExecutionStatus.RUNNING,
@@ -30,21 +30,21 @@ RUNNING, SUCCEEDED, FAILED, ABORTED = (
 # Stopping
 
 
-async def test_the_first_failure_stops_the_batch(workshop: Workshop) -> None:
-    await workshop.finish(*range(8))
-    workshop.work.fails = {2}
+async def test_the_first_failure_stops_the_batch(chaining: ChainingHarness) -> None:
+    await chaining.finish(*range(8))
+    chaining.work.fails = {2}
 
     async def hang_after_two(value: dict[str, Any]) -> Any:
         if value["n"] > 2:
             await asyncio.Event().wait()
-        while value["n"] == 2 and 4 not in workshop.work.begun:  # noqa: ASYNC110 -- until its siblings are at work
+        while value["n"] == 2 and 4 not in chaining.work.begun:  # noqa: ASYNC110 -- until its siblings are at work
             await asyncio.sleep(0.001)
-        return await workshop.work.answer(value)
+        return await chaining.work.answer(value)
 
-    workshop.work.does = hang_after_two
+    chaining.work.does = hang_after_two
     told = Told()
     with pytest.raises(BatchStopped) as stopped:
-        await workshop.batch(
+        await chaining.batch(
             stop_on_error=True,
             concurrent_batches=3,
             on_execution_start=told.start,
@@ -58,25 +58,25 @@ async def test_the_first_failure_stops_the_batch(workshop: Workshop) -> None:
     assert stopped.value.__cause__ is results[2].error
     assert isinstance(stopped.value.__cause__, ExecutionFailed)
     told.check(5)
-    assert [str(execution.status) for execution in await workshop.made()] == statuses(results)
-    (batch,) = await workshop.engine.list_batches()
+    assert [str(execution.status) for execution in await chaining.made()] == statuses(results)
+    (batch,) = await chaining.engine.list_batches()
     assert batch.status is BatchStatus.FAILED
     assert (batch.item_counts.pending, batch.item_counts.aborted, batch.item_counts.failed) == (3, 2, 1)
 
 
-async def test_a_transformer_that_raises_is_a_failure_to_stop_at(workshop: Workshop) -> None:
-    await workshop.finish(*range(3))
+async def test_a_transformer_that_raises_is_a_failure_to_stop_at(chaining: ChainingHarness) -> None:
+    await chaining.finish(*range(3))
 
     def refuse(output: Any) -> Any:
         raise Unwelcome(output["n"])
 
     with pytest.raises(BatchStopped) as stopped:
-        await workshop.targets.execute_batch(
-            workshop.select(), options=BatchExecutionOptions(stop_on_error=True), input_transformer=refuse
+        await chaining.targets.execute_batch(
+            chaining.select(), options=BatchExecutionOptions(stop_on_error=True), input_transformer=refuse
         )
     assert isinstance(stopped.value.__cause__, InputTransformerError)
     assert [result.index for result in stopped.value.results] == [0]
-    assert workshop.work.begun == []
+    assert chaining.work.begun == []
 
 
 @pytest.mark.parametrize(
@@ -96,71 +96,71 @@ async def test_a_transformer_that_raises_is_a_failure_to_stop_at(workshop: Works
     ],
 )
 async def test_tolerances_are_those_of_the_map_state(
-    workshop: Workshop, tolerance: dict[str, Any], failing: set[int], ended: int | None
+    chaining: ChainingHarness, tolerance: dict[str, Any], failing: set[int], ended: int | None
 ) -> None:
-    await workshop.finish(*range(10))
-    workshop.work.fails = failing
+    await chaining.finish(*range(10))
+    chaining.work.fails = failing
     if ended is None:
-        results = await workshop.batch(**tolerance)
+        results = await chaining.batch(**tolerance)
         assert [result.index for result in results if result.error] == sorted(failing)
         assert len(results) == 10
         return
     with pytest.raises(BatchStopped) as stopped:
-        await workshop.batch(**tolerance)
+        await chaining.batch(**tolerance)
     assert [result.index for result in stopped.value.results] == list(range(ended))
     assert [result.index for result in stopped.value.results if result.error] == sorted(failing)
 
 
-async def test_results_have_an_entry_for_each_source_started_and_none_for_others(workshop: Workshop) -> None:
-    await workshop.finish(*range(9))
+async def test_results_have_an_entry_for_each_source_started_and_none_for_others(chaining: ChainingHarness) -> None:
+    await chaining.finish(*range(9))
     started: list[int] = []
     for concurrency, failing in itertools.product([1, 2, 4], [0, 3, 8]):
-        workshop.work.fails = {failing}
+        chaining.work.fails = {failing}
         started.clear()
         with pytest.raises(BatchStopped) as stopped:
-            await workshop.batch(
+            await chaining.batch(
                 stop_on_error=True,
                 concurrent_batches=concurrency,
                 on_execution_start=lambda _source, index: started.append(index),
             )
         assert [result.index for result in stopped.value.results] == started == list(range(len(started)))
-    assert await workshop.made(RUNNING) == []
+    assert await chaining.made(RUNNING) == []
 
 
 # Cancelling
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])
-async def test_cancelling_a_batch_leaves_nothing_running(workshop: Workshop, concurrency: int) -> None:
-    await workshop.finish(*range(5))
-    workshop.work.does = workshop.work.hang
+async def test_cancelling_a_batch_leaves_nothing_running(chaining: ChainingHarness, concurrency: int) -> None:
+    await chaining.finish(*range(5))
+    chaining.work.does = chaining.work.hang
     told = Told()
     batch = asyncio.ensure_future(
-        workshop.batch(
+        chaining.batch(
             concurrent_batches=concurrency, on_execution_start=told.start, on_execution_complete=told.complete
         )
     )
-    while workshop.work.running < concurrency:  # noqa: ASYNC110
+    while chaining.work.running < concurrency:  # noqa: ASYNC110
         await asyncio.sleep(0.001)
     batch.cancel()
     with pytest.raises(asyncio.CancelledError):
         await batch
-    assert [execution.status for execution in await workshop.made()] == [ABORTED] * concurrency
+    assert [execution.status for execution in await chaining.made()] == [ABORTED] * concurrency
     told.check(concurrency)
-    (stored,) = await workshop.engine.list_batches()
+    (stored,) = await chaining.engine.list_batches()
     assert stored.status is BatchStatus.ABORTED
     assert stored.end_time is not None
 
 
-async def test_a_batch_can_be_cancelled_at_any_turn(workshop: Workshop) -> None:
-    await workshop.finish(*range(3))
+async def test_a_batch_can_be_cancelled_at_any_turn(chaining: ChainingHarness) -> None:
+    await chaining.finish(*range(3))
     for turns in range(0, 60, 3):
-        batch = asyncio.ensure_future(workshop.batch(name_prefix=f"after-{turns}", concurrent_batches=2))
+        batch = asyncio.ensure_future(chaining.batch(name_prefix=f"after-{turns}", concurrent_batches=2))
         for _ in range(turns):
             await asyncio.sleep(0)
         batch.cancel()
         await asyncio.wait([batch])
         assert batch.cancelled() or len(batch.result()) == 3
-        assert await workshop.made(RUNNING) == []
-    for stored in await workshop.engine.list_batches():
+        assert await chaining.made(RUNNING) == []
+    for stored in await chaining.engine.list_batches():
         assert stored.status is not BatchStatus.RUNNING

@@ -1,4 +1,4 @@
-"""A desk for each test of the command line."""
+"""A project for each test of the command line."""
 
 from __future__ import annotations
 
@@ -9,21 +9,19 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # `desk` is imported by its name
-
-from desk import Desk
+from support.cli_project import CliProject
 
 
 @pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CliProject]:
     """Return a folder with ``orders.json``, ``bills.json``, ``hangs.json`` and ``handlers.py``, and work in it."""
     for name in ("STATECHAIN_URL", "DATABASE_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    folder = Desk(tmp_path)
-    folder.furnish()
+    folder = CliProject(tmp_path)
+    folder.write_files()
     before = set(sys.modules)
     yield folder
     for name in set(sys.modules) - before:

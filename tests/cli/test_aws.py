@@ -8,7 +8,8 @@ import sys
 from typing import Any
 
 import pytest
-from desk import Desk, rows
+
+from support.cli_project import CliProject, rows
 
 ACCOUNT = "eu-central-1:123456789012"
 
@@ -50,20 +51,20 @@ ASKS = {
 }
 
 
-def handlers_of(desk: Desk, *arguments: str) -> dict[str, str]:
+def handlers_of(project: CliProject, *arguments: str) -> dict[str, str]:
     """Return the handler that is needed for each state."""
-    found = rows(desk.call("import-aws", *arguments).stdout)
+    found = rows(project.call("import-aws", *arguments).stdout)
     return {row["STATE"]: row["HANDLER"] for row in found}
 
 
-def test_each_resource_is_told_with_its_handler(desk: Desk) -> None:
-    assert handlers_of(desk, desk.write("aws.json", DEFINITION)) == {
+def test_each_resource_is_told_with_its_handler(project: CliProject) -> None:
+    assert handlers_of(project, project.write("aws.json", DEFINITION)) == {
         "Charge": "charge-card",
         "Old": "class",
         "Put": "arn:aws:states:::dynamodb:putItem",
         "Placed, Again": "${PlacedFunction}",
     }
-    assert handlers_of(desk, desk.write("asks.json", ASKS)) == {
+    assert handlers_of(project, project.write("asks.json", ASKS)) == {
         "Ask": "arn:aws:states:::sqs:sendMessage",
         "Human": "approve",
         "Child": "-",
@@ -71,30 +72,30 @@ def test_each_resource_is_told_with_its_handler(desk: Desk) -> None:
     }
 
 
-def test_the_skeleton_runs_as_it_is(desk: Desk) -> None:
-    desk.call("import-aws", desk.write("aws.json", DEFINITION), "-o", "skeleton.py")
-    result = desk.call("run", "aws.json", "--tasks", "skeleton:tasks", "--input", '{"order": 1}')
+def test_the_skeleton_runs_as_it_is(project: CliProject) -> None:
+    project.call("import-aws", project.write("aws.json", DEFINITION), "-o", "skeleton.py")
+    result = project.call("run", "aws.json", "--tasks", "skeleton:tasks", "--input", '{"order": 1}')
     assert json.loads(result.stdout) == {"order": 1}
-    assert "skeleton.py is there already" in desk.call("import-aws", "aws.json", "-o", "skeleton.py", code=2).stderr
+    assert "skeleton.py is there already" in project.call("import-aws", "aws.json", "-o", "skeleton.py", code=2).stderr
 
 
-def test_the_skeleton_serves_every_resource_and_passes_a_strict_type_checker(desk: Desk) -> None:
-    files = (desk.write("aws.json", DEFINITION), desk.write("asks.json", ASKS))
-    desk.call("import-aws", *files, "-o", "skeleton.py")
-    desk.call("validate", *files, "--tasks", "skeleton")
+def test_the_skeleton_serves_every_resource_and_passes_a_strict_type_checker(project: CliProject) -> None:
+    files = (project.write("aws.json", DEFINITION), project.write("asks.json", ASKS))
+    project.call("import-aws", *files, "-o", "skeleton.py")
+    project.call("validate", *files, "--tasks", "skeleton")
     pytest.importorskip("mypy")
     command = [sys.executable, "-m", "mypy", "--strict", "--config-file=", "--follow-imports=silent", "skeleton.py"]
-    checked = subprocess.run(command, cwd=desk.folder, capture_output=True, text=True, check=False)
+    checked = subprocess.run(command, cwd=project.folder, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout
 
 
-def test_awss_own_description_of_a_state_machine_is_read(desk: Desk) -> None:
+def test_awss_own_description_of_a_state_machine_is_read(project: CliProject) -> None:
     described = {"stateMachineArn": "arn", "definition": json.dumps(DEFINITION), "type": "STANDARD"}
-    assert "Charge" in handlers_of(desk, desk.write("described.json", described))
+    assert "Charge" in handlers_of(project, project.write("described.json", described))
 
 
-def test_a_definition_with_faults_is_told_and_the_others_go_on(desk: Desk) -> None:
-    desk.write("bad.json", {"StartAt": "A", "States": {}})
-    result = desk.call("import-aws", "bad.json", desk.write("aws.json", DEFINITION), code=1)
+def test_a_definition_with_faults_is_told_and_the_others_go_on(project: CliProject) -> None:
+    project.write("bad.json", {"StartAt": "A", "States": {}})
+    result = project.call("import-aws", "bad.json", project.write("aws.json", DEFINITION), code=1)
     assert "bad.json:" in result.stderr
     assert "charge-card" in result.stdout

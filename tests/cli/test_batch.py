@@ -7,20 +7,21 @@ import signal
 import sys
 
 import pytest
-from desk import Desk, rows
+
+from support.cli_project import CliProject, rows
 
 CHAIN = ("batch", "bills.json", "--tasks", "handlers", "--state-machine", "orders", "--order", "oldest_first")
 
 
 @pytest.fixture
-def orders(desk: Desk) -> Desk:
-    """Return a desk with four orders, of which the third is never paid."""
+def orders(project: CliProject) -> CliProject:
+    """Return a project with four orders, of which the third is never paid."""
     for number in range(1, 5):
-        desk.run(f"order-{number}", number)
-    return desk
+        project.run(f"order-{number}", number)
+    return project
 
 
-def test_each_result_is_a_json_line_and_failures_are_told(orders: Desk) -> None:
+def test_each_result_is_a_json_line_and_failures_are_told(orders: CliProject) -> None:
     result = orders.call(*CHAIN, "--json", code=1)
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert [line["output"] for line in lines] == [{"paid": 2}, {"paid": 4}, None, {"paid": 8}]
@@ -29,25 +30,25 @@ def test_each_result_is_a_json_line_and_failures_are_told(orders: Desk) -> None:
     assert "FAILED: ValueError: nobody pays" in result.stderr
 
 
-def test_all_that_succeeded_leave_with_0(orders: Desk) -> None:
+def test_all_that_succeeded_leave_with_0(orders: CliProject) -> None:
     orders.call(*CHAIN, "--limit", "2", "--concurrent-batches", "2")
     orders.call(*CHAIN, "--name", "order-4")
 
 
-def test_a_prefix_makes_a_second_run_finish_what_is_missing(orders: Desk) -> None:
+def test_a_prefix_makes_a_second_run_finish_what_is_missing(orders: CliProject) -> None:
     orders.call(*CHAIN, "--name-prefix", "bill", "--limit", "2")
     orders.call(*CHAIN, "--name-prefix", "bill", code=1)
     bills = orders.call("list", "--state-machine", "bills", "--json").stdout.splitlines()
     assert len(bills) == 4
 
 
-def test_what_is_chained_already_can_be_left_out(orders: Desk) -> None:
+def test_what_is_chained_already_can_be_left_out(orders: CliProject) -> None:
     orders.call(*CHAIN, code=1)
     left = orders.call(*CHAIN, "--unchained-to", "bills", "--dry-run")
     assert left.stderr == "1 execution of bills would be started\n"
 
 
-def test_an_input_transformer_and_callbacks_of_the_user(orders: Desk) -> None:
+def test_an_input_transformer_and_callbacks_of_the_user(orders: CliProject) -> None:
     hooks = ("--input-transformer", "handlers:double", "--on-execution-start", "handlers:on_start")
     result = orders.call(*CHAIN, *hooks, "--json")
     outputs = [json.loads(line)["output"] for line in result.stdout.splitlines()]
@@ -55,12 +56,12 @@ def test_an_input_transformer_and_callbacks_of_the_user(orders: Desk) -> None:
     assert sys.modules["handlers"].seen == [0, 1, 2, 3]
 
 
-def test_the_output_of_a_state_is_chained(orders: Desk) -> None:
+def test_the_output_of_a_state_is_chained(orders: CliProject) -> None:
     result = orders.call(*CHAIN, "--source-state", "Price", "--limit", "1", "--json")
     assert json.loads(result.stdout)["output"] == {"paid": 2}
 
 
-def test_the_first_failure_stops_where_that_is_asked_for(orders: Desk) -> None:
+def test_the_first_failure_stops_where_that_is_asked_for(orders: CliProject) -> None:
     result = orders.call(*CHAIN, "--stop-on-error", "--json", code=1)
     assert len(result.stdout.splitlines()) == 3
     assert "more failures than are tolerated" in result.stderr
@@ -79,11 +80,11 @@ def test_the_first_failure_stops_where_that_is_asked_for(orders: Desk) -> None:
         (("--unchained-to", "letters"), "there is no state machine 'letters'; stored are: bills, orders"),
     ],
 )
-def test_what_is_not_legal_is_a_usage_error(orders: Desk, options: tuple[str, ...], told: str) -> None:
+def test_what_is_not_legal_is_a_usage_error(orders: CliProject, options: tuple[str, ...], told: str) -> None:
     assert told in orders.call(*CHAIN, *options, code=2).stderr
 
 
-def test_stored_batches_are_listed_and_shown(orders: Desk) -> None:
+def test_stored_batches_are_listed_and_shown(orders: CliProject) -> None:
     orders.call(*CHAIN, "--name-prefix", "bill", code=1)
     (row,) = rows(orders.call("batches", "list").stdout)
     assert (row["MACHINE"], row["PREFIX"], row["STATUS"]) == ("bills", "bill", "SUCCEEDED")
@@ -95,7 +96,7 @@ def test_stored_batches_are_listed_and_shown(orders: Desk) -> None:
     assert "there is no batch 'x'" in orders.call("batches", "show", "x", code=2).stderr
 
 
-def test_what_failed_is_redriven_when_the_batch_is_resumed(orders: Desk) -> None:
+def test_what_failed_is_redriven_when_the_batch_is_resumed(orders: CliProject) -> None:
     orders.call(*CHAIN, "--name-prefix", "bill", code=1)
     (row,) = rows(orders.call("batches", "list").stdout)
     orders.call("batches", "resume", row["ID"], "--tasks", "handlers", code=1)
@@ -104,7 +105,7 @@ def test_what_failed_is_redriven_when_the_batch_is_resumed(orders: Desk) -> None
     assert "batch bill: 4/4" in told
 
 
-def test_ctrl_c_aborts_what_runs_and_tells_how_to_go_on(orders: Desk) -> None:
+def test_ctrl_c_aborts_what_runs_and_tells_how_to_go_on(orders: CliProject) -> None:
     command = ("batch", "hangs.json", "--tasks", "handlers", "--state-machine", "orders", "--concurrent-batches", "2")
     orders.write("noisy.py", "def started(source, index):\n    print('started', index, flush=True)\n")
     with orders.start(*command, "--on-execution-start", "noisy:started") as process:
@@ -123,7 +124,7 @@ def test_ctrl_c_aborts_what_runs_and_tells_how_to_go_on(orders: Desk) -> None:
     assert orders.call("list", "--state-machine", "hangs", "--status", "SUCCEEDED", "--count").stdout == "4\n"
 
 
-def test_a_batch_is_stopped(orders: Desk) -> None:
+def test_a_batch_is_stopped(orders: CliProject) -> None:
     orders.call(*CHAIN, "--name-prefix", "bill", code=1)
     (row,) = rows(orders.call("batches", "list").stdout)
     assert "SUCCEEDED" in orders.call("batches", "stop", row["ID"]).stderr  # it had ended

@@ -9,29 +9,30 @@ import sys
 from pathlib import Path
 
 import pytest
-from desk import Desk
+
+from support.cli_project import CliProject
 
 PAGES = Path(__file__).parents[2] / "docs" / "how-to"
 SHELL = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", ["command-line.md", "migrate-from-aws.md"])
-def test_the_commands_of_a_page_run(desk: Desk, page: str) -> None:
+def test_the_commands_of_a_page_run(project: CliProject, page: str) -> None:
     blocks = SHELL.findall((PAGES / page).read_text())
     assert len(blocks) >= 3
     script = f'set -eu\nstatechain() {{ {shlex.quote(sys.executable)} -m statechain "$@"; }}\n' + "\n".join(blocks)
-    folder = desk.folder / "empty"
+    folder = project.folder / "empty"
     folder.mkdir()
     done = subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_the_fault_that_the_page_shows_is_what_is_told(desk: Desk) -> None:
+def test_the_fault_that_the_page_shows_is_what_is_told(project: CliProject) -> None:
     text = (PAGES / "command-line.md").read_text()
     definition = text.partition("cat > orders.yaml <<'YAML'\n")[2].partition("YAML\n")[0]
-    desk.write("orders.yaml", definition.replace("    Choices:", "    Choises:"))
+    project.write("orders.yaml", definition.replace("    Choices:", "    Choises:"))
     shown = text.partition("```text\n")[2].partition("```")[0].splitlines()
-    told = desk.call("validate", "orders.yaml", code=1).stderr.splitlines()
+    told = project.call("validate", "orders.yaml", code=1).stderr.splitlines()
     place = next(number for number, line in enumerate(told) if "Choises" in line)
     assert told[place : place + 3] == shown

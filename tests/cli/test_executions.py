@@ -11,28 +11,28 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from desk import Desk, rows
 
 from statechain import Engine, ExecutionFilter, open_repository
 from statechain.storage.repository import ReleaseExecution, StartExecution
 from statechain.testing.contract.samples import execution
+from support.cli_project import CliProject, rows
 
 
-def test_a_pipe_gets_lines_with_tabs_that_are_never_cut(desk: Desk) -> None:
-    desk.run("a" * 80)
-    desk.run("b\\t")
-    found = rows(desk.call("list", "--order", "oldest_first").stdout)
+def test_a_pipe_gets_lines_with_tabs_that_are_never_cut(project: CliProject) -> None:
+    project.run("a" * 80)
+    project.run("b\\t")
+    found = rows(project.call("list", "--order", "oldest_first").stdout)
     assert [row["NAME"] for row in found] == ["a" * 80, "b\\t"]
     assert found[0]["STARTED"].endswith("Z")
     assert {row["STATUS"] for row in found} == {"SUCCEEDED"}
 
 
-def test_executions_are_chosen_by_every_field(desk: Desk) -> None:
-    desk.run("one")
-    desk.call("run", "orders.json", "--tasks", "handlers", "--name", "two", "--input", '{"refuse": 1}', code=1)
+def test_executions_are_chosen_by_every_field(project: CliProject) -> None:
+    project.run("one")
+    project.call("run", "orders.json", "--tasks", "handlers", "--name", "two", "--input", '{"refuse": 1}', code=1)
 
     def names(*options: str) -> list[str]:
-        return [json.loads(line)["name"] for line in desk.call("list", *options, "--json").stdout.splitlines()]
+        return [json.loads(line)["name"] for line in project.call("list", *options, "--json").stdout.splitlines()]
 
     assert names() == ["two", "one"]
     assert names("--status", "failed", "--status", "aborted") == ["two"]
@@ -41,29 +41,29 @@ def test_executions_are_chosen_by_every_field(desk: Desk) -> None:
     assert names("--limit", "1", "--offset", "1") == ["one"]
     assert names("--start-before", "1h") == []
     assert names("--start-after", "1h", "--state-machine", "orders", "--order", "oldest_first") == ["one", "two"]
-    assert desk.call("list", "--status", "SUCCEEDED", "--count").stdout == "1\n"
+    assert project.call("list", "--status", "SUCCEEDED", "--count").stdout == "1\n"
 
 
-def test_a_list_that_is_cut_says_so(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_that_is_cut_says_so(project: CliProject, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("statechain.cli.executions.MOST", 1)
-    desk.run("one")
-    assert desk.call("list").stderr == ""
-    desk.run("two")
-    result = desk.call("list")
+    project.run("one")
+    assert project.call("list").stderr == ""
+    project.run("two")
+    result = project.call("list")
     assert [row["NAME"] for row in rows(result.stdout)] == ["two"]
     assert "the first 1" in result.stderr
-    assert len(rows(desk.call("list", "--limit", "5").stdout)) == 2
+    assert len(rows(project.call("list", "--limit", "5").stdout)) == 2
 
 
-def test_suspects_are_listed_with_their_deaths_and_what_comes_next(desk: Desk) -> None:
-    desk.run("well")
-    asyncio.run(_leave_a_suspect(f"sqlite:///{desk.folder}/statechain.db"))
-    (row,) = rows(desk.call("list", "--suspect").stdout)
+def test_suspects_are_listed_with_their_deaths_and_what_comes_next(project: CliProject) -> None:
+    project.run("well")
+    asyncio.run(_leave_a_suspect(f"sqlite:///{project.folder}/statechain.db"))
+    (row,) = rows(project.call("list", "--suspect").stdout)
     assert (row["NAME"], row["MACHINE"], row["DEATHS"]) == ("poison", "orders", "3")
     assert row["NEXT"].startswith("in ")
-    (described,) = map(json.loads, desk.call("list", "--suspect", "--json").stdout.splitlines())
+    (described,) = map(json.loads, project.call("list", "--suspect", "--json").stdout.splitlines())
     assert (described["name"], described["deaths"]) == ("poison", 3)
-    assert desk.call("list", "--suspect", "--count").stdout == "1\n"
+    assert project.call("list", "--suspect", "--count").stdout == "1\n"
 
 
 async def _leave_a_suspect(url: str) -> None:
@@ -76,70 +76,72 @@ async def _leave_a_suspect(url: str) -> None:
         await repository.commit([ReleaseExecution(execution_id=made.id, epoch=1, claims=3, backoff=backoff)])
 
 
-def test_an_execution_is_shown_with_its_visits(desk: Desk) -> None:
-    desk.call("run", "orders.json", "--tasks", "handlers", "--name", "one", "--input", '{"refuse": 1}', code=1)
-    shown = desk.call("show", "one").stdout
+def test_an_execution_is_shown_with_its_visits(project: CliProject) -> None:
+    project.call("run", "orders.json", "--tasks", "handlers", "--name", "one", "--input", '{"refuse": 1}', code=1)
+    shown = project.call("show", "one").stdout
     assert "FAILED in Price" in shown
     assert "Order.Refused: [not] for sale" in shown
-    (visit,) = desk.shown("one")["visits"]
+    (visit,) = project.shown("one")["visits"]
     assert (visit["state"], visit["error"], visit["retries"]) == ("Price", "Order.Refused", 0)
 
 
-def test_an_execution_is_found_by_id_by_name_or_by_machine_and_name(desk: Desk) -> None:
-    desk.run("one")
-    ident = desk.shown("one")["id"]
-    assert desk.shown(ident)["name"] == desk.shown("orders/one")["name"] == "one"
-    desk.call("run", "bills.json", "--tasks", "handlers", "--name", "one", "--input", '{"total": 1}')
-    assert "bills/one, orders/one" in desk.call("show", "one", code=2).stderr
-    assert "there is no execution with the id or name 'none'" in desk.call("show", "none", code=2).stderr
+def test_an_execution_is_found_by_id_by_name_or_by_machine_and_name(project: CliProject) -> None:
+    project.run("one")
+    ident = project.shown("one")["id"]
+    assert project.shown(ident)["name"] == project.shown("orders/one")["name"] == "one"
+    project.call("run", "bills.json", "--tasks", "handlers", "--name", "one", "--input", '{"total": 1}')
+    assert "bills/one, orders/one" in project.call("show", "one", code=2).stderr
+    assert "there is no execution with the id or name 'none'" in project.call("show", "none", code=2).stderr
 
 
-def test_history_is_that_of_aws(desk: Desk) -> None:
-    desk.run("one")
-    events = json.loads(desk.call("history", "one", "--json").stdout)["events"]
+def test_history_is_that_of_aws(project: CliProject) -> None:
+    project.run("one")
+    events = json.loads(project.call("history", "one", "--json").stdout)["events"]
     assert [event["type"] for event in events][:3] == ["ExecutionStarted", "TaskStateEntered", "TaskScheduled"]
-    lines = rows(desk.call("history", "one", "--reverse").stdout)
+    lines = rows(project.call("history", "one", "--reverse").stdout)
     assert [line["TYPE"] for line in lines] == [event["type"] for event in reversed(events)]
 
 
-def test_a_history_is_shown_in_pages(desk: Desk) -> None:
-    desk.run("one")
-    events = json.loads(desk.call("history", "one", "--json").stdout)["events"]
-    page = json.loads(desk.call("history", "one", "--json", "--after", "2", "--limit", "3").stdout)["events"]
+def test_a_history_is_shown_in_pages(project: CliProject) -> None:
+    project.run("one")
+    events = json.loads(project.call("history", "one", "--json").stdout)["events"]
+    page = json.loads(project.call("history", "one", "--json", "--after", "2", "--limit", "3").stdout)["events"]
     assert page == events[2:5]
-    last = rows(desk.call("history", "one", "--reverse", "--limit", "2").stdout)
+    last = rows(project.call("history", "one", "--reverse", "--limit", "2").stdout)
     assert [int(line["#"]) for line in last] == [len(events), len(events) - 1]
-    assert json.loads(desk.call("history", "one", "--json", "--limit", "0").stdout) == {"events": []}
-    assert desk.call("history", "one", "--json").stdout == json.dumps({"events": events}, indent=2) + "\n"
+    assert json.loads(project.call("history", "one", "--json", "--limit", "0").stdout) == {"events": []}
+    assert project.call("history", "one", "--json").stdout == json.dumps({"events": events}, indent=2) + "\n"
 
 
-def test_one_that_runs_elsewhere_is_stopped(desk: Desk) -> None:
-    with desk.start("run", "hangs.json", "--tasks", "handlers", "--name", "endless") as process:
+def test_one_that_runs_elsewhere_is_stopped(project: CliProject) -> None:
+    with project.start("run", "hangs.json", "--tasks", "handlers", "--name", "endless") as process:
         assert process.stderr is not None
         process.stderr.readline()
-        assert desk.call("stop", "endless", "--error", "Enough", "--cause", "no more").stderr == "endless ABORTED\n"
+        assert project.call("stop", "endless", "--error", "Enough", "--cause", "no more").stderr == "endless ABORTED\n"
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
-    shown = desk.shown("endless")
+    shown = project.shown("endless")
     assert (shown["status"], shown["error"], shown["cause"]) == ("ABORTED", "Enough", "no more")
-    assert "it had ended before" in desk.call("stop", "endless").stderr
+    assert "it had ended before" in project.call("stop", "endless").stderr
 
 
-def test_looking_makes_no_database(desk: Desk) -> None:
-    told = desk.call("list", code=2).stderr
+def test_looking_makes_no_database(project: CliProject) -> None:
+    told = project.call("list", code=2).stderr
     assert "there is no database statechain.db yet" in told
-    assert list(desk.folder.glob("*.db*")) == []
+    assert list(project.folder.glob("*.db*")) == []
 
 
-def test_the_storage_is_named_by_an_option_or_the_environment(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    desk.run("one")
-    assert (desk.folder / "statechain.db").exists()
+def test_the_storage_is_named_by_an_option_or_the_environment(
+    project: CliProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.run("one")
+    assert (project.folder / "statechain.db").exists()
     monkeypatch.setenv("DATABASE_URL", "sqlite:///third.db")
-    assert "third.db" in desk.call("list", code=2).stderr
+    assert "third.db" in project.call("list", code=2).stderr
     monkeypatch.setenv("STATECHAIN_URL", "sqlite:///second.db")
-    assert "second.db" in desk.call("list", code=2).stderr
-    assert len(rows(desk.call("list", "--repository", "sqlite:///statechain.db").stdout)) == 1
-    assert len(rows(desk.call("--repository", "sqlite:///statechain.db", "list").stdout)) == 1
+    assert "second.db" in project.call("list", code=2).stderr
+    assert len(rows(project.call("list", "--repository", "sqlite:///statechain.db").stdout)) == 1
+    assert len(rows(project.call("--repository", "sqlite:///statechain.db", "list").stdout)) == 1
 
 
 @pytest.mark.parametrize(
@@ -150,8 +152,8 @@ def test_the_storage_is_named_by_an_option_or_the_environment(desk: Desk, monkey
         ("postgresql://me:pass%20word9@127.0.0.1:1/x", "PostgreSQL"),
     ],
 )
-def test_a_storage_that_is_not_there_is_told_without_its_password(desk: Desk, url: str, told: str) -> None:
-    result = desk.call("list", "--repository", url, code=2)
+def test_a_storage_that_is_not_there_is_told_without_its_password(project: CliProject, url: str, told: str) -> None:
+    result = project.call("list", "--repository", url, code=2)
     assert told in result.stderr
     assert "word9" not in result.output
 
@@ -183,12 +185,12 @@ async def _leave_running() -> str:
 
 
 @pytest.mark.parametrize("command", READING, ids=" ".join)
-def test_a_command_that_only_reads_writes_nothing(desk: Desk, command: tuple[str, ...]) -> None:
+def test_a_command_that_only_reads_writes_nothing(project: CliProject, command: tuple[str, ...]) -> None:
     """No lease, no claim: what another connection sees of the database is the same."""
     batch = asyncio.run(_leave_running())
     with closing(sqlite3.connect("statechain.db")) as watching:
         version = watching.execute("PRAGMA data_version").fetchone()
-        desk.call(*(batch if word == "BATCH" else word for word in command))
+        project.call(*(batch if word == "BATCH" else word for word in command))
         assert watching.execute("PRAGMA data_version").fetchone() == version
     assert not list(Path("statechain.db-workers").glob("*"))
-    assert desk.shown("left")["status"] == "RUNNING"
+    assert project.shown("left")["status"] == "RUNNING"

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
-from desk import Desk
 from rich.console import Console
 
 from statechain.cli.app import cli
 from statechain.progress import BatchProgress
+from support.cli_project import CliProject
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,10 +47,10 @@ def on_a_terminal(folder: Path, *arguments: str, columns: int = 80, **variables:
 
 
 @pytest.fixture
-def shop(desk: Desk) -> Desk:
-    desk.run("order-1")
-    desk.call("run", "orders.json", "--tasks", "handlers", "--name", "order-2", "--input", '{"refuse": 1}', code=1)
-    return desk
+def shop(project: CliProject) -> CliProject:
+    project.run("order-1")
+    project.call("run", "orders.json", "--tasks", "handlers", "--name", "order-2", "--input", '{"refuse": 1}', code=1)
+    return project
 
 
 SHOWING = [("list",), ("show", "order-2"), ("history", "order-1"), ("graph", "orders"), ("batches", "list")]
@@ -59,12 +59,12 @@ SHOWING = [("list",), ("show", "order-2"), ("history", "order-1"), ("graph", "or
 @pytest.mark.parametrize("command", [("show", "order-2"), ("list",)], ids=" ".join)
 @pytest.mark.parametrize("variable", [("NO_COLOR", "1"), ("TERM", "dumb")], ids="=".join)
 def test_no_escape_sequence_is_written_where_none_is_wanted(
-    shop: Desk, command: tuple[str, ...], variable: tuple[str, str]
+    shop: CliProject, command: tuple[str, ...], variable: tuple[str, str]
 ) -> None:
     assert "\x1b" not in on_a_terminal(shop.folder, *command, **dict([variable]))
 
 
-def test_a_terminal_gets_colour(shop: Desk) -> None:
+def test_a_terminal_gets_colour(shop: CliProject) -> None:
     assert "\x1b[" in on_a_terminal(shop.folder, "list", NO_COLOR="")
 
 
@@ -81,7 +81,9 @@ def test_a_terminal_gets_colour(shop: Desk) -> None:
     ],
     ids=" ".join,
 )
-def test_a_pipe_of_any_encoding_gets_what_it_can_show(shop: Desk, encoding: str, command: tuple[str, ...]) -> None:
+def test_a_pipe_of_any_encoding_gets_what_it_can_show(
+    shop: CliProject, encoding: str, command: tuple[str, ...]
+) -> None:
     shop.run("naïve → ☃")
     result = CliRunner(charset=encoding).invoke(cli, command)
     assert not isinstance(result.exception, UnicodeError)
@@ -89,7 +91,7 @@ def test_a_pipe_of_any_encoding_gets_what_it_can_show(shop: Desk, encoding: str,
     result.stdout_bytes.decode(encoding)
 
 
-def test_a_process_writes_in_ascii_what_its_encoding_lacks(shop: Desk) -> None:
+def test_a_process_writes_in_ascii_what_its_encoding_lacks(shop: CliProject) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "statechain", "graph", "orders", "--format", "tree"],
         env={**os.environ, "PYTHONIOENCODING": "cp1252"},
@@ -101,14 +103,14 @@ def test_a_process_writes_in_ascii_what_its_encoding_lacks(shop: Desk) -> None:
     assert b"-> Done" in done.stdout
 
 
-def test_json_stays_json_in_any_encoding(shop: Desk) -> None:
+def test_json_stays_json_in_any_encoding(shop: CliProject) -> None:
     shop.run("naïve → 🐍")
     result = CliRunner(charset="cp1252").invoke(cli, ["list", "--json", "--limit", "1"])
     assert json.loads(result.stdout_bytes)["name"] == "naïve → 🐍"
 
 
 @pytest.mark.parametrize("columns", [36, 48])
-def test_a_narrow_terminal_gets_fewer_columns_and_no_word_in_pieces(shop: Desk, columns: int) -> None:
+def test_a_narrow_terminal_gets_fewer_columns_and_no_word_in_pieces(shop: CliProject, columns: int) -> None:
     lines = on_a_terminal(shop.folder, "list", columns=columns, NO_COLOR="1").splitlines()
     assert len(lines) == 3
     assert all(len(line) <= columns for line in lines)
@@ -135,7 +137,7 @@ def test_a_batch_with_failures_gets_no_tick() -> None:
     assert "1 failed" in with_failures
 
 
-def test_a_stored_batch_with_failures_says_so(shop: Desk) -> None:
+def test_a_stored_batch_with_failures_says_so(shop: CliProject) -> None:
     for quantity in (1, 3):
         shop.run(f"more-{quantity}", quantity)
     shop.call("batch", "bills.json", "--tasks", "handlers", "--name", "more", "--name-prefix", "bill", code=1)

@@ -7,7 +7,7 @@ import signal
 import subprocess
 from typing import IO
 
-from desk import Desk
+from support.cli_project import CliProject
 
 WAITS = {
     "StartAt": "Pause",
@@ -37,47 +37,47 @@ def ended(process: subprocess.Popen[str]) -> str:
     return told
 
 
-def test_it_takes_over_what_a_killed_process_left(desk: Desk) -> None:
-    desk.write("waits.json", WAITS)
+def test_it_takes_over_what_a_killed_process_left(project: CliProject) -> None:
+    project.write("waits.json", WAITS)
     arguments = ("--tasks", "handlers", "--name", "left", "--input", '{"quantity": 3}')
-    with desk.start("run", "waits.json", *arguments) as process:
+    with project.start("run", "waits.json", *arguments) as process:
         read_until(process.stderr, "started left")
         process.kill()
-    assert desk.shown("left")["status"] == "RUNNING"
-    with desk.start("worker", "--tasks", "handlers") as worker:
+    assert project.shown("left")["status"] == "RUNNING"
+    with project.start("worker", "--tasks", "handlers") as worker:
         read_until(worker.stderr, "left SUCCEEDED")
         assert "ending" in ended(worker)
-    assert desk.shown("left")["output"] == {"quantity": 3, "total": 6}
+    assert project.shown("left")["output"] == {"quantity": 3, "total": 6}
 
 
-def test_what_outlasts_the_grace_is_handed_over(desk: Desk) -> None:
-    with desk.start("run", "hangs.json", "--tasks", "handlers", "--name", "endless") as process:
+def test_what_outlasts_the_grace_is_handed_over(project: CliProject) -> None:
+    with project.start("run", "hangs.json", "--tasks", "handlers", "--name", "endless") as process:
         read_until(process.stderr, "started endless")
         process.kill()
-    with desk.start("worker", "--tasks", "handlers", "--grace", "0") as worker:
+    with project.start("worker", "--tasks", "handlers", "--grace", "0") as worker:
         read_until(worker.stderr, "serving")
         assert "handed over" in ended(worker)
-    assert desk.shown("endless")["status"] == "RUNNING"
+    assert project.shown("endless")["status"] == "RUNNING"
 
 
-def test_it_finishes_a_batch_whose_process_is_gone(desk: Desk) -> None:
+def test_it_finishes_a_batch_whose_process_is_gone(project: CliProject) -> None:
     for number in range(3):
-        desk.run(f"order-{number}", number + 1)
-    desk.write("waits.json", WAITS)
-    desk.write("noisy.py", "def started(source, index):\n    print('started', index, flush=True)\n")
+        project.run(f"order-{number}", number + 1)
+    project.write("waits.json", WAITS)
+    project.write("noisy.py", "def started(source, index):\n    print('started', index, flush=True)\n")
     command = ("batch", "waits.json", "--tasks", "handlers", "--state-machine", "orders")
-    with desk.start(*command, "--on-execution-start", "noisy:started") as process:
+    with project.start(*command, "--on-execution-start", "noisy:started") as process:
         read_until(process.stdout, "started 0")
         process.kill()
-    with desk.start("worker", "--tasks", "handlers", "--batches", "waits", "--patience", "0.3") as worker:
+    with project.start("worker", "--tasks", "handlers", "--batches", "waits", "--patience", "0.3") as worker:
         for _ in range(3):
             read_until(worker.stderr, "SUCCEEDED")
         ended(worker)
-    (batch,) = [json.loads(line) for line in desk.call("batches", "list", "--json").stdout.splitlines()]
+    (batch,) = [json.loads(line) for line in project.call("batches", "list", "--json").stdout.splitlines()]
     assert batch["item_counts"]["succeeded"] == 3
 
 
-def test_a_machine_that_is_not_there_is_told(desk: Desk) -> None:
-    desk.run("one")
-    told = desk.call("worker", "--tasks", "handlers", "--batches", "none", code=2).stderr
+def test_a_machine_that_is_not_there_is_told(project: CliProject) -> None:
+    project.run("one")
+    told = project.call("worker", "--tasks", "handlers", "--batches", "none", code=2).stderr
     assert "there is no state machine 'none'" in told

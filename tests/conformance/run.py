@@ -1,4 +1,7 @@
-"""Print how each recorded case differs: python tests/conformance/run.py [--only ID|AREA|FEATURE] [--show]."""
+"""Print how each recorded case differs from what was recorded on AWS.
+
+``PYTHONPATH=tests python tests/conformance/run.py [--only ID|AREA|FEATURE] [--show]``
+"""
 
 # ruff: noqa: T201 -- printing is what this script is for
 
@@ -8,13 +11,9 @@ import argparse
 import json
 import sys
 from collections import Counter
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from recorded import Folder
-
-from external_cases import CONFORMANCE, find_cases
+from support.external_cases import CONFORMANCE, find_cases
+from support.recorded_cases import Folder
 
 
 def main() -> int:

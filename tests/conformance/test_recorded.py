@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recorded import Case, Folder
 
-from external_cases import CONFORMANCE, find_cases, require_cases
-from service_model import violations
+from support.external_cases import CONFORMANCE, find_cases, require_cases
+from support.recorded_cases import Case, Folder
+from support.service_model import violations
 
 PATH = find_cases(CONFORMANCE)
 KNOWN: dict[str, dict[str, Any]] = tomllib.loads(Path(__file__).with_name("known_gaps.toml").read_text())

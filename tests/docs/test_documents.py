@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from pages import LINK, PAGES, README, ROOT, blocks
+
+from support.pages import LINK, PAGES, README, ROOT, blocks
 
 
 def programs() -> list[object]:

@@ -10,7 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from pages import PAGES, ROOT, blocks
+
+from support.pages import PAGES, ROOT, blocks
 
 PYRIGHT = shutil.which("pyright", path=str(Path(sys.executable).parent)) or shutil.which("pyright")
 # Strict, but for what a page leaves out to be short: `dict` of a handler's input, annotations of what is not shown.

@@ -1,25 +1,18 @@
-"""The proof runs small by default, and at full size with ``--full``; each harness tells its figures and its seed."""
+"""Options and storages of the fault harnesses: they run small by default, and at full size with ``--full``."""
 
 from __future__ import annotations
 
 import random
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from postgres import Postgres
-    from statechain import Engine
-
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]  # `tests` is no package: its modules are imported by their names
-
-EngineFactory: TypeAlias = "Callable[..., Engine]"
+    from support.postgres import Postgres
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

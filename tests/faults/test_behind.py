@@ -31,7 +31,7 @@ TWO_TASKS = {
 }
 
 
-class Desk:
+class Handlers:
     """Handlers whose second step waits."""
 
     def __init__(self) -> None:
@@ -131,17 +131,17 @@ class Observer:
 @asynccontextmanager
 async def worker_without_a_lease(storage: Storage) -> AsyncIterator[tuple[Engine, Observer, list[str]]]:
     """Yield an engine that runs executions and whose lease is lost, an observer, and the executions' ids."""
-    desk = Desk()
+    handlers = Handlers()
     async with (
-        Engine(storage.of_engine, tasks=desk.tasks, lease=LEASE) as one,
-        Engine(storage.of_engine, tasks=desk.tasks, lease=LEASE) as two,
+        Engine(storage.of_engine, tasks=handlers.tasks, lease=LEASE) as one,
+        Engine(storage.of_engine, tasks=handlers.tasks, lease=LEASE) as two,
     ):
         machine = await one.create_state_machine("m", TWO_TASKS)
         handles = [await machine.start_execution(number) for number in range(COUNT)]
-        await desk.begun(COUNT)
+        await handlers.begun(COUNT)
         await storage.lose_leases()
         yield one, Observer(two), sorted(handle.id for handle in handles)
-        desk.may_end.set()
+        handlers.may_end.set()
         async with asyncio.timeout(60):
             assert [await handle.result() for handle in handles] == list(range(COUNT))
 
@@ -153,36 +153,36 @@ def storage(repository_url: str) -> Storage:
 
 async def test_steps_that_storage_lost_are_run_again(storage: Storage, caplog: pytest.LogCaptureFixture) -> None:
     """The write after them finds storage behind, and the same worker claims what it owns and runs no more, at once."""
-    desk = Desk()
-    async with Engine(storage.of_engine, tasks=desk.tasks, lease=LEASE) as engine:
+    handlers = Handlers()
+    async with Engine(storage.of_engine, tasks=handlers.tasks, lease=LEASE) as engine:
         machine = await engine.create_state_machine("m", TWO_TASKS)
         handles = [await machine.start_execution(number) for number in range(COUNT)]
-        await desk.begun(COUNT)
+        await handlers.begun(COUNT)
         await storage.lose_visits()
-        desk.may_end.set()
+        handlers.may_end.set()
         async with asyncio.timeout(30):
             assert [await handle.result() for handle in handles] == list(range(COUNT))
         assert await engine.count_executions(ExecutionFilter(status="RUNNING")) == 0
         for handle in handles:
             assert len(await engine.repository.visits(handle.id)) == 2
-    assert Counter(desk.calls.values()) == {2: 2 * COUNT}
+    assert Counter(handlers.calls.values()) == {2: 2 * COUNT}
     assert sum("(BEHIND)" in record.getMessage() for record in caplog.records) == COUNT
     assert all(record.levelno == logging.WARNING for record in caplog.records if "(BEHIND)" in record.getMessage())
 
 
 async def test_after_a_new_connection_what_rests_finds_out_at_once(storage: Storage) -> None:
     """It does not wait for the end of its handler, which may be hours away."""
-    desk = Desk()
+    handlers = Handlers()
     lease = timedelta(seconds=1.5)
-    async with Engine(storage.of_engine, tasks=desk.tasks, lease=lease) as engine:
+    async with Engine(storage.of_engine, tasks=handlers.tasks, lease=lease) as engine:
         handle = await (await engine.create_state_machine("m", TWO_TASKS)).start_execution(1)
-        await desk.begun(1)
+        await handlers.begun(1)
         await storage.lose_visits()
         engine._host._lease.doubts += 1  # as a renewal over a new connection does
         async with asyncio.timeout(30):
-            while desk.calls[f"Two {handle.id}"] < 2:  # noqa: ASYNC110 -- a Counter has no event
+            while handlers.calls[f"Two {handle.id}"] < 2:  # noqa: ASYNC110 -- a Counter has no event
                 await asyncio.sleep(0.01)
-        desk.may_end.set()
+        handlers.may_end.set()
         assert await handle.result() == 1
 
 
@@ -190,27 +190,27 @@ async def test_an_end_that_storage_lost_is_run_to_again(storage: Storage) -> Non
     """Nobody writes for it any more: what storage lists as this worker's, and does not run, is asked for."""
     if storage.memory is not None:
         pytest.skip("a memory repository loses nothing by itself")
-    desk = Desk()
-    desk.may_end.set()
-    async with Engine(storage.url, tasks=desk.tasks, lease=timedelta(seconds=1.5)) as engine:
+    handlers = Handlers()
+    handlers.may_end.set()
+    async with Engine(storage.url, tasks=handlers.tasks, lease=timedelta(seconds=1.5)) as engine:
         machine = await engine.create_state_machine("m", TWO_TASKS)
         ended = await machine.execute(1)
         await storage.revive(ended.id, engine.worker.id)
         engine._host._lease.doubts += 1
         async with asyncio.timeout(30):
             assert (await engine.worker.wait(ended.id)).output == 1
-    assert set(desk.calls.values()) == {2}
+    assert set(handlers.calls.values()) == {2}
 
 
 async def test_an_engine_without_recovery_gives_up_what_it_does_not_run(storage: Storage) -> None:
-    desk = Desk()
+    handlers = Handlers()
     lease = timedelta(seconds=1.5)
-    async with Engine(storage.of_engine, tasks=desk.tasks, lease=lease, recovery=False) as engine:
+    async with Engine(storage.of_engine, tasks=handlers.tasks, lease=lease, recovery=False) as engine:
         handle = await (await engine.create_state_machine("m", TWO_TASKS)).start_execution(1)
-        await desk.begun(1)
+        await handlers.begun(1)
         await storage.lose_visits()
-        desk.may_end.set()
-        async with Engine(storage.of_engine, tasks=desk.tasks, lease=lease), asyncio.timeout(30):
+        handlers.may_end.set()
+        async with Engine(storage.of_engine, tasks=handlers.tasks, lease=lease), asyncio.timeout(30):
             assert await handle.result() == 1
 
 
@@ -227,12 +227,12 @@ async def _other(storage: Storage) -> AsyncIterator[Repository]:
 async def test_what_is_lost_to_another_worker_is_logged_as_that(
     storage: Storage, caplog: pytest.LogCaptureFixture
 ) -> None:
-    desk = Desk()
+    handlers = Handlers()
     caplog.set_level(logging.INFO)
-    async with Engine(storage.of_engine, tasks=desk.tasks, lease=LEASE) as engine:
+    async with Engine(storage.of_engine, tasks=handlers.tasks, lease=LEASE) as engine:
         machine = await engine.create_state_machine("m", TWO_TASKS)
         taken, stopped = await machine.start_execution(1), await machine.start_execution(2)
-        await desk.begun(2)
+        await handlers.begun(2)
         async with _other(storage) as other:
             await other.release(engine.worker.id)
             assert len(await other.claim("other", page=1)) == 1
@@ -240,7 +240,7 @@ async def test_what_is_lost_to_another_worker_is_logged_as_that(
             async with Engine(other, recovery=False) as operator:
                 await operator.stop_execution(stopped.id)
             await engine._host.recovery.let_go()
-        desk.may_end.set()
+        handlers.may_end.set()
     assert f"execution {taken.id} is lost to this worker (ANOTHERS)" in caplog.text
     assert f"execution {stopped.id} is lost to this worker (ENDED)" in caplog.text
 

@@ -16,10 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from invariants import visit_faults
-from ledger import Ledger
-from scene import SOURCES, TARGETS, make_sources, make_tasks, select_sources
-from suspensions import Suspensions, run_cancelled
 
 from statechain import (
     BatchExecutionOptions,
@@ -33,6 +29,10 @@ from statechain import (
     open_repository,
 )
 from statechain.testing import VirtualClock
+from support.faults.invariants import visit_faults
+from support.faults.ledger import Ledger
+from support.faults.suspensions import Suspensions, run_cancelled
+from support.faults.workload import SOURCES, TARGETS, make_sources, make_tasks, select_sources
 from support.summary import Figures
 
 pytestmark = pytest.mark.timeout(1800)

@@ -23,7 +23,7 @@ from statechain.testing.contract.samples import execution
 from statechain_backends.sqlite import repository as sqlite
 
 if TYPE_CHECKING:
-    from postgres import Postgres
+    from support.postgres import Postgres
 
 HOUR = 3600.0
 LEASE = timedelta(seconds=1.5)  # so long that a busy machine renews it in time
@@ -101,7 +101,7 @@ def _sqlite_clock(url: str, monkeypatch: pytest.MonkeyPatch) -> DatabaseClock:
     return clock
 
 
-class Workshop:
+class Handlers:
     """Handlers that wait until they may end, and count their calls."""
 
     def __init__(self) -> None:
@@ -127,31 +127,31 @@ STEPS = pytest.mark.parametrize("seconds", [HOUR, -HOUR], ids=["forward", "back"
 @STEPS
 async def test_a_step_leaves_what_runs_alone(database_clock: DatabaseClock, seconds: float) -> None:
     """Two workers look, at once and over some leases; whichever runs an execution goes on with it."""
-    shop = Workshop()
+    handlers = Handlers()
     async with (
-        Engine(database_clock.url, tasks=shop.tasks, lease=LEASE) as one,
-        Engine(database_clock.url, tasks=shop.tasks, lease=LEASE) as two,
+        Engine(database_clock.url, tasks=handlers.tasks, lease=LEASE) as one,
+        Engine(database_clock.url, tasks=handlers.tasks, lease=LEASE) as two,
     ):
         machine = await one.create_state_machine("m", ONE_TASK)
         handles = [await machine.start_execution(number) for number in range(20)]
-        await shop.begun(20)
+        await handlers.begun(20)
         await database_clock.step(seconds)
         until = time.monotonic() + 2 * LEASE.total_seconds()
         while time.monotonic() < until:
             assert [*await one.recover(), *await two.recover()] == []
             await asyncio.sleep(0.05)
-        async with Engine(database_clock.url, tasks=shop.tasks, lease=LEASE) as fresh:
+        async with Engine(database_clock.url, tasks=handlers.tasks, lease=LEASE) as fresh:
             assert await fresh.recover() == []
-        shop.may_end.set()
+        handlers.may_end.set()
         assert [await handle.result() for handle in handles] == list(range(20))
-    assert set(shop.calls.values()) == {1}
+    assert set(handlers.calls.values()) == {1}
 
 
 @STEPS
 async def test_a_step_hides_no_dead_worker(database_clock: DatabaseClock, seconds: float) -> None:
-    shop = Workshop()
-    shop.may_end.set()
-    async with Engine(database_clock.url, tasks=shop.tasks, lease=LEASE) as engine:
+    handlers = Handlers()
+    handlers.may_end.set()
+    async with Engine(database_clock.url, tasks=handlers.tasks, lease=LEASE) as engine:
         machine = await engine.create_state_machine("m", ONE_TASK)
         async with open_repository(database_clock.url) as doomed:
             await doomed.heartbeat("doomed", LEASE)
@@ -163,21 +163,21 @@ async def test_a_step_hides_no_dead_worker(database_clock: DatabaseClock, second
                 ended = await engine.worker.wait(made.id)
             assert ended.status is ExecutionStatus.SUCCEEDED
             assert time.monotonic() - died >= LEASE.total_seconds(), "it might have lived"
-    assert shop.calls == {made.id: 1}
+    assert handlers.calls == {made.id: 1}
 
 
 async def test_a_clock_that_stands_still_takes_no_worker_for_dead(database_clock: DatabaseClock) -> None:
-    shop = Workshop()
+    handlers = Handlers()
     await database_clock.stop()
     async with (
-        Engine(database_clock.url, tasks=shop.tasks, lease=LEASE) as one,
-        Engine(database_clock.url, tasks=shop.tasks, lease=LEASE),
+        Engine(database_clock.url, tasks=handlers.tasks, lease=LEASE) as one,
+        Engine(database_clock.url, tasks=handlers.tasks, lease=LEASE),
     ):
         handle = await (await one.create_state_machine("m", ONE_TASK)).start_execution(1)
         await asyncio.sleep(2 * LEASE.total_seconds())
-        shop.may_end.set()
+        handlers.may_end.set()
         assert await handle.result() == 1
-    assert shop.calls == {handle.id: 1}
+    assert handlers.calls == {handle.id: 1}
 
 
 @pytest.fixture
@@ -231,19 +231,19 @@ class SteppedClock(SystemClock):
 @STEPS
 async def test_the_wall_clock_of_a_worker_ends_nothing(repository_url: str, seconds: float) -> None:
     """What runs keeps the time that its TimeoutSeconds gave it, and the lease is counted by another clock."""
-    shop, clock = Workshop(), SteppedClock()
+    handlers, clock = Handlers(), SteppedClock()
     definition = {
         "TimeoutSeconds": 600,
         **ONE_TASK,
         "States": {"Work": {**ONE_TASK["States"]["Work"], "TimeoutSeconds": 300, "HeartbeatSeconds": 200}},  # type: ignore[index]
     }
-    async with Engine(repository_url, tasks=shop.tasks, clock=clock, lease=LEASE) as engine:
+    async with Engine(repository_url, tasks=handlers.tasks, clock=clock, lease=LEASE) as engine:
         handle = await (await engine.create_state_machine("m", definition)).start_execution(1)
-        await shop.begun(1)
+        await handlers.begun(1)
         clock.by = timedelta(seconds=seconds)
         await asyncio.sleep(LEASE.total_seconds())
         assert engine._host._lease.holds
         assert await engine.recover() == []
-        shop.may_end.set()
+        handlers.may_end.set()
         assert await handle.result() == 1
-    assert shop.calls == {handle.id: 1}
+    assert handlers.calls == {handle.id: 1}

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from faulty import FaultyRepository, as_repository
 
 from statechain import Engine, ExecutionFilter, ExecutionStatus, open_repository
 from statechain.storage.repository import CreateStateMachine, DeleteExecutions
@@ -25,6 +24,7 @@ from statechain.testing.contract.samples import (
     seed,
     start,
 )
+from support.faults.faulty_repository import FaultyRepository, as_repository
 
 if TYPE_CHECKING:
     from statechain import Repository

@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from cramped import DEATH
-from invariants import examine
-from ledger import Ledger
-from scene import make_sources
 
 from statechain import Engine, ExecutionStatus
+from support.faults.disk_full_worker import DEATH
+from support.faults.invariants import examine
+from support.faults.ledger import Ledger
+from support.faults.workload import make_sources
+from support.programs import command
 from support.summary import Figures
 
 pytestmark = pytest.mark.timeout(1800)
 
-CRAMPED = Path(__file__).with_name("cramped.py")
 SOURCES = 8
 PAGE = 4096
 ROOMS = [0, 30]
@@ -27,7 +26,7 @@ ROOMS = [0, 30]
 
 
 def run(url: str, ledger: Ledger, **options: object) -> subprocess.CompletedProcess[str]:
-    arguments = [sys.executable, str(CRAMPED), url, str(ledger.file), json.dumps(options)]
+    arguments = command("support.faults.disk_full_worker", url, ledger.file, json.dumps(options))
     return subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
 
 

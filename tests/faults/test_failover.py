@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
-from proxy import Proxy
-from replication import Pair, fetch_value, replicated
 
-from postgres import NoPostgres
 from statechain import Engine, ExecutionFilter, StateMachine, TaskContext, TaskRegistry
+from support.faults.replication import Pair, fetch_value, replicated
+from support.faults.tcp_proxy import Proxy
+from support.postgres import NoPostgres
 from support.summary import Figures
 
 pytestmark = pytest.mark.timeout(600)

@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from postgres import Postgres, PrivateServer
 from statechain import Engine, ExecutionFilter, TaskRegistry
+from support.postgres import Postgres, PrivateServer
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scene import TARGETS
 
 from statechain import DefinitionError, ExecutionFilter, InvalidPayload, StateError
 from statechain.asl import load
@@ -21,7 +20,8 @@ from statechain.asl.expressions.intrinsics import IntrinsicSyntaxError, compile_
 from statechain.asl.expressions.jsonata import JSONataSyntaxError, States, compile_jsonata
 from statechain.asl.expressions.jsonpath import PathSyntaxError, compile_path
 from statechain.codec import decode, encode
-from visit import Visit
+from support.faults.workload import TARGETS
+from support.visit import Visit
 
 pytestmark = pytest.mark.timeout(7200)
 

@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from faulty import FaultyRepository, as_repository
 
 from statechain import Engine, ExecutionStatus, MemoryRepository, StateMachine, TaskRegistry
 from statechain.clock import SystemClock
@@ -18,6 +17,7 @@ from statechain.errors import RepositoryError, StatechainError
 from statechain.limits import Limits
 from statechain.records import Claim
 from statechain.storage.repository import Advance, End, ReleaseExecution, StartExecution, StopExecution, Write
+from support.faults.faulty_repository import FaultyRepository, as_repository
 
 ONE_TASK = {"StartAt": "Work", "States": {"Work": {"Type": "Task", "Resource": "Work", "End": True}}}
 TWO_TASKS = {
@@ -262,7 +262,7 @@ async def test_an_engine_that_is_left_takes_over_no_more_and_still_lets_go() -> 
         await storage.commit([stopping(running[0])])
         await leaving
     assert calls == ["long"]
-    assert [claim.execution.id for claim in await storage.claim("heir", page=1)] == [left]
+    assert [claim.execution.id for claim in await storage.claim("second worker", page=1)] == [left]
 
 
 async def test_what_was_being_claimed_as_the_engine_was_left_stays_for_others() -> None:

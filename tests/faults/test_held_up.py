@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from postgres import Postgres
 from statechain import BatchExecutionOptions, Engine, ExecutionFilter, StateMachine, TaskRegistry
+from support.postgres import Postgres
 from support.summary import Figures
 
 pytestmark = pytest.mark.timeout(900)

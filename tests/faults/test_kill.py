@@ -7,44 +7,44 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from invariants import Findings, examine, late_calls
-from killing import Assault
-from ledger import Call, Ledger
-from scene import SOURCES, TARGETS, WIDTH, make_sources
 
 from statechain import BatchStatus, Engine
+from support.faults.invariants import Findings, examine, late_calls
+from support.faults.kill_plan import KillPlan
+from support.faults.ledger import Call, Ledger
+from support.faults.workload import SOURCES, TARGETS, WIDTH, make_sources
 from support.summary import Figures
 
 pytestmark = pytest.mark.timeout(1800)
 
-SMALL: dict[str, Any] = {"sources": 36, "blows": 6}
-FULL: dict[str, Any] = {"sources": 1000, "blows": 200}
-ASSAULTS: dict[str, dict[str, Any]] = {
+SMALL: dict[str, Any] = {"sources": 36, "kills": 6}
+FULL: dict[str, Any] = {"sources": 1000, "kills": 200}
+PLANS: dict[str, dict[str, Any]] = {
     "1-worker": {"workers": 1},
     "3-workers": {"workers": 3},
     "zombies": {"workers": 3, "stops": 0.5},
 }
 
 
-@pytest.mark.parametrize("name", ASSAULTS)
+@pytest.mark.parametrize("name", PLANS)
 def test_killed_workers_lose_and_repeat_nothing(
     name: str, durable_url: str, tmp_path: Path, seed: int, figures: Figures, *, full: bool
 ) -> None:
-    assault = Assault(**(FULL if full else SMALL), **ASSAULTS[name])
+    plan = KillPlan(**(FULL if full else SMALL), **PLANS[name])
     ledger = Ledger(tmp_path / "ledger")
-    asyncio.run(_prepare(durable_url, assault.sources))
-    outcome = assault.run(durable_url, tmp_path, ledger, seed)
+    asyncio.run(_prepare(durable_url, plan.sources))
+    outcome = plan.run(durable_url, tmp_path, ledger, seed)
     calls = list(ledger)
     findings = asyncio.run(_examine(durable_url, calls, outcome.zombies))
     figures(
-        seed=seed, sources=assault.sources, kills=outcome.kills, of_them_at_start_up=outcome.early, stops=outcome.stops,
+        seed=seed, sources=plan.sources, kills=outcome.kills, of_them_at_start_up=outcome.early, stops=outcome.stops,
         calls=sum(call.kind == "call" for call in calls), repeats=findings.repeats,
         late_calls=late_calls(calls), violations=len(findings.violations),
     )  # fmt: skip
     assert not outcome.faults
     assert not findings.violations
-    assert outcome.kills + outcome.stops == assault.blows
-    assert findings.repeats <= assault.blows * assault.workers * assault.concurrency * WIDTH
+    assert outcome.kills + outcome.stops == plan.kills
+    assert findings.repeats <= plan.kills * plan.workers * plan.concurrency * WIDTH
 
 
 async def _prepare(url: str, count: int) -> None:

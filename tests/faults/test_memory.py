@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-from recovered_worker import DEATH
 
+from support.faults.recovered_worker import DEATH
+from support.programs import command
 from support.summary import Figures
 
 pytestmark = pytest.mark.timeout(3600)
 
-CROWD = Path(__file__).with_name("crowd.py")
-LARGE = Path(__file__).with_name("recovered_worker.py")
 GROWTH = 50 * 1024
 """How many KiB the peak may grow from the smallest crowd to the largest."""
 
@@ -36,7 +33,7 @@ def test_memory_does_not_grow_with_the_crowd(durable_url: str, figures: Figures,
 
 def run(what: str, url: str, count: int) -> int:
     """Run so many executions; return the peak of their process, in KiB."""
-    arguments = [sys.executable, str(CROWD), what, url, str(count)]
+    arguments = command("support.faults.memory_worker", what, url, count)
     return int(subprocess.run(arguments, capture_output=True, text=True, timeout=1800, check=True).stdout)
 
 
@@ -58,7 +55,7 @@ def test_to_recover_an_execution_takes_the_memory_that_it_took(
 
 def measured(*arguments: object, code: int = 0) -> int:
     """Run the worker of a large execution; return the peak of its process, in KiB."""
-    command = [sys.executable, str(LARGE), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
+    program = command("support.faults.recovered_worker", *arguments)
+    done = subprocess.run(program, capture_output=True, text=True, timeout=1800, check=False)
     assert done.returncode == code, done.stderr
     return int(done.stdout or 0)

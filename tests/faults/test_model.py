@@ -13,7 +13,6 @@ from typing import Any, ClassVar, TypeVar
 
 import attrs
 import pytest
-from faulty import FaultyRepository, as_repository
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
@@ -31,6 +30,7 @@ from statechain import (
     TaskRegistry,
     open_repository,
 )
+from support.faults.faulty_repository import FaultyRepository, as_repository
 
 pytestmark = pytest.mark.timeout(7200)
 

@@ -18,14 +18,14 @@ from urllib.parse import urlsplit
 import asyncpg
 import attrs
 import pytest
-from invariants import examine
-from ledger import Ledger
-from proxy import Cut, Proxy
-from scene import TARGETS, make_sources, make_tasks, select_sources
 
-from postgres import Postgres, PrivateServer
 from statechain import BatchExecutionOptions, Clock, Engine, RepositoryUnavailable
 from statechain.testing import VirtualClock
+from support.faults.invariants import examine
+from support.faults.ledger import Ledger
+from support.faults.tcp_proxy import Cut, Proxy
+from support.faults.workload import TARGETS, make_sources, make_tasks, select_sources
+from support.postgres import Postgres, PrivateServer
 from support.summary import Figures
 
 pytestmark = pytest.mark.timeout(1800)

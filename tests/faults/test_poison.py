@@ -6,24 +6,22 @@ import asyncio
 import json
 import random
 import subprocess
-import sys
 import time
 from collections import Counter
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from suspect_worker import DEATH, MACHINES, READY
 
 from statechain import Engine, ExecutionFilter, ExecutionStatus, open_repository
 from statechain.storage.repository import ReleaseExecution, StartExecution
 from statechain.testing.contract.samples import execution
+from support.faults.suspect_worker import DEATH, MACHINES, READY
+from support.programs import command
 from support.summary import Figures
 
 pytestmark = pytest.mark.timeout(3600)
 
-WORKER = Path(__file__).with_name("suspect_worker.py")
 SECONDS = 600.0
 
 # In the small runs a suspect is blamed sooner than anybody would set it, so that innocents have a chance to be.
@@ -36,8 +34,8 @@ SOON: dict[str, Any] = {
 
 
 def start_worker(url: str, **options: Any) -> subprocess.Popen[str]:
-    arguments = [sys.executable, str(WORKER), url, json.dumps(options)]
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+    program = command("support.faults.suspect_worker", url, json.dumps(options))
+    return subprocess.Popen(program, stdout=subprocess.PIPE, text=True)
 
 
 def run_worker(url: str, **options: Any) -> int:

@@ -6,27 +6,30 @@ import asyncio
 import os
 import signal
 import subprocess
-import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from processes import PASS, answer, tasks_of
 
 from statechain import Engine, ExecutionFilter
+from support.faults.forking_worker import PASS, answer, tasks_of
+from support.programs import command
 
 pytestmark = [
     pytest.mark.timeout(300),
     pytest.mark.skipif(not hasattr(os, "fork") or not Path("/proc/self").exists(), reason="this needs Linux"),
 ]
 
-PROGRAM = Path(__file__).with_name("processes.py")
+
+def program(name: str, *arguments: str) -> list[str]:
+    """Return the command of a forking program; Python warns of forks beside threads, which are meant here."""
+    python, *rest = command("support.faults.forking_worker", name, *arguments)
+    return [python, "-W", "ignore::DeprecationWarning", *rest]
 
 
 def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "ignore::DeprecationWarning", str(PROGRAM), name, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(program(name, *arguments), capture_output=True, text=True, timeout=120, check=False)
 
 
 async def all_succeed(url: str, count: int) -> None:
@@ -54,7 +57,7 @@ def test_a_child_that_is_forked_while_an_engine_runs_disturbs_nothing(durable_ur
 
 def test_a_worker_that_is_killed_is_taken_over_although_a_child_of_it_lives(sqlite_url: str) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-W", "ignore::DeprecationWarning", str(PROGRAM), "leave_a_child", sqlite_url],
+        program("leave_a_child", sqlite_url),
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None

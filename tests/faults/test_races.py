@@ -16,18 +16,18 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
-from faulty import FaultyRepository, as_repository, opened_twice
-from invariants import examine
-from killing import spawn
-from ledger import Ledger
-from scene import make_sources
 
 from statechain import Engine, ExecutionFilter, ExecutionHandle, ExecutionStatus, TaskRegistry, TaskTimedOut
 from statechain_backends.sql.migrate import HEAD, VERSION_TABLE
+from support.faults.faulty_repository import FaultyRepository, as_repository, opened_twice
+from support.faults.invariants import examine
+from support.faults.kill_plan import spawn
+from support.faults.ledger import Ledger
+from support.faults.workload import make_sources
 from support.summary import Figures
 
 if TYPE_CHECKING:
-    from conftest import EngineFactory
+    from support.engine_harness import EngineFactory
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -89,7 +89,7 @@ async def test_two_engines_claim_the_same_executions(engine_factory: EngineFacto
             assert await engine.delete_executions(ExecutionFilter()) == 30
 
 
-@pytest.mark.parametrize("wakes", ["while its heir works", "after its heir has ended"])
+@pytest.mark.parametrize("wakes", ["while the second works", "after the second has ended"])
 async def test_a_zombie_that_wakes_writes_nothing(wakes: str, repository_url: str) -> None:
     """The first worker loses its lease while its handler works; what it brings then is refused."""
     waking, begun = asyncio.Event(), asyncio.Event()
@@ -102,11 +102,11 @@ async def test_a_zombie_that_wakes_writes_nothing(wakes: str, repository_url: st
         return "zombie"
 
     async def quick(_value: object, context: Any) -> str:
-        calls.append(("heir", context.state_name))
-        if wakes == "while its heir works" and not waking.is_set():  # at the very place that the zombie writes to
+        calls.append(("second", context.state_name))
+        if wakes == "while the second works" and not waking.is_set():  # at the very place that the zombie writes to
             waking.set()
             await asyncio.sleep(0.2)
-        return "heir"
+        return "second"
 
     async with opened_twice(repository_url) as (one, two):
         faulty = FaultyRepository(one)
@@ -116,16 +116,16 @@ async def test_a_zombie_that_wakes_writes_nothing(wakes: str, repository_url: st
             handle = await machine.start_execution({})
             await begun.wait()
             faulty.fall_silent(deaf=True)
-            async with Engine(two, tasks=tasks_of(quick), lease=long) as heir:
-                while (await heir.get_execution(handle.id)).status is ExecutionStatus.RUNNING:
-                    await heir.recover()
+            async with Engine(two, tasks=tasks_of(quick), lease=long) as second_engine:
+                while (await second_engine.get_execution(handle.id)).status is ExecutionStatus.RUNNING:
+                    await second_engine.recover()
                     await asyncio.sleep(0.02)
                 waking.set()
                 told = await handle.wait()
         assert told.status is ExecutionStatus.SUCCEEDED
-        assert told.output == "heir"
-        assert [visit.output for visit in await two.visits(handle.id)] == ['"heir"', '"heir"']
-    assert calls == [("zombie", "Work"), ("heir", "Work"), ("heir", "Again")]
+        assert told.output == "second"
+        assert [visit.output for visit in await two.visits(handle.id)] == ['"second"', '"second"']
+    assert calls == [("zombie", "Work"), ("second", "Work"), ("second", "Again")]
 
 
 async def test_a_worker_that_lost_its_lease_begins_nothing(repository_url: str) -> None:
@@ -152,15 +152,17 @@ async def test_a_worker_that_lost_its_lease_begins_nothing(repository_url: str) 
             handle = await machine.start_execution({})
             while not await two.visits(handle.id):  # noqa: ASYNC110 -- the pause after the first attempt is durable then
                 await asyncio.sleep(0.005)
-            async with Engine(two, tasks=tasks_of(failing_first("heir")), lease=long, recovery=False) as heir:
-                while not await heir.recover():  # noqa: ASYNC110 -- a lease ends by itself
+            async with Engine(
+                two, tasks=tasks_of(failing_first("second")), lease=long, recovery=False
+            ) as second_engine:
+                while not await second_engine.recover():  # noqa: ASYNC110 -- a lease ends by itself
                     await asyncio.sleep(0.02)
-                ended = await heir.worker.wait(handle.id)
+                ended = await second_engine.worker.wait(handle.id)
                 await asyncio.sleep(0.2)  # the zombie's own delay is over by now, too
                 faulty.cut_off(whether=False)
                 assert await handle.wait() == ended
-    assert calls == [("zombie", 1), ("heir", 2)]
-    assert ended.output == "heir"
+    assert calls == [("zombie", 1), ("second", 2)]
+    assert ended.output == "second"
 
 
 def test_two_processes_run_one_batch(durable_url: str, tmp_path: Path, figures: Figures, *, full: bool) -> None:

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from faulty import FaultyRepository, as_repository, opened_twice
-from poison import DEADLY, DEATH, LIMITS
 
 from statechain import Engine, ExecutionFilter, ExecutionStatus, Repository, TaskRegistry
 from statechain.limits import DEFAULT_LIMITS
@@ -24,12 +20,14 @@ from statechain.storage.repository import TakeUpExecution
 from statechain.testing.contract.samples import bury
 from statechain.worker import supervisor
 from statechain.worker.suspects import GROUPS
+from support.faults.faulty_repository import FaultyRepository, as_repository, opened_twice
+from support.faults.poisoned_worker import DEADLY, DEATH, LIMITS
+from support.programs import command
 from support.summary import Figures
 
 if TYPE_CHECKING:
-    from conftest import EngineFactory
+    from support.engine_harness import EngineFactory
 
-POISON = Path(__file__).with_name("poison.py")
 ONE_TASK = {"StartAt": "Work", "States": {"Work": {"Type": "Task", "Resource": "Work", "End": True}}}
 LONG_LEASE = timedelta(hours=1)
 DEATHS = 3
@@ -68,8 +66,8 @@ async def start_and_leave(engine: Engine, definition: dict[str, Any]) -> str:
 
 def test_a_poisoned_execution_ends_failed_and_can_be_redriven(durable_url: str, figures: Figures) -> None:
     """It dies at its start, once more as it is taken up, in each size of group, and then alone, as its limits say."""
-    deaths, command = 0, [sys.executable, str(POISON), durable_url]
-    while (code := subprocess.run(command, timeout=60, check=False).returncode) == DEATH:
+    deaths, program = 0, command("support.faults.poisoned_worker", durable_url)
+    while (code := subprocess.run(program, timeout=60, check=False).returncode) == DEATH:
         deaths += 1
         assert deaths < 20, "it never ends"
     assert code == 0
@@ -117,19 +115,19 @@ async def test_a_revision_does_not_touch_what_runs(engine_factory: EngineFactory
 
 
 async def test_an_orderly_leave_hands_over_at_once(engine_factory: EngineFactory, figures: Figures) -> None:
-    """The heir need not wait for a lease that would hold for an hour."""
-    async with engine_factory(tasks=tasks_of(Work=answer), lease=LONG_LEASE) as heir:
+    """The second engine need not wait for a lease that would hold for an hour."""
+    async with engine_factory(tasks=tasks_of(Work=answer), lease=LONG_LEASE) as second_engine:
         left = await start_and_leave(engine_factory(tasks=tasks_of(Work=hang), lease=LONG_LEASE), ONE_TASK)
         began = time.monotonic()
-        assert await heir.recover() == [left]
-        assert (await heir.worker.wait(left)).output == "well"
+        assert await second_engine.recover() == [left]
+        assert (await second_engine.worker.wait(left)).output == "well"
         figures(milliseconds=round((time.monotonic() - began) * 1000, 1))
 
 
 async def test_an_engine_that_closes_at_once_does_not_wait_for_storage(
     repository_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it could not write any more is done again by its heir, once the lease that it could not give up is over."""
+    """A second engine repeats what was not written, once the lease that the first could not release is over."""
     monkeypatch.setattr(supervisor, "DRAIN_SECONDS", 0.2)
     calls: list[str] = []
 
@@ -154,10 +152,10 @@ async def test_an_engine_that_closes_at_once_does_not_wait_for_storage(
         faulty.fail_all(whether=False)
         await leaving
         assert left, "it waited for storage"
-        async with Engine(two, tasks=tasks_of(Work=work), recovery=False) as heir:
-            while not (recovered := await heir.recover()):  # noqa: ASYNC110 -- a lease ends by itself
+        async with Engine(two, tasks=tasks_of(Work=work), recovery=False) as second_engine:
+            while not (recovered := await second_engine.recover()):  # noqa: ASYNC110 -- a lease ends by itself
                 await asyncio.sleep(0.02)
-            assert (await heir.worker.wait(recovered[0])).output == "well"
+            assert (await second_engine.worker.wait(recovered[0])).output == "well"
     assert calls == ["begun", "begun"]
 
 

@@ -12,8 +12,6 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
-from faulty import Fault, FaultyRepository, as_repository
-from proxy import Cut, Proxy
 
 from statechain import (
     Engine,
@@ -24,6 +22,8 @@ from statechain import (
     TaskRegistry,
     open_repository,
 )
+from support.faults.faulty_repository import Fault, FaultyRepository, as_repository
+from support.faults.tcp_proxy import Cut, Proxy
 
 CANARY = "canary-3f9a"
 PASSWORD = "pass-canary-3f9a"

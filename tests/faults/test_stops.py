@@ -10,14 +10,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from faulty import FaultyRepository, as_repository, opened_twice
 
 from statechain import Engine, Execution, ExecutionFilter, ExecutionHandle, ExecutionStatus, TaskRegistry
 from statechain.execution.running import Live
 from statechain.observers import ExecutionLeft, Fact
+from support.faults.faulty_repository import FaultyRepository, as_repository, opened_twice
 
 if TYPE_CHECKING:
-    from conftest import EngineFactory
+    from support.engine_harness import EngineFactory
 
 SHORT, LONG = timedelta(seconds=0.3), timedelta(hours=1)
 ACTIVITY = "arn:aws:states:eu-west-1:123456789012:activity:paint"
@@ -189,7 +189,7 @@ async def test_a_stop_that_a_write_meets_first_reaches_nested_executions(engine_
 
 async def test_who_is_taken_over_leaves_what_its_heir_waits_for(repository_url: str) -> None:
     """The parent goes on elsewhere: its nested execution is joined there, not stopped from here."""
-    troupe, heirs = Troupe(), Troupe()
+    troupe, second_handlers = Troupe(), Troupe()
     async with opened_twice(repository_url) as (one, two):
         faulty = FaultyRepository(one)
         async with Engine(as_repository(faulty), tasks=troupe.tasks, lease=SHORT, recovery=False) as here:
@@ -197,15 +197,15 @@ async def test_who_is_taken_over_leaves_what_its_heir_waits_for(repository_url: 
             handle = await begun(here, machine(Rest=NESTED))
             await until(lambda: troupe.calls["waiting"])
             faulty.fall_silent()
-            async with Engine(two, tasks=heirs.tasks, lease=LONG, recovery=False) as heir:
+            async with Engine(two, tasks=second_handlers.tasks, lease=LONG, recovery=False) as second_engine:
                 taken: list[str] = []
                 while len(taken) < 2:
-                    taken += await heir.recover()
+                    taken += await second_engine.recover()
                     await asyncio.sleep(0.02)
-                await until(lambda: heirs.calls["waiting"] and not len(here.worker))
-                heirs.released.set()
+                await until(lambda: second_handlers.calls["waiting"] and not len(here.worker))
+                second_handlers.released.set()
                 assert (await handle.wait()).status is ExecutionStatus.SUCCEEDED
-                assert (await child_of(heir)).output == "released"
+                assert (await child_of(second_engine)).output == "released"
 
 
 async def test_what_starts_and_ends_meanwhile_is_not_let_go(

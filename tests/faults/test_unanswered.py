@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from postgres import Postgres, PrivateServer
 from statechain import Engine, ExecutionFilter, RepositoryError, StateMachine, TaskRegistry
 from statechain.errors import RepositoryUnavailable
+from support.postgres import Postgres, PrivateServer
 
 pytestmark = pytest.mark.timeout(600)
 

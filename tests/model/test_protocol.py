@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import attrs
 import pytest
-from explore import Found, search, walk
-from protocol import Protocol
-from states import NEW, OLD, Rules, Setting
+
+from support.models.protocol import Protocol
+from support.models.search import Found, search, walk
+from support.models.states import NEW, OLD, Rules, Setting
 
 LENGTH = 50
 SEED = 7

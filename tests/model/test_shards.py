@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import attrs
 import pytest
-from explore import search, walk
-from shards import Shards, ShardsSetting
+
+from support.models.search import search, walk
+from support.models.shards import Shards, ShardsSetting
 
 SETTINGS = {
     "tickets": ShardsSetting(faults=(("tickets", 3),)),

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from statechain.storage.journal import Journal
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from gated import Storage, running
+from support.journals import GatedRepository, running
 
 
 @pytest.fixture
-def storage() -> Storage:
-    return Storage()
+def storage() -> GatedRepository:
+    return GatedRepository()
 
 
 @pytest.fixture
-async def journal(storage: Storage) -> AsyncIterator[Journal]:
+async def journal(storage: GatedRepository) -> AsyncIterator[Journal]:
     async with running(storage) as opened:
         yield opened

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
-from damaging import TOO_LATE, damager, unchecked_tables
 
 from statechain import Engine, Repository, TaskRegistry, open_repository
 from statechain.records import CallbackStatus, ExecutionStatus
@@ -24,9 +23,10 @@ from statechain.testing.contract.samples import (
     start,
     visit,
 )
+from support.damage import TOO_LATE, damager, unchecked_tables
 
 if TYPE_CHECKING:
-    from postgres import Postgres
+    from support.postgres import Postgres
 
 Damage: TypeAlias = Callable[..., Awaitable[None]]
 

@@ -10,16 +10,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
-from damaging import TOO_LATE, damager, unchecked_tables
 
 from statechain import Engine, ExecutionFilter, Repository, TaskRegistry, open_repository
 from statechain.errors import DamagedRow, TaskTimedOut
 from statechain.records import ExecutionStatus
 from statechain.storage.repository import StartExecution, StopExecution
 from statechain.testing.contract.samples import advance, chained, commit, ending, finish, freeze, start, visit
+from support.damage import TOO_LATE, damager, unchecked_tables
 
 if TYPE_CHECKING:
-    from postgres import Postgres
+    from support.postgres import Postgres
 
 Damage: TypeAlias = Callable[..., Awaitable[None]]
 

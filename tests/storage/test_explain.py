@@ -16,12 +16,12 @@ import attrs
 import pytest
 import pytest_asyncio
 
-from postgres import Postgres
 from statechain import ExecutionFilter, ExecutionStatus, PostgresRepository
 from statechain.filters import Chained, Cursor
 from statechain_backends.postgres import writes
 from statechain_backends.sql import filters
 from statechain_backends.sqlite import writes as sqlite_writes
+from support.postgres import Postgres
 
 COUNT = 100_000
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)

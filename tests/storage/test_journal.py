@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from gated import Ear, Storage, each, held, running, starting, stopping, write_all
 
 from statechain import Engine, TaskRegistry
 from statechain.errors import ExecutionNotFound, LeaseLost, RepositoryError, RepositoryUnavailable
@@ -17,17 +16,18 @@ from statechain.storage.journal import Journal
 from statechain.storage.ledger import Ledger
 from statechain.storage.repository import Advance
 from statechain.testing.contract.samples import ending, execution, start, visit
+from support.journals import GatedRepository, RecordingObserver, each, held, running, starting, stopping, write_all
 
 # Groups
 
 
-async def test_a_write_alone_is_committed_at_once(storage: Storage, journal: Journal) -> None:
+async def test_a_write_alone_is_committed_at_once(storage: GatedRepository, journal: Journal) -> None:
     made = execution()
     assert await journal.write(starting(made)) == made
     assert storage.sizes == [1]
 
 
-async def test_while_one_commit_is_in_flight_the_next_one_fills(storage: Storage, journal: Journal) -> None:
+async def test_while_one_commit_is_in_flight_the_next_one_fills(storage: GatedRepository, journal: Journal) -> None:
     async with asyncio.TaskGroup() as tasks:
         first = await held(storage, journal, tasks)
         rest = tasks.create_task(write_all(journal, each(25)))
@@ -40,12 +40,12 @@ async def test_while_one_commit_is_in_flight_the_next_one_fills(storage: Storage
     assert len(rest.result()) == 25
 
 
-async def test_those_who_come_all_at_once_are_committed_in_halves(storage: Storage, journal: Journal) -> None:
+async def test_those_who_come_all_at_once_are_committed_in_halves(storage: GatedRepository, journal: Journal) -> None:
     await write_all(journal, each(40))
     assert storage.sizes == [20, 20]
 
 
-async def test_each_waiter_hears_its_own_outcome(storage: Storage, journal: Journal) -> None:
+async def test_each_waiter_hears_its_own_outcome(storage: GatedRepository, journal: Journal) -> None:
     holder = await start(storage, name="order")
     fresh, unknown = execution(), stopping("nowhere")
     stale = Advance(execution_id=holder.id, epoch=9, seq=0, visits=[], current_state=None)
@@ -58,7 +58,7 @@ async def test_each_waiter_hears_its_own_outcome(storage: Storage, journal: Jour
 
 
 async def test_writes_with_one_key_never_share_a_commit_and_keep_their_order(
-    storage: Storage, journal: Journal
+    storage: GatedRepository, journal: Journal
 ) -> None:
     writes = [starting(execution(name="order")) for _ in range(4)] + each(3)
     outcomes = await write_all(journal, writes)
@@ -69,14 +69,16 @@ async def test_writes_with_one_key_never_share_a_commit_and_keep_their_order(
     assert len(storage.groups) == 4
 
 
-async def test_a_group_has_a_bound(storage: Storage, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_group_has_a_bound(storage: GatedRepository, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journals, "FLUSH_SIZE", 10)
     writes = each(35)
     assert await write_all(journal, writes) == [write.execution for write in writes]
     assert storage.sizes == [10, 10, 10, 5]
 
 
-async def test_what_waits_has_a_bound(storage: Storage, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_waits_has_a_bound(
+    storage: GatedRepository, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(journals, "CAPACITY", 4)
     writes = each(21)
     async with asyncio.TaskGroup() as tasks:
@@ -91,7 +93,7 @@ async def test_what_waits_has_a_bound(storage: Storage, journal: Journal, monkey
 
 
 async def test_who_is_cancelled_while_there_is_no_room_has_written_nothing(
-    storage: Storage, journal: Journal, monkeypatch: pytest.MonkeyPatch
+    storage: GatedRepository, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journals, "CAPACITY", 1)
     async with asyncio.TaskGroup() as tasks:
@@ -109,8 +111,8 @@ async def test_who_is_cancelled_while_there_is_no_room_has_written_nothing(
     assert await storage.execution(late.id) is None
 
 
-async def test_observers_hear_of_each_commit(storage: Storage) -> None:
-    ear = Ear()
+async def test_observers_hear_of_each_commit(storage: GatedRepository) -> None:
+    ear = RecordingObserver()
     async with running(storage, ear) as journal:
         await write_all(journal, each(7))
         await journal.write(starting())
@@ -121,7 +123,7 @@ async def test_observers_hear_of_each_commit(storage: Storage) -> None:
 # Outages and refusals
 
 
-async def test_an_outage_is_waited_out_with_the_same_writes(storage: Storage, journal: Journal) -> None:
+async def test_an_outage_is_waited_out_with_the_same_writes(storage: GatedRepository, journal: Journal) -> None:
     outage = iter([RepositoryUnavailable("away"), RepositoryUnavailable("still away")])
     storage.before = lambda _: next(outage, None)
     writes = each(3)
@@ -129,7 +131,7 @@ async def test_an_outage_is_waited_out_with_the_same_writes(storage: Storage, jo
     assert storage.groups == [writes] * 3
 
 
-async def test_a_lost_reply_is_resolved_by_the_same_write(storage: Storage, journal: Journal) -> None:
+async def test_a_lost_reply_is_resolved_by_the_same_write(storage: GatedRepository, journal: Journal) -> None:
     made = await start(storage)
     lost = iter([RepositoryUnavailable("the reply was lost")])
     storage.after = lambda _: next(lost, None)
@@ -144,7 +146,7 @@ async def test_a_lost_reply_is_resolved_by_the_same_write(storage: Storage, jour
 
 @pytest.mark.parametrize("bad", [[0], [6], [3, 4], [0, 12], list(range(13))])
 async def test_a_refused_group_is_split_to_find_the_culprits(
-    storage: Storage, journal: Journal, bad: list[int]
+    storage: GatedRepository, journal: Journal, bad: list[int]
 ) -> None:
     writes = each(13)
     culprits = [writes[index] for index in bad]
@@ -159,7 +161,7 @@ async def test_a_refused_group_is_split_to_find_the_culprits(
     assert len(storage.groups) <= 2 * len(writes)
 
 
-async def test_an_outage_while_a_group_is_split_is_waited_out(storage: Storage, journal: Journal) -> None:
+async def test_an_outage_while_a_group_is_split_is_waited_out(storage: GatedRepository, journal: Journal) -> None:
     writes = each(4)
     answers = iter([RepositoryError("no"), RepositoryUnavailable("away"), None])
     storage.before = lambda _: next(answers, None)
@@ -167,7 +169,7 @@ async def test_an_outage_while_a_group_is_split_is_waited_out(storage: Storage, 
     assert storage.sizes == [4, 2, 2, 2]
 
 
-async def test_a_fault_in_the_repository_fails_its_write_alone(storage: Storage, journal: Journal) -> None:
+async def test_a_fault_in_the_repository_fails_its_write_alone(storage: GatedRepository, journal: Journal) -> None:
     writes, fault = each(4), ZeroDivisionError("a bug")
     storage.before = lambda group: fault if writes[2] in group else None
     outcomes = await write_all(journal, writes)
@@ -177,7 +179,7 @@ async def test_a_fault_in_the_repository_fails_its_write_alone(storage: Storage,
     assert [outcomes[index] for index in (0, 1, 3)] == [writes[index].execution for index in (0, 1, 3)]
 
 
-async def test_after_a_refusal_the_journal_goes_on(storage: Storage, journal: Journal) -> None:
+async def test_after_a_refusal_the_journal_goes_on(storage: GatedRepository, journal: Journal) -> None:
     refusal = iter([RepositoryError("no")])
     storage.before = lambda _: next(refusal, None)
     with pytest.raises(RepositoryError):
@@ -189,7 +191,9 @@ async def test_after_a_refusal_the_journal_goes_on(storage: Storage, journal: Jo
 
 
 @pytest.mark.parametrize("times", [1, 3])
-async def test_a_cancelled_caller_does_not_cut_its_commit(storage: Storage, journal: Journal, times: int) -> None:
+async def test_a_cancelled_caller_does_not_cut_its_commit(
+    storage: GatedRepository, journal: Journal, times: int
+) -> None:
     async with asyncio.TaskGroup() as tasks:
         caller = await held(storage, journal, tasks)
         for _ in range(times):
@@ -203,7 +207,7 @@ async def test_a_cancelled_caller_does_not_cut_its_commit(storage: Storage, jour
     assert await storage.execution(write.execution.id) is not None
 
 
-async def test_what_a_cancelled_caller_had_handed_over_is_written(storage: Storage, journal: Journal) -> None:
+async def test_what_a_cancelled_caller_had_handed_over_is_written(storage: GatedRepository, journal: Journal) -> None:
     made = execution()
     async with asyncio.TaskGroup() as tasks:
         await held(storage, journal, tasks)
@@ -215,7 +219,7 @@ async def test_what_a_cancelled_caller_had_handed_over_is_written(storage: Stora
     assert await storage.execution(made.id) == made
 
 
-async def test_a_cancelled_caller_of_a_refused_write_is_cancelled(storage: Storage, journal: Journal) -> None:
+async def test_a_cancelled_caller_of_a_refused_write_is_cancelled(storage: GatedRepository, journal: Journal) -> None:
     storage.before = lambda _: RepositoryError("no")
     async with asyncio.TaskGroup() as tasks:
         caller = await held(storage, journal, tasks)
@@ -224,7 +228,7 @@ async def test_a_cancelled_caller_of_a_refused_write_is_cancelled(storage: Stora
     assert caller.cancelled()
 
 
-async def test_a_cancelled_caller_leaves_its_neighbours_alone(storage: Storage, journal: Journal) -> None:
+async def test_a_cancelled_caller_leaves_its_neighbours_alone(storage: GatedRepository, journal: Journal) -> None:
     made = execution()
     async with asyncio.TaskGroup() as tasks:
         await held(storage, journal, tasks)
@@ -246,7 +250,7 @@ async def count_commits(make_engine: Callable[..., Engine], executions: int, *, 
         name: {"Type": "Task", "Resource": "step", "Next": following}
         for name, following in zip(names, [*names[1:], "Done"], strict=True)
     }
-    tasks, ear = TaskRegistry(), Ear()
+    tasks, ear = TaskRegistry(), RecordingObserver()
 
     @tasks.register("step")
     async def step(value: int) -> int:

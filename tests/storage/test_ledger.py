@@ -7,7 +7,6 @@ from itertools import count
 from typing import Any
 
 import pytest
-from gated import PATIENCE, Storage, starting, stopping
 
 from statechain import Execution, ExecutionStatus
 from statechain.errors import LeaseLost, RepositoryError
@@ -16,9 +15,10 @@ from statechain.storage import journal as journals
 from statechain.storage.journal import Journal
 from statechain.storage.ledger import Ledger
 from statechain.testing.contract.samples import callback, commit, ending, start, visit
+from support.journals import PATIENCE, GatedRepository, starting, stopping
 
 
-async def test_visits_ride_along_with_the_next_record(storage: Storage, journal: Journal) -> None:
+async def test_visits_ride_along_with_the_next_record(storage: GatedRepository, journal: Journal) -> None:
     made = await start(storage)
     ledger = Ledger(Claim(execution=made, epoch=1, seq=0))
     for number in range(3):
@@ -38,7 +38,7 @@ async def test_visits_ride_along_with_the_next_record(storage: Storage, journal:
     assert ledger.seq == 4
 
 
-async def test_one_execution_has_one_transition_in_a_commit(storage: Storage, journal: Journal) -> None:
+async def test_one_execution_has_one_transition_in_a_commit(storage: GatedRepository, journal: Journal) -> None:
     made = await start(storage)
     ledger = Ledger(Claim(execution=made, epoch=1, seq=0))
 
@@ -51,7 +51,9 @@ async def test_one_execution_has_one_transition_in_a_commit(storage: Storage, jo
     assert storage.sizes == [1, 1]
 
 
-async def test_what_is_added_while_a_commit_is_in_flight_goes_with_the_next(storage: Storage, journal: Journal) -> None:
+async def test_what_is_added_while_a_commit_is_in_flight_goes_with_the_next(
+    storage: GatedRepository, journal: Journal
+) -> None:
     made = await start(storage)
     ledger = Ledger(Claim(execution=made, epoch=1, seq=0))
     ledger.add(visit(made, 0))
@@ -70,7 +72,7 @@ async def test_what_is_added_while_a_commit_is_in_flight_goes_with_the_next(stor
     assert len(await storage.visits(made.id)) == 2
 
 
-async def test_a_lost_lease_is_heard_at_the_record(storage: Storage, journal: Journal) -> None:
+async def test_a_lost_lease_is_heard_at_the_record(storage: GatedRepository, journal: Journal) -> None:
     made = await start(storage)
     await commit(storage, stopping(made.id))
     ledger = Ledger(Claim(execution=made, epoch=1, seq=0))
@@ -81,7 +83,9 @@ async def test_a_lost_lease_is_heard_at_the_record(storage: Storage, journal: Jo
     assert list(await storage.visits(made.id)) == []
 
 
-async def test_nothing_more_is_expected_of_an_execution_whose_lease_is_lost(storage: Storage, journal: Journal) -> None:
+async def test_nothing_more_is_expected_of_an_execution_whose_lease_is_lost(
+    storage: GatedRepository, journal: Journal
+) -> None:
     made = await start(storage)
     await commit(storage, stopping(made.id))
     ledger = Ledger(Claim(execution=made, epoch=1, seq=0))
@@ -93,7 +97,7 @@ async def test_nothing_more_is_expected_of_an_execution_whose_lease_is_lost(stor
 
 
 async def test_callbacks_of_a_refused_transition_are_opened_and_closed_with_the_next(
-    storage: Storage, journal: Journal
+    storage: GatedRepository, journal: Journal
 ) -> None:
     made = await start(storage)
     ledger = Ledger(Claim(execution=made, epoch=1, seq=0))
@@ -118,7 +122,9 @@ async def test_callbacks_of_a_refused_transition_are_opened_and_closed_with_the_
     assert [each.status for each in await storage.callbacks([opened.id])] in ([], [CallbackStatus.CLOSED])
 
 
-async def test_a_lost_lease_of_what_was_posted_is_heard_at_the_next_record(storage: Storage, journal: Journal) -> None:
+async def test_a_lost_lease_of_what_was_posted_is_heard_at_the_next_record(
+    storage: GatedRepository, journal: Journal
+) -> None:
     made = await start(storage)
     await commit(storage, stopping(made.id))
     ledger = Ledger(Claim(execution=made, epoch=1, seq=0))
@@ -129,7 +135,7 @@ async def test_a_lost_lease_of_what_was_posted_is_heard_at_the_next_record(stora
         await journal.record(ledger)
 
 
-async def test_what_is_posted_is_written_though_nobody_waits(storage: Storage, journal: Journal) -> None:
+async def test_what_is_posted_is_written_though_nobody_waits(storage: GatedRepository, journal: Journal) -> None:
     made = await start(storage)
     ledger = Ledger(Claim(execution=made, epoch=1, seq=0))
     ledger.add(visit(made))
@@ -138,7 +144,9 @@ async def test_what_is_posted_is_written_though_nobody_waits(storage: Storage, j
     assert list(await storage.visits(made.id)) == [visit(made)]
 
 
-async def test_what_storage_refused_is_tried_again_with_the_next_transition(storage: Storage, journal: Journal) -> None:
+async def test_what_storage_refused_is_tried_again_with_the_next_transition(
+    storage: GatedRepository, journal: Journal
+) -> None:
     made = await start(storage)
     ledger = Ledger(Claim(execution=made, epoch=1, seq=0))
     refusal = iter([RepositoryError("no")])
@@ -152,7 +160,7 @@ async def test_what_storage_refused_is_tried_again_with_the_next_transition(stor
 
 
 async def test_a_single_write_does_not_wait_for_all_that_runs(
-    storage: Storage, journal: Journal, monkeypatch: pytest.MonkeyPatch
+    storage: GatedRepository, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As many executions as fill a commit come back at once, again and again: a stop is written all the same."""
     monkeypatch.setattr(journals, "FLUSH_SIZE", 4)
@@ -175,7 +183,7 @@ async def test_a_single_write_does_not_wait_for_all_that_runs(
         is_stopped = True
 
 
-async def test_who_posts_and_records_at_once_is_away_but_once(storage: Storage, journal: Journal) -> None:
+async def test_who_posts_and_records_at_once_is_away_but_once(storage: GatedRepository, journal: Journal) -> None:
     made = await start(storage)
     ledger = Ledger(Claim(execution=made, epoch=1, seq=0))
     for number in range(3):

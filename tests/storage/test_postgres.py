@@ -11,12 +11,12 @@ import asyncpg
 import attrs
 import pytest
 
-from postgres import Postgres, PrivateServer
 from statechain import ExecutionFilter, PostgresRepository, RepositoryError
 from statechain.errors import LeaseLost, RepositoryUnavailable
 from statechain.storage.repository import Advance, StartExecution, Write
 from statechain.testing.contract.samples import advance, chained, ending, execution, finish, start, visit
 from statechain_backends.postgres.url import parse
+from support.postgres import Postgres, PrivateServer
 
 LEASE = timedelta(seconds=30)
 

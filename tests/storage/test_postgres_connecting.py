@@ -14,10 +14,10 @@ from urllib.parse import quote, urlsplit
 import asyncpg
 import pytest
 
-from postgres import Postgres
 from statechain import Engine, PostgresRepository, RepositoryError
 from statechain.errors import RepositoryUnavailable
 from statechain_backends.postgres.url import parse
+from support.postgres import Postgres
 
 TAKEN_BY_POOLERS = {"client_encoding", "datestyle", "timezone", "standard_conforming_strings", "application_name"}
 """What PgBouncer takes at start-up with its defaults, beside user and database."""

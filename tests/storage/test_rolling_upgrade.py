@@ -12,9 +12,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from postgres import Postgres
 from statechain import Engine, ExecutionFilter, RepositoryError, TaskRegistry
 from statechain_backends.sql.migrate import HEAD, VERSION_TABLE
+from support.postgres import Postgres
 
 ONE_TASK = {"StartAt": "Only", "States": {"Only": {"Type": "Task", "Resource": "work", "End": True}}}
 NUMBER = HEAD.partition("_")[0]

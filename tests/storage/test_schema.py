@@ -19,10 +19,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from postgres import Postgres
 from statechain import PostgresRepository, Repository, RepositoryError, SQLiteRepository, open_repository
 from statechain_backends.sql.migrate import HEAD, VERSION_TABLE, alembic_config
 from statechain_backends.sql.schema import metadata
+from support.postgres import Postgres
 
 OPEN = """
 import asyncio, sys

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from gated import PATIENCE, Storage, each, running, starting, stopping, write_all
 
 from statechain.cancellation import GRACE
 from statechain.clock import SystemClock
@@ -20,6 +19,7 @@ from statechain.storage.journal import Journal
 from statechain.storage.ledger import Ledger
 from statechain.storage.repository import StartExecution, Write
 from statechain.testing.contract.samples import ending, execution, start, visit
+from support.journals import PATIENCE, GatedRepository, each, running, starting, stopping, write_all
 
 Group = Sequence[Write[Any]]
 
@@ -38,7 +38,7 @@ def refuses(culprits: Sequence[Write[Any]], *, timed_out: bool) -> Callable[[Gro
 @pytest.mark.parametrize("timed_out", [True, False], ids=["it-says-so", "it-only-fails"])
 @pytest.mark.parametrize("bad", [[0], [7], [0, 1, 2], [3, 19]])
 async def test_a_write_that_is_refused_again_and_again_holds_up_no_other(
-    storage: Storage, journal: Journal, bad: list[int], *, timed_out: bool
+    storage: GatedRepository, journal: Journal, bad: list[int], *, timed_out: bool
 ) -> None:
     writes = each(20)
     culprits = [writes[place] for place in bad]
@@ -53,7 +53,9 @@ async def test_a_write_that_is_refused_again_and_again_holds_up_no_other(
     assert [task.result() for task in waiting] == [write.execution for write in culprits]
 
 
-async def test_a_write_that_is_alone_when_it_is_refused_holds_up_no_other(storage: Storage, journal: Journal) -> None:
+async def test_a_write_that_is_alone_when_it_is_refused_holds_up_no_other(
+    storage: GatedRepository, journal: Journal
+) -> None:
     culprit = starting()
     storage.before = refuses([culprit], timed_out=True)
     async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
@@ -65,8 +67,8 @@ async def test_a_write_that_is_alone_when_it_is_refused_holds_up_no_other(storag
     assert waiting.result() == culprit.execution
 
 
-class Silent(Storage):
-    """Storage that does not answer commits with one write in them, until it is told to."""
+class Silent(GatedRepository):
+    """GatedRepository that does not answer commits with one write in them, until it is told to."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,7 +96,7 @@ async def test_a_commit_that_is_not_answered_is_left_behind(monkeypatch: pytest.
     assert waiting.result() == storage.culprit.execution
 
 
-async def test_writes_with_the_key_of_a_straggler_keep_their_order(storage: Storage, journal: Journal) -> None:
+async def test_writes_with_the_key_of_a_straggler_keep_their_order(storage: GatedRepository, journal: Journal) -> None:
     """Two transitions of one execution are never on their way at once, nor does a stop pass what came before it."""
     made = await start(storage)
     ledger = Ledger(Claim(execution=made, epoch=1, seq=0))
@@ -116,7 +118,7 @@ async def test_writes_with_the_key_of_a_straggler_keep_their_order(storage: Stor
     assert stop.result().status == "SUCCEEDED"
 
 
-async def test_an_outage_is_no_trouble_of_single_writes(storage: Storage, journal: Journal) -> None:
+async def test_an_outage_is_no_trouble_of_single_writes(storage: GatedRepository, journal: Journal) -> None:
     """What is away for all is tried again as a group: not a commit for each write."""
     writes = each(500)
     storage.before = lambda _: RepositoryUnavailable("away")
@@ -130,7 +132,7 @@ async def test_an_outage_is_no_trouble_of_single_writes(storage: Storage, journa
 
 
 async def test_a_group_in_which_all_are_refused_makes_room_for_others(
-    storage: Storage, journal: Journal, monkeypatch: pytest.MonkeyPatch
+    storage: GatedRepository, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(committing, "SEPARATION", 0.1)
     culprits = each(4)
@@ -144,7 +146,7 @@ async def test_a_group_in_which_all_are_refused_makes_room_for_others(
 
 
 async def test_the_log_names_what_is_held_up_and_when_it_is_over(
-    storage: Storage, journal: Journal, caplog: pytest.LogCaptureFixture
+    storage: GatedRepository, journal: Journal, caplog: pytest.LogCaptureFixture
 ) -> None:
     culprit = starting(execution(input_text='"a secret"'))
     storage.before = refuses([culprit], timed_out=True)
@@ -162,7 +164,7 @@ async def test_the_log_names_what_is_held_up_and_when_it_is_over(
 
 
 async def test_the_log_says_when_storage_takes_no_writes_and_when_it_does_again(
-    storage: Storage, journal: Journal, caplog: pytest.LogCaptureFixture
+    storage: GatedRepository, journal: Journal, caplog: pytest.LogCaptureFixture
 ) -> None:
     away = iter([RepositoryUnavailable("the server is starting up")] * 2)
     storage.before = lambda _: next(away, None)
@@ -174,7 +176,7 @@ async def test_the_log_says_when_storage_takes_no_writes_and_when_it_does_again(
 
 
 async def test_a_cancelled_caller_is_let_through_after_a_grace_and_its_write_is_made(
-    storage: Storage, journal: Journal
+    storage: GatedRepository, journal: Journal
 ) -> None:
     storage.gate.clear()
     write, loop = starting(), asyncio.get_running_loop()
@@ -188,7 +190,7 @@ async def test_a_cancelled_caller_is_let_through_after_a_grace_and_its_write_is_
 
 
 async def test_a_cancelled_caller_whose_commit_is_soon_over_is_cancelled_then(
-    storage: Storage, journal: Journal
+    storage: GatedRepository, journal: Journal
 ) -> None:
     write = starting()
     storage.gate.clear()
@@ -205,7 +207,7 @@ async def test_a_cancelled_caller_whose_commit_is_soon_over_is_cancelled_then(
 
 
 async def test_a_journal_that_is_out_of_time_waits_for_no_answer() -> None:
-    storage = Storage()
+    storage = GatedRepository()
     storage.gate.clear()
     journal = Journal(storage, SystemClock())
     journal.open()
@@ -218,7 +220,7 @@ async def test_a_journal_that_is_out_of_time_waits_for_no_answer() -> None:
     assert [type(outcome) for outcome in outcomes.result()] == [RepositoryUnavailable] * 3
 
 
-async def test_a_journal_that_is_out_of_time_gives_up_its_stragglers(storage: Storage) -> None:
+async def test_a_journal_that_is_out_of_time_gives_up_its_stragglers(storage: GatedRepository) -> None:
     culprit = starting()
     storage.before = refuses([culprit], timed_out=True)
     journal = Journal(storage, SystemClock())

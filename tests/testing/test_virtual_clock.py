@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moments import DAY, START, at, hang
 from statechain.testing import VirtualClock
+from support.moments import DAY, START, at, hang
 
 
 async def test_a_sleep_takes_no_real_time() -> None:

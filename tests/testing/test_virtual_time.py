@@ -5,9 +5,9 @@ import time
 from datetime import timedelta
 from typing import Any
 
-from moments import START, at
 from statechain import Engine, ExecutionStatus, TaskRegistry
 from statechain.testing import VirtualClock
+from support.moments import START, at
 
 
 def machine(**states: dict[str, Any]) -> dict[str, Any]:

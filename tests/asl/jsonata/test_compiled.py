@@ -10,7 +10,7 @@ from statechain.asl.expressions.jsonata.compiled import compile_expression, fiel
 from statechain.asl.expressions.jsonata.expression import JSONataSyntaxError, States
 from statechain.errors import StateError
 from statechain.limits import DEFAULT_LIMITS
-from visit import Visit
+from support.visit import Visit
 
 
 def evaluated(text: str, value: Any = None, **variables: Any) -> Any:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from statechain.asl.expressions.jsonata import JSONataSyntaxError, States, compile_jsonata, states_fields_in
 from statechain.errors import StateError
-from visit import Visit
+from support.visit import Visit
 
 VALUE: Any = {"a": {"b": [{"c": 1}, {"c": 2}]}, "nil": None}
 

@@ -1,0 +1,107 @@
+"""The context object: what it holds in which state, and what a redrive or a distributed Map adds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from statechain import TaskError
+from statechain.testing.clock import VirtualClock
+from support.engine_harness import EngineHarness, machine, output, task
+
+EXECUTION = {"Id", "Input", "Name", "RoleArn", "StartTime", "RedriveCount"}
+PASS = {"StartAt": "P", "States": {"P": {"Type": "Pass", "End": True}}}
+
+
+def distributed(**more: Any) -> dict[str, Any]:
+    processor = {"ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}, **PASS}
+    return {"Type": "Map", "ItemProcessor": processor, "ItemSelector": {"s.$": "$$.Map.Item.Source"}, **more}
+
+
+def echoing(harness: EngineHarness, *, fails: int = 0) -> None:
+    left = [True] * fails
+
+    async def echo(value: Any) -> Any:
+        if left:
+            left.pop()
+            raise TaskError("Broken")
+        return value
+
+    harness.tasks.add("Echo", echo)
+
+
+async def test_a_state_that_cannot_be_retried_has_no_retry_count(quick: EngineHarness) -> None:
+    ended = await quick.run(machine(See={"Type": "Pass", "InputPath": "$$"}), {"n": 1})
+    seen = output(ended)
+    assert set(seen) == {"Execution", "StateMachine", "State"}
+    assert set(seen["Execution"]) == EXECUTION
+    assert set(seen["State"]) == {"Name", "EnteredTime"}
+
+
+@pytest.mark.parametrize("kind", ["Task", "Parallel", "Map"])
+async def test_a_state_that_can_be_retried_counts_its_retries(quick: EngineHarness, kind: str) -> None:
+    echoing(quick, fails=2)
+    retry = [{"ErrorEquals": ["Broken"], "MaxAttempts": 2, "IntervalSeconds": 1}]
+    see = {"c.$": "$$.State"}
+    inner = machine(Echo=task("Echo"))
+    states: dict[str, Any] = {
+        "Task": task("Echo", Parameters=see, Retry=retry),
+        "Parallel": {"Type": "Parallel", "Branches": [inner], "Parameters": see, "Retry": retry},
+        "Map": {"Type": "Map", "ItemProcessor": inner, "ItemSelector": see, "Retry": retry},
+    }
+    ended = await quick.run(machine(See=states[kind]), [1])
+    found = output(ended) if kind == "Task" else output(ended)[0]
+    assert found["c"]["RetryCount"] == 2
+
+
+async def test_a_whole_second_has_no_fraction(quick: EngineHarness) -> None:
+    assert isinstance(quick.clock, VirtualClock)
+    see = {"Type": "Pass", "Parameters": {"at.$": "$$.State.EnteredTime", "began.$": "$$.Execution.StartTime"}}
+    definition = machine(Wait={"Type": "Wait", "Seconds": 61, "Next": "See"}, See=see)
+    assert output(await quick.run(definition)) == {"at": "2025-01-01T00:01:01Z", "began": "2025-01-01T00:00:00Z"}
+
+
+async def test_a_redriven_execution_knows_when_it_was_last_redriven(harness: EngineHarness) -> None:
+    echoing(harness, fails=3)
+    see = {"c.$": "$$.Execution"}
+    wait = {"Type": "Wait", "Seconds": 10, "Next": "Work"}
+    failed = await harness.run(machine(Wait=wait, Work=task("Echo", Parameters=see)))
+    for count in (1, 2, 3):
+        ended = await (await harness.engine.redrive_execution(failed.id)).wait()
+        history = await harness.engine.get_execution_history(failed.id)
+        redriven = [event for event in history if event["type"] == "ExecutionRedriven"]
+        assert len(redriven) == count
+    seen = output(ended)["c"]
+    assert set(seen) == EXECUTION | {"RedriveTime"}
+    assert seen["RedriveCount"] == 3
+    assert seen["RedriveTime"] == redriven[-1]["timestamp"].strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+async def test_an_item_knows_the_object_that_it_comes_from(quick: EngineHarness, tmp_path: Path) -> None:
+    await quick.close()
+    await quick.open(files=tmp_path)
+    bucket = tmp_path / "b"
+    (bucket / "in").mkdir(parents=True)
+    (bucket / "in" / "one.json").write_text("[1]")
+    (bucket / "in" / "two.json").write_text("[2]")
+    get = {"Resource": "arn:aws:states:::s3:getObject", "Parameters": {"Bucket": "b", "Key": "in/one.json"}}
+    listing = {"Resource": "arn:aws:states:::s3:listObjectsV2", "Parameters": {"Bucket": "b", "Prefix": "in/"}}
+    config = {"Transformation": "LOAD_AND_FLATTEN", "InputType": "JSON"}
+    flattened = {**listing, "ReaderConfig": config}
+    sources: dict[str, list[str]] = {}
+    for name, reader in (("get", get), ("list", listing), ("flatten", flattened)):
+        ended = await quick.run(machine(Each=distributed(ItemReader=reader)))
+        sources[name] = [item["s"] for item in output(ended)]
+    assert sources == {
+        "get": ["S3://b/in/one.json"],
+        "list": ["S3://b", "S3://b"],
+        "flatten": ["S3://b/in/one.json", "S3://b/in/two.json"],
+    }
+
+
+async def test_an_item_of_the_input_knows_that_too(quick: EngineHarness) -> None:
+    assert output(await quick.run(machine(Each=distributed()), ["a"])) == [{"s": "STATE_DATA"}]
+    inline = {"Type": "Map", "ItemProcessor": PASS, "ItemSelector": {"i.$": "$$.Map.Item"}}
+    assert output(await quick.run(machine(Each=inline), ["a"])) == [{"i": {"Index": 0, "Value": "a"}}]

@@ -1,0 +1,169 @@
+"""The event loop goes on while a long expression is evaluated and a large definition is read: that is in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from statechain import DefinitionError, Engine, ExecutionStatus
+from statechain.asl import definition as definition_module
+from statechain.asl.effort import STEPS_ON_LOOP, need_time
+from statechain.asl.expressions.jsonata.engine import Engine as JSONata
+from statechain.codec import InvalidPayload, encode
+from support.engine_harness import EngineHarness, machine, task
+
+LONG = "$sum($map([1..3000], function($i) { $i + 1 }))"
+TOTAL = sum(range(2, 3002))
+ROWS: list[Any] = [{"id": place} for place in range(STEPS_ON_LOOP)]
+
+
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Return the kinds of threads in which the steps beyond the first ones were taken."""
+    used: list[str] = []
+    go_on = JSONata._go_on
+
+    def noted(self: JSONata) -> None:
+        go_on(self)
+        used.append("loop" if threading.current_thread() is threading.main_thread() else "thread")
+
+    monkeypatch.setattr(JSONata, "_go_on", noted)
+    yield used
+    assert "loop" not in used
+
+
+def jsonata(**states: dict[str, Any]) -> dict[str, Any]:
+    return {"QueryLanguage": "JSONata", **machine(**states)}
+
+
+@pytest.mark.parametrize("type_", ["STANDARD", "EXPRESS"])
+async def test_a_long_expression_is_evaluated_in_a_thread_wherever_it_is(
+    quick: EngineHarness, type_: Any, threads: list[str]
+) -> None:
+    async def work(value: Any) -> Any:
+        if value == "fail":
+            raise KeyError(value)
+        return value
+
+    quick.tasks.add("work", work)
+    long = f"{{% {LONG} %}}"
+    definitions = {
+        "Pass": jsonata(S={"Type": "Pass", "Output": long}),
+        "Assign": jsonata(
+            S={"Type": "Pass", "Assign": {"x": long}, "Next": "T"}, T={"Type": "Pass", "Output": "{% $x %}"}
+        ),
+        "Choice": jsonata(
+            S={"Type": "Choice", "Choices": [{"Condition": f"{{% {LONG} > 5 %}}", "Next": "T", "Output": long}]},
+            T={"Type": "Succeed"},
+        ),
+        "Arguments": jsonata(S=task("work", Arguments=long)),
+        "Output": jsonata(S=task("work", Output=long)),
+        "Catch": jsonata(
+            S=task("work", Arguments="fail", Catch=[{"ErrorEquals": ["KeyError"], "Output": long, "Next": "T"}]),
+            T={"Type": "Succeed"},
+        ),
+        "Map": jsonata(
+            S={
+                "Type": "Map",
+                "Items": [1, 2],
+                "ItemSelector": long,
+                "ItemProcessor": machine(I={"Type": "Pass"}),
+                "Output": "{% $states.result[0] %}",
+            }
+        ),
+    }
+    for name, definition in definitions.items():
+        threads.clear()
+        ended = await quick.run(definition, type=type_)
+        assert (ended.status, ended.output) == (ExecutionStatus.SUCCEEDED, TOTAL), (name, ended.error, ended.cause)
+        assert threads, name
+
+
+async def test_a_long_expression_that_fails_is_the_states_error(quick: EngineHarness, threads: list[str]) -> None:
+    ended = await quick.run(jsonata(S={"Type": "Pass", "Output": "{% ($f := function($n) {$f($n + 1)}; $f(0)) %}"}))
+    assert ended.error == "States.QueryEvaluationError"
+    assert "(entered at the event id #2)" in str(ended.cause)
+    assert threads
+
+
+async def test_what_a_long_expression_draws_is_drawn_once(quick: EngineHarness) -> None:
+    ended = await quick.run(
+        jsonata(
+            S={"Type": "Pass", "Assign": {"x": "{% $random() %}"}, "Next": "T"},
+            T={"Type": "Pass", "Output": {"a": "{% $uuid() %}", "b": f"{{% [{LONG}, $uuid()] %}}"}},
+        )
+    )
+    output: Any = ended.output
+    assert output["a"] != output["b"][1]
+
+
+async def test_a_path_that_passes_many_nodes_is_evaluated_in_a_thread(quick: EngineHarness) -> None:
+    ended = await quick.run(machine(S={"Type": "Pass", "InputPath": "$[?(@.id > 5)]"}), ROWS[:4000])
+    assert ended.output == ROWS[6:4000]
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+async def test_a_large_definition_is_read_in_a_thread(
+    quick: EngineHarness, monkeypatch: pytest.MonkeyPatch, *, as_text: bool
+) -> None:
+    used: list[threading.Thread] = []
+    parse = definition_module.parse
+
+    def noted(*arguments: Any, **options: Any) -> Any:
+        used.append(threading.current_thread())
+        return parse(*arguments, **options)
+
+    monkeypatch.setattr(definition_module, "parse", noted)
+    states: dict[str, Any] = {f"S{n}": {"Type": "Pass", "Next": f"S{n + 1}"} for n in range(600)}
+    large = machine(**states, S600={"Type": "Pass"})
+    created = await quick.engine.create_state_machine("large", json.dumps(large) if as_text else large)
+    assert (await created.execute()).status is ExecutionStatus.SUCCEEDED
+    small = machine(S={"Type": "Pass"})
+    await quick.engine.create_state_machine("small", json.dumps(small) if as_text else small)
+    assert [thread is threading.main_thread() for thread in used] == [False, True]
+    with pytest.raises(DefinitionError):
+        await quick.engine.create_state_machine("large", {**large, "StartAt": "Nowhere"})
+
+
+async def test_a_large_stored_definition_is_read_again(harness: EngineHarness) -> None:
+    states: dict[str, Any] = {f"S{n}": {"Type": "Pass", "Next": f"S{n + 1}"} for n in range(600)}
+    await harness.engine.create_state_machine("large", machine(**states, S600={"Type": "Pass"}))
+    await harness.reopen()
+    found = await harness.engine.get_state_machine("large")
+    assert (await found.execute(5)).output == 5
+
+
+def test_depth_counts_what_is_innermost() -> None:
+    value: Any = [[]]
+    assert encode(value, max_depth=1) == "[[]]"
+    for deeper in ([[1]], [[], {"a": [1]}], ({"a": ({"b": 1},)},)):
+        with pytest.raises(InvalidPayload, match="deeper than 1"):
+            encode(deeper, max_depth=1)
+
+
+async def test_the_history_shows_what_a_long_expression_made(quick: EngineHarness) -> None:
+    async def work(value: Any) -> Any:
+        return value
+
+    quick.tasks.add("work", work)
+    drawn = f"{{% {{'sum': {LONG}, 'drawn': $random()}} %}}"
+    definition = jsonata(S=task("work", Arguments=drawn))
+    started = await quick.start(definition, {})
+    ended = await started.wait()
+    scheduled = next(event for event in await quick.history(started) if event["type"].endswith("Scheduled"))
+    (details,) = (value for key, value in scheduled.items() if key.endswith("Details"))
+    assert json.loads(details.get("input") or details["parameters"]) == ended.output
+
+
+def test_an_expression_may_take_long_in_a_thread_whose_engine_was_left() -> None:
+    async def open_and_leave() -> None:
+        async with Engine():
+            pass
+
+    asyncio.run(open_and_leave())
+    need_time()  # raises TakesLong where an engine's event loop would be held

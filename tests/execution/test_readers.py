@@ -1,0 +1,449 @@
+"""Where a distributed Map's items come from: files of each type, compressed or not, listings and manifests."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import decimal
+import gzip
+import hashlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from statechain import TaskError
+from support.engine_harness import EngineHarness, machine, output, types
+
+READ = "arn:aws:states:::s3:getObject"
+LIST = "arn:aws:states:::s3:listObjectsV2"
+DISTRIBUTED = {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}
+
+
+def each(reader: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """Return a machine whose Map puts out the items that a reader means."""
+    processor = {"ProcessorConfig": DISTRIBUTED, **machine(Same={"Type": "Pass"})}
+    return machine(Each={"Type": "Map", "ItemProcessor": processor, "ItemReader": reader, **more})
+
+
+def reading(key: str, **config: Any) -> dict[str, Any]:
+    """Return a machine that reads an object, of the type that its name says unless another is given."""
+    if "ManifestType" not in config:
+        config.setdefault("InputType", key.split(".")[1].upper())
+    if config.get("InputType") == "CSV":
+        config.setdefault("CSVHeaderLocation", "FIRST_ROW")
+    return each({"Resource": READ, "Parameters": {"Bucket": "data", "Key": key}, "ReaderConfig": config})
+
+
+def listing(prefix: str, **config: Any) -> dict[str, Any]:
+    """Return a machine that lists objects."""
+    return each({"Resource": LIST, "Parameters": {"Bucket": "data", "Prefix": prefix}, "ReaderConfig": config})
+
+
+def zstd(content: bytes) -> bytes:
+    """Compress with Zstandard."""
+    if sys.version_info >= (3, 14):
+        from compression.zstd import compress
+    else:
+        from backports.zstd import compress
+    return compress(content)
+
+
+@pytest.fixture
+async def bucket(quick: EngineHarness, tmp_path: Path) -> Path:
+    """Return a bucket of the harness's engine."""
+    await quick.close()
+    await quick.open(files=tmp_path)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    return folder
+
+
+async def failure(
+    harness: EngineHarness, definition: dict[str, Any], value: Any = None
+) -> tuple[str | None, str | None]:
+    """Return the error and the cause that an execution failed with."""
+    ended = await harness.run(definition, value)
+    assert ended.status == "FAILED"
+    return ended.error, ended.cause
+
+
+# Compressed files
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, zstd])
+@pytest.mark.parametrize(
+    ("name", "content", "items"),
+    [
+        ("a.json", '[1, {"é": 2}]', [1, {"é": 2}]),
+        ("a.jsonl", '{"a": 1}\n{"a": 2}\n', [{"a": 1}, {"a": 2}]),
+        ("a.csv", "\ufeffa,b\n1,é\n", [{"a": "1", "b": "é"}]),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+async def test_a_file_may_be_compressed(
+    quick: EngineHarness,
+    bucket: Path,
+    compress: Callable[[bytes], bytes],
+    name: str,
+    content: str,
+    items: list[Any],
+    suffix: str,
+) -> None:
+    (bucket / (name + suffix)).write_bytes(compress(content.encode()))
+    assert (await quick.run(reading(name + suffix))).output == items
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, zstd])
+async def test_a_damaged_compressed_file_fails_the_reader(
+    quick: EngineHarness, bucket: Path, compress: Callable[[bytes], bytes]
+) -> None:
+    whole = compress(b"".join(b'{"a": %d}\n' % each for each in range(1000)))
+    (bucket / "a.jsonl").write_bytes(whole[: len(whole) // 2])
+    assert (await failure(quick, reading("a.jsonl")))[0] == "States.ItemReaderFailed"
+    (bucket / "b.jsonl").write_bytes(whole[:20] + bytes(20) + whole[40:])
+    assert (await failure(quick, reading("b.jsonl")))[0] == "States.ItemReaderFailed"
+
+
+@pytest.fixture
+def missing(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Return a function that makes a package one that is not installed."""
+    return lambda name: monkeypatch.setitem(sys.modules, name, None)
+
+
+async def test_zstandard_that_is_not_installed_names_the_extra(
+    quick: EngineHarness, bucket: Path, missing: Callable[[str], None]
+) -> None:
+    (bucket / "a.jsonl").write_bytes(zstd(b"1\n"))
+    missing("backports.zstd")
+    missing("compression.zstd")
+    error, cause = await failure(quick, reading("a.jsonl"))
+    assert (error, "statechain[zstd]" in str(cause)) == ("States.ItemReaderFailed", True)
+
+
+# Parquet
+
+
+async def test_the_rows_of_a_parquet_file_are_items(quick: EngineHarness, bucket: Path) -> None:
+    moment = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
+    table = pa.table(
+        {
+            "id": [1, 2],
+            "name": ["Ann", None],
+            "price": pa.array([decimal.Decimal("12.50"), decimal.Decimal("3.00")]),
+            "share": [0.5, float("nan")],
+            "at": pa.array([moment, None], pa.timestamp("ns", tz="UTC")),
+            "day": pa.array([moment.date(), None]),
+            "took": pa.array([dt.timedelta(seconds=1.5), None]),
+            "raw": pa.array([b"\xff", None]),
+            "tags": [["a", "b"], []],
+            "nested": [{"x": 1}, None],
+            "map": pa.array([[("k", 1)], []], pa.map_(pa.string(), pa.int64())),
+        }
+    )
+    parquet.write_table(table, bucket / "a.parquet", row_group_size=1)
+    first, second = output(await quick.run(reading("a.parquet")))
+    assert first == {
+        "id": 1,
+        "name": "Ann",
+        "price": 12.5,
+        "share": 0.5,
+        "at": "2026-01-02T03:04:05Z",
+        "day": "2026-01-02",
+        "took": 1.5,
+        "raw": "/w==",
+        "tags": ["a", "b"],
+        "nested": {"x": 1},
+        "map": {"k": 1},
+    }
+    assert (second["price"], second["share"], second["map"], second["name"]) == (3, None, {}, None)
+    assert (await quick.run(reading("a.parquet", MaxItems=1))).output == [first]
+
+
+async def test_what_is_no_parquet_file_fails_the_reader(quick: EngineHarness, bucket: Path) -> None:
+    (bucket / "a.parquet").write_bytes(b"no parquet")
+    assert (await failure(quick, reading("a.parquet")))[0] == "States.ItemReaderFailed"
+
+
+async def test_parquet_that_is_not_installed_names_the_extra(
+    quick: EngineHarness, bucket: Path, missing: Callable[[str], None]
+) -> None:
+    (bucket / "a.parquet").write_bytes(b"")
+    missing("pyarrow")
+    error, cause = await failure(quick, reading("a.parquet"))
+    assert (error, "statechain[parquet]" in str(cause)) == ("States.ItemReaderFailed", True)
+
+
+# Delimited text
+
+
+async def test_a_row_of_any_length_is_read(quick: EngineHarness, bucket: Path) -> None:
+    long = "x" * 140_000
+    (bucket / "a.csv").write_text(f"a,b\n{long},1\n")
+    ended = await quick.run(reading("a.csv"))
+    assert ended.output == [{"a": long, "b": "1"}]
+
+
+@pytest.mark.parametrize(
+    ("config", "cause"),
+    [
+        ({"CSVDelimiter": "{% ';' %}"}, 'the CSVDelimiter ";" is not one of COMMA, PIPE, SEMICOLON, SPACE, TAB'),
+        ({"CSVDelimiter": "{% 1 %}"}, "the CSVDelimiter 1 is not one of COMMA, PIPE, SEMICOLON, SPACE, TAB"),
+        ({"CSVDelimiter": "{% {} %}"}, "the CSVDelimiter {} is not one of COMMA, PIPE, SEMICOLON, SPACE, TAB"),
+        ({"CSVHeaderLocation": "{% 'TOP' %}"}, 'the CSVHeaderLocation "TOP" is not one of FIRST_ROW, GIVEN'),
+        ({"CSVHeaderLocation": "GIVEN", "CSVHeaders": "{% [1] %}"}, "CSVHeaders must be an array of strings"),
+        ({"InputType": "{% 'XML' %}"}, 'the InputType "XML" is not one of JSON, JSONL, CSV, PARQUET, MANIFEST'),
+        ({"InputType": "JSON", "ItemsPointer": "{% 'a' %}"}, 'the ItemsPointer "a" is no JSON pointer'),
+        ({"Transformation": "{% 'ZIP' %}"}, 'the Transformation "ZIP" is not one of NONE, LOAD_AND_FLATTEN'),
+        ({"ManifestType": "{% 'S4' %}"}, 'the ManifestType "S4" is not one of S3_INVENTORY, ATHENA_DATA'),
+    ],
+)
+async def test_a_setting_that_evaluates_to_nonsense_is_the_readers_failure(
+    quick: EngineHarness, bucket: Path, config: dict[str, Any], cause: str
+) -> None:
+    (bucket / "a.csv").write_text("a\n1\n")
+    arguments = {"Bucket": "data", "Key": "a.csv"}
+    config = {"InputType": "CSV", "CSVHeaderLocation": "FIRST_ROW", **config}
+    reader = {"Resource": READ, "Arguments": arguments, "ReaderConfig": config}
+    catch = [{"ErrorEquals": ["States.ItemReaderFailed"], "Output": "{% $states.errorOutput %}", "Next": "Caught"}]
+    definition = each(reader, Catch=catch, QueryLanguage="JSONata")
+    definition["States"]["Caught"] = {"Type": "Pass", "End": True}
+    caught = output(await quick.run(definition))
+    assert caught == {"Error": "States.ItemReaderFailed", "Cause": f"The items could not be read: {cause}"}
+
+
+@pytest.mark.parametrize("arguments", [{"Bucket": 1, "Key": "a"}, {"Bucket": "data"}, {"Bucket": "..", "Key": "a"}])
+@pytest.mark.parametrize("resource", [READ, LIST])
+async def test_a_place_that_is_none_fails_the_reader(
+    quick: EngineHarness, bucket: Path, arguments: dict[str, Any], resource: str
+) -> None:
+    if resource == LIST:
+        arguments = {**arguments, "Prefix": 5}
+    error, _ = await failure(quick, each({"Resource": resource, "Parameters": arguments}))
+    assert error == "States.ItemReaderFailed"
+
+
+# MaxItems
+
+
+@pytest.mark.parametrize("value", [2, "2"])
+async def test_max_items_path_finds_a_number_or_its_digits(quick: EngineHarness, bucket: Path, value: Any) -> None:
+    (bucket / "a.json").write_text("[1, 2, 3]")
+    assert (await quick.run(reading("a.json", MaxItemsPath="$.n"), {"n": value})).output == [1, 2]
+
+
+@pytest.mark.parametrize("value", [1.5, "x", None, True, [1]])
+async def test_max_items_path_that_finds_no_integer_ends_the_execution(
+    quick: EngineHarness, bucket: Path, value: Any
+) -> None:
+    (bucket / "a.json").write_text("[1, 2, 3]")
+    ended = await quick.run(reading("a.json", MaxItemsPath="$.n"), {"n": value})
+    shown = value if isinstance(value, str) else json.dumps(value)
+    assert (ended.status, ended.error) == ("FAILED", "States.Runtime")
+    assert ended.cause == (
+        "An error occurred while executing the state 'Each' (entered at the event id #2). "
+        f'The MaxItemsPath field refers to value "{shown}" which is not a valid integer: $.n'
+    )
+    assert types(await quick.history(ended))[1:] == ["MapStateEntered", "MapStateStarted", "ExecutionFailed"]
+
+
+async def test_a_negative_max_items_fails_the_reader(quick: EngineHarness, bucket: Path) -> None:
+    (bucket / "a.json").write_text("[1]")
+    found = await failure(quick, reading("a.json", MaxItemsPath="$.n"), {"n": -1})
+    assert found == ("States.ItemReaderFailed", "field MaxItems must be positive")
+
+
+@pytest.mark.parametrize("value", ["'x'", "1.5", "[]"])
+async def test_an_expression_for_max_items_must_give_an_integer(quick: EngineHarness, bucket: Path, value: str) -> None:
+    (bucket / "a.json").write_text("[1]")
+    config = {"InputType": "JSON", "MaxItems": f"{{% {value} %}}"}
+    reader = {"Resource": READ, "Arguments": {"Bucket": "data", "Key": "a.json"}, "ReaderConfig": config}
+    error, _ = await failure(quick, each(reader, QueryLanguage="JSONata"))
+    assert error == "States.QueryEvaluationError"
+
+
+async def test_no_more_is_read_than_max_items(quick: EngineHarness, bucket: Path) -> None:
+    (bucket / "a.jsonl").write_text("1\n2\nthis is no JSON\n")
+    assert (await quick.run(reading("a.jsonl", MaxItems=2))).output == [1, 2]
+
+
+# Listings
+
+
+async def test_listed_objects_are_described_as_s3_does(quick: EngineHarness, bucket: Path) -> None:
+    (bucket / "in").mkdir()
+    (bucket / "in" / "a.txt").write_bytes(b"text")
+    (item,) = output(await quick.run(listing("in/")))
+    digest = hashlib.md5(b"text").hexdigest()
+    changed = int((bucket / "in" / "a.txt").stat().st_mtime)
+    assert item == {
+        "Etag": f'"{digest}"',
+        "Key": "in/a.txt",
+        "LastModified": changed,
+        "Size": 4,
+        "StorageClass": "STANDARD",
+    }
+
+
+async def test_objects_are_listed_in_the_order_of_their_keys(quick: EngineHarness, bucket: Path) -> None:
+    for key in ("a/b", "a-b", "a.b", "b/é", "b/z"):
+        (bucket / key).parent.mkdir(exist_ok=True)
+        (bucket / key).write_text("")
+    items = output(await quick.run(listing("")))
+    assert [item["Key"] for item in items] == ["a-b", "a.b", "a/b", "b/z", "b/é"]
+
+
+async def test_a_prefix_leads_nowhere_outside_its_bucket(quick: EngineHarness, bucket: Path) -> None:
+    (bucket.parent / "other").mkdir()
+    (bucket.parent / "other" / "secret").write_text("")
+    for prefix in ("../other/", str(bucket.parent / "other") + "/"):
+        assert (await quick.run(listing(prefix))).output == []
+
+
+async def test_a_bucket_that_does_not_exist_fails_the_reader(quick: EngineHarness, bucket: Path) -> None:
+    reader = {"Resource": LIST, "Parameters": {"Bucket": "nowhere"}}
+    found = await failure(quick, each(reader))
+    assert found == ("States.ItemReaderFailed", "The items could not be read: the bucket 'nowhere' does not exist")
+
+
+async def test_load_and_flatten_reads_the_listed_objects(quick: EngineHarness, bucket: Path) -> None:
+    (bucket / "in").mkdir()
+    (bucket / "in" / "a.json").write_text("[1, 2]")
+    (bucket / "in" / "b.json").write_bytes(gzip.compress(b"[3]"))
+    (bucket / "other.json").write_text("[9]")
+    config = {"InputType": "JSON", "Transformation": "LOAD_AND_FLATTEN"}
+    assert (await quick.run(listing("in/", **config))).output == [1, 2, 3]
+    assert (await quick.run(listing("in/", MaxItems=2, **config))).output == [1, 2]
+
+
+async def test_each_flattened_table_has_its_own_header(quick: EngineHarness, bucket: Path) -> None:
+    (bucket / "a.csv").write_text("x,y\n1,2\n")
+    (bucket / "b.csv").write_text("y,x\n3,4\n")
+    config = {"InputType": "CSV", "CSVHeaderLocation": "FIRST_ROW", "Transformation": "LOAD_AND_FLATTEN"}
+    assert (await quick.run(listing("", **config))).output == [{"x": "1", "y": "2"}, {"y": "3", "x": "4"}]
+
+
+# Manifests
+
+INVENTORY = {
+    "sourceBucket": "source",
+    "destinationBucket": "arn:aws:s3:::lists",
+    "fileFormat": "CSV",
+    "fileSchema": "Bucket, Key, Size",
+    "files": [{"key": "one.csv.gz"}, {"key": "two.csv"}],
+}
+
+
+@pytest.mark.parametrize("config", [{"InputType": "MANIFEST"}, {"ManifestType": "S3_INVENTORY"}])
+async def test_the_rows_of_an_inventory_are_items(quick: EngineHarness, bucket: Path, config: dict[str, str]) -> None:
+    lists = bucket.parent / "lists"
+    lists.mkdir()
+    (lists / "one.csv.gz").write_bytes(gzip.compress(b'"source","a","1"\n"source","b","2"\n'))
+    (lists / "two.csv").write_text('"source","c","3"\n')
+    (bucket / "manifest.json").write_text(json.dumps(INVENTORY))
+    items = output(await quick.run(reading("manifest.json", **config)))
+    assert [(item["Bucket"], item["Key"], item["Size"]) for item in items] == [
+        ("source", "a", "1"),
+        ("source", "b", "2"),
+        ("source", "c", "3"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [[], {}, {"files": 1}, {**INVENTORY, "fileFormat": "ORC"}, {**INVENTORY, "files": [{}]}],
+    ids=["an array", "no files", "files that are none", "ORC", "a file without key"],
+)
+async def test_a_manifest_that_is_none_fails_the_reader(quick: EngineHarness, bucket: Path, manifest: Any) -> None:
+    (bucket / "manifest.json").write_text(json.dumps(manifest))
+    error, _ = await failure(quick, reading("manifest.json", InputType="MANIFEST"))
+    assert error == "States.ItemReaderFailed"
+
+
+async def test_the_files_of_an_athena_manifest_are_read(quick: EngineHarness, bucket: Path) -> None:
+    (bucket / "one.gz").write_bytes(gzip.compress(b'{"a": 1}\n{"a": 2}\n'))
+    (bucket / "two").write_text('{"a": 3}\n')
+    (bucket / "manifest.csv").write_text("s3://data/one.gz\ns3://data/two\n")
+    config = {"ManifestType": "ATHENA_DATA", "InputType": "JSONL"}
+    assert (await quick.run(reading("manifest.csv", **config))).output == [{"a": 1}, {"a": 2}, {"a": 3}]
+
+
+# Results
+
+
+@pytest.mark.parametrize(
+    ("config", "outputs"),
+    [({"Transformation": "COMPACT"}, [[1, 2], 3]), ({"Transformation": "FLATTEN"}, [1, 2, 3])],
+)
+async def test_results_are_transformed_without_being_written(
+    quick: EngineHarness, config: dict[str, str], outputs: list[Any]
+) -> None:
+    processor = {"ProcessorConfig": DISTRIBUTED, **machine(Same={"Type": "Pass"})}
+    state = {"Type": "Map", "ItemProcessor": processor, "ResultWriter": {"WriterConfig": config}}
+    assert (await quick.run(machine(Each=state), [[1, 2], 3])).output == outputs
+
+
+async def test_the_results_of_a_map_run_that_failed_are_written(quick: EngineHarness, bucket: Path) -> None:
+    async def work(value: int) -> int:
+        quick.calls["work"] += 1
+        if quick.calls["well"]:
+            return value
+        if value == 1:
+            await quick.reached("work", 3)
+            raise TaskError("Odd")
+        if value == 2:
+            await asyncio.sleep(3600)
+        return value
+
+    quick.tasks.add("Work", work)
+    processor = {"ProcessorConfig": DISTRIBUTED, **machine(Do={"Type": "Task", "Resource": "Work"})}
+    writer = {"Resource": "arn:aws:states:::s3:putObject", "Parameters": {"Bucket": "data", "Prefix": "out"}}
+    state = {"Type": "Map", "MaxConcurrency": 2, "ItemProcessor": processor, "ResultWriter": writer}
+    failed = await quick.run(machine(**{"a/b": state}), [0, 1, 2, 3])
+    assert failed.error == "States.ExceedToleratedFailureThreshold"
+    (path,) = (bucket / "out").rglob("manifest.json")
+    manifest = json.loads(path.read_text())
+    assert manifest["MapRunArn"] == path.parent.relative_to(bucket / "out").as_posix()
+    inputs = {}
+    for status, files in manifest["ResultFiles"].items():
+        (file,) = files
+        entries = json.loads((bucket / file["Key"]).read_text())
+        assert {entry["Status"] for entry in entries} == {status}
+        inputs[status] = [json.loads(entry["Input"]) for entry in entries]
+    assert inputs == {"FAILED": [1], "PENDING": [2], "SUCCEEDED": [0]}
+
+    quick.calls["well"] = 1
+    await (await quick.engine.redrive_execution(failed.id)).wait()
+    files = json.loads(path.read_text())["ResultFiles"]
+    assert (files["FAILED"], files["PENDING"]) == ([], [])
+    assert {file.name for file in path.parent.iterdir()} == {"manifest.json", "SUCCEEDED_0.json"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "config"),
+    [
+        ({"Bucket": "data"}, {"Transformation": "{% 'SQUEEZE' %}"}),
+        ({"Bucket": "data"}, {"OutputType": "{% 'XML' %}"}),
+        ({"Bucket": "{% 1 %}"}, {}),
+        ({"Bucket": "data", "Prefix": "{% 1 %}"}, {}),
+        ({"Bucket": "data", "Prefix": "../other"}, {}),
+    ],
+)
+async def test_a_writer_that_could_not_write_fails_before_the_items_run(
+    quick: EngineHarness, bucket: Path, arguments: dict[str, str], config: dict[str, str]
+) -> None:
+    async def work(value: Any) -> Any:
+        quick.calls["work"] += 1
+        return value
+
+    quick.tasks.add("Work", work)
+    processor = {"ProcessorConfig": DISTRIBUTED, **machine(Do={"Type": "Task", "Resource": "Work"})}
+    writer = {"Resource": "arn:aws:states:::s3:putObject", "Arguments": arguments, "WriterConfig": config}
+    state = {"Type": "Map", "QueryLanguage": "JSONata", "ItemProcessor": processor, "ResultWriter": writer}
+    error, _ = await failure(quick, machine(Each=state), [1])
+    assert (error, quick.calls["work"]) == ("States.ResultWriterFailed", 0)

@@ -1,0 +1,217 @@
+"""What a branch that fails leaves behind: a cancellation that counts once, stops that arrive, places that come back."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from statechain.execution.slots import Place
+from support.engine_harness import EngineHarness, machine, task
+
+ALL = [{"ErrorEquals": ["States.ALL"], "Next": "After"}]
+SYNC = "arn:aws:states:::states:startExecution.sync"
+
+
+def parallel(*branches: dict[str, Any]) -> dict[str, Any]:
+    """Return a Parallel state whose failure leads to the state After."""
+    return {"Type": "Parallel", "Branches": list(branches), "Catch": ALL, "Next": "After"}
+
+
+async def refuse(_: Any) -> None:
+    """Fail at once."""
+    raise ValueError("refused")
+
+
+@pytest.mark.parametrize("kind", ["Parallel", "Map"])
+async def test_a_machine_times_out_after_a_branch_has_failed(quick: EngineHarness, kind: str) -> None:
+    quick.tasks.add("Refuse", refuse)
+    branch = machine(Refuse=task("Refuse"))
+    fan_out = parallel(branch)
+    if kind == "Map":
+        fan_out = {"Type": "Map", "ItemsPath": "$", "ItemProcessor": branch, "Catch": ALL, "Next": "After"}
+    definition = machine(Both=fan_out, After={"Type": "Wait", "Seconds": 1000})
+    ended = await quick.run({**definition, "TimeoutSeconds": 50}, [1, 2])
+    assert (ended.status, ended.error) == ("TIMED_OUT", None)
+
+
+async def test_after_a_branch_has_failed_a_handler_may_cancel_itself(quick: EngineHarness) -> None:
+    async def cancel_itself(_: Any) -> None:
+        raise asyncio.CancelledError
+
+    quick.tasks.add("Refuse", refuse)
+    quick.tasks.add("Itself", cancel_itself)
+    definition = machine(Both=parallel(machine(Refuse=task("Refuse"))), After=task("Itself"))
+    ended = await quick.run(definition, {}, type="EXPRESS")
+    assert (ended.status, ended.error) == ("FAILED", "States.TaskFailed")
+
+
+class Ending:
+    """A Parallel of which one branch fails while the other, cancelled for it, takes its time to end."""
+
+    def __init__(self, harness: EngineHarness) -> None:
+        self.harness = harness
+        self.began, self.cleaning, self.released = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        for name, handler in {"Fail": self.fail, "CleanUp": self.clean_up, "After": self.after}.items():
+            harness.tasks.add(name, handler)
+        self.definition = machine(
+            Both=parallel(machine(Fail=task("Fail")), machine(CleanUp=task("CleanUp"))), After=task("After")
+        )
+
+    async def fail(self, _: Any) -> None:
+        await self.began.wait()
+        raise ValueError("refused")
+
+    async def clean_up(self, _: Any) -> None:
+        self.began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.cleaning.set()
+            await self.released.wait()
+
+    async def after(self, _: Any) -> None:
+        self.harness.calls["After"] += 1
+
+
+@pytest.mark.parametrize("how", ["stop", "close"])
+async def test_what_comes_while_siblings_end_arrives(quick: EngineHarness, how: str) -> None:
+    ending = Ending(quick)
+    started = await quick.start(ending.definition)
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        await ending.cleaning.wait()
+        group.create_task(started.stop() if how == "stop" else quick.close())  # type: ignore[arg-type]
+        for _ in range(10):
+            await asyncio.sleep(0)
+        ending.released.set()
+    assert not quick.calls["After"]
+    left = await quick.repository.execution(started.id)
+    assert left.status == ("ABORTED" if how == "stop" else "RUNNING")
+
+
+@pytest.mark.parametrize("way", ["returns", "raises"])
+@pytest.mark.parametrize("end", ["stop", "timeout"])
+async def test_an_express_handler_that_hides_its_cancellation_stops_nothing(
+    quick: EngineHarness, way: str, end: str
+) -> None:
+    async def hide(_: Any) -> str:
+        quick.calls["Hide"] += 1
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if way == "raises":
+                raise ValueError("another") from None
+        return "hidden"
+
+    async def after(_: Any) -> None:
+        quick.calls["After"] += 1
+
+    quick.tasks.add("Hide", hide)
+    quick.tasks.add("After", after)
+    definition = machine(A=task("Hide", Next="B"), B=task("After"))
+    if end == "timeout":
+        ended = await quick.run({**definition, "TimeoutSeconds": 5}, type="EXPRESS")
+    else:
+        started = await quick.start(definition, type="EXPRESS")
+        await quick.reached("Hide")
+        ended = await started.stop()
+    assert ended.status == ("ABORTED" if end == "stop" else "TIMED_OUT")
+    assert not quick.calls["After"]
+
+
+# Places
+
+
+async def held(gate: asyncio.Semaphore, until: asyncio.Event) -> None:
+    """Hold a place until told."""
+    async with Place(gate):
+        await until.wait()
+
+
+async def lent(place: Place, until: asyncio.Event) -> None:
+    """Lend a place until told."""
+    async with place.lent():
+        await until.wait()
+
+
+async def turns() -> None:
+    """Let everybody else go as far as they can."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_of_two_branches_that_take_a_place_back_at_once_one_does() -> None:
+    gate = asyncio.Semaphore(2)
+    others, one, other = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    place = Place(gate)
+    async with asyncio.timeout(60), place, asyncio.TaskGroup() as group:
+        group.create_task(lent(place, one))
+        await turns()
+        for _ in range(2):
+            group.create_task(held(gate, others))
+        await turns()
+        one.set()
+        await turns()
+        group.create_task(lent(place, other))
+        await turns()
+        other.set()
+        await turns()
+        others.set()
+    async with asyncio.timeout(60), Place(gate), Place(gate):
+        assert gate.locked()
+
+
+async def test_a_branch_that_lends_the_place_while_another_takes_it_back_keeps_nobody_out(quick: EngineHarness) -> None:
+    begin, end, leave = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    await quick.close()
+    await quick.open(max_concurrent_executions=1)
+    for name, event in {"Begin": begin, "End": end, "Leave": leave}.items():
+
+        async def wait(_: Any, name: str = name, event: asyncio.Event = event) -> None:
+            quick.calls[name] += 1
+            await event.wait()
+
+        quick.tasks.add(name, lambda value, wait=wait: wait(value))
+    await quick.engine.create_state_machine("child", machine(End=task("End")))
+    nested = task(SYNC, Parameters={"StateMachineArn": "child"})
+    both = {
+        "Type": "Parallel",
+        "Branches": [machine(A=nested), machine(Begin=task("Begin", Next="B"), B=nested)],
+    }
+    parent = await quick.start(machine(Both=both))
+    await quick.reached("End")
+    holder = await (await quick.engine.create_state_machine("holder", machine(Leave=task("Leave")))).start_execution()
+    async with asyncio.timeout(60):
+        for event in (end, begin, leave):
+            await turns()
+            event.set()
+        assert [(await each.wait()).status for each in (parent, holder)] == ["SUCCEEDED"] * 2
+
+
+async def test_after_a_branch_has_failed_the_execution_takes_its_place_back(quick: EngineHarness) -> None:
+    running: list[str] = []
+
+    async def work(name: str) -> None:
+        running.append(name)
+        quick.calls["peak"] = max(quick.calls["peak"], len(running))
+        await asyncio.sleep(0.001)
+        running.remove(name)
+
+    await quick.close()
+    await quick.open(max_concurrent_executions=1)
+    quick.tasks.add("Refuse", refuse)
+    quick.tasks.add("Work", work)
+    await quick.engine.create_state_machine("child", machine(Wait={"Type": "Wait", "Seconds": 1000}))
+    nested = task(SYNC, Parameters={"StateMachineArn": "child"})
+    pause = {"Type": "Wait", "Seconds": 1, "Next": "Refuse"}
+    both = parallel(machine(A=nested), machine(Pause=pause, Refuse=task("Refuse")))
+    after = {name: task("Work", Parameters=name, **more) for name, more in {"After": {"Next": "Z"}, "Z": {}}.items()}
+    parent = await quick.start(machine(Both=both, **after))
+    other = await quick.engine.create_state_machine(
+        "other", machine(A=task("Work", Parameters="A", Next="B"), B=task("Work", Parameters="B"))
+    )
+    others = [await other.start_execution() for _ in range(3)]
+    async with asyncio.timeout(60):
+        assert [(await each.wait()).status for each in (parent, *others)] == ["SUCCEEDED"] * 4
+    assert quick.calls["peak"] == 1

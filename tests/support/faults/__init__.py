@@ -1,0 +1,1 @@
+"""The fault harnesses: workloads, what goes wrong with them, what must hold afterwards, and the worker processes."""

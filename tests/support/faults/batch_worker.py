@@ -1,0 +1,47 @@
+"""A worker process for the harnesses: opens an engine, runs the batch (or resumes one that was left), and ends.
+
+``python worker.py URL LEDGER '{"seconds": …}'``; it exits with 0 once every source has its execution.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from statechain import BatchExecutionOptions, BatchStatus, Engine
+from support.faults.ledger import Ledger
+from support.faults.workload import SOURCES, TARGETS, make_tasks, select_sources
+
+__all__ = ["PREFIX", "main"]
+
+PREFIX = "chain"
+
+
+async def main(url: str, ledger: Ledger, *, concurrency: int, seconds: float, lease: float, resumes: bool) -> None:
+    """Run the batch to its end."""
+
+    def note_end(_source: str, _index: int, _error: Exception | None) -> None:
+        pass
+
+    tasks = make_tasks(ledger, seconds=seconds)
+    async with Engine(url, tasks=tasks, lease=timedelta(seconds=lease)) as engine:
+        sources = await engine.create_state_machine("sources", SOURCES)
+        targets = await engine.create_state_machine("targets", TARGETS)
+        left = await engine.list_batches(state_machine_id=targets.id, status=BatchStatus.RUNNING)
+        if resumes and left:
+            await engine.resume_batch(left[-1].id)
+            return
+        options = BatchExecutionOptions(name_prefix=PREFIX, concurrent_batches=concurrency)
+        async with targets.stream_batch(select_sources(sources), options=options) as results:
+            async for result in results:
+                if result.execution is not None:
+                    ledger.ended(result.execution.id)
+
+
+if __name__ == "__main__":
+    options: dict[str, Any] = json.loads(sys.argv[3])
+    asyncio.run(main(sys.argv[1], Ledger(Path(sys.argv[2])), **options))

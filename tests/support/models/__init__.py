@@ -1,0 +1,1 @@
+"""Models of the protocols between workers, and searches through their states."""

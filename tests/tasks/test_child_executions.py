@@ -1,0 +1,146 @@
+"""Executions that a Task starts: awaited or not, stopped with their parent, joined after a crash."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from statechain import Engine
+from statechain.storage.repository import Advance, StartExecution
+from support.engine_harness import EngineHarness, machine, output, task
+
+START = "arn:aws:states:::states:startExecution"
+ACTIVITY = "arn:aws:states:eu-west-1:123456789012:activity:paint"
+
+
+def nested(how: str = "", **more: Any) -> dict[str, Any]:
+    parameters = {"StateMachineArn": "child", "Input": {"n.$": "$.n"}}
+    return task(f"{START}{how}", Parameters=parameters, **more)
+
+
+async def children(harness: EngineHarness) -> list[Any]:
+    """Return the executions of the nested machine, also where the harness's own engine is closed."""
+    async with Engine(harness.repository, recovery=False) as reader:
+        child = await reader.get_state_machine("child")
+        return [each for each in await reader.list_executions() if each.state_machine_id == child.id]
+
+
+async def test_a_nested_execution_is_started_and_not_awaited(quick: EngineHarness) -> None:
+    await quick.engine.create_state_machine("child", machine(Long={"Type": "Wait", "Seconds": 50}))
+    ended = await quick.run(machine(Start=nested()), {"n": 1})
+    (child,) = await children(quick)
+    assert output(ended)["ExecutionArn"] == child.id
+    assert child.status == "RUNNING"
+    assert child.input == {"n": 1}
+
+
+@pytest.mark.parametrize(("how", "told"), [(".sync", '{"n":1}'), (".sync:2", {"n": 1})])
+async def test_a_nested_execution_is_awaited(quick: EngineHarness, how: str, told: Any) -> None:
+    await quick.engine.create_state_machine("child", machine(Long={"Type": "Wait", "Seconds": 50}))
+    ended = await quick.run(machine(Start=nested(how)), {"n": 1})
+    assert (output(ended)["Status"], output(ended)["Output"]) == ("SUCCEEDED", told)
+    assert output(ended)["StopDate"] - output(ended)["StartDate"] == pytest.approx(50_000, abs=1000)
+
+
+async def test_a_nested_failure_fails_the_task(quick: EngineHarness) -> None:
+    await quick.engine.create_state_machine("child", machine(No={"Type": "Fail", "Error": "No", "Cause": "never"}))
+    ended = await quick.run(machine(Start=nested(".sync")), {"n": 1})
+    assert ended.error == "States.TaskFailed"
+    assert '"Error":"No"' in (ended.cause or "")
+
+
+async def test_a_machine_that_is_not_there_is_told(quick: EngineHarness) -> None:
+    ended = await quick.run(machine(Start=nested(".sync")), {"n": 1})
+    assert ended.error == "StepFunctions.StateMachineDoesNotExistException"
+
+
+async def test_a_nested_execution_is_stopped_with_its_parent(quick: EngineHarness) -> None:
+    await quick.engine.create_state_machine("child", machine(Long=task(ACTIVITY)))
+    started = await quick.start(machine(Start=nested(".sync")), {"n": 1})
+    assert await quick.engine.get_activity_task("paint") is not None
+    await started.stop()
+    (child,) = await children(quick)
+    assert child.status == "ABORTED"
+
+
+async def test_a_nested_execution_is_stopped_when_its_task_times_out(quick: EngineHarness) -> None:
+    await quick.engine.create_state_machine("child", machine(Long={"Type": "Wait", "Seconds": 5000}))
+    ended = await quick.run(machine(Start=nested(".sync", TimeoutSeconds=30)), {"n": 1})
+    assert ended.error == "States.Timeout"
+    (child,) = await children(quick)
+    assert child.status == "ABORTED"
+
+
+async def test_a_resumed_parent_joins_its_child(harness: EngineHarness) -> None:
+    await harness.engine.create_state_machine("child", machine(Paint=task(ACTIVITY)))
+    started = await harness.start(machine(Start=nested(".sync:2")), {"n": 1})
+    taken = await harness.engine.get_activity_task("paint")
+    assert taken is not None
+    await harness.reopen()
+    await harness.engine.send_task_success(taken.token, "joined")
+    ended = await harness.ended(started.id)
+    assert output(ended)["Output"] == "joined"
+    assert len(await children(harness)) == 1
+
+
+async def test_an_interrupted_parent_leaves_its_child_to_recovery(harness: EngineHarness) -> None:
+    await harness.engine.create_state_machine("child", machine(Paint=task(ACTIVITY)))
+    started = await harness.start(machine(Start=nested(".sync:2")), {"n": 1})
+    taken = await harness.engine.get_activity_task("paint")
+    assert taken is not None
+    await harness.close()
+    await harness.open()
+    (child,) = await children(harness)
+    assert child.status == "RUNNING"
+    await harness.engine.send_task_success(taken.token, "joined")
+    assert output(await harness.ended(started.id))["Output"] == "joined"
+
+
+def is_the_childs_start(write: Any) -> bool:
+    return isinstance(write, StartExecution) and write.execution.name != "one"
+
+
+MOMENTS = {
+    "the start is about to be made": (lambda write: isinstance(write, Advance), 0),
+    "the start is being written": (is_the_childs_start, 1),
+}
+
+
+@pytest.mark.parametrize(("moment", "begun"), MOMENTS.values(), ids=MOMENTS)
+async def test_an_engine_that_closes_while_a_child_is_being_started_leaves_one_child(
+    harness: EngineHarness, moment: Callable[[Any], bool], begun: int
+) -> None:
+    """The parent goes on elsewhere: it starts the child that was not begun, and joins the one that was."""
+    await harness.engine.create_state_machine("child", machine(Same={"Type": "Pass"}))
+    created = await harness.engine.create_state_machine("parent", machine(Start=nested(".sync:2")))
+    held, released = harness.hold(moment)
+    started = await created.start_execution({"n": 1}, name="one")
+    await held.wait()
+    closing = asyncio.ensure_future(harness.close())
+    await asyncio.sleep(0)
+    released.set()
+    await closing
+    assert len(await children(harness)) == begun
+    await harness.open()
+    ended = await harness.ended(started.id)
+    assert (ended.status, output(ended)["Output"]) == ("SUCCEEDED", {"n": 1})
+    (child,) = await children(harness)
+    assert output(ended)["ExecutionArn"] == child.id
+
+
+async def test_parents_and_children_share_one_place(quick: EngineHarness) -> None:
+    await quick.close()
+    await quick.open(max_concurrent_executions=1)
+    await quick.engine.create_state_machine("child", machine(Long={"Type": "Wait", "Seconds": 5}))
+    ended = await asyncio.wait_for(quick.run(machine(Start=nested(".sync:2")), {"n": 1}), 60)
+    assert output(ended)["Output"] == {"n": 1}
+
+
+async def test_a_retry_starts_another_child(quick: EngineHarness) -> None:
+    await quick.engine.create_state_machine("child", machine(No={"Type": "Fail", "Error": "No"}))
+    retry = [{"ErrorEquals": ["States.ALL"], "MaxAttempts": 2, "IntervalSeconds": 1}]
+    await quick.run(machine(Start=nested(".sync", Retry=retry)), {"n": 1})
+    assert len(await children(quick)) == 3
