@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
 import click
 
-from statechain.asl import Definition, load, model
+from statechain.asl import Definition, model
+from statechain.asl.substitutions import Substitutions
+from statechain.cli.definitions import read_machines, substitutions_options, text_of
 from statechain.cli.render import Column, print_table
 from statechain.cli.scaffold import skeleton
 from statechain.cli.session import leave, say
-from statechain.cli.validate import read_text, show_faults
-from statechain.errors import DefinitionError
+from statechain.cli.validate import show_faults
 from statechain.tasks.registry import function_name
 from statechain.tasks.services import LAMBDA_INVOKE, START_EXECUTION, TOKEN_SUFFIX, activity_name
 
@@ -50,47 +50,29 @@ class Need:
 @click.command("import-aws")
 @click.argument("files", nargs=-1, required=True, metavar="FILE…")
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write a skeleton of the handlers to this file.")
+@substitutions_options
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
-def import_aws(files: tuple[str, ...], output: str | None, *, force: bool) -> None:
+def import_aws(files: tuple[str, ...], output: str | None, substitutions: Substitutions | None, *, force: bool) -> None:
     """Tell what definitions made for AWS Step Functions need here, and write a skeleton of their handlers.
 
-    FILE is a definition, or the answer of `aws stepfunctions describe-state-machine`. Each Resource is listed with the
+    FILE is a definition, the answer of `aws stepfunctions describe-state-machine`, or a template of SAM,
+    CloudFormation or the Serverless Framework. Each Resource is listed with the
     name that its handler is registered under. The skeleton runs as it is: a handler that is not written yet answers
     with its input, and says so.
     """
     if output is not None and Path(output).exists() and not force:
         raise click.UsageError(f"{output} is there already: --force writes over it")
-    definitions = [(name, _read(name)) for name in files]
-    needs = _merged([need for _, definition in definitions if definition for need in needs_of(definition)])
+    checked = [each for name in files for each in read_machines(name, text_of(name), substitutions)]
+    for each in checked:
+        if each.definition is None:
+            show_faults(each.file, each.text, each.diagnostics)
+    definitions = [each.definition for each in checked if each.definition is not None]
+    needs = _merged([need for definition in definitions for need in needs_of(definition)])
     print_table(COLUMNS, [[", ".join(n.states), n.resource, n.handler or "-", n.told] for n in needs])
-    if output is not None and any(definition is not None for _, definition in definitions):
+    if output is not None and definitions:
         Path(output).write_text(skeleton(needs, [Path(name).name for name in files]), encoding="utf-8")
         say(f"wrote {output}; try it: statechain run {files[0]} --tasks {Path(output).stem}:tasks")
-    leave(0 if all(definition is not None for _, definition in definitions) else 1)
-
-
-def _read(name: str) -> Definition | None:
-    """Return the definition in a file, or in AWS's description of a state machine; None where it has faults."""
-    try:
-        text = read_text(name)
-    except (OSError, UnicodeDecodeError) as fault:
-        raise click.UsageError(f"{name}: {getattr(fault, 'strerror', None) or fault}") from None
-    text = _described(text)
-    try:
-        return load(text)
-    except DefinitionError as fault:
-        show_faults(name, text, fault.diagnostics)
-        return None
-
-
-def _described(text: str) -> str:
-    """Return the definition inside AWS's description of a state machine, or the text itself."""
-    try:
-        described = json.loads(text)
-    except ValueError:
-        return text
-    inner = described.get("definition") if isinstance(described, dict) else None
-    return inner if isinstance(inner, str) else text
+    leave(0 if len(definitions) == len(checked) else 1)
 
 
 def needs_of(definition: Definition) -> Iterator[Need]:

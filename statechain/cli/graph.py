@@ -27,6 +27,7 @@ SUFFIXES = {".svg": "svg", ".mmd": "mermaid", ".mermaid": "mermaid", ".dot": "do
 @click.command()
 @click.argument("target", required=False, metavar="[FILE|NAME]")
 @click.option("--execution", metavar="ID|NAME", help="Draw this execution on its definition, instead of a file.")
+@click.option("--machine", help="Which state machine of a template to draw.")
 @click.option(
     "--format",
     "kind",
@@ -37,7 +38,12 @@ SUFFIXES = {".svg": "svg", ".mmd": "mermaid", ".mermaid": "mermaid", ".dot": "do
 @storage_option
 @asynchronous
 async def graph(
-    target: str | None, execution: str | None, kind: str | None, output: str | None, storage: Storage
+    target: str | None,
+    execution: str | None,
+    machine: str | None,
+    kind: str | None,
+    output: str | None,
+    storage: Storage,
 ) -> None:
     """Draw a definition (a file, or the name of a stored state machine), or an execution on it.
 
@@ -54,7 +60,7 @@ async def graph(
             record = await engine.repository.state_machine(one.state_machine_id, one.state_machine_revision)
             definition, name = load_stored("" if record is None else record.definition), one.name
     else:
-        definition, name = await _definition(str(target), storage)
+        definition, name = await _definition(str(target), machine, storage)
     if chosen == "tree":
         _print_tree(definition, name, found, output)
         return
@@ -75,13 +81,14 @@ def _kind_of(output: str | None) -> str:
     return SUFFIXES[suffix]
 
 
-async def _definition(target: str, storage: Storage) -> tuple[Definition, str]:
+async def _definition(target: str, machine: str | None, storage: Storage) -> tuple[Definition, str]:
     if target == "-" or Path(target).is_file():  # noqa: ASYNC240 -- nothing else runs
-        return read_definition(target), Path(target).name
+        checked = read_definition(target, machine)
+        return checked.loaded, checked.name if checked.is_of_template else Path(target).name
     async with storage.reader() as engine:
-        machine = await find_machine(engine, target)
-        record = await engine.repository.state_machine(machine.id, machine.revision)
-        return load_stored("" if record is None else record.definition), machine.name
+        stored = await find_machine(engine, target)
+        record = await engine.repository.state_machine(stored.id, stored.revision)
+        return load_stored("" if record is None else record.definition), stored.name
 
 
 def _drawn(definition: Definition, found: tuple[Execution, list[Visit]] | None, kind: str) -> str:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import click
 from rich.console import Console
 from rich.markup import escape
 
 from statechain.asl import load_stored
+from statechain.asl.substitutions import Substitutions
+from statechain.cli.definitions import SUFFIXES, substitutions_options
 from statechain.cli.render import STYLES, echo_json, took
 from statechain.cli.selection import find_execution, find_machine
 from statechain.cli.session import Failure, Storage, asynchronous, errors, leave, legal, say, storage_option
-from statechain.cli.validate import read_text, show_faults, unserved
+from statechain.cli.validate import read_definition, show_faults, unserved
 from statechain.cli.values import JSON, TASKS
 from statechain.codec import JSONValue
 from statechain.drawing.picture import printable, spoken
@@ -29,7 +31,6 @@ __all__ = ["check_served", "files_option", "machine_of", "redrive", "run", "task
 
 NAME_THEM = "name the handlers by --tasks module:registry"
 SECONDS_BETWEEN_LOOKS = 0.2
-SUFFIXES = (".asl.json", ".asl.yaml", ".asl.yml", ".json", ".asl", ".yaml", ".yml")
 
 tasks_option = click.option("--tasks", type=TASKS, help="The handlers: a TaskRegistry, as module:attribute.")
 files_option = click.option(
@@ -44,8 +45,9 @@ files_option = click.option(
 @click.option("--input", "value", type=JSON, default="{}", show_default=True, help="The input.")
 @tasks_option
 @click.option("--name", help="The execution's name; the same name and input again is the same execution.")
-@click.option("--machine", help="The state machine's name; the file's where it is left out.")
+@click.option("--machine", help="The state machine's name, by default the file's; or which one of a template.")
 @click.option("--type", "kind", type=click.Choice(["STANDARD", "EXPRESS"]), default="STANDARD", show_default=True)
+@substitutions_options
 @files_option
 @click.option("--compact", is_flag=True, help="Write the output on one line.")
 @storage_option
@@ -58,6 +60,7 @@ async def run(
     machine: str | None,
     kind: Literal["STANDARD", "EXPRESS"],
     files: str | None,
+    substitutions: Substitutions | None,
     storage: Storage,
     *,
     compact: bool,
@@ -67,7 +70,7 @@ async def run(
     Leaves with 0 where it SUCCEEDED, with 1 where it ended otherwise. Ctrl-C aborts it; it can be redriven.
     """
     async with storage.engine(tasks=tasks or TaskRegistry(), files=files) as engine:
-        target = await machine_of(engine, file, machine, kind, tasks=tasks)
+        target = await machine_of(engine, file, machine, kind, tasks=tasks, substitutions=substitutions)
         with legal():
             handle = await target.start_execution(value, name=name)
         execution = await follow(engine, handle)
@@ -98,6 +101,7 @@ async def machine_of(
     kind: Literal["STANDARD", "EXPRESS"] = "STANDARD",
     *,
     tasks: TaskRegistry | None,
+    substitutions: Substitutions | None = None,
 ) -> StateMachine:
     """Return the machine that a file defines, or the stored one of that name."""
     path = Path(target)
@@ -107,13 +111,16 @@ async def machine_of(
         machine = await find_machine(engine, target)
         await check_served(engine, machine.id, machine.revision, tasks)
         return machine
-    suffix = next((each for each in SUFFIXES if path.name.endswith(each)), path.suffix)
+    checked = read_definition(target, name, substitutions, kind)
+    own = checked.name if name is None or checked.is_of_template else name
     try:
         with legal():
-            return await engine.create_state_machine(name or path.name.removesuffix(suffix), path, type=kind)
-    except DefinitionError as fault:
-        show_faults(target, read_text(target), fault.diagnostics)
-        if tasks is None and any(each.code == "unknown-resource" for each in fault.diagnostics):
+            return await engine.create_state_machine(
+                own, {**cast("dict[str, Any]", checked.loaded.value)}, type=checked.type
+            )
+    except DefinitionError as error:
+        show_faults(checked.file, checked.text, [checked.loaded.place(each) for each in error.diagnostics])
+        if tasks is None and any(each.code == "unknown-resource" for each in error.diagnostics):
             say(NAME_THEM)
         raise click.exceptions.Exit(2) from None
 

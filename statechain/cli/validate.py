@@ -1,24 +1,32 @@
-"""``validate``: definitions → their faults, told as a compiler tells them."""
+"""``validate``: definitions → their faults, with places and carets as a compiler shows them."""
 
 from __future__ import annotations
 
-import json
 import re
-import sys
-from pathlib import Path
-from typing import Literal
 
+import attrs
 import click
 
-from statechain.asl import Definition, load
+from statechain.asl import Definition
+from statechain.asl.substitutions import Substitutions
+from statechain.cli.definitions import (
+    Checked,
+    MachineType,
+    read_machines,
+    read_text,
+    reason_of,
+    substitutions_options,
+    text_of,
+)
+from statechain.cli.reports import REPORTS, Finding
 from statechain.cli.session import leave
 from statechain.cli.values import TASKS
 from statechain.drawing.picture import printable
-from statechain.errors import DefinitionError, Diagnostic
+from statechain.errors import Diagnostic
 from statechain.tasks import services
 from statechain.tasks.registry import TaskRegistry
 
-__all__ = ["read_definition", "read_text", "show_faults", "unserved", "validate"]
+__all__ = ["read_definition", "show_faults", "unserved", "validate"]
 
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s,\]}:]+')
 
@@ -27,68 +35,68 @@ TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s,\]}:]+')
 @click.argument("files", nargs=-1, required=True, metavar="FILE…")
 @click.option("--tasks", type=TASKS, help="Report Resources that are not among these handlers, too.")
 @click.option("--type", "kind", type=click.Choice(["STANDARD", "EXPRESS"]), default="STANDARD", show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Write the faults to standard output, one JSON object a line.")
+@substitutions_options
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["text", *REPORTS]),
+    default="text",
+    show_default=True,
+    help="For people; or JSON lines, GitHub's annotations, SARIF, to standard output.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing of files without faults.")
 def validate(
     files: tuple[str, ...],
     tasks: TaskRegistry | None,
-    kind: Literal["STANDARD", "EXPRESS"],
+    kind: MachineType,
+    substitutions: Substitutions | None,
+    format_: str,
     *,
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Check definitions and tell every fault, with its place in the file. FILE may be - for standard input.
+    """Check definitions and report every fault, with its place in the file. FILE may be - for standard input.
 
-    Leaves with 0 where there are no faults, with 1 where there are, and with 2 where a file cannot be read.
+    FILE is a definition, or a template of SAM, CloudFormation or the Serverless Framework, of which every state
+    machine is checked. Leaves with 0 where there are no faults, with 1 where there are, and with 2 where a file cannot
+    be read.
     """
     code = 0
+    findings: list[Finding] = []
     for name in files:
         try:
             text = read_text(name)
         except (OSError, UnicodeDecodeError) as fault:
-            click.echo(f"{click.style('error:', fg='red', bold=True)} {name}: {_reason(fault)}", err=True)
+            click.echo(f"{click.style('error:', fg='red', bold=True)} {name}: {reason_of(fault)}", err=True)
             code = 2
             continue
-        faults = faults_in(name, text, tasks, kind)
-        if faults:
+        checked = [_with_unserved(each, tasks) for each in read_machines(name, text, substitutions, kind)]
+        findings += [(each.file, found) for each in checked for found in each.diagnostics]
+        if any(each.diagnostics for each in checked):
             code = max(code, 1)
-        if as_json:
-            for each in faults:
-                click.echo(json.dumps({"file": name, **_fields(each)}, ensure_ascii=False))
-        elif faults:
-            show_faults(name, text, faults)
-        elif not quiet:
-            click.echo(f"{click.style('ok', fg='green')}  {name}", err=True)
+        if format_ == "text" and not as_json:
+            _show(name, checked, quiet=quiet)
+    if format_ != "text" or as_json:
+        REPORTS["json" if as_json else format_](findings)
     leave(code)
 
 
-def read_text(name: str) -> str:
-    """Return a file's text, or that of standard input."""
-    return sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8-sig")
+def _show(name: str, checked: list[Checked], *, quiet: bool) -> None:
+    for each in checked:
+        if each.diagnostics:
+            show_faults(each.file, each.text, each.diagnostics)
+        elif not quiet:
+            shown = f"{name}: {each.name}" if each.is_of_template else name
+            click.echo(f"{click.style('ok', fg='green')}  {shown}", err=True)
+    if not checked and not quiet:
+        click.echo(f"{click.style('ok', fg='green')}  {name}: a template without state machines", err=True)
 
 
-def _reason(fault: Exception) -> str:
-    if isinstance(fault, UnicodeDecodeError):
-        return "is not UTF-8 text"
-    return getattr(fault, "strerror", None) or str(fault)
-
-
-def faults_in(
-    name: str,
-    text: str,
-    tasks: TaskRegistry | None = None,
-    kind: Literal["STANDARD", "EXPRESS"] = "STANDARD",
-) -> list[Diagnostic]:
-    """Return every fault of a definition's text; with handlers, the Resources that they do not serve as well."""
-    try:
-        definition = _load(name, text, kind)
-    except DefinitionError as fault:
-        return list(fault.diagnostics)
-    return unserved(definition, tasks) if tasks is not None else []
-
-
-def _load(name: str, text: str, kind: Literal["STANDARD", "EXPRESS"] = "STANDARD") -> Definition:
-    return load(text if name == "-" else Path(name), type=kind)
+def _with_unserved(checked: Checked, tasks: TaskRegistry | None) -> Checked:
+    if checked.definition is None or tasks is None:
+        return checked
+    return attrs.evolve(checked, diagnostics=tuple(unserved(checked.definition, tasks)))
 
 
 def unserved(definition: Definition, tasks: TaskRegistry) -> list[Diagnostic]:
@@ -100,17 +108,35 @@ def unserved(definition: Definition, tasks: TaskRegistry) -> list[Diagnostic]:
     ]
 
 
-def read_definition(name: str) -> Definition:
-    """Return the definition in a file; tell its faults and leave where it has any."""
-    try:
-        text = read_text(name)
-    except (OSError, UnicodeDecodeError) as fault:
-        raise click.UsageError(f"{name}: {_reason(fault)}") from None
-    try:
-        return _load(name, text)
-    except DefinitionError as fault:
-        show_faults(name, text, fault.diagnostics)
-        raise click.exceptions.Exit(2) from None
+def read_definition(
+    name: str,
+    machine: str | None = None,
+    substitutions: Substitutions | None = None,
+    kind: MachineType = "STANDARD",
+) -> Checked:
+    """Return the definition in a file; show its faults and leave where it has any.
+
+    Arguments:
+        name: The file.
+
+        machine: Which state machine of a template it is; it may be left out where there is one.
+
+        substitutions: What ``${Name}`` means.
+
+        kind: The type of the machine, where it is not one of a template.
+    """
+    found = read_machines(name, text_of(name), substitutions, kind)
+    names = [each.name for each in found]
+    if found and found[0].is_of_template and machine is not None:
+        found = [each for each in found if each.name == machine]
+    if len(found) != 1:
+        which = f"name one of {', '.join(names)} by --machine" if names else "it has no state machine"
+        raise click.UsageError(f"{name} is a template: {which}")
+    (checked,) = found
+    if checked.definition is None:
+        show_faults(checked.file, checked.text, checked.diagnostics)
+        raise click.exceptions.Exit(2)
+    return checked
 
 
 def show_faults(name: str, text: str, faults: list[Diagnostic] | tuple[Diagnostic, ...]) -> None:
@@ -139,13 +165,3 @@ def _show_line(line: str, number: int, column: int) -> None:
     caret = click.style("^" + "~" * (length - 1), fg="red", bold=True)
     click.echo(click.style(f"{number:>5} │ ", dim=True) + dots + shown, err=True)
     click.echo(click.style("      │ ", dim=True) + " " * (column - 1 - begin + len(dots)) + caret, err=True)
-
-
-def _fields(fault: Diagnostic) -> dict[str, object]:
-    return {
-        "line": fault.line,
-        "column": fault.column,
-        "pointer": fault.pointer,
-        "code": fault.code,
-        "message": fault.message,
-    }

@@ -10,7 +10,7 @@ from botocore.loaders import Loader
 from botocore.model import ServiceModel, Shape
 from botocore.validate import ParamValidator
 
-__all__ = ["event_types", "violations"]
+__all__ = ["documentation", "event_types", "violations"]
 
 
 @cache
@@ -21,6 +21,11 @@ def _model() -> ServiceModel:
 def event_types() -> frozenset[str]:
     """Return the types of history events."""
     return frozenset(_model().shape_for("HistoryEventType").enum)
+
+
+def documentation(shape: str) -> str:
+    """Return what AWS says of a shape."""
+    return str(_model().shape_for(shape).documentation)
 
 
 def violations(event: Mapping[str, Any]) -> list[str]:
