@@ -17,7 +17,6 @@ from statechain import (
     ExecutionFailed,
     ExecutionFilter,
     ExecutionNotFound,
-    ExecutionStatus,
     MemoryRepository,
     Repository,
     StatechainError,
@@ -28,13 +27,8 @@ from statechain import (
 from statechain.observers import ExecutionEnded, ExecutionStarted, Fact, JournalFlushed
 from statechain.records import StateMachineRecord
 from statechain.storage.repository import CreateStateMachine
+from support.statuses import ABORTED, FAILED, RUNNING, SUCCEEDED
 
-RUNNING, SUCCEEDED, FAILED, ABORTED = (
-    ExecutionStatus.RUNNING,
-    ExecutionStatus.SUCCEEDED,
-    ExecutionStatus.FAILED,
-    ExecutionStatus.ABORTED,
-)
 ECHO = {"StartAt": "Echo", "States": {"Echo": {"Type": "Pass", "End": True}}}
 CALL = {"StartAt": "Call", "States": {"Call": {"Type": "Task", "Resource": "Call", "End": True}}}
 TWICE = {

@@ -145,7 +145,7 @@ async def test_names_are_of_their_machine(harness: Harness) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "x" * 81, "a\tb", "\x7f", "\ud800", 5, b"order"])
-async def test_a_name_that_cannot_be_kept_is_refused(harness: Harness, name: Any) -> None:
+async def test_a_name_of_an_execution_has_1_to_80_printable_characters(harness: Harness, name: Any) -> None:
     with pytest.raises(ValueError, match="1 to 80 printable"):
         await harness.machine.execute(1, name=name)
     assert harness.calls == []
@@ -165,7 +165,7 @@ async def test_an_input_that_cannot_be_kept_starts_nothing(harness: Harness, val
     assert await harness.engine.count_executions() == 0
 
 
-async def test_a_handler_gets_a_copy_of_its_own(harness: Harness) -> None:
+async def test_a_handler_does_not_see_later_changes_of_the_input(harness: Harness) -> None:
     given: Any = {"lines": [1, 2]}
     handle = await harness.machine.start_execution(given)
     given["lines"].append(3)

@@ -16,20 +16,13 @@ from statechain import (
     Engine,
     ExecutionFailed,
     ExecutionFilter,
-    ExecutionStatus,
     RepositoryError,
     TaskRegistry,
     open_repository,
 )
 from statechain.records import new_id
 from support.chaining_harness import ChainingHarness, chaining_harness, numbers, statuses
-
-RUNNING, SUCCEEDED, FAILED, ABORTED = (
-    ExecutionStatus.RUNNING,
-    ExecutionStatus.SUCCEEDED,
-    ExecutionStatus.FAILED,
-    ExecutionStatus.ABORTED,
-)
+from support.statuses import ABORTED, FAILED, RUNNING, SUCCEEDED
 
 
 @pytest.fixture

@@ -119,6 +119,6 @@ def test_a_name_that_is_too_long_has_no_near_one() -> None:
     assert not hint("x" * 100_000, ["x" * 100_001])
 
 
-def test_a_near_name_is_asked_for(faults: Any) -> None:
+def test_a_misspelt_next_suggests_the_near_state(faults: Any) -> None:
     with pytest.raises(DefinitionError, match="did you mean 'Price'"):
         load(of("Prcie", Price=PASS))

@@ -72,7 +72,9 @@ def of(state: dict[str, Any], language: str = "JSONPath") -> dict[str, Any]:
         ),
     ],
 )
-def test_jsonpath(faults: Any, state: dict[str, Any], expected: dict[str, str]) -> None:
+def test_a_jsonpath_field_that_does_not_compile_is_reported_at_its_pointer(
+    faults: Any, state: dict[str, Any], expected: dict[str, str]
+) -> None:
     assert faults(of(state)) == {f"/States/A/{field}": code for field, code in expected.items()}
 
 
@@ -117,7 +119,9 @@ CATCH = {"ErrorEquals": ["States.ALL"], "Next": "A"}
         ),
     ],
 )
-def test_jsonata(faults: Any, state: dict[str, Any], expected: dict[str, str]) -> None:
+def test_a_jsonata_field_that_does_not_compile_is_reported_at_its_pointer(
+    faults: Any, state: dict[str, Any], expected: dict[str, str]
+) -> None:
     assert faults(of(state, "JSONata")) == {f"/States/A/{field}": code for field, code in expected.items()}
 
 

@@ -12,7 +12,7 @@ def of(assign: dict[str, Any], **fields: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["a", "A_1", "größe", "名", "x" * 80])
-def test_names(faults: Any, name: str) -> None:
+def test_a_legal_variable_name_is_accepted_in_both_languages(faults: Any, name: str) -> None:
     assert faults(of({name: 1})) == {}
     assert faults(of({f"{name}.$": "$.a"})) == {}
     assert faults({**of({name: "{% 1 %}"}), "QueryLanguage": "JSONata"}) == {}

@@ -46,7 +46,9 @@ def leads_to_b(enter: Any, rule: dict[str, Any], value: Any, **variables: Any) -
         ("TimestampGreaterThanEquals", LATE, [LATE], [EARLY]),
     ],
 )
-def test_compares(enter: Any, operator: str, operand: Any, holds: list[Any], fails: list[Any]) -> None:
+def test_an_operator_compares_with_a_literal_and_with_a_path(
+    enter: Any, operator: str, operand: Any, holds: list[Any], fails: list[Any]
+) -> None:
     for value, expected in [*((each, True) for each in holds), *((each, False) for each in fails)]:
         assert leads_to_b(enter, {"Variable": "$.v", operator: operand}, {"v": value}) is expected
         if operator != "StringMatches":
@@ -75,7 +77,7 @@ def test_another_type_is_never_equal_less_or_more(enter: Any, operator: str) -> 
         ("IsPresent", list(ODD)),
     ],
 )
-def test_tells_types(enter: Any, operator: str, those: list[Any]) -> None:
+def test_a_type_operator_is_true_of_its_type_alone(enter: Any, operator: str, those: list[Any]) -> None:
     for value in ODD:
         is_one = any(value is each or (type(value) is type(each) and value == each) for each in those)
         assert leads_to_b(enter, {"Variable": "$.v", operator: True}, {"v": value}) is is_one
@@ -114,7 +116,7 @@ def test_variables_and_the_context_object_can_be_compared(enter: Any) -> None:
     assert leads_to_b(enter, {"Variable": "$$.State.Name", "StringEquals": "A"}, {})
 
 
-def test_jsonata_conditions(enter: Any) -> None:
+def test_a_jsonata_condition_must_be_boolean(enter: Any) -> None:
     def ask(condition: Any, value: Any) -> Any:
         choice = {"Type": "Choice", "Choices": [{"Condition": condition, "Next": "B"}], "Default": "A"}
         return enter(choice, value, language="JSONata").state
@@ -156,7 +158,7 @@ def test_without_a_default_no_rule_is_an_error(enter: Any) -> None:
         ("***", r"\***", True),
     ],
 )
-def test_matches_patterns(text: str, pattern: str, matches: bool) -> None:
+def test_a_star_in_string_matches_stands_for_any_characters(text: str, pattern: str, matches: bool) -> None:
     assert matches_pattern(text, pattern) is matches
 
 
@@ -170,7 +172,7 @@ def test_a_pattern_of_stars_takes_no_time() -> None:
     "text",
     ["2024-01-01T00:00:00Z", "2024-01-01T00:00:00.123456789Z", "2024-02-29T23:59:59+14:00", "2024-01-01T00:00Z"],
 )
-def test_reads_timestamps(text: str) -> None:
+def test_a_timestamp_has_a_date_a_time_and_an_offset(text: str) -> None:
     assert parse_timestamp(text) is not None
 
 

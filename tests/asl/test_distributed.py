@@ -98,7 +98,9 @@ def test_only_a_distributed_map_has_an_execution_type_and_it_needs_one(faults: A
         ({"Transformation": "LOAD_AND_FLATTEN", "InputType": "JSON"}, {"Transformation": "wrong-value"}),
     ],
 )
-def test_reader_config(faults: Any, config: dict[str, Any], expected: dict[str, str]) -> None:
+def test_a_reader_config_has_only_fields_that_fit_its_input_type(
+    faults: Any, config: dict[str, Any], expected: dict[str, str]
+) -> None:
     at = "ItemReader/ReaderConfig"
     pointers = {f"{at}/{key}" if key else at: code for key, code in expected.items()}
     assert found(faults, of(ItemReader={**READER, "ReaderConfig": config})) == pointers
@@ -171,7 +173,7 @@ def test_in_jsonata_a_setting_may_be_an_expression(faults: Any) -> None:
     assert found(faults, of(language="JSONata", **fields)) == expected
 
 
-def test_a_near_name_is_asked_for() -> None:
+def test_a_misspelt_reader_field_suggests_the_near_name() -> None:
     for reader, message in (({"InputTyp": "CSV"}, "'InputType'"), ({"InputType": "PARQET"}, "'PARQUET'")):
         with pytest.raises(DefinitionError, match=f"did you mean {message}"):
             load(of(ItemReader={**READER, "ReaderConfig": reader}))
@@ -183,7 +185,7 @@ def test_what_is_no_label(faults: Any, label: str) -> None:
 
 
 @pytest.mark.parametrize("label", ["x" * 40, "orders-2024_v1.2", "größe", "a=b+c@d!"])
-def test_a_label(faults: Any, label: str) -> None:
+def test_a_label_may_have_any_other_characters(faults: Any, label: str) -> None:
     assert found(faults, of(Label=label)) == {}
 
 

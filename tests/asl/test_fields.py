@@ -63,7 +63,7 @@ def test_an_expression_that_gives_no_whole_number(enter: Any) -> None:
     )
 
 
-def test_texts(enter: Any) -> None:
+def test_error_and_cause_are_literals_paths_intrinsics_or_expressions(enter: Any) -> None:
     fail = {"Type": "Fail"}
     assert enter(fail) == Fail(None, None)
     assert enter({**fail, "Error": "E", "CausePath": "$.c"}, {"c": "why"}) == Fail("E", "why")

@@ -38,7 +38,7 @@ def test_assign_sees_the_result_as_it_came_and_the_variables_before(leave: Any) 
     assert leave({**TASK, **fields}, VALUE, {"r": 5}, x="old") == Next("B", VALUE, {"x": 5, "y": "old"})
 
 
-def test_in_jsonata(leave: Any) -> None:
+def test_a_jsonata_task_outputs_and_assigns_from_its_result(leave: Any) -> None:
     fields = {"Output": {"r": "{% $states.result %}", "i": "{% $states.input.b %}"}, "Assign": {"x": "{% $x + 1 %}"}}
     assert leave({**TASK, **fields}, VALUE, [5], language="JSONata", x=1) == Next("B", {"r": [5], "i": 2}, {"x": 2})
     assert leave(TASK, VALUE, [5], language="JSONata") == Next("B", [5])

@@ -31,7 +31,7 @@ BOOKS: Any = [{"n": 1, "t": "ab", "x": None}, {"n": 2, "t": "b"}, {"n": 3}]
         ("$[*].none", []),
     ],
 )
-def test_finds(path: str, found: Any) -> None:
+def test_an_indefinite_path_finds_every_node_in_order(path: str, found: Any) -> None:
     assert Search(path, DEFAULT_LIMITS)(BOOKS) == found
 
 
@@ -58,7 +58,7 @@ def test_nothing_is_in_a_scalar(value: Any) -> None:
         "$[?(@.t =~ /(/)]",
     ],
 )
-def test_refuses(path: str) -> None:
+def test_a_path_outside_the_dialect_is_refused(path: str) -> None:
     with pytest.raises(SearchFailed):
         Search(path, DEFAULT_LIMITS)
 

@@ -72,7 +72,7 @@ UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
         ("States.ArrayGetItem(States.StringSplit('a-b', '-'), 1)", "b"),
     ],
 )
-def test_evaluates(intrinsic: Any, text: str, result: Any) -> None:
+def test_an_intrinsic_function_has_the_value_and_type_that_aws_gives(intrinsic: Any, text: str, result: Any) -> None:
     found = intrinsic(text, VALUE)
     assert found == result
     assert type(found) is type(result)
@@ -216,6 +216,6 @@ def test_no_argument_breaks_a_function(name: str, arguments: list[str]) -> None:
 
 
 @given(st.text("States.Fomat('{}',$[]) \\1-e", max_size=30))
-def test_no_text_breaks_the_compiler(text: str) -> None:
+def test_any_text_is_an_intrinsic_or_a_syntax_error(text: str) -> None:
     with suppress(IntrinsicSyntaxError, PathSyntaxError):
         compile_intrinsic(f"States.{text}")

@@ -99,7 +99,7 @@ def test_branches_are_a_sequence(fan: Any) -> None:
         ({"MaxConcurrencyPath": "$limit"}, 2),
     ],
 )
-def test_width(fan: Any, fields: Any, width: int) -> None:
+def test_max_concurrency_is_a_number_or_a_path(fan: Any, fields: Any, width: int) -> None:
     assert fan([5, "6", 7.5, -1, "x", 8.0], **fields).max_concurrency == width
 
 
@@ -118,7 +118,7 @@ def test_what_is_no_width(fan: Any, path: str, cause: str) -> None:
     assert (caught.value.error, caught.value.cause) == ("States.Runtime", cause)
 
 
-def test_tolerances(fan: Any) -> None:
+def test_tolerated_failures_are_numbers_paths_or_expressions(fan: Any) -> None:
     assert fan([], distributed=True).tolerance() == Tolerance()
     assert fan([], distributed=True, ToleratedFailureCount=2, ToleratedFailurePercentage=1.5).tolerance() == Tolerance(
         2, 1.5

@@ -56,7 +56,7 @@ VALUE: Any = {
         ("$.a['x y','none']", {"x y": 2}),
     ],
 )
-def test_finds(path: Any, text: str, found: Any) -> None:
+def test_a_path_finds_the_nodes_that_it_names(path: Any, text: str, found: Any) -> None:
     assert path(text, VALUE) == found
 
 
@@ -263,7 +263,7 @@ class TestReferencePath:
         with pytest.raises(PathSyntaxError):
             compile_reference_path(text)
 
-    def test_gets(self) -> None:
+    def test_a_reference_path_gets_the_value_at_its_place(self) -> None:
         assert compile_reference_path("$.a.b[0]").get(VALUE) == 1
 
 
@@ -289,7 +289,7 @@ def test_no_value_breaks_a_path(steps: str, value: Any) -> None:
 
 
 @given(st.text("$.[]'\"ab*?@()0-1:,<=&| \\", max_size=12))
-def test_no_text_breaks_the_compiler(text: str) -> None:
+def test_any_text_is_a_path_or_a_syntax_error(text: str) -> None:
     with suppress(PathSyntaxError):
         compile_path(f"${text}")
 

@@ -41,7 +41,7 @@ def made(template: Any, value: Any, **variables: Any) -> Any:
         ({".$": "$.n"}, {"": 1}),
     ],
 )
-def test_fills_templates(template: Any, result: Any) -> None:
+def test_a_payload_template_is_filled_from_input_variables_and_intrinsics(template: Any, result: Any) -> None:
     assert made(template, {"n": 1, "list": [0]}, v=7) == result
 
 
@@ -67,7 +67,7 @@ def test_input_and_output_paths() -> None:
         assert take({"a": 1}, Visit({"v": 2})) == result
 
 
-def test_result_path() -> None:
+def test_a_result_path_discards_replaces_or_places_the_result() -> None:
     assert result_merger(ABSENT) is None
     assert result_merger("$") is None
     discard, place = result_merger(None), result_merger("$.r.s")
@@ -82,7 +82,7 @@ def test_result_path() -> None:
     [("{% 1 %}", "1"), ("{%1%}", "1"), ("{%\n a \n%}", "a"), (" {% 1 %}", None), ("{% 1 %} ", None), ("{% 1", None),
      ("x", None), ("{%%}", ""), (5, None), (None, None), (ABSENT, None)],
 )  # fmt: skip
-def test_knows_expressions(value: Any, expression: str | None) -> None:
+def test_an_expression_is_what_stands_between_its_delimiters(value: Any, expression: str | None) -> None:
     assert expression_in(value) == expression
 
 

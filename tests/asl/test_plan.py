@@ -48,7 +48,7 @@ class TestPass:
             ({"InputPath": "$v"}, 7),
         ],
     )
-    def test_in_jsonpath(self, enter: Any, fields: Any, output: Any) -> None:
+    def test_a_pass_state_applies_the_jsonpath_fields_to_its_input(self, enter: Any, fields: Any, output: Any) -> None:
         assert enter({"Type": "Pass", **fields}, VALUE, v=7) == Next("B", output)
 
     @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ class TestPass:
             ({"Output": "plain"}, "plain"),
         ],
     )
-    def test_in_jsonata(self, enter: Any, fields: Any, output: Any) -> None:
+    def test_a_pass_state_outputs_its_jsonata_output_field(self, enter: Any, fields: Any, output: Any) -> None:
         assert enter({"Type": "Pass", **fields}, VALUE, language="JSONata", v=7) == Next("B", output)
 
     def test_assigns_in_both_languages(self, enter: Any) -> None:
@@ -71,7 +71,7 @@ class TestPass:
         outcome = enter({"Type": "Pass", **fields}, 0, language="JSONata", x=1)
         assert outcome == Next("B", 1, {"x": 2})
 
-    def test_ends(self, enter: Any) -> None:
+    def test_a_state_with_end_is_done_with_its_output(self, enter: Any) -> None:
         assert enter({"Type": "Pass", "End": True}, 1) == Done(1)
 
     def test_a_hundred_thousand_steps_take_no_time(self) -> None:
@@ -101,10 +101,10 @@ class TestWait:
             ({"Timestamp": "1999-01-01T00:00:00Z"}, WaitUntil(until=datetime(1999, 1, 1, tzinfo=UTC))),
         ],
     )
-    def test_in_jsonpath(self, enter: Any, fields: Any, effect: Any) -> None:
+    def test_a_wait_state_takes_seconds_or_a_timestamp_by_path(self, enter: Any, fields: Any, effect: Any) -> None:
         assert enter({"Type": "Wait", **fields}, VALUE, v=7) == effect
 
-    def test_in_jsonata(self, enter: Any) -> None:
+    def test_a_wait_state_takes_seconds_or_a_timestamp_by_expression(self, enter: Any) -> None:
         def ask(**fields: Any) -> Any:
             return enter({"Type": "Wait", **fields}, VALUE, language="JSONata")
 
@@ -237,7 +237,7 @@ class TestTask:
 class TestCatch:
     FAULT = StateError("E", "why")
 
-    def test_in_jsonpath(self, catch: Any) -> None:
+    def test_a_jsonpath_catcher_puts_the_error_at_its_result_path(self, catch: Any) -> None:
         assert catch({}, {"n": 1}, self.FAULT) == Next("B", {"Error": "E", "Cause": "why"})
         step = catch({"ResultPath": "$.e"}, {"n": 1}, self.FAULT)
         assert step.output == {"n": 1, "e": {"Error": "E", "Cause": "why"}}
@@ -245,7 +245,7 @@ class TestCatch:
         step = catch({"Assign": {"x.$": "$.Error"}}, {"n": 1}, self.FAULT)
         assert step.assigned == {"x": "E"}
 
-    def test_in_jsonata(self, catch: Any) -> None:
+    def test_a_jsonata_catcher_outputs_from_error_output(self, catch: Any) -> None:
         def ask(**fields: Any) -> Any:
             return catch(fields, {"n": 1}, self.FAULT, language="JSONata")
 
@@ -264,10 +264,12 @@ class TestFail:
             ({"ErrorPath": "$$.State.Name", "CausePath": "$v"}, Fail("A", "seven")),
         ],
     )
-    def test_in_jsonpath(self, enter: Any, fields: Any, effect: Any) -> None:
+    def test_a_fail_state_takes_error_and_cause_by_path_or_intrinsic(
+        self, enter: Any, fields: Any, effect: Any
+    ) -> None:
         assert enter({"Type": "Fail", **fields}, VALUE, v="seven") == effect
 
-    def test_in_jsonata(self, enter: Any) -> None:
+    def test_a_fail_state_takes_error_and_cause_by_expression(self, enter: Any) -> None:
         fields = {"Type": "Fail", "Error": "{% $states.input.s %}", "Cause": "plain"}
         assert enter(fields, VALUE, language="JSONata") == Fail("text", "plain")
         with pytest.raises(StateError, match="Expected 'string', but was 'number' for value: 2"):
@@ -283,7 +285,7 @@ class TestFail:
 
 
 class TestSucceedAndChoice:
-    def test_succeed_filters(self, enter: Any) -> None:
+    def test_a_succeed_state_applies_its_input_and_output_paths(self, enter: Any) -> None:
         assert enter({"Type": "Succeed"}, VALUE) == Done(VALUE)
         assert enter({"Type": "Succeed", "InputPath": "$.a", "OutputPath": "$.b"}, VALUE) == Done(1)
         assert enter({"Type": "Succeed", "Output": "{% $states.input.n %}"}, VALUE, language="JSONata") == Done(2)

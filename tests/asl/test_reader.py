@@ -41,7 +41,7 @@ def test_names_what_is_near() -> None:
         *((value, "wrong-type") for value in (1.0, True, "1", None, "{% 1 %}")),
     ],
 )
-def test_numbers(reader: Reader, value: Any, code: str | None) -> None:
+def test_a_number_is_whole_and_within_its_bounds(reader: Reader, value: Any, code: str | None) -> None:
     found = reader.number({"N": value}, Field("N", Holds.WHOLE, most=10, reads=INPUT), "/a", "JSONPath")
     assert noted(reader) == ([] if code is None else [(code, "/a/N")])
     assert found == (value if code is None else ABSENT)
@@ -65,7 +65,7 @@ def test_paths_may_be_null(reader: Reader) -> None:
     assert noted(reader) == [("wrong-type", "/P")]
 
 
-def test_required_texts(reader: Reader) -> None:
+def test_a_required_text_that_is_missing_or_no_string_is_noted(reader: Reader) -> None:
     assert reader.required_text({"T": ""}, "T", "/x", "it") == ""
     assert reader.required_text({}, "T", "/x", "it") == ""
     assert reader.required_text({"T": 1}, "T", "/x", "it") == ""

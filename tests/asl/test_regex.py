@@ -66,7 +66,7 @@ def test_splits_and_substitutes() -> None:
     assert compile_regex("(a)(b)?").findall("aab") == [("a", ""), ("a", "b")]
 
 
-def test_flags() -> None:
+def test_flags_ignore_case_match_at_lines_or_let_dots_match_newlines() -> None:
     assert compile_regex("AB", ignore_case=True).search("xab")
     assert not compile_regex("AB").search("xab")
     assert compile_regex("^b$", multiline=True).search("a\nb\nc")
@@ -98,7 +98,7 @@ def test_flags() -> None:
         ("é|\ud800", "é\ud800", ["é", "\ud800"]),
     ],
 )
-def test_syntax(pattern: str, text: str, matches: list[str]) -> None:
+def test_the_syntax_of_jsonata_patterns_is_matched(pattern: str, text: str, matches: list[str]) -> None:
     assert [match.group() for match in compile_regex(pattern).finditer(text)] == matches
 
 

@@ -91,7 +91,7 @@ def test_yaml_has_the_core_types_alone(text: str, value: Any) -> None:
         ("a: \x00", "syntax", 1, 1),
     ],
 )
-def test_refuses(text: str, code: str, line: int, column: int) -> None:
+def test_a_malformed_document_is_refused_at_its_line_and_column(text: str, code: str, line: int, column: int) -> None:
     assert fault_of(text) == (code, line, column)
 
 
@@ -151,7 +151,7 @@ def test_a_second_document_is_refused_by_what_it_is() -> None:
         read_yaml("a: 1\n---\nb: 2", DEFAULT_LIMITS)
 
 
-def test_pointers_escape() -> None:
+def test_a_pointer_escapes_slashes_and_tildes() -> None:
     assert pointer_to("/a", "b/c~d") == "/a/b~1c~0d"
     assert pointer_to("", 0) == "/0"
 

@@ -206,7 +206,7 @@ def marks(case: Case) -> list[pytest.MarkDecorator]:
 
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case["rule"], marks=marks(case)) for case in CASES])
-async def test_rule(case: Case, tmp_path: Path) -> None:
+async def test_a_case_of_the_rules_ends_as_expected(case: Case, tmp_path: Path) -> None:
     outcome = await run(case, tmp_path)
     if case["expect"].get("status") == "REFUSED":
         assert isinstance(outcome, DefinitionError)

@@ -13,15 +13,12 @@ from statechain import (
     ExecutionFailed,
     ExecutionFilter,
     ExecutionNotFound,
-    ExecutionStatus,
     InputTransformerError,
     Source,
     SourceStateNotFound,
 )
 from support.chaining_harness import ChainingHarness, numbers, statuses
-
-SUCCEEDED, FAILED = ExecutionStatus.SUCCEEDED, ExecutionStatus.FAILED
-
+from support.statuses import FAILED, SUCCEEDED
 
 # The set
 

@@ -11,13 +11,11 @@ from statechain import (
     BatchExecutionOptions,
     BatchStatus,
     ExecutionFailed,
-    ExecutionStatus,
     SourceStateNotFound,
 )
 from support.batch_callbacks import Told, Unwelcome
 from support.chaining_harness import ChainingHarness
-
-RUNNING, SUCCEEDED, ABORTED = ExecutionStatus.RUNNING, ExecutionStatus.SUCCEEDED, ExecutionStatus.ABORTED
+from support.statuses import ABORTED, RUNNING, SUCCEEDED
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])

@@ -13,19 +13,11 @@ from statechain import (
     BatchStatus,
     BatchStopped,
     ExecutionFailed,
-    ExecutionStatus,
     InputTransformerError,
 )
 from support.batch_callbacks import Told, Unwelcome
 from support.chaining_harness import ChainingHarness, statuses
-
-RUNNING, SUCCEEDED, FAILED, ABORTED = (
-    ExecutionStatus.RUNNING,
-    ExecutionStatus.SUCCEEDED,
-    ExecutionStatus.FAILED,
-    ExecutionStatus.ABORTED,
-)
-
+from support.statuses import ABORTED, FAILED, RUNNING, SUCCEEDED
 
 # Stopping
 

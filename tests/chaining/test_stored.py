@@ -19,15 +19,13 @@ from statechain import (
     BatchStatus,
     BatchStopped,
     Chained,
-    ExecutionStatus,
     ItemCounts,
     Repository,
     StatechainError,
     open_repository,
 )
 from support.chaining_harness import ChainingHarness, Work, chaining_harness, numbers
-
-RUNNING, SUCCEEDED, ABORTED = ExecutionStatus.RUNNING, ExecutionStatus.SUCCEEDED, ExecutionStatus.ABORTED
+from support.statuses import SUCCEEDED
 
 
 @pytest.fixture
@@ -113,7 +111,7 @@ async def test_an_item_that_could_not_be_started_counts_as_failed(chaining: Chai
     assert batch.item_counts == ItemCounts(failed=2, total=2)
 
 
-async def test_unknown_batches(chaining: ChainingHarness) -> None:
+async def test_an_unknown_batch_is_not_found_by_any_call(chaining: ChainingHarness) -> None:
     for call in (chaining.engine.get_batch, chaining.engine.stop_batch, chaining.engine.resume_batch):
         with pytest.raises(BatchNotFound, match="no-such-batch"):
             await call("no-such-batch")

@@ -16,19 +16,12 @@ from statechain import (
     BatchStatus,
     BatchStopped,
     ExecutionAlreadyExists,
-    ExecutionStatus,
     InvalidPayload,
     StatechainError,
     open_repository,
 )
 from support.chaining_harness import ChainingHarness, chaining_harness, numbers, statuses
-
-RUNNING, SUCCEEDED, FAILED, ABORTED = (
-    ExecutionStatus.RUNNING,
-    ExecutionStatus.SUCCEEDED,
-    ExecutionStatus.FAILED,
-    ExecutionStatus.ABORTED,
-)
+from support.statuses import ABORTED, FAILED, RUNNING, SUCCEEDED
 
 
 async def test_results_come_as_they_complete(chaining: ChainingHarness) -> None:

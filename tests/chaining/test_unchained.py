@@ -9,11 +9,9 @@ import pytest
 from statechain import (
     BatchExecutionOptions,
     Chained,
-    ExecutionStatus,
 )
 from support.chaining_harness import ChainingHarness, numbers, statuses
-
-SUCCEEDED = ExecutionStatus.SUCCEEDED
+from support.statuses import SUCCEEDED
 
 
 @pytest.mark.parametrize("how", ["machine", "id", "chained"])

@@ -77,7 +77,7 @@ def test_it_finishes_a_batch_whose_process_is_gone(project: CliProject) -> None:
     assert batch["item_counts"]["succeeded"] == 3
 
 
-def test_a_machine_that_is_not_there_is_told(project: CliProject) -> None:
+def test_a_worker_of_batches_of_a_missing_machine_ends_with_usage(project: CliProject) -> None:
     project.run("one")
     told = project.call("worker", "--tasks", "handlers", "--batches", "none", code=2).stderr
     assert "there is no state machine 'none'" in told

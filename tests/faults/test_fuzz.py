@@ -84,7 +84,7 @@ def patched(text: str, patches: list[tuple[int, int, str]]) -> str:
     return text
 
 
-def test_definitions_as_text(*, full: bool) -> None:
+def test_any_definition_text_loads_or_raises_a_definition_error(*, full: bool) -> None:
     def check(text: str, patches: list[tuple[int, int, str]]) -> None:
         with answers(DefinitionError):
             load(patched(text, patches))
@@ -98,7 +98,7 @@ STATES = st.fixed_dictionaries(
 )
 
 
-def test_definitions_as_values(*, full: bool) -> None:
+def test_any_definition_value_loads_or_raises_a_definition_error(*, full: bool) -> None:
     def check(states: dict[str, Any], more: dict[str, Any], around: dict[str, Any]) -> None:
         state = {**states, **more}
         with answers(DefinitionError):
@@ -119,7 +119,7 @@ PATHS = language(
 )  # fmt: skip
 
 
-def test_paths(*, full: bool) -> None:
+def test_any_path_finds_something_or_raises_what_is_documented(*, full: bool) -> None:
     def check(text: str, value: Any) -> None:
         with answers(PathSyntaxError, StateError):
             compile_path(text)(value, Visit({"a": value}))
@@ -137,7 +137,7 @@ ARGUMENTS = language(
 )  # fmt: skip
 
 
-def test_intrinsics(*, full: bool) -> None:
+def test_any_intrinsic_call_has_a_value_or_raises_what_is_documented(*, full: bool) -> None:
     def check(name: str, arguments: str, value: Any) -> None:
         with answers(IntrinsicSyntaxError, PathSyntaxError, StateError):
             compile_intrinsic(f"States.{name}({arguments})")(value, Visit())
@@ -155,7 +155,7 @@ JSONATA = language(
 )  # fmt: skip
 
 
-def test_jsonata(*, full: bool) -> None:
+def test_any_jsonata_text_has_a_value_or_raises_what_is_documented(*, full: bool) -> None:
     def check(text: str, value: Any) -> None:
         visit = Visit({"x": value})
         with answers(JSONataSyntaxError, StateError):
@@ -172,7 +172,7 @@ KEYS = st.text(max_size=4) | st.integers() | st.none() | st.floats() | st.binary
 NESTED = st.recursive(ANYTHING, lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner))
 
 
-def test_filters(*, full: bool) -> None:
+def test_any_filter_fields_make_a_filter_or_a_value_error(*, full: bool) -> None:
     names = ["status", "state_machine_id", "name", "current_state", "start_after", "start_before", "limit", "offset"]
 
     def check(fields: dict[str, Any]) -> None:
@@ -182,7 +182,7 @@ def test_filters(*, full: bool) -> None:
     tried(full, check, st.dictionaries(st.sampled_from([*names, "order", "unchained_to"]), ANYTHING, max_size=3))
 
 
-def test_payloads(*, full: bool) -> None:
+def test_any_payload_comes_back_equal_or_is_refused(*, full: bool) -> None:
     """What is encoded comes back equal, or was refused."""
 
     def check(value: Any) -> None:
@@ -195,7 +195,7 @@ def test_payloads(*, full: bool) -> None:
     tried(full, check, JSON | NESTED)
 
 
-def test_texts_of_payloads(*, full: bool) -> None:
+def test_any_json_text_is_decoded_or_refused(*, full: bool) -> None:
     pieces = language(*'{}[]":,1 ', "1e999", "-0.0", "NaN", "\\ud800", "\\", "null", "\x00")
 
     def check(text: str) -> None:

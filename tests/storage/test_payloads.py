@@ -311,7 +311,7 @@ async def test_names_are_kept_and_found_literally(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "x" * 81, "a\x00b", "line\nbreak", "\ud800", "\u202egnp", 7, b"x"], ids=ascii)
-async def test_a_name_that_cannot_be_kept_is_refused(engine: Engine, name: Any) -> None:
+async def test_a_name_that_storage_cannot_keep_stores_nothing(engine: Engine, name: Any) -> None:
     machine = await engine.create_state_machine("keep", PASS)
     with pytest.raises(ValueError, match="name"):
         await machine.execute(name=name)

@@ -52,7 +52,7 @@ async def test_a_nested_failure_fails_the_task(quick: EngineHarness) -> None:
     assert '"Error":"No"' in (ended.cause or "")
 
 
-async def test_a_machine_that_is_not_there_is_told(quick: EngineHarness) -> None:
+async def test_starting_a_missing_machine_fails_with_the_error_of_aws(quick: EngineHarness) -> None:
     ended = await quick.run(machine(Start=nested(".sync")), {"n": 1})
     assert ended.error == "StepFunctions.StateMachineDoesNotExistException"
 

@@ -108,7 +108,7 @@ async def test_json_results_stay_what_they_are(quick: EngineHarness, result: Any
     assert type(ended.output) is type(result)
 
 
-async def test_a_handler_gets_a_copy_of_its_own(quick: EngineHarness) -> None:
+async def test_a_handler_that_changes_its_input_changes_no_other_copy(quick: EngineHarness) -> None:
     kept: list[Any] = []
 
     async def spoil(value: Any) -> Any:

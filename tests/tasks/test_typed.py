@@ -324,7 +324,7 @@ async def test_what_json_writes_as_a_text(run: Run) -> None:
     assert (await run(identify, ["00000000-0000-0000-0000-000000000009"])).output == ["9"]
 
 
-async def test_msgspec_structs(run: Run) -> None:
+async def test_msgspec_structs_are_taken_and_returned(run: Run) -> None:
     async def tag(value: Struct) -> list[Struct]:
         return [value, Struct(value.order_id + 1, ["new"])]
 
@@ -344,7 +344,7 @@ async def test_msgspec_structs(run: Run) -> None:
     assert "the result of the handler 'call' is not a valid Struct" in ((await run(wrong, None)).cause or "")
 
 
-async def test_pydantic_models(run: Run) -> None:
+async def test_pydantic_models_are_taken_and_returned(run: Run) -> None:
     async def remind(value: Model) -> Model:
         return value.model_copy(update={"due": datetime(2025, 1, 31, tzinfo=UTC)})
 

@@ -214,7 +214,7 @@ async def test_the_clock_and_the_retries_show_in_the_context_object() -> None:
     assert result.output == result.inspection["afterParameters"], "each evaluation draws the same numbers"
 
 
-async def test_a_state_that_cannot_be_retried_has_no_retry_count() -> None:
+async def test_run_state_gives_a_retry_count_only_to_states_that_retry() -> None:
     clock = VirtualClock(datetime(2025, 6, 1, tzinfo=UTC))
     result = await run_state({"Type": "Pass", "InputPath": "$$.State", "End": True}, clock=clock, retry_count=3)
     assert result.output == {"EnteredTime": "2025-06-01T00:00:00Z", "Name": "State"}

@@ -43,7 +43,7 @@ import pytest
         ("$sort($shuffle([1, 2, 3]))", [1, 2, 3]),
     ],
 )
-def test_answers(jsonata: Any, text: str, result: Any) -> None:
+def test_a_function_of_aws_has_the_value_that_aws_gives(jsonata: Any, text: str, result: Any) -> None:
     found = jsonata(text)
     assert found == result
     assert type(found) is type(result)
@@ -58,7 +58,7 @@ def test_uuids_are_of_version_four(jsonata: Any) -> None:
     ["$partition([], 2)", "$partition([1], 0)", "$partition([1], -0.5)", "$range(5, 1, 1)", "$range(1, 3, -1)",
      "$range(1, 5, 0)", "$range(1, 3, 0.9)", "$range(1, 5)", "$hash('a')", "$parse()"],
 )  # fmt: skip
-def test_answers_nothing(jsonata_fault: Any, text: str) -> None:
+def test_a_function_without_a_result_returns_nothing(jsonata_fault: Any, text: str) -> None:
     assert jsonata_fault(text) == "returned nothing (undefined)."
 
 
@@ -80,7 +80,7 @@ def test_answers_nothing(jsonata_fault: Any, text: str) -> None:
         ("$range(0, 1000000, 1)", "Expression evaluation memory limit exceeded: Check for excessive memory usage"),
     ],
 )
-def test_refuses(jsonata_fault: Any, text: str, cause: str) -> None:
+def test_an_argument_that_does_not_fit_has_the_cause_of_aws(jsonata_fault: Any, text: str, cause: str) -> None:
     assert jsonata_fault(text) == cause
 
 

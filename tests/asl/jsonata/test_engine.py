@@ -86,7 +86,7 @@ VALUE: Any = {
         ("true and ($x := 1; false)", False),
     ],
 )
-def test_evaluates(jsonata: Any, text: str, result: Any) -> None:
+def test_an_expression_has_the_value_that_jsonata_js_gives(jsonata: Any, text: str, result: Any) -> None:
     before = repr(VALUE)
     found = jsonata(text, VALUE)
     assert found == result
@@ -116,7 +116,7 @@ def test_evaluates(jsonata: Any, text: str, result: Any) -> None:
         ),
     ],
 )
-def test_refuses(jsonata_fault: Any, text: str, cause: str) -> None:
+def test_operands_that_do_not_fit_have_the_error_of_jsonata_js(jsonata_fault: Any, text: str, cause: str) -> None:
     assert jsonata_fault(text, VALUE) == cause
 
 

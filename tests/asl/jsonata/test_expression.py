@@ -33,7 +33,7 @@ VALUE: Any = {"a": {"b": [{"c": 1}, {"c": 2}]}, "nil": None}
         ("$states", {"input": VALUE, "context": Visit().object()}),
     ],
 )
-def test_sees(jsonata: Any, text: str, result: Any) -> None:
+def test_an_expression_sees_states_and_variables(jsonata: Any, text: str, result: Any) -> None:
     assert jsonata(text, VALUE, v=[1], w={"x": 2}, größe=1) == result
 
 

@@ -107,7 +107,7 @@ VALUE: Any = {
         ("$clone($states.input.nulls)", [None, 1]),
     ],
 )
-def test_answers(jsonata: Any, text: str, result: Any) -> None:
+def test_a_jsonata_function_has_its_documented_value(jsonata: Any, text: str, result: Any) -> None:
     before = repr(VALUE)
     assert jsonata(text, VALUE) == result
     assert repr(VALUE) == before

@@ -20,7 +20,7 @@ from statechain.asl.expressions.jsonata.messages import sentence
         (KeyError(), "KeyError"),
     ],
 )
-def test_says(fault: Exception, said: str) -> None:
+def test_an_error_of_the_evaluator_has_the_sentence_of_aws(fault: Exception, said: str) -> None:
     assert sentence(fault) == said
 
 

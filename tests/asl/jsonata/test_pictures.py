@@ -30,7 +30,7 @@ import pytest
         ("$parseInteger('no number', 'I')", "NaN"),
     ],
 )
-def test_integers(jsonata: Any, text: str, result: Any) -> None:
+def test_format_integer_follows_its_picture(jsonata: Any, text: str, result: Any) -> None:
     assert jsonata(text) == result
 
 
@@ -49,7 +49,7 @@ def test_integers(jsonata: Any, text: str, result: Any) -> None:
         ("$formatNumber(12, '\u0660\u0660\u0660', {'zero-digit': '\u0660'})", "\u0660\u0661\u0662"),
     ],
 )
-def test_numbers(jsonata: Any, text: str, result: Any) -> None:
+def test_format_number_follows_its_picture(jsonata: Any, text: str, result: Any) -> None:
     assert jsonata(text) == result
 
 

@@ -24,7 +24,7 @@ from statechain.asl.expressions.jsonata import JSONataSyntaxError, compile_jsona
         ("/* a */ 1 /* b */", 1),
     ],
 )
-def test_reads(jsonata: Any, text: str, result: Any) -> None:
+def test_a_token_is_read_as_jsonata_reads_it(jsonata: Any, text: str, result: Any) -> None:
     assert jsonata(text) == result
 
 

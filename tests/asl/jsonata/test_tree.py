@@ -19,7 +19,7 @@ from statechain.asl.expressions.jsonata.tree import BareReference, refuse_bare, 
         ("$o^($s)", {"o", "s"}),
     ],
 )
-def test_variables(text: str, names: set[str]) -> None:
+def test_the_free_variables_of_an_expression_are_found(text: str, names: set[str]) -> None:
     assert variables(parse(text)) == names
 
 

@@ -75,7 +75,7 @@ def test_a_written_number_is_nearly_the_number(number: float) -> None:
     assert math.isclose(float(number_text(number)), number, rel_tol=1e-14)
 
 
-def test_writes_values() -> None:
+def test_a_value_is_written_as_jsonata_string_writes_it() -> None:
     value = {"a": [1, NULL, len, "ä\n"], "b": {}, "c": True}
     assert text_of(value) == '{"a":[1,null,"","ä\\n"],"b":{},"c":true}'
     assert text_of({"a": [1], "b": []}, indent=2) == '{\n  "a": [\n    1\n  ],\n  "b": []\n}'
