@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
-from statechain import Engine, ExecutionStatus, TaskContext, TaskRegistry, open_repository
+from statechain import Engine, ExecutionStatus, SQLiteRepository, TaskContext, TaskRegistry, open_repository
 from statechain.clock import SystemClock
 from statechain.storage.repository import ReleaseExecution, StartExecution
 from statechain.testing.contract.samples import execution
@@ -86,18 +86,14 @@ def database_clock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 
 def _sqlite_clock(url: str, monkeypatch: pytest.MonkeyPatch) -> DatabaseClock:
     clock = DatabaseClock(url)
-    prepare_writer, prepare_reader = sqlite.SQLiteRepository._prepare_writer, sqlite._prepare_reader
+    connect = sqlite.SQLiteRepository._connect  # of the writer; what reads beside it asks for no time
 
-    def stepped(prepare: Callable[..., None]) -> Callable[..., None]:
-        def prepare_stepped(*arguments: Any) -> None:
-            prepare(*arguments)
-            connection: sqlite3.Connection = arguments[-1]
-            connection.create_function("julianday", 1, clock.julianday)
+    def connect_stepped(repository: SQLiteRepository) -> sqlite3.Connection:
+        connection = connect(repository)
+        connection.create_function("julianday", 1, clock.julianday)
+        return connection
 
-        return prepare_stepped
-
-    monkeypatch.setattr(sqlite.SQLiteRepository, "_prepare_writer", stepped(prepare_writer))
-    monkeypatch.setattr(sqlite, "_prepare_reader", stepped(prepare_reader))
+    monkeypatch.setattr(sqlite.SQLiteRepository, "_connect", connect_stepped)
     return clock
 
 

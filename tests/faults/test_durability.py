@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from statechain import Engine, PostgresRepository, RepositoryError, SQLiteRepository, TaskRegistry, open_repository
-from statechain_backends.sqlite.connection import Lane
 from statechain_backends.sqlite.repository import READERS
 
 STEPS = 5
@@ -57,10 +56,11 @@ async def test_sqlite_acknowledges_what_is_on_the_disk(sqlite_url: str) -> None:
 async def test_sqlite_writes_through_no_other_connection(sqlite_url: str) -> None:
     """What reads beside the writer cannot commit anything, so that no connection commits with less."""
     async with SQLiteRepository(sqlite_url) as repository, AsyncExitStack() as stack:
-        lanes = [await stack.enter_async_context(Lane(repository._reading)) for _ in range(READERS)]
-        for lane in lanes:
+        assert repository._readers is not None
+        readers = [await stack.enter_async_context(repository._readers.lend()) for _ in range(READERS)]
+        for reader in readers:
             with pytest.raises(RepositoryError, match="SQLITE_READONLY"):
-                await lane.run(lambda connection: connection.execute("DELETE FROM runs"))
+                await reader.fetch("DELETE FROM runs")
 
 
 async def test_sqlite_writes_through_a_new_connection_as_durably(sqlite_url: str) -> None:

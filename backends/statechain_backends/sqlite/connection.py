@@ -1,136 +1,138 @@
-"""SQLAlchemy's async engines on aiosqlite, and what runs in the thread of one of their connections in one hop.
+"""A connection to a SQLite database with a thread of its own, in which whole functions run one after the other.
 
-The engine owns the connections; a lane is one of them, lent. Going through the engine for each statement would cost
-many hops, so that a lane hands whole functions to the driver's connection below it.
+A commit of a group is many statements. They run in one function, so that the event loop waits for one hop to the
+thread and back, however many they are.
 """
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar, TypeVarTuple, cast
-
-from sqlalchemy import URL, AsyncAdaptedQueuePool, StaticPool, event
-from sqlalchemy.ext.asyncio import create_async_engine
+from contextlib import suppress
+from queue import SimpleQueue
+from threading import Lock, Thread
+from typing import Generic, TypeAlias, TypeVar, TypeVarTuple
 
 from statechain.errors import RepositoryError
 from statechain_backends.sqlite.errors import translated
 
-if TYPE_CHECKING:
-    from types import TracebackType
-
-    import aiosqlite
-    from sqlalchemy import AdaptedConnection, Connection
-    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-
-__all__ = ["Lane", "make_engine"]
+__all__ = ["ConnectionThread"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+Calls: TypeAlias = "SimpleQueue[Callable[[sqlite3.Connection], None] | None]"
+"""What the thread is to run; None ends it."""
 
-def make_engine(
-    database: Path | None, prepare: Callable[[sqlite3.Connection], None], *, connections: int, patience: float
-) -> AsyncEngine:
-    """Return an engine on a file, or on a private database in memory, which has but one connection.
 
-    Args:
-        database: The file; None: in memory.
-        prepare: Sets up a new connection, in its thread.
-        connections: How many there are at most.
-        patience: How long a connection waits for another one's lock, and a caller for a connection, in seconds.
+class ConnectionThread:
+    """A connection and its thread, between `open` and `close`.
+
+    Arguments:
+        connect: Opens the connection; runs in the thread.
+
+        check: Runs in the thread after each function that returned; what it raises replaces the function's result.
     """
-    sizes = {"pool_size": connections, "max_overflow": 0, "pool_timeout": patience, "pool_use_lifo": True}
-    engine = create_async_engine(
-        URL.create("sqlite+aiosqlite", database=None if database is None else str(database)),
-        connect_args={"timeout": patience, "cached_statements": 200},
-        hide_parameters=True,
-        isolation_level="AUTOCOMMIT",  # transactions begin where `sqlite_writes` says so
-        poolclass=StaticPool if database is None else AsyncAdaptedQueuePool,
-        pool_reset_on_return=None,  # each call ends its own transaction, and to make sure costs a hop
-        **({} if database is None else sizes),
-    )
 
-    def set_up(adapted: AdaptedConnection, _record: object) -> None:
-        try:
-            adapted.run_async(lambda driver: _hop(driver, prepare))
-        except BaseException:
-            adapted.run_async(lambda driver: driver.close())
-            raise
+    def __init__(self, connect: Callable[[], sqlite3.Connection], check: Callable[[], None] | None = None) -> None:
+        self._connect = connect
+        self._check = check
+        self._calls: Calls | None = None
+        self._lock = Lock()  # nothing is queued behind the None that ends the thread: it would never be answered
 
-    event.listen(engine.sync_engine, "connect", set_up)
-    return engine
-
-
-class Lane:
-    """A connection of an engine while it is entered: functions run in its thread, one after the other."""
-
-    def __init__(self, engine: AsyncEngine, check: Callable[[], None] | None = None) -> None:
-        self._engine = engine
-        self._check = check  # is called in the thread after each function
-        self._lent: tuple[aiosqlite.Connection, AsyncConnection] | None = None
-
-    async def __aenter__(self) -> Self:
-        """Borrow a connection; not to be cancelled, or one that is being opened may be lost."""
+    async def open(self) -> None:
+        """Start the thread and connect in it; raise RepositoryError where that fails."""
+        calls: Calls = SimpleQueue()
+        opened: _Reply[None] = _Reply()
+        # A daemon: a process may end although a repository was not closed. SQLite rolls back what was not committed.
+        Thread(target=self._serve, args=(calls, opened), name="statechain sqlite", daemon=True).start()
         with translated():
-            connection = await self._engine.connect()
-            pooled = await connection.get_raw_connection()
-        self._lent = cast("aiosqlite.Connection", pooled.driver_connection), connection
-        return self
+            await opened.future
+        self._calls = calls
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Give the connection back."""
-        lent, self._lent = self._lent, None
-        if lent is not None:
-            with translated():
-                await lent[1].close()
+    async def close(self) -> None:
+        """Close the connection after the functions that are queued, and end the thread."""
+        closed: _Reply[None] = _Reply()
+        with self._lock:
+            if (calls := self._calls) is None:
+                return
+            self._calls = None
+            calls.put(lambda connection: closed.call(connection.close))
+            calls.put(None)
+        with translated():
+            await closed.future
 
-    def check_open(self) -> tuple[aiosqlite.Connection, AsyncConnection]:
-        """Return the driver's connection and SQLAlchemy's; raise RepositoryError where none is borrowed."""
-        if self._lent is None:
-            raise RepositoryError("the repository is not open: use it as an async context manager")
-        return self._lent
+    def check_open(self) -> None:
+        """Raise RepositoryError where the connection is not open."""
+        self._opened()
 
     async def run(self, function: Callable[[sqlite3.Connection, *Ts], T], *args: *Ts) -> T:
-        """Call a function with the driver's connection, in its thread; from any thread and event loop.
+        """Call a function with the connection, in its thread, and return its result.
 
-        A caller that is cancelled leaves the call to run to its end.
+        May be awaited in any thread and event loop. Where the caller is cancelled, the function runs to its end.
         """
-        driver, _ = self.check_open()
+        reply: _Reply[T] = _Reply()
+        with self._lock:
+            self._opened().put(lambda connection: reply.call(self._run, connection, function, *args))
         with translated():
-            if self._check is None:
-                return await _hop(driver, function, *args)
-            return await _hop(driver, self._run_checked, function, *args)
+            return await reply.future
 
-    def _run_checked(
-        self, connection: sqlite3.Connection, function: Callable[[sqlite3.Connection, *Ts], T], *args: *Ts
-    ) -> T:
+    def _opened(self) -> Calls:
+        if self._calls is None:
+            raise RepositoryError("the repository is not open: use it as an async context manager")
+        return self._calls
+
+    def _run(self, connection: sqlite3.Connection, function: Callable[[sqlite3.Connection, *Ts], T], *args: *Ts) -> T:
         result = function(connection, *args)
-        cast("Callable[[], None]", self._check)()
+        if self._check is not None:
+            self._check()
         return result
 
-    async def run_sync(self, function: Callable[[Connection], T]) -> T:
-        """Call a function with SQLAlchemy's connection, in this thread, each statement a hop."""
-        _, connection = self.check_open()
-        with translated():
-            return await connection.run_sync(function)
+    def _serve(self, calls: Calls, opened: _Reply[None]) -> None:
+        """Connect, and run what is queued: the thread's function."""
+        try:
+            connection = self._connect()
+        except BaseException as error:  # noqa: BLE001 -- raised where the opening is awaited
+            opened.fail(error)
+            return
+        opened.succeed(None)
+        while (call := calls.get()) is not None:
+            call(connection)
 
 
-async def _hop(driver: aiosqlite.Connection, function: Callable[[sqlite3.Connection, *Ts], T], *args: *Ts) -> T:
-    """Call a function in the connection's thread.
+class _Reply(Generic[T]):
+    """What a function returns or raises in another thread, to be awaited in the event loop where this was made."""
 
-    aiosqlite has no public way to run more than a statement in one hop; the version is pinned for this.
-    """
-    connection = driver._conn  # noqa: SLF001
+    __slots__ = ("_loop", "future")
 
-    def call() -> T:  # no partial: aiosqlite would log it with its arguments, and payloads are nobody's business
-        return function(connection, *args)
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[T] = self._loop.create_future()
 
-    execute = cast("Any", driver._execute)  # noqa: SLF001
-    return cast("T", await execute(call))
+    def call(self, function: Callable[[*Ts], T], *args: *Ts) -> None:
+        """Call a function in this thread, and reply with what it returns or raises."""
+        try:
+            result = function(*args)
+        except BaseException as error:  # noqa: BLE001 -- raised where the reply is awaited
+            self.fail(error)
+        else:
+            self.succeed(result)
+
+    def succeed(self, result: T) -> None:
+        self._post(self._set_result, result)
+
+    def fail(self, error: BaseException) -> None:
+        self._post(self._set_exception, error)
+
+    def _post(self, deliver: Callable[[*Ts], None], *args: *Ts) -> None:
+        with suppress(RuntimeError):  # the event loop is closed: nothing there awaits the reply any more
+            self._loop.call_soon_threadsafe(deliver, *args)
+
+    def _set_result(self, result: T) -> None:
+        if not self.future.done():  # else its caller was cancelled
+            self.future.set_result(result)
+
+    def _set_exception(self, error: BaseException) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)

@@ -23,7 +23,8 @@ from statechain_backends.sqlite.writes import COMPILER, perform
 if TYPE_CHECKING:
     from statechain.records import Batch
     from statechain.storage.repository import CreateBatch
-    from statechain_backends.sqlite.connection import Lane
+    from statechain_backends.sqlite.connection import ConnectionThread
+    from statechain_backends.sqlite.readers import Reader, Readers
 
 __all__ = ["Freezing"]
 
@@ -42,16 +43,16 @@ class Freezing:
     """Stores one batch with its items.
 
     Arguments:
-        writer: The connection that writes, entered.
+        writer: The connection that writes.
 
-        reader: A connection that reads, not entered: it keeps the ids of the sources while this runs.
+        readers: Those that read, of which one is borrowed: it keeps the ids of the sources while this runs.
 
         write: The batch, and what its sources are.
     """
 
-    def __init__(self, writer: Lane, reader: Lane, write: CreateBatch) -> None:
+    def __init__(self, writer: ConnectionThread, readers: Readers, write: CreateBatch) -> None:
         self._writer = writer
-        self._reader = reader
+        self._readers = readers
         self._write = write
         self._is_given_up = False
 
@@ -60,29 +61,28 @@ class Freezing:
         self._is_given_up = True
 
     async def run(self) -> Batch | None:
-        """Store the batch and return it; None where that was given up. Not to be cancelled, as no lane is."""
+        """Store the batch and return it; None where that was given up. Not to be cancelled, as no read is."""
         batch = self._write.batch
         if (stored := await self._writer.run(perform, scripts.stored_batch(batch.id))) is not None:
             return cast("Batch", stored)  # this write was made before, and its reply was lost
         count = 0
-        async with self._reader as reader:
+        async with self._readers.lend() as reader:
             try:
-                await reader.run(self._find)
-                while not self._is_given_up and (ids := await reader.run(_next_chunk, count)):
+                await self._find(reader)
+                while not self._is_given_up and (ids := await _next_chunk(reader, count)):
                     await self._writer.run(self._add_items, count, ids)
                     count += len(ids)
             finally:
-                await reader.run(_forget)
+                await reader.fetch("DROP TABLE IF EXISTS temp.found")
         if self._is_given_up:
             return None
         return cast("Batch", await self._writer.run(perform, scripts.add_frozen_batch(batch, count)))
 
-    def _find(self, connection: sqlite3.Connection) -> None:
+    async def _find(self, reader: Reader) -> None:
         """Keep the ids of all sources, in their order."""
         text, arguments = COMPILER.render(filters.chosen_ids(self._write.select), None)
-        connection.execute("PRAGMA query_only=OFF")
-        connection.execute("CREATE TEMP TABLE found (place INTEGER PRIMARY KEY, id, start_time)")
-        connection.execute(f"INSERT INTO temp.found (id, start_time) {text}", arguments)
+        await reader.fetch("CREATE TEMP TABLE found (place INTEGER PRIMARY KEY, id, start_time)")
+        await reader.fetch(f"INSERT INTO temp.found (id, start_time) {text}", arguments)
 
     def _add_items(self, connection: sqlite3.Connection, first: int, ids: Sequence[str]) -> None:
         batch = self._write.batch
@@ -97,11 +97,6 @@ class Freezing:
             raise
 
 
-def _next_chunk(connection: sqlite3.Connection, after: int) -> list[str]:
-    rows = connection.execute("SELECT id FROM temp.found WHERE place > ? ORDER BY place LIMIT ?", (after, CHUNK))
+async def _next_chunk(reader: Reader, after: int) -> list[str]:
+    rows = await reader.fetch("SELECT id FROM temp.found WHERE place > ? ORDER BY place LIMIT ?", (after, CHUNK))
     return [restored(id_) for (id_,) in rows]
-
-
-def _forget(connection: sqlite3.Connection) -> None:
-    connection.execute("DROP TABLE IF EXISTS temp.found")
-    connection.execute("PRAGMA query_only=ON")

@@ -1,8 +1,7 @@
 """Storage in a SQLite file, or in the process's memory: one writer, readers beside it, durable by default.
 
-SQLAlchemy's async engine owns the connections, and aiosqlite gives each a thread of its own (`sqlite_lane`). A commit
-group is one hop to the writer's thread, a read one to a reader's. The SQL is compiled from the Core expressions that
-PostgreSQL has too.
+A commit group is one hop to the writer's thread, a read one to a reader's. A database in memory has one connection,
+which does both. The SQL is compiled from the Core expressions that PostgreSQL has too.
 """
 
 from __future__ import annotations
@@ -26,17 +25,19 @@ from statechain_backends.lease_renewal import SharedHeart
 from statechain_backends.sql import lease_queries, lease_scripts
 from statechain_backends.sql.checks import Checks
 from statechain_backends.sql.compiler import Parameters
-from statechain_backends.sql.migrate import STORED_VERSION, is_current, upgrade
+from statechain_backends.sql.migrate import STORED_VERSION, is_current
 from statechain_backends.sql.reads import Reads
 from statechain_backends.sql.rows import to_worker_lease
-from statechain_backends.sqlite.connection import Lane, make_engine
+from statechain_backends.sqlite.connection import ConnectionThread
 from statechain_backends.sqlite.file import DatabaseFile
 from statechain_backends.sqlite.freezing import Freezing
+from statechain_backends.sqlite.readers import Readers
+from statechain_backends.sqlite.schema import upgrade
 from statechain_backends.sqlite.workers import WorkerLocks
-from statechain_backends.sqlite.writes import commit, fetch, perform
+from statechain_backends.sqlite.writes import COMPILER, commit, fetch, perform
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Executable
+    from sqlalchemy import Executable
 
     from statechain.records import Claim
     from statechain.storage.leases import Heart, WorkerLease
@@ -51,6 +52,9 @@ T = TypeVar("T")
 READERS = 4
 PATIENCE = 30.0
 """How long a connection waits for another one's lock while it is opened, and a read for a connection, in seconds."""
+
+STATEMENTS = 200
+"""How many statements a connection keeps compiled."""
 
 BUSY_SECONDS = 2.0
 """How long a write waits for another process's; then it is tried again by its caller, which can be left meanwhile."""
@@ -77,11 +81,10 @@ class SQLiteRepository(Reads, Checks):
         self._file = None if self._database is None else DatabaseFile(self._database)
         self._locks = WorkerLocks(self._file)
         self._image: bytes | None = None
-        self._writing = make_engine(self._database, self._prepare_writer, connections=1, patience=PATIENCE)
-        self._reading = self._writing
+        self._writer = ConnectionThread(self._connect, None if self._file is None else self._file.check)
+        self._readers: Readers | None = None
         if self._database is not None:
-            self._reading = make_engine(self._database, _prepare_reader, connections=READERS, patience=PATIENCE)
-        self._writer = Lane(self._writing, None if self._file is None else self._file.check)
+            self._readers = Readers(self._database, connections=READERS, patience=PATIENCE)
         self._reads: set[asyncio.Task[Any]] = set()
 
     def __repr__(self) -> str:
@@ -112,36 +115,34 @@ class SQLiteRepository(Reads, Checks):
     async def _open(self) -> None:
         if self._file is not None:
             self._file.make()
-        await self._writer.__aenter__()
+        await self._writer.open()
         if self._file is not None:
             self._file.remember()
         if not is_current(await self._writer.run(_stored_version)):
-            # Alembic takes its time, so that it does not run in this thread; aiosqlite answers any event loop.
-            await asyncio.to_thread(asyncio.run, self._writer.run_sync(_upgrade))
+            await self._writer.run(upgrade)
         await self._writer.run(_wait_briefly)
 
     async def _close(self, *, keep: bool = False) -> None:
         if self._reads:
             await asyncio.wait(self._reads)
-        if self._reading is not self._writing:
-            await self._reading.dispose()
+        if self._readers is not None:
+            await self._readers.close()
         try:
             if keep:
                 self._image = await self._writer.run(sqlite3.Connection.serialize)
         finally:
-            await self._writer.__aexit__(None, None, None)
-            await self._writing.dispose()  # the last connection to close tidies the file up
+            await self._writer.close()  # the last connection to close tidies the file up
 
     async def commit(self, writes: Sequence[Write[object]]) -> Sequence[object]:
         """Commit writes in one transaction: one hop to the writer's thread."""
-        if len(writes) == 1 and isinstance(writes[0], CreateBatch) and self._database is not None:
-            return [await self._freeze(writes[0])]
+        if len(writes) == 1 and isinstance(writes[0], CreateBatch) and self._readers is not None:
+            return [await self._freeze(writes[0], self._readers)]
         return await self._writer.run(commit, writes)
 
-    async def _freeze(self, write: CreateBatch) -> object:
+    async def _freeze(self, write: CreateBatch, readers: Readers) -> object:
         """Store a batch in many short transactions, the last of which makes it visible."""
         self._writer.check_open()
-        freezing = Freezing(self._writer, Lane(self._reading), write)
+        freezing = Freezing(self._writer, readers, write)
         task = self._track(freezing.run())
         try:
             return await asyncio.shield(task)
@@ -208,8 +209,10 @@ class SQLiteRepository(Reads, Checks):
         return task
 
     async def _read(self, statement: Executable, parameters: Parameters) -> Sequence[Row]:
-        async with Lane(self._reading) as lane:
-            return await lane.run(fetch, statement, parameters)
+        if self._readers is None:
+            return await self._writer.run(fetch, statement, parameters)
+        async with self._readers.lend() as reader:
+            return await reader.fetch(*COMPILER.render(statement, parameters))
 
     def _heartbeat(self, connection: sqlite3.Connection, worker_id: str, lease: timedelta) -> bool:
         self._locks.hold(worker_id)
@@ -228,20 +231,25 @@ class SQLiteRepository(Reads, Checks):
         unlocked = set(self._locks.unlocked(owners))
         return [missing_lease(each, is_dead=each in unlocked) for each in owners]
 
-    def _prepare_writer(self, connection: sqlite3.Connection) -> None:
-        if self._database is not None:
-            _patiently(lambda: connection.execute("PRAGMA journal_mode=WAL"))
-            connection.execute(f"PRAGMA synchronous={self._synchronous}")
-        elif self._image is not None:
-            connection.deserialize(self._image)
+    def _connect(self) -> sqlite3.Connection:
+        """Return the connection that writes, set up; in the writer's thread."""
+        connection = sqlite3.connect(
+            self._database or ":memory:", timeout=PATIENCE, isolation_level=None, cached_statements=STATEMENTS
+        )
+        try:
+            if self._database is not None:
+                _patiently(lambda: connection.execute("PRAGMA journal_mode=WAL"))
+                connection.execute(f"PRAGMA synchronous={self._synchronous}")
+            elif self._image is not None:
+                connection.deserialize(self._image)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
 
 def _wait_briefly(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA busy_timeout={round(min(BUSY_SECONDS, PATIENCE) * 1000)}")
-
-
-def _prepare_reader(connection: sqlite3.Connection) -> None:
-    connection.execute("PRAGMA query_only=ON")
 
 
 def _patiently(act: Callable[[], object]) -> None:
@@ -266,11 +274,6 @@ def _stored_version(connection: sqlite3.Connection) -> str | None:
             raise
         rows = []
     return str(next(iter(rows[0]))) if rows else None
-
-
-def _upgrade(connection: Connection) -> None:
-    with connection.begin():
-        upgrade(connection)
 
 
 def _parse(url: str) -> tuple[Path | None, str]:
