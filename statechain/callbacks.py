@@ -71,7 +71,7 @@ class EngineCallbacks:
 
         Arguments and errors are those of `send_task_failure`.
         """
-        await self._callbacks.beat(token)
+        await self._callbacks.heartbeat(token)
 
     @checked(activity=text("an activity's name or ARN"), patience=DURATION)
     async def get_activity_task(self, activity: str, *, patience: timedelta | float = 60.0) -> ActivityTask | None:

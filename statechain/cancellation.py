@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TypeVar
 
-__all__ = ["GRACE", "linger", "outlast"]
+__all__ = ["GRACE", "await_shielded", "wait_ignoring_cancellation"]
 
 T = TypeVar("T")
 
@@ -14,7 +14,7 @@ GRACE = 1.0
 """Seconds for which a cancelled caller of the library waits for a write that is under way, and no longer."""
 
 
-async def outlast(future: asyncio.Future[T], grace: float | None = None) -> T:
+async def await_shielded(future: asyncio.Future[T], grace: float | None = None) -> T:
     """Await a future to its end whatever happens to the caller: a cancellation goes on only then.
 
     With a grace it goes on after so many seconds at the latest; the future's owner then sees to its end.
@@ -22,11 +22,11 @@ async def outlast(future: asyncio.Future[T], grace: float | None = None) -> T:
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
-        await linger(future, grace)
+        await wait_ignoring_cancellation(future, grace)
         raise
 
 
-async def linger(future: asyncio.Future[T], grace: float | None = None) -> None:
+async def wait_ignoring_cancellation(future: asyncio.Future[T], grace: float | None = None) -> None:
     """Wait until a future is done, or so many seconds have passed, while a cancellation is under way.
 
     More cancellations change nothing.

@@ -47,10 +47,11 @@ from statechain.storage.deleting import delete_ended
 from statechain.storage.existing import require_machines
 from statechain.storage.open import open_repository
 from statechain.storage.repository import CreateStateMachine
-from statechain.storage.retrying import patiently
+from statechain.storage.retrying import retry_while_unavailable
 from statechain.tasks import services
 from statechain.tasks.dependencies import Dependencies
 from statechain.tasks.registry import TaskRegistry
+from statechain.worker.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from statechain.asl import Definition
@@ -142,7 +143,6 @@ class Engine(EngineQueries, EngineCallbacks):
     ) -> None:
         # All that runs is loaded with the first engine: that takes half as long as the library itself.
         from statechain.chaining.runner import BatchServices  # noqa: PLC0415
-        from statechain.worker.supervisor import Host  # noqa: PLC0415
 
         leased = as_duration(lease)
         if leased <= timedelta(0):
@@ -158,7 +158,7 @@ class Engine(EngineQueries, EngineCallbacks):
         self._dependencies = Dependencies(dependencies or {})
         self._tasks = (TaskRegistry() if tasks is None else tasks).with_dependencies(self._dependencies)
         self._works = role == "worker"
-        self._host = Host(
+        self._host = Supervisor(
             self.repository,
             self.clock,
             self._tasks,
@@ -271,7 +271,7 @@ class Engine(EngineQueries, EngineCallbacks):
 
     async def _as_stored(self, name: str, definition: str) -> str:
         """Return a definition as the machine's newest revision has it, where that differs by the order of members."""
-        newest = await patiently(partial(self.repository.state_machine, name))
+        newest = await retry_while_unavailable(partial(self.repository.state_machine, name))
         if newest is not None and newest.name == name and same_json(newest.definition, definition):
             return newest.definition
         return definition
@@ -339,7 +339,7 @@ class Engine(EngineQueries, EngineCallbacks):
 
     async def try_redrive(self, execution: Execution) -> ExecutionHandle | None:
         """Continue an execution as `redrive_execution` does; None where it runs, or another caller redrove it."""
-        revision = await patiently(
+        revision = await retry_while_unavailable(
             partial(self._revisions.get, execution.state_machine_id, execution.state_machine_revision)
         )
         live = await self.worker.redrive(revision, execution)
@@ -347,7 +347,7 @@ class Engine(EngineQueries, EngineCallbacks):
 
     async def _start_nested(self, machine: str, input: JSONValue, name: str) -> ExecutionHandle:  # noqa: A002
         """Start an execution on behalf of another (see `statechain.tasks.child_executions`)."""
-        found = await patiently(partial(self.get_state_machine, machine))
+        found = await retry_while_unavailable(partial(self.get_state_machine, machine))
         return await found.start_child(input, name=name)
 
     async def recover(self) -> list[str]:

@@ -12,11 +12,11 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, cast
 
 from statechain.asl.outcome import Tolerance
-from statechain.cancellation import GRACE, linger, outlast
+from statechain.cancellation import GRACE, await_shielded, wait_ignoring_cancellation
 from statechain.errors import BatchStopped
 from statechain.guard import Guard
 
-__all__ = ["Stream", "Streams", "exceeds", "first_fault", "launch"]
+__all__ = ["Stream", "StreamGroup", "exceeds", "first_error", "launch"]
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -82,7 +82,7 @@ async def _as_async(items: Iterable[ItemT]) -> AsyncIterator[ItemT]:
         yield item
 
 
-def first_fault(faults: BaseExceptionGroup[BaseException]) -> BaseException:
+def first_error(faults: BaseExceptionGroup[BaseException]) -> BaseException:
     """Return the fault that came first, out of whatever groups it is in."""
     fault: BaseException = faults
     while isinstance(fault, BaseExceptionGroup):
@@ -96,7 +96,7 @@ class Stream(Generic[ResultT]):
     >>> async with machine.stream_batch(filter) as results:  # doctest: +SKIP
     ...     async for result in results: ...
 
-    What produces the results runs in a task of its `Streams`, from the first use on; it waits while as many results as
+    The producer runs in a task of its `StreamGroup`, from the first use on; it waits while as many results as
     ``capacity`` have not been taken. Its exception is raised once the results before it have been taken. A cancellation
     while a result is awaited ends what still runs, as it would end an asynchronous generator; it goes on after `GRACE`
     seconds where storage takes longer to record that.
@@ -104,7 +104,7 @@ class Stream(Generic[ResultT]):
 
     def __init__(
         self,
-        streams: Streams,
+        streams: StreamGroup,
         produce: Callable[[Stream[ResultT]], Awaitable[None]],
         *,
         capacity: int,
@@ -182,7 +182,7 @@ class Stream(Generic[ResultT]):
         self._streams.guard.check_place()
         if self._ended is not None and not self._ended.done():
             self.cancel()
-            await outlast(self._ended, GRACE)
+            await await_shielded(self._ended, GRACE)
 
     async def _leave(self) -> None:
         """Cancel what still runs, for a caller that is being cancelled, which waits for that `GRACE` seconds in all."""
@@ -192,7 +192,7 @@ class Stream(Generic[ResultT]):
         if self._left is None:
             self._left = now
             self.cancel()
-        await linger(self._ended, self._left + GRACE - now)
+        await wait_ignoring_cancellation(self._ended, self._left + GRACE - now)
 
     def abandon(self) -> None:
         """End what produces results that nobody takes."""
@@ -224,7 +224,7 @@ class Stream(Generic[ResultT]):
         _wake(self._getter)
 
 
-class Streams:
+class StreamGroup:
     """The streams of one owner: it lends them its TaskGroup, and waits for no reader once it is closing."""
 
     def __init__(self, group: Callable[[], asyncio.TaskGroup], guard: Guard) -> None:

@@ -20,9 +20,9 @@ from statechain.records import Execution, ExecutionStatus, Source, new_id
 if TYPE_CHECKING:
     from statechain.asl import Definition
     from statechain.chaining.options import BatchExecutionResult
-    from statechain.chaining.runner import Joins
+    from statechain.chaining.runner import JoinedCallback
     from statechain.engine import Engine
-    from statechain.execution.running import Live
+    from statechain.execution.running import RunningExecution
     from statechain.launcher import Stream
     from statechain.worker.revisions import Revision
 
@@ -38,7 +38,7 @@ JSON: Final = object()
 class ExecutionHandle:
     """An execution that was started: await its end, or stop it."""
 
-    def __init__(self, engine: Engine, execution: Execution, live: Live | None) -> None:
+    def __init__(self, engine: Engine, execution: Execution, live: RunningExecution | None) -> None:
         self._engine = engine
         self.guard = engine.guard
         self._execution = execution
@@ -224,7 +224,7 @@ class StateMachine:
         *,
         name: str,
         source: Source | None,
-        joins: Joins | None,
+        joins: JoinedCallback | None,
         redrive_failed: bool,
     ) -> tuple[Execution, BaseException | None]:
         """Run one item of a batch to its end, in whatever status; join the execution that has its name already.

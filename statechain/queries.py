@@ -82,9 +82,9 @@ class EngineQueries:
         Raises:
             StateMachineNotFound: The filter names a state machine that does not exist.
         """
-        select = filter or ExecutionFilter()
-        await require_machines(self.repository, select)
-        async with aclosing(pages(self.repository.execution_keys, select, PAGE)) as found:
+        filter_ = filter or ExecutionFilter()
+        await require_machines(self.repository, filter_)
+        async with aclosing(pages(self.repository.execution_keys, filter_, PAGE)) as found:
             return [key.id async for page in found for key in page]
 
     @checked(filter=FILTER.or_none(), page_size=count_from(1))
@@ -107,9 +107,9 @@ class EngineQueries:
         Raises:
             StateMachineNotFound: The filter names a state machine that does not exist.
         """
-        select = filter or ExecutionFilter()
-        await require_machines(self.repository, select)
-        async with aclosing(pages(self.repository.executions, select, page_size)) as found:
+        filter_ = filter or ExecutionFilter()
+        await require_machines(self.repository, filter_)
+        async with aclosing(pages(self.repository.executions, filter_, page_size)) as found:
             async for page in found:
                 for execution in page:
                     yield execution
@@ -124,10 +124,10 @@ class EngineQueries:
         Raises:
             StateMachineNotFound: The filter names a state machine that does not exist.
         """
-        select = filter or ExecutionFilter()
-        await require_machines(self.repository, select)
-        count = max(0, await self.repository.count_executions(select) - select.offset)
-        return count if select.limit is None else min(count, select.limit)
+        filter_ = filter or ExecutionFilter()
+        await require_machines(self.repository, filter_)
+        count = max(0, await self.repository.count_executions(filter_) - filter_.offset)
+        return count if filter_.limit is None else min(count, filter_.limit)
 
     @checked(id=EXECUTION_ID, after=WHOLE, limit=WHOLE.or_none(), reverse=FLAG)
     async def get_execution_history(

@@ -394,7 +394,7 @@ class Callback:
 
         cause: The cause beside it.
 
-        beat: When its worker last told that the work goes on, or took it; None before.
+        last_heartbeat: When its worker last sent a heartbeat, or took the task; None before.
     """
 
     id: str
@@ -407,7 +407,7 @@ class Callback:
     output_text: str | None = None
     error: str | None = None
     cause: str | None = None
-    beat: datetime | None = None
+    last_heartbeat: datetime | None = None
 
     def __repr__(self) -> str:
         return f"<Callback {self.id} {self.status}>"

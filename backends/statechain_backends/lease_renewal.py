@@ -10,11 +10,11 @@ import attrs
 if TYPE_CHECKING:
     from statechain.storage.leases import LeaseStorage
 
-__all__ = ["SharedHeart"]
+__all__ = ["SharedLeaseRenewer"]
 
 
 @attrs.frozen
-class SharedHeart:
+class SharedLeaseRenewer:
     """Beats through the repository itself, and so has nothing of its own to open."""
 
     repository: LeaseStorage
@@ -27,6 +27,6 @@ class SharedHeart:
     async def __aexit__(self, *_exception: object) -> None:
         pass
 
-    async def beat(self) -> bool:
+    async def renew(self) -> bool:
         """Renew the lease."""
-        return await self.repository.heartbeat(self.worker_id, self.lease)
+        return await self.repository.renew_lease(self.worker_id, self.lease)

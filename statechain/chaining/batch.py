@@ -25,16 +25,16 @@ from typing import Any, cast
 from statechain.chaining.options import BatchExecutionOptions, BatchExecutionResult
 from statechain.chaining.runner import BatchServices, Item, Runner, Target
 from statechain.chaining.source import InputTransformer, item_input
-from statechain.chaining.stored import describe_filter, describe_options, takes_unchained
+from statechain.chaining.stored import describe_filter, describe_options, is_exclusive
 from statechain.codec import JSONInput
 from statechain.errors import BatchNotFound, BatchStopped
 from statechain.filters import ExecutionFilter
-from statechain.launcher import Stream, first_fault
+from statechain.launcher import Stream, first_error
 from statechain.logs import BATCH
 from statechain.records import Batch, BatchItem, BatchStatus, Execution, Source, new_id
 from statechain.storage.existing import require_machines, why_nothing_matches
 from statechain.storage.repository import CreateBatch, EndBatch, Write
-from statechain.storage.retrying import patiently
+from statechain.storage.retrying import retry_while_unavailable
 
 __all__ = ["collect", "resume_batch", "stop_batch", "stream_batch", "stream_bulk"]
 
@@ -47,7 +47,7 @@ STOPPED = frozenset({BatchStatus.ABORTED, BatchStatus.FAILED})
 
 def stream_batch(
     target: Target,
-    select: ExecutionFilter,
+    filter_: ExecutionFilter,
     source_state_name: str | None,
     *,
     options: BatchExecutionOptions,
@@ -57,19 +57,19 @@ def stream_batch(
     """Chain one execution of the target from each execution that the filter means when the stream is first used."""
 
     async def produce(stream: Stream[BatchExecutionResult]) -> None:
-        await require_machines(services.repository, select)
+        await require_machines(services.repository, filter_)
         batch = Batch(
             id=new_id(),
             name_prefix=options.name_prefix or new_id(),
             state_machine_id=target.id,
             state_machine_revision=target.revision,
             source_state_name=source_state_name,
-            filter=describe_filter(select),
+            filter=describe_filter(filter_),
             options=describe_options(options),
             status=BatchStatus.RUNNING,
             start_time=services.clock.now(),
         )
-        opening = CreateBatch(batch=batch, select=select)
+        opening = CreateBatch(batch=batch, filter_=filter_)
         await _run_stored(target, batch.id, opening, options, input_transformer, services, stream)
 
     return Stream(services.streams, produce, capacity=options.concurrent_batches)
@@ -164,9 +164,9 @@ async def _run_stored(
         batch = await services.journal.write(opening)
         total = batch.item_counts.total
         if not total and isinstance(opening, CreateBatch):
-            why = await patiently(partial(why_nothing_matches, services.repository, opening.select))
+            why = await retry_while_unavailable(partial(why_nothing_matches, services.repository, opening.filter_))
             logger.warning("the batch %s matches no execution: %s", batch.name_prefix, why)
-        exclusive = takes_unchained(batch)
+        exclusive = is_exclusive(batch)
         runner = Runner(target, options, services, stream, total=total, exclusive=exclusive, batch=batch)
         await _unless_stopped(batch_id, services, runner.run(_stored_items(batch, options, transformer, services)))
         status = BatchStatus.SUCCEEDED
@@ -190,13 +190,13 @@ async def _unless_stopped(batch_id: str, services: BatchServices, running: Corou
             await running
             watcher.cancel()
     except BaseExceptionGroup as faults:
-        raise first_fault(faults) from first_fault(faults).__cause__
+        raise first_error(faults) from first_error(faults).__cause__
 
 
 async def _watch(batch_id: str, services: BatchServices) -> None:
     while True:
         await asyncio.sleep(WATCH_SECONDS)
-        status = await patiently(partial(services.repository.batch_status, batch_id))
+        status = await retry_while_unavailable(partial(services.repository.batch_status, batch_id))
         if status is None or status in STOPPED:
             raise BatchStopped([])
 
@@ -207,7 +207,9 @@ async def _stored_items(
     """Page over the frozen items."""
     after = -1
     while True:
-        page = await patiently(partial(services.repository.batch_items, batch.id, after=after, page=options.page_size))
+        page = await retry_while_unavailable(
+            partial(services.repository.batch_items, batch.id, after=after, page=options.page_size)
+        )
         for item in page:
             yield _stored_item(item, batch.source_state_name, transformer)
         if len(page) < options.page_size:
@@ -234,7 +236,7 @@ async def _bulk_items(inputs: Iterable[JSONInput] | AsyncIterable[JSONInput], pr
 
 
 def _bulk_item(index: int, prefix: str, value: JSONInput) -> Item:
-    async def make_input() -> JSONInput:
+    async def load_input() -> JSONInput:
         return value
 
-    return Item(index, f"{prefix}-{index}", None, make_input)
+    return Item(index, f"{prefix}-{index}", None, load_input)

@@ -24,17 +24,17 @@ from statechain.errors import (
     SourceNotFinished,
     SourceStateNotFound,
 )
-from statechain.launcher import Stream, Streams, exceeds, first_fault, launch
+from statechain.launcher import Stream, StreamGroup, exceeds, first_error, launch
 from statechain.records import Batch, Execution, ExecutionStatus, Source
 from statechain.storage.repository import FailBatchItem, JoinBatchItem
-from statechain.storage.retrying import patiently
+from statechain.storage.retrying import retry_while_unavailable
 
 if TYPE_CHECKING:
     from statechain.clock import Clock
     from statechain.storage.journal import Journal
     from statechain.storage.repository import Repository
 
-__all__ = ["BatchServices", "Item", "Joins", "Runner", "Target"]
+__all__ = ["BatchServices", "Item", "JoinedCallback", "Runner", "Target"]
 
 ITEM_ERRORS = (
     ExecutionAlreadyExists,
@@ -46,7 +46,7 @@ ITEM_ERRORS = (
 )
 
 
-Joins: TypeAlias = Callable[[str], Awaitable[None]]
+JoinedCallback: TypeAlias = Callable[[str], Awaitable[None]]
 """Is told the name of the execution of another name that an item stands for."""
 
 
@@ -67,7 +67,7 @@ class Target(Protocol):
         *,
         name: str,
         source: Source | None,
-        joins: Joins | None,
+        joins: JoinedCallback | None,
         redrive_failed: bool,
     ) -> tuple[Execution, BaseException | None]:
         """Start an execution, or join the one that has its name; return it once it ended, and what it failed by here.
@@ -84,7 +84,7 @@ class BatchServices:
     repository: Repository
     journal: Journal
     clock: Clock
-    streams: Streams
+    streams: StreamGroup
     running: defaultdict[str, set[asyncio.Task[None]]] = attrs.field(factory=lambda: defaultdict(set))
 
 
@@ -95,7 +95,7 @@ class Item:
     index: int
     name: str
     source: Source | None
-    make_input: Callable[[], Awaitable[JSONInput]]
+    load_input: Callable[[], Awaitable[JSONInput]]
 
     @property
     def source_id(self) -> str | None:
@@ -126,7 +126,7 @@ class Runner:
         try:
             await launch(items, self._run_item, concurrency=self._options.concurrent_batches)
         except BaseExceptionGroup as faults:
-            fault = first_fault(faults)
+            fault = first_error(faults)
             if isinstance(fault, _Stop):
                 raise BatchStopped([]) from self._first_error
             raise fault from None
@@ -159,7 +159,7 @@ class Runner:
         """Run one item; whatever is wrong with it alone is its result."""
         try:
             execution, exception = await self._target.run_chained(
-                await item.make_input(),
+                await item.load_input(),
                 name=item.name,
                 source=item.source,
                 joins=partial(self._join, item) if self._exclusive else None,
@@ -185,7 +185,7 @@ class Runner:
     async def _end_cancelled(self, item: Item) -> None:
         """Tell how an item ended that was cancelled with its siblings: as its execution was recorded."""
         find = partial(self._services.repository.execution_by_name, self._target.id, item.name)
-        execution = await patiently(find)
+        execution = await retry_while_unavailable(find)
         error: Exception | None = ExecutionNotFound(f"item {item.index} was cancelled before its execution was started")
         if execution is not None:
             error = _failure(execution)

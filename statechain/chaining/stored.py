@@ -12,22 +12,22 @@ from statechain.filters import ExecutionFilter
 if TYPE_CHECKING:
     from statechain.records import Batch
 
-__all__ = ["describe_filter", "describe_options", "read_options", "takes_unchained"]
+__all__ = ["describe_filter", "describe_options", "is_exclusive", "read_options"]
 
 
-def describe_filter(select: ExecutionFilter) -> dict[str, JSONValue]:
+def describe_filter(filter_: ExecutionFilter) -> dict[str, JSONValue]:
     """Return what a filter says, without what it leaves open."""
-    chained = select.unchained_to
+    chained = filter_.unchained_to
     described: dict[str, JSONValue] = {
-        "status": None if select.status is None else [str(status) for status in sorted(select.status)],
-        "state_machine_id": select.state_machine_id,
-        "name": select.name,
-        "current_state": select.current_state,
-        "start_after": None if select.start_after is None else select.start_after.isoformat(),
-        "start_before": None if select.start_before is None else select.start_before.isoformat(),
-        "limit": select.limit,
-        "offset": select.offset or None,
-        "order": select.order,
+        "status": None if filter_.status is None else [str(status) for status in sorted(filter_.status)],
+        "state_machine_id": filter_.state_machine_id,
+        "name": filter_.name,
+        "current_state": filter_.current_state,
+        "start_after": None if filter_.start_after is None else filter_.start_after.isoformat(),
+        "start_before": None if filter_.start_before is None else filter_.start_before.isoformat(),
+        "limit": filter_.limit,
+        "offset": filter_.offset or None,
+        "order": filter_.order,
         "unchained_to": None if chained is None else {"to": chained.to, "source_state_name": chained.source_state_name},
     }
     return {name: value for name, value in described.items() if value is not None}
@@ -43,7 +43,7 @@ def read_options(described: Mapping[str, JSONValue]) -> dict[str, Any]:
     return {name: value for name, value in described.items() if name in STORED_OPTIONS}
 
 
-def takes_unchained(batch: Batch) -> bool:
+def is_exclusive(batch: Batch) -> bool:
     """Tell whether a batch is to chain only what nobody else chains to its target."""
     chained = cast("Mapping[str, JSONValue]", batch.filter.get("unchained_to") or {})
     by_state = chained.get("source_state_name")

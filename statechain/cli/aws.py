@@ -13,7 +13,7 @@ from statechain.asl.substitutions import Substitutions
 from statechain.cli.definitions import read_machines, substitutions_options, text_of
 from statechain.cli.render import Column, print_table
 from statechain.cli.scaffold import skeleton
-from statechain.cli.session import leave, say
+from statechain.cli.session import echo_err, exit_with
 from statechain.cli.validate import show_faults
 from statechain.tasks.registry import function_name
 from statechain.tasks.services import LAMBDA_INVOKE, START_EXECUTION, TOKEN_SUFFIX, activity_name
@@ -71,8 +71,8 @@ def import_aws(files: tuple[str, ...], output: str | None, substitutions: Substi
     print_table(COLUMNS, [[", ".join(n.states), n.resource, n.handler or "-", n.told] for n in needs])
     if output is not None and definitions:
         Path(output).write_text(skeleton(needs, [Path(name).name for name in files]), encoding="utf-8")
-        say(f"wrote {output}; try it: statechain run {files[0]} --tasks {Path(output).stem}:tasks")
-    leave(0 if len(definitions) == len(checked) else 1)
+        echo_err(f"wrote {output}; try it: statechain run {files[0]} --tasks {Path(output).stem}:tasks")
+    exit_with(0 if len(definitions) == len(checked) else 1)
 
 
 def needs_of(definition: Definition) -> Iterator[Need]:

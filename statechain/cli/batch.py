@@ -14,8 +14,8 @@ from rich.markup import escape
 from statechain.chaining.options import BatchExecutionResult
 from statechain.cli.render import echo_json
 from statechain.cli.run import files_option, machine_of, tasks_option
-from statechain.cli.selection import Selection, batch_options, filter_options, make_options
-from statechain.cli.session import Storage, asynchronous, errors, leave, say, storage_option
+from statechain.cli.selection import FilterOptions, batch_options, filter_options, make_options
+from statechain.cli.session import Storage, asynchronous, echo_err, errors, exit_with, storage_option
 from statechain.cli.values import FUNCTION
 from statechain.drawing.picture import shortened
 from statechain.engine import Engine
@@ -58,7 +58,7 @@ async def batch(
     machine: str | None,
     source_state: str | None,
     transformer: Callable[..., Any] | None,
-    selection: Selection,
+    selection: FilterOptions,
     name_prefix: str | None,
     options: dict[str, Any],
     on_start: Callable[..., Any] | None,
@@ -74,25 +74,25 @@ async def batch(
     Leaves with 0 where all SUCCEEDED, with 1 where any did not. Ctrl-C aborts what runs, and tells how to go on.
     """
     prefix = name_prefix or new_id()
-    async with storage.engine(tasks=tasks or TaskRegistry(), files=files, looks=True) as engine:
+    async with storage.engine(tasks=tasks or TaskRegistry(), files=files, read_only=True) as engine:
         chained = await machine_of(engine, target, machine, tasks=tasks)
-        select = await selection.filter(engine)
-        total = await engine.count_executions(select)
+        filter_ = await selection.filter(engine)
+        total = await engine.count_executions(filter_)
         if not total:
-            say(f"no execution matches: {await why_nothing_matches(engine.repository, select)}")
+            echo_err(f"no execution matches: {await why_nothing_matches(engine.repository, filter_)}")
         if dry_run:
-            say(f"{total} execution{'' if total == 1 else 's'} of {chained.name} would be started")
+            echo_err(f"{total} execution{'' if total == 1 else 's'} of {chained.name} would be started")
             return
         progress = BatchProgress(total, description=chained.name, console=errors())
         callbacks = _counted(progress, on_start, on_complete)
         made = make_options({**options, **callbacks, "name_prefix": prefix})
-        stream = chained.stream_batch(select, source_state, options=made, input_transformer=transformer)
+        stream = chained.stream_batch(filter_, source_state, options=made, input_transformer=transformer)
         outcome = Outcome(as_json=as_json)
-        async with told_how_to_go_on(engine, chained, prefix):
+        async with resume_hint(engine, chained, prefix):
             with progress:
                 await outcome.take(stream)
     outcome.show()
-    leave(outcome.code)
+    exit_with(outcome.code)
 
 
 def _counted(
@@ -154,9 +154,9 @@ class Outcome:
         for line in self._failures:
             console.print(f"[red]✗[/] {escape(line)}", soft_wrap=True)
         if self._failed > len(self._failures):
-            say(f"… and {self._failed - len(self._failures)} more")
+            echo_err(f"… and {self._failed - len(self._failures)} more")
         if self._stopped is not None:
-            say("stopped: more failures than are tolerated")
+            echo_err("stopped: more failures than are tolerated")
 
 
 def _reason(result: BatchExecutionResult) -> str:
@@ -181,7 +181,7 @@ def _result_json(result: BatchExecutionResult) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def told_how_to_go_on(engine: Engine, machine: StateMachine, prefix: str) -> AsyncIterator[None]:
+async def resume_hint(engine: Engine, machine: StateMachine, prefix: str) -> AsyncIterator[None]:
     """Tell, where the body is interrupted, how the batch is resumed."""
     try:
         yield
@@ -189,7 +189,7 @@ async def told_how_to_go_on(engine: Engine, machine: StateMachine, prefix: str) 
         stored = await find_batch(engine, machine, prefix)
         if stored is not None:
             counts = stored.item_counts
-            say(
+            echo_err(
                 f"interrupted: {counts.succeeded} of {counts.total} succeeded, {counts.aborted} aborted, "
                 f"{counts.pending} not started; go on with\n"
                 f"  statechain batches resume {stored.id} --redrive-failed --tasks …"

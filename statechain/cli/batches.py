@@ -9,10 +9,10 @@ import click
 
 from statechain.chaining.stored import read_options
 from statechain.cli.batch import transformer_option
-from statechain.cli.render import Cell, Column, batch_json, echo_json, moment, print_table, styled_batch, took
+from statechain.cli.render import Cell, Column, batch_json, duration_of, echo_json, moment, print_table, styled_batch
 from statechain.cli.run import check_served, files_option, tasks_option
 from statechain.cli.selection import batch_options, find_machine, make_options
-from statechain.cli.session import Storage, asynchronous, errors, leave, say, storage_option
+from statechain.cli.session import Storage, asynchronous, echo_err, errors, exit_with, storage_option
 from statechain.engine import Engine
 from statechain.errors import BatchStopped
 from statechain.progress import BatchProgress
@@ -75,7 +75,7 @@ def _row(batch: Batch, names: dict[str, str]) -> list[Cell]:
         batch.name_prefix,
         styled_batch(batch, is_brief=True),
         batch.start_time,
-        took(batch),
+        duration_of(batch),
         str(counts.total),
         str(counts.succeeded),
         str(counts.failed + counts.timed_out + counts.aborted),
@@ -108,7 +108,7 @@ async def show(batch_id: str, storage: Storage, *, as_json: bool) -> None:
         ["state machine", f"{machine} (revision {batch.state_machine_revision})"],
         ["name prefix", batch.name_prefix],
         ["status", styled_batch(batch)],
-        ["started", f"{moment(batch.start_time)}, took {took(batch)}"],
+        ["started", f"{moment(batch.start_time)}, took {duration_of(batch)}"],
         ["items", ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())],
         ["sources", _said(batch.filter)],
         ["options", _said(batch.options)],
@@ -151,7 +151,7 @@ async def resume(
     The input transformer is not stored: give the one that the batch was started with. What Ctrl-C aborted counts as
     ended: --redrive-failed goes on with it.
     """
-    async with storage.engine(tasks=tasks, files=files, looks=True) as engine:
+    async with storage.engine(tasks=tasks, files=files, read_only=True) as engine:
         stored = await engine.get_batch(batch_id)
         await check_served(engine, stored.state_machine_id, stored.state_machine_revision, tasks)
         progress = BatchProgress(stored.item_counts.total, description=f"batch {stored.name_prefix}", console=errors())
@@ -160,10 +160,10 @@ async def resume(
             with progress:
                 await engine.resume_batch(batch_id, options=made, input_transformer=transformer)
         except BatchStopped as stop:
-            say(str(stop))
+            echo_err(str(stop))
         ended = await engine.get_batch(batch_id)
     counts = ended.item_counts
-    leave(0 if counts.succeeded == counts.total else 1)
+    exit_with(0 if counts.succeeded == counts.total else 1)
 
 
 @batches.command()
@@ -172,7 +172,7 @@ async def resume(
 @asynchronous
 async def stop(batch_ids: tuple[str, ...], storage: Storage) -> None:
     """Stop batches: nothing more of them is started, and what runs is aborted."""
-    async with storage.engine(looks=True) as engine:
+    async with storage.engine(read_only=True) as engine:
         for batch_id in batch_ids:
             batch = await engine.stop_batch(batch_id)
-            say(f"{batch.id} {batch.status}")
+            echo_err(f"{batch.id} {batch.status}")

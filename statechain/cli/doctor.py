@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from statechain.cli.render import Cell, Column, echo_json, print_table
-from statechain.cli.session import Failure, Storage, asynchronous, leave, say, storage_option
+from statechain.cli.session import Failure, Storage, asynchronous, echo_err, exit_with, storage_option
 from statechain.storage.findings import Checkable, Finding
 
 __all__ = ["doctor"]
@@ -23,7 +23,7 @@ async def doctor(storage: Storage, *, fix: bool, as_json: bool) -> None:
 
     Exits with 1 where something was found, repaired or not: a second call tells what is left.
     """
-    async with storage.engine(looks=True) as engine:
+    async with storage.engine(read_only=True) as engine:
         if not isinstance(engine.repository, Checkable):
             raise Failure("this kind of storage cannot be checked")
         findings = [finding async for finding in engine.repository.check(repair=fix)]
@@ -34,12 +34,12 @@ async def doctor(storage: Storage, *, fix: bool, as_json: bool) -> None:
         print_table(COLUMNS, [_row(finding, fix=fix) for finding in findings])
     repaired = sum(finding.is_repaired for finding in findings)
     if not findings:
-        say("nothing is damaged")
+        echo_err("nothing is damaged")
     elif fix:
-        say(f"{repaired} of {len(findings)} damaged rows were repaired")
+        echo_err(f"{repaired} of {len(findings)} damaged rows were repaired")
     else:
-        say(f"{len(findings)} rows are damaged; --fix repairs those that can be repaired")
-    leave(1 if findings else 0)
+        echo_err(f"{len(findings)} rows are damaged; --fix repairs those that can be repaired")
+    exit_with(1 if findings else 0)
 
 
 def _row(finding: Finding, *, fix: bool) -> list[Cell]:

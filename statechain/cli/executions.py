@@ -14,6 +14,7 @@ from statechain.cli.render import (
     Cell,
     Column,
     after,
+    duration_of,
     echo_json,
     echo_json_array,
     execution_json,
@@ -21,11 +22,10 @@ from statechain.cli.render import (
     moment,
     print_table,
     styled,
-    took,
     visit_rows,
 )
-from statechain.cli.selection import Selection, filter_options, find_execution
-from statechain.cli.session import Storage, asynchronous, say, storage_option
+from statechain.cli.selection import FilterOptions, filter_options, find_execution
+from statechain.cli.session import Storage, asynchronous, echo_err, storage_option
 from statechain.drawing.picture import folded, printable, shortened
 from statechain.records import Execution, Suspect, Visit
 
@@ -75,7 +75,9 @@ EVENTS = (Column("#", is_figure=True), Column("AT", is_figure=True, rank=1), Col
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object a line.")
 @storage_option
 @asynchronous
-async def list_executions(selection: Selection, storage: Storage, *, suspect: bool, count: bool, as_json: bool) -> None:
+async def list_executions(
+    selection: FilterOptions, storage: Storage, *, suspect: bool, count: bool, as_json: bool
+) -> None:
     """List executions, the newest 100 unless --limit says otherwise.
 
     In a pipe, the columns are separated by tabs, and nothing is cut.
@@ -84,14 +86,14 @@ async def list_executions(selection: Selection, storage: Storage, *, suspect: bo
         if suspect:
             await _list_suspects(engine, selection.limit, count=count, as_json=as_json)
             return
-        select = await selection.filter(engine, limit=None if count else MOST + 1)
+        filter_ = await selection.filter(engine, limit=None if count else MOST + 1)
         if count:
-            click.echo(await engine.count_executions(select))
+            click.echo(await engine.count_executions(filter_))
             return
         names = await machine_names(engine)
         shown: list[Execution] = []
         is_cut = False
-        async for execution in engine.iterate_executions(select):
+        async for execution in engine.iterate_executions(filter_):
             is_cut = selection.limit is None and len(shown) == MOST
             if is_cut:
                 break
@@ -102,7 +104,7 @@ async def list_executions(selection: Selection, storage: Storage, *, suspect: bo
     else:
         print_table(LIST, [_row(each, names) for each in shown])
     if is_cut:
-        say(f"(the first {MOST}; --limit and --offset show others, --count counts them)")
+        echo_err(f"(the first {MOST}; --limit and --offset show others, --count counts them)")
 
 
 async def _list_suspects(engine: Engine, limit: int | None, *, count: bool, as_json: bool) -> None:
@@ -144,7 +146,7 @@ def _row(execution: Execution, names: dict[str, str]) -> list[Cell]:
         styled(execution.status),
         execution.current_state or "",
         execution.start_time,
-        took(execution),
+        duration_of(execution),
         execution.id,
     ]
 
@@ -178,7 +180,7 @@ async def show(execution: str, storage: Storage, *, as_json: bool) -> None:
         click.echo()
         print_table(VISITS, rows)
     else:
-        say("(it has no visits: none was recorded yet, or its state machine is EXPRESS)")
+        echo_err("(it has no visits: none was recorded yet, or its state machine is EXPRESS)")
 
 
 def _facts(execution: Execution, machine: str, chained: int) -> list[tuple[str, str]]:
@@ -191,7 +193,7 @@ def _facts(execution: Execution, machine: str, chained: int) -> list[tuple[str, 
         ("machine", f"{machine}, revision {execution.state_machine_revision}"),
         ("status", click.style(str(execution.status), fg=colour) + state),
         ("error", printable(reason)),
-        ("started", f"{moment(execution.start_time)}, took {took(execution)}"),
+        ("started", f"{moment(execution.start_time)}, took {duration_of(execution)}"),
         ("redriven", f"{execution.redrive_count} times" if execution.redrive_count else ""),
         ("input", shortened(execution.input_text, MOST_VALUE)),
         ("output", shortened(execution.output_text or "", MOST_VALUE)),
@@ -267,9 +269,9 @@ def _about(event: dict[str, Any]) -> str:
 @asynchronous
 async def stop(executions: tuple[str, ...], error: str | None, cause: str | None, storage: Storage) -> None:
     """Stop executions: each that runs, wherever, ends as ABORTED. One that has ended stays as it is."""
-    async with storage.engine(looks=True) as engine:
+    async with storage.engine(read_only=True) as engine:
         for text in executions:
             found = await find_execution(engine, text)
             ended = await engine.stop_execution(found.id, error=error, cause=cause)
             before = "" if found.status == "RUNNING" else " (it had ended before)"
-            say(f"{escape(ended.name)} {ended.status}{before}")
+            echo_err(f"{escape(ended.name)} {ended.status}{before}")

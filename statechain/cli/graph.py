@@ -10,7 +10,7 @@ import click
 
 from statechain.asl import Definition, load_stored
 from statechain.cli.selection import find_execution, find_machine
-from statechain.cli.session import Storage, asynchronous, say, storage_option
+from statechain.cli.session import Storage, asynchronous, echo_err, storage_option
 from statechain.cli.terminal import console_of
 from statechain.cli.tree import tree_of
 from statechain.cli.validate import read_definition
@@ -69,7 +69,7 @@ async def graph(
         click.echo(drawn if sys.stdout.isatty() else drawn.encode(), nl=False)  # a file of it is UTF-8
     else:
         Path(output).write_text(drawn, encoding="utf-8")  # noqa: ASYNC240 -- nothing else runs
-        say(f"wrote {output}")
+        echo_err(f"wrote {output}")
 
 
 def _kind_of(output: str | None) -> str:
@@ -109,4 +109,4 @@ def _print_tree(
         return
     with Path(output).open("w", encoding="utf-8") as file:
         console_of(file=file, width=200).print(tree)
-    say(f"wrote {output}")
+    echo_err(f"wrote {output}")

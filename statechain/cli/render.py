@@ -25,6 +25,7 @@ __all__ = [
     "Column",
     "after",
     "batch_json",
+    "duration_of",
     "echo_json",
     "echo_json_array",
     "execution_json",
@@ -33,7 +34,6 @@ __all__ = [
     "print_table",
     "styled",
     "styled_batch",
-    "took",
     "visit_rows",
 ]
 
@@ -151,7 +151,7 @@ def after(execution: Execution, at: datetime) -> str:
     return f"+{spoken(seconds)}" if seconds >= 0.0005 else "0"
 
 
-def took(execution: Execution | Batch) -> str:
+def duration_of(execution: Execution | Batch) -> str:
     """Return how long something took, or has taken by now."""
     return spoken(max(0.0, ((execution.end_time or datetime.now(UTC)) - execution.start_time).total_seconds()))
 

@@ -14,9 +14,18 @@ from rich.markup import escape
 from statechain.asl import load_stored
 from statechain.asl.substitutions import Substitutions
 from statechain.cli.definitions import SUFFIXES, substitutions_options
-from statechain.cli.render import STYLES, echo_json, took
+from statechain.cli.render import STYLES, duration_of, echo_json
 from statechain.cli.selection import find_execution, find_machine
-from statechain.cli.session import Failure, Storage, asynchronous, errors, leave, legal, say, storage_option
+from statechain.cli.session import (
+    Failure,
+    Storage,
+    asynchronous,
+    echo_err,
+    errors,
+    exit_with,
+    storage_option,
+    usage_errors,
+)
 from statechain.cli.validate import read_definition, show_faults, unserved
 from statechain.cli.values import JSON, TASKS
 from statechain.codec import JSONValue
@@ -71,7 +80,7 @@ async def run(
     """
     async with storage.engine(tasks=tasks or TaskRegistry(), files=files) as engine:
         target = await machine_of(engine, file, machine, kind, tasks=tasks, substitutions=substitutions)
-        with legal():
+        with usage_errors():
             handle = await target.start_execution(value, name=name)
         execution = await follow(engine, handle)
     show_end(execution, indent=None if compact else 2)
@@ -85,10 +94,10 @@ async def run(
 @asynchronous
 async def redrive(execution: str, tasks: TaskRegistry | None, files: str | None, storage: Storage) -> None:
     """Go on with an execution that ended without success, from the state that failed; as run does."""
-    async with storage.engine(tasks=tasks, files=files, looks=True) as engine:
+    async with storage.engine(tasks=tasks, files=files, read_only=True) as engine:
         found = await find_execution(engine, execution)
         await check_served(engine, found.state_machine_id, found.state_machine_revision, tasks)
-        with legal():
+        with usage_errors():
             handle = await engine.redrive_execution(found.id)
         ended = await follow(engine, handle)
     show_end(ended, indent=2)
@@ -114,14 +123,14 @@ async def machine_of(
     checked = read_definition(target, name, substitutions, kind)
     own = checked.name if name is None or checked.is_of_template else name
     try:
-        with legal():
+        with usage_errors():
             return await engine.create_state_machine(
                 own, {**cast("dict[str, Any]", checked.loaded.value)}, type=checked.type
             )
     except DefinitionError as error:
         show_faults(checked.file, checked.text, [checked.loaded.place(each) for each in error.diagnostics])
         if tasks is None and any(each.code == "unknown-resource" for each in error.diagnostics):
-            say(NAME_THEM)
+            echo_err(NAME_THEM)
         raise click.exceptions.Exit(2) from None
 
 
@@ -138,7 +147,7 @@ async def follow(engine: Engine, handle: ExecutionHandle) -> Execution:
     """Wait for an execution's end, with a live line on a terminal; being interrupted aborts it."""
     console = errors()
     if not console.is_terminal:
-        say(f"started {handle.name} ({handle.id})")
+        echo_err(f"started {handle.name} ({handle.id})")
     try:
         async with asyncio.TaskGroup() as group:
             watcher = group.create_task(_watch(engine, handle, console)) if console.is_terminal else None
@@ -147,7 +156,7 @@ async def follow(engine: Engine, handle: ExecutionHandle) -> Execution:
                 watcher.cancel()
     except asyncio.CancelledError:
         stopped = await handle.stop(cause="interrupted on the command line")
-        say(f"{handle.name} {stopped.status}; go on with\n  statechain redrive {handle.id} --tasks …")
+        echo_err(f"{handle.name} {stopped.status}; go on with\n  statechain redrive {handle.id} --tasks …")
         raise
     return execution
 
@@ -169,11 +178,11 @@ def show_end(execution: Execution, *, indent: int | None) -> None:
     reason = printable(": ".join(part for part in (execution.error, execution.cause) if part))
     state = f" in {execution.current_state}" if execution.status is not ExecutionStatus.SUCCEEDED else ""
     errors().print(
-        f"[{style}]{mark} {escape(execution.name)} {execution.status}[/]{escape(state)} after {took(execution)}"
+        f"[{style}]{mark} {escape(execution.name)} {execution.status}[/]{escape(state)} after {duration_of(execution)}"
         + (f": {escape(reason)}" if reason else ""),
         soft_wrap=True,
     )
     if execution.status is not ExecutionStatus.SUCCEEDED:
-        say(f"look closer with: statechain show {execution.id}")
-        leave(1)
+        echo_err(f"look closer with: statechain show {execution.id}")
+        exit_with(1)
     echo_json(execution.output, indent=indent)

@@ -10,7 +10,7 @@ import attrs
 import click
 
 from statechain.chaining.options import BatchExecutionOptions
-from statechain.cli.session import Failure, legal
+from statechain.cli.session import Failure, usage_errors
 from statechain.cli.values import MOMENT, STATUS
 from statechain.engine import Engine
 from statechain.errors import StateMachineNotFound
@@ -18,7 +18,15 @@ from statechain.filters import Chained, ExecutionFilter
 from statechain.machine import StateMachine
 from statechain.records import Execution
 
-__all__ = ["BATCH_OPTIONS", "Selection", "batch_options", "filter_options", "find_execution", "find_machine", "given"]
+__all__ = [
+    "BATCH_OPTIONS",
+    "FilterOptions",
+    "batch_options",
+    "filter_options",
+    "find_execution",
+    "find_machine",
+    "given",
+]
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
@@ -63,7 +71,7 @@ BATCH_FIELDS = (
 
 
 @attrs.frozen(kw_only=True)
-class Selection:
+class FilterOptions:
     """What the filter options say; names of state machines are looked up when the filter is made."""
 
     status: tuple[str, ...]
@@ -84,7 +92,7 @@ class Selection:
         target = None if self.unchained_to is None else await find_machine(engine, self.unchained_to)
         if target is None and self.unchained_state is not None:
             raise click.UsageError("--unchained-state needs --unchained-to")
-        with legal():
+        with usage_errors():
             return ExecutionFilter(
                 status=self.status or None,
                 state_machine_id=None if machine is None else machine.id,
@@ -101,7 +109,9 @@ class Selection:
 
 def filter_options(command: FunctionT) -> FunctionT:
     """Add the filter options; the command gets them as one ``selection``."""
-    return _gathered(command, FILTER_OPTIONS, [field.name for field in attrs.fields(Selection)], "selection", Selection)
+    return _gathered(
+        command, FILTER_OPTIONS, [field.name for field in attrs.fields(FilterOptions)], "selection", FilterOptions
+    )
 
 
 def batch_options(command: FunctionT) -> FunctionT:
@@ -134,7 +144,7 @@ def _gathered(
 
 def make_options(values: dict[str, Any]) -> BatchExecutionOptions:
     """Return the options of a batch, or tell what is not legal."""
-    with legal():
+    with usage_errors():
         return BatchExecutionOptions(**values)
 
 

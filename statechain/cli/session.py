@@ -27,7 +27,7 @@ from statechain.errors import DefinitionError, StatechainError
 from statechain.storage.open import open_repository
 from statechain.tasks.registry import TaskRegistry
 
-__all__ = ["Failure", "Storage", "asynchronous", "errors", "leave", "legal", "say", "storage_option"]
+__all__ = ["Failure", "Storage", "asynchronous", "echo_err", "errors", "exit_with", "storage_option", "usage_errors"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -56,7 +56,7 @@ def errors() -> Console:
     return console_of(stderr=True)
 
 
-def say(text: str) -> None:
+def echo_err(text: str) -> None:
     """Write a line for people to standard error."""
     click.echo(printable(text), err=True)
 
@@ -85,12 +85,12 @@ class Storage:
         self,
         *,
         tasks: TaskRegistry | None = None,
-        looks: bool = False,
+        read_only: bool = False,
         recovery: bool = False,
         **options: Any,  # noqa: ANN401
     ) -> AsyncIterator[Engine]:
-        """Open an engine that takes over nothing unless asked to; with ``looks``, of a database that exists already."""
-        if looks:
+        """Open an engine that takes over nothing unless asked to; ``read_only`` wants a database that exists."""
+        if read_only:
             self._check_exists()
         try:
             open_repository(self.url)
@@ -102,7 +102,7 @@ class Storage:
 
     def reader(self) -> AbstractAsyncContextManager[Engine]:
         """Open an engine that only reads: no lease is written, and no database made."""
-        return self.engine(looks=True, role="reader")
+        return self.engine(read_only=True, role="reader")
 
     def _check_exists(self) -> None:
         scheme, _, rest = self.url.partition("://")
@@ -168,7 +168,7 @@ def _told(fault: StatechainError) -> str:
 
 
 @contextmanager
-def legal() -> Iterator[None]:
+def usage_errors() -> Iterator[None]:
     """Tell a ValueError of what the user chose as a usage error."""
     try:
         yield
@@ -178,7 +178,7 @@ def legal() -> Iterator[None]:
         raise click.UsageError(str(fault)) from None
 
 
-def leave(code: int) -> None:
+def exit_with(code: int) -> None:
     """Leave with an exit code, once everything is closed."""
     if code:
         sys.stdout.flush()

@@ -19,7 +19,7 @@ from statechain.cli.definitions import (
     text_of,
 )
 from statechain.cli.reports import REPORTS, Finding
-from statechain.cli.session import leave
+from statechain.cli.session import exit_with
 from statechain.cli.values import TASKS
 from statechain.drawing.picture import printable
 from statechain.errors import Diagnostic
@@ -79,7 +79,7 @@ def validate(
             _show(name, checked, quiet=quiet)
     if format_ != "text" or as_json:
         REPORTS["json" if as_json else format_](findings)
-    leave(code)
+    exit_with(code)
 
 
 def _show(name: str, checked: list[Checked], *, quiet: bool) -> None:

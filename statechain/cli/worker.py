@@ -14,7 +14,7 @@ import click
 from statechain.cli.batch import transformer_option
 from statechain.cli.run import files_option
 from statechain.cli.selection import find_machine
-from statechain.cli.session import Storage, asynchronous, say, storage_option
+from statechain.cli.session import Storage, asynchronous, echo_err, storage_option
 from statechain.cli.values import TASKS
 from statechain.drawing.picture import spoken
 from statechain.engine import Engine
@@ -68,7 +68,7 @@ async def worker(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
-    observers = () if quiet else (_Teller(),)
+    observers = () if quiet else (_ConsoleObserver(),)
     try:
         async with (
             asyncio.timeout(None) as limit,
@@ -82,12 +82,12 @@ async def worker(
             ) as engine,
         ):
             targets = [(await find_machine(engine, name)).id for name in machines]
-            say(f"serving {len(tasks)} handlers on {storage}; Ctrl-C or SIGTERM ends it")
+            echo_err(f"serving {len(tasks)} handlers on {storage}; Ctrl-C or SIGTERM ends it")
             await _serve(engine, targets, transformer, patience, told)
-            say(f"ending: what runs gets {spoken(grace)}" if len(engine.worker) else "ending")
+            echo_err(f"ending: what runs gets {spoken(grace)}" if len(engine.worker) else "ending")
             limit.reschedule(loop.time() + grace)
     except TimeoutError:
-        say("handed over what still ran")
+        echo_err("handed over what still ran")
 
 
 async def _serve(
@@ -116,24 +116,24 @@ async def _serve_batches(engine: Engine, target: str, transformer: Callable[...,
         for batch in running:
             counts = batch.item_counts
             if counts.running == 0 and seen.get(batch.id) == counts:
-                say(f"resuming batch {batch.name_prefix}: {counts.pending} of {counts.total} left")
+                echo_err(f"resuming batch {batch.name_prefix}: {counts.pending} of {counts.total} left")
                 try:
                     await engine.resume_batch(batch.id, input_transformer=transformer)
                 except BatchStopped as stop:
-                    say(f"batch {batch.name_prefix}: {stop}")
+                    echo_err(f"batch {batch.name_prefix}: {stop}")
         seen = {batch.id: batch.item_counts for batch in running}
         await asyncio.sleep(patience)
 
 
 @attrs.frozen
-class _Teller:
+class _ConsoleObserver:
     """Tells of executions that begin and end here."""
 
     def observe(self, fact: Fact) -> None:
         """Write a line."""
         if isinstance(fact, ExecutionStarted | ExecutionResumed):
-            say(f"running {fact.execution.name}")
+            echo_err(f"running {fact.execution.name}")
         elif isinstance(fact, ExecutionEnded):
             execution = fact.execution
             reason = f" ({execution.error})" if execution.error else ""
-            say(f"{execution.name} {execution.status}{reason}")
+            echo_err(f"{execution.name} {execution.status}{reason}")

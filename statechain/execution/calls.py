@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from statechain.codec import JSONValue, decode, encode, private
 from statechain.errors import InvalidPayload, StateError
-from statechain.execution.frame import Outside
-from statechain.execution.notify import witness_attempt
+from statechain.execution.frame import ExternalWait
+from statechain.execution.notify import observe_attempt
 from statechain.records import Callback, CallbackStatus
 from statechain.tasks import child_executions
 from statechain.tasks.call import call_task
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from statechain.asl.plan.plan import State
     from statechain.clock import Clock
     from statechain.execution.frame import Frame
-    from statechain.execution.recorder import Scribe
+    from statechain.execution.recorder import VisitRecorder
     from statechain.limits import Limits
     from statechain.tasks.callbacks import Callbacks
-    from statechain.tasks.child_executions import Nest
+    from statechain.tasks.child_executions import ChildExecutions
     from statechain.tasks.threads import HandlerThreads, Slot
 
 __all__ = ["Caller"]
@@ -44,12 +44,12 @@ class Caller:
 
     def __init__(
         self,
-        scribe: Scribe,
+        scribe: VisitRecorder,
         clock: Clock,
         tasks: TaskRegistry,
         limits: Limits,
         callbacks: Callbacks,
-        nest: Nest,
+        nest: ChildExecutions,
         threads: HandlerThreads,
     ) -> None:
         self._scribe = scribe
@@ -75,7 +75,7 @@ class Caller:
             frame.note("scheduled", self._clock.now())
         try:
             attempt = self._attempt(frame, state, effect, call)
-            result = await (witness_attempt(frame, effect, self._clock, attempt) if frame.run.observers else attempt)
+            result = await (observe_attempt(frame, effect, self._clock, attempt) if frame.run.observers else attempt)
         except StateError as fault:
             self._note_failure(frame, fault)
             raise
@@ -112,7 +112,7 @@ class Caller:
                 return await self._hand_over(frame, state, effect, call)
             case NestedCall(under_token=True):
                 return await self._wait_for_token(
-                    frame, effect, lambda outside: self._start_alone(frame, call, outside)
+                    frame, effect, lambda outside: self._start_fire_and_forget(frame, call, outside)
                 )
             case NestedCall():
                 return await self._start_nested(frame, effect, call)
@@ -148,7 +148,7 @@ class Caller:
 
     async def _start_at_least_once(self, frame: Frame) -> None:
         """Let the attempt begin; one that a crash interrupts is run again."""
-        await self._scribe.settle(frame)
+        await self._scribe.flush_before_effect(frame)
         if frame.path:
             await asyncio.sleep(0)  # siblings are scheduled before any of them starts
         frame.note("started", self._clock.now())
@@ -160,7 +160,7 @@ class Caller:
             raise StateError("States.TaskFailed", INTERRUPTED)
         frame.attempting = True
         frame.note("started", self._clock.now())
-        await self._scribe.wait(frame)
+        await self._scribe.checkpoint(frame)
 
     async def _run_handler(
         self,
@@ -198,8 +198,8 @@ class Caller:
 
     def _private(self, frame: Frame, value: JSONValue) -> JSONValue:
         """Return a copy that a handler may do with as it likes."""
-        if frame.holds(value):
-            return frame.give()
+        if frame.is_input(value):
+            return frame.hand_over_input()
         try:
             return private(value, max_bytes=self._limits.payload_bytes, max_depth=self._limits.payload_depth)
         except InvalidPayload as fault:
@@ -227,7 +227,7 @@ class Caller:
     async def _hand_over_now(
         self, frame: Frame, state: State, effect: CallTask, call: HandlerCall, slot: Slot | None
     ) -> JSONValue:
-        async def hand(outside: Outside) -> str:
+        async def hand(outside: ExternalWait) -> str:
             text, _ = await self._run_handler(frame, state, effect, call, outside.deadline, slot)
             return text
 
@@ -237,14 +237,14 @@ class Caller:
         self,
         frame: Frame,
         effect: CallTask,
-        hand: Callable[[Outside], Awaitable[str]],
+        hand: Callable[[ExternalWait], Awaitable[str]],
         *,
         is_once: bool = False,
     ) -> JSONValue:
         """Hand out a task token, unless that was done before a crash, and wait for the answer under it."""
         outside = frame.outside
         if outside is None:
-            outside = frame.outside = Outside(deadline=self._deadline(effect))
+            outside = frame.outside = ExternalWait(deadline=self._deadline(effect))
         if not outside.called:
             if outside.callbacks and is_once:
                 await self._callbacks.close(outside.callbacks)
@@ -260,14 +260,14 @@ class Caller:
                 return self._answered(frame, answer)
             outside.called, outside.since = True, self._clock.now()
             frame.note("submitted", outside.since, submitted)
-            await self._scribe.wait(frame)
+            await self._scribe.checkpoint(frame)
         answer = await self._callbacks.wait(
             outside.callbacks, deadline=outside.deadline, heartbeat=effect.heartbeat, since=outside.since
         )
         return self._answered(frame, answer)
 
     async def _open(
-        self, frame: Frame, outside: Outside, *, token: str | None, call: ActivityCall | None = None
+        self, frame: Frame, outside: ExternalWait, *, token: str | None, call: ActivityCall | None = None
     ) -> None:
         """Open a callback, durably; the token itself is stored nowhere."""
         callback = Callback(
@@ -280,7 +280,7 @@ class Caller:
         )
         outside.callbacks.append(callback.id)
         frame.run.ledger.open_callback(callback)
-        await self._scribe.wait(frame)
+        await self._scribe.checkpoint(frame)
 
     def _answered(self, frame: Frame, answer: Callback | None) -> JSONValue:
         """Return what an answer says; raise StateError where it is a failure, or none came in time."""
@@ -302,7 +302,7 @@ class Caller:
         """Offer a task to an activity's workers, and wait for the answer of the one that takes it."""
         outside = frame.outside
         if outside is None:
-            outside = frame.outside = Outside(deadline=self._deadline(effect))
+            outside = frame.outside = ExternalWait(deadline=self._deadline(effect))
             await self._open(frame, outside, token=None, call=call)
         self._callbacks.offer(call.activity)
         answer = await self._callbacks.wait(
@@ -324,16 +324,16 @@ class Caller:
         """Start an execution, and wait for its end where the Task says so."""
         outside = frame.outside
         if outside is None:
-            outside = frame.outside = Outside(deadline=self._deadline(effect) if call.waits else None)
-            await self._scribe.wait(frame)
+            outside = frame.outside = ExternalWait(deadline=self._deadline(effect) if call.waits else None)
+            await self._scribe.checkpoint(frame)
         self._note_once(frame, "started")
         child = await self._nest.start(frame, call)
         told = child_executions.started(child.execution)
         if not call.waits:
-            return self._told(frame, told)
+            return self._set_result(frame, told)
         self._note_once(frame, "submitted", encode(told))
         timeout = self._clock.timeout_at(outside.deadline)
-        async with frame.run.place.lent():
+        async with frame.run.place.yielded():
             try:
                 async with timeout:
                     ended = await self._nest.wait(frame, child)
@@ -341,9 +341,9 @@ class Caller:
                 if timeout.expired():
                     raise StateError("States.Timeout") from None
                 raise
-        return self._told(frame, child_executions.described(ended, parses=call.parses))
+        return self._set_result(frame, child_executions.described(ended, parses=call.parses))
 
-    async def _start_alone(self, frame: Frame, call: NestedCall, outside: Outside) -> str:
+    async def _start_fire_and_forget(self, frame: Frame, call: NestedCall, outside: ExternalWait) -> str:
         """Start an execution that has a task token in its input; one started before a crash has the former token."""
         try:
             child = await self._nest.start(frame, call)
@@ -353,7 +353,7 @@ class Caller:
             raise
         return encode(child_executions.started(child.execution))
 
-    def _told(self, frame: Frame, result: JSONValue) -> JSONValue:
+    def _set_result(self, frame: Frame, result: JSONValue) -> JSONValue:
         frame.result, frame.result_text = result, encode(result)
         return result
 

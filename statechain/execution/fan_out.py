@@ -21,9 +21,9 @@ from statechain.tasks.retry import RUNTIME
 
 if TYPE_CHECKING:
     from statechain.clock import Clock
-    from statechain.execution.recorder import Scribe
+    from statechain.execution.recorder import VisitRecorder
 
-__all__ = ["INLINE_WIDTH", "Explain", "RunFrame", "begin_round", "gravest", "run_inline"]
+__all__ = ["INLINE_WIDTH", "Explain", "RunFrame", "begin_round", "decisive_error", "run_inline"]
 
 T = TypeVar("T")
 RunFrame: TypeAlias = Callable[[Frame], Awaitable[None]]
@@ -40,7 +40,7 @@ ABORTABLE = frozenset({"Task", "Wait", "Map", "Parallel"})
 
 
 async def run_inline(
-    frame: Frame, effect: FanOut, *, scribe: Scribe, clock: Clock, run_frame: RunFrame, explain: Explain
+    frame: Frame, effect: FanOut, *, scribe: VisitRecorder, clock: Clock, run_frame: RunFrame, explain: Explain
 ) -> JSONValue:
     """Run the branches of a Parallel or an inline Map; return their outputs in order.
 
@@ -49,8 +49,8 @@ async def run_inline(
     branches = effect.branches or ()
     is_map = frame.type == "Map"
     if begin_round(frame, clock):
-        scribe.remember(frame)
-    await scribe.settle(frame)
+        scribe.add_open_visit(frame)
+    await scribe.flush_before_effect(frame)
     fan_out = _Inline(frame, branches, clock, run_frame, explain, is_map=is_map)
     outputs = await fan_out.run(effect.max_concurrency or (INLINE_WIDTH if is_map else len(branches)))
     frame.note("succeeded", clock.now())
@@ -67,7 +67,7 @@ def begin_round(frame: Frame, clock: Clock) -> bool:
     return True
 
 
-def gravest(faults: BaseExceptionGroup[BaseException]) -> BaseException:
+def decisive_error(faults: BaseExceptionGroup[BaseException]) -> BaseException:
     """Return the fault that decides: what is no fault of a state (such as a lost lease), else the first."""
     flat: list[BaseException] = []
     waiting: list[BaseException] = [faults]
@@ -98,7 +98,7 @@ class _Inline:
         try:
             await self._run_all(width)
         except BaseExceptionGroup as faults:
-            fault = gravest(faults)
+            fault = decisive_error(faults)
             if isinstance(fault, StateError):
                 self._note_failure(fault)
             raise fault from fault.__cause__

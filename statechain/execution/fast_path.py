@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from statechain.execution.frame import Frame
     from statechain.limits import Limits
 
-__all__ = ["Lane"]
+__all__ = ["FastPath"]
 
 INSTANT: Final = frozenset({"Pass", "Choice", "Succeed"})
 EVENTS_OF_STEP = 2
@@ -36,7 +36,7 @@ EVENTS_OF_TASK = 5
 TURNS_BEFORE_YIELD = 100
 
 
-class Lane:
+class FastPath:
     """Passes frames through plain states."""
 
     def __init__(self, clock: Clock, tasks: TaskRegistry, limits: Limits) -> None:
@@ -54,7 +54,7 @@ class Lane:
         states = frame.plan.states
         caller = asyncio.current_task()
         is_own = False  # whether nobody but the frame holds its value, so that a handler may have it as it is
-        while frame.turns < self._limits.transitions:
+        while frame.steps < self._limits.transitions:
             state = states[frame.state]
             before = frame.value
             if state.type in INSTANT:
@@ -66,17 +66,17 @@ class Lane:
                 is_own = step is not None and step.output is frame.result
             if step is None:
                 return False
-            frame.pass_on(step)
+            frame.advance(step)
             if type(step) is Done:
                 return True
             is_own = is_own and not step.assigned
-            if frame.turns % TURNS_BEFORE_YIELD == 0:
+            if frame.steps % TURNS_BEFORE_YIELD == 0:
                 await asyncio.sleep(0)
         return False
 
     def _step(self, frame: Frame, state: State) -> Next | Done | None:
         """Return what a pure state makes of its input; None where the interpreter has to tell what is wrong."""
-        frame.glance(self._clock.now())
+        frame.begin_untracked(self._clock.now())
         try:
             step = state.enter(frame.value, frame)
         except (StateError, TakesLong):
@@ -92,9 +92,9 @@ class Lane:
         """Await a plain Task's handler; return what the state makes of its result."""
         value = frame.value
         if state.make is None:
-            frame.turns += 1  # no expression is evaluated, so nothing sees when the visit began
+            frame.steps += 1  # no expression is evaluated, so nothing sees when the visit began
         else:
-            frame.glance(self._clock.now())
+            frame.begin_untracked(self._clock.now())
             is_own = False
             try:
                 value = state.make(value, frame)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from statechain.asl.plan.plan import Plan, State
     from statechain.storage.outlines import VisitOutline
 
-__all__ = ["Frame", "Outside", "branch_path"]
+__all__ = ["ExternalWait", "Frame", "branch_path"]
 
 RETRIED: Final = frozenset({"Task", "Parallel", "Map"})
 """The types of the states that can be tried again."""
@@ -38,7 +38,7 @@ STRAIGHT: Final = ["scheduled", "started", "succeeded"]
 
 
 @attrs.define
-class Outside:
+class ExternalWait:
     """What an attempt remembers that waits for the outside: a task token, an activity's worker, a nested execution.
 
     Attributes:
@@ -67,7 +67,7 @@ class Outside:
         }
 
     @classmethod
-    def load(cls, stored: Mapping[str, Any]) -> Outside:
+    def load(cls, stored: Mapping[str, Any]) -> ExternalWait:
         """Return what was dumped."""
         deadline, since = stored["deadline"], stored["since"]
         return cls(
@@ -125,12 +125,12 @@ class Frame:
         "entered",
         "entered_event",
         "first",
+        "has_unsaved_effect",
         "is_iteration",
         "is_open",
         "item",
         "number",
         "outside",
-        "owes",
         "path",
         "plan",
         "result",
@@ -141,9 +141,9 @@ class Frame:
         "run",
         "started_event",
         "state",
+        "steps",
         "text",
         "token",
-        "turns",
         "variables",
     )
 
@@ -175,8 +175,8 @@ class Frame:
         self.state = plan.start_at
         self.number = self.first = number
         self.children = NO_CHILDREN
-        self.owes = False
-        self.turns = 0
+        self.has_unsaved_effect = False
+        self.steps = 0
         self.retries = NO_RETRIES
         self._clear(EPOCH, 0)
         self.is_open = False
@@ -191,7 +191,7 @@ class Frame:
         self.resume_at: datetime | None = None
         self.round = 0
         self.attempting = False
-        self.outside: Outside | None = None
+        self.outside: ExternalWait | None = None
         self.token: str | None = None
         self._moments: list[tuple[Any, ...]] = []
         self._written = 0
@@ -206,13 +206,13 @@ class Frame:
             self._is_own = True
         return self._value
 
-    def take(self, value: JSONValue, text: str | None, *, is_own: bool = False) -> None:
+    def set_input(self, value: JSONValue, text: str | None, *, is_own: bool = False) -> None:
         """Stand before a state with this input; ``is_own``: nobody else holds any part of it."""
         self._value = value
         self._is_own = is_own
         self.text = text
 
-    def holds(self, value: JSONValue) -> bool:
+    def is_input(self, value: JSONValue) -> bool:
         """Tell whether this very object is the input of the current state, and its text is known."""
         return value is self._value and self.text is not None
 
@@ -222,7 +222,7 @@ class Frame:
             return self.text
         return self.result_text if output is self.result else None
 
-    def give(self) -> JSONValue:
+    def hand_over_input(self) -> JSONValue:
         """Give the input away to somebody who may change it; here it is made of its text again."""
         value = self.value
         if not self._is_own:
@@ -241,9 +241,9 @@ class Frame:
         self.run.count(self.number)
         self.retries = [0] * len(state.retriers) if state.retriers else NO_RETRIES
 
-    def glance(self, now: datetime) -> None:
+    def begin_untracked(self, now: datetime) -> None:
         """Begin a visit of which nothing will be kept."""
-        self.turns += 1
+        self.steps += 1
         self.entered = now
         self.entered_event = self.run.events + 1
         self._object = None
@@ -252,11 +252,11 @@ class Frame:
     def leave(self, step: Next | Done, text: str | None) -> None:
         """Take what a visit put out; what it assigned may share parts with it."""
         is_own = self._is_own if step.output is self._value else text is not None and text is self.result_text
-        self.take(step.output, text, is_own=is_own and not step.assigned)
+        self.set_input(step.output, text, is_own=is_own and not step.assigned)
         if step.assigned:
             self.variables = {**self.variables, **step.assigned}
 
-    def pass_on(self, step: Next | Done) -> None:
+    def advance(self, step: Next | Done) -> None:
         """Take what such a visit put out, and stand where it leads."""
         self.leave(step, None)
         if type(step) is Next:
@@ -278,7 +278,7 @@ class Frame:
         self.resume_at = from_micros(detail["resume"]) if "resume" in detail else None
         self.round = detail.get("round", 0)
         self.attempting = detail.get("attempting", False)
-        self.outside = Outside.load(detail["outside"]) if "outside" in detail else None
+        self.outside = ExternalWait.load(detail["outside"]) if "outside" in detail else None
         self.started_event = detail.get("started", 0)
         moments = detail.get("moments", ())
         self._moments = [(kind, event, from_micros(at), *facts) for kind, event, at, *facts in moments]
@@ -350,14 +350,14 @@ class Frame:
     def random(self) -> Random:
         """Return this attempt's random source; seeded by the attempt, so that running it again draws the same."""
         if self._random is None:
-            self._random = self.chance("")
+            self._random = self.rng("")
         return self._random
 
     def draw_anew(self) -> None:
         """Draw what follows from another random source, which is made of this one: never the same numbers again."""
-        self._random = self.chance(f"~{self.random().getrandbits(64)}")
+        self._random = self.rng(f"~{self.random().getrandbits(64)}")
 
-    def chance(self, purpose: str) -> Random:
+    def rng(self, purpose: str) -> Random:
         """Return a random source of this attempt for one purpose."""
         return Random(f"{self.visit_key}#{self.attempt}{purpose}")  # noqa: S311 -- reproducible by intent
 

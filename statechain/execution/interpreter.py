@@ -22,7 +22,7 @@ from statechain.execution.fast_path import TURNS_BEFORE_YIELD
 from statechain.execution.frame import Frame
 from statechain.execution.lengthy import at_length, evaluated
 from statechain.execution.map_run import run_distributed
-from statechain.execution.notify import witness_visit
+from statechain.execution.notify import observe_visit
 from statechain.execution.restore import REDRIVEN, failure_of
 from statechain.execution.run import UNREAD, Run
 from statechain.execution.unexpected import PASSING, as_state_error
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from statechain.asl.plan.plan import State
     from statechain.clock import Clock
     from statechain.execution.calls import Caller
-    from statechain.execution.fast_path import Lane
+    from statechain.execution.fast_path import FastPath
     from statechain.execution.files.items import Files
-    from statechain.execution.recorder import Scribe
+    from statechain.execution.recorder import VisitRecorder
     from statechain.limits import Limits
 
 __all__ = ["Interpreter"]
@@ -54,7 +54,9 @@ PURE = frozenset({"Pass", "Choice", "Succeed", "Fail"})
 class Interpreter:
     """Runs executions; holds no state of theirs."""
 
-    def __init__(self, scribe: Scribe, clock: Clock, caller: Caller, lane: Lane, limits: Limits, files: Files) -> None:
+    def __init__(
+        self, scribe: VisitRecorder, clock: Clock, caller: Caller, lane: FastPath, limits: Limits, files: Files
+    ) -> None:
         self._scribe = scribe
         self._clock = clock
         self._caller = caller
@@ -121,7 +123,7 @@ class Interpreter:
                 detail=None if run.before is None else encode(_end_of(run.before)),
             )
             past.redrives.append(now)
-            past.reopen()
+            past.reopen_failed()
             run.ledger.add(row)
         return past.redriven_at or execution.start_time
 
@@ -144,9 +146,9 @@ class Interpreter:
                 frame.resume(state, stored)
                 stored = None
                 await self._take_rest(frame, state)
-            frame.turns += 1
+            frame.steps += 1
             visit = self._visit(frame, state)
-            step = await (witness_visit(frame, state, self._clock, visit) if frame.run.observers else visit)
+            step = await (observe_visit(frame, state, self._clock, visit) if frame.run.observers else visit)
             if type(step) is not Next:
                 break
             frame.state = step.state
@@ -155,8 +157,8 @@ class Interpreter:
                 frame.run.ledger.current_state = step.state
         if not frame.path:
             frame.run.ledger.current_state = frame.state
-        elif frame.owes:
-            await self._scribe.record(frame)
+        elif frame.has_unsaved_effect:
+            await self._scribe.flush(frame)
 
     async def _take_rest(self, frame: Frame, state: State) -> None:
         """Let a wait that is taken up again count as progress: an execution that waits brings no worker down.
@@ -164,8 +166,8 @@ class Interpreter:
         Only where the root waits: beside a branch that waits, another may be what ends the workers.
         """
         is_pausing = frame.resume_at is not None and frame.resume_at > self._clock.now()
-        if not frame.path and (is_pausing or services.only_waits(frame, state.resource)):
-            await self._scribe.record(frame)
+        if not frame.path and (is_pausing or services.is_waiting_externally(frame, state.resource)):
+            await self._scribe.flush(frame)
             if frame.run.live is not None:
                 frame.run.live.has_rested = True
 
@@ -173,7 +175,7 @@ class Interpreter:
         """Pass through one state; raise StateError where it failed, also by an exception that nothing here expects."""
         try:
             self._guard(frame)
-            if frame.turns % TURNS_BEFORE_YIELD == 0:
+            if frame.steps % TURNS_BEFORE_YIELD == 0:
                 await self._breathe(frame)
             if state.type not in PURE:
                 return await self._act(frame, state)
@@ -193,7 +195,7 @@ class Interpreter:
             raise failure from error
         except asyncio.CancelledError:
             if frame.is_open and not frame.run.is_left:
-                self._scribe.cut(frame)
+                self._scribe.record_cancelled(frame)
             raise
 
     def _record_failure(self, frame: Frame, fault: StateError) -> None:
@@ -203,13 +205,13 @@ class Interpreter:
     def _guard(self, frame: Frame) -> None:
         """Stop an EXPRESS execution that will not end by itself; a STANDARD one stops when its history is full."""
         most = self._limits.transitions
-        if frame.run.is_express and frame.turns > most:
+        if frame.run.is_express and frame.steps > most:
             raise StateError(RUNTIME, f"the execution visited more than {most} states")
 
     async def _breathe(self, frame: Frame) -> None:
         """Let others run, and keep what waits to be written small."""
         if frame.run.ledger.backlog > self._limits.unwritten_visits:
-            await self._scribe.record(frame)
+            await self._scribe.flush(frame)
         await asyncio.sleep(0)
 
     # A step and its record
@@ -264,7 +266,7 @@ class Interpreter:
         if frame.is_iteration and type(step) is Done:
             frame.run.next_event()  # the iteration's own end follows at once
         if state.type not in PURE:
-            frame.owes = True
+            frame.has_unsaved_effect = True
         return step
 
     def _encode(self, value: JSONValue, name: str) -> str:
@@ -296,12 +298,12 @@ class Interpreter:
                     step = await self._at_length(frame, state, partial(state.leave, given, result, frame))
                 return self._leave(frame, state, step)
             except StateError as fault:
-                delay = retry_delay(state.retriers, frame.retries, fault, frame.chance("~jitter"))
+                delay = retry_delay(state.retriers, frame.retries, fault, frame.rng("~jitter"))
                 if delay is None:
                     return self._leave(frame, state, await self._catch(frame, state, fault))
                 frame.retry()
                 frame.resume_at = self._clock.now() + timedelta(seconds=delay)
-                await self._scribe.wait(frame)
+                await self._scribe.checkpoint(frame)
 
     async def _perform(self, frame: Frame, state: State) -> JSONValue:
         if state.resource is not None:
@@ -349,14 +351,14 @@ class Interpreter:
                 explain=partial(self._explained, frame, state),
             )
         except StateError:
-            await frame.run.place.take_back()  # a branch that was cut short may have had it lent
+            await frame.run.place.reacquire()  # a branch that was cut short may have had it lent
             raise
 
     async def _wait(self, frame: Frame, effect: WaitUntil) -> JSONValue:
         if frame.resume_at is None:
             frame.resume_at = effect.until or frame.entered + timedelta(seconds=effect.seconds or 0)
             if frame.resume_at > self._clock.now():
-                await self._scribe.wait(frame)
+                await self._scribe.checkpoint(frame)
         await self._clock.sleep_until(frame.resume_at)
         return frame.value
 

@@ -17,7 +17,7 @@ import attrs
 from statechain.asl.outcome import Branch, FanOut, Tolerance, Transfer
 from statechain.codec import JSONValue
 from statechain.errors import StateError
-from statechain.execution.fan_out import INLINE_WIDTH, Explain, RunFrame, begin_round, gravest
+from statechain.execution.fan_out import INLINE_WIDTH, Explain, RunFrame, begin_round, decisive_error
 from statechain.execution.files.items import FAILED, PENDING, SUCCEEDED, Ended
 from statechain.execution.frame import Frame, branch_path
 from statechain.execution.lengthy import evaluated
@@ -26,7 +26,7 @@ from statechain.launcher import exceeds, launch
 if TYPE_CHECKING:
     from statechain.clock import Clock
     from statechain.execution.files.items import Files
-    from statechain.execution.recorder import Scribe
+    from statechain.execution.recorder import VisitRecorder
 
 __all__ = ["run_distributed"]
 
@@ -37,7 +37,7 @@ async def run_distributed(
     frame: Frame,
     effect: FanOut,
     *,
-    scribe: Scribe,
+    scribe: VisitRecorder,
     clock: Clock,
     run_frame: RunFrame,
     explain: Explain,
@@ -52,10 +52,10 @@ async def run_distributed(
     reader = None if effect.reader is None else await evaluated(frame, clock, effect.reader, explain)
     if is_new:
         frame.note("run_started", clock.now(), _run_id(frame, effect))
-        scribe.remember(frame)
+        scribe.add_open_visit(frame)
     elif frame.last_noted("run_") in {"run_failed", "run_aborted"}:
         frame.note("run_redriven", clock.now(), _run_id(frame, effect), frame.run.execution.redrive_count)
-    await scribe.settle(frame)
+    await scribe.flush_before_effect(frame)
     try:
         if effect.writer is not None:
             files.check(effect.writer)
@@ -126,7 +126,7 @@ class _MapRun:
         try:
             await launch(items, self._run_one, concurrency=width)
         except BaseExceptionGroup as faults:
-            fault = gravest(faults)
+            fault = decisive_error(faults)
             raise fault from fault.__cause__
         return [self.outputs[index] for index in sorted(self.outputs)]
 

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from statechain.codec import JSONValue
     from statechain.execution.frame import Frame
 
-__all__ = ["witness_attempt", "witness_visit"]
+__all__ = ["observe_attempt", "observe_visit"]
 
 
-async def witness_visit(frame: Frame, state: State, clock: Clock, visit: Awaitable[Next | Done]) -> Next | Done:
+async def observe_visit(frame: Frame, state: State, clock: Clock, visit: Awaitable[Next | Done]) -> Next | Done:
     """Await a visit, and tell how a state was entered and left."""
     run = frame.run
     entered = StateEntered(
@@ -63,7 +63,7 @@ async def witness_visit(frame: Frame, state: State, clock: Clock, visit: Awaitab
     return step
 
 
-async def witness_attempt(frame: Frame, effect: CallTask, clock: Clock, attempt: Awaitable[JSONValue]) -> JSONValue:
+async def observe_attempt(frame: Frame, effect: CallTask, clock: Clock, attempt: Awaitable[JSONValue]) -> JSONValue:
     """Await an attempt, and tell how it began and ended."""
     run = frame.run
     started = AttemptStarted(

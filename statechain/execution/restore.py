@@ -21,7 +21,7 @@ from statechain.codec import decode, encode
 from statechain.errors import DamagedRow, StateError
 from statechain.execution.run import branch_prefix
 from statechain.storage.outlines import VisitOutline, read_outlines
-from statechain.storage.retrying import patiently
+from statechain.storage.retrying import retry_while_unavailable
 from statechain.tasks.retry import TIMEOUT, HeartbeatTimeout
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from statechain.records import Visit
     from statechain.storage.repository import Repository
 
-__all__ = ["NO_PAST", "REDRIVEN", "Past", "StoredRows", "complete", "event_after", "failure_of"]
+__all__ = ["NO_VISITS", "REDRIVEN", "StoredRows", "StoredVisits", "complete", "event_after", "failure_of"]
 
 REDRIVEN = "Redriven"
 """The type of the row of a redrive: no visit, but an event in the execution's history."""
@@ -82,7 +82,7 @@ class _Line:
             self.is_reopened = True
 
 
-class Past:
+class StoredVisits:
     """Where each line of control stands, rows that were superseded left out.
 
     Attributes:
@@ -107,7 +107,7 @@ class Past:
         self.highest_number = 0
 
     @classmethod
-    async def load(cls, repository: Repository, execution_id: str) -> Past:
+    async def load(cls, repository: Repository, execution_id: str) -> StoredVisits:
         """Read and fold the visit rows of an execution; an outage of storage is waited out."""
         past = cls(StoredRows.of(repository, execution_id))
         async for row in read_outlines(repository, execution_id):
@@ -118,7 +118,7 @@ class Past:
         self._count(row.frame, event_after(row))
         if row.type == REDRIVEN:
             self.redrives.append(row.entered)
-            self.reopen()
+            self.reopen_failed()
             return
         self.is_empty = False
         self.highest_number = max(self.highest_number, row.number)
@@ -153,7 +153,7 @@ class Past:
                 return True
         return False
 
-    def reopen(self) -> None:
+    def reopen_failed(self) -> None:
         """Take up what failed or was interrupted, as a redrive does: retries count anew, what succeeded stays."""
         for line in self._lines.values():
             line.reopen()
@@ -229,7 +229,7 @@ class Past:
         """Give a frame the output of a visit; here it is decoded, so that one that cannot be is known by its row."""
         with self._rows.reading(place):
             value = decode(cast("str", visit.output))
-        frame.take(value, visit.output, is_own=True)
+        frame.set_input(value, visit.output, is_own=True)
 
 
 class StoredRows:
@@ -244,7 +244,7 @@ class StoredRows:
         """Return the rows of a stored execution; an outage of storage is waited out."""
 
         async def read(places: Collection[int]) -> Mapping[int, Visit]:
-            return await patiently(partial(repository.visits_at, execution_id, places))
+            return await retry_while_unavailable(partial(repository.visits_at, execution_id, places))
 
         return cls(execution_id, read)
 
@@ -323,7 +323,7 @@ async def _nothing(_places: Collection[int]) -> Mapping[int, Visit]:
     return {}
 
 
-NO_PAST = Past()
+NO_VISITS = StoredVisits()
 """The past of an execution that was just started; nothing adds to it."""
 
 

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from statechain.codec import JSONValue
 from statechain.errors import StateError
-from statechain.execution.slots import UNGATED
+from statechain.execution.slots import UNLIMITED
 from statechain.records import Execution
 from statechain.tasks.retry import RUNTIME
 
 if TYPE_CHECKING:
     from statechain.asl.plan.plan import Plan
     from statechain.execution.frame import Frame
-    from statechain.execution.restore import Past
-    from statechain.execution.running import Live
-    from statechain.execution.slots import Place
+    from statechain.execution.restore import StoredVisits
+    from statechain.execution.running import RunningExecution
+    from statechain.execution.slots import Slot
     from statechain.observers import Observer
     from statechain.records import StateMachineRecord
-    from statechain.storage.ledger import Ledger
+    from statechain.storage.ledger import ExecutionWrites
 
 __all__ = ["UNREAD", "Run", "branch_prefix", "timestamp"]
 
@@ -82,13 +82,13 @@ class Run:
         execution: Execution,
         machine: StateMachineRecord,
         plan: Plan,
-        ledger: Ledger,
-        past: Past,
+        ledger: ExecutionWrites,
+        past: StoredVisits,
         *,
-        place: Place | None = None,
+        place: Slot | None = None,
         observers: Sequence[Observer] = (),
         before: Execution | None = None,
-        live: Live | None = None,
+        live: RunningExecution | None = None,
         lapses: int = 0,
         most_events: int = sys.maxsize,
     ) -> None:
@@ -98,7 +98,7 @@ class Run:
         self.ledger = ledger
         self.past = past
         self._input: JSONValue = UNREAD
-        self.place = place or UNGATED
+        self.place = place or UNLIMITED
         self.observers = observers
         self.before = before
         self.lapses = lapses

@@ -8,20 +8,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from statechain.records import Execution
-    from statechain.storage.ledger import Ledger
+    from statechain.storage.ledger import ExecutionWrites
     from statechain.storage.repository import End, TakeUpExecution
 
-__all__ = ["Live"]
+__all__ = ["RunningExecution"]
 
 
-class Live:
+class RunningExecution:
     """An execution that this process runs, or is about to, under the epoch of one claim."""
 
     __slots__ = (
         "_end",
         "_fault",
         "_waiters",
-        "before",
         "epoch",
         "exception",
         "execution_id",
@@ -33,8 +32,9 @@ class Live:
         "is_lost",
         "is_over",
         "ledger",
-        "opened",
-        "shown",
+        "redriven_from",
+        "reported",
+        "started",
         "stopping",
         "take_up",
         "task",
@@ -43,9 +43,9 @@ class Live:
     def __init__(self, execution_id: str, epoch: int = 1) -> None:
         self.execution_id = execution_id
         self.epoch = epoch
-        self.opened: asyncio.Future[Execution] | None = None
+        self.started: asyncio.Future[Execution] | None = None
         self.is_over = False
-        self.ledger: Ledger | None = None
+        self.ledger: ExecutionWrites | None = None
         self._end: Execution | None = None
         self._fault: BaseException | None = None
         self._waiters: Sequence[asyncio.Future[None]] = ()
@@ -57,9 +57,9 @@ class Live:
         self.is_lost = False
         self.has_rested = False
         self.take_up: TakeUpExecution | None = None
-        self.before: Execution | None = None
+        self.redriven_from: Execution | None = None
         self.exception: BaseException | None = None
-        self.shown: Execution | None = None
+        self.reported: Execution | None = None
         self.task: asyncio.Task[None] | None = None
 
     @property
@@ -83,7 +83,7 @@ class Live:
     @property
     def name(self) -> str:
         """The execution's name, or before it has begun its id."""
-        return self.execution_id if self.shown is None else self.shown.name
+        return self.execution_id if self.reported is None else self.reported.name
 
     @property
     def is_awaited(self) -> bool:
@@ -95,25 +95,25 @@ class Live:
         self.is_handed_over = True
         self.interrupt()
 
-    def lose(self) -> None:
+    def abandon(self) -> None:
         """Cut the execution short that others have ended or taken over; whoever waits for it is sent to storage."""
-        self.settle(None)
+        self.resolve(None)
         self.is_lost = True
         if self.task is not None:
             self.task.cancel()
 
     def open(self, holder: Execution) -> None:
         """Tell who started it that the start is durable, and which execution holds the name."""
-        if self.opened is not None and not self.opened.done():
-            self.opened.set_result(holder)
+        if self.started is not None and not self.started.done():
+            self.started.set_result(holder)
 
-    def settle(self, execution: Execution | None, fault: BaseException | None = None) -> None:
+    def resolve(self, execution: Execution | None, fault: BaseException | None = None) -> None:
         """Tell the waiters how it ended here; None sends them to storage, a fault is raised where they wait."""
         if execution is not None:
             self.open(execution)
-        elif fault is not None and self.opened is not None and not self.opened.done():
-            self.opened.set_exception(fault)
-            self.opened.exception()  # nobody needs to be waiting
+        elif fault is not None and self.started is not None and not self.started.done():
+            self.started.set_exception(fault)
+            self.started.exception()  # nobody needs to be waiting
         if self.is_over:
             return
         self.is_over, self._end, self._fault = True, execution, fault

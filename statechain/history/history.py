@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, cast
 import attrs
 
 from statechain.execution.frame import Frame
-from statechain.execution.restore import NO_PAST, StoredRows, complete
+from statechain.execution.restore import NO_VISITS, StoredRows, complete
 from statechain.execution.run import UNREAD, Run
 from statechain.history.details import Scene, effect_of
 from statechain.history.events import Event
 from statechain.history.index import Entry, Line, Spot, close_gaps, index_of
 from statechain.records import Claim, Execution
-from statechain.storage.ledger import Ledger
-from statechain.storage.retrying import patiently
+from statechain.storage.ledger import ExecutionWrites
+from statechain.storage.retrying import retry_while_unavailable
 
 if TYPE_CHECKING:
     from statechain.asl.outcome import FanOut
@@ -49,10 +49,10 @@ class History:
         While an execution runs that was never taken over, a gap is an event that is not written yet. The others keep
         their ids, so that each is the same when it is read again. Any other gap was left by a crash, and is closed.
         """
-        ledger = Ledger(Claim(execution=execution, epoch=0, seq=0))
-        run = Run(execution, revision.record, revision.plan, ledger, NO_PAST)
+        ledger = ExecutionWrites(Claim(execution=execution, epoch=0, seq=0))
+        run = Run(execution, revision.record, revision.plan, ledger, NO_VISITS)
         scenes = _Scenes(run, StoredRows.of(repository, execution.id))
-        epochs = await patiently(lambda: repository.epochs([execution.id]))
+        epochs = await retry_while_unavailable(lambda: repository.epochs([execution.id]))
         entries = await index_of(repository, execution, revision.plan)
         if epochs.get(execution.id) != 1:
             close_gaps(entries)
@@ -171,5 +171,5 @@ class _Scenes:
                 detail = Scene.of(frame, spot.state, await self._row(row.place)).detail
                 frame.variables = {**frame.variables, **detail.get("assigned", {})}
         if passed:
-            frame.take(UNREAD, (await self._row(passed[-1].place)).output)
+            frame.set_input(UNREAD, (await self._row(passed[-1].place)).output)
         cursor.number = spot.number

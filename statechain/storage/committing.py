@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from statechain.errors import RepositoryError, RepositoryUnavailable
-from statechain.storage.retrying import delays
+from statechain.storage.retrying import backoff_delays
 from statechain.storage.stragglers import AT_ONCE, Outage
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Committer:
         It is tried again as a whole while storage seems to be away, and write by write once it does not, or once
         storage says that it answers and something took too long.
         """
-        pauses, began, tries = delays(), time.monotonic(), 1
+        pauses, began, tries = backoff_delays(), time.monotonic(), 1
         while isinstance(error, RepositoryUnavailable):
             if self._is_hurried():
                 return [error] * len(group)

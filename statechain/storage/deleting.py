@@ -15,7 +15,7 @@ from statechain.filters import Cursor, ExecutionFilter, ExecutionKey
 from statechain.records import TERMINAL
 from statechain.storage.paging import pages
 from statechain.storage.repository import DeleteExecutions
-from statechain.storage.retrying import patiently
+from statechain.storage.retrying import retry_while_unavailable
 
 if TYPE_CHECKING:
     from statechain.storage.journal import Journal
@@ -27,18 +27,18 @@ PAGE = 500
 """How many executions go in one transaction, for which everybody else's writes wait."""
 
 
-async def delete_ended(repository: Repository, journal: Journal, select: ExecutionFilter) -> int:
+async def delete_ended(repository: Repository, journal: Journal, filter_: ExecutionFilter) -> int:
     """Delete the ended executions that a filter means, to which its limit and offset apply; return how many are gone.
 
     An outage between two pages is waited out, as the journal does it: what was deleted before is not to go uncounted.
     """
 
-    async def read(select: ExecutionFilter, *, after: Cursor | None, page: int) -> Sequence[ExecutionKey]:
-        return await patiently(lambda: repository.execution_keys(select, after=after, page=page))
+    async def read(filter_: ExecutionFilter, *, after: Cursor | None, page: int) -> Sequence[ExecutionKey]:
+        return await retry_while_unavailable(lambda: repository.execution_keys(filter_, after=after, page=page))
 
-    ended = attrs.evolve(select, status=TERMINAL if select.status is None else select.status & TERMINAL)
+    ended = attrs.evolve(filter_, status=TERMINAL if filter_.status is None else filter_.status & TERMINAL)
     async with aclosing(pages(read, ended, PAGE)) as found:
-        if select.unchained_to is None:
+        if filter_.unchained_to is None:
             return sum([await _delete(journal, page) async for page in found])
         # To delete a chain makes its source unchained, which would be met on a later page: all is read before.
         return sum([await _delete(journal, page) for page in [page async for page in found]])

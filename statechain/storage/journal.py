@@ -21,7 +21,7 @@ from statechain.errors import RepositoryUnavailable, StatechainError
 from statechain.observers import JournalFlushed, Observer, tell
 from statechain.storage.committing import Committer, HeldUp
 from statechain.storage.keys import BusyKeys
-from statechain.storage.ledger import Ledger
+from statechain.storage.ledger import ExecutionWrites
 from statechain.storage.repository import Advance, CreateBatch, End, Repository, Write
 from statechain.storage.stragglers import Straggler, Stragglers
 from statechain.storage.waiters import CallersWaiter, Waiter, settle
@@ -56,7 +56,9 @@ class _Flight:
 
     __slots__ = ("began", "group", "keys", "ledgers", "waiters")
 
-    def __init__(self, group: list[Write[object]], waiters: list[Waiter[object]], ledgers: list[Ledger]) -> None:
+    def __init__(
+        self, group: list[Write[object]], waiters: list[Waiter[object]], ledgers: list[ExecutionWrites]
+    ) -> None:
         self.group = group
         self.waiters = waiters
         self.ledgers = ledgers
@@ -72,7 +74,7 @@ class Journal:
         self._clock = clock
         self._observers = tuple(observers)
         self._writes: list[Entry] = []
-        self._ledgers: list[Ledger] = []
+        self._ledgers: list[ExecutionWrites] = []
         self._flight: _Flight | None = None
         self._left_behind: set[_Flight] = set()
         self._committer = Committer(repository, self._pause, self._is_hurried)
@@ -120,10 +122,10 @@ class Journal:
             self._begin(self._stragglers.commit(straggler))
         else:
             self._writes.append((write, waiter))
-            self._rouse()
+            self._wake_flusher()
         return await waiter
 
-    async def record(self, ledger: Ledger, end: End | None = None) -> None:
+    async def record(self, ledger: ExecutionWrites, end: End | None = None) -> None:
         """Return once all that was added to the ledger (and the end) is durable; raise LeaseLost if it may not be."""
         if end is not None:
             ledger.end = end
@@ -135,27 +137,27 @@ class Journal:
             waiter = cast("Waiter[None]", ledger.waiter)
         await waiter
 
-    def post(self, ledger: Ledger) -> None:
+    def post(self, ledger: ExecutionWrites) -> None:
         """Have what was added to the ledger written soon; nobody waits, and a lost lease shows at the next record."""
         self._check_open()
         if ledger.waiter is None:
             ledger.waiter = Waiter()
-            self._come_back(ledger)
+            self._mark_idle(ledger)
             self._ledgers.append(ledger)
-            self._rouse()
+            self._wake_flusher()
 
-    def leave(self, ledger: Ledger) -> None:
+    def close_execution(self, ledger: ExecutionWrites) -> None:
         """Take note that nothing more comes of an execution here."""
-        ledger.is_left = True
-        self._come_back(ledger)
+        ledger.is_closed = True
+        self._mark_idle(ledger)
 
-    def _come_back(self, ledger: Ledger) -> None:
-        self._away -= ledger.is_away
-        ledger.is_away = False
+    def _mark_idle(self, ledger: ExecutionWrites) -> None:
+        self._away -= ledger.is_running
+        ledger.is_running = False
 
     # Its end
 
-    def hurry(self, patience: float) -> None:
+    def set_deadline(self, patience: float) -> None:
         """Give up what is not committed after ``patience`` seconds, whether storage refuses it or does not answer."""
         deadline = time.monotonic() + patience
         self._deadline = deadline if self._deadline is None else min(deadline, self._deadline)
@@ -168,8 +170,8 @@ class Journal:
         """Let `run` return once all is written; where storage is away, give up after ``patience`` seconds."""
         self._closing = True
         if patience is not None:
-            self.hurry(patience)
-        self._rouse()
+            self.set_deadline(patience)
+        self._wake_flusher()
 
     async def run(self) -> None:
         """Commit what is pending, group after group, until closed."""
@@ -177,18 +179,18 @@ class Journal:
             with suppress(TimeoutError):
                 async with asyncio.timeout(None) as self._limit, asyncio.TaskGroup() as self._tasks:
                     if self._deadline is not None:
-                        self.hurry(self._deadline - time.monotonic())
+                        self.set_deadline(self._deadline - time.monotonic())
                     self._tasks.create_task(self._flush_all(self._flusher), name="statechain flusher")
         finally:
             self._limit = self._tasks = None
-            self._give_up()
+            self._fail_pending()
 
-    def _give_up(self) -> None:
+    def _fail_pending(self) -> None:
         """Let nobody wait for a journal that has ended."""
         self._is_open = False
         if self._watch is not None:
             self._watch.cancel()
-        self._tell_of_room()
+        self._notify_space()
         cut = RepositoryUnavailable("the journal was cut off: the write may or may not have been committed")
         for straggler in tuple(self._apart):
             straggler.settle(cut)
@@ -196,7 +198,7 @@ class Journal:
         for waiter in [waiter for flight in flights for waiter in flight.waiters]:
             settle(waiter, cut)
         for each in [*self._writes, *self._ledgers, *self._keys.waiting]:
-            settle(cast("Waiter[object]", each.waiter) if isinstance(each, Ledger) else each[1], cut)
+            settle(cast("Waiter[object]", each.waiter) if isinstance(each, ExecutionWrites) else each[1], cut)
 
     def _is_hurried(self) -> bool:
         return self._deadline is not None and time.monotonic() > self._deadline
@@ -211,7 +213,7 @@ class Journal:
 
     # Who waits
 
-    def _rouse(self) -> None:
+    def _wake_flusher(self) -> None:
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
@@ -231,7 +233,7 @@ class Journal:
             await asyncio.shield(self._room)
             self._check_open()
 
-    def _tell_of_room(self) -> None:
+    def _notify_space(self) -> None:
         if self._room is not None:
             self._room.set_result(None)
             self._room = None
@@ -283,7 +285,7 @@ class Journal:
         ledgers, self._ledgers = self._ledgers[:room], self._ledgers[room:]
         keys = {ledger.execution_id for ledger in ledgers} if self._writes else set()
         writes = self._take_writes(keys, size - len(ledgers))
-        self._tell_of_room()
+        self._notify_space()
         waiters = [waiter for _, waiter in writes]
         group: list[Write[object]] = [write for write, _ in writes]
         for ledger in ledgers:
@@ -323,10 +325,10 @@ class Journal:
         for waiter, outcome in zip(flight.waiters, outcomes, strict=True):
             settle(waiter, outcome)
 
-    def _settle_ledger(self, ledger: Ledger, write: Advance, outcome: object) -> None:
+    def _settle_ledger(self, ledger: ExecutionWrites, write: Advance, outcome: object) -> None:
         ledger.settle(write, outcome)
-        if ledger.is_going_on and ledger.waiter is None and not ledger.is_away:
-            ledger.is_away = True
+        if ledger.is_going_on and ledger.waiter is None and not ledger.is_running:
+            ledger.is_running = True
             self._away += 1
 
     # Beside the groups
@@ -351,7 +353,7 @@ class Journal:
         """Have what is held up tried again by itself, and take it out of the flight; return the rest's outcomes."""
         if not any(isinstance(outcome, HeldUp) for outcome in outcomes):
             return outcomes
-        ledgers: list[Ledger | None] = [*[None] * (len(flight.group) - len(flight.ledgers)), *flight.ledgers]
+        ledgers: list[ExecutionWrites | None] = [*[None] * (len(flight.group) - len(flight.ledgers)), *flight.ledgers]
         entries = [*zip(flight.group, flight.waiters, ledgers, outcomes, strict=True)]
         rest = []
         for write, waiter, ledger, outcome in entries:
@@ -366,7 +368,7 @@ class Journal:
         return [outcome for _, _, _, outcome in rest]
 
     def _keep_apart(
-        self, write: Write[object], waiter: Waiter[object], ledger: Ledger | None, began: float
+        self, write: Write[object], waiter: Waiter[object], ledger: ExecutionWrites | None, began: float
     ) -> Straggler:
         """Note that a write is on its way beside the groups."""
 
@@ -396,11 +398,11 @@ class Journal:
         """Let what waited for these keys go on, but for the keys of what is still on its way."""
         held = _keys(straggler.write for straggler in self._apart)
         for each in reversed(self._keys.free(keys - held)):
-            if isinstance(each, Ledger):
+            if isinstance(each, ExecutionWrites):
                 self._ledgers.insert(0, each)
             else:
                 self._writes.insert(0, each)
-        self._rouse()
+        self._wake_flusher()
 
 
 def _keys(group: Iterable[Write[object]]) -> set[str]:

@@ -19,7 +19,7 @@ import attrs
 from statechain.errors import LeaseLost, LossReason
 from statechain.records import Claim, Suspect
 
-__all__ = ["LONGEST_GAP", "Heart", "LeaseStorage", "SuspectGroup", "WorkerLease", "lease_lost", "missing_lease"]
+__all__ = ["LONGEST_GAP", "LeaseRenewer", "LeaseStorage", "SuspectGroup", "WorkerLease", "lease_lost", "missing_lease"]
 
 LONGEST_GAP = timedelta(seconds=60)
 """How much uptime passes at most between two renewals, whatever the database's clock says."""
@@ -78,7 +78,7 @@ class SuspectGroup:
     due: timedelta
 
 
-class Heart(Protocol):
+class LeaseRenewer(Protocol):
     """Renews one worker's lease, in whatever thread and event loop it is entered in."""
 
     async def __aenter__(self) -> Self:
@@ -92,8 +92,8 @@ class Heart(Protocol):
     ) -> None:
         """Close it; the lease is left as it is."""
 
-    async def beat(self) -> bool:
-        """Renew the lease as `LeaseStorage.heartbeat` does.
+    async def renew(self) -> bool:
+        """Renew the lease as `LeaseStorage.renew_lease` does.
 
         Return False also where the connection was lost since the renewal before: storage may have failed over.
         """
@@ -102,13 +102,13 @@ class Heart(Protocol):
 class LeaseStorage(Protocol):
     """Leases and claims of a `Repository`."""
 
-    async def heartbeat(self, worker_id: str, lease: timedelta) -> bool:
+    async def renew_lease(self, worker_id: str, lease: timedelta) -> bool:
         """Register a worker or renew its lease: one row, however much the worker runs. Uptime advances with it.
 
         Return whether the lease was there; where it was not, what the worker owned has been released.
         """
 
-    def heart(self, worker_id: str, lease: timedelta) -> Heart:
+    def lease_renewer(self, worker_id: str, lease: timedelta) -> LeaseRenewer:
         """Return what renews a worker's lease from a thread of its own, so that a blocked event loop does not lose it.
 
         It uses nothing that belongs to this repository's event loop.
@@ -142,7 +142,7 @@ class LeaseStorage(Protocol):
         worker_id: str,
         *,
         page: int,
-        leaving: Collection[tuple[str, int]] = (),
+        excluded_revisions: Collection[tuple[str, int]] = (),
         running: Collection[str] | None = None,
         suspects: range | None = None,
     ) -> Sequence[Claim]:
@@ -155,7 +155,7 @@ class LeaseStorage(Protocol):
 
             page: How many at most.
 
-            leaving: Revisions (state machine id, revision) whose executions are left to others.
+            excluded_revisions: Revisions (state machine id, revision) that this worker does not run.
 
             running: Where given, what the claimer owns and is not among these ids is released first, for any worker
                 to claim: an earlier claim may have been made and its reply lost.

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from statechain.records import Callback, Claim, Visit
     from statechain.storage.waiters import Waiter
 
-__all__ = ["Ledger"]
+__all__ = ["ExecutionWrites"]
 
 
-class Ledger:
+class ExecutionWrites:
     """What one execution has yet to write, and the claim under which it may.
 
     The journal alone moves ``seq``: it commits the transitions of an execution strictly one after the other.
@@ -34,9 +34,9 @@ class Ledger:
         "current_state",
         "end",
         "execution_id",
-        "is_away",
-        "is_left",
+        "is_closed",
         "is_lost",
+        "is_running",
         "seq",
         "waiter",
     )
@@ -51,8 +51,8 @@ class Ledger:
         self._closed: Sequence[str] = ()
         self.end: End | None = None
         self.is_lost = False
-        self.is_away = False
-        self.is_left = False
+        self.is_running = False
+        self.is_closed = False
         self.waiter: Waiter[None] | None = None
 
     def settle(self, write: Advance, outcome: object) -> None:
@@ -69,7 +69,7 @@ class Ledger:
     @property
     def is_going_on(self) -> bool:
         """Whether the execution runs on once its last write is durable."""
-        return self.end is None and not (self.is_lost or self.is_left)
+        return self.end is None and not (self.is_lost or self.is_closed)
 
     @property
     def has_advanced(self) -> bool:

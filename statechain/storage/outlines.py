@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from statechain.storage.retrying import patiently
+from statechain.storage.retrying import retry_while_unavailable
 
 if TYPE_CHECKING:
     from statechain.records import Visit
@@ -76,7 +76,9 @@ def outline(visit: Visit, place: int) -> VisitOutline:
 async def read_outlines(repository: Repository, execution_id: str) -> AsyncIterator[VisitOutline]:
     """Yield the outlines of an execution's visit rows in order, a page in memory at a time; wait out an outage."""
     after = 0
-    while page := await patiently(partial(repository.visit_outlines, execution_id, after=after, page=PAGE)):
+    while page := await retry_while_unavailable(
+        partial(repository.visit_outlines, execution_id, after=after, page=PAGE)
+    ):
         for row in page:
             yield row
         after = page[-1].place

@@ -19,19 +19,19 @@ PlacedT_co = TypeVar("PlacedT_co", bound=Execution | ExecutionKey, covariant=Tru
 class PageRead(Protocol[PlacedT_co]):
     """`Repository.executions`, or another read of that kind."""
 
-    async def __call__(self, select: ExecutionFilter, *, after: Cursor | None, page: int) -> Sequence[PlacedT_co]:
+    async def __call__(self, filter_: ExecutionFilter, *, after: Cursor | None, page: int) -> Sequence[PlacedT_co]:
         """Return at most ``page`` in the filter's order, after the cursor or, without one, after its offset."""
 
 
 async def pages(
-    read: PageRead[PlacedT_co], select: ExecutionFilter, size: int
+    read: PageRead[PlacedT_co], filter_: ExecutionFilter, size: int
 ) -> AsyncGenerator[Sequence[PlacedT_co], None]:
     """Yield what a filter means, at most ``size`` at a time and none of them empty."""
-    left = select.limit
+    left = filter_.limit
     after: Cursor | None = None
     while left is None or left > 0:
         wanted = size if left is None else min(size, left)
-        page = await read(select, after=after, page=wanted)
+        page = await read(filter_, after=after, page=wanted)
         if page:
             yield page
         if len(page) < wanted:

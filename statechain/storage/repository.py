@@ -27,12 +27,11 @@ from statechain.records import (
     StateMachineRecord,
     Visit,
 )
-from statechain.storage.leases import Heart, LeaseStorage
+from statechain.storage.leases import LeaseRenewer, LeaseStorage
 from statechain.storage.outlines import VisitOutline
 from statechain.storage.writes import (
     Advance,
     AnswerCallback,
-    BeatCallback,
     CloseCallback,
     CreateBatch,
     CreateStateMachine,
@@ -40,6 +39,7 @@ from statechain.storage.writes import (
     End,
     EndBatch,
     FailBatchItem,
+    HeartbeatCallback,
     JoinBatchItem,
     RedriveExecution,
     ReleaseExecution,
@@ -53,7 +53,6 @@ from statechain.storage.writes import (
 __all__ = [
     "Advance",
     "AnswerCallback",
-    "BeatCallback",
     "CloseCallback",
     "CreateBatch",
     "CreateStateMachine",
@@ -61,8 +60,9 @@ __all__ = [
     "End",
     "EndBatch",
     "FailBatchItem",
-    "Heart",
+    "HeartbeatCallback",
     "JoinBatchItem",
+    "LeaseRenewer",
     "RedriveExecution",
     "ReleaseExecution",
     "Repository",
@@ -110,18 +110,18 @@ class Repository(LeaseStorage, Protocol):
     async def execution_by_name(self, state_machine_id: str, name: str) -> Execution | None:
         """Return the execution that holds a name in a machine."""
 
-    async def executions(self, select: ExecutionFilter, *, after: Cursor | None, page: int) -> Sequence[Execution]:
+    async def executions(self, filter_: ExecutionFilter, *, after: Cursor | None, page: int) -> Sequence[Execution]:
         """Return at most ``page`` executions in the filter's order, after the cursor (None: from the first on).
 
         The filter's offset applies where there is no cursor; its limit is the caller's business.
         """
 
     async def execution_keys(
-        self, select: ExecutionFilter, *, after: Cursor | None, page: int
+        self, filter_: ExecutionFilter, *, after: Cursor | None, page: int
     ) -> Sequence[ExecutionKey]:
         """Return the keys of the executions that `executions` would return, and load no payloads."""
 
-    async def count_executions(self, select: ExecutionFilter) -> int:
+    async def count_executions(self, filter_: ExecutionFilter) -> int:
         """Return how many executions a filter means; its limit and offset play no part."""
 
     async def statistics(self, state_machine_id: str) -> Mapping[ExecutionStatus, DurationStatistics]:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from statechain.errors import RepositoryUnavailable
 
-__all__ = ["delays", "patiently"]
+__all__ = ["backoff_delays", "retry_while_unavailable"]
 
 T = TypeVar("T")
 
@@ -17,7 +17,7 @@ FIRST_DELAY = 0.05
 LONGEST_DELAY = 5.0
 
 
-def delays(first: float = FIRST_DELAY, longest: float = LONGEST_DELAY) -> Iterator[float]:
+def backoff_delays(first: float = FIRST_DELAY, longest: float = LONGEST_DELAY) -> Iterator[float]:
     """Yield seconds to wait before the second try, the third, and so on, without end."""
     delay = first
     while True:
@@ -25,9 +25,9 @@ def delays(first: float = FIRST_DELAY, longest: float = LONGEST_DELAY) -> Iterat
         delay = min(delay * 2, longest)
 
 
-async def patiently(read: Callable[[], Awaitable[T]]) -> T:
+async def retry_while_unavailable(read: Callable[[], Awaitable[T]]) -> T:
     """Return what a read answers, however long storage is away; for what runs, to which an outage is a pause."""
-    pauses = delays()
+    pauses = backoff_delays()
     while True:
         try:
             return await read()

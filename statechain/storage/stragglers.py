@@ -17,7 +17,7 @@ import attrs
 
 from statechain.errors import RepositoryUnavailable
 from statechain.storage.repository import Write
-from statechain.storage.retrying import delays
+from statechain.storage.retrying import backoff_delays
 
 __all__ = ["AT_ONCE", "RARELY", "Outage", "Straggler", "Stragglers", "described"]
 
@@ -93,12 +93,12 @@ class Stragglers:
 
     async def commit(self, straggler: Straggler) -> None:
         """Commit a write that is known to take long, beside all others."""
-        await self._persist(straggler, nullcontext(), delays())
+        await self._persist(straggler, nullcontext(), backoff_delays())
 
     async def retry(self, straggler: Straggler, error: RepositoryUnavailable) -> None:
         """Commit a write that was refused just now; few of these are tried at once."""
         self._hold(straggler, error)
-        pauses = delays()
+        pauses = backoff_delays()
         await self._pause(next(pauses))
         await self._persist(straggler, self._turns, pauses)
 

@@ -28,7 +28,6 @@ from statechain.records import (
 __all__ = [
     "Advance",
     "AnswerCallback",
-    "BeatCallback",
     "CloseCallback",
     "CreateBatch",
     "CreateStateMachine",
@@ -36,6 +35,7 @@ __all__ = [
     "End",
     "EndBatch",
     "FailBatchItem",
+    "HeartbeatCallback",
     "JoinBatchItem",
     "RedriveExecution",
     "ReleaseExecution",
@@ -186,11 +186,11 @@ class AnswerCallback(Write[Callback]):
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class BeatCallback(Write[Callback]):
+class HeartbeatCallback(Write[Callback]):
     """Tell that the work behind a token goes on: set ``beat``. Outcome: the callback. Errors as in `AnswerCallback`."""
 
     token_hash: str
-    beat: datetime
+    heartbeat: datetime
 
     @property
     def key(self) -> str:
@@ -223,7 +223,7 @@ class TakeActivity(Write[Callback | None]):
 
     activity: str
     token_hash: str
-    beat: datetime
+    heartbeat: datetime
 
     @property
     def key(self) -> str:
@@ -323,14 +323,14 @@ class ReleaseExecution(Write[None]):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class CreateBatch(Write[Batch]):
-    """Store a batch and freeze its sources: one row for each execution that ``select`` means now, in its order.
+    """Store a batch and freeze its sources: one row for each execution that ``filter_`` means now, in its order.
 
     Limit and offset apply. Index 0 is the first in the filter's order; the item's name is
     ``f"{batch.name_prefix}-{source id}"``. Outcome: the batch, all of its items as pending: none is counted here.
     """
 
     batch: Batch
-    select: ExecutionFilter
+    filter_: ExecutionFilter
 
     @property
     def key(self) -> str:

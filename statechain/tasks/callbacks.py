@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from statechain.cancellation import GRACE, outlast
+from statechain.cancellation import GRACE, await_shielded
 from statechain.codec import JSONValue, decode
 from statechain.errors import RepositoryError
 from statechain.records import Callback, CallbackStatus
-from statechain.storage.repository import AnswerCallback, BeatCallback, CloseCallback, TakeActivity
-from statechain.storage.retrying import delays, patiently
+from statechain.storage.repository import AnswerCallback, CloseCallback, HeartbeatCallback, TakeActivity
+from statechain.storage.retrying import backoff_delays, retry_while_unavailable
 
 if TYPE_CHECKING:
     from statechain.clock import Clock
@@ -59,12 +59,12 @@ class ActivityTask:
 class _Waiter:
     """One attempt that waits, under one id or more."""
 
-    __slots__ = ("answer", "beat", "ids", "news")
+    __slots__ = ("answer", "ids", "last_heartbeat", "news")
 
     def __init__(self, ids: Sequence[str], since: datetime | None) -> None:
         self.ids = tuple(ids)
         self.answer: Callback | None = None
-        self.beat = since
+        self.last_heartbeat = since
         self.news = asyncio.Event()
 
     def tell(self, callback: Callback) -> None:
@@ -72,8 +72,10 @@ class _Waiter:
         if callback.status in ANSWERED and self.answer is None:
             self.answer = callback
             self.news.set()
-        if callback.beat is not None and (self.beat is None or callback.beat > self.beat):
-            self.beat = callback.beat
+        if callback.last_heartbeat is not None and (
+            self.last_heartbeat is None or callback.last_heartbeat > self.last_heartbeat
+        ):
+            self.last_heartbeat = callback.last_heartbeat
             self.news.set()
 
 
@@ -89,7 +91,7 @@ class Callbacks:
         self._group = group
         self._waiters: dict[str, _Waiter] = {}
         self._poller: asyncio.Task[None] | None = None
-        self._pauses = delays(FIRST_POLL, LONGEST_POLL)
+        self._pauses = backoff_delays(FIRST_POLL, LONGEST_POLL)
         self._newcomers: list[_Waiter] = []
         self._arrival = asyncio.Event()
         self._takers: dict[str, list[asyncio.Event]] = {}
@@ -121,17 +123,17 @@ class Callbacks:
         """
         with self._registered(ids, since) as waiter:
             while waiter.answer is None:
-                if waiter.beat is not since:
+                if waiter.last_heartbeat is not since:
                     begun()
-                if await self._news_before(waiter, _due(deadline, waiter.beat, heartbeat)):
+                if await self._news_before(waiter, _due(deadline, waiter.last_heartbeat, heartbeat)):
                     continue
                 await self._ask([waiter])  # a sign of life may have come through another process
-                due = _due(deadline, waiter.beat, heartbeat)
+                due = _due(deadline, waiter.last_heartbeat, heartbeat)
                 if waiter.answer is None and due is not None and due <= self._clock.now():
                     return await self.close(ids)
             if len(waiter.ids) > 1:
                 await self.close(ids)
-            if waiter.beat is not since:
+            if waiter.last_heartbeat is not since:
                 begun()
             return waiter.answer
 
@@ -158,7 +160,7 @@ class Callbacks:
         waiter = _Waiter(ids, since)
         self._waiters |= dict.fromkeys(waiter.ids, waiter)
         self._newcomers.append(waiter)
-        self._pauses = delays(FIRST_POLL, LONGEST_POLL)
+        self._pauses = backoff_delays(FIRST_POLL, LONGEST_POLL)
         self._arrival.set()
         try:
             if self._poller is None:
@@ -210,7 +212,7 @@ class Callbacks:
         """Tell waiters how their callbacks stand in storage."""
         ids = [each for waiter in waiters for each in waiter.ids]
         with self._clock.hold():
-            callbacks = await patiently(lambda: self._repository.callbacks(ids))
+            callbacks = await retry_while_unavailable(lambda: self._repository.callbacks(ids))
         for callback in callbacks:
             self._tell(callback)
 
@@ -231,9 +233,9 @@ class Callbacks:
         write = AnswerCallback(token_hash=token_hash(token), error=error, cause=cause)
         self._tell(await self._journal.write_for_caller(write))
 
-    async def beat(self, token: str) -> None:
+    async def heartbeat(self, token: str) -> None:
         """Tell that the work goes on. Raises InvalidToken, TaskTimedOut."""
-        write = BeatCallback(token_hash=token_hash(token), beat=self._clock.now())
+        write = HeartbeatCallback(token_hash=token_hash(token), heartbeat=self._clock.now())
         self._tell(await self._journal.write_for_caller(write))
 
     # Activities
@@ -249,7 +251,7 @@ class Callbacks:
         self._takers.setdefault(activity, []).append(offered)
         loop = asyncio.get_running_loop()
         until = loop.time() + patience
-        pauses = delays(FIRST_POLL, LONGEST_POLL)
+        pauses = backoff_delays(FIRST_POLL, LONGEST_POLL)
         try:
             while True:
                 while given_back := self._given_back.get(activity):
@@ -275,10 +277,10 @@ class Callbacks:
 
         A caller that is cancelled meanwhile gives it back, once it is known: its token is the next one's.
         """
-        write = TakeActivity(activity=activity, token_hash=token_hash(token), beat=self._clock.now())
+        write = TakeActivity(activity=activity, token_hash=token_hash(token), heartbeat=self._clock.now())
         taking = asyncio.ensure_future(self._journal.write(write))
         try:
-            taken = await outlast(taking, GRACE)
+            taken = await await_shielded(taking, GRACE)
         except asyncio.CancelledError:
             if taking.done():
                 self._give_back(activity, token, taking)
@@ -297,9 +299,9 @@ class Callbacks:
             self.offer(activity)
 
 
-def _due(deadline: datetime | None, beat: datetime | None, heartbeat: float | None) -> datetime | None:
+def _due(deadline: datetime | None, last: datetime | None, heartbeat: float | None) -> datetime | None:
     """Return when a wait ends: at its deadline, or when a heartbeat is overdue."""
-    if beat is None or heartbeat is None:
+    if last is None or heartbeat is None:
         return deadline
-    overdue = beat + timedelta(seconds=heartbeat)
+    overdue = last + timedelta(seconds=heartbeat)
     return overdue if deadline is None else min(deadline, overdue)

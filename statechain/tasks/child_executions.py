@@ -12,7 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from statechain.cancellation import outlast
+from statechain.cancellation import await_shielded
 from statechain.clock import to_micros
 from statechain.codec import JSONValue, encode
 from statechain.errors import (
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from statechain.storage.repository import Repository
     from statechain.tasks.services import NestedCall
 
-__all__ = ["EXISTS", "Nest", "Nested", "Start", "described", "started"]
+__all__ = ["EXISTS", "ChildExecution", "ChildExecutions", "Start", "described", "started"]
 
 logger = logging.getLogger(__name__)
 
 EXISTS = "StepFunctions.ExecutionAlreadyExistsException"
 
 
-class Nested(Protocol):
+class ChildExecution(Protocol):
     """An execution that was started: `statechain.machine.ExecutionHandle`."""
 
     @property
@@ -51,18 +51,18 @@ class Nested(Protocol):
         """End it as ABORTED."""
 
 
-Start: TypeAlias = Callable[[str, JSONValue, str], Awaitable[Nested]]
+Start: TypeAlias = Callable[[str, JSONValue, str], Awaitable[ChildExecution]]
 """Start an execution of a machine (by name or id) with an input and a name; join the one that has the name."""
 
 
-class Nest:
+class ChildExecutions:
     """Starts executions on behalf of others, and waits for them."""
 
     def __init__(self, start: Start, repository: Repository) -> None:
         self._start = start
         self._repository = repository
 
-    async def start(self, frame: Frame, call: NestedCall) -> Nested:
+    async def start(self, frame: Frame, call: NestedCall) -> ChildExecution:
         """Start the execution that a Task asks for; raise StateError where that cannot be.
 
         A start is not cut off: where its parent goes on elsewhere, what was begun to be started is joined from there.
@@ -70,10 +70,10 @@ class Nest:
         name = call.name or hashlib.sha256(frame.attempt_key.encode(errors="surrogatepass")).hexdigest()[:32]
         starting = asyncio.ensure_future(self._start(call.machine, call.input, name))
         try:
-            return await outlast(starting)
+            return await await_shielded(starting)
         except asyncio.CancelledError:
             if starting.exception() is None:
-                await outlast(asyncio.ensure_future(self._stop_with(frame.run, starting.result())))
+                await await_shielded(asyncio.ensure_future(self._stop_with_parent(frame.run, starting.result())))
             raise
         except StateMachineNotFound as fault:
             raise StateError(
@@ -84,23 +84,23 @@ class Nest:
         except ValueError as fault:
             raise StateError("StepFunctions.ValidationException", str(fault)) from fault
 
-    async def wait(self, frame: Frame, nested: Nested) -> Execution:
+    async def wait(self, frame: Frame, nested: ChildExecution) -> Execution:
         """Return a nested execution once it has ended; it is stopped where its parent is, and left where that is."""
         try:
             return await nested.wait()
         except asyncio.CancelledError:
-            await outlast(asyncio.ensure_future(self._stop_with(frame.run, nested)))
+            await await_shielded(asyncio.ensure_future(self._stop_with_parent(frame.run, nested)))
             raise
 
-    async def _stop_with(self, run: Run, nested: Nested) -> None:
+    async def _stop_with_parent(self, run: Run, nested: ChildExecution) -> None:
         """Stop a nested execution, unless its parent goes on elsewhere, and goes on to wait for it."""
-        if not (await self._goes_on(run.execution) if run.is_lost else run.is_left):
+        if not (await self._parent_is_running(run.execution) if run.is_lost else run.is_left):
             try:
                 await nested.stop(cause="the execution that had started it was stopped")
             except StatechainError as fault:  # the parent ends all the same
                 logger.warning("an execution that a stopped one had started could not be stopped: %s", fault)
 
-    async def _goes_on(self, parent: Execution) -> bool:
+    async def _parent_is_running(self, parent: Execution) -> bool:
         """Tell whether an execution that was lost runs on; where storage cannot tell, it is taken to."""
         try:
             found = await self._repository.execution(parent.id)

@@ -31,7 +31,7 @@ __all__ = [
     "activity_name",
     "check_resources",
     "is_known",
-    "only_waits",
+    "is_waiting_externally",
     "prepare",
     "resolve",
 ]
@@ -148,7 +148,7 @@ def prepare(frame: Frame, resource: str) -> None:
         frame.token = HANDED_OUT_BEFORE if is_known_outside else secrets.token_urlsafe(32)
 
 
-def only_waits(frame: Frame, resource: str | None) -> bool:
+def is_waiting_externally(frame: Frame, resource: str | None) -> bool:
     """Tell whether all that is left of an attempt is to wait for the outside: no handler is to be called for it."""
     if frame.outside is None or resource is None:
         return False

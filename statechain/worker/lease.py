@@ -15,12 +15,12 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
-from statechain.cancellation import linger
+from statechain.cancellation import wait_ignoring_cancellation
 from statechain.errors import RepositoryError
-from statechain.storage.retrying import delays
+from statechain.storage.retrying import backoff_delays
 
 if TYPE_CHECKING:
-    from statechain.storage.leases import Heart
+    from statechain.storage.leases import LeaseRenewer
 
 __all__ = ["Lease", "boot_time", "kept"]
 
@@ -83,7 +83,7 @@ class Lease:
     def renewed(self, asked: float, *, is_kept: bool = True) -> None:
         """Take note of a renewal that was asked for at a moment of the clock, and succeeded since.
 
-        ``is_kept``: as `Heart.beat` answered it.
+        ``is_kept``: as `LeaseRenewer.beat` answered it.
         """
         is_lapsed = 0.0 < self._until < self.clock() or not is_kept
         self.lapses += is_lapsed
@@ -93,7 +93,7 @@ class Lease:
 
 @asynccontextmanager
 async def kept(
-    lease: Lease, make_heart: Callable[[], Heart], told: Callable[[float], None] | None = None
+    lease: Lease, make_renewer: Callable[[], LeaseRenewer], told: Callable[[float], None] | None = None
 ) -> AsyncIterator[None]:
     """Renew a lease from a thread, until left; ``told`` is called in this loop with the seconds of each beat."""
     loop = asyncio.get_running_loop()
@@ -105,14 +105,14 @@ async def kept(
         if told is not None and not loop.is_closed():
             loop.call_soon_threadsafe(told, seconds)
 
-    async def beat() -> None:
+    async def renew() -> None:
         beating.append((asyncio.get_running_loop(), cast("asyncio.Task[None]", asyncio.current_task())))
-        await _keep(lease, make_heart, stop, tell)
+        await _keep(lease, make_renewer, stop, tell)
 
     def keep() -> None:
         try:
             with suppress(asyncio.CancelledError):
-                asyncio.run(beat())
+                asyncio.run(renew())
         finally:
             loop.call_soon_threadsafe(ended.set_result, None)
 
@@ -122,29 +122,29 @@ async def kept(
         yield
     finally:
         stop.set()
-        await linger(ended, LAST_BEAT)
+        await wait_ignoring_cancellation(ended, LAST_BEAT)
         if not ended.done():  # storage does not answer
             with suppress(RuntimeError):  # the thread's loop is closed by now
                 for its_loop, task in beating:
                     its_loop.call_soon_threadsafe(task.cancel)
-            await linger(ended)
+            await wait_ignoring_cancellation(ended)
         thread.join()
 
 
 async def _keep(
-    lease: Lease, make_heart: Callable[[], Heart], stop: threading.Event, tell: Callable[[float], None]
+    lease: Lease, make_renewer: Callable[[], LeaseRenewer], stop: threading.Event, tell: Callable[[float], None]
 ) -> None:
     """Beat until told to stop; after a failure soon again, with a new heart. Whatever fails, nobody waits in vain."""
-    pauses, pause = delays(), lease.period
+    pauses, pause = backoff_delays(), lease.period
     while not stop.is_set():
         try:
-            async with make_heart() as heart:
+            async with make_renewer() as heart:
                 while not stop.wait(pause):  # nothing else lives in this loop, so it may be blocked
                     asked = lease.clock()
-                    is_kept = await heart.beat()
+                    is_kept = await heart.renew()
                     lease.renewed(asked, is_kept=is_kept)
                     tell(lease.clock() - asked)
-                    pauses, pause = delays(), lease.period
+                    pauses, pause = backoff_delays(), lease.period
         except Exception as fault:  # noqa: BLE001 -- who waits for the lease would wait for ever
             reason = fault if isinstance(fault, RepositoryError) else type(fault).__name__
             logger.warning("the lease could not be renewed, trying again: %s", reason)

@@ -9,9 +9,9 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from statechain.cancellation import linger
+from statechain.cancellation import wait_ignoring_cancellation
 from statechain.errors import RepositoryUnavailable
-from statechain.storage.retrying import delays
+from statechain.storage.retrying import backoff_delays
 
 __all__ = ["Opening"]
 
@@ -42,7 +42,7 @@ class Opening:
 
         Raises RepositoryUnavailable once the time is over, and at once any other error of storage.
         """
-        loop, pauses, logged = asyncio.get_running_loop(), delays(), float("-inf")
+        loop, pauses, logged = asyncio.get_running_loop(), backoff_delays(), float("-inf")
         began = loop.time()
         self._until = began + self._seconds if self._until is None else self._until
         error: Exception = TimeoutError("it does not answer")
@@ -77,5 +77,5 @@ class Opening:
             closing.cancel()
             if not task.done():
                 task.cancel()
-                await linger(task)
+                await wait_ignoring_cancellation(task)
         return None if task.cancelled() else task.result()

@@ -20,7 +20,7 @@ from statechain.observers import ExecutionPoisoned, Observer, SuspectsCounted, S
 from statechain.records import Claim, ExecutionStatus
 from statechain.storage.leases import lease_lost
 from statechain.storage.repository import Advance, End, ReleaseExecution
-from statechain.storage.retrying import patiently
+from statechain.storage.retrying import retry_while_unavailable
 from statechain.worker.peers import Peers
 from statechain.worker.suspects import Trials, backoff, deaths_alone, group_size, is_poisoned
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from statechain.clock import Clock
-    from statechain.execution.running import Live
+    from statechain.execution.running import RunningExecution
     from statechain.limits import Limits
     from statechain.storage.journal import Journal
     from statechain.storage.leases import SuspectGroup, WorkerLease
-    from statechain.storage.ledger import Ledger
+    from statechain.storage.ledger import ExecutionWrites
     from statechain.storage.repository import Repository
     from statechain.worker.lease import Lease
     from statechain.worker.revisions import Revision, Revisions
@@ -110,7 +110,7 @@ class Recovery:
         logger.warning("executions could not be recovered, trying again: %s", reason)
         self._worker.changed.clear()
 
-    def leave(self) -> None:
+    def stop_claiming(self) -> None:
         """Take over nothing more: the engine is being left. What is lost is still let go."""
         self._is_leaving = True
 
@@ -120,7 +120,7 @@ class Recovery:
             self._schedule_look()
             self._looks += 1
             self._unserved.clear()
-            await self.let_go()
+            await self.drop_lost()
         if self._doubts != self._lease.doubts:
             await self._reconcile()
         if claims and not self._is_leaving:
@@ -150,7 +150,7 @@ class Recovery:
 
     # What is lost
 
-    async def let_go(self) -> None:
+    async def drop_lost(self) -> None:
         """Cancel what others have ended or taken over.
 
         Only what storage knew of before it was asked, and what is the same life and not about to end afterwards: a
@@ -166,9 +166,9 @@ class Recovery:
                 if epoch != live.epoch and still.get(id_) is live:
                     self._lose(live, lease_lost(id_, live.epoch, epoch))
 
-    def _lose(self, live: Live, lost: LeaseLost) -> None:
+    def _lose(self, live: RunningExecution, lost: LeaseLost) -> None:
         self._worker.note_loss(live, lost)
-        live.lose()
+        live.abandon()
 
     async def _reconcile(self) -> None:
         """After a lapse or an outage: own again what was released and not claimed, and find out what storage lost.
@@ -188,7 +188,7 @@ class Recovery:
         self._is_sweep_due = True
         self._doubts = doubts
 
-    async def _confirm(self, live: Live, ledger: Ledger) -> None:
+    async def _confirm(self, live: RunningExecution, ledger: ExecutionWrites) -> None:
         try:
             await self._journal.record(ledger)
         except LeaseLost as lost:
@@ -218,7 +218,7 @@ class Recovery:
         self._worker.is_awaited = True  # where a slot frees after this, more is claimed
         while not self._is_leaving and (room := self._worker.room):
             claims = await self._claim(min(PAGE, room))
-            recovered += [claim.execution.id for claim in claims if await self._take(claim)]
+            recovered += [claim.execution.id for claim in claims if await self._resume(claim)]
             self._is_in_doubt = False
             if not claims:
                 self._worker.is_awaited = False
@@ -266,9 +266,11 @@ class Recovery:
             await self._lease.regained()
         running = self._worker.running() if self._is_in_doubt or self._worker.is_in_doubt else None
         self._is_in_doubt, self._worker.is_in_doubt = True, False
-        return list(await self._repository.claim(self._worker.id, page=page, leaving=self._unserved, running=running))
+        return list(
+            await self._repository.claim(self._worker.id, page=page, excluded_revisions=self._unserved, running=running)
+        )
 
-    async def _take(self, claim: Claim) -> bool:
+    async def _resume(self, claim: Claim) -> bool:
         """Run a claimed execution on; return whether it is run here."""
         try:
             revision = None if self._is_leaving else await self._served(claim)
@@ -283,7 +285,7 @@ class Recovery:
             )
             return False
         if is_poisoned(claim, self._limits):
-            await self._park(claim, revision)
+            await self._fail_poisoned(claim, revision)
             return False
         live = self._worker.adopt(revision, claim, counts=self._counts(claim.claims))
         if claim.claims:
@@ -304,7 +306,7 @@ class Recovery:
         """
         machine, number = claim.execution.state_machine_id, claim.execution.state_machine_revision
         try:
-            revision = await patiently(lambda: self._revisions.get(machine, number))
+            revision = await retry_while_unavailable(lambda: self._revisions.get(machine, number))
         except DamagedRow:
             raise
         except StatechainError as fault:
@@ -340,9 +342,9 @@ class Recovery:
             if room and due <= 0:
                 suspects = range(group.deaths, group.deaths + 1)
                 claims = await self._repository.claim(
-                    self._worker.id, page=room, leaving=self._unserved, suspects=suspects
+                    self._worker.id, page=room, excluded_revisions=self._unserved, suspects=suspects
                 )
-                taken += [claim.execution.id for claim in claims if await self._take(claim)]
+                taken += [claim.execution.id for claim in claims if await self._resume(claim)]
             moments.append(due if due > 0 else LONGEST_TRIAL_PAUSE)
         self._next_trial = self._lease.clock() + min(LONGEST_TRIAL_PAUSE, *moments) if moments else None
         self._worker.is_awaited |= bool(groups)
@@ -367,7 +369,7 @@ class Recovery:
             )
         self._reported = count, most
 
-    async def _park(self, claim: Claim, revision: Revision) -> None:
+    async def _fail_poisoned(self, claim: Claim, revision: Revision) -> None:
         """End an execution as FAILED of which its workers die."""
         cause = (
             f"{claim.claims} workers died after they had taken the execution up, {deaths_alone(claim.claims)} of them "

@@ -16,19 +16,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from statechain.asl.effort import serving_loop
-from statechain.cancellation import linger
+from statechain.cancellation import wait_ignoring_cancellation
 from statechain.errors import RepositoryError, StatechainError
 from statechain.execution.calls import Caller
-from statechain.execution.fast_path import Lane
+from statechain.execution.fast_path import FastPath
 from statechain.execution.files.items import Files
 from statechain.execution.interpreter import Interpreter
-from statechain.execution.recorder import Scribe
-from statechain.launcher import Streams, first_fault
+from statechain.execution.recorder import VisitRecorder
+from statechain.launcher import StreamGroup, first_error
 from statechain.observers import LeaseRenewed, tell
 from statechain.records import new_id
 from statechain.storage.journal import Journal
 from statechain.tasks.callbacks import Callbacks
-from statechain.tasks.child_executions import Nest
+from statechain.tasks.child_executions import ChildExecutions
 from statechain.tasks.threads import HandlerThreads
 from statechain.worker.lease import Lease, kept
 from statechain.worker.leaving import wait_and_log
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from statechain.tasks.child_executions import Start
     from statechain.tasks.registry import TaskRegistry
 
-__all__ = ["Host"]
+__all__ = ["Supervisor"]
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ HAND_OVER_SECONDS = 1.0
 READS_ONLY = "this engine only reads (role='reader'): what starts, stops or answers needs an engine that works"
 
 
-class Host:
+class Supervisor:
     """Everything that runs in one engine."""
 
     def __init__(
@@ -97,14 +97,14 @@ class Host:
         self.journal = Journal(repository, clock, observers)
         self.revisions = Revisions(repository, limits)
         self.callbacks = Callbacks(repository, self.journal, clock, self._tasks)
-        scribe = Scribe(self.journal, self._lease)
+        scribe = VisitRecorder(self.journal, self._lease)
         self._threads = HandlerThreads(limits.handler_threads, clock)
-        caller = Caller(scribe, clock, tasks, limits, self.callbacks, Nest(start, repository), self._threads)
+        caller = Caller(scribe, clock, tasks, limits, self.callbacks, ChildExecutions(start, repository), self._threads)
         self.worker = Worker(
             worker_id or new_id(),
             repository,
             self.journal,
-            Interpreter(scribe, clock, caller, Lane(clock, tasks, limits), limits, Files(files, clock)),
+            Interpreter(scribe, clock, caller, FastPath(clock, tasks, limits), limits, Files(files, clock)),
             clock,
             self._lease,
             tasks=tasks,
@@ -115,7 +115,7 @@ class Host:
         self.recovery = Recovery(
             repository, self.journal, clock, self.worker, self.revisions, self._lease, limits, observers
         )
-        self.streams = Streams(self.worker.tasks, guard)
+        self.streams = StreamGroup(self.worker.tasks, guard)
         if reads_only:
             self.journal.why_closed = self.worker.why_closed = READS_ONLY
 
@@ -173,7 +173,7 @@ class Host:
     def _leave(self) -> None:
         """Begin nothing more on the engine's own account."""
         self._closing.set()
-        self.recovery.leave()
+        self.recovery.stop_claiming()
 
     async def _end(self, supervisor: asyncio.Task[None]) -> None:
         """Interrupt what still runs, close the storage, and raise what ended the supervisor before its time.
@@ -183,17 +183,17 @@ class Host:
         if not supervisor.done():
             self._is_interrupted = True
             self._leave()
-            self.journal.hurry(DRAIN_SECONDS)
+            self.journal.set_deadline(DRAIN_SECONDS)
             self.worker.interrupt()
             self.streams.interrupt()
         try:
             await asyncio.wait([supervisor])
         finally:
-            await linger(supervisor)
+            await wait_ignoring_cancellation(supervisor)
             await self._stack.aclose()
         fault = None if supervisor.cancelled() else supervisor.exception()
         if fault is not None:
-            raise first_fault(fault) if isinstance(fault, BaseExceptionGroup) else fault
+            raise first_error(fault) if isinstance(fault, BaseExceptionGroup) else fault
 
     # The tasks
 
@@ -203,7 +203,7 @@ class Host:
         async with (
             kept(
                 self._lease,
-                lambda: self._repository.heart(self.worker.id, self._lease.length),
+                lambda: self._repository.lease_renewer(self.worker.id, self._lease.length),
                 self._tell_of_beat if self._observers else None,
             ),
             asyncio.TaskGroup() as writing,
@@ -220,7 +220,7 @@ class Host:
     async def _register(self) -> None:
         """Begin the lease."""
         asked = self._lease.clock()
-        await self._repository.heartbeat(self.worker.id, self._lease.length)
+        await self._repository.renew_lease(self.worker.id, self._lease.length)
         self._lease.renewed(asked)
 
     def _tell_of_beat(self, seconds: float) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 if TYPE_CHECKING:
-    from statechain.execution.running import Live
+    from statechain.execution.running import RunningExecution
     from statechain.limits import Limits
     from statechain.records import Claim
 
@@ -50,7 +50,7 @@ def is_poisoned(claim: Claim, limits: Limits) -> bool:
 
 @attrs.frozen
 class _Trial:
-    live: Live
+    live: RunningExecution
     size: int
     until: float
 
@@ -82,6 +82,6 @@ class Trials:
         sizes = [trial.size for trial in self._trials if now < trial.until]
         return max(0, min([group_size(deaths), *sizes]) - len(sizes))
 
-    def begin(self, live: Live, deaths: int) -> None:
+    def begin(self, live: RunningExecution, deaths: int) -> None:
         """Take note of a suspect that is tried from now on."""
         self._trials.append(_Trial(live, group_size(deaths), self._clock() + LONGEST_TRIAL))

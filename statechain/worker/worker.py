@@ -12,18 +12,18 @@ from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from statechain.cancellation import GRACE, linger, outlast
+from statechain.cancellation import GRACE, await_shielded, wait_ignoring_cancellation
 from statechain.errors import DamagedRow, ExecutionNotFound, InvalidPayload, LeaseLost, RepositoryError, StatechainError
-from statechain.execution.restore import NO_PAST, Past
+from statechain.execution.restore import NO_VISITS, StoredVisits
 from statechain.execution.run import Run
-from statechain.execution.running import Live
-from statechain.execution.slots import UNGATED, Place
+from statechain.execution.running import RunningExecution
+from statechain.execution.slots import UNLIMITED, Slot
 from statechain.execution.unexpected import PASSING, runtime_error
 from statechain.logs import ATTEMPT, EXECUTION, about
 from statechain.observers import ExecutionEnded, ExecutionLeft, ExecutionResumed, ExecutionStarted, Observer, tell
 from statechain.records import Claim, Execution, ExecutionStatus
 from statechain.storage.journal import NOT_OPEN
-from statechain.storage.ledger import Ledger
+from statechain.storage.ledger import ExecutionWrites
 from statechain.storage.repository import (
     End,
     RedriveExecution,
@@ -32,7 +32,7 @@ from statechain.storage.repository import (
     StopExecution,
     TakeUpExecution,
 )
-from statechain.storage.retrying import delays, patiently
+from statechain.storage.retrying import backoff_delays, retry_while_unavailable
 from statechain.tasks.retry import RUNTIME
 from statechain.tasks.services import is_known
 from statechain.worker.suspects import backoff
@@ -89,10 +89,10 @@ class Worker:
         self._most_recovered = limits.recovered if max_concurrent is None else max_concurrent
         self._observers = tuple(observers)
         self._gate = None if max_concurrent is None else asyncio.Semaphore(max_concurrent)
-        self._live: dict[str, Live] = {}
+        self._live: dict[str, RunningExecution] = {}
         self.is_interrupted = False
         self.is_in_doubt = False
-        self._adopted: set[Live] = set()
+        self._adopted: set[RunningExecution] = set()
         self._is_handing_over = False
         self.is_awaited = False
         self.changed = asyncio.Event()
@@ -112,9 +112,9 @@ class Worker:
         """Return the ids of the executions that run here. A lost one does not, though its task may not be over."""
         return frozenset(id_ for id_, live in self._live.items() if not live.is_lost)
 
-    def held(self) -> dict[str, Live]:
+    def held(self) -> dict[str, RunningExecution]:
         """Return what runs here under a claim that storage knows of, and is not about to end."""
-        return {each: live for each, live in self._live.items() if live.shown is not None and not live.is_closing}
+        return {each: live for each, live in self._live.items() if live.reported is not None and not live.is_closing}
 
     def missing(self, revision: Revision) -> list[str]:
         """Return the Resources of a revision for which there is no handler here."""
@@ -124,21 +124,21 @@ class Worker:
 
     async def start(
         self, revision: Revision, execution: Execution, *, exclusive: bool = False, owns: bool = True
-    ) -> tuple[Execution, Live | None]:
-        """Record and run an execution; return the one that holds its name, and its `Live` where it runs here.
+    ) -> tuple[Execution, RunningExecution | None]:
+        """Record and run an execution; return the one that holds its name, and how it runs here, if it does.
 
         With ``owns`` one that was taken over from another worker becomes this process's own: leaving waits for it.
         Returns once the start is durable. A caller that is cancelled meanwhile leaves the execution ABORTED, and waits
         for that no longer than `GRACE`.
         """
-        live = Live(execution.id)
-        live.opened = asyncio.get_running_loop().create_future()
+        live = RunningExecution(execution.id)
+        live.started = asyncio.get_running_loop().create_future()
         self._spawn(live, revision, StartExecution(execution=execution, owner=self.id, exclusive=exclusive))
         try:
-            holder = await live.opened
+            holder = await live.started
         except asyncio.CancelledError:
             live.stop(End(status=ExecutionStatus.ABORTED, end_time=self._clock.now()))
-            await linger(live.waiter(), GRACE)
+            await wait_ignoring_cancellation(live.waiter(), GRACE)
             raise
         if holder.id == execution.id:
             return holder, live
@@ -146,22 +146,22 @@ class Worker:
             self._adopted.discard(holding)
         return holder, holding
 
-    async def redrive(self, revision: Revision, execution: Execution) -> Live | None:
+    async def redrive(self, revision: Revision, execution: Execution) -> RunningExecution | None:
         """Make an execution that ended without success run again; None where it runs, or ended otherwise meanwhile.
 
         A caller that is cancelled meanwhile leaves the execution ABORTED, and waits for that no longer than `GRACE`.
         """
         redriving = self._own(self._redrive(revision, execution))
         try:
-            return await outlast(redriving, GRACE)
+            return await await_shielded(redriving, GRACE)
         except asyncio.CancelledError:
             if not redriving.done():
                 redriving.add_done_callback(self._stop_redriven)
             elif (live := self._stop_redriven(redriving)) is not None:
-                await linger(live.waiter(), GRACE)
+                await wait_ignoring_cancellation(live.waiter(), GRACE)
             raise
 
-    def _stop_redriven(self, redriving: asyncio.Future[Live | None]) -> Live | None:
+    def _stop_redriven(self, redriving: asyncio.Future[RunningExecution | None]) -> RunningExecution | None:
         """End what was redriven for a caller that is gone."""
         live = None if redriving.cancelled() or redriving.exception() else redriving.result()
         if live is not None:
@@ -186,7 +186,7 @@ class Worker:
         self.tasks().create_task(run())
         return result
 
-    async def _redrive(self, revision: Revision, execution: Execution) -> Live | None:
+    async def _redrive(self, revision: Revision, execution: Execution) -> RunningExecution | None:
         claim = await self._journal.write(
             RedriveExecution(execution_id=execution.id, owner=self.id, redrive_count=execution.redrive_count)
         )
@@ -195,7 +195,9 @@ class Worker:
             return None
         return self.adopt(revision, claim, before=execution)
 
-    def adopt(self, revision: Revision, claim: Claim, *, before: Execution | None = None, counts: bool = True) -> Live:
+    def adopt(
+        self, revision: Revision, claim: Claim, *, before: Execution | None = None, counts: bool = True
+    ) -> RunningExecution:
         """Run an execution on from where its visits say it stands.
 
         Where it runs here already, it had been ended elsewhere, or this worker's lease was over for a while, and it
@@ -212,9 +214,9 @@ class Worker:
         """
         former = self._live.get(claim.execution.id)
         if former is not None:
-            former.lose()
-        live = Live(claim.execution.id, claim.epoch)
-        live.before = before
+            former.abandon()
+        live = RunningExecution(claim.execution.id, claim.epoch)
+        live.redriven_from = before
         if before is None:
             claims = claim.claims + counts
             live.take_up = TakeUpExecution(
@@ -245,7 +247,7 @@ class Worker:
         self._is_handing_over = True
         for live in tuple(self._adopted):
             if not (live.is_interrupted or live.is_awaited):
-                logger.info("execution %s is handed over to other workers", live.name, extra=about(live.shown))
+                logger.info("execution %s is handed over to other workers", live.name, extra=about(live.reported))
                 live.hand_over()
 
     def waited_for(self) -> list[str]:
@@ -258,19 +260,19 @@ class Worker:
             raise StatechainError(self.why_closed)
         return self.group
 
-    def _spawn(self, live: Live, revision: Revision, beginning: StartExecution | Claim) -> None:
+    def _spawn(self, live: RunningExecution, revision: Revision, beginning: StartExecution | Claim) -> None:
         live.task = self.tasks().create_task(self._main(live, revision, beginning))
         self._live[live.execution_id] = live
         if self.is_interrupted:
             live.interrupt()
 
-    def _forget(self, live: Live) -> None:
+    def _forget(self, live: RunningExecution) -> None:
         """Drop a life that is over; whoever still waits is told."""
         if self._live.get(live.execution_id) is live:
             del self._live[live.execution_id]
             if self.is_awaited:
                 self.changed.set()
-        live.settle(None, StatechainError("the engine was closed before the execution ended: it can be recovered"))
+        live.resolve(None, StatechainError("the engine was closed before the execution ended: it can be recovered"))
         self._adopted.discard(live)
         if self._is_handing_over and self._adopted:  # it may have been what waited for another
             asyncio.get_running_loop().call_soon(self.hand_over_adopted)
@@ -288,39 +290,41 @@ class Worker:
 
     # Running
 
-    async def _main(self, live: Live, revision: Revision, beginning: StartExecution | Claim) -> None:
+    async def _main(self, live: RunningExecution, revision: Revision, beginning: StartExecution | Claim) -> None:
         """Run one execution to its end; whatever happens, whoever waits is told, and nobody else is disturbed."""
         live.is_begun = True
         try:
-            live.settle(await self._run(live, revision, beginning))
+            live.resolve(await self._run(live, revision, beginning))
         except asyncio.CancelledError:
             if live.is_handed_over and isinstance(beginning, Claim):
                 await self._hand_over(live, beginning)
             raise
         except LeaseLost as lost:
             self.note_loss(live, lost)
-            live.settle(None)
+            live.resolve(None)
         except StatechainError as fault:
             self.doubt()
-            if isinstance(fault, RepositoryError) and (live.opened is None or live.opened.done()):
-                logger.warning("execution %s could not go on: %s", live.execution_id, fault, extra=about(live.shown))
-            live.settle(None, fault)
+            if isinstance(fault, RepositoryError) and (live.started is None or live.started.done()):
+                logger.warning("execution %s could not go on: %s", live.execution_id, fault, extra=about(live.reported))
+            live.resolve(None, fault)
         except Exception as fault:
             self.doubt()
             logger.exception(
                 "execution %s met a fault of the engine; it is left to recovery",
                 live.execution_id,
-                extra=about(live.shown),
+                extra=about(live.reported),
             )
-            live.settle(None, fault)
+            live.resolve(None, fault)
         finally:
-            if self._observers and live.shown is not None:
-                tell(self._observers, ExecutionLeft(live.shown, revision.record.name))
+            if self._observers and live.reported is not None:
+                tell(self._observers, ExecutionLeft(live.reported, revision.record.name))
             if live.ledger is not None:
-                self._journal.leave(live.ledger)
+                self._journal.close_execution(live.ledger)
             self._forget(live)
 
-    async def _run(self, live: Live, revision: Revision, beginning: StartExecution | Claim) -> Execution | None:
+    async def _run(
+        self, live: RunningExecution, revision: Revision, beginning: StartExecution | Claim
+    ) -> Execution | None:
         claimed, lapses = None, self._lease.lapses
         try:
             if live.stopping is not None or live.is_interrupted:
@@ -344,17 +348,17 @@ class Worker:
         except RepositoryError:
             await self._release(live, claimed)
             raise
-        live.shown = None
+        live.reported = None
         ended = _ended(claimed.execution, end, live.ledger.current_state)
         if self._observers:
             tell(self._observers, ExecutionEnded(ended, revision.record.name))
         return ended
 
-    async def _interpret(self, live: Live, revision: Revision, claimed: Claim, lapses: int) -> End:
+    async def _interpret(self, live: RunningExecution, revision: Revision, claimed: Claim, lapses: int) -> End:
         """Run a claimed execution from where it stands; return how it ends."""
-        ledger = live.ledger = Ledger(claimed)
+        ledger = live.ledger = ExecutionWrites(claimed)
         self._show(live, claimed, revision)
-        place = UNGATED if self._gate is None else Place(self._gate)
+        place = UNLIMITED if self._gate is None else Slot(self._gate)
         async with place:
             if live.take_up is not None:
                 await self._journal.write(live.take_up)
@@ -367,14 +371,14 @@ class Worker:
                     await self._past(claimed),
                     place=place,
                     observers=self._observers,
-                    before=live.before,
+                    before=live.redriven_from,
                     live=live,
                     lapses=lapses,
                     most_events=self._limits.history_events,
                 )
             )
 
-    async def _end_by(self, error: Exception, live: Live, claimed: Claim | None) -> End:
+    async def _end_by(self, error: Exception, live: RunningExecution, claimed: Claim | None) -> End:
         """Return the end of an execution by an exception that nothing here expects; raise any other."""
         if claimed is None or isinstance(error, LeaseLost):
             raise error
@@ -388,23 +392,23 @@ class Worker:
         fault = runtime_error(error, claimed.execution, self._limits)
         return End(status=ExecutionStatus.FAILED, end_time=self._clock.now(), error=fault.error, cause=fault.cause)
 
-    async def _begin(self, live: Live, start: StartExecution) -> Claim | None:
+    async def _begin(self, live: RunningExecution, start: StartExecution) -> Claim | None:
         """Make a start durable; return the claim that comes with it, or None where another execution holds the name."""
         holder = await self._journal.write(start)
         live.open(holder)
         execution = start.execution
         return Claim(execution=execution, epoch=1, seq=0) if holder.id == execution.id else None
 
-    def _show(self, live: Live, claimed: Claim, revision: Revision) -> None:
+    def _show(self, live: RunningExecution, claimed: Claim, revision: Revision) -> None:
         """Tell that an execution runs here from now on; what is logged beneath this task is about it."""
-        live.shown = claimed.execution
+        live.reported = claimed.execution
         EXECUTION.set(claimed.execution)
         ATTEMPT.set(None)  # it may have been started by a handler
         if self._observers:
             kind = ExecutionStarted if claimed.epoch == 1 else ExecutionResumed
             tell(self._observers, kind(claimed.execution, revision.record.name))
 
-    async def _release(self, live: Live, claimed: Claim) -> None:
+    async def _release(self, live: RunningExecution, claimed: Claim) -> None:
         """Leave an execution to recovery that this worker cannot run on; without progress that counts as a death.
 
         Where even that is refused, it is this worker's own and in doubt: its next claim asks for it.
@@ -419,7 +423,7 @@ class Worker:
         with suppress(StatechainError):
             await self._journal.write(leaving)
 
-    async def _hand_over(self, live: Live, claimed: Claim) -> None:
+    async def _hand_over(self, live: RunningExecution, claimed: Claim) -> None:
         """Leave an execution to recovery at once: leaving in order is no failure of the execution."""
         claims = 0 if live.has_advanced else claimed.claims
         with suppress(StatechainError):
@@ -427,35 +431,35 @@ class Worker:
                 ReleaseExecution(execution_id=claimed.execution.id, epoch=claimed.epoch, claims=claims)
             )
 
-    def note_loss(self, live: Live, lost: LeaseLost) -> None:
+    def note_loss(self, live: RunningExecution, lost: LeaseLost) -> None:
         """Log why an execution is lost here; where storage is behind, it may be this worker's own all the same."""
         is_behind = lost.reason == "BEHIND"
-        logger.log(logging.WARNING if is_behind else logging.INFO, "%s", lost, extra=about(live.shown))
+        logger.log(logging.WARNING if is_behind else logging.INFO, "%s", lost, extra=about(live.reported))
         if is_behind:
             self.doubt()
 
-    async def _past(self, claimed: Claim) -> Past:
+    async def _past(self, claimed: Claim) -> StoredVisits:
         """Return what storage remembers of an execution; one without visits has no past."""
         if claimed.epoch == 1:
-            return NO_PAST
+            return NO_VISITS
         try:
             claimed.execution.input  # noqa: B018 -- decoded here, so that one that cannot be is known by its row
         except InvalidPayload as error:
             raise DamagedRow("executions", (claimed.execution.id,), "its input is not JSON") from error
         if claimed.seq == 0:
-            return Past()  # its own: a redrive adds to it
-        return await Past.load(self._repository, claimed.execution.id)
+            return StoredVisits()  # its own: a redrive adds to it
+        return await StoredVisits.load(self._repository, claimed.execution.id)
 
     # Ending
 
-    async def wait(self, execution_id: str, live: Live | None = None) -> Execution:
+    async def wait(self, execution_id: str, live: RunningExecution | None = None) -> Execution:
         """Return an execution once it has ended, whoever runs it. Raises ExecutionNotFound."""
         live = live or self._live.get(execution_id)
         if live is not None and (ended := await live.ended()) is not None:
             return ended
-        pauses = delays(FIRST_POLL, LONGEST_POLL)
+        pauses = backoff_delays(FIRST_POLL, LONGEST_POLL)
         while True:
-            execution = await patiently(lambda: self._repository.execution(execution_id))
+            execution = await retry_while_unavailable(lambda: self._repository.execution(execution_id))
             if execution is None:
                 raise ExecutionNotFound(f"there is no execution {execution_id!r}")
             if execution.status.is_terminal:
@@ -475,7 +479,7 @@ class Worker:
     async def abort(self, execution_id: str) -> None:
         """End an execution whose caller is being cancelled, which waits for that no longer than `GRACE`."""
         if self.group is not None:  # else it is over here, or left to others
-            await linger(self._own(self.stop(execution_id)), GRACE)
+            await wait_ignoring_cancellation(self._own(self.stop(execution_id)), GRACE)
 
 
 def _ended(execution: Execution, end: End, current_state: str | None) -> Execution:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from statechain.asl.expressions.cause_text import bare, is_number, shown, type_name
+from statechain.asl.expressions.cause_text import format_unquoted, format_value, is_number, type_name
 
 
 @pytest.mark.parametrize(
@@ -22,11 +22,11 @@ from statechain.asl.expressions.cause_text import bare, is_number, shown, type_n
     ],
 )
 def test_shows_a_value_and_its_type(value: Any, text: str, name: str) -> None:
-    assert (shown(value), type_name(value)) == (text, name)
+    assert (format_value(value), type_name(value)) == (text, name)
 
 
 def test_a_bare_text_has_no_quotes() -> None:
-    assert (bare("a b"), bare(["a"])) == ("a b", '["a"]')
+    assert (format_unquoted("a b"), format_unquoted(["a"])) == ("a b", '["a"]')
 
 
 def test_booleans_are_no_numbers() -> None:

@@ -35,7 +35,7 @@ EVERYTHING = machine(
                 }
             ),
             machine(Pause={"Type": "Wait", "Seconds": 7, "Next": "Ask"}, Ask=task("Ask.waitForTaskToken")),
-            machine(Nest=task(START, Parameters=NESTED, OutputPath="$.Output")),
+            machine(ChildExecutions=task(START, Parameters=NESTED, OutputPath="$.Output")),
         ],
         "ResultPath": "$.forked",
         "Next": "Spread",

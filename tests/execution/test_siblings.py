@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from statechain.execution.slots import Place
+from statechain.execution.slots import Slot
 from support.engine_harness import EngineHarness, machine, task
 
 ALL = [{"ErrorEquals": ["States.ALL"], "Next": "After"}]
@@ -125,13 +125,13 @@ async def test_an_express_handler_that_hides_its_cancellation_stops_nothing(
 
 async def held(gate: asyncio.Semaphore, until: asyncio.Event) -> None:
     """Hold a place until told."""
-    async with Place(gate):
+    async with Slot(gate):
         await until.wait()
 
 
-async def lent(place: Place, until: asyncio.Event) -> None:
+async def lent(place: Slot, until: asyncio.Event) -> None:
     """Lend a place until told."""
-    async with place.lent():
+    async with place.yielded():
         await until.wait()
 
 
@@ -144,7 +144,7 @@ async def turns() -> None:
 async def test_of_two_branches_that_take_a_place_back_at_once_one_does() -> None:
     gate = asyncio.Semaphore(2)
     others, one, other = asyncio.Event(), asyncio.Event(), asyncio.Event()
-    place = Place(gate)
+    place = Slot(gate)
     async with asyncio.timeout(60), place, asyncio.TaskGroup() as group:
         group.create_task(lent(place, one))
         await turns()
@@ -158,7 +158,7 @@ async def test_of_two_branches_that_take_a_place_back_at_once_one_does() -> None
         other.set()
         await turns()
         others.set()
-    async with asyncio.timeout(60), Place(gate), Place(gate):
+    async with asyncio.timeout(60), Slot(gate), Slot(gate):
         assert gate.locked()
 
 

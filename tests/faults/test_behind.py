@@ -236,10 +236,10 @@ async def test_what_is_lost_to_another_worker_is_logged_as_that(
         async with _other(storage) as other:
             await other.release(engine.worker.id)
             assert len(await other.claim("other", page=1)) == 1
-            await engine._host.recovery.let_go()
+            await engine._host.recovery.drop_lost()
             async with Engine(other, recovery=False) as operator:
                 await operator.stop_execution(stopped.id)
-            await engine._host.recovery.let_go()
+            await engine._host.recovery.drop_lost()
         handlers.may_end.set()
     assert f"execution {taken.id} is lost to this worker (ANOTHERS)" in caplog.text
     assert f"execution {stopped.id} is lost to this worker (ENDED)" in caplog.text
@@ -256,7 +256,7 @@ async def test_a_live_worker_whose_lease_a_failover_lost_keeps_what_it_runs_once
     async with worker_without_a_lease(storage) as (worker, observer, _):
         for leases in (0.0, 0.6):
             assert await observer.looks_after(leases) == []
-        assert not await worker._host._repository.heartbeat(worker.worker.id, LEASE)
+        assert not await worker._host._repository.renew_lease(worker.worker.id, LEASE)
         for leases in (0.6, 0.3):
             assert await observer.looks_after(leases) == []
 

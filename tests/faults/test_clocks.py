@@ -150,7 +150,7 @@ async def test_a_step_hides_no_dead_worker(database_clock: DatabaseClock, second
     async with Engine(database_clock.url, tasks=handlers.tasks, lease=LEASE) as engine:
         machine = await engine.create_state_machine("m", ONE_TASK)
         async with open_repository(database_clock.url) as doomed:
-            await doomed.heartbeat("doomed", LEASE)
+            await doomed.renew_lease("doomed", LEASE)
             died = time.monotonic()
             made = execution(state_machine_id=machine.id, current_state="Work")
             await doomed.commit([StartExecution(execution=made, owner="doomed")])
@@ -180,7 +180,7 @@ async def test_a_clock_that_stands_still_takes_no_worker_for_dead(database_clock
 async def suspect(database_clock: DatabaseClock) -> AsyncIterator[Callable[[timedelta], Any]]:
     """What stores a suspect, to be left alone for a while."""
     async with open_repository(database_clock.url) as repository:
-        await repository.heartbeat("worker", FOREVER)
+        await repository.renew_lease("worker", FOREVER)
 
         async def store(backoff: timedelta) -> Any:
             made = execution()
@@ -196,7 +196,7 @@ async def test_a_step_forward_neither_releases_a_suspect_nor_makes_it_older(
 ) -> None:
     repository = await suspect(timedelta(hours=1))
     await database_clock.step(2 * HOUR)
-    await repository.heartbeat("worker", FOREVER)
+    await repository.renew_lease("worker", FOREVER)
     assert await repository.claim("worker", page=9, suspects=range(1, 99)) == []
     (found,) = await repository.suspects(page=9)
     assert found.suspected < timedelta(minutes=5)
@@ -210,7 +210,7 @@ async def test_a_step_back_keeps_no_suspect_waiting(
     await database_clock.step(-HOUR)
     async with asyncio.timeout(30):
         while not await repository.claim("worker", page=9, suspects=range(1, 99)):
-            await repository.heartbeat("worker", FOREVER)
+            await repository.renew_lease("worker", FOREVER)
             await asyncio.sleep(0.02)
 
 

@@ -28,9 +28,9 @@ TWO_TASKS = {
     },
 }
 NESTING = {
-    "StartAt": "Nest",
+    "StartAt": "ChildExecutions",
     "States": {
-        "Nest": {
+        "ChildExecutions": {
             "Type": "Task",
             "Resource": "arn:aws:states:::states:startExecution.sync",
             "Parameters": {"StateMachineArn": "one-task"},

@@ -321,7 +321,7 @@ async def test_a_branch_that_waits_does_not_clear_what_runs_beside_it(repository
 
 async def die_of(repository: Repository, worker: str, deaths: int) -> None:
     """Take up an execution that has so many deaths, and die."""
-    await repository.heartbeat(worker, LONG_LEASE)
+    await repository.renew_lease(worker, LONG_LEASE)
     (claim,) = await repository.claim(worker, page=1, suspects=range(deaths, deaths + 1) if deaths else None)
     assert claim.claims == deaths
     backoff = timedelta(0)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from statechain import Engine, Execution, ExecutionFilter, ExecutionHandle, ExecutionStatus, TaskRegistry
-from statechain.execution.running import Live
+from statechain.execution.running import RunningExecution
 from statechain.observers import ExecutionLeft, Fact
 from support.faults.faulty_repository import FaultyRepository, as_repository, opened_twice
 
@@ -213,19 +213,19 @@ async def test_what_starts_and_ends_meanwhile_is_not_let_go(
 ) -> None:
     """A start or an end that is being written while storage is asked is no loss."""
     lost: list[str] = []
-    lose = Live.lose
+    lose = RunningExecution.abandon
 
-    def note(live: Live) -> None:
+    def note(live: RunningExecution) -> None:
         lost.append(live.execution_id)
         lose(live)
 
-    monkeypatch.setattr(Live, "lose", note)
+    monkeypatch.setattr(RunningExecution, "lose", note)
     async with engine_factory(tasks=Troupe().tasks, recovery=False) as engine:
         same = await engine.create_state_machine("same", machine(Rest=task("Rest")))
 
         async def look() -> None:
             while True:
-                await engine._host.recovery.let_go()
+                await engine._host.recovery.drop_lost()
                 await asyncio.sleep(0)
 
         async with asyncio.TaskGroup() as group:

@@ -132,7 +132,9 @@ DEFINITIONS: dict[str, dict[str, Any]] = {
         Last={"Type": "Pass"},
     ),
     "a nested execution": machine(
-        Nest=task("arn:aws:states:::states:startExecution.sync:2", Parameters={"StateMachineArn": "child", "Input": {}})
+        ChildExecutions=task(
+            "arn:aws:states:::states:startExecution.sync:2", Parameters={"StateMachineArn": "child", "Input": {}}
+        )
     ),
 }
 """What together makes the calls that there are."""

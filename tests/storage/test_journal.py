@@ -13,7 +13,7 @@ from statechain.errors import ExecutionNotFound, LeaseLost, RepositoryError, Rep
 from statechain.records import Claim
 from statechain.storage import journal as journals
 from statechain.storage.journal import Journal
-from statechain.storage.ledger import Ledger
+from statechain.storage.ledger import ExecutionWrites
 from statechain.storage.repository import Advance
 from statechain.testing.contract.samples import ending, execution, start, visit
 from support.journals import GatedRepository, RecordingObserver, each, held, running, starting, stopping, write_all
@@ -136,7 +136,7 @@ async def test_a_lost_reply_is_resolved_by_the_same_write(storage: GatedReposito
     lost = iter([RepositoryUnavailable("the reply was lost")])
     storage.after = lambda _: next(lost, None)
     fresh = execution()
-    ledger = Ledger(Claim(execution=made, epoch=1, seq=0))
+    ledger = ExecutionWrites(Claim(execution=made, epoch=1, seq=0))
     ledger.add(visit(made))
     recorded, outcome = await asyncio.gather(journal.record(ledger, ending()), journal.write(starting(fresh)))
     assert (recorded, outcome) == (None, fresh)

@@ -14,7 +14,7 @@ from statechain.errors import RepositoryUnavailable, StatechainError
 from statechain.records import Claim
 from statechain.storage import journal as journals
 from statechain.storage.journal import Journal
-from statechain.storage.ledger import Ledger
+from statechain.storage.ledger import ExecutionWrites
 from statechain.testing.contract.samples import visit
 from support.journals import PATIENCE, GatedRepository, each, running, starting, write_all
 
@@ -77,7 +77,7 @@ async def test_nobody_waits_for_a_journal_that_was_cut_off(storage: GatedReposit
     journal.open()
     storage.gate.clear()
     made = await MemoryRepository.commit(storage, [starting()])
-    ledger = Ledger(Claim(execution=made[0], epoch=1, seq=0))  # type: ignore[arg-type]
+    ledger = ExecutionWrites(Claim(execution=made[0], epoch=1, seq=0))  # type: ignore[arg-type]
     ledger.add(visit(made[0]))  # type: ignore[arg-type]
     async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
         run = tasks.create_task(journal.run())

@@ -13,14 +13,14 @@ from statechain.errors import LeaseLost, RepositoryError
 from statechain.records import CallbackStatus, Claim
 from statechain.storage import journal as journals
 from statechain.storage.journal import Journal
-from statechain.storage.ledger import Ledger
+from statechain.storage.ledger import ExecutionWrites
 from statechain.testing.contract.samples import callback, commit, ending, start, visit
 from support.journals import PATIENCE, GatedRepository, starting, stopping
 
 
 async def test_visits_ride_along_with_the_next_record(storage: GatedRepository, journal: Journal) -> None:
     made = await start(storage)
-    ledger = Ledger(Claim(execution=made, epoch=1, seq=0))
+    ledger = ExecutionWrites(Claim(execution=made, epoch=1, seq=0))
     for number in range(3):
         ledger.add(visit(made, number))
     ledger.open_callback(callback(made))
@@ -40,7 +40,7 @@ async def test_visits_ride_along_with_the_next_record(storage: GatedRepository, 
 
 async def test_one_execution_has_one_transition_in_a_commit(storage: GatedRepository, journal: Journal) -> None:
     made = await start(storage)
-    ledger = Ledger(Claim(execution=made, epoch=1, seq=0))
+    ledger = ExecutionWrites(Claim(execution=made, epoch=1, seq=0))
 
     async def record(number: int) -> None:
         ledger.add(visit(made, number))
@@ -55,7 +55,7 @@ async def test_what_is_added_while_a_commit_is_in_flight_goes_with_the_next(
     storage: GatedRepository, journal: Journal
 ) -> None:
     made = await start(storage)
-    ledger = Ledger(Claim(execution=made, epoch=1, seq=0))
+    ledger = ExecutionWrites(Claim(execution=made, epoch=1, seq=0))
     ledger.add(visit(made, 0))
     storage.gate.clear()
     async with asyncio.TaskGroup() as tasks:
@@ -75,7 +75,7 @@ async def test_what_is_added_while_a_commit_is_in_flight_goes_with_the_next(
 async def test_a_lost_lease_is_heard_at_the_record(storage: GatedRepository, journal: Journal) -> None:
     made = await start(storage)
     await commit(storage, stopping(made.id))
-    ledger = Ledger(Claim(execution=made, epoch=1, seq=0))
+    ledger = ExecutionWrites(Claim(execution=made, epoch=1, seq=0))
     ledger.add(visit(made))
     for _ in range(2):
         with pytest.raises(LeaseLost):
@@ -88,7 +88,7 @@ async def test_nothing_more_is_expected_of_an_execution_whose_lease_is_lost(
 ) -> None:
     made = await start(storage)
     await commit(storage, stopping(made.id))
-    ledger = Ledger(Claim(execution=made, epoch=1, seq=0))
+    ledger = ExecutionWrites(Claim(execution=made, epoch=1, seq=0))
     ledger.add(visit(made))
     with pytest.raises(LeaseLost):
         await journal.record(ledger)
@@ -100,7 +100,7 @@ async def test_callbacks_of_a_refused_transition_are_opened_and_closed_with_the_
     storage: GatedRepository, journal: Journal
 ) -> None:
     made = await start(storage)
-    ledger = Ledger(Claim(execution=made, epoch=1, seq=0))
+    ledger = ExecutionWrites(Claim(execution=made, epoch=1, seq=0))
     opened = callback(made)
     refusal = RepositoryError("no")
     is_refusing = True
@@ -127,7 +127,7 @@ async def test_a_lost_lease_of_what_was_posted_is_heard_at_the_next_record(
 ) -> None:
     made = await start(storage)
     await commit(storage, stopping(made.id))
-    ledger = Ledger(Claim(execution=made, epoch=1, seq=0))
+    ledger = ExecutionWrites(Claim(execution=made, epoch=1, seq=0))
     ledger.add(visit(made))
     journal.post(ledger)
     await journal.write(starting())
@@ -137,7 +137,7 @@ async def test_a_lost_lease_of_what_was_posted_is_heard_at_the_next_record(
 
 async def test_what_is_posted_is_written_though_nobody_waits(storage: GatedRepository, journal: Journal) -> None:
     made = await start(storage)
-    ledger = Ledger(Claim(execution=made, epoch=1, seq=0))
+    ledger = ExecutionWrites(Claim(execution=made, epoch=1, seq=0))
     ledger.add(visit(made))
     journal.post(ledger)
     await journal.write(starting())
@@ -148,7 +148,7 @@ async def test_what_storage_refused_is_tried_again_with_the_next_transition(
     storage: GatedRepository, journal: Journal
 ) -> None:
     made = await start(storage)
-    ledger = Ledger(Claim(execution=made, epoch=1, seq=0))
+    ledger = ExecutionWrites(Claim(execution=made, epoch=1, seq=0))
     refusal = iter([RepositoryError("no")])
     storage.before = lambda _: next(refusal, None)
     ledger.add(visit(made, 0))
@@ -168,7 +168,7 @@ async def test_a_single_write_does_not_wait_for_all_that_runs(
     is_stopped = False
 
     async def run(one: Execution) -> None:
-        ledger = Ledger(Claim(execution=one, epoch=1, seq=0))
+        ledger = ExecutionWrites(Claim(execution=one, epoch=1, seq=0))
         for number in count():
             if is_stopped:
                 return
@@ -185,12 +185,12 @@ async def test_a_single_write_does_not_wait_for_all_that_runs(
 
 async def test_who_posts_and_records_at_once_is_away_but_once(storage: GatedRepository, journal: Journal) -> None:
     made = await start(storage)
-    ledger = Ledger(Claim(execution=made, epoch=1, seq=0))
+    ledger = ExecutionWrites(Claim(execution=made, epoch=1, seq=0))
     for number in range(3):
         ledger.add(visit(made, 2 * number))
         journal.post(ledger)
         await storage.asked(len(storage.groups) + 1)
         ledger.add(visit(made, 2 * number + 1))
         await journal.record(ledger)
-    journal.leave(ledger)
+    journal.close_execution(ledger)
     assert journal._away == 0

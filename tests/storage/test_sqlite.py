@@ -42,7 +42,7 @@ from statechain.testing.contract.samples import start
 
 async def main():
     async with SQLiteRepository(sys.argv[1]) as repository:
-        await repository.heartbeat("doomed", timedelta(hours=1))
+        await repository.renew_lease("doomed", timedelta(hours=1))
         await start(repository, owner="doomed")
         print("running", flush=True)
         sys.stdin.readline()
@@ -163,9 +163,9 @@ async def test_a_lease_is_renewed_from_another_event_loop_while_this_one_writes(
     async with SQLiteRepository(sqlite_url) as repository:
 
         async def beat() -> None:
-            async with repository.heart("worker", LEASE) as heart:
+            async with repository.lease_renewer("worker", LEASE) as heart:
                 for _ in range(20):
-                    await heart.beat()
+                    await heart.renew()
 
         beats = asyncio.create_task(asyncio.to_thread(asyncio.run, beat()))
         made = [await start(repository, owner="worker") for _ in range(20)]
@@ -190,7 +190,7 @@ async def test_what_a_dead_process_owned_is_claimable_at_once(sqlite_url: str) -
     assert doomed.stdout is not None
     assert await doomed.stdout.readline() == b"running\n"
     async with SQLiteRepository(sqlite_url) as repository:
-        await repository.heartbeat("heir", LEASE)
+        await repository.renew_lease("heir", LEASE)
         assert await repository.claim("heir", page=9) == []
         await doomed.communicate(b"\n")
         assert doomed.returncode == 9
@@ -206,9 +206,9 @@ async def test_files_of_dead_workers_are_removed_also_when_their_leases_are_over
         return sorted(path.name for path in Path(f"{path_of(sqlite_url)}-workers").iterdir())
 
     async with SQLiteRepository(sqlite_url) as first, SQLiteRepository(sqlite_url) as second:
-        await first.heartbeat("brief", timedelta(0))
-        await first.heartbeat("lasting", LEASE)
-        await second.heartbeat("second", LEASE)
+        await first.renew_lease("brief", timedelta(0))
+        await first.renew_lease("lasting", LEASE)
+        await second.renew_lease("second", LEASE)
         await second.workers()
         assert files() == ["brief", "lasting", "second"]
         await first.__aexit__(None, None, None)
@@ -220,7 +220,7 @@ async def test_files_of_dead_workers_are_removed_also_when_their_leases_are_over
 
 async def test_an_owner_without_a_lease_is_dead_at_once_unless_a_process_holds_its_lock(sqlite_url: str) -> None:
     async with SQLiteRepository(sqlite_url) as first, SQLiteRepository(sqlite_url) as second:
-        await first.heartbeat("alive", LEASE)
+        await first.renew_lease("alive", LEASE)
         for owner in ("alive", "gone"):
             await start(first, owner=owner)
         with closing(sqlite3.connect(path_of(sqlite_url))) as connection, connection:
@@ -233,7 +233,7 @@ async def test_an_owner_without_a_lease_is_dead_at_once_unless_a_process_holds_i
 
 async def test_a_closed_repository_gives_up_its_workers(sqlite_url: str) -> None:
     async with SQLiteRepository(sqlite_url) as first:
-        await first.heartbeat("first", LEASE)
+        await first.renew_lease("first", LEASE)
         made = await start(first, owner="first")
         async with SQLiteRepository(sqlite_url) as second:
             assert [lease.is_dead for lease in await second.workers()] == [False]
@@ -264,14 +264,14 @@ async def test_an_unsound_sqlite_is_told_once_a_file_where_others_are_at_work(
     monkeypatch.setattr(sqlite3, "sqlite_version_info", version)
     caplog.set_level(logging.WARNING, sqlite_workers.logger.name)
     async with SQLiteRepository(sqlite_url) as first, SQLiteRepository(sqlite_url) as second:
-        await first.heartbeat("first", LEASE)
+        await first.renew_lease("first", LEASE)
         await first.workers()
-        await second.heartbeat("gone", LEASE)
+        await second.renew_lease("gone", LEASE)
         await second.__aexit__(None, None, None)
         await first.workers()
         assert caplog.records == []
         async with second:
-            await second.heartbeat("second", LEASE)
+            await second.renew_lease("second", LEASE)
             for repository in (first, second, first):
                 await repository.workers()
     assert len(caplog.records) == is_told
@@ -284,15 +284,15 @@ async def test_alone_in_memory_nothing_is_told(
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 51, 2))
     async with SQLiteRepository("sqlite://") as repository:
         for worker in ("one", "other"):
-            await repository.heartbeat(worker, LEASE)
+            await repository.renew_lease(worker, LEASE)
             await repository.claim(worker, page=9)
     assert caplog.records == []
 
 
 async def test_a_closed_repository_says_so(sqlite_url: str) -> None:
     async with SQLiteRepository(sqlite_url) as repository:
-        heart = repository.heart("worker", LEASE)
-    for call in (repository.commit([]), heart.beat(), repository.release("worker"), repository.state_machines()):
+        heart = repository.lease_renewer("worker", LEASE)
+    for call in (repository.commit([]), heart.renew(), repository.release("worker"), repository.state_machines()):
         with pytest.raises(RepositoryError, match="not open"):
             await call
     assert sorted(path.name for path in Path(path_of(sqlite_url)).parent.iterdir()) == ["statechain.db"]

@@ -39,7 +39,7 @@ async def test_a_new_database_is_its_owners_alone(tmp_path: Path) -> None:
     database = tmp_path / "shop.db"
     with umask(0o022):
         async with SQLiteRepository(f"sqlite:///{database}") as repository:
-            await repository.heartbeat("worker", LEASE)
+            await repository.renew_lease("worker", LEASE)
             assert modes(database) == {
                 "shop.db": "600",
                 "shop.db-wal": "600",
@@ -55,7 +55,7 @@ async def test_what_is_beside_a_database_is_for_those_who_may_write_it(sqlite_ur
     prepare(database, mode)
     with umask(0o022):
         async with SQLiteRepository(sqlite_url) as repository:
-            await repository.heartbeat("worker", LEASE)
+            await repository.renew_lease("worker", LEASE)
             found = modes(database)
     assert found[database.name] == f"{mode:o}"
     assert found[f"{database.name}-workers"] == folder

@@ -16,7 +16,7 @@ from statechain.records import Claim
 from statechain.storage import committing
 from statechain.storage import journal as journals
 from statechain.storage.journal import Journal
-from statechain.storage.ledger import Ledger
+from statechain.storage.ledger import ExecutionWrites
 from statechain.storage.repository import StartExecution, Write
 from statechain.testing.contract.samples import ending, execution, start, visit
 from support.journals import PATIENCE, GatedRepository, each, running, starting, stopping, write_all
@@ -99,7 +99,7 @@ async def test_a_commit_that_is_not_answered_is_left_behind(monkeypatch: pytest.
 async def test_writes_with_the_key_of_a_straggler_keep_their_order(storage: GatedRepository, journal: Journal) -> None:
     """Two transitions of one execution are never on their way at once, nor does a stop pass what came before it."""
     made = await start(storage)
-    ledger = Ledger(Claim(execution=made, epoch=1, seq=0))
+    ledger = ExecutionWrites(Claim(execution=made, epoch=1, seq=0))
     ledger.add(visit(made))
     storage.before = lambda group: (
         RepositoryUnavailable("locked", timed_out=True) if any(write.key == made.id for write in group) else None

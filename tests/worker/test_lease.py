@@ -18,7 +18,7 @@ from statechain.worker.lease import Lease, boot_time, kept
 LEASE = timedelta(seconds=3)
 
 
-class Heart:
+class LeaseRenewer:
     """A heart whose first beats fail."""
 
     def __init__(self, fault: Exception, *, fails: int) -> None:
@@ -35,14 +35,14 @@ class Heart:
     ) -> None:
         """Close nothing."""
 
-    async def beat(self) -> bool:
+    async def renew(self) -> bool:
         self.beats.append(time.monotonic())
         if len(self.beats) <= self.fails:
             raise self.fault
         return self.is_kept
 
 
-async def beaten(lease: Lease, heart: Heart, times: int) -> AsyncIterator[None]:
+async def beaten(lease: Lease, heart: LeaseRenewer, times: int) -> AsyncIterator[None]:
     """Keep a lease until it was beaten so many times."""
     async with asyncio.timeout(30), kept(lease, lambda: heart):
         while len(heart.beats) < times:  # noqa: ASYNC110 -- it is another thread that beats
@@ -53,7 +53,7 @@ async def beaten(lease: Lease, heart: Heart, times: int) -> AsyncIterator[None]:
 @pytest.mark.parametrize("fault", [RepositoryUnavailable("away"), KeyError("a fault of the repository")], ids=repr)
 async def test_a_beat_that_failed_is_tried_again_soon(fault: Exception) -> None:
     """A period later it would be too late: the third try would come when the lease is over."""
-    lease, heart = Lease(LEASE), Heart(fault, fails=2)
+    lease, heart = Lease(LEASE), LeaseRenewer(fault, fails=2)
     lease.renewed(lease.clock())
     async for _ in beaten(lease, heart, 3):
         assert all(late - early < lease.period / 2 for early, late in itertools.pairwise(heart.beats))
@@ -73,7 +73,7 @@ def test_a_lease_counts_from_when_its_renewal_was_asked_for() -> None:
 
 
 async def test_after_a_beat_that_succeeded_a_period_passes() -> None:
-    lease, heart = Lease(timedelta(seconds=0.6)), Heart(RepositoryUnavailable("away"), fails=1)
+    lease, heart = Lease(timedelta(seconds=0.6)), LeaseRenewer(RepositoryUnavailable("away"), fails=1)
     lease.renewed(lease.clock())
     async for _ in beaten(lease, heart, 4):
         _, *succeeded = heart.beats
@@ -83,7 +83,7 @@ async def test_after_a_beat_that_succeeded_a_period_passes() -> None:
 async def test_a_heart_that_cannot_be_opened_is_not_asked_for_without_a_pause() -> None:
     lease, asked = Lease(timedelta(seconds=0.3)), 0
 
-    def make() -> Heart:
+    def make() -> LeaseRenewer:
         nonlocal asked
         asked += 1
         raise OSError("refused")
@@ -95,7 +95,7 @@ async def test_a_heart_that_cannot_be_opened_is_not_asked_for_without_a_pause() 
 
 async def test_a_renewal_over_a_new_connection_leaves_doubt() -> None:
     """Storage may have failed over in between, or another worker may have taken this one for dead."""
-    lease, heart = Lease(timedelta(seconds=0.3)), Heart(RepositoryUnavailable("away"), fails=0)
+    lease, heart = Lease(timedelta(seconds=0.3)), LeaseRenewer(RepositoryUnavailable("away"), fails=0)
     lease.renewed(lease.clock())
     heart.is_kept = False
     async for _ in beaten(lease, heart, 2):

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 WORK = {"StartAt": "Work", "States": {"Work": {"Type": "Task", "Resource": "Work", "End": True}}}
 PARENT = {
-    "StartAt": "Nest",
+    "StartAt": "ChildExecutions",
     "States": {
-        "Nest": {
+        "ChildExecutions": {
             "Type": "Task",
             "Resource": "arn:aws:states:::states:startExecution.sync:2",
             "Parameters": {"StateMachineArn": "work", "Input.$": "$", "Name": "child"},

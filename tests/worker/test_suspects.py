@@ -7,10 +7,10 @@ from datetime import timedelta
 import attrs
 import pytest
 
-from statechain.execution.running import Live
+from statechain.execution.running import RunningExecution
 from statechain.limits import Limits
 from statechain.records import Claim
-from statechain.storage.ledger import Ledger
+from statechain.storage.ledger import ExecutionWrites
 from statechain.testing.contract.samples import execution
 from statechain.worker.suspects import GROUPS, LONGEST_TRIAL, Trials, backoff, deaths_alone, group_size, is_poisoned
 
@@ -25,9 +25,9 @@ class Clock:
         return self.now
 
 
-def trials_of(*deaths: int) -> tuple[Trials, list[Live], Clock]:
+def trials_of(*deaths: int) -> tuple[Trials, list[RunningExecution], Clock]:
     clock = Clock()
-    trials, lives = Trials(clock), [Live(f"suspect-{number}") for number in range(len(deaths))]
+    trials, lives = Trials(clock), [RunningExecution(f"suspect-{number}") for number in range(len(deaths))]
     for live, each in zip(lives, deaths, strict=True):
         trials.begin(live, each)
     return trials, lives, clock
@@ -67,11 +67,11 @@ def test_no_suspect_runs_beside_more_than_the_smallest_group_among_them(
 def test_a_suspect_that_makes_progress_or_ends_or_waits_makes_room() -> None:
     trials, (ended, rested, advanced), _ = trials_of(1, 1, 1)
     assert trials.room(2) == 5
-    ended.settle(None)
+    ended.resolve(None)
     assert trials.room(2) == 6
     rested.has_rested = True
     assert trials.room(2) == 7
-    advanced.ledger = Ledger(Claim(execution=execution(), epoch=2, seq=3))
+    advanced.ledger = ExecutionWrites(Claim(execution=execution(), epoch=2, seq=3))
     assert trials.room(2) == 7
     advanced.ledger.seq += 1
     assert trials.room(2) == 8
@@ -84,7 +84,7 @@ def test_a_long_handler_does_not_keep_others_waiting_for_good() -> None:
     clock.now += LONGEST_TRIAL + 1
     assert trials.room(9) == 1
     assert not trials.are_over
-    long.settle(None)
+    long.resolve(None)
     assert trials.are_over
 
 

@@ -16,11 +16,11 @@ import attrs
 from statechain.clock import MICROSECOND
 from statechain.records import Claim, Suspect
 from statechain.storage.leases import SuspectGroup, WorkerLease, lease_lost, missing_lease
-from statechain_backends.lease_renewal import SharedHeart
+from statechain_backends.lease_renewal import SharedLeaseRenewer
 from statechain_backends.memory.reads import MemoryReads, Run
 
 if TYPE_CHECKING:
-    from statechain.storage.leases import Heart
+    from statechain.storage.leases import LeaseRenewer
     from statechain.storage.repository import ReleaseExecution, TakeUpExecution
 
 __all__ = ["MemoryLeases"]
@@ -33,7 +33,7 @@ class MemoryLeases(MemoryReads):
         super().__init__()
         self._leases: dict[str, WorkerLease] = {}
 
-    async def heartbeat(self, worker_id: str, lease: timedelta) -> bool:
+    async def renew_lease(self, worker_id: str, lease: timedelta) -> bool:
         """Register a worker or renew its lease."""
         former = self._leases.get(worker_id)
         self._leases[worker_id] = WorkerLease(
@@ -44,9 +44,9 @@ class MemoryLeases(MemoryReads):
         )
         return former is not None
 
-    def heart(self, worker_id: str, lease: timedelta) -> Heart:
+    def lease_renewer(self, worker_id: str, lease: timedelta) -> LeaseRenewer:
         """Return what renews a worker's lease; any thread may do it."""
-        return SharedHeart(self, worker_id, lease)
+        return SharedLeaseRenewer(self, worker_id, lease)
 
     async def workers(self) -> Sequence[WorkerLease]:
         """Return the leases of all workers."""
@@ -86,7 +86,7 @@ class MemoryLeases(MemoryReads):
         worker_id: str,
         *,
         page: int,
-        leaving: Collection[tuple[str, int]] = (),
+        excluded_revisions: Collection[tuple[str, int]] = (),
         running: Collection[str] | None = None,
         suspects: range | None = None,
     ) -> Sequence[Claim]:
@@ -102,7 +102,9 @@ class MemoryLeases(MemoryReads):
             if run.owner is None
             and (run.claims == 0 if suspects is None else run.claims in suspects and run.claimable_after <= now)
         ]
-        orphans = [each for each in orphans if (each.state_machine_id, each.state_machine_revision) not in leaving]
+        orphans = [
+            each for each in orphans if (each.state_machine_id, each.state_machine_revision) not in excluded_revisions
+        ]
         orphans.sort(key=lambda execution: execution.id.encode())
         return [self._claim(execution.id, worker_id) for execution in orphans[:page]]
 

@@ -90,35 +90,35 @@ class MemoryReads:
         holder = self._names.get((state_machine_id, name))
         return None if holder is None else self._executions[holder]
 
-    async def executions(self, select: ExecutionFilter, *, after: Cursor | None, page: int) -> Sequence[Execution]:
+    async def executions(self, filter_: ExecutionFilter, *, after: Cursor | None, page: int) -> Sequence[Execution]:
         """Return a page of executions."""
-        found = self._select(select)
+        found = self._select(filter_)
         if after is None:
-            return found[select.offset : select.offset + page]
+            return found[filter_.offset : filter_.offset + page]
         place = (after.start_time, after.id)
-        newest = select.order == "newest_first"
+        newest = filter_.order == "newest_first"
         keyed = (((each.start_time, each.id), each) for each in found)
         later = (each for key, each in keyed if (key < place if newest else key > place))
         return [each for each, _ in zip(later, range(page), strict=False)]
 
     async def execution_keys(
-        self, select: ExecutionFilter, *, after: Cursor | None, page: int
+        self, filter_: ExecutionFilter, *, after: Cursor | None, page: int
     ) -> Sequence[ExecutionKey]:
         """Return the keys of a page of executions."""
-        return [ExecutionKey.of(each) for each in await self.executions(select, after=after, page=page)]
+        return [ExecutionKey.of(each) for each in await self.executions(filter_, after=after, page=page)]
 
-    async def count_executions(self, select: ExecutionFilter) -> int:
+    async def count_executions(self, filter_: ExecutionFilter) -> int:
         """Return how many executions a filter means."""
-        return len(self._select(select))
+        return len(self._select(filter_))
 
-    def _select(self, select: ExecutionFilter) -> list[Execution]:
-        chained = None if select.unchained_to is None else self._chained_to(select.unchained_to)
+    def _select(self, filter_: ExecutionFilter) -> list[Execution]:
+        chained = None if filter_.unchained_to is None else self._chained_to(filter_.unchained_to)
         found = [
             execution
             for execution in self._executions.values()
-            if _matches(execution, select) and (chained is None or execution.id not in chained)
+            if _matches(execution, filter_) and (chained is None or execution.id not in chained)
         ]
-        return sorted(found, key=lambda each: (each.start_time, each.id), reverse=select.order == "newest_first")
+        return sorted(found, key=lambda each: (each.start_time, each.id), reverse=filter_.order == "newest_first")
 
     def _chained_to(self, chained: Chained) -> set[str]:
         """Return the sources from which a living execution of the target was chained."""
@@ -258,14 +258,14 @@ class MemoryReads:
         return attrs.evolve(batch, item_counts=ItemCounts(**counts, total=len(self._items[batch.id])))
 
 
-def _matches(execution: Execution, select: ExecutionFilter) -> bool:
+def _matches(execution: Execution, filter_: ExecutionFilter) -> bool:
     return (
-        (select.status is None or execution.status in select.status)
-        and select.state_machine_id in {None, execution.state_machine_id}
-        and (select.name is None or select.name in execution.name)
-        and select.current_state in {None, execution.current_state}
-        and (select.start_after is None or execution.start_time > select.start_after)
-        and (select.start_before is None or execution.start_time < select.start_before)
+        (filter_.status is None or execution.status in filter_.status)
+        and filter_.state_machine_id in {None, execution.state_machine_id}
+        and (filter_.name is None or filter_.name in execution.name)
+        and filter_.current_state in {None, execution.current_state}
+        and (filter_.start_after is None or execution.start_time > filter_.start_after)
+        and (filter_.start_before is None or execution.start_time < filter_.start_before)
     )
 
 

@@ -26,7 +26,6 @@ from statechain.storage.leases import lease_lost
 from statechain.storage.repository import (
     Advance,
     AnswerCallback,
-    BeatCallback,
     CloseCallback,
     CreateBatch,
     CreateStateMachine,
@@ -34,6 +33,7 @@ from statechain.storage.repository import (
     End,
     EndBatch,
     FailBatchItem,
+    HeartbeatCallback,
     JoinBatchItem,
     RedriveExecution,
     ReleaseExecution,
@@ -69,7 +69,7 @@ class MemoryRepository(MemoryLeases):
             EndBatch: self._end_batch,
             DeleteExecutions: self._delete,
             AnswerCallback: self._answer,
-            BeatCallback: self._beat,
+            HeartbeatCallback: self._beat,
             CloseCallback: self._close,
             TakeActivity: self._take,
             TakeUpExecution: self._take_up,
@@ -240,11 +240,15 @@ class MemoryRepository(MemoryLeases):
             return callback
         return self._keep(answered) if self._is_awaited(callback) else _task_is_over()
 
-    def _beat(self, write: BeatCallback) -> object:
+    def _beat(self, write: HeartbeatCallback) -> object:
         callback = self._callbacks.get(self._tokens.get(write.token_hash, ""))
         if callback is None:
             return InvalidToken("no task ever waited under this token")
-        return self._keep(attrs.evolve(callback, beat=write.beat)) if self._is_awaited(callback) else _task_is_over()
+        return (
+            self._keep(attrs.evolve(callback, last_heartbeat=write.heartbeat))
+            if self._is_awaited(callback)
+            else _task_is_over()
+        )
 
     def _close(self, write: CloseCallback) -> object:
         callback = self._callbacks.get(write.id)
@@ -264,18 +268,18 @@ class MemoryRepository(MemoryLeases):
         oldest = min(free, key=lambda callback: callback.id, default=None)
         if oldest is None:
             return None
-        return self._keep(attrs.evolve(oldest, token_hash=write.token_hash, beat=write.beat))
+        return self._keep(attrs.evolve(oldest, token_hash=write.token_hash, last_heartbeat=write.heartbeat))
 
     # Batches
 
     def _create_batch(self, write: CreateBatch) -> object:
         batch = write.batch
         if batch.id not in self._batches:
-            selected = self._select(write.select)
-            stop = None if write.select.limit is None else write.select.offset + write.select.limit
+            selected = self._select(write.filter_)
+            stop = None if write.filter_.limit is None else write.filter_.offset + write.filter_.limit
             self._items[batch.id] = [
                 Item(execution.id, f"{batch.name_prefix}-{execution.id}")
-                for execution in selected[write.select.offset : stop]
+                for execution in selected[write.filter_.offset : stop]
             ]
             self._batches[batch.id] = batch
         return self._uncounted(self._batches[batch.id])

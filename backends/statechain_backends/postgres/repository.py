@@ -24,20 +24,25 @@ from statechain_backends.postgres.url import Settings, parse
 from statechain_backends.postgres.writes import COMPILER, transition
 from statechain_backends.sql import lease_queries, lease_scripts, queries
 from statechain_backends.sql.checks import Checks
-from statechain_backends.sql.compiler import Parameters, given
+from statechain_backends.sql.compiler import Parameters, param
 from statechain_backends.sql.decoding import Row, outcome
 from statechain_backends.sql.migrate import STORED_VERSION, is_current
 from statechain_backends.sql.reads import Reads
 from statechain_backends.sql.rows import to_execution, to_worker_lease
 from statechain_backends.sql.scripts import SCRIPTS, Script
-from statechain_backends.sql.text_escape import restored
-from statechain_backends.sql.transitions import last_written, may_be_committed, outcome_of_missed, standing
+from statechain_backends.sql.text_escape import unescape_text
+from statechain_backends.sql.transitions import (
+    current_positions,
+    last_written,
+    may_be_committed,
+    outcome_after_guard_miss,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy import Executable
 
     from statechain.records import Claim
-    from statechain.storage.leases import Heart, WorkerLease
+    from statechain.storage.leases import LeaseRenewer, WorkerLease
     from statechain.storage.repository import Write
 
 __all__ = ["PostgresRepository"]
@@ -47,7 +52,7 @@ AnyConnection: TypeAlias = "Connection | asyncpg.Connection[asyncpg.Record]"
 TRIES = 5
 
 _DATABASE = "SELECT current_database(), current_setting('server_encoding')"
-_HOLDER = queries.execution_by_name(given("machine"), given("name"))
+_HOLDER = queries.execution_by_name(param("machine"), param("name"))
 _LEASES = lease_queries.leases()
 _STRAYS = lease_queries.strays()
 
@@ -161,13 +166,13 @@ class PostgresRepository(Reads, Checks):
 
     # Leases
 
-    async def heartbeat(self, worker_id: str, lease: timedelta) -> bool:
+    async def renew_lease(self, worker_id: str, lease: timedelta) -> bool:
         """Register a worker or renew its lease."""
-        return bool(await self._perform(lease_scripts.heartbeat(worker_id, lease)))
+        return bool(await self._perform(lease_scripts.renew_lease(worker_id, lease)))
 
-    def heart(self, worker_id: str, lease: timedelta) -> Heart:
+    def lease_renewer(self, worker_id: str, lease: timedelta) -> LeaseRenewer:
         """Return what renews a worker's lease over a connection of its own."""
-        return _Heart(self._settings, worker_id, lease)
+        return _LeaseRenewer(self._settings, worker_id, lease)
 
     async def workers(self) -> Sequence[WorkerLease]:
         """Return the leases of all workers."""
@@ -190,12 +195,12 @@ class PostgresRepository(Reads, Checks):
         worker_id: str,
         *,
         page: int,
-        leaving: Collection[tuple[str, int]] = (),
+        excluded_revisions: Collection[tuple[str, int]] = (),
         running: Collection[str] | None = None,
         suspects: range | None = None,
     ) -> Sequence[Claim]:
         """Take over executions without an owner."""
-        script = lease_scripts.claim(worker_id, page, leaving, running, suspects)
+        script = lease_scripts.claim(worker_id, page, excluded_revisions, running, suspects)
         return cast("Sequence[Claim]", await self._perform(script))
 
     async def release(self, worker_id: str) -> None:
@@ -238,7 +243,7 @@ class _Group:
             for place, start in self._starts.items():
                 self.outcomes[place] = start.execution
         else:
-            await self._find_missed(connection, {restored(id_) for id_ in changed})
+            await self._find_missed(connection, {unescape_text(id_) for id_ in changed})
 
     async def _find_missed(self, connection: Connection, done: Collection[str]) -> None:
         """Find the outcomes of what did not take effect, where only some executions were changed."""
@@ -248,8 +253,8 @@ class _Group:
         guarded: dict[int, Advance | TakeUpExecution] = {**self._advances, **self._taken}
         missed = {place: write for place, write in guarded.items() if write.execution_id not in done}
         if missed:
-            rows = await _fetch(connection, standing([write.execution_id for write in missed.values()]), None)
-            found = {restored(row[0]): row for row in cast("Sequence[asyncpg.Record]", rows)}
+            rows = await _fetch(connection, current_positions([write.execution_id for write in missed.values()]), None)
+            found = {unescape_text(row[0]): row for row in cast("Sequence[asyncpg.Record]", rows)}
             for place, write in missed.items():
                 row, last = found.get(write.execution_id), cast("Sequence[Row]", [])
                 if isinstance(write, Advance) and may_be_committed(write, row):
@@ -272,12 +277,12 @@ class _Group:
 
 def _outcome_of_missed(write: Advance | TakeUpExecution, row: Row | None, last: Sequence[Row]) -> object:
     if isinstance(write, Advance):
-        return outcome_of_missed(write, row, last[0] if last else None)
+        return outcome_after_guard_miss(write, row, last[0] if last else None)
     _, _, epoch, *_ = row or (None, None, None)
     return lease_lost(write.execution_id, write.epoch, epoch)
 
 
-class _Heart:
+class _LeaseRenewer:
     """A heartbeat over a connection of its own, made anew where it was lost."""
 
     def __init__(self, settings: Settings, worker_id: str, lease: timedelta) -> None:
@@ -299,7 +304,7 @@ class _Heart:
         if self._connection is not None:
             self._connection.terminate()
 
-    async def beat(self) -> bool:
+    async def renew(self) -> bool:
         """Renew the lease; return whether it was there, and the connection is still the same."""
         with translated():
             is_same = self._connection is not None and not self._connection.is_closed()
@@ -307,7 +312,7 @@ class _Heart:
                 self._connection = await asyncpg.connect(**self._settings.connection())
                 await self._settings.prepare(self._connection)
                 is_same, self._is_new = self._is_new, False
-            was_there = await _run(self._connection, lease_scripts.heartbeat(self._worker_id, self._lease))
+            was_there = await _run(self._connection, lease_scripts.renew_lease(self._worker_id, self._lease))
         return bool(was_there) and is_same
 
 

@@ -46,8 +46,8 @@ from statechain_backends.sql.compiler import SQL, Compiler
 from statechain_backends.sql.lease_queries import suspicion
 from statechain_backends.sql.rows import end_row, link_row, visit_row
 from statechain_backends.sql.schema import callbacks, executions, links, runs, visits
-from statechain_backends.sql.text_escape import is_storable, storable, storable_all
-from statechain_backends.sql.transitions import callback_rows, closed_elsewhere
+from statechain_backends.sql.text_escape import escape_text, escape_texts, is_storable
+from statechain_backends.sql.transitions import callback_rows, callbacks_to_close
 
 if TYPE_CHECKING:
     from sqlalchemy import CTE, ColumnElement, Select, Table
@@ -151,7 +151,7 @@ def _rows(
         if write.opened:
             rows["opened"].extend(callback_rows(write))
         if write.closed:
-            rows["closed"].extend((write.execution_id, each) for each in closed_elsewhere(write))
+            rows["closed"].extend((write.execution_id, each) for each in callbacks_to_close(write))
     for each in sorted(taken, key=_by_execution):
         rows["taken"].append((each.execution_id, each.epoch, each.claims, each.backoff // MICROSECOND))
     return rows
@@ -179,7 +179,7 @@ def _started_row(write: StartExecution) -> Row:
 def _arguments(columns: Mapping[str, Sequence[Any]], count: int) -> tuple[Form, list[object]]:
     """Return in which form columns are given, and an argument for each."""
     if count == 1:
-        return "row", [value if name in _JSON else storable(value) for name, (value,) in columns.items()]
+        return "row", [value if name in _JSON else escape_text(value) for name, (value,) in columns.items()]
     joined = [_joined(name, values) for name, values in columns.items()]
     if None in joined:
         return "arrays", [_storable_column(name, values) for name, values in columns.items()]
@@ -194,13 +194,13 @@ def _joined(name: str, values: Sequence[Any]) -> str | None:
     texts = [NULL if value is None else value for value in values] if nulls else values
     text = SEPARATOR.join(texts)
     if not (name in _JSON or is_storable(text)):
-        text = SEPARATOR.join(map(storable, texts))
+        text = SEPARATOR.join(map(escape_text, texts))
     is_exact = text.count(SEPARATOR) == len(values) - 1 and text.count(NULL) == nulls
     return text if is_exact else None
 
 
 def _storable_column(name: str, values: Sequence[Any]) -> Sequence[object]:
-    return storable_all(values) if name in _TEXTS and name not in _JSON else values
+    return escape_texts(values) if name in _TEXTS and name not in _JSON else values
 
 
 # Parts to a statement

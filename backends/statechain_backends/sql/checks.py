@@ -20,7 +20,7 @@ from statechain_backends.sql.damage import TABLES, damage_of, replacements
 from statechain_backends.sql.lease_queries import now
 from statechain_backends.sql.schema import batch_items, batches, callbacks, executions, links, runs, visits
 from statechain_backends.sql.scripts import LOST_EPOCHS
-from statechain_backends.sql.text_escape import restored
+from statechain_backends.sql.text_escape import unescape_text
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Executable, Select, Table
@@ -234,7 +234,7 @@ class Checks(ABC):
 
 
 def _shown(key: Sequence[object]) -> tuple[object, ...]:
-    return tuple(restored(value) if isinstance(value, str) else value for value in key)
+    return tuple(unescape_text(value) if isinstance(value, str) else value for value in key)
 
 
 # Repairs, as scripts; each returns whether it took effect

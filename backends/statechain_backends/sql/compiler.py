@@ -12,26 +12,26 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import attrs
 from sqlalchemy import BindParameter, bindparam
 
-from statechain_backends.sql.text_escape import storable
+from statechain_backends.sql.text_escape import escape_text
 
 if TYPE_CHECKING:
     from sqlalchemy import Dialect, Executable, Table
     from sqlalchemy.sql import ClauseElement
     from sqlalchemy.sql.compiler import SQLCompiler
 
-__all__ = ["SQL", "Compiler", "Parameters", "given", "given_row"]
+__all__ = ["SQL", "Compiler", "Parameters", "param", "row_params"]
 
 Parameters: TypeAlias = Mapping[str, object] | None
 
 
-def given(name: str) -> BindParameter[Any]:
+def param(name: str) -> BindParameter[Any]:
     """Return a parameter of a constant statement; its value comes with each use."""
     return bindparam(name, required=False)
 
 
-def given_row(table: Table) -> dict[str, BindParameter[Any]]:
+def row_params(table: Table) -> dict[str, BindParameter[Any]]:
     """Return a parameter for each column of a table, in their order and by their names."""
-    return {name: given(name) for name in table.columns.keys()}  # noqa: SIM118 -- no mapping
+    return {name: param(name) for name in table.columns.keys()}  # noqa: SIM118 -- no mapping
 
 
 @attrs.frozen(eq=False)
@@ -45,7 +45,7 @@ class SQL:
     def arguments(self, parameters: Mapping[str, object]) -> list[Any]:
         """Return the arguments in the order of their places."""
         values = {**self.values, **parameters}
-        return [storable(values[name]) for name in self.names]
+        return [escape_text(values[name]) for name in self.names]
 
 
 class Compiler:

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 from statechain.clock import from_micros
 from statechain.codec import JSONValue, decode
 from statechain.errors import DamagedRow
-from statechain_backends.sql.text_escape import restored
+from statechain_backends.sql.text_escape import unescape_text
 
 __all__ = [
     "Row",
@@ -77,10 +77,10 @@ def outcome(read: Callable[[Row], T], row: Row) -> T | DamagedRow:
 
 
 def text(value: object, column: str) -> str:
-    """Return a text that was made storable, as it was."""
+    """Return a text that was made escape_text, as it was."""
     if not isinstance(value, str):
         raise TypeError(f"{column} is {_kind(value)}, not text")
-    return restored(value)
+    return unescape_text(value)
 
 
 def text_or_none(value: object, column: str) -> str | None:

@@ -97,36 +97,36 @@ def _position_on_sqlite(element: position, compiler: SQLCompiler, **options: Any
     return f"instr({compiler.process(element.clauses, **options)})"
 
 
-def executions_page(meant: ExecutionFilter, after: Cursor | None, page: int) -> Query:
+def executions_page(filter_: ExecutionFilter, after: Cursor | None, page: int) -> Query:
     """Return a page of the executions that a filter means, after a cursor or, without one, after its offset."""
-    return _page(meant, EXECUTION, after, page)
+    return _page(filter_, EXECUTION, after, page)
 
 
-def execution_keys_page(meant: ExecutionFilter, after: Cursor | None, page: int) -> Query:
+def execution_keys_page(filter_: ExecutionFilter, after: Cursor | None, page: int) -> Query:
     """Return start time, id and redrive count of what `executions_page` returns."""
-    return _page(meant, (executions.c.start_time, executions.c.id, executions.c.redrive_count), after, page)
+    return _page(filter_, (executions.c.start_time, executions.c.id, executions.c.redrive_count), after, page)
 
 
-def count_executions(meant: ExecutionFilter) -> Select[Any]:
+def count_executions(filter_: ExecutionFilter) -> Select[Any]:
     """Return how many executions a filter means, whatever its limit and offset."""
-    return select(func.count()).select_from(_union(meant, (executions.c.id,)).subquery())
+    return select(func.count()).select_from(_union(filter_, (executions.c.id,)).subquery())
 
 
-def _page(meant: ExecutionFilter, columns: Sequence[ColumnElement[Any]], after: Cursor | None, page: int) -> Query:
-    whole = _ordered(_union(meant, columns, after), meant)
-    return (whole if after else _skipping(whole, meant.offset)).limit(page)
+def _page(filter_: ExecutionFilter, columns: Sequence[ColumnElement[Any]], after: Cursor | None, page: int) -> Query:
+    whole = _ordered(_union(filter_, columns, after), filter_)
+    return (whole if after else _skipping(whole, filter_.offset)).limit(page)
 
 
-def chosen_ids(meant: ExecutionFilter) -> Query:
+def chosen_ids(filter_: ExecutionFilter) -> Query:
     """Return ids and start times of all that a filter means, in its order, with its offset and limit."""
-    whole = _skipping(_ordered(_union(meant, (executions.c.id, executions.c.start_time)), meant), meant.offset)
-    return whole if meant.limit is None else whole.limit(literal(meant.limit, BigInteger))
+    whole = _skipping(_ordered(_union(filter_, (executions.c.id, executions.c.start_time)), filter_), filter_.offset)
+    return whole if filter_.limit is None else whole.limit(literal(filter_.limit, BigInteger))
 
 
-def freeze(stored: Batch, meant: ExecutionFilter) -> Insert:
+def freeze(stored: Batch, filter_: ExecutionFilter) -> Insert:
     """Insert an item into a batch for each execution that a filter means now, in its order."""
-    chosen = chosen_ids(meant).subquery()
-    place = func.row_number().over(order_by=_order((chosen.c.start_time, chosen.c.id), meant)) - 1
+    chosen = chosen_ids(filter_).subquery()
+    place = func.row_number().over(order_by=_order((chosen.c.start_time, chosen.c.id), filter_)) - 1
     name = literal(f"{stored.name_prefix}-").concat(chosen.c.id)
     return insert(batch_items).from_select(
         [batch_items.c.batch_id, batch_items.c.index, batch_items.c.source_execution_id, batch_items.c.name],
@@ -138,28 +138,28 @@ def _skipping(query: Query, offset: int) -> Query:
     return query.offset(literal(offset, BigInteger)) if offset else query
 
 
-def _ordered(query: Query, meant: ExecutionFilter) -> Query:
+def _ordered(query: Query, filter_: ExecutionFilter) -> Query:
     columns = query.selected_columns
-    return query.order_by(*_order((columns["start_time"], columns["id"]), meant))
+    return query.order_by(*_order((columns["start_time"], columns["id"]), filter_))
 
 
-def _order(keys: Sequence[ColumnElement[Any]], meant: ExecutionFilter) -> list[ColumnElement[Any]]:
-    return [key.desc() if meant.order == "newest_first" else key.asc() for key in keys]
+def _order(keys: Sequence[ColumnElement[Any]], filter_: ExecutionFilter) -> list[ColumnElement[Any]]:
+    return [key.desc() if filter_.order == "newest_first" else key.asc() for key in keys]
 
 
-def _union(meant: ExecutionFilter, columns: Sequence[ColumnElement[Any]], after: Cursor | None = None) -> Query:
-    whole = select(*columns).select_from(WITH_RUNS).where(*_conditions(meant, after))
-    branches = [whole.where(branch) for branch in _branches(meant)]
+def _union(filter_: ExecutionFilter, columns: Sequence[ColumnElement[Any]], after: Cursor | None = None) -> Query:
+    whole = select(*columns).select_from(WITH_RUNS).where(*_conditions(filter_, after))
+    branches = [whole.where(branch) for branch in _branches(filter_)]
     return branches[0] if len(branches) == 1 else union_all(*branches)
 
 
-def _branches(meant: ExecutionFilter) -> Sequence[ColumnElement[bool]]:
+def _branches(filter_: ExecutionFilter) -> Sequence[ColumnElement[bool]]:
     """Split a filter by status and state, which one index cannot serve in order, into disjoint conditions."""
-    if meant.current_state is not None:
-        return _state_branches(meant.current_state, meant.status)
-    if meant.status is None or len(meant.status) == len(ExecutionStatus):
+    if filter_.current_state is not None:
+        return _state_branches(filter_.current_state, filter_.status)
+    if filter_.status is None or len(filter_.status) == len(ExecutionStatus):
         return [true()]
-    return [executions.c.status == status.value for status in sorted(meant.status)] or [false()]
+    return [executions.c.status == status.value for status in sorted(filter_.status)] or [false()]
 
 
 def _state_branches(state: str, statuses: frozenset[ExecutionStatus] | None) -> Sequence[ColumnElement[bool]]:
@@ -172,22 +172,22 @@ def _state_branches(state: str, statuses: frozenset[ExecutionStatus] | None) -> 
     return [*branches, *([running] if RUNNING in statuses else [])] or [false()]
 
 
-def _conditions(meant: ExecutionFilter, after: Cursor | None) -> list[ColumnElement[bool]]:
+def _conditions(filter_: ExecutionFilter, after: Cursor | None) -> list[ColumnElement[bool]]:
     key = tuple_(executions.c.start_time, executions.c.id)
     conditions: list[ColumnElement[bool]] = []
-    if meant.state_machine_id is not None:
-        conditions.append(executions.c.state_machine_id == meant.state_machine_id)
-    if meant.name is not None:
-        conditions.append(position(executions.c.name, meant.name) > 0)
-    if meant.start_after is not None:
-        conditions.append(executions.c.start_time > to_micros(meant.start_after))
-    if meant.start_before is not None:
-        conditions.append(executions.c.start_time < to_micros(meant.start_before))
+    if filter_.state_machine_id is not None:
+        conditions.append(executions.c.state_machine_id == filter_.state_machine_id)
+    if filter_.name is not None:
+        conditions.append(position(executions.c.name, filter_.name) > 0)
+    if filter_.start_after is not None:
+        conditions.append(executions.c.start_time > to_micros(filter_.start_after))
+    if filter_.start_before is not None:
+        conditions.append(executions.c.start_time < to_micros(filter_.start_before))
     if after is not None:
         place = tuple_(literal(to_micros(after.start_time)), literal(after.id))
-        conditions.append(key < place if meant.order == "newest_first" else key > place)
-    if meant.unchained_to is not None:
-        conditions.append(~_is_chained(meant.unchained_to))
+        conditions.append(key < place if filter_.order == "newest_first" else key > place)
+    if filter_.unchained_to is not None:
+        conditions.append(~_is_chained(filter_.unchained_to))
     return conditions
 
 

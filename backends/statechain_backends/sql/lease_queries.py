@@ -35,7 +35,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from statechain.clock import MICROSECOND
 from statechain.records import ExecutionStatus
 from statechain.storage.leases import LONGEST_GAP
-from statechain_backends.sql.compiler import given
+from statechain_backends.sql.compiler import param
 from statechain_backends.sql.filters import EXECUTION, WITH_RUNS
 from statechain_backends.sql.schema import executions, runs, uptime, workers
 
@@ -136,9 +136,9 @@ def forget_lease() -> ReturningDelete[*tuple[Any, ...]]:
     return (
         delete(workers)
         .where(
-            workers.c.id == given("worker"),
-            workers.c.lease_until == given("until"),
-            func.coalesce(workers.c.renewals, 0) == given("renewals"),
+            workers.c.id == param("worker"),
+            workers.c.lease_until == param("until"),
+            func.coalesce(workers.c.renewals, 0) == param("renewals"),
         )
         .returning(workers.c.id)
     )
@@ -192,18 +192,18 @@ def suspicion(claims: ColumnElement[int]) -> ColumnElement[int]:
     )
 
 
-def claim(worker_id: str, page: int, leaving: Collection[tuple[str, int]], suspects: range | None) -> Update:
+def claim(worker_id: str, page: int, excluded_revisions: Collection[tuple[str, int]], suspects: range | None) -> Update:
     """Take over runs without owner, oldest first, but those of some revisions; return their ids."""
     left = [
         and_(executions.c.state_machine_id == machine, executions.c.state_machine_revision == revision)
-        for machine, revision in sorted(leaving)
+        for machine, revision in sorted(excluded_revisions)
     ]
     if suspects is None:
         wanted = runs.c.claims == 0
     else:
         is_due = func.coalesce(runs.c.claimable_after, 0) <= elapsed()
         wanted = and_(runs.c.claims >= suspects.start, runs.c.claims < suspects.stop, is_due)
-    # Only `leaving` needs executions to be looked at: without it the index alone gives the page in its order.
+    # Only `excluded_revisions` needs the executions: without it the index alone gives the page in its order.
     is_left = exists().where(executions.c.id == runs.c.execution_id, or_(false(), *left))
     orphans = (
         select(runs.c.execution_id)

@@ -15,11 +15,11 @@ from statechain.clock import MICROSECOND
 from statechain.errors import DamagedRow
 from statechain.records import ExecutionStatus
 from statechain_backends.sql import lease_queries as queries
-from statechain_backends.sql.compiler import given
+from statechain_backends.sql.compiler import param
 from statechain_backends.sql.rows import to_claim
 from statechain_backends.sql.schema import executions, runs, workers
 from statechain_backends.sql.scripts import LOST_EPOCHS, chunks
-from statechain_backends.sql.text_escape import restored
+from statechain_backends.sql.text_escape import unescape_text
 
 if TYPE_CHECKING:
     from statechain.records import Claim
@@ -27,28 +27,28 @@ if TYPE_CHECKING:
     from statechain_backends.sql.decoding import Row
     from statechain_backends.sql.scripts import Script, Steps
 
-__all__ = ["claim", "heartbeat", "release", "release_dead", "retain"]
+__all__ = ["claim", "release", "release_dead", "renew_lease", "retain"]
 
 logger = logging.getLogger(__name__)
 
-_lease: dict[str, Any] = {"lease_until": queries.now() + given("new_lease"), "lease": given("new_lease")}
+_lease: dict[str, Any] = {"lease_until": queries.now() + param("new_lease"), "lease": param("new_lease")}
 _RENEW = (
     update(workers)
-    .where(workers.c.id == given("id_"))
+    .where(workers.c.id == param("id_"))
     .values(renewals=func.coalesce(workers.c.renewals, 0) + 1, **_lease)
     .returning(workers.c.id)
 )
-_REGISTER = insert(workers).values(id=given("id_"), renewals=1, **_lease).on_conflict_do_nothing()
-_STAND_IN = insert(workers).values(id=given("id_"), lease_until=0, renewals=0).on_conflict_do_nothing()
+_REGISTER = insert(workers).values(id=param("id_"), renewals=1, **_lease).on_conflict_do_nothing()
+_STAND_IN = insert(workers).values(id=param("id_"), lease_until=0, renewals=0).on_conflict_do_nothing()
 _ADVANCE_UPTIME = queries.advance_uptime()
 _FORGET_LEASE = queries.forget_lease()
-_RELEASE_DEAD_RUNS = queries.release_dead_runs(given("worker"))
-_OWNED = select(runs.c.execution_id).where(runs.c.owner == given("worker"))
-_RELEASE = queries.release_runs(given("worker"))
-_FORGET = queries.forget_worker(given("worker"))
+_RELEASE_DEAD_RUNS = queries.release_dead_runs(param("worker"))
+_OWNED = select(runs.c.execution_id).where(runs.c.owner == param("worker"))
+_RELEASE = queries.release_runs(param("worker"))
+_FORGET = queries.forget_worker(param("worker"))
 
 
-def heartbeat(worker_id: str, lease: timedelta) -> Script:
+def renew_lease(worker_id: str, lease: timedelta) -> Script:
     """Register a worker or renew its lease; return whether it was there."""
     renewal = {"id_": worker_id, "new_lease": lease // MICROSECOND}
     rows = yield _RENEW, renewal
@@ -90,7 +90,7 @@ def retain(worker_id: str, epochs: Mapping[str, int]) -> Script:
 def claim(
     worker_id: str,
     page: int,
-    leaving: Collection[tuple[str, int]],
+    excluded_revisions: Collection[tuple[str, int]],
     running: Collection[str] | None,
     suspects: range | None,
 ) -> Script:
@@ -99,7 +99,7 @@ def claim(
         owned = yield _OWNED, {"worker": worker_id}
         for ids in chunks([id_ for (id_,) in owned if id_ not in running]):
             yield queries.release_owned(worker_id, ids), None
-    rows = yield queries.claim(worker_id, page, leaving, suspects), None
+    rows = yield queries.claim(worker_id, page, excluded_revisions, suspects), None
     if not rows:
         return []
     claimed = yield queries.claimed([id_ for (id_,) in rows]), None
@@ -115,7 +115,7 @@ def claim(
 def end_damaged(row: Row, damage: DamagedRow) -> Steps:
     """End the execution in a row of `queries.claimed` as FAILED: what cannot be read cannot be run."""
     _, _, _, _, stored_id, *_ = row
-    id_ = restored(stored_id)
+    id_ = unescape_text(stored_id)
     logger.warning("an execution is ended, since %s", damage)
     yield delete(runs).where(runs.c.execution_id == id_), None
     failed = {

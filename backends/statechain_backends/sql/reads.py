@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from statechain_backends.sql import filters, lease_queries, queries
-from statechain_backends.sql.compiler import Parameters, given
+from statechain_backends.sql.compiler import Parameters, param
 from statechain_backends.sql.decoding import Row, readable
 from statechain_backends.sql.rows import (
     to_batch,
@@ -27,7 +27,7 @@ from statechain_backends.sql.rows import (
     to_visit,
     to_visit_outline,
 )
-from statechain_backends.sql.text_escape import restored
+from statechain_backends.sql.text_escape import unescape_text
 
 if TYPE_CHECKING:
     from sqlalchemy import Executable
@@ -51,26 +51,26 @@ if TYPE_CHECKING:
 
 __all__ = ["Reads"]
 
-_MACHINE = queries.state_machine(given("name_or_id"), None)
-_REVISION = queries.state_machine(given("name_or_id"), given("revision"))
+_MACHINE = queries.state_machine(param("name_or_id"), None)
+_REVISION = queries.state_machine(param("name_or_id"), param("revision"))
 _MACHINES = queries.state_machines_newest()
-_EXECUTION = queries.execution(given("id"))
-_BY_NAME = queries.execution_by_name(given("machine"), given("name"))
-_STATISTICS = queries.statistics(given("machine"))
-_VISITS = queries.visits_page(given("execution"), given("after"), None)
-_VISITS_PAGE = queries.visits_page(given("execution"), given("after"), given("page"))
-_OUTLINES = queries.visit_outlines_page(given("execution"), given("after"), given("page"))
-_LAST_OUTPUT = queries.last_output(given("execution"), given("state"))
-_BATCH = queries.batch(given("id"))
-_BATCH_STATUS = queries.batch_status(given("id"))
-_ITEMS = queries.batch_items_page(given("batch"), given("after"), given("page"))
+_EXECUTION = queries.execution(param("id"))
+_BY_NAME = queries.execution_by_name(param("machine"), param("name"))
+_STATISTICS = queries.statistics(param("machine"))
+_VISITS = queries.visits_page(param("execution"), param("after"), None)
+_VISITS_PAGE = queries.visits_page(param("execution"), param("after"), param("page"))
+_OUTLINES = queries.visit_outlines_page(param("execution"), param("after"), param("page"))
+_LAST_OUTPUT = queries.last_output(param("execution"), param("state"))
+_BATCH = queries.batch(param("id"))
+_BATCH_STATUS = queries.batch_status(param("id"))
+_ITEMS = queries.batch_items_page(param("batch"), param("after"), param("page"))
 
 T = TypeVar("T")
 _SUSPECT_GROUPS = lease_queries.suspect_groups()
 
 CHUNK = 500
 
-_EPOCHS = lease_queries.epochs([given(f"id_{place}") for place in range(CHUNK)])
+_EPOCHS = lease_queries.epochs([param(f"id_{place}") for place in range(CHUNK)])
 
 
 class Reads(ABC):
@@ -118,23 +118,23 @@ class Reads(ABC):
         rows = await self._fetch(_BY_NAME, {"machine": state_machine_id, "name": name})
         return to_execution(rows[0]) if rows else None
 
-    async def executions(self, select: ExecutionFilter, *, after: Cursor | None, page: int) -> Sequence[Execution]:
+    async def executions(self, filter_: ExecutionFilter, *, after: Cursor | None, page: int) -> Sequence[Execution]:
         """Return a page of executions."""
         return await self._page(
-            lambda asked: self._fetch(filters.executions_page(select, after, asked)), to_execution, page
+            lambda asked: self._fetch(filters.executions_page(filter_, after, asked)), to_execution, page
         )
 
     async def execution_keys(
-        self, select: ExecutionFilter, *, after: Cursor | None, page: int
+        self, filter_: ExecutionFilter, *, after: Cursor | None, page: int
     ) -> Sequence[ExecutionKey]:
         """Return the keys of a page of executions."""
         return await self._page(
-            lambda asked: self._fetch(filters.execution_keys_page(select, after, asked)), to_execution_key, page
+            lambda asked: self._fetch(filters.execution_keys_page(filter_, after, asked)), to_execution_key, page
         )
 
-    async def count_executions(self, select: ExecutionFilter) -> int:
+    async def count_executions(self, filter_: ExecutionFilter) -> int:
         """Return how many executions a filter means."""
-        (count,) = (await self._fetch(filters.count_executions(select)))[0]
+        (count,) = (await self._fetch(filters.count_executions(filter_)))[0]
         return int(count)
 
     async def statistics(self, state_machine_id: str) -> Mapping[ExecutionStatus, DurationStatistics]:
@@ -198,7 +198,7 @@ class Reads(ABC):
         for start in range(0, len(ids), CHUNK):
             page = ids[start : start + CHUNK]
             rows = await self._fetch(_EPOCHS, {f"id_{place}": page[place % len(page)] for place in range(CHUNK)})
-            found.update((restored(id_), epoch) for id_, epoch in rows)
+            found.update((unescape_text(id_), epoch) for id_, epoch in rows)
         return found
 
     async def callbacks(self, ids: Sequence[str]) -> Sequence[Callback]:

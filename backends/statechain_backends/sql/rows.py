@@ -47,7 +47,7 @@ from statechain_backends.sql.decoding import (
     text,
     text_or_none,
 )
-from statechain_backends.sql.text_escape import restored
+from statechain_backends.sql.text_escape import unescape_text
 
 if TYPE_CHECKING:
     from statechain.storage.repository import End
@@ -192,7 +192,7 @@ def callback_row(callback: Callback) -> tuple[object, ...]:
         callback.output_text,
         callback.error,
         callback.cause,
-        to_micros_or_none(callback.beat),
+        to_micros_or_none(callback.last_heartbeat),
     )
 
 
@@ -362,7 +362,7 @@ def to_callback(row: Row) -> Callback:
         output_text=payload_or_none(output, "output"),
         error=text_or_none(error, "error"),
         cause=text_or_none(cause, "cause"),
-        beat=moment_or_none(beat, "beat"),
+        last_heartbeat=moment_or_none(beat, "beat"),
     )
 
 
@@ -374,7 +374,7 @@ def to_callback_or_failure(row: Row) -> Callback:
         id_, execution_id, *_ = row
         failed = CallbackStatus.FAILED
         return Callback(
-            id=str(restored(id_)), execution_id=str(execution_id), status=failed, error=RUNTIME, cause=str(damage)
+            id=str(unescape_text(id_)), execution_id=str(execution_id), status=failed, error=RUNTIME, cause=str(damage)
         )
 
 

@@ -21,13 +21,13 @@ from statechain.records import BatchStatus, CallbackStatus, ExecutionStatus
 from statechain.storage.leases import lease_lost
 from statechain.storage.repository import (
     AnswerCallback,
-    BeatCallback,
     CloseCallback,
     CreateBatch,
     CreateStateMachine,
     DeleteExecutions,
     EndBatch,
     FailBatchItem,
+    HeartbeatCallback,
     JoinBatchItem,
     RedriveExecution,
     ReleaseExecution,
@@ -37,7 +37,7 @@ from statechain.storage.repository import (
     TakeUpExecution,
 )
 from statechain_backends.sql import filters, lease_queries, queries
-from statechain_backends.sql.compiler import Parameters, given, given_row
+from statechain_backends.sql.compiler import Parameters, param, row_params
 from statechain_backends.sql.rows import (
     Row,
     batch_row,
@@ -63,7 +63,7 @@ from statechain_backends.sql.schema import (
     state_machines,
     visits,
 )
-from statechain_backends.sql.text_escape import restored
+from statechain_backends.sql.text_escape import unescape_text
 
 if TYPE_CHECKING:
     from sqlalchemy import Executable, Table
@@ -94,12 +94,12 @@ def _named(table: Table, row: Sequence[object]) -> Mapping[str, object]:
 
 _NEWEST = (
     select(*state_machines.c)
-    .where(state_machines.c.name == given("name"))
+    .where(state_machines.c.name == param("name"))
     .order_by(state_machines.c.revision.desc())
     .limit(1)
 )
 _ADD_MACHINE = (
-    insert(state_machines).values(given_row(state_machines)).on_conflict_do_nothing().returning(state_machines.c.id)
+    insert(state_machines).values(row_params(state_machines)).on_conflict_do_nothing().returning(state_machines.c.id)
 )
 
 
@@ -121,15 +121,15 @@ def _create_state_machine(write: CreateStateMachine) -> Script:
 
 # Executions
 
-_EXECUTION = queries.execution(given("id"))
-_BY_NAME = queries.execution_by_name(given("machine"), given("name"))
-_CHAINED = queries.chained_holder(given("machine"), given("source"), given("state"))
-_ADD_EXECUTION = insert(executions).values(given_row(executions)).on_conflict_do_nothing().returning(executions.c.id)
-_ADD_RUN = insert(runs).values(given_row(runs))
-_ADD_LINK = insert(links).values(given_row(links)).on_conflict_do_nothing().returning(links.c.target_execution_id)
-_DROP_EXECUTION = delete(executions).where(executions.c.id == given("id_"))
+_EXECUTION = queries.execution(param("id"))
+_BY_NAME = queries.execution_by_name(param("machine"), param("name"))
+_CHAINED = queries.chained_holder(param("machine"), param("source"), param("state"))
+_ADD_EXECUTION = insert(executions).values(row_params(executions)).on_conflict_do_nothing().returning(executions.c.id)
+_ADD_RUN = insert(runs).values(row_params(runs))
+_ADD_LINK = insert(links).values(row_params(links)).on_conflict_do_nothing().returning(links.c.target_execution_id)
+_DROP_EXECUTION = delete(executions).where(executions.c.id == param("id_"))
 _is_living = exists().where(executions.c.id == links.c.target_execution_id, executions.c.status.in_(filters.UNFAILED))
-_FREE_KEY = update(links).where(links.c.exclusive == given("key"), ~_is_living).values(exclusive=null())
+_FREE_KEY = update(links).where(links.c.exclusive == param("key"), ~_is_living).values(exclusive=null())
 
 
 def _start_exclusively(write: StartExecution) -> Script:
@@ -160,12 +160,12 @@ def _start_exclusively(write: StartExecution) -> Script:
         yield _DROP_EXECUTION, {"id_": execution.id}
 
 
-_END_RUN = delete(runs).where(runs.c.execution_id == given("id_")).returning(runs.c.epoch, runs.c.current_state)
+_END_RUN = delete(runs).where(runs.c.execution_id == param("id_")).returning(runs.c.epoch, runs.c.current_state)
 _END = (
     update(executions)
-    .where(executions.c.id == given("id_"))
+    .where(executions.c.id == param("id_"))
     .values(
-        {name: given(name) for name in ("status", "output", "error", "cause", "end_time", "current_state", "epoch")}
+        {name: param(name) for name in ("status", "output", "error", "cause", "end_time", "current_state", "epoch")}
     )
 )
 
@@ -192,24 +192,24 @@ def _found(execution_id: str) -> Script:
 
 _LOCK = (
     select(executions.c.status, executions.c.redrive_count, executions.c.epoch, executions.c.current_state)
-    .where(executions.c.id == given("id_"))
+    .where(executions.c.id == param("id_"))
     .with_for_update()
 )
 _REVIVE = (
     update(executions)
-    .where(executions.c.id == given("id_"))
+    .where(executions.c.id == param("id_"))
     .values(
         status=ExecutionStatus.RUNNING.value,
         redrive_count=executions.c.redrive_count + 1,
         **dict.fromkeys(("output", "error", "cause", "end_time", "current_state"), null()),
     )
 )
-_LENGTH = select(func.coalesce(func.max(visits.c.seq), 0)).where(visits.c.execution_id == given("id_"))
+_LENGTH = select(func.coalesce(func.max(visits.c.seq), 0)).where(visits.c.execution_id == param("id_"))
 # The epoch of the last end stands in `executions`: one above it is the claim that the redrive gave, and no later one.
 _REDRIVEN = (
     select(runs.c.epoch, runs.c.seq, runs.c.claims, literal(0), *filters.EXECUTION)
     .select_from(filters.WITH_RUNS)
-    .where(executions.c.id == given("id_"), runs.c.owner == given("to_owner"), runs.c.epoch == given("of_epoch"))
+    .where(executions.c.id == param("id_"), runs.c.owner == param("to_owner"), runs.c.epoch == param("of_epoch"))
 )
 
 
@@ -232,27 +232,27 @@ def _redrive(write: RedriveExecution) -> Script:
 
 _LEAVE = (
     update(runs)
-    .where(runs.c.execution_id == given("id_"), runs.c.epoch == given("of_epoch"))
+    .where(runs.c.execution_id == param("id_"), runs.c.epoch == param("of_epoch"))
     .values(
         owner=null(),
-        claims=given("new_claims"),
-        claimable_after=lease_queries.elapsed() + given("backoff"),
-        suspect_since=lease_queries.suspicion(type_coerce(given("new_claims"), Integer)),
+        claims=param("new_claims"),
+        claimable_after=lease_queries.elapsed() + param("backoff"),
+        suspect_since=lease_queries.suspicion(type_coerce(param("new_claims"), Integer)),
     )
 )
 
 
 _TAKE_UP = (
     update(runs)
-    .where(runs.c.execution_id == given("id_"), runs.c.epoch == given("of_epoch"))
+    .where(runs.c.execution_id == param("id_"), runs.c.epoch == param("of_epoch"))
     .values(
-        claims=given("new_claims"),
-        backoff=given("new_backoff"),
-        suspect_since=lease_queries.suspicion(type_coerce(given("new_claims"), Integer)),
+        claims=param("new_claims"),
+        backoff=param("new_backoff"),
+        suspect_since=lease_queries.suspicion(type_coerce(param("new_claims"), Integer)),
     )
     .returning(runs.c.execution_id)
 )
-_RUN_EPOCH = select(runs.c.epoch).where(runs.c.execution_id == given("id_"))
+_RUN_EPOCH = select(runs.c.epoch).where(runs.c.execution_id == param("id_"))
 
 
 def _take_up(write: TakeUpExecution) -> Script:
@@ -275,7 +275,7 @@ def _delete(write: DeleteExecutions) -> Script:
     for ids in chunks(sorted(counts)):  # in one order, so that two deletions at once do not lock each other out
         named = select(executions.c.id, executions.c.status, executions.c.redrive_count).where(executions.c.id.in_(ids))
         rows = yield named.order_by(executions.c.id).with_for_update(), None
-        found = [(restored(id_), ExecutionStatus(status), count) for id_, status, count in rows]
+        found = [(unescape_text(id_), ExecutionStatus(status), count) for id_, status, count in rows]
         ended = [id_ for id_, status, count in found if status.is_terminal and count == counts[id_]]
         if ended:
             linked = or_(links.c.target_execution_id.in_(ended), links.c.source_execution_id.in_(ended))
@@ -296,26 +296,26 @@ def chunks(ids: Sequence[str]) -> Iterator[list[str]]:
 
 # Callbacks
 
-_BY_TOKEN = select(*callbacks.c).where(callbacks.c.token_hash == given("token"))
+_BY_TOKEN = select(*callbacks.c).where(callbacks.c.token_hash == param("token"))
 _is_waiting = callbacks.c.status == literal(WAITING, literal_execute=True)  # as the partial index says it
 _is_awaited = _is_waiting & exists().where(
     executions.c.id == callbacks.c.execution_id,
     executions.c.status == ExecutionStatus.RUNNING.value,
     executions.c.redrive_count == callbacks.c.redrive_count,
 )
-_awaited = update(callbacks).where(callbacks.c.token_hash == given("token"), _is_awaited).returning(*callbacks.c)
-_ANSWER = _awaited.values({name: given(f"new_{name}") for name in ("status", "output", "error", "cause")})
-_BEAT = _awaited.values(beat=given("new_beat"))
+_awaited = update(callbacks).where(callbacks.c.token_hash == param("token"), _is_awaited).returning(*callbacks.c)
+_ANSWER = _awaited.values({name: param(f"new_{name}") for name in ("status", "output", "error", "cause")})
+_BEAT = _awaited.values(beat=param("new_beat"))
 _CLOSE = (
     update(callbacks)
-    .where(callbacks.c.id == given("id_"))
+    .where(callbacks.c.id == param("id_"))
     .values(status=case((callbacks.c.status == WAITING, CallbackStatus.CLOSED.value), else_=callbacks.c.status))
     .returning(*callbacks.c)
 )
 _free = (
     select(callbacks.c.id)
     .where(
-        callbacks.c.activity == given("of_activity"),
+        callbacks.c.activity == param("of_activity"),
         callbacks.c.activity.is_not(None),
         callbacks.c.token_hash.is_(None),
         _is_awaited,
@@ -328,7 +328,7 @@ _free = (
 _TAKE = (
     update(callbacks)
     .where(callbacks.c.id == select(_free.c.id).scalar_subquery())
-    .values(token_hash=given("new_token"), beat=given("new_beat"))
+    .values(token_hash=param("new_token"), beat=param("new_beat"))
     .returning(*callbacks.c)
 )
 
@@ -353,8 +353,8 @@ def _answer(write: AnswerCallback) -> Script:
     return _refusal(rows)
 
 
-def _beat(write: BeatCallback) -> Script:
-    rows = yield _BEAT, {"token": write.token_hash, "new_beat": to_micros(write.beat)}
+def _beat(write: HeartbeatCallback) -> Script:
+    rows = yield _BEAT, {"token": write.token_hash, "new_beat": to_micros(write.heartbeat)}
     if rows:
         return to_callback(rows[0])
     rows = yield _BY_TOKEN, {"token": write.token_hash}
@@ -375,36 +375,36 @@ def _close(write: CloseCallback) -> Script:
 def _take(write: TakeActivity) -> Script:
     rows = yield _BY_TOKEN, {"token": write.token_hash}
     if not rows:
-        taken = {"new_token": write.token_hash, "new_beat": to_micros(write.beat)}
+        taken = {"new_token": write.token_hash, "new_beat": to_micros(write.heartbeat)}
         rows = yield _TAKE, {"of_activity": write.activity, **taken}
     return to_callback(rows[0]) if rows else None
 
 
 # Batches
 
-_ADD_BATCH = insert(batches).values(given_row(batches)).on_conflict_do_nothing().returning(batches.c.id)
-_BATCH = queries.batch_uncounted(given("id"))
+_ADD_BATCH = insert(batches).values(row_params(batches)).on_conflict_do_nothing().returning(batches.c.id)
+_BATCH = queries.batch_uncounted(param("id"))
 _DROP_ITEMS = delete(batch_items).where(
-    batch_items.c.batch_id == given("of_batch"), batch_items.c.index >= given("from_index")
+    batch_items.c.batch_id == param("of_batch"), batch_items.c.index >= param("from_index")
 )
 _FAIL_ITEM = (
     update(batch_items)
-    .where(batch_items.c.batch_id == given("of_batch"), batch_items.c.index == given("at_index"))
-    .values(error=given("new_error"), cause=given("new_cause"))
+    .where(batch_items.c.batch_id == param("of_batch"), batch_items.c.index == param("at_index"))
+    .values(error=param("new_error"), cause=param("new_cause"))
 )
 _RUNNING = BatchStatus.RUNNING.value
 _JOIN_ITEM = (
     update(batch_items)
-    .where(batch_items.c.batch_id == given("of_batch"), batch_items.c.index == given("at_index"))
-    .values(name=given("new_name"))
+    .where(batch_items.c.batch_id == param("of_batch"), batch_items.c.index == param("at_index"))
+    .values(name=param("new_name"))
 )
 _END_BATCH = (
     update(batches)
     .where(
-        batches.c.id == given("id_"),
-        or_(batches.c.status == _RUNNING, type_coerce(given("new_status"), String) == _RUNNING),
+        batches.c.id == param("id_"),
+        or_(batches.c.status == _RUNNING, type_coerce(param("new_status"), String) == _RUNNING),
     )
-    .values(status=given("new_status"), end_time=given("new_end_time"))
+    .values(status=param("new_status"), end_time=param("new_end_time"))
 )
 
 
@@ -424,7 +424,7 @@ def add_frozen_batch(batch: Batch, count: int) -> Script:
 def _create_batch(write: CreateBatch) -> Script:
     rows = yield _ADD_BATCH, _named(batches, batch_row(write.batch))
     if rows:
-        yield filters.freeze(write.batch, write.select), None
+        yield filters.freeze(write.batch, write.filter_), None
     ((*stored,),) = yield _BATCH, {"id": write.batch.id}
     return to_batch(stored)
 
@@ -455,7 +455,7 @@ def _end_batch(write: EndBatch) -> Script:
 
 SCRIPTS: Mapping[type, Callable[[Any], Script]] = {
     AnswerCallback: _answer,
-    BeatCallback: _beat,
+    HeartbeatCallback: _beat,
     CloseCallback: _close,
     CreateBatch: _create_batch,
     CreateStateMachine: _create_state_machine,

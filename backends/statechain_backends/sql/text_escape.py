@@ -1,7 +1,7 @@
 """Any Python text ↔ a text that every database can hold.
 
 PostgreSQL refuses NUL, and no database takes a lone surrogate; names, states, errors, causes and keys may bear both.
-Every text is made storable where it becomes an argument of a statement, so that what was stored under a text is found
+Every text is escaped where it becomes an argument of a statement, so that what was stored under a text is found
 by it, too. Foreign characters become escapes behind a noncharacter; all other texts stay as they are.
 """
 
@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import overload
 
-__all__ = ["is_storable", "restored", "storable", "storable_all", "storable_rows"]
+__all__ = ["escape_rows", "escape_text", "escape_texts", "is_storable", "unescape_text"]
 
 MARK = "\ufdd0"
 
@@ -20,26 +20,26 @@ _ESCAPE = re.compile(f"{MARK}([0-9a-f]{{4}})")
 
 
 @overload
-def storable(value: str) -> str: ...
+def escape_text(value: str) -> str: ...
 @overload
-def storable(value: object) -> object: ...
-def storable(value: object) -> object:
+def escape_text(value: object) -> object: ...
+def escape_text(value: object) -> object:
     """Return a text with all that a database would refuse escaped; any other value as it is."""
     if not isinstance(value, str) or is_storable(value):
         return value
     return _FOREIGN.sub(lambda found: f"{MARK}{ord(found[0]):04x}", value)
 
 
-def storable_all(texts: Sequence[str | None]) -> Sequence[object]:
-    """Return a column of texts made `storable`; one look at all of them finds that, as nearly always, all are."""
+def escape_texts(texts: Sequence[str | None]) -> Sequence[object]:
+    """Return a column of texts made `escape_text`; one look at all of them finds that, as nearly always, all are."""
     whole = "".join(filter(None, texts))
-    return texts if is_storable(whole) else [storable(text) for text in texts]
+    return texts if is_storable(whole) else [escape_text(text) for text in texts]
 
 
-def storable_rows(rows: Sequence[tuple[object, ...]]) -> Sequence[Sequence[object]]:
-    """Return rows with all their texts made `storable`; one look at all of them, as for a column."""
+def escape_rows(rows: Sequence[tuple[object, ...]]) -> Sequence[Sequence[object]]:
+    """Return rows with all their texts made `escape_text`; one look at all of them, as for a column."""
     whole = "".join([value for row in rows for value in row if isinstance(value, str)])
-    return rows if is_storable(whole) else [[storable(value) for value in row] for row in rows]
+    return rows if is_storable(whole) else [[escape_text(value) for value in row] for row in rows]
 
 
 def is_storable(text: str) -> bool:
@@ -48,11 +48,11 @@ def is_storable(text: str) -> bool:
 
 
 @overload
-def restored(text: str) -> str: ...
+def unescape_text(text: str) -> str: ...
 @overload
-def restored(text: str | None) -> str | None: ...
-def restored(text: str | None) -> str | None:
-    """Return the text that was made `storable`."""
+def unescape_text(text: str | None) -> str | None: ...
+def unescape_text(text: str | None) -> str | None:
+    """Return the text that was made `escape_text`."""
     if text is None or text.isascii() or MARK not in text:
         return text
     return _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "callback_rows",
-    "closed_elsewhere",
+    "callbacks_to_close",
+    "current_positions",
     "last_written",
     "may_be_committed",
-    "outcome_of_missed",
-    "standing",
+    "outcome_after_guard_miss",
 ]
 
 
@@ -38,7 +38,7 @@ def callback_rows(write: Advance) -> Iterator[tuple[object, ...]]:
             yield callback_row(callback)
 
 
-def closed_elsewhere(write: Advance) -> list[str]:
+def callbacks_to_close(write: Advance) -> list[str]:
     """Return the ids of the callbacks that an advance closes and did not open."""
     if not write.closed:
         return []
@@ -46,7 +46,7 @@ def closed_elsewhere(write: Advance) -> list[str]:
     return [each for each in write.closed if each not in opened]
 
 
-def standing(execution_ids: Sequence[str]) -> Select[Any]:
+def current_positions(execution_ids: Sequence[str]) -> Select[Any]:
     """Return where executions stand: id, epoch, epoch of the run (null once ended), end time, and number of visits."""
     length = select(func.count()).where(visits.c.execution_id == executions.c.id).scalar_subquery()
     return (
@@ -75,7 +75,7 @@ def may_be_committed(write: Advance, row: Row | None) -> bool:
     return bool(is_here and is_own_end and length == write.seq + len(write.visits))
 
 
-def outcome_of_missed(write: Advance, row: Row | None, last: Row | None) -> LeaseLost | None:
+def outcome_after_guard_miss(write: Advance, row: Row | None, last: Row | None) -> LeaseLost | None:
     """Return the outcome of an advance whose guard missed: it was committed before, or the lease is lost.
 
     The epoch alone does not show which: after a failover that lost a claim, two workers may have the same one. So the

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, cast
 from sqlalchemy.dialects.sqlite import insert
 
 from statechain_backends.sql import filters, scripts
-from statechain_backends.sql.compiler import given
+from statechain_backends.sql.compiler import param
 from statechain_backends.sql.schema import batch_items
-from statechain_backends.sql.text_escape import restored, storable_rows
+from statechain_backends.sql.text_escape import escape_rows, unescape_text
 from statechain_backends.sqlite.writes import COMPILER, perform
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ CHUNK = 2000
 """How many sources are written in one transaction, for which other writes wait: some milliseconds."""
 
 _COLUMNS = ("batch_id", "index", "source_execution_id", "name")
-_added = insert(batch_items).values({name: given(f"new_{name}") for name in _COLUMNS})
+_added = insert(batch_items).values({name: param(f"new_{name}") for name in _COLUMNS})
 _ADD_ITEM = _added.on_conflict_do_update(  # what an attempt that was given up has left is written over
     index_elements=[batch_items.c.batch_id, batch_items.c.index],
     set_={name: _added.excluded[name] for name in ("source_execution_id", "name")},
@@ -80,7 +80,7 @@ class Freezing:
 
     async def _find(self, reader: Reader) -> None:
         """Keep the ids of all sources, in their order."""
-        text, arguments = COMPILER.render(filters.chosen_ids(self._write.select), None)
+        text, arguments = COMPILER.render(filters.chosen_ids(self._write.filter_), None)
         await reader.fetch("CREATE TEMP TABLE found (place INTEGER PRIMARY KEY, id, start_time)")
         await reader.fetch(f"INSERT INTO temp.found (id, start_time) {text}", arguments)
 
@@ -89,7 +89,7 @@ class Freezing:
         rows = [(batch.id, index, id_, f"{batch.name_prefix}-{id_}") for index, id_ in enumerate(ids, first)]
         connection.execute("BEGIN IMMEDIATE")
         try:
-            connection.executemany(COMPILER.known(_ADD_ITEM).text, storable_rows(rows))
+            connection.executemany(COMPILER.known(_ADD_ITEM).text, escape_rows(rows))
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
@@ -99,4 +99,4 @@ class Freezing:
 
 async def _next_chunk(reader: Reader, after: int) -> list[str]:
     rows = await reader.fetch("SELECT id FROM temp.found WHERE place > ? ORDER BY place LIMIT ?", (after, CHUNK))
-    return [restored(id_) for (id_,) in rows]
+    return [unescape_text(id_) for (id_,) in rows]

@@ -18,10 +18,10 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import attrs
 
-from statechain.cancellation import GRACE, outlast
+from statechain.cancellation import GRACE, await_shielded
 from statechain.storage.leases import missing_lease
 from statechain.storage.repository import CreateBatch
-from statechain_backends.lease_renewal import SharedHeart
+from statechain_backends.lease_renewal import SharedLeaseRenewer
 from statechain_backends.sql import lease_queries, lease_scripts
 from statechain_backends.sql.checks import Checks
 from statechain_backends.sql.compiler import Parameters
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Executable
 
     from statechain.records import Claim
-    from statechain.storage.leases import Heart, WorkerLease
+    from statechain.storage.leases import LeaseRenewer, WorkerLease
     from statechain.storage.repository import Write
     from statechain_backends.sql.decoding import Row
     from statechain_backends.sql.scripts import Script
@@ -93,9 +93,9 @@ class SQLiteRepository(Reads, Checks):
     async def __aenter__(self) -> Self:
         """Open the database; create or upgrade its schema."""
         try:
-            await outlast(asyncio.create_task(self._open(), name="statechain opening"))
+            await await_shielded(asyncio.create_task(self._open(), name="statechain opening"))
         except BaseException:
-            await outlast(asyncio.create_task(self._close(), name="statechain closing"))
+            await await_shielded(asyncio.create_task(self._close(), name="statechain closing"))
             raise
         return self
 
@@ -110,7 +110,7 @@ class SQLiteRepository(Reads, Checks):
         A database in memory is kept for when the repository is entered again.
         """
         self._locks.close()
-        await outlast(asyncio.create_task(self._close(keep=self._database is None), name="statechain closing"))
+        await await_shielded(asyncio.create_task(self._close(keep=self._database is None), name="statechain closing"))
 
     async def _open(self) -> None:
         if self._file is not None:
@@ -150,13 +150,13 @@ class SQLiteRepository(Reads, Checks):
             freezing.give_up()
             raise
 
-    async def heartbeat(self, worker_id: str, lease: timedelta) -> bool:
+    async def renew_lease(self, worker_id: str, lease: timedelta) -> bool:
         """Register a worker or renew its lease."""
         return await self._writer.run(self._heartbeat, worker_id, lease)
 
-    def heart(self, worker_id: str, lease: timedelta) -> Heart:
+    def lease_renewer(self, worker_id: str, lease: timedelta) -> LeaseRenewer:
         """Return what renews a worker's lease; the writer's thread takes calls from any thread and event loop."""
-        return SharedHeart(self, worker_id, lease)
+        return SharedLeaseRenewer(self, worker_id, lease)
 
     async def workers(self) -> Sequence[WorkerLease]:
         """Return the leases of all workers; one whose lock is free has died."""
@@ -181,12 +181,12 @@ class SQLiteRepository(Reads, Checks):
         worker_id: str,
         *,
         page: int,
-        leaving: Collection[tuple[str, int]] = (),
+        excluded_revisions: Collection[tuple[str, int]] = (),
         running: Collection[str] | None = None,
         suspects: range | None = None,
     ) -> Sequence[Claim]:
         """Take over executions without an owner."""
-        script = lease_scripts.claim(worker_id, page, leaving, running, suspects)
+        script = lease_scripts.claim(worker_id, page, excluded_revisions, running, suspects)
         return cast("Sequence[Claim]", await self._writer.run(perform, script))
 
     async def release(self, worker_id: str) -> None:
@@ -199,7 +199,7 @@ class SQLiteRepository(Reads, Checks):
 
     async def _fetch(self, statement: Executable, parameters: Parameters = None) -> Sequence[Row]:
         self._writer.check_open()
-        return await outlast(self._track(self._read(statement, parameters)), GRACE)
+        return await await_shielded(self._track(self._read(statement, parameters)), GRACE)
 
     def _track(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run what borrows a connection: its caller may be cancelled, it may not, and `_close` waits for it."""
@@ -215,15 +215,15 @@ class SQLiteRepository(Reads, Checks):
             return await reader.fetch(*COMPILER.render(statement, parameters))
 
     def _heartbeat(self, connection: sqlite3.Connection, worker_id: str, lease: timedelta) -> bool:
-        self._locks.hold(worker_id)
-        return bool(perform(connection, lease_scripts.heartbeat(worker_id, lease)))
+        self._locks.lock(worker_id)
+        return bool(perform(connection, lease_scripts.renew_lease(worker_id, lease)))
 
     def _look_at_workers(self, connection: sqlite3.Connection) -> Sequence[WorkerLease]:
         found = fetch(connection, _LEASES, {})  # before the locks: a worker that has a lease has locked its file
         leases = [to_worker_lease(row) for row in found]
-        dead = set(self._locks.dead([each.worker_id for each in leases]))
+        dead = set(self._locks.dead_workers([each.worker_id for each in leases]))
         alive = {each.worker_id for each in leases if not each.is_over} - dead
-        self._locks.warn_of_company(alive)
+        self._locks.warn_of_concurrent_writers(alive)
         return [attrs.evolve(each, is_dead=each.worker_id in dead) for each in leases]
 
     def _look_at_strays(self, connection: sqlite3.Connection) -> Sequence[WorkerLease]:

@@ -55,7 +55,7 @@ class WorkerLocks:
         self._held: dict[str, int] = {}
         _all.add(self)
 
-    def hold(self, worker_id: str) -> None:
+    def lock(self, worker_id: str) -> None:
         """Lock a worker's file until `release`, or until the process ends."""
         if self._folder is None or worker_id in self._held:
             return
@@ -84,7 +84,7 @@ class WorkerLocks:
         """In a process that was forked: keep no copy of the locks, which would hold them when their worker is dead."""
         self.close()
 
-    def dead(self, worker_ids: Collection[str]) -> list[str]:
+    def dead_workers(self, worker_ids: Collection[str]) -> list[str]:
         """Return those of the workers, known to have a lease, whose files are not locked; remove files of no worker."""
         free = self._free()
         names = {_file_name(each): each for each in worker_ids}
@@ -113,9 +113,9 @@ class WorkerLocks:
         ours = {_file_name(each) for each in self._held}
         return [each for each in self._folder.iterdir() if each.name not in ours and _is_free(each)]
 
-    def warn_of_company(self, others: Collection[str]) -> None:
+    def warn_of_concurrent_writers(self, others: Collection[str]) -> None:
         """Warn, once in a process, where others who live write to the same file and SQLite is not up to that."""
-        if self._database is None or self._database in _warned or not set(others) - self._held.keys() or _is_mended():
+        if self._database is None or self._database in _warned or not set(others) - self._held.keys() or _has_wal_fix():
             return
         _warned.add(self._database)
         logger.warning(
@@ -139,7 +139,7 @@ class WorkerLocks:
         self._held.clear()
 
 
-def _is_mended() -> bool:
+def _has_wal_fix() -> bool:
     return any(first <= sqlite3.sqlite_version_info < last for first, last in MENDED)
 
 

@@ -18,19 +18,19 @@ from statechain.errors import DamagedRow
 from statechain.records import CallbackStatus
 from statechain.storage.repository import Advance, StartExecution, Write
 from statechain_backends.sql import queries
-from statechain_backends.sql.compiler import Compiler, Parameters, given, given_row
+from statechain_backends.sql.compiler import Compiler, Parameters, param, row_params
 from statechain_backends.sql.decoding import Row, outcome
 from statechain_backends.sql.rows import end_row, execution_row, link_row, run_row, to_execution, visit_row
 from statechain_backends.sql.schema import callbacks, executions, links, runs, visits
 from statechain_backends.sql.scripts import SCRIPTS, Script
-from statechain_backends.sql.text_escape import storable_rows
+from statechain_backends.sql.text_escape import escape_rows
 from statechain_backends.sql.transitions import (
     callback_rows,
-    closed_elsewhere,
+    callbacks_to_close,
+    current_positions,
     last_written,
     may_be_committed,
-    outcome_of_missed,
-    standing,
+    outcome_after_guard_miss,
 )
 
 __all__ = ["commit", "fetch", "perform"]
@@ -44,33 +44,33 @@ COMPILER = Compiler(sqlite.dialect())
 
 # Statements that run with many rows at a time; a row has their parameters in the order in which they are rendered.
 
-_guard = (runs.c.execution_id == given("id_"), runs.c.epoch == given("of_epoch"), runs.c.seq == given("at_seq"))
+_guard = (runs.c.execution_id == param("id_"), runs.c.epoch == param("of_epoch"), runs.c.seq == param("at_seq"))
 _none = literal(0, literal_execute=True)
-_MOVE = update(runs).where(*_guard).values(seq=given("new_seq"), claims=_none, current_state=given("new_state"))
+_MOVE = update(runs).where(*_guard).values(seq=param("new_seq"), claims=_none, current_state=param("new_state"))
 _LEAVE = delete(runs).where(*_guard)
 _END = (
     update(executions)
-    .where(executions.c.id == given("id_"))
+    .where(executions.c.id == param("id_"))
     .values(
-        {name: given(name) for name in ("status", "output", "error", "cause", "end_time", "current_state", "epoch")}
+        {name: param(name) for name in ("status", "output", "error", "cause", "end_time", "current_state", "epoch")}
     )
 )
-_ADD_EXECUTION = sqlite.insert(executions).values(given_row(executions)).on_conflict_do_nothing()
-_ADD_RUN = insert(runs).values(given_row(runs))
-_ADD_LINK = insert(links).values(given_row(links))
-_ADD_VISIT = insert(visits).values(given_row(visits))
+_ADD_EXECUTION = sqlite.insert(executions).values(row_params(executions)).on_conflict_do_nothing()
+_ADD_RUN = insert(runs).values(row_params(runs))
+_ADD_LINK = insert(links).values(row_params(links))
+_ADD_VISIT = insert(visits).values(row_params(visits))
 _ADD_CALLBACK = (
     sqlite.insert(callbacks)
-    .values(given_row(callbacks))
+    .values(row_params(callbacks))
     .on_conflict_do_nothing(index_elements=[callbacks.c.id])  # a token that there is already is a fault
 )
 _CLOSE = (
     update(callbacks)
-    .where(callbacks.c.id == given("id_"))
+    .where(callbacks.c.id == param("id_"))
     .where(callbacks.c.status == literal(CallbackStatus.WAITING.value, literal_execute=True))
     .values(status=literal(CallbackStatus.CLOSED.value, literal_execute=True))
 )
-_HOLDER = queries.execution_by_name(given("machine"), given("name"))
+_HOLDER = queries.execution_by_name(param("machine"), param("name"))
 
 
 def commit(connection: sqlite3.Connection, writes: Sequence[Write[object]]) -> list[object]:
@@ -134,7 +134,7 @@ def _move(connection: sqlite3.Connection, moves: Mapping[int, Write[object]]) ->
         connection.execute("ROLLBACK TO moves")
         missed = {place for place, write in moves.items() if not _execute(connection, _changes([write]))}
     connection.execute("RELEASE moves")
-    _execute(connection, _followers([write for place, write in moves.items() if place not in missed]))
+    _execute(connection, _dependent_rows([write for place, write in moves.items() if place not in missed]))
     return missed
 
 
@@ -143,7 +143,7 @@ def _execute(connection: sqlite3.Connection, work: Work) -> bool:
     is_complete = True
     for statement, rows in work.items():
         if rows:
-            count = connection.executemany(COMPILER.known(statement).text, storable_rows(rows)).rowcount
+            count = connection.executemany(COMPILER.known(statement).text, escape_rows(rows)).rowcount
             is_complete = is_complete and count == len(rows)
     return is_complete
 
@@ -154,10 +154,10 @@ def _refusal(connection: sqlite3.Connection, write: Write[object]) -> object:
         name = {"machine": write.execution.state_machine_id, "name": write.execution.name}
         return outcome(to_execution, fetch(connection, _HOLDER, name)[0])
     advance = cast("Advance", write)
-    rows = fetch(connection, standing([advance.execution_id]), None)
+    rows = fetch(connection, current_positions([advance.execution_id]), None)
     row = rows[0] if rows else None
     last = fetch(connection, last_written(advance), None) if may_be_committed(advance, row) else []
-    return outcome_of_missed(advance, row, last[0] if last else None)
+    return outcome_after_guard_miss(advance, row, last[0] if last else None)
 
 
 def _is_move(write: Write[object]) -> bool:
@@ -180,7 +180,7 @@ def _changes(writes: Sequence[Write[object]]) -> Work:
     }
 
 
-def _followers(writes: Sequence[Write[object]]) -> Work:
+def _dependent_rows(writes: Sequence[Write[object]]) -> Work:
     """Return what follows from starts and advances that take effect."""
     starts = [write for write in writes if isinstance(write, StartExecution)]
     advances = [write for write in writes if isinstance(write, Advance)]
@@ -198,5 +198,5 @@ def _followers(writes: Sequence[Write[object]]) -> Work:
             if (end := write.end)
         ],
         _ADD_CALLBACK: [row for write in advances if write.opened for row in callback_rows(write)],
-        _CLOSE: [(each,) for write in advances if write.closed for each in closed_elsewhere(write)],
+        _CLOSE: [(each,) for write in advances if write.closed for each in callbacks_to_close(write)],
     }

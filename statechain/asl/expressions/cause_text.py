@@ -7,14 +7,14 @@ from typing import TypeGuard
 
 from statechain.codec import JSONValue
 
-__all__ = ["bare", "is_number", "shown", "type_name"]
+__all__ = ["format_unquoted", "format_value", "is_number", "type_name"]
 
 TYPE_NAMES = {str: "string", bool: "boolean", int: "number", float: "number", list: "array", dict: "object"}
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-def shown(value: JSONValue) -> str:
+def format_value(value: JSONValue) -> str:
     """Return a value as a cause shows it."""
     return _encode(value)
 
@@ -24,9 +24,9 @@ def type_name(value: JSONValue) -> str:
     return TYPE_NAMES.get(type(value), "null")
 
 
-def bare(value: JSONValue) -> str:
+def format_unquoted(value: JSONValue) -> str:
     """Return a value as a cause shows it, a text without quotes."""
-    return value if isinstance(value, str) else shown(value)
+    return value if isinstance(value, str) else format_value(value)
 
 
 def is_number(value: object) -> TypeGuard[float]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeAlias, cast
 
 from statechain.asl import model
-from statechain.asl.expressions.cause_text import bare, is_number, shown, type_name
+from statechain.asl.expressions.cause_text import format_unquoted, format_value, is_number, type_name
 from statechain.asl.expressions.jsonata import evaluation_failed
 from statechain.asl.expressions.jsonpath import compile_path
 from statechain.asl.expressions.payload import expression_in, jsonata_template, jsonpath_expression, states_of
@@ -49,7 +49,7 @@ def compile_number(
         if not is_number(result):
             raise unexpected(expression, field, "number", result)
         if whole and not float(result).is_integer():
-            raise evaluation_failed(f"The {field} field cannot be parsed as an integer: {shown(result)}", field)
+            raise evaluation_failed(f"The {field} field cannot be parsed as an integer: {format_value(result)}", field)
         return int(result) if whole else result
 
     return number
@@ -57,7 +57,7 @@ def compile_number(
 
 def _integer_at(value: JSONValue, path: str, field: str) -> float:
     if not is_number(value) or not float(value).is_integer():
-        cause = f"The {field}Path parameter does not reference an integer value: {path} == {bare(value)}"
+        cause = f"The {field}Path parameter does not reference an integer value: {path} == {format_unquoted(value)}"
         raise StateError("States.Runtime", cause)
     return int(value)
 
@@ -70,7 +70,9 @@ def compile_number_at(path: str, field: str, find: Expression, *, whole: bool) -
         found = find(value, context)
         made = _as_number(found)
         if made is None or (whole and not made.is_integer()):
-            cause = f'The {field}Path field refers to value "{bare(found)}" which is not a valid {kind}: {path}'
+            cause = (
+                f'The {field}Path field refers to value "{format_unquoted(found)}" which is not a valid {kind}: {path}'
+            )
             raise StateError("States.Runtime", cause)
         return int(made) if whole else made
 
@@ -106,7 +108,7 @@ def compile_text(
         def text(raw: JSONValue, context: Context) -> str | None:
             value = find(raw, context)
             if not any_type and not isinstance(value, str):
-                cause = f"The {field}Path parameter does not reference a string: {path} == {bare(value)}"
+                cause = f"The {field}Path parameter does not reference a string: {path} == {format_unquoted(value)}"
                 raise StateError("States.Runtime", cause)
             return cast("str", value)
 
@@ -131,13 +133,13 @@ def compile_text(
 def out_of_range(value: float, field: str, least: float, most: float | None = None) -> StateError:
     """Return the error of a JSONata expression whose result its field cannot take."""
     bounds = f"at least {least}" if most is None else f"between {least} and {most}"
-    return evaluation_failed(f"The {field} field must be {bounds}, and was {shown(value)}", field)
+    return evaluation_failed(f"The {field} field must be {bounds}, and was {format_value(value)}", field)
 
 
 def unexpected(expression: str | None, field: str, expected: str, result: JSONValue) -> StateError:
     """Return the error of an expression whose result is of another type than its field wants."""
     return evaluation_failed(
         f"The JSONata expression '{expression}' specified for the field '{field}' returned an unexpected result type. "
-        f"Expected '{expected}', but was '{type_name(result)}' for value: {shown(result)}",
+        f"Expected '{expected}', but was '{type_name(result)}' for value: {format_value(result)}",
         field,
     )

@@ -18,8 +18,8 @@ from typing import TypeAlias
 import attrs
 
 from statechain.asl.effort import STEPS_ON_LOOP, need_time
-from statechain.asl.expressions.cause_text import is_number, shown
-from statechain.asl.expressions.java_random import SeededDraws
+from statechain.asl.expressions.cause_text import format_value, is_number
+from statechain.asl.expressions.java_random import JavaRandom
 from statechain.asl.expressions.jsonpath import PathNotFound, PathSyntaxError, compile_path
 from statechain.asl.outcome import Context, Expression
 from statechain.codec import JSONValue, decode
@@ -68,7 +68,7 @@ def compile_intrinsic(text: str, *, limits: Limits = DEFAULT_LIMITS) -> Expressi
     def expression(value: JSONValue, context: Context) -> JSONValue:
         try:
             return evaluate(value, context)
-        except Refusal as fault:
+        except IntrinsicArgumentError as fault:
             raise StateError("States.IntrinsicFailure", f"{failure}{fault}") from fault
         except PathNotFound as fault:
             raise StateError("States.Runtime", f"{failure}{_not_found(fault, value)}") from fault
@@ -81,7 +81,7 @@ def _not_found(fault: PathNotFound, value: JSONValue) -> str:
     if fault.reason.startswith("Filter: "):
         return fault.reason
     path = fault.path[1:] if fault.path.startswith("$$") else fault.path
-    return f"The JsonPath argument for the field '{path}' could not be found in the input '{shown(value)}'"
+    return f"The JsonPath argument for the field '{path}' could not be found in the input '{format_value(value)}'"
 
 
 class _Parser:
@@ -220,19 +220,19 @@ def _applied(function: Function, arguments: list[Expression], limits: Limits) ->
     return evaluate
 
 
-class Refusal(Exception):
+class IntrinsicArgumentError(Exception):
     """A function's word that its arguments do not fit."""
 
 
 def _text(value: JSONValue, what: str = "the argument") -> str:
     if not isinstance(value, str):
-        raise Refusal(f"{what} must be a string")
+        raise IntrinsicArgumentError(f"{what} must be a string")
     return value
 
 
 def _array(value: JSONValue) -> list[JSONValue]:
     if not isinstance(value, list):
-        raise Refusal("the first argument must be an array")
+        raise IntrinsicArgumentError("the first argument must be an array")
     if len(value) > STEPS_ON_LOOP:
         need_time()
     return value
@@ -240,7 +240,7 @@ def _array(value: JSONValue) -> list[JSONValue]:
 
 def _number(value: JSONValue) -> float:
     if not is_number(value):
-        raise Refusal("the argument must be a number")
+        raise IntrinsicArgumentError("the argument must be a number")
     return value
 
 
@@ -253,7 +253,7 @@ def _integer(value: JSONValue) -> int:
 def _bounded(call: Call, value: JSONValue) -> str:
     text = _text(value)
     if len(text) > call.limits.intrinsic_text:
-        raise Refusal(f"a text may have at most {call.limits.intrinsic_text} characters")
+        raise IntrinsicArgumentError(f"a text may have at most {call.limits.intrinsic_text} characters")
     return text
 
 
@@ -268,23 +268,25 @@ def _formatted(value: JSONValue) -> str:
         return "{" + ", ".join(f"{key}={_formatted(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(_formatted(item) for item in value) + "]"
-    return shown(value)
+    return format_value(value)
 
 
 def _format(call: Call, template: JSONValue, *arguments: JSONValue) -> JSONValue:
     parts = re.split(r"(\\[{}\\]|\{\})", _text(template, "the template"))
     left = iter(arguments)
     if parts.count("{}") != len(arguments):
-        raise Refusal("the template has not as many places as there are arguments")
+        raise IntrinsicArgumentError("the template has not as many places as there are arguments")
     made: list[str] = []
     size = 0
     for part in parts:
         if part != "{}" and part[:1] != "\\" and ("{" in part or "}" in part):
-            raise Refusal("a brace that is no place for an argument is written with a backslash before it")
+            raise IntrinsicArgumentError(
+                "a brace that is no place for an argument is written with a backslash before it"
+            )
         made.append(_formatted(next(left)) if part == "{}" else part[1:] if part in ESCAPES else part)
         size += len(made[-1])
         if size > call.limits.payload_bytes:
-            raise Refusal(f"the text would have more than {call.limits.payload_bytes} characters")
+            raise IntrinsicArgumentError(f"the text would have more than {call.limits.payload_bytes} characters")
     return "".join(made)
 
 
@@ -294,17 +296,17 @@ def _string_to_json(_call: Call, text: JSONValue) -> JSONValue:
     try:
         return decode(_text(text))
     except InvalidPayload as fault:
-        raise Refusal(str(fault)) from fault
+        raise IntrinsicArgumentError(str(fault)) from fault
 
 
 def _json_to_string(_call: Call, value: JSONValue) -> JSONValue:
-    return shown(value)
+    return format_value(value)
 
 
 def _partition(_call: Call, array: JSONValue, size: JSONValue) -> JSONValue:
     items, width = _array(array), _integer(size)
     if width < 1:
-        raise Refusal("the size of a part must be at least 1")
+        raise IntrinsicArgumentError("the size of a part must be at least 1")
     return [items[place : place + width] for place in range(0, len(items), width)]
 
 
@@ -320,17 +322,17 @@ def _contains(_call: Call, array: JSONValue, value: JSONValue) -> JSONValue:
 def _range(call: Call, first: JSONValue, last: JSONValue, step: JSONValue) -> JSONValue:
     low, high, width = _integer(first), _integer(last), _integer(step)
     if width == 0:
-        raise Refusal("the step must not be 0")
+        raise IntrinsicArgumentError("the step must not be 0")
     count = max(0, (high - low) // width + 1)
     if count > call.limits.array_range:
-        raise Refusal(f"the range would have {count} items, and the limit is {call.limits.array_range}")
+        raise IntrinsicArgumentError(f"the range would have {count} items, and the limit is {call.limits.array_range}")
     return [low + place * width for place in range(count)]
 
 
 def _get_item(_call: Call, array: JSONValue, index: JSONValue) -> JSONValue:
     items, place = _array(array), _integer(index)
     if not 0 <= place < len(items):
-        raise Refusal(f"there is no item {place} in an array of {len(items)}")
+        raise IntrinsicArgumentError(f"there is no item {place} in an array of {len(items)}")
     return items[place]
 
 
@@ -349,7 +351,7 @@ def _base64_decode(call: Call, text: JSONValue) -> JSONValue:
     try:
         return base64.b64decode(_bounded(call, text), validate=True).decode()
     except (binascii.Error, ValueError) as fault:
-        raise Refusal("the argument is no Base64 of a text") from fault
+        raise IntrinsicArgumentError("the argument is no Base64 of a text") from fault
 
 
 HASHES = {"MD5": "md5", "SHA-1": "sha1", "SHA-256": "sha256", "SHA-384": "sha384", "SHA-512": "sha512"}
@@ -358,17 +360,17 @@ HASHES = {"MD5": "md5", "SHA-1": "sha1", "SHA-256": "sha256", "SHA-384": "sha384
 def _hash(call: Call, data: JSONValue, algorithm: JSONValue) -> JSONValue:
     name = HASHES.get(_text(algorithm, "the algorithm"))
     if name is None:
-        raise Refusal(f"the algorithm must be one of {', '.join(HASHES)}")
-    text = _bounded(call, data if isinstance(data, str) else shown(data))
+        raise IntrinsicArgumentError(f"the algorithm must be one of {', '.join(HASHES)}")
+    text = _bounded(call, data if isinstance(data, str) else format_value(data))
     digest = hashlib.new(name, text.encode(errors="surrogatepass"), usedforsecurity=False)
     return digest.hexdigest()
 
 
 def _merge(_call: Call, one: JSONValue, other: JSONValue, deep: JSONValue) -> JSONValue:
     if deep is not False:
-        raise Refusal("only the shallow merge is supported: the third argument must be false")
+        raise IntrinsicArgumentError("only the shallow merge is supported: the third argument must be false")
     if not isinstance(one, dict) or not isinstance(other, dict):
-        raise Refusal("the first two arguments must be objects")
+        raise IntrinsicArgumentError("the first two arguments must be objects")
     return {**one, **other}
 
 
@@ -378,12 +380,12 @@ WIDEST_DRAW = 2**31
 def _random(call: Call, first: JSONValue, last: JSONValue, seed: JSONValue = None) -> JSONValue:
     low, high = _integer(first), _integer(last)
     if high <= low:
-        raise Refusal("the end must be greater than the start")
+        raise IntrinsicArgumentError("the end must be greater than the start")
     if seed is None:
         return call.context.random().randrange(low, high)
     if high - low >= WIDEST_DRAW:
-        raise Refusal(f"with a seed the end must be less than {WIDEST_DRAW} after the start")
-    return low + SeededDraws(_integer(seed)).below(high - low)
+        raise IntrinsicArgumentError(f"with a seed the end must be less than {WIDEST_DRAW} after the start")
+    return low + JavaRandom(_integer(seed)).below(high - low)
 
 
 def _add(_call: Call, one: JSONValue, other: JSONValue) -> JSONValue:

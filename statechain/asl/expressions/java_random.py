@@ -5,13 +5,13 @@ The same seed gives the same number here and there. Without a seed the draw is t
 
 from __future__ import annotations
 
-__all__ = ["SeededDraws"]
+__all__ = ["JavaRandom"]
 
 MULTIPLIER = 0x5DEECE66D
 MASK = (1 << 48) - 1
 
 
-class SeededDraws:
+class JavaRandom:
     """A linear congruential generator of 48 bits."""
 
     def __init__(self, seed: int) -> None:

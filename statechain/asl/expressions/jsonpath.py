@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, cast
 
 import attrs
 
-from statechain.asl.expressions.cause_text import shown, type_name
+from statechain.asl.expressions.cause_text import format_value, type_name
 from statechain.asl.outcome import Context, Expression
 from statechain.codec import JSONValue
 from statechain.errors import StateError
@@ -228,7 +228,7 @@ def _not_found(steps: tuple[Step, ...], text: str, value: JSONValue) -> PathNotF
             return PathNotFound(text, f"The path {before} is null")
         elif not isinstance(value, list):
             rest = normalized(steps[place:])[1:]
-            reason = f"Filter: {rest} can only be applied to arrays. Current context is: {shown(value)}"
+            reason = f"Filter: {rest} can only be applied to arrays. Current context is: {format_value(value)}"
             return PathNotFound(text, reason)
         elif not -len(value) <= step < len(value):
             return PathNotFound(text, f"No results for path: {normalized(steps)}", is_past_end=is_last)
@@ -307,7 +307,7 @@ class ReferencePath:
         if isinstance(step, int) and isinstance(value, list) and step < len(value):
             return [*value[:step], self._set(value[step], new, place + 1, whole), *value[step + 1 :]]
         raise StateError(
-            "States.ResultPathMatchFailure", f"Unable to apply ReferencePath {self.text} to input {shown(whole)}"
+            "States.ResultPathMatchFailure", f"Unable to apply ReferencePath {self.text} to input {format_value(whole)}"
         )
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from statechain.asl.expressions.cause_text import shown
+from statechain.asl.expressions.cause_text import format_value
 from statechain.asl.expressions.intrinsics import compile_intrinsic, is_intrinsic
 from statechain.asl.expressions.jsonata import Evaluate, States, compile_jsonata
 from statechain.asl.expressions.jsonpath import PathNotFound, compile_path, compile_reference_path
@@ -60,7 +60,7 @@ def jsonpath_expression(text: str, field: str, limits: Limits, *, is_template: b
             raise StateError(
                 "States.Runtime",
                 f"The JSONPath '{text}' specified for the field '{field}' could not be found in the input "
-                f"'{shown(searched)}'",
+                f"'{format_value(searched)}'",
             ) from fault
 
     return evaluate

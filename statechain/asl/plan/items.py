@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias, overload
 import attrs
 
 from statechain.asl import model
-from statechain.asl.expressions.cause_text import shown
+from statechain.asl.expressions.cause_text import format_value
 from statechain.asl.expressions.fields import Number, compile_number, compile_number_at, out_of_range, unexpected
 from statechain.asl.expressions.jsonata import evaluation_failed
 from statechain.asl.expressions.jsonpath import compile_path
@@ -168,7 +168,7 @@ def _compile_jsonata_source(state: model.Map, limits: Limits) -> Source:
         if members is not None:
             return members
         if evaluate is None:
-            raise evaluation_failed(f"Map state input must be an array but was: {shown(items)}", "")
+            raise evaluation_failed(f"Map state input must be an array but was: {format_value(items)}", "")
         raise unexpected(expression, "Items", "array", items)
 
     return source

@@ -13,7 +13,7 @@ from typing import TypeAlias, cast
 import attrs
 
 from statechain.asl import model
-from statechain.asl.expressions.cause_text import bare, is_number
+from statechain.asl.expressions.cause_text import format_unquoted, is_number
 from statechain.asl.expressions.choice import compile_rule, parse_timestamp
 from statechain.asl.expressions.fields import Number, compile_number, compile_text, out_of_range
 from statechain.asl.expressions.jsonata import evaluation_failed
@@ -286,7 +286,7 @@ def _compile_seconds_path(path: str, limits: Limits) -> Enter:
 
     def enter(raw: JSONValue, context: Context) -> Outcome:
         found = find(raw, context)
-        place = f"{path} == {bare(found)}"
+        place = f"{path} == {format_unquoted(found)}"
         if not is_number(found) or not float(found).is_integer():
             cause = f"The SecondsPath parameter cannot be parsed as a long value: {place}"
             raise StateError("States.Runtime", cause)
@@ -308,7 +308,7 @@ def _compile_timestamp_path(state: model.Wait, path: str, limits: Limits) -> Ent
         if moment is None:
             cause = (
                 "The TimestampPath parameter does not reference a valid ISO-8601 extended offset date-time format "
-                f"string: {path} == {bare(found)}"
+                f"string: {path} == {format_unquoted(found)}"
             )
             raise StateError("States.Runtime", cause)
         if not _is_in_reach(moment, context):

@@ -123,7 +123,7 @@ class FrozenContract:
 
     async def test_freezing_twice_freezes_once(self, repository: Repository) -> None:
         made = await start(repository)
-        write = CreateBatch(batch=batch(), select=ExecutionFilter())
+        write = CreateBatch(batch=batch(), filter_=ExecutionFilter())
         first = await commit(repository, write)
         await start(repository)
         assert await commit(repository, write) == first
@@ -192,7 +192,7 @@ class BatchContract:
             start_time=moment(0.000001),
         )
         made = await start(repository)
-        stored = await commit(repository, CreateBatch(batch=wanted, select=ExecutionFilter(name=made.name)))
+        stored = await commit(repository, CreateBatch(batch=wanted, filter_=ExecutionFilter(name=made.name)))
         assert stored == attrs.evolve(wanted, item_counts=ItemCounts(pending=1, total=1))
         assert await repository.batch(wanted.id) == stored
 

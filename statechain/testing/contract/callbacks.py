@@ -15,8 +15,8 @@ from statechain.errors import InvalidToken, LeaseLost, TaskTimedOut
 from statechain.records import Callback, CallbackStatus, Execution, ExecutionStatus
 from statechain.storage.repository import (
     AnswerCallback,
-    BeatCallback,
     CloseCallback,
+    HeartbeatCallback,
     Repository,
     StopExecution,
     TakeActivity,
@@ -34,7 +34,7 @@ from statechain.testing.contract.samples import (
 
 __all__ = ["ActivityContract", "CallbackContract"]
 
-Answered: TypeAlias = AnswerCallback | BeatCallback
+Answered: TypeAlias = AnswerCallback | HeartbeatCallback
 
 
 async def waiting(
@@ -66,9 +66,9 @@ def failure(each: Callback, error: str | None = "Card.Declined", cause: str | No
     return AnswerCallback(token_hash=str(each.token_hash), error=error, cause=cause)
 
 
-def beating(each: Callback) -> BeatCallback:
+def beating(each: Callback) -> HeartbeatCallback:
     """Return the sign that a task goes on."""
-    return BeatCallback(token_hash=str(each.token_hash), beat=moment(99.000001))
+    return HeartbeatCallback(token_hash=str(each.token_hash), heartbeat=moment(99.000001))
 
 
 async def end_of(repository: Repository, each: Callback, how: str) -> None:
@@ -97,7 +97,7 @@ class CallbackContract:
         opened = [
             callback(made, "token"),
             callback(made, "activity", token_hash=None, activity="Pack 🦀", input_text='{"a":1}'),
-            callback(made, "taken", activity="Ship", input_text="null", beat=moment(0.000001)),
+            callback(made, "taken", activity="Ship", input_text="null", last_heartbeat=moment(0.000001)),
         ]
         await commit(repository, advance(made, opened=opened))
         found = await repository.callbacks([each.id for each in opened])
@@ -209,11 +209,11 @@ class CallbackContract:
 
     async def test_a_beat(self, repository: Repository) -> None:
         each = await waiting(repository)
-        beaten = attrs.evolve(each, beat=moment(99.000001))
+        beaten = attrs.evolve(each, last_heartbeat=moment(99.000001))
         assert await commit(repository, beating(each)) == beaten
         assert await commit(repository, beating(each)) == beaten
         assert await stored(repository, each) == beaten
-        assert (await commit(repository, success(each))).beat == beaten.beat
+        assert (await commit(repository, success(each))).last_heartbeat == beaten.last_heartbeat
 
     async def test_closing(self, repository: Repository) -> None:
         each = await waiting(repository)
@@ -272,7 +272,7 @@ class CallbackContract:
 
 def taking(token: str, activity: str = "Pack") -> TakeActivity:
     """Return the wish of an activity's worker for a task."""
-    return TakeActivity(activity=activity, token_hash=token, beat=moment(7.000001))
+    return TakeActivity(activity=activity, token_hash=token, heartbeat=moment(7.000001))
 
 
 async def queue(repository: Repository, count: int, activity: str = "Pack") -> Sequence[Callback]:
@@ -290,7 +290,7 @@ class ActivityContract:
         tasks = await queue(repository, 3)
         for number, task in enumerate(tasks):
             taken = await commit(repository, taking(f"token-{number}"))
-            assert taken == attrs.evolve(task, token_hash=f"token-{number}", beat=moment(7.000001))
+            assert taken == attrs.evolve(task, token_hash=f"token-{number}", last_heartbeat=moment(7.000001))
             assert await stored(repository, task) == taken
         assert await commit(repository, taking("token-9")) is None
 
@@ -335,7 +335,7 @@ class ActivityContract:
         taken = await commit(repository, taking("token"))
         assert taken is not None
         beaten = await commit(repository, beating(taken))
-        assert beaten.beat == moment(99.000001)
+        assert beaten.last_heartbeat == moment(99.000001)
         assert (await commit(repository, success(taken))).status is CallbackStatus.SUCCEEDED
         assert await commit(repository, taking("token-2")) is None
 

@@ -38,22 +38,22 @@ __all__ = ["FilterContract", "PagingContract", "StatisticsContract", "all_pages"
 LIVING = {ExecutionStatus.RUNNING, ExecutionStatus.SUCCEEDED}
 
 
-def model(stored: Iterable[Execution], select: ExecutionFilter) -> list[Execution]:
+def model(stored: Iterable[Execution], filter_: ExecutionFilter) -> list[Execution]:
     """Return what a filter means of some executions, in its order; limit and offset play no part."""
     everything = list(stored)
-    meant = [each for each in everything if _is_meant(each, select, everything)]
-    return sorted(meant, key=lambda each: (each.start_time, each.id), reverse=select.order == "newest_first")
+    meant = [each for each in everything if _is_meant(each, filter_, everything)]
+    return sorted(meant, key=lambda each: (each.start_time, each.id), reverse=filter_.order == "newest_first")
 
 
-def _is_meant(each: Execution, select: ExecutionFilter, everything: Sequence[Execution]) -> bool:
+def _is_meant(each: Execution, filter_: ExecutionFilter, everything: Sequence[Execution]) -> bool:
     checks = [
-        select.status is None or each.status in select.status,
-        select.state_machine_id is None or each.state_machine_id == select.state_machine_id,
-        select.name is None or select.name in each.name,
-        select.current_state is None or each.current_state == select.current_state,
-        select.start_after is None or each.start_time > select.start_after,
-        select.start_before is None or each.start_time < select.start_before,
-        select.unchained_to is None or not _is_chained(each, select.unchained_to, everything),
+        filter_.status is None or each.status in filter_.status,
+        filter_.state_machine_id is None or each.state_machine_id == filter_.state_machine_id,
+        filter_.name is None or filter_.name in each.name,
+        filter_.current_state is None or each.current_state == filter_.current_state,
+        filter_.start_after is None or each.start_time > filter_.start_after,
+        filter_.start_before is None or each.start_time < filter_.start_before,
+        filter_.unchained_to is None or not _is_chained(each, filter_.unchained_to, everything),
     ]
     return all(checks)
 
@@ -69,13 +69,13 @@ def _is_chained(source: Execution, to: Chained, everything: Sequence[Execution])
     )
 
 
-async def all_pages(repository: Repository, select: ExecutionFilter, page: int) -> list[Execution]:
+async def all_pages(repository: Repository, filter_: ExecutionFilter, page: int) -> list[Execution]:
     """Return what a filter means, page by page; the keys of each page are those of its executions."""
     found: list[Execution] = []
     after: Cursor | None = None
-    while got := await repository.executions(select, after=after, page=page):
+    while got := await repository.executions(filter_, after=after, page=page):
         assert len(got) <= page
-        keys = await repository.execution_keys(select, after=after, page=page)
+        keys = await repository.execution_keys(filter_, after=after, page=page)
         assert list(keys) == [ExecutionKey.of(each) for each in got]
         found.extend(got)
         after = Cursor.of(got[-1])
@@ -182,11 +182,11 @@ class FilterContract:
     async def test_each_filter(self, repository: Repository, fields: dict[str, Any], order: str) -> None:
         stored = zoo()
         await seed(repository, *stored)
-        select = ExecutionFilter(order=order, **fields)  # type: ignore[arg-type]
-        expected = model(stored, select)
-        assert list(await repository.executions(select, after=None, page=1000)) == expected
-        assert ids(await all_pages(repository, select, 4)) == ids(expected)
-        assert await repository.count_executions(select) == len(expected)
+        filter_ = ExecutionFilter(order=order, **fields)  # type: ignore[arg-type]
+        expected = model(stored, filter_)
+        assert list(await repository.executions(filter_, after=None, page=1000)) == expected
+        assert ids(await all_pages(repository, filter_, 4)) == ids(expected)
+        assert await repository.count_executions(filter_) == len(expected)
 
     async def test_a_name_is_a_literal_part(self, repository: Repository) -> None:
         await seed(repository, *(execution(name=name) for name in AWKWARD))
@@ -200,8 +200,8 @@ class FilterContract:
     async def test_ids_and_states_are_whole_and_bytewise(self, repository: Repository, field: str) -> None:
         await seed(repository, *(execution(**{field: text}) for text in AWKWARD))
         for text in [*AWKWARD, "%", "abc "]:
-            select = ExecutionFilter(**{field: text})  # type: ignore[arg-type]
-            found = await repository.executions(select, after=None, page=1000)
+            filter_ = ExecutionFilter(**{field: text})  # type: ignore[arg-type]
+            found = await repository.executions(filter_, after=None, page=1000)
             assert [getattr(each, field) for each in found] == [text] * (text in AWKWARD)
 
     async def test_bounds_are_exclusive_to_the_microsecond(self, repository: Repository) -> None:
@@ -228,8 +228,8 @@ class FilterContract:
         found = await all_pages(repository, ExecutionFilter(order="oldest_first"), 2)
         assert [each.start_time for each in found] == times
         for bound in times:
-            select = ExecutionFilter(start_after=bound)
-            assert list(await repository.executions(select, after=None, page=9)) == model(made, select)
+            filter_ = ExecutionFilter(start_after=bound)
+            assert list(await repository.executions(filter_, after=None, page=9)) == model(made, filter_)
 
     async def test_the_state_is_that_of_now_and_of_the_end(self, repository: Repository) -> None:
         made = await start(repository, current_state="Price")
@@ -244,11 +244,11 @@ class FilterContract:
         claim = await commit(repository, redriving(made))
         assert claim is not None
         price, either = ExecutionFilter(current_state="Price"), ExecutionFilter(status=["RUNNING", "FAILED"])
-        for select in (price, either, ExecutionFilter()):
-            assert list(await repository.executions(select, after=None, page=9)) == [claim.execution]
-            (key,) = await repository.execution_keys(select, after=None, page=9)
+        for filter_ in (price, either, ExecutionFilter()):
+            assert list(await repository.executions(filter_, after=None, page=9)) == [claim.execution]
+            (key,) = await repository.execution_keys(filter_, after=None, page=9)
             assert key == ExecutionKey(made.start_time, made.id, redrive_count=1)
-            assert await repository.count_executions(select) == 1
+            assert await repository.count_executions(filter_) == 1
 
     @pytest.mark.parametrize("status", list(ExecutionStatus))
     @pytest.mark.parametrize("state", [None, "Price"])
@@ -260,11 +260,11 @@ class FilterContract:
             await finish(repository, of=target, status=status)
 
         async def unchained(to: str, by_state: str | None) -> list[str]:
-            select = ExecutionFilter(
+            filter_ = ExecutionFilter(
                 state_machine_id="machine-a", order="oldest_first", unchained_to=Chained(to, by_state)
             )
-            assert await repository.count_executions(select) == len(await all_pages(repository, select, 1))
-            return ids(await repository.executions(select, after=None, page=9))
+            assert await repository.count_executions(filter_) == len(await all_pages(repository, filter_, 1))
+            return ids(await repository.executions(filter_, after=None, page=9))
 
         left = ids([idle] if status in LIVING else [source, idle])
         assert await unchained("machine-b", state) == left
@@ -279,12 +279,12 @@ class FilterContract:
         failed, running = chained(source), chained(source)
         await repository.commit([StartExecution(execution=each, owner="worker") for each in (failed, running)])
         await finish(repository, of=failed, status=status)
-        select = ExecutionFilter(state_machine_id="machine-a", unchained_to="machine-b")
-        assert await repository.count_executions(select) == 0
+        filter_ = ExecutionFilter(state_machine_id="machine-a", unchained_to="machine-b")
+        assert await repository.count_executions(filter_) == 0
         await finish(repository, of=running, status=status)
-        assert await repository.count_executions(select) == 1
+        assert await repository.count_executions(filter_) == 1
         await commit(repository, redriving(failed))
-        assert await repository.count_executions(select) == 0
+        assert await repository.count_executions(filter_) == 0
 
     async def test_a_deleted_chain_counts_no_more(self, repository: Repository) -> None:
         source = await finish(repository)
@@ -303,73 +303,73 @@ class PagingContract:
     async def test_pages_make_the_whole(self, repository: Repository, order: str, page: int) -> None:
         stored = zoo()
         await seed(repository, *stored)
-        select = ExecutionFilter(order=order)  # type: ignore[arg-type]
-        assert await all_pages(repository, select, page) == model(stored, select)
+        filter_ = ExecutionFilter(order=order)  # type: ignore[arg-type]
+        assert await all_pages(repository, filter_, page) == model(stored, filter_)
 
     @pytest.mark.parametrize("order", ["newest_first", "oldest_first"])
     async def test_ties_in_time_go_by_id_bytewise(self, repository: Repository, order: str) -> None:
         keys = ["b", "a", "B", "aa", "ä", "-", "10", "9", "🦀", "\uff5e", "a b"]
         await seed(repository, *(execution(id=key, start_time=moment()) for key in keys))
-        select = ExecutionFilter(order=order)  # type: ignore[arg-type]
+        filter_ = ExecutionFilter(order=order)  # type: ignore[arg-type]
         expected = sorted(keys, key=str.encode, reverse=order == "newest_first")
-        assert ids(await repository.executions(select, after=None, page=99)) == expected
-        assert ids(await all_pages(repository, select, 1)) == expected
+        assert ids(await repository.executions(filter_, after=None, page=99)) == expected
+        assert ids(await all_pages(repository, filter_, 1)) == expected
 
     @pytest.mark.parametrize("offset", [0, 1, 39, 40, 41, 2**62])
     async def test_the_offset_skips_the_first(self, repository: Repository, offset: int) -> None:
         stored = zoo()
         await seed(repository, *stored)
-        select = ExecutionFilter(offset=offset)
-        expected = model(stored, select)[offset:]
-        assert list(await repository.executions(select, after=None, page=1000)) == expected
-        assert list(await repository.executions(select, after=None, page=3)) == expected[:3]
-        keys = await repository.execution_keys(select, after=None, page=3)
+        filter_ = ExecutionFilter(offset=offset)
+        expected = model(stored, filter_)[offset:]
+        assert list(await repository.executions(filter_, after=None, page=1000)) == expected
+        assert list(await repository.executions(filter_, after=None, page=3)) == expected[:3]
+        keys = await repository.execution_keys(filter_, after=None, page=3)
         assert list(keys) == [ExecutionKey.of(each) for each in expected[:3]]
 
     async def test_the_offset_plays_no_part_behind_a_cursor(self, repository: Repository) -> None:
         stored = zoo()
         await seed(repository, *stored)
         expected = model(stored, ExecutionFilter())
-        select = ExecutionFilter(offset=5)
-        found = await repository.executions(select, after=Cursor.of(expected[9]), page=4)
+        filter_ = ExecutionFilter(offset=5)
+        found = await repository.executions(filter_, after=Cursor.of(expected[9]), page=4)
         assert list(found) == expected[10:14]
 
     async def test_limit_is_the_callers_business(self, repository: Repository) -> None:
         stored = zoo()
         await seed(repository, *stored)
-        select = ExecutionFilter(limit=2, offset=3)
-        assert len(await repository.executions(select, after=None, page=10)) == 10
-        assert await repository.count_executions(select) == len(stored)
+        filter_ = ExecutionFilter(limit=2, offset=3)
+        assert len(await repository.executions(filter_, after=None, page=10)) == 10
+        assert await repository.count_executions(filter_) == len(stored)
         assert await repository.count_executions(ExecutionFilter(limit=0)) == len(stored)
 
     @pytest.mark.parametrize("order", ["newest_first", "oldest_first"])
     async def test_what_is_inserted_meanwhile_moves_no_page(self, repository: Repository, order: str) -> None:
         made = [execution(start_time=moment(10 * index)) for index in range(9)]
         await seed(repository, *made)
-        select = ExecutionFilter(order=order)  # type: ignore[arg-type]
+        filter_ = ExecutionFilter(order=order)  # type: ignore[arg-type]
         found: list[Execution] = []
         after: Cursor | None = None
-        while got := await repository.executions(select, after=after, page=2):
+        while got := await repository.executions(filter_, after=after, page=2):
             found.extend(got)
             after = Cursor.of(got[-1])
             behind = -1 if order == "oldest_first" else 1
             await start(repository, start_time=got[0].start_time + timedelta(seconds=behind))
-        assert ids(found) == ids(model(made, select))
+        assert ids(found) == ids(model(made, filter_))
 
     async def test_what_is_deleted_meanwhile_moves_no_page(self, repository: Repository) -> None:
         made = [await finish(repository) for _ in range(7)]
-        select = ExecutionFilter(order="oldest_first")
-        first = await repository.executions(select, after=None, page=3)
+        filter_ = ExecutionFilter(order="oldest_first")
+        first = await repository.executions(filter_, after=None, page=3)
         assert await commit(repository, deleting(*made[:4])) == 4
-        rest = await repository.executions(select, after=Cursor.of(first[-1]), page=9)
+        rest = await repository.executions(filter_, after=Cursor.of(first[-1]), page=9)
         assert ids([*first, *rest]) == ids([*made[:3], *made[4:]])
 
     async def test_a_cursor_is_a_place_and_need_not_be_an_execution(self, repository: Repository) -> None:
         made = [execution(id=f"id-{index}", start_time=moment()) for index in (1, 3, 5)]
         await seed(repository, *made)
         for place, later in [("id-0", 3), ("id-1", 2), ("id-2", 2), ("id-5", 0)]:
-            select = ExecutionFilter(order="oldest_first")
-            assert len(await repository.executions(select, after=Cursor(moment(), place), page=9)) == later
+            filter_ = ExecutionFilter(order="oldest_first")
+            assert len(await repository.executions(filter_, after=Cursor(moment(), place), page=9)) == later
         assert len(await repository.executions(ExecutionFilter(), after=Cursor(moment(), "id-3"), page=9)) == 1
         assert len(await repository.executions(ExecutionFilter(), after=Cursor(moment(1), ""), page=9)) == 3
 

@@ -43,7 +43,7 @@ class LeaseContract:
 
     async def test_what_nobody_owns_is_claimed(self, repository: Repository) -> None:
         made = await start(repository, owner=None)
-        await repository.heartbeat("two", LONG)
+        await repository.renew_lease("two", LONG)
         (claim,) = await repository.claim("two", page=10)
         assert claim == Claim(execution=made, epoch=2, seq=0)
 
@@ -51,7 +51,7 @@ class LeaseContract:
         self, repository: Repository
     ) -> None:
         for worker in ("two", "three"):
-            await repository.heartbeat(worker, LONG)
+            await repository.renew_lease(worker, LONG)
         made = [await start(repository, owner=owner) for owner in ("one", "three", "one", "four")]
         strays = {each.worker_id: each for each in await repository.strays()}
         assert strays == {"one": missing_lease("one"), "four": missing_lease("four")}
@@ -67,11 +67,11 @@ class LeaseContract:
     ) -> None:
         await start(repository, owner="one")
         missing = await repository.strays()
-        assert not await repository.heartbeat("one", LONG)
+        assert not await repository.renew_lease("one", LONG)
         assert list(await repository.release_dead(missing)) == []
         assert list(await repository.strays()) == []
         assert list(await repository.claim("two", page=10)) == []
-        assert await repository.heartbeat("one", LONG)
+        assert await repository.renew_lease("one", LONG)
 
     async def test_a_worker_that_was_released_without_a_lease_learns_it_when_it_registers(
         self, repository: Repository, other: Repository
@@ -80,13 +80,13 @@ class LeaseContract:
         missing = await repository.strays()
         assert list(await other.release_dead(missing)) == ["one"]
         assert list(await repository.workers()) == []
-        assert not await repository.heartbeat("one", LONG)
+        assert not await repository.renew_lease("one", LONG)
         assert list(await other.release_dead(missing)) == []
 
     async def test_the_backoff_of_a_suspect_begins_when_its_owner_without_a_lease_is_released(
         self, repository: Repository
     ) -> None:
-        await repository.heartbeat("two", LONG)
+        await repository.renew_lease("two", LONG)
         made = await start(repository, owner="one")
         await commit(repository, TakeUpExecution(execution_id=made.id, epoch=1, claims=1, backoff=LONG))
         await repository.release_dead(await repository.strays())
@@ -95,15 +95,15 @@ class LeaseContract:
         assert group.due > timedelta(0)
 
     async def test_what_a_worker_with_a_lease_owns_is_not(self, repository: Repository) -> None:
-        await repository.heartbeat("one", LONG)
-        await repository.heartbeat("two", LONG)
+        await repository.renew_lease("one", LONG)
+        await repository.renew_lease("two", LONG)
         await start(repository, owner="one")
         assert list(await repository.claim("two", page=10)) == []
         assert list(await repository.claim("one", page=10)) == []
 
     async def test_a_lease_that_is_over_by_the_clock_alone_is_not_released(self, repository: Repository) -> None:
-        await repository.heartbeat("one", timedelta(0))
-        await repository.heartbeat("two", LONG)
+        await repository.renew_lease("one", timedelta(0))
+        await repository.renew_lease("two", LONG)
         await start(repository, owner="one")
         assert {each.worker_id: each.is_over for each in await repository.workers()} == {"one": True, "two": False}
         assert list(await repository.strays()) == []
@@ -111,41 +111,41 @@ class LeaseContract:
 
     async def test_what_a_dead_worker_owned_is_claimed(self, repository: Repository) -> None:
         for worker in ("one", "two", "three"):
-            await repository.heartbeat(worker, LONG)
+            await repository.renew_lease(worker, LONG)
         made = [await start(repository, owner=owner) for owner in ("one", "two", "one")]
         await bury(repository, "one")
         assert claimed(await repository.claim("three", page=10)) == ids([made[0], made[2]])
         assert sorted(each.worker_id for each in await repository.workers()) == ["three", "two"]
 
     async def test_a_lease_that_was_renewed_since_it_was_seen_is_not_released(self, repository: Repository) -> None:
-        await repository.heartbeat("one", LONG)
+        await repository.renew_lease("one", LONG)
         await start(repository, owner="one")
         seen = await repository.workers()
-        assert await repository.heartbeat("one", LONG)
+        assert await repository.renew_lease("one", LONG)
         assert list(await repository.release_dead(seen)) == []
         assert list(await repository.claim("two", page=10)) == []
 
     async def test_a_lease_is_released_once(self, repository: Repository, other: Repository) -> None:
-        await repository.heartbeat("one", LONG)
+        await repository.renew_lease("one", LONG)
         seen = await repository.workers()
         assert list(await repository.release_dead(seen)) == ["one"]
         assert list(await other.release_dead(seen)) == []
 
     async def test_a_renewal_shows(self, repository: Repository) -> None:
-        assert not await repository.heartbeat("one", LONG)
+        assert not await repository.renew_lease("one", LONG)
         (first,) = await repository.workers()
         assert list(await repository.workers()) == [first]
-        assert await repository.heartbeat("one", LONG)
+        assert await repository.renew_lease("one", LONG)
         (second,) = await repository.workers()
         assert second != first
         assert (second.worker_id, second.length) == ("one", LONG)
         await bury(repository, "one")
-        assert not await repository.heartbeat("one", LONG)
+        assert not await repository.renew_lease("one", LONG)
 
     async def test_what_was_claimed_belongs_to_the_claimer(self, repository: Repository) -> None:
         await start(repository, owner=None)
         for worker in ("two", "three"):
-            await repository.heartbeat(worker, LONG)
+            await repository.renew_lease(worker, LONG)
         assert len(await repository.claim("two", page=10)) == 1
         assert list(await repository.claim("three", page=10)) == []
         assert list(await repository.claim("two", page=10)) == []
@@ -153,7 +153,7 @@ class LeaseContract:
     async def test_each_claim_raises_the_epoch_and_blames_nothing(self, repository: Repository) -> None:
         made = await start(repository, owner=None)
         for count in range(1, 5):
-            await repository.heartbeat("ghost", LONG)
+            await repository.renew_lease("ghost", LONG)
             (claim,) = await repository.claim("ghost", page=10)
             assert (claim.epoch, claim.claims, claim.execution) == (1 + count, 0, made)
             await bury(repository, "ghost")
@@ -208,7 +208,7 @@ class LeaseContract:
 
     async def test_what_is_redriven_belongs_to_its_redriver(self, repository: Repository) -> None:
         made = await finish(repository, status=ExecutionStatus.FAILED)
-        await repository.heartbeat("one", LONG)
+        await repository.renew_lease("one", LONG)
         claim = await commit(repository, redriving(made, owner="one"))
         assert claim is not None
         assert list(await repository.claim("two", page=10)) == []
@@ -217,44 +217,44 @@ class LeaseContract:
         assert (taken.epoch, taken.claims) == (claim.epoch + 1, 0)
 
     async def test_a_heart_beats_in_a_thread_of_its_own(self, repository: Repository) -> None:
-        await repository.heartbeat("one", LONG)
+        await repository.renew_lease("one", LONG)
         (before,) = await repository.workers()
-        heart = repository.heart("one", LONG)
+        heart = repository.lease_renewer("one", LONG)
 
         async def beat() -> list[bool]:
             async with heart:
-                return [await heart.beat(), await heart.beat()]
+                return [await heart.renew(), await heart.renew()]
 
         assert await asyncio.to_thread(lambda: asyncio.run(beat())) == [True, True]
         (after,) = await repository.workers()
         assert after != before
 
     async def test_a_heart_notices_that_its_worker_was_taken_for_dead(self, repository: Repository) -> None:
-        await repository.heartbeat("one", LONG)
-        async with repository.heart("one", LONG) as heart:
-            assert await heart.beat()
+        await repository.renew_lease("one", LONG)
+        async with repository.lease_renewer("one", LONG) as heart:
+            assert await heart.renew()
             await bury(repository, "one")
-            assert not await heart.beat()
-            assert await heart.beat()
+            assert not await heart.renew()
+            assert await heart.renew()
 
     async def test_workers_compare_bytewise(self, repository: Repository) -> None:
-        await repository.heartbeat("One", LONG)
+        await repository.renew_lease("One", LONG)
         made = await start(repository, owner="one")
         assert list(await repository.release_dead(await repository.strays())) == ["one"]
         assert claimed(await repository.claim("two", page=10)) == [made.id]
 
     async def test_a_start_that_found_its_name_taken_owns_nothing(self, repository: Repository) -> None:
-        await repository.heartbeat("two", LONG)
+        await repository.renew_lease("two", LONG)
         holder = await start(repository, name="order", owner=None)
         await commit(repository, StartExecution(execution=execution(name="order"), owner="two"))
         assert claimed(await repository.claim("two", page=10)) == [holder.id]
 
     async def test_a_worker_owns_again_what_was_released_and_not_claimed(self, repository: Repository) -> None:
         for worker in ("one", "two"):
-            await repository.heartbeat(worker, LONG)
+            await repository.renew_lease(worker, LONG)
         made = [await start(repository, owner="one") for _ in range(3)]
         await bury(repository, "one")
-        await repository.heartbeat("one", LONG)
+        await repository.renew_lease("one", LONG)
         (taken,) = await repository.claim("two", page=1)
         epochs = {made[0].id: 1, made[1].id: 1, made[2].id: 2}  # of the last, it knows of another claim
         await repository.retain("one", epochs)
@@ -314,13 +314,13 @@ class OrphanContract:
 
     async def test_the_oldest_are_claimed_first_page_by_page(self, repository: Repository) -> None:
         made = [await start(repository, owner=None) for _ in range(5)]
-        await repository.heartbeat("two", LONG)
+        await repository.renew_lease("two", LONG)
         pages = [claimed(await repository.claim("two", page=2)) for _ in range(4)]
         assert pages == [ids(made[:2]), ids(made[2:4]), ids(made[4:]), []]
 
     async def test_orphans_are_picked_from_among_the_owned(self, repository: Repository) -> None:
-        await repository.heartbeat("one", LONG)
-        await repository.heartbeat("dead", LONG)
+        await repository.renew_lease("one", LONG)
+        await repository.renew_lease("dead", LONG)
         owners = ["one", None, "one", "dead", "one", None]
         made = [await start(repository, owner=owner) for owner in owners]
         await bury(repository, "dead")
@@ -333,20 +333,20 @@ class OrphanContract:
             for each, revision in fields
         ]
         leaving = {("machine-a", 1), ("machine-b", 2), ("machine-z", 7)}
-        assert claimed(await repository.claim("two", page=2, leaving=leaving)) == ids([made[1], made[2]])
-        assert claimed(await repository.claim("two", page=2, leaving=leaving)) == [made[4].id]
-        assert claimed(await repository.claim("two", page=9, leaving=[])) == ids([made[0], made[3]])
+        assert claimed(await repository.claim("two", page=2, excluded_revisions=leaving)) == ids([made[1], made[2]])
+        assert claimed(await repository.claim("two", page=2, excluded_revisions=leaving)) == [made[4].id]
+        assert claimed(await repository.claim("two", page=9, excluded_revisions=[])) == ids([made[0], made[3]])
 
     async def test_what_is_left_is_not_touched(self, repository: Repository) -> None:
         made = await start(repository, owner=None)
         for _ in range(3):
-            assert list(await repository.claim("two", page=9, leaving=[("machine-a", 1)])) == []
+            assert list(await repository.claim("two", page=9, excluded_revisions=[("machine-a", 1)])) == []
         (claim,) = await repository.claim("two", page=9)
         assert (claim.execution.id, claim.epoch, claim.claims) == (made.id, 2, 0)
 
     async def test_what_the_claimer_owns_and_does_not_run_is_claimed_again(self, repository: Repository) -> None:
         for worker in ("one", "two"):
-            await repository.heartbeat(worker, LONG)
+            await repository.renew_lease(worker, LONG)
         running, lost, others = [await start(repository, owner=owner) for owner in ("two", "two", "one")]
         (claim,) = await repository.claim("two", page=9, running=[running.id, others.id])
         assert (claim.execution.id, claim.epoch) == (lost.id, 2)
@@ -358,7 +358,7 @@ class OrphanContract:
         made = [await start(repository, owner=None) for _ in range(20)]
         workers = {"one": repository, "two": other, "three": repository, "four": other}
         for worker, each in workers.items():
-            await each.heartbeat(worker, LONG)
+            await each.renew_lease(worker, LONG)
 
         async def take_all(worker: str, each: Repository) -> list[str]:
             taken: list[str] = []
@@ -376,7 +376,7 @@ class OrphanContract:
     async def test_many_orphans(self, repository: Repository) -> None:
         made: list[Execution] = [execution() for _ in range(300)]
         await repository.commit([StartExecution(execution=each, owner=None) for each in made])
-        await repository.heartbeat("two", LONG)
+        await repository.renew_lease("two", LONG)
         assert claimed(await repository.claim("two", page=250)) == ids(made[:250])
         assert claimed(await repository.claim("two", page=250)) == ids(made[250:])
 
@@ -386,13 +386,13 @@ class ReleaseContract:
 
     async def test_a_release_leaves_all_to_others_at_once(self, repository: Repository) -> None:
         for worker in ("one", "two", "three"):
-            await repository.heartbeat(worker, LONG)
+            await repository.renew_lease(worker, LONG)
         made = [await start(repository, owner=owner) for owner in ("one", "two", "one")]
         await repository.release("one")
         assert claimed(await repository.claim("three", page=10)) == ids([made[0], made[2]])
 
     async def test_a_released_worker_is_forgotten(self, repository: Repository) -> None:
-        await repository.heartbeat("one", LONG)
+        await repository.renew_lease("one", LONG)
         await repository.release("one")
         assert list(await repository.workers()) == []
 
@@ -402,7 +402,7 @@ class ReleaseContract:
         await commit(repository, advance(made, visit(made)))
 
     async def test_releasing_nothing(self, repository: Repository) -> None:
-        await repository.heartbeat("one", LONG)
+        await repository.renew_lease("one", LONG)
         made = await start(repository, owner="one")
         await repository.release("nobody")
         await repository.release("nobody")
@@ -412,7 +412,7 @@ class ReleaseContract:
     @pytest.mark.parametrize("claims", [0, 4])
     async def test_one_execution_is_released(self, repository: Repository, claims: int) -> None:
         for worker in ("one", "two"):
-            await repository.heartbeat(worker, LONG)
+            await repository.renew_lease(worker, LONG)
         made, kept = await start(repository, owner="one"), await start(repository, owner="one")
         write = ReleaseExecution(execution_id=made.id, epoch=1, claims=claims)
         for _ in range(2):
@@ -422,7 +422,7 @@ class ReleaseContract:
         await commit(repository, advance(kept, visit(kept)))
 
     async def test_an_execution_is_released_under_its_epoch_alone(self, repository: Repository) -> None:
-        await repository.heartbeat("two", LONG)
+        await repository.renew_lease("two", LONG)
         await start(repository, owner=None)
         (claim,) = await repository.claim("two", page=9)
         for epoch in (claim.epoch - 1, claim.epoch + 1):

@@ -99,12 +99,12 @@ class ModelContract:
         self, repository: Repository, made: list[Execution], wanted: list[ExecutionFilter], page: int
     ) -> None:
         await seed(repository, *made)
-        for select in wanted:
-            expected = model(made, select)
-            whole = await repository.executions(select, after=None, page=99)
-            assert list(whole) == expected[select.offset :]
-            assert await all_pages(repository, attrs.evolve(select, offset=0), page) == expected
-            assert await repository.count_executions(select) == len(expected)
+        for filter_ in wanted:
+            expected = model(made, filter_)
+            whole = await repository.executions(filter_, after=None, page=99)
+            assert list(whole) == expected[filter_.offset :]
+            assert await all_pages(repository, attrs.evolve(filter_, offset=0), page) == expected
+            assert await repository.count_executions(filter_) == len(expected)
         await clear(repository, made)
 
     @quick

@@ -219,7 +219,7 @@ class AdvanceContract:
                 StopExecution(execution_id=stopped.id, end=ending(ExecutionStatus.ABORTED)),
                 AnswerCallback(token_hash=f"hash-{callback(waiting).id}", output_text="1"),
                 redriving(failed),
-                CreateBatch(batch=batch(), select=ExecutionFilter(state_machine_id="machine-none")),
+                CreateBatch(batch=batch(), filter_=ExecutionFilter(state_machine_id="machine-none")),
                 deleting(pruned),
             ]
         )
@@ -387,7 +387,7 @@ class EndContract:
     async def test_a_redrive_that_was_taken_over_since_gives_no_claim(self, repository: Repository) -> None:
         """Not to the same worker either: its recovery found the execution first, and runs it under a later epoch."""
         made = await finish(repository, status=ExecutionStatus.FAILED)
-        await repository.heartbeat("worker", timedelta(hours=1))
+        await repository.renew_lease("worker", timedelta(hours=1))
         claim = await redrive(repository, made)
         assert await commit(repository, redriving(made, owner="other")) is None
         (taken,) = await repository.claim("worker", page=9, running=())

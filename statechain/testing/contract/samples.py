@@ -237,9 +237,9 @@ async def seed(repository: Repository, *wanted: Execution) -> None:
     assert list(await repository.commit(ends)) == [None] * len(ends)
 
 
-async def freeze(repository: Repository, select: ExecutionFilter | None = None, **fields: Any) -> Batch:  # noqa: ANN401
+async def freeze(repository: Repository, filter_: ExecutionFilter | None = None, **fields: Any) -> Batch:  # noqa: ANN401
     """Store a batch of the executions that a filter means; return it with its counts."""
-    return await commit(repository, CreateBatch(batch=batch(**fields), select=select or ExecutionFilter()))
+    return await commit(repository, CreateBatch(batch=batch(**fields), filter_=filter_ or ExecutionFilter()))
 
 
 def ids(executions: Sequence[Execution]) -> list[str]:

@@ -28,7 +28,7 @@ def taking_up(claim: Claim, claims: int, backoff: timedelta = AT_ONCE) -> TakeUp
 
 async def suspect(repository: Repository, deaths: int = 1, *, backoff: timedelta = AT_ONCE) -> Execution:
     """Store an execution after whose take-ups so many workers died."""
-    await repository.heartbeat("doomed", LONG)
+    await repository.renew_lease("doomed", LONG)
     made = await start(repository, owner="doomed")
     await commit(repository, taking_up(Claim(execution=made, epoch=1, seq=0), deaths, backoff))
     await bury(repository, "doomed")
@@ -47,7 +47,7 @@ class SuspectContract:
 
     async def test_a_death_before_the_take_up_does_not(self, repository: Repository) -> None:
         made = await start(repository, owner=None)
-        await repository.heartbeat("doomed", LONG)
+        await repository.renew_lease("doomed", LONG)
         assert len(await repository.claim("doomed", page=9)) == 1
         await bury(repository, "doomed")
         (claim,) = await repository.claim("two", page=9)
@@ -55,7 +55,7 @@ class SuspectContract:
 
     async def test_progress_clears_a_suspect(self, repository: Repository) -> None:
         made = await suspect(repository, 2)
-        await repository.heartbeat("two", LONG)
+        await repository.renew_lease("two", LONG)
         (claim,) = await repository.claim("two", page=9, suspects=ANY)
         await commit(repository, taking_up(claim, 3))
         await commit(repository, advance(made, visit(made), epoch=claim.epoch))
@@ -68,7 +68,7 @@ class SuspectContract:
         (claim,) = await repository.claim("two", page=9, suspects=ANY)
         with pytest.raises(LeaseLost):
             await commit(repository, advance(made, visit(made)))
-        await repository.heartbeat("two", LONG)
+        await repository.renew_lease("two", LONG)
         await bury(repository, "two")
         (claim,) = await repository.claim("three", page=9, suspects=ANY)
         assert claim.claims == 2
@@ -123,7 +123,7 @@ class SuspectContract:
         async with asyncio.timeout(30):
             while not (claims := await repository.claim("two", page=9, suspects=ANY)):
                 await asyncio.sleep(0.02)
-                await repository.heartbeat("two", LONG)
+                await repository.renew_lease("two", LONG)
         assert [claim.execution for claim in claims] == [brief]
         assert list(await repository.claim("two", page=9, suspects=ANY)) == []
 
@@ -135,7 +135,7 @@ class SuspectContract:
 
     async def test_an_orderly_leave_is_no_death(self, repository: Repository) -> None:
         await suspect(repository, 2)
-        await repository.heartbeat("two", LONG)
+        await repository.renew_lease("two", LONG)
         (claim,) = await repository.claim("two", page=9, suspects=ANY)
         await commit(repository, taking_up(claim, 3, LONG))
         await repository.release("two")

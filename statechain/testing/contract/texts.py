@@ -15,11 +15,11 @@ from statechain.filters import ExecutionFilter
 from statechain.records import BatchStatus, ExecutionStatus
 from statechain.storage.repository import (
     AnswerCallback,
-    BeatCallback,
     CloseCallback,
     CreateStateMachine,
     EndBatch,
     FailBatchItem,
+    HeartbeatCallback,
     RedriveExecution,
     Repository,
     StartExecution,
@@ -166,7 +166,7 @@ class ExactnessContract:
         aborted = BatchStatus.ABORTED
         writes: dict[Write[object], type] = {
             AnswerCallback(token_hash=key, output_text="1"): InvalidToken,
-            BeatCallback(token_hash=key, beat=moment()): InvalidToken,
+            HeartbeatCallback(token_hash=key, heartbeat=moment()): InvalidToken,
             CloseCallback(id=key): type(None),
             StopExecution(execution_id=key, end=ending(ExecutionStatus.ABORTED)): ExecutionNotFound,
             RedriveExecution(execution_id=key, owner="worker", redrive_count=0): ExecutionNotFound,

@@ -19,7 +19,7 @@ from statechain import RepositoryError, RepositoryUnavailable, open_repository
 
 if TYPE_CHECKING:
     from statechain import Repository
-    from statechain.storage.repository import Heart
+    from statechain.storage.repository import LeaseRenewer
 
 __all__ = ["Fault", "FaultyRepository", "as_repository", "opened_twice"]
 
@@ -102,8 +102,8 @@ class FaultyRepository:
     async def __aexit__(self, *_exception: object) -> None:
         """Leave the inner repository open."""
 
-    def heart(self, worker_id: str, lease: timedelta) -> Heart:
-        return _FaultyHeart(self, self._inner.heart(worker_id, lease))
+    def heart(self, worker_id: str, lease: timedelta) -> LeaseRenewer:
+        return _FaultyHeart(self, self._inner.lease_renewer(worker_id, lease))
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._inner, name)
@@ -150,7 +150,7 @@ class _FaultyHeart:
     """A heart that stops with its process."""
 
     repository: FaultyRepository
-    inner: Heart
+    inner: LeaseRenewer
 
     async def __aenter__(self) -> Self:
         await self.inner.__aenter__()
@@ -161,11 +161,11 @@ class _FaultyHeart:
     ) -> None:
         await self.inner.__aexit__(exc_type, exc, traceback)
 
-    async def beat(self) -> bool:
+    async def renew(self) -> bool:
         self.repository.check_alive()
         if self.repository.is_cut_off:
             raise RepositoryUnavailable("the lease cannot be renewed")
-        return self.repository.is_silent or await self.inner.beat()
+        return self.repository.is_silent or await self.inner.renew()
 
 
 def as_repository(faulty: FaultyRepository) -> Repository:

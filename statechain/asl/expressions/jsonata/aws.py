@@ -11,10 +11,10 @@ from typing import Any, NoReturn
 
 from jsonata import jexception
 
-from statechain.asl.expressions.java_random import SeededDraws
+from statechain.asl.expressions.java_random import JavaRandom
 from statechain.asl.expressions.jsonata.arithmetic import whole_if_whole
 from statechain.asl.expressions.jsonata.engine import Engine, Value
-from statechain.asl.expressions.jsonata.messages import refusal
+from statechain.asl.expressions.jsonata.messages import argument_error
 from statechain.asl.expressions.jsonata.moments import format_moment
 from statechain.asl.expressions.jsonata.values import NULL, to_library
 
@@ -31,7 +31,7 @@ def _partition(_engine: Engine, array: Value, size: Value) -> Value:
         raise jexception.JException("T0412", -1, 1, "partition", "arrays")
     width = len(array) if size is None else math.trunc(size)
     if width < 0:
-        raise refusal("Second argument must be zero or greater")
+        raise argument_error("Second argument must be zero or greater")
     if width == 0:
         return None
     return [array[place : place + width] for place in range(0, len(array), width)] or None
@@ -52,7 +52,7 @@ def _hash(_engine: Engine, data: Value, algorithm: Value) -> Value:
     if data is None or algorithm is None:
         return None
     if algorithm not in ALGORITHMS:
-        raise refusal(f"Algorithm must be one of {', '.join(ALGORITHMS)}")
+        raise argument_error(f"Algorithm must be one of {', '.join(ALGORITHMS)}")
     return hashlib.new(ALGORITHMS[algorithm], data.encode(errors="surrogatepass"), usedforsecurity=False).hexdigest()
 
 
@@ -62,7 +62,7 @@ def _parse(_engine: Engine, text: Value) -> Value:
     try:
         return to_library(_decode(text))
     except (ValueError, RecursionError) as fault:
-        raise refusal(f"Invalid JSON: {fault}") from fault
+        raise argument_error(f"Invalid JSON: {fault}") from fault
 
 
 def _whole(digits: str) -> float:
@@ -95,7 +95,7 @@ _decode = json.JSONDecoder(
 
 
 def _random(engine: Engine, seed: Value) -> float:
-    return engine.context.random().random() if seed is None else SeededDraws(math.trunc(seed)).fraction()
+    return engine.context.random().random() if seed is None else JavaRandom(math.trunc(seed)).fraction()
 
 
 def _uuid(engine: Engine) -> str:

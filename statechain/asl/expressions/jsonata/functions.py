@@ -22,7 +22,7 @@ from statechain.asl.expressions.jsonata.aws import AWS_FUNCTIONS, millis
 from statechain.asl.expressions.jsonata.engine import LARGEST_VALUE, Engine, Value, is_function
 from statechain.asl.expressions.jsonata.integer_picture import LONGEST_PICTURE, IntegerPicture, read_integer_picture
 from statechain.asl.expressions.jsonata.matching import Found, matches
-from statechain.asl.expressions.jsonata.messages import refusal
+from statechain.asl.expressions.jsonata.messages import argument_error
 from statechain.asl.expressions.jsonata.moments import format_moment, iso_millis, parse_moment
 from statechain.asl.expressions.jsonata.number_picture import format_number, rounded
 from statechain.asl.expressions.jsonata.sequences import SEQUENCE_FUNCTIONS
@@ -237,7 +237,7 @@ def _decoded(_engine: Engine, text: Value) -> Value:
     try:
         return base64.b64decode(text).decode()
     except ValueError as fault:
-        raise refusal("The argument of base64decode is no Base64 of a text") from fault
+        raise argument_error("The argument of base64decode is no Base64 of a text") from fault
 
 
 CHARACTERS_A_STEP = 16
@@ -318,7 +318,7 @@ def _power(_engine: Engine, base: Value, exponent: Value) -> Value:
 
 def _integer_picture(picture: str) -> IntegerPicture:
     if len(picture) > LONGEST_PICTURE:
-        raise refusal(f"A picture string has at most {LONGEST_PICTURE} characters")
+        raise argument_error(f"A picture string has at most {LONGEST_PICTURE} characters")
     return read_integer_picture(picture)
 
 

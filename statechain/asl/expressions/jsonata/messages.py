@@ -13,7 +13,7 @@ from jsonata import jexception
 
 from statechain.asl.expressions.jsonata.values import NULL, text_of
 
-__all__ = ["refusal", "sentence"]
+__all__ = ["argument_error", "sentence"]
 
 PLACEHOLDER = re.compile(r"(\{?)\{\{(\w+)\}\}\}?")
 OWN = {
@@ -25,7 +25,7 @@ OWN = {
 }
 
 
-def refusal(message: str) -> jexception.JException:
+def argument_error(message: str) -> jexception.JException:
     """Return the error of a function that refuses its arguments, with a message that JSONata does not have."""
     return jexception.JException("D3137", -1, message)
 

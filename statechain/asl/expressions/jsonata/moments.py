@@ -16,7 +16,7 @@ from jsonata import jexception
 
 from statechain.asl.expressions.jsonata.datetime_picture import DAYS, MONTHS, Literal, Marker, read_datetime_picture
 from statechain.asl.expressions.jsonata.integer_picture import LONGEST_PICTURE, leading_integer
-from statechain.asl.expressions.jsonata.messages import refusal
+from statechain.asl.expressions.jsonata.messages import argument_error
 from statechain.asl.expressions.regex import Match
 
 __all__ = ["Moment", "format_moment", "iso_millis", "parse_moment"]
@@ -97,7 +97,7 @@ def _first_week(month_index: int) -> int:
 
 def _moment(millis: float) -> Moment:
     if not abs(millis) <= FARTHEST:
-        raise refusal("The timestamp is beyond the range of dates")
+        raise argument_error("The timestamp is beyond the range of dates")
     return Moment(math.trunc(millis))
 
 
@@ -119,7 +119,7 @@ def format_moment(
 def _offset(timezone: str) -> tuple[int, int]:
     number = leading_integer(timezone)
     if math.isnan(number) or abs(number) >= 10_000:
-        raise refusal(f'The timezone "{timezone}" is not an offset such as "+0530"')
+        raise argument_error(f'The timezone "{timezone}" is not an offset such as "+0530"')
     return math.floor(number / 100), int(math.fmod(number, 100))
 
 
@@ -200,7 +200,7 @@ def parse_moment(text: str, picture: str, now: int, matching: Callable[[str, str
     """
     markers = read_datetime_picture(picture)
     if max(len(text), len(picture)) > LONGEST_PICTURE:
-        raise refusal(f"A timestamp and its picture have at most {LONGEST_PICTURE} characters")
+        raise argument_error(f"A timestamp and its picture have at most {LONGEST_PICTURE} characters")
     match = matching("^" + "".join(f"({_pattern(part)})" for part in markers) + "$", text)
     found = {}
     for part, piece in zip(markers, match.groups() if match else (), strict=False):

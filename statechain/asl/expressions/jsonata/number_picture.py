@@ -11,7 +11,7 @@ from attrs import define
 from jsonata import jexception
 
 from statechain.asl.expressions.jsonata.integer_picture import LONGEST_PICTURE
-from statechain.asl.expressions.jsonata.messages import refusal
+from statechain.asl.expressions.jsonata.messages import argument_error
 from statechain.asl.expressions.jsonata.values import number_text
 
 __all__ = ["format_number", "rounded"]
@@ -61,10 +61,10 @@ class _Symbols:
             if name not in SYMBOLS:
                 continue
             if not isinstance(value, str) or (not value and name not in {"minus-sign", "infinity", "NaN"}):
-                raise refusal(f'The option "{name}" of formatNumber must be a non-empty string')
+                raise argument_error(f'The option "{name}" of formatNumber must be a non-empty string')
             chosen[name] = value
         if len(chosen["zero-digit"]) != 1:
-            raise refusal('The option "zero-digit" of formatNumber must be one character')
+            raise argument_error('The option "zero-digit" of formatNumber must be one character')
         return cls(*(chosen[name] for name in OPTIONS))
 
     def is_decimal(self, sign: str) -> bool:
@@ -203,7 +203,7 @@ def _interval(positions: list[int]) -> int:
 def format_number(value: float, picture: str, options: Mapping[str, object]) -> str:
     """Return a number as the picture has it. Raises the JSONata error of a picture that breaks a rule."""
     if len(picture) > LONGEST_PICTURE:
-        raise refusal(f"A picture string has at most {LONGEST_PICTURE} characters")
+        raise argument_error(f"A picture string has at most {LONGEST_PICTURE} characters")
     symbols = _Symbols.of(options)
     pictures = picture.split(symbols.pattern)
     if len(pictures) > 2:
@@ -215,7 +215,7 @@ def format_number(value: float, picture: str, options: Mapping[str, object]) -> 
         raise jexception.JException("D1001", -1, value)
     form = _analysed(parts[0 if value >= 0 else -1], symbols)
     if form.most_fraction > MOST_PLACES:
-        raise refusal(f"A picture string has at most {MOST_PLACES} digits after the decimal separator")
+        raise argument_error(f"A picture string has at most {MOST_PLACES} digits after the decimal separator")
     if value < 0 and len(parts) == 1:
         form.prefix = symbols.minus + form.prefix
     return _formatted(value, form, symbols)
