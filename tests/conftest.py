@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from sqlalchemy import Connection
 
 from statechain import Engine, MemoryRepository, Repository, open_repository
 from statechain_backends.sqlite import repository as sqlite
@@ -93,12 +92,13 @@ def copied_schema(sqlite_template: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     with closing(sqlite3.connect(sqlite_template)) as template:
         statements = [line for line in template.iterdump() if not line.startswith(("BEGIN", "COMMIT"))]
 
-    def create(connection: Connection) -> None:
-        with connection.begin():
-            for statement in statements:
-                connection.exec_driver_sql(statement)
+    def create(connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN")
+        for statement in statements:
+            connection.execute(statement)
+        connection.execute("COMMIT")
 
-    monkeypatch.setattr(sqlite, "_upgrade", create)
+    monkeypatch.setattr(sqlite, "upgrade", create)
 
 
 @pytest.fixture
