@@ -16,6 +16,7 @@ from statechain import Engine, Limits, TaskRegistry
 
 tasks = TaskRegistry()
 LENGTH = 500
+"""How many states the machines have in a row, unless `--states` says otherwise."""
 
 
 @tasks.register("step")
@@ -24,10 +25,10 @@ async def step(value: Any) -> Any:
     return value
 
 
-def row(state: Callable[[int], dict[str, Any]], **more: Any) -> dict[str, Any]:
+def row(state: Callable[[int], dict[str, Any]], length: int, **more: Any) -> dict[str, Any]:
     """Return a definition of many states in a row."""
-    states = {f"S{place}": {**state(place), "Next": f"S{place + 1}"} for place in range(LENGTH)}
-    return {**more, "StartAt": "S0", "States": {**states, f"S{LENGTH}": {"Type": "Succeed"}}}
+    states = {f"S{place}": {**state(place), "Next": f"S{place + 1}"} for place in range(length)}
+    return {**more, "StartAt": "S0", "States": {**states, f"S{length}": {"Type": "Succeed"}}}
 
 
 def task(_place: int) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def choice(place: int) -> dict[str, Any]:
     if place % 2:
         return {"Type": "Pass"}
     rule = {"Variable": "$.order.total", "NumericGreaterThan": 10, "Next": f"S{place + 1}"}
-    return {"Type": "Choice", "Choices": [rule], "Default": f"S{LENGTH}"}
+    return {"Type": "Choice", "Choices": [rule], "Default": f"S{place + 1}"}
 
 
 def jsonpath(_place: int) -> dict[str, Any]:
@@ -87,13 +88,20 @@ def without_next(definition: dict[str, Any]) -> dict[str, Any]:
 
 
 ORDER = {"order": {"id": 7, "customer": "ada", "lines": [1, 2, 3], "total": 12}}
-MACHINES: dict[str, tuple[dict[str, Any], Any]] = {
-    "Task": (row(task), {"id": 7}),
-    "Task, 200 bytes": (row(task), {**ORDER, "note": "n" * 140}),
-    "Pass and Choice": (without_next(row(choice)), ORDER),
-    "JSONPath": (row(jsonpath), ORDER),
-    "JSONata": (row(jsonata, QueryLanguage="JSONata"), ORDER),
+KINDS: dict[str, tuple[Callable[[int], dict[str, Any]], Any]] = {
+    "Task": (task, {"id": 7}),
+    "Task, 200 bytes": (task, {**ORDER, "note": "n" * 140}),
+    "Pass and Choice": (choice, ORDER),
+    "JSONPath": (jsonpath, ORDER),
+    "JSONata": (jsonata, ORDER),
 }
+
+
+def machine_of(kind: str, length: int) -> tuple[dict[str, Any], Any]:
+    """Return the definition of a kind, and what it is given."""
+    state, value = KINDS[kind]
+    language = {"QueryLanguage": "JSONata"} if kind == "JSONata" else {}
+    return without_next(row(state, length, **language)), value
 
 
 async def measure(_url: str) -> list[dict[str, Any]]:
@@ -102,7 +110,7 @@ async def measure(_url: str) -> list[dict[str, Any]]:
     limits = Limits(history_events=10_000_000)
     async with Engine("memory://", tasks=tasks, limits=limits) as engine:
         for name in options.only:
-            definition, value = MACHINES[name]
+            definition, value = machine_of(name, options.states)
             machine = await engine.create_state_machine(name, definition, type=options.type)
             await machine.execute(value)
             rates = []
@@ -110,10 +118,10 @@ async def measure(_url: str) -> list[dict[str, Any]]:
                 began = time.perf_counter()
                 for _ in range(options.executions):
                     await machine.execute(value)
-                rates.append(options.executions * LENGTH / (time.perf_counter() - began))
+                rates.append(options.executions * options.states / (time.perf_counter() - began))
             rows.append({"states": name, "transitions/s": median(rates), "us each": 1e6 / median(rates)})
     if "JSONata" in options.only:
-        times = options.executions * LENGTH // 5
+        times = options.executions * options.states // 5
         rates = [times / by_library(times) for _ in range(options.rounds)]
         rows.append({"states": "JSONata, its library", "transitions/s": median(rates), "us each": 1e6 / median(rates)})
     return rows
@@ -122,7 +130,8 @@ async def measure(_url: str) -> list[dict[str, Any]]:
 if __name__ == "__main__":
     arguments = storage_parser(__doc__)
     arguments.add_argument("--executions", type=int, default=20)
-    arguments.add_argument("--only", choices=list(MACHINES), nargs="+", default=list(MACHINES))
+    arguments.add_argument("--only", choices=list(KINDS), nargs="+", default=list(KINDS))
+    arguments.add_argument("--states", type=int, default=LENGTH, help=f"states in a row (default: {LENGTH})")
     arguments.add_argument("--type", choices=["EXPRESS", "STANDARD"], default="EXPRESS")
     options = arguments.parse_args()
     options.url = "memory://"  # journaled or not, it is the interpreter that is measured

@@ -47,7 +47,11 @@ ALONE: Mapping[str, Sequence[str]] = {
         "--rounds 5 --executions 1000000",
     ),
     "inflight": ("--executions 100", "--executions 3000", "--executions 10000"),
-    "interpreter": ("--rounds 1 --executions 1", "--rounds 3 --executions 20", "--rounds 7 --executions 50"),
+    "interpreter": (
+        "--rounds 1 --executions 1 --states 20",
+        "--rounds 3 --executions 20",
+        "--rounds 7 --executions 50",
+    ),
     "startup": ("--rounds 1", "--rounds 10", "--rounds 20"),
 }
 

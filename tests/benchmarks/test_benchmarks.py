@@ -22,6 +22,9 @@ TINY = {
     "floor": ["--executions=12", "--concurrency=1,4", "--steps=2"],
     "inflight": ["--executions=100"],
 }
+MAY_BE_ZERO = {"bytes each", "server us"}
+"""Figures of so few executions that the system counts none: processor time comes in ticks of 10 ms."""
+
 ROWS: dict[str, list[dict[str, Any]]] = {
     "batches": [{"sources": 12, "concurrency": 3}],
     "commits": [{"commits": 20}],
@@ -56,7 +59,8 @@ def check(name: str, url: str) -> None:
     assert "password" not in told["settings"]["storage"]
     assert [{key: row[key] for key in shape} for row, shape in zip(told["rows"], ROWS[name], strict=True)] == ROWS[name]
     for row in told["rows"]:
-        assert all(value > 0 for key, value in row.items() if not isinstance(value, str) and key != "bytes each")
+        figures = {key: value for key, value in row.items() if not isinstance(value, str)}
+        assert all(value > 0 for key, value in figures.items() if key not in MAY_BE_ZERO), figures
 
 
 @pytest.mark.parametrize("name", ["batches", "executions"])

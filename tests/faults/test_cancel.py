@@ -37,7 +37,8 @@ from support.summary import Figures
 
 pytestmark = pytest.mark.timeout(1800)
 
-STRIDES = {"memory": 1, "sqlite": 11, "postgresql": 23}
+STRIDES = {"memory": 2, "sqlite": 11, "postgresql": 23}
+"""At every how many suspensions of any task a caller is cancelled, when little is tried."""
 
 
 async def execute(engine: Engine, targets: StateMachine) -> None:
