@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
-from service_model import documentation
 
 from statechain.asl.aws_codes import CODES, OTHER, aws_code, aws_location
 from statechain.errors import Diagnostic
+from support.service_model import documentation
 
 
 def test_every_code_is_one_of_aws() -> None:
