@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 import attrs
 
@@ -36,8 +36,16 @@ __all__ = [
     "Suspect",
     "Visit",
     "new_id",
+    "record",
 ]
 
+
+if TYPE_CHECKING:
+    from attrs import frozen as record
+else:
+    from attrs import define as record
+"""The decorator of records that each step makes: frozen for type checkers only, since to make one that is frozen at
+run time, too, takes twice as long. They are never changed."""
 
 T = TypeVar("T")
 
@@ -197,7 +205,7 @@ def _read_as(annotation: Any, text: str | None, what: str) -> object:  # noqa: A
     return read_as(annotation, text, what)
 
 
-@attrs.frozen(kw_only=True, repr=False)
+@record(kw_only=True, repr=False)
 class Visit:
     """One pass of one line of control through one state: the unit of history and of durability.
 

@@ -23,6 +23,7 @@ from statechain.records import (
     ExecutionStatus,
     StateMachineRecord,
     Visit,
+    record,
 )
 
 __all__ = [
@@ -80,7 +81,7 @@ class CreateStateMachine(Write[StateMachineRecord]):
         return self.machine.name
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@record(kw_only=True, eq=False, repr=False)
 class StartExecution(Write[Execution]):
     """Record a RUNNING execution, its owner's claim (epoch 1, seq 0) and, where it has a source, its link.
 
@@ -107,7 +108,7 @@ class StartExecution(Write[Execution]):
         return f"{self.execution.state_machine_id}/{self.execution.name}"
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@record(kw_only=True, eq=False, repr=False)
 class End:
     """How an execution ends."""
 
@@ -118,7 +119,7 @@ class End:
     cause: str | None = None
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
+@record(kw_only=True, eq=False, repr=False)
 class Advance(Write[None]):
     """Append visits to an execution and, with ``end``, end it: the one transition that running makes.
 
