@@ -190,6 +190,34 @@ class Execution:
         """
         return _read_as(type, self.output_text, f"the output of execution {self.name!r}")
 
+    def ended(
+        self,
+        *,
+        status: ExecutionStatus,
+        end_time: datetime,
+        output_text: str | None,
+        error: str | None,
+        cause: str | None,
+        current_state: str | None,
+    ) -> Execution:
+        """Return the execution as its end leaves it; `attrs.evolve` takes five times as long."""
+        return Execution(
+            id=self.id,
+            name=self.name,
+            state_machine_id=self.state_machine_id,
+            state_machine_revision=self.state_machine_revision,
+            status=status,
+            input_text=self.input_text,
+            output_text=output_text,
+            error=error,
+            cause=cause,
+            start_time=self.start_time,
+            end_time=end_time,
+            current_state=current_state,
+            source=self.source,
+            redrive_count=self.redrive_count,
+        )
+
     @property
     def duration(self) -> timedelta | None:
         """How long it took, from its start to its end; None while RUNNING."""

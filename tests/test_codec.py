@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import math
 import types
+import uuid
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import IntEnum, StrEnum
+from fractions import Fraction
 from json import encoder
 from typing import Any
+from unittest import mock
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -186,3 +197,105 @@ def test_texts_are_the_same_without_the_private_encoder(module: object, monkeypa
 
 def test_the_private_encoder_is_used_where_it_is_there() -> None:
     assert (codec._make_encode() == codec._canonical.encode) is (getattr(encoder, "c_make_encoder", None) is None)
+
+
+# With msgspec and without it
+
+
+class Shade(StrEnum):
+    RED = "red"
+
+
+class Level(IntEnum):
+    HIGH = 3
+
+
+@attrs.frozen
+class Order:
+    id: int
+
+
+ODD: list[Any] = [
+    *(2**power + one for power in (53, 63, 64, 200) for one in (-1, 0, 1)),
+    *(-(2**power) + one for power in (53, 63, 64, 200) for one in (-1, 0, 1)),
+    *(10**4299, 10**4400),
+    *(0.0, -0.0, 1e15, 1e16, 1e-5, 1e22, 1.7976931348623157e308, 5e-324, 0.1, 1 / 3, math.nan, math.inf, -math.inf),
+    *("\x00", "\x1e\x1f", "\x7f", "\x80", "é", "\u2028", "\ufdd0", "\ud800", "\udc00", "\ud83d\ude00", "😀"),
+    *({"é": 1}, {"\ud800": 1}, {"\x7f": "\x7f"}, {"": {}}, {1: 2}, {None: 1}, {True: 1}, {1.5: 1}, {("a",): 1}),
+    *((1, (2,)), [(), []], {1, 2}, frozenset(), b"a", bytearray(b"a"), datetime(2025, 1, 1), timedelta(1)),  # noqa: DTZ001
+    *(Decimal("1.5"), Fraction(1, 2), uuid.UUID(int=1), Shade.RED, Level.HIGH, {Shade.RED: Level.HIGH}, Order(1)),
+    *(OrderedDict(a=1), Counter("aab"), types.MappingProxyType({"a": 1}), range(3), iter([1]), object(), mock.ANY),
+    *(float, [[]] * 3, {"deep": functools.reduce(lambda inner, _: [inner], range(150), 0)}),
+    *(functools.reduce(lambda inner, _: [inner], range(depth), 0) for depth in (199, 200, 201, 5000)),
+]
+TEXTS = [
+    *("-0", "-0.0", "1E400", "-1e999", "1e-400", "01", "1.", ".5", "+1", "NaN", "Infinity", "9" * 4300, "9" * 4301),
+    *(" 1 ", "1 2", "", " ", "[1,]", '{"a":1,"a":2}', "tru", "\ufeff1", "\u00a01", "/**/1", "[1]\x00", "1\n"),
+    *('"\\ud800"', '"\\ud83d\\ude00"', '"\\ude00\\ud83d"', '"\t"', '"\x7f"', '"\\x"', '"é"', '"\ud800"', '"\\u0000"'),
+    *("18446744073709551616", "123456789012345678901234567890.5", "1e5", "0e9999999999", "[" * 300 + "]" * 300),
+    *("[" * 100_000, '{"a":' * 5000, b"\xff", b'"\xc3\xa9"', b"\xef\xbb\xbf1", '"\\/\\b\\f"', "[1 ,\t2\r\n]"),
+]
+
+
+def outcome(work: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return work(*arguments)
+    except InvalidPayload as refusal:
+        return str(refusal), refusal.is_too_large
+
+
+def alike(work: Callable[..., Any], *arguments: Any) -> tuple[Any, Any]:
+    """Return what comes out with msgspec and without it."""
+    assert codec._msgspec() is not None
+    quick = outcome(work, *arguments)
+    with mock.patch.object(codec, "_msgspec", return_value=None):
+        return quick, outcome(work, *arguments)
+
+
+def check_value(value: Any) -> None:
+    quick, exact = alike(isolate, value)
+    assert same(quick[1], exact[1])
+    if quick[0] != exact[0]:
+        assert quick[0].isascii()
+        assert same(json.loads(quick[0]), json.loads(exact[0]))
+        assert codec.same_json(quick[0], exact[0])
+
+
+@pytest.mark.parametrize("value", ODD, ids=range(len(ODD)))
+def test_msgspec_changes_nothing_of_an_odd_value(value: Any) -> None:
+    check_value(value)
+
+
+@given(json_values)
+def test_msgspec_changes_nothing_of_a_value(value: Any) -> None:
+    check_value(value)
+
+
+@given(st.floats() | st.integers() | st.floats(allow_nan=False).map(lambda number: [number, {"a": number}]))
+def test_msgspec_changes_nothing_of_a_number(value: Any) -> None:
+    check_value(value)
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+def test_msgspec_reads_an_odd_text_alike(text: str | bytes) -> None:
+    quick, exact = alike(decode, text)
+    assert same(quick, exact) or quick == exact
+
+
+@given(json_values, st.booleans(), st.sampled_from([None, 1]))
+def test_msgspec_reads_every_text_alike(value: Any, escaped: bool, indent: int | None) -> None:
+    quick, exact = alike(decode, json.dumps(value, ensure_ascii=escaped, indent=indent))
+    assert same(quick, exact)
+
+
+@given(st.text(alphabet="0123456789-+.eE", min_size=1, max_size=40))
+def test_msgspec_reads_every_number_alike(text: str) -> None:
+    quick, exact = alike(decode, text)
+    assert same(quick, exact) or quick == exact
+
+
+def test_a_limit_of_bytes_is_the_same_with_msgspec() -> None:
+    for value in ({"a": "x" * 20}, "é" * 20, [1.5] * 10):
+        for limit in range(1, 60):
+            quick, exact = alike(lambda value=value, limit=limit: isolate(value, max_bytes=limit))
+            assert quick == exact

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import threading
 import uuid
@@ -107,3 +108,10 @@ def test_reprs_are_short_and_tell_no_payload() -> None:
         output='"hunter2"',
     )
     assert re.fullmatch(r"<Visit ·/Price#2 waiting>", repr(visit))
+
+
+def test_an_end_changes_what_it_names_and_keeps_the_rest() -> None:
+    names = [field.name for field in attrs.fields(Execution)]
+    before = Execution(**{name: f"{name} before" for name in names})
+    end = {name: f"{name} after" for name in inspect.signature(before.ended).parameters}
+    assert attrs.asdict(before.ended(**end)) == {**attrs.asdict(before), **end}

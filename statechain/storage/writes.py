@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Generic, TypeVar
+from operator import attrgetter
+from typing import Any, Generic, TypeVar
 
 import attrs
 
+from statechain.codec import same_json
 from statechain.filters import ExecutionFilter
 from statechain.records import (
     Batch,
@@ -50,6 +52,10 @@ __all__ = [
 OutcomeT_co = TypeVar("OutcomeT_co", covariant=True)
 
 
+def _key(field: str) -> Any:  # noqa: ANN401 -- a property, which `Write` declares
+    return property(attrgetter(field), doc="What this write alone may touch in its commit.")
+
+
 class Write(Generic[OutcomeT_co]):
     """One write; its type parameter is what `Repository.commit` answers for it.
 
@@ -75,10 +81,7 @@ class CreateStateMachine(Write[StateMachineRecord]):
 
     machine: StateMachineRecord
 
-    @property
-    def key(self) -> str:
-        """Two writes for one name never share a commit."""
-        return self.machine.name
+    key = _key("machine.name")
 
 
 @record(kw_only=True, eq=False, repr=False)
@@ -155,10 +158,7 @@ class Advance(Write[None]):
     opened: Sequence[Callback] = ()
     closed: Sequence[str] = ()
 
-    @property
-    def key(self) -> str:
-        """Two writes for one execution never share a commit."""
-        return self.execution_id
+    key = _key("execution_id")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -180,10 +180,15 @@ class AnswerCallback(Write[Callback]):
         """How the callback is answered: FAILED unless there is an output."""
         return CallbackStatus.FAILED if self.output_text is None else CallbackStatus.SUCCEEDED
 
-    @property
-    def key(self) -> str:
-        """Two writes for one token never share a commit."""
-        return self.token_hash
+    def is_given_to(self, callback: Callback) -> bool:
+        """Return whether a callback has this very answer."""
+        if (callback.status, callback.error, callback.cause) != (self.status, self.error, self.cause):
+            return False
+        if callback.output_text is None or self.output_text is None:
+            return callback.output_text is self.output_text
+        return same_json(callback.output_text, self.output_text)
+
+    key = _key("token_hash")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -193,10 +198,7 @@ class HeartbeatCallback(Write[Callback]):
     token_hash: str
     heartbeat: datetime
 
-    @property
-    def key(self) -> str:
-        """Two writes for one token never share a commit."""
-        return self.token_hash
+    key = _key("token_hash")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -208,10 +210,7 @@ class CloseCallback(Write[Callback | None]):
 
     id: str
 
-    @property
-    def key(self) -> str:
-        """Two writes for one callback never share a commit."""
-        return self.id
+    key = _key("id")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -226,10 +225,7 @@ class TakeActivity(Write[Callback | None]):
     token_hash: str
     heartbeat: datetime
 
-    @property
-    def key(self) -> str:
-        """Two writes for one activity never share a commit."""
-        return self.activity
+    key = _key("activity")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -242,10 +238,7 @@ class StopExecution(Write[Execution]):
     execution_id: str
     end: End
 
-    @property
-    def key(self) -> str:
-        """Two writes for one execution never share a commit."""
-        return self.execution_id
+    key = _key("execution_id")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -261,10 +254,7 @@ class RedriveExecution(Write[Claim | None]):
     owner: str
     redrive_count: int
 
-    @property
-    def key(self) -> str:
-        """Two writes for one execution never share a commit."""
-        return self.execution_id
+    key = _key("execution_id")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -289,10 +279,7 @@ class TakeUpExecution(Write[None]):
     claims: int
     backoff: timedelta
 
-    @property
-    def key(self) -> str:
-        """Two writes for one execution never share a commit."""
-        return self.execution_id
+    key = _key("execution_id")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -316,10 +303,7 @@ class ReleaseExecution(Write[None]):
     claims: int
     backoff: timedelta = timedelta(0)
 
-    @property
-    def key(self) -> str:
-        """Two writes for one execution never share a commit."""
-        return self.execution_id
+    key = _key("execution_id")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -333,10 +317,7 @@ class CreateBatch(Write[Batch]):
     batch: Batch
     filter_: ExecutionFilter
 
-    @property
-    def key(self) -> str:
-        """Two writes for one batch never share a commit."""
-        return self.batch.id
+    key = _key("batch.id")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -370,10 +351,7 @@ class EndBatch(Write[Batch]):
     status: BatchStatus
     end_time: datetime | None
 
-    @property
-    def key(self) -> str:
-        """Two writes for one batch never share a commit."""
-        return self.batch_id
+    key = _key("batch_id")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)

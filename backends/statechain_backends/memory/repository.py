@@ -168,8 +168,7 @@ class MemoryRepository(MemoryLeases):
 
     def _end(self, execution_id: str, end: End, current_state: str | None) -> None:
         self._epochs[execution_id] = self._runs.pop(execution_id).epoch
-        self._executions[execution_id] = attrs.evolve(
-            self._executions[execution_id],
+        self._executions[execution_id] = self._executions[execution_id].ended(
             status=end.status,
             end_time=end.end_time,
             output_text=end.output_text,
@@ -233,12 +232,14 @@ class MemoryRepository(MemoryLeases):
         callback = self._callbacks.get(self._tokens.get(write.token_hash, ""))
         if callback is None:
             return InvalidToken("no task ever waited under this token")
+        if write.is_given_to(callback):
+            return callback
+        if not self._is_awaited(callback):
+            return _task_is_over()
         answered = attrs.evolve(
             callback, status=write.status, output_text=write.output_text, error=write.error, cause=write.cause
         )
-        if callback == answered:
-            return callback
-        return self._keep(answered) if self._is_awaited(callback) else _task_is_over()
+        return self._keep(answered)
 
     def _beat(self, write: HeartbeatCallback) -> object:
         callback = self._callbacks.get(self._tokens.get(write.token_hash, ""))

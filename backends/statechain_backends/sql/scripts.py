@@ -347,8 +347,7 @@ def _answer(write: AnswerCallback) -> Script:
     rows = yield _BY_TOKEN, {"token": write.token_hash}
     if rows:
         callback = to_callback(rows[0])
-        given = callback.status, callback.output_text, callback.error, callback.cause
-        if given == (write.status, write.output_text, write.error, write.cause):
+        if write.is_given_to(callback):
             return callback
     return _refusal(rows)
 
