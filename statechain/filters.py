@@ -134,6 +134,8 @@ class ExecutionFilter:
 
         name: A literal, case-sensitive part of the name.
 
+        text: A literal, case-sensitive part of the name, or what the id begins with.
+
         current_state: Only executions whose root line of control is, or ended, in this state.
 
         start_after: Only executions started after this moment (exclusive, timezone-aware).
@@ -159,6 +161,7 @@ class ExecutionFilter:
         validator=_is_machine,
     )
     name: str | None = attrs.field(default=None, validator=_storable_text)
+    text: str | None = attrs.field(default=None, validator=_storable_text)
     current_state: str | None = attrs.field(default=None, validator=_storable_text)
     start_after: datetime | None = attrs.field(default=None, converter=_to_utc, validator=_is_utc)
     start_before: datetime | None = attrs.field(default=None, converter=_to_utc, validator=_is_utc)

@@ -431,6 +431,10 @@ class Callback:
         cause: The cause beside it.
 
         last_heartbeat: When its worker last sent a heartbeat, or took the task; None before.
+
+        state: The state that waits; None where a release wrote it that did not store the state.
+
+        since: When it began to wait; None as above.
     """
 
     id: str
@@ -444,6 +448,8 @@ class Callback:
     error: str | None = None
     cause: str | None = None
     last_heartbeat: datetime | None = None
+    state: str | None = None
+    since: datetime | None = None
 
     def __repr__(self) -> str:
         return f"<Callback {self.id} {self.status}>"

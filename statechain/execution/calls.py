@@ -277,6 +277,8 @@ class Caller:
             token_hash=None if token is None else token_hash(token),
             activity=None if call is None else call.activity,
             input_text=None if call is None else self._text(frame, call.input),
+            state=frame.state,
+            since=self._clock.now(),
         )
         outside.callbacks.append(callback.id)
         frame.run.ledger.open_callback(callback)

@@ -66,7 +66,7 @@ async def why_nothing_matches(repository: Repository, filter_: ExecutionFilter) 
     return f"the storage has {stored}, and none matches {' and '.join(fields)}"
 
 
-_NARROWING = ("state_machine_id", "name", "current_state", "start_after", "start_before", "unchained_to")
+_NARROWING = ("state_machine_id", "name", "text", "current_state", "start_after", "start_before", "unchained_to")
 
 
 async def _by_status(repository: Repository, filter_: ExecutionFilter) -> str:

@@ -11,6 +11,7 @@ microsecond.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
@@ -27,6 +28,7 @@ from statechain.records import (
     StateMachineRecord,
     Visit,
 )
+from statechain.reports import BatchResult, WaitingTask
 from statechain.storage.leases import LeaseRenewer, LeaseStorage
 from statechain.storage.outlines import VisitOutline
 from statechain.storage.writes import (
@@ -127,6 +129,25 @@ class Repository(LeaseStorage, Protocol):
     async def statistics(self, state_machine_id: str) -> Mapping[ExecutionStatus, DurationStatistics]:
         """Return counts and durations for each status that occurs."""
 
+    async def count_by_status(
+        self,
+        *,
+        state_machine_id: str | None = None,
+        start_after: datetime | None = None,
+        start_before: datetime | None = None,
+    ) -> Mapping[ExecutionStatus, int]:
+        """Return how many executions that were started in a window (exclusive) have each status; 0 for none."""
+
+    async def durations(
+        self,
+        *,
+        state_machine_id: str | None = None,
+        start_after: datetime | None = None,
+        start_before: datetime | None = None,
+        most: int,
+    ) -> Sequence[timedelta]:
+        """Return how long the newest executions took that were started in a window and have ended, the newest first."""
+
     async def visits(self, execution_id: str, *, after: int = 0, page: int | None = None) -> Sequence[Visit]:
         """Return an execution's visit rows in the order in which they were written, skipping the first ``after``."""
 
@@ -156,6 +177,20 @@ class Repository(LeaseStorage, Protocol):
     async def callbacks(self, ids: Sequence[str]) -> Sequence[Callback]:
         """Return the callbacks with these ids, as far as they exist, in any order."""
 
+    async def waiting_tasks(
+        self,
+        *,
+        execution_id: str | None = None,
+        state_machine_id: str | None = None,
+        state: str | None = None,
+        after: WaitingTask | None = None,
+        page: int,
+    ) -> Sequence[WaitingTask]:
+        """Return tasks that wait for an answer and match all that is given, by (since, id), after a task.
+
+        Those whose beginning is not known come first.
+        """
+
     async def batch(self, batch_id: str) -> Batch | None:
         """Return a batch, its items counted now."""
 
@@ -174,3 +209,11 @@ class Repository(LeaseStorage, Protocol):
 
     async def batch_items(self, batch_id: str, *, after: int = -1, page: int) -> Sequence[BatchItem]:
         """Return items with an index above ``after``, with their sources' outputs as of now, in one query."""
+
+    async def batch_results(
+        self, batch_id: str, *, status: Collection[ExecutionStatus] | None = None, after: int = -1, page: int
+    ) -> Sequence[BatchResult]:
+        """Return items with an index above ``after`` and their executions, in order.
+
+        Given statuses, only items whose execution has one of them; FAILED includes those that could not be started.
+        """

@@ -17,7 +17,8 @@ from statechain.clock import MICROSECOND
 from statechain.records import Claim, Suspect
 from statechain.storage.leases import SuspectGroup, WorkerLease, lease_lost, missing_lease
 from statechain_backends.lease_renewal import SharedLeaseRenewer
-from statechain_backends.memory.reads import MemoryReads, Run
+from statechain_backends.memory.reads import Run
+from statechain_backends.memory.reports import MemoryReports
 
 if TYPE_CHECKING:
     from statechain.storage.leases import LeaseRenewer
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["MemoryLeases"]
 
 
-class MemoryLeases(MemoryReads):
+class MemoryLeases(MemoryReports):
     """The leases of a `Repository`."""
 
     def __init__(self) -> None:

@@ -263,6 +263,7 @@ def _matches(execution: Execution, filter_: ExecutionFilter) -> bool:
         (filter_.status is None or execution.status in filter_.status)
         and filter_.state_machine_id in {None, execution.state_machine_id}
         and (filter_.name is None or filter_.name in execution.name)
+        and (filter_.text is None or filter_.text in execution.name or execution.id.startswith(filter_.text))
         and filter_.current_state in {None, execution.current_state}
         and (filter_.start_after is None or execution.start_time > filter_.start_after)
         and (filter_.start_before is None or execution.start_time < filter_.start_before)

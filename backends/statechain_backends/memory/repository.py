@@ -219,15 +219,6 @@ class MemoryRepository(MemoryLeases):
             self._tokens[callback.token_hash] = callback.id
         return callback
 
-    def _is_awaited(self, callback: Callback) -> bool:
-        execution = self._executions.get(callback.execution_id)
-        return (
-            callback.status is CallbackStatus.WAITING
-            and execution is not None
-            and execution.status is ExecutionStatus.RUNNING
-            and execution.redrive_count == callback.redrive_count
-        )
-
     def _answer(self, write: AnswerCallback) -> object:
         callback = self._callbacks.get(self._tokens.get(write.token_hash, ""))
         if callback is None:

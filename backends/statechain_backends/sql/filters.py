@@ -16,12 +16,14 @@ from sqlalchemy import (
     Insert,
     Integer,
     Select,
+    String,
     and_,
     exists,
     false,
     func,
     insert,
     literal,
+    or_,
     select,
     true,
     tuple_,
@@ -54,6 +56,9 @@ __all__ = [
 ]
 
 Query: TypeAlias = "Select[Any] | CompoundSelect[Any]"
+
+LAST = "\U0010ffff"
+"""The last character: what begins with a text lies between it and the text with this behind it, bytewise."""
 
 RUNNING = ExecutionStatus.RUNNING
 UNFAILED = [RUNNING.value, ExecutionStatus.SUCCEEDED.value]
@@ -95,6 +100,18 @@ def _position(element: position, compiler: SQLCompiler, **options: Any) -> str: 
 @compiles(position, "sqlite")
 def _position_on_sqlite(element: position, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401
     return f"instr({compiler.process(element.clauses, **options)})"
+
+
+class unindexed(FunctionElement[str]):  # noqa: N801
+    """A text as it is, by which no index is chosen."""
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(unindexed)
+def _unindexed(element: unindexed, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401
+    return f"({compiler.process(element.clauses, **options)} || '')"
 
 
 def executions_page(filter_: ExecutionFilter, after: Cursor | None, page: int) -> Query:
@@ -154,7 +171,14 @@ def _union(filter_: ExecutionFilter, columns: Sequence[ColumnElement[Any]], afte
 
 
 def _branches(filter_: ExecutionFilter) -> Sequence[ColumnElement[bool]]:
-    """Split a filter by status and state, which one index cannot serve in order, into disjoint conditions."""
+    """Split a filter by status and state, which one index cannot serve in order, into disjoint conditions.
+
+    A filter with a text is not split where it has no state: the index of starts, which has the names, is read from end
+    to end then. To look into the table for each row of a status takes four times as long, of a million rows.
+    """
+    if filter_.text is not None and filter_.current_state is None and filter_.state_machine_id is None:
+        wanted = sorted(status.value for status in filter_.status) if filter_.status is not None else None
+        return [true() if wanted is None else unindexed(executions.c.status).in_(wanted)]
     if filter_.current_state is not None:
         return _state_branches(filter_.current_state, filter_.status)
     if filter_.status is None or len(filter_.status) == len(ExecutionStatus):
@@ -179,6 +203,10 @@ def _conditions(filter_: ExecutionFilter, after: Cursor | None) -> list[ColumnEl
         conditions.append(executions.c.state_machine_id == filter_.state_machine_id)
     if filter_.name is not None:
         conditions.append(position(executions.c.name, filter_.name) > 0)
+    if filter_.text is not None:
+        of_name = position(executions.c.name, filter_.text) > 0
+        begins = and_(executions.c.id >= filter_.text, executions.c.id <= filter_.text + LAST)
+        conditions.append(or_(of_name, begins))  # every name has an empty text in it
     if filter_.start_after is not None:
         conditions.append(executions.c.start_time > to_micros(filter_.start_after))
     if filter_.start_before is not None:

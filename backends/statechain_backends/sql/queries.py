@@ -55,6 +55,7 @@ __all__ = [
     "chained_holder",
     "execution",
     "execution_by_name",
+    "items_with_executions",
     "last_output",
     "links_page",
     "state_machine",
@@ -319,7 +320,7 @@ def _counted(ids: Select[Any]) -> Select[Any]:
     }
     counts = (
         select(batch_items.c.batch_id, *(func.count().filter(kind).label(label) for label, kind in kinds.items()))
-        .select_from(_items_with_executions)
+        .select_from(items_with_executions)
         .where(batch_items.c.batch_id.in_(select(chosen.c.id)))
         .group_by(batch_items.c.batch_id)
         .subquery("counts")
@@ -332,7 +333,7 @@ def _counted(ids: Select[Any]) -> Select[Any]:
 
 
 _owner = batches.alias("owner")
-_items_with_executions = batch_items.join(_owner, _owner.c.id == batch_items.c.batch_id).outerjoin(
+items_with_executions = batch_items.join(_owner, _owner.c.id == batch_items.c.batch_id).outerjoin(
     executions,
     and_(executions.c.state_machine_id == _owner.c.state_machine_id, executions.c.name == batch_items.c.name),
 )

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from statechain_backends.sql import filters, lease_queries, queries
+from statechain.clock import to_micros
+from statechain.records import ExecutionStatus
+from statechain_backends.sql import filters, lease_queries, queries, reports
 from statechain_backends.sql.compiler import Parameters, param
 from statechain_backends.sql.decoding import Row, readable
 from statechain_backends.sql.rows import (
@@ -40,12 +43,12 @@ if TYPE_CHECKING:
         Callback,
         DurationStatistics,
         Execution,
-        ExecutionStatus,
         Link,
         StateMachineRecord,
         Suspect,
         Visit,
     )
+    from statechain.reports import BatchResult, WaitingTask
     from statechain.storage.leases import SuspectGroup
     from statechain.storage.outlines import VisitOutline
 
@@ -57,6 +60,8 @@ _MACHINES = queries.state_machines_newest()
 _EXECUTION = queries.execution(param("id"))
 _BY_NAME = queries.execution_by_name(param("machine"), param("name"))
 _STATISTICS = queries.statistics(param("machine"))
+_COUNTS = {of_machine: reports.counts(of_machine=of_machine) for of_machine in (False, True)}
+_DURATIONS = {of_machine: reports.durations(of_machine=of_machine) for of_machine in (False, True)}
 _VISITS = queries.visits_page(param("execution"), param("after"), None)
 _VISITS_PAGE = queries.visits_page(param("execution"), param("after"), param("page"))
 _OUTLINES = queries.visit_outlines_page(param("execution"), param("after"), param("page"))
@@ -69,6 +74,8 @@ T = TypeVar("T")
 _SUSPECT_GROUPS = lease_queries.suspect_groups()
 
 CHUNK = 500
+LATEST = 2**63 - 1
+"""A time after all others, in microseconds."""
 
 _EPOCHS = lease_queries.epochs([param(f"id_{place}") for place in range(CHUNK)])
 
@@ -141,6 +148,31 @@ class Reads(ABC):
         """Return counts and durations by status."""
         return dict(readable(await self._fetch(_STATISTICS, {"machine": state_machine_id}), to_statistics))
 
+    async def count_by_status(
+        self,
+        *,
+        state_machine_id: str | None = None,
+        start_after: datetime | None = None,
+        start_before: datetime | None = None,
+    ) -> Mapping[ExecutionStatus, int]:
+        """Return how many executions in a window have each status."""
+        asked = _window(state_machine_id, start_after, start_before)
+        (row,) = await self._fetch(_COUNTS["machine" in asked], asked)
+        return dict(zip(ExecutionStatus, row, strict=True))
+
+    async def durations(
+        self,
+        *,
+        state_machine_id: str | None = None,
+        start_after: datetime | None = None,
+        start_before: datetime | None = None,
+        most: int,
+    ) -> Sequence[timedelta]:
+        """Return how long the newest executions in a window took."""
+        asked = _window(state_machine_id, start_after, start_before)
+        rows = await self._fetch(_DURATIONS["machine" in asked], {**asked, "most": most})
+        return [timedelta(microseconds=micros) for (micros,) in rows]
+
     async def visits(self, execution_id: str, *, after: int = 0, page: int | None = None) -> Sequence[Visit]:
         """Return visit rows in the order in which they were written."""
         asked: dict[str, object] = {"execution": execution_id, "after": after}
@@ -209,6 +241,21 @@ class Reads(ABC):
             found.extend(to_callback_or_failure(row) for row in rows)
         return found
 
+    async def waiting_tasks(
+        self,
+        *,
+        execution_id: str | None = None,
+        state_machine_id: str | None = None,
+        state: str | None = None,
+        after: WaitingTask | None = None,
+        page: int,
+    ) -> Sequence[WaitingTask]:
+        """Return tasks that wait for an answer."""
+        wanted = execution_id, state_machine_id, state, after
+        return await self._page(
+            lambda asked: self._fetch(reports.waiting_tasks_page(*wanted, asked)), reports.to_waiting_task, page
+        )
+
     async def batch(self, batch_id: str) -> Batch | None:
         """Return a batch."""
         rows = await self._fetch(_BATCH, {"id": batch_id})
@@ -235,3 +282,19 @@ class Reads(ABC):
         """Return items with their sources' outputs."""
         wanted = {"batch": batch_id, "after": after}
         return await self._page(lambda asked: self._fetch(_ITEMS, {**wanted, "page": asked}), to_batch_item, page)
+
+    async def batch_results(
+        self, batch_id: str, *, status: Collection[ExecutionStatus] | None = None, after: int = -1, page: int
+    ) -> Sequence[BatchResult]:
+        """Return items with their executions."""
+        return await self._page(
+            lambda asked: self._fetch(reports.batch_results_page(batch_id, status, after, asked)),
+            reports.to_batch_result,
+            page,
+        )
+
+
+def _window(machine: str | None, after: datetime | None, before: datetime | None) -> dict[str, object]:
+    """Return the parameters of a window."""
+    window = {"begin": 0 if after is None else to_micros(after), "end": LATEST if before is None else to_micros(before)}
+    return {**window, **({} if machine is None else {"machine": machine})}

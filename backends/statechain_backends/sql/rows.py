@@ -193,6 +193,8 @@ def callback_row(callback: Callback) -> tuple[object, ...]:
         callback.error,
         callback.cause,
         to_micros_or_none(callback.last_heartbeat),
+        callback.state,
+        0 if callback.since is None else to_micros(callback.since),
     )
 
 
@@ -350,7 +352,7 @@ def to_link(row: Row) -> Link:
 @reads("callbacks", 0)
 def to_callback(row: Row) -> Callback:
     """Return a callback from a row of its table."""
-    id_, execution_id, redrives, token_hash, activity, input_, status, output, error, cause, beat = row
+    id_, execution_id, redrives, token_hash, activity, input_, status, output, error, cause, beat, state, since = row
     return Callback(
         id=text(id_, "id"),
         execution_id=text(execution_id, "execution_id"),
@@ -363,6 +365,8 @@ def to_callback(row: Row) -> Callback:
         error=text_or_none(error, "error"),
         cause=text_or_none(cause, "cause"),
         last_heartbeat=moment_or_none(beat, "beat"),
+        state=text_or_none(state, "state"),
+        since=moment_or_none(since or None, "since"),
     )
 
 

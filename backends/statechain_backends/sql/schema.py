@@ -86,7 +86,8 @@ executions = Table(
 )
 
 # Every filter column leads an index that goes on in the order of pages.
-Index("executions_by_start", executions.c.start_time, executions.c.id)
+# The name is there so that a text can be looked for in an index that is narrower than the table.
+Index("executions_by_start_and_name", executions.c.start_time, executions.c.id, executions.c.name)
 Index("executions_by_machine", executions.c.state_machine_id, executions.c.start_time, executions.c.id)
 Index("executions_by_status", executions.c.status, executions.c.start_time, executions.c.id)
 Index(
@@ -181,11 +182,17 @@ callbacks = Table(
     Column("error", Text),
     Column("cause", Text),
     Column("beat", BigInteger),
+    Column("state", Name),
+    Column("since", BigInteger, nullable=False, server_default="0"),
     PrimaryKeyConstraint("id"),
     UniqueConstraint("token_hash"),
     CheckConstraint("status IN ('WAITING', 'SUCCEEDED', 'FAILED', 'CLOSED')", name="status"),
 )
 Index("callbacks_by_execution", callbacks.c.execution_id)
+_waiting = callbacks.c.status == "WAITING"
+Index(
+    "callbacks_by_since", callbacks.c.since, callbacks.c.id, sqlite_where=_waiting, postgresql_where=_waiting
+)  # `since` is 0 where a release before 0003 wrote the row
 _untaken = (callbacks.c.activity.is_not(None)) & (callbacks.c.token_hash.is_(None)) & (callbacks.c.status == "WAITING")
 Index(
     "callbacks_by_activity",

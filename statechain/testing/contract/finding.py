@@ -50,6 +50,7 @@ def _is_meant(each: Execution, filter_: ExecutionFilter, everything: Sequence[Ex
         filter_.status is None or each.status in filter_.status,
         filter_.state_machine_id is None or each.state_machine_id == filter_.state_machine_id,
         filter_.name is None or filter_.name in each.name,
+        filter_.text is None or filter_.text in each.name or each.id.startswith(filter_.text),
         filter_.current_state is None or each.current_state == filter_.current_state,
         filter_.start_after is None or each.start_time > filter_.start_after,
         filter_.start_before is None or each.start_time < filter_.start_before,

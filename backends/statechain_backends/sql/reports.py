@@ -1,0 +1,145 @@
+"""What an operator asks: counts and durations in a window, tasks that wait, results of a batch.
+
+Each question is a named function that returns a Core expression; the readers of its rows are beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import ColumnElement, Select, and_, func, literal, or_, select, tuple_
+
+from statechain.clock import to_micros
+from statechain.records import CallbackStatus, ExecutionStatus
+from statechain.reports import BatchResult, WaitingTask
+from statechain_backends.sql.compiler import param
+from statechain_backends.sql.decoding import member, moment_or_none, number, reads, text, text_or_none
+from statechain_backends.sql.queries import items_with_executions
+from statechain_backends.sql.schema import batch_items, callbacks, executions
+
+if TYPE_CHECKING:
+    from statechain_backends.sql.decoding import Row
+
+__all__ = ["batch_results_page", "counts", "durations", "to_batch_result", "to_waiting_task", "waiting_tasks_page"]
+
+
+def _window(*, of_machine: bool) -> list[ColumnElement[bool]]:
+    """Return the conditions of a window of start times, for the parameters ``machine``, ``begin`` and ``end``."""
+    start = executions.c.start_time
+    machine = [executions.c.state_machine_id == param("machine")] if of_machine else []
+    return [*machine, start > param("begin"), start < param("end")]
+
+
+def counts(*, of_machine: bool) -> Select[Any]:
+    """Return one row: how many executions in a window have each status, each counted within one index."""
+    window = _window(of_machine=of_machine)
+    return select(
+        *(
+            select(func.count())
+            .select_from(executions)
+            .where(executions.c.status == literal(status.value, literal_execute=True), *window)
+            .scalar_subquery()
+            for status in ExecutionStatus
+        )
+    )
+
+
+def durations(*, of_machine: bool) -> Select[Any]:
+    """Return how long the newest executions in a window took that have ended, in microseconds."""
+    return (
+        select(executions.c.end_time - executions.c.start_time)
+        .where(*_window(of_machine=of_machine), executions.c.end_time.is_not(None))
+        .order_by(executions.c.start_time.desc(), executions.c.id.desc())
+        .limit(param("most"))
+    )
+
+
+def waiting_tasks_page(
+    execution_id: str | None, state_machine_id: str | None, state: str | None, after: WaitingTask | None, page: int
+) -> Select[Any]:
+    """Return tasks that wait, as far as they match what is given, by the time since when they wait."""
+    wanted = (
+        (callbacks.c.execution_id, execution_id),
+        (executions.c.state_machine_id, state_machine_id),
+        (callbacks.c.state, state),
+    )
+    query = (
+        select(
+            callbacks.c.id,
+            callbacks.c.execution_id,
+            executions.c.name,
+            executions.c.state_machine_id,
+            callbacks.c.state,
+            callbacks.c.since,
+            callbacks.c.activity,
+            callbacks.c.token_hash.is_not(None),
+            callbacks.c.beat,
+        )
+        .select_from(callbacks.join(executions, executions.c.id == callbacks.c.execution_id))
+        .where(
+            callbacks.c.status == literal(CallbackStatus.WAITING.value, literal_execute=True),
+            executions.c.status == ExecutionStatus.RUNNING.value,
+            executions.c.redrive_count == callbacks.c.redrive_count,
+            *(column == value for column, value in wanted if value is not None),
+        )
+    )
+    if after is not None:
+        since = 0 if after.since is None else to_micros(after.since)
+        query = query.where(tuple_(callbacks.c.since, callbacks.c.id) > tuple_(literal(since), literal(after.id)))
+    return query.order_by(callbacks.c.since, callbacks.c.id).limit(page)
+
+
+@reads("callbacks", 0)
+def to_waiting_task(row: Row) -> WaitingTask:
+    """Return a task that waits from a row of `waiting_tasks_page`."""
+    id_, execution, name, machine, state, since, activity, is_taken, beat = row
+    return WaitingTask(
+        id=text(id_, "id"),
+        execution_id=text(execution, "execution_id"),
+        execution_name=text(name, "name"),
+        state_machine_id=text(machine, "state_machine_id"),
+        state=text_or_none(state, "state"),
+        since=moment_or_none(since or None, "since"),
+        activity=text_or_none(activity, "activity"),
+        is_taken=bool(is_taken),
+        last_heartbeat=moment_or_none(beat, "beat"),
+    )
+
+
+def batch_results_page(batch_id: str, status: Collection[ExecutionStatus] | None, after: int, page: int) -> Select[Any]:
+    """Return items of a batch behind an index with the executions that have their names."""
+    query = (
+        select(
+            batch_items.c.index,
+            batch_items.c.name,
+            batch_items.c.source_execution_id,
+            executions.c.id,
+            executions.c.status,
+            func.coalesce(executions.c.error, batch_items.c.error),
+            func.coalesce(executions.c.cause, batch_items.c.cause),
+        )
+        .select_from(items_with_executions)
+        .where(batch_items.c.batch_id == batch_id, batch_items.c.index > after)
+    )
+    if status is not None:
+        wanted: ColumnElement[bool] = executions.c.status.in_([each.value for each in sorted(status)])
+        if ExecutionStatus.FAILED in status:
+            wanted = or_(wanted, and_(executions.c.status.is_(None), batch_items.c.error.is_not(None)))
+        query = query.where(wanted)
+    return query.order_by(batch_items.c.index).limit(page)
+
+
+@reads("batch_items", 0)
+def to_batch_result(row: Row) -> BatchResult:
+    """Return an item's result from a row of `batch_results_page`."""
+    index, name, source, execution, status, error, cause = row
+    return BatchResult(
+        index=number(index, "index"),
+        name=text(name, "name"),
+        source_execution_id=text(source, "source_execution_id"),
+        execution_id=text_or_none(execution, "id"),
+        status=None if status is None else member(ExecutionStatus, status, "status"),
+        error=text_or_none(error, "error"),
+        cause=text_or_none(cause, "cause"),
+    )
