@@ -1,6 +1,7 @@
 """The engine: opens storage, creates machines, and owns the tasks of everything that runs.
 
-What only reads is in `statechain.queries`, and what answers a task that waits for it in `statechain.callbacks`.
+What only reads is in `statechain.queries`, what operators use in `statechain.operations`, and what answers a task
+that waits for it in `statechain.callbacks`.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from statechain.filters import ExecutionFilter
 from statechain.guard import Guard, guarded
 from statechain.limits import DEFAULT_LIMITS, Limits
 from statechain.machine import ExecutionHandle, StateMachine
-from statechain.queries import EngineQueries
+from statechain.operations import EngineOperations
 from statechain.records import Batch, Execution, StateMachineRecord, new_id
 from statechain.storage.deleting import delete_ended
 from statechain.storage.existing import require_machines
@@ -65,7 +66,7 @@ DEFINITION = instance_of(Mapping, str, Path, meant="a mapping, JSON or YAML text
 
 
 @guarded()
-class Engine(EngineQueries, EngineCallbacks):
+class Engine(EngineOperations, EngineCallbacks):
     """Runs state machines durably on one storage, inside one event loop.
 
     An async context manager: entering opens the storage and starts the heartbeat and the recovery of executions
@@ -183,6 +184,11 @@ class Engine(EngineQueries, EngineCallbacks):
 
     def __repr__(self) -> str:
         return f"<Engine on {self.repository!r}, {len(self.worker)} running>"
+
+    @property
+    def tasks(self) -> TaskRegistry | None:
+        """The handlers that were given; None for an engine without any."""
+        return self._tasks if self._has_tasks else None
 
     async def __aenter__(self) -> Self:
         """Make the handlers' dependencies, open the storage; start the journal, the lease and recovery."""
@@ -316,34 +322,6 @@ class Engine(EngineQueries, EngineCallbacks):
             ExecutionNotFound: There is no such execution.
         """
         return await self.worker.stop(id, error=error, cause=self.limits.cut_off(cause))
-
-    @checked(id=EXECUTION_ID)
-    async def redrive_execution(self, id: str) -> ExecutionHandle:  # noqa: A002
-        """Continue a FAILED, TIMED_OUT or ABORTED execution from the state that failed, on its own revision.
-
-        Arguments:
-            id: The execution.
-
-        Raises:
-            ExecutionNotFound: There is no such execution.
-
-            ValueError: It is RUNNING or SUCCEEDED, or another caller has redriven it meanwhile.
-        """
-        execution = await self.get_execution(id)
-        handle = await self.try_redrive(execution)
-        if handle is None:
-            name, status = execution.name, execution.status
-            what = "only one that ended without success is redriven, and by one at a time"
-            raise ValueError(f"execution {name!r} is {status}: {what}")
-        return handle
-
-    async def try_redrive(self, execution: Execution) -> ExecutionHandle | None:
-        """Continue an execution as `redrive_execution` does; None where it runs, or another caller redrove it."""
-        revision = await retry_while_unavailable(
-            partial(self._revisions.get, execution.state_machine_id, execution.state_machine_revision)
-        )
-        live = await self.worker.redrive(revision, execution)
-        return None if live is None else ExecutionHandle(self, execution, live)
 
     async def _start_nested(self, machine: str, input: JSONValue, name: str) -> ExecutionHandle:  # noqa: A002
         """Start an execution on behalf of another (see `statechain.tasks.child_executions`)."""

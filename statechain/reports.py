@@ -10,7 +10,7 @@ import attrs
 
 from statechain.records import DurationStatistics, ExecutionStatus
 
-__all__ = ["Activity", "BatchResult", "WaitingTask", "durations_of"]
+__all__ = ["Activity", "BatchResult", "Redriven", "WaitingTask", "durations_of"]
 
 
 @attrs.frozen(kw_only=True)
@@ -105,6 +105,23 @@ class Activity:
     def failures(self) -> int:
         """How many ended without success and were not stopped."""
         return self.counts[ExecutionStatus.FAILED] + self.counts[ExecutionStatus.TIMED_OUT]
+
+
+@attrs.frozen(kw_only=True)
+class Redriven:
+    """What a part of a batch's redrive did.
+
+    Attributes:
+        count: How many executions were redriven.
+
+        last: The index of the last item that was looked at.
+
+        is_more: Whether there may be more items behind it.
+    """
+
+    count: int
+    last: int
+    is_more: bool
 
 
 def durations_of(took: Sequence[timedelta]) -> DurationStatistics:

@@ -22,6 +22,7 @@ def describe_filter(filter_: ExecutionFilter) -> dict[str, JSONValue]:
         "status": None if filter_.status is None else [str(status) for status in sorted(filter_.status)],
         "state_machine_id": filter_.state_machine_id,
         "name": filter_.name,
+        "text": filter_.text,
         "current_state": filter_.current_state,
         "start_after": None if filter_.start_after is None else filter_.start_after.isoformat(),
         "start_before": None if filter_.start_before is None else filter_.start_before.isoformat(),

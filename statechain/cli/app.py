@@ -9,6 +9,7 @@ import click
 from statechain.cli.aws import import_aws
 from statechain.cli.batch import batch
 from statechain.cli.batches import batches
+from statechain.cli.console import console
 from statechain.cli.doctor import doctor
 from statechain.cli.executions import history, list_executions, show, stop
 from statechain.cli.graph import graph
@@ -43,6 +44,7 @@ for command in (
     redrive,
     batches,
     worker,
+    console,
     doctor,
     import_aws,
 ):

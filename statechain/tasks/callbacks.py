@@ -225,12 +225,20 @@ class Callbacks:
 
     async def succeed(self, token: str, output_text: str) -> None:
         """Answer with an output. Raises InvalidToken, TaskTimedOut."""
-        write = AnswerCallback(token_hash=token_hash(token), output_text=output_text)
-        self._tell(await self._journal.write_for_caller(write))
+        await self.answer(token_hash(token), output_text)
 
     async def fail(self, token: str, error: str | None, cause: str | None) -> None:
         """Answer that the task failed. Raises InvalidToken, TaskTimedOut."""
-        write = AnswerCallback(token_hash=token_hash(token), error=error, cause=cause)
+        await self.refuse(token_hash(token), error, cause)
+
+    async def answer(self, hashed: str, output_text: str) -> None:
+        """Answer with an output what waits under the token that has a hash. Raises InvalidToken, TaskTimedOut."""
+        write = AnswerCallback(token_hash=hashed, output_text=output_text)
+        self._tell(await self._journal.write_for_caller(write))
+
+    async def refuse(self, hashed: str, error: str | None, cause: str | None) -> None:
+        """Answer that it failed to what waits under the token that has a hash. Raises InvalidToken, TaskTimedOut."""
+        write = AnswerCallback(token_hash=hashed, error=error, cause=cause)
         self._tell(await self._journal.write_for_caller(write))
 
     async def heartbeat(self, token: str) -> None:

@@ -1,0 +1,63 @@
+"""``console``: the console's pages, served on this machine by uvicorn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from statechain.cli.run import tasks_option
+from statechain.cli.session import Failure, Storage, asynchronous, echo_err, storage_option
+from statechain.tasks.registry import TaskRegistry
+
+if TYPE_CHECKING:
+    from statechain.engine import Engine
+
+__all__ = ["console"]
+
+PORT = 8080
+NEEDED = {"jinja2", "multipart", "python_multipart", "starlette", "uvicorn"}
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0 takes a free one.")
+@click.option("--write", is_flag=True, help="Let the pages stop, redrive, answer, start, delete; else they read.")
+@click.option("--payloads/--no-payloads", default=True, show_default=True, help="Show inputs and outputs.")
+@tasks_option
+@storage_option
+@asynchronous
+async def console(port: int, tasks: TaskRegistry | None, storage: Storage, *, write: bool, payloads: bool) -> None:
+    """Serve the console on 127.0.0.1, to this machine alone, until Ctrl-C.
+
+    With --write, what is redriven or started runs in this process, so give it the handlers by --tasks. To give others
+    access, mount the console in a service that knows who they are (see the page "The console" of the documentation).
+    """
+    if write:
+        async with storage.engine(tasks=tasks, read_only=True) as engine:
+            await _serve(engine, port, write=True, payloads=payloads)
+    else:
+        async with storage.reader() as engine:
+            await _serve(engine, port, write=False, payloads=payloads)
+
+
+async def _serve(engine: Engine, port: int, *, write: bool, payloads: bool) -> None:
+    try:
+        import uvicorn  # noqa: PLC0415 -- it comes with the extra
+
+        from statechain import console as pages  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in NEEDED:
+            raise
+        raise Failure(f"the console needs {error.name}: pip install 'statechain[cli,console]'") from None
+    verbs = pages.ADMINISTRATOR if write else pages.READER | {"payload"}
+    app = pages.app(engine, access=pages.loopback(verbs if payloads else verbs - {"payload"}))
+    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", lifespan="off", proxy_headers=False)
+    server = uvicorn.Server(config)
+    try:
+        listener = config.bind_socket()
+    except SystemExit:  # uvicorn has logged why
+        raise Failure(f"port {port} of this machine cannot be listened on") from None
+    with listener:
+        what = "reads and writes" if write else "only reads"
+        echo_err(f"the console is at http://127.0.0.1:{listener.getsockname()[1]}/ and {what}; Ctrl-C ends it")
+        await server.serve(sockets=[listener])

@@ -1,0 +1,158 @@
+"""What operators do: every action is a POST of a form, needs its verb, and is logged with the user's name.
+
+An action on many executions does a portion, says how many it did, and offers the next portion.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from statechain.console import selections
+from statechain.console.pages.machines import record_of
+from statechain.console.pages.waiting import task_of
+from statechain.console.rendering import links_of, page
+from statechain.console.serving import engine_of, form_of, log_action, machine_names, require
+from statechain.errors import InvalidPayload
+
+if TYPE_CHECKING:
+    from statechain.codec import JSONValue
+
+__all__ = ["routes"]
+
+BATCH_PORTION = 500
+
+
+def routes() -> list[Route]:
+    """Return the routes of all actions."""
+    return [
+        Route("/executions/selected", selections.act, methods=["POST"]),
+        Route("/executions/{id}/stop", stop, methods=["POST"]),
+        Route("/executions/{id}/redrive", redrive, methods=["POST"]),
+        Route("/executions/{id}/delete", delete, methods=["POST"]),
+        Route("/machines/{id}/start", start, methods=["POST"]),
+        Route("/batches/{id}/stop", stop_batch, methods=["POST"]),
+        Route("/batches/{id}/redrive", redrive_batch, methods=["POST"]),
+        Route("/waiting/task", answer, methods=["POST"]),
+    ]
+
+
+def _to(request: Request, done: str, *path: str) -> Response:
+    """Return to a page, which says what was done."""
+    return RedirectResponse(links_of(request)(*path, done=done), 303)
+
+
+async def stop(request: Request) -> Response:
+    """Stop an execution."""
+    grant = require(request, "stop")
+    id_ = request.path_params["id"]
+    form = await form_of(request)
+    cause = str(form.get("cause", "")).strip() or f"stopped on the console by {grant.user or 'an operator'}"
+    log_action(grant, "stop", id_)
+    await engine_of(request).stop_execution(id_, cause=cause)
+    return _to(request, "stopped", "executions", id_)
+
+
+async def redrive(request: Request) -> Response:
+    """Redrive an execution."""
+    grant = require(request, "redrive")
+    id_ = request.path_params["id"]
+    log_action(grant, "redrive", id_)
+    await engine_of(request).redrive_execution(id_)
+    return _to(request, "redriven", "executions", id_)
+
+
+async def delete(request: Request) -> Response:
+    """Delete an ended execution."""
+    grant = require(request, "delete")
+    id_ = request.path_params["id"]
+    log_action(grant, "delete", id_)
+    await engine_of(request).delete_execution(id_)
+    return _to(request, "deleted", "executions")
+
+
+async def start(request: Request) -> Response:
+    """Start an execution from the form of its machine; the input is checked, and the definition decides the rest."""
+    grant = require(request, "start")
+    engine = engine_of(request)
+    record = await record_of(engine, request.path_params["id"])
+    form = await form_of(request)
+    name = str(form.get("name", "")).strip() or None
+    value = _json(str(form.get("input", "")) or "null", "The input")
+    log_action(grant, "start", record.name, name or "")
+    machine = await engine.get_state_machine(record.id)
+    handle = await machine.start_execution(value, name=name)
+    return _to(request, "started", "executions", handle.id)
+
+
+def _json(text: str, what: str) -> JSONValue:
+    try:
+        value: JSONValue = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InvalidPayload(f"{what} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}") from None
+    except RecursionError:
+        raise InvalidPayload(f"{what} is nested too deeply") from None
+    return value
+
+
+async def stop_batch(request: Request) -> Response:
+    """Stop a batch."""
+    grant = require(request, "stop_batch")
+    id_ = request.path_params["id"]
+    log_action(grant, "stop batch", id_)
+    await engine_of(request).stop_batch(id_)
+    return _to(request, "batch_stopped", "batches", id_)
+
+
+async def redrive_batch(request: Request) -> Response:
+    """Redrive a portion of what failed of a batch."""
+    grant = require(request, "redrive_batch")
+    id_ = request.path_params["id"]
+    form = await form_of(request)
+    after = str(form.get("after", "-1"))
+    log_action(grant, "redrive batch", id_, after)
+    done = await engine_of(request).redrive_batch(
+        id_, after=int(after) if after.lstrip("-").isdecimal() else -1, limit=BATCH_PORTION
+    )
+    if not done.is_more:
+        return _to(request, "batch_redriven", "batches", id_)
+    context = {
+        "title": f"{done.count} executions run again",
+        "action": links_of(request)("batches", id_, "redrive"),
+        "hidden": [("after", str(done.last))],
+        "button": "Redrive the next ones",
+        "message": "There are more items behind these.",
+        "back": links_of(request)("batches", id_),
+    }
+    return await page(request, "confirm.html", context, has_payloads=True)
+
+
+async def answer(request: Request) -> Response:
+    """Answer or fail a task that waits."""
+    grant = require(request, "answer")
+    engine = engine_of(request)
+    form = {name: str(value) for name, value in (await form_of(request)).items()}
+    task = await task_of(request, form.get("execution", ""), form.get("id", ""))
+    log_action(grant, "answer" if form.get("how") == "succeed" else "fail", task.execution_id, task.state or "")
+    try:
+        if form.get("how") == "succeed":
+            output = _json(form.get("output", "") or "null", "The output")
+            await engine.answer_waiting_task(task.execution_id, output, task_id=task.id)
+            return _to(request, "answered", "executions", task.execution_id)
+        await engine.fail_waiting_task(
+            task.execution_id, form.get("error") or None, form.get("cause") or None, task_id=task.id
+        )
+    except (InvalidPayload, ValueError) as error:
+        context = {
+            "task": task,
+            "names": await machine_names(engine),
+            "command": "",
+            "problem": str(error),
+            "form": form,
+        }
+        return await page(request, "waiting_task.html", context, status=400, has_payloads=True)
+    return _to(request, "failed", "executions", task.execution_id)

@@ -1,0 +1,107 @@
+"""The console as an ASGI application: its routes, and what errors become."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from statechain.console import actions, assets
+from statechain.console.access import Access, loopback
+from statechain.console.guarding import Gate
+from statechain.console.pages import batches, execution, executions, machines, overview, statistics, waiting
+from statechain.console.rendering import page
+from statechain.console.serving import ENGINE
+from statechain.errors import (
+    BatchNotFound,
+    ExecutionAlreadyExists,
+    ExecutionNotFound,
+    InvalidPayload,
+    RepositoryUnavailable,
+    StatechainError,
+    StateMachineNotFound,
+    TaskTimedOut,
+)
+
+if TYPE_CHECKING:
+    from statechain.engine import Engine
+
+__all__ = ["app"]
+
+STATUS_CODES: dict[type[Exception], int] = {
+    ExecutionNotFound: 404,
+    StateMachineNotFound: 404,
+    BatchNotFound: 404,
+    ExecutionAlreadyExists: 409,
+    TaskTimedOut: 409,
+    RepositoryUnavailable: 503,
+    InvalidPayload: 400,
+}
+TITLES = {
+    400: "That cannot be done",
+    403: "You may not do that",
+    404: "There is no such page",
+    409: "It has changed meanwhile",
+    503: "The storage cannot be reached",
+}
+
+
+def app(engine: Engine | Callable[[Request], Engine], *, access: Access | None = None) -> Starlette:
+    """Return the console: an ASGI application to mount in one's own service, at any path.
+
+    Arguments:
+        engine: An engine that is open while requests are answered, or what returns it for a request, such as
+            ``lambda request: request.state.engine``.
+
+        access: Returns what a request may do: None for nothing, ``"read"``, ``"write"``, a set of verbs (see `VERBS`),
+            or a `Grant`, which also names the user. Sync or async. Without it, only requests from this machine are
+            answered, and they can only read.
+    """
+    console = Starlette(
+        routes=[
+            *assets.routes(),
+            Route("/", overview.show),
+            Route("/executions", executions.show),
+            Route("/executions/{id}", execution.show),
+            Route("/executions/{id}/events", execution.events),
+            Route("/executions/{id}/timeline", execution.timeline),
+            Route("/executions/{id}/payload", execution.payload),
+            Route("/executions/{id}/chain", execution.chain),
+            Route("/machines", machines.show_all),
+            Route("/machines/{id}", machines.show),
+            Route("/batches", batches.show_all),
+            Route("/batches/new", batches.new),
+            Route("/batches/{id}", batches.show),
+            Route("/waiting", waiting.show_all),
+            Route("/waiting/task", waiting.show),
+            Route("/statistics", statistics.show),
+            *actions.routes(),
+        ],
+        middleware=[Middleware(Gate, access=access or loopback())],
+        exception_handlers={
+            StatechainError: _show_error,
+            ValueError: _show_error,
+            HTTPException: _show_error,
+        },
+    )
+    setattr(console.state, ENGINE, engine if callable(engine) else lambda _request: engine)
+    return console
+
+
+async def _show_error(request: Request, error: Exception) -> Response:
+    """Answer with what is wrong, in words."""
+    if isinstance(error, HTTPException):
+        status, message = error.status_code, error.detail
+    else:
+        status = next((code for kind, code in STATUS_CODES.items() if isinstance(error, kind)), 400)
+        message = str(error)
+        if status == 400 and not isinstance(error, ValueError):
+            status = 500
+    context = {"title": TITLES.get(status, "Something went wrong"), "message": message, "back": None}
+    return await page(request, "message.html", context, status=status)

@@ -1,0 +1,119 @@
+"""Actions on several executions: those that were ticked, or all that match a filter, after a counted confirmation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from statechain.console.queries import ExecutionQuery
+from statechain.console.rendering import links_of, page
+from statechain.console.serving import engine_of, form_of, log_action, require
+from statechain.errors import StatechainError
+from statechain.records import TERMINAL, Execution, ExecutionStatus
+
+if TYPE_CHECKING:
+    from statechain.engine import Engine
+    from statechain.filters import ExecutionFilter
+
+__all__ = ["act"]
+
+PORTION = 200
+"""How many executions one request acts on: a request stays short, and a larger set is done in several."""
+
+APPLIES = {
+    "stop": frozenset({ExecutionStatus.RUNNING}),
+    "redrive": TERMINAL - {ExecutionStatus.SUCCEEDED},
+    "delete": TERMINAL,
+}
+DONE = {"stop": "stopped", "redrive": "redriven", "delete": "deleted"}
+
+
+async def act(request: Request) -> Response:
+    """Ask for a confirmation that says how many, or do a confirmed portion."""
+    form = await form_of(request)
+    action = str(form.get("action", ""))
+    if action not in APPLIES:
+        raise HTTPException(400, "There is no such action.")
+    grant = require(request, action)
+    engine = engine_of(request)
+    query = ExecutionQuery.of(form)
+    ids = [str(each) for each in form.getlist("id")][:PORTION]
+    is_all = form.get("scope") == "all"
+    wanted = query.filter()
+    statuses = APPLIES[action] if wanted.status is None else wanted.status & APPLIES[action]
+    wanted = attrs.evolve(wanted, status=statuses, order="oldest_first")
+    hidden = [("action", action), ("scope", "all" if is_all else "ids"), ("confirmed", "1")]
+    if is_all:
+        hidden += [(name, str(value)) for name, value in attrs.evolve(query, after="").pairs()]
+    else:
+        hidden += [("id", each) for each in ids]
+    links = links_of(request)
+    back = links.to(["executions"], attrs.evolve(query, after="").pairs())
+    if form.get("confirmed") != "1":
+        count = await engine.count_executions(wanted) if is_all else len(await _named(engine, ids, action))
+        context = {
+            "title": f"{action.capitalize()} {count:,} execution{'' if count == 1 else 's'}?",
+            "message": _warning(action, count, is_all=is_all),
+            "action": links("executions", "selected"),
+            "hidden": hidden,
+            "button": f"{action.capitalize()} {count:,}" if count else None,
+            "back": back,
+        }
+        return await page(request, "confirm.html", context, has_payloads=True)
+    chosen, last = await _portion(engine, wanted, query) if is_all else (await _named(engine, ids, action), None)
+    log_action(grant, action, *(each.id for each in chosen))
+    done = sum([await _do(engine, action, each) for each in chosen])
+    context = {
+        "title": f"{done} execution{'' if done == 1 else 's'} {DONE[action]}",
+        "message": "" if last is None else "There may be more that match.",
+        "action": links("executions", "selected"),
+        "hidden": [*[pair for pair in hidden if pair[0] != "after"], ("after", last or "")],
+        "button": None if last is None else f"{action.capitalize()} the next ones",
+        "back": back,
+    }
+    return await page(request, "confirm.html", context, has_payloads=True)
+
+
+def _warning(action: str, count: int, *, is_all: bool) -> str:
+    if not count:
+        return "None of them is in a status in which that can be done."
+    what = {
+        "stop": "They end as ABORTED, and can be redriven.",
+        "redrive": "Each goes on from the state that failed.",
+        "delete": "Their visits and links go, too. This cannot be undone.",
+    }[action]
+    return what + (f" At most {PORTION} are done at once." if is_all and count > PORTION else "")
+
+
+async def _named(engine: Engine, ids: Sequence[str], action: str) -> list[Execution]:
+    """Return those of some executions to which an action applies."""
+    found = [await engine.repository.execution(each) for each in ids]
+    return [each for each in found if each is not None and each.status in APPLIES[action]]
+
+
+async def _portion(
+    engine: Engine, wanted: ExecutionFilter, query: ExecutionQuery
+) -> tuple[list[Execution], str | None]:
+    """Return the next executions that match, and the place behind them; None where they were the last."""
+    found = await engine.page_executions(wanted, after=query.cursor(), size=PORTION)
+    return found, ExecutionQuery.place(found[-1]) if len(found) == PORTION else None
+
+
+async def _do(engine: Engine, action: str, execution: Execution) -> bool:
+    """Act on one execution; return whether it was still as it was when it was chosen."""
+    try:
+        if action == "stop":
+            return (await engine.stop_execution(execution.id, cause="stopped on the console")).status == "ABORTED"
+        if action == "redrive":
+            return await engine.try_redrive(execution) is not None
+        await engine.delete_execution(execution.id)
+    except (StatechainError, ValueError) as error:
+        if isinstance(error, StatechainError) and not isinstance(error, ValueError | LookupError):
+            raise
+        return False
+    return True

@@ -1,0 +1,55 @@
+"""What every page needs of a request: the engine, what it may do, a form that it sent."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, cast
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from statechain.console.guarding import GRANT
+
+if TYPE_CHECKING:
+    from starlette.datastructures import FormData
+
+    from statechain.console.access import Grant
+    from statechain.engine import Engine
+
+__all__ = ["ENGINE", "PAGE", "engine_of", "form_of", "log_action", "machine_names", "require"]
+
+logger = logging.getLogger("statechain.console")
+
+ENGINE = "statechain_engine"
+PAGE = 100
+"""How many rows a page has: below the 200 that none exceeds."""
+
+MOST_FORM_FIELDS = 1000
+
+
+def engine_of(request: Request) -> Engine:
+    """Return the engine of the console that answers a request."""
+    return cast("Engine", getattr(request.app.state, ENGINE)(request))
+
+
+def require(request: Request, verb: str) -> Grant:
+    """Return what a request may do. Raises HTTPException (403) where a verb is not among it."""
+    grant: Grant = request.scope[GRANT]
+    if not grant.allows(verb):
+        raise HTTPException(403, f"This needs the verb {verb!r}, which you do not have.")
+    return grant
+
+
+async def form_of(request: Request) -> FormData:
+    """Return a form that was sent, as long as one of a page may be."""
+    return await request.form(max_files=0, max_fields=MOST_FORM_FIELDS)
+
+
+def log_action(grant: Grant, action: str, *what: str) -> None:
+    """Log that somebody did something; names come from requests, so they are logged as representations."""
+    logger.info("%s by %r: %s", action, grant.user or "(no name)", ", ".join(repr(each) for each in what))
+
+
+async def machine_names(engine: Engine) -> dict[str, str]:
+    """Return the state machines' names by their ids."""
+    return {record.id: record.name for record in await engine.repository.state_machines()}

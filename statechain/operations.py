@@ -1,0 +1,327 @@
+"""What an operator does beyond starting and stopping: pages and reports, answers without a token, parts of batches.
+
+The command line and the console use the same verbs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+from statechain.arguments import BATCH_ID, EXECUTION_ID, MACHINE_ID, TEXT, Argument, checked, count_from
+from statechain.chaining.arguments import FILTER
+from statechain.codec import JSONInput, encode
+from statechain.errors import TaskTimedOut
+from statechain.filters import Cursor, ExecutionFilter
+from statechain.guard import guarded
+from statechain.machine import ExecutionHandle
+from statechain.queries import EngineQueries
+from statechain.records import Execution, ExecutionStatus
+from statechain.reports import Activity, BatchResult, Redriven, WaitingTask, durations_of
+from statechain.storage.existing import require_execution, require_machine, require_machines
+from statechain.storage.repository import DeleteExecutions
+from statechain.storage.retrying import retry_while_unavailable
+
+if TYPE_CHECKING:
+    from statechain.engine import Engine
+    from statechain.storage.journal import Journal
+    from statechain.tasks.callbacks import Callbacks
+    from statechain.worker.worker import Worker
+
+__all__ = ["EngineOperations"]
+
+PAGE = 100
+MOST_DURATIONS = 500
+"""How many executions of an interval are asked for their durations: enough for a 95th percentile."""
+
+AT_ONCE = 4
+"""How many intervals are counted at the same time, so that other reads get connections too."""
+
+UNSUCCESSFUL = frozenset({ExecutionStatus.FAILED, ExecutionStatus.TIMED_OUT, ExecutionStatus.ABORTED})
+MOMENT = Argument(
+    "a datetime with its timezone", lambda value: isinstance(value, datetime) and value.tzinfo is not None
+)
+
+
+@guarded()
+class EngineOperations(EngineQueries):
+    """The methods of `Engine` that operators use; it sets the attributes that they need."""
+
+    journal: Journal
+    worker: Worker
+    _callbacks: Callbacks
+
+    # Pages and reports
+
+    @checked(filter=FILTER, size=count_from(1))
+    async def page_executions(
+        self,
+        filter: ExecutionFilter,  # noqa: A002
+        *,
+        after: Cursor | None = None,
+        size: int = PAGE,
+    ) -> list[Execution]:
+        """Return one page of the executions that match a filter, in its order.
+
+        Arguments:
+            filter: Which executions; its limit plays no part, and its offset only on the first page.
+
+            after: The place of the last execution of the page before: ``Cursor.of(execution)``.
+
+            size: How many are returned at most.
+
+        Raises:
+            StateMachineNotFound: The filter names a state machine that does not exist.
+        """
+        await require_machines(self.repository, filter)
+        return list(await self.repository.executions(filter, after=after, page=size))
+
+    @checked(begin=MOMENT, end=MOMENT, intervals=count_from(1), state_machine_id=MACHINE_ID.or_none())
+    async def execution_activity(
+        self, begin: datetime, end: datetime, *, intervals: int = 1, state_machine_id: str | None = None
+    ) -> list[Activity]:
+        """Return what was started between two moments: counts by status and durations, for each of equal intervals.
+
+        Durations are those of the newest executions of an interval that have ended, at most 500.
+
+        Arguments:
+            begin: Where the first interval begins.
+
+            end: Where the last one ends.
+
+            intervals: How many there are.
+
+            state_machine_id: Only executions of this machine.
+
+        Raises:
+            StateMachineNotFound: There is no such state machine, or a name was given instead of its id.
+
+            ValueError: ``end`` is not later than ``begin``.
+        """
+        if end <= begin:
+            raise ValueError("end must be later than begin")
+        await require_machine(self.repository, "state_machine_id", state_machine_id)
+        step = (end - begin) / intervals
+        bounds = [(begin + step * place, begin + step * (place + 1)) for place in range(intervals)]
+        room = asyncio.Semaphore(AT_ONCE)
+
+        async def read(begin: datetime, end: datetime) -> Activity:
+            async with room:
+                window = {"state_machine_id": state_machine_id, "start_after": begin, "start_before": end}
+                counts = await self.repository.count_by_status(**window)  # type: ignore[arg-type]
+                took = await self.repository.durations(**window, most=MOST_DURATIONS) if any(counts.values()) else ()  # type: ignore[arg-type]
+                return Activity(begin=begin, end=end, counts=counts, durations=durations_of(took))
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(read(*interval)) for interval in bounds]
+        return [task.result() for task in tasks]
+
+    # Tasks that wait
+
+    @checked(
+        execution_id=EXECUTION_ID.or_none(),
+        state_machine_id=MACHINE_ID.or_none(),
+        state=TEXT.or_none(),
+        limit=count_from(1),
+    )
+    async def list_waiting_tasks(
+        self,
+        *,
+        execution_id: str | None = None,
+        state_machine_id: str | None = None,
+        state: str | None = None,
+        after: WaitingTask | None = None,
+        limit: int = PAGE,
+    ) -> list[WaitingTask]:
+        """Return tasks that wait for an answer from outside, those that have waited longest first.
+
+        Arguments:
+            execution_id: Only tasks of this execution.
+
+            state_machine_id: Only tasks of this machine's executions.
+
+            state: Only tasks of states of this name.
+
+            after: The last task of the page before.
+
+            limit: How many are returned at most.
+
+        Raises:
+            ExecutionNotFound, StateMachineNotFound: There is no such execution, or no such state machine.
+        """
+        await require_execution(self.repository, "execution_id", execution_id)
+        await require_machine(self.repository, "state_machine_id", state_machine_id)
+        wanted = {"execution_id": execution_id, "state_machine_id": state_machine_id, "state": state}
+        return list(await self.repository.waiting_tasks(**wanted, after=after, page=limit))
+
+    @checked(execution_id=EXECUTION_ID, state=TEXT.or_none(), task_id=TEXT.or_none())
+    async def answer_waiting_task(
+        self, execution_id: str, output: JSONInput, *, state: str | None = None, task_id: str | None = None
+    ) -> WaitingTask:
+        """Answer a task that waits, without its token: it succeeded, with an output. Return the task.
+
+        Arguments:
+            execution_id: The execution.
+
+            output: The task's result, any JSON value.
+
+            state: The state that waits, where several do.
+
+            task_id: The task's id (see `list_waiting_tasks`), where several tasks of a state wait.
+
+        Raises:
+            ExecutionNotFound: There is no such execution.
+
+            TaskTimedOut: No such task waits, or not any more.
+
+            ValueError: Several tasks wait, or the task is an activity's that no worker has taken yet.
+
+            InvalidPayload: The output is not JSON, or too large.
+        """
+        text = encode(output, max_bytes=self.limits.payload_bytes)
+        task, token_hash = await self._waiting(execution_id, state, task_id)
+        await self._callbacks.answer(token_hash, text)
+        return task
+
+    @checked(
+        execution_id=EXECUTION_ID,
+        error=TEXT.or_none(),
+        cause=TEXT.or_none(),
+        state=TEXT.or_none(),
+        task_id=TEXT.or_none(),
+    )
+    async def fail_waiting_task(
+        self,
+        execution_id: str,
+        error: str | None = None,
+        cause: str | None = None,
+        *,
+        state: str | None = None,
+        task_id: str | None = None,
+    ) -> WaitingTask:
+        """Answer a task that waits, without its token: it failed. Return the task.
+
+        Arguments and errors are those of `answer_waiting_task`; ``error`` is what Retry and Catch match, and a
+        ``cause`` that is too long is truncated.
+        """
+        task, token_hash = await self._waiting(execution_id, state, task_id)
+        await self._callbacks.refuse(token_hash, error, self.limits.cut_off(cause))
+        return task
+
+    async def _waiting(self, execution_id: str, state: str | None, task_id: str | None) -> tuple[WaitingTask, str]:
+        """Return the one task that is meant, with the hash of its token."""
+        await self.get_execution(execution_id)
+        found = await self.repository.waiting_tasks(execution_id=execution_id, state=state, page=PAGE)
+        found = [task for task in found if task_id in {None, task.id}]
+        if not found:
+            place = "" if state is None else f" in state {state!r}"
+            raise TaskTimedOut(f"no task of execution {execution_id!r} waits{place} any more")
+        if len(found) > 1:
+            tasks = ", ".join(f"{task.id} ({task.state})" for task in found[:5])
+            raise ValueError(f"{len(found)} tasks of this execution wait; name one by its id: {tasks}")
+        callbacks = await self.repository.callbacks([found[0].id])
+        if not callbacks or callbacks[0].token_hash is None:
+            raise ValueError(f"the task waits for a worker of the activity {found[0].activity!r} to take it")
+        return found[0], callbacks[0].token_hash
+
+    # Batches
+
+    @checked(id=BATCH_ID, limit=count_from(1))
+    async def list_batch_results(
+        self,
+        id: str,  # noqa: A002
+        *,
+        status: Collection[ExecutionStatus] | None = None,
+        after: int = -1,
+        limit: int = PAGE,
+    ) -> list[BatchResult]:
+        """Return items of a batch with what became of them, in order.
+
+        Arguments:
+            id: The batch.
+
+            status: Only items whose executions have one of these statuses; FAILED includes those that were not started.
+
+            after: Only items with an index above this.
+
+            limit: How many are returned at most.
+
+        Raises:
+            BatchNotFound: There is no such batch.
+        """
+        if await self.repository.batch_status(id) is None:
+            await self.get_batch(id)  # raises
+        return list(await self.repository.batch_results(id, status=status, after=after, page=limit))
+
+    @checked(id=BATCH_ID, limit=count_from(1))
+    async def redrive_batch(self, id: str, *, after: int = -1, limit: int = PAGE) -> Redriven:  # noqa: A002
+        """Redrive executions of a batch that ended without success, in this process; items that never started stay.
+
+        Arguments:
+            id: The batch.
+
+            after: Only items with an index above this: the ``last`` of what was returned before.
+
+            limit: How many are redriven at most.
+
+        Raises:
+            BatchNotFound: There is no such batch.
+        """
+        results = await self.list_batch_results(id, status=UNSUCCESSFUL, after=after, limit=limit)
+        count = 0
+        for result in results:
+            if result.execution_id is not None:
+                execution = await self.repository.execution(result.execution_id)
+                count += execution is not None and await self.try_redrive(execution) is not None
+        is_more = len(results) == limit
+        return Redriven(count=count, last=results[-1].index if results else after, is_more=is_more)
+
+    # Executions
+
+    @checked(id=EXECUTION_ID)
+    async def redrive_execution(self, id: str) -> ExecutionHandle:  # noqa: A002
+        """Continue a FAILED, TIMED_OUT or ABORTED execution from the state that failed, on its own revision.
+
+        Arguments:
+            id: The execution.
+
+        Raises:
+            ExecutionNotFound: There is no such execution.
+
+            ValueError: It is RUNNING or SUCCEEDED, or another caller has redriven it meanwhile.
+        """
+        execution = await self.get_execution(id)
+        handle = await self.try_redrive(execution)
+        if handle is None:
+            name, status = execution.name, execution.status
+            what = "only one that ended without success is redriven, and by one at a time"
+            raise ValueError(f"execution {name!r} is {status}: {what}")
+        return handle
+
+    async def try_redrive(self, execution: Execution) -> ExecutionHandle | None:
+        """Continue an execution as `redrive_execution` does; None where it runs, or another caller redrove it."""
+        revision = await retry_while_unavailable(
+            partial(self._revisions.get, execution.state_machine_id, execution.state_machine_revision)
+        )
+        live = await self.worker.redrive(revision, execution)
+        return None if live is None else ExecutionHandle(cast("Engine", self), execution, live)
+
+    @checked(id=EXECUTION_ID)
+    async def delete_execution(self, id: str) -> None:  # noqa: A002
+        """Delete an ended execution with its visits and links.
+
+        Raises:
+            ExecutionNotFound: There is no such execution.
+
+            ValueError: It is RUNNING, or was redriven meanwhile.
+        """
+        execution = await self.get_execution(id)
+        if not await self._delete([execution]):
+            raise ValueError(f"execution {execution.name!r} is RUNNING: only one that has ended is deleted")
+
+    async def _delete(self, executions: Sequence[Execution]) -> int:
+        ended = {each.id: each.redrive_count for each in executions if each.status.is_terminal}
+        return await self.journal.write_for_caller(DeleteExecutions(redrive_counts=ended)) if ended else 0
