@@ -2,7 +2,8 @@
 
 One connection, one flusher; while a commit is in flight the next group fills. Each execution waits for its start and
 for each of its steps, the last of which carries the end, as `executions.py` makes the engine wait. What the engine adds
-(the language, handlers, contexts, guards' answers, records) is the difference.
+(the language, handlers, contexts, records) is the difference. With ``--wide`` the rows have every column that the
+engine's have, and its guards.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from typing import Any
 from floor_writes import BODY, Flush, Group, on_postgres, on_sqlite, start, step
 from harness import count_for, numbers, run, storage_parser
 from machines import PAYLOAD
+from usage import Usage
 
 from statechain import open_repository
 from statechain.codec import isolate
@@ -56,18 +58,19 @@ async def handler(value: Any) -> Any:
     return value
 
 
-async def drive(floor: Floor, executions: int, concurrency: int, steps: int, *, handlers: bool) -> float:
+async def drive(floor: Floor, executions: int, concurrency: int, steps: int) -> float:
     """Write the rows of so many executions, so many at once; return the seconds."""
     left = iter(range(executions))
 
     async def client() -> None:
         for _ in left:
             execution, value, text = new_id(), PAYLOAD, BODY
-            await floor.write(start(execution, text))
+            await floor.write(start(execution, text, is_wide=options.wide))
             for place in range(steps):
-                if handlers:
+                if options.handlers:
                     text, value = isolate(await asyncio.create_task(handler(value)))
-                await floor.write(step(execution, place, text, is_last=place == steps - 1))
+                rows = step(execution, place, text, is_last=place == steps - 1, is_wide=options.wide)
+                await floor.write(rows)
 
     began = time.perf_counter()
     async with asyncio.TaskGroup() as clients:
@@ -76,21 +79,25 @@ async def drive(floor: Floor, executions: int, concurrency: int, steps: int, *, 
     return time.perf_counter() - began
 
 
-async def floor_seconds(url: str, executions: int, concurrency: int, steps: int, *, handlers: bool) -> float:
-    """Return the seconds that the rows of so many executions take, with the schema in place."""
+async def floor_of(url: str, executions: int, concurrency: int, steps: int) -> tuple[float, dict[str, float]]:
+    """Return the seconds that the rows of so many executions take, with the schema in place, and what each one uses."""
     async with open_repository(url):
         pass
+
+    usage, used = Usage(url), {}
 
     async def measure(flush: Flush) -> float:
         floor = Floor(flush)
         async with asyncio.TaskGroup() as group:
             flusher = group.create_task(floor.run())
-            await drive(floor, min(max(50, concurrency), executions), concurrency, steps, handlers=handlers)
-            seconds = await drive(floor, executions, concurrency, steps, handlers=handlers)
+            await drive(floor, min(max(50, concurrency), executions), concurrency, steps)
+            await usage.start()
+            seconds = await drive(floor, executions, concurrency, steps)
+            used.update(await usage.figures(executions))
             flusher.cancel()
         return seconds
 
-    return await (on_sqlite if url.startswith("sqlite") else on_postgres)(url, measure)
+    return await (on_sqlite if url.startswith("sqlite") else on_postgres)(url, measure), used
 
 
 async def measure(url: str) -> list[dict[str, Any]]:
@@ -98,12 +105,11 @@ async def measure(url: str) -> list[dict[str, Any]]:
     rows = []
     for concurrency in options.concurrency:
         count = count_for(concurrency, options.executions)
-        rates = [
-            count / await floor_seconds(url, count, concurrency, options.steps, handlers=options.handlers)
-            for _ in range(options.rounds)
-        ]
-        row = {"concurrency": concurrency, "executions": count, "executions/s": median(rates)}
-        rows.append({**row, "steps/s": median(rates) * options.steps})
+        taken = [await floor_of(url, count, concurrency, options.steps) for _ in range(options.rounds)]
+        rate = count / median(seconds for seconds, _ in taken)
+        used = {name: median(figures[name] for _, figures in taken) for name in taken[0][1]}
+        row = {"concurrency": concurrency, "executions": count, "executions/s": rate}
+        rows.append({**row, "steps/s": rate * options.steps, **used})
     return rows
 
 
@@ -113,5 +119,6 @@ if __name__ == "__main__":
     arguments.add_argument("--executions", type=int, default=8000, help="at most so many a round")
     arguments.add_argument("--steps", type=int, default=5)
     arguments.add_argument("--handlers", action="store_true", help="await a handler for each step, and keep its result")
+    arguments.add_argument("--wide", action="store_true", help="write every column that the engine writes, guarded")
     options = arguments.parse_args()
     run(options, measure)

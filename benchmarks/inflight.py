@@ -1,4 +1,4 @@
-"""Many executions in flight in one process: bytes each, and how long the engine blocks the event loop meanwhile.
+"""Many executions in flight in one process: bytes and objects each, and how long the engine blocks the event loop.
 
 Executions wait: in a Wait state, or for an answer under a task token. A heartbeat task measures how late it is woken
 while they are started, while they wait, and while they end.
@@ -7,6 +7,7 @@ while they are started, while they wait, and while they end.
 import asyncio
 import gc
 import resource
+import sys
 import time
 from typing import Any
 
@@ -85,12 +86,13 @@ async def measure_one(url: str, name: str, count: int) -> dict[str, Any]:
         machine = await engine.create_state_machine(name, WAITING if name == "Wait" else ANSWERED)
         pulse = group.create_task(heartbeat.beat())
         gc.collect()
-        before = resident()
+        before, objects, blocks = resident(), len(gc.get_objects()), sys.getallocatedblocks()
         handles = await start(machine, {"seconds": 3600}, count)
         await asyncio.sleep(0.5)
         starting = heartbeat.take()
         gc.collect()
         each = (resident() - before) / count
+        objects, blocks = len(gc.get_objects()) - objects, sys.getallocatedblocks() - blocks
         await asyncio.sleep(0.01)  # the heartbeat was late because of the collection
         heartbeat.take()
         await asyncio.sleep(2)
@@ -109,6 +111,8 @@ async def measure_one(url: str, name: str, count: int) -> dict[str, Any]:
         "executions": count,
         "waiting for": name,
         "bytes each": each,
+        "objects each": objects / count,
+        "allocations each": blocks / count,
         "late ms, starting": starting[0],
         "late ms, waiting": waiting[0],
         "late ms, ending": ending[0],

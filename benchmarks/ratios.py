@@ -1,8 +1,9 @@
 """The engine against the bare floor and against the driver's own commit, in turn, as medians of ratios.
 
-Durable executions are held against `floor.py`, bare and with what no engine can leave out, and one at a time also
-against `commits.py`: what the commits of its durable points alone would take. Chained batches of a target of three
-steps are held against the floor of three steps, which writes no link and no batch.
+Durable executions are held against `floor.py`: bare, with every column and guard that the engine writes, and with what
+no engine can leave out. One at a time they are also held against `commits.py`: what the commits of their durable points
+alone would take. Chained batches of a target of three steps are held against the floor of three steps, which writes no
+link and no batch.
 """
 
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ def executions(name: str, storage: Storage, concurrency: int, most: int) -> Iter
     sizes = ["--rounds", 1, "--concurrency", concurrency, "--executions", most]
     yield Measurement(about, US, "executions.py", sizes, storage)
     yield Measurement(about, "floor", "floor.py", sizes, storage)
+    yield Measurement(about, "floor, wide", "floor.py", [*sizes, "--wide"], storage)
     yield Measurement(about, "floor, handlers", "floor.py", [*sizes, "--handlers"], storage)
     if concurrency == 1:
         yield Measurement(about, "commits", "commits.py", ["--rounds", 1, "--commits", min(most, 2000)], storage)

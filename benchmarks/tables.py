@@ -61,11 +61,31 @@ def against_the_floor(rows: Sequence[Row]) -> Iterator[str]:
             names += ["floor", "engine / floor"]
         yield f"**{title}**, a second, and as a share of the bare floor (median of the rounds, least and greatest)"
         yield table(names, lines)
+    wide = of(rows, who="floor, wide")
+    if wide:
+        yield "**With every column and guard of the engine**, executions a second of a floor that is widened to them"
+        lines = [[f"{row['storage']}, {row['concurrency']:,}", row[RATE], times(row)] for row in wide]
+        yield table(["storage, at a time", "wide floor", "engine / wide floor"], lines)
+        yield "**What an execution uses**: microseconds of processor time, of the client and of the server, and WAL"
+        yield table(*_used(rows))
     commits = of(rows, who="commits")
     if commits:
         yield "**One at a time**, as a share of what the commits of its durable points alone allow"
         lines = [[row["storage"], row["p50 ms"], row[RATE], times(row)] for row in commits]
         yield table(["storage", "a commit, p50 ms", "executions a second they allow", "engine / commits"], lines)
+
+
+def _used(rows: Sequence[Row]) -> tuple[list[str], list[list[object]]]:
+    """Return the names and the lines of the table of processor time."""
+    who = [US, "floor", "floor, wide", "floor, handlers"]
+    lines: list[list[object]] = []
+    for ours in of(rows, what="executions", who=US):
+        mine = {"what": "executions", "storage": ours["storage"], "concurrency": ours["concurrency"]}
+        clients = [of(rows, **mine, who=each)[0]["client us"] for each in who]
+        used = [of(rows, **mine, who=each)[0].get(name) for name in ("server us", "WAL bytes") for each in who[:3:2]]
+        lines.append([f"{ours['storage']}, {ours['concurrency']:,}", *clients, *used])
+    servers = ["server", "server, wide floor", "WAL bytes", "WAL bytes, wide floor"]
+    return ["storage, at a time", "engine", *who[1:], *servers], lines
 
 
 def against_peers(rows: Sequence[Row]) -> Iterator[str]:

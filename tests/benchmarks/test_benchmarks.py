@@ -104,6 +104,7 @@ def test_the_report_keeps_tabulates_and_draws_what_it_measured(postgres_server: 
     assert tables.count("\n### ") == len(kept)
     assert "| PostgreSQL, 4 |" in tables
     assert "not of full size" in tables
+    assert "What an execution uses" in tables
     for name in ("throughput", "batches"):
         drawn = plots / f"{name}.svg"
         texts = {element.text for element in ET.parse(drawn).iter("{http://www.w3.org/2000/svg}text")}
@@ -121,6 +122,7 @@ def check_ratios(told: dict[str, Any]) -> None:
         assert [(row["what"], row["who"], "ratio" in row) for row in rows] == [
             ("executions", "statechain", False),
             ("executions", "floor", True),
+            ("executions", "floor, wide", True),
             ("executions", "floor, handlers", True),
             ("executions", "commits", True),
             ("chained", "statechain", False),
@@ -197,3 +199,9 @@ def test_the_tables_are_those_of_the_results(tmp_path: Path) -> None:
         shutil.copy(file, tmp_path)
     run("tables", tmp_path)
     assert (tmp_path / "tables.md").read_text() == (results / "tables.md").read_text()
+
+
+def test_what_an_execution_uses_is_held_against_another_checkout() -> None:
+    told = result_of("against", BENCHMARKS.parent, "--rounds=1", "--executions=100")
+    figures = {(row["what"], row["figure"]) for row in told["rows"]}
+    assert {("executions", "client us"), ("in flight", "objects each"), ("in flight", "allocations each")} <= figures

@@ -1,0 +1,84 @@
+"""What an execution uses here and in another checkout: processor time, and memory while executions are in flight.
+
+The same scripts run both, in turn, in processes of their own: only the library differs. Nothing is asserted: machines
+differ, and continuous integration prints this beside a change.
+
+    git worktree add --detach ../base origin/main
+    python benchmarks/against.py ../base
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+
+from harness import cell, parser, show
+from rounds import HERE, Storage, storages
+
+FIGURES = ("client us", "server us", "WAL bytes", "commits/execution", "objects each", "allocations each")
+"""What is compared: figures that do not follow how busy the machine is, as rates do."""
+
+Row = Mapping[str, float]
+
+
+def measured(tree: Path, script: str, arguments: Sequence[object], storage: Storage) -> Row:
+    """Return the first row that a script of this folder prints with the library of a checkout."""
+    paths = os.pathsep.join([str(tree), str(tree / "backends")])
+    with storage() as url:
+        command = [sys.executable, str(HERE / script), "--json", "--url", url, *map(str, arguments)]
+        environment = {**os.environ, "PYTHONPATH": paths}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        sys.exit(f"{script} failed with the library of {tree}:\n{done.stderr}")
+    row: Row = json.loads(done.stdout.strip().splitlines()[-1])["rows"][0]
+    return row
+
+
+def compared(options: argparse.Namespace) -> Iterator[dict[str, object]]:
+    """Yield a row for each figure: what it was in the other checkout, what it is here, and the median of the ratios."""
+    here = HERE.parent
+    scripts = {
+        "executions": ("executions.py", ["--rounds", 1, "--concurrency", 100, "--executions", options.executions]),
+        "one at a time": ("executions.py", ["--rounds", 1, "--concurrency", 1, "--executions", options.executions]),
+        "in flight": ("inflight.py", ["--executions", options.executions]),
+    }
+    for storage, lend in storages(options.postgres).items():
+        for what, (script, arguments) in scripts.items():
+            pairs: list[tuple[Row, Row]] = []
+            for number in range(options.rounds):
+                trees = [options.base, here] if number % 2 == 0 else [here, options.base]
+                taken = {tree: measured(tree, script, arguments, lend) for tree in trees}
+                pairs.append((taken[options.base], taken[here]))
+            for figure in FIGURES:
+                both = [(base[figure], ours[figure]) for base, ours in pairs if base.get(figure) and ours.get(figure)]
+                if both:
+                    before, after = (median(each) for each in zip(*both, strict=True))
+                    ratio = median(ours / base for base, ours in both)
+                    yield {
+                        "what": what,
+                        "storage": storage,
+                        "figure": figure,
+                        "before": before,
+                        "after": after,
+                        "ratio": ratio,
+                    }
+
+
+def main() -> None:
+    """Measure, and print a table or JSON."""
+    arguments = parser(__doc__)
+    arguments.add_argument("base", type=Path, help="the other checkout")
+    arguments.add_argument("--postgres", help="a PostgreSQL URL, of a role that may create databases")
+    arguments.add_argument("--executions", type=int, default=1000, help="of each measurement")
+    options = arguments.parse_args()
+    options.base = options.base.resolve()
+    rows = [{**row, "ratio": f"{cell(row['ratio'])}x"} for row in compared(options)]
+    show({"before": options.base.name, "rounds": options.rounds}, rows, as_json=options.json)
+
+
+if __name__ == "__main__":
+    main()
