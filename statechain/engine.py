@@ -96,8 +96,10 @@ class Engine(EngineOperations, EngineCallbacks):
 
         recovery: Whether to take over what dead workers left. With False, the engine runs only what it starts itself.
 
-        role: ``"worker"``, or ``"reader"`` for an engine that only reads: it registers no worker, holds no lease and
-            takes over nothing. What starts, stops or answers raises.
+        role: ``"worker"`` runs executions. ``"client"`` submits them: what is started or redriven is durable when the
+            call returns, and a worker claims it within a fraction of a second. A client needs no handlers and holds no
+            lease; it waits, reads, stops and answers as a worker does. ``"reader"`` only reads: what starts, stops or
+            answers raises.
 
         wait_for: What leaving waits for. ``"started"``: the executions that this process started, redrove or awaits;
             what recovery took over is handed over to other workers at once. ``"all"``: those, too.
@@ -120,7 +122,7 @@ class Engine(EngineOperations, EngineCallbacks):
         limits=instance_of(Limits, meant="Limits"),
         recovery=FLAG,
         files=PATH.or_none(),
-        role=one_of("worker", "reader"),
+        role=one_of("worker", "client", "reader"),
         wait_for=one_of("started", "all"),
         dependencies=instance_of(Mapping, meant="a mapping from types to values or factories").or_none(),
     )
@@ -138,7 +140,7 @@ class Engine(EngineOperations, EngineCallbacks):
         limits: Limits = DEFAULT_LIMITS,
         recovery: bool = True,
         files: str | Path | None = None,
-        role: Literal["worker", "reader"] = "worker",
+        role: Literal["worker", "client", "reader"] = "worker",
         wait_for: Literal["started", "all"] = "started",
         dependencies: Mapping[Any, object] | None = None,
     ) -> None:
@@ -170,7 +172,7 @@ class Engine(EngineOperations, EngineCallbacks):
             max_concurrent=max_concurrent_executions,
             observers=observers,
             recovers=recovery,
-            reads_only=role == "reader",
+            role=role,
             waits_for_adopted=wait_for == "all",
             start=self._start_nested,
             guard=self.guard,

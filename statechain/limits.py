@@ -61,6 +61,9 @@ class Limits:
 
         recovered: How many executions a worker takes over at most while it runs so many.
 
+        busy: How many executions that have not waited for anything outside yet a worker has, before it claims no more:
+            what it could not get on with is left to other workers.
+
         cause_characters: Where an error's cause is cut off.
 
         handler_threads: How many plain ``def`` handlers run at once; the others wait, before their timeout counts.
@@ -91,6 +94,7 @@ class Limits:
     suspect_backoff_seconds: float = 1.0
     suspect_backoff_longest_seconds: float = 60.0
     recovered: int = 10_000
+    busy: int = 200
     cause_characters: int = 32 * KIB
     handler_threads: int = 40
     loop_hold_seconds: float | None = None

@@ -306,6 +306,9 @@ class EngineOperations(EngineQueries):
         revision = await retry_while_unavailable(
             partial(self._revisions.get, execution.state_machine_id, execution.state_machine_revision)
         )
+        if self.worker.submissions is not None:
+            is_redriven = await self.worker.submissions.redrive(execution)
+            return ExecutionHandle(cast("Engine", self), execution, None) if is_redriven else None
         live = await self.worker.redrive(revision, execution)
         return None if live is None else ExecutionHandle(cast("Engine", self), execution, live)
 

@@ -109,6 +109,9 @@ class Repository(LeaseStorage, Protocol):
     async def execution(self, execution_id: str) -> Execution | None:
         """Return an execution."""
 
+    async def executions_with(self, ids: Sequence[str]) -> Sequence[Execution]:
+        """Return the executions with these ids, as far as they exist, in any order."""
+
     async def execution_by_name(self, state_machine_id: str, name: str) -> Execution | None:
         """Return the execution that holds a name in a machine."""
 

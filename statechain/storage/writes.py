@@ -88,6 +88,8 @@ class CreateStateMachine(Write[StateMachineRecord]):
 class StartExecution(Write[Execution]):
     """Record a RUNNING execution, its owner's claim (epoch 1, seq 0) and, where it has a source, its link.
 
+    Without an owner it has epoch 0, so that epoch 1 is always the first claim.
+
     Outcome: the execution that holds the name in its machine now: this one (compare ids), or an earlier one,
     in which case nothing is written.
 
@@ -247,11 +249,11 @@ class RedriveExecution(Write[Claim | None]):
 
     It takes effect only where the execution's redrive count is still ``redrive_count``. Outcome: the claim, also where
     this very write was committed before (RUNNING, the count one higher, and still under the claim that it gave to
-    ``owner``); else None. `ExecutionNotFound` as an error.
+    ``owner``); else None. `ExecutionNotFound` as an error. Without an owner any worker may claim it.
     """
 
     execution_id: str
-    owner: str
+    owner: str | None
     redrive_count: int
 
     key = _key("execution_id")

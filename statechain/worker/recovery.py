@@ -1,7 +1,8 @@
 """Taking over what dead workers left: a loop over the claiming statement, never over a list in memory.
 
-With each period of the lease a worker looks at the leases of the others, releases what dead ones own, and claims what
-has no owner, as many executions as it has free slots; it looks again at once when a slot frees and more is waiting.
+With each period of the lease a worker looks at the leases of the others and releases what dead ones own. It claims
+what has no owner, as many executions as it has free slots, four times a second, and at once when a slot frees and more
+is waiting: executions that were submitted, too, have no owner.
 Suspects are claimed apart, in groups (see `suspects`). With the same period it learns what others took from it: an
 execution that rests would not notice before it writes. What cannot be run here, for want of its handlers or of a
 definition that can be read, stays for others.
@@ -22,6 +23,7 @@ from statechain.storage.leases import lease_lost
 from statechain.storage.repository import Advance, End, ReleaseExecution
 from statechain.storage.retrying import retry_while_unavailable
 from statechain.worker.peers import Peers
+from statechain.worker.submissions import SUBMITS_ONLY
 from statechain.worker.suspects import Trials, backoff, deaths_alone, group_size, is_poisoned
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ PAGE = 100
 PAGE_OF_EPOCHS = 500
 LOOKS_PER_SWEEP = 30
 SHORTEST_PAUSE = 0.02
+CLAIM_SECONDS = 0.25
 LONGEST_TRIAL_PAUSE = 1.0
 
 
@@ -141,6 +144,8 @@ class Recovery:
         if claims:
             moments += [each for each in (self._next_trial, self._peers.next_due()) if each is not None]
         now = self._lease.clock()
+        if claims:
+            moments.append(now + CLAIM_SECONDS)
         seconds = max(SHORTEST_PAUSE, min(each for each in moments if each > now or each == self._next_look) - now)
         changed = self._worker.changed
         with suppress(TimeoutError):
@@ -205,6 +210,8 @@ class Recovery:
         Nothing once the engine is being left. One at a time, so that what one has claimed and not begun to run is
         never another one's doubt.
         """
+        if self._worker.submissions is not None:
+            raise StatechainError(SUBMITS_ONLY)
         self._worker.tasks()  # of an engine that is not open, the lease would be waited for in vain
         self._unserved.clear()
         async with self._turn:

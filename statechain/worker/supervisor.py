@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from statechain.asl.effort import serving_loop
 from statechain.cancellation import wait_ignoring_cancellation
@@ -35,6 +35,7 @@ from statechain.worker.leaving import wait_and_log
 from statechain.worker.opening import Opening
 from statechain.worker.recovery import Recovery
 from statechain.worker.revisions import Revisions
+from statechain.worker.submissions import Submissions
 from statechain.worker.watchdog import watched
 from statechain.worker.worker import Worker
 
@@ -47,7 +48,9 @@ if TYPE_CHECKING:
     from statechain.tasks.child_executions import Start
     from statechain.tasks.registry import TaskRegistry
 
-__all__ = ["Supervisor"]
+__all__ = ["Supervisor", "Role"]
+
+Role: TypeAlias = Literal["worker", "client", "reader"]
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +79,7 @@ class Supervisor:
         max_concurrent: int | None,
         observers: Sequence[Observer],
         recovers: bool,
-        reads_only: bool,
+        role: Role,
         waits_for_adopted: bool,
         start: Start,
         guard: Guard,
@@ -86,7 +89,7 @@ class Supervisor:
         self._made_in, self._is_anonymous = os.getpid(), worker_id is None
         self._lease = Lease(lease)
         self._recovers, self._observers = recovers, tuple(observers)
-        self._reads_only, self._waits_for_adopted = reads_only, waits_for_adopted
+        self._role, self._waits_for_adopted = role, waits_for_adopted
         self._stack = AsyncExitStack()
         self._closing = asyncio.Event()
         self._hold_seconds = limits.loop_hold_seconds
@@ -116,7 +119,9 @@ class Supervisor:
             repository, self.journal, clock, self.worker, self.revisions, self._lease, limits, observers
         )
         self.streams = StreamGroup(self.worker.tasks, guard)
-        if reads_only:
+        if role == "client":
+            self.worker.submissions = Submissions(self.journal, self.worker)
+        if role == "reader":
             self.journal.why_closed = self.worker.why_closed = READS_ONLY
 
     def _tasks(self) -> asyncio.TaskGroup:
@@ -130,13 +135,13 @@ class Supervisor:
             raise StatechainError("an engine is entered once: make another")
 
     async def open(self, *, owns_repository: bool) -> None:
-        """Open the storage where it is this engine's own; unless it only reads, start journal, lease and recovery."""
+        """Open the storage where it is this engine's own; start what the engine's role needs."""
         self._is_entered = True
         if os.getpid() != self._made_in and self._is_anonymous:  # forked since: its siblings have the same id
             self.worker.id = new_id()
         if owns_repository:
             await self._opening.reach(lambda: self._stack.enter_async_context(self._repository))
-        if not self._reads_only:
+        if self._role != "reader":
             await self._start()
 
     async def _start(self) -> None:
@@ -199,6 +204,9 @@ class Supervisor:
 
     async def _supervise(self, ready: asyncio.Future[None]) -> None:
         """Own every task, in the order in which they may end."""
+        if self._role == "client":
+            await self._write(self._run_submissions(ready))
+            return
         await self._opening.reach(lambda: self._opening.unless_left(self._register()))
         async with (
             kept(
@@ -206,16 +214,31 @@ class Supervisor:
                 lambda: self._repository.lease_renewer(self.worker.id, self._lease.length),
                 self._tell_of_beat if self._observers else None,
             ),
-            asyncio.TaskGroup() as writing,
         ):
+            await self._write(self._run(ready))
+        await self._hand_over()
+
+    async def _write(self, running: Coroutine[None, None, None]) -> None:
+        """Keep the journal open while something runs that writes to it."""
+        async with asyncio.TaskGroup() as writing:
             self.journal.open()
             writing.create_task(self.journal.run(), name="statechain journal")
             try:
                 with serving_loop(), watched(self._hold_seconds):
-                    await self._run(ready)
+                    await running
             finally:
                 self.journal.close(DRAIN_SECONDS)
-        await self._hand_over()
+
+    async def _run_submissions(self, ready: asyncio.Future[None]) -> None:
+        """Own what a client does for its callers; it runs no execution, so that it needs neither lease nor recovery."""
+        try:
+            async with asyncio.TaskGroup() as submissions:
+                self.worker.group = submissions
+                ready.set_result(None)
+                await self._closing.wait()
+        finally:
+            self.worker.abandon()
+            self._threads.close()
 
     async def _register(self) -> None:
         """Begin the lease."""

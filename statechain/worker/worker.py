@@ -12,8 +12,8 @@ from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from statechain.cancellation import GRACE, await_shielded, wait_ignoring_cancellation
-from statechain.errors import DamagedRow, ExecutionNotFound, InvalidPayload, LeaseLost, RepositoryError, StatechainError
+from statechain.cancellation import GRACE, wait_ignoring_cancellation, await_shielded
+from statechain.errors import DamagedRow, InvalidPayload, LeaseLost, RepositoryError, StatechainError
 from statechain.execution.restore import NO_VISITS, StoredVisits
 from statechain.execution.run import Run
 from statechain.execution.running import RunningExecution
@@ -32,10 +32,10 @@ from statechain.storage.repository import (
     StopExecution,
     TakeUpExecution,
 )
-from statechain.storage.retrying import backoff_delays, retry_while_unavailable
 from statechain.tasks.retry import RUNTIME
 from statechain.tasks.services import is_known
 from statechain.worker.suspects import backoff
+from statechain.worker.waiting import EndWatcher
 
 if TYPE_CHECKING:
     from statechain.clock import Clock
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from statechain.tasks.registry import TaskRegistry
     from statechain.worker.lease import Lease
     from statechain.worker.revisions import Revision
+    from statechain.worker.submissions import Submissions
 
 __all__ = ["Worker"]
 
@@ -53,15 +54,13 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-FIRST_POLL = 0.02
-LONGEST_POLL = 1.0
-
 
 class Worker:
     """Runs executions under one identity. ``group`` is where their tasks live, set by the engine once it is open.
 
     ``is_in_doubt``: storage may list executions as this worker's that do not run here, after an internal error, or
-    where it is behind. ``changed`` is set with it, and, while ``is_awaited``, whenever an execution leaves its slot.
+    where it is behind. ``changed`` is set with it, and, while ``is_awaited``, whenever an execution leaves its slot. With ``submissions`` what
+    is started here is left to the workers.
     """
 
     def __init__(
@@ -90,6 +89,8 @@ class Worker:
         self._observers = tuple(observers)
         self._gate = None if max_concurrent is None else asyncio.Semaphore(max_concurrent)
         self._live: dict[str, RunningExecution] = {}
+        self._elsewhere = EndWatcher(repository)
+        self.submissions: Submissions | None = None
         self.is_interrupted = False
         self.is_in_doubt = False
         self._adopted: set[RunningExecution] = set()
@@ -105,8 +106,9 @@ class Worker:
 
     @property
     def room(self) -> int:
-        """How many executions may be taken over now."""
-        return max(0, self._most_recovered - len(self._live))
+        """How many executions may be claimed now."""
+        busy = sum(not live.has_rested for live in self._live.values())
+        return max(0, min(self._most_recovered - len(self._live), self._limits.busy - busy))
 
     def running(self) -> frozenset[str]:
         """Return the ids of the executions that run here. A lost one does not, though its task may not be over."""
@@ -131,6 +133,8 @@ class Worker:
         Returns once the start is durable. A caller that is cancelled meanwhile leaves the execution ABORTED, and waits
         for that no longer than `GRACE`.
         """
+        if self.submissions is not None:
+            return await self.submissions.start(execution, exclusive=exclusive), None
         live = RunningExecution(execution.id)
         live.started = asyncio.get_running_loop().create_future()
         self._spawn(live, revision, StartExecution(execution=execution, owner=self.id, exclusive=exclusive))
@@ -151,7 +155,7 @@ class Worker:
 
         A caller that is cancelled meanwhile leaves the execution ABORTED, and waits for that no longer than `GRACE`.
         """
-        redriving = self._own(self._redrive(revision, execution))
+        redriving = self.own(self._redrive(revision, execution))
         try:
             return await await_shielded(redriving, GRACE)
         except asyncio.CancelledError:
@@ -168,7 +172,7 @@ class Worker:
             live.stop(End(status=ExecutionStatus.ABORTED, end_time=self._clock.now()))
         return live
 
-    def _own(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
+    def own(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
         """Run work among the executions, so that it goes on without its caller; its error is the caller's alone."""
         result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
@@ -217,7 +221,7 @@ class Worker:
             former.abandon()
         live = RunningExecution(claim.execution.id, claim.epoch)
         live.redriven_from = before
-        if before is None:
+        if before is None and claim.epoch > 1:  # the first claim is a start: no worker died of it before
             claims = claim.claims + counts
             live.take_up = TakeUpExecution(
                 execution_id=claim.execution.id,
@@ -464,14 +468,7 @@ class Worker:
         live = live or self._live.get(execution_id)
         if live is not None and (ended := await live.ended()) is not None:
             return ended
-        pauses = backoff_delays(FIRST_POLL, LONGEST_POLL)
-        while True:
-            execution = await retry_while_unavailable(lambda: self._repository.execution(execution_id))
-            if execution is None:
-                raise ExecutionNotFound(f"there is no execution {execution_id!r}")
-            if execution.status.is_terminal:
-                return execution
-            await asyncio.sleep(next(pauses))
+        return await self._elsewhere.wait(execution_id)
 
     async def stop(self, execution_id: str, *, error: str | None = None, cause: str | None = None) -> Execution:
         """End an execution as ABORTED, whoever runs it; one that has ended stays as it is. Raises ExecutionNotFound."""
@@ -486,4 +483,4 @@ class Worker:
     async def abort(self, execution_id: str) -> None:
         """End an execution whose caller is being cancelled, which waits for that no longer than `GRACE`."""
         if self.group is not None:  # else it is over here, or left to others
-            await wait_ignoring_cancellation(self._own(self.stop(execution_id)), GRACE)
+            await wait_ignoring_cancellation(self.own(self.stop(execution_id)), GRACE)

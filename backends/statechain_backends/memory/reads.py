@@ -85,6 +85,10 @@ class MemoryReads:
         """Return an execution."""
         return self._executions.get(execution_id)
 
+    async def executions_with(self, ids: Sequence[str]) -> Sequence[Execution]:
+        """Return the executions with these ids."""
+        return [self._executions[each] for each in ids if each in self._executions]
+
     async def execution_by_name(self, state_machine_id: str, name: str) -> Execution | None:
         """Return the execution that holds a name."""
         holder = self._names.get((state_machine_id, name))

@@ -137,7 +137,7 @@ class MemoryRepository(MemoryLeases):
         self._executions[execution.id] = execution
         self._visits[execution.id] = []
         self._epochs[execution.id] = 1
-        self._runs[execution.id] = Run(write.owner, 1)
+        self._runs[execution.id] = Run(write.owner, 0 if write.owner is None else 1)
         return execution
 
     def _advance(self, write: Advance) -> object:

@@ -282,7 +282,7 @@ def _begin(given: CTE) -> CTE:
 
 def _begin_runs(given: CTE, begun: CTE) -> CTE:
     new = {"execution_id": given.c.id, "owner": given.c.owner, "current_state": given.c.current_state}
-    fixed = {"epoch": literal(1), "seq": literal(0), "claims": literal(0)}
+    fixed = {"epoch": case((given.c.owner.is_(None), 0), else_=1), "seq": literal(0), "claims": literal(0)}
     rows = select(*new.values(), *fixed.values()).where(given.c.id.in_(select(begun.c.id)))
     return insert(runs).from_select([*new, *fixed], rows).cte("new_runs")
 

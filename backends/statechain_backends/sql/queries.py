@@ -55,6 +55,7 @@ __all__ = [
     "chained_holder",
     "execution",
     "execution_by_name",
+    "executions_with",
     "items_with_executions",
     "last_output",
     "links_page",
@@ -78,6 +79,11 @@ RUNNING = ExecutionStatus.RUNNING
 def execution(execution_id: Text) -> Select[Any]:
     """Return the execution with an id."""
     return select(*EXECUTION).select_from(WITH_RUNS).where(executions.c.id == execution_id)
+
+
+def executions_with(ids: Sequence[str]) -> Select[Any]:
+    """Return the executions with these ids."""
+    return select(*EXECUTION).select_from(WITH_RUNS).where(executions.c.id.in_(ids))
 
 
 def execution_by_name(state_machine_id: Text, name: Text) -> Select[Any]:

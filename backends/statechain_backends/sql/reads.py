@@ -120,6 +120,14 @@ class Reads(ABC):
         rows = await self._fetch(_EXECUTION, {"id": execution_id})
         return to_execution(rows[0]) if rows else None
 
+    async def executions_with(self, ids: Sequence[str]) -> Sequence[Execution]:
+        """Return executions by id."""
+        found: list[Execution] = []
+        for start in range(0, len(ids), CHUNK):
+            rows = await self._fetch(queries.executions_with(ids[start : start + CHUNK]))
+            found.extend(readable(rows, to_execution))
+        return found
+
     async def execution_by_name(self, state_machine_id: str, name: str) -> Execution | None:
         """Return the execution that holds a name."""
         rows = await self._fetch(_BY_NAME, {"machine": state_machine_id, "name": name})

@@ -125,7 +125,8 @@ def execution_row(execution: Execution) -> tuple[object, ...]:
 
 def run_row(execution: Execution, owner: str | None) -> tuple[object, ...]:
     """Return the row of `schema.runs` for an execution that starts."""
-    return execution.id, owner, 1, 0, 0, execution.current_state, None, None, None
+    epoch = 0 if owner is None else 1
+    return execution.id, owner, epoch, 0, 0, execution.current_state, None, None, None
 
 
 def end_row(end: End) -> tuple[object, ...]:

@@ -209,7 +209,11 @@ _LENGTH = select(func.coalesce(func.max(visits.c.seq), 0)).where(visits.c.execut
 _REDRIVEN = (
     select(runs.c.epoch, runs.c.seq, runs.c.claims, literal(0), *filters.EXECUTION)
     .select_from(filters.WITH_RUNS)
-    .where(executions.c.id == param("id_"), runs.c.owner == param("to_owner"), runs.c.epoch == param("of_epoch"))
+    .where(
+        executions.c.id == param("id_"),
+        runs.c.owner.is_not_distinct_from(param("to_owner")),
+        runs.c.epoch == param("of_epoch"),
+    )
 )
 
 

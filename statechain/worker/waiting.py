@@ -1,0 +1,146 @@
+"""Waiting for executions that run elsewhere: one query for all of them at each poll, however many wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict, deque
+from contextlib import suppress
+from functools import partial
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+from statechain.errors import ExecutionNotFound, StatechainError
+from statechain.storage.retrying import retry_while_unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from statechain.records import Execution
+    from statechain.storage.repository import Repository
+
+__all__ = ["EndWatcher"]
+
+PAGE = 500
+"""How many executions one query asks for."""
+
+FIRST_POLL = 0.02
+LONGEST_POLL = 0.5
+POLL_PER_PAGE = 0.2
+"""Seconds between two polls: few for an execution that is waited for since now, more for each query that a poll is."""
+
+FEW = 0.1
+"""The part of a page up to which a poll may follow the one before it after `FIRST_POLL`."""
+
+
+class EndWatcher:
+    """Polls storage for the ends of executions that other workers run.
+
+    It has no task of its own. One of its waiters polls for all; when that one has its answer, or is cancelled, it hands
+    over to another.
+    """
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self._waiting: defaultdict[str, set[asyncio.Future[Execution]]] = defaultdict(set)
+        self._successors: deque[asyncio.Future[Any]] = deque()
+        self._is_polled = False
+        self._pause = FIRST_POLL
+        self._arrived = asyncio.Event()
+
+    async def wait(self, execution_id: str) -> Execution:
+        """Return an execution once it has ended. Raises ExecutionNotFound."""
+        end: asyncio.Future[Execution] = asyncio.get_running_loop().create_future()
+        self._waiting[execution_id].add(end)
+        self._pause = FIRST_POLL
+        self._arrived.set()
+        try:
+            while not end.done():
+                if self._is_polled:
+                    await self._follow(end)
+                else:
+                    await self._poll_until(end)
+            return end.result()
+        finally:
+            self._forget(execution_id, end)
+
+    def _forget(self, execution_id: str, end: asyncio.Future[Execution]) -> None:
+        waiting = self._waiting.get(execution_id)
+        if waiting is not None:
+            waiting.discard(end)
+            if not waiting:
+                del self._waiting[execution_id]
+
+    async def _follow(self, end: asyncio.Future[Execution]) -> None:
+        """Return once the end is there, or it is this waiter's turn to poll."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._successors.append(turn)
+        try:
+            await asyncio.wait([end, turn], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if turn.done() and end.done():
+                self._pass_on()
+            turn.cancel()
+
+    async def _poll_until(self, end: asyncio.Future[Execution]) -> None:
+        self._is_polled = True
+        try:
+            while not end.done():
+                await self._poll()
+                if not end.done():
+                    await self._sleep()
+        finally:
+            self._is_polled = False
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Have the next waiter poll."""
+        while self._successors:
+            turn = self._successors.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+
+    async def _sleep(self) -> None:
+        """Wait for the next poll; a new waiter brings it forward, but not below what the queries of a poll allow."""
+        pages = len(self._waiting) / PAGE
+        least = max(FIRST_POLL, POLL_PER_PAGE * (ceil(pages) if pages > FEW else 0))
+        pause, self._pause = max(least, self._pause), min(2 * self._pause, LONGEST_POLL)
+        self._arrived.clear()
+        await asyncio.sleep(least)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause - least):
+                await self._arrived.wait()
+
+    async def _poll(self) -> None:
+        """Ask which executions still run, and read those that do not."""
+        ids = list(self._waiting)
+        for begin in range(0, len(ids), PAGE):
+            page = ids[begin : begin + PAGE]
+            running = await retry_while_unavailable(partial(self._repository.epochs, page))
+            over = [each for each in page if each not in running]
+            if over:
+                await self._read(over)
+
+    async def _read(self, ids: Sequence[str]) -> None:
+        found = {each.id: each for each in await retry_while_unavailable(partial(self._repository.executions_with, ids))}
+        for id_ in ids:
+            execution = found.get(id_)
+            if execution is None:
+                await self._read_alone(id_)
+            elif execution.status.is_terminal:  # else it was redriven in between
+                for end in self._waiting.get(id_, ()):
+                    if not end.done():
+                        end.set_result(execution)
+
+    async def _read_alone(self, execution_id: str) -> None:
+        """Find out why an execution was not among those that were read: it does not exist, or its row is damaged."""
+        error: StatechainError = ExecutionNotFound(f"there is no execution {execution_id!r}")
+        try:
+            execution = await retry_while_unavailable(partial(self._repository.execution, execution_id))
+            if execution is not None:
+                return
+        except StatechainError as damaged:
+            error = damaged
+        for end in self._waiting.get(execution_id, ()):
+            if not end.done():
+                end.set_exception(error)
