@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from statechain.cancellation import GRACE, outlast
+from statechain.cancellation import GRACE, await_shielded, wait_ignoring_cancellation
 from statechain.storage.repository import RedriveExecution, StartExecution
 
 if TYPE_CHECKING:
@@ -48,14 +47,13 @@ class Submissions:
         try:
             return await await_shielded(submitting, GRACE)
         except asyncio.CancelledError:
-            submitting.add_done_callback(partial(self._stop, execution.id))
+            await wait_ignoring_cancellation(self._owner.own(self._stop(execution.id, submitting)), GRACE)
             raise
 
-    def _stop(self, execution_id: str, submitting: asyncio.Future[Execution]) -> None:
+    async def _stop(self, execution_id: str, submitting: asyncio.Future[Execution]) -> None:
         """End what was submitted for a caller that is gone."""
-        is_stored = not submitting.cancelled() and submitting.exception() is None
-        if is_stored and submitting.result().id == execution_id:
-            _ = self._owner.own(self._owner.stop(execution_id))
+        if (await submitting).id == execution_id:
+            await self._owner.stop(execution_id)
 
     async def redrive(self, execution: Execution) -> bool:
         """Make an execution that ended without success RUNNING again.

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from statechain.tasks.child_executions import Start
     from statechain.tasks.registry import TaskRegistry
 
-__all__ = ["Supervisor", "Role"]
+__all__ = ["Role", "Supervisor"]
 
 Role: TypeAlias = Literal["worker", "client", "reader"]
 

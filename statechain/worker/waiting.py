@@ -72,10 +72,11 @@ class EndWatcher:
 
     async def _follow(self, end: asyncio.Future[Execution]) -> None:
         """Return once the end is there, or it is this waiter's turn to poll."""
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        turn: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._successors.append(turn)
+        either: list[asyncio.Future[Any]] = [end, turn]
         try:
-            await asyncio.wait([end, turn], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         finally:
             if turn.done() and end.done():
                 self._pass_on()
@@ -122,7 +123,8 @@ class EndWatcher:
                 await self._read(over)
 
     async def _read(self, ids: Sequence[str]) -> None:
-        found = {each.id: each for each in await retry_while_unavailable(partial(self._repository.executions_with, ids))}
+        read = await retry_while_unavailable(partial(self._repository.executions_with, ids))
+        found = {each.id: each for each in read}
         for id_ in ids:
             execution = found.get(id_)
             if execution is None:

@@ -12,7 +12,7 @@ from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from statechain.cancellation import GRACE, wait_ignoring_cancellation, await_shielded
+from statechain.cancellation import GRACE, await_shielded, wait_ignoring_cancellation
 from statechain.errors import DamagedRow, InvalidPayload, LeaseLost, RepositoryError, StatechainError
 from statechain.execution.restore import NO_VISITS, StoredVisits
 from statechain.execution.run import Run
@@ -59,8 +59,8 @@ class Worker:
     """Runs executions under one identity. ``group`` is where their tasks live, set by the engine once it is open.
 
     ``is_in_doubt``: storage may list executions as this worker's that do not run here, after an internal error, or
-    where it is behind. ``changed`` is set with it, and, while ``is_awaited``, whenever an execution leaves its slot. With ``submissions`` what
-    is started here is left to the workers.
+    where it is behind. ``changed`` is set with it, and, while ``is_awaited``, whenever an execution leaves its slot.
+    With ``submissions`` what is started here is left to the workers.
     """
 
     def __init__(

@@ -23,6 +23,7 @@ from statechain.testing.contract.samples import (
     execution,
     finish,
     ids,
+    orphan,
     redriving,
     start,
     visit,
@@ -41,8 +42,29 @@ def claimed(claims: Sequence[Claim]) -> list[str]:
 class LeaseContract:
     """Heartbeats, claims and releases."""
 
-    async def test_what_nobody_owns_is_claimed(self, repository: Repository) -> None:
+    async def test_what_was_submitted_without_an_owner_is_claimed_with_the_first_epoch(
+        self, repository: Repository
+    ) -> None:
         made = await start(repository, owner=None)
+        assert dict(await repository.epochs([made.id])) == {made.id: 0}
+        await repository.renew_lease("two", LONG)
+        assert list(await repository.claim("two", page=10)) == [Claim(execution=made, epoch=1, seq=0)]
+        await commit(repository, advance(made, visit(made), end=ending()))
+        assert dict(await repository.epochs([made.id])) == {}
+
+    async def test_what_is_redriven_without_an_owner_is_claimed(self, repository: Repository) -> None:
+        made = await finish(repository, status=ExecutionStatus.FAILED)
+        first = await commit(repository, redriving(made, owner=None))
+        assert first is not None
+        assert (first.epoch, first.execution.redrive_count, first.execution.status) == (2, 1, ExecutionStatus.RUNNING)
+        assert await commit(repository, redriving(made, owner=None)) == first  # its reply was lost
+        await repository.renew_lease("two", LONG)
+        (claim,) = await repository.claim("two", page=10)
+        assert (claim.execution, claim.epoch, claim.claims) == (first.execution, 3, 0)
+        assert await commit(repository, redriving(made, owner=None)) is None
+
+    async def test_what_nobody_owns_is_claimed(self, repository: Repository) -> None:
+        made = await orphan(repository)
         await repository.renew_lease("two", LONG)
         (claim,) = await repository.claim("two", page=10)
         assert claim == Claim(execution=made, epoch=2, seq=0)
@@ -151,7 +173,7 @@ class LeaseContract:
         assert list(await repository.claim("two", page=10)) == []
 
     async def test_each_claim_raises_the_epoch_and_blames_nothing(self, repository: Repository) -> None:
-        made = await start(repository, owner=None)
+        made = await orphan(repository)
         for count in range(1, 5):
             await repository.renew_lease("ghost", LONG)
             (claim,) = await repository.claim("ghost", page=10)
@@ -159,13 +181,13 @@ class LeaseContract:
             await bury(repository, "ghost")
 
     async def test_a_claim_shows_the_execution_as_it_stands(self, repository: Repository) -> None:
-        made = await start(repository, owner=None)
+        made = await orphan(repository)
         await commit(repository, advance(made, visit(made, 0), visit(made, 1), current_state="Third"))
         (claim,) = await repository.claim("two", page=10)
         assert claim == Claim(execution=attrs.evolve(made, current_state="Third"), epoch=2, seq=2)
 
     async def test_who_was_taken_over_can_write_no_more(self, repository: Repository) -> None:
-        made = await start(repository, owner=None)
+        made = await orphan(repository)
         (claim,) = await repository.claim("two", page=10)
         for late in (advance(made, visit(made)), advance(made), advance(made, visit(made), end=ending())):
             with pytest.raises(LeaseLost) as lost:
@@ -190,7 +212,7 @@ class LeaseContract:
             assert lost.value.reason == "BEHIND"
 
     async def test_what_was_written_before_the_claim_stays_written(self, repository: Repository) -> None:
-        made = await start(repository, owner=None)
+        made = await orphan(repository)
         await commit(repository, advance(made, visit(made)))
         (claim,) = await repository.claim("two", page=10)
         await commit(repository, advance(made, visit(made, 1), seq=claim.seq, epoch=claim.epoch))
@@ -274,7 +296,7 @@ class EpochContract:
         assert dict(await repository.epochs([])) == {}
 
     async def test_who_owns_an_execution_plays_no_part(self, repository: Repository) -> None:
-        made = [await start(repository, owner=owner) for owner in ("one", "two", None)]
+        made = [await start(repository, owner=owner) for owner in ("one", "two", "three")]
         await commit(repository, ReleaseExecution(execution_id=made[0].id, epoch=1, claims=0))
         assert dict(await repository.epochs(ids(made))) == dict.fromkeys(ids(made), 1)
 
@@ -338,7 +360,7 @@ class OrphanContract:
         assert claimed(await repository.claim("two", page=9, excluded_revisions=[])) == ids([made[0], made[3]])
 
     async def test_what_is_left_is_not_touched(self, repository: Repository) -> None:
-        made = await start(repository, owner=None)
+        made = await orphan(repository)
         for _ in range(3):
             assert list(await repository.claim("two", page=9, excluded_revisions=[("machine-a", 1)])) == []
         (claim,) = await repository.claim("two", page=9)
@@ -355,7 +377,7 @@ class OrphanContract:
         assert list(await repository.claim("two", page=9)) == []
 
     async def test_at_once_each_orphan_is_claimed_once(self, repository: Repository, other: Repository) -> None:
-        made = [await start(repository, owner=None) for _ in range(20)]
+        made = [await orphan(repository) for _ in range(20)]
         workers = {"one": repository, "two": other, "three": repository, "four": other}
         for worker, each in workers.items():
             await each.renew_lease(worker, LONG)

@@ -33,6 +33,7 @@ from statechain.storage.repository import (
     DeleteExecutions,
     End,
     RedriveExecution,
+    ReleaseExecution,
     Repository,
     StartExecution,
     Write,
@@ -55,6 +56,7 @@ __all__ = [
     "ids",
     "machine",
     "moment",
+    "orphan",
     "redriving",
     "seed",
     "start",
@@ -173,7 +175,7 @@ def deleting(*ended: Execution) -> DeleteExecutions:
     return DeleteExecutions(redrive_counts={each.id: each.redrive_count for each in ended})
 
 
-def redriving(ended: Execution, *, owner: str = "worker") -> RedriveExecution:
+def redriving(ended: Execution, *, owner: str | None = "worker") -> RedriveExecution:
     """Return the redrive of an execution, as it was when it was last read."""
     return RedriveExecution(execution_id=ended.id, owner=owner, redrive_count=ended.redrive_count)
 
@@ -197,6 +199,13 @@ async def start(repository: Repository, *, owner: str | None = "worker", **field
     made = execution(**fields)
     held = await commit(repository, StartExecution(execution=made, owner=owner))
     assert held == made
+    return made
+
+
+async def orphan(repository: Repository, **fields: Any) -> Execution:  # noqa: ANN401
+    """Store a new execution that was begun under epoch 1, and has no owner any more."""
+    made = await start(repository, **fields)
+    await commit(repository, ReleaseExecution(execution_id=made.id, epoch=1, claims=0))
     return made
 
 

@@ -21,6 +21,7 @@ from statechain.storage.repository import (
     FailBatchItem,
     HeartbeatCallback,
     RedriveExecution,
+    ReleaseExecution,
     Repository,
     StartExecution,
     StopExecution,
@@ -208,9 +209,10 @@ class DurabilityContract:
         source = await start(repository)
         ended = await finish(repository, visit(source), of=source)
         target = chained(source)
-        await commit(repository, StartExecution(execution=target, owner=None))
+        await commit(repository, StartExecution(execution=target, owner="worker"))
         waiting = callback(target)
         await commit(repository, advance(target, visit(target), current_state="Second", opened=[waiting]))
+        await commit(repository, ReleaseExecution(execution_id=target.id, epoch=1, claims=0))
         batch = await freeze(repository)
         again = await reopen()
         assert await again.state_machine("orders") == record
