@@ -75,10 +75,12 @@ class EndWatcher:
         turn: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._successors.append(turn)
         either: list[asyncio.Future[Any]] = [end, turn]
+        will_poll = False
         try:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            will_poll = not end.done()
         finally:
-            if turn.done() and end.done():
+            if turn.done() and not will_poll:  # it has its end, or is cancelled: the turn is another's
                 self._pass_on()
             turn.cancel()
 
