@@ -1,5 +1,6 @@
 """What is run over the project, each in an environment of its own; `.ci/run` runs the same checks in one."""
 
+import os
 from pathlib import Path
 
 import nox
@@ -11,6 +12,20 @@ nox.options.sessions = ["lint", "typing", "tests"]
 PROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
 PARALLEL = ("-n", "auto", "--dist", "worksteal")
+FREE_THREADED = "3.14t"
+WHEELS = [
+    *(("3.13", f"{machine}-{system}") for machine in ("x86_64", "aarch64") for system in (
+        "manylinux2014",
+        "manylinux_2_28",
+        "pc-windows-msvc",
+    )),
+    ("3.13", "x86_64-unknown-linux-musl"),
+    ("3.13", "aarch64-apple-darwin"),
+    ("3.15", "x86_64-manylinux_2_28"),
+    (FREE_THREADED, "manylinux_2_28_x86_64"),
+]  # fmt: skip
+"""The interpreters and platforms on which a plain install compiles nothing."""
+
 QUICK = "not faults and not postgres and not docs"
 
 
@@ -24,6 +39,14 @@ def tests(session: nox.Session) -> None:
     """Run the tests on the installed package; arguments go to pytest."""
     session.install(".[test]")
     session.run("pytest", *PARALLEL, *session.posargs)
+
+
+@nox.session(python=FREE_THREADED)
+def free_threaded(session: nox.Session) -> None:
+    """Run the inner loop without the global interpreter lock, with what has wheels for it."""
+    session.install(".[cli,typed]", "botocore>=1.40", "httpx", "hypothesis", "jsonschema", "pytest>=8.4")
+    session.install("pytest-asyncio>=1.1", "pytest-timeout>=2.4", "starlette", "opentelemetry-sdk")
+    session.run("pytest", "-m", QUICK, "tests/asl", "tests/storage", "tests/test_codec.py", *session.posargs)
 
 
 @nox.session
@@ -114,19 +137,47 @@ def sdist(session: nox.Session) -> None:
     session.run("pytest", *PARALLEL, "-m", "not faults and not postgres", *session.posargs)
 
 
+@nox.session
+def wheels(session: nox.Session) -> None:
+    """Resolve a plain install by wheels alone, for ten platforms; it fails where one would have to be compiled."""
+    session.install(*group("wheels"))
+    requirements = Path(session.create_tmp()) / "requirements.txt"
+    requirements.write_text("\n".join(PROJECT["project"]["dependencies"]), encoding="utf-8")
+    for python, platform in WHEELS:
+        session.log(f"Python {python}, {platform}")
+        if python == FREE_THREADED:  # of which uv's resolver does not know without an interpreter
+            target = ("--implementation", "cp", "--abi", "cp314t", "--python-version", "3.14", "--platform", platform)
+            where = ("--target", str(requirements.parent / "none"))
+            wanted = ("--only-binary=:all:", "--dry-run", "--ignore-installed", "-r", str(requirements))
+            session.run("python", "-m", "pip", "install", "-q", *target, *where, *wanted)
+        else:
+            target = ("--python-version", python, "--python-platform", platform, "--only-binary", ":all:")
+            session.run("uv", "pip", "compile", "-q", *target, str(requirements), silent=True)
+
+
 @nox.session(python=PYTHONS)
 def release(session: nox.Session) -> None:
-    """Build the wheel, install it without extras into an empty environment, and run the quick start from there."""
-    session.install("build")
-    folder = session.create_tmp()
-    session.run("python", "-m", "build", "--outdir", folder, ".", silent=True)
-    (wheel,) = sorted(Path(folder).glob("*.whl"))
-    session.install(str(wheel))
-    readme = Path("README.md").read_text()
+    """Build and check sdist and wheel, install the wheel alone into an empty environment, and run the quick start.
+
+    An argument is the folder for what was built; a tag that the environment names must be that of the version.
+    """
+    tag = os.environ.get("GITHUB_REF_NAME", "") if os.environ.get("GITHUB_REF_TYPE") == "tag" else ""
+    if tag and tag != f"v{PROJECT['project']['version']}":
+        session.error(f"the tag {tag} is not that of version {PROJECT['project']['version']}")
+    session.install(*group("release"))
+    folder = Path(session.posargs[0] if session.posargs else session.create_tmp()).absolute()
+    session.run("python", "-m", "build", "--outdir", str(folder), ".", silent=True)
+    (wheel,) = sorted(folder.glob("*.whl"))
+    session.run("twine", "check", "--strict", str(wheel), *map(str, folder.glob("*.tar.gz")))
+    empty = Path(session.create_tmp()) / "empty"
+    session.run("python", "-m", "venv", "--clear", str(empty))
+    python = str(empty / ("Scripts" if os.name == "nt" else "bin") / "python")
+    session.run(python, "-m", "pip", "install", "-q", str(wheel), external=True)
+    readme = Path("README.md").read_text(encoding="utf-8")
     program = readme.split("```python\n", 1)[1].split("```", 1)[0]
     for url in ("memory://", "sqlite:///release.db"):
         session.chdir(session.create_tmp())
-        session.run("python", "-W", "error", "-c", program.replace("sqlite:///shop.db", url))
+        session.run(python, "-W", "error", "-c", program.replace("sqlite:///shop.db", url), external=True)
 
 
 @nox.session
