@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
+import attrs
+
 from statechain.asl.substitutions import Substitutions
 from statechain.asl.text import pointer_to
 from statechain.codec import JSONValue
@@ -73,9 +75,10 @@ NO_VALUE: Final = "\0AWS::NoValue"
 """Stands for AWS::NoValue until the object or array that has it leaves it out."""
 
 
-def error_at(message: str, pointer: str, code: str = "template") -> DefinitionError:
-    """Return the error of one place in a template."""
-    return DefinitionError([Diagnostic(code, message, pointer=pointer)])
+def error_at(message: str, pointer: str, code: str = "") -> DefinitionError:
+    """Return the error of one place in a template; by itself its code is `template`."""
+    found = Diagnostic("template", message, pointer=pointer)
+    return DefinitionError([attrs.evolve(found, code=code) if code else found])
 
 
 def section(value: object, *names: str) -> Obj:

@@ -12,12 +12,13 @@ import statechain
 SOURCE = Path(statechain.__file__).parent
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "diagnostics.md"
 CODE = re.compile(r"[a-z]+(?:-[a-z]+)*")
+FILES = (*SOURCE.glob("asl/**/*.py"), *SOURCE.glob("templates/*.py"), SOURCE / "tasks" / "services.py")
 NOTING = {"Diagnostic", "fault", "_fault", "_report", "_bad"}
 """The functions whose first argument is a code."""
 
 
 def emitted() -> set[str]:
-    return {code for path in (*SOURCE.glob("asl/**/*.py"), SOURCE / "tasks" / "services.py") for code in codes_in(path)}
+    return {code for path in FILES for code in codes_in(path)}
 
 
 def codes_in(path: Path) -> Iterator[str]:

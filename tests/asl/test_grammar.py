@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import runpy
 from itertools import pairwise
+from pathlib import Path
 
 import attrs
 import pytest
@@ -64,3 +66,9 @@ def test_what_is_below_has_less_than_the_whole() -> None:
     names = [PARTS[name].fields.keys() for name in ("Branch", "Machine")]
     assert all(less < more for less, more in pairwise(names))
     assert PARTS["Processor"].fields.keys() - PARTS["Branch"].fields.keys() == {"ProcessorConfig"}
+
+
+def test_the_reference_has_every_field() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    page = runpy.run_path(str(docs / "fields.py"))["page"]()
+    assert (docs / "reference" / "fields.md").read_text("utf-8") == page, "write it anew: python docs/fields.py"
