@@ -7,7 +7,7 @@ import re
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -113,16 +113,22 @@ async def test_a_unix_socket_is_named_by_its_folder(postgres_server: Postgres, p
 async def listening(reply: bytes = b"") -> AsyncIterator[tuple[int, list[bytes]]]:
     """Yield the port of a server that gives one reply to what each client says first, and what they said."""
     heard: list[bytes] = []
+    handlers: list[asyncio.Task[None]] = []
 
     async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         heard.append(await reader.read(4096))
         writer.write(reply)
-        await reader.read()
+        with suppress(ConnectionError):
+            await reader.read()
         writer.close()
 
-    server = await asyncio.start_server(hear, "127.0.0.1", 0)
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handlers.append(asyncio.create_task(hear(reader, writer)))
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
     async with server:
         yield server.sockets[0].getsockname()[1], heard
+    await asyncio.gather(*handlers)
 
 
 async def test_the_start_up_asks_for_nothing_that_a_pooler_refuses() -> None:
@@ -132,6 +138,39 @@ async def test_the_start_up_asks_for_nothing_that_a_pooler_refuses() -> None:
             await repository.__aenter__()
     names = set(heard[0][8:].decode().split("\0")[0::2]) - {""}
     assert names - {"user", "database"} <= TAKEN_BY_POOLERS
+
+
+def error_reply(state: str, message: str) -> bytes:
+    fields = b"SFATAL\0C" + state.encode() + b"\0M" + message.encode() + b"\0\0"
+    return b"E" + (len(fields) + 4).to_bytes(4, "big") + fields
+
+
+async def test_a_start_up_parameter_that_a_pooler_refuses_is_named() -> None:
+    reply = error_reply("08P01", "unsupported startup parameter: application_name")
+    async with listening(reply) as (port, _):
+        said = await refusal_of(f"postgresql://scott:tiger@127.0.0.1:{port}/shop?sslmode=disable")
+    assert "refuses the start-up parameter application_name" in said
+    assert "ignore_startup_parameters" in said
+
+
+@pytest.mark.parametrize("state", ["26000", "42P05"])
+async def test_a_session_that_is_not_kept_names_the_option(state: str) -> None:
+    async with listening(error_reply(state, "prepared statement")) as (port, _):
+        said = await refusal_of(f"postgresql://scott:tiger@127.0.0.1:{port}/shop?sslmode=disable")
+    assert "write pool_mode=transaction in the URL" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("pool_mode=statement", "pool_mode must be session or transaction"),
+        ("statement_cache_size=-1", "statement_cache_size must be a whole number"),
+        ("statement_cache_size=many", "statement_cache_size must be a whole number"),
+    ],
+)
+def test_options_for_poolers_are_checked(options: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse(f"postgresql://scott@one/shop?{options}")
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ __all__ = ["Connection", "Connections"]
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
+BEGIN = "BEGIN"
+
 CLOSING_PATIENCE = 2.0
 """Seconds that the server has to take note that connections are closed."""
 
@@ -37,17 +39,23 @@ CANCELLING_PATIENCE = 1.0
 class Connections:
     """Opens, lends and closes connections."""
 
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._settings = settings  # of `asyncpg.create_pool`
+    def __init__(self) -> None:
         self._guard = Guard("the repository", "async with open_repository(url) as repository:")
         self._pool: Pool | None = None
         self._at_hand: Connection | None = None
         self._waiting = 0
+        self.begin = BEGIN
 
-    async def open(self) -> None:
-        """Make the pool; it connects when a connection is asked for."""
+    async def open(self, settings: Mapping[str, Any], begin: str) -> None:
+        """Make the pool; it connects when a connection is asked for.
+
+        Args:
+            settings: The arguments of `asyncpg.create_pool`.
+            begin: What begins a transaction: ``BEGIN``, or more where a session keeps nothing from one to the next.
+        """
         self._guard.open()
-        self._pool = await asyncpg.create_pool(**self._settings, reset=_keep)
+        self.begin = begin
+        self._pool = await asyncpg.create_pool(**settings, reset=_keep)
 
     async def close(self) -> None:
         """Close all connections; where the server does not answer, cut them."""
@@ -77,6 +85,13 @@ class Connections:
     def transaction(self) -> Transaction:
         """Lend a connection for the body of an ``async with`` that is a transaction. Raises as `lend` does."""
         return Transaction(self, self._opened())
+
+    def statement(self) -> Loan:
+        """Lend a connection for the body, which is one statement that waits for locks no longer than it may.
+
+        Where the limits are set in transactions, that is one. Raises as `lend` does.
+        """
+        return self.lend() if self.begin == BEGIN else self.transaction()
 
     def _opened(self) -> Pool:
         if self._pool is None:
@@ -147,7 +162,7 @@ class Transaction(Loan):
 
     async def __aenter__(self) -> Connection:
         connection = await super().__aenter__()
-        await self._do("BEGIN")
+        await self._do(self._connections.begin)
         return connection
 
     async def __aexit__(

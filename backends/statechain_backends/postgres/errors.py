@@ -5,6 +5,7 @@ The driver's texts may quote values, so that no message repeats them: they stand
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,10 +40,12 @@ PASSING = {
 LASTING = {
     "22": "a value does not fit its column",
     "23": "a row breaks a rule of the schema",
+    "26000": "a pooler gave the connection another session: write pool_mode=transaction in the URL",
     "28": "the user, or the password, is not accepted",
     "28000": "the server takes no such connection: its pg_hba.conf says which user, database, host and encryption",
     "3D000": "the database does not exist: create it",
     "42": "a statement does not fit the schema: was it changed by hand?",
+    "42P05": "a pooler gave the connection another's session: write pool_mode=transaction in the URL",
     "42501": "the user lacks a right: it needs to create tables in the schema, and to read and write them",
     "54": "a limit of the server was passed",
     "XX": "the server met a fault of its own, or its files are damaged",
@@ -89,6 +92,11 @@ def _translation(error: Exception) -> RepositoryError | None:
 
 def _of_the_server(error: asyncpg.PostgresError) -> RepositoryError:
     state = error.sqlstate or "XX000"
+    if refused := re.search(r"startup parameters?: (\w+)", str(error)):
+        return RepositoryError(
+            f"PostgreSQL: a pooler refuses the start-up parameter {refused[1]} (SQLSTATE {state}): name it in its "
+            "ignore_startup_parameters"
+        )
     if passing := _find(PASSING, state):
         return RepositoryUnavailable(f"PostgreSQL: {passing} (SQLSTATE {state})", timed_out=state.startswith(TIMED_OUT))
     lasting = _find(LASTING, state) or "the server refused the call"

@@ -19,6 +19,7 @@ from statechain.storage.leases import lease_lost, missing_lease
 from statechain.storage.repository import Advance, CreateBatch, StartExecution, TakeUpExecution
 from statechain_backends.postgres.connections import Connection, Connections
 from statechain_backends.postgres.errors import RETRIED, translated
+from statechain_backends.postgres.poolers import resolve
 from statechain_backends.postgres.schema import upgrade
 from statechain_backends.postgres.url import Settings, parse
 from statechain_backends.postgres.writes import COMPILER, transition
@@ -64,31 +65,33 @@ class PostgresRepository(Reads, Checks):
         url: ``postgresql://user:password@host:port/database?options``. Options are libpq's (``sslmode`` and its
             kin, ``target_session_attrs``, ``passfile``, ``service``, ``application_name``), ``pool_size`` (default: 5)
             and, in seconds, ``connect_timeout`` (10), ``command_timeout`` (120), ``lock_timeout`` (2) and
-            ``idle_in_transaction_session_timeout`` (5); 0 leaves one of the last two as the server has it.
+            ``idle_in_transaction_session_timeout`` (5); 0 leaves one of the last two as the server has it. Behind a
+            pooler, ``pool_mode`` (``session`` or ``transaction``) and ``statement_cache_size``, which are found out.
 
     Raises:
         ValueError: The URL has an option that is not known, or one that has no such value.
     """
 
     def __init__(self, url: str) -> None:
-        self._settings = parse(url)
-        self._connections = Connections(self._settings.pool())
-        self._freezing = Connections(self._settings.freezing_pool())
+        self._asked = self._settings = parse(url)
+        self._connections = Connections()
+        self._freezing = Connections()
 
     def __repr__(self) -> str:
         return f"<PostgresRepository {self._settings.place}>"
 
     async def __aenter__(self) -> Self:
         """Connect; create or upgrade the schema."""
-        self._settings.check_files()
+        self._asked.check_files()
         with translated():
-            await self._connections.open()
-            await self._freezing.open()
+            self._settings = settings = await resolve(self._asked)
+            await self._connections.open(settings.pool(), settings.begin())
+            await self._freezing.open(settings.freezing_pool(), settings.begin(freezes=True))
         try:
             await self._check_encoding()
             if not is_current(await self._stored_version()):
                 with translated():
-                    await upgrade(self._settings.connection())
+                    await upgrade(settings)
         except BaseException:
             await self._close()
             raise
@@ -140,7 +143,7 @@ class PostgresRepository(Reads, Checks):
     async def _commit(self, writes: Sequence[Write[object]]) -> Sequence[object]:
         group = _Group(writes)
         if not group.others:
-            async with self._connections.lend() as connection:
+            async with self._connections.statement() as connection:
                 await group.move(connection)
         else:
             async with (self._freezing if group.freezes else self._connections).transaction() as connection:
@@ -312,7 +315,13 @@ class _LeaseRenewer:
                 self._connection = await asyncpg.connect(**self._settings.connection())
                 await self._settings.prepare(self._connection)
                 is_same, self._is_new = self._is_new, False
-            was_there = await _run(self._connection, lease_scripts.renew_lease(self._worker_id, self._lease))
+            try:
+                await self._connection.execute(self._settings.begin())
+                was_there = await _run(self._connection, lease_scripts.renew_lease(self._worker_id, self._lease))
+                await self._connection.execute("COMMIT")
+            except BaseException:
+                self._connection.terminate()
+                raise
         return bool(was_there) and is_same
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeAlias, cast, get_args
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlunsplit
 
 import attrs
@@ -13,6 +13,8 @@ import attrs
 from statechain.errors import RepositoryError
 
 __all__ = ["Settings", "parse"]
+
+PoolMode: TypeAlias = Literal["session", "transaction"]
 
 PORT = 5432
 
@@ -59,6 +61,9 @@ OURS = {
 SESSION = frozenset({"lock_timeout", "idle_in_transaction_session_timeout"})
 """Those that are set once a connection is made, since a pooler refuses them at start-up; 0 leaves the server's own."""
 
+WORDS = frozenset({"application_name", "pool_mode", "statement_cache_size"})
+"""Options of ours that take something else."""
+
 FILES = ("sslcert", "sslcrl", "sslkey", "sslrootcert")
 """Options that name files, without which nothing can be connected to."""
 
@@ -82,6 +87,10 @@ class Settings:
     session: Mapping[str, float]
     hosts: Sequence[tuple[str, int]] = ()
     files: Mapping[str, str] = attrs.field(factory=dict)
+    pool_mode: PoolMode | None = None
+    """Whether a connection keeps its session, or gets one for each transaction; None: `poolers.resolve` finds out."""
+    statement_cache_size: int | None = None
+    """How many statements a connection keeps prepared; None: as many as the driver does."""
 
     def check_files(self) -> None:
         """Raise RepositoryError where a file that the URL names cannot be read; the driver does not say which."""
@@ -95,6 +104,7 @@ class Settings:
         return {
             "dsn": self.dsn,
             **(hosts if self.hosts else {}),
+            **({} if self.statement_cache_size is None else {"statement_cache_size": self.statement_cache_size}),
             "timeout": self.connect_timeout,
             "command_timeout": self.command_timeout,
             "max_cached_statement_lifetime": 0,
@@ -116,13 +126,24 @@ class Settings:
         A row that another session has locked is waited for briefly, since every write of a group waits with it; and a
         worker that is stopped in the middle of a transaction must not hold its locks for ever.
         """
-        if statements := [f"SET {name} = {round(seconds * 1000)}" for name, seconds in self.session.items() if seconds]:
-            await connection.execute("; ".join(statements))
+        await self._prepare(connection, self._limits())
 
     async def prepare_freeze(self, connection: Executing) -> None:
         """Set up a new connection for statements that may take long."""
-        await self.prepare(connection)
-        await connection.execute("SET statement_timeout = 0")
+        await self._prepare(connection, self._limits(freezes=True))
+
+    async def _prepare(self, connection: Executing, limits: Sequence[str]) -> None:
+        if limits and self.pool_mode != "transaction":
+            await connection.execute("; ".join(f"SET {limit}" for limit in limits))
+
+    def begin(self, *, freezes: bool = False) -> str:
+        """Return what begins a transaction, in one round trip; where its session is not its own, with its limits."""
+        limits = self._limits(freezes=freezes) if self.pool_mode == "transaction" else []
+        return "; ".join(["BEGIN", *(f"SET LOCAL {limit}" for limit in limits)])
+
+    def _limits(self, *, freezes: bool = False) -> list[str]:
+        limits = [f"{name} = {round(seconds * 1000)}" for name, seconds in self.session.items() if seconds]
+        return [*limits, "statement_timeout = 0"] if freezes else limits
 
 
 class Executing(Protocol):
@@ -136,12 +157,18 @@ def parse(url: str) -> Settings:
     """Return the settings that a URL means; raise ValueError for options that are not known."""
     user, hosts, path, query = _split(url)
     options = dict(parse_qsl(query, keep_blank_values=True))
-    unknown = sorted(options.keys() - LIBPQ - OURS.keys() - {"application_name"})
+    unknown = sorted(options.keys() - LIBPQ - OURS.keys() - WORDS)
     if unknown:
-        known = ", ".join(sorted({*LIBPQ, *OURS, "application_name"}))
+        known = ", ".join(sorted({*LIBPQ, *OURS, *WORDS}))
         raise ValueError(f"PostgreSQL URLs take no option {unknown[0]!r}; they take {known}")
     numbers = {name: _number(name, options.pop(name, default)) for name, default in OURS.items()}
     application_name = options.pop("application_name", "statechain")
+    pool_mode = options.pop("pool_mode", None)
+    if pool_mode not in {None, *get_args(PoolMode)}:
+        raise ValueError("pool_mode must be session or transaction, as the pooler's is")
+    cache = options.pop("statement_cache_size", None)
+    if cache is not None and not re.fullmatch(r"[0-9]{1,6}", cache):
+        raise ValueError("statement_cache_size must be a whole number, 0 or more")
     places = [*_places(hosts)]
     shown = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in places]
     is_plain = len(places) <= 1 and "[" not in hosts  # else asyncpg is given them as a list: it reads no such URL
@@ -155,6 +182,8 @@ def parse(url: str) -> Settings:
         session={name: numbers[name] for name in sorted(SESSION)},
         hosts=() if is_plain else places,
         files={option: options[option] for option in FILES if options.get(option)},
+        pool_mode=cast("PoolMode | None", pool_mode),
+        statement_cache_size=None if cache is None else int(cache),
     )
 
 
