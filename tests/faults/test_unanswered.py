@@ -151,14 +151,20 @@ async def test_what_a_cancelled_call_had_begun_is_ended_once_storage_answers(
 async def black_hole() -> AsyncIterator[str]:
     """Yield the URL of a server that accepts and says nothing."""
 
+    handlers: list[asyncio.Task[None]] = []
+
     async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             await reader.read()
-            writer.close()
+        writer.close()
 
-    server = await asyncio.start_server(swallow, "127.0.0.1", 0)
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handlers.append(asyncio.create_task(swallow(reader, writer)))
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
     async with server:
         yield f"postgresql://scott:tiger@127.0.0.1:{server.sockets[0].getsockname()[1]}/shop"
+    await asyncio.gather(*handlers)  # each ends once its client is gone
 
 
 async def test_an_engine_that_is_not_answered_gives_up_at_its_time_limit(caplog: pytest.LogCaptureFixture) -> None:
