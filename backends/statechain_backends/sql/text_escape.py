@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import overload
+from typing import Any, overload
 
 __all__ = ["escape_rows", "escape_text", "escape_texts", "is_storable", "unescape_text"]
 
@@ -31,15 +31,23 @@ def escape_text(value: object) -> object:
 
 
 def escape_texts(texts: Sequence[str | None]) -> Sequence[object]:
-    """Return a column of texts made `escape_text`; one look at all of them finds that, as nearly always, all are."""
+    """Return a column of texts, escaped; one look at all of them finds that, as nearly always, none needs it."""
     whole = "".join(filter(None, texts))
     return texts if is_storable(whole) else [escape_text(text) for text in texts]
 
 
 def escape_rows(rows: Sequence[tuple[object, ...]]) -> Sequence[Sequence[object]]:
-    """Return rows with all their texts made `escape_text`; one look at all of them, as for a column."""
-    whole = "".join([value for row in rows for value in row if isinstance(value, str)])
-    return rows if is_storable(whole) else [[escape_text(value) for value in row] for row in rows]
+    """Return rows with all their texts escaped, where any column has one that needs it: one look at each column."""
+    if all(is_storable(_joined(column)) for column in zip(*rows, strict=True)):
+        return rows
+    return [[escape_text(value) for value in row] for row in rows]
+
+
+def _joined(column: Sequence[Any]) -> str:
+    try:
+        return "".join(filter(None, column))
+    except TypeError:  # numbers
+        return ""
 
 
 def is_storable(text: str) -> bool:

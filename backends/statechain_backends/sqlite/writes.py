@@ -114,7 +114,7 @@ def _run(connection: sqlite3.Connection, script: Script) -> object:
 
 def _apply(connection: sqlite3.Connection, writes: Sequence[Write[object]]) -> list[object]:
     moves = {place: write for place, write in enumerate(writes) if _is_move(write)}
-    missed = _move(connection, moves) if moves else set()
+    missed = _move(connection, moves) if moves else ()
     outcomes: list[object] = []
     for place, write in enumerate(writes):
         if place not in moves:
