@@ -23,14 +23,15 @@ from statechain_backends.postgres.poolers import resolve
 from statechain_backends.postgres.schema import upgrade
 from statechain_backends.postgres.url import Settings, parse
 from statechain_backends.postgres.writes import COMPILER, transition
-from statechain_backends.sql import lease_queries, lease_scripts, queries
+from statechain_backends.sql import lease_queries, lease_scripts
 from statechain_backends.sql.checks import Checks
-from statechain_backends.sql.compiler import Parameters, param
+from statechain_backends.sql.compiler import Parameters
 from statechain_backends.sql.decoding import Row, outcome
 from statechain_backends.sql.migrate import STORED_VERSION, is_current
 from statechain_backends.sql.reads import Reads
 from statechain_backends.sql.rows import to_execution, to_worker_lease
 from statechain_backends.sql.scripts import SCRIPTS, Script
+from statechain_backends.sql.statements import EXECUTION_BY_NAME
 from statechain_backends.sql.text_escape import unescape_text
 from statechain_backends.sql.transitions import (
     current_positions,
@@ -53,7 +54,6 @@ AnyConnection: TypeAlias = "Connection | asyncpg.Connection[asyncpg.Record]"
 TRIES = 5
 
 _DATABASE = "SELECT current_database(), current_setting('server_encoding')"
-_HOLDER = queries.execution_by_name(param("machine"), param("name"))
 _LEASES = lease_queries.leases()
 _STRAYS = lease_queries.strays()
 
@@ -267,7 +267,7 @@ class _Group:
     @staticmethod
     async def _holder(connection: Connection, start: StartExecution) -> object:
         name = {"machine": start.execution.state_machine_id, "name": start.execution.name}
-        rows = await _fetch(connection, _HOLDER, name)
+        rows = await _fetch(connection, EXECUTION_BY_NAME, name)
         if not rows:
             raise RepositoryUnavailable("the execution that held a name was deleted meanwhile")
         return outcome(to_execution, rows[0])

@@ -30,6 +30,7 @@ from statechain_backends.sql.rows import (
     to_visit,
     to_visit_outline,
 )
+from statechain_backends.sql.statements import EXECUTION, EXECUTION_BY_NAME
 from statechain_backends.sql.text_escape import unescape_text
 
 if TYPE_CHECKING:
@@ -57,8 +58,6 @@ __all__ = ["Reads"]
 _MACHINE = queries.state_machine(param("name_or_id"), None)
 _REVISION = queries.state_machine(param("name_or_id"), param("revision"))
 _MACHINES = queries.state_machines_newest()
-_EXECUTION = queries.execution(param("id"))
-_BY_NAME = queries.execution_by_name(param("machine"), param("name"))
 _STATISTICS = queries.statistics(param("machine"))
 _COUNTS = {of_machine: reports.counts(of_machine=of_machine) for of_machine in (False, True)}
 _DURATIONS = {of_machine: reports.durations(of_machine=of_machine) for of_machine in (False, True)}
@@ -117,7 +116,7 @@ class Reads(ABC):
 
     async def execution(self, execution_id: str) -> Execution | None:
         """Return an execution."""
-        rows = await self._fetch(_EXECUTION, {"id": execution_id})
+        rows = await self._fetch(EXECUTION, {"id": execution_id})
         return to_execution(rows[0]) if rows else None
 
     async def executions_with(self, ids: Sequence[str]) -> Sequence[Execution]:
@@ -130,7 +129,7 @@ class Reads(ABC):
 
     async def execution_by_name(self, state_machine_id: str, name: str) -> Execution | None:
         """Return the execution that holds a name."""
-        rows = await self._fetch(_BY_NAME, {"machine": state_machine_id, "name": name})
+        rows = await self._fetch(EXECUTION_BY_NAME, {"machine": state_machine_id, "name": name})
         return to_execution(rows[0]) if rows else None
 
     async def executions(self, filter_: ExecutionFilter, *, after: Cursor | None, page: int) -> Sequence[Execution]:

@@ -63,6 +63,7 @@ from statechain_backends.sql.schema import (
     state_machines,
     visits,
 )
+from statechain_backends.sql.statements import ADD_RUN, END_EXECUTION, EXECUTION, EXECUTION_BY_NAME
 from statechain_backends.sql.text_escape import unescape_text
 
 if TYPE_CHECKING:
@@ -121,11 +122,8 @@ def _create_state_machine(write: CreateStateMachine) -> Script:
 
 # Executions
 
-_EXECUTION = queries.execution(param("id"))
-_BY_NAME = queries.execution_by_name(param("machine"), param("name"))
 _CHAINED = queries.chained_holder(param("machine"), param("source"), param("state"))
 _ADD_EXECUTION = insert(executions).values(row_params(executions)).on_conflict_do_nothing().returning(executions.c.id)
-_ADD_RUN = insert(runs).values(row_params(runs))
 _ADD_LINK = insert(links).values(row_params(links)).on_conflict_do_nothing().returning(links.c.target_execution_id)
 _DROP_EXECUTION = delete(executions).where(executions.c.id == param("id_"))
 _is_living = exists().where(executions.c.id == links.c.target_execution_id, executions.c.status.in_(filters.UNFAILED))
@@ -146,7 +144,7 @@ def _start_exclusively(write: StartExecution) -> Script:
     link = _named(links, link_row(execution, source, exclusive=True))
     yield _FREE_KEY, {"key": link["exclusive"]}
     while True:  # until who is in the way can be seen, or nobody is
-        for question, parameters in ((_BY_NAME, name), (_CHAINED, chain)):
+        for question, parameters in ((EXECUTION_BY_NAME, name), (_CHAINED, chain)):
             rows = yield question, parameters
             if rows:
                 return to_execution(rows[0])
@@ -155,19 +153,12 @@ def _start_exclusively(write: StartExecution) -> Script:
             continue
         rows = yield _ADD_LINK, link
         if rows:
-            yield _ADD_RUN, _named(runs, run_row(execution, write.owner))
+            yield ADD_RUN, _named(runs, run_row(execution, write.owner))
             return execution
         yield _DROP_EXECUTION, {"id_": execution.id}
 
 
 _END_RUN = delete(runs).where(runs.c.execution_id == param("id_")).returning(runs.c.epoch, runs.c.current_state)
-_END = (
-    update(executions)
-    .where(executions.c.id == param("id_"))
-    .values(
-        {name: param(name) for name in ("status", "output", "error", "cause", "end_time", "current_state", "epoch")}
-    )
-)
 
 
 def _stop(write: StopExecution) -> Script:
@@ -176,7 +167,7 @@ def _stop(write: StopExecution) -> Script:
         epoch, state = rows[0]
         names = ("status", "output", "error", "cause", "end_time")
         ended = dict(zip(names, end_row(write.end), strict=True))
-        yield _END, {"id_": write.execution_id, "current_state": state, "epoch": _epoch_above(epoch), **ended}
+        yield END_EXECUTION, {"id_": write.execution_id, "current_state": state, "epoch": _epoch_above(epoch), **ended}
     return (yield from _found(write.execution_id))
 
 
@@ -186,7 +177,7 @@ def _epoch_above(epoch: object) -> int:
 
 
 def _found(execution_id: str) -> Script:
-    rows = yield _EXECUTION, {"id": execution_id}
+    rows = yield EXECUTION, {"id": execution_id}
     return to_execution(rows[0]) if rows else ExecutionNotFound(f"there is no execution {execution_id!r}")
 
 
@@ -227,7 +218,7 @@ def _redrive(write: RedriveExecution) -> Script:
         yield _REVIVE, one
         ((seq,),) = yield _LENGTH, one
         run = (write.execution_id, write.owner, epoch + 1, seq, 0, state, None, None, None)
-        yield _ADD_RUN, _named(runs, run)
+        yield ADD_RUN, _named(runs, run)
     elif count != write.redrive_count + 1:
         return None
     rows = yield _REDRIVEN, {**one, "to_owner": write.owner, "of_epoch": epoch + 1}

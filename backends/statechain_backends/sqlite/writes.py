@@ -17,12 +17,12 @@ from sqlalchemy.dialects import sqlite
 from statechain.errors import DamagedRow
 from statechain.records import CallbackStatus
 from statechain.storage.repository import Advance, StartExecution, Write
-from statechain_backends.sql import queries
 from statechain_backends.sql.compiler import Compiler, Parameters, param, row_params
 from statechain_backends.sql.decoding import Row, outcome
 from statechain_backends.sql.rows import end_row, execution_row, link_row, run_row, to_execution, visit_row
 from statechain_backends.sql.schema import callbacks, executions, links, runs, visits
 from statechain_backends.sql.scripts import SCRIPTS, Script
+from statechain_backends.sql.statements import ADD_RUN, END_EXECUTION, EXECUTION_BY_NAME
 from statechain_backends.sql.text_escape import escape_rows
 from statechain_backends.sql.transitions import (
     callback_rows,
@@ -48,15 +48,7 @@ _guard = (runs.c.execution_id == param("id_"), runs.c.epoch == param("of_epoch")
 _none = literal(0, literal_execute=True)
 _MOVE = update(runs).where(*_guard).values(seq=param("new_seq"), claims=_none, current_state=param("new_state"))
 _LEAVE = delete(runs).where(*_guard)
-_END = (
-    update(executions)
-    .where(executions.c.id == param("id_"))
-    .values(
-        {name: param(name) for name in ("status", "output", "error", "cause", "end_time", "current_state", "epoch")}
-    )
-)
 _ADD_EXECUTION = sqlite.insert(executions).values(row_params(executions)).on_conflict_do_nothing()
-_ADD_RUN = insert(runs).values(row_params(runs))
 _ADD_LINK = insert(links).values(row_params(links))
 _ADD_VISIT = insert(visits).values(row_params(visits))
 _ADD_CALLBACK = (
@@ -70,7 +62,6 @@ _CLOSE = (
     .where(callbacks.c.status == literal(CallbackStatus.WAITING.value, literal_execute=True))
     .values(status=literal(CallbackStatus.CLOSED.value, literal_execute=True))
 )
-_HOLDER = queries.execution_by_name(param("machine"), param("name"))
 
 
 def commit(connection: sqlite3.Connection, writes: Sequence[Write[object]]) -> list[object]:
@@ -152,7 +143,7 @@ def _refusal(connection: sqlite3.Connection, write: Write[object]) -> object:
     """Return the outcome of a start or an advance that changed nothing."""
     if isinstance(write, StartExecution):
         name = {"machine": write.execution.state_machine_id, "name": write.execution.name}
-        return outcome(to_execution, fetch(connection, _HOLDER, name)[0])
+        return outcome(to_execution, fetch(connection, EXECUTION_BY_NAME, name)[0])
     advance = cast("Advance", write)
     rows = fetch(connection, current_positions([advance.execution_id]), None)
     row = rows[0] if rows else None
@@ -185,14 +176,14 @@ def _dependent_rows(writes: Sequence[Write[object]]) -> Work:
     starts = [write for write in writes if isinstance(write, StartExecution)]
     advances = [write for write in writes if isinstance(write, Advance)]
     return {
-        _ADD_RUN: [run_row(write.execution, write.owner) for write in starts],
+        ADD_RUN: [run_row(write.execution, write.owner) for write in starts],
         _ADD_LINK: [
             link_row(write.execution, source, exclusive=False) for write in starts if (source := write.execution.source)
         ],
         _ADD_VISIT: [
             visit_row(seq, visit) for write in advances for seq, visit in enumerate(write.visits, write.seq + 1)
         ],
-        _END: [
+        END_EXECUTION: [
             (*end_row(end), write.current_state, write.epoch, write.execution_id)
             for write in advances
             if (end := write.end)
