@@ -7,7 +7,7 @@ make the group a transaction. A connection is held for one of these and for noth
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeAlias, cast
@@ -27,6 +27,7 @@ from statechain_backends.sql import lease_queries, lease_scripts
 from statechain_backends.sql.checks import Checks
 from statechain_backends.sql.compiler import Parameters
 from statechain_backends.sql.decoding import Row, outcome
+from statechain_backends.sql.leases import Leases
 from statechain_backends.sql.migrate import STORED_VERSION, is_current
 from statechain_backends.sql.reads import Reads
 from statechain_backends.sql.rows import to_execution, to_worker_lease
@@ -43,7 +44,6 @@ from statechain_backends.sql.transitions import (
 if TYPE_CHECKING:
     from sqlalchemy import Executable
 
-    from statechain.records import Claim
     from statechain.storage.leases import LeaseRenewer, WorkerLease
     from statechain.storage.repository import Write
 
@@ -58,7 +58,7 @@ _LEASES = lease_queries.leases()
 _STRAYS = lease_queries.strays()
 
 
-class PostgresRepository(Reads, Checks):
+class PostgresRepository(Reads, Checks, Leases):
     """A `Repository` in PostgreSQL.
 
     Args:
@@ -181,34 +181,9 @@ class PostgresRepository(Reads, Checks):
         """Return the leases of all workers."""
         return [to_worker_lease(row) for row in await self._fetch(_LEASES, {})]
 
-    async def release_dead(self, leases: Sequence[WorkerLease]) -> Sequence[str]:
-        """Release what dead workers own."""
-        return cast("Sequence[str]", await self._perform(lease_scripts.release_dead(leases)))
-
     async def strays(self) -> Sequence[WorkerLease]:
         """Return the missing leases of owners without one."""
         return [missing_lease(owner) for (owner,) in await self._fetch(_STRAYS, {})]
-
-    async def retain(self, worker_id: str, epochs: Mapping[str, int]) -> None:
-        """Own again what was released while the worker runs it."""
-        await self._perform(lease_scripts.retain(worker_id, epochs))
-
-    async def claim(
-        self,
-        worker_id: str,
-        *,
-        page: int,
-        excluded_revisions: Collection[tuple[str, int]] = (),
-        running: Collection[str] | None = None,
-        suspects: range | None = None,
-    ) -> Sequence[Claim]:
-        """Take over executions without an owner."""
-        script = lease_scripts.claim(worker_id, page, excluded_revisions, running, suspects)
-        return cast("Sequence[Claim]", await self._perform(script))
-
-    async def release(self, worker_id: str) -> None:
-        """Release all that a worker owns."""
-        await self._perform(lease_scripts.release(worker_id))
 
     async def _perform(self, script: Script) -> object:
         with translated():

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import attrs
@@ -25,6 +25,7 @@ from statechain_backends.lease_renewal import SharedLeaseRenewer
 from statechain_backends.sql import lease_queries, lease_scripts
 from statechain_backends.sql.checks import Checks
 from statechain_backends.sql.compiler import Parameters
+from statechain_backends.sql.leases import Leases
 from statechain_backends.sql.migrate import STORED_VERSION, is_current
 from statechain_backends.sql.reads import Reads
 from statechain_backends.sql.rows import to_worker_lease
@@ -39,7 +40,6 @@ from statechain_backends.sqlite.writes import COMPILER, commit, fetch, perform
 if TYPE_CHECKING:
     from sqlalchemy import Executable
 
-    from statechain.records import Claim
     from statechain.storage.leases import LeaseRenewer, WorkerLease
     from statechain.storage.repository import Write
     from statechain_backends.sql.decoding import Row
@@ -65,7 +65,7 @@ _STRAYS = lease_queries.strays()
 SYNCHRONOUS = ("full", "normal", "extra", "off")
 
 
-class SQLiteRepository(Reads, Checks):
+class SQLiteRepository(Reads, Checks, Leases):
     """A `Repository` in SQLite.
 
     Args:
@@ -164,7 +164,7 @@ class SQLiteRepository(Reads, Checks):
 
     async def release_dead(self, leases: Sequence[WorkerLease]) -> Sequence[str]:
         """Release what dead workers own."""
-        released: Sequence[str] = await self._writer.run(perform, lease_scripts.release_dead(leases))
+        released = await super().release_dead(leases)
         self._locks.remove_of(released)
         return released
 
@@ -172,26 +172,9 @@ class SQLiteRepository(Reads, Checks):
         """Return the missing leases of owners without one; an owner that has no lock either has died."""
         return await self._writer.run(self._look_at_strays)
 
-    async def retain(self, worker_id: str, epochs: Mapping[str, int]) -> None:
-        """Own again what was released while the worker runs it."""
-        await self._writer.run(perform, lease_scripts.retain(worker_id, epochs))
-
-    async def claim(
-        self,
-        worker_id: str,
-        *,
-        page: int,
-        excluded_revisions: Collection[tuple[str, int]] = (),
-        running: Collection[str] | None = None,
-        suspects: range | None = None,
-    ) -> Sequence[Claim]:
-        """Take over executions without an owner."""
-        script = lease_scripts.claim(worker_id, page, excluded_revisions, running, suspects)
-        return cast("Sequence[Claim]", await self._writer.run(perform, script))
-
     async def release(self, worker_id: str) -> None:
         """Release all that a worker owns."""
-        await self._writer.run(perform, lease_scripts.release(worker_id))
+        await super().release(worker_id)
         self._locks.release(worker_id)
 
     async def _perform(self, script: Script) -> object:
