@@ -52,7 +52,6 @@ from statechain.storage.retrying import retry_while_unavailable
 from statechain.tasks import services
 from statechain.tasks.dependencies import Dependencies
 from statechain.tasks.registry import TaskRegistry
-from statechain.worker.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from statechain.asl import Definition
@@ -146,6 +145,7 @@ class Engine(EngineOperations, EngineCallbacks):
     ) -> None:
         # All that runs is loaded with the first engine: that takes half as long as the library itself.
         from statechain.chaining.runner import BatchServices  # noqa: PLC0415
+        from statechain.worker.supervisor import Supervisor  # noqa: PLC0415
 
         leased = as_duration(lease)
         if leased <= timedelta(0):
@@ -161,7 +161,7 @@ class Engine(EngineOperations, EngineCallbacks):
         self._dependencies = Dependencies(dependencies or {})
         self._tasks = (TaskRegistry() if tasks is None else tasks).with_dependencies(self._dependencies)
         self._works = role == "worker"
-        self._host = Supervisor(
+        self._supervisor = Supervisor(
             self.repository,
             self.clock,
             self._tasks,
@@ -178,11 +178,11 @@ class Engine(EngineOperations, EngineCallbacks):
             guard=self.guard,
             files=None if files is None else Path(files),
         )
-        self.journal = self._host.journal
-        self.worker = self._host.worker
-        self._callbacks = self._host.callbacks
-        self._revisions = self._host.revisions
-        self.batch_services = BatchServices(self.repository, self.journal, self.clock, self._host.streams)
+        self.journal = self._supervisor.journal
+        self.worker = self._supervisor.worker
+        self._callbacks = self._supervisor.callbacks
+        self._revisions = self._supervisor.revisions
+        self.batch_services = BatchServices(self.repository, self.journal, self.clock, self._supervisor.streams)
 
     def __repr__(self) -> str:
         return f"<Engine on {self.repository!r}, {len(self.worker)} running>"
@@ -194,12 +194,12 @@ class Engine(EngineOperations, EngineCallbacks):
 
     async def __aenter__(self) -> Self:
         """Make the handlers' dependencies, open the storage; start the journal, the lease and recovery."""
-        self._host.check_fresh()
+        self._supervisor.check_fresh()
         self.guard.open()
         try:
             if self._works:
                 await self._dependencies.open(self._tasks.wanted())
-            await self._host.open(owns_repository=self._owns_repository)
+            await self._supervisor.open(owns_repository=self._owns_repository)
         except BaseException:
             self.guard.close()
             await self._dependencies.aclose()
@@ -215,7 +215,7 @@ class Engine(EngineOperations, EngineCallbacks):
         """Wait for what was started here, or after an exception interrupt it; then close what this engine opened."""
         self.guard.check_place()
         try:
-            await self._host.close(at_once=exc is not None)
+            await self._supervisor.close(at_once=exc is not None)
         finally:
             self.guard.close()
             await self._dependencies.aclose()
@@ -332,7 +332,7 @@ class Engine(EngineOperations, EngineCallbacks):
 
     async def recover(self) -> list[str]:
         """Claim and continue the executions of dead workers now; return their ids. It also happens by itself."""
-        return await self._host.recovery.recover()
+        return await self._supervisor.recovery.recover()
 
     @checked(filter=FILTER)
     async def delete_executions(self, filter: ExecutionFilter) -> int:  # noqa: A002

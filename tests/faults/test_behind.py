@@ -117,7 +117,7 @@ class Observer:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.lease = engine._host._lease
+        self.lease = engine._supervisor._lease
         self.passed = 0.0
         self.lease.clock = lambda: boot_time() + self.passed
 
@@ -178,7 +178,7 @@ async def test_after_a_new_connection_what_rests_finds_out_at_once(storage: Stor
         handle = await (await engine.create_state_machine("m", TWO_TASKS)).start_execution(1)
         await handlers.begun(1)
         await storage.lose_visits()
-        engine._host._lease.doubts += 1  # as a renewal over a new connection does
+        engine._supervisor._lease.doubts += 1  # as a renewal over a new connection does
         async with asyncio.timeout(30):
             while handlers.calls[f"Two {handle.id}"] < 2:  # noqa: ASYNC110 -- a Counter has no event
                 await asyncio.sleep(0.01)
@@ -196,7 +196,7 @@ async def test_an_end_that_storage_lost_is_run_to_again(storage: Storage) -> Non
         machine = await engine.create_state_machine("m", TWO_TASKS)
         ended = await machine.execute(1)
         await storage.revive(ended.id, engine.worker.id)
-        engine._host._lease.doubts += 1
+        engine._supervisor._lease.doubts += 1
         async with asyncio.timeout(30):
             assert (await engine.worker.wait(ended.id)).output == 1
     assert set(handlers.calls.values()) == {2}
@@ -236,10 +236,10 @@ async def test_what_is_lost_to_another_worker_is_logged_as_that(
         async with _other(storage) as other:
             await other.release(engine.worker.id)
             assert len(await other.claim("other", page=1)) == 1
-            await engine._host.recovery.drop_lost()
+            await engine._supervisor.recovery.drop_lost()
             async with Engine(other, recovery=False) as operator:
                 await operator.stop_execution(stopped.id)
-            await engine._host.recovery.drop_lost()
+            await engine._supervisor.recovery.drop_lost()
         handlers.may_end.set()
     assert f"execution {taken.id} is lost to this worker (ANOTHERS)" in caplog.text
     assert f"execution {stopped.id} is lost to this worker (ENDED)" in caplog.text
@@ -256,7 +256,7 @@ async def test_a_live_worker_whose_lease_a_failover_lost_keeps_what_it_runs_once
     async with worker_without_a_lease(storage) as (worker, observer, _):
         for leases in (0.0, 0.6):
             assert await observer.looks_after(leases) == []
-        assert not await worker._host._repository.renew_lease(worker.worker.id, LEASE)
+        assert not await worker._supervisor._repository.renew_lease(worker.worker.id, LEASE)
         for leases in (0.6, 0.3):
             assert await observer.looks_after(leases) == []
 

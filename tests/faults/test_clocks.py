@@ -238,7 +238,7 @@ async def test_the_wall_clock_of_a_worker_ends_nothing(repository_url: str, seco
         await handlers.begun(1)
         clock.by = timedelta(seconds=seconds)
         await asyncio.sleep(LEASE.total_seconds())
-        assert engine._host._lease.holds
+        assert engine._supervisor._lease.holds
         assert await engine.recover() == []
         handlers.may_end.set()
         assert await handle.result() == 1

@@ -228,7 +228,7 @@ async def test_after_a_lapse_a_fresh_start_costs_no_more_commits() -> None:
     commits = []
     async with opened(storage, answer) as (engine, machine):
         for lapses in (0, 1):
-            engine._host._lease.lapses = lapses
+            engine._supervisor._lease.lapses = lapses
             storage.commits = 0
             await machine.execute()
             commits.append(storage.commits)

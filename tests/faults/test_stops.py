@@ -225,7 +225,7 @@ async def test_what_starts_and_ends_meanwhile_is_not_let_go(
 
         async def look() -> None:
             while True:
-                await engine._host.recovery.drop_lost()
+                await engine._supervisor.recovery.drop_lost()
                 await asyncio.sleep(0)
 
         async with asyncio.TaskGroup() as group:
