@@ -84,6 +84,7 @@ def test_the_former_rules_left_executions_running_for_ever_after_a_failover() ->
 NEEDED = {
     "doubts_after_outage": ("a failover", "stay RUNNING for ever"),
     "compares_writes": ("three workers", "for recorded"),
+    "waits_for_missing": ("three workers", "two workers whose leases hold run"),
 }
 
 

@@ -105,7 +105,7 @@ async def test_limits_hold_in_each_transaction_and_are_left_to_no_other_client(
     limits = "SELECT current_setting('lock_timeout'), current_setting('idle_in_transaction_session_timeout')"
     async with PostgresRepository(f"{url}?idle_in_transaction_session_timeout=60") as repository:
         async with repository._connections.transaction() as connection:
-            assert tuple(await connection.fetchrow(limits) or ()) == ("2s", "1min")
+            assert tuple(await connection.fetchrow(limits) or ()) == ("500ms", "1min")
         async with repository._freezing.transaction() as connection:
             assert await connection.fetchval("SELECT current_setting('statement_timeout')") == "0"
         await asyncio.gather(*(start(repository) for _ in range(20)))
@@ -135,4 +135,4 @@ async def test_statements_stay_prepared_where_the_url_says_that_sessions_are_kep
         await start(repository)
         async with repository._connections.lend() as connection:
             assert await connection.fetchval("SELECT count(*) FROM pg_prepared_statements") > 1
-            assert await connection.fetchval("SELECT current_setting('lock_timeout')") == "2s"
+            assert await connection.fetchval("SELECT current_setting('lock_timeout')") == "500ms"

@@ -176,8 +176,8 @@ def test_options_for_poolers_are_checked(options: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("options", "limits"),
     [
-        ("", ("2s", "5s")),
-        ("?lock_timeout=0.5&idle_in_transaction_session_timeout=60", ("500ms", "1min")),
+        ("", ("500ms", "5s")),
+        ("?lock_timeout=2&idle_in_transaction_session_timeout=60", ("2s", "1min")),
         ("?lock_timeout=0&idle_in_transaction_session_timeout=0", ("0", "0")),
     ],
 )

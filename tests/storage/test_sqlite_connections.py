@@ -13,8 +13,10 @@ import pytest
 import pytest_asyncio
 
 from statechain import RepositoryError, SQLiteRepository
-from statechain.testing.contract.samples import start
+from statechain.testing.contract.samples import finish, freeze, start
 from statechain_backends.sqlite.connection import ConnectionThread
+from statechain_backends.sqlite.freezing import Freezing
+from statechain_backends.sqlite.readers import Reader
 
 
 def connect() -> sqlite3.Connection:
@@ -158,3 +160,25 @@ async def test_a_statement_of_a_reader_writes_nothing_but_temporary_tables(sqlit
             await reader.fetch("CREATE TEMP TABLE passing (id)")
             await reader.fetch("INSERT INTO passing VALUES (?)", (1,))
             assert [tuple(row) for row in await reader.fetch("SELECT id FROM passing")] == [(1,)]
+
+
+async def test_items_that_are_deleted_while_a_batch_is_frozen_are_written_again(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`statechain doctor` deletes items of no batch, as those of a batch are until all of them are written."""
+    find, looks = Freezing._is_whole, 0
+
+    async def is_whole(freezing: Freezing, reader: Reader, count: int) -> bool:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            found = [finding async for finding in other.check(repair=True)]
+            assert {(each.table, each.is_repaired) for each in found} == {("batch_items", True)}
+        return await find(freezing, reader, count)
+
+    monkeypatch.setattr(Freezing, "_is_whole", is_whole)
+    async with SQLiteRepository(sqlite_url) as repository, SQLiteRepository(sqlite_url) as other:
+        for _ in range(120):
+            await finish(repository)
+        frozen = await freeze(repository)
+        assert (frozen.item_counts.total, looks) == (120, 2)

@@ -64,7 +64,7 @@ class PostgresRepository(Reads, Checks, Leases):
     Args:
         url: ``postgresql://user:password@host:port/database?options``. Options are libpq's (``sslmode`` and its
             kin, ``target_session_attrs``, ``passfile``, ``service``, ``application_name``), ``pool_size`` (default: 5)
-            and, in seconds, ``connect_timeout`` (10), ``command_timeout`` (120), ``lock_timeout`` (2) and
+            and, in seconds, ``connect_timeout`` (10), ``command_timeout`` (120), ``lock_timeout`` (0.5) and
             ``idle_in_transaction_session_timeout`` (5); 0 leaves one of the last two as the server has it. Behind a
             pooler, ``pool_mode`` (``session`` or ``transaction``) and ``statement_cache_size``, which are found out.
 

@@ -53,7 +53,7 @@ OURS = {
     "pool_size": 5.0,
     "command_timeout": 120.0,
     "connect_timeout": 10.0,
-    "lock_timeout": 2.0,
+    "lock_timeout": 0.5,
     "idle_in_transaction_session_timeout": 5.0,
 }
 """Options that take a number, and their defaults."""

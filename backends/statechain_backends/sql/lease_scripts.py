@@ -97,7 +97,8 @@ def claim(
     """Take over what has no owner, once what the claimer owns without running it has none."""
     if running is not None:
         owned = yield _OWNED, {"worker": worker_id}
-        for ids in chunks([id_ for (id_,) in owned if id_ not in running]):
+        kept = frozenset(running)  # the transaction is idle meanwhile: a look into a list for each would take too long
+        for ids in chunks([id_ for (id_,) in owned if id_ not in kept]):
             yield queries.release_owned(worker_id, ids), None
     rows = yield queries.claim(worker_id, page, excluded_revisions, suspects), None
     if not rows:

@@ -9,9 +9,11 @@ What a crash leaves behind belongs to a batch that does not exist, and nothing r
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
+from sqlalchemy import func, select
 from sqlalchemy.dialects.sqlite import insert
 
 from statechain_backends.sql import filters, scripts
@@ -28,8 +30,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Freezing"]
 
-CHUNK = 2000
-"""How many sources are written in one transaction, for which other writes wait: some milliseconds."""
+CHUNK = 500
+"""How many sources the first transaction writes."""
+
+CHUNK_SECONDS = 0.01
+"""How long a transaction may take, for which other writes wait; the next one is sized by the pace of the last."""
+
+SMALLEST, LARGEST = 50, 2000
+
+_STORED = select(func.count()).where(batch_items.c.batch_id == param("batch"), batch_items.c.index < param("end"))
 
 _COLUMNS = ("batch_id", "index", "source_execution_id", "name")
 _added = insert(batch_items).values({name: param(f"new_{name}") for name in _COLUMNS})
@@ -65,13 +74,13 @@ class Freezing:
         batch = self._write.batch
         if (stored := await self._writer.run(perform, scripts.stored_batch(batch.id))) is not None:
             return cast("Batch", stored)  # this write was made before, and its reply was lost
-        count = 0
         async with self._readers.lend() as reader:
             try:
                 await self._find(reader)
-                while not self._is_given_up and (ids := await _next_chunk(reader, count)):
-                    await self._writer.run(self._add_items, count, ids)
-                    count += len(ids)
+                while True:
+                    count = await self._copy(reader)
+                    if self._is_given_up or await self._is_whole(reader, count):
+                        break  # else `statechain doctor` beside it has deleted items of a batch that is not there yet
             finally:
                 await reader.fetch("DROP TABLE IF EXISTS temp.found")
         if self._is_given_up:
@@ -84,7 +93,23 @@ class Freezing:
         await reader.fetch("CREATE TEMP TABLE found (place INTEGER PRIMARY KEY, id, start_time)")
         await reader.fetch(f"INSERT INTO temp.found (id, start_time) {text}", arguments)
 
-    def _add_items(self, connection: sqlite3.Connection, first: int, ids: Sequence[str]) -> None:
+    async def _copy(self, reader: Reader) -> int:
+        """Write an item for each id that was kept; return how many."""
+        count, size = 0, CHUNK
+        while not self._is_given_up and (ids := await _next_chunk(reader, count, size)):
+            seconds = await self._writer.run(self._add_items, count, ids)
+            count += len(ids)
+            pace = CHUNK_SECONDS / max(seconds, 1e-6)
+            size = min(max(round(size * min(pace, 2.0)), SMALLEST), LARGEST)
+        return count
+
+    async def _is_whole(self, reader: Reader, count: int) -> bool:
+        stored = await reader.fetch(*COMPILER.render(_STORED, {"batch": self._write.batch.id, "end": count}))
+        return tuple(stored[0]) == (count,)
+
+    def _add_items(self, connection: sqlite3.Connection, first: int, ids: Sequence[str]) -> float:
+        """Write items in a transaction; return how many seconds other writes had to wait for it."""
+        began = time.monotonic()
         batch = self._write.batch
         rows = [(batch.id, index, id_, f"{batch.name_prefix}-{id_}") for index, id_ in enumerate(ids, first)]
         connection.execute("BEGIN IMMEDIATE")
@@ -95,8 +120,9 @@ class Freezing:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+        return time.monotonic() - began
 
 
-async def _next_chunk(reader: Reader, after: int) -> list[str]:
-    rows = await reader.fetch("SELECT id FROM temp.found WHERE place > ? ORDER BY place LIMIT ?", (after, CHUNK))
+async def _next_chunk(reader: Reader, after: int, size: int) -> list[str]:
+    rows = await reader.fetch("SELECT id FROM temp.found WHERE place > ? ORDER BY place LIMIT ?", (after, size))
     return [unescape_text(id_) for (id_,) in rows]
