@@ -6,6 +6,7 @@ that waits for it in `statechain.callbacks`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
@@ -19,6 +20,7 @@ from statechain.arguments import (
     DURATION,
     EXECUTION_ID,
     FLAG,
+    MACHINE_ID,
     NAME,
     PATH,
     TEXT,
@@ -32,11 +34,11 @@ from statechain.arguments import (
 )
 from statechain.callbacks import EngineCallbacks
 from statechain.chaining.arguments import FILTER, OPTIONS, TRANSFORMER
-from statechain.chaining.options import BatchExecutionOptions
+from statechain.chaining.options import BatchExecutionOptions, BatchExecutionResult
 from statechain.chaining.source import InputTransformer
 from statechain.clock import Clock, SystemClock, as_duration
 from statechain.codec import JSONValue, same_json
-from statechain.errors import StateMachineNotFound
+from statechain.errors import StatechainError, StateMachineNotFound
 from statechain.execution import lengthy
 from statechain.filters import ExecutionFilter
 from statechain.guard import Guard, guarded
@@ -47,7 +49,7 @@ from statechain.records import Batch, Execution, StateMachineRecord, new_id
 from statechain.storage.deleting import delete_ended
 from statechain.storage.existing import require_machines
 from statechain.storage.open import open_repository
-from statechain.storage.repository import CreateStateMachine
+from statechain.storage.repository import CreateBatch, CreateStateMachine
 from statechain.storage.retrying import retry_while_unavailable
 from statechain.tasks import services
 from statechain.tasks.dependencies import Dependencies
@@ -55,10 +57,13 @@ from statechain.tasks.registry import TaskRegistry
 
 if TYPE_CHECKING:
     from statechain.asl import Definition
+    from statechain.launcher import Stream
     from statechain.observers import Observer
     from statechain.storage.repository import Repository
 
 __all__ = ["Engine"]
+
+logger = logging.getLogger(__name__)
 
 REPOSITORY = with_method("commit", "a storage URL or a Repository").or_text()
 DEFINITION = instance_of(Mapping, str, Path, meant="a mapping, JSON or YAML text, or the Path of a file")
@@ -394,15 +399,76 @@ class Engine(EngineOperations, EngineCallbacks):
             BatchStopped: More items failed than the options tolerate, or the batch was stopped meanwhile.
         """
         batch = await self.get_batch(id)
+        async with await self._resumed(batch, options, input_transformer) as stream:
+            async for _ in stream:
+                pass
+        return await self.get_batch(id)
+
+    @checked(state_machine_id=MACHINE_ID, filter=FILTER, source_state_name=TEXT.or_none(), options=OPTIONS)
+    async def start_batch(
+        self,
+        state_machine_id: str,
+        filter: ExecutionFilter,  # noqa: A002
+        source_state_name: str | None = None,
+        *,
+        options: BatchExecutionOptions | None = None,
+    ) -> Batch:
+        """Store a batch, run it in the background, and return as soon as it is stored.
+
+        The engine owns what runs: leaving it waits for the batch, and a batch that is interrupted can be resumed.
+
+        Arguments:
+            state_machine_id: The machine that an execution is started of, for each source.
+
+            filter: The executions to chain from.
+
+            source_state_name: Chain this state's output instead of the final output.
+
+            options: How it runs; see `StateMachine.execute_batch`.
+
+        Raises:
+            StateMachineNotFound: There is no such state machine, or the filter names one that does not exist.
+        """
+        target = await self.get_state_machine(state_machine_id)
+        await require_machines(self.repository, filter)
+        chosen = options or BatchExecutionOptions()
+        batch = chaining.new_batch(target, filter, source_state_name, chosen, self.batch_services)
+        stored = await self.journal.write_for_caller(CreateBatch(batch=batch, filter_=filter))
+        self._run_batch(stored, await self._resumed(stored, chosen, None))
+        return stored
+
+    @checked(id=BATCH_ID, options=OPTIONS)
+    async def continue_batch(self, id: str, *, options: BatchExecutionOptions | None = None) -> Batch:  # noqa: A002
+        """Resume a batch as `resume_batch` does, but in the background, and return it at once.
+
+        Raises:
+            BatchNotFound: There is no such batch.
+        """
+        batch = await self.get_batch(id)
+        self._run_batch(batch, await self._resumed(batch, options, None))
+        return batch
+
+    async def _resumed(
+        self, batch: Batch, options: BatchExecutionOptions | None, input_transformer: InputTransformer | None
+    ) -> Stream[BatchExecutionResult]:
         revision = await self._revisions.get(batch.state_machine_id, batch.state_machine_revision)
-        stream = chaining.resume_batch(
+        return chaining.resume_batch(
             StateMachine(self, revision),
             batch,
             options=options or BatchExecutionOptions.of(batch),
             input_transformer=input_transformer,
             services=self.batch_services,
         )
-        async with stream:
-            async for _ in stream:
-                pass
-        return await self.get_batch(id)
+
+    def _run_batch(self, batch: Batch, stream: Stream[BatchExecutionResult]) -> None:
+        """Take a batch's results among the tasks of the engine; how it ended is in storage."""
+
+        async def run() -> None:
+            try:
+                async with stream:
+                    async for _ in stream:
+                        pass
+            except StatechainError as error:
+                logger.warning("the batch %s ended: %s", batch.name_prefix, error)
+
+        self.worker.tasks().create_task(run(), name="statechain batch")

@@ -6,6 +6,7 @@ from statechain.lazy import importer
 
 if TYPE_CHECKING:
     from statechain.chaining.batch import collect as collect
+    from statechain.chaining.batch import new_batch as new_batch
     from statechain.chaining.batch import resume_batch as resume_batch
     from statechain.chaining.batch import stop_batch as stop_batch
     from statechain.chaining.batch import stream_batch as stream_batch
@@ -15,9 +16,10 @@ else:
     __getattr__ = importer(
         __name__,
         dict.fromkeys(
-            ("collect", "resume_batch", "stop_batch", "stream_batch", "stream_bulk"), "statechain.chaining.batch"
+            ("collect", "new_batch", "resume_batch", "stop_batch", "stream_batch", "stream_bulk"),
+            "statechain.chaining.batch",
         ),
     )
 
 
-__all__ = ["collect", "resume_batch", "stop_batch", "stream_batch", "stream_bulk"]
+__all__ = ["collect", "new_batch", "resume_batch", "stop_batch", "stream_batch", "stream_bulk"]

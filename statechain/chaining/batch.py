@@ -36,7 +36,7 @@ from statechain.storage.existing import require_machines, why_nothing_matches
 from statechain.storage.repository import CreateBatch, EndBatch, Write
 from statechain.storage.retrying import retry_while_unavailable
 
-__all__ = ["collect", "resume_batch", "stop_batch", "stream_batch", "stream_bulk"]
+__all__ = ["collect", "new_batch", "resume_batch", "stop_batch", "stream_batch", "stream_bulk"]
 
 logger = logging.getLogger(__name__)
 
@@ -58,21 +58,32 @@ def stream_batch(
 
     async def produce(stream: Stream[BatchExecutionResult]) -> None:
         await require_machines(services.repository, filter_)
-        batch = Batch(
-            id=new_id(),
-            name_prefix=options.name_prefix or new_id(),
-            state_machine_id=target.id,
-            state_machine_revision=target.revision,
-            source_state_name=source_state_name,
-            filter=describe_filter(filter_),
-            options=describe_options(options),
-            status=BatchStatus.RUNNING,
-            start_time=services.clock.now(),
-        )
+        batch = new_batch(target, filter_, source_state_name, options, services)
         opening = CreateBatch(batch=batch, filter_=filter_)
         await _run_stored(target, batch.id, opening, options, input_transformer, services, stream)
 
     return Stream(services.streams, produce, capacity=options.concurrent_batches)
+
+
+def new_batch(
+    target: Target,
+    filter_: ExecutionFilter,
+    source_state_name: str | None,
+    options: BatchExecutionOptions,
+    services: BatchServices,
+) -> Batch:
+    """Return the record of a batch that is not stored yet."""
+    return Batch(
+        id=new_id(),
+        name_prefix=options.name_prefix or new_id(),
+        state_machine_id=target.id,
+        state_machine_revision=target.revision,
+        source_state_name=source_state_name,
+        filter=describe_filter(filter_),
+        options=describe_options(options),
+        status=BatchStatus.RUNNING,
+        start_time=services.clock.now(),
+    )
 
 
 def resume_batch(

@@ -8,18 +8,25 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import attrs
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from statechain.chaining.options import BatchExecutionOptions
 from statechain.console import selections
+from statechain.console.pages.batches import new_batch_page
 from statechain.console.pages.machines import record_of
 from statechain.console.pages.waiting import task_of
+from statechain.console.queries import ExecutionQuery, number
 from statechain.console.rendering import links_of, page
 from statechain.console.serving import engine_of, form_of, log_action, machine_names, require
-from statechain.errors import InvalidPayload
+from statechain.errors import InvalidPayload, StateMachineNotFound
+from statechain.filters import Chained
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from statechain.codec import JSONValue
 
 __all__ = ["routes"]
@@ -35,6 +42,8 @@ def routes() -> list[Route]:
         Route("/executions/{id}/redrive", redrive, methods=["POST"]),
         Route("/executions/{id}/delete", delete, methods=["POST"]),
         Route("/machines/{id}/start", start, methods=["POST"]),
+        Route("/batches/new", start_batch, methods=["POST"]),
+        Route("/batches/{id}/resume", resume_batch, methods=["POST"]),
         Route("/batches/{id}/stop", stop_batch, methods=["POST"]),
         Route("/batches/{id}/redrive", redrive_batch, methods=["POST"]),
         Route("/waiting/task", answer, methods=["POST"]),
@@ -97,6 +106,51 @@ def _json(text: str, what: str) -> JSONValue:
     except RecursionError:
         raise InvalidPayload(f"{what} is nested too deeply") from None
     return value
+
+
+async def start_batch(request: Request) -> Response:
+    """Count what a batch would start, or start it."""
+    grant = require(request, "start_batch")
+    engine = engine_of(request)
+    form = await form_of(request)
+    values = {name: str(value).strip() for name, value in form.items()}
+    query = ExecutionQuery.of(form)
+    count, problem = None, None
+    try:
+        sources = query.filter()
+        target = await record_of(engine, values.get("target", ""))
+        if values.get("unchained"):
+            sources = attrs.evolve(sources, unchained_to=Chained(target.id, values.get("source_state") or None))
+        options = _batch_options(values)
+        if values.get("step") == "start":
+            log_action(grant, "start batch", target.name, options.name_prefix or "")
+            batch = await engine.start_batch(target.id, sources, values.get("source_state") or None, options=options)
+            return _to(request, "batch_started", "batches", batch.id)
+        count = await engine.count_executions(sources)
+    except ValueError as error:
+        problem = str(error)
+    except StateMachineNotFound as error:
+        problem = str(error)
+    return await new_batch_page(request, query, values, count=count, problem=problem)
+
+
+def _batch_options(values: Mapping[str, str]) -> BatchExecutionOptions:
+    """Return the options that a form has. Raises ValueError with what is wrong."""
+    tolerated = values.get("tolerated", "")
+    return BatchExecutionOptions(
+        name_prefix=values.get("prefix") or None,
+        concurrent_batches=number(values.get("concurrency") or "1", -1),
+        tolerated_failure_count=number(tolerated, -1) if tolerated else None,
+    )
+
+
+async def resume_batch(request: Request) -> Response:
+    """Finish what is missing of a batch, in the background of the engine."""
+    grant = require(request, "start_batch")
+    id_ = request.path_params["id"]
+    log_action(grant, "resume batch", id_)
+    await engine_of(request).continue_batch(id_)
+    return _to(request, "batch_resumed", "batches", id_)
 
 
 async def stop_batch(request: Request) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import attrs
@@ -13,7 +13,16 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.routing import Mount
 
-from statechain import BatchExecutionOptions, Engine, Execution, ExecutionFilter, StateMachine, TaskError, TaskRegistry
+from statechain import (
+    BatchExecutionOptions,
+    Engine,
+    Execution,
+    ExecutionFilter,
+    ExecutionNotFound,
+    StateMachine,
+    TaskError,
+    TaskRegistry,
+)
 from statechain.console import Access, Grant, app
 
 __all__ = ["ORDERS", "Office", "as_user", "client", "open_office"]
@@ -115,7 +124,8 @@ async def open_office(url: str, *, orders: int = 8) -> AsyncIterator[Office]:
             options=BatchExecutionOptions(name_prefix="invoices"),
         )
         yield office
-        await engine.stop_execution(waiting.id)
+        with suppress(ExecutionNotFound):
+            await engine.stop_execution(waiting.id)
 
 
 def as_user(*verbs: str, name: str | None = "ann") -> Access:

@@ -15,9 +15,11 @@ from statechain.operations import UNSUCCESSFUL
 from statechain.records import BatchStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from statechain.records import Batch
 
-__all__ = ["new", "pace_of", "show", "show_all"]
+__all__ = ["new", "new_batch_page", "pace_of", "show", "show_all"]
 
 FEW = 25
 """How many batches a page has: the items of each of them are counted."""
@@ -80,8 +82,20 @@ def pace_of(batch: Batch, now: datetime) -> tuple[float | None, float | None]:
 async def new(request: Request) -> Response:
     """Show the form that starts a batch, filled from the URL."""
     require(request, "start_batch")
-    engine = engine_of(request)
-    query = ExecutionQuery.of(request.query_params)
-    context = {"query": query, "names": await machine_names(engine), "statuses": statuses(), "count": None,
-               "form": request.query_params, "problem": None}  # fmt: skip
-    return await page(request, "batch_new.html", context)
+    return await new_batch_page(request, ExecutionQuery.of(request.query_params), dict(request.query_params))
+
+
+async def new_batch_page(
+    request: Request,
+    query: ExecutionQuery,
+    values: Mapping[str, str],
+    *,
+    count: int | None = None,
+    problem: str | None = None,
+) -> Response:
+    """Return the form of a new batch; ``count`` is the answer of a dry run."""
+    names = await machine_names(engine_of(request))
+    context = {"query": query, "names": names, "statuses": statuses(), "count": count, "form": values,
+               "problem": problem}  # fmt: skip
+    status = 200 if problem is None else 400
+    return await page(request, "batch_new.html", context, status=status, has_payloads=True)
