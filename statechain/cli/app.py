@@ -16,6 +16,8 @@ from statechain.cli.graph import graph
 from statechain.cli.run import redrive, run
 from statechain.cli.schema import schema
 from statechain.cli.session import VARIABLES
+from statechain.cli.statistics import statistics
+from statechain.cli.tasks import tasks
 from statechain.cli.terminal import prepare_streams
 from statechain.cli.validate import validate
 from statechain.cli.worker import worker
@@ -43,6 +45,8 @@ for command in (
     stop,
     redrive,
     batches,
+    tasks,
+    statistics,
     worker,
     console,
     doctor,

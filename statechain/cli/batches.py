@@ -176,3 +176,24 @@ async def stop(batch_ids: tuple[str, ...], storage: Storage) -> None:
         for batch_id in batch_ids:
             batch = await engine.stop_batch(batch_id)
             echo_err(f"{batch.id} {batch.status}")
+
+
+@batches.command()
+@click.argument("batch_id", metavar="ID")
+@tasks_option
+@files_option
+@storage_option
+@asynchronous
+async def redrive(batch_id: str, tasks: TaskRegistry | None, files: str | None, storage: Storage) -> None:
+    """Redrive the executions of a batch that ended without success, and wait for them."""
+    async with storage.engine(tasks=tasks, files=files, read_only=True) as engine:
+        stored = await engine.get_batch(batch_id)
+        await check_served(engine, stored.state_machine_id, stored.state_machine_revision, tasks)
+        after, count, is_more = -1, 0, True
+        while is_more:
+            done = await engine.redrive_batch(batch_id, after=after)
+            after, count, is_more = done.last, count + done.count, done.is_more
+        echo_err(f"{count} execution{'' if count == 1 else 's'} redriven")
+    async with storage.reader() as engine:
+        counts = (await engine.get_batch(batch_id)).item_counts
+    exit_with(0 if counts.succeeded == counts.total else 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 
 import click
@@ -51,13 +52,12 @@ async def _serve(engine: Engine, port: int, *, write: bool, payloads: bool) -> N
         raise Failure(f"the console needs {error.name}: pip install 'statechain[cli,console]'") from None
     verbs = pages.ADMINISTRATOR if write else pages.READER | {"payload"}
     app = pages.app(engine, access=pages.loopback(verbs if payloads else verbs - {"payload"}))
-    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", lifespan="off", proxy_headers=False)
-    server = uvicorn.Server(config)
+    config = uvicorn.Config(app, log_level="warning", lifespan="off", proxy_headers=False)
     try:
-        listener = config.bind_socket()
-    except SystemExit:  # uvicorn has logged why
-        raise Failure(f"port {port} of this machine cannot be listened on") from None
+        listener = socket.create_server(("127.0.0.1", port))
+    except OSError as error:
+        raise Failure(f"port {port} of this machine cannot be listened on: {error.strerror}") from None
     with listener:
         what = "reads and writes" if write else "only reads"
         echo_err(f"the console is at http://127.0.0.1:{listener.getsockname()[1]}/ and {what}; Ctrl-C ends it")
-        await server.serve(sockets=[listener])
+        await uvicorn.Server(config).serve(sockets=[listener])

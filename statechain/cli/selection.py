@@ -34,6 +34,7 @@ FILTER_OPTIONS = (
     click.option("--status", type=STATUS, multiple=True, help="Of this status; may be given more than once."),
     click.option("--state-machine", metavar="NAME|ID", help="Of this state machine."),
     click.option("--name", metavar="TEXT", help="With this text in their names, case-sensitive."),
+    click.option("--text", help="With this text in their names, or ids that begin with it, case-sensitive."),
     click.option("--current-state", metavar="STATE", help="That stand, or ended, in this state."),
     click.option("--start-after", type=MOMENT, help="Started after this: 2026-01-31T12:00:00Z, or 2h (ago)."),
     click.option("--start-before", type=MOMENT, help="Started before this."),
@@ -77,6 +78,7 @@ class FilterOptions:
     status: tuple[str, ...]
     state_machine: str | None
     name: str | None
+    text: str | None
     current_state: str | None
     start_after: Any
     start_before: Any
@@ -97,6 +99,7 @@ class FilterOptions:
                 status=self.status or None,
                 state_machine_id=None if machine is None else machine.id,
                 name=self.name,
+                text=self.text,
                 current_state=self.current_state,
                 start_after=self.start_after,
                 start_before=self.start_before,
