@@ -12,12 +12,12 @@ import pytest
 from statechain import Engine, ExecutionFilter, MemoryRepository, TaskContext, TaskRegistry
 from statechain.storage.repository import StartExecution
 from statechain.testing.contract.samples import execution
+from support.faults.one_task import ONE_TASK
 from support.summary import Figures
 
 pytestmark = pytest.mark.timeout(600)
 
 LOOKS_APART = timedelta(hours=3)
-ONE_TASK = {"StartAt": "Work", "States": {"Work": {"Type": "Task", "Resource": "Work", "End": True}}}
 
 
 async def test_a_backlog_needs_no_look_beyond_the_first(repository_url: str, figures: Figures, *, full: bool) -> None:

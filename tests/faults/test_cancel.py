@@ -25,12 +25,12 @@ from statechain import (
     ExecutionStatus,
     Repository,
     StateMachine,
-    TaskRegistry,
     open_repository,
 )
 from statechain.testing import VirtualClock
 from support.faults.invariants import visit_faults
 from support.faults.ledger import Ledger
+from support.faults.one_task import ONE_TASK, Left, answer, hang, tasks_of
 from support.faults.suspensions import Suspensions, run_cancelled
 from support.faults.workload import SOURCES, TARGETS, make_sources, make_tasks, select_sources
 from support.summary import Figures
@@ -120,29 +120,8 @@ async def test_an_engine_is_cancelled_at_every_suspension(
     assert at > stride
 
 
-ONE_TASK = {"StartAt": "Work", "States": {"Work": {"Type": "Task", "Resource": "Work", "End": True}}}
-
-
-def tasks_of(handler: Any) -> TaskRegistry:
-    tasks = TaskRegistry()
-    tasks.add("Work", handler)
-    return tasks
-
-
-async def answer(_value: object) -> str:
-    return "well"
-
-
 async def refuse(_value: object) -> None:
     raise ValueError("not now")
-
-
-async def interrupted(_value: object) -> None:
-    await asyncio.Event().wait()
-
-
-class _Left(Exception):
-    """Leaves an engine at once, so that what runs is interrupted."""
 
 
 @pytest.mark.parametrize("everywhere", [False, True], ids=["its-own", "anyone's"])
@@ -175,11 +154,11 @@ async def test_a_recovery_is_cancelled_at_every_suspension(
     """What it had claimed and not begun to run is taken up by the next."""
     for at in count(1):
         async with open_repository(fresh()) as repository:
-            with suppress(_Left):
-                async with Engine(repository, tasks=tasks_of(interrupted)) as engine:
+            with suppress(Left):
+                async with Engine(repository, tasks=tasks_of(hang)) as engine:
                     machine = await engine.create_state_machine("one", ONE_TASK)
                     orphans = [await machine.start_execution() for _ in range(3)]
-                    raise _Left
+                    raise Left
             suspensions = Suspensions(at)
             async with Engine(repository, tasks=tasks_of(answer), recovery=False) as engine:
                 await run_cancelled(engine.recover(), suspensions, everywhere=everywhere)

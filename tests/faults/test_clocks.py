@@ -21,13 +21,13 @@ from statechain.clock import SystemClock
 from statechain.storage.repository import ReleaseExecution, StartExecution
 from statechain.testing.contract.samples import execution
 from statechain_backends.sqlite import repository as sqlite
+from support.faults.one_task import ONE_TASK
 
 if TYPE_CHECKING:
     from support.postgres import Postgres
 
 HOUR = 3600.0
 LEASE = timedelta(seconds=1.5)  # so long that a busy machine renews it in time
-ONE_TASK = {"StartAt": "Work", "States": {"Work": {"Type": "Task", "Resource": "Work", "End": True}}}
 FOREVER = timedelta(hours=8)
 
 STEPPED = """

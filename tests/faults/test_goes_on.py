@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from statechain import Engine, ExecutionStatus, MemoryRepository, StateMachine, TaskRegistry
+from statechain import Engine, ExecutionStatus, MemoryRepository, StateMachine
 from statechain.clock import SystemClock
 from statechain.errors import RepositoryError, StatechainError
 from statechain.limits import Limits
 from statechain.records import Claim
 from statechain.storage.repository import Advance, End, ReleaseExecution, StartExecution, StopExecution, Write
 from support.faults.faulty_repository import FaultyRepository, as_repository
+from support.faults.one_task import ONE_TASK, Left, answer, hang, tasks_of
 
-ONE_TASK = {"StartAt": "Work", "States": {"Work": {"Type": "Task", "Resource": "Work", "End": True}}}
 TWO_TASKS = {
     "StartAt": "First",
     "States": {
@@ -40,24 +40,6 @@ NESTING = {
 }
 LEASE = timedelta(seconds=0.3)
 REASON = "a row breaks a rule of the schema"
-
-
-def tasks_of(work: Any) -> TaskRegistry:
-    tasks = TaskRegistry()
-    tasks.add("Work", work)
-    return tasks
-
-
-async def answer(_value: object) -> str:
-    return "well"
-
-
-async def hang(_value: object) -> None:
-    await asyncio.Event().wait()
-
-
-class _Left(Exception):
-    """Leaves an engine at once, so that what runs is interrupted."""
 
 
 class Rude(MemoryRepository):
@@ -119,10 +101,10 @@ async def opened(
 async def orphan(storage: Any) -> str:
     """Leave an execution behind that runs, and that nobody owns; return its id."""
     left = ""
-    with suppress(_Left):
+    with suppress(Left):
         async with opened(storage, hang, recovery=False) as (_, machine):
             left = (await machine.start_execution("orphan")).id
-            raise _Left
+            raise Left
     return left
 
 
@@ -315,11 +297,11 @@ async def test_a_cancellation_while_an_engine_is_left_at_once_is_not_lost(monkey
             order.append("cut short")
 
     async def leave() -> None:
-        with suppress(_Left):
+        with suppress(Left):
             async with opened("memory://", work) as (_, machine):
                 await machine.start_execution()
                 await asyncio.sleep(0.05)
-                raise _Left
+                raise Left
         order.append("went on")
 
     monkeypatch.setattr(MemoryRepository, "__aexit__", close)

@@ -31,11 +31,11 @@ from statechain import (
     open_repository,
 )
 from support.faults.faulty_repository import FaultyRepository, as_repository
+from support.faults.one_task import ONE_TASK
 from support.statuses import ABORTED, FAILED, RUNNING, SUCCEEDED
 
 pytestmark = pytest.mark.timeout(7200)
 
-ONE_TASK = {"StartAt": "Work", "States": {"Work": {"Type": "Task", "Resource": "Work", "End": True}}}
 STEPS = {"memory": (30, 30), "sqlite": (12, 30), "postgresql": (8, 30)}
 """How many examples, of how many steps, when little is tried."""
 

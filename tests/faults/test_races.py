@@ -17,12 +17,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from statechain import Engine, ExecutionFilter, ExecutionHandle, ExecutionStatus, TaskRegistry, TaskTimedOut
+from statechain import Engine, ExecutionFilter, ExecutionHandle, ExecutionStatus, TaskTimedOut
 from statechain_backends.sql.migrate import HEAD, VERSION_TABLE
 from support.faults.faulty_repository import FaultyRepository, as_repository, opened_twice
 from support.faults.invariants import examine
 from support.faults.kill_plan import spawn
 from support.faults.ledger import Ledger
+from support.faults.one_task import ONE_TASK, Left, hang, tasks_of
 from support.faults.workload import make_sources
 from support.summary import Figures
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(900)
 
-ONE_TASK: dict[str, Any] = {"StartAt": "Work", "States": {"Work": {"Type": "Task", "Resource": "Work", "End": True}}}
 STEPS = {
     "StartAt": "Work",
     "States": {
@@ -41,28 +41,14 @@ STEPS = {
 }
 
 
-def tasks_of(handler: Any) -> TaskRegistry:
-    tasks = TaskRegistry()
-    tasks.add("Work", handler)
-    return tasks
-
-
-async def hang(_value: object) -> None:
-    await asyncio.Event().wait()
-
-
-class _Left(Exception):
-    """Leaves an engine at once, so that what runs is interrupted."""
-
-
 async def leave_orphans(make_engine: EngineFactory, count: int) -> None:
     """Start so many executions, and go away."""
-    with suppress(_Left):
+    with suppress(Left):
         async with make_engine(tasks=tasks_of(hang)) as engine:
             machine = await engine.create_state_machine("steps", STEPS)
             for number in range(count):
                 await machine.start_execution({"n": number}, name=f"orphan-{number}")
-            raise _Left
+            raise Left
 
 
 async def test_two_engines_claim_the_same_executions(engine_factory: EngineFactory, *, full: bool) -> None:

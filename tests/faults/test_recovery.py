@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from statechain import Engine, ExecutionFilter, ExecutionStatus, Repository, TaskRegistry
+from statechain import Engine, ExecutionFilter, ExecutionStatus, Repository
 from statechain.limits import DEFAULT_LIMITS
 from statechain.records import Visit
 from statechain.storage.repository import TakeUpExecution
@@ -21,6 +21,7 @@ from statechain.testing.contract.samples import bury
 from statechain.worker import supervisor
 from statechain.worker.suspects import GROUPS
 from support.faults.faulty_repository import FaultyRepository, as_repository, opened_twice
+from support.faults.one_task import ONE_TASK, Left, answer, hang, tasks_of
 from support.faults.poisoned_worker import DEADLY, DEATH, LIMITS
 from support.programs import command
 from support.summary import Figures
@@ -28,39 +29,19 @@ from support.summary import Figures
 if TYPE_CHECKING:
     from support.engine_harness import EngineFactory
 
-ONE_TASK = {"StartAt": "Work", "States": {"Work": {"Type": "Task", "Resource": "Work", "End": True}}}
 LONG_LEASE = timedelta(hours=1)
 DEATHS = 3
-
-
-def tasks_of(**handlers: Any) -> TaskRegistry:
-    tasks = TaskRegistry()
-    for name, handler in handlers.items():
-        tasks.add(name, handler)
-    return tasks
-
-
-async def hang(_value: object) -> None:
-    await asyncio.Event().wait()
-
-
-async def answer(_value: object) -> str:
-    return "well"
-
-
-class _Left(Exception):
-    """Leaves an engine at once, so that what runs is interrupted."""
 
 
 async def start_and_leave(engine: Engine, definition: dict[str, Any]) -> str:
     """Start an execution whose handler hangs, and interrupt it; return its id."""
     begun: str = ""
-    with suppress(_Left):
+    with suppress(Left):
         async with engine:
             machine = await engine.create_state_machine("left", definition)
             begun = (await machine.start_execution({"n": 1}, name="left")).id
             await asyncio.sleep(0.05)
-            raise _Left
+            raise Left
     return begun
 
 
@@ -138,12 +119,12 @@ async def test_an_engine_that_closes_at_once_does_not_wait_for_storage(
 
     async def leave() -> None:
         options: dict[str, Any] = {"lease": timedelta(seconds=0.2), "recovery": False}
-        with suppress(_Left):
+        with suppress(Left):
             async with Engine(as_repository(faulty), tasks=tasks_of(Work=work), **options) as engine:
                 await (await engine.create_state_machine("one-task", ONE_TASK)).start_execution(name="left")
                 while not faulty.refused["commit"]:  # noqa: ASYNC110 -- the journal tells nobody
                     await asyncio.sleep(0.002)
-                raise _Left
+                raise Left
 
     async with opened_twice(repository_url) as (one, two):
         faulty = FaultyRepository(one)
@@ -270,22 +251,22 @@ async def test_whoever_only_waits_is_not_poison(repository_url: str, definition:
     """A wait that is taken up again counts as progress, however many of its workers have died meanwhile."""
     tasks = tasks_of(Work=refuse, Hand=answer)
     async with opened_twice(repository_url) as (one, _):
-        with suppress(_Left):
+        with suppress(Left):
             async with Engine(one, tasks=tasks) as engine:
                 machine = await engine.create_state_machine("waits", definition)
                 handle = await machine.start_execution({})
                 await until_waiting(one, handle.id)
-                raise _Left
+                raise Left
         for number in range(DEATHS):
             await die_of(one, f"dies at once {number}", number)
-        with suppress(_Left):
+        with suppress(Left):
             async with Engine(one, tasks=tasks) as engine, asyncio.timeout(30):
                 while await one.suspects(page=1):  # noqa: ASYNC110 -- storage has no event
                     await asyncio.sleep(0.01)
                 await bury(one, engine.worker.id)  # it dies, too
                 (claim,) = await one.claim("the next", page=1)
                 assert claim.claims == 0
-                raise _Left
+                raise Left
 
 
 async def test_a_branch_that_waits_does_not_clear_what_runs_beside_it(repository_url: str) -> None:
@@ -301,22 +282,22 @@ async def test_a_branch_that_waits_does_not_clear_what_runs_beside_it(repository
     branches = [WAITS["an answer"], ONE_TASK]
     fork = {"StartAt": "Fork", "States": {"Fork": {"Type": "Parallel", "Branches": branches, "End": True}}}
     async with opened_twice(repository_url) as (one, _):
-        with suppress(_Left):
+        with suppress(Left):
             async with Engine(one, tasks=tasks) as engine:
                 machine = await engine.create_state_machine("fork", fork)
                 handle = await machine.start_execution({})
                 await until_waiting(one, handle.id)
-                raise _Left
+                raise Left
         for number in range(DEATHS):
             await die_of(one, f"dies at once {number}", number)
         called = calls
-        with suppress(_Left):
+        with suppress(Left):
             async with Engine(one, tasks=tasks), asyncio.timeout(30):
                 while calls == called:  # noqa: ASYNC110 -- a count has no event
                     await asyncio.sleep(0.01)
                 (suspect,) = await one.suspects(page=1)
                 assert suspect.deaths >= DEATHS
-                raise _Left
+                raise Left
 
 
 async def die_of(repository: Repository, worker: str, deaths: int) -> None:
@@ -356,7 +337,7 @@ async def test_what_has_no_handler_here_stays_for_others(engine_factory: EngineF
 
 async def test_what_cannot_be_run_here_does_not_hide_what_can(engine_factory: EngineFactory) -> None:
     """More than a page of executions without a handler stand before the one that has it."""
-    with suppress(_Left):
+    with suppress(Left):
         async with engine_factory(tasks=tasks_of(Work=hang, Other=hang)) as engine:
             unfit = await engine.create_state_machine("unfit", ONE_TASK)
             for number in range(120):
@@ -364,7 +345,7 @@ async def test_what_cannot_be_run_here_does_not_hide_what_can(engine_factory: En
             other = {"StartAt": "Work", "States": {"Work": {"Type": "Task", "Resource": "Other", "End": True}}}
             fit = await engine.create_state_machine("fit", other)
             wanted = (await fit.start_execution()).id
-            raise _Left
+            raise Left
     async with engine_factory(tasks=tasks_of(Other=answer)) as engine:
         assert (await engine.worker.wait(wanted)).output == "well"
         assert await engine.count_executions(ExecutionFilter(status="RUNNING")) == 120

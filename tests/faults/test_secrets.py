@@ -23,11 +23,11 @@ from statechain import (
     open_repository,
 )
 from support.faults.faulty_repository import Fault, FaultyRepository, as_repository
+from support.faults.one_task import ONE_TASK
 from support.faults.tcp_proxy import Cut, Proxy
 
 CANARY = "canary-3f9a"
 PASSWORD = "pass-canary-3f9a"
-ONE_TASK = {"StartAt": "Work", "States": {"Work": {"Type": "Task", "Resource": "Work", "End": True}}}
 
 
 @pytest.fixture

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from statechain import Engine, Repository, TaskRegistry, open_repository
+from statechain import Engine, Repository, TaskRegistry
 from statechain.records import CallbackStatus, ExecutionStatus
 from statechain.storage.findings import Checkable, Finding
 from statechain.storage.repository import StartExecution
@@ -23,39 +22,10 @@ from statechain.testing.contract.samples import (
     start,
     visit,
 )
-from support.damage import TOO_LATE, damager, unchecked_tables
+from support.damage import TOO_LATE, Damage
 
 if TYPE_CHECKING:
-    from support.postgres import Postgres
-
-Damage: TypeAlias = Callable[..., Awaitable[None]]
-
-
-@pytest.fixture(scope="session")
-def unchecked_database(postgres_server: Postgres) -> str:
-    return unchecked_tables(postgres_server)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str:
-    if request.param == "sqlite":
-        found: str = request.getfixturevalue("sqlite_url")
-        return found
-    server: Postgres = request.getfixturevalue("postgres_server")
-    name: str = request.getfixturevalue("unchecked_database")
-    server.empty(name)
-    return server.url(name)
-
-
-@pytest.fixture
-async def repository(url: str) -> AsyncIterator[Repository]:
-    async with open_repository(url) as opened:
-        yield opened
-
-
-@pytest.fixture
-def damage(url: str) -> Damage:
-    return damager(url)
+    pass
 
 
 async def found(repository: Repository, *, repair: bool = False) -> list[Finding]:

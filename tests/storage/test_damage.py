@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,12 +15,10 @@ from statechain.errors import DamagedRow, TaskTimedOut
 from statechain.records import ExecutionStatus
 from statechain.storage.repository import StartExecution, StopExecution
 from statechain.testing.contract.samples import advance, chained, commit, ending, finish, freeze, start, visit
-from support.damage import TOO_LATE, damager, unchecked_tables
+from support.damage import TOO_LATE, Damage
 
 if TYPE_CHECKING:
-    from support.postgres import Postgres
-
-Damage: TypeAlias = Callable[..., Awaitable[None]]
+    pass
 
 ONE_TASK = {"StartAt": "Work", "States": {"Work": {"Type": "Task", "Resource": "work", "End": True}}}
 TWO_TASKS = {
@@ -31,35 +28,6 @@ TWO_TASKS = {
         "Work": {"Type": "Task", "Resource": "work", "End": True},
     },
 }
-
-
-@pytest.fixture(scope="session")
-def unchecked_database(postgres_server: Postgres) -> str:
-    """A PostgreSQL database whose tables have lost their checks."""
-    return unchecked_tables(postgres_server)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str:
-    """The URL of a storage of each kind that durable work is in."""
-    if request.param == "sqlite":
-        found: str = request.getfixturevalue("sqlite_url")
-        return found
-    server: Postgres = request.getfixturevalue("postgres_server")
-    name: str = request.getfixturevalue("unchecked_database")
-    server.empty(name)
-    return server.url(name)
-
-
-@pytest.fixture
-async def repository(url: str) -> AsyncIterator[Repository]:
-    async with open_repository(url) as opened:
-        yield opened
-
-
-@pytest.fixture
-def damage(url: str) -> Damage:
-    return damager(url)
 
 
 async def test_a_list_leaves_a_damaged_execution_out(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
 
@@ -14,7 +14,10 @@ from statechain import open_repository
 if TYPE_CHECKING:
     from support.postgres import Postgres
 
-__all__ = ["TOO_LATE", "damager", "unchecked_tables"]
+__all__ = ["TOO_LATE", "Damage", "damager", "unchecked_tables"]
+
+Damage: TypeAlias = Callable[..., Awaitable[None]]
+"""(statement, *arguments) → None: runs it beside the repository."""
 
 TOO_LATE = 400_000_000_000_000_000
 """A time after the year 9999, in microseconds since 1970."""
@@ -36,7 +39,7 @@ def unchecked_tables(server: Postgres) -> str:
     return name
 
 
-def damager(url: str) -> Callable[..., Awaitable[None]]:
+def damager(url: str) -> Damage:
     """Return what runs a statement beside the repository."""
 
     async def run(statement: str, *values: object) -> None:

@@ -9,10 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from statechain import BatchExecutionOptions, Engine, ExecutionFilter, TaskRegistry
+from support.faults.one_task import ONE_TASK
 
 __all__ = ["peak"]
 
-ONE_TASK = {"StartAt": "Work", "States": {"Work": {"Type": "Task", "Resource": "Work", "End": True}}}
 CONCURRENCY = 100
 
 
