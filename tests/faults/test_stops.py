@@ -1,4 +1,4 @@
-"""A stop through another process reaches what rests, by the next beat; and reaches nothing else."""
+"""A stop through another process reaches what rests, by the next renewal; and reaches nothing else."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ async def test_what_waits_for_its_turn_is_let_go(engine_factory: EngineFactory) 
 
 
 async def test_a_stop_that_a_write_meets_first_reaches_nested_executions(engine_factory: EngineFactory) -> None:
-    """No beat comes within the test: it is the other branch's write that is refused."""
+    """No renewal comes within the test: it is the other branch's write that is refused."""
     troupe = Troupe()
     branches = [machine(Start=NESTED), machine(First=task("Wait"), Second=task("Wait"))]
     async with two_engines(engine_factory, troupe, lease=LONG) as (here, there):

@@ -83,7 +83,7 @@ async def test_an_engine_is_left_by_exception_within_its_bound(
             stopped.__enter__()
             if busy:
                 starting = [asyncio.create_task(machine.start_execution(number)) for number in range(20)]
-                await asyncio.sleep(1.5)  # past the beat of the lease, so that it hangs, too
+                await asyncio.sleep(1.5)  # past the renewal of the lease, so that it hangs, too
             began = time.monotonic()
             raise _Left
     seconds = time.monotonic() - began

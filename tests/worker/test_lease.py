@@ -1,4 +1,4 @@
-"""The thread that renews a lease: what it does about a beat that failed, whatever the failure is."""
+"""The thread that renews a lease: what it does about a renewal that failed, whatever the failure is."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ LEASE = timedelta(seconds=3)
 
 
 class LeaseRenewer:
-    """A heart whose first beats fail."""
+    """A renewer whose first renewals fail."""
 
     def __init__(self, fault: Exception, *, fails: int) -> None:
         self.fault = fault
         self.fails = fails
-        self.beats: list[float] = []
+        self.renewals: list[float] = []
         self.is_kept = True
 
     async def __aenter__(self) -> Self:
@@ -36,16 +36,16 @@ class LeaseRenewer:
         """Close nothing."""
 
     async def renew(self) -> bool:
-        self.beats.append(time.monotonic())
-        if len(self.beats) <= self.fails:
+        self.renewals.append(time.monotonic())
+        if len(self.renewals) <= self.fails:
             raise self.fault
         return self.is_kept
 
 
-async def beaten(lease: Lease, heart: LeaseRenewer, times: int) -> AsyncIterator[None]:
-    """Keep a lease until it was beaten so many times."""
-    async with asyncio.timeout(30), kept(lease, lambda: heart):
-        while len(heart.beats) < times:  # noqa: ASYNC110 -- it is another thread that beats
+async def renewed(lease: Lease, renewer: LeaseRenewer, times: int) -> AsyncIterator[None]:
+    """Keep a lease until it was renewed so many times."""
+    async with asyncio.timeout(30), kept(lease, lambda: renewer):
+        while len(renewer.renewals) < times:  # noqa: ASYNC110 -- it is another thread that renews
             await asyncio.sleep(0.01)
         yield
 
@@ -53,10 +53,10 @@ async def beaten(lease: Lease, heart: LeaseRenewer, times: int) -> AsyncIterator
 @pytest.mark.parametrize("fault", [RepositoryUnavailable("away"), KeyError("a fault of the repository")], ids=repr)
 async def test_a_beat_that_failed_is_tried_again_soon(fault: Exception) -> None:
     """A period later it would be too late: the third try would come when the lease is over."""
-    lease, heart = Lease(LEASE), LeaseRenewer(fault, fails=2)
+    lease, renewer = Lease(LEASE), LeaseRenewer(fault, fails=2)
     lease.renewed(lease.clock())
-    async for _ in beaten(lease, heart, 3):
-        assert all(late - early < lease.period / 2 for early, late in itertools.pairwise(heart.beats))
+    async for _ in renewed(lease, renewer, 3):
+        assert all(late - early < lease.period / 2 for early, late in itertools.pairwise(renewer.renewals))
     assert lease.lapses == 0
 
 
@@ -73,10 +73,10 @@ def test_a_lease_counts_from_when_its_renewal_was_asked_for() -> None:
 
 
 async def test_after_a_beat_that_succeeded_a_period_passes() -> None:
-    lease, heart = Lease(timedelta(seconds=0.6)), LeaseRenewer(RepositoryUnavailable("away"), fails=1)
+    lease, renewer = Lease(timedelta(seconds=0.6)), LeaseRenewer(RepositoryUnavailable("away"), fails=1)
     lease.renewed(lease.clock())
-    async for _ in beaten(lease, heart, 4):
-        _, *succeeded = heart.beats
+    async for _ in renewed(lease, renewer, 4):
+        _, *succeeded = renewer.renewals
         assert all(late - early >= lease.period for early, late in itertools.pairwise(succeeded))
 
 
@@ -95,10 +95,10 @@ async def test_a_heart_that_cannot_be_opened_is_not_asked_for_without_a_pause() 
 
 async def test_a_renewal_over_a_new_connection_leaves_doubt() -> None:
     """Storage may have failed over in between, or another worker may have taken this one for dead."""
-    lease, heart = Lease(timedelta(seconds=0.3)), LeaseRenewer(RepositoryUnavailable("away"), fails=0)
+    lease, renewer = Lease(timedelta(seconds=0.3)), LeaseRenewer(RepositoryUnavailable("away"), fails=0)
     lease.renewed(lease.clock())
-    heart.is_kept = False
-    async for _ in beaten(lease, heart, 2):
+    renewer.is_kept = False
+    async for _ in renewed(lease, renewer, 2):
         assert lease.holds
         assert lease.lapses >= 1
         assert lease.doubts >= 1

@@ -79,7 +79,7 @@ class FaultyRepository:
     def fall_silent(self, *, deaf: bool = False) -> None:
         """From now on the lease is not renewed any more, although its worker lives and does not know.
 
-        One that is deaf, too, does not learn from its beats either what it has lost, as one that is stopped.
+        One that is deaf, too, does not learn from its renewals either what it has lost, as one that is stopped.
         """
         self.is_silent = True
         self.is_deaf = deaf
@@ -102,8 +102,8 @@ class FaultyRepository:
     async def __aexit__(self, *_exception: object) -> None:
         """Leave the inner repository open."""
 
-    def heart(self, worker_id: str, lease: timedelta) -> LeaseRenewer:
-        return _FaultyHeart(self, self._inner.lease_renewer(worker_id, lease))
+    def lease_renewer(self, worker_id: str, lease: timedelta) -> LeaseRenewer:
+        return _FaultyLeaseRenewer(self, self._inner.lease_renewer(worker_id, lease))
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._inner, name)
@@ -146,8 +146,8 @@ class FaultyRepository:
 
 
 @attrs.frozen
-class _FaultyHeart:
-    """A heart that stops with its process."""
+class _FaultyLeaseRenewer:
+    """A renewer that stops with its process."""
 
     repository: FaultyRepository
     inner: LeaseRenewer
