@@ -31,6 +31,7 @@ from statechain.records import (
 from statechain.reports import BatchResult, WaitingTask
 from statechain.storage.leases import LeaseRenewer, LeaseStorage
 from statechain.storage.outlines import VisitOutline
+from statechain.storage.shards import ShardStorage
 from statechain.storage.writes import (
     Advance,
     AnswerCallback,
@@ -77,7 +78,7 @@ __all__ = [
 
 
 @runtime_checkable
-class Repository(LeaseStorage, Protocol):
+class Repository(LeaseStorage, ShardStorage, Protocol):
     """Durable storage for executions. Implementations: memory, SQLite, PostgreSQL, and third parties'."""
 
     async def __aenter__(self) -> Self:

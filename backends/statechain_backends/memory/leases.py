@@ -18,7 +18,7 @@ from statechain.records import Claim, Suspect
 from statechain.storage.leases import SuspectGroup, WorkerLease, lease_lost, missing_lease
 from statechain_backends.lease_renewal import SharedLeaseRenewer
 from statechain_backends.memory.reads import Run
-from statechain_backends.memory.reports import MemoryReports
+from statechain_backends.memory.shards import MemoryShards
 
 if TYPE_CHECKING:
     from statechain.storage.leases import LeaseRenewer
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["MemoryLeases"]
 
 
-class MemoryLeases(MemoryReports):
+class MemoryLeases(MemoryShards):
     """The leases of a `Repository`."""
 
     def __init__(self) -> None:
@@ -60,11 +60,13 @@ class MemoryLeases(MemoryReports):
         for worker in released:
             self._leases.pop(worker, None)
         self._release_where(lambda run: run.owner in released)
+        self._release_shards(released, in_order=False)
         return released
 
     async def strays(self) -> Sequence[WorkerLease]:
         """Return the missing leases of owners without one."""
         owners = {run.owner for run in self._runs.values() if run.owner is not None}
+        owners |= {each.owner for shards in self._shards.values() for each in shards if each.owner is not None}
         return [missing_lease(each) for each in owners - self._leases.keys()]
 
     def _lease_of(self, worker_id: str) -> WorkerLease:
@@ -150,6 +152,7 @@ class MemoryLeases(MemoryReports):
     async def release(self, worker_id: str) -> None:
         """Release all that a worker owns."""
         self._leases.pop(worker_id, None)
+        self._release_shards([worker_id], in_order=True)
         for run in self._runs.values():
             if run.owner == worker_id:
                 run.owner, run.claims, run.claimable_after = None, max(0, run.claims - 1), 0.0

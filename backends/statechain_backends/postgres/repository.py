@@ -32,6 +32,7 @@ from statechain_backends.sql.migrate import STORED_VERSION, is_current
 from statechain_backends.sql.reads import Reads
 from statechain_backends.sql.rows import to_execution, to_worker_lease
 from statechain_backends.sql.scripts import SCRIPTS, Script
+from statechain_backends.sql.shards import Shards
 from statechain_backends.sql.statements import EXECUTION_BY_NAME
 from statechain_backends.sql.text_escape import unescape_text
 from statechain_backends.sql.transitions import (
@@ -58,7 +59,7 @@ _LEASES = lease_queries.leases()
 _STRAYS = lease_queries.strays()
 
 
-class PostgresRepository(Reads, Checks, Leases):
+class PostgresRepository(Reads, Shards, Checks, Leases):
     """A `Repository` in PostgreSQL.
 
     Args:

@@ -12,6 +12,7 @@ from sqlalchemy import (
     BigInteger,
     BindParameter,
     ColumnElement,
+    CompoundSelect,
     Delete,
     Select,
     Update,
@@ -26,6 +27,7 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    union,
     update,
 )
 from sqlalchemy.dialects.postgresql import Insert, insert
@@ -37,7 +39,7 @@ from statechain.records import ExecutionStatus
 from statechain.storage.leases import LONGEST_GAP
 from statechain_backends.sql.compiler import param
 from statechain_backends.sql.filters import EXECUTION, WITH_RUNS
-from statechain_backends.sql.schema import executions, runs, uptime, workers
+from statechain_backends.sql.schema import batch_shards, executions, runs, uptime, workers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -58,6 +60,7 @@ __all__ = [
     "release_dead_runs",
     "release_owned",
     "release_runs",
+    "release_shards",
     "retain",
     "strays",
     "suspect_groups",
@@ -125,10 +128,13 @@ def leases() -> Select[Any]:
     )
 
 
-def strays() -> Select[Any]:
+def strays() -> CompoundSelect[Any]:
     """Return the owners that have no lease."""
-    has_lease = exists().where(workers.c.id == runs.c.owner)
-    return select(runs.c.owner).where(runs.c.owner.is_not(None), ~has_lease).distinct()
+    return union(*(_strays_of(owner) for owner in (runs.c.owner, batch_shards.c.owner)))
+
+
+def _strays_of(owner: ColumnElement[str]) -> Select[Any]:
+    return select(owner).where(owner.is_not(None), ~exists().where(workers.c.id == owner))
 
 
 def forget_lease() -> ReturningDelete[*tuple[Any, ...]]:
@@ -163,6 +169,13 @@ def release_runs(worker_id: Text) -> Update:
     """Release a worker's runs: it left in order, so that its take-ups count as none."""
     former = case((runs.c.claims > 0, runs.c.claims - 1), else_=0)
     return update(runs).where(runs.c.owner == worker_id).values(owner=None, claims=former, claimable_after=None)
+
+
+def release_shards(worker_id: Text, *, in_order: bool) -> Update:
+    """Release a worker's shards; the claims of one that left in order count as none."""
+    former = case((batch_shards.c.claims > 0, batch_shards.c.claims - 1), else_=0)
+    released = {"owner": null(), "claims": former} if in_order else {"owner": null()}
+    return update(batch_shards).where(batch_shards.c.owner == worker_id).values(released)
 
 
 def release_owned(worker_id: str, execution_ids: Sequence[str]) -> Update:

@@ -43,8 +43,10 @@ _STAND_IN = insert(workers).values(id=param("id_"), lease_until=0, renewals=0).o
 _ADVANCE_UPTIME = queries.advance_uptime()
 _FORGET_LEASE = queries.forget_lease()
 _RELEASE_DEAD_RUNS = queries.release_dead_runs(param("worker"))
+_RELEASE_DEAD_SHARDS = queries.release_shards(param("worker"), in_order=False)
 _OWNED = select(runs.c.execution_id).where(runs.c.owner == param("worker"))
 _RELEASE = queries.release_runs(param("worker"))
+_RELEASE_SHARDS = queries.release_shards(param("worker"), in_order=True)
 _FORGET = queries.forget_worker(param("worker"))
 
 
@@ -72,6 +74,7 @@ def release_dead(leases: Sequence[WorkerLease]) -> Script:
         rows = yield _FORGET_LEASE, seen
         if rows:
             yield _RELEASE_DEAD_RUNS, {"worker": lease.worker_id}
+            yield _RELEASE_DEAD_SHARDS, {"worker": lease.worker_id}
             released.append(lease.worker_id)
     return released
 
@@ -132,5 +135,6 @@ def end_damaged(row: Row, damage: DamagedRow) -> Steps:
 def release(worker_id: str) -> Script:
     """Release all that a worker owns, and forget it."""
     yield _RELEASE, {"worker": worker_id}
+    yield _RELEASE_SHARDS, {"worker": worker_id}
     yield _FORGET, {"worker": worker_id}
     return None

@@ -18,10 +18,12 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 __all__ = [
     "batch_items",
+    "batch_shards",
     "batches",
     "callbacks",
     "executions",
@@ -234,6 +236,36 @@ batch_items = Table(
     PrimaryKeyConstraint("batch_id", "index"),
     sqlite_with_rowid=False,
 )
+
+# A range of a batch's items, which one worker runs at a time; without rows a batch in shards is not cut yet.
+batch_shards = Table(
+    "batch_shards",
+    metadata,
+    Column("batch_id", Name, nullable=False),
+    Column("shard", Integer, nullable=False),
+    Column("first", Integer, nullable=False),
+    Column("last", Integer, nullable=False),
+    Column("status", Name, nullable=False),
+    Column("owner", Name),
+    Column("epoch", Integer, nullable=False),
+    Column("claims", Integer, nullable=False),
+    Column("ended", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+    PrimaryKeyConstraint("batch_id", "shard"),
+    CheckConstraint("status IN ('PENDING', 'RUNNING', 'DONE', 'FAILED')", name="status"),
+    sqlite_with_rowid=False,
+)
+_open = text("status IN ('PENDING', 'RUNNING')")
+Index(
+    "batch_shards_open",
+    batch_shards.c.batch_id,
+    batch_shards.c.status,
+    batch_shards.c.shard,
+    sqlite_where=_open,
+    postgresql_where=_open,
+)
+_owned = batch_shards.c.owner.is_not(None)
+Index("batch_shards_owned", batch_shards.c.owner, sqlite_where=_owned, postgresql_where=_owned)
 
 # A lease for each worker, not for each execution: a heartbeat is one row, however much the worker runs. `lease` is its
 # length in microseconds; releases before 0002 leave it and `renewals` null.

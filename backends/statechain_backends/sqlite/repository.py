@@ -29,6 +29,7 @@ from statechain_backends.sql.leases import Leases
 from statechain_backends.sql.migrate import STORED_VERSION, is_current
 from statechain_backends.sql.reads import Reads
 from statechain_backends.sql.rows import to_worker_lease
+from statechain_backends.sql.shards import Shards
 from statechain_backends.sqlite.connection import ConnectionThread
 from statechain_backends.sqlite.file import DatabaseFile
 from statechain_backends.sqlite.freezing import Freezing
@@ -65,7 +66,7 @@ _STRAYS = lease_queries.strays()
 SYNCHRONOUS = ("full", "normal", "extra", "off")
 
 
-class SQLiteRepository(Reads, Checks, Leases):
+class SQLiteRepository(Reads, Shards, Checks, Leases):
     """A `Repository` in SQLite.
 
     Args:

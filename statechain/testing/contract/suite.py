@@ -24,7 +24,7 @@ import pytest
 from statechain.storage.repository import Repository
 
 CHAPTERS = ("machines", "starting", "running", "visits", "callbacks", "batches", "deleting",
-            "finding", "reports", "models", "leases", "suspects", "texts")  # fmt: skip
+            "finding", "reports", "models", "leases", "shards", "suspects", "texts")  # fmt: skip
 pytest.register_assert_rewrite(*(f"statechain.testing.contract_{chapter}" for chapter in (*CHAPTERS, "samples")))
 
 from statechain.testing.contract.batches import BatchContract, FrozenContract  # noqa: E402 -- their asserts are rewritten
@@ -36,6 +36,7 @@ from statechain.testing.contract.machines import StateMachineContract  # noqa: E
 from statechain.testing.contract.models import ModelContract  # noqa: E402
 from statechain.testing.contract.reports import ReportContract  # noqa: E402
 from statechain.testing.contract.running import AdvanceContract, EndContract  # noqa: E402
+from statechain.testing.contract.shards import ShardContract  # noqa: E402
 from statechain.testing.contract.starting import ChainingContract, StartContract  # noqa: E402
 from statechain.testing.contract.suspects import SuspectContract  # noqa: E402
 from statechain.testing.contract.texts import DurabilityContract, ExactnessContract  # noqa: E402
@@ -72,6 +73,7 @@ class RepositoryContract(
     OrphanContract,
     ReleaseContract,
     SuspectContract,
+    ShardContract,
     ExactnessContract,
     DurabilityContract,
 ):

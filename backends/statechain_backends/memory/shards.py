@@ -1,0 +1,142 @@
+"""Shards of batches in a memory repository: the reference of that part of the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
+
+import attrs
+
+from statechain.records import Batch, BatchStatus, ExecutionStatus
+from statechain.storage.shards import (
+    MOST_CLAIMS,
+    POISONED,
+    Shard,
+    ShardPlan,
+    ShardStatus,
+    cut,
+    is_past_tolerance,
+    shard_lost,
+)
+from statechain_backends.memory.reads import LIVING, Item
+from statechain_backends.memory.reports import MemoryReports
+
+__all__ = ["MemoryShards"]
+
+OPEN = frozenset({ShardStatus.PENDING, ShardStatus.RUNNING})
+
+
+class MemoryShards(MemoryReports):
+    """The shards of a `Repository`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shards: dict[str, list[Shard]] = {}
+
+    async def running_batches(self, mode: str) -> Sequence[Batch]:
+        """Return the RUNNING batches that have this mode."""
+        running = [each for each in self._batches.values() if each.status is BatchStatus.RUNNING]
+        return [self._uncounted(each) for each in running if each.options.get("mode") == mode]
+
+    async def claim_shard(
+        self, batch_id: str, worker_id: str, *, running: Collection[int], at: datetime
+    ) -> Shard | None:
+        """Claim a shard of a batch."""
+        batch = self._batches.get(batch_id)
+        if batch is None or batch.status is not BatchStatus.RUNNING:
+            return None
+        total = len(self._items[batch_id])
+        plan = ShardPlan.of(batch.options, total)
+        shards = self._shards.setdefault(batch_id, list(cut(batch_id, total, plan.size)))
+        while (shard := _claimable(shards, plan.width, worker_id, running)) is not None:
+            if shard.claims < MOST_CLAIMS:
+                claimed = attrs.evolve(
+                    shard,
+                    status=ShardStatus.RUNNING,
+                    owner=worker_id,
+                    epoch=shard.epoch + 1,
+                    claims=shard.claims + 1,
+                )
+                return self._put(claimed)
+            self._give_up(shard)
+        self._end_if_over(batch, at)
+        return None
+
+    def _put(self, shard: Shard) -> Shard:
+        self._shards[shard.batch_id][shard.number] = shard
+        return shard
+
+    def _give_up(self, shard: Shard) -> None:
+        cause = f"{shard.claims} workers died with shard {shard.number} of the batch before any item of it had ended"
+        for item, status in self._in_shard(shard):
+            if status is None and item.error is None:
+                item.error, item.cause = POISONED, cause
+        ended, failed = self._counts(shard)
+        self._put(attrs.evolve(shard, status=ShardStatus.FAILED, owner=None, ended=ended, failed=failed))
+
+    def _in_shard(self, shard: Shard) -> Iterator[tuple[Item, ExecutionStatus | None]]:
+        """Yield the items of a shard with the statuses of their executions."""
+        machine = self._batches[shard.batch_id].state_machine_id
+        for item in self._items[shard.batch_id][shard.first : shard.last + 1]:
+            holder = self._names.get((machine, item.name))
+            yield item, None if holder is None else self._executions[holder].status
+
+    def _counts(self, shard: Shard) -> tuple[int, int]:
+        """Return how many items have ended, and how many of them did not succeed."""
+        ended = failed = 0
+        for item, status in self._in_shard(shard):
+            if status is None:
+                has_ended = has_failed = item.error is not None
+            else:
+                has_ended, has_failed = status.is_terminal, status not in LIVING
+            ended, failed = ended + has_ended, failed + has_failed
+        return ended, failed
+
+    def _end_if_over(self, batch: Batch, at: datetime) -> BatchStatus:
+        """End a batch that is past its tolerance, or has no open shard; return its status."""
+        shards = self._shards[batch.id]
+        is_past = is_past_tolerance(batch.options, sum(each.failed for each in shards), len(self._items[batch.id]))
+        if batch.status is BatchStatus.RUNNING and (is_past or not any(each.status in OPEN for each in shards)):
+            status = BatchStatus.FAILED if is_past else BatchStatus.SUCCEEDED
+            batch = self._batches[batch.id] = attrs.evolve(batch, status=status, end_time=at)
+        return batch.status
+
+    def _is_held(self, shard: Shard) -> bool:
+        current = self._shards[shard.batch_id][shard.number]
+        return (current.owner, current.epoch) == (shard.owner, shard.epoch)
+
+    async def count_shard(self, shard: Shard, *, is_done: bool, at: datetime) -> BatchStatus:
+        """Count how many items of a claimed shard have ended."""
+        if not self._is_held(shard):
+            raise shard_lost(shard)
+        current = self._shards[shard.batch_id][shard.number]
+        ended, failed = self._counts(shard)
+        claims = 0 if ended > current.ended else shard.claims
+        current = attrs.evolve(current, ended=ended, failed=failed, claims=claims)
+        self._put(attrs.evolve(current, status=ShardStatus.DONE, owner=None) if is_done else current)
+        return self._end_if_over(self._batches[shard.batch_id], at)
+
+    async def release_shard(self, shard: Shard) -> None:
+        """Leave a claimed shard to other workers."""
+        if self._is_held(shard):
+            current = self._shards[shard.batch_id][shard.number]
+            self._put(attrs.evolve(current, owner=None, claims=max(0, current.claims - 1)))
+
+    async def shards(self, batch_id: str) -> Sequence[Shard]:
+        """Return the shards of a batch."""
+        return list(self._shards.get(batch_id, ()))
+
+    def _release_shards(self, workers: Collection[str], *, in_order: bool) -> None:
+        """Release what workers own."""
+        for shard in [each for shards in self._shards.values() for each in shards if each.owner in workers]:
+            self._put(attrs.evolve(shard, owner=None, claims=max(0, shard.claims - in_order)))
+
+
+def _claimable(shards: Sequence[Shard], width: int, worker_id: str, running: Collection[int]) -> Shard | None:
+    """Return the shard to claim: one that was begun and has no owner, else the lowest PENDING where there is room."""
+    under_way = [each for each in shards if each.status is ShardStatus.RUNNING]
+    for each in under_way:
+        if each.owner is None or (each.owner == worker_id and each.number not in running):
+            return each
+    pending = next((each for each in shards if each.status is ShardStatus.PENDING), None)
+    return pending if len(under_way) < width else None

@@ -1,0 +1,278 @@
+"""Shards of batches in SQL: scripts as in `scripts`, and the part of a repository that runs them.
+
+A claim and a count lock the batch's row, so that the number of shards under way and of failures is exact.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, cast
+
+from sqlalchemy import and_, case, func, insert, or_, select, update
+
+from statechain.clock import to_micros
+from statechain.errors import LeaseLost
+from statechain.records import Batch, BatchStatus, ExecutionStatus
+from statechain.storage.shards import (
+    MOST_CLAIMS,
+    POISONED,
+    Shard,
+    ShardPlan,
+    ShardStatus,
+    cut,
+    is_past_tolerance,
+    shard_lost,
+)
+from statechain_backends.sql import queries
+from statechain_backends.sql.compiler import Parameters, param
+from statechain_backends.sql.decoding import Row, readable
+from statechain_backends.sql.rows import to_batch
+from statechain_backends.sql.schema import batch_items, batch_shards, batches, executions
+from statechain_backends.sql.text_escape import unescape_text
+
+if TYPE_CHECKING:
+    from sqlalchemy import Executable
+
+    from statechain_backends.sql.scripts import Script, Steps
+
+__all__ = ["Shards"]
+
+CHUNK = 500
+BATCH_RUNNING = BatchStatus.RUNNING.value
+PENDING, RUNNING, DONE, FAILED = (each.value for each in ShardStatus)
+
+_LOCK_BATCH = select(batches.c.status).where(batches.c.id == param("batch")).with_for_update()
+_BATCH = queries.batch_uncounted(param("batch"))
+_END_BATCH = (
+    update(batches)
+    .where(batches.c.id == param("batch"), batches.c.status == BATCH_RUNNING)
+    .values(status=param("new_status"), end_time=param("at"))
+)
+_all = select(*batch_shards.c).where(batch_shards.c.batch_id == param("batch"))
+_SHARDS = _all.order_by(batch_shards.c.shard)
+_UNDER_WAY = _SHARDS.where(batch_shards.c.status == RUNNING)
+_NEXT = _SHARDS.where(batch_shards.c.status == PENDING).limit(1)
+_ANY = _SHARDS.limit(1)
+_ONE = _all.where(batch_shards.c.shard == param("number"))
+_this = (batch_shards.c.batch_id == param("batch"), batch_shards.c.shard == param("number"))
+_CLAIM = (
+    update(batch_shards)
+    .where(*_this)
+    .values(status=RUNNING, owner=param("worker"), epoch=param("new_epoch"), claims=param("new_claims"))
+)
+_GIVE_UP = update(batch_shards).where(*_this).values(counts)
+_held = (*_this, batch_shards.c.owner == param("worker"), batch_shards.c.epoch == param("of_epoch"))
+_LOCK_SHARD = select(batch_shards.c.ended).where(*_held)
+_COUNT = (
+    update(batch_shards)
+    .where(*_held)
+    .values(ended=param("new_ended"), failed=param("new_failed"), claims=param("new_claims"))
+)
+_END = update(batch_shards).where(*_held).values(status=DONE, owner=None)
+_RELEASE = (
+    update(batch_shards)
+    .where(*_held)
+    .values(owner=None, claims=case((batch_shards.c.claims > 0, batch_shards.c.claims - 1), else_=0))
+)
+_FAILURES = select(func.coalesce(func.sum(batch_shards.c.failed), 0)).where(batch_shards.c.batch_id == param("batch"))
+
+_in_shard = and_(
+    batch_items.c.batch_id == param("batch"),
+    batch_items.c.index >= param("first"),
+    batch_items.c.index <= param("last"),
+)
+_not_started = and_(executions.c.status.is_(None), batch_items.c.error.is_not(None))
+_has_failed = or_(
+    _not_started, executions.c.status.not_in([ExecutionStatus.RUNNING.value, ExecutionStatus.SUCCEEDED.value])
+)
+_COUNTS = (
+    select(
+        func.count().filter(or_(_not_started, executions.c.status != ExecutionStatus.RUNNING.value)),
+        func.count().filter(_has_failed),
+    )
+    .select_from(queries.items_with_executions)
+    .where(_in_shard)
+)
+_MISSING = (
+    select(batch_items.c.index)
+    .select_from(queries.items_with_executions)
+    .where(_in_shard, executions.c.id.is_(None), batch_items.c.error.is_(None))
+)
+_FAIL_ITEM = (
+    update(batch_items)
+    .where(batch_items.c.batch_id == param("batch"), batch_items.c.index == param("number"))
+    .values(error=param("new_error"), cause=param("new_cause"))
+)
+_RUNNING_BATCHES = select(batches.c.id).where(batches.c.status == BATCH_RUNNING).order_by(batches.c.start_time)
+
+
+def claim(batch_id: str, worker_id: str, running: Collection[int], at: datetime) -> Script:
+    """Claim a shard; cut the batch first, and end it where nothing of it is open."""
+    of_batch = {"batch": batch_id}
+    status = yield _LOCK_BATCH, of_batch
+    if not status or next(iter(status[0])) != BATCH_RUNNING:
+        return None
+    ((*stored,),) = yield _BATCH, of_batch
+    batch = to_batch(stored)
+    plan = ShardPlan.of(batch.options, batch.item_counts.total)
+    if not (yield _ANY, of_batch):
+        yield from _cut(batch, plan.size)
+    while True:
+        rows = yield _UNDER_WAY, of_batch
+        under_way = [_to_shard(row) for row in rows]
+        pending = yield _NEXT, of_batch
+        free = [
+            each for each in under_way if each.owner is None or (each.owner == worker_id and each.number not in running)
+        ]
+        if not free and len(under_way) < plan.width:
+            free = [_to_shard(row) for row in pending]
+        if not free:
+            if not under_way and not pending:
+                yield from _end_batch(batch, at)
+            return None
+        shard = free[0]
+        if shard.claims < MOST_CLAIMS:
+            break
+        yield from _give_up(shard)
+    new = {"worker": worker_id, "new_epoch": shard.epoch + 1, "new_claims": shard.claims + 1}
+    yield _CLAIM, {**_key(shard), **new}
+    ((*row,),) = yield _ONE, _key(shard)
+    return _to_shard(row)
+
+
+def _cut(batch: Batch, size: int) -> Steps:
+    shards = list(cut(batch.id, batch.item_counts.total, size))
+    for begin in range(0, len(shards), CHUNK):
+        rows = [_named_row(each) for each in shards[begin : begin + CHUNK]]
+        yield insert(batch_shards).values(rows), None
+
+
+def _give_up(shard: Shard) -> Steps:
+    """End a shard as FAILED, and fail those of its items that were not started."""
+    items = {"batch": shard.batch_id, "first": shard.first, "last": shard.last}
+    missing = yield _MISSING, items
+    cause = f"{shard.claims} workers died with shard {shard.number} of the batch before any item of it had ended"
+    for (index,) in missing:
+        yield _FAIL_ITEM, {"batch": shard.batch_id, "number": index, "new_error": POISONED, "new_cause": cause}
+    ((ended, failed),) = yield _COUNTS, items
+    yield _GIVE_UP, {**_key(shard), "new_ended": ended, "new_failed": failed}
+
+
+def count(shard: Shard, at: datetime, *, is_done: bool) -> Script:
+    """Count a shard's items; end it, and the batch, where they are over."""
+    of_batch = {"batch": shard.batch_id}
+    status = yield _LOCK_BATCH, of_batch
+    held = {**_key(shard), "worker": shard.owner, "of_epoch": shard.epoch}
+    rows = yield _LOCK_SHARD, held
+    if not rows or not status:
+        return shard_lost(shard)
+    ((former,),) = rows
+    ((ended, failed),) = yield _COUNTS, {**of_batch, "first": shard.first, "last": shard.last}
+    claims = 0 if ended > former else shard.claims
+    yield _COUNT, {**held, "new_ended": ended, "new_failed": failed, "new_claims": claims}
+    if is_done:
+        yield _END, held
+    ((*stored,),) = yield _BATCH, of_batch
+    batch = to_batch(stored)
+    if batch.status is not BatchStatus.RUNNING:
+        return batch.status
+    ((failures,),) = yield _FAILURES, of_batch
+    if is_past_tolerance(batch.options, int(failures), batch.item_counts.total):
+        yield _END_BATCH, {**of_batch, "new_status": BatchStatus.FAILED.value, "at": to_micros(at)}
+        return BatchStatus.FAILED
+    if is_done and not (yield _UNDER_WAY, of_batch) and not (yield _NEXT, of_batch):
+        return (yield from _end_batch(batch, at))
+    return BatchStatus.RUNNING
+
+
+def _end_batch(batch: Batch, at: datetime) -> Script:
+    """End a batch that has no open shard."""
+    ((failures,),) = yield _FAILURES, {"batch": batch.id}
+    is_past = is_past_tolerance(batch.options, int(failures), batch.item_counts.total)
+    status = BatchStatus.FAILED if is_past else BatchStatus.SUCCEEDED
+    yield _END_BATCH, {"batch": batch.id, "new_status": status.value, "at": to_micros(at)}
+    return status
+
+
+def release(shard: Shard) -> Steps:
+    """Leave a claimed shard to others."""
+    yield _RELEASE, {**_key(shard), "worker": shard.owner, "of_epoch": shard.epoch}
+
+
+def _key(shard: Shard) -> dict[str, object]:
+    return {"batch": shard.batch_id, "number": shard.number}
+
+
+def _named_row(shard: Shard) -> dict[str, object]:
+    """Return the row of `schema.batch_shards`, by its columns."""
+    return {
+        "batch_id": shard.batch_id,
+        "shard": shard.number,
+        "first": shard.first,
+        "last": shard.last,
+        "status": shard.status.value,
+        "owner": shard.owner,
+        "epoch": shard.epoch,
+        "claims": shard.claims,
+        "ended": shard.ended,
+        "failed": shard.failed,
+    }
+
+
+def _to_shard(row: Row) -> Shard:
+    """Return a shard from a row of its table."""
+    batch_id, shard, first, last, status, owner, epoch, claims, ended, failed = row
+    return Shard(
+        batch_id=unescape_text(batch_id),
+        number=shard,
+        first=first,
+        last=last,
+        status=ShardStatus(status),
+        owner=None if owner is None else unescape_text(owner),
+        epoch=epoch,
+        claims=claims,
+        ended=ended,
+        failed=failed,
+    )
+
+
+class Shards(ABC):
+    """The shards of a repository."""
+
+    @abstractmethod
+    async def _perform(self, script: Script) -> object:
+        """Run a script in a transaction; return what it returns."""
+
+    @abstractmethod
+    async def _fetch(self, statement: Executable, parameters: Parameters = None) -> Sequence[Row]:
+        """Return the rows of a statement that only reads."""
+
+    async def running_batches(self, mode: str) -> Sequence[Batch]:
+        """Return the RUNNING batches that have this mode."""
+        found: list[Batch] = []
+        for (id_,) in await self._fetch(_RUNNING_BATCHES, {}):
+            found += readable(await self._fetch(_BATCH, {"batch": unescape_text(id_)}), to_batch)
+        return [each for each in found if each.options.get("mode") == mode and each.status is BatchStatus.RUNNING]
+
+    async def claim_shard(
+        self, batch_id: str, worker_id: str, *, running: Collection[int], at: datetime
+    ) -> Shard | None:
+        """Claim a shard of a batch."""
+        return cast("Shard | None", await self._perform(claim(batch_id, worker_id, running, at)))
+
+    async def count_shard(self, shard: Shard, *, is_done: bool, at: datetime) -> BatchStatus:
+        """Count how many items of a claimed shard have ended."""
+        status = await self._perform(count(shard, at, is_done=is_done))
+        if isinstance(status, LeaseLost):
+            raise status
+        return cast("BatchStatus", status)
+
+    async def release_shard(self, shard: Shard) -> None:
+        """Leave a claimed shard to other workers."""
+        await self._perform(release(shard))
+
+    async def shards(self, batch_id: str) -> Sequence[Shard]:
+        """Return the shards of a batch."""
+        return [_to_shard(row) for row in await self._fetch(_SHARDS, {"batch": batch_id})]

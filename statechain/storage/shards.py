@@ -1,0 +1,188 @@
+"""The part of a repository that shares out a batch: its items in shards, each run by one worker at a time.
+
+A shard is a range of a batch's items. A worker claims one under an epoch, starts its items, and ends it under the same
+epoch. What a dead worker had is released with its executions (see `leases`), and claimed again before any new shard: so
+that at most ``width`` shards are ever under way, and the items in flight are bounded over all processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from math import isqrt
+from typing import Protocol, cast
+
+import attrs
+
+from statechain.codec import JSONValue
+from statechain.errors import LeaseLost
+from statechain.records import Batch, BatchStatus
+
+__all__ = [
+    "MOST_CLAIMS",
+    "POISONED",
+    "Shard",
+    "ShardPlan",
+    "ShardStatus",
+    "ShardStorage",
+    "cut",
+    "is_past_tolerance",
+    "shard_lost",
+]
+
+MOST_CLAIMS = 5
+"""How many claims of a shard may follow each other without an item that ended in between."""
+
+POISONED = "ShardPoisoned"
+"""The error of items that were not started when their shard was given up."""
+
+MOST_AT_ONCE = 50
+LARGEST = 500
+SHARDS_PER_PLACE = 20
+
+
+class ShardStatus(StrEnum):
+    """How far a shard is: FAILED where its workers died too often."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    DONE = "DONE"
+    FAILED = "FAILED"
+
+
+@attrs.frozen(kw_only=True)
+class Shard:
+    """A range of a batch's items.
+
+    Attributes:
+        batch_id: The batch.
+
+        number: Counts the batch's shards from 0, in the order of their items.
+
+        first: The index of its first item.
+
+        last: The index of its last item.
+
+        status: PENDING, RUNNING, DONE or FAILED.
+
+        owner: The worker that runs it; None where it is claimable or over.
+
+        epoch: Raised by each claim; what its owner writes is checked against it.
+
+        claims: How many claims there were since an item of it last ended.
+
+        ended: How many of its items have ended, as of the last count.
+
+        failed: How many of these did not succeed.
+    """
+
+    batch_id: str
+    number: int
+    first: int
+    last: int
+    status: ShardStatus = ShardStatus.PENDING
+    owner: str | None = None
+    epoch: int = 0
+    claims: int = 0
+    ended: int = 0
+    failed: int = 0
+
+
+@attrs.frozen
+class ShardPlan:
+    """How a batch is cut.
+
+    Attributes:
+        width: How many shards are under way at once, over all workers.
+
+        concurrency: How many items of a shard are in flight at once.
+
+        size: How many items a shard has.
+    """
+
+    width: int
+    concurrency: int
+    size: int
+
+    @classmethod
+    def of(cls, options: Mapping[str, JSONValue], total: int) -> ShardPlan:
+        """Return the plan of a batch with these stored options and so many items.
+
+        width times concurrency is at most ``concurrent_batches``. The shards are small enough that workers end at about
+        the same time, and large enough that claims do not count.
+        """
+        at_once = max(1, cast("int", options.get("concurrent_batches", 1)))
+        concurrency = cast("int | None", options.get("shard_concurrency"))
+        concurrency = min(at_once, concurrency or min(MOST_AT_ONCE, _nearest_root(at_once)))
+        width = at_once // concurrency
+        fair = min(LARGEST, max(concurrency, total // (SHARDS_PER_PLACE * width)))
+        return cls(width, concurrency, cast("int | None", options.get("shard_size")) or fair)
+
+
+def _nearest_root(number: int) -> int:
+    root = isqrt(number)
+    return root + (number - root * root > root)
+
+
+def cut(batch_id: str, total: int, size: int) -> Iterator[Shard]:
+    """Yield the shards of a batch with so many items, in order."""
+    for number, first in enumerate(range(0, total, size)):
+        yield Shard(batch_id=batch_id, number=number, first=first, last=min(first + size, total) - 1)
+
+
+def is_past_tolerance(options: Mapping[str, JSONValue], failed: int, total: int) -> bool:
+    """Return whether a batch with these stored options tolerates fewer failures than there are."""
+    count = cast("int | None", 0 if options.get("stop_on_error") else options.get("tolerated_failure_count"))
+    percentage = cast("float | None", options.get("tolerated_failure_percentage"))
+    if count is not None and failed > count:
+        return True
+    return percentage is not None and failed * 100 > percentage * total
+
+
+def shard_lost(shard: Shard) -> LeaseLost:
+    """Return the refusal of a write by a worker whose claim of a shard is over."""
+    return LeaseLost(f"shard {shard.number} of the batch {shard.batch_id} is lost to this worker", "ANOTHERS")
+
+
+class ShardStorage(Protocol):
+    """The shards of a `Repository`."""
+
+    async def running_batches(self, mode: str) -> Sequence[Batch]:
+        """Return the RUNNING batches whose options have this mode, oldest first, all of their items as pending."""
+
+    async def claim_shard(
+        self, batch_id: str, worker_id: str, *, running: Collection[int], at: datetime
+    ) -> Shard | None:
+        """Claim a shard of a batch; cut the batch first where that was not done yet.
+
+        What was begun and has no owner comes first, then the lowest that is PENDING, unless ``width`` shards (see
+        `ShardPlan`) are under way. The claim raises ``epoch`` and ``claims``. A shard that was claimed too often
+        without progress becomes FAILED instead, and those of its items that were not started get the error `POISONED`.
+        A batch without an open shard is ended.
+
+        Arguments:
+            batch_id: The batch.
+
+            worker_id: The claimer.
+
+            running: The shards that the claimer runs. What else it owns is claimed anew: the reply to a claim was lost.
+
+            at: The end time of a batch that is ended.
+
+        Returns:
+            The shard; None where there is none to claim now.
+        """
+
+    async def count_shard(self, shard: Shard, *, is_done: bool, at: datetime) -> BatchStatus:
+        """Count how many items of a claimed shard have ended; with ``is_done`` the shard is over, too.
+
+        A batch that is past its tolerance, or all of whose shards are over, is ended in the same transaction. Counting
+        again changes nothing. Return the batch's status. Raises LeaseLost where the shard is another worker's.
+        """
+
+    async def release_shard(self, shard: Shard) -> None:
+        """Leave a claimed shard to other workers, in order: the claim does not count. Nothing where it was lost."""
+
+    async def shards(self, batch_id: str) -> Sequence[Shard]:
+        """Return the shards of a batch, in order."""

@@ -1,0 +1,235 @@
+"""The contract of shards: who runs which part of a batch, how many at once, and how the batch ends."""
+
+# ruff: noqa: D102, S101 -- a test's name says what it shows
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from datetime import timedelta
+
+import pytest
+
+from statechain.codec import JSONValue
+from statechain.errors import LeaseLost
+from statechain.filters import ExecutionFilter
+from statechain.records import Batch, BatchStatus, ExecutionStatus
+from statechain.storage.leases import missing_lease
+from statechain.storage.repository import EndBatch, FailBatchItem, Repository
+from statechain.storage.shards import MOST_CLAIMS, POISONED, Shard, ShardStatus
+from statechain.testing.contract.samples import bury, commit, finish, freeze, moment, start
+
+__all__ = ["ShardContract"]
+
+LONG = timedelta(hours=1)
+SHARED: dict[str, JSONValue] = {"mode": "DISTRIBUTED", "concurrent_batches": 2, "shard_concurrency": 1, "shard_size": 2}
+PENDING, RUNNING, DONE, FAILED = ShardStatus
+
+
+async def shared(repository: Repository, items: int = 6, **options: JSONValue) -> Batch:
+    """Store a batch of some items: by default three shards of two, two of them at once."""
+    for _ in range(items):
+        await finish(repository)
+    meant = ExecutionFilter(state_machine_id="machine-a", order="oldest_first")
+    return await freeze(repository, meant, options={**SHARED, **options})
+
+
+async def claim(repository: Repository, batch: Batch, worker: str, running: Collection[int] = ()) -> Shard | None:
+    """Claim a shard for a worker that runs these of it."""
+    return await repository.claim_shard(batch.id, worker, running=running, at=moment(99))
+
+
+async def claimed(repository: Repository, batch: Batch, worker: str, running: Collection[int] = ()) -> Shard:
+    """Claim a shard, which there must be."""
+    shard = await claim(repository, batch, worker, running)
+    assert shard is not None
+    return shard
+
+
+async def run(repository: Repository, batch: Batch, shard: Shard, *failing: int) -> None:
+    """Have the items of a shard end."""
+    for item in await repository.batch_items(batch.id, after=shard.first - 1, page=shard.last - shard.first + 1):
+        status = ExecutionStatus.FAILED if item.index in failing else ExecutionStatus.SUCCEEDED
+        await finish(repository, state_machine_id="machine-b", name=item.name, status=status)
+
+
+async def count(repository: Repository, shard: Shard, *, is_done: bool = False) -> BatchStatus:
+    """Count a shard."""
+    return await repository.count_shard(shard, is_done=is_done, at=moment(99))
+
+
+class ShardContract:
+    """Claims, counts and ends of shards."""
+
+    async def test_the_first_claim_cuts_a_batch(self, repository: Repository) -> None:
+        batch = await shared(repository, 5)
+        assert list(await repository.shards(batch.id)) == []
+        shard = await claimed(repository, batch, "one")
+        expected = Shard(batch_id=batch.id, number=0, first=0, last=1, status=RUNNING, owner="one", epoch=1, claims=1)
+        assert shard == expected
+        assert list(await repository.shards(batch.id)) == [
+            expected,
+            Shard(batch_id=batch.id, number=1, first=2, last=3),
+            Shard(batch_id=batch.id, number=2, first=4, last=4),
+        ]
+
+    async def test_no_more_shards_than_the_width_are_under_way(self, repository: Repository) -> None:
+        batch = await shared(repository)
+        first = await claimed(repository, batch, "one")
+        second = await claimed(repository, batch, "two")
+        assert (first.number, second.number) == (0, 1)
+        assert await claim(repository, batch, "three") is None
+        await run(repository, batch, first)
+        assert await count(repository, first, is_done=True) is BatchStatus.RUNNING
+        assert (await claimed(repository, batch, "three")).number == 2
+        assert await claim(repository, batch, "one") is None
+
+    async def test_at_once_each_shard_is_claimed_once(self, repository: Repository, other: Repository) -> None:
+        batch = await shared(repository, 8, concurrent_batches=4, shard_size=1)
+        claims = [claim(each, batch, f"worker {n}") for n, each in enumerate([repository, other] * 4)]
+        shards = [shard for shard in await asyncio.gather(*claims) if shard is not None]
+        assert sorted(shard.number for shard in shards) == [0, 1, 2, 3]
+
+    async def test_a_batch_ends_with_its_last_shard(self, repository: Repository) -> None:
+        batch = await shared(repository, 4)
+        for number in range(2):
+            shard = await claimed(repository, batch, "one", [])
+            await run(repository, batch, shard, 0)
+            status = await count(repository, shard, is_done=True)
+            assert status is (BatchStatus.RUNNING if number == 0 else BatchStatus.SUCCEEDED)
+        ended = await repository.batch(batch.id)
+        assert ended is not None
+        assert (ended.status, ended.end_time) == (BatchStatus.SUCCEEDED, moment(99))
+        assert [(each.status, each.owner, each.ended, each.failed) for each in await repository.shards(batch.id)] == [
+            (DONE, None, 2, 1),
+            (DONE, None, 2, 0),
+        ]
+        assert await claim(repository, batch, "two") is None
+
+    async def test_a_batch_without_items_ends_with_the_first_claim(self, repository: Repository) -> None:
+        batch = await shared(repository, 0)
+        assert await claim(repository, batch, "one") is None
+        assert await repository.batch_status(batch.id) is BatchStatus.SUCCEEDED
+
+    async def test_to_count_again_changes_nothing(self, repository: Repository) -> None:
+        batch = await shared(repository)
+        shard = await claimed(repository, batch, "one")
+        await commit(repository, FailBatchItem(batch_id=batch.id, index=1, error="Bad", cause=None))
+        for _ in range(3):
+            assert await count(repository, shard) is BatchStatus.RUNNING
+        (stored, *_) = await repository.shards(batch.id)
+        assert (stored.ended, stored.failed, stored.claims) == (1, 1, 1) or stored.claims == 0
+        await run(repository, batch, shard)
+        await count(repository, shard)
+        (stored, *_) = await repository.shards(batch.id)
+        assert (stored.status, stored.ended, stored.failed) == (RUNNING, 2, 0)
+
+    @pytest.mark.parametrize(
+        ("options", "failing", "status"),
+        [
+            ({}, 2, BatchStatus.RUNNING),
+            ({"stop_on_error": True}, 1, BatchStatus.FAILED),
+            ({"tolerated_failure_count": 1}, 1, BatchStatus.RUNNING),
+            ({"tolerated_failure_count": 1}, 2, BatchStatus.FAILED),
+            ({"tolerated_failure_percentage": 20}, 1, BatchStatus.RUNNING),
+            ({"tolerated_failure_percentage": 20}, 2, BatchStatus.FAILED),
+        ],
+    )
+    async def test_a_batch_past_its_tolerance_ends_failed(
+        self, repository: Repository, options: dict[str, JSONValue], failing: int, status: BatchStatus
+    ) -> None:
+        batch = await shared(repository, **options)
+        first, second = await claimed(repository, batch, "one"), await claimed(repository, batch, "two")
+        await run(repository, batch, first, *range(failing))
+        assert await count(repository, first) is status
+        assert await count(repository, second) is status
+        assert await repository.batch_status(batch.id) is status
+
+    async def test_failures_count_over_all_shards(self, repository: Repository) -> None:
+        batch = await shared(repository, tolerated_failure_count=1)
+        first, second = await claimed(repository, batch, "one"), await claimed(repository, batch, "two")
+        await run(repository, batch, first, 0)
+        await run(repository, batch, second, 2)
+        assert await count(repository, first, is_done=True) is BatchStatus.RUNNING
+        assert await count(repository, second, is_done=True) is BatchStatus.FAILED
+
+    async def test_what_a_dead_worker_had_is_claimed_before_anything_new(self, repository: Repository) -> None:
+        batch = await shared(repository)
+        for worker in ("one", "two"):
+            await repository.renew_lease(worker, LONG)
+        lost = await claimed(repository, batch, "one")
+        kept = await claimed(repository, batch, "two")
+        await bury(repository, "one")
+        taken = await claimed(repository, batch, "two", [kept.number])
+        assert (taken.number, taken.epoch, taken.claims) == (0, 2, 2)
+        for is_done in (False, True):
+            with pytest.raises(LeaseLost):
+                await count(repository, lost, is_done=is_done)
+        await repository.release_shard(lost)
+        assert (await repository.shards(batch.id))[0] == taken
+
+    async def test_what_a_worker_without_a_lease_had_is_released(self, repository: Repository) -> None:
+        batch = await shared(repository)
+        await claimed(repository, batch, "ghost")
+        assert list(await repository.strays()) == [missing_lease("ghost")]
+        await repository.release_dead(await repository.strays())
+        assert (await claimed(repository, batch, "two")).number == 0
+
+    async def test_what_a_worker_owns_and_does_not_run_is_claimed_again(self, repository: Repository) -> None:
+        batch = await shared(repository)
+        first = await claimed(repository, batch, "one")
+        assert (await claimed(repository, batch, "one", [first.number])).number == 1
+        again = await claimed(repository, batch, "one", [1])
+        assert (again.number, again.epoch) == (0, 2)
+
+    async def test_a_worker_that_leaves_in_order_is_not_counted(self, repository: Repository) -> None:
+        batch = await shared(repository)
+        await repository.renew_lease("one", LONG)
+        shard = await claimed(repository, batch, "one")
+        await repository.release_shard(shard)
+        (stored, *_) = await repository.shards(batch.id)
+        assert (stored.status, stored.owner, stored.epoch, stored.claims) == (RUNNING, None, 1, 0)
+        await claimed(repository, batch, "one")
+        await repository.release("one")
+        (stored, *_) = await repository.shards(batch.id)
+        assert (stored.owner, stored.epoch, stored.claims) == (None, 2, 0)
+
+    async def test_a_shard_whose_workers_die_fails_and_the_others_go_on(self, repository: Repository) -> None:
+        batch = await shared(repository, tolerated_failure_count=5)
+        (item, *_) = await repository.batch_items(batch.id, page=9)
+        for _ in range(MOST_CLAIMS):
+            await repository.renew_lease("doomed", LONG)
+            assert (await claimed(repository, batch, "doomed")).number == 0
+            await bury(repository, "doomed")
+        await start(repository, state_machine_id="machine-b", name=item.name)
+        assert (await claimed(repository, batch, "two")).number == 1
+        (stored, *_) = await repository.shards(batch.id)
+        assert (stored.status, stored.owner, stored.failed) == (FAILED, None, 1)
+        found = await repository.batch_items(batch.id, page=9)
+        assert [each.error for each in found] == [None, POISONED, None, None, None, None]
+
+    async def test_progress_clears_the_claims(self, repository: Repository) -> None:
+        batch = await shared(repository)
+        shard = await claimed(repository, batch, "one")
+        await run(repository, batch, shard)
+        await count(repository, shard)
+        (stored, *_) = await repository.shards(batch.id)
+        assert (stored.claims, stored.ended) == (0, 2)
+
+    async def test_nothing_of_a_batch_that_is_over_is_claimed(self, repository: Repository) -> None:
+        batch = await shared(repository)
+        shard = await claimed(repository, batch, "one")
+        await commit(repository, EndBatch(batch_id=batch.id, status=BatchStatus.ABORTED, end_time=moment(1)))
+        assert await claim(repository, batch, "two") is None
+        assert await count(repository, shard, is_done=True) is BatchStatus.ABORTED
+        assert await claim(repository, batch, "two") is None
+        assert await repository.claim_shard("nowhere", "two", running=(), at=moment(1)) is None
+
+    async def test_running_batches_are_found_by_their_mode(self, repository: Repository) -> None:
+        batch = await shared(repository)
+        await freeze(repository, options={"mode": "INLINE"})
+        await freeze(repository)
+        over = await freeze(repository, options=SHARED)
+        await commit(repository, EndBatch(batch_id=over.id, status=BatchStatus.ABORTED, end_time=moment(1)))
+        found = await repository.running_batches("DISTRIBUTED")
+        assert [(each.id, each.item_counts.total) for each in found] == [(batch.id, 6)]
