@@ -94,6 +94,8 @@ class Engine(EngineOperations, EngineCallbacks):
 
         max_concurrent_executions: How many executions run at once here; the rest wait, started and durable.
 
+        slots: How many shards of DISTRIBUTED batches run at once here (see `BatchExecutionOptions`).
+
         observers: Called with each fact about executions, such as a start or an end (see `statechain.observers`).
 
         limits: What guards the process (see `statechain.limits`).
@@ -122,6 +124,7 @@ class Engine(EngineOperations, EngineCallbacks):
         lease=DURATION,
         connect_timeout=DURATION,
         max_concurrent_executions=count_from(1).or_none(),
+        slots=count_from(1),
         observers=sequence_with("observe", "a list of observers, each with a method observe"),
         limits=instance_of(Limits, meant="Limits"),
         recovery=FLAG,
@@ -140,6 +143,7 @@ class Engine(EngineOperations, EngineCallbacks):
         lease: timedelta | float = timedelta(seconds=30),
         connect_timeout: timedelta | float = timedelta(seconds=30),
         max_concurrent_executions: int | None = None,
+        slots: int = 8,
         observers: Sequence[Observer] = (),
         limits: Limits = DEFAULT_LIMITS,
         recovery: bool = True,
@@ -150,7 +154,11 @@ class Engine(EngineOperations, EngineCallbacks):
     ) -> None:
         # All that runs is loaded with the first engine: that takes half as long as the library itself.
         from statechain.chaining.runner import BatchServices  # noqa: PLC0415
+<<<<<<< HEAD
         from statechain.worker.supervisor import Supervisor  # noqa: PLC0415
+=======
+        from statechain.chaining.shards import ShardWorker  # noqa: PLC0415
+>>>>>>> 3b46b42 (DISTRIBUTED batches: workers of one storage share a batch in shards)
 
         leased = as_duration(lease)
         if leased <= timedelta(0):
@@ -183,11 +191,38 @@ class Engine(EngineOperations, EngineCallbacks):
             guard=self.guard,
             files=None if files is None else Path(files),
         )
+<<<<<<< HEAD
         self.journal = self._supervisor.journal
         self.worker = self._supervisor.worker
         self._callbacks = self._supervisor.callbacks
         self._revisions = self._supervisor.revisions
         self.batch_services = BatchServices(self.repository, self.journal, self.clock, self._supervisor.streams)
+=======
+        self.journal = self._host.journal
+        self.worker = self._host.worker
+        self._callbacks = self._host.callbacks
+        self._revisions = self._host.revisions
+        self.batch_services = BatchServices(self.repository, self.journal, self.clock, self._host.streams)
+        self.shards = ShardWorker(
+            self.batch_services,
+            lambda: self.worker.id,
+            lambda: self._host.has_lease,
+            self._find_target,
+            slots=slots,
+            serves_all=recovery,
+        )
+        if role == "worker":
+            self._host.shards = self.shards
+
+    async def _find_target(self, batch: Batch) -> StateMachine | None:
+        """Return the machine that a batch runs, or None where it has a Resource without a handler here."""
+        try:
+            revision = await self._revisions.get(batch.state_machine_id, batch.state_machine_revision)
+        except StatechainError as error:
+            logger.warning("the batch %s cannot be run here: %s", batch.name_prefix, error)
+            return None
+        return None if self.worker.missing(revision) else StateMachine(self, revision)
+>>>>>>> 3b46b42 (DISTRIBUTED batches: workers of one storage share a batch in shards)
 
     def __repr__(self) -> str:
         return f"<Engine on {self.repository!r}, {len(self.worker)} running>"

@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import AsyncIterable, Iterable
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
+import attrs
+
 from statechain import asl, chaining, drawing
 from statechain.arguments import INPUTS, NAME, checked
 from statechain.chaining.arguments import FILTER, OPTIONS, SOURCE, STATE_NAME, TRANSFORMER
-from statechain.chaining.options import BatchExecutionOptions
+from statechain.chaining.options import DISTRIBUTED, BatchExecutionOptions
 from statechain.chaining.source import InputTransformer, as_source, chained_input
 from statechain.codec import JSONInput, JSONValue, decode, encode, same_json
 from statechain.errors import ExecutionAlreadyExists, ExecutionFailed
@@ -19,6 +21,7 @@ from statechain.records import Execution, ExecutionStatus, Source, new_id
 
 if TYPE_CHECKING:
     from statechain.asl import Definition
+    from statechain.chaining.distributed import BatchHandle
     from statechain.chaining.options import BatchExecutionResult
     from statechain.chaining.runner import JoinedCallback
     from statechain.engine import Engine
@@ -313,13 +316,61 @@ class StateMachine:
             An async iterator of `BatchExecutionResult`, in the order of completion. The batch begins with the first use
             of it. Use it by ``async with``, so that leaving early aborts the executions that still run.
         """
+        options = options or BatchExecutionOptions()
+        if options.mode == DISTRIBUTED:
+            return chaining.stream_distributed(
+                self,
+                filter,
+                source_state_name,
+                options=_shareable(options, input_transformer),
+                services=self._engine.batch_services,
+                shards=self._engine.shards,
+                stop_execution=self._engine.stop_execution,
+            )
         return chaining.stream_batch(
             self,
             filter,
             source_state_name,
-            options=options or BatchExecutionOptions(),
+            options=options,
             input_transformer=input_transformer,
             services=self._engine.batch_services,
+        )
+
+    @checked(filter=FILTER, source_state_name=STATE_NAME, options=OPTIONS)
+    async def start_batch(
+        self,
+        filter: ExecutionFilter,  # noqa: A002
+        source_state_name: str | None = None,
+        *,
+        options: BatchExecutionOptions | None = None,
+    ) -> BatchHandle:
+        """Start a DISTRIBUTED batch, and return once its sources are stored: workers run it, whatever happens here.
+
+        Each worker of the storage that has the machine's handlers takes shards of the batch (see
+        `BatchExecutionOptions`). In an engine with ``role="client"`` only the others run it.
+
+        Arguments:
+            filter: The executions to chain from.
+
+            source_state_name: The state of the source whose output becomes the input; the source's own output where
+                it is left out.
+
+            options: Concurrency over all workers, tolerated failures and names. Callbacks are not called.
+
+        Returns:
+            A handle of the batch, to wait for its end, take its results, or stop it.
+
+        Raises:
+            StateMachineNotFound: The filter names a state machine that does not exist.
+        """
+        return await chaining.start_batch(
+            self,
+            filter,
+            source_state_name,
+            options=_shareable(attrs.evolve(options or BatchExecutionOptions(), mode=DISTRIBUTED), None),
+            services=self._engine.batch_services,
+            shards=self._engine.shards,
+            stop_execution=self._engine.stop_execution,
         )
 
     async def execute_bulk(
@@ -368,6 +419,8 @@ class StateMachine:
             An async iterator of `BatchExecutionResult`, in the order of completion. The run begins with the first use
             of it. Use it by ``async with``, so that leaving early aborts the executions that still run.
         """
+        if options is not None and options.mode == DISTRIBUTED:
+            raise ValueError("execute_bulk and stream_bulk run in this process: a DISTRIBUTED batch has stored sources")
         return chaining.stream_bulk(
             self, inputs, options=options or BatchExecutionOptions(), services=self._engine.batch_services
         )
@@ -412,6 +465,16 @@ def _succeeded(execution: Execution, exception: BaseException | None) -> Executi
     if execution.status is not ExecutionStatus.SUCCEEDED:
         raise ExecutionFailed(execution) from exception
     return execution
+
+
+def _shareable(options: BatchExecutionOptions, transformer: InputTransformer | None) -> BatchExecutionOptions:
+    """Return options for workers of other processes, to which no function can be given."""
+    if transformer is not None:
+        raise ValueError(
+            "a DISTRIBUTED batch takes no input_transformer, since other processes run it: "
+            "map the input in the machine's first state"
+        )
+    return options
 
 
 def _checked_name(name: str) -> str:

@@ -36,7 +36,11 @@ from statechain.storage.existing import require_machines, why_nothing_matches
 from statechain.storage.repository import CreateBatch, EndBatch, Write
 from statechain.storage.retrying import retry_while_unavailable
 
+<<<<<<< HEAD
 __all__ = ["collect", "new_batch", "resume_batch", "stop_batch", "stream_batch", "stream_bulk"]
+=======
+__all__ = ["collect", "resume_batch", "stop_batch", "stored_item", "stream_batch", "stream_bulk", "watch"]
+>>>>>>> 3b46b42 (DISTRIBUTED batches: workers of one storage share a batch in shards)
 
 logger = logging.getLogger(__name__)
 
@@ -197,14 +201,15 @@ async def _unless_stopped(batch_id: str, services: BatchServices, running: Corou
     """Await a batch's run; where the batch is stopped elsewhere, cut it short and raise BatchStopped."""
     try:
         async with asyncio.TaskGroup() as group:
-            watcher = group.create_task(_watch(batch_id, services))
+            watcher = group.create_task(watch(batch_id, services))
             await running
             watcher.cancel()
     except BaseExceptionGroup as faults:
         raise first_error(faults) from first_error(faults).__cause__
 
 
-async def _watch(batch_id: str, services: BatchServices) -> None:
+async def watch(batch_id: str, services: BatchServices) -> None:
+    """Raise BatchStopped once a batch has ended FAILED or ABORTED."""
     while True:
         await asyncio.sleep(WATCH_SECONDS)
         status = await retry_while_unavailable(partial(services.repository.batch_status, batch_id))
@@ -222,13 +227,14 @@ async def _stored_items(
             partial(services.repository.batch_items, batch.id, after=after, page=options.page_size)
         )
         for item in page:
-            yield _stored_item(item, batch.source_state_name, transformer)
+            yield stored_item(item, batch.source_state_name, transformer)
         if len(page) < options.page_size:
             return
         after = page[-1].index
 
 
-def _stored_item(item: BatchItem, state_name: str | None, transformer: InputTransformer | None) -> Item:
+def stored_item(item: BatchItem, state_name: str | None, transformer: InputTransformer | None) -> Item:
+    """Return what to run for an item of a stored batch."""
     source = Source(item.source_execution_id, state_name)
     return Item(item.index, item.name, source, lambda: item_input(item, state_name, transformer))
 

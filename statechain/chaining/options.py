@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias, TypeVar, cast, overload
+from typing import Any, Final, Literal, TypeAlias, TypeVar, cast, overload
 
 import attrs
 
-from statechain.arguments import FLAG, FUNCTION
+from statechain.arguments import FLAG, FUNCTION, one_of
 from statechain.codec import JSONValue
 from statechain.errors import InvalidArgument
 from statechain.records import Batch, Execution
 
-__all__ = ["STORED_OPTIONS", "BatchExecutionOptions", "BatchExecutionResult"]
+__all__ = ["DISTRIBUTED", "SHARD_OPTIONS", "STORED_OPTIONS", "BatchExecutionOptions", "BatchExecutionResult"]
 
 T = TypeVar("T")
 
@@ -25,6 +25,11 @@ STORED_OPTIONS = (
     "tolerated_failure_percentage",
 )
 """The options that a batch is stored with: those that are no functions, and not its name."""
+
+SHARD_OPTIONS = ("mode", "shard_concurrency", "shard_size")
+"""What a DISTRIBUTED batch is stored with besides."""
+
+DISTRIBUTED: Final = "DISTRIBUTED"
 
 OnStart: TypeAlias = Callable[[Any, int], "Awaitable[None] | None"]
 OnComplete: TypeAlias = Callable[[Any, int, "Exception | None"], "Awaitable[None] | None"]
@@ -73,6 +78,15 @@ class BatchExecutionOptions:
         on_execution_complete: Called with (source execution id, index, error or None) after each item has ended.
 
         page_size: How many items are read from storage at a time.
+
+        mode: ``"INLINE"`` runs the batch in this process. ``"DISTRIBUTED"`` shares it out over all workers of the
+            storage, in shards; ``concurrent_batches`` then counts over all of them, the results come a shard at a time,
+            and the callbacks are called then.
+
+        shard_concurrency: How many items of a shard run at once; about the square root of ``concurrent_batches`` by
+            default.
+
+        shard_size: How many items a shard has; by default so few that the workers end at about the same time.
     """
 
     name_prefix: str | None = attrs.field(default=None, validator=attrs.validators.optional(_is_prefix))
@@ -86,6 +100,9 @@ class BatchExecutionOptions:
     on_execution_start: OnStart | None = attrs.field(default=None, validator=FUNCTION.or_none())
     on_execution_complete: OnComplete | None = attrs.field(default=None, validator=FUNCTION.or_none())
     page_size: int = attrs.field(default=100, validator=_at_least(1))
+    mode: Literal["INLINE", "DISTRIBUTED"] = attrs.field(default="INLINE", validator=one_of("INLINE", DISTRIBUTED))
+    shard_concurrency: int | None = attrs.field(default=None, validator=attrs.validators.optional(_at_least(1)))
+    shard_size: int | None = attrs.field(default=None, validator=attrs.validators.optional(_at_least(1)))
 
     @classmethod
     def of(cls, batch: Batch) -> BatchExecutionOptions:
@@ -93,7 +110,7 @@ class BatchExecutionOptions:
 
         Callbacks are not stored. The ``name_prefix`` is the batch's own and is not an option of its resumption.
         """
-        stored = {name: value for name, value in batch.options.items() if name in STORED_OPTIONS}
+        stored = {name: value for name, value in batch.options.items() if name in (*STORED_OPTIONS, *SHARD_OPTIONS)}
         return cls(**cast("dict[str, Any]", stored))
 
 

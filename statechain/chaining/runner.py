@@ -24,7 +24,7 @@ from statechain.errors import (
     SourceNotFinished,
     SourceStateNotFound,
 )
-from statechain.launcher import Stream, StreamGroup, exceeds, first_error, launch
+from statechain.launcher import StreamGroup, exceeds, first_error, launch
 from statechain.records import Batch, Execution, ExecutionStatus, Source
 from statechain.storage.repository import FailBatchItem, JoinBatchItem
 from statechain.storage.retrying import retry_while_unavailable
@@ -103,6 +103,16 @@ class Item:
         return None if self.source is None else self.source.execution_id
 
 
+class Results(Protocol):
+    """What takes the results of a run, such as a `Stream`."""
+
+    async def has_room(self) -> None:
+        """Return once there is room for a result."""
+
+    def put(self, result: BatchExecutionResult) -> None:
+        """Take a result, room or no room."""
+
+
 class _Stop(Exception):
     """The tolerance is exceeded; ``__cause__`` is the failure that did it."""
 
@@ -114,7 +124,7 @@ class Runner:
     _target: Target
     _options: BatchExecutionOptions
     _services: BatchServices
-    _stream: Stream[BatchExecutionResult]
+    _stream: Results
     _total: int | None = attrs.field(kw_only=True)
     _exclusive: bool = attrs.field(kw_only=True)
     _batch: Batch | None = attrs.field(kw_only=True)
@@ -168,7 +178,7 @@ class Runner:
         except ITEM_ERRORS as fault:
             await self._record_failure(item, fault)
             return _result(item, None, fault)
-        return _result(item, execution, _failure(execution, exception))
+        return _result(item, execution, failure_of(execution, exception))
 
     async def _join(self, item: Item, name: str) -> None:
         """Let an item stand for an execution of another name that chains its source already."""
@@ -188,7 +198,7 @@ class Runner:
         execution = await retry_while_unavailable(find)
         error: Exception | None = ExecutionNotFound(f"item {item.index} was cancelled before its execution was started")
         if execution is not None:
-            error = _failure(execution)
+            error = failure_of(execution)
         self._stream.put(_result(item, execution, error))
         await self._tell(self._options.on_execution_complete, item.source_id, item.index, error)
 
@@ -208,7 +218,7 @@ def _tolerance(options: BatchExecutionOptions) -> Tolerance | None:
     return Tolerance(options.tolerated_failure_count, options.tolerated_failure_percentage)
 
 
-def _failure(execution: Execution, exception: BaseException | None = None) -> ExecutionFailed | None:
+def failure_of(execution: Execution, exception: BaseException | None = None) -> ExecutionFailed | None:
     """Return what an execution's end is for its batch; the exception that it failed by is the ``__cause__``."""
     if execution.status is ExecutionStatus.SUCCEEDED:
         return None

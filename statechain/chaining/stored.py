@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from statechain.chaining.options import STORED_OPTIONS, BatchExecutionOptions
+from statechain.chaining.options import DISTRIBUTED, SHARD_OPTIONS, STORED_OPTIONS, BatchExecutionOptions
 from statechain.codec import JSONValue
 from statechain.filters import ExecutionFilter
 
@@ -36,7 +36,8 @@ def describe_filter(filter_: ExecutionFilter) -> dict[str, JSONValue]:
 
 def describe_options(options: BatchExecutionOptions) -> dict[str, JSONValue]:
     """Return what options say; callbacks cannot be stored."""
-    return {name: getattr(options, name) for name in STORED_OPTIONS if getattr(options, name) is not None}
+    names = (*STORED_OPTIONS, *SHARD_OPTIONS) if options.mode == DISTRIBUTED else STORED_OPTIONS
+    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
 
 
 def read_options(described: Mapping[str, JSONValue]) -> dict[str, Any]:

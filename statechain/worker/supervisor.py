@@ -13,7 +13,7 @@ from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from statechain.asl.effort import serving_loop
 from statechain.cancellation import wait_ignoring_cancellation
@@ -61,6 +61,19 @@ HAND_OVER_SECONDS = 1.0
 """How long the hand-over may take then. With the lease and the connections, leaving takes ten seconds at most."""
 
 READS_ONLY = "this engine only reads (role='reader'): what starts, stops or answers needs an engine that works"
+
+
+class Background(Protocol):
+    """What runs among the executions until the engine is left."""
+
+    async def run(self) -> None:
+        """Run until drained."""
+
+    def drain(self) -> None:
+        """Begin nothing more."""
+
+    def interrupt(self) -> None:
+        """Cancel what runs, and leave it as it is."""
 
 
 class Supervisor:
@@ -119,10 +132,16 @@ class Supervisor:
             repository, self.journal, clock, self.worker, self.revisions, self._lease, limits, observers
         )
         self.streams = StreamGroup(self.worker.tasks, guard)
+        self.shards: Background | None = None
         if role == "client":
             self.worker.submissions = Submissions(self.journal, self.worker)
         if role == "reader":
             self.journal.why_closed = self.worker.why_closed = READS_ONLY
+
+    @property
+    def has_lease(self) -> bool:
+        """Whether this worker's lease surely holds."""
+        return self._lease.holds
 
     def _tasks(self) -> asyncio.TaskGroup:
         return self.worker.tasks()
@@ -179,6 +198,8 @@ class Supervisor:
         """Begin nothing more on the engine's own account."""
         self._closing.set()
         self.recovery.stop_claiming()
+        if self.shards is not None:
+            self.shards.drain()
 
     async def _end(self, supervisor: asyncio.Task[None]) -> None:
         """Interrupt what still runs, close the storage, and raise what ended the supervisor before its time.
@@ -190,6 +211,8 @@ class Supervisor:
             self._leave()
             self.journal.set_deadline(DRAIN_SECONDS)
             self.worker.interrupt()
+            if self.shards is not None:
+                self.shards.interrupt()
             self.streams.interrupt()
         try:
             await asyncio.wait([supervisor])
@@ -258,6 +281,8 @@ class Supervisor:
                     if self._recovers:
                         await self._opening.unless_left(self.recovery.begin())
                     ready.set_result(None)
+                    if self.shards is not None:
+                        executions.create_task(self.shards.run(), name="statechain shards")
                     await self._closing.wait()
             finally:
                 self.worker.abandon()

@@ -62,7 +62,11 @@ _CLAIM = (
     .where(*_this)
     .values(status=RUNNING, owner=param("worker"), epoch=param("new_epoch"), claims=param("new_claims"))
 )
-_GIVE_UP = update(batch_shards).where(*_this).values(counts)
+_GIVE_UP = (
+    update(batch_shards)
+    .where(*_this)
+    .values(status=FAILED, owner=None, ended=param("new_ended"), failed=param("new_failed"))
+)
 _held = (*_this, batch_shards.c.owner == param("worker"), batch_shards.c.epoch == param("of_epoch"))
 _LOCK_SHARD = select(batch_shards.c.ended).where(*_held)
 _COUNT = (

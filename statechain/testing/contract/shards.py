@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ SHARED: dict[str, JSONValue] = {"mode": "DISTRIBUTED", "concurrent_batches": 2, 
 PENDING, RUNNING, DONE, FAILED = ShardStatus
 
 
-async def shared(repository: Repository, items: int = 6, **options: JSONValue) -> Batch:
+async def shared(repository: Repository, items: int = 6, /, **options: Any) -> Batch:  # noqa: ANN401 -- any option
     """Store a batch of some items: by default three shards of two, two of them at once."""
     for _ in range(items):
         await finish(repository)

@@ -1,0 +1,237 @@
+"""DISTRIBUTED batches: workers of one storage share the items, whoever started the batch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from statechain import (
+    BatchExecutionOptions,
+    BatchStopped,
+    Engine,
+    ExecutionFilter,
+    ExecutionStatus,
+    StateMachine,
+    TaskRegistry,
+)
+from statechain.records import BatchStatus
+from statechain.storage.shards import ShardPlan, ShardStatus, cut
+
+EngineFactory = Callable[..., Engine]
+
+PASS = {"StartAt": "Echo", "States": {"Echo": {"Type": "Pass", "End": True}}}
+CALL = {"StartAt": "Call", "States": {"Call": {"Type": "Task", "Resource": "Call", "End": True}}}
+SHARED = BatchExecutionOptions(mode="DISTRIBUTED", concurrent_batches=4, shard_size=3)
+
+
+class Calls:
+    """A handler that counts its calls, may be held back, and fails for some inputs."""
+
+    def __init__(self, *failing: int) -> None:
+        self.inputs: list[int] = []
+        self.failing = failing
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.running = self.peak = 0
+        self.tasks = TaskRegistry()
+        self.tasks.register("Call")(self.call)
+
+    async def call(self, value: int) -> int:
+        self.inputs.append(value)
+        self.running += 1
+        self.peak = max(self.peak, self.running)
+        try:
+            await self.gate.wait()
+            await asyncio.sleep(0.001)
+            if value in self.failing:
+                raise ValueError(value)
+            return value * 2
+        finally:
+            self.running -= 1
+
+
+async def sources(engine: Engine, count: int = 12) -> ExecutionFilter:
+    """Store some executions whose outputs are numbers; return the filter that finds them, oldest first."""
+    machine = await engine.create_state_machine("sources", PASS)
+    for number in range(count):
+        await machine.execute(number)
+    return ExecutionFilter(state_machine_id=machine.id, order="oldest_first")
+
+
+async def target(engine: Engine) -> StateMachine:
+    return await engine.create_state_machine("target", CALL)
+
+
+async def test_each_source_is_chained_once_and_results_are_in_order(engine_factory: EngineFactory) -> None:
+    calls = Calls()
+    async with engine_factory(tasks=calls.tasks) as engine:
+        found = await sources(engine)
+        results = await (await target(engine)).execute_batch(found, options=SHARED)
+        assert [result.output for result in results] == [2 * number for number in range(12)]
+        assert [result.index for result in results] == list(range(12))
+        (batch,) = await engine.list_batches()
+        assert batch.status is BatchStatus.SUCCEEDED
+        assert batch.item_counts.succeeded == 12
+        shards = await engine.repository.shards(batch.id)
+        assert [(each.status, each.ended) for each in shards] == [(ShardStatus.DONE, 3)] * 4
+    assert sorted(calls.inputs) == list(range(12))
+    assert calls.peak <= 4
+
+
+async def test_two_workers_share_a_batch_that_a_client_starts(engine_factory: EngineFactory) -> None:
+    one, two = Calls(), Calls()
+    async with (
+        engine_factory(tasks=one.tasks),
+        engine_factory(tasks=two.tasks),
+        engine_factory(role="client") as client,
+    ):
+        found = await sources(client, 24)
+        options = BatchExecutionOptions(mode="DISTRIBUTED", concurrent_batches=4, shard_size=2)
+        one.gate.clear()
+        two.gate.clear()
+        handle = await (await target(client)).start_batch(found, options=options)
+        while not (one.inputs and two.inputs):  # noqa: ASYNC110 -- it waits for two engines
+            await asyncio.sleep(0.01)
+        one.gate.set()
+        two.gate.set()
+        results = [result async for result in handle.results()]
+        assert (await handle.wait()).status is BatchStatus.SUCCEEDED
+    assert sorted(result.output for result in results) == [2 * number for number in range(24)]
+    assert sorted([*one.inputs, *two.inputs]) == list(range(24))
+    assert one.peak + two.peak <= 4
+
+
+async def test_a_started_batch_outlives_its_engine(engine_factory: EngineFactory) -> None:
+    calls = Calls()
+    async with engine_factory(role="client") as client, engine_factory(tasks=calls.tasks):
+        found = await sources(client, 5)
+    async with engine_factory(role="client") as client:
+        handle = await (await target(client)).start_batch(found, options=SHARED)
+    async with engine_factory(tasks=calls.tasks) as worker:
+        while (await worker.get_batch(handle.id)).status is BatchStatus.RUNNING:  # noqa: ASYNC110 -- storage is asked
+            await asyncio.sleep(0.02)
+        assert (await worker.get_batch(handle.id)).item_counts.succeeded == 5
+
+
+async def test_a_worker_without_the_handler_leaves_it(engine_factory: EngineFactory) -> None:
+    calls = Calls()
+    async with engine_factory(tasks=TaskRegistry()) as other:
+        found = await sources(other, 3)
+    async with engine_factory(tasks=TaskRegistry()) as other, engine_factory(role="client") as client:
+        handle = await (await target(client)).start_batch(found, options=SHARED)
+        await asyncio.sleep(1.2)
+        assert list(await other.repository.shards(handle.id)) == []
+        async with engine_factory(tasks=calls.tasks):
+            assert (await handle.wait()).status is BatchStatus.SUCCEEDED
+
+
+async def test_past_the_tolerance_the_batch_fails_and_has_its_results(engine_factory: EngineFactory) -> None:
+    calls = Calls(0, 1)
+    async with engine_factory(tasks=calls.tasks) as engine:
+        found = await sources(engine, 40)
+        options = BatchExecutionOptions(
+            mode="DISTRIBUTED", concurrent_batches=2, shard_size=2, tolerated_failure_count=1
+        )
+        with pytest.raises(BatchStopped) as stopped:
+            await (await target(engine)).execute_batch(found, options=options)
+        failed = [result for result in stopped.value.results if result.error is not None and result.execution]
+        assert {result.index for result in failed} >= {0, 1}
+        (batch,) = await engine.list_batches()
+        assert batch.status is BatchStatus.FAILED
+        assert batch.item_counts.running == 0
+        assert batch.item_counts.pending > 0
+
+
+async def test_a_stopped_batch_aborts_what_runs(engine_factory: EngineFactory) -> None:
+    calls = Calls()
+    calls.gate.clear()
+    async with engine_factory(tasks=calls.tasks) as engine, engine_factory(role="client") as client:
+        found = await sources(engine)
+        handle = await (await target(client)).start_batch(found, options=SHARED)
+        while not calls.inputs:  # noqa: ASYNC110 -- it waits for another engine
+            await asyncio.sleep(0.01)
+        await handle.stop()
+        with pytest.raises(BatchStopped):
+            async for _ in handle.results():
+                pass
+        assert (await handle.wait()).status is BatchStatus.ABORTED
+        running = ExecutionFilter(status="RUNNING")
+        while await engine.list_executions(running):  # noqa: ASYNC110 -- storage is asked
+            await asyncio.sleep(0.02)
+
+
+async def test_a_cancelled_caller_stops_the_batch(engine_factory: EngineFactory) -> None:
+    calls = Calls()
+    calls.gate.clear()
+    async with engine_factory(tasks=calls.tasks) as engine:
+        found = await sources(engine)
+        caller = asyncio.create_task((await target(engine)).execute_batch(found, options=SHARED))
+        while not calls.inputs:  # noqa: ASYNC110 -- it waits for a handler
+            await asyncio.sleep(0.01)
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        (batch,) = await engine.list_batches()
+        assert batch.status is BatchStatus.ABORTED
+        assert batch.item_counts.running == 0
+
+
+async def test_a_worker_that_leaves_hands_its_shards_over(engine_factory: EngineFactory) -> None:
+    one, two = Calls(), Calls()
+    one.gate.clear()
+    async with engine_factory(role="client") as client:
+        async with engine_factory(tasks=one.tasks) as first:
+            found = await sources(first)
+            handle = await (await target(client)).start_batch(found, options=SHARED)
+            while not one.inputs:  # noqa: ASYNC110 -- it waits for another engine
+                await asyncio.sleep(0.01)
+            asyncio.get_running_loop().call_later(0.05, one.gate.set)
+        shards = await client.repository.shards(handle.id)
+        assert all(each.owner is None for each in shards)
+        async with engine_factory(tasks=two.tasks):
+            assert (await handle.wait()).item_counts.succeeded == 12
+    assert sorted([*one.inputs, *two.inputs]) == list(range(12))
+
+
+async def test_callbacks_are_called_once_and_in_order(engine_factory: EngineFactory) -> None:
+    told: list[tuple[str, int]] = []
+    calls = Calls(3)
+    async with engine_factory(tasks=calls.tasks) as engine:
+        options = BatchExecutionOptions(
+            mode="DISTRIBUTED",
+            concurrent_batches=4,
+            on_execution_start=lambda _, index: told.append(("start", index)),
+            on_execution_complete=lambda _, index, error: told.append(("failed" if error else "done", index)),
+        )
+        await (await target(engine)).execute_batch(await sources(engine, 6), options=options)
+    for index in range(6):
+        assert [word for word, at in told if at == index] == ["start", "failed" if index == 3 else "done"]
+
+
+async def test_functions_are_refused(engine_factory: EngineFactory) -> None:
+    async with engine_factory(tasks=Calls().tasks) as engine:
+        machine = await target(engine)
+        with pytest.raises(ValueError, match="input_transformer"):
+            machine.stream_batch(ExecutionFilter(), options=SHARED, input_transformer=lambda value: value)
+        with pytest.raises(ValueError, match="DISTRIBUTED"):
+            machine.stream_bulk([1], options=SHARED)
+
+
+async def test_a_batch_of_nothing_ends(engine_factory: EngineFactory) -> None:
+    async with engine_factory(tasks=Calls().tasks) as engine:
+        nothing = ExecutionFilter(status=ExecutionStatus.TIMED_OUT)
+        assert await (await target(engine)).execute_batch(nothing, options=SHARED) == []
+
+
+@pytest.mark.parametrize(
+    ("at_once", "total", "width", "concurrency", "size"),
+    [(1, 10, 1, 1, 1), (0, 10, 1, 1, 1), (4, 100, 2, 2, 2), (30, 1000, 6, 5, 8), (100, 10**6, 10, 10, 500)],
+)
+def test_the_plan_bounds_what_is_in_flight(at_once: int, total: int, width: int, concurrency: int, size: int) -> None:
+    plan = ShardPlan.of({"concurrent_batches": at_once}, total)
+    assert plan == ShardPlan(width, concurrency, size)
+    assert plan.width * plan.concurrency <= max(1, at_once)
+    shards = list(cut("batch", total, plan.size))
+    assert [index for each in shards for index in range(each.first, each.last + 1)] == list(range(total))
