@@ -154,11 +154,8 @@ class Engine(EngineOperations, EngineCallbacks):
     ) -> None:
         # All that runs is loaded with the first engine: that takes half as long as the library itself.
         from statechain.chaining.runner import BatchServices  # noqa: PLC0415
-<<<<<<< HEAD
-        from statechain.worker.supervisor import Supervisor  # noqa: PLC0415
-=======
         from statechain.chaining.shards import ShardWorker  # noqa: PLC0415
->>>>>>> 3b46b42 (DISTRIBUTED batches: workers of one storage share a batch in shards)
+        from statechain.worker.supervisor import Supervisor  # noqa: PLC0415
 
         leased = as_duration(lease)
         if leased <= timedelta(0):
@@ -191,28 +188,21 @@ class Engine(EngineOperations, EngineCallbacks):
             guard=self.guard,
             files=None if files is None else Path(files),
         )
-<<<<<<< HEAD
         self.journal = self._supervisor.journal
         self.worker = self._supervisor.worker
         self._callbacks = self._supervisor.callbacks
         self._revisions = self._supervisor.revisions
         self.batch_services = BatchServices(self.repository, self.journal, self.clock, self._supervisor.streams)
-=======
-        self.journal = self._host.journal
-        self.worker = self._host.worker
-        self._callbacks = self._host.callbacks
-        self._revisions = self._host.revisions
-        self.batch_services = BatchServices(self.repository, self.journal, self.clock, self._host.streams)
         self.shards = ShardWorker(
             self.batch_services,
             lambda: self.worker.id,
-            lambda: self._host.has_lease,
+            lambda: self._supervisor.has_lease,
             self._find_target,
             slots=slots,
             serves_all=recovery,
         )
         if role == "worker":
-            self._host.shards = self.shards
+            self._supervisor.shards = self.shards
 
     async def _find_target(self, batch: Batch) -> StateMachine | None:
         """Return the machine that a batch runs, or None where it has a Resource without a handler here."""
@@ -222,7 +212,6 @@ class Engine(EngineOperations, EngineCallbacks):
             logger.warning("the batch %s cannot be run here: %s", batch.name_prefix, error)
             return None
         return None if self.worker.missing(revision) else StateMachine(self, revision)
->>>>>>> 3b46b42 (DISTRIBUTED batches: workers of one storage share a batch in shards)
 
     def __repr__(self) -> str:
         return f"<Engine on {self.repository!r}, {len(self.worker)} running>"

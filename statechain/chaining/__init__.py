@@ -17,19 +17,10 @@ else:
     # What runs batches brings the launcher and the journal; its options and results are needed before.
     __getattr__ = importer(
         __name__,
-<<<<<<< HEAD
-        dict.fromkeys(
-            ("collect", "new_batch", "resume_batch", "stop_batch", "stream_batch", "stream_bulk"),
-            "statechain.chaining.batch",
-        ),
-    )
-
-
-__all__ = ["collect", "new_batch", "resume_batch", "stop_batch", "stream_batch", "stream_bulk"]
-=======
         {
             **dict.fromkeys(
-                ("collect", "resume_batch", "stop_batch", "stream_batch", "stream_bulk"), "statechain.chaining.batch"
+                ("collect", "new_batch", "resume_batch", "stop_batch", "stream_batch", "stream_bulk"),
+                "statechain.chaining.batch",
             ),
             **dict.fromkeys(("start_batch", "stream_distributed"), "statechain.chaining.distributed"),
         },
@@ -38,6 +29,7 @@ __all__ = ["collect", "new_batch", "resume_batch", "stop_batch", "stream_batch",
 
 __all__ = [
     "collect",
+    "new_batch",
     "resume_batch",
     "start_batch",
     "stop_batch",
@@ -45,4 +37,3 @@ __all__ = [
     "stream_bulk",
     "stream_distributed",
 ]
->>>>>>> 3b46b42 (DISTRIBUTED batches: workers of one storage share a batch in shards)

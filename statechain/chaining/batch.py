@@ -36,11 +36,7 @@ from statechain.storage.existing import require_machines, why_nothing_matches
 from statechain.storage.repository import CreateBatch, EndBatch, Write
 from statechain.storage.retrying import retry_while_unavailable
 
-<<<<<<< HEAD
-__all__ = ["collect", "new_batch", "resume_batch", "stop_batch", "stream_batch", "stream_bulk"]
-=======
-__all__ = ["collect", "resume_batch", "stop_batch", "stored_item", "stream_batch", "stream_bulk", "watch"]
->>>>>>> 3b46b42 (DISTRIBUTED batches: workers of one storage share a batch in shards)
+__all__ = ["collect", "new_batch", "resume_batch", "stop_batch", "stored_item", "stream_batch", "stream_bulk", "watch"]
 
 logger = logging.getLogger(__name__)
 
