@@ -2,7 +2,8 @@
 
 A worker looks for shards once a second, and at once when one of its own ends or a batch is started here. It takes no
 more than its share of a batch at a time, so that other workers find some; where it has had its share since the look
-before, and the batch has room, it takes one more. What is lost, stopped or past its tolerance is found out by counting, under the epoch of the claim.
+before, and the batch has room, it takes one more. What is lost, stopped or past its tolerance is found out by counting,
+under the epoch of the claim.
 """
 
 from __future__ import annotations

@@ -46,6 +46,13 @@ transformer_option = click.option(
 @filter_options
 @click.option("--name-prefix", help="Executions are named PREFIX-SOURCE: the same again finishes what is missing.")
 @batch_options
+@click.option(
+    "--mode",
+    type=click.Choice(["inline", "distributed"], case_sensitive=False),
+    default="inline",
+    show_default=True,
+    help="Whether this process runs the batch, or all workers of the storage share it.",
+)
 @click.option("--on-execution-start", "on_start", type=FUNCTION, help="Called with (source id, index).")
 @click.option("--on-execution-complete", "on_complete", type=FUNCTION, help="Called with (source id, index, error).")
 @click.option("--dry-run", is_flag=True, help="Only tell how many executions would be started.")
@@ -61,6 +68,7 @@ async def batch(
     selection: FilterOptions,
     name_prefix: str | None,
     options: dict[str, Any],
+    mode: str,
     on_start: Callable[..., Any] | None,
     on_complete: Callable[..., Any] | None,
     files: str | None,
@@ -85,7 +93,7 @@ async def batch(
             return
         progress = BatchProgress(total, description=chained.name, console=errors())
         callbacks = _counted(progress, on_start, on_complete)
-        made = make_options({**options, **callbacks, "name_prefix": prefix})
+        made = make_options({**options, **callbacks, "name_prefix": prefix, "mode": mode.upper()})
         stream = chained.stream_batch(filter_, source_state, options=made, input_transformer=transformer)
         outcome = Outcome(as_json=as_json)
         async with resume_hint(engine, chained, prefix):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -98,6 +99,7 @@ async def show(batch_id: str, storage: Storage, *, as_json: bool) -> None:
     async with storage.reader() as engine:
         batch = await engine.get_batch(batch_id)
         names = await machine_names(engine)
+        shards = Counter(shard.status for shard in await engine.repository.shards(batch_id))
     machine = names.get(batch.state_machine_id, batch.state_machine_id)
     if as_json:
         echo_json(batch_json(batch, machine), indent=2)
@@ -113,6 +115,8 @@ async def show(batch_id: str, storage: Storage, *, as_json: bool) -> None:
         ["sources", _said(batch.filter)],
         ["options", _said(batch.options)],
     ]
+    if shards:
+        rows.insert(6, ["shards", ", ".join(f"{count} {status.lower()}" for status, count in sorted(shards.items()))])
     if batch.source_state_name is not None:
         rows.insert(3, ["source state", batch.source_state_name])
     print_table((Column("WHAT"), Column("IS")), rows)

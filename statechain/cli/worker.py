@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import click
 
+from statechain.chaining.options import DISTRIBUTED
 from statechain.cli.batch import transformer_option
 from statechain.cli.run import files_option
 from statechain.cli.selection import find_machine
@@ -29,6 +30,13 @@ __all__ = ["worker"]
 @click.command()
 @click.option("--tasks", type=TASKS, required=True, help="The handlers: a TaskRegistry, as module:attribute.")
 @click.option("--concurrency", type=click.IntRange(1), help="How many executions run at once; no bound without it.")
+@click.option(
+    "--slots",
+    type=click.IntRange(1),
+    default=8,
+    show_default=True,
+    help="How many shards of distributed batches run at once.",
+)
 @click.option(
     "--batches",
     "machines",
@@ -50,6 +58,7 @@ __all__ = ["worker"]
 async def worker(
     tasks: TaskRegistry,
     concurrency: int | None,
+    slots: int,
     machines: tuple[str, ...],
     transformer: Callable[..., Any] | None,
     patience: float,
@@ -78,6 +87,7 @@ async def worker(
                 recovery=True,
                 wait_for="all",
                 max_concurrent_executions=concurrency,
+                slots=slots,
                 observers=observers,
             ) as engine,
         ):
@@ -115,7 +125,8 @@ async def _serve_batches(engine: Engine, target: str, transformer: Callable[...,
         running = await engine.list_batches(state_machine_id=target, status=BatchStatus.RUNNING)
         for batch in running:
             counts = batch.item_counts
-            if counts.running == 0 and seen.get(batch.id) == counts:
+            is_shared = batch.options.get("mode") == DISTRIBUTED  # each worker looks for its shards anyway
+            if not is_shared and counts.running == 0 and seen.get(batch.id) == counts:
                 echo_err(f"resuming batch {batch.name_prefix}: {counts.pending} of {counts.total} left")
                 try:
                     await engine.resume_batch(batch.id, input_transformer=transformer)
