@@ -10,13 +10,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from statechain.cancellation import GRACE, wait_ignoring_cancellation
-from statechain.chaining.batch import stop_batch
+from statechain.chaining.batch import new_batch, stop_batch
 from statechain.chaining.options import BatchExecutionOptions, BatchExecutionResult
 from statechain.chaining.runner import ITEM_ERRORS, BatchServices, Target, failure_of
-from statechain.chaining.stored import describe_filter, describe_options
 from statechain.errors import BatchNotFound, BatchStopped, StatechainError
 from statechain.launcher import Stream
-from statechain.records import Batch, BatchStatus, Execution, new_id
+from statechain.records import Batch, BatchStatus, Execution
 from statechain.reports import BatchResult
 from statechain.storage.existing import require_machines, why_nothing_matches
 from statechain.storage.repository import CreateBatch
@@ -90,17 +89,7 @@ async def start_batch(
 ) -> BatchHandle:
     """Store a batch for workers to run, and return once its sources are frozen."""
     await require_machines(services.repository, filter_)
-    batch = Batch(
-        id=new_id(),
-        name_prefix=options.name_prefix or new_id(),
-        state_machine_id=target.id,
-        state_machine_revision=target.revision,
-        source_state_name=source_state_name,
-        filter=describe_filter(filter_),
-        options=describe_options(options),
-        status=BatchStatus.RUNNING,
-        start_time=services.clock.now(),
-    )
+    batch = new_batch(target, filter_, source_state_name, options, services)
     stored = await services.journal.write(CreateBatch(batch=batch, filter_=filter_))
     if not stored.item_counts.total:
         why = await retry_while_unavailable(partial(why_nothing_matches, services.repository, filter_))
