@@ -77,12 +77,13 @@ class Caller:
             attempt = self._attempt(frame, state, effect, call)
             result = await (observe_attempt(frame, effect, self._clock, attempt) if frame.run.observers else attempt)
         except StateError as fault:
-            self._note_failure(frame, fault)
+            self.note_failure(frame, fault)
             raise
         frame.note("succeeded", self._clock.now())
         return result
 
-    def _note_failure(self, frame: Frame, fault: StateError) -> None:
+    def note_failure(self, frame: Frame, fault: StateError) -> None:
+        """Have the history show that an attempt failed."""
         kind = "timed_out" if fault.error in TIMEOUTS else "failed"
         frame.note(kind, self._clock.now(), fault.error, fault.cause)
 
@@ -93,13 +94,13 @@ class Caller:
             await self._start_at_least_once(frame)
             frame.result_text, frame.result = await call_task(
                 task,
-                self._private(frame, effect.input),
-                self._context(frame, state, effect),
+                self.private_input(frame, effect.input),
+                self.context_of(frame, state, effect.credentials),
                 self._clock,
                 limits=self._limits,
             )
         except StateError as fault:
-            self._note_failure(frame, fault)
+            self.note_failure(frame, fault)
             raise
         frame.note("succeeded", self._clock.now())
         return frame.result
@@ -173,8 +174,8 @@ class Caller:
     ) -> tuple[str, JSONValue]:
         return await call_task(
             call.task,
-            self._private(frame, call.input),
-            self._context(frame, state, effect),
+            self.private_input(frame, call.input),
+            self.context_of(frame, state, effect.credentials),
             self._clock,
             deadline=deadline,
             heartbeat=None if call.waits else effect.heartbeat,
@@ -182,7 +183,8 @@ class Caller:
             slot=slot,
         )
 
-    def _context(self, frame: Frame, state: State, effect: CallTask) -> TaskContext:
+    def context_of(self, frame: Frame, state: State, credentials: JSONValue = None) -> TaskContext:
+        """Return what a handler is told of the attempt that it serves."""
         execution = frame.run.execution
         return TaskContext(
             execution_id=execution.id,
@@ -192,11 +194,11 @@ class Caller:
             attempt=frame.attempt,
             idempotency_key=frame.visit_key,
             task_token=frame.token,
-            credentials=effect.credentials,
+            credentials=credentials,
             clock=self._clock,
         )
 
-    def _private(self, frame: Frame, value: JSONValue) -> JSONValue:
+    def private_input(self, frame: Frame, value: JSONValue) -> JSONValue:
         """Return a copy that a handler may do with as it likes."""
         if frame.is_input(value):
             return frame.hand_over_input()

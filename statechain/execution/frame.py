@@ -263,6 +263,13 @@ class Frame:
             self.state = step.state
             self.number += 1
 
+    def go_to(self, step: Next) -> None:
+        """Stand before the state to which a visit that was recorded leads."""
+        self.state = step.state
+        self.number += 1
+        if not self.path:
+            self.run.ledger.current_state = step.state
+
     def revisit(self, state: State, visit: Visit | VisitOutline) -> None:
         """Stand where a stored visit began."""
         self._clear(visit.entered, visit.entered_event)
@@ -352,6 +359,10 @@ class Frame:
         if self._random is None:
             self._random = self.rng("")
         return self._random
+
+    def restart_draws(self) -> None:
+        """Have an evaluation that is made again draw the same numbers again."""
+        self._random = None
 
     def draw_anew(self) -> None:
         """Draw what follows from another random source, which is made of this one: never the same numbers again."""

@@ -16,15 +16,17 @@ from statechain.asl.effort import TakesLong
 from statechain.asl.outcome import CallTask, Done, Fail, FanOut, Next, Outcome, WaitUntil
 from statechain.clock import to_micros
 from statechain.codec import JSONValue, encode
-from statechain.errors import InvalidPayload, StateError
+from statechain.errors import StateError
 from statechain.execution.fan_out import run_inline
 from statechain.execution.fast_path import TURNS_BEFORE_YIELD
 from statechain.execution.frame import Frame
 from statechain.execution.lengthy import at_length, evaluated
+from statechain.execution.line import Exit, Line
 from statechain.execution.map_run import run_distributed
 from statechain.execution.notify import observe_visit
 from statechain.execution.restore import REDRIVEN, failure_of
 from statechain.execution.run import UNREAD, Run
+from statechain.execution.stepping import PURE, encoded_output, record_step
 from statechain.execution.unexpected import PASSING, as_state_error
 from statechain.execution.variables import admit
 from statechain.records import Execution, ExecutionStatus, Visit
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from statechain.execution.calls import Caller
     from statechain.execution.fast_path import FastPath
     from statechain.execution.files.items import Files
+    from statechain.execution.line import Lines
     from statechain.execution.recorder import VisitRecorder
     from statechain.limits import Limits
 
@@ -48,20 +51,26 @@ EVENTS_OF_REDRIVE = 3
 
 T = TypeVar("T")
 
-PURE = frozenset({"Pass", "Choice", "Succeed", "Fail"})
-
 
 class Interpreter:
     """Runs executions; holds no state of theirs."""
 
     def __init__(
-        self, scribe: VisitRecorder, clock: Clock, caller: Caller, lane: FastPath, limits: Limits, files: Files
+        self,
+        scribe: VisitRecorder,
+        clock: Clock,
+        caller: Caller,
+        lane: FastPath,
+        lines: Lines,
+        limits: Limits,
+        files: Files,
     ) -> None:
         self._scribe = scribe
         self._clock = clock
         self._caller = caller
         self._limits = limits
         self._lane = lane
+        self._lines = lines
         self._run_distributed = partial(run_distributed, files=files)
 
     async def run(self, run: Run) -> End:
@@ -73,7 +82,7 @@ class Interpreter:
                 await self.run_frame(frame)
             elif not await self._run_in_time(frame, began + timedelta(seconds=run.plan.timeout_seconds)):
                 return End(status=ExecutionStatus.TIMED_OUT, end_time=self._clock.now())
-            text = self._encode(frame.value, frame.state) if frame.text is None else frame.text
+            text = encoded_output(frame.value, frame.state, self._limits) if frame.text is None else frame.text
         except StateError as fault:
             return self._failed(frame, fault)
         except PASSING:
@@ -139,26 +148,42 @@ class Interpreter:
         while True:
             if frame.run.is_unobserved_express and await self._lane.pass_through(frame):
                 break
+            line = await self._follow(frame) if stored is None and self._lines.begins(frame) else None
+            if line is not None and line.exit is Exit.DONE:
+                break
             state = frame.plan.states[frame.state]
-            if stored is None:
-                frame.begin(state, self._clock.now())
-            else:
-                frame.resume(state, stored)
-                stored = None
-                await self._take_rest(frame, state)
-            frame.steps += 1
-            visit = self._visit(frame, state)
+            await self._begin(frame, state, stored, line)
+            stored = None
+            visit = self._visit(frame, state, line)
             step = await (observe_visit(frame, state, self._clock, visit) if frame.run.observers else visit)
             if type(step) is not Next:
                 break
-            frame.state = step.state
-            frame.number += 1
-            if not frame.path:
-                frame.run.ledger.current_state = step.state
+            frame.go_to(step)
         if not frame.path:
             frame.run.ledger.current_state = frame.state
         elif frame.has_unsaved_effect:
             await self._scribe.flush(frame)
+
+    async def _follow(self, frame: Frame) -> Line:
+        """Pass through plain states; return the line, which leaves what does not go well to a visit."""
+        line = Line(self._lines, frame)
+        try:
+            await line.run()
+        except asyncio.CancelledError:
+            self._record_cancelled(frame)
+            raise
+        return line
+
+    async def _begin(self, frame: Frame, state: State, stored: Visit | None, line: Line | None) -> None:
+        """Begin a visit, or take up the stored one, unless a line has begun it."""
+        if stored is not None:
+            frame.resume(state, stored)
+            await self._take_rest(frame, state)
+        elif line is None or line.exit is Exit.BEFORE:
+            frame.begin(state, self._clock.now())
+        else:
+            return
+        frame.steps += 1
 
     async def _take_rest(self, frame: Frame, state: State) -> None:
         """Let a wait that is taken up again count as progress: an execution that waits brings no worker down.
@@ -171,14 +196,17 @@ class Interpreter:
             if frame.run.live is not None:
                 frame.run.live.has_rested = True
 
-    async def _visit(self, frame: Frame, state: State) -> Next | Done:
-        """Pass through one state; raise StateError where it failed, also by an exception that nothing here expects."""
+    async def _visit(self, frame: Frame, state: State, line: Line | None) -> Next | Done:
+        """Pass through one state; raise StateError where it failed, also by an exception that nothing here expects.
+
+        A line may have begun the visit, and performed its first attempt.
+        """
         try:
             self._guard(frame)
             if frame.steps % TURNS_BEFORE_YIELD == 0:
                 await self._breathe(frame)
             if state.type not in PURE:
-                return await self._act(frame, state)
+                return await self._act(frame, state, line)
             try:
                 outcome = self._enter(frame, state)
             except TakesLong:
@@ -194,9 +222,12 @@ class Interpreter:
             self._record_failure(frame, failure)
             raise failure from error
         except asyncio.CancelledError:
-            if frame.is_open and not frame.run.is_left:
-                self._scribe.record_cancelled(frame)
+            self._record_cancelled(frame)
             raise
+
+    def _record_cancelled(self, frame: Frame) -> None:
+        if frame.is_open and not frame.run.is_left:
+            self._scribe.record_cancelled(frame)
 
     def _record_failure(self, frame: Frame, fault: StateError) -> None:
         if not frame.run.is_express and frame.is_open:
@@ -255,42 +286,20 @@ class Interpreter:
                 admit(frame, step.assigned, self._limits)
             except StateError as fault:
                 raise self._explained(frame, state, fault) from fault
-        text = frame.text_of(step.output)
-        if text is None and not frame.run.is_express:
-            text = self._encode(step.output, state.name)
-        frame.leave(step, text)
-        if frame.run.is_express:
-            frame.run.next_event()
-            return step
-        frame.run.ledger.add(frame.left(self._clock.now(), step))
-        if frame.is_iteration and type(step) is Done:
-            frame.run.next_event()  # the iteration's own end follows at once
-        if state.type not in PURE:
-            frame.has_unsaved_effect = True
+        record_step(frame, state, step, self._clock, self._limits)
         return step
-
-    def _encode(self, value: JSONValue, name: str) -> str:
-        try:
-            return encode(value, max_bytes=self._limits.payload_bytes, max_depth=self._limits.payload_depth)
-        except InvalidPayload as fault:
-            raise StateError(
-                "States.DataLimitExceeded" if fault.is_too_large else RUNTIME,
-                f"The state/task '{name}' returned a result with a size exceeding the maximum number of bytes "
-                f"service limit."
-                if fault.is_too_large
-                else f"the output of the state '{name}': {fault}",
-            ) from fault
 
     # Effects
 
-    async def _act(self, frame: Frame, state: State) -> Next | Done:
+    async def _act(self, frame: Frame, state: State, line: Line | None) -> Next | Done:
         """Enter a state that has an effect, perform it, leave it; retry and catch as the state says."""
+        performed = line if line is not None and line.exit is Exit.RETURNED else None
         while True:
             if frame.resume_at is not None and state.type != "Wait":
                 await self._clock.sleep_until(frame.resume_at)
                 frame.resume_at = None
             try:
-                result = await self._perform(frame, state)
+                result = await self._perform(frame, state) if performed is None else performed.result()
                 try:
                     step = self._exit(frame, state, result)
                 except TakesLong:
@@ -301,6 +310,7 @@ class Interpreter:
                 delay = retry_delay(state.retriers, frame.retries, fault, frame.rng("~jitter"))
                 if delay is None:
                     return self._leave(frame, state, await self._catch(frame, state, fault))
+                performed = None
                 frame.retry()
                 frame.resume_at = self._clock.now() + timedelta(seconds=delay)
                 await self._scribe.checkpoint(frame)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from statechain.execution.frame import Frame
     from statechain.storage.journal import Journal
+    from statechain.storage.waiters import Waiting
     from statechain.worker.lease import Lease
 
 __all__ = ["VisitRecorder"]
@@ -39,6 +40,36 @@ class VisitRecorder:
             await self.flush(frame)
         elif not frame.run.is_express and frame.run.ledger.backlog:
             self._journal.post(frame.run.ledger)
+
+    # The same for a line, which does not wait itself
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether an effect may begin: the worker's lease holds."""
+        return self._lease.holds
+
+    @property
+    def lapses(self) -> int:
+        """How often the lease has lapsed."""
+        return self._lease.lapses
+
+    def must_flush(self, frame: Frame) -> bool:
+        """Return whether something must be durable before the next effect of a frame."""
+        return frame.has_unsaved_effect or frame.run.lapses != self._lease.lapses
+
+    def post(self, frame: Frame, waiting: Waiting) -> None:
+        """Write all that the execution has to write, and resolve what waits for it."""
+        self._journal.post(frame.run.ledger, waiting)
+
+    def post_backlog(self, frame: Frame) -> None:
+        """Have visits that wait to be written follow at leisure."""
+        if frame.run.ledger.backlog:
+            self._journal.post(frame.run.ledger)
+
+    def flushed(self, frame: Frame, lapses: int) -> None:
+        """Take note that a write is durable that was begun when the lease had lapsed so often."""
+        frame.has_unsaved_effect = False
+        frame.run.lapses = lapses
 
     def add_open_visit(self, frame: Frame) -> None:
         """Have the visit that a frame is in written as it stands, with the next write."""

@@ -24,7 +24,7 @@ from statechain.storage.keys import BusyKeys
 from statechain.storage.ledger import ExecutionWrites
 from statechain.storage.repository import Advance, CreateBatch, End, Repository, Write
 from statechain.storage.stragglers import Straggler, Stragglers
-from statechain.storage.waiters import CallersWaiter, Waiter, settle
+from statechain.storage.waiters import NO_WAITER, CallersWaiter, Waiter, Waiting, both
 
 if TYPE_CHECKING:
     from statechain.clock import Clock
@@ -56,9 +56,7 @@ class _Flight:
 
     __slots__ = ("began", "group", "keys", "ledgers", "waiters")
 
-    def __init__(
-        self, group: list[Write[object]], waiters: list[Waiter[object]], ledgers: list[ExecutionWrites]
-    ) -> None:
+    def __init__(self, group: list[Write[object]], waiters: list[Waiting], ledgers: list[ExecutionWrites]) -> None:
         self.group = group
         self.waiters = waiters
         self.ledgers = ledgers
@@ -130,21 +128,26 @@ class Journal:
         if end is not None:
             ledger.end = end
         waiter = ledger.waiter
-        if waiter is None:
-            if self._is_full:
+        if not isinstance(waiter, Waiter):
+            if waiter is None and self._is_full:
                 await self._wait_for_room()
-            self.post(ledger)
-            waiter = cast("Waiter[None]", ledger.waiter)
+            waiter = Waiter[None]()
+            self.post(ledger, waiter)
         await waiter
 
-    def post(self, ledger: ExecutionWrites) -> None:
-        """Have what was added to the ledger written soon; nobody waits, and a lost lease shows at the next record."""
+    def post(self, ledger: ExecutionWrites, waiting: Waiting = NO_WAITER) -> None:
+        """Have what was added to the ledger written soon, and resolve what waits for it.
+
+        Where nothing waits, a lost lease shows at the next write.
+        """
         self._check_open()
         if ledger.waiter is None:
-            ledger.waiter = Waiter()
+            ledger.waiter = waiting
             self._mark_idle(ledger)
             self._ledgers.append(ledger)
             self._wake_flusher()
+        elif waiting is not NO_WAITER:
+            ledger.waiter = both(ledger.waiter, waiting)
 
     def close_execution(self, ledger: ExecutionWrites) -> None:
         """Take note that nothing more comes of an execution here."""
@@ -196,9 +199,9 @@ class Journal:
             straggler.settle(cut)
         flights = [*self._left_behind, *([] if self._flight is None else [self._flight])]
         for waiter in [waiter for flight in flights for waiter in flight.waiters]:
-            settle(waiter, cut)
+            waiter.resolve(cut)
         for each in [*self._writes, *self._ledgers, *self._keys.waiting]:
-            settle(cast("Waiter[object]", each.waiter) if isinstance(each, ExecutionWrites) else each[1], cut)
+            (cast("Waiting", each.waiter) if isinstance(each, ExecutionWrites) else each[1]).resolve(cut)
 
     def _is_hurried(self) -> bool:
         return self._deadline is not None and time.monotonic() > self._deadline
@@ -286,10 +289,10 @@ class Journal:
         keys = {ledger.execution_id for ledger in ledgers} if self._writes else set()
         writes = self._take_writes(keys, size - len(ledgers))
         self._notify_space()
-        waiters = [waiter for _, waiter in writes]
+        waiters: list[Waiting] = [waiter for _, waiter in writes]
         group: list[Write[object]] = [write for write, _ in writes]
         for ledger in ledgers:
-            waiters.append(cast("Waiter[object]", ledger.waiter))
+            waiters.append(cast("Waiting", ledger.waiter))
             ledger.waiter = None
             group.append(ledger.take())
         return _Flight(group, waiters, ledgers)
@@ -323,7 +326,7 @@ class Journal:
         for ledger, write, outcome in zip(flight.ledgers, flight.group[first:], outcomes[first:], strict=True):
             self._settle_ledger(ledger, cast("Advance", write), outcome)
         for waiter, outcome in zip(flight.waiters, outcomes, strict=True):
-            settle(waiter, outcome)
+            waiter.resolve(outcome)
 
     def _settle_ledger(self, ledger: ExecutionWrites, write: Advance, outcome: object) -> None:
         ledger.settle(write, outcome)
@@ -368,7 +371,7 @@ class Journal:
         return [outcome for _, _, _, outcome in rest]
 
     def _keep_apart(
-        self, write: Write[object], waiter: Waiter[object], ledger: ExecutionWrites | None, began: float
+        self, write: Write[object], waiter: Waiting, ledger: ExecutionWrites | None, began: float
     ) -> Straggler:
         """Note that a write is on its way beside the groups."""
 
@@ -376,7 +379,7 @@ class Journal:
             self._apart.discard(straggler)
             if ledger is not None:
                 self._settle_ledger(ledger, cast("Advance", write), outcome)
-            settle(waiter, outcome)
+            waiter.resolve(outcome)
             self._free(keys)
             self._tell(1, began)
 

@@ -10,7 +10,7 @@ from statechain.storage.repository import Advance, End
 
 if TYPE_CHECKING:
     from statechain.records import Callback, Claim, Visit
-    from statechain.storage.waiters import Waiter
+    from statechain.storage.waiters import Waiting
 
 __all__ = ["ExecutionWrites"]
 
@@ -53,7 +53,7 @@ class ExecutionWrites:
         self.is_lost = False
         self.is_running = False
         self.is_closed = False
-        self.waiter: Waiter[None] | None = None
+        self.waiter: Waiting | None = None
 
     def settle(self, write: Advance, outcome: object) -> None:
         """Take note of how a transition went: done, or to be tried again with the next one, or lost with the lease."""

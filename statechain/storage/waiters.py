@@ -1,16 +1,26 @@
-"""Futures for whoever waits for a commit: a cancellation does not reach them at once, for the commit goes on."""
+"""What is resolved by the outcome of a commit: futures for tasks, and what goes on without one.
+
+A cancellation does not reach a future's task at once, for the commit goes on.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from statechain.cancellation import GRACE
 from statechain.errors import StatechainError
 
-__all__ = ["CallersWaiter", "Waiter", "settle"]
+__all__ = ["NO_WAITER", "CallersWaiter", "Waiter", "Waiting", "both"]
 
 T = TypeVar("T")
+
+
+class Waiting(Protocol):
+    """What waits for a commit."""
+
+    def resolve(self, outcome: object) -> None:
+        """Take the outcome of the write: an error where it is a StatechainError. Called once, and does not raise."""
 
 
 class Waiter(asyncio.Future[T]):
@@ -19,6 +29,16 @@ class Waiter(asyncio.Future[T]):
     def cancel(self, msg: object = None) -> bool:  # noqa: ARG002
         """Refuse."""
         return False
+
+    def resolve(self, outcome: object) -> None:
+        """Set the outcome of the write; an error is raised where the future is awaited."""
+        if self.done():
+            return
+        if isinstance(outcome, StatechainError):
+            self.set_exception(outcome)
+            self.exception()  # its task may be gone: that is no "exception was never retrieved"
+        else:
+            self.set_result(outcome)  # type: ignore[arg-type]  # a write's outcome is what its waiter is for
 
 
 class CallersWaiter(Waiter[T]):
@@ -34,12 +54,31 @@ class CallersWaiter(Waiter[T]):
         return False
 
 
-def settle(waiter: Waiter[object], outcome: object) -> None:
-    """Give a waiter the outcome of its write; an error is raised where it waits."""
-    if waiter.done():
-        return
-    if isinstance(outcome, StatechainError):
-        waiter.set_exception(outcome)
-        waiter.exception()  # its task may be gone: that is no "exception was never retrieved"
-    else:
-        waiter.set_result(outcome)
+class _NoWaiter:
+    """Stands for a write that nothing waits for."""
+
+    def resolve(self, outcome: object) -> None:
+        """Drop the outcome: an error shows at the execution's next write."""
+
+
+NO_WAITER = _NoWaiter()
+
+
+class _Both:
+    """Two that wait for the same write."""
+
+    __slots__ = ("_first", "_second")
+
+    def __init__(self, first: Waiting, second: Waiting) -> None:
+        self._first = first
+        self._second = second
+
+    def resolve(self, outcome: object) -> None:
+        """Resolve both, in the order in which they came."""
+        self._first.resolve(outcome)
+        self._second.resolve(outcome)
+
+
+def both(first: Waiting, second: Waiting) -> Waiting:
+    """Return what resolves both."""
+    return second if first is NO_WAITER else _Both(first, second)

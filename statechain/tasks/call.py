@@ -12,7 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from statechain.codec import JSONValue, isolate
 from statechain.errors import InvalidPayload, StateError
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from statechain.tasks.registry import Task, TaskContext
     from statechain.tasks.threads import Slot
 
-__all__ = ["as_failure", "call_task", "failure_of", "refusal_of"]
+__all__ = ["EAGER", "Answer", "as_failure", "call_task", "cut_off", "end_handler", "failure_of", "refusal_of", "serve"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +38,22 @@ CANCELLED_WITHIN = "the handler was cancelled from within"
 
 LEFT_BEHIND: set[asyncio.Task[None]] = set()
 """Handlers that went on after they were cancelled; kept so that they are not collected while they run."""
+
+
+class Answer(Protocol):
+    """What takes a handler's answer: a future, or what goes on without one."""
+
+    def done(self) -> bool:
+        """Return whether nothing awaits an answer any more."""
+
+    def set_result(self, result: Any, /) -> None:  # noqa: ANN401 -- it is looked at later
+        """Take what the handler returned."""
+
+    def set_exception(self, error: Exception, /) -> None:
+        """Take what the handler raised, in the language's terms."""
+
+    def cancel(self) -> bool:
+        """Take note that the whole process stops."""
 
 
 async def call_task(
@@ -58,7 +74,7 @@ async def call_task(
     function runs in the thread of a ``slot``.
     """
     answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-    handler = _begin(_serve(task, value, context, clock, answer, slot))
+    handler = _begin(serve(task, value, context, clock, answer, slot))
     try:
         if handler.done() and _is_cancelled_from_outside():
             await asyncio.sleep(0)  # its only step stopped the execution, which learns that here
@@ -69,10 +85,10 @@ async def call_task(
                 result = await answer
     except StateError as fault:
         if not handler.done():
-            await _end(handler, task.name, limits.handler_grace_seconds)
-        raise _cut_off(fault, limits.cause_characters) from fault.__cause__
+            await end_handler(handler, task.name, limits.handler_grace_seconds)
+        raise cut_off(fault, limits.cause_characters) from fault.__cause__
     except BaseException:  # a cancellation, or what nothing here expects: either way the handler has no caller any more
-        await _end(handler, task.name, limits.handler_grace_seconds)
+        await end_handler(handler, task.name, limits.handler_grace_seconds)
         raise
     try:
         return isolate(result, max_bytes=limits.payload_bytes, max_depth=limits.payload_depth)
@@ -80,7 +96,7 @@ async def call_task(
         raise refusal_of(fault, task.name) from fault
 
 
-def _cut_off(fault: StateError, characters: int) -> StateError:
+def cut_off(fault: StateError, characters: int) -> StateError:
     """Return a handler's failure with a cause that is no longer than a cause may be."""
     if fault.cause is None or len(fault.cause) <= characters:
         return fault
@@ -92,12 +108,12 @@ def _begin(serving: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     return asyncio.Task(serving, loop=asyncio.get_running_loop(), **EAGER)
 
 
-async def _serve(
+async def serve(
     task: Task,
     value: JSONValue,
     context: TaskContext,
     clock: Clock,
-    answer: asyncio.Future[object],
+    answer: Answer,
     slot: Slot | None,
 ) -> None:
     """Await a handler, and answer: StateError for whatever it raises; an answer that nobody awaits any more is dropped.
@@ -153,10 +169,10 @@ def as_failure(fault: BaseException, name: str, state: str, characters: int) -> 
         return fault if isinstance(fault, asyncio.CancelledError) else asyncio.CancelledError()
     if not isinstance(fault, asyncio.CancelledError):
         log_error(fault, name, state)
-    return _cut_off(_told(fault), characters)
+    return cut_off(_told(fault), characters)
 
 
-async def _end(handler: asyncio.Task[None], name: str, grace: float) -> None:
+async def end_handler(handler: asyncio.Task[None], name: str, grace: float) -> None:
     """Cancel a handler and wait until it has ended, but not for ever."""
     handler.cancel()
     try:

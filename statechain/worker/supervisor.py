@@ -22,6 +22,7 @@ from statechain.execution.calls import Caller
 from statechain.execution.fast_path import FastPath
 from statechain.execution.files.items import Files
 from statechain.execution.interpreter import Interpreter
+from statechain.execution.line import Lines
 from statechain.execution.recorder import VisitRecorder
 from statechain.launcher import StreamGroup, first_error
 from statechain.observers import LeaseRenewed, tell
@@ -120,7 +121,15 @@ class Supervisor:
             worker_id or new_id(),
             repository,
             self.journal,
-            Interpreter(scribe, clock, caller, FastPath(clock, tasks, limits), limits, Files(files, clock)),
+            Interpreter(
+                scribe,
+                clock,
+                caller,
+                FastPath(clock, tasks, limits),
+                Lines(scribe, clock, tasks, caller, limits),
+                limits,
+                Files(files, clock),
+            ),
             clock,
             self._lease,
             tasks=tasks,

@@ -70,6 +70,8 @@ class State:
 
         is_plain: Whether a Task does nothing but make its input, call, and put out the result.
 
+        is_bounded: Whether a Task has a timeout, a heartbeat or credentials.
+
         plans: What runs below it: the plan of each Parallel branch, or of a Map's processor.
     """
 
@@ -83,6 +85,7 @@ class State:
     make: Expression | None = None
     drops_input: bool = False
     is_plain: bool = False
+    is_bounded: bool = False
     plans: tuple[Plan, ...] = ()
 
 
@@ -202,15 +205,21 @@ def _compile_task(state: model.Task, limits: Limits) -> State:
     template, field = (state.arguments, "Arguments") if is_jsonata else (state.parameters, "Parameters")
     make = compile_argument(template, state, field, limits)
     compiled = _working(state, "Task", _compile_call(state, make, limits), limits)
-    return attrs.evolve(compiled, resource=state.resource, make=make, is_plain=_is_plain(state))
+    return attrs.evolve(
+        compiled, resource=state.resource, make=make, is_plain=_is_plain(state), is_bounded=_is_bounded(state)
+    )
 
 
 def _is_plain(state: model.Task) -> bool:
     afterwards = (state.result_selector, state.result_path, state.output_path, state.output, state.assign)
+    has_answers = bool(state.retry or state.catch)
+    return not (has_answers or _is_bounded(state)) and all(field is ABSENT for field in afterwards)
+
+
+def _is_bounded(state: model.Task) -> bool:
     bounds = (state.timeout_seconds, state.heartbeat_seconds, state.credentials)
     paths = (state.timeout_seconds_path, state.heartbeat_seconds_path)
-    has_answers = bool(state.retry or state.catch)
-    return not has_answers and all(field is ABSENT for field in afterwards + bounds) and paths == (None, None)
+    return any(field is not ABSENT for field in bounds) or paths != (None, None)
 
 
 def _compile_call(state: model.Task, make: Expression | None, limits: Limits) -> Enter:

@@ -1,0 +1,344 @@
+"""The line: plain states of a STANDARD execution, one after the other, without waking its task between two of them.
+
+A state is plain where it is pure, or a Task whose async handler is just called: no task token, no timeout, no
+at-most-once. From the journal's answer to the handler's call, and from its result to the next write, all is a plain
+function call. Each handler has an asyncio task of its own; the execution's task awaits one future for the whole line.
+
+A line does what goes well. Anything else it leaves to the interpreter, at one of the places that `Exit` names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Final, cast
+
+from statechain.asl.effort import TakesLong
+from statechain.asl.outcome import CallTask, Done, Next
+from statechain.codec import isolate
+from statechain.errors import InvalidPayload, StatechainError, StateError
+from statechain.execution.fast_path import INSTANT, TURNS_BEFORE_YIELD
+from statechain.execution.stepping import record_step
+from statechain.execution.variables import admit
+from statechain.tasks.call import EAGER, cut_off, end_handler, refusal_of, serve
+from statechain.tasks.registry import Task, TaskRegistry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from statechain.asl.plan.plan import State
+    from statechain.clock import Clock
+    from statechain.codec import JSONValue
+    from statechain.execution.calls import Caller
+    from statechain.execution.frame import Frame
+    from statechain.execution.recorder import VisitRecorder
+    from statechain.limits import Limits
+
+__all__ = ["Exit", "Line", "Lines"]
+
+EVENTS_OF_VISIT: Final = 6
+"""What a Task that goes well adds to the history, and the end of the iteration that it may end."""
+
+
+class Exit(Enum):
+    """Where a line stopped."""
+
+    DONE = auto()
+    """The line of control has ended."""
+
+    BEFORE = auto()
+    """Before a state: its visit has not begun."""
+
+    BEGUN = auto()
+    """In a visit that has begun, and in which nothing has happened yet."""
+
+    RETURNED = auto()
+    """In a visit whose handler has returned, and which could not be left; or which has failed: `Line.result` says."""
+
+
+class _Phase(Enum):
+    """What a line waits for."""
+
+    NOTHING = auto()
+    WRITE = auto()
+    TURN = auto()
+    HANDLER = auto()
+
+
+class Lines:
+    """Makes lines, and knows the handlers of the Tasks that they pass through."""
+
+    def __init__(
+        self, recorder: VisitRecorder, clock: Clock, tasks: TaskRegistry, caller: Caller, limits: Limits
+    ) -> None:
+        self.recorder = recorder
+        self.clock = clock
+        self.caller = caller
+        self.limits = limits
+        self._tasks = tasks if type(tasks) is TaskRegistry else None
+        self._found: dict[State, Task] = {}
+
+    def begins(self, frame: Frame) -> bool:
+        """Return whether a line may begin at the state before which a frame stands."""
+        run = frame.run
+        state = frame.plan.states[frame.state]
+        return not (run.is_express or run.observers) and state.type == "Task" and self.handler_of(state) is not None
+
+    def handler_of(self, state: State) -> Task | None:
+        """Return the handler of a Task that is just called, or None."""
+        return self._found.get(state) or self._find(state)
+
+    def _find(self, state: State) -> Task | None:
+        if self._tasks is None or state.resource is None or state.is_bounded:
+            return None
+        task = self._tasks.find(state.resource)
+        if task is None or not task.is_async or task.delivery != "at_least_once":
+            return None
+        self._found[state] = task
+        return task
+
+
+class _LineFuture(asyncio.Future[None]):
+    """What the execution's task awaits; while a write is under way a cancellation waits for it, as it does elsewhere.
+
+    A future that refuses makes asyncio raise the cancellation in the task as soon as it is woken.
+    """
+
+    is_refusing = False
+    is_cancelled_later = False
+
+    def cancel(self, msg: object = None) -> bool:
+        if self.is_refusing:
+            self.is_cancelled_later = True
+            return False
+        return super().cancel(msg)
+
+
+class Line:
+    """Drives one line of control through plain states, from one write to the next.
+
+    It is what the journal resolves (`resolve`), and what a handler's asyncio task answers (`set_result` and the other
+    methods of a future). None of these raises: an exception becomes the result of the line.
+    """
+
+    __slots__ = (
+        "_context",
+        "_future",
+        "_handler",
+        "_input",
+        "_lapses",
+        "_lines",
+        "_loop",
+        "_phase",
+        "_state",
+        "_task",
+        "error",
+        "exit",
+        "frame",
+    )
+
+    def __init__(self, lines: Lines, frame: Frame) -> None:
+        self._lines = lines
+        self.frame = frame
+        self.exit = Exit.BEFORE
+        self.error: BaseException | None = None
+        self._loop = asyncio.get_running_loop()
+        self._future = _LineFuture(loop=self._loop)
+        self._context = contextvars.copy_context()  # the execution's: what is called later runs in it
+        self._phase = _Phase.NOTHING
+        self._handler: asyncio.Task[None] | None = None
+        self._lapses = 0
+
+    async def run(self) -> None:
+        """Pass through plain states, until the line stops at its `exit`.
+
+        A cancellation reaches the handler that runs, and is raised once that has ended, or after its grace.
+        """
+        self._safely(self._advance)
+        try:
+            await self._future
+        except asyncio.CancelledError:
+            if self._handler is not None and not self._handler.done():
+                await end_handler(self._handler, self._task.name, self._lines.limits.handler_grace_seconds)
+            raise
+
+    def result(self) -> JSONValue:
+        """Return what the handler returned; raise what the visit failed by."""
+        if self.error is not None:
+            raise self.error
+        return self.frame.result
+
+    def _stop(self, exit_: Exit, error: BaseException | None = None) -> None:
+        """Hand the line of control back to the interpreter."""
+        self.exit, self.error = exit_, error
+        self._phase = _Phase.NOTHING
+        self._future.is_refusing = False
+        if not self._future.done():
+            self._future.set_result(None)
+
+    def _safely(self, go: Callable[[], None]) -> None:
+        """Move on; whatever is raised is the interpreter's to raise again, in the visit that is open."""
+        try:
+            go()
+        except Exception as error:  # noqa: BLE001 -- it is raised where the line is awaited
+            self._stop(Exit.RETURNED, error)
+
+    # Visits
+
+    def _advance(self) -> None:
+        """Begin visit after visit, until one has to wait for a write or for its handler."""
+        frame, lines = self.frame, self._lines
+        states = frame.plan.states
+        while True:
+            state = states[frame.state]
+            task = lines.handler_of(state) if state.type == "Task" else None
+            if (task is None and state.type not in INSTANT) or not self._may_begin():
+                self._stop(Exit.BEFORE)
+                return
+            frame.begin(state, lines.clock.now())
+            frame.steps += 1
+            self._state = state
+            try:
+                effect = state.enter(frame.value, frame)
+            except (StateError, TakesLong):
+                frame.restart_draws()
+                self._stop(Exit.BEGUN)
+                return
+            if task is not None:
+                self._task, self._input = task, cast("CallTask", effect).input
+                self._schedule()
+                return
+            if not self._leave(cast("Next | Done", effect), Exit.BEGUN):
+                return
+
+    def _may_begin(self) -> bool:
+        """Return whether a visit may begin here: what has to wait first is the interpreter's."""
+        frame = self.frame
+        return (
+            self._lines.recorder.may_begin
+            and frame.run.has_room(EVENTS_OF_VISIT)
+            and (frame.steps + 1) % TURNS_BEFORE_YIELD != 0
+        )
+
+    def _schedule(self) -> None:
+        """Have what the visit before produced written first, as `VisitRecorder.flush_before_effect` does."""
+        frame, recorder = self.frame, self._lines.recorder
+        frame.note("scheduled", self._lines.clock.now())
+        if recorder.must_flush(frame):
+            self._phase, self._lapses = _Phase.WRITE, recorder.lapses
+            self._future.is_refusing = True
+            recorder.post(frame, self)
+            return
+        recorder.post_backlog(frame)
+        self._take_turn()
+
+    def resolve(self, outcome: object) -> None:
+        """Go on in a turn of the event loop of its own: the journal sends its next commit first."""
+        self._loop.call_soon(self._written, outcome, context=self._context)
+
+    def _written(self, outcome: object) -> None:
+        future = self._future
+        future.is_refusing = False
+        if isinstance(outcome, StatechainError):
+            self._stop(Exit.RETURNED, outcome)
+            return
+        self._lines.recorder.flushed(self.frame, self._lapses)
+        if future.is_cancelled_later or future.done():
+            self._stop(Exit.BEGUN)
+        else:
+            self._take_turn()
+
+    def _take_turn(self) -> None:
+        """Call the handler; in a branch one turn later, so that siblings are scheduled before any of them starts."""
+        if self.frame.path:
+            self._phase = _Phase.TURN
+            self._loop.call_soon(self._safely, self._call, context=self._context)
+        else:
+            self._safely(self._call)
+
+    def _call(self) -> None:
+        """Begin the handler in an asyncio task of its own."""
+        if self._future.done():
+            return
+        lines, frame = self._lines, self.frame
+        frame.note("started", lines.clock.now())
+        try:
+            value = lines.caller.private_input(frame, self._input)
+        except StateError as fault:
+            self._fail(fault)
+            return
+        context = lines.caller.context_of(frame, self._state)
+        self._phase, self._input = _Phase.HANDLER, None
+        serving = serve(self._task, value, context, lines.clock, self, None)
+        self._handler = asyncio.Task(serving, loop=self._loop, **EAGER)
+
+    # The handler's answer
+
+    def done(self) -> bool:
+        """Return whether an answer would come too late."""
+        return self._phase is not _Phase.HANDLER or self._future.done()
+
+    def set_result(self, result: object) -> None:
+        """Take what the handler returned: leave the visit, and move on to the next write."""
+        self._phase = _Phase.NOTHING
+        self._safely(lambda: self._return(result))
+
+    def set_exception(self, error: Exception) -> None:
+        """Take what the handler raised: retrying and catching are the interpreter's."""
+        self._phase = _Phase.NOTHING
+        if isinstance(error, StateError):
+            fault = cut_off(error, self._lines.limits.cause_characters)
+            fault.__cause__ = error.__cause__
+            self._safely(lambda: self._fail(fault))
+        else:
+            self._stop(Exit.RETURNED, error)
+
+    def cancel(self) -> bool:
+        """Cancel the execution: the handler was stopped with the whole process."""
+        return self._future.cancel()
+
+    def _return(self, result: object) -> None:
+        frame, lines = self.frame, self._lines
+        limits, state = lines.limits, self._state
+        try:
+            text, copy = isolate(result, max_bytes=limits.payload_bytes, max_depth=limits.payload_depth)
+        except InvalidPayload as error:
+            refusal = refusal_of(error, self._task.name)
+            refusal.__cause__ = error
+            self._fail(refusal)
+            return
+        frame.result_text, frame.result = text, copy
+        frame.note("succeeded", lines.clock.now())
+        try:
+            step = state.leave(None if state.drops_input else frame.value, copy, frame)
+        except (StateError, TakesLong):
+            frame.restart_draws()
+            self._stop(Exit.RETURNED)
+            return
+        if self._leave(step, Exit.RETURNED):
+            self._advance()
+
+    def _fail(self, fault: StateError) -> None:
+        self._lines.caller.note_failure(self.frame, fault)
+        self._stop(Exit.RETURNED, fault)
+
+    def _leave(self, step: Next | Done, otherwise: Exit) -> bool:
+        """Leave a visit for the next; return whether there is one. What cannot be left is handed back as it was."""
+        frame, lines = self.frame, self._lines
+        if not frame.run.has_room(2):
+            self._stop(otherwise)
+            return False
+        try:
+            if step.assigned:
+                admit(frame, step.assigned, lines.limits)
+            record_step(frame, self._state, step, lines.clock, lines.limits)
+        except StateError:
+            frame.restart_draws()
+            self._stop(otherwise)
+            return False
+        if type(step) is not Next:
+            self._stop(Exit.DONE)
+            return False
+        frame.go_to(step)
+        return True
