@@ -1,0 +1,281 @@
+"""The line does what the interpreter does: the same history, the same cancellation, the same errors.
+
+An observer keeps executions off the line, so that it shows what the interpreter makes of the same definition.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from statechain import Engine, Execution, Limits, MemoryRepository, TaskRegistry
+from statechain.execution.line import Line
+from statechain.logs import ATTEMPT, EXECUTION
+from statechain.observers import Fact
+from statechain.testing import VirtualClock
+from support.engine_harness import task
+
+RETRY = [{"ErrorEquals": ["Flaky"], "MaxAttempts": 2}]
+CATCH = [{"ErrorEquals": ["States.ALL"], "Next": "Caught"}]
+FLAKY = {"Type": "Task", "Resource": "flaky", "Retry": RETRY, "Catch": CATCH}
+
+
+def chain(**states: dict[str, Any]) -> dict[str, Any]:
+    """Return a definition of states, each of which leads to the next."""
+    names = [*states]
+    following = dict(pairwise(names))
+    linked = {name: {**states[name], **_way(following.get(name))} for name in names}
+    return {"StartAt": names[0], "States": linked}
+
+
+def _way(following: str | None) -> dict[str, Any]:
+    return {"End": True} if following is None else {"Next": following}
+
+
+class Silent:
+    """An observer that takes no note."""
+
+    def observe(self, fact: Fact) -> None:
+        """Do nothing."""
+
+
+class Flaky(Exception):
+    """Raised by every other call."""
+
+
+def handlers() -> TaskRegistry:
+    """Return handlers that behave the same in each run."""
+    tasks = TaskRegistry()
+    calls: dict[str, int] = {}
+
+    async def flaky(value: Any) -> Any:
+        calls["flaky"] = calls.get("flaky", 0) + 1
+        if calls["flaky"] % 2:
+            raise Flaky("once more")
+        return value
+
+    async def fail(_value: Any) -> None:
+        raise ValueError("for good")
+
+    async def add(value: Any) -> Any:
+        await asyncio.sleep(0)
+        return {**value, "n": value.get("n", 0) + 1}
+
+    async def unencodable(_value: Any) -> Any:
+        return {"when": object()}
+
+    for name, handler in {"flaky": flaky, "fail": fail, "add": add, "unencodable": unencodable}.items():
+        tasks.add(name, handler)
+    return tasks
+
+
+def definitions() -> dict[str, dict[str, Any]]:
+    """Return definitions that a line passes through, leaves and takes up again."""
+    caught = {"Type": "Pass", "End": True}
+    loop = {
+        "Type": "Choice",
+        "Choices": [{"Variable": "$.n", "NumericLessThan": 60, "Next": "Add"}],
+        "Default": "Caught",
+    }
+    branch = chain(One=task("add"), Two=task("add"))
+    return {
+        "chain": chain(A=task("add"), B=task("add"), C=task("add")),
+        "retry": {
+            "StartAt": "A",
+            "States": {"A": {**FLAKY, "Next": "B"}, "B": task("add", End=True), "Caught": caught},
+        },
+        "catch": {
+            "StartAt": "A",
+            "States": {"A": task("fail", Catch=CATCH, End=True), "Caught": {**task("add"), "End": True}},
+        },
+        "failed": chain(A=task("add"), B=task("fail")),
+        "unencodable": chain(A=task("add"), B=task("unencodable")),
+        "parameters": chain(A=task("add"), B=task("add", Parameters={"n.$": "$.missing"})),
+        "result": chain(A=task("add"), B=task("add", ResultPath="$.b"), C=task("add", ResultSelector={"x.$": "$.no"})),
+        "selected": chain(A=task("add", ResultSelector={"n.$": "$.n"}, ResultPath="$.a"), B=task("add")),
+        "assign": chain(A=task("add", Assign={"x.$": "$.n"}), B=task("add", Parameters={"n.$": "$x"})),
+        "loop": {"StartAt": "Add", "States": {"Add": task("add", Next="More"), "More": loop, "Caught": caught}},
+        "timeout": chain(A=task("add"), B=task("add", TimeoutSeconds=60), C=task("add")),
+        "wait": chain(A=task("add"), B={"Type": "Wait", "Seconds": 0}, C=task("add")),
+        "map": chain(M={"Type": "Map", "ItemsPath": "$.items", "MaxConcurrency": 1, "ItemProcessor": branch}),
+        "parallel": chain(P={"Type": "Parallel", "Branches": [branch]}, Last={"Type": "Pass"}),
+    }
+
+
+async def history_of(definition: dict[str, Any], *, observed: bool) -> tuple[Execution, list[dict[str, Any]]]:
+    """Run a definition; return how it ended, and its history without times."""
+    observers = [Silent()] if observed else []
+    async with Engine(tasks=handlers(), observers=observers, clock=VirtualClock()) as engine:
+        created = await engine.create_state_machine("same", definition)
+        handle = await created.start_execution({"n": 0, "items": [{"n": 1}, {"n": 2}, {"n": 3}]}, name="one")
+        ended = await handle.wait()
+        events = await engine.get_execution_history(ended.id)
+    return ended, [{key: value for key, value in event.items() if key != "timestamp"} for event in events]
+
+
+@pytest.mark.parametrize("name", definitions())
+async def test_the_history_is_the_same_on_the_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[Line] = []
+    run = Line.run
+
+    async def noted(line: Line) -> None:
+        lines.append(line)
+        await run(line)
+
+    monkeypatch.setattr(Line, "run", noted)
+    observed, expected = await history_of(definitions()[name], observed=True)
+    assert not lines
+    ended, events = await history_of(definitions()[name], observed=False)
+    assert lines
+    assert events == expected
+    assert (ended.status, ended.output_text, ended.error, ended.cause) == (
+        observed.status,
+        observed.output_text,
+        observed.error,
+        observed.cause,
+    )
+
+
+class Gated(MemoryRepository):
+    """Storage in memory whose commits wait while the gate is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.is_met = asyncio.Event()
+
+    async def commit(self, writes: Any) -> Any:
+        """Commit once the gate is open."""
+        if not self.gate.is_set():
+            self.is_met.set()
+        await self.gate.wait()
+        return await super().commit(writes)
+
+
+async def turns(count: int = 20) -> None:
+    """Let what can go on go on."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_a_cancellation_waits_for_the_write_and_begins_no_handler() -> None:
+    storage, tasks = Gated(), TaskRegistry()
+    called: list[str] = []
+
+    @tasks.register
+    async def first(value: Any) -> Any:
+        called.append("first")
+        storage.gate.clear()
+        return value
+
+    @tasks.register
+    async def second(_value: Any) -> None:
+        called.append("second")
+
+    async with Engine(storage, tasks=tasks) as engine:
+        created = await engine.create_state_machine("two", chain(A=task("first"), B=task("second")))
+        handle = await created.start_execution(1)
+        await storage.is_met.wait()
+        stopping = asyncio.create_task(handle.stop())
+        await turns()
+        assert not stopping.done()
+        storage.gate.set()
+        assert (await stopping).status == "ABORTED"
+        assert called == ["first"]
+        kinds = [event["type"] for event in await engine.get_execution_history(handle.id)]
+    assert kinds[-3:] == ["TaskStateEntered", "TaskScheduled", "ExecutionAborted"]
+
+
+@pytest.mark.parametrize("is_stubborn", [False, True])
+async def test_a_cancellation_reaches_the_handler_and_a_late_answer_is_dropped(*, is_stubborn: bool) -> None:
+    tasks = TaskRegistry()
+    began, ended, released = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    tasks.add("first", lambda value: value)
+
+    @tasks.register
+    async def pass_on(value: Any) -> Any:
+        return value
+
+    @tasks.register
+    async def second(_value: Any) -> str:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if not is_stubborn:
+                raise
+            await released.wait()
+        finally:
+            ended.set()
+        return "too late"
+
+    async with Engine(tasks=tasks, limits=Limits(handler_grace_seconds=0.01)) as engine:
+        definition = chain(A=task("pass_on"), B=task("second"), C=task("pass_on"))
+        created = await engine.create_state_machine("two", definition)
+        handle = await created.start_execution(1)
+        await began.wait()
+        assert (await handle.stop()).status == "ABORTED"
+        assert ended.is_set() is not is_stubborn
+        released.set()
+        await ended.wait()
+        await turns()
+        kinds = [event["type"] for event in await engine.get_execution_history(handle.id)]
+    assert kinds[-2:] == ["TaskStarted", "ExecutionAborted"]
+
+
+async def test_a_machine_times_out_within_a_line() -> None:
+    tasks = TaskRegistry()
+
+    @tasks.register
+    async def pass_on(value: Any) -> Any:
+        return value
+
+    @tasks.register
+    async def hang(_value: Any) -> None:
+        await asyncio.Event().wait()
+
+    async with Engine(tasks=tasks, clock=VirtualClock()) as engine:
+        definition = {**chain(A=task("pass_on"), B=task("hang")), "TimeoutSeconds": 100}
+        created = await engine.create_state_machine("late", definition)
+        handle = await created.start_execution(1)
+        assert (await handle.wait()).status == "TIMED_OUT"
+
+
+async def test_each_handler_has_its_own_task_and_the_context_of_its_execution() -> None:
+    tasks, seen = TaskRegistry(), []
+    mark = contextvars.ContextVar("mark", default="none")
+
+    async def look(value: Any, context: Any) -> Any:
+        execution = EXECUTION.get()
+        seen.append((asyncio.current_task(), None if execution is None else execution.id, mark.get(), ATTEMPT.get()))
+        mark.set(context.state_name)
+        async with asyncio.timeout(10):
+            await asyncio.sleep(0)
+        return value
+
+    tasks.add("look", look)
+    async with Engine(tasks=tasks) as engine:
+        created = await engine.create_state_machine("three", chain(A=task("look"), B=task("look"), C=task("look")))
+        mark.set("caller")
+        ended = await created.execute(1)
+    assert len({id(current) for current, _, _, _ in seen}) == 3
+    assert [id_ for _, id_, _, _ in seen] == [ended.id] * 3
+    assert [mark_ for _, _, mark_, _ in seen] == ["caller"] * 3
+    assert [attempt.state_name for _, _, _, attempt in seen if attempt is not None] == ["A", "B", "C"]
+
+
+async def test_an_unexpected_error_within_a_line_fails_the_execution(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("statechain.execution.line.record_step", broken)
+    async with Engine(tasks=handlers()) as engine:
+        created = await engine.create_state_machine("bug", chain(A=task("add")))
+        ended = await (await created.start_execution({"n": 1})).wait()
+    assert (ended.status, ended.error) == ("FAILED", "States.Runtime")
+    assert "a bug" in (ended.cause or "")
