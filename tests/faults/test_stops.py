@@ -219,7 +219,7 @@ async def test_what_starts_and_ends_meanwhile_is_not_let_go(
         lost.append(live.execution_id)
         lose(live)
 
-    monkeypatch.setattr(RunningExecution, "lose", note)
+    monkeypatch.setattr(RunningExecution, "abandon", note)
     async with engine_factory(tasks=Troupe().tasks, recovery=False) as engine:
         same = await engine.create_state_machine("same", machine(Rest=task("Rest")))
 
