@@ -26,7 +26,7 @@ WHEELS = [
 ]  # fmt: skip
 """The interpreters and platforms on which a plain install compiles nothing."""
 
-QUICK = "not faults and not postgres and not docs"
+QUICK = "not faults and not postgres and not docs and not browser"
 
 
 def group(name: str) -> list[str]:
@@ -88,6 +88,13 @@ def coverage(session: nox.Session) -> None:
         "--cov-report=term:skip-covered",
         *session.posargs,
     )
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Run the console in the Chromium of this machine (Debian: apt-get install chromium); arguments go to pytest."""
+    session.install(".[test,browser]")
+    session.run("pytest", "tests/console/browser", *session.posargs, env={"STATECHAIN_REQUIRE_CHROMIUM": "1"})
 
 
 @nox.session

@@ -1,0 +1,137 @@
+"""The console in Chromium: what an operator does at night, on wide and narrow screens, light and dark."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Service
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+
+PATHS = ("", "executions", "executions?status=FAILED", "machines", "batches", "batches/new", "waiting", "statistics")
+
+
+def test_a_failed_execution_is_found_among_100_000_and_a_batch_is_redriven_and_watched(
+    service: Service, page: Any, messages: list[str]
+) -> None:
+    page.goto(f"{service.url}/executions")
+    page.get_by_label("Name or id").fill("parcel-5432")
+    page.get_by_label("failed").check()
+    page.get_by_role("button", name="Filter").click()
+    rows = page.locator("table.list tbody tr")
+    assert rows.count() == 1
+    page.get_by_role("link", name="parcel-54321").click()
+    assert "Parcel.Lost" in page.locator(".problem").inner_text()
+    assert "left at sea" in page.locator(".problem").inner_text()
+
+    page.get_by_role("link", name="Batches").click()
+    page.get_by_role("link", name="invoices", exact=True).click()
+    assert "Printer.Jam" in page.locator("main").inner_text()
+    httpx.post(f"{service.url.removesuffix('/statechain')}/mend").raise_for_status()
+    page.evaluate("window.isTheSamePage = true")
+    page.get_by_role("button", name="Redrive what failed").click()
+    page.get_by_text("What failed of the batch runs again.").wait_for()
+    page.evaluate("window.isTheSamePage = true")
+    page.get_by_text("Every item that has ended succeeded.").wait_for()
+    assert page.evaluate("window.isTheSamePage") is True
+    assert messages == []
+
+
+def test_a_list_renews_itself_and_stands_while_something_is_ticked(
+    service: Service, page: Any, messages: list[str]
+) -> None:
+    page.goto(f"{service.url}/executions?text=order-9")
+    page.evaluate("window.isTheSamePage = true")
+    link = page.get_by_role("link", name="order-900").get_attribute("href")
+    httpx.post(f"{service.url.removesuffix('/statechain')}{link}/stop", headers={"Sec-Fetch-Site": "same-origin"})
+    page.locator("table.list .status", has_text="ABORTED").wait_for()
+    assert page.evaluate("window.isTheSamePage") is True
+    page.get_by_label("Tick order-900").check()
+    page.wait_for_timeout(5000)  # longer than the pause between two renewals
+    assert page.get_by_label("Tick order-900").is_checked()
+    assert messages == []
+
+
+def test_a_state_of_the_picture_filters_and_a_payload_is_copied(
+    service: Service, page: Any, messages: list[str]
+) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto(f"{service.url}/executions?text=order-3")
+    page.get_by_role("link", name="order-3").click()
+    page.locator('g[data-state="Charge"] a').click()
+    page.get_by_role("heading", name="Visits of Charge").wait_for()
+    page.get_by_role("link", name="Payloads").click()
+    page.get_by_label("Find in it").fill("total")
+    page.get_by_role("button", name="Find").click()
+    page.get_by_text("1 lines have it.").wait_for()
+    page.locator(".block .copy").click()
+    page.get_by_role("button", name="Copied").wait_for()
+    assert '"total": 43' in page.evaluate("navigator.clipboard.readText()")
+    assert messages == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_every_page_fits_and_can_be_read_and_reached_by_keyboard(
+    service: Service, chromium: Any, messages: list[str], scheme: Any, width: int
+) -> None:
+    context = chromium.new_context(color_scheme=scheme, viewport={"width": width, "height": 900}, bypass_csp=True)
+    page = context.new_page()
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.goto(f"{service.url}/executions?text=order-3")
+    one = str(page.get_by_role("link", name="order-3").get_attribute("href")).removeprefix("/statechain/")
+    page.goto(f"{service.url}/machines")
+    machine = str(page.get_by_role("link", name="orders", exact=True).get_attribute("href"))
+    page.goto(f"{service.url}/batches")
+    batch = str(page.get_by_role("link", name="invoices", exact=True).get_attribute("href"))
+    of_one = [f"{one}{part}" for part in ("", "/timeline", "/events", "/payload", "/chain")]
+    others = [each.removeprefix("/statechain/") for each in (machine, batch)]
+    for path in (*PATHS, *of_one, *others):
+        page.goto(f"{service.url}/{path}")
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent") == "Skip to the page"
+        messages += [f"{path}: {problem}" for problem in serious_problems(page)]
+    context.close()
+    assert messages == []
+
+
+def serious_problems(page: Any) -> list[str]:
+    """Return what axe finds serious in a page."""
+    axe_playwright_python = pytest.importorskip("axe_playwright_python")
+    page.evaluate((Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text())
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        f"{each['id']}: {each['nodes'][0]['html'][:160]}"
+        for each in found["violations"]
+        if each["impact"] in {"serious", "critical"}
+    ]
+
+
+def test_pages_work_without_scripts(service: Service, chromium: Any) -> None:
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{service.url}/waiting")
+    page.get_by_role("link", name="Answer order-900").click()
+    page.get_by_label("Output, as JSON").fill('{"by": "bea"}')
+    page.get_by_role("button", name="Send the output").click()
+    assert re.search("Answered", page.locator(".done").inner_text())
+    context.close()
+
+
+def test_sigterm_leaves_the_lifespan_at_once_while_a_page_is_open(service: Service, page: Any) -> None:
+    page.goto(f"{service.url}/")
+    page.get_by_role("link", name="Waiting", exact=True).click()
+    page.get_by_role("link", name="order-900", exact=True).wait_for()
+    begin = time.monotonic()
+    service.stop()
+    service.wait_for("leaving")
+    assert time.monotonic() - begin < 5
