@@ -1,9 +1,9 @@
 """Starts and advances, however many → one statement for PostgreSQL.
 
 The writes become rows, and each column of the rows one text, which the server splits again: asyncpg encodes an array
-element by element, in several times the time. Where a part has one row it is given as it is: for columns of one the
-server would make a plan each time, which takes longer than to run it. A column that cannot be joined, since one of its
-texts has a separator in it, is given as an array.
+element by element, in several times the time. Where no part has more than one row, as when one execution takes a step,
+they are given as they are: for columns of one the server would make a plan each time, which takes longer than to run
+it. A part that has a column that cannot be joined, since a text has a separator in it, is given as arrays.
 
 The statement is put together from the parts that a group needs and no others, because each part costs time where it
 finds nothing to do, and so does each column; each combination is compiled once. It answers null where every write took
@@ -91,6 +91,9 @@ _JSON = frozenset({"input", "output", "detail"})
 _ANSWERED = frozenset({"started", "moved", "ended", "taken"})
 """Parts whose rows may be refused: one write each."""
 
+_OFTEN_EMPTY = frozenset({"frame"})
+"""Columns that are never null: an empty text alone, which is split into no values, is null there and means itself."""
+
 SEPARATOR = "\x1f"
 NULL = "\x1e"
 
@@ -105,9 +108,9 @@ def transition(
     arguments: dict[str, object] = {}
     parts: list[tuple[str, Form, tuple[str, ...]]] = []
     expected = 0
-    for part, rows in _rows(starts, advances, taken).items():
-        if not rows:
-            continue
+    given = {part: rows for part, rows in _rows(starts, advances, taken).items() if rows}
+    is_alone = all(len(rows) == 1 for rows in given.values())
+    for part, rows in given.items():
         if part in _ANSWERED:
             expected += len(rows)
         columns = dict(zip(_PARTS[part], zip(*rows, strict=True), strict=True))
@@ -115,7 +118,7 @@ def transition(
             for name in _RARE:
                 if columns[name].count(None) == len(rows):
                     del columns[name]
-        form, values = _arguments(columns, len(rows))
+        form, values = _arguments(columns, is_alone=is_alone)
         arguments.update(zip([f"{part}_{name}" for name in columns], values, strict=True))
         parts.append((part, form, tuple(columns)))
     sql = _statement(tuple(parts))
@@ -176,9 +179,9 @@ def _started_row(write: StartExecution) -> Row:
 # Rows to arguments
 
 
-def _arguments(columns: Mapping[str, Sequence[Any]], count: int) -> tuple[Form, list[object]]:
+def _arguments(columns: Mapping[str, Sequence[Any]], *, is_alone: bool) -> tuple[Form, list[object]]:
     """Return in which form columns are given, and an argument for each."""
-    if count == 1:
+    if is_alone:
         return "row", [value if name in _JSON else escape_text(value) for name, (value,) in columns.items()]
     joined = [_joined(name, values) for name, values in columns.items()]
     if None in joined:
@@ -187,7 +190,7 @@ def _arguments(columns: Mapping[str, Sequence[Any]], count: int) -> tuple[Form, 
 
 
 def _joined(name: str, values: Sequence[Any]) -> str | None:
-    """Return a column of at least two values as one text; None where it could not be split into the same values."""
+    """Return a column as one text; None where it could not be split into the same values."""
     if name not in _TEXTS:
         return ",".join(["" if value is None else str(value) for value in values])
     nulls = values.count(None)
@@ -195,6 +198,8 @@ def _joined(name: str, values: Sequence[Any]) -> str | None:
     text = SEPARATOR.join(texts)
     if not (name in _JSON or is_storable(text)):
         text = SEPARATOR.join(map(escape_text, texts))
+    if not text and name not in _OFTEN_EMPTY:
+        return None
     is_exact = text.count(SEPARATOR) == len(values) - 1 and text.count(NULL) == nulls
     return text if is_exact else None
 
@@ -247,7 +252,11 @@ def _given_rows(part: str, form: Form, given: Sequence[str]) -> CTE:
     split = _split if form == "texts" else _array
     arrays = [split(f"{part}_{name}", _plain(type_)) for name, type_ in types.items()]
     rows = func.unnest(*arrays).table_valued(*(column(*each) for each in types.items())).render_derived()
-    return select(*rows.c).cte(f"given_{part}")
+    filled = [
+        func.coalesce(each, literal_column("''")).label(each.name) if each.name in _OFTEN_EMPTY else each
+        for each in rows.c
+    ]
+    return select(*filled).cte(f"given_{part}")
 
 
 def _array(name: str, type_: TypeEngine[Any]) -> ColumnElement[Any]:
