@@ -57,6 +57,44 @@ async def test_a_write_that_is_alone_is_one_statement_without_arrays(postgres_ur
         assert outcomes == [None]
 
 
+HOSTILE = [
+    "",
+    "\x1e",
+    "\x1f",
+    "a\x1fb\x1ec",
+    "\x00",
+    "\ud800",
+    "\ufdd0",
+    "\ufdd0001f",
+    ",",
+    "\\N",
+    "é",
+    "😀",
+    "'",
+    "{}",
+    "\n",
+]
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+async def test_a_group_keeps_every_text_whatever_separates_its_columns(postgres_url: str, size: int) -> None:
+    async with PostgresRepository(postgres_url) as repository:
+        for text in [None, *HOSTILE]:
+            running = [await start(repository) for _ in range(size)]
+            fields = {"error": text, "cause": text, "next": text, "frame": text or "", "state": text or "s"}
+            rows = [[attrs.evolve(visit(each), **fields)] for each in running]
+            rows[0] = [attrs.evolve(visit(running[0]), cause="plain")]
+            moves = [advance(each, *row) for each, row in zip(running, rows, strict=True)]
+            begun = StartExecution(execution=attrs.evolve(execution(), current_state=text), owner=text)
+            moves[-1] = attrs.evolve(moves[-1], end=ending(error=text, cause=text))
+            outcomes = await repository.commit([*moves, begun])
+            assert outcomes == [*[None] * size, begun.execution]
+            assert [await repository.visits(each.id) for each in running] == rows
+            ended = await repository.execution(running[-1].id)
+            assert ended is not None
+            assert (ended.error, ended.cause) == (text, text)
+
+
 async def test_one_lost_lease_costs_the_group_one_more_statement(postgres_url: str) -> None:
     async with PostgresRepository(f"{postgres_url}?pool_size=1") as repository:
         running = [await start(repository) for _ in range(5)]
