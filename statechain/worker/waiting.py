@@ -28,6 +28,9 @@ LONGEST_POLL = 0.5
 POLL_PER_PAGE = 0.2
 """Seconds between two polls: few for an execution that is waited for since now, more for each query that a poll is."""
 
+ALONE = 8
+"""Up to this many, executions are read at each poll: one query, not two. More are first asked whether they run."""
+
 FEW = 0.1
 """The part of a page up to which a poll may follow the one before it after `FIRST_POLL`."""
 
@@ -119,6 +122,9 @@ class EndWatcher:
         ids = list(self._waiting)
         for begin in range(0, len(ids), PAGE):
             page = ids[begin : begin + PAGE]
+            if len(ids) <= ALONE:
+                await self._read(page)
+                continue
             running = await retry_while_unavailable(partial(self._repository.epochs, page))
             over = [each for each in page if each not in running]
             if over:
