@@ -30,11 +30,12 @@ NEEDED = {"jinja2", "multipart", "python_multipart", "starlette", "uvicorn"}
 async def console(port: int, tasks: TaskRegistry | None, storage: Storage, *, write: bool, payloads: bool) -> None:
     """Serve the console on 127.0.0.1, to this machine alone, until Ctrl-C.
 
-    With --write, what is redriven or started runs in this process, so give it the handlers by --tasks. To give others
+    With --write, workers run what is redriven or started; with --tasks as well, this process does. To give others
     access, mount the console in a service that knows who they are (see the page "The console" of the documentation).
     """
     if write:
-        async with storage.engine(tasks=tasks, read_only=True) as engine:
+        role = "client" if tasks is None else "worker"  # without handlers, workers run what is started or redriven
+        async with storage.engine(tasks=tasks, read_only=True, role=role) as engine:
             await _serve(engine, port, write=True, payloads=payloads)
     else:
         async with storage.reader() as engine:

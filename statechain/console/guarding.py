@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
@@ -58,7 +59,12 @@ class Gate:
             await send(message)
 
         request = Request(scope, receive)
-        grant = await grant_of(self._access, request)
+        try:
+            grant = await grant_of(self._access, request)
+        except HTTPException as error:  # such as 401, by which the host asks for a password
+            refused = PlainTextResponse(f"{error.detail}\n", error.status_code, dict(error.headers or {}))
+            await refused(scope, receive, send_with_headers)
+            return
         if grant is None:
             refused = PlainTextResponse("The console is not open to you.\n", 403)
             await refused(scope, receive, send_with_headers)

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from statechain.console import ADMINISTRATOR, READER, Grant, app, loopback
@@ -52,6 +53,17 @@ async def test_access_may_be_asynchronous_and_answer_in_each_way(office: Office)
         assert "Start an execution" not in (await web.get(machine, headers={"X-Who": "r"})).text
         assert "Start an execution" in (await web.get(machine, headers={"X-Who": "w"})).text
         assert "Start an execution" not in (await web.get(machine, headers={"X-Who": "s"})).text
+
+
+async def test_the_host_may_ask_for_a_password(office: Office) -> None:
+    def asks(_request: Request) -> None:
+        raise HTTPException(401, "who are you?", {"WWW-Authenticate": "Basic"})
+
+    async with client(office.engine, asks) as web:
+        answer = await web.get("/")
+        assert (answer.status_code, answer.text) == (401, "who are you?\n")
+        assert answer.headers["www-authenticate"] == "Basic"
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
 
 
 @pytest.mark.parametrize("verbs", ["everything", {"read", "fly"}])
