@@ -23,6 +23,8 @@ PLANS: dict[str, dict[str, Any]] = {
     "1-worker": {"workers": 1},
     "3-workers": {"workers": 3},
     "zombies": {"workers": 3, "stops": 0.5},
+    "shared": {"workers": 3, "shares": True},
+    "shared-zombies": {"workers": 3, "shares": True, "stops": 0.5},
 }
 
 

@@ -12,16 +12,19 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from statechain import BatchExecutionOptions, BatchStatus, Engine
+from statechain import BatchExecutionOptions, BatchStatus, Engine, ExecutionFilter, StateMachine
 from support.faults.ledger import Ledger
 from support.faults.workload import SOURCES, TARGETS, make_tasks, select_sources
 
 __all__ = ["PREFIX", "main"]
 
 PREFIX = "chain"
+SHARD_SIZE = 5
 
 
-async def main(url: str, ledger: Ledger, *, concurrency: int, seconds: float, lease: float, resumes: bool) -> None:
+async def main(
+    url: str, ledger: Ledger, *, concurrency: int, seconds: float, lease: float, resumes: bool, shares: bool = False
+) -> None:
     """Run the batch to its end."""
 
     def note_end(_source: str, _index: int, _error: Exception | None) -> None:
@@ -32,6 +35,9 @@ async def main(url: str, ledger: Ledger, *, concurrency: int, seconds: float, le
         sources = await engine.create_state_machine("sources", SOURCES)
         targets = await engine.create_state_machine("targets", TARGETS)
         left = await engine.list_batches(state_machine_id=targets.id, status=BatchStatus.RUNNING)
+        if shares:
+            await _share(engine, targets, select_sources(sources), concurrency)
+            return
         if resumes and left:
             await engine.resume_batch(left[-1].id)
             return
@@ -40,6 +46,16 @@ async def main(url: str, ledger: Ledger, *, concurrency: int, seconds: float, le
             async for result in results:
                 if result.execution is not None:
                     ledger.ended(result.execution.id)
+
+
+async def _share(engine: Engine, targets: StateMachine, meant: ExecutionFilter, concurrency: int) -> None:
+    """Serve the DISTRIBUTED batch to its end; start it where no process has."""
+    started = await engine.list_batches(state_machine_id=targets.id)
+    if not started:
+        options = BatchExecutionOptions(name_prefix=PREFIX, concurrent_batches=concurrency, shard_size=SHARD_SIZE)
+        await targets.start_batch(meant, options=options)
+    while await engine.list_batches(state_machine_id=targets.id, status=BatchStatus.RUNNING):  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,8 @@ class KillPlan:
         seconds: How long each handler takes.
 
         lease: The workers' lease, in seconds.
+
+        shares: Whether the batch is DISTRIBUTED: then ``concurrency`` counts over all workers.
     """
 
     sources: int
@@ -58,6 +60,7 @@ class KillPlan:
     concurrency: int = 12
     seconds: float = 0.01
     lease: float = 1.5
+    shares: bool = False
 
     def run(self, url: str, folder: Path, ledger: Ledger, seed: int) -> Outcome:
         """Run the workers until every one has ended by itself, after all kills have fallen."""
@@ -128,7 +131,7 @@ class _KillRun:
         plan = self._assault
         return spawn(
             self._url, self._file, self._errors, concurrency=plan.concurrency, seconds=plan.seconds,
-            lease=plan.lease, resumes=self._chance.random() < 0.5,
+            lease=plan.lease, resumes=self._chance.random() < 0.5, shares=plan.shares,
         )  # fmt: skip
 
     def _watch_progress(self) -> None:
