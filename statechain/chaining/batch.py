@@ -16,11 +16,14 @@ from collections.abc import (
     Callable,
     Coroutine,
     Iterable,
+    Sequence,
     Sized,
 )
 from contextlib import aclosing, nullcontext, suppress
 from functools import partial
 from typing import Any, cast
+
+import attrs
 
 from statechain.chaining.options import BatchExecutionOptions, BatchExecutionResult
 from statechain.chaining.runner import BatchServices, Item, Runner, Target
@@ -36,7 +39,17 @@ from statechain.storage.existing import require_machines, why_nothing_matches
 from statechain.storage.repository import CreateBatch, EndBatch, Write
 from statechain.storage.retrying import retry_while_unavailable
 
-__all__ = ["collect", "new_batch", "resume_batch", "stop_batch", "stored_item", "stream_batch", "stream_bulk", "watch"]
+__all__ = [
+    "collect",
+    "ended_executions",
+    "new_batch",
+    "resume_batch",
+    "stop_batch",
+    "stored_item",
+    "stream_batch",
+    "stream_bulk",
+    "watch",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -179,7 +192,9 @@ async def _run_stored(
             logger.warning("the batch %s matches no execution: %s", batch.name_prefix, why)
         exclusive = is_exclusive(batch)
         runner = Runner(target, options, services, stream, total=total, exclusive=exclusive, batch=batch)
-        await _unless_stopped(batch_id, services, runner.run(_stored_items(batch, options, transformer, services)))
+        is_resumed = isinstance(opening, EndBatch)
+        items = _stored_items(batch, options, transformer, services, is_resumed=is_resumed)
+        await _unless_stopped(batch_id, services, runner.run(items))
         status = BatchStatus.SUCCEEDED
     except BatchStopped:
         status = BatchStatus.FAILED
@@ -214,19 +229,40 @@ async def watch(batch_id: str, services: BatchServices) -> None:
 
 
 async def _stored_items(
-    batch: Batch, options: BatchExecutionOptions, transformer: InputTransformer | None, services: BatchServices
+    batch: Batch,
+    options: BatchExecutionOptions,
+    transformer: InputTransformer | None,
+    services: BatchServices,
+    *,
+    is_resumed: bool,
 ) -> AsyncIterator[Item]:
-    """Page over the frozen items."""
+    """Page over the frozen items; of a batch that is resumed, each with its execution where that has ended."""
     after = -1
     while True:
         page = await retry_while_unavailable(
             partial(services.repository.batch_items, batch.id, after=after, page=options.page_size)
         )
+        ended = await ended_executions(batch.id, page, services) if is_resumed else {}
         for item in page:
-            yield stored_item(item, batch.source_state_name, transformer)
+            yield attrs.evolve(stored_item(item, batch.source_state_name, transformer), ended=ended.get(item.index))
         if len(page) < options.page_size:
             return
         after = page[-1].index
+
+
+async def ended_executions(batch_id: str, page: Sequence[BatchItem], services: BatchServices) -> dict[int, Execution]:
+    """Return the executions that stand for some items and have ended, by the items' indexes: two queries for all."""
+    if not page:
+        return {}
+    first, last = page[0].index, page[-1].index
+    read = partial(services.repository.batch_results, batch_id, after=first - 1, page=last - first + 1)
+    indexes = {
+        each.execution_id: each.index
+        for each in await retry_while_unavailable(read)
+        if each.execution_id is not None and each.status is not None and each.status.is_terminal
+    }
+    found = await retry_while_unavailable(partial(services.repository.executions_with, list(indexes)))
+    return {indexes[each.id]: each for each in found if each.status.is_terminal}
 
 
 def stored_item(item: BatchItem, state_name: str | None, transformer: InputTransformer | None) -> Item:

@@ -90,12 +90,16 @@ class BatchServices:
 
 @attrs.frozen
 class Item:
-    """One thing to run: where its input comes from, and what it is called."""
+    """One thing to run: where its input comes from, and what it is called.
+
+    ``ended`` is the execution of its name, where it is known to have ended before.
+    """
 
     index: int
     name: str
     source: Source | None
     load_input: Callable[[], Awaitable[JSONInput]]
+    ended: Execution | None = None
 
     @property
     def source_id(self) -> str | None:
@@ -166,7 +170,9 @@ class Runner:
             raise _Stop
 
     async def _attempt(self, item: Item) -> BatchExecutionResult:
-        """Run one item; whatever is wrong with it alone is its result."""
+        """Run one item; whatever is wrong with it alone is its result. What has ended before is its result as it is."""
+        if item.ended is not None and not (self._options.redrive_failed and failure_of(item.ended)):
+            return _result(item, item.ended, failure_of(item.ended))
         try:
             execution, exception = await self._target.run_chained(
                 await item.load_input(),

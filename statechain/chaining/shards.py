@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from statechain.chaining.batch import stored_item, watch
+from statechain.chaining.batch import ended_executions, stored_item, watch
 from statechain.chaining.options import DISTRIBUTED, BatchExecutionOptions
 from statechain.chaining.runner import BatchServices, Item, Runner, Target
 from statechain.chaining.stored import is_exclusive
@@ -271,10 +271,12 @@ class _ShardRun:
             page = await retry_while_unavailable(read)
             if not page:
                 break
+            ended = await ended_executions(self._batch.id, page, self._services) if shard.epoch > 1 else {}
             for item in page:
                 if self._lost is not None or self._drains():
                     return
-                yield stored_item(item, self._batch.source_state_name, None)
+                one = stored_item(item, self._batch.source_state_name, None)
+                yield attrs.evolve(one, ended=ended.get(item.index))
             after = page[-1].index
         self._is_complete = True
 

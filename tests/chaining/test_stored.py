@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,15 @@ from statechain import (
     BatchStatus,
     BatchStopped,
     Chained,
+    Engine,
+    ExecutionFilter,
     ItemCounts,
+    MemoryRepository,
     Repository,
     StatechainError,
     open_repository,
 )
+from statechain.storage.repository import StartExecution, Write
 from support.chaining_harness import ChainingHarness, Work, chaining_harness, numbers
 from support.statuses import SUCCEEDED
 
@@ -325,3 +329,27 @@ async def _give_up(chaining: ChainingHarness) -> None:
     """Await a batch that the engine is left in the middle of."""
     with pytest.raises(StatechainError):
         await chaining.batch(name_prefix="cut", concurrent_batches=2)
+
+
+async def test_what_has_ended_is_not_started_again_when_a_batch_is_resumed() -> None:
+    starts: list[str] = []
+
+    class Counted(MemoryRepository):
+        async def commit(self, writes: Sequence[Write[object]]) -> Sequence[object]:
+            starts.extend(write.execution.name for write in writes if isinstance(write, StartExecution))
+            return await super().commit(writes)
+
+    echo = {"StartAt": "Echo", "States": {"Echo": {"Type": "Pass", "End": True}}}
+    async with Engine(Counted()) as engine:
+        sources = await engine.create_state_machine("sources", echo)
+        targets = await engine.create_state_machine("targets", echo)
+        await sources.execute_bulk(range(5))
+        told: list[int] = []
+        options = BatchExecutionOptions(on_execution_complete=lambda _, index, error: told.append(index))
+        await targets.execute_batch(ExecutionFilter(state_machine_id=sources.id))
+        (batch,) = await engine.list_batches()
+        starts.clear()
+        await engine.resume_batch(batch.id, options=options)
+        assert (await engine.get_batch(batch.id)).item_counts.succeeded == 5
+    assert told == [0, 1, 2, 3, 4]
+    assert starts == []
