@@ -13,7 +13,7 @@ from statechain.arguments import INPUTS, NAME, checked
 from statechain.chaining.arguments import FILTER, OPTIONS, SOURCE, STATE_NAME, TRANSFORMER
 from statechain.chaining.options import DISTRIBUTED, BatchExecutionOptions
 from statechain.chaining.source import InputTransformer, as_source, chained_input
-from statechain.codec import JSONInput, JSONValue, decode, encode, same_json
+from statechain.codec import JSONInput, JSONValue, decode, isolate, same_json
 from statechain.errors import ExecutionAlreadyExists, ExecutionFailed
 from statechain.filters import ExecutionFilter
 from statechain.guard import guarded
@@ -205,8 +205,9 @@ class StateMachine:
             input = await chained_input(self._engine.repository, origin, input_transformer)  # noqa: A001
         elif input_transformer is not None:
             raise ValueError("an input_transformer maps a source's output: give a source")
-        execution = self._new_execution(self._encoded(input), None if name is None else _checked_name(name), origin)
-        return await self._started(execution)
+        text, value = self._isolated(input)
+        execution = self._new_execution(text, None if name is None else _checked_name(name), origin)
+        return await self._started(execution, value)
 
     async def start_child(self, input: JSONInput, *, name: str) -> ExecutionHandle:  # noqa: A002
         """Start an execution for a Task of another; join the one that has its name, as a parent that is resumed does.
@@ -214,10 +215,11 @@ class StateMachine:
         To join one that was taken over from another worker does not make it this process's own: it is handed over with
         its parent.
         """
-        return await self._started(self._new_execution(self._encoded(input), _checked_name(name), None), owns=False)
+        text, value = self._isolated(input)
+        return await self._started(self._new_execution(text, _checked_name(name), None), value, owns=False)
 
-    async def _started(self, execution: Execution, *, owns: bool = True) -> ExecutionHandle:
-        holder, live = await self._engine.worker.start(self._revision, execution, owns=owns)
+    async def _started(self, execution: Execution, value: JSONValue, *, owns: bool = True) -> ExecutionHandle:
+        holder, live = await self._engine.worker.start(self._revision, execution, value, owns=owns)
         self._check_same_input(holder, execution)
         return ExecutionHandle(self._engine, holder, live)
 
@@ -236,9 +238,9 @@ class StateMachine:
         ``redrive_failed`` one that ended without success is redriven first. Cancelling the await aborts the
         execution, but not one of another name.
         """
-        text = self._encoded(input)
+        text, value = self._isolated(input)
         execution = self._new_execution(text, name, source)
-        holder, live = await self._engine.worker.start(self._revision, execution, exclusive=joins is not None)
+        holder, live = await self._engine.worker.start(self._revision, execution, value, exclusive=joins is not None)
         if joins is not None and holder.name != name:
             await joins(holder.name)
         if source is None:
@@ -427,9 +429,10 @@ class StateMachine:
 
     # Inside
 
-    def _encoded(self, value: JSONInput) -> str:
+    def _isolated(self, value: JSONInput) -> tuple[str, JSONValue]:
+        """Return an input's text, which is stored, and a copy of its own, which the execution begins with."""
         limits = self._engine.limits
-        return encode(value, max_bytes=limits.payload_bytes, max_depth=limits.payload_depth)
+        return isolate(value, max_bytes=limits.payload_bytes, max_depth=limits.payload_depth)
 
     def _check_same_input(self, holder: Execution, execution: Execution) -> None:
         """Refuse a name that an execution with another input holds."""

@@ -17,7 +17,8 @@ from statechain.asl.outcome import Done, Next
 from statechain.clock import EPOCH, from_micros, to_micros
 from statechain.codec import JSONValue, decode, encode
 from statechain.errors import StateError
-from statechain.execution.run import UNREAD, Run, branch_prefix, timestamp
+from statechain.execution.run import Run, branch_prefix, timestamp
+from statechain.execution.running import UNREAD
 from statechain.records import Visit
 from statechain.tasks.retry import HeartbeatTimeout
 

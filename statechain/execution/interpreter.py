@@ -25,7 +25,8 @@ from statechain.execution.line import Exit, Line
 from statechain.execution.map_run import run_distributed
 from statechain.execution.notify import observe_visit
 from statechain.execution.restore import REDRIVEN, failure_of
-from statechain.execution.run import UNREAD, Run
+from statechain.execution.run import Run
+from statechain.execution.running import UNREAD
 from statechain.execution.stepping import PURE, encoded_output, record_step
 from statechain.execution.unexpected import PASSING, as_state_error
 from statechain.execution.variables import admit
@@ -75,7 +76,10 @@ class Interpreter:
 
     async def run(self, run: Run) -> End:
         """Run an execution from where it stands to its end; the end is the caller's to record."""
-        frame = Frame(run, run.plan, "", UNREAD, text=run.execution.input_text)
+        text = run.execution.input_text
+        frame = Frame(run, run.plan, "", UNREAD, text=text)
+        if run.live is not None:
+            frame.set_input(run.live.take_input(), text, is_own=True)
         try:
             began = self._take_up(run)
             if run.plan.timeout_seconds is None:
@@ -286,7 +290,7 @@ class Interpreter:
                 admit(frame, step.assigned, self._limits)
             except StateError as fault:
                 raise self._explained(frame, state, fault) from fault
-        record_step(frame, state, step, self._clock, self._limits)
+        record_step(frame, state, step, self._clock.now(), self._limits)
         return step
 
     # Effects

@@ -26,6 +26,7 @@ from statechain.tasks.registry import Task, TaskRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from statechain.asl.plan.plan import State
     from statechain.clock import Clock
@@ -155,7 +156,7 @@ class Line:
 
         A cancellation reaches the handler that runs, and is raised once that has ended, or after its grace.
         """
-        self._safely(self._advance)
+        self._safely(lambda: self._advance(self._lines.clock.now()))
         try:
             await self._future
         except asyncio.CancelledError:
@@ -186,8 +187,11 @@ class Line:
 
     # Visits
 
-    def _advance(self) -> None:
-        """Begin visit after visit, until one has to wait for a write or for its handler."""
+    def _advance(self, now: datetime) -> None:
+        """Begin visit after visit, until one has to wait for a write or for its handler.
+
+        One state is entered at the moment ``now`` at which the other is left.
+        """
         frame, lines = self.frame, self._lines
         states = frame.plan.states
         while True:
@@ -196,7 +200,7 @@ class Line:
             if (task is None and state.type not in INSTANT) or not self._may_begin():
                 self._stop(Exit.BEFORE)
                 return
-            frame.begin(state, lines.clock.now())
+            frame.begin(state, now)
             frame.steps += 1
             self._state = state
             try:
@@ -207,9 +211,10 @@ class Line:
                 return
             if task is not None:
                 self._task, self._input = task, cast("CallTask", effect).input
-                self._schedule()
+                self._schedule(now)
                 return
-            if not self._leave(cast("Next | Done", effect), Exit.BEGUN):
+            now = lines.clock.now()
+            if not self._leave(cast("Next | Done", effect), now, Exit.BEGUN):
                 return
 
     def _may_begin(self) -> bool:
@@ -221,10 +226,10 @@ class Line:
             and (frame.steps + 1) % TURNS_BEFORE_YIELD != 0
         )
 
-    def _schedule(self) -> None:
+    def _schedule(self, now: datetime) -> None:
         """Have what the visit before produced written first, as `VisitRecorder.flush_before_effect` does."""
         frame, recorder = self.frame, self._lines.recorder
-        frame.note("scheduled", self._lines.clock.now())
+        frame.note("scheduled", now)
         if recorder.must_flush(frame):
             self._phase, self._lapses = _Phase.WRITE, recorder.lapses
             self._future.is_refusing = True
@@ -309,21 +314,21 @@ class Line:
             self._fail(refusal)
             return
         frame.result_text, frame.result = text, copy
-        frame.note("succeeded", lines.clock.now())
+        frame.note("succeeded", now := lines.clock.now())
         try:
             step = state.leave(None if state.drops_input else frame.value, copy, frame)
         except (StateError, TakesLong):
             frame.restart_draws()
             self._stop(Exit.RETURNED)
             return
-        if self._leave(step, Exit.RETURNED):
-            self._advance()
+        if self._leave(step, now, Exit.RETURNED):
+            self._advance(now)
 
     def _fail(self, fault: StateError) -> None:
         self._lines.caller.note_failure(self.frame, fault)
         self._stop(Exit.RETURNED, fault)
 
-    def _leave(self, step: Next | Done, otherwise: Exit) -> bool:
+    def _leave(self, step: Next | Done, now: datetime, otherwise: Exit) -> bool:
         """Leave a visit for the next; return whether there is one. What cannot be left is handed back as it was."""
         frame, lines = self.frame, self._lines
         if not frame.run.has_room(2):
@@ -332,7 +337,7 @@ class Line:
         try:
             if step.assigned:
                 admit(frame, step.assigned, lines.limits)
-            record_step(frame, self._state, step, lines.clock, lines.limits)
+            record_step(frame, self._state, step, now, lines.limits)
         except StateError:
             frame.restart_draws()
             self._stop(otherwise)

@@ -6,10 +6,11 @@ import copy
 import sys
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from statechain.codec import JSONValue
 from statechain.errors import StateError
+from statechain.execution.running import UNREAD
 from statechain.execution.slots import UNLIMITED
 from statechain.records import Execution
 from statechain.tasks.retry import RUNTIME
@@ -24,13 +25,10 @@ if TYPE_CHECKING:
     from statechain.records import StateMachineRecord
     from statechain.storage.ledger import ExecutionWrites
 
-__all__ = ["UNREAD", "Run", "branch_prefix", "timestamp"]
+__all__ = ["Run", "branch_prefix", "timestamp"]
 
 UNCOUNTED: Final = 1 << 62
 """More than any bound: what an execution that is taken up again has assigned is counted with its next Assign."""
-
-UNREAD: Final[Any] = object()
-"""Stands for a value of which only the JSON text is at hand: it is decoded when somebody looks."""
 
 
 class Run:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from statechain.codec import JSONValue
     from statechain.records import Execution
     from statechain.storage.ledger import ExecutionWrites
     from statechain.storage.repository import End, TakeUpExecution
 
-__all__ = ["RunningExecution"]
+__all__ = ["UNREAD", "RunningExecution"]
+
+UNREAD: Final[Any] = object()
+"""Stands for a value of which only the JSON text is at hand: it is decoded when it is needed."""
 
 
 class RunningExecution:
@@ -20,6 +24,7 @@ class RunningExecution:
     __slots__ = (
         "_end",
         "_fault",
+        "_input",
         "_waiters",
         "epoch",
         "exception",
@@ -40,8 +45,9 @@ class RunningExecution:
         "task",
     )
 
-    def __init__(self, execution_id: str, epoch: int = 1) -> None:
+    def __init__(self, execution_id: str, epoch: int = 1, *, value: JSONValue = UNREAD) -> None:
         self.execution_id = execution_id
+        self._input = value
         self.epoch = epoch
         self.started: asyncio.Future[Execution] | None = None
         self.is_over = False
@@ -66,6 +72,11 @@ class RunningExecution:
     def has_advanced(self) -> bool:
         """Whether it made progress since it was taken up, or only waits, of which no worker dies."""
         return self.has_rested or (self.ledger is not None and self.ledger.has_advanced)
+
+    def take_input(self) -> JSONValue:
+        """Hand over the input that the execution was started with; `UNREAD` where it is known by its text alone."""
+        value, self._input = self._input, UNREAD
+        return value
 
     def stop(self, end: End) -> None:
         """Cut the execution short, to end in this way; the first stop decides, and none once it is over or left."""

@@ -10,8 +10,9 @@ from statechain.errors import InvalidPayload, StateError
 from statechain.tasks.retry import RUNTIME
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from statechain.asl.plan.plan import State
-    from statechain.clock import Clock
     from statechain.execution.frame import Frame
     from statechain.limits import Limits
 
@@ -21,7 +22,7 @@ PURE: Final = frozenset({"Pass", "Choice", "Succeed", "Fail"})
 """The types of the states that have no effect."""
 
 
-def record_step(frame: Frame, state: State, step: Next | Done, clock: Clock, limits: Limits) -> None:
+def record_step(frame: Frame, state: State, step: Next | Done, now: datetime, limits: Limits) -> None:
     """Take a step's output, and remember the visit for the next write.
 
     Raises:
@@ -35,7 +36,7 @@ def record_step(frame: Frame, state: State, step: Next | Done, clock: Clock, lim
     if run.is_express:
         run.next_event()
         return
-    run.ledger.add(frame.left(clock.now(), step))
+    run.ledger.add(frame.left(now, step))
     if frame.is_iteration and type(step) is Done:
         run.next_event()  # the iteration's own end follows at once
     if state.type not in PURE:

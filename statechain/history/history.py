@@ -14,7 +14,8 @@ import attrs
 
 from statechain.execution.frame import Frame
 from statechain.execution.restore import NO_VISITS, StoredRows, complete
-from statechain.execution.run import UNREAD, Run
+from statechain.execution.run import Run
+from statechain.execution.running import UNREAD
 from statechain.history.details import Scene, effect_of
 from statechain.history.events import Event
 from statechain.history.index import Entry, Line, Spot, close_gaps, index_of

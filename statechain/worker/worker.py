@@ -39,6 +39,7 @@ from statechain.worker.waiting import EndWatcher
 
 if TYPE_CHECKING:
     from statechain.clock import Clock
+    from statechain.codec import JSONValue
     from statechain.execution.interpreter import Interpreter
     from statechain.limits import Limits
     from statechain.storage.journal import Journal
@@ -125,17 +126,24 @@ class Worker:
     # Beginning
 
     async def start(
-        self, revision: Revision, execution: Execution, *, exclusive: bool = False, owns: bool = True
+        self,
+        revision: Revision,
+        execution: Execution,
+        value: JSONValue,
+        *,
+        exclusive: bool = False,
+        owns: bool = True,
     ) -> tuple[Execution, RunningExecution | None]:
         """Record and run an execution; return the one that holds its name, and how it runs here, if it does.
 
+        ``value`` is the execution's input, which is its own from now on: what is encoded is not decoded again.
         With ``owns`` one that was taken over from another worker becomes this process's own: leaving waits for it.
         Returns once the start is durable. A caller that is cancelled meanwhile leaves the execution ABORTED, and waits
         for that no longer than `GRACE`.
         """
         if self.submissions is not None:
             return await self.submissions.start(execution, exclusive=exclusive), None
-        live = RunningExecution(execution.id)
+        live = RunningExecution(execution.id, value=value)
         live.started = asyncio.get_running_loop().create_future()
         self._spawn(live, revision, StartExecution(execution=execution, owner=self.id, exclusive=exclusive))
         try:
