@@ -140,6 +140,7 @@ def _batch_options(values: Mapping[str, str]) -> BatchExecutionOptions:
     return BatchExecutionOptions(
         name_prefix=values.get("prefix") or None,
         concurrent_batches=number(values.get("concurrency") or "1", -1),
+        mode="DISTRIBUTED" if values.get("distributed") else "INLINE",
         tolerated_failure_count=number(tolerated, -1) if tolerated else None,
     )
 

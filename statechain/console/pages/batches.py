@@ -13,6 +13,7 @@ from statechain.console.rendering import page
 from statechain.console.serving import PAGE, engine_of, machine_names, require
 from statechain.operations import UNSUCCESSFUL
 from statechain.records import BatchStatus
+from statechain.storage.shards import ShardStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,6 +55,7 @@ async def show(request: Request) -> Response:
     wanted = None if kind == "all" else UNSUCCESSFUL
     results = await engine.list_batch_results(batch.id, status=wanted, after=after, limit=PAGE + 1)
     rate, left = pace_of(batch, datetime.now(UTC))
+    shards = await engine.repository.shards(batch.id)
     context = {
         "batch": batch,
         "names": await machine_names(engine),
@@ -61,6 +63,8 @@ async def show(request: Request) -> Response:
         "next": results[PAGE - 1].index if len(results) > PAGE else None,
         "after": after,
         "kind": kind,
+        "shards": {status: sum(each.status is status for each in shards) for status in ShardStatus} if shards else {},
+        "running_shards": [each for each in shards if each.status is ShardStatus.RUNNING][:PAGE],
         "rate": rate,
         "left": left,
         "command": command_line("batches", "show", batch.id),
