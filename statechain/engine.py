@@ -65,6 +65,7 @@ __all__ = ["Engine"]
 
 logger = logging.getLogger(__name__)
 
+SUBSTITUTIONS = instance_of(Mapping, meant="a mapping of names to values")
 REPOSITORY = with_method("commit", "a storage URL or a Repository").or_text()
 DEFINITION = instance_of(Mapping, str, Path, meant="a mapping, JSON or YAML text, or the Path of a file")
 
@@ -251,7 +252,9 @@ class Engine(EngineOperations, EngineCallbacks):
 
     # State machines
 
-    @checked(name=NAME, definition=DEFINITION, type=one_of("STANDARD", "EXPRESS"))
+    @checked(
+        name=NAME, definition=DEFINITION, type=one_of("STANDARD", "EXPRESS"), substitutions=SUBSTITUTIONS.or_none()
+    )
     async def create_state_machine(
         self,
         name: str,

@@ -11,7 +11,17 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from statechain.arguments import BATCH_ID, EXECUTION_ID, MACHINE_ID, TEXT, Argument, checked, count_from
+from statechain.arguments import (
+    BATCH_ID,
+    EXECUTION_ID,
+    MACHINE_ID,
+    TEXT,
+    WHOLE,
+    Argument,
+    checked,
+    count_from,
+    instance_of,
+)
 from statechain.chaining.arguments import FILTER
 from statechain.codec import JSONInput, encode
 from statechain.errors import TaskTimedOut
@@ -44,6 +54,11 @@ UNSUCCESSFUL = frozenset({ExecutionStatus.FAILED, ExecutionStatus.TIMED_OUT, Exe
 MOMENT = Argument(
     "a datetime with its timezone", lambda value: isinstance(value, datetime) and value.tzinfo is not None
 )
+CURSOR = instance_of(Cursor, meant="a Cursor (`Cursor.of` an execution)")
+STATUSES = Argument(
+    "statuses of executions",
+    lambda value: isinstance(value, Collection) and not isinstance(value, str) and set(value) <= set(ExecutionStatus),
+)
 
 
 @guarded()
@@ -56,7 +71,7 @@ class EngineOperations(EngineQueries):
 
     # Pages and reports
 
-    @checked(filter=FILTER, size=count_from(1))
+    @checked(filter=FILTER, after=CURSOR.or_none(), size=count_from(1))
     async def page_executions(
         self,
         filter: ExecutionFilter,  # noqa: A002
@@ -125,6 +140,7 @@ class EngineOperations(EngineQueries):
         execution_id=EXECUTION_ID.or_none(),
         state_machine_id=MACHINE_ID.or_none(),
         state=TEXT.or_none(),
+        after=instance_of(WaitingTask, meant="a WaitingTask").or_none(),
         limit=count_from(1),
     )
     async def list_waiting_tasks(
@@ -229,7 +245,7 @@ class EngineOperations(EngineQueries):
 
     # Batches
 
-    @checked(id=BATCH_ID, limit=count_from(1))
+    @checked(id=BATCH_ID, status=STATUSES.or_none(), after=WHOLE, limit=count_from(1))
     async def list_batch_results(
         self,
         id: str,  # noqa: A002
@@ -256,7 +272,7 @@ class EngineOperations(EngineQueries):
             await self.get_batch(id)  # raises
         return list(await self.repository.batch_results(id, status=status, after=after, page=limit))
 
-    @checked(id=BATCH_ID, limit=count_from(1))
+    @checked(id=BATCH_ID, after=WHOLE, limit=count_from(1))
     async def redrive_batch(self, id: str, *, after: int = -1, limit: int = PAGE) -> Redriven:  # noqa: A002
         """Redrive executions of a batch that ended without success, in this process; items that never started stay.
 

@@ -63,6 +63,9 @@ GIVEN: dict[str, Any] = {
     "execution_id": "some-id",
     "to": "some-id",
     "handler": len,
+    "begin": datetime(2026, 1, 1, tzinfo=UTC),
+    "end": datetime(2026, 1, 2, tzinfo=UTC),
+    "other": TaskRegistry(),
 }
 
 
@@ -78,7 +81,7 @@ def methods(owner: type) -> Iterator[tuple[str, Callable[..., object]]]:
             yield name, member
 
 
-INSIDE = {"try_redrive", "run_chained", "start_child", "for_state", "find"}
+INSIDE = {"try_redrive", "run_chained", "start_child", "for_state", "find", "with_dependencies"}
 """What the library calls itself."""
 
 CALLS = [
