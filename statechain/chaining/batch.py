@@ -30,11 +30,11 @@ from statechain.chaining.runner import BatchServices, Item, Runner, Target
 from statechain.chaining.source import InputTransformer, item_input
 from statechain.chaining.stored import describe_filter, describe_options, is_exclusive
 from statechain.codec import JSONInput
-from statechain.errors import BatchNotFound, BatchStopped
+from statechain.errors import BatchNotFound, BatchStopped, ExecutionNotFound
 from statechain.filters import ExecutionFilter
 from statechain.launcher import Stream, first_error
 from statechain.logs import BATCH
-from statechain.records import Batch, BatchItem, BatchStatus, Execution, Source, new_id
+from statechain.records import Batch, BatchItem, BatchStatus, Execution, ExecutionStatus, Source, new_id
 from statechain.storage.existing import require_machines, why_nothing_matches
 from statechain.storage.repository import CreateBatch, EndBatch, Write
 from statechain.storage.retrying import retry_while_unavailable
@@ -142,19 +142,27 @@ async def stop_batch(
 ) -> None:
     """Record a batch as ABORTED, cancel the tasks that run it here, and stop those of its executions that run."""
     ending = EndBatch(batch_id=batch_id, status=BatchStatus.ABORTED, end_time=services.clock.now())
-    batch = await services.journal.write_for_caller(ending)
+    await services.journal.write_for_caller(ending)
     running = tuple(services.running.get(batch_id, ()))
     for task in running:
         task.cancel()
     if running:
         await asyncio.wait(running)
-    after = -1
-    while items := await services.repository.batch_items(batch_id, after=after, page=PAGE):
-        for item in items:
-            execution = await services.repository.execution_by_name(batch.state_machine_id, item.name)
-            if execution is not None and not execution.status.is_terminal:
-                await stop_execution(execution.id, cause=f"the batch {batch_id} was stopped")
+    after, still_run = -1, {ExecutionStatus.RUNNING}
+    while items := await services.repository.batch_results(batch_id, status=still_run, after=after, page=PAGE):
+        try:
+            async with asyncio.TaskGroup() as stopping:  # at once, so that the journal commits them together
+                for item in items:
+                    if item.execution_id is not None:
+                        stopping.create_task(_stop_item(item.execution_id, batch_id, stop_execution))
+        except BaseExceptionGroup as errors:
+            raise first_error(errors) from None
         after = items[-1].index
+
+
+async def _stop_item(execution_id: str, batch_id: str, stop_execution: Callable[..., Awaitable[Execution]]) -> None:
+    with suppress(ExecutionNotFound):  # it has ended meanwhile, and was deleted
+        await stop_execution(execution_id, cause=f"the batch {batch_id} was stopped")
 
 
 async def collect(stream: Stream[BatchExecutionResult]) -> list[BatchExecutionResult]:

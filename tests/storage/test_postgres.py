@@ -241,3 +241,18 @@ async def test_a_schema_that_was_changed_by_hand_is_no_outage(postgres_server: P
             await repository.count_executions(ExecutionFilter())
         assert isinstance(caught.value.__cause__, asyncpg.UndefinedTableError)
         assert not isinstance(caught.value, RepositoryUnavailable)
+
+
+async def test_the_holders_of_all_names_that_a_group_meets_are_one_query(postgres_url: str) -> None:
+    async with PostgresRepository(f"{postgres_url}?pool_size=1") as repository:
+        held = [await start(repository, state_machine_id=machine) for machine in ("one", "one", "two")]
+        again = [
+            StartExecution(
+                execution=attrs.evolve(execution(), state_machine_id=each.state_machine_id, name=each.name), owner="w"
+            )
+            for each in (*held, held[0])
+        ]
+        fresh = StartExecution(execution=execution(), owner="w")
+        told, outcomes = await statements_of(repository, [*again, fresh])
+    assert outcomes == [*held, held[0], fresh.execution]
+    assert len(told) == 2

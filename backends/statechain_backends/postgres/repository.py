@@ -7,7 +7,7 @@ make the group a transaction. A connection is held for one of these and for noth
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeAlias, cast
@@ -23,7 +23,7 @@ from statechain_backends.postgres.poolers import resolve
 from statechain_backends.postgres.schema import upgrade
 from statechain_backends.postgres.url import Settings, parse
 from statechain_backends.postgres.writes import COMPILER, transition
-from statechain_backends.sql import lease_queries, lease_scripts
+from statechain_backends.sql import lease_queries, lease_scripts, queries
 from statechain_backends.sql.checks import Checks
 from statechain_backends.sql.compiler import Parameters
 from statechain_backends.sql.decoding import Row, outcome
@@ -33,7 +33,6 @@ from statechain_backends.sql.reads import Reads
 from statechain_backends.sql.rows import to_execution, to_worker_lease
 from statechain_backends.sql.scripts import SCRIPTS, Script
 from statechain_backends.sql.shards import Shards
-from statechain_backends.sql.statements import EXECUTION_BY_NAME
 from statechain_backends.sql.text_escape import unescape_text
 from statechain_backends.sql.transitions import (
     current_positions,
@@ -226,9 +225,14 @@ class _Group:
 
     async def _find_missed(self, connection: Connection, done: Collection[str]) -> None:
         """Find the outcomes of what did not take effect, where only some executions were changed."""
+        others: dict[int, StartExecution] = {}
         for place, start in self._starts.items():
-            is_ours = start.execution.id in done
-            self.outcomes[place] = start.execution if is_ours else await self._holder(connection, start)
+            if start.execution.id in done:
+                self.outcomes[place] = start.execution
+            else:
+                others[place] = start
+        if others:
+            await self._find_holders(connection, others)
         guarded: dict[int, Advance | TakeUpExecution] = {**self._advances, **self._taken}
         missed = {place: write for place, write in guarded.items() if write.execution_id not in done}
         if missed:
@@ -240,13 +244,18 @@ class _Group:
                     last = await _fetch(connection, last_written(write), None)
                 self.outcomes[place] = _outcome_of_missed(write, row, last)
 
-    @staticmethod
-    async def _holder(connection: Connection, start: StartExecution) -> object:
-        name = {"machine": start.execution.state_machine_id, "name": start.execution.name}
-        rows = await _fetch(connection, EXECUTION_BY_NAME, name)
-        if not rows:
-            raise RepositoryUnavailable("the execution that held a name was deleted meanwhile")
-        return outcome(to_execution, rows[0])
+    async def _find_holders(self, connection: Connection, starts: Mapping[int, StartExecution]) -> None:
+        """Find the executions that hold the names of refused starts: one query for all."""
+        names = {place: (each.execution.state_machine_id, each.execution.name) for place, each in starts.items()}
+        rows = await _fetch(connection, queries.executions_by_names(sorted(set(names.values()))), None)
+        holders: dict[tuple[str, str], Row] = {}
+        for row in rows:
+            _, name, machine, *_ = row
+            holders[unescape_text(machine), unescape_text(name)] = row
+        for place, name_in_machine in names.items():
+            if name_in_machine not in holders:
+                raise RepositoryUnavailable("the execution that held a name was deleted meanwhile")
+            self.outcomes[place] = outcome(to_execution, holders[name_in_machine])
 
     async def perform(self, connection: Connection) -> None:
         """Run the scripts of the other writes."""

@@ -6,6 +6,7 @@ parameter where a statement is compiled once. What a filter means is in `selecti
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sqlalchemy import (
@@ -15,6 +16,7 @@ from sqlalchemy import (
     Select,
     and_,
     case,
+    false,
     func,
     literal,
     or_,
@@ -55,6 +57,7 @@ __all__ = [
     "chained_holder",
     "execution",
     "execution_by_name",
+    "executions_by_names",
     "executions_with",
     "items_with_executions",
     "last_output",
@@ -93,6 +96,18 @@ def execution_by_name(state_machine_id: Text, name: Text) -> Select[Any]:
         .select_from(WITH_RUNS)
         .where(executions.c.state_machine_id == state_machine_id, executions.c.name == name)
     )
+
+
+def executions_by_names(names: Sequence[tuple[str, str]]) -> Select[Any]:
+    """Return the executions that hold some names, each in its machine."""
+    by_machine: dict[str, list[str]] = defaultdict(list)
+    for machine, name in names:
+        by_machine[machine].append(name)
+    wanted = [
+        and_(executions.c.state_machine_id == machine, executions.c.name.in_(some))
+        for machine, some in by_machine.items()
+    ]
+    return select(*EXECUTION).select_from(WITH_RUNS).where(or_(false(), *wanted))
 
 
 def visits_page(execution_id: Text, after: Number, page: Number | None) -> Select[Any]:
