@@ -21,7 +21,7 @@ from statechain.errors import InvalidPayload, StatechainError, StateError
 from statechain.execution.fast_path import INSTANT, TURNS_BEFORE_YIELD
 from statechain.execution.stepping import record_step
 from statechain.execution.variables import admit
-from statechain.tasks.call import EAGER, cut_off, end_handler, refusal_of, serve
+from statechain.tasks.call import EAGER, cut_off, end_handler, is_cancelled_from_outside, refusal_of, serve
 from statechain.tasks.registry import Task, TaskRegistry
 
 if TYPE_CHECKING:
@@ -158,6 +158,8 @@ class Line:
         """
         self._safely(lambda: self._advance(self._lines.clock.now()))
         try:
+            if self._future.done() and is_cancelled_from_outside():
+                await asyncio.sleep(0)  # a handler's only step stopped the execution, which learns that here
             await self._future
         except asyncio.CancelledError:
             if self._handler is not None and not self._handler.done():

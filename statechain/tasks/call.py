@@ -25,7 +25,18 @@ if TYPE_CHECKING:
     from statechain.tasks.registry import Task, TaskContext
     from statechain.tasks.threads import Slot
 
-__all__ = ["EAGER", "Answer", "as_failure", "call_task", "cut_off", "end_handler", "failure_of", "refusal_of", "serve"]
+__all__ = [
+    "EAGER",
+    "Answer",
+    "as_failure",
+    "call_task",
+    "cut_off",
+    "end_handler",
+    "failure_of",
+    "is_cancelled_from_outside",
+    "refusal_of",
+    "serve",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +87,7 @@ async def call_task(
     answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
     handler = _begin(serve(task, value, context, clock, answer, slot))
     try:
-        if handler.done() and _is_cancelled_from_outside():
+        if handler.done() and is_cancelled_from_outside():
             await asyncio.sleep(0)  # its only step stopped the execution, which learns that here
         if deadline is None and heartbeat is None:
             result = await answer
@@ -165,7 +176,7 @@ def as_failure(fault: BaseException, name: str, state: str, characters: int) -> 
     """Return what a handler raised in the execution's own asyncio task as a `StateError`, or what passes through it."""
     if isinstance(fault, KeyboardInterrupt | SystemExit):
         return fault
-    if _is_cancelled_from_outside():  # the handler may have made another exception of it
+    if is_cancelled_from_outside():  # the handler may have made another exception of it
         return fault if isinstance(fault, asyncio.CancelledError) else asyncio.CancelledError()
     if not isinstance(fault, asyncio.CancelledError):
         log_error(fault, name, state)
@@ -246,6 +257,7 @@ async def _watched(context: TaskContext, clock: Clock, heartbeat: float) -> Asyn
         raise faults.exceptions[0] from None
 
 
-def _is_cancelled_from_outside() -> bool:
+def is_cancelled_from_outside() -> bool:
+    """Return whether the running asyncio task is being cancelled, and not by its own code."""
     current = asyncio.current_task()
     return current is None or current.cancelling() > 0
