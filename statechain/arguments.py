@@ -25,7 +25,7 @@ __all__ = [
     "FLAG",
     "FUNCTION",
     "INPUTS",
-    "MACHINE_ID",
+    "MACHINE",
     "NAME",
     "PATH",
     "TEXT",
@@ -119,7 +119,13 @@ def text(meant: str) -> Argument:
 
 TEXT = text("a string")
 EXECUTION_ID = text("the id of an execution")
-MACHINE_ID = text("the id of a state machine")
+MACHINE = Argument(
+    "a state machine, its name or its id",
+    lambda value: (
+        isinstance(value, str) or (not isinstance(value, type) and isinstance(getattr(value, "id", None), str))
+    ),
+    is_text=True,
+)
 BATCH_ID = text("the id of a batch")
 TOKEN = text("a task token")
 FLAG = Argument("True or False", lambda value: isinstance(value, bool))

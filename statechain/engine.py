@@ -20,7 +20,7 @@ from statechain.arguments import (
     DURATION,
     EXECUTION_ID,
     FLAG,
-    MACHINE_ID,
+    MACHINE,
     NAME,
     PATH,
     TEXT,
@@ -38,16 +38,16 @@ from statechain.chaining.options import BatchExecutionOptions, BatchExecutionRes
 from statechain.chaining.source import InputTransformer
 from statechain.clock import Clock, SystemClock, as_duration
 from statechain.codec import JSONValue, same_json
-from statechain.errors import StatechainError, StateMachineNotFound
+from statechain.errors import ExecutionNotFound, StatechainError, StateMachineNotFound
 from statechain.execution import lengthy
-from statechain.filters import ExecutionFilter
+from statechain.filters import ExecutionFilter, as_id
 from statechain.guard import Guard, guarded
 from statechain.limits import DEFAULT_LIMITS, Limits
 from statechain.machine import ExecutionHandle, StateMachine
 from statechain.operations import EngineOperations
 from statechain.records import Batch, Execution, StateMachineRecord, new_id
 from statechain.storage.deleting import delete_ended
-from statechain.storage.existing import require_machines
+from statechain.storage.existing import machine_id, with_machine_ids
 from statechain.storage.open import open_repository
 from statechain.storage.repository import CreateBatch, CreateStateMachine
 from statechain.storage.retrying import retry_while_unavailable
@@ -57,6 +57,7 @@ from statechain.tasks.registry import TaskRegistry
 
 if TYPE_CHECKING:
     from statechain.asl import Definition
+    from statechain.filters import HasId
     from statechain.launcher import Stream
     from statechain.observers import Observer
     from statechain.storage.repository import Repository
@@ -316,19 +317,23 @@ class Engine(EngineOperations, EngineCallbacks):
             return newest.definition
         return definition
 
-    @checked(name_or_id=text("the name or the id of a state machine"))
-    async def get_state_machine(self, name_or_id: str) -> StateMachine:
+    @checked(name_or_id=MACHINE)
+    async def get_state_machine(self, name_or_id: HasId | str) -> StateMachine:
         """Return the newest revision of a state machine.
 
         Arguments:
-            name_or_id: The machine's name, or its id.
+            name_or_id: The machine's name, its id, or the machine itself, of any revision. An id wins over a name.
+
+        Returns:
+            The machine, bound to this engine.
 
         Raises:
             StateMachineNotFound: There is no such state machine.
         """
-        record = await self.repository.state_machine(name_or_id)
+        name = as_id(name_or_id)
+        record = await self.repository.state_machine(name)
         if record is None:
-            raise StateMachineNotFound(f"there is no state machine {name_or_id!r}")
+            raise StateMachineNotFound(f"there is no state machine {name!r}")
         return StateMachine(self, await self._revisions.get(record.id, record.revision))
 
     async def list_state_machines(self) -> list[StateMachine]:
@@ -337,6 +342,39 @@ class Engine(EngineOperations, EngineCallbacks):
         return [StateMachine(self, each) for each in await self._revisions.readable(records)]
 
     # Executions: the operator's verbs
+
+    @checked(id_or_name=text("the id or the name of an execution"), machine=MACHINE.or_none())
+    async def get_handle(self, id_or_name: str, *, machine: HasId | str | None = None) -> ExecutionHandle:
+        """Return a handle on an execution that exists, to wait for it or to stop it; also after a restart.
+
+        >>> handle = await engine.get_handle("order-7", machine="orders")  # doctest: +SKIP
+        >>> print(await handle.result())  # doctest: +SKIP
+
+        The execution may run in this process, in another one, or have ended. Waiting for one that another process runs
+        asks storage, at most once a second.
+
+        Arguments:
+            id_or_name: The execution's id; with ``machine``, its name.
+
+            machine: The machine whose execution has the name: the machine, its name or its id.
+
+        Returns:
+            The handle. Leaving the engine does not wait for the execution unless it was started here, or is awaited.
+
+        Raises:
+            ExecutionNotFound: There is no such execution.
+
+            StateMachineNotFound: There is no such state machine.
+        """
+        if machine is None:
+            execution = await self.get_execution(id_or_name)
+        else:
+            owner = await machine_id(self.repository, "machine", machine)
+            found = await self.repository.execution_by_name(owner, id_or_name)
+            if found is None:
+                raise ExecutionNotFound(f"there is no execution with the name {id_or_name!r} of this state machine")
+            execution = found
+        return ExecutionHandle(self, execution, self.worker.running_here(execution.id))
 
     @checked(id=EXECUTION_ID, error=TEXT.or_none(), cause=TEXT.or_none())
     async def stop_execution(self, id: str, *, error: str | None = None, cause: str | None = None) -> Execution:  # noqa: A002
@@ -379,8 +417,8 @@ class Engine(EngineOperations, EngineCallbacks):
         Raises:
             StateMachineNotFound: The filter names a state machine that does not exist.
         """
-        await require_machines(self.repository, filter)
-        return await delete_ended(self.repository, self.journal, filter)
+        filter_ = await with_machine_ids(self.repository, filter)
+        return await delete_ended(self.repository, self.journal, filter_)
 
     # Batches
 
@@ -431,10 +469,10 @@ class Engine(EngineOperations, EngineCallbacks):
                 pass
         return await self.get_batch(id)
 
-    @checked(state_machine_id=MACHINE_ID, filter=FILTER, source_state_name=TEXT.or_none(), options=OPTIONS)
+    @checked(state_machine_id=MACHINE, filter=FILTER, source_state_name=TEXT.or_none(), options=OPTIONS)
     async def start_batch(
         self,
-        state_machine_id: str,
+        state_machine_id: HasId | str,
         filter: ExecutionFilter,  # noqa: A002
         source_state_name: str | None = None,
         *,
@@ -445,7 +483,7 @@ class Engine(EngineOperations, EngineCallbacks):
         The engine owns what runs: leaving it waits for the batch, and a batch that is interrupted can be resumed.
 
         Arguments:
-            state_machine_id: The machine that an execution is started of, for each source.
+            state_machine_id: The machine that an execution is started of, for each source: itself, its name or its id.
 
             filter: The executions to chain from.
 
@@ -457,10 +495,10 @@ class Engine(EngineOperations, EngineCallbacks):
             StateMachineNotFound: There is no such state machine, or the filter names one that does not exist.
         """
         target = await self.get_state_machine(state_machine_id)
-        await require_machines(self.repository, filter)
+        filter_ = await with_machine_ids(self.repository, filter)
         chosen = options or BatchExecutionOptions()
-        batch = chaining.new_batch(target, filter, source_state_name, chosen, self.batch_services)
-        stored = await self.journal.write_for_caller(CreateBatch(batch=batch, filter_=filter))
+        batch = chaining.new_batch(target, filter_, source_state_name, chosen, self.batch_services)
+        stored = await self.journal.write_for_caller(CreateBatch(batch=batch, filter_=filter_))
         self._run_batch(stored, await self._resumed(stored, chosen, None))
         return stored
 

@@ -1,31 +1,31 @@
-"""Which executions are meant, in which order, and the cursor that pages through them.
+"""Filters of executions, their order, and the cursor that pages through them.
 
-Everything illegal is refused when a filter is made, so that storage meets only legal ones.
+A filter is checked when it is made, so storage gets only valid ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, Literal, Protocol, cast, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, cast, runtime_checkable
 
 import attrs
 
 from statechain.errors import InvalidArgument
 from statechain.records import Execution, ExecutionStatus
 
-__all__ = ["Chained", "Cursor", "ExecutionFilter", "ExecutionKey"]
+__all__ = ["Chained", "Cursor", "ExecutionFilter", "ExecutionKey", "HasId", "as_id"]
 
 Order = Literal["newest_first", "oldest_first"]
 
 
 @runtime_checkable
 class HasId(Protocol):
-    """A state machine, or whatever else stands for its id."""
+    """An object that is known by its id, such as a `StateMachine`."""
 
     @property
     def id(self) -> str:
-        """The id that is meant."""
+        """The id."""
 
 
 def _storable_text(_instance: object, attribute: attrs.Attribute[Any], value: str | None) -> None:
@@ -37,8 +37,8 @@ def _storable_text(_instance: object, attribute: attrs.Attribute[Any], value: st
         raise ValueError(f"{attribute.name} holds a NUL or a lone surrogate, which no database can compare")
 
 
-def _to_id(machine: str | HasId) -> str:
-    """Return the id of a machine; what is none is left to the validator, which knows the field's name."""
+def as_id(machine: HasId | str) -> str:
+    """Return the id of a machine, or the string that was given; other values are left to a validator."""
     return machine.id if isinstance(machine, HasId) and not isinstance(machine, type) else cast("str", machine)
 
 
@@ -46,7 +46,9 @@ def _is_machine(instance: object, attribute: attrs.Attribute[Any], value: object
     if value is None and attribute.default is None:
         return
     if not isinstance(value, str):
-        raise InvalidArgument(f"{attribute.name} must be a state machine or its id, not {type(value).__name__}")
+        raise InvalidArgument(
+            f"{attribute.name} must be a state machine, its name or its id, not {type(value).__name__}"
+        )
     _storable_text(instance, attribute, value)
 
 
@@ -55,17 +57,17 @@ class Chained:
     """A relation to look for: executions of ``to`` that were chained from an execution.
 
     Attributes:
-        to: The target machine, or its id.
+        to: The target machine, its name or its id.
 
-        source_state_name: Only chains from this state's output; None means chains from whatever output.
+        source_state_name: Only chains from this state's output; None means chains from any output.
     """
 
-    to: str = attrs.field(converter=_to_id, validator=_is_machine)
+    to: str = attrs.field(converter=as_id, validator=_is_machine)
     source_state_name: str | None = attrs.field(default=None, validator=_storable_text)
 
 
 def _to_statuses(
-    value: ExecutionStatus | str | Iterable[ExecutionStatus | str] | None,
+    value: Statuses | None,
 ) -> frozenset[ExecutionStatus] | None:
     if value is None:
         return None
@@ -74,13 +76,13 @@ def _to_statuses(
     members = [value] if isinstance(value, str) else list(value)
     try:
         return frozenset(ExecutionStatus(member) for member in members)
-    except ValueError as fault:
+    except ValueError as error:
         known = ", ".join(ExecutionStatus)
-        raise ValueError(f"status: {fault}; the statuses are {known}") from None
+        raise ValueError(f"status: {error}; the statuses are {known}") from None
 
 
 def _to_utc(value: datetime | None) -> datetime | None:
-    """Return a moment in UTC; what is none is left to the validator, which knows the field's name."""
+    """Return a time in UTC; other values are left to the validator, which knows the field's name."""
     if not isinstance(value, datetime) or value.utcoffset() is None:
         return value
     try:
@@ -110,7 +112,7 @@ def _to_chained(value: Chained | HasId | str | None) -> Chained | None:
 def _is_chained(_instance: object, attribute: attrs.Attribute[Any], value: Chained | None) -> None:
     if value is not None and not isinstance(value, Chained):
         raise InvalidArgument(
-            f"{attribute.name} must be Chained, a state machine or its id, not {type(value).__name__}"
+            f"{attribute.name} must be Chained, a state machine, its name or its id, not {type(value).__name__}"
         )
 
 
@@ -123,24 +125,27 @@ def _is_count(_instance: object, attribute: attrs.Attribute[Any], value: int | N
         raise ValueError(f"{attribute.name} is {value}: it must be at least 0 and below 2**63")
 
 
-@attrs.frozen(kw_only=True)
+Statuses: TypeAlias = ExecutionStatus | str | Iterable[ExecutionStatus | str]
+
+
+@attrs.frozen(kw_only=True, init=False)
 class ExecutionFilter:
     """Selects executions, in a total order by ``(start_time, id)``.
 
     Attributes:
         status: One status or a collection of them; None is any.
 
-        state_machine_id: Only executions of this machine (a machine is taken for its id).
+        state_machine_id: Only executions of this machine: the machine, its name or its id.
 
-        name: A literal, case-sensitive part of the name.
+        name: A literal, case-sensitive part of the name. ``name_contains`` is another word for it.
 
         text: A literal, case-sensitive part of the name, or what the id begins with.
 
         current_state: Only executions whose root line of control is, or ended, in this state.
 
-        start_after: Only executions started after this moment (exclusive, timezone-aware).
+        start_after: Only executions started after this time (exclusive, timezone-aware).
 
-        start_before: Only executions started before this moment (exclusive, timezone-aware).
+        start_before: Only executions started before this time (exclusive, timezone-aware).
 
         limit: At most this many; 0 selects nothing, None everything.
 
@@ -148,16 +153,19 @@ class ExecutionFilter:
 
         order: ``"newest_first"`` or ``"oldest_first"``.
 
-        unchained_to: Only executions from which no execution of this target was chained that runs or succeeded.
+        unchained_to: Only executions from which no execution of this target was chained that runs or succeeded: a
+            `Chained`, or a machine, its name or its id.
 
     Raises:
-        ValueError: for whatever is not legal, when the filter is made.
+        ValueError: A value is out of its bounds: a naive time, an unknown status, a negative limit.
+
+        InvalidArgument: A value is of the wrong type.
     """
 
     status: frozenset[ExecutionStatus] | None = attrs.field(default=None, converter=_to_statuses)
     state_machine_id: str | None = attrs.field(
         default=None,
-        converter=attrs.converters.optional(_to_id),
+        converter=attrs.converters.optional(as_id),
         validator=_is_machine,
     )
     name: str | None = attrs.field(default=None, validator=_storable_text)
@@ -170,9 +178,46 @@ class ExecutionFilter:
     order: Order = attrs.field(default="newest_first")
     unchained_to: Chained | None = attrs.field(default=None, converter=_to_chained, validator=_is_chained)
 
+    def __init__(  # attrs has one name for each field; `name_contains` is a second one
+        self,
+        *,
+        status: Statuses | None = None,
+        state_machine_id: HasId | str | None = None,
+        name: str | None = None,
+        name_contains: str | None = None,
+        text: str | None = None,
+        current_state: str | None = None,
+        start_after: datetime | None = None,
+        start_before: datetime | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+        order: Order = "newest_first",
+        unchained_to: Chained | HasId | str | None = None,
+    ) -> None:
+        if name is not None and name_contains is not None:
+            raise ValueError("give name or name_contains, not both: they are the same")
+        self.__attrs_init__(
+            status=status,
+            state_machine_id=state_machine_id,
+            name=name if name_contains is None else name_contains,
+            text=text,
+            current_state=current_state,
+            start_after=start_after,
+            start_before=start_before,
+            limit=limit,
+            offset=offset,
+            order=order,
+            unchained_to=unchained_to,
+        )
+
+    @property
+    def name_contains(self) -> str | None:
+        """The part of the name; `name` is the same."""
+        return self.name
+
     @order.validator
     def _known_order(self, _attribute: attrs.Attribute[str], value: str) -> None:
-        if value not in ("newest_first", "oldest_first"):  # what is no text may have no hash
+        if value not in ("newest_first", "oldest_first"):  # other types may not be hashable
             raise ValueError(f"order is {value!r}: it must be 'newest_first' or 'oldest_first'")
 
     def __attrs_post_init__(self) -> None:
@@ -195,9 +240,10 @@ class Cursor:
 
 @attrs.frozen
 class ExecutionKey:
-    """An execution by its place in the order of a filter, without what it bears.
+    """An execution by its place in the order of a filter, without its payloads.
 
-    With the redrive count it means one of its lives: an ended execution that has the same count is still as it was.
+    Together with the redrive count this identifies one run: if the count is unchanged, the ended execution has not been
+    redriven.
     """
 
     start_time: datetime

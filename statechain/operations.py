@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 from statechain.arguments import (
     BATCH_ID,
     EXECUTION_ID,
-    MACHINE_ID,
+    MACHINE,
     TEXT,
     WHOLE,
     Argument,
@@ -31,12 +31,13 @@ from statechain.machine import ExecutionHandle
 from statechain.queries import EngineQueries
 from statechain.records import Execution, ExecutionStatus
 from statechain.reports import Activity, BatchResult, Redriven, WaitingTask, durations_of
-from statechain.storage.existing import require_execution, require_machine, require_machines
+from statechain.storage.existing import optional_machine_id, require_execution, with_machine_ids
 from statechain.storage.repository import DeleteExecutions
 from statechain.storage.retrying import retry_while_unavailable
 
 if TYPE_CHECKING:
     from statechain.engine import Engine
+    from statechain.filters import HasId
     from statechain.storage.journal import Journal
     from statechain.tasks.callbacks import Callbacks
     from statechain.worker.worker import Worker
@@ -91,12 +92,12 @@ class EngineOperations(EngineQueries):
         Raises:
             StateMachineNotFound: The filter names a state machine that does not exist.
         """
-        await require_machines(self.repository, filter)
-        return list(await self.repository.executions(filter, after=after, page=size))
+        filter_ = await with_machine_ids(self.repository, filter)
+        return list(await self.repository.executions(filter_, after=after, page=size))
 
-    @checked(begin=MOMENT, end=MOMENT, intervals=count_from(1), state_machine_id=MACHINE_ID.or_none())
+    @checked(begin=MOMENT, end=MOMENT, intervals=count_from(1), state_machine_id=MACHINE.or_none())
     async def execution_activity(
-        self, begin: datetime, end: datetime, *, intervals: int = 1, state_machine_id: str | None = None
+        self, begin: datetime, end: datetime, *, intervals: int = 1, state_machine_id: HasId | str | None = None
     ) -> list[Activity]:
         """Return what was started between two moments: counts by status and durations, for each of equal intervals.
 
@@ -109,23 +110,23 @@ class EngineOperations(EngineQueries):
 
             intervals: How many there are.
 
-            state_machine_id: Only executions of this machine.
+            state_machine_id: Only executions of this machine: itself, its name or its id.
 
         Raises:
-            StateMachineNotFound: There is no such state machine, or a name was given instead of its id.
+            StateMachineNotFound: There is no such state machine.
 
             ValueError: ``end`` is not later than ``begin``.
         """
         if end <= begin:
             raise ValueError("end must be later than begin")
-        await require_machine(self.repository, "state_machine_id", state_machine_id)
+        machine = await optional_machine_id(self.repository, "state_machine_id", state_machine_id)
         step = (end - begin) / intervals
         bounds = [(begin + step * place, begin + step * (place + 1)) for place in range(intervals)]
         room = asyncio.Semaphore(AT_ONCE)
 
         async def read(begin: datetime, end: datetime) -> Activity:
             async with room:
-                window = {"state_machine_id": state_machine_id, "start_after": begin, "start_before": end}
+                window = {"state_machine_id": machine, "start_after": begin, "start_before": end}
                 counts = await self.repository.count_by_status(**window)  # type: ignore[arg-type]
                 took = await self.repository.durations(**window, most=MOST_DURATIONS) if any(counts.values()) else ()  # type: ignore[arg-type]
                 return Activity(begin=begin, end=end, counts=counts, durations=durations_of(took))
@@ -138,7 +139,7 @@ class EngineOperations(EngineQueries):
 
     @checked(
         execution_id=EXECUTION_ID.or_none(),
-        state_machine_id=MACHINE_ID.or_none(),
+        state_machine_id=MACHINE.or_none(),
         state=TEXT.or_none(),
         after=instance_of(WaitingTask, meant="a WaitingTask").or_none(),
         limit=count_from(1),
@@ -147,7 +148,7 @@ class EngineOperations(EngineQueries):
         self,
         *,
         execution_id: str | None = None,
-        state_machine_id: str | None = None,
+        state_machine_id: HasId | str | None = None,
         state: str | None = None,
         after: WaitingTask | None = None,
         limit: int = PAGE,
@@ -157,7 +158,7 @@ class EngineOperations(EngineQueries):
         Arguments:
             execution_id: Only tasks of this execution.
 
-            state_machine_id: Only tasks of this machine's executions.
+            state_machine_id: Only tasks of this machine's executions: itself, its name or its id.
 
             state: Only tasks of states of this name.
 
@@ -169,8 +170,8 @@ class EngineOperations(EngineQueries):
             ExecutionNotFound, StateMachineNotFound: There is no such execution, or no such state machine.
         """
         await require_execution(self.repository, "execution_id", execution_id)
-        await require_machine(self.repository, "state_machine_id", state_machine_id)
-        wanted = {"execution_id": execution_id, "state_machine_id": state_machine_id, "state": state}
+        machine = await optional_machine_id(self.repository, "state_machine_id", state_machine_id)
+        wanted = {"execution_id": execution_id, "state_machine_id": machine, "state": state}
         return list(await self.repository.waiting_tasks(**wanted, after=after, page=limit))
 
     @checked(execution_id=EXECUTION_ID, state=TEXT.or_none(), task_id=TEXT.or_none())

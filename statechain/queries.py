@@ -8,21 +8,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from statechain import asl, drawing
-from statechain.arguments import BATCH_ID, EXECUTION_ID, FLAG, MACHINE_ID, TEXT, WHOLE, checked, count_from, one_of
+from statechain.arguments import BATCH_ID, EXECUTION_ID, FLAG, MACHINE, TEXT, WHOLE, checked, count_from, one_of
 from statechain.chaining.arguments import FILTER
 from statechain.errors import BatchNotFound, ExecutionNotFound
 from statechain.filters import ExecutionFilter
 from statechain.guard import Guard, guarded
 from statechain.records import Batch, BatchStatus, DurationStatistics, Execution, ExecutionStatus, Link, Suspect
-from statechain.storage.existing import require_execution, require_machine, require_machines
+from statechain.storage.existing import machine_id, optional_machine_id, require_execution, with_machine_ids
 from statechain.storage.paging import pages
 
 if TYPE_CHECKING:
     from statechain.clock import Clock
     from statechain.drawing import DrawingFormat
+    from statechain.filters import HasId
     from statechain.limits import Limits
     from statechain.storage.repository import Repository
     from statechain.worker.revisions import Revisions
@@ -33,7 +35,7 @@ PAGE = 100
 """How many records one query returns at most, where the caller does not choose."""
 
 
-@guarded("iterate_executions", "iterate_execution_history")
+@guarded("iterate_executions", "iterate_execution_history", "iterate_linked_executions", "iterate_batches")
 class EngineQueries:
     """The methods of `Engine` that only read; it sets the attributes that they need."""
 
@@ -82,8 +84,7 @@ class EngineQueries:
         Raises:
             StateMachineNotFound: The filter names a state machine that does not exist.
         """
-        filter_ = filter or ExecutionFilter()
-        await require_machines(self.repository, filter_)
+        filter_ = await with_machine_ids(self.repository, filter or ExecutionFilter())
         async with aclosing(pages(self.repository.execution_keys, filter_, PAGE)) as found:
             return [key.id async for page in found for key in page]
 
@@ -107,8 +108,7 @@ class EngineQueries:
         Raises:
             StateMachineNotFound: The filter names a state machine that does not exist.
         """
-        filter_ = filter or ExecutionFilter()
-        await require_machines(self.repository, filter_)
+        filter_ = await with_machine_ids(self.repository, filter or ExecutionFilter())
         async with aclosing(pages(self.repository.executions, filter_, page_size)) as found:
             async for page in found:
                 for execution in page:
@@ -124,8 +124,7 @@ class EngineQueries:
         Raises:
             StateMachineNotFound: The filter names a state machine that does not exist.
         """
-        filter_ = filter or ExecutionFilter()
-        await require_machines(self.repository, filter_)
+        filter_ = await with_machine_ids(self.repository, filter or ExecutionFilter())
         count = max(0, await self.repository.count_executions(filter_) - filter_.offset)
         return count if filter_.limit is None else min(count, filter_.limit)
 
@@ -208,56 +207,104 @@ class EngineQueries:
         now = self.clock.now()
         return await asyncio.to_thread(drawing.draw_execution, execution, definition.model, visits, now, format)
 
-    @checked(state_machine_id=MACHINE_ID)
-    async def execution_statistics(self, state_machine_id: str) -> Mapping[ExecutionStatus, DurationStatistics]:
+    @checked(state_machine_id=MACHINE)
+    async def execution_statistics(self, state_machine_id: HasId | str) -> Mapping[ExecutionStatus, DurationStatistics]:
         """Return how many executions of a machine have each status, and how long they took, in seconds.
 
         Arguments:
-            state_machine_id: The machine; all its revisions count.
+            state_machine_id: The machine, its name or its id; all its revisions count.
+
+        Returns:
+            The figures by status, for each status that an execution of the machine has.
+
+        Raises:
+            StateMachineNotFound: There is no such state machine.
         """
-        return await self.repository.statistics(state_machine_id)
+        return await self.repository.statistics(await machine_id(self.repository, "state_machine_id", state_machine_id))
 
     @checked(
         source_execution_id=EXECUTION_ID.or_none(),
         target_execution_id=EXECUTION_ID.or_none(),
-        target_state_machine_id=MACHINE_ID.or_none(),
+        target_state_machine_id=MACHINE.or_none(),
     )
     async def list_linked_executions(
         self,
         *,
         source_execution_id: str | None = None,
         target_execution_id: str | None = None,
-        target_state_machine_id: str | None = None,
+        target_state_machine_id: HasId | str | None = None,
     ) -> list[Link]:
-        """Return the chain links that match every argument given, oldest first; all of them without one.
+        """Return the chain links that match every argument given, oldest first; all of them are in memory at once.
 
         Arguments:
             source_execution_id: The execution that a link starts from.
 
             target_execution_id: The execution that was started from it.
 
-            target_state_machine_id: The machine of the execution that was started.
+            target_state_machine_id: The machine of the execution that was started, its name or its id.
+
+        Returns:
+            The links; all of the storage without an argument.
 
         Raises:
             ExecutionNotFound: There is no such source or target execution.
 
-            StateMachineNotFound: There is no such state machine, or a name was given instead of its id.
+            StateMachineNotFound: There is no such state machine.
+        """
+        links = self.iterate_linked_executions(
+            source_execution_id=source_execution_id,
+            target_execution_id=target_execution_id,
+            target_state_machine_id=target_state_machine_id,
+        )
+        return [link async for link in links]
+
+    @checked(
+        source_execution_id=EXECUTION_ID.or_none(),
+        target_execution_id=EXECUTION_ID.or_none(),
+        target_state_machine_id=MACHINE.or_none(),
+        page_size=count_from(1),
+    )
+    async def iterate_linked_executions(
+        self,
+        *,
+        source_execution_id: str | None = None,
+        target_execution_id: str | None = None,
+        target_state_machine_id: HasId | str | None = None,
+        page_size: int = PAGE,
+    ) -> AsyncIterator[Link]:
+        """Yield the links that `list_linked_executions` returns, with one page in memory at a time.
+
+        Arguments:
+            source_execution_id: The execution that a link starts from.
+
+            target_execution_id: The execution that was started from it.
+
+            target_state_machine_id: The machine of the execution that was started, its name or its id.
+
+            page_size: How many links one query reads, at least 1.
+
+        Raises:
+            ExecutionNotFound: There is no such source or target execution.
+
+            StateMachineNotFound: There is no such state machine.
         """
         await require_execution(self.repository, "source_execution_id", source_execution_id)
         await require_execution(self.repository, "target_execution_id", target_execution_id)
-        await require_machine(self.repository, "target_state_machine_id", target_state_machine_id)
-        links: list[Link] = []
-        while True:
-            page = await self.repository.links(
-                source_execution_id=source_execution_id,
-                target_execution_id=target_execution_id,
-                target_state_machine_id=target_state_machine_id,
-                after=links[-1] if links else None,
-                page=PAGE,
-            )
-            links.extend(page)
-            if len(page) < PAGE:
-                return links
+        target = await optional_machine_id(self.repository, "target_state_machine_id", target_state_machine_id)
+        read = partial(
+            self.repository.links,
+            source_execution_id=source_execution_id,
+            target_execution_id=target_execution_id,
+            target_state_machine_id=target,
+            page=page_size,
+        )
+        after: Link | None = None
+        while page := await read(after=after):
+            for link in page:
+                yield link
+            if len(page) < page_size:
+                return
+            after = page[-1]
 
     @checked(limit=count_from(1))
     async def list_suspects(self, *, limit: int = PAGE) -> list[Suspect]:
@@ -285,27 +332,52 @@ class EngineQueries:
             raise BatchNotFound(f"there is no batch {id!r}")
         return batch
 
-    @checked(state_machine_id=MACHINE_ID.or_none(), status=one_of(*BatchStatus).or_none())
+    @checked(state_machine_id=MACHINE.or_none(), status=one_of(*BatchStatus).or_none())
     async def list_batches(
-        self, *, state_machine_id: str | None = None, status: BatchStatus | None = None
+        self, *, state_machine_id: HasId | str | None = None, status: BatchStatus | None = None
     ) -> list[Batch]:
-        """Return the stored batches that match every argument given, newest first; all of them without one.
+        """Return the stored batches that match every argument given, newest first; all of them are in memory at once.
 
         Arguments:
-            state_machine_id: The machine whose executions the batches start.
+            state_machine_id: The machine whose executions the batches start, its name or its id.
 
-            status: What the batches' status is.
+            status: The batches' status.
+
+        Returns:
+            The batches, their items counted now; all of the storage without an argument.
 
         Raises:
-            StateMachineNotFound: There is no such state machine, or a name was given instead of its id.
+            StateMachineNotFound: There is no such state machine.
         """
-        await require_machine(self.repository, "state_machine_id", state_machine_id)
+        return [batch async for batch in self.iterate_batches(state_machine_id=state_machine_id, status=status)]
+
+    @checked(state_machine_id=MACHINE.or_none(), status=one_of(*BatchStatus).or_none(), page_size=count_from(1))
+    async def iterate_batches(
+        self,
+        *,
+        state_machine_id: HasId | str | None = None,
+        status: BatchStatus | None = None,
+        page_size: int = PAGE,
+    ) -> AsyncIterator[Batch]:
+        """Yield the batches that `list_batches` returns, with one page in memory at a time.
+
+        Arguments:
+            state_machine_id: The machine whose executions the batches start, its name or its id.
+
+            status: The batches' status.
+
+            page_size: How many batches one query reads, at least 1.
+
+        Raises:
+            StateMachineNotFound: There is no such state machine.
+        """
+        target = await optional_machine_id(self.repository, "state_machine_id", state_machine_id)
         wanted = None if status is None else BatchStatus(status)
-        batches: list[Batch] = []
-        while True:
-            page = await self.repository.batches(
-                state_machine_id=state_machine_id, status=wanted, after=batches[-1] if batches else None, page=PAGE
-            )
-            batches.extend(page)
-            if len(page) < PAGE:
-                return batches
+        read = partial(self.repository.batches, state_machine_id=target, status=wanted, page=page_size)
+        after: Batch | None = None
+        while page := await read(after=after):
+            for batch in page:
+                yield batch
+            if len(page) < page_size:
+                return
+            after = page[-1]

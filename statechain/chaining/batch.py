@@ -35,7 +35,7 @@ from statechain.filters import ExecutionFilter
 from statechain.launcher import Stream, first_error
 from statechain.logs import BATCH
 from statechain.records import Batch, BatchItem, BatchStatus, Execution, ExecutionStatus, Source, new_id
-from statechain.storage.existing import require_machines, why_nothing_matches
+from statechain.storage.existing import why_nothing_matches, with_machine_ids
 from statechain.storage.repository import CreateBatch, EndBatch, Write
 from statechain.storage.retrying import retry_while_unavailable
 
@@ -70,9 +70,9 @@ def stream_batch(
     """Chain one execution of the target from each execution that the filter means when the stream is first used."""
 
     async def produce(stream: Stream[BatchExecutionResult]) -> None:
-        await require_machines(services.repository, filter_)
-        batch = new_batch(target, filter_, source_state_name, options, services)
-        opening = CreateBatch(batch=batch, filter_=filter_)
+        resolved = await with_machine_ids(services.repository, filter_)
+        batch = new_batch(target, resolved, source_state_name, options, services)
+        opening = CreateBatch(batch=batch, filter_=resolved)
         await _run_stored(target, batch.id, opening, options, input_transformer, services, stream)
 
     return Stream(services.streams, produce, capacity=options.concurrent_batches)

@@ -54,7 +54,7 @@ def _is_prefix(_instance: object, attribute: attrs.Attribute[str], value: str) -
         raise InvalidArgument(f"{attribute.name} must be a string of printable characters, not {shown}")
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, init=False)
 class BatchExecutionOptions:
     """How a batch runs.
 
@@ -62,7 +62,8 @@ class BatchExecutionOptions:
         name_prefix: Executions are named ``f"{name_prefix}-{source_execution_id}"`` (in bulk, ``-{index}``), so that
             the same batch, run again, finishes what is missing and runs nothing twice. Unique where it is left out.
 
-        concurrent_batches: How many run at once, started in order; 0 or 1 is one after the other.
+        concurrent_batches: How many executions run at once, started in order; 0 or 1 is one after the other.
+            ``max_concurrency``, AWS's term, is another name of it.
 
         stop_on_error: Stop at the first failure: a tolerance of none.
 
@@ -103,6 +104,39 @@ class BatchExecutionOptions:
     mode: Literal["INLINE", "DISTRIBUTED"] = attrs.field(default="INLINE", validator=one_of("INLINE", DISTRIBUTED))
     shard_concurrency: int | None = attrs.field(default=None, validator=attrs.validators.optional(_at_least(1)))
     shard_size: int | None = attrs.field(default=None, validator=attrs.validators.optional(_at_least(1)))
+
+    def __init__(  # attrs has one name for each field; `max_concurrency` is a second one
+        self,
+        *,
+        name_prefix: str | None = None,
+        concurrent_batches: int = 1,
+        max_concurrency: int | None = None,
+        stop_on_error: bool = False,
+        tolerated_failure_count: int | None = None,
+        tolerated_failure_percentage: float | None = None,
+        redrive_failed: bool = False,
+        on_execution_start: OnStart | None = None,
+        on_execution_complete: OnComplete | None = None,
+        page_size: int = 100,
+    ) -> None:
+        if max_concurrency is not None and concurrent_batches not in (1, max_concurrency):
+            raise ValueError("give concurrent_batches or max_concurrency, not both: they are the same")
+        self.__attrs_init__(
+            name_prefix=name_prefix,
+            concurrent_batches=concurrent_batches if max_concurrency is None else max_concurrency,
+            stop_on_error=stop_on_error,
+            tolerated_failure_count=tolerated_failure_count,
+            tolerated_failure_percentage=tolerated_failure_percentage,
+            redrive_failed=redrive_failed,
+            on_execution_start=on_execution_start,
+            on_execution_complete=on_execution_complete,
+            page_size=page_size,
+        )
+
+    @property
+    def max_concurrency(self) -> int:
+        """How many executions run at once; `concurrent_batches` is the same."""
+        return self.concurrent_batches
 
     @classmethod
     def of(cls, batch: Batch) -> BatchExecutionOptions:

@@ -1,4 +1,4 @@
-"""Whether what a caller names exists: a filter for a machine that does not exist would find nothing, silently."""
+"""Lookups of what a caller names: a filter for a state machine that does not exist is an error, not an empty result."""
 
 from __future__ import annotations
 
@@ -8,38 +8,48 @@ from typing import TYPE_CHECKING
 import attrs
 
 from statechain.errors import ExecutionNotFound, StateMachineNotFound
+from statechain.filters import as_id
 from statechain.records import ExecutionStatus
 from statechain.storage.retrying import retry_while_unavailable
 
 if TYPE_CHECKING:
-    from statechain.filters import ExecutionFilter
+    from statechain.filters import ExecutionFilter, HasId
     from statechain.storage.repository import Repository
 
-__all__ = ["require_execution", "require_machine", "require_machines", "why_nothing_matches"]
+__all__ = ["machine_id", "optional_machine_id", "require_execution", "why_nothing_matches", "with_machine_ids"]
 
 
-async def require_machine(repository: Repository, argument: str, id_: str | None) -> None:
-    """Raise StateMachineNotFound where an argument is not the id of a state machine."""
-    if id_ is None:
-        return
-    record = await retry_while_unavailable(partial(repository.state_machine, id_))
+async def machine_id(repository: Repository, argument: str, machine: HasId | str) -> str:
+    """Return the id of a state machine that is given as itself, by its id or by its name; an id wins over a name.
+
+    Raises:
+        StateMachineNotFound: There is none; the message names the argument.
+    """
+    id_or_name = as_id(machine)
+    record = await retry_while_unavailable(partial(repository.state_machine, id_or_name))
     if record is None:
-        raise StateMachineNotFound(f"{argument} is {id_!r}: there is no state machine with this id")
-    if record.id != id_:
-        raise StateMachineNotFound(
-            f"{argument} is {id_!r}, the name of a state machine: give its id, {record.id!r}, or the machine itself"
-        )
+        raise StateMachineNotFound(f"{argument} is {id_or_name!r}: there is no state machine with this name or id")
+    return record.id
 
 
-async def require_machines(repository: Repository, filter_: ExecutionFilter) -> None:
-    """Raise StateMachineNotFound where a filter names a state machine that does not exist."""
-    await require_machine(repository, "state_machine_id", filter_.state_machine_id)
+async def optional_machine_id(repository: Repository, argument: str, machine: HasId | str | None) -> str | None:
+    """Return the id of a state machine that is given as in `machine_id`, and None where none is given."""
+    return None if machine is None else await machine_id(repository, argument, machine)
+
+
+async def with_machine_ids(repository: Repository, filter_: ExecutionFilter) -> ExecutionFilter:
+    """Return a filter whose state machines are named by their ids. Raises StateMachineNotFound."""
+    if filter_.state_machine_id is not None:
+        id_ = await machine_id(repository, "state_machine_id", filter_.state_machine_id)
+        filter_ = attrs.evolve(filter_, state_machine_id=id_)
     if filter_.unchained_to is not None:
-        await require_machine(repository, "unchained_to", filter_.unchained_to.to)
+        to = await machine_id(repository, "unchained_to", filter_.unchained_to.to)
+        filter_ = attrs.evolve(filter_, unchained_to=attrs.evolve(filter_.unchained_to, to=to))
+    return filter_
 
 
 async def require_execution(repository: Repository, argument: str, id_: str | None) -> None:
-    """Raise ExecutionNotFound where an argument is not the id of an execution."""
+    """Raise ExecutionNotFound unless an argument is the id of an execution."""
     if id_ is not None and await repository.execution(id_) is None:
         raise ExecutionNotFound(f"{argument} is {id_!r}: there is no execution with this id")
 

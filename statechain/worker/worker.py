@@ -115,6 +115,10 @@ class Worker:
         """Return the ids of the executions that run here. A lost one does not, though its task may not be over."""
         return frozenset(id_ for id_, live in self._live.items() if not live.is_lost)
 
+    def running_here(self, execution_id: str) -> RunningExecution | None:
+        """Return the run of an execution in this process; None where it runs elsewhere or has ended."""
+        return self._live.get(execution_id)
+
     def held(self) -> dict[str, RunningExecution]:
         """Return what runs here under a claim that storage knows of, and is not about to end."""
         return {each: live for each, live in self._live.items() if live.reported is not None and not live.is_closing}
