@@ -11,11 +11,13 @@ from typing import Any, Literal, Protocol, TypeAlias, cast, runtime_checkable
 
 import attrs
 
+from statechain.arguments import TEXT
 from statechain.errors import InvalidArgument
 from statechain.records import Execution, ExecutionStatus
 
 __all__ = ["Chained", "Cursor", "ExecutionFilter", "ExecutionKey", "HasId", "as_id"]
 
+OPTIONAL_TEXT = TEXT.or_none()
 Order = Literal["newest_first", "oldest_first"]
 
 
@@ -194,6 +196,7 @@ class ExecutionFilter:
         order: Order = "newest_first",
         unchained_to: Chained | HasId | str | None = None,
     ) -> None:
+        OPTIONAL_TEXT.check("name_contains", name_contains)
         if name is not None and name_contains is not None:
             raise ValueError("give name or name_contains, not both: they are the same")
         self.__attrs_init__(

@@ -15,10 +15,10 @@ from statechain import asl, drawing
 from statechain.arguments import BATCH_ID, EXECUTION_ID, FLAG, MACHINE, TEXT, WHOLE, checked, count_from, one_of
 from statechain.chaining.arguments import FILTER
 from statechain.errors import BatchNotFound, ExecutionNotFound
-from statechain.filters import ExecutionFilter
+from statechain.filters import ExecutionFilter, as_id
 from statechain.guard import Guard, guarded
 from statechain.records import Batch, BatchStatus, DurationStatistics, Execution, ExecutionStatus, Link, Suspect
-from statechain.storage.existing import machine_id, optional_machine_id, require_execution, with_machine_ids
+from statechain.storage.existing import optional_machine_id, require_execution, with_machine_ids
 from statechain.storage.paging import pages
 
 if TYPE_CHECKING:
@@ -215,12 +215,12 @@ class EngineQueries:
             state_machine_id: The machine, its name or its id; all its revisions count.
 
         Returns:
-            The figures by status, for each status that an execution of the machine has.
-
-        Raises:
-            StateMachineNotFound: There is no such state machine.
+            The figures by status, for each status that an execution of the machine has; none where there is no such
+            machine.
         """
-        return await self.repository.statistics(await machine_id(self.repository, "state_machine_id", state_machine_id))
+        id_or_name = as_id(state_machine_id)
+        record = await self.repository.state_machine(id_or_name)
+        return {} if record is None else await self.repository.statistics(record.id)
 
     @checked(
         source_execution_id=EXECUTION_ID.or_none(),

@@ -9,7 +9,7 @@ import inspect
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 PASS = {"StartAt": "Done", "States": {"Done": {"Type": "Pass", "End": True}}}
 FAIL = {"StartAt": "Done", "States": {"Done": {"Type": "Fail", "Error": "No"}}}
 
+HOUR_AGO = datetime.now(UTC) - timedelta(hours=1)
+
 
 class Useless:
     """A value that no parameter takes."""
@@ -66,6 +68,7 @@ GIVEN: dict[str, Any] = {
     "begin": datetime(2026, 1, 1, tzinfo=UTC),
     "end": datetime(2026, 1, 2, tzinfo=UTC),
     "other": TaskRegistry(),
+    "id_or_name": "some-id",
 }
 
 
@@ -81,7 +84,7 @@ def methods(owner: type) -> Iterator[tuple[str, Callable[..., object]]]:
             yield name, member
 
 
-INSIDE = {"try_redrive", "run_chained", "start_child", "for_state", "find", "with_dependencies"}
+INSIDE = {"try_redrive", "run_chained", "start_child", "for_state", "find", "with_dependencies", "wanted"}
 """What the library calls itself."""
 
 CALLS = [
@@ -98,13 +101,11 @@ CONSTRUCTIONS = [
 ]
 
 
-async def outcome(called: Any) -> None:
+async def outcome(called: Any) -> Any:
     """Await, or iterate over, what a method returned."""
     if inspect.isawaitable(called):
-        await called
-    elif hasattr(called, "__aiter__"):
-        async for _ in called:
-            pass
+        return await called
+    return [each async for each in called] if hasattr(called, "__aiter__") else called
 
 
 @pytest.mark.parametrize(("owner", "method", "wrong"), CALLS)
@@ -184,23 +185,73 @@ async def shop(engine_factory: EngineFactory) -> AsyncIterator[Engine]:
         lambda engine, id_: engine.count_executions(ExecutionFilter(unchained_to=id_)),
         lambda engine, id_: engine.list_batches(state_machine_id=id_),
         lambda engine, id_: engine.list_linked_executions(target_state_machine_id=id_),
+        lambda engine, id_: engine.iterate_batches(state_machine_id=id_),
+        lambda engine, id_: engine.iterate_linked_executions(target_state_machine_id=id_),
+        lambda engine, id_: engine.page_executions(ExecutionFilter(state_machine_id=id_)),
+        lambda engine, id_: engine.execution_activity(HOUR_AGO, datetime.now(UTC), state_machine_id=id_),
+        lambda engine, id_: engine.list_waiting_tasks(state_machine_id=id_),
+        lambda engine, id_: engine.start_batch("orders", ExecutionFilter(unchained_to=id_)),
     ],
 )
 async def test_a_state_machine_that_does_not_exist_is_an_error_and_not_an_empty_answer(
     using: Callable[[Engine, str], Any], shop: Engine
 ) -> None:
-    with pytest.raises(StateMachineNotFound, match="is 'nothing': there is no state machine with this id"):
+    with pytest.raises(StateMachineNotFound, match="is 'nothing': there is no state machine with this name or id"):
         await outcome(using(shop, "nothing"))
+
+
+@pytest.mark.parametrize(
+    "using",
+    [
+        lambda engine, machine: engine.list_executions(ExecutionFilter(state_machine_id=machine)),
+        lambda engine, machine: engine.list_execution_ids(ExecutionFilter(state_machine_id=machine)),
+        lambda engine, machine: engine.count_executions(ExecutionFilter(state_machine_id=machine)),
+        lambda engine, machine: engine.iterate_executions(ExecutionFilter(unchained_to=machine)),
+        lambda engine, machine: engine.page_executions(ExecutionFilter(unchained_to=Chained(machine))),
+        lambda engine, machine: engine.execution_statistics(machine),
+        lambda engine, machine: engine.list_batches(state_machine_id=machine),
+        lambda engine, machine: engine.iterate_batches(state_machine_id=machine),
+        lambda engine, machine: engine.list_linked_executions(target_state_machine_id=machine),
+        lambda engine, machine: engine.iterate_linked_executions(target_state_machine_id=machine),
+        lambda engine, machine: engine.list_waiting_tasks(state_machine_id=machine),
+        lambda engine, machine: engine.delete_executions(ExecutionFilter(state_machine_id=machine, status="FAILED")),
+    ],
+)
+async def test_a_machine_its_name_and_its_id_mean_the_same(using: Callable[[Engine, Any], Any], shop: Engine) -> None:
+    orders, invoices = await shop.get_state_machine("orders"), await shop.get_state_machine("invoices")
+    await invoices.execute_batch(ExecutionFilter(state_machine_id="orders", limit=2))
+    for machine in (orders, invoices):
+        answers = [await outcome(using(shop, given)) for given in (machine, machine.name, machine.id)]
+        assert answers[0] == answers[1] == answers[2]
+
+
+async def test_a_machine_by_name_selects_its_own_executions(shop: Engine) -> None:
+    assert await shop.count_executions(ExecutionFilter(state_machine_id="orders")) == 3
+    assert {each.count for each in (await shop.execution_statistics("orders")).values()} == {3}
+    (activity,) = await shop.execution_activity(HOUR_AGO, datetime.now(UTC), state_machine_id="failing")
+    assert activity.total == 1
+
+
+async def test_a_state_machine_is_found_by_itself_by_name_and_by_id(shop: Engine) -> None:
     orders = await shop.get_state_machine("orders")
-    with pytest.raises(StateMachineNotFound, match=f"the name of a state machine: give its id, '{orders.id}'"):
-        await outcome(using(shop, "orders"))
-    await outcome(using(shop, orders.id))
+    for given in (orders, orders.name, orders.id):
+        assert (await shop.get_state_machine(given)).id == orders.id
+
+
+async def test_a_batch_is_stored_with_the_id_of_a_machine_that_was_named(shop: Engine) -> None:
+    invoices = await shop.get_state_machine("invoices")
+    chosen = ExecutionFilter(state_machine_id="orders", unchained_to="invoices")
+    assert len(await invoices.execute_batch(chosen)) == 3
+    assert await invoices.execute_batch(chosen) == []
+    stored = (await shop.list_batches(state_machine_id="invoices"))[0].filter
+    assert stored["state_machine_id"] == (await shop.get_state_machine("orders")).id
+    assert stored["unchained_to"] == {"to": invoices.id, "source_state_name": None}
 
 
 async def test_a_batch_from_or_for_a_machine_that_does_not_exist_is_an_error(shop: Engine) -> None:
     invoices = await shop.get_state_machine("invoices")
-    for wrong in (ExecutionFilter(state_machine_id="orders"), ExecutionFilter(unchained_to="invoices")):
-        with pytest.raises(StateMachineNotFound, match="the name of a state machine"):
+    for wrong in (ExecutionFilter(state_machine_id="nothing"), ExecutionFilter(unchained_to="nothing")):
+        with pytest.raises(StateMachineNotFound, match="there is no state machine with this name or id"):
             await invoices.execute_batch(wrong)
     assert await shop.list_batches() == []
 
@@ -258,4 +309,23 @@ def test_a_number_sign_that_would_end_a_postgresql_url_is_refused() -> None:
 
 
 def test_attrs_sees_every_field_of_the_options() -> None:
-    assert {field.name for field in attrs.fields(BatchExecutionOptions)} == set(parameters(BatchExecutionOptions))
+    assert {field.name for field in attrs.fields(BatchExecutionOptions)} | {"max_concurrency"} == set(
+        parameters(BatchExecutionOptions)
+    )
+
+
+def test_attrs_sees_every_field_of_a_filter() -> None:
+    assert {field.name for field in attrs.fields(ExecutionFilter)} | {"name_contains"} == set(
+        parameters(ExecutionFilter)
+    )
+
+
+def test_the_other_names_of_fields_mean_the_same() -> None:
+    assert BatchExecutionOptions(max_concurrency=3) == BatchExecutionOptions(concurrent_batches=3)
+    assert BatchExecutionOptions(concurrent_batches=3).max_concurrency == 3
+    assert ExecutionFilter(name_contains="a") == ExecutionFilter(name="a")
+    assert attrs.evolve(ExecutionFilter(name="a"), limit=1).name_contains == "a"
+    with pytest.raises(ValueError, match="give concurrent_batches or max_concurrency, not both"):
+        BatchExecutionOptions(concurrent_batches=2, max_concurrency=3)
+    with pytest.raises(ValueError, match="give name or name_contains, not both"):
+        ExecutionFilter(name="a", name_contains="b")

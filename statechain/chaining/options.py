@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar, cast, overload
 
 import attrs
 
-from statechain.arguments import FLAG, FUNCTION, one_of
+from statechain.arguments import FLAG, FUNCTION, count_from, one_of
 from statechain.codec import JSONValue
 from statechain.errors import InvalidArgument
 from statechain.records import Batch, Execution
@@ -30,6 +30,7 @@ SHARD_OPTIONS = ("mode", "shard_concurrency", "shard_size")
 """What a DISTRIBUTED batch is stored with besides."""
 
 DISTRIBUTED: Final = "DISTRIBUTED"
+MAX_CONCURRENCY = count_from(0).or_none()
 
 OnStart: TypeAlias = Callable[[Any, int], "Awaitable[None] | None"]
 OnComplete: TypeAlias = Callable[[Any, int, "Exception | None"], "Awaitable[None] | None"]
@@ -118,7 +119,11 @@ class BatchExecutionOptions:
         on_execution_start: OnStart | None = None,
         on_execution_complete: OnComplete | None = None,
         page_size: int = 100,
+        mode: Literal["INLINE", "DISTRIBUTED"] = "INLINE",
+        shard_concurrency: int | None = None,
+        shard_size: int | None = None,
     ) -> None:
+        MAX_CONCURRENCY.check("max_concurrency", max_concurrency)
         if max_concurrency is not None and concurrent_batches not in (1, max_concurrency):
             raise ValueError("give concurrent_batches or max_concurrency, not both: they are the same")
         self.__attrs_init__(
@@ -131,6 +136,9 @@ class BatchExecutionOptions:
             on_execution_start=on_execution_start,
             on_execution_complete=on_execution_complete,
             page_size=page_size,
+            mode=mode,
+            shard_concurrency=shard_concurrency,
+            shard_size=shard_size,
         )
 
     @property

@@ -198,7 +198,7 @@ async def test_an_end_that_storage_lost_is_run_to_again(storage: Storage) -> Non
         await storage.revive(ended.id, engine.worker.id)
         engine._supervisor._lease.doubts += 1
         async with asyncio.timeout(30):
-            assert (await engine.worker.wait(ended.id)).output == 1
+            assert (await (await engine.get_handle(ended.id)).wait()).output == 1
     assert set(handlers.calls.values()) == {2}
 
 

@@ -172,7 +172,7 @@ async def test_a_recovery_is_cancelled_at_every_suspension(
 async def ended(engine: Engine, execution_id: str) -> str:
     """Return an execution's status once it runs no more."""
     async with asyncio.timeout(60):
-        return (await engine.worker.wait(execution_id)).status
+        return (await (await engine.get_handle(execution_id)).wait()).status
 
 
 @asynccontextmanager

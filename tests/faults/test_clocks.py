@@ -156,7 +156,7 @@ async def test_a_step_hides_no_dead_worker(database_clock: DatabaseClock, second
             await doomed.commit([StartExecution(execution=made, owner="doomed")])
             await database_clock.step(seconds)
             async with asyncio.timeout(30):
-                ended = await engine.worker.wait(made.id)
+                ended = await (await engine.get_handle(made.id)).wait()
             assert ended.status is ExecutionStatus.SUCCEEDED
             assert time.monotonic() - died >= LEASE.total_seconds(), "it might have lived"
     assert handlers.calls == {made.id: 1}

@@ -210,7 +210,8 @@ class EngineModel(RuleBasedStateMachine):
     def release(self, data: st.DataObject) -> None:
         known = self.chosen(data, RUNNING)
         self.released.add(known.id)
-        ended = self.run(self.engine.worker.wait(known.id))
+        handle = self.run(self.engine.get_handle(known.id))
+        ended = self.run(handle.wait())
         known.status = SUCCEEDED
         assert (ended.status, ended.output) == (SUCCEEDED, known.output)
 

@@ -143,7 +143,7 @@ async def test_a_worker_that_lost_its_lease_begins_nothing(repository_url: str) 
             ) as second_engine:
                 while not await second_engine.recover():  # noqa: ASYNC110 -- a lease ends by itself
                     await asyncio.sleep(0.02)
-                ended = await second_engine.worker.wait(handle.id)
+                ended = await (await second_engine.get_handle(handle.id)).wait()
                 await asyncio.sleep(0.2)  # the zombie's own delay is over by now, too
                 faulty.cut_off(whether=False)
                 assert await handle.wait() == ended

@@ -71,7 +71,7 @@ async def test_whoever_leaves_in_order_is_not_poison(engine_factory: EngineFacto
         await start_and_leave(engine_factory(tasks=tasks_of(Work=hang)), ONE_TASK)
     async with engine_factory(tasks=tasks_of(Work=answer)) as engine:
         (left,) = await engine.list_executions()
-        assert (await engine.worker.wait(left.id)).output == "well"
+        assert (await (await engine.get_handle(left.id)).wait()).output == "well"
 
 
 async def test_a_revision_does_not_touch_what_runs(engine_factory: EngineFactory) -> None:
@@ -89,7 +89,7 @@ async def test_a_revision_does_not_touch_what_runs(engine_factory: EngineFactory
         revised = await engine.create_state_machine("left", new)
         assert revised.revision == 2
     async with engine_factory(tasks=tasks_of(Work=answer)) as engine:
-        assert (await engine.worker.wait(left)).output == "old"
+        assert (await (await engine.get_handle(left)).wait()).output == "old"
         revised = await engine.get_state_machine("left")
         assert (await revised.execute()).output == "new"
         assert (await engine.get_execution(left)).state_machine_revision == 1
@@ -101,7 +101,7 @@ async def test_an_orderly_leave_hands_over_at_once(engine_factory: EngineFactory
         left = await start_and_leave(engine_factory(tasks=tasks_of(Work=hang), lease=LONG_LEASE), ONE_TASK)
         began = time.monotonic()
         assert await second_engine.recover() == [left]
-        assert (await second_engine.worker.wait(left)).output == "well"
+        assert (await (await second_engine.get_handle(left)).wait()).output == "well"
         figures(milliseconds=round((time.monotonic() - began) * 1000, 1))
 
 
@@ -136,7 +136,7 @@ async def test_an_engine_that_closes_at_once_does_not_wait_for_storage(
         async with Engine(two, tasks=tasks_of(Work=work), recovery=False) as second_engine:
             while not (recovered := await second_engine.recover()):  # noqa: ASYNC110 -- a lease ends by itself
                 await asyncio.sleep(0.02)
-            assert (await second_engine.worker.wait(recovered[0])).output == "well"
+            assert (await (await second_engine.get_handle(recovered[0])).wait()).output == "well"
     assert calls == ["begun", "begun"]
 
 
@@ -332,7 +332,7 @@ async def test_what_has_no_handler_here_stays_for_others(engine_factory: EngineF
             assert await unfit.recover() == []
         assert (await unfit.get_execution(left)).status is ExecutionStatus.RUNNING
         async with engine_factory(tasks=tasks_of(Work=answer), lease=LONG_LEASE) as fit:
-            assert (await fit.worker.wait(left)).output == "well"
+            assert (await (await fit.get_handle(left)).wait()).output == "well"
 
 
 async def test_what_cannot_be_run_here_does_not_hide_what_can(engine_factory: EngineFactory) -> None:
@@ -347,7 +347,7 @@ async def test_what_cannot_be_run_here_does_not_hide_what_can(engine_factory: En
             wanted = (await fit.start_execution()).id
             raise Left
     async with engine_factory(tasks=tasks_of(Other=answer)) as engine:
-        assert (await engine.worker.wait(wanted)).output == "well"
+        assert (await (await engine.get_handle(wanted)).wait()).output == "well"
         assert await engine.count_executions(ExecutionFilter(status="RUNNING")) == 120
 
 

@@ -144,7 +144,7 @@ async def test_what_a_cancelled_call_had_begun_is_ended_once_storage_answers(
             await asyncio.wait_for(machine.start_execution(1, name="late"), TIMEOUT)
         while not (found := await engine.list_executions(ExecutionFilter(state_machine_id=machine.id))):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        assert (await engine.worker.wait(found[0].id)).status == "ABORTED"
+        assert (await (await engine.get_handle(found[0].id)).wait()).status == "ABORTED"
 
 
 @asynccontextmanager

@@ -125,7 +125,7 @@ async def test_an_execution_whose_machine_cannot_be_read_ends_failed(url: str, d
             made = [await start(repository, owner=None, state_machine_id=each.id) for each in (bad, good)]
     await damage(f"UPDATE state_machines SET {damaged} WHERE id = ?", bad.id)
     async with Engine(url, tasks=tasks) as engine:
-        failed, succeeded = [await engine.worker.wait(each.id) for each in made]
+        failed, succeeded = [await (await engine.get_handle(each.id)).wait() for each in made]
         assert (failed.status, failed.error, succeeded.status) == ("FAILED", "States.Runtime", "SUCCEEDED")
         assert "of state_machines cannot be read" in str(failed.cause)
         assert [each.name for each in await engine.list_state_machines()] == ["good"]
@@ -208,7 +208,7 @@ async def test_an_execution_whose_row_is_damaged_ends_failed_and_its_neighbours_
     await damage(statement, *values, ids[1])
     async with Engine(url, tasks=tasks) as engine:
         for each in (ids[0], ids[2]):
-            assert (await engine.worker.wait(each)).status == "SUCCEEDED"
+            assert (await (await engine.get_handle(each)).wait()).status == "SUCCEEDED"
         async with asyncio.timeout(30):
             while await engine.repository.epochs([ids[1]]):  # noqa: ASYNC110 -- storage has no event
                 await asyncio.sleep(0.01)

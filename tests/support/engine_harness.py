@@ -166,7 +166,7 @@ class EngineHarness:
 
     async def ended(self, execution_id: str) -> Execution:
         """Wait for the end of an execution that this engine runs."""
-        return await self.engine.worker.wait(execution_id)
+        return await (await self.engine.get_handle(execution_id)).wait()
 
     async def history(self, execution: Execution | ExecutionHandle) -> list[dict[str, Any]]:
         """Return an execution's history."""

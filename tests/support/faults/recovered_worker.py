@@ -55,7 +55,7 @@ async def main(kind: str, way: str, url: str, count: int, size: int) -> None:
         machine = await engine.create_state_machine("large", {"loop": LOOP, "map": MAP}[kind])
         if way == "recover":
             async for execution in engine.iterate_executions(ExecutionFilter(state_machine_id=machine.id)):
-                ended = await engine.worker.wait(execution.id)
+                ended = await (await engine.get_handle(execution.id)).wait()
         else:
             items = [{"n": number} for number in range(count, 0, -1)]
             ended = await machine.execute({"n": count, "items": items if kind == "map" else []})
