@@ -17,7 +17,7 @@ from statechain.errors import BatchNotFound, BatchStopped, StatechainError
 from statechain.launcher import Stream
 from statechain.records import Batch, BatchStatus, Execution
 from statechain.reports import BatchResult
-from statechain.storage.existing import require_machines, why_nothing_matches
+from statechain.storage.existing import why_nothing_matches, with_machine_ids
 from statechain.storage.repository import CreateBatch
 from statechain.storage.retrying import backoff_delays, retry_while_unavailable
 from statechain.storage.shards import Shard, ShardStatus
@@ -88,7 +88,7 @@ async def start_batch(
     stop_execution: StopExecution,
 ) -> BatchHandle:
     """Store a batch for workers to run, and return once its sources are frozen."""
-    await require_machines(services.repository, filter_)
+    filter_ = await with_machine_ids(services.repository, filter_)
     batch = new_batch(target, filter_, source_state_name, options, services)
     stored = await services.journal.write(CreateBatch(batch=batch, filter_=filter_))
     if not stored.item_counts.total:
