@@ -21,8 +21,9 @@ TINY = {
     "executions": ["--executions=12", "--concurrency=1,4", "--steps=2"],
     "floor": ["--executions=12", "--concurrency=1,4", "--steps=2"],
     "inflight": ["--executions=100"],
+    "scale": ["--sources=12", "--starts=2", "--workers=1,2"],
 }
-MAY_BE_ZERO = {"bytes each", "server us"}
+MAY_BE_ZERO = {"bytes each", "server us", "least share"}
 """Figures of so few executions that the system counts none: processor time comes in ticks of 10 ms."""
 
 ROWS: dict[str, list[dict[str, Any]]] = {
@@ -30,6 +31,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     "commits": [{"commits": 20}],
     "executions": [{"concurrency": c, "executions": 12} for c in (1, 4)],
     "floor": [{"concurrency": c, "executions": 12} for c in (1, 4)],
+    "scale": [{"workers": 1}, {"workers": 2}],
     "inflight": [{"waiting for": name, "executions": 100} for name in ("Wait", "Callback")],
 }
 
@@ -70,6 +72,10 @@ def test_a_benchmark_of_the_engine_measures_any_storage(name: str, repository_ur
 
 def test_what_is_in_flight_is_measured(sqlite_url: str) -> None:
     check("inflight", sqlite_url)
+
+
+def test_workers_that_share_a_batch_are_measured(postgres_url: str) -> None:
+    check("scale", postgres_url)
 
 
 @pytest.mark.parametrize("name", ["commits", "floor"])
