@@ -34,7 +34,7 @@ from statechain.arguments import (
 )
 from statechain.callbacks import EngineCallbacks
 from statechain.chaining.arguments import FILTER, OPTIONS, TRANSFORMER
-from statechain.chaining.options import BatchExecutionOptions, BatchExecutionResult
+from statechain.chaining.options import DISTRIBUTED, BatchExecutionOptions, BatchExecutionResult
 from statechain.chaining.source import InputTransformer
 from statechain.clock import Clock, SystemClock, as_duration
 from statechain.codec import JSONValue, same_json
@@ -478,9 +478,10 @@ class Engine(EngineOperations, EngineCallbacks):
         *,
         options: BatchExecutionOptions | None = None,
     ) -> Batch:
-        """Store a batch, run it in the background, and return as soon as it is stored.
+        """Store a batch, have it run in the background, and return as soon as it is stored.
 
-        The engine owns what runs: leaving it waits for the batch, and a batch that is interrupted can be resumed.
+        Workers run a DISTRIBUTED batch. Any other runs here, and the engine owns what runs: leaving it waits for the
+        batch, and a batch that is interrupted can be resumed.
 
         Arguments:
             state_machine_id: The machine that an execution is started of, for each source: itself, its name or its id.
@@ -495,8 +496,11 @@ class Engine(EngineOperations, EngineCallbacks):
             StateMachineNotFound: There is no such state machine, or the filter names one that does not exist.
         """
         target = await self.get_state_machine(state_machine_id)
-        filter_ = await with_machine_ids(self.repository, filter)
         chosen = options or BatchExecutionOptions()
+        if chosen.mode == DISTRIBUTED:
+            handle = await target.start_batch(filter, source_state_name, options=chosen)
+            return await self.get_batch(handle.id)
+        filter_ = await with_machine_ids(self.repository, filter)
         batch = chaining.new_batch(target, filter_, source_state_name, chosen, self.batch_services)
         stored = await self.journal.write_for_caller(CreateBatch(batch=batch, filter_=filter_))
         self._run_batch(stored, await self._resumed(stored, chosen, None))

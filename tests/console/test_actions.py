@@ -148,9 +148,10 @@ async def test_what_failed_of_a_batch_is_redriven(office: Office) -> None:
     assert counts.succeeded == counts.total
 
 
-async def test_a_batch_is_counted_then_started_and_runs_in_the_background(office: Office) -> None:
+@pytest.mark.parametrize("mode", [{}, {"distributed": "1"}])
+async def test_a_batch_is_counted_then_started_and_runs_in_the_background(office: Office, mode: dict[str, str]) -> None:
     office.broken.clear()
-    form = {"target": office.invoices.id, "machine": office.orders.id, "status": "FAILED", "prefix": "again"}
+    form = {"target": office.invoices.id, "machine": office.orders.id, "status": "FAILED", "prefix": "again", **mode}
     async with client(office.engine, as_user(*ADMINISTRATOR)) as web:
         counted = await web.post("/batches/new", data={**form, "step": "count"})
         assert "2 executions would be started" in counted.text
@@ -162,6 +163,7 @@ async def test_a_batch_is_counted_then_started_and_runs_in_the_background(office
         while (await office.engine.get_batch(id_)).status == "RUNNING":
             await asyncio.sleep(0.001)
         assert (await office.engine.get_batch(id_)).item_counts.total == 2
+        assert ("Shards" in (await web.get(f"/batches/{id_}")).text) == bool(mode)
         assert (await web.post(f"/batches/{id_}/resume")).status_code == 303
         assert (await web.post(f"/batches/{id_}/stop")).status_code == 303
     assert batches_page.FEW <= 200
