@@ -181,6 +181,9 @@ class Repository(LeaseStorage, ShardStorage, Protocol):
     async def callbacks(self, ids: Sequence[str]) -> Sequence[Callback]:
         """Return the callbacks with these ids, as far as they exist, in any order."""
 
+    async def count_unowned(self) -> int:
+        """Return how many RUNNING executions have no owner: submitted, or left by a worker, and not claimed yet."""
+
     async def waiting_tasks(
         self,
         *,

@@ -49,6 +49,10 @@ class MemoryReports(MemoryReads):
             if is_inside and machine in {None, each.state_machine_id}:
                 yield each
 
+    async def count_unowned(self) -> int:
+        """Return how many RUNNING executions have no owner."""
+        return sum(run.owner is None for run in self._runs.values())
+
     async def waiting_tasks(
         self,
         *,

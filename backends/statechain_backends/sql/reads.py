@@ -61,6 +61,7 @@ _MACHINES = queries.state_machines_newest()
 _STATISTICS = queries.statistics(param("machine"))
 _COUNTS = {of_machine: reports.counts(of_machine=of_machine) for of_machine in (False, True)}
 _DURATIONS = {of_machine: reports.durations(of_machine=of_machine) for of_machine in (False, True)}
+_UNOWNED = reports.count_unowned()
 _VISITS = queries.visits_page(param("execution"), param("after"), None)
 _VISITS_PAGE = queries.visits_page(param("execution"), param("after"), param("page"))
 _OUTLINES = queries.visit_outlines_page(param("execution"), param("after"), param("page"))
@@ -247,6 +248,11 @@ class Reads(ABC):
             rows = await self._fetch(queries.callbacks_with(ids[start : start + CHUNK]))
             found.extend(to_callback_or_failure(row) for row in rows)
         return found
+
+    async def count_unowned(self) -> int:
+        """Return how many RUNNING executions have no owner."""
+        ((count,),) = await self._fetch(_UNOWNED, {})
+        return int(count)
 
     async def waiting_tasks(
         self,

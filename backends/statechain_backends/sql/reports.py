@@ -16,12 +16,20 @@ from statechain.reports import BatchResult, WaitingTask
 from statechain_backends.sql.compiler import param
 from statechain_backends.sql.decoding import member, moment_or_none, number, reads, text, text_or_none
 from statechain_backends.sql.queries import items_with_executions
-from statechain_backends.sql.schema import batch_items, callbacks, executions
+from statechain_backends.sql.schema import batch_items, callbacks, executions, runs
 
 if TYPE_CHECKING:
     from statechain_backends.sql.decoding import Row
 
-__all__ = ["batch_results_page", "counts", "durations", "to_batch_result", "to_waiting_task", "waiting_tasks_page"]
+__all__ = [
+    "batch_results_page",
+    "count_unowned",
+    "counts",
+    "durations",
+    "to_batch_result",
+    "to_waiting_task",
+    "waiting_tasks_page",
+]
 
 
 def _window(*, of_machine: bool) -> list[ColumnElement[bool]]:
@@ -53,6 +61,11 @@ def durations(*, of_machine: bool) -> Select[Any]:
         .order_by(executions.c.start_time.desc(), executions.c.id.desc())
         .limit(param("most"))
     )
+
+
+def count_unowned() -> Select[Any]:
+    """Return how many RUNNING executions have no owner, counted within the partial index of those."""
+    return select(func.count()).select_from(runs).where(runs.c.owner.is_(None))
 
 
 def waiting_tasks_page(

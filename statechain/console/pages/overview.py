@@ -45,6 +45,7 @@ async def show(request: Request) -> Response:
         batches = group.create_task(_batches(engine))
         suspects = group.create_task(engine.list_suspects(limit=FEW))
         workers = group.create_task(_workers(engine))
+        queued = group.create_task(engine.repository.count_unowned())
         waits = group.create_task(engine.list_waiting_tasks(limit=FEW))
     machines = [(record, task.result()) for record, task in zip(shown, activities, strict=True)]
     context = {
@@ -58,6 +59,7 @@ async def show(request: Request) -> Response:
         "suspects": suspects.result(),
         "workers": workers.result(),
         "waits": waits.result(),
+        "queued": queued.result(),
         "names": {record.id: record.name for record in records},
     }
     return await page(request, "overview.html", context)

@@ -132,6 +132,16 @@ class ReportContract:
             assert list(await repository.durations(**window, most=50)) == took
             assert list(await repository.durations(**window, most=3)) == took[:3]
 
+    async def test_what_has_no_owner_is_counted(self, repository: Repository) -> None:
+        assert await repository.count_unowned() == 0
+        await start(repository)
+        submitted = await start(repository, owner=None)
+        await start(repository, owner=None)
+        assert await repository.count_unowned() == 2
+        await repository.claim("worker", page=1)
+        assert await repository.count_unowned() == 1
+        assert (await repository.execution(submitted.id)) is not None
+
     # Tasks that wait
 
     async def test_waiting_tasks_come_by_their_beginning(self, repository: Repository) -> None:
