@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from statechain.chaining.options import BatchExecutionOptions, BatchExecutionResult
+from statechain.chaining.source import InputTransformer
 from statechain.clock import Clock, SystemClock
 from statechain.codec import JSONInput, JSONValue
 from statechain.engine import Engine
@@ -51,21 +52,37 @@ from statechain.tasks.dependencies import Depends
 from statechain.tasks.registry import TaskContext, TaskRegistry
 
 if TYPE_CHECKING:
+    from statechain.chaining.distributed import BatchHandle as BatchHandle
+    from statechain.launcher import ResultStream as ResultStream
+    from statechain.observers import Observer as Observer
+    from statechain.tasks.callbacks import ActivityTask as ActivityTask
+    from statechain.version import __version__ as __version__
     from statechain_backends import MemoryRepository as MemoryRepository
     from statechain_backends import PostgresRepository as PostgresRepository
     from statechain_backends import SQLiteRepository as SQLiteRepository
 else:
-    # A backend brings its driver.
+    # A backend brings its driver; the others bring what runs executions.
     __getattr__ = importer(
         __name__,
-        dict.fromkeys(("MemoryRepository", "PostgresRepository", "SQLiteRepository"), "statechain_backends"),
+        {
+            "ActivityTask": "statechain.tasks.callbacks",
+            "BatchHandle": "statechain.chaining.distributed",
+            "MemoryRepository": "statechain_backends",
+            "Observer": "statechain.observers",
+            "PostgresRepository": "statechain_backends",
+            "ResultStream": "statechain.launcher",
+            "SQLiteRepository": "statechain_backends",
+            "__version__": "statechain.version",
+        },
     )
 
 
 __all__ = [
+    "ActivityTask",
     "Batch",
     "BatchExecutionOptions",
     "BatchExecutionResult",
+    "BatchHandle",
     "BatchNotFound",
     "BatchStatus",
     "BatchStopped",
@@ -85,6 +102,7 @@ __all__ = [
     "ExecutionHandle",
     "ExecutionNotFound",
     "ExecutionStatus",
+    "InputTransformer",
     "InputTransformerError",
     "InvalidArgument",
     "InvalidPayload",
@@ -96,10 +114,12 @@ __all__ = [
     "Limits",
     "Link",
     "MemoryRepository",
+    "Observer",
     "PostgresRepository",
     "Repository",
     "RepositoryError",
     "RepositoryUnavailable",
+    "ResultStream",
     "SQLiteRepository",
     "Source",
     "SourceNotFinished",

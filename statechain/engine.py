@@ -58,7 +58,7 @@ from statechain.tasks.registry import TaskRegistry
 if TYPE_CHECKING:
     from statechain.asl import Definition
     from statechain.filters import HasId
-    from statechain.launcher import Stream
+    from statechain.launcher import ResultStream
     from statechain.observers import Observer
     from statechain.storage.repository import Repository
 
@@ -519,7 +519,7 @@ class Engine(EngineOperations, EngineCallbacks):
 
     async def _resumed(
         self, batch: Batch, options: BatchExecutionOptions | None, input_transformer: InputTransformer | None
-    ) -> Stream[BatchExecutionResult]:
+    ) -> ResultStream[BatchExecutionResult]:
         revision = await self._revisions.get(batch.state_machine_id, batch.state_machine_revision)
         return chaining.resume_batch(
             StateMachine(self, revision),
@@ -529,7 +529,7 @@ class Engine(EngineOperations, EngineCallbacks):
             services=self.batch_services,
         )
 
-    def _run_batch(self, batch: Batch, stream: Stream[BatchExecutionResult]) -> None:
+    def _run_batch(self, batch: Batch, stream: ResultStream[BatchExecutionResult]) -> None:
         """Take a batch's results among the tasks of the engine; how it ended is in storage."""
 
         async def run() -> None:

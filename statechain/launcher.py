@@ -16,7 +16,7 @@ from statechain.cancellation import GRACE, await_shielded, wait_ignoring_cancell
 from statechain.errors import BatchStopped
 from statechain.guard import Guard
 
-__all__ = ["Stream", "StreamGroup", "exceeds", "first_error", "launch"]
+__all__ = ["ResultStream", "Stream", "StreamGroup", "exceeds", "first_error", "launch"]
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -90,7 +90,7 @@ def first_error(faults: BaseExceptionGroup[BaseException]) -> BaseException:
     return fault
 
 
-class Stream(Generic[ResultT]):
+class ResultStream(Generic[ResultT]):
     """Results as they complete: an async iterator, and an async context manager that ends what still runs.
 
     >>> async with machine.stream_batch(filter) as results:  # doctest: +SKIP
@@ -105,7 +105,7 @@ class Stream(Generic[ResultT]):
     def __init__(
         self,
         streams: StreamGroup,
-        produce: Callable[[Stream[ResultT]], Awaitable[None]],
+        produce: Callable[[ResultStream[ResultT]], Awaitable[None]],
         *,
         capacity: int,
     ) -> None:
@@ -224,17 +224,21 @@ class Stream(Generic[ResultT]):
         _wake(self._getter)
 
 
+Stream = ResultStream
+"""The name before version 0.2."""
+
+
 class StreamGroup:
     """The streams of one owner: it lends them its TaskGroup, and waits for no reader once it is closing."""
 
     def __init__(self, group: Callable[[], asyncio.TaskGroup], guard: Guard) -> None:
         self._group = group
         self.guard = guard
-        self._running: set[Stream[Any]] = set()
+        self._running: set[ResultStream[Any]] = set()
         self.is_closing = False
         self.is_interrupted = False
 
-    def begin(self, stream: Stream[Any], pump: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
+    def begin(self, stream: ResultStream[Any], pump: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
         """Run what produces a stream's results. Raises StatechainError where the owner is not open."""
         task = self._group().create_task(pump())
         self._running.add(stream)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from statechain.chaining.runner import JoinedCallback
     from statechain.engine import Engine
     from statechain.execution.running import RunningExecution
-    from statechain.launcher import Stream
+    from statechain.launcher import ResultStream
     from statechain.worker.revisions import Revision
 
 __all__ = ["ExecutionHandle", "StateMachine"]
@@ -308,7 +308,7 @@ class StateMachine:
         *,
         options: BatchExecutionOptions | None = None,
         input_transformer: InputTransformer | None = None,
-    ) -> Stream[BatchExecutionResult]:
+    ) -> ResultStream[BatchExecutionResult]:
         """Run a batch as `execute_batch` does, but yield each result as it completes, in bounded memory.
 
         Arguments are those of `execute_batch`. The errors, too, but they are raised while results are taken, and a
@@ -411,7 +411,7 @@ class StateMachine:
         inputs: Iterable[JSONInput] | AsyncIterable[JSONInput],
         *,
         options: BatchExecutionOptions | None = None,
-    ) -> Stream[BatchExecutionResult]:
+    ) -> ResultStream[BatchExecutionResult]:
         """Run as `execute_bulk` does, but yield each result as it completes, in bounded memory.
 
         Arguments are those of `execute_bulk`. The errors, too, but they are raised while results are taken, and a

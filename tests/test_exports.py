@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import re
 import subprocess
 import sys
+from importlib.metadata import version
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -124,6 +127,30 @@ def test_the_backends_are_importable_where_they_live(name: str) -> None:
 def test_the_documented_names_are_importable_from_the_top(name: str) -> None:
     assert name in statechain.__all__
     assert getattr(statechain, name) is not None
+
+
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "api.md"
+
+
+def test_one_page_lists_what_is_public() -> None:
+    listed = set(re.findall(r"^\.\. (?:auto\w+|py:data):: (\S+)", PAGE.read_text("utf-8"), flags=re.MULTILINE))
+    at_the_top = {name.rpartition(".")[2] for name in listed}
+    at_the_top |= {"Observer"}  # with its module, statechain.observers
+    assert set(statechain.__all__) <= at_the_top
+    for name in listed:
+        module = importlib.import_module(name.rpartition(".")[0])
+        assert hasattr(module, name.rpartition(".")[2]), f"{name} is on the page and does not exist"
+
+
+def test_what_public_methods_return_is_public() -> None:
+    for name in ("ActivityTask", "BatchHandle", "InputTransformer", "Observer", "ResultStream"):
+        assert name in statechain.__all__
+        assert getattr(statechain, name) is not None
+    assert importlib.import_module("statechain.launcher").Stream is statechain.ResultStream
+
+
+def test_the_version_is_that_of_the_installed_library() -> None:
+    assert statechain.__version__ == version("statechain")
 
 
 def test_every_error_is_at_the_top_and_of_the_tree() -> None:

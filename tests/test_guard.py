@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -28,6 +29,10 @@ ARGUMENTS: dict[str, Any] = {
     "name": "machine",
     "definition": PASS,
     "name_or_id": "machine",
+    "id_or_name": "an-id",
+    "execution_id": "an-id",
+    "begin": datetime(2026, 1, 1, tzinfo=UTC),
+    "end": datetime(2026, 1, 2, tzinfo=UTC),
     "id": "an-id",
     "state_machine_id": "an-id",
     "token": "a-token",
@@ -67,8 +72,8 @@ class World:
                     f"{type(thing).__name__}.{name}",
                     lambda thing=thing, name=name, given=given: getattr(thing, name)(**given),
                 )
-        yield "Stream.__aenter__", self.stream.__aenter__
-        yield "Stream.__anext__", self.stream.__anext__
+        yield "ResultStream.__aenter__", self.stream.__aenter__
+        yield "ResultStream.__anext__", self.stream.__anext__
 
 
 async def finish(made: Any) -> None:

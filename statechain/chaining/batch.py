@@ -32,7 +32,7 @@ from statechain.chaining.stored import describe_filter, describe_options, is_exc
 from statechain.codec import JSONInput
 from statechain.errors import BatchNotFound, BatchStopped, ExecutionNotFound
 from statechain.filters import ExecutionFilter
-from statechain.launcher import Stream, first_error
+from statechain.launcher import ResultStream, first_error
 from statechain.logs import BATCH
 from statechain.records import Batch, BatchItem, BatchStatus, Execution, ExecutionStatus, Source, new_id
 from statechain.storage.existing import why_nothing_matches, with_machine_ids
@@ -66,16 +66,16 @@ def stream_batch(
     options: BatchExecutionOptions,
     input_transformer: InputTransformer | None,
     services: BatchServices,
-) -> Stream[BatchExecutionResult]:
+) -> ResultStream[BatchExecutionResult]:
     """Chain one execution of the target from each execution that the filter means when the stream is first used."""
 
-    async def produce(stream: Stream[BatchExecutionResult]) -> None:
+    async def produce(stream: ResultStream[BatchExecutionResult]) -> None:
         resolved = await with_machine_ids(services.repository, filter_)
         batch = new_batch(target, resolved, source_state_name, options, services)
         opening = CreateBatch(batch=batch, filter_=resolved)
         await _run_stored(target, batch.id, opening, options, input_transformer, services, stream)
 
-    return Stream(services.streams, produce, capacity=options.concurrent_batches)
+    return ResultStream(services.streams, produce, capacity=options.concurrent_batches)
 
 
 def new_batch(
@@ -106,14 +106,14 @@ def resume_batch(
     options: BatchExecutionOptions,
     input_transformer: InputTransformer | None,
     services: BatchServices,
-) -> Stream[BatchExecutionResult]:
+) -> ResultStream[BatchExecutionResult]:
     """Run the frozen items of a stored batch again: what has ended is returned, what is missing is finished."""
 
-    async def produce(stream: Stream[BatchExecutionResult]) -> None:
+    async def produce(stream: ResultStream[BatchExecutionResult]) -> None:
         opening = EndBatch(batch_id=batch.id, status=BatchStatus.RUNNING, end_time=None)
         await _run_stored(target, batch.id, opening, options, input_transformer, services, stream)
 
-    return Stream(services.streams, produce, capacity=options.concurrent_batches)
+    return ResultStream(services.streams, produce, capacity=options.concurrent_batches)
 
 
 def stream_bulk(
@@ -122,19 +122,19 @@ def stream_bulk(
     *,
     options: BatchExecutionOptions,
     services: BatchServices,
-) -> Stream[BatchExecutionResult]:
+) -> ResultStream[BatchExecutionResult]:
     """Run one execution of the target for each input, pulled as there is room.
 
     Nothing of it is stored but its executions, for the inputs exist only here. A tolerated percentage counts against
     ``len(inputs)``, and plays no part where there is none.
     """
 
-    async def produce(stream: Stream[BatchExecutionResult]) -> None:
+    async def produce(stream: ResultStream[BatchExecutionResult]) -> None:
         total = len(inputs) if isinstance(inputs, Sized) else None
         runner = Runner(target, options, services, stream, total=total, exclusive=False, batch=None)
         await runner.run(_bulk_items(inputs, options.name_prefix or new_id()))
 
-    return Stream(services.streams, produce, capacity=options.concurrent_batches)
+    return ResultStream(services.streams, produce, capacity=options.concurrent_batches)
 
 
 async def stop_batch(
@@ -165,7 +165,7 @@ async def _stop_item(execution_id: str, batch_id: str, stop_execution: Callable[
         await stop_execution(execution_id, cause=f"the batch {batch_id} was stopped")
 
 
-async def collect(stream: Stream[BatchExecutionResult]) -> list[BatchExecutionResult]:
+async def collect(stream: ResultStream[BatchExecutionResult]) -> list[BatchExecutionResult]:
     """Return all results of a batch by index; a BatchStopped gets all that ended."""
     results: list[BatchExecutionResult] = []
     async with stream:
@@ -185,7 +185,7 @@ async def _run_stored(
     options: BatchExecutionOptions,
     transformer: InputTransformer | None,
     services: BatchServices,
-    stream: Stream[BatchExecutionResult],
+    stream: ResultStream[BatchExecutionResult],
 ) -> None:
     """Open a batch in storage and run it; once it is there its end is recorded, unless the engine is interrupted."""
     status = BatchStatus.ABORTED

@@ -14,7 +14,7 @@ from statechain.chaining.batch import new_batch, stop_batch
 from statechain.chaining.options import BatchExecutionOptions, BatchExecutionResult
 from statechain.chaining.runner import ITEM_ERRORS, BatchServices, Target, failure_of
 from statechain.errors import BatchNotFound, BatchStopped, StatechainError
-from statechain.launcher import Stream
+from statechain.launcher import ResultStream
 from statechain.records import Batch, BatchStatus, Execution
 from statechain.reports import BatchResult
 from statechain.storage.existing import why_nothing_matches, with_machine_ids
@@ -107,10 +107,10 @@ def stream_distributed(
     services: BatchServices,
     shards: ShardWorker,
     stop_execution: StopExecution,
-) -> Stream[BatchExecutionResult]:
+) -> ResultStream[BatchExecutionResult]:
     """Start a batch when the stream is first used, and follow it; a caller that is cancelled stops it."""
 
-    async def produce(stream: Stream[BatchExecutionResult]) -> None:
+    async def produce(stream: ResultStream[BatchExecutionResult]) -> None:
         handle = await start_batch(
             target,
             filter_,
@@ -134,7 +134,7 @@ def stream_distributed(
                 await wait_ignoring_cancellation(asyncio.ensure_future(handle.stop()), GRACE)
             raise
 
-    return Stream(services.streams, produce, capacity=max(1, options.concurrent_batches))
+    return ResultStream(services.streams, produce, capacity=max(1, options.concurrent_batches))
 
 
 async def _call(callback: Callable[..., Any] | None, *facts: object) -> None:

@@ -108,7 +108,7 @@ class Item:
 
 
 class Results(Protocol):
-    """What takes the results of a run, such as a `Stream`."""
+    """What takes the results of a run, such as a `ResultStream`."""
 
     async def has_room(self) -> None:
         """Return once there is room for a result."""

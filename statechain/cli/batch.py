@@ -20,7 +20,7 @@ from statechain.cli.values import FUNCTION
 from statechain.drawing.picture import shortened
 from statechain.engine import Engine
 from statechain.errors import BatchStopped
-from statechain.launcher import Stream
+from statechain.launcher import ResultStream
 from statechain.machine import StateMachine
 from statechain.progress import BatchProgress
 from statechain.records import Batch, new_id
@@ -137,7 +137,7 @@ class Outcome:
         self._failed = 0
         self._stopped: BatchStopped | None = None
 
-    async def take(self, stream: Stream[BatchExecutionResult]) -> None:
+    async def take(self, stream: ResultStream[BatchExecutionResult]) -> None:
         """Take every result as it completes, keeping none."""
         async with stream:
             try:
