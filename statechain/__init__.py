@@ -33,9 +33,10 @@ from statechain.errors import (
     TaskTimedOut,
 )
 from statechain.filters import Chained, ExecutionFilter
+from statechain.handle import ExecutionHandle
 from statechain.lazy import importer
 from statechain.limits import Limits
-from statechain.machine import ExecutionHandle, StateMachine
+from statechain.machine import StateMachine
 from statechain.records import (
     Batch,
     BatchStatus,

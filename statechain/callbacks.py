@@ -69,7 +69,13 @@ class EngineCallbacks:
     async def send_task_heartbeat(self, token: str) -> None:
         """Report that the task under a token is still worked on: its HeartbeatSeconds count from now.
 
-        Arguments and errors are those of `send_task_failure`.
+        Arguments:
+            token: The token that the task handed out.
+
+        Raises:
+            InvalidToken: No task ever waited under the token.
+
+            TaskTimedOut: The task is over.
         """
         await self._callbacks.heartbeat(token)
 
@@ -83,7 +89,13 @@ class EngineCallbacks:
         Arguments:
             activity: The activity's name or its ARN.
 
-            patience: How long to wait for a task, in seconds or as a timedelta; None is returned where none came.
+            patience: How long to wait for a task, in seconds or as a timedelta.
+
+        Returns:
+            The task with its token and its input; None where none came in time.
+
+        Raises:
+            InvalidArgument: ``patience`` is not a duration.
         """
         seconds = as_duration(patience).total_seconds()
         return await self._callbacks.take(services.activity_name(activity) or activity, seconds)

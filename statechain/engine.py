@@ -42,8 +42,9 @@ from statechain.errors import ExecutionNotFound, StatechainError, StateMachineNo
 from statechain.execution import lengthy
 from statechain.filters import ExecutionFilter, as_id
 from statechain.guard import Guard, guarded
+from statechain.handle import ExecutionHandle
 from statechain.limits import DEFAULT_LIMITS, Limits
-from statechain.machine import ExecutionHandle, StateMachine
+from statechain.machine import StateMachine
 from statechain.operations import EngineOperations
 from statechain.records import Batch, Execution, StateMachineRecord, new_id
 from statechain.storage.deleting import delete_ended
@@ -276,6 +277,9 @@ class Engine(EngineOperations, EngineCallbacks):
 
             substitutions: CloudFormation's DefinitionSubstitutions: what ``${Name}`` in the definition means, by name.
 
+        Returns:
+            The machine, bound to this engine; of the revision that has this definition.
+
         Raises:
             DefinitionError: The definition is not valid; the error has every diagnostic of it.
 
@@ -390,6 +394,9 @@ class Engine(EngineOperations, EngineCallbacks):
 
             cause: Why it is stopped, to record; one that is too long is truncated.
 
+        Returns:
+            The execution as it ended.
+
         Raises:
             ExecutionNotFound: There is no such execution.
         """
@@ -401,7 +408,11 @@ class Engine(EngineOperations, EngineCallbacks):
         return await found.start_child(input, name=name)
 
     async def recover(self) -> list[str]:
-        """Claim and continue the executions of dead workers now; return their ids. It also happens by itself."""
+        """Claim and continue the executions of dead workers now; return their ids. It also happens by itself.
+
+        Returns:
+            The ids of the executions that were claimed.
+        """
         return await self._supervisor.recovery.recover()
 
     @checked(filter=FILTER)
@@ -413,6 +424,9 @@ class Engine(EngineOperations, EngineCallbacks):
 
         Arguments:
             filter: Which executions; its limit and offset count the ended ones.
+
+        Returns:
+            How many executions are gone.
 
         Raises:
             StateMachineNotFound: The filter names a state machine that does not exist.
@@ -430,6 +444,9 @@ class Engine(EngineOperations, EngineCallbacks):
 
         Arguments:
             id: The batch.
+
+        Returns:
+            The batch, ABORTED, or as it had ended before.
 
         Raises:
             BatchNotFound: There is no such batch.
@@ -457,6 +474,9 @@ class Engine(EngineOperations, EngineCallbacks):
                 not stored, so give them again: ``attrs.evolve(BatchExecutionOptions.of(batch), ...)``.
 
             input_transformer: Maps each source's output to an input; it is not stored either.
+
+        Returns:
+            The batch as it ended.
 
         Raises:
             BatchNotFound: There is no such batch.
@@ -492,6 +512,9 @@ class Engine(EngineOperations, EngineCallbacks):
 
             options: How it runs; see `StateMachine.execute_batch`.
 
+        Returns:
+            The batch as it is stored, its sources counted.
+
         Raises:
             StateMachineNotFound: There is no such state machine, or the filter names one that does not exist.
         """
@@ -509,6 +532,14 @@ class Engine(EngineOperations, EngineCallbacks):
     @checked(id=BATCH_ID, options=OPTIONS)
     async def continue_batch(self, id: str, *, options: BatchExecutionOptions | None = None) -> Batch:  # noqa: A002
         """Resume a batch as `resume_batch` does, but in the background, and return it at once.
+
+        Arguments:
+            id: The batch.
+
+            options: How to run what is missing; the options that the batch was stored with by default.
+
+        Returns:
+            The batch as it is when its resumption begins.
 
         Raises:
             BatchNotFound: There is no such batch.

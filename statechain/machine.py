@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, Iterable
-from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -14,9 +14,10 @@ from statechain.chaining.arguments import FILTER, OPTIONS, SOURCE, STATE_NAME, T
 from statechain.chaining.options import DISTRIBUTED, BatchExecutionOptions
 from statechain.chaining.source import InputTransformer, as_source, chained_input
 from statechain.codec import JSONInput, JSONValue, decode, isolate, same_json
-from statechain.errors import ExecutionAlreadyExists, ExecutionFailed
+from statechain.errors import ExecutionAlreadyExists
 from statechain.filters import ExecutionFilter
 from statechain.guard import guarded
+from statechain.handle import ExecutionHandle, succeeded
 from statechain.records import Execution, ExecutionStatus, Source, new_id
 
 if TYPE_CHECKING:
@@ -25,82 +26,12 @@ if TYPE_CHECKING:
     from statechain.chaining.options import BatchExecutionResult
     from statechain.chaining.runner import JoinedCallback
     from statechain.engine import Engine
-    from statechain.execution.running import RunningExecution
     from statechain.launcher import ResultStream
     from statechain.worker.revisions import Revision
 
-__all__ = ["ExecutionHandle", "StateMachine"]
+__all__ = ["StateMachine"]
 
 MAX_NAME = 80
-T = TypeVar("T")
-JSON: Final = object()
-"""The default of `ExecutionHandle.result`: the output as JSON. None would be a type, the one of null."""
-
-
-@guarded()
-class ExecutionHandle:
-    """An execution that was started: await its end, or stop it."""
-
-    def __init__(self, engine: Engine, execution: Execution, live: RunningExecution | None) -> None:
-        self._engine = engine
-        self.guard = engine.guard
-        self._execution = execution
-        self._live = live
-
-    @property
-    def id(self) -> str:
-        """The execution's id."""
-        return self._execution.id
-
-    @property
-    def name(self) -> str:
-        """The execution's name."""
-        return self._execution.name
-
-    @property
-    def execution(self) -> Execution:
-        """The execution as it was when it was started, or joined."""
-        return self._execution
-
-    @property
-    def exception(self) -> BaseException | None:
-        """What the execution failed by, such as a handler's exception, once it ended in this process; else None."""
-        return None if self._live is None else self._live.exception
-
-    def __repr__(self) -> str:
-        return f"<ExecutionHandle {self.name}>"
-
-    async def wait(self) -> Execution:
-        """Return the execution once it has ended, in whatever status; cancelling the wait does not touch it."""
-        return await self._engine.worker.wait(self.id, self._live)
-
-    @overload
-    async def result(self) -> JSONValue: ...
-
-    @overload
-    async def result(self, type: type[T]) -> T: ...
-
-    @overload
-    async def result(self, type: Any) -> Any: ...  # noqa: ANN401 -- a union has no type of its own
-
-    async def result(self, type: Any = JSON) -> Any:  # noqa: A002
-        """Return the output once the execution has SUCCEEDED.
-
-        Arguments:
-            type: The output is returned as this type, such as an attrs class (see `Execution.output_as`); left out,
-                as JSON.
-
-        Raises:
-            ExecutionFailed: It ended FAILED, TIMED_OUT or ABORTED.
-
-            InvalidPayload: The output does not match the type.
-        """
-        ended = _succeeded(await self.wait(), self.exception)
-        return ended.output if type is JSON else ended.output_as(type)
-
-    async def stop(self, error: str | None = None, cause: str | None = None) -> Execution:
-        """End the execution as ABORTED, and return it; one that has ended stays as it is."""
-        return await self._engine.stop_execution(self.id, error=error, cause=cause)
 
 
 @guarded("stream_batch", "stream_bulk")
@@ -160,6 +91,9 @@ class StateMachine:
     ) -> Execution:
         """Run an execution and return it once it has SUCCEEDED.
 
+        >>> execution = await orders.execute({"id": 7}, name="order-7")  # doctest: +SKIP
+        >>> execution.output  # doctest: +SKIP
+
         Arguments:
             input: The input, any JSON value; left out where there is a source.
 
@@ -170,6 +104,9 @@ class StateMachine:
                 becomes the input. The link is stored with the new execution.
 
             input_transformer: Maps the source's output to the input; sync or async.
+
+        Returns:
+            The execution, SUCCEEDED.
 
         Raises:
             ExecutionFailed: It ended FAILED, TIMED_OUT or ABORTED.
@@ -185,7 +122,7 @@ class StateMachine:
         storage takes longer than a second, by the engine soon after.
         """
         handle = await self.start_execution(input, name=name, source=source, input_transformer=input_transformer)
-        return _succeeded(await self._wait_or_abort(handle), handle.exception)
+        return succeeded(await self._wait_or_abort(handle), handle.exception)
 
     @checked(name=NAME.or_none(), source=SOURCE, input_transformer=TRANSFORMER)
     async def start_execution(
@@ -196,7 +133,34 @@ class StateMachine:
         source: str | Execution | Source | None = None,
         input_transformer: InputTransformer | None = None,
     ) -> ExecutionHandle:
-        """Start an execution and return once the start is durable; arguments and errors are those of `execute`."""
+        """Start an execution and return once the start is durable.
+
+        >>> handle = await orders.start_execution({"id": 7}, name="order-7")  # doctest: +SKIP
+        >>> output = await handle.result()  # doctest: +SKIP
+
+        Arguments:
+            input: The input, any JSON value; left out where there is a source.
+
+            name: Unique within the machine, 1 to 80 characters; the id where it is left out. If an execution with the
+                same input has the name, that one is returned.
+
+            source: A finished execution to chain from (see `execute`).
+
+            input_transformer: Maps the source's output to the input; sync or async.
+
+        Returns:
+            A handle, to wait for the end or to stop the execution; `Engine.get_handle` makes another one later.
+
+        Raises:
+            ExecutionAlreadyExists: The name belongs to an execution with another input.
+
+            ExecutionNotFound, SourceNotFinished, SourceStateNotFound, InputTransformerError: The source, or the
+                transformer, gives no input.
+
+            InvalidPayload: The input is not JSON, or too large.
+
+            ValueError: There is both an input and a source, or a transformer without a source.
+        """
         origin = None
         if source is not None:
             if input is not None:
@@ -311,12 +275,27 @@ class StateMachine:
     ) -> ResultStream[BatchExecutionResult]:
         """Run a batch as `execute_batch` does, but yield each result as it completes, in bounded memory.
 
-        Arguments are those of `execute_batch`. The errors, too, but they are raised while results are taken, and a
-        BatchStopped has no results: the stream yielded them before.
+        >>> async with invoices.stream_batch(ExecutionFilter(state_machine_id="orders")) as results:  # doctest: +SKIP
+        ...     async for result in results:
+        ...         print(result.index, result.error)
+
+        Arguments:
+            filter: The executions to chain from.
+
+            source_state_name: The state of the source whose output becomes the input.
+
+            options: Concurrency, tolerated failures, names and callbacks.
+
+            input_transformer: Maps each source's output to the input; sync or async.
 
         Returns:
             An async iterator of `BatchExecutionResult`, in the order of completion. The batch begins with the first use
             of it. Use it by ``async with``, so that leaving early aborts the executions that still run.
+
+        Raises:
+            BatchStopped: As `execute_batch` raises it, once the results before have been taken; it has none itself.
+
+            StateMachineNotFound: The filter names a state machine that does not exist; raised with the first result.
         """
         options = options or BatchExecutionOptions()
         if options.mode == DISTRIBUTED:
@@ -383,6 +362,8 @@ class StateMachine:
     ) -> list[BatchExecutionResult]:
         """Run one execution for each input, and return how each of them ended.
 
+        >>> results = await orders.execute_bulk([{"id": 1}, {"id": 2}])  # doctest: +SKIP
+
         Only the executions are stored, not the inputs: an interrupted run is finished by calling it again with the
         same inputs and the same ``name_prefix``.
 
@@ -414,12 +395,24 @@ class StateMachine:
     ) -> ResultStream[BatchExecutionResult]:
         """Run as `execute_bulk` does, but yield each result as it completes, in bounded memory.
 
-        Arguments are those of `execute_bulk`. The errors, too, but they are raised while results are taken, and a
-        BatchStopped has no results: the stream yielded them before.
+        >>> async with orders.stream_bulk({"id": number} for number in range(1000)) as results:  # doctest: +SKIP
+        ...     async for result in results:
+        ...         print(result.index, result.error)
+
+        Arguments:
+            inputs: The inputs; each is taken when there is room for its execution.
+
+            options: Concurrency, tolerated failures, names and callbacks.
 
         Returns:
             An async iterator of `BatchExecutionResult`, in the order of completion. The run begins with the first use
             of it. Use it by ``async with``, so that leaving early aborts the executions that still run.
+
+        Raises:
+            BatchStopped: More items failed than the options tolerate; raised once the results before have been taken,
+                and it has none itself.
+
+            ValueError: The options are those of a DISTRIBUTED batch.
         """
         if options is not None and options.mode == DISTRIBUTED:
             raise ValueError("execute_bulk and stream_bulk run in this process: a DISTRIBUTED batch has stored sources")
@@ -462,12 +455,6 @@ class StateMachine:
             if not self._engine.worker.is_interrupted:  # else it stays RUNNING, for whoever recovers it
                 await self._engine.worker.abort(handle.id)
             raise
-
-
-def _succeeded(execution: Execution, exception: BaseException | None) -> Execution:
-    if execution.status is not ExecutionStatus.SUCCEEDED:
-        raise ExecutionFailed(execution) from exception
-    return execution
 
 
 def _shareable(options: BatchExecutionOptions, transformer: InputTransformer | None) -> BatchExecutionOptions:

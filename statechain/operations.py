@@ -27,7 +27,7 @@ from statechain.codec import JSONInput, encode
 from statechain.errors import TaskTimedOut
 from statechain.filters import Cursor, ExecutionFilter
 from statechain.guard import guarded
-from statechain.machine import ExecutionHandle
+from statechain.handle import ExecutionHandle
 from statechain.queries import EngineQueries
 from statechain.records import Execution, ExecutionStatus
 from statechain.reports import Activity, BatchResult, Redriven, WaitingTask, durations_of
@@ -189,6 +189,9 @@ class EngineOperations(EngineQueries):
 
             task_id: The task's id (see `list_waiting_tasks`), where several tasks of a state wait.
 
+        Returns:
+            The task that was answered.
+
         Raises:
             ExecutionNotFound: There is no such execution.
 
@@ -221,8 +224,26 @@ class EngineOperations(EngineQueries):
     ) -> WaitingTask:
         """Answer a task that waits, without its token: it failed. Return the task.
 
-        Arguments and errors are those of `answer_waiting_task`; ``error`` is what Retry and Catch match, and a
-        ``cause`` that is too long is truncated.
+        Arguments:
+            execution_id: The execution.
+
+            error: The name of the error, which Retry and Catch match.
+
+            cause: What happened; one that is too long is truncated.
+
+            state: The state that waits, where several do.
+
+            task_id: The task's id (see `list_waiting_tasks`), where several tasks of a state wait.
+
+        Returns:
+            The task that was answered.
+
+        Raises:
+            ExecutionNotFound: There is no such execution.
+
+            TaskTimedOut: No such task waits, or not any more.
+
+            ValueError: Several tasks wait, or the task is an activity's that no worker has taken yet.
         """
         task, token_hash = await self._waiting(execution_id, state, task_id)
         await self._callbacks.refuse(token_hash, error, self.limits.cut_off(cause))
@@ -284,6 +305,9 @@ class EngineOperations(EngineQueries):
 
             limit: How many are redriven at most.
 
+        Returns:
+            How many were redriven, and from where to go on.
+
         Raises:
             BatchNotFound: There is no such batch.
         """
@@ -304,6 +328,9 @@ class EngineOperations(EngineQueries):
 
         Arguments:
             id: The execution.
+
+        Returns:
+            A handle on the execution, to wait for its end.
 
         Raises:
             ExecutionNotFound: There is no such execution.
@@ -332,6 +359,9 @@ class EngineOperations(EngineQueries):
     @checked(id=EXECUTION_ID)
     async def delete_execution(self, id: str) -> None:  # noqa: A002
         """Delete an ended execution with its visits and links.
+
+        Arguments:
+            id: The execution.
 
         Raises:
             ExecutionNotFound: There is no such execution.

@@ -171,8 +171,21 @@ class EngineQueries:
     ) -> AsyncIterator[dict[str, Any]]:
         """Yield an execution's events as `get_execution_history` returns them, a few with their payloads at a time.
 
-        They are those that there were when the first one was asked for. Arguments and errors are those of
-        `get_execution_history`.
+        They are those that there were when the first one was asked for.
+
+        Arguments:
+            id: The execution.
+
+            after: The id of the last event that is known already.
+
+            limit: How many events are yielded at most.
+
+            reverse: Whether the last event comes first.
+
+        Raises:
+            ExecutionNotFound: There is no such execution.
+
+            ValueError: ``after`` or ``limit`` is negative.
         """
         from statechain.history.history import History  # noqa: PLC0415 -- read rarely: loading it costs 5 ms
 
@@ -217,6 +230,9 @@ class EngineQueries:
         Returns:
             The figures by status, for each status that an execution of the machine has; none where there is no such
             machine.
+
+        Raises:
+            InvalidArgument: What was given is neither a state machine, nor a name or an id.
         """
         id_or_name = as_id(state_machine_id)
         record = await self.repository.state_machine(id_or_name)

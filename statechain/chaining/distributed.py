@@ -55,7 +55,11 @@ class BatchHandle:
         return f"<BatchHandle {self._id}>"
 
     async def wait(self) -> Batch:
-        """Return the batch once it has ended, in whatever status; cancelling the wait does not touch it."""
+        """Return the batch once it has ended, in whatever status; cancelling the wait does not touch it.
+
+        Raises:
+            BatchNotFound: It was deleted meanwhile.
+        """
         pauses = backoff_delays(FIRST_POLL, LONGEST_POLL)
         while await _status(self._id, self._services) is BatchStatus.RUNNING:  # noqa: ASYNC110 -- storage is asked
             await asyncio.sleep(next(pauses))
@@ -67,13 +71,18 @@ class BatchHandle:
     async def results(self) -> AsyncIterator[BatchExecutionResult]:
         """Yield a result for each item, a shard's at a time once it is over; leaving early does not touch the batch.
 
-        Raises BatchStopped, once all results have been taken, where the batch ended FAILED or was stopped.
+        Raises:
+            BatchStopped: The batch ended FAILED or was stopped; raised once all results have been taken.
         """
         async for result in _results(self._id, self._services):
             yield result
 
     async def stop(self) -> None:
-        """End the batch as ABORTED: nothing more of it is started, and what runs is aborted."""
+        """End the batch as ABORTED: nothing more of it is started, and what runs is aborted.
+
+        Raises:
+            BatchNotFound: It was deleted meanwhile.
+        """
         await stop_batch(self._id, services=self._services, stop_execution=self._stop_execution)
 
 

@@ -32,7 +32,8 @@ from statechain.codec import JSONValue
 from statechain.drawing.picture import printable, spoken
 from statechain.engine import Engine
 from statechain.errors import DefinitionError
-from statechain.machine import ExecutionHandle, StateMachine
+from statechain.handle import ExecutionHandle
+from statechain.machine import StateMachine
 from statechain.records import Execution, ExecutionStatus
 from statechain.tasks.registry import TaskRegistry
 

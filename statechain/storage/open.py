@@ -38,7 +38,7 @@ _OWN = {"statechain", "statechain_backends"}
 def open_repository(url: str) -> Repository:
     """Return the repository that a URL means; enter it (``async with``) to open its storage.
 
-    Args:
+    Arguments:
         url: ``memory://``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``, ``sqlite://`` (private, in memory)
             or ``postgresql://user:password@host:port/database?options``; SQLAlchemy's driver suffixes
             (``sqlite+aiosqlite``, ``postgresql+asyncpg``) and ``postgres://`` are accepted. Other schemes are looked

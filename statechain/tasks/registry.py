@@ -149,6 +149,14 @@ class TaskRegistry:
 
             delivery: ``"at_least_once"`` runs an attempt again that a crash interrupted; ``"at_most_once"`` ends it
                 with States.TaskFailed instead, so that only the state's own Retry runs it again.
+
+        Returns:
+            The handler itself, or the decorator that returns it.
+
+        Raises:
+            ValueError: The name is taken.
+
+            InvalidArgument: The function, its name or ``delivery`` is not what is meant.
         """
         HANDLER_NAME.check("name", name)
         DELIVERY.check("delivery", delivery)

@@ -49,7 +49,7 @@ class Connections:
     async def open(self, settings: Mapping[str, Any], begin: str) -> None:
         """Make the pool; it connects when a connection is asked for.
 
-        Args:
+        Arguments:
             settings: The arguments of `asyncpg.create_pool`.
             begin: What begins a transaction: ``BEGIN``, or more where a session keeps nothing from one to the next.
         """

@@ -61,7 +61,7 @@ _STRAYS = lease_queries.strays()
 class PostgresRepository(Reads, Shards, Checks, Leases):
     """A `Repository` in PostgreSQL.
 
-    Args:
+    Arguments:
         url: ``postgresql://user:password@host:port/database?options``. Options are libpq's (``sslmode`` and its
             kin, ``target_session_attrs``, ``passfile``, ``service``, ``application_name``), ``pool_size`` (default: 5)
             and, in seconds, ``connect_timeout`` (10), ``command_timeout`` (120), ``lock_timeout`` (0.5) and

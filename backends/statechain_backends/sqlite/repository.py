@@ -69,7 +69,7 @@ SYNCHRONOUS = ("full", "normal", "extra", "off")
 class SQLiteRepository(Reads, Shards, Checks, Leases):
     """A `Repository` in SQLite.
 
-    Args:
+    Arguments:
         url: ``sqlite:///relative.db``, ``sqlite:////absolute.db``, or ``sqlite://`` for a private database in memory.
             ``?synchronous=normal`` gives up the last commits before a power failure for speed (default: ``full``).
 
