@@ -71,7 +71,7 @@ async def _leave_a_suspect(url: str) -> None:
         orders = await repository.state_machine("orders")
         assert orders is not None
         made = execution(name="poison", state_machine_id=orders.id)
-        await repository.commit([StartExecution(execution=made, owner=None)])
+        await repository.commit([StartExecution(execution=made, owner="worker")])
         backoff = timedelta(minutes=5)
         await repository.commit([ReleaseExecution(execution_id=made.id, epoch=1, claims=3, backoff=backoff)])
 
