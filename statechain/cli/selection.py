@@ -30,16 +30,26 @@ __all__ = [
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
+
+class Renamed(click.Option):
+    """An option whose old name is accepted and not shown: the last of its names."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Return the option's line of ``--help``, without the old name."""
+        record = super().get_help_record(ctx)
+        return None if record is None else (record[0].replace(f", {self.secondary_opts[-1]}", ""), record[1])
+
+
 FILTER_OPTIONS = (
     click.option("--status", type=STATUS, multiple=True, help="Of this status; may be given more than once."),
     click.option("--state-machine", metavar="NAME|ID", help="Of this state machine."),
     click.option("--name", metavar="TEXT", help="With this text in their names, case-sensitive."),
     click.option("--text", help="With this text in their names, or ids that begin with it, case-sensitive."),
-    click.option("--current-state", metavar="STATE", help="That stand, or ended, in this state."),
+    click.option("--current-state", metavar="STATE", help="Whose current, or last, state is this one."),
     click.option("--start-after", type=MOMENT, help="Started after this: 2026-01-31T12:00:00Z, or 2h (ago)."),
     click.option("--start-before", type=MOMENT, help="Started before this."),
-    click.option("--limit", type=click.IntRange(0), help="At most so many."),
-    click.option("--offset", type=click.IntRange(0), default=0, help="Skip so many first."),
+    click.option("--limit", type=click.IntRange(0), help="At most this many."),
+    click.option("--offset", type=click.IntRange(0), default=0, help="Skip this many first."),
     click.option(
         "--order",
         type=click.Choice(["newest_first", "oldest_first"]),
@@ -52,8 +62,16 @@ FILTER_OPTIONS = (
 )
 
 BATCH_OPTIONS = (
-    click.option("--concurrent-batches", type=click.IntRange(0), help="So many at once; 0 or 1 is one by one."),
-    click.option("--stop-on-error/--go-on-after-errors", default=None, help="Stop at the first failure."),
+    click.option(
+        "--concurrent-batches", type=click.IntRange(0), help="How many run at once; 0 or 1 is one after the other."
+    ),
+    click.option(
+        "--stop-on-error/--continue-on-error",
+        " /--go-on-after-errors",
+        cls=Renamed,
+        default=None,
+        help="Stop at the first failure.",
+    ),
     click.option("--tolerated-failure-count", type=click.IntRange(0), help="Stop after more failures than this."),
     click.option("--tolerated-failure-percentage", type=click.FloatRange(0, 100), help="Or after more than this part."),
     click.option(

@@ -47,7 +47,11 @@ __all__ = ["worker"]
 @transformer_option
 @files_option
 @click.option(
-    "--patience", type=click.FloatRange(0.1), default=30.0, show_default=True, help="Seconds that a batch stands still."
+    "--patience",
+    type=click.FloatRange(0.1),
+    default=30.0,
+    show_default=True,
+    help="Seconds without progress after which a batch is resumed here.",
 )
 @click.option(
     "--grace", type=click.FloatRange(0), default=10.0, show_default=True, help="Seconds that executions get to end."

@@ -194,7 +194,9 @@ class Journal:
         if self._watch is not None:
             self._watch.cancel()
         self._notify_space()
-        cut = RepositoryUnavailable("the journal was cut off: the write may or may not have been committed")
+        cut = RepositoryUnavailable(
+            "the engine was closed before the write was confirmed: it may or may not have been committed"
+        )
         for straggler in tuple(self._apart):
             straggler.settle(cut)
         flights = [*self._left_behind, *([] if self._flight is None else [self._flight])]

@@ -160,7 +160,7 @@ class Supervisor:
     def check_fresh(self) -> None:
         """Refuse an engine that was entered before."""
         if self._is_entered:
-            raise StatechainError("an engine is entered once: make another")
+            raise StatechainError("an Engine is entered once and cannot be re-entered: create a new one")
 
     async def open(self, *, owns_repository: bool) -> None:
         """Open the storage where it is this engine's own; start what the engine's role needs."""

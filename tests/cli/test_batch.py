@@ -65,6 +65,8 @@ def test_the_first_failure_stops_where_that_is_asked_for(orders: CliProject) -> 
     result = orders.call(*CHAIN, "--stop-on-error", "--json", code=1)
     assert len(result.stdout.splitlines()) == 3
     assert "more failures than are tolerated" in result.stderr
+    for name in ("--continue-on-error", "--go-on-after-errors"):  # the second is the old one
+        assert len(orders.call(*CHAIN, name, "--json", code=1).stdout.splitlines()) == 4
     orders.call(*CHAIN, "--tolerated-failure-count", "1", "--tolerated-failure-percentage", "50", code=1)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from statechain import Engine, ExecutionFilter
 from support.pages import LINK, PAGES, README, ROOT, blocks
 
 
@@ -60,6 +62,30 @@ async def be_told():
 
 asyncio.run(be_told())
 """
+
+
+async def test_the_tutorials_program_resumes_an_order_that_a_kill_interrupted(tmp_path: Path) -> None:
+    program = "\n\n".join(blocks(ROOT / "docs" / "tutorial.md", "python"))
+    url = f"sqlite:///{tmp_path / 'shop.db'}"
+    killed = await asyncio.create_subprocess_exec(
+        sys.executable, "-u", "-c", program, cwd=tmp_path, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert killed.stdout is not None
+        await killed.stdout.readuntil(b"order-1 ")  # order-2 is next: it waits for a second
+        async with Engine(url, recovery=False) as engine, asyncio.timeout(30):
+            packing = ExecutionFilter(status="RUNNING", current_state="Pack")
+            while not (found := await engine.list_executions(packing)):  # noqa: ASYNC110 -- another process runs it
+                await asyncio.sleep(0.01)
+    finally:
+        killed.kill()
+        await killed.wait()
+    await asyncio.to_thread(run, program, tmp_path)
+    async with Engine(url, recovery=False) as engine:
+        ended = await (await engine.get_handle(found[0].name, machine="orders")).wait()
+        types = [event["type"] for event in await engine.get_execution_history(ended.id)]
+    assert (ended.id, ended.status) == (found[0].id, "SUCCEEDED")
+    assert types.count("TaskStarted") == types.count("WaitStateEntered") == types.count("WaitStateExited") == 1
 
 
 def test_what_the_deploy_page_only_defines_does_what_it_says(tmp_path: Path) -> None:

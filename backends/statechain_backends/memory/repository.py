@@ -54,7 +54,7 @@ class MemoryRepository(MemoryLeases):
 
     def __init__(self, url: str = "memory://") -> None:
         if url.partition("://")[2]:
-            raise ValueError("memory:// takes nothing behind it: each repository is a storage of its own")
+            raise ValueError("memory:// takes no path or options: each repository is a storage of its own")
         super().__init__()
         self._apply: dict[type, Callable[[Any], object]] = {
             CreateStateMachine: self._create_state_machine,
