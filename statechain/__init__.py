@@ -32,6 +32,7 @@ from statechain.errors import (
     TaskError,
     TaskTimedOut,
 )
+from statechain.events import HistoryEvent
 from statechain.filters import Chained, ExecutionFilter
 from statechain.handle import ExecutionHandle
 from statechain.lazy import importer
@@ -103,6 +104,7 @@ __all__ = [
     "ExecutionHandle",
     "ExecutionNotFound",
     "ExecutionStatus",
+    "HistoryEvent",
     "InputTransformer",
     "InputTransformerError",
     "InvalidArgument",

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from statechain import asl, drawing
 from statechain.arguments import BATCH_ID, EXECUTION_ID, FLAG, MACHINE, TEXT, WHOLE, checked, count_from, one_of
@@ -24,6 +24,7 @@ from statechain.storage.paging import pages
 if TYPE_CHECKING:
     from statechain.clock import Clock
     from statechain.drawing import DrawingFormat
+    from statechain.events import HistoryEvent
     from statechain.filters import HasId
     from statechain.limits import Limits
     from statechain.storage.repository import Repository
@@ -136,7 +137,7 @@ class EngineQueries:
         after: int = 0,
         limit: int | None = None,
         reverse: bool = False,
-    ) -> list[dict[str, Any]]:
+    ) -> list[HistoryEvent]:
         """Return an execution's history as AWS does: ``id``, ``previousEventId``, ``type``, ``timestamp``, details.
 
         The details object is named after the type, such as ``stateEnteredEventDetails`` (AWS, GetExecutionHistory).
@@ -168,7 +169,7 @@ class EngineQueries:
         after: int = 0,
         limit: int | None = None,
         reverse: bool = False,
-    ) -> AsyncIterator[dict[str, Any]]:
+    ) -> AsyncIterator[HistoryEvent]:
         """Yield an execution's events as `get_execution_history` returns them, a few with their payloads at a time.
 
         They are those that there were when the first one was asked for.
@@ -196,7 +197,7 @@ class EngineQueries:
         history = await History.read(self.repository, execution, revision)
         async with aclosing(history.events(after=after, limit=limit, reverse=reverse)) as events:
             async for event in events:
-                yield event
+                yield cast("HistoryEvent", event)
 
     @checked(id=EXECUTION_ID, format=TEXT)
     async def draw_execution(self, id: str, format: DrawingFormat = "svg") -> str:  # noqa: A002

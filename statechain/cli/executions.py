@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -254,7 +255,7 @@ async def history(
     print_table(EVENTS, rows)
 
 
-def _about(event: dict[str, Any]) -> str:
+def _about(event: Mapping[str, Any]) -> str:
     """Return what tells one event from another, in a few words."""
     details: dict[str, Any] = next((value for key, value in event.items() if key.endswith("EventDetails")), {})
     keys = ("name", "index", "resource", "error", "cause", "input", "parameters", "output")

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any, assert_type
 
 from statechain import (
+    ActivityTask,
     Batch,
     BatchExecutionOptions,
     BatchExecutionResult,
+    BatchHandle,
     BatchStatus,
     BatchStopped,
     Chained,
@@ -21,18 +23,23 @@ from statechain import (
     ExecutionFilter,
     ExecutionHandle,
     ExecutionStatus,
+    HistoryEvent,
+    InputTransformer,
     ItemCounts,
     JSONInput,
     JSONValue,
     Link,
     MemoryRepository,
+    Observer,
     Repository,
+    ResultStream,
     Source,
     StateMachine,
     SystemClock,
     TaskContext,
     TaskError,
     TaskRegistry,
+    __version__,
     open_repository,
 )
 from statechain.testing import VirtualClock
@@ -224,6 +231,33 @@ async def batches(engine: Engine, machine: StateMachine) -> None:
     assert_type(batch.item_counts, ItemCounts)
     assert_type(await engine.stop_batch(batch.id), Batch)
     assert_type(await engine.resume_batch(batch.id, options=options), Batch)
+
+
+async def the_same_machine_in_three_ways(engine: Engine, machine: StateMachine) -> None:
+    for given in (machine, machine.name, machine.id):
+        assert_type(await engine.get_state_machine(given), StateMachine)
+        assert_type(await engine.get_handle("order-1", machine=given), ExecutionHandle)
+        assert_type(await engine.list_batches(state_machine_id=given), list[Batch])
+        await engine.execution_statistics(given)
+        ExecutionFilter(state_machine_id=given, unchained_to=given, name_contains="order")
+    assert_type(await engine.get_handle("an-id"), ExecutionHandle)
+    await engine.get_state_machine(1)  # type: ignore[arg-type]
+
+
+async def newer_names(engine: Engine, machine: StateMachine, transformer: InputTransformer, observer: Observer) -> None:
+    assert_type(__version__, str)
+    assert_type([each async for each in engine.iterate_batches()], list[Batch])
+    assert_type([each async for each in engine.iterate_linked_executions(page_size=10)], list[Link])
+    history = await engine.get_execution_history("an-id")
+    assert_type(history, list[HistoryEvent])
+    assert_type(history[0]["timestamp"], datetime)
+    assert_type(history[0]["previousEventId"], int)
+    assert_type(await engine.get_activity_task("inspect"), ActivityTask | None)
+    options = BatchExecutionOptions(max_concurrency=3)
+    stream = machine.stream_batch(ExecutionFilter(), options=options, input_transformer=transformer)
+    assert_type(stream, ResultStream[BatchExecutionResult])
+    assert_type(await machine.start_batch(ExecutionFilter()), BatchHandle)
+    Engine(observers=[observer])
 
 
 async def inputs() -> AsyncIterator[dict[str, Any]]:
