@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from statechain.batch_records import Batch, BatchStatus, ItemCounts
 from statechain.chaining.options import BatchExecutionOptions, BatchExecutionResult
 from statechain.chaining.source import InputTransformer
 from statechain.clock import Clock, SystemClock
@@ -38,16 +39,7 @@ from statechain.handle import ExecutionHandle
 from statechain.lazy import importer
 from statechain.limits import Limits
 from statechain.machine import StateMachine
-from statechain.records import (
-    Batch,
-    BatchStatus,
-    DurationStatistics,
-    Execution,
-    ExecutionStatus,
-    ItemCounts,
-    Link,
-    Source,
-)
+from statechain.records import DurationStatistics, Execution, ExecutionStatus, Link, Source
 from statechain.storage.open import open_repository
 from statechain.storage.repository import Repository
 from statechain.tasks.dependencies import Depends

@@ -32,6 +32,7 @@ from statechain.arguments import (
     text,
     with_method,
 )
+from statechain.batch_records import Batch
 from statechain.callbacks import EngineCallbacks
 from statechain.chaining.arguments import FILTER, OPTIONS, TRANSFORMER
 from statechain.chaining.options import DISTRIBUTED, BatchExecutionOptions, BatchExecutionResult
@@ -46,7 +47,7 @@ from statechain.handle import ExecutionHandle
 from statechain.limits import DEFAULT_LIMITS, Limits
 from statechain.machine import StateMachine
 from statechain.operations import EngineOperations
-from statechain.records import Batch, Execution, StateMachineRecord, new_id
+from statechain.records import Execution, StateMachineRecord, new_id
 from statechain.storage.deleting import delete_ended
 from statechain.storage.existing import machine_id, with_machine_ids
 from statechain.storage.open import open_repository

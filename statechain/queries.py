@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, cast
 
 from statechain import asl, drawing
 from statechain.arguments import BATCH_ID, EXECUTION_ID, FLAG, MACHINE, TEXT, WHOLE, checked, count_from, one_of
+from statechain.batch_records import Batch, BatchStatus
 from statechain.chaining.arguments import FILTER
 from statechain.errors import BatchNotFound, ExecutionNotFound
 from statechain.filters import ExecutionFilter, as_id
 from statechain.guard import Guard, guarded
-from statechain.records import Batch, BatchStatus, DurationStatistics, Execution, ExecutionStatus, Link, Suspect
+from statechain.records import DurationStatistics, Execution, ExecutionStatus, Link, Suspect
 from statechain.storage.existing import optional_machine_id, require_execution, with_machine_ids
 from statechain.storage.paging import pages
 

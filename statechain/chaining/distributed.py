@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from statechain.batch_records import Batch, BatchStatus
 from statechain.cancellation import GRACE, wait_ignoring_cancellation
 from statechain.chaining.batch import new_batch, stop_batch
 from statechain.chaining.options import BatchExecutionOptions, BatchExecutionResult
 from statechain.chaining.runner import ITEM_ERRORS, BatchServices, Target, failure_of
 from statechain.errors import BatchNotFound, BatchStopped, StatechainError
 from statechain.launcher import ResultStream
-from statechain.records import Batch, BatchStatus, Execution
+from statechain.records import Execution
 from statechain.reports import BatchResult
 from statechain.storage.existing import why_nothing_matches, with_machine_ids
 from statechain.storage.repository import CreateBatch

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from statechain.batch_records import Batch, BatchStatus
 from statechain.chaining.batch import ended_executions, stored_item, watch
 from statechain.chaining.options import DISTRIBUTED, BatchExecutionOptions
 from statechain.chaining.runner import BatchServices, Item, Runner, Target
@@ -26,7 +27,6 @@ from statechain.chaining.stored import is_exclusive
 from statechain.errors import BatchStopped, LeaseLost, StatechainError
 from statechain.launcher import first_error
 from statechain.logs import BATCH
-from statechain.records import Batch, BatchStatus
 from statechain.storage.retrying import retry_while_unavailable
 from statechain.storage.shards import Shard, ShardPlan
 

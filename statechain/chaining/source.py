@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from statechain.batch_records import BatchItem
 from statechain.codec import JSONInput, JSONValue, decode
 from statechain.errors import (
     DamagedRow,
@@ -15,7 +16,7 @@ from statechain.errors import (
     SourceNotFinished,
     SourceStateNotFound,
 )
-from statechain.records import BatchItem, Execution, ExecutionStatus, Source
+from statechain.records import Execution, ExecutionStatus, Source
 
 if TYPE_CHECKING:
     from statechain.storage.repository import Repository

@@ -10,7 +10,7 @@ from statechain.codec import JSONValue
 from statechain.filters import ExecutionFilter
 
 if TYPE_CHECKING:
-    from statechain.records import Batch
+    from statechain.batch_records import Batch
 
 __all__ = ["describe_filter", "describe_options", "is_exclusive", "read_options"]
 

@@ -11,6 +11,7 @@ from typing import Any
 import click
 from rich.markup import escape
 
+from statechain.batch_records import Batch
 from statechain.chaining.options import BatchExecutionResult
 from statechain.cli.render import echo_json
 from statechain.cli.run import files_option, machine_of, tasks_option
@@ -23,7 +24,7 @@ from statechain.errors import BatchStopped
 from statechain.launcher import ResultStream
 from statechain.machine import StateMachine
 from statechain.progress import BatchProgress
-from statechain.records import Batch, new_id
+from statechain.records import new_id
 from statechain.storage.existing import why_nothing_matches
 from statechain.tasks.registry import TaskRegistry
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from statechain.batch_records import Batch, BatchStatus
 from statechain.chaining.stored import read_options
 from statechain.cli.batch import transformer_option
 from statechain.cli.render import Cell, Column, batch_json, duration_of, echo_json, moment, print_table, styled_batch
@@ -17,7 +18,6 @@ from statechain.cli.session import Storage, asynchronous, echo_err, errors, exit
 from statechain.engine import Engine
 from statechain.errors import BatchStopped
 from statechain.progress import BatchProgress
-from statechain.records import Batch, BatchStatus
 from statechain.tasks.registry import TaskRegistry
 
 __all__ = ["batches"]

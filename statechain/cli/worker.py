@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import click
 
+from statechain.batch_records import BatchStatus, ItemCounts
 from statechain.chaining.options import DISTRIBUTED
 from statechain.cli.batch import transformer_option
 from statechain.cli.run import files_option
@@ -21,7 +22,6 @@ from statechain.drawing.picture import spoken
 from statechain.engine import Engine
 from statechain.errors import BatchStopped
 from statechain.observers import ExecutionEnded, ExecutionResumed, ExecutionStarted, Fact
-from statechain.records import BatchStatus, ItemCounts
 from statechain.tasks.registry import TaskRegistry
 
 __all__ = ["worker"]

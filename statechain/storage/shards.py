@@ -15,9 +15,9 @@ from typing import Protocol, cast
 
 import attrs
 
+from statechain.batch_records import Batch, BatchStatus
 from statechain.codec import JSONValue
 from statechain.errors import LeaseLost
-from statechain.records import Batch, BatchStatus
 
 __all__ = [
     "MOST_CLAIMS",

@@ -13,11 +13,10 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
+from statechain.batch_records import Batch, BatchStatus
 from statechain.codec import same_json
 from statechain.filters import ExecutionFilter
 from statechain.records import (
-    Batch,
-    BatchStatus,
     Callback,
     CallbackStatus,
     Claim,

@@ -10,20 +10,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 import attrs
 
+from statechain.batch_records import Batch, BatchItem, BatchStatus, ItemCounts
 from statechain.filters import Chained, Cursor, ExecutionFilter, ExecutionKey
-from statechain.records import (
-    Batch,
-    BatchItem,
-    BatchStatus,
-    Callback,
-    DurationStatistics,
-    Execution,
-    ExecutionStatus,
-    ItemCounts,
-    Link,
-    StateMachineRecord,
-    Visit,
-)
+from statechain.records import Callback, DurationStatistics, Execution, ExecutionStatus, Link, StateMachineRecord, Visit
 from statechain.storage.outlines import VisitOutline, outline
 
 __all__ = ["LIVING", "Item", "MemoryReads", "Run"]

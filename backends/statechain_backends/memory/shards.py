@@ -7,7 +7,8 @@ from datetime import datetime
 
 import attrs
 
-from statechain.records import Batch, BatchStatus, ExecutionStatus
+from statechain.batch_records import Batch, BatchStatus
+from statechain.records import ExecutionStatus
 from statechain.storage.shards import (
     MOST_CLAIMS,
     POISONED,

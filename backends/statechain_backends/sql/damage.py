@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sqlalchemy import BigInteger, Integer
 
+from statechain.batch_records import BatchStatus
 from statechain.codec import decode, encode
-from statechain.records import BatchStatus, CallbackStatus, ExecutionStatus
+from statechain.records import CallbackStatus, ExecutionStatus
 from statechain_backends.sql.decoding import json_object, member, moment, number, text
 from statechain_backends.sql.schema import batches, callbacks, executions, metadata, state_machines, visits
 

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.sql.compiler import SQLCompiler
 
+    from statechain.batch_records import Batch
     from statechain.filters import Chained, Cursor, ExecutionFilter
-    from statechain.records import Batch
 
 __all__ = [
     "EXECUTION",

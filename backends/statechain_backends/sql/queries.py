@@ -26,8 +26,9 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from statechain.batch_records import BatchStatus
 from statechain.clock import to_micros
-from statechain.records import BatchStatus, ExecutionStatus
+from statechain.records import ExecutionStatus
 from statechain.storage.outlines import SHORT_DETAIL
 from statechain_backends.sql.filters import EXECUTION, UNFAILED, WITH_RUNS
 from statechain_backends.sql.schema import (
@@ -45,7 +46,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.sql.compiler import SQLCompiler
 
-    from statechain.records import Batch, Link
+    from statechain.batch_records import Batch
+    from statechain.records import Link
 
 __all__ = [
     "LINK",

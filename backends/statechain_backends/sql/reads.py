@@ -36,19 +36,9 @@ from statechain_backends.sql.text_escape import unescape_text
 if TYPE_CHECKING:
     from sqlalchemy import Executable
 
+    from statechain.batch_records import Batch, BatchItem, BatchStatus
     from statechain.filters import Cursor, ExecutionFilter, ExecutionKey
-    from statechain.records import (
-        Batch,
-        BatchItem,
-        BatchStatus,
-        Callback,
-        DurationStatistics,
-        Execution,
-        Link,
-        StateMachineRecord,
-        Suspect,
-        Visit,
-    )
+    from statechain.records import Callback, DurationStatistics, Execution, Link, StateMachineRecord, Suspect, Visit
     from statechain.reports import BatchResult, WaitingTask
     from statechain.storage.leases import SuspectGroup
     from statechain.storage.outlines import VisitOutline

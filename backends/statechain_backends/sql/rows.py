@@ -11,21 +11,18 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from statechain.batch_records import Batch, BatchItem, BatchStatus, ItemCounts
 from statechain.clock import to_micros
 from statechain.codec import encode
 from statechain.errors import DamagedRow
 from statechain.filters import ExecutionKey
 from statechain.records import (
-    Batch,
-    BatchItem,
-    BatchStatus,
     Callback,
     CallbackStatus,
     Claim,
     DurationStatistics,
     Execution,
     ExecutionStatus,
-    ItemCounts,
     Link,
     Source,
     StateMachineRecord,

@@ -15,9 +15,10 @@ import attrs
 from sqlalchemy import Integer, String, case, delete, exists, func, literal, null, or_, select, type_coerce, update
 from sqlalchemy.dialects.postgresql import insert
 
+from statechain.batch_records import BatchStatus
 from statechain.clock import MICROSECOND, to_micros
 from statechain.errors import BatchNotFound, ExecutionNotFound, InvalidToken, TaskTimedOut
-from statechain.records import BatchStatus, CallbackStatus, ExecutionStatus
+from statechain.records import CallbackStatus, ExecutionStatus
 from statechain.storage.leases import lease_lost
 from statechain.storage.repository import (
     AnswerCallback,
@@ -69,7 +70,7 @@ from statechain_backends.sql.text_escape import unescape_text
 if TYPE_CHECKING:
     from sqlalchemy import Executable, Table
 
-    from statechain.records import Batch
+    from statechain.batch_records import Batch
 
 __all__ = ["LOST_EPOCHS", "SCRIPTS", "Script", "Steps", "add_frozen_batch", "chunks", "stored_batch"]
 

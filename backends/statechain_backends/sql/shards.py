@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, cast
 
 from sqlalchemy import and_, case, func, insert, or_, select, update
 
+from statechain.batch_records import Batch, BatchStatus
 from statechain.clock import to_micros
 from statechain.errors import LeaseLost
-from statechain.records import Batch, BatchStatus, ExecutionStatus
+from statechain.records import ExecutionStatus
 from statechain.storage.shards import (
     MOST_CLAIMS,
     POISONED,

@@ -23,7 +23,7 @@ from statechain_backends.sql.text_escape import escape_rows, unescape_text
 from statechain_backends.sqlite.writes import COMPILER, perform
 
 if TYPE_CHECKING:
-    from statechain.records import Batch
+    from statechain.batch_records import Batch
     from statechain.storage.repository import CreateBatch
     from statechain_backends.sqlite.connection import ConnectionThread
     from statechain_backends.sqlite.readers import Reader, Readers

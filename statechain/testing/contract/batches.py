@@ -7,9 +7,10 @@ from __future__ import annotations
 import attrs
 import pytest
 
+from statechain.batch_records import Batch, BatchItem, BatchStatus, ItemCounts
 from statechain.errors import BatchNotFound
 from statechain.filters import Chained, ExecutionFilter
-from statechain.records import Batch, BatchItem, BatchStatus, ExecutionStatus, ItemCounts, Source
+from statechain.records import ExecutionStatus, Source
 from statechain.storage.repository import (
     CreateBatch,
     EndBatch,

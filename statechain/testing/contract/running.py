@@ -10,9 +10,10 @@ from datetime import timedelta
 import attrs
 import pytest
 
+from statechain.batch_records import Batch, ItemCounts
 from statechain.errors import ExecutionNotFound, LeaseLost
 from statechain.filters import ExecutionFilter
-from statechain.records import Batch, Callback, Claim, Execution, ExecutionStatus, ItemCounts
+from statechain.records import Callback, Claim, Execution, ExecutionStatus
 from statechain.storage.repository import (
     AnswerCallback,
     CreateBatch,

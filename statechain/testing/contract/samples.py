@@ -14,19 +14,10 @@ from typing import Any, TypeVar, cast
 
 import attrs
 
+from statechain.batch_records import Batch, BatchStatus
 from statechain.errors import StatechainError
 from statechain.filters import ExecutionFilter
-from statechain.records import (
-    Batch,
-    BatchStatus,
-    Callback,
-    Execution,
-    ExecutionStatus,
-    Source,
-    StateMachineRecord,
-    Visit,
-    new_id,
-)
+from statechain.records import Callback, Execution, ExecutionStatus, Source, StateMachineRecord, Visit, new_id
 from statechain.storage.repository import (
     Advance,
     CreateBatch,

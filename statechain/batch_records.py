@@ -1,0 +1,115 @@
+"""Batches as storage keeps them, as immutable values: a batch, its items and how many have each status."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+
+import attrs
+
+from statechain.codec import JSONValue
+from statechain.records import ExecutionStatus
+
+__all__ = ["Batch", "BatchItem", "BatchStatus", "ItemCounts"]
+
+
+class BatchStatus(StrEnum):
+    """Where a batch stands, in the terms of AWS's Map Run."""
+
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    ABORTED = "ABORTED"
+
+
+@attrs.frozen(kw_only=True)
+class ItemCounts:
+    """How many items of a batch stand where, in the terms of AWS's Map Run."""
+
+    pending: int = 0
+    running: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    timed_out: int = 0
+    aborted: int = 0
+    total: int = 0
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class Batch:
+    """A stored batch: what was asked, and how far it has come.
+
+    Attributes:
+        id: Unique everywhere, ordered by time.
+
+        name_prefix: The prefix of its executions' names.
+
+        state_machine_id: The target machine.
+
+        state_machine_revision: The revision that its executions run.
+
+        source_state_name: The state whose outputs are chained, or None for the final outputs.
+
+        filter: The filter as a JSON-shaped mapping, as it was when the batch started.
+
+        options: The options as a JSON-shaped mapping; callbacks cannot be stored.
+
+        status: RUNNING until every item has ended or the batch was stopped.
+
+        start_time: When its set of sources was frozen.
+
+        end_time: When it ended, or None.
+
+        item_counts: Counted from the executions themselves whenever the batch is read.
+    """
+
+    id: str
+    name_prefix: str
+    state_machine_id: str
+    state_machine_revision: int
+    source_state_name: str | None
+    filter: Mapping[str, JSONValue]
+    options: Mapping[str, JSONValue]
+    status: BatchStatus
+    start_time: datetime
+    end_time: datetime | None = None
+    item_counts: ItemCounts = ItemCounts()
+
+    @property
+    def target(self) -> str:
+        """The id of the target machine."""
+        return self.state_machine_id
+
+    def __repr__(self) -> str:
+        return f"<Batch {self.name_prefix} {self.status} {self.item_counts.total} items>"
+
+
+@attrs.frozen(kw_only=True)
+class BatchItem:
+    """One source of a batch, with what is needed to chain from it.
+
+    Attributes:
+        index: Its place in the batch, from 0, without gaps.
+
+        source_execution_id: The source.
+
+        name: The name of its chained execution.
+
+        source_status: The source's status now, or None where the source was deleted meanwhile.
+
+        source_output: The output to chain from, as JSON text: the source's, or that of its last completed visit
+            of the batch's state; None where there is none.
+
+        error: The error name, where the item failed before an execution could be started; else None.
+
+        cause: The cause beside it.
+    """
+
+    index: int
+    source_execution_id: str
+    name: str
+    source_status: ExecutionStatus | None
+    source_output: str | None
+    error: str | None = None
+    cause: str | None = None
