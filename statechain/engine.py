@@ -1,7 +1,7 @@
 """The engine: opens storage, creates machines, and owns the tasks of everything that runs.
 
-What only reads is in `statechain.queries`, what operators use in `statechain.operations`, and what answers a task
-that waits for it in `statechain.callbacks`.
+What only reads is in `statechain.queries`, batches in `statechain.batches`, what operators use in
+`statechain.operations`, and what answers a task that waits for it in `statechain.callbacks`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from statechain import asl, chaining
+from statechain import asl
 from statechain.arguments import (
-    BATCH_ID,
     DURATION,
     EXECUTION_ID,
     FLAG,
@@ -33,10 +32,9 @@ from statechain.arguments import (
     with_method,
 )
 from statechain.batch_records import Batch
+from statechain.batches import EngineBatches
 from statechain.callbacks import EngineCallbacks
-from statechain.chaining.arguments import FILTER, OPTIONS, TRANSFORMER
-from statechain.chaining.options import DISTRIBUTED, BatchExecutionOptions, BatchExecutionResult
-from statechain.chaining.source import InputTransformer
+from statechain.chaining.arguments import FILTER
 from statechain.clock import Clock, SystemClock, as_duration
 from statechain.codec import JSONValue, same_json
 from statechain.errors import ExecutionNotFound, StatechainError, StateMachineNotFound
@@ -51,7 +49,7 @@ from statechain.records import Execution, StateMachineRecord, new_id
 from statechain.storage.deleting import delete_ended
 from statechain.storage.existing import machine_id, with_machine_ids
 from statechain.storage.open import open_repository
-from statechain.storage.repository import CreateBatch, CreateStateMachine
+from statechain.storage.repository import CreateStateMachine
 from statechain.storage.retrying import retry_while_unavailable
 from statechain.tasks import services
 from statechain.tasks.dependencies import Dependencies
@@ -60,7 +58,6 @@ from statechain.tasks.registry import TaskRegistry
 if TYPE_CHECKING:
     from statechain.asl import Definition
     from statechain.filters import HasId
-    from statechain.launcher import ResultStream
     from statechain.observers import Observer
     from statechain.storage.repository import Repository
 
@@ -74,7 +71,7 @@ DEFINITION = instance_of(Mapping, str, Path, meant="a mapping, JSON or YAML text
 
 
 @guarded()
-class Engine(EngineOperations, EngineCallbacks):
+class Engine(EngineBatches, EngineOperations, EngineCallbacks):
     """Runs state machines durably on one storage, inside one event loop.
 
     An async context manager: entering opens the storage and starts the heartbeat and the recovery of executions
@@ -434,142 +431,3 @@ class Engine(EngineOperations, EngineCallbacks):
         """
         filter_ = await with_machine_ids(self.repository, filter)
         return await delete_ended(self.repository, self.journal, filter_)
-
-    # Batches
-
-    @checked(id=BATCH_ID)
-    async def stop_batch(self, id: str) -> Batch:  # noqa: A002
-        """End a batch as ABORTED and return it: no more of its executions start, and those that run are aborted.
-
-        Idempotent.
-
-        Arguments:
-            id: The batch.
-
-        Returns:
-            The batch, ABORTED, or as it had ended before.
-
-        Raises:
-            BatchNotFound: There is no such batch.
-        """
-        await chaining.stop_batch(id, services=self.batch_services, stop_execution=self.stop_execution)
-        return await self.get_batch(id)
-
-    @checked(id=BATCH_ID, options=OPTIONS, input_transformer=TRANSFORMER)
-    async def resume_batch(
-        self,
-        id: str,  # noqa: A002
-        *,
-        options: BatchExecutionOptions | None = None,
-        input_transformer: InputTransformer | None = None,
-    ) -> Batch:
-        """Finish what is missing of a stored batch, in any process, and return the batch.
-
-        The sources that were stored when it began are gone through in order: executions that ended are left as they
-        are, those that run are awaited, the rest are started.
-
-        Arguments:
-            id: The batch.
-
-            options: How to run what is missing; the options that the batch was stored with by default. Callbacks are
-                not stored, so give them again: ``attrs.evolve(BatchExecutionOptions.of(batch), ...)``.
-
-            input_transformer: Maps each source's output to an input; it is not stored either.
-
-        Returns:
-            The batch as it ended.
-
-        Raises:
-            BatchNotFound: There is no such batch.
-
-            BatchStopped: More items failed than the options tolerate, or the batch was stopped meanwhile.
-        """
-        batch = await self.get_batch(id)
-        async with await self._resumed(batch, options, input_transformer) as stream:
-            async for _ in stream:
-                pass
-        return await self.get_batch(id)
-
-    @checked(state_machine_id=MACHINE, filter=FILTER, source_state_name=TEXT.or_none(), options=OPTIONS)
-    async def start_batch(
-        self,
-        state_machine_id: HasId | str,
-        filter: ExecutionFilter,  # noqa: A002
-        source_state_name: str | None = None,
-        *,
-        options: BatchExecutionOptions | None = None,
-    ) -> Batch:
-        """Store a batch, have it run in the background, and return as soon as it is stored.
-
-        Workers run a DISTRIBUTED batch. Any other runs here, and the engine owns what runs: leaving it waits for the
-        batch, and a batch that is interrupted can be resumed.
-
-        Arguments:
-            state_machine_id: The machine that an execution is started of, for each source: itself, its name or its id.
-
-            filter: The executions to chain from.
-
-            source_state_name: Chain this state's output instead of the final output.
-
-            options: How it runs; see `StateMachine.execute_batch`.
-
-        Returns:
-            The batch as it is stored, its sources counted.
-
-        Raises:
-            StateMachineNotFound: There is no such state machine, or the filter names one that does not exist.
-        """
-        target = await self.get_state_machine(state_machine_id)
-        chosen = options or BatchExecutionOptions()
-        if chosen.mode == DISTRIBUTED:
-            handle = await target.start_batch(filter, source_state_name, options=chosen)
-            return await self.get_batch(handle.id)
-        filter_ = await with_machine_ids(self.repository, filter)
-        batch = chaining.new_batch(target, filter_, source_state_name, chosen, self.batch_services)
-        stored = await self.journal.write_for_caller(CreateBatch(batch=batch, filter_=filter_))
-        self._run_batch(stored, await self._resumed(stored, chosen, None))
-        return stored
-
-    @checked(id=BATCH_ID, options=OPTIONS)
-    async def continue_batch(self, id: str, *, options: BatchExecutionOptions | None = None) -> Batch:  # noqa: A002
-        """Resume a batch as `resume_batch` does, but in the background, and return it at once.
-
-        Arguments:
-            id: The batch.
-
-            options: How to run what is missing; the options that the batch was stored with by default.
-
-        Returns:
-            The batch as it is when its resumption begins.
-
-        Raises:
-            BatchNotFound: There is no such batch.
-        """
-        batch = await self.get_batch(id)
-        self._run_batch(batch, await self._resumed(batch, options, None))
-        return batch
-
-    async def _resumed(
-        self, batch: Batch, options: BatchExecutionOptions | None, input_transformer: InputTransformer | None
-    ) -> ResultStream[BatchExecutionResult]:
-        revision = await self._revisions.get(batch.state_machine_id, batch.state_machine_revision)
-        return chaining.resume_batch(
-            StateMachine(self, revision),
-            batch,
-            options=options or BatchExecutionOptions.of(batch),
-            input_transformer=input_transformer,
-            services=self.batch_services,
-        )
-
-    def _run_batch(self, batch: Batch, stream: ResultStream[BatchExecutionResult]) -> None:
-        """Take a batch's results among the tasks of the engine; how it ended is in storage."""
-
-        async def run() -> None:
-            try:
-                async with stream:
-                    async for _ in stream:
-                        pass
-            except StatechainError as error:
-                logger.warning("the batch %s ended: %s", batch.name_prefix, error)
-
-        self.worker.tasks().create_task(run(), name="statechain batch")

@@ -1,0 +1,185 @@
+"""Batches of an engine: stopped, resumed, and run in the background.
+
+A batch that its caller awaits is a method of the state machine that it starts; see `statechain.machine`.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, cast
+
+from statechain import chaining
+from statechain.arguments import BATCH_ID, MACHINE, TEXT, checked
+from statechain.batch_records import Batch
+from statechain.chaining.arguments import FILTER, OPTIONS, TRANSFORMER
+from statechain.chaining.options import DISTRIBUTED, BatchExecutionOptions, BatchExecutionResult
+from statechain.chaining.source import InputTransformer
+from statechain.errors import StatechainError
+from statechain.filters import ExecutionFilter
+from statechain.guard import guarded
+from statechain.machine import StateMachine
+from statechain.queries import EngineQueries
+from statechain.storage.existing import with_machine_ids
+from statechain.storage.repository import CreateBatch
+
+if TYPE_CHECKING:
+    from statechain.chaining.runner import BatchServices
+    from statechain.engine import Engine
+    from statechain.filters import HasId
+    from statechain.launcher import ResultStream
+    from statechain.storage.journal import Journal
+    from statechain.worker.worker import Worker
+
+__all__ = ["EngineBatches"]
+
+logger = logging.getLogger(__name__)
+
+
+@guarded()
+class EngineBatches(EngineQueries):
+    """The methods of `Engine` about batches; it sets the attributes that they need."""
+
+    journal: Journal
+    worker: Worker
+    batch_services: BatchServices
+
+    @property
+    def _engine(self) -> Engine:
+        return cast("Engine", self)
+
+    @checked(id=BATCH_ID)
+    async def stop_batch(self, id: str) -> Batch:  # noqa: A002
+        """End a batch as ABORTED and return it: no more of its executions start, and those that run are aborted.
+
+        Idempotent.
+
+        Arguments:
+            id: The batch.
+
+        Returns:
+            The batch, ABORTED, or as it had ended before.
+
+        Raises:
+            BatchNotFound: There is no such batch.
+        """
+        await chaining.stop_batch(id, services=self.batch_services, stop_execution=self._engine.stop_execution)
+        return await self.get_batch(id)
+
+    @checked(id=BATCH_ID, options=OPTIONS, input_transformer=TRANSFORMER)
+    async def resume_batch(
+        self,
+        id: str,  # noqa: A002
+        *,
+        options: BatchExecutionOptions | None = None,
+        input_transformer: InputTransformer | None = None,
+    ) -> Batch:
+        """Finish what is missing of a stored batch, in any process, and return the batch.
+
+        The sources that were stored when it began are gone through in order: executions that ended are left as they
+        are, those that run are awaited, the rest are started.
+
+        Arguments:
+            id: The batch.
+
+            options: How to run what is missing; the options that the batch was stored with by default. Callbacks are
+                not stored, so give them again: ``attrs.evolve(BatchExecutionOptions.of(batch), ...)``.
+
+            input_transformer: Maps each source's output to an input; it is not stored either.
+
+        Returns:
+            The batch as it ended.
+
+        Raises:
+            BatchNotFound: There is no such batch.
+
+            BatchStopped: More items failed than the options tolerate, or the batch was stopped meanwhile.
+        """
+        batch = await self.get_batch(id)
+        async with await self._resumed(batch, options, input_transformer) as stream:
+            async for _ in stream:
+                pass
+        return await self.get_batch(id)
+
+    @checked(state_machine_id=MACHINE, filter=FILTER, source_state_name=TEXT.or_none(), options=OPTIONS)
+    async def start_batch(
+        self,
+        state_machine_id: HasId | str,
+        filter: ExecutionFilter,  # noqa: A002
+        source_state_name: str | None = None,
+        *,
+        options: BatchExecutionOptions | None = None,
+    ) -> Batch:
+        """Store a batch, have it run in the background, and return as soon as it is stored.
+
+        Workers run a DISTRIBUTED batch. Any other runs here, and the engine owns what runs: leaving it waits for the
+        batch, and a batch that is interrupted can be resumed.
+
+        Arguments:
+            state_machine_id: The machine that an execution is started of, for each source: itself, its name or its id.
+
+            filter: The executions to chain from.
+
+            source_state_name: Chain this state's output instead of the final output.
+
+            options: How it runs; see `StateMachine.execute_batch`.
+
+        Returns:
+            The batch as it is stored, its sources counted.
+
+        Raises:
+            StateMachineNotFound: There is no such state machine, or the filter names one that does not exist.
+        """
+        target = await self._engine.get_state_machine(state_machine_id)
+        chosen = options or BatchExecutionOptions()
+        if chosen.mode == DISTRIBUTED:
+            handle = await target.start_batch(filter, source_state_name, options=chosen)
+            return await self.get_batch(handle.id)
+        filter_ = await with_machine_ids(self.repository, filter)
+        batch = chaining.new_batch(target, filter_, source_state_name, chosen, self.batch_services)
+        stored = await self.journal.write_for_caller(CreateBatch(batch=batch, filter_=filter_))
+        self._run_batch(stored, await self._resumed(stored, chosen, None))
+        return stored
+
+    @checked(id=BATCH_ID, options=OPTIONS)
+    async def continue_batch(self, id: str, *, options: BatchExecutionOptions | None = None) -> Batch:  # noqa: A002
+        """Resume a batch as `resume_batch` does, but in the background, and return it at once.
+
+        Arguments:
+            id: The batch.
+
+            options: How to run what is missing; the options that the batch was stored with by default.
+
+        Returns:
+            The batch as it is when its resumption begins.
+
+        Raises:
+            BatchNotFound: There is no such batch.
+        """
+        batch = await self.get_batch(id)
+        self._run_batch(batch, await self._resumed(batch, options, None))
+        return batch
+
+    async def _resumed(
+        self, batch: Batch, options: BatchExecutionOptions | None, input_transformer: InputTransformer | None
+    ) -> ResultStream[BatchExecutionResult]:
+        revision = await self._revisions.get(batch.state_machine_id, batch.state_machine_revision)
+        return chaining.resume_batch(
+            StateMachine(self._engine, revision),
+            batch,
+            options=options or BatchExecutionOptions.of(batch),
+            input_transformer=input_transformer,
+            services=self.batch_services,
+        )
+
+    def _run_batch(self, batch: Batch, stream: ResultStream[BatchExecutionResult]) -> None:
+        """Take a batch's results among the tasks of the engine; how it ended is in storage."""
+
+        async def run() -> None:
+            try:
+                async with stream:
+                    async for _ in stream:
+                        pass
+            except StatechainError as error:
+                logger.warning("the batch %s ended: %s", batch.name_prefix, error)
+
+        self.worker.tasks().create_task(run(), name="statechain batch")
