@@ -15,7 +15,7 @@ __all__ = ["Batch", "BatchItem", "BatchStatus", "ItemCounts"]
 
 
 class BatchStatus(StrEnum):
-    """Where a batch stands, in the terms of AWS's Map Run."""
+    """The status of a batch, in the terms of AWS's Map Run."""
 
     RUNNING = "RUNNING"
     SUCCEEDED = "SUCCEEDED"
@@ -25,7 +25,7 @@ class BatchStatus(StrEnum):
 
 @attrs.frozen(kw_only=True)
 class ItemCounts:
-    """How many items of a batch stand where, in the terms of AWS's Map Run."""
+    """How many items of a batch are where, in the terms of AWS's Map Run."""
 
     pending: int = 0
     running: int = 0

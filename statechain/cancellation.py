@@ -1,4 +1,4 @@
-"""Waits that a cancellation does not cut short at once: it goes on once they are over, or after a grace."""
+"""Waits that a cancellation does not interrupted at once: it goes on once they are over, or after a grace."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ GRACE = 1.0
 
 
 async def await_shielded(future: asyncio.Future[T], grace: float | None = None) -> T:
-    """Await a future to its end whatever happens to the caller: a cancellation goes on only then.
+    """Await a future to its end even if the caller is cancelled: a cancellation goes on only then.
 
-    With a grace it goes on after so many seconds at the latest; the future's owner then sees to its end.
+    With a grace it goes on after that many seconds at the latest; the future's owner then sees to its end.
     """
     try:
         return await asyncio.shield(future)
@@ -27,7 +27,7 @@ async def await_shielded(future: asyncio.Future[T], grace: float | None = None) 
 
 
 async def wait_ignoring_cancellation(future: asyncio.Future[T], grace: float | None = None) -> None:
-    """Wait until a future is done, or so many seconds have passed, while a cancellation is under way.
+    """Wait until a future is done, or that many seconds have passed, while a cancellation is under way.
 
     More cancellations change nothing.
     """

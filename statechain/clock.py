@@ -47,7 +47,7 @@ class Timeout(Protocol):
         """End; raise TimeoutError where the body was cancelled because its time had come."""
 
     def expired(self) -> bool:
-        """Tell whether the time came before the body ended."""
+        """Return whether the time came before the body ended."""
 
 
 class Clock(Protocol):

@@ -52,7 +52,7 @@ def _make_encode(module: object = encoder) -> Callable[[object], str]:
 
 _encode = _make_encode()
 _exactly = json.JSONDecoder().raw_decode
-"""Decodes a text of `_encode`'s, which needs no second look."""
+"""Decodes a string of `_encode`'s, which needs no second look."""
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -112,9 +112,9 @@ def decode(text: str | bytes) -> JSONValue:
 def isolate(value: object, *, max_bytes: int | None = None, max_depth: int = MAX_DEPTH) -> tuple[str, JSONValue]:
     """Return a value's canonical text and a private copy of it that shares nothing with the original.
 
-    Tuples count as arrays. Raises InvalidPayload, naming the place as a JSON pointer, for whatever JSON cannot
+    Tuples count as arrays. Raises InvalidPayload, naming the place as a JSON pointer, for what JSON cannot
     hold exactly: NaN and infinities, keys that are not strings, other types, cycles, nesting past ``max_depth``,
-    or a text of more than ``max_bytes``.
+    or a string of more than ``max_bytes``.
     """
     quick = _isolate_quickly(value)
     if quick is None:
@@ -272,6 +272,6 @@ def _find_fault(value: object, max_depth: int) -> None:
 
 
 def _refuse_split(text: str, pointer: str) -> None:
-    """Refuse a character that stands as two surrogates: JSON reads them as the one character."""
+    """Refuse a character that is given as two surrogates: JSON reads them as the one character."""
     if _SPLIT.search(text):
         raise InvalidPayload(f"{pointer or 'the value'}: a text holds a character split into two surrogates")

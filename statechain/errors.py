@@ -1,9 +1,9 @@
 """Every error that statechain raises on purpose.
 
 StatechainError
-├── DefinitionError             a definition has faults; lists them all
+├── DefinitionError             a definition has errors; lists them all
 ├── StateError                  a state failed, in the language's terms (error name and cause)
-│   └── TaskError               raised by a handler to fail with a name of its own
+│   └── TaskError               raised by a handler to fail with an error name
 ├── ExecutionFailed             an awaited execution did not succeed
 ├── BatchStopped                a batch passed its tolerance of failures
 ├── InputTransformerError       the caller's input_transformer raised
@@ -66,17 +66,17 @@ LossReason: TypeAlias = Literal["ANOTHERS", "ENDED", "BEHIND"]
 
 
 class StatechainError(Exception):
-    """The root of the tree: catch it to catch whatever statechain raises on purpose."""
+    """The root of the tree: catch it to catch what statechain raises on purpose."""
 
 
 @attrs.frozen
 class Diagnostic:
-    """One fault in a definition.
+    """One error in a definition.
 
     Attributes:
-        code: A stable name of the kind of fault, such as ``"missing-target"``; docs explain each.
+        code: A stable name of the kind of error, such as ``"missing-target"``; docs explain each.
 
-        message: What is wrong and how to mend it, in one sentence.
+        message: What is wrong and how to fix it, in one sentence.
 
         pointer: The place as a JSON pointer (RFC 6901), ``""`` for the whole definition.
 
@@ -99,10 +99,10 @@ class Diagnostic:
 
 
 class DefinitionError(StatechainError, ValueError):
-    """Raised when a state machine is created from a definition that has faults.
+    """Raised when a state machine is created from a definition that has errors.
 
     Attributes:
-        diagnostics: Every fault that was found, in the order of the text.
+        diagnostics: Every error that was found, in the order of the text.
     """
 
     def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
@@ -122,7 +122,7 @@ class StateError(StatechainError):
         error: The error name, such as ``"States.TaskFailed"`` or ``"Payment.Declined"``; None for a Fail state
             that names none.
 
-        cause: A text for people, or None.
+        cause: A message for people, or None.
 
         location: The field whose evaluation failed (``"Output/total"``), for JSONata; else None.
     """

@@ -54,7 +54,7 @@ class ExecutionHandle:
         return f"<ExecutionHandle {self.name}>"
 
     async def wait(self) -> Execution:
-        """Return the execution once it has ended, in whatever status; cancelling the wait does not touch it.
+        """Return the execution once it has ended, in any status; cancelling the wait does not touch it.
 
         Returns:
             The execution as it ended.

@@ -23,7 +23,7 @@ ResultT = TypeVar("ResultT")
 
 
 def exceeds(tolerance: Tolerance, failed: int, total: int | None) -> bool:
-    """Tell whether so many failures are more than is tolerated (AWS, "ToleratedFailureCount").
+    """Return whether that many failures are more than is tolerated (AWS, "ToleratedFailureCount").
 
     Past either bound is too many. A percentage counts against the total; where that is not known, it plays no part.
     """
@@ -37,7 +37,7 @@ def exceeds(tolerance: Tolerance, failed: int, total: int | None) -> bool:
 async def launch(
     items: Iterable[ItemT] | AsyncIterable[ItemT], work: Callable[[ItemT], Awaitable[None]], *, concurrency: int
 ) -> None:
-    """Do the work for each item, at most so many at once, begun in order; with 1 (or 0), one after the other.
+    """Do the work for each item, with a bounded number at once, begun in order; with 1 (or 0), one after the other.
 
     An item is asked for only when there is room for it. An exception of the work cancels its siblings and leaves as
     TaskGroup leaves it; a cancellation of the caller wins over it, also one that comes while the siblings end. A
@@ -83,7 +83,7 @@ async def _as_async(items: Iterable[ItemT]) -> AsyncIterator[ItemT]:
 
 
 def first_error(faults: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the fault that came first, out of whatever groups it is in."""
+    """Return the error that came first, from any groups that it is in."""
     fault: BaseException = faults
     while isinstance(fault, BaseExceptionGroup):
         fault = fault.exceptions[0]
@@ -195,7 +195,7 @@ class ResultStream(Generic[ResultT]):
         await wait_ignoring_cancellation(self._ended, self._left + GRACE - now)
 
     def abandon(self) -> None:
-        """End what produces results that nobody takes."""
+        """End what produces results that nothing takes."""
         if self._putters:
             self.cancel()
 
@@ -210,14 +210,14 @@ class ResultStream(Generic[ResultT]):
             self._ended = asyncio.get_running_loop().create_future()
 
     async def _pump(self) -> None:
-        """Produce; keep a fault for whoever takes the results, so that it does not touch the owner's other tasks."""
+        """Produce; keep an error for the consumer, so that it does not touch the owner's other tasks."""
         try:
             await self._produce(self)
         except Exception as fault:  # noqa: BLE001 -- it is raised again where the results are taken
             self._fault = fault
 
     def end(self, task: asyncio.Task[None]) -> None:
-        """Tell whoever takes the results that there will be no more."""
+        """Signal the consumer that there will be no more."""
         if task.cancelled():
             self._fault = BatchStopped([])
         _wake(self._ended)
@@ -253,7 +253,7 @@ class StreamGroup:
             stream.abandon()
 
     def interrupt(self) -> None:
-        """End every stream at once, to leave what it does as it stands."""
+        """End every stream at once, to leave what it does as it is."""
         self.is_closing = self.is_interrupted = True
         for stream in tuple(self._running):
             stream.cancel()

@@ -1,6 +1,6 @@
 """Every limit that guards the process, with AWS's figure where AWS has one.
 
-A limit is data: whoever meets it reads it here and raises the error that its comment names.
+A limit is data: the code that enforces it reads it here and raises the error that its comment names.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Limits:
 
         suspect_backoff_longest_seconds: The longest that a suspect is left alone.
 
-        recovered: How many executions a worker takes over at most while it runs so many.
+        recovered: How many executions a worker takes over at most while it runs that many.
 
         busy: How many executions that have not waited for anything outside yet a worker has, before it claims no more:
             what it could not get on with is left to other workers.

@@ -1,6 +1,6 @@
-"""Standard logging with a structure: every record may bear what it is about, and never a payload.
+"""Standard logging with a structure: every record may have what it is about, and never a payload.
 
-The ids and names stand in one attribute of a record, ``statechain``, a flat dict of texts and numbers, which formatters
+The ids and names are in one attribute of a record, ``statechain``, a flat dict of texts and numbers, which formatters
 for JSON show as they are. The library's own records have it; `ContextFilter` gives it to those of handlers, and
 `LogObserver` logs what a run does. Which logger, handler and format is the application's choice.
 """
@@ -54,7 +54,7 @@ LEFT_LEVELS = {
 
 
 def about(execution: Execution | None = None, **more: str | float | None) -> dict[str, Tags]:
-    """Return the ``extra`` of a record that is about an execution, and whatever else is named."""
+    """Return the ``extra`` of a record that is about an execution, and what else is named."""
     tags: Tags = {}
     if execution is not None:
         tags |= {
@@ -78,7 +78,7 @@ def here() -> Tags:
 
 
 class ContextFilter(logging.Filter):
-    """Gives each record the ``statechain`` of the code that logs it: of handlers, and whatever they call.
+    """Gives each record the ``statechain`` of the code that logs it: of handlers, and what they call.
 
     Add it to a handler of logging, not to a logger: only so does it see the records of other loggers.
     """

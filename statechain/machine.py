@@ -98,7 +98,7 @@ class StateMachine:
             input: The input, any JSON value; left out where there is a source.
 
             name: Unique within the machine, 1 to 80 characters; the id where it is left out. A name that an
-                execution with the same input bears returns that execution.
+                execution with the same input has returns that execution.
 
             source: A finished execution to chain from: its output, or that of the state that a `Source` names,
                 becomes the input. The link is stored with the new execution.
@@ -196,9 +196,9 @@ class StateMachine:
         joins: JoinedCallback | None,
         redrive_failed: bool,
     ) -> tuple[Execution, BaseException | None]:
-        """Run one item of a batch to its end, in whatever status; join the execution that has its name already.
+        """Run one item of a batch to its end, in any status; join the execution that has its name already.
 
-        With ``joins`` the execution that already chains this source is joined, whatever its name, and told of. With
+        With ``joins`` the execution that already chains this source is joined, under any name, and reported. With
         ``redrive_failed`` one that ended without success is redriven first. Cancelling the await aborts the
         execution, but not one of another name.
         """
@@ -325,7 +325,7 @@ class StateMachine:
         *,
         options: BatchExecutionOptions | None = None,
     ) -> BatchHandle:
-        """Start a DISTRIBUTED batch, and return once its sources are stored: workers run it, whatever happens here.
+        """Start a DISTRIBUTED batch, and return once its sources are stored: workers run it, even if this process ends.
 
         Each worker of the storage that has the machine's handlers takes shards of the batch (see
         `BatchExecutionOptions`). In an engine with ``role="client"`` only the others run it.
@@ -423,7 +423,7 @@ class StateMachine:
     # Inside
 
     def _isolated(self, value: JSONInput) -> tuple[str, JSONValue]:
-        """Return an input's text, which is stored, and a copy of its own, which the execution begins with."""
+        """Return an input's text, which is stored, and its own copy, which the execution begins with."""
         limits = self._engine.limits
         return isolate(value, max_bytes=limits.payload_bytes, max_depth=limits.payload_depth)
 
@@ -452,7 +452,7 @@ class StateMachine:
         try:
             return await handle.wait()
         except asyncio.CancelledError:
-            if not self._engine.worker.is_interrupted:  # else it stays RUNNING, for whoever recovers it
+            if not self._engine.worker.is_interrupted:  # else it stays RUNNING, for the worker that recovers it
                 await self._engine.worker.abort(handle.id)
             raise
 

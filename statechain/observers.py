@@ -1,7 +1,7 @@
-"""The facts that a running engine tells, and who may listen.
+"""The facts that a running engine reports to observers.
 
-The start and the end of an execution are told once they are durable; what happens in between (states, attempts) is
-told as it happens in this process. Observers cannot change what happens, and must return at once.
+The start and the end of an execution are reported once they are durable; what happens in between (states, attempts) is
+reported as it happens in this process. Observers cannot change what happens, and must return at once.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class ExecutionStarted:
 
 @attrs.frozen
 class ExecutionResumed:
-    """An execution was taken over by this engine after its worker died or let go of it, or was redriven here."""
+    """An execution was taken over by this engine after its worker died or released it, or was redriven here."""
 
     execution: Execution
     state_machine: str
@@ -106,11 +106,11 @@ class StateLeft:
 
     Attributes:
         outcome: ``"SUCCEEDED"``; ``"CAUGHT"`` where a Catcher answered an error; ``"FAILED"`` where none did;
-            ``"CANCELLED"`` where the visit was cut short, from outside or by a sibling that failed.
+            ``"CANCELLED"`` where the visit was interrupted, from outside or by a sibling that failed.
 
         next: The state that follows, or None.
 
-        error: The name of the error, or None. Its cause is not told here: it may hold payload.
+        error: The name of the error, or None. Its cause is not reported here: it may hold payload.
 
         seconds: How long ago the visit began by the engine's clock, interruptions included.
     """
@@ -153,7 +153,7 @@ class AttemptEnded:
     Attributes:
         error: The name of the error, or None where it succeeded or was cancelled.
 
-        is_cancelled: Whether it was cut short.
+        is_cancelled: Whether it was interrupted.
 
         seconds: How long it took by the engine's clock; for an attempt that was resumed, since then.
 
@@ -200,7 +200,7 @@ class LeaseRenewed:
 
         seconds: How long that took.
 
-        lapses: How often, in the worker's life, it was renewed too late: others may have taken over meanwhile.
+        lapses: How often, since the worker started, it was renewed too late: others may have taken over meanwhile.
     """
 
     worker_id: str
@@ -212,7 +212,7 @@ class LeaseRenewed:
 class SuspectsCounted:
     """The worker counted the executions that no worker runs because workers died of them, or beside them.
 
-    It is told with each look while there are any, and once when there are none any more.
+    It is reported with each look while there are any, and once when there are none any more.
 
     Attributes:
         worker_id: The worker.
@@ -274,18 +274,18 @@ Fact: TypeAlias = (
 
 
 class Observer(Protocol):
-    """Whoever wants to be told.
+    """Receives the facts of an engine.
 
     For one execution the order is: started or resumed; for each visit entered, attempts, left, those of parallel lines
-    of control interleaved; ended or left. Facts of executions are told in the asyncio task in which they happen.
+    of control interleaved; ended or left. Facts of executions are reported in the asyncio task in which they happen.
     """
 
     def observe(self, fact: Fact) -> None:
-        """Take note of a fact; called from the event loop, so it must not block. What it raises is logged."""
+        """Note a fact; called from the event loop, so it must not block. What it raises is logged."""
 
 
 def tell(observers: Sequence[Observer], fact: Fact) -> None:
-    """Tell all observers; one that raises harms neither the run nor the others."""
+    """Notify all observers; one that raises harms neither the run nor the others."""
     for observer in observers:
         try:
             observer.observe(fact)

@@ -40,7 +40,7 @@ def batch_progress(
     Arguments:
         total: How many executions there will be, where it is known: the bar and the time left need it.
 
-        description: What stands before the bar.
+        description: What is before the bar.
 
         console: Where it is shown; standard error unless given. A console that is no terminal gets plain lines, at
             most one in five seconds and one at the end.
@@ -95,7 +95,7 @@ class BatchProgress:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Show where it stands at the end, and stop."""
+        """Show where it is at the end, and stop."""
         if self._bar is not None:
             self._show()
             self._bar.stop()
@@ -118,7 +118,7 @@ class BatchProgress:
         self._show()
 
     def told(self) -> str:
-        """Return the counts as a text, such as ``40/100, 2 failed, 5 running``."""
+        """Return the counts as a string, such as ``40/100, 2 failed, 5 running``."""
         of = "" if self.total is None else f"/{self.total}"
         running = self.started - self.ended
         counts = ((self.failed, "failed"), (self.aborted, "aborted"), (running, "running"))

@@ -1,6 +1,6 @@
 """What storage keeps, as immutable values: executions, visits, links, state machines.
 
-Payloads are carried as canonical JSON text (see `statechain.codec`), and decoded only when somebody looks.
+Payloads are carried as canonical JSON text (see `statechain.codec`), and decoded only when it is read.
 Times are timezone-aware UTC datetimes, to the microsecond.
 """
 
@@ -58,7 +58,7 @@ def new_id() -> str:
 
 
 class ExecutionStatus(StrEnum):
-    """Where an execution stands, in AWS's terms."""
+    """The status of an execution, in AWS's terms."""
 
     RUNNING = "RUNNING"
     SUCCEEDED = "SUCCEEDED"
@@ -107,7 +107,7 @@ class Execution:
 
         error: The error name of an execution that did not succeed, or None.
 
-        cause: A text for people beside the error, or None.
+        cause: A message for people beside the error, or None.
 
         start_time: When it was started.
 
@@ -346,10 +346,10 @@ class StateMachineRecord:
 
 @attrs.frozen(kw_only=True)
 class Claim:
-    """The right to run an execution: whoever holds the highest epoch, and nobody else, may write.
+    """The right to run an execution: only the holder of the highest epoch may write.
 
     Attributes:
-        execution: The execution as it stands.
+        execution: The execution as it is.
 
         epoch: Raised by each claim; every write is checked against it.
 
@@ -391,7 +391,7 @@ class Suspect:
 
 
 class CallbackStatus(StrEnum):
-    """Where a task stands that waits for an answer from outside."""
+    """The status of a task that waits for an answer from outside."""
 
     WAITING = "WAITING"
     SUCCEEDED = "SUCCEEDED"
@@ -417,7 +417,7 @@ class Callback:
 
         input_text: What an activity's worker is given, as JSON text; else None.
 
-        status: WAITING until it is answered (SUCCEEDED, FAILED), or nobody waits any more (CLOSED).
+        status: WAITING until it is answered (SUCCEEDED, FAILED), or nothing waits any more (CLOSED).
 
         output_text: The answer as JSON text, once SUCCEEDED.
 
@@ -452,7 +452,7 @@ class Callback:
 
 @attrs.frozen(kw_only=True)
 class DurationStatistics:
-    """How many executions stand in one status, and how long they took, in seconds.
+    """How many executions are in one status, and how long they took, in seconds.
 
     Percentiles are by nearest rank. All durations are None where nothing has ended (so for RUNNING, always).
     """

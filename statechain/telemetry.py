@@ -1,6 +1,6 @@
 """Facts → OpenTelemetry: a span for each execution, state and attempt, and the metrics of a worker.
 
-Needs the extra ``otel``. Spans and metrics bear ids, names and error names, never payloads or causes; the one text of
+Needs the extra ``otel``. Spans and metrics have ids, names and error names, never payloads or causes; the one text of
 yours is that of an exception that a handler raised, in the exception event of its attempt. What a handler traces by
 itself hangs below the span of its attempt; an execution that is started inside a span hangs below that.
 """
@@ -151,7 +151,7 @@ class _Spans:
         }
         below = _below(self._states.get(key) or self._executions.get(key[0]))
         span = self._tracer.start_span(f"{fact.state} attempt {fact.attempt}", below, attributes=attributes)
-        # The fact is told in the task that calls the handler, and that it ended is told there too.
+        # The fact is reported in the task that calls the handler, and that it ended is reported there too.
         self._attempts[key] = span, context.attach(trace.set_span_in_context(span))
 
     def _end_attempt(self, fact: AttemptEnded) -> None:

@@ -1,4 +1,4 @@
-"""A heart for repositories whose heartbeat any thread and event loop may call."""
+"""A renewer for repositories whose heartbeat any thread and event loop may call."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["SharedLeaseRenewer"]
 
 @attrs.frozen
 class SharedLeaseRenewer:
-    """Beats through the repository itself, and so has nothing of its own to open."""
+    """Renews through the repository itself, and so has its own nothing to open."""
 
     repository: LeaseStorage
     worker_id: str

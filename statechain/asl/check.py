@@ -1,6 +1,6 @@
 """Model → diagnostics: where states lead, whether they are reached and end, which errors they answer.
 
-Linear in the size of the definition, and without recursion over states. What stands in fields is `check_fields`'s.
+Linear in the size of the definition, and without recursion over states. What is in fields is `check_fields`'s.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MachineType: TypeAlias = Literal["STANDARD", "EXPRESS"]
 def check(
     machine: model.StateMachine, value: JSONValue, limits: Limits, type_: MachineType = "STANDARD"
 ) -> list[Diagnostic]:
-    """Return every fault of meaning in a well-formed definition; ``value`` is what the model was made from."""
+    """Return every error of meaning in a well-formed definition; ``value`` is what the model was made from."""
     machines = list(_machines(machine))
     states = [(each, state) for each in machines for state in each.states.values()]
     hints = Hints()
@@ -102,9 +102,9 @@ def _check_flow(machine: model.StateMachine, names: Collection[str], hints: Hint
                 near = hints.near(target, names, machine.pointer)
                 message = f"there is no state {target!r} here to go to{near}"
                 yield Diagnostic("missing-target", message, pointer=pointer)
-    # As on AWS: only the whole definition must have an end, and without one, what leads nowhere is not told besides.
+    # As on AWS: only the whole definition must have an end, and without one, a dead end is not reported, too.
     if len(states) < len(names):
-        return  # who leads where cannot be told before all states can be read
+        return  # which states follow which cannot be known before all can be read
     if states and not machine.pointer and not any(map(_ends, states.values())):
         message = "no state ends the execution: give one End, or lead to a Succeed or Fail state"
         yield Diagnostic("no-end", message, pointer=pointer_to(machine.pointer, "States"))

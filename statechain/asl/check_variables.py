@@ -1,6 +1,6 @@
 """Variables → diagnostics: their names, and that an inner scope does not hide an outer one's (ASL, "Variables").
 
-The items of a distributed Map are executions of their own: they see no outer variable, so they hide none.
+The items of a distributed Map are separate executions: they see no outer variable, so they hide none.
 """
 
 from __future__ import annotations

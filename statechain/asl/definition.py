@@ -1,4 +1,4 @@
-"""A definition as it was given: loaded from a mapping, a text or a file, checked, and compiled on demand."""
+"""A definition as it was given: loaded from a mapping, a string or a file, checked, and compiled on demand."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MOST_OF_A_CHARACTER = 4
 
 @attrs.define(slots=False, eq=False, repr=False)
 class Definition:
-    """A definition without faults.
+    """A definition without errors.
 
     Attributes:
         value: The definition as a JSON value.
@@ -88,7 +88,7 @@ def load(
         substitutions: What ``${Name}`` in the definition means, by name; without it such strings stay as they are.
 
     Raises:
-        DefinitionError: with every fault, each with its JSON pointer and, for text, line and column.
+        DefinitionError: with every error, each with its JSON pointer and, for text, line and column.
     """
     value, positions = _read(definition, limits, substitutions)
     return load_value(value, positions, limits=limits, type=type)

@@ -138,9 +138,9 @@ class FanOut:
 
         max_concurrency: How many at once; 0 means no bound of the state's own.
 
-        distributed: A Map in DISTRIBUTED mode: items run as executions of their own under a Map Run.
+        distributed: A Map in DISTRIBUTED mode: items run as separate executions under a Map Run.
 
-        tolerance: For a Map: finds its tolerated failures, once its start has been told.
+        tolerance: For a Map: finds its tolerated failures, once its start has been reported.
 
         label: The Map Run's label, or None.
 
@@ -164,7 +164,7 @@ class FanOut:
 
 @attrs.frozen
 class Fail:
-    """The state fails with an error of the definition's own: a Fail state, as distinct from a fault of evaluation."""
+    """The state fails with an error of the definition: a Fail state, as distinct from an error of evaluation."""
 
     error: str | None = None
     cause: str | None = None

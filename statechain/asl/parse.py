@@ -1,4 +1,4 @@
-"""Value → model, one function per state type, collecting every fault instead of stopping at the first."""
+"""Value → model, one function per state type, collecting every error instead of stopping at the first."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROCESSORS: Final = ("/ItemProcessor", "/Iterator")
 
 
 def parse(value: JSONValue) -> tuple[model.StateMachine | None, list[Diagnostic]]:
-    """Return the model of a definition and every fault of form; the model is None where it could not be made."""
+    """Return the model of a definition and every error of form; the model is None where it could not be made."""
     parser = _Parser()
     if not isinstance(value, dict):
         parser.fault("wrong-type", "a definition is an object", "")

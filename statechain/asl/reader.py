@@ -45,7 +45,7 @@ class Hints:
 
 
 def is_expression(text: str) -> bool:
-    """Tell whether a text is a JSONata expression in ``{% %}``."""
+    """Return whether a string is a JSONata expression in ``{% %}``."""
     return text.startswith("{%") and text.endswith("%}") and len(text) >= len("{%%}")
 
 
@@ -57,7 +57,7 @@ class Reader:
         self.hints = Hints()
 
     def fault(self, code: str, message: str, pointer: str) -> None:
-        """Note a fault."""
+        """Note an error."""
         self.faults.append(Diagnostic(code, message, pointer=pointer))
 
     # Fields

@@ -1,4 +1,4 @@
-"""A Choice's rules: value → model, noting faults and going on."""
+"""A Choice's rules: value → model, noting errors and going on."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _comparison(parser: Reader, value: Obj, pointer: str) -> model.Rule:
 
 
 def _operand(operator: str) -> tuple[tuple[type, ...], str]:
-    """Tell what an operator compares with."""
+    """Report what an operator compares with."""
     if operator.startswith(("Is", "Boolean")):
         return (bool,), "a boolean"
     if operator.startswith("Numeric"):

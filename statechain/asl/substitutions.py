@@ -27,7 +27,7 @@ NAME: Final = re.compile(r"\$\{(?P<name>[\w.:-]+)\}", re.ASCII)
 
 @attrs.frozen(slots=False)
 class Substituted:
-    """A text in which names were replaced.
+    """A string in which names were replaced.
 
     Attributes:
         text: The new text.

@@ -1,7 +1,7 @@
-"""JSON or YAML text → value, and where in the text each place of the value stands.
+"""JSON or YAML text → value, and where in the text each place of the value is.
 
 JSON is read by a JSON parser; YAML event by event, with the core types of YAML 1.2 only, so that ``on``, ``010``,
-``12:30`` and dates stay strings. Anchors, aliases, tags, merge keys and duplicate keys are faults.
+``12:30`` and dates stay strings. Anchors, aliases, tags, merge keys and duplicate keys are errors.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["Place", "Positions", "YAMLReader", "pointer_to", "read_json", "read_
 
 Place: TypeAlias = tuple[int, int]
 Positions: TypeAlias = dict[str, Place]
-"""JSON pointer → (line, column), both from 1, of the value; a key's own place stands under ``pointer#key``."""
+"""JSON pointer → (line, column), both from 1, of the value; a key's own place is under ``pointer#key``."""
 
 NUMBER = re.compile(r"[-+]?(?:0|[1-9]\d*)(?:\.\d*)?(?:[eE][-+]?\d+)?", re.ASCII)
 WORDS: dict[str, JSONValue] = {
@@ -76,7 +76,7 @@ def read_json(text: str, limits: Limits) -> tuple[JSONValue, Positions]:
 
 
 def _whole(digits: str) -> int:
-    return int(digits) if len(digits) <= MOST_DIGITS else 0  # the walk over the text tells where it is
+    return int(digits) if len(digits) <= MOST_DIGITS else 0  # the walk over the text says where it is
 
 
 def _refuse(name: str) -> Any:  # noqa: ANN401 -- the signature of json's hook
@@ -84,7 +84,7 @@ def _refuse(name: str) -> Any:  # noqa: ANN401 -- the signature of json's hook
 
 
 class _JSONReader:
-    """Walks a text that is known to be JSON, noting places and duplicate keys."""
+    """Walks a string that is known to be JSON, noting places and duplicate keys."""
 
     def __init__(self, text: str, limits: Limits) -> None:
         self._text = text

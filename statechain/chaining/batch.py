@@ -212,7 +212,7 @@ async def _run_stored(
         services.running[batch_id].discard(task)
         if not services.running[batch_id]:
             del services.running[batch_id]
-        if not services.streams.is_interrupted:  # else it stays RUNNING, for whoever resumes it
+        if not services.streams.is_interrupted:  # else it stays RUNNING, for the worker that resumes it
             with suppress(BatchNotFound):  # it never came to be stored
                 await services.journal.write(EndBatch(batch_id=batch_id, status=status, end_time=services.clock.now()))
 
@@ -260,7 +260,7 @@ async def _stored_items(
 
 
 async def ended_executions(batch_id: str, page: Sequence[BatchItem], services: BatchServices) -> dict[int, Execution]:
-    """Return the executions that stand for some items and have ended, by the items' indexes: two queries for all."""
+    """Return the executions that represent some items and have ended, by the items' indexes: two queries for all."""
     if not page:
         return {}
     first, last = page[0].index, page[-1].index

@@ -40,7 +40,7 @@ StopExecution = Callable[..., Awaitable[Execution]]
 
 
 class BatchHandle:
-    """A DISTRIBUTED batch that was started: workers run it, whatever becomes of this process."""
+    """A DISTRIBUTED batch that was started: workers run it, what becomes of this process."""
 
     def __init__(self, batch_id: str, services: BatchServices, stop_execution: StopExecution) -> None:
         self._id = batch_id
@@ -56,7 +56,7 @@ class BatchHandle:
         return f"<BatchHandle {self._id}>"
 
     async def wait(self) -> Batch:
-        """Return the batch once it has ended, in whatever status; cancelling the wait does not touch it.
+        """Return the batch once it has ended, in any status; cancelling the wait does not touch it.
 
         Raises:
             BatchNotFound: It was deleted meanwhile.

@@ -48,7 +48,7 @@ ITEM_ERRORS = (
 
 
 JoinedCallback: TypeAlias = Callable[[str], Awaitable[None]]
-"""Is told the name of the execution of another name that an item stands for."""
+"""Is given the name of the execution of another name that an item represents."""
 
 
 class Target(Protocol):
@@ -73,7 +73,7 @@ class Target(Protocol):
     ) -> tuple[Execution, BaseException | None]:
         """Start an execution, or join the one that has its name; return it once it ended, and what it failed by here.
 
-        With ``joins``, one that chains the same source already is joined, whatever its name, and told of.
+        With ``joins``, one that chains the same source already is joined, under any name, and reported.
         Cancelling the await aborts what it started: ABORTED is recorded before the cancellation goes on.
         """
 
@@ -137,7 +137,7 @@ class Runner:
     _first_error: Exception | None = attrs.field(default=None, init=False)
 
     async def run(self, items: AsyncIterator[Item]) -> None:
-        """Run all items. Raises BatchStopped, or the fault of a callback or of storage."""
+        """Run all items. Raises BatchStopped, or the error of a callback or of storage."""
         try:
             await launch(items, self._run_item, concurrency=self._options.concurrent_batches)
         except BaseExceptionGroup as faults:
@@ -157,7 +157,7 @@ class Runner:
             await self._tell(self._options.on_execution_complete, item.source_id, item.index, result.error)
             self._count(result)
             await self._stream.has_room()
-        finally:  # whatever stops the batch meanwhile: what has ended is among the results
+        finally:  # what stops the batch meanwhile: what has ended is among the results
             self._stream.put(result)
 
     def _count(self, result: BatchExecutionResult) -> None:
@@ -171,7 +171,7 @@ class Runner:
             raise _Stop
 
     async def _attempt(self, item: Item) -> BatchExecutionResult:
-        """Run one item; whatever is wrong with it alone is its result. What has ended before is its result as it is."""
+        """Run one item; what is wrong with it alone is its result. What has ended before is its result as it is."""
         if item.ended is not None and not (self._options.redrive_failed and failure_of(item.ended)):
             return _result(item, item.ended, failure_of(item.ended))
         try:
@@ -188,7 +188,7 @@ class Runner:
         return _result(item, execution, failure_of(execution, exception))
 
     async def _join(self, item: Item, name: str) -> None:
-        """Let an item stand for an execution of another name that chains its source already."""
+        """Let an item represent an execution of another name that chains its source already."""
         if self._batch is not None:
             await self._services.journal.write(JoinBatchItem(batch_id=self._batch.id, index=item.index, name=name))
 
@@ -200,7 +200,7 @@ class Runner:
             )
 
     async def _end_cancelled(self, item: Item) -> None:
-        """Tell how an item ended that was cancelled with its siblings: as its execution was recorded."""
+        """Report how an item ended that was cancelled with its siblings: as its execution was recorded."""
         find = partial(self._services.repository.execution_by_name, self._target.id, item.name)
         execution = await retry_while_unavailable(find)
         error: Exception | None = ExecutionNotFound(f"item {item.index} was cancelled before its execution was started")

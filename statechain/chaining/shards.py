@@ -1,6 +1,6 @@
 """A worker's shards of DISTRIBUTED batches: claimed from storage, run item by item, counted, and ended.
 
-A worker looks for shards once a second, and at once when one of its own ends or a batch is started here. It takes no
+A worker looks for shards once a second, and at once when one of its shards ends or a batch is started here. It takes no
 more than its share of a batch at a time, so that other workers find some; where it has had its share since the look
 before, and the batch has room, it takes one more. What is lost, stopped or past its tolerance is found out by counting,
 under the epoch of the claim.
@@ -38,7 +38,7 @@ __all__ = ["SLOTS", "ShardWorker"]
 logger = logging.getLogger(__name__)
 
 SLOTS = 8
-"""How many shards a worker runs at once unless it is told otherwise."""
+"""How many shards a worker runs at once unless it is reported otherwise."""
 
 LOOK_SECONDS = 1.0
 COUNT_SECONDS = 0.4
@@ -46,7 +46,7 @@ COUNT_SECONDS = 0.4
 
 
 class _NoResults:
-    """Takes results that nobody here waits for: they are in storage."""
+    """Takes results that nothing here waits for: they are in storage."""
 
     async def has_room(self) -> None:
         """There always is."""
@@ -252,7 +252,7 @@ class _ShardRun:
                     each.cancel()
         except BaseExceptionGroup as errors:
             error = first_error(errors)
-            if isinstance(error, BatchStopped):  # past the tolerance here: tell storage at once
+            if isinstance(error, BatchStopped):  # past the tolerance here: report storage at once
                 await self._count(is_done=False)
             raise error from error.__cause__
         if self._lost is not None:

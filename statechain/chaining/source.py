@@ -69,7 +69,7 @@ def _output(text: str | None, execution_id: str, status: ExecutionStatus, state_
 
 
 async def transform(output: JSONValue, transformer: InputTransformer | None) -> JSONInput:
-    """Map an output to an input. Raises InputTransformerError from whatever the transformer raised."""
+    """Map an output to an input. Raises InputTransformerError from what the transformer raised."""
     if transformer is None:
         return output
     try:

@@ -46,7 +46,7 @@ def read_options(described: Mapping[str, JSONValue]) -> dict[str, Any]:
 
 
 def is_exclusive(batch: Batch) -> bool:
-    """Tell whether a batch is to chain only what nobody else chains to its target."""
+    """Return whether a batch is to chain only what no other chains to its target."""
     chained = cast("Mapping[str, JSONValue]", batch.filter.get("unchained_to") or {})
     by_state = chained.get("source_state_name")
     return chained.get("to") == batch.state_machine_id and by_state in {None, batch.source_state_name}

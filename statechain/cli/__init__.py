@@ -18,6 +18,7 @@ def main() -> None:
             raise
         sys.stderr.write(f"statechain: the command line needs {fault.name}: pip install 'statechain[cli]'\n")
         raise SystemExit(2) from None
-    logging.getLogger("statechain_backends").setLevel(logging.ERROR)  # not at each command what a worker is told once
+    # Warnings of the backends are for workers; a command would repeat them each time.
+    logging.getLogger("statechain_backends").setLevel(logging.ERROR)
     prepare_streams()  # before a wrong option, or --help, is answered
     cli(prog_name="statechain")

@@ -35,7 +35,7 @@ class Need:
 
         handler: The name that a handler is registered under; None where none is needed, or the name is not known.
 
-        told: What happens here, in a few words.
+        reported: What happens here, in a few words.
 
         waits: Whether the state waits for an answer under a task token.
     """
@@ -53,7 +53,7 @@ class Need:
 @substitutions_options
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
 def import_aws(files: tuple[str, ...], output: str | None, substitutions: Substitutions | None, *, force: bool) -> None:
-    """Tell what definitions made for AWS Step Functions need here, and write a skeleton of their handlers.
+    """Report what definitions made for AWS Step Functions need here, and write a skeleton of their handlers.
 
     FILE is a definition, the answer of `aws stepfunctions describe-state-machine`, or a template of SAM,
     CloudFormation or the Serverless Framework. Each Resource is listed with the
@@ -117,7 +117,7 @@ def _need(task: model.Task) -> Need:
 
 
 def _function_of(task: model.Task) -> str | None:
-    """Return the name of the function that lambda:invoke calls, where the definition tells it."""
+    """Return the name of the function that lambda:invoke calls, where the definition shows it."""
     for given in (task.parameters, task.arguments):
         named = given.get("FunctionName") if isinstance(given, dict) else None
         if isinstance(named, str) and not named.startswith("{%"):

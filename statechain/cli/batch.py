@@ -80,7 +80,7 @@ async def batch(
 ) -> None:
     """Start one execution of a state machine from each finished execution that the options choose.
 
-    Leaves with 0 where all SUCCEEDED, with 1 where any did not. Ctrl-C aborts what runs, and tells how to go on.
+    Leaves with 0 where all SUCCEEDED, with 1 where any did not. Ctrl-C aborts what runs, and says how to go on.
     """
     prefix = name_prefix or new_id()
     async with storage.engine(tasks=tasks or TaskRegistry(), files=files, read_only=True) as engine:
@@ -158,7 +158,7 @@ class Outcome:
                 self._failures.append(f"{name}  {shortened(_reason(result), 160)}")
 
     def show(self) -> None:
-        """Tell the first failures, and whether they stopped the batch."""
+        """Report the first failures, and whether they stopped the batch."""
         console = errors()
         for line in self._failures:
             console.print(f"[red]✗[/] {escape(line)}", soft_wrap=True)
@@ -191,7 +191,7 @@ def _result_json(result: BatchExecutionResult) -> dict[str, Any]:
 
 @asynccontextmanager
 async def resume_hint(engine: Engine, machine: StateMachine, prefix: str) -> AsyncIterator[None]:
-    """Tell, where the body is interrupted, how the batch is resumed."""
+    """Report, where the body is interrupted, how the batch is resumed."""
     try:
         yield
     except asyncio.CancelledError:

@@ -150,7 +150,7 @@ def read_machines(
 
         substitutions: What ``${Name}`` means.
 
-        kind: The type of the machine; a machine of a template has a type of its own.
+        kind: The type of the machine; a its own machine template has a type.
     """
     folder = Path(name).parent
     shown = _stem(name)

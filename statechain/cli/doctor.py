@@ -21,7 +21,7 @@ COLUMNS = (Column("TABLE"), Column("ROW"), Column("PROBLEM"), Column("REPAIR"))
 async def doctor(storage: Storage, *, fix: bool, as_json: bool) -> None:
     """Check the storage for rows that cannot be read or that lead to nothing.
 
-    Exits with 1 where something was found, repaired or not: a second call tells what is left.
+    Exits with 1 where something was found, repaired or not: a second call says what is left.
     """
     async with storage.engine(read_only=True) as engine:
         if not isinstance(engine.repository, Checkable):

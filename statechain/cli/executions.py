@@ -158,7 +158,7 @@ def _row(execution: Execution, names: dict[str, str]) -> list[Cell]:
 @storage_option
 @asynchronous
 async def show(execution: str, storage: Storage, *, as_json: bool) -> None:
-    """Show an execution: how it stands, and each visit of a state with its duration, retries and errors.
+    """Show an execution: the state of it, and each visit of a state with its duration, retries and errors.
 
     NAME may be MACHINE/NAME, where more than one machine has an execution of that name.
     """
@@ -256,7 +256,7 @@ async def history(
 
 
 def _about(event: Mapping[str, Any]) -> str:
-    """Return what tells one event from another, in a few words."""
+    """Return what distinguishes one event from another, in a few words."""
     details: dict[str, Any] = next((value for key, value in event.items() if key.endswith("EventDetails")), {})
     keys = ("name", "index", "resource", "error", "cause", "input", "parameters", "output")
     return shortened("  ".join(str(details[key]) for key in keys if details.get(key) is not None), 120)

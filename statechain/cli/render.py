@@ -61,7 +61,7 @@ class Column:
     """A column of a table.
 
     Attributes:
-        heading: What stands above it.
+        heading: What is above it.
 
         is_figure: Whether it is aligned to the right.
 

@@ -173,7 +173,7 @@ async def _watch(engine: Engine, handle: ExecutionHandle, console: Console) -> N
 
 
 def show_end(execution: Execution, *, indent: int | None) -> None:
-    """Tell how an execution ended; write its output, or leave with 1."""
+    """Report how an execution ended; write its output, or leave with 1."""
     mark = "✓" if execution.status is ExecutionStatus.SUCCEEDED else "✗"
     style = STYLES[execution.status]
     reason = printable(": ".join(part for part in (execution.error, execution.cause) if part))

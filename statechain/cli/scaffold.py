@@ -87,11 +87,11 @@ def _function_name(handler: str, taken: set[str]) -> str:
 
 
 def _literal(text: str) -> str:
-    """Return a text as a Python string literal in double quotes."""
+    """Return a string as a Python string literal in double quotes."""
     body = "".join(c if c.isprintable() and c not in '"\\' else c.encode("unicode_escape").decode() for c in text)
     return '"' + body.replace('"', '\\"') + '"'
 
 
 def _inside(text: str) -> str:
-    """Return a text that can stand in a docstring."""
+    """Return a string that can be in a docstring."""
     return text.replace("\\", "/").replace('"""', "'''")

@@ -164,13 +164,13 @@ def _gathered(
 
 
 def make_options(values: dict[str, Any]) -> BatchExecutionOptions:
-    """Return the options of a batch, or tell what is not legal."""
+    """Return the options of a batch, or say what is not legal."""
     with usage_errors():
         return BatchExecutionOptions(**values)
 
 
 async def find_machine(engine: Engine, name_or_id: str) -> StateMachine:
-    """Return a stored state machine, or tell which there are."""
+    """Return a stored state machine, or say which there are."""
     try:
         return await engine.get_state_machine(name_or_id)
     except StateMachineNotFound:

@@ -1,6 +1,6 @@
-"""What every command shares: where the storage is, an engine on it, faults → one line and an exit code.
+"""What every command shares: where the storage is, an engine on it, errors → one line and an exit code.
 
-Exit codes: 0, it is done; 1, the answer is no (a fault in a definition, an execution that failed); 2, it could not be
+Exit codes: 0, it is done; 1, the answer is no (an error in a definition, an execution that failed); 2, it could not be
 done (a wrong option, nothing of that name, storage away); 130, interrupted.
 """
 
@@ -40,7 +40,7 @@ PASSWORD = re.compile(r"[^:]+://[^:@/]*:(?P<password>.*)@", re.DOTALL)
 
 
 class Failure(click.ClickException):
-    """Something that could not be done, told in a few words."""
+    """Something that could not be done, reported in a few words."""
 
     exit_code = 2
 
@@ -71,7 +71,7 @@ class Storage:
         return self.hide(self.url)
 
     def hide(self, text: str) -> str:
-        """Return a text without the password, in case it holds it."""
+        """Return a string without the password, in case it holds it."""
         found = PASSWORD.match(self.url)
         password = None if found is None else found["password"]
         for secret in {password, unquote(password)} if password else ():
@@ -96,7 +96,7 @@ class Storage:
             open_repository(self.url)
         except (ValueError, ImportError) as fault:
             raise Failure(self.hide(str(fault))) from None
-        seconds = 30.0 if recovery else 5.0  # a worker outlives a restart of its database; at a terminal nobody waits
+        seconds = 30.0 if recovery else 5.0  # a worker outlives a restart of its database; at a terminal nothing waits
         async with Engine(self.url, tasks=tasks, recovery=recovery, connect_timeout=seconds, **options) as engine:
             yield engine
 
@@ -133,7 +133,7 @@ def storage_option(command: FunctionT) -> FunctionT:
 
 
 def asynchronous(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
-    """Run a coroutine function as a command: faults become one line, Ctrl-C an exit code."""
+    """Run a coroutine function as a command: errors become one line, Ctrl-C an exit code."""
 
     @functools.wraps(function)
     def command(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -169,7 +169,7 @@ def _told(fault: StatechainError) -> str:
 
 @contextmanager
 def usage_errors() -> Iterator[None]:
-    """Tell a ValueError of what the user chose as a usage error."""
+    """Report a ValueError of what the user chose as a usage error."""
     try:
         yield
     except StatechainError:  # some are ValueErrors, too

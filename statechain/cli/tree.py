@@ -24,7 +24,7 @@ SIGNS = {
 
 
 def tree_of(graph: Graph, name: str, trace: Trace | None = None) -> Tree:
-    """Return the tree; states stand in the order of a walk. With a trace, only the ways that were gone are told."""
+    """Return the tree; states are in the order of a walk. With a trace, only the ways that were gone are reported."""
     title = Text(trace.title if trace else name, style=f"bold {STYLES[trace.status]}" if trace else "bold")
     tree = Tree(title, guide_style="dim")
     _grow(tree, graph, trace)

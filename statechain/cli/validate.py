@@ -1,4 +1,4 @@
-"""``validate``: definitions → their faults, with places and carets as a compiler shows them."""
+"""``validate``: definitions → their errors, with places and carets as a compiler shows them."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ def validate(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Check definitions and report every fault, with its place in the file. FILE may be - for standard input.
+    """Check definitions and report every error, with its place in the file. FILE may be - for standard input.
 
     FILE is a definition, or a template of SAM, CloudFormation or the Serverless Framework, of which every state
-    machine is checked. Leaves with 0 where there are no faults, with 1 where there are, and with 2 where a file cannot
+    machine is checked. Leaves with 0 where there are no errors, with 1 where there are, and with 2 where a file cannot
     be read.
     """
     code = 0
@@ -100,7 +100,7 @@ def _with_unserved(checked: Checked, tasks: TaskRegistry | None) -> Checked:
 
 
 def unserved(definition: Definition, tasks: TaskRegistry) -> list[Diagnostic]:
-    """Return a fault for each Resource that nobody registered."""
+    """Return an error for each Resource that nothing registered."""
     return [
         definition.place(Diagnostic("unknown-resource", f"no handler is registered for {resource!r}", pointer=pointer))
         for pointer, resource in definition.resources()
@@ -114,7 +114,7 @@ def read_definition(
     substitutions: Substitutions | None = None,
     kind: MachineType = "STANDARD",
 ) -> Checked:
-    """Return the definition in a file; show its faults and leave where it has any.
+    """Return the definition in a file; show its errors and leave where it has any.
 
     Arguments:
         name: The file.
@@ -140,7 +140,7 @@ def read_definition(
 
 
 def show_faults(name: str, text: str, faults: list[Diagnostic] | tuple[Diagnostic, ...]) -> None:
-    """Write faults to standard error, each with its line and a caret."""
+    """Write errors to standard error, each with its line and a caret."""
     lines = text.splitlines()
     for fault in faults:
         place = name if fault.line is None else f"{name}:{fault.line}:{fault.column}"

@@ -1,4 +1,4 @@
-"""What may stand behind an option: texts → JSON values, moments, statuses, objects of the user's modules."""
+"""What may be behind an option: texts → JSON values, moments, statuses, objects of the user's modules."""
 
 from __future__ import annotations
 

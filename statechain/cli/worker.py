@@ -1,4 +1,4 @@
-"""``worker``: an engine that takes over what dead workers left, and finishes batches, until it is told to end."""
+"""``worker``: an engine that takes over what dead workers left, and finishes batches, until it is asked to end."""
 
 from __future__ import annotations
 
@@ -119,9 +119,9 @@ async def _serve(
 
 
 async def _serve_batches(engine: Engine, target: str, transformer: Callable[..., Any] | None, patience: float) -> None:
-    """Resume the batches of a machine that stand still, one after the other.
+    """Resume the batches of a machine that are stalled, one after the other.
 
-    A batch has no owner: that its counts do not change while nothing of it runs tells that its process is gone. To be
+    A batch has no owner: that its counts do not change while nothing of it runs says that its process is gone. To be
     wrong costs nothing, because two processes that run one batch join each other's executions.
     """
     seen: dict[str, ItemCounts] = {}
@@ -142,7 +142,7 @@ async def _serve_batches(engine: Engine, target: str, transformer: Callable[...,
 
 @attrs.frozen
 class _ConsoleObserver:
-    """Tells of executions that begin and end here."""
+    """Reports executions that begin and end here."""
 
     def observe(self, fact: Fact) -> None:
         """Write a line."""

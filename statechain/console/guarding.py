@@ -1,4 +1,4 @@
-"""What stands before every page: access, requests from other sites, and the headers that restrict the browser."""
+"""What is before every page: access, requests from other sites, and the headers that restrict the browser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""URLs of the console's pages, below whatever path it is mounted at."""
+"""URLs of the console's pages, below the path where it is mounted."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def window_of(name: str | None) -> Window:
 
 
 def number(text: str | None, default: int) -> int:
-    """Return a whole number of a query, or what stands for one that is missing or wrong."""
+    """Return a whole number of a query, or what represents one that is missing or wrong."""
     return int(text) if text is not None and re.fullmatch(r"-?\d{1,18}", text, re.ASCII) else default
 
 

@@ -46,7 +46,7 @@ async def form_of(request: Request) -> FormData:
 
 
 def log_action(grant: Grant, action: str, *what: str) -> None:
-    """Log that somebody did something; names come from requests, so they are logged as representations."""
+    """Log that something did something; names come from requests, so they are logged as representations."""
     logger.info("%s by %r: %s", action, grant.user or "(no name)", ", ".join(repr(each) for each in what))
 
 

@@ -1,4 +1,4 @@
-"""Model → graph: states as nodes, ways as edges, the insides of Parallel and Map as graphs of their own.
+"""Model → graph: states as nodes, ways as edges, the insides of Parallel and Map as separate graphs.
 
 The `picture_*` modules draw it: as Mermaid, DOT or SVG, plain or with what an execution did on it.
 """

@@ -38,7 +38,7 @@ MOST_WAYPOINTS = 40
 
 
 def text_width(text: str, size: float) -> float:
-    """Return about how wide a text is in a sans-serif face, in the units of its size."""
+    """Return about how wide a string is in a sans-serif face, in the units of its size."""
     return size * sum(_advance(character) for character in text)
 
 
@@ -162,7 +162,7 @@ def layered(cells: Iterable[Cell], links: Sequence[Link]) -> list[list[Cell]]:
 
 
 def order(layers: Sequence[list[Cell]]) -> None:
-    """Order each layer by where its neighbours stand, downwards and upwards in turn."""
+    """Order each layer by where its neighbours are, downwards and upwards in turn."""
     places: dict[int, float] = {}
 
     def note(layer: Sequence[Cell]) -> None:

@@ -290,7 +290,7 @@ def _straighten(offsets: list[float], ways: Sequence[float | None], reach: float
 
 
 def _spread(count: int, room: float) -> list[float]:
-    """Return so many ports from 0 to the right: any two are the same, or far enough apart for two arrow heads."""
+    """Return that many ports from 0 to the right: any two are the same, or far enough apart for two arrow heads."""
     slots = min(count, 1 + int(room / HEAD))
     step = min(PORT_STEP, room / (slots - 1)) if slots > 1 else 0.0
     return [place * slots // count * step for place in range(count)]
@@ -303,7 +303,7 @@ def _line(
     middle: Callable[[Cell], float],
 ) -> Line:
     leaves, enters = ports[id(link), True], ports[id(link), False]
-    # Straight until it is clear of its own layer, whose tallest box may stand beside it.
+    # Straight until it is clear of its layer, whose tallest box may be beside it.
     points: list[Point] = [
         (leaves, middle(link.upper) + link.upper.height / 2),
         (leaves, sum(rows[link.upper.layer])),

@@ -87,7 +87,7 @@ class _Mermaid:
 
 
 def _quoted(text: str) -> str:
-    """Return a text as Mermaid takes it inside quotes: everything that could be markup as an entity."""
+    """Return a string as Mermaid takes it inside quotes: everything that could be markup as an entity."""
     return re.sub(r"[^\w .,:=/·×≤≥()+-]", lambda found: f"#{ord(found[0])};", text.replace("\n", " "))
 
 

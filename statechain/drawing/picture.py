@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 Standing: TypeAlias = Literal["succeeded", "caught", "failed", "running", "stopped"]
-"""How a visit stands: left, left by a catcher, failed, under way, or cut short when the execution ended."""
+"""The state of a visit: left, left by a catcher, failed, under way, or interrupted when the execution ended."""
 
 GRAVITY: tuple[Standing, ...] = ("succeeded", "caught", "stopped", "running", "failed")
 
@@ -41,7 +41,7 @@ COLOURS: dict[Standing, tuple[str, str]] = {
     "running": ("#e1eefc", "#2469c4"),
     "stopped": ("#eceaf4", "#6b5fa0"),
 }
-"""Fill and line of a state by how it stands."""
+"""Fill and line of a state by the state of it."""
 
 
 @attrs.frozen(kw_only=True)
@@ -95,12 +95,12 @@ class Trace:
     taken: frozenset[tuple[str, str | None, bool]]
 
     def standing(self, state: str) -> Standing | None:
-        """Tell how a state stands; None where it was not visited."""
+        """Return the state of a state of the machine; None where it was not visited."""
         mark = self.marks.get(state)
         return None if mark is None else mark.standing
 
     def told(self, state: str, most: int) -> list[str]:
-        """Return what a picture says of a state, as lines of at most so many characters."""
+        """Return what a picture says of a state, as lines of at most that many characters."""
         mark = self.marks.get(state)
         if mark is None:
             return []
@@ -118,7 +118,7 @@ def folded(rows: Iterable[Visit]) -> list[Visit]:
 
 
 def standing_of(visit: Visit, execution: Execution) -> Standing:
-    """Tell how a visit stands, now that the execution stands as it does."""
+    """Return the state of a visit, given that of the execution."""
     if visit.exited is None:
         return "stopped" if execution.status.is_terminal else "running"
     if visit.error is None and visit.output is not None:
@@ -177,13 +177,13 @@ def spoken(seconds: float) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text in which whatever could steer a terminal, or is no character at all, is replaced."""
+    """Return a string in which what could steer a terminal, or is no character at all, is replaced."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def shortened(text: str, most: int) -> str:
-    """Return a text on one line, as `printable` shows it, cut with an ellipsis where it is longer than ``most``."""
+    """Return a string on one line, as `printable` shows it, cut with an ellipsis where it is longer than ``most``."""
     line = " ".join(printable(text).split())
     return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"

@@ -39,7 +39,7 @@ def to_svg(graph: Graph, trace: Trace | None = None, *, link: Link | None = None
         link: Returns the URL that a state's box leads to.
 
         is_inline: Whether the picture is part of an HTML page that has `style.stylesheet` itself: then it has no style
-            and no title of its own.
+            and no separate title.
     """
 
     def describe(node: Node) -> Sequence[str]:
@@ -48,7 +48,7 @@ def to_svg(graph: Graph, trace: Trace | None = None, *, link: Link | None = None
 
     layout = lay_out(graph, describe)
     title = trace.title if trace else None
-    # Pictures may share a page, so each one's markers have ids of its own.
+    # Pictures may share a page, so each one's markers have separate ids.
     pen = _Pen(trace, link, f"m{crc32(repr((title, graph)).encode(errors='replace')):08x}")
     body = "\n".join(pen.layout(layout))
     return document(layout.width, layout.height, body, title=title, defs=pen.markers(), is_inline=is_inline)
@@ -78,7 +78,7 @@ def document(
 
 
 def element(tag: str, content: str = "", /, **attributes: object) -> str:
-    """Return an element; underscores in names of attributes stand for hyphens."""
+    """Return an element; underscores in names of attributes represent hyphens."""
     given = "".join(
         f' {name.rstrip("_").replace("_", "-")}="{escape(f"{value:.1f}" if isinstance(value, float) else str(value))}"'
         for name, value in attributes.items()

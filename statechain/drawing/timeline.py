@@ -79,7 +79,7 @@ def _nested(visits: Sequence[Visit]) -> list[Visit]:
         # A state that is visited again holds them all at its first visit: later rounds follow there in their order.
         branches = inside.pop(f"{visit.frame}{'/' if visit.frame else ''}{name}", {})
         pending += [inner for branch in reversed(branches.values()) for inner in reversed(branch)]
-    # What a running Parallel or Map has done, before the visit that holds it is itself stored, stands at the end.
+    # What a running Parallel or Map has done, before the visit that holds it is itself stored, is at the end.
     return ordered + [visit for branches in inside.values() for branch in branches.values() for visit in branch]
 
 

@@ -184,7 +184,7 @@ class Caller:
         )
 
     def context_of(self, frame: Frame, state: State, credentials: JSONValue = None) -> TaskContext:
-        """Return what a handler is told of the attempt that it serves."""
+        """Return what a handler is given about the attempt that it serves."""
         execution = frame.run.execution
         return TaskContext(
             execution_id=execution.id,
@@ -318,7 +318,7 @@ class Caller:
         return self._answered(frame, answer)
 
     def _note_once(self, frame: Frame, kind: str, *facts: JSONValue) -> None:
-        """Tell the history what happened in this attempt, unless it was told before a crash."""
+        """Note for the history what happened in this attempt, unless it was reported before a crash."""
         if not frame.has_noted(kind):
             frame.note(kind, self._clock.now(), *facts)
 
@@ -367,5 +367,5 @@ def _too_large(frame: Frame, fault: InvalidPayload) -> StateError:
 
 
 def _is_fresh(frame: Frame) -> bool:
-    """Tell whether an attempt begins here, and nobody watches it."""
+    """Return whether an attempt begins here, and nothing watches it."""
     return frame.outside is None and not frame.attempting and not frame.run.observers

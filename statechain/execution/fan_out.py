@@ -30,13 +30,13 @@ RunFrame: TypeAlias = Callable[[Frame], Awaitable[None]]
 """Run a frame to its end, which leaves it with its output; raise StateError where it failed."""
 
 Explain: TypeAlias = Callable[[StateError], StateError]
-"""Tell a fault of evaluation with its place in the execution."""
+"""Report an error of evaluation with its place in the execution."""
 
 INLINE_WIDTH = 40
 """How many iterations of a Map run at once where the definition sets no bound; AWS's own figure."""
 
 ABORTABLE = frozenset({"Task", "Wait", "Map", "Parallel"})
-"""The types of states whose interruption AWS's history tells."""
+"""The types of states whose interruption AWS's history shows."""
 
 
 async def run_inline(
@@ -59,7 +59,7 @@ async def run_inline(
 
 
 def begin_round(frame: Frame, clock: Clock) -> bool:
-    """Begin a round of branches, unless a stored one is resumed; tell whether it is new."""
+    """Begin a round of branches, unless a stored one is resumed; return whether it is new."""
     if frame.round:
         return False
     frame.round = frame.run.next_round()
@@ -68,7 +68,7 @@ def begin_round(frame: Frame, clock: Clock) -> bool:
 
 
 def decisive_error(faults: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the fault that decides: what is no fault of a state (such as a lost lease), else the first."""
+    """Return the error that decides: what is no error of a state (such as a lost lease), else the first."""
     flat: list[BaseException] = []
     waiting: list[BaseException] = [faults]
     while waiting:
@@ -168,7 +168,7 @@ class _Inline:
                 self.frame.note_earlier("iteration_started", child.started_event, now, index, self.frame.state)
 
     def _note_failure(self, fault: StateError) -> None:
-        """Tell what the failure cut short, as AWS's history does; a States.Runtime ends all without a word."""
+        """Report what the failure interrupted, as AWS's history does; a States.Runtime ends all without a word."""
         if fault.error != RUNTIME:
             self._note_open(self.frame, self.failed)
         self.frame.children = {}

@@ -47,13 +47,13 @@ class FastPath:
         self._plain: dict[State, Task] = {}
 
     async def pass_through(self, frame: Frame) -> bool:
-        """Move a frame through plain states; tell whether it has ended. Else it stands before a state to be visited.
+        """Move a frame through plain states; return whether it has ended. Else it is before a state to be visited.
 
         Raises StateError where a handler fails.
         """
         states = frame.plan.states
         caller = asyncio.current_task()
-        is_own = False  # whether nobody but the frame holds its value, so that a handler may have it as it is
+        is_own = False  # whether only the frame holds its value, so that a handler may have it as it is
         while frame.steps < self._limits.transitions:
             state = states[frame.state]
             before = frame.value
@@ -75,7 +75,7 @@ class FastPath:
         return False
 
     def _step(self, frame: Frame, state: State) -> Next | Done | None:
-        """Return what a pure state makes of its input; None where the interpreter has to tell what is wrong."""
+        """Return what a pure state makes of its input; None where the interpreter has to say what is wrong."""
         frame.begin_untracked(self._clock.now())
         try:
             step = state.enter(frame.value, frame)

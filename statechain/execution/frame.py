@@ -1,4 +1,4 @@
-"""Where one line of control stands, and what it remembers of the visit that it is in.
+"""Where one line of control is, and what it remembers of the visit that it is in.
 
 A `Frame` is one line of control (the root, a Parallel branch, a Map iteration) and at the same time the context that
 its expressions see. Rows of visits fold back into frames in `statechain.execution.restore`.
@@ -35,7 +35,7 @@ NOTHING: Final[Mapping[str, JSONValue]] = {}
 NO_RETRIES: Final[list[int]] = []
 NO_CHILDREN: Final[dict[int, Frame]] = {}
 STRAIGHT: Final = ["scheduled", "started", "succeeded"]
-"""The moments of a visit that went the way that the history can tell from its events' ids alone."""
+"""The moments of a visit that went the way that the history can report from its events' ids alone."""
 
 
 @attrs.define
@@ -110,7 +110,7 @@ class Frame:
 
         turns: How many states it has visited in this process.
 
-        token: The task token of the current attempt, while the process that made it lives.
+        token: The task token of the current attempt, while the process that made it is alive.
     """
 
     __slots__ = (
@@ -208,13 +208,13 @@ class Frame:
         return self._value
 
     def set_input(self, value: JSONValue, text: str | None, *, is_own: bool = False) -> None:
-        """Stand before a state with this input; ``is_own``: nobody else holds any part of it."""
+        """Move to a state with this input; ``is_own``: nothing else holds any part of it."""
         self._value = value
         self._is_own = is_own
         self.text = text
 
     def is_input(self, value: JSONValue) -> bool:
-        """Tell whether this very object is the input of the current state, and its text is known."""
+        """Return whether this very object is the input of the current state, and its text is known."""
         return value is self._value and self.text is not None
 
     def text_of(self, output: JSONValue) -> str | None:
@@ -224,7 +224,7 @@ class Frame:
         return self.result_text if output is self.result else None
 
     def hand_over_input(self) -> JSONValue:
-        """Give the input away to somebody who may change it; here it is made of its text again."""
+        """Give the input away to code that may change it; here it is made of its text again."""
         value = self.value
         if not self._is_own:
             return decode(cast("str", self.text))
@@ -258,21 +258,21 @@ class Frame:
             self.variables = {**self.variables, **step.assigned}
 
     def advance(self, step: Next | Done) -> None:
-        """Take what such a visit put out, and stand where it leads."""
+        """Take what such a visit put out, and go where it leads."""
         self.leave(step, None)
         if type(step) is Next:
             self.state = step.state
             self.number += 1
 
     def go_to(self, step: Next) -> None:
-        """Stand before the state to which a visit that was recorded leads."""
+        """Move to the state to which a visit that was recorded leads."""
         self.state = step.state
         self.number += 1
         if not self.path:
             self.run.ledger.current_state = step.state
 
     def revisit(self, state: State, visit: Visit | VisitOutline) -> None:
-        """Stand where a stored visit began."""
+        """Move to where a stored visit began."""
         self._clear(visit.entered, visit.entered_event)
         self.state = visit.state
         self.number = visit.number
@@ -311,7 +311,7 @@ class Frame:
         self._moments.append((kind, event, now, *facts))
 
     def has_noted(self, kind: str) -> bool:
-        """Tell whether something of a kind has happened in the current attempt."""
+        """Return whether something of a kind has happened in the current attempt."""
         for moment in reversed(self._moments):
             if moment[0] in {kind, "scheduled"}:
                 return bool(moment[0] == kind)
@@ -425,7 +425,7 @@ class Frame:
         )
 
     def _remember(self, exited_event: int, step: Next | Done) -> str | None:
-        """Return what only the runtime reads, as JSON text; None where the row itself tells all."""
+        """Return what only the runtime reads, as JSON text; None where the row itself says all."""
         detail = self._details(tells_moments=not self._is_straight(exited_event))
         if detail.get("started") == self.entered_event - 1:
             del detail["started"]
@@ -438,7 +438,7 @@ class Frame:
         return encode(detail) if detail else None
 
     def _is_straight(self, exited_event: int) -> bool:
-        """Tell whether the visit went the way that the history can tell from its events' ids alone."""
+        """Return whether the visit went the way that the history can report from its events' ids alone."""
         if self.caught is not None or exited_event != self.entered_event + len(self._moments) + 1:
             return False
         return [moment[0] for moment in self._moments] == STRAIGHT
@@ -450,7 +450,7 @@ class Frame:
             moments = self._moments[self._written :]
             detail["moments"] = [[kind, event, to_micros(at), *facts] for kind, event, at, *facts in moments]
         if tells_moments and self._written:
-            detail["after"] = self._written  # the rest stands in earlier rows of the visit
+            detail["after"] = self._written  # the rest is in earlier rows of the visit
         if any(self.retries):
             detail["retries"] = list(self.retries)
         if self.round:

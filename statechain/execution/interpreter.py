@@ -1,6 +1,6 @@
 """The loop: step the plan, perform the effect, journal the visit.
 
-Here the language and storage meet. The rule of durability: whatever an effect produced is durable before the next
+Here the language and storage meet. The rule of durability: what an effect produced is durable before the next
 effect of its line of control begins, and before a caller sees the end; visits of pure states ride along.
 """
 
@@ -75,7 +75,7 @@ class Interpreter:
         self._run_distributed = partial(run_distributed, files=files)
 
     async def run(self, run: Run) -> End:
-        """Run an execution from where it stands to its end; the end is the caller's to record."""
+        """Run an execution from where it is to its end; the end is the caller's to record."""
         text = run.execution.input_text
         frame = Frame(run, run.plan, "", UNREAD, text=text)
         if run.live is not None:
@@ -275,7 +275,7 @@ class Interpreter:
                 raise AssertionError(f"{state.type} states have no effect {outcome!r}")
 
     def _explained(self, frame: Frame, state: State, fault: StateError) -> StateError:
-        """Return a fault of evaluation with the place in the execution before its cause, as AWS tells it."""
+        """Return an error of evaluation with the place in the execution before its cause, as AWS shows it."""
         place = f"the state '{state.name}' (entered at the event id #{frame.entered_event})"
         cause = f"An error occurred while executing {place}. {fault.cause or ''}".rstrip()
         explained = StateError(fault.error, cause, location=fault.location)
@@ -343,7 +343,7 @@ class Interpreter:
             raise self._explained(frame, state, fault) from fault
 
     async def _catch(self, frame: Frame, state: State, fault: StateError) -> Next:
-        """Return where the Catcher of a fault leads; raise the fault where there is none."""
+        """Return where the Catcher of an error leads; raise the error where there is none."""
         if state.type in {"Map", "Parallel"} and fault.error != RUNTIME:
             frame.note("failed", self._clock.now())
         catcher = catcher_for(state.catch, fault)
@@ -365,7 +365,7 @@ class Interpreter:
                 explain=partial(self._explained, frame, state),
             )
         except StateError:
-            await frame.run.place.reacquire()  # a branch that was cut short may have had it lent
+            await frame.run.place.reacquire()  # a branch that was interrupted may have had it lent
             raise
 
     async def _wait(self, frame: Frame, effect: WaitUntil) -> JSONValue:

@@ -53,7 +53,7 @@ async def loaded(definition: Mapping[str, Any] | str | Path, load: Callable[[], 
 
 
 def _is_large(definition: Mapping[str, Any] | str | Path) -> bool:
-    """Return whether a definition takes long to read and check; a file is read in a thread whatever its size."""
+    """Return whether a definition takes long to read and check; a file is read in a thread of any size."""
     if isinstance(definition, str):
         return len(definition) > TEXT_ON_LOOP
     if isinstance(definition, Path):

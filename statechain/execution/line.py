@@ -2,7 +2,7 @@
 
 A state is plain where it is pure, or a Task whose async handler is just called: no task token, no timeout, no
 at-most-once. From the journal's answer to the handler's call, and from its result to the next write, all is a plain
-function call. Each handler has an asyncio task of its own; the execution's task awaits one future for the whole line.
+function call. Each handler has its own asyncio task; the execution's task awaits one future for the whole line.
 
 A line does what goes well. Anything else it leaves to the interpreter, at one of the places that `Exit` names.
 """
@@ -81,7 +81,7 @@ class Lines:
         self._found: dict[State, Task] = {}
 
     def begins(self, frame: Frame) -> bool:
-        """Return whether a line may begin at the state before which a frame stands."""
+        """Return whether a line may begin at the state before which a frame is."""
         run = frame.run
         state = frame.plan.states[frame.state]
         return not (run.is_express or run.observers) and state.type == "Task" and self.handler_of(state) is not None
@@ -181,7 +181,7 @@ class Line:
             self._future.set_result(None)
 
     def _safely(self, go: Callable[[], None]) -> None:
-        """Move on; whatever is raised is the interpreter's to raise again, in the visit that is open."""
+        """Move on; what is raised is the interpreter's to raise again, in the visit that is open."""
         try:
             go()
         except Exception as error:  # noqa: BLE001 -- it is raised where the line is awaited
@@ -241,7 +241,7 @@ class Line:
         self._take_turn()
 
     def resolve(self, outcome: object) -> None:
-        """Go on in a turn of the event loop of its own: the journal sends its next commit first."""
+        """Go on in its own turn of the event loop: the journal sends its next commit first."""
         self._loop.call_soon(self._written, outcome, context=self._context)
 
     def _written(self, outcome: object) -> None:
@@ -265,7 +265,7 @@ class Line:
             self._safely(self._call)
 
     def _call(self) -> None:
-        """Begin the handler in an asyncio task of its own."""
+        """Begin the handler in its own asyncio task."""
         if self._future.done():
             return
         lines, frame = self._lines, self.frame

@@ -1,4 +1,4 @@
-"""A distributed Map: items as executions of their own under a Map Run, some of whose failures may be tolerated.
+"""A distributed Map: items as separate executions under a Map Run, some of whose failures may be tolerated.
 
 An item's line of control counts its own history events, and sees none of the Map's variables.
 """

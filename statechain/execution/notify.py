@@ -1,6 +1,6 @@
-"""What observers are told of visits and attempts, told round the coroutine that performs them.
+"""What observers are notified of visits and attempts, reported round the coroutine that performs them.
 
-The interpreter and the caller come here only where somebody listens.
+The interpreter and the caller come here only where there is an observer.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["observe_attempt", "observe_visit"]
 
 
 async def observe_visit(frame: Frame, state: State, clock: Clock, visit: Awaitable[Next | Done]) -> Next | Done:
-    """Await a visit, and tell how a state was entered and left."""
+    """Await a visit, and say how a state was entered and left."""
     run = frame.run
     entered = StateEntered(
         execution=run.execution,
@@ -64,7 +64,7 @@ async def observe_visit(frame: Frame, state: State, clock: Clock, visit: Awaitab
 
 
 async def observe_attempt(frame: Frame, effect: CallTask, clock: Clock, attempt: Awaitable[JSONValue]) -> JSONValue:
-    """Await an attempt, and tell how it began and ended."""
+    """Await an attempt, and say how it began and ended."""
     run = frame.run
     started = AttemptStarted(
         execution=run.execution,

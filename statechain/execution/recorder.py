@@ -29,10 +29,10 @@ class VisitRecorder:
             frame.run.lapses = lapses
 
     async def flush_before_effect(self, frame: Frame) -> None:
-        """Before an effect: what earlier effects produced must be durable; the rest may follow at leisure.
+        """Before an effect: what earlier effects produced must be durable; the rest may follow later.
 
         Nothing begins while the lease does not hold. Once it had lapsed, others may have taken the execution over: a
-        write tells, for it is refused then.
+        write shows, for it is refused then.
         """
         if not self._lease.holds:
             await self._lease.regained()
@@ -62,7 +62,7 @@ class VisitRecorder:
         self._journal.post(frame.run.ledger, waiting)
 
     def post_backlog(self, frame: Frame) -> None:
-        """Have visits that wait to be written follow at leisure."""
+        """Have visits that wait to be written follow later."""
         if frame.run.ledger.backlog:
             self._journal.post(frame.run.ledger)
 
@@ -72,18 +72,18 @@ class VisitRecorder:
         frame.run.lapses = lapses
 
     def add_open_visit(self, frame: Frame) -> None:
-        """Have the visit that a frame is in written as it stands, with the next write."""
+        """Have the visit that a frame is in written as it is, with the next write."""
         if not frame.run.is_express:
             frame.run.ledger.add(frame.waiting())
 
     def record_cancelled(self, frame: Frame) -> None:
-        """Have the history show a visit that is cut short, and nobody wait any more for an answer to it."""
+        """Have the history show a visit that is interrupted, and nothing wait any more for an answer to it."""
         self.add_open_visit(frame)
         if frame.outside is not None:
             for each in frame.outside.callbacks:
                 frame.run.ledger.close_callback(each)
 
     async def checkpoint(self, frame: Frame) -> None:
-        """Before a wait: make durable where the frame stands, so that a crash loses neither deadline nor attempts."""
+        """Before a wait: make durable where the frame is, so that a crash loses neither deadline nor attempts."""
         self.add_open_visit(frame)
         await self.flush(frame)

@@ -1,4 +1,4 @@
-"""What storage remembers of an execution: visit rows, folded back into where each line of control stands.
+"""What storage remembers of an execution: visit rows, folded back into where each line of control is.
 
 Rows are read without their payloads, and what is kept of them is small. An output, the variables or the moments of a
 visit are read when the frame that needs them is restored, so that an execution that is recovered needs about the
@@ -83,14 +83,14 @@ class _Line:
 
 
 class StoredVisits:
-    """Where each line of control stands, rows that were superseded left out.
+    """Where each line of control is, rows that were superseded left out.
 
     Attributes:
         is_empty: Whether there are no visits.
 
         redrives: When the execution was redriven, in order.
 
-        last_event: The highest id of a history event; the items of distributed Maps count events of their own.
+        last_event: The highest id of a history event; the items of distributed Maps count separate events.
 
         highest_number: The highest number of a visit.
     """
@@ -134,7 +134,7 @@ class StoredVisits:
             self._lines.setdefault(row.frame, _Line()).add(row)
 
     def _count_inside(self, row: VisitOutline, detail: Mapping[str, Any]) -> None:
-        """Count what happened inside a visit that was not left: its row has no event of its own for it."""
+        """Count what happened inside a visit that was not left: its row has no separate event for it."""
         moments = detail.get("moments", ())
         if any(moment[0].startswith("run_") for moment in moments):
             self._distributed.add(branch_prefix(row.frame, row.state))
@@ -142,7 +142,7 @@ class StoredVisits:
         self.highest_number = max(self.highest_number, detail.get("round", 0))
 
     def _count(self, path: str, event: int) -> None:
-        """Take note of an event, unless it is one of a distributed Map's item."""
+        """Note an event, unless it is one of a distributed Map's item."""
         if not self._is_in_item(path):
             self.last_event = max(self.last_event, event)
 
@@ -203,7 +203,7 @@ class StoredVisits:
         return last
 
     async def _restore_open(self, frame: Frame, rows: Sequence[VisitOutline]) -> Visit:
-        """Give a frame its variables and the last output; return its last visit as its rows tell it."""
+        """Give a frame its variables and the last output; return its last visit as its rows report it."""
         if frame.is_iteration:
             frame.started_event = (await self._rows.detail(rows[0])).get("started", rows[0].entered_event - 1)
         for row in rows:
@@ -297,7 +297,7 @@ class _ReadAhead:
 
 
 def complete(rows: Sequence[Visit]) -> Visit:
-    """Return the last of a visit's rows, with the moments of all of them: each row tells those since the row before."""
+    """Return the last of a visit's rows, with the moments of all of them: each row has those since the row before."""
     last = rows[-1]
     moments: list[Any] = []
     for row in rows:

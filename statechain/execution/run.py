@@ -39,7 +39,7 @@ class Run:
 
         place: Its place among the executions that run at once.
 
-        observers: Who is told what happens.
+        observers: What is notified of events.
 
         before: The execution as it had ended before it was redriven, where that is known.
 
@@ -118,7 +118,7 @@ class Run:
 
     @property
     def is_unobserved_express(self) -> bool:
-        """Whether nothing is kept of a visit, and nobody is told of it."""
+        """Whether nothing is kept of a visit, and nothing is notified of it."""
         return self.is_express and not self.observers
 
     @property
@@ -148,7 +148,7 @@ class Run:
         return StateError(RUNTIME, f"The execution reached the maximum number of history events ({most}).")
 
     def count(self, number: int) -> None:
-        """Take note of a visit's number."""
+        """Note a visit's number."""
         self._highest[0] = max(self._highest[0], number)
 
     def next_round(self) -> int:
@@ -157,7 +157,7 @@ class Run:
         return self._highest[0]
 
     def apart(self, *, path: str, label: str, input: JSONValue, began: datetime) -> Run:  # noqa: A002
-        """Return the run of a distributed Map's item: it counts its own events, and shows as an execution of its own.
+        """Return the run of a distributed Map's item: it counts its own events, and shows as its own execution.
 
         Arguments:
             path: The item's line of control.

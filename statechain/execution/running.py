@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["UNREAD", "RunningExecution"]
 
 UNREAD: Final[Any] = object()
-"""Stands for a value of which only the JSON text is at hand: it is decoded when it is needed."""
+"""Represents a value of which only the JSON text is at hand: it is decoded when it is needed."""
 
 
 class RunningExecution:
@@ -86,7 +86,7 @@ class RunningExecution:
                 self.task.cancel()
 
     def interrupt(self) -> None:
-        """Leave the execution as it stands: RUNNING, for whoever claims it."""
+        """Leave the execution as it is: RUNNING, for the worker that claims it."""
         self.is_interrupted = True
         if self.task is not None and self.is_begun and not self.is_closing:
             self.task.cancel()
@@ -107,24 +107,24 @@ class RunningExecution:
         self.interrupt()
 
     def abandon(self) -> None:
-        """Cut the execution short that others have ended or taken over; whoever waits for it is sent to storage."""
+        """Cut the execution short that others have ended or taken over; its waiters poll storage."""
         self.resolve(None)
         self.is_lost = True
         if self.task is not None:
             self.task.cancel()
 
     def open(self, holder: Execution) -> None:
-        """Tell who started it that the start is durable, and which execution holds the name."""
+        """Notify the starter that the start is durable, and which execution holds the name."""
         if self.started is not None and not self.started.done():
             self.started.set_result(holder)
 
     def resolve(self, execution: Execution | None, fault: BaseException | None = None) -> None:
-        """Tell the waiters how it ended here; None sends them to storage, a fault is raised where they wait."""
+        """Notify the waiters how it ended here; None sends them to storage, an error is raised where they wait."""
         if execution is not None:
             self.open(execution)
         elif fault is not None and self.started is not None and not self.started.done():
             self.started.set_exception(fault)
-            self.started.exception()  # nobody needs to be waiting
+            self.started.exception()  # there may be no waiter
         if self.is_over:
             return
         self.is_over, self._end, self._fault = True, execution, fault

@@ -37,7 +37,7 @@ class Slot:
     async def yielded(self) -> AsyncIterator[None]:
         """Let another have the place while the body waits, so that a parent does not keep out its own child.
 
-        A body that is cancelled goes on without one; whoever runs on after that takes it back.
+        A body that is cancelled goes on without one; the next one that runs takes it back.
         """
         self._yields += 1
         self._release()
@@ -61,7 +61,7 @@ class Slot:
             if self._yields or self._is_held:
                 return
             await self._gate.acquire()
-            if self._yields:  # lent meanwhile, by one that had nothing to let go
+            if self._yields:  # lent meanwhile, by one that had nothing to release
                 self._gate.release()
             else:
                 self._is_held = True

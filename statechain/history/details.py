@@ -1,7 +1,7 @@
 """The details objects of history events: what a visit was given, and what it made of it, asked of the plan again.
 
 An event of the index knows the visit that it belongs to and one of the functions below. The function is called when
-the event is read, with a `Scene`: the visit with its payloads, and a frame that stands where the visit began.
+the event is read, with a `Scene`: the visit with its payloads, and a frame that is where the visit began.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ HIDDEN_TOKEN = "…"  # noqa: S105 -- what is shown in place of a task token
 
 @attrs.frozen(eq=False)
 class Scene:
-    """A visit as it was: its row, its moments, and the frame that stands where it began."""
+    """A visit as it was: its row, its moments, and the frame that is where it began."""
 
     frame: Frame
     state: State

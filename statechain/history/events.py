@@ -1,4 +1,4 @@
-"""How AWS's history names what happened: event types and the details objects of Tasks, iterations and faults."""
+"""How AWS's history names what happened: event types and the details objects of Tasks, iterations and errors."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def fault_details(error: JSONValue, cause: JSONValue) -> Event:
 
 @attrs.frozen
 class Service:
-    """How the history tells of a Resource: the prefix of the events' types, and what their details have in common."""
+    """How the history says of a Resource: the prefix of the events' types, and what their details have in common."""
 
     prefix: str
     resource: str

@@ -98,7 +98,7 @@ def _id_of(entry: Entry) -> int:
 
 @attrs.define
 class _Cursor:
-    """A frame, and the number of the visit in its line that it stands at."""
+    """A frame, and the number of the visit in its line that it is at."""
 
     frame: Frame
     number: int = 0
@@ -150,7 +150,7 @@ class _Scenes:
         return cursor.frame
 
     async def _begin(self, line: Line) -> Frame:
-        """Return a frame that stands before the first state of a line of control."""
+        """Return a frame that is before the first state of a line of control."""
         if line.parent is None:
             return Frame(self._run, line.plan, "", UNREAD, text=self._run.execution.input_text)
         above = await self._frame(line.parent)

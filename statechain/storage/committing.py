@@ -1,6 +1,6 @@
 """A group of writes → its outcomes, however storage behaves.
 
-Storage that is away is waited out. A group that is refused for good is split to find the write that is at fault. A
+Storage that is away is waited out. A group that is refused for good is split to find the write that is to blame. A
 group that storage does not take although it answers is committed write by write: one write's trouble is its own.
 """
 
@@ -45,7 +45,7 @@ class Committer:
     Arguments:
         repository: Where to.
 
-        pause: Sleeps so many seconds, or less where there is no time left.
+        pause: Sleeps that many seconds, or less where there is no time left.
 
         is_hurried: Whether there is no time left: then the error is the outcome.
     """
@@ -133,7 +133,7 @@ class Committer:
         return None if refused == tried else outcomes
 
     async def _split(self, group: Sequence[Write[object]], error: RepositoryError) -> Sequence[object]:
-        """Commit the halves of a refused group, down to the one write that is at fault."""
+        """Commit the halves of a refused group, down to the one write that is to blame."""
         if len(group) == 1:
             return [error]
         middle = len(group) // 2

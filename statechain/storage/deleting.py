@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["delete_ended"]
 
 PAGE = 500
-"""How many executions go in one transaction, for which everybody else's writes wait."""
+"""How many executions go in one transaction, for which all other writes wait."""
 
 
 async def delete_ended(repository: Repository, journal: Journal, filter_: ExecutionFilter) -> int:

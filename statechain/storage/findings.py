@@ -38,7 +38,7 @@ class Checkable(Protocol):
     """A repository that can check what it has stored."""
 
     def check(self, *, repair: bool = False) -> AsyncIterator[Finding]:
-        """Yield what is damaged; with ``repair``, each is repaired first, beside whatever runs.
+        """Yield what is damaged; with ``repair``, each is repaired first, beside what runs.
 
         A repair takes effect only where the row is still as it was found.
         """

@@ -52,7 +52,7 @@ Entry: TypeAlias = "tuple[Write[object], Waiter[object]]"
 
 
 class _Flight:
-    """One commit that is under way: its writes, the last of which are those of the ledgers, and who waits for them."""
+    """One commit that is under way: its writes, the last of which are those of the ledgers, and their waiters."""
 
     __slots__ = ("began", "group", "keys", "ledgers", "waiters")
 
@@ -65,7 +65,7 @@ class _Flight:
 
 
 class Journal:
-    """The one way to write. Its owner runs `run` in a task, and calls `close` when nobody will write any more."""
+    """The one way to write. Its owner runs `run` in a task, and calls `close` when nothing will write any more."""
 
     def __init__(self, repository: Repository, clock: Clock, observers: Sequence[Observer] = ()) -> None:
         self._repository = repository
@@ -115,7 +115,8 @@ class Journal:
         if self._is_full:
             await self._wait_for_room()
         self._check_open()
-        if isinstance(write, CreateBatch) and self._tasks is not None:  # its sources may be many: nobody waits for them
+        # The sources of a batch may be many: they are frozen beside the journal, so that no other write waits for them.
+        if isinstance(write, CreateBatch) and self._tasks is not None:
             straggler = self._keep_apart(write, waiter, None, time.monotonic())
             self._begin(self._stragglers.commit(straggler))
         else:
@@ -189,7 +190,7 @@ class Journal:
             self._fail_pending()
 
     def _fail_pending(self) -> None:
-        """Let nobody wait for a journal that has ended."""
+        """Let nothing wait for a journal that has ended."""
         self._is_open = False
         if self._watch is not None:
             self._watch.cancel()
@@ -216,7 +217,7 @@ class Journal:
         else:
             await asyncio.sleep(max(0.0, min(seconds, self._deadline - time.monotonic())))
 
-    # Who waits
+    # The waiters
 
     def _wake_flusher(self) -> None:
         if self._wake is not None and not self._wake.done():
@@ -300,7 +301,7 @@ class Journal:
         return _Flight(group, waiters, ledgers)
 
     def _group_size(self) -> int:
-        """Return how many writes the next commit takes at most: half of what waits, where everybody has come to wait.
+        """Return how many writes the next commit takes at most: half of what waits, where all executions wait.
 
         Else they would go on in step for ever: nothing done while they are committed, nothing committed meanwhile.
         """
@@ -391,7 +392,7 @@ class Journal:
         return straggler
 
     def _begin(self, work: Coroutine[None, None, None]) -> None:
-        """Run what goes on beside the groups; time that is skipped stands still meanwhile."""
+        """Run what goes on beside the groups; time that is skipped does not advance meanwhile."""
 
         async def held() -> None:
             with self._clock.hold():

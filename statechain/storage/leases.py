@@ -22,7 +22,7 @@ from statechain.records import Claim, Suspect
 __all__ = ["LONGEST_GAP", "LeaseRenewer", "LeaseStorage", "SuspectGroup", "WorkerLease", "lease_lost", "missing_lease"]
 
 LONGEST_GAP = timedelta(seconds=60)
-"""How much uptime passes at most between two renewals, whatever the database's clock says."""
+"""How much uptime passes at most between two renewals, what the database's clock says."""
 
 
 @attrs.frozen(kw_only=True)
@@ -34,7 +34,7 @@ class WorkerLease:
 
         until: When it is over by the database's clock, in microseconds since 1970.
 
-        renewals: Grows with each renewal, so that a database's clock that stands still does not hide one.
+        renewals: Grows with each renewal, so that a database's clock that does not advance does not hide one.
 
         length: How long it holds after a renewal; None where a release before this field wrote it.
 
@@ -55,7 +55,7 @@ class WorkerLease:
 
 
 def missing_lease(worker_id: str, *, is_dead: bool = False) -> WorkerLease:
-    """Return what stands for the lease of an owner that has none: one that is over, and never changes."""
+    """Return what represents the lease of an owner that has none: one that is over, and never changes."""
     return WorkerLease(
         worker_id=worker_id, until=0, renewals=0, length=None, is_over=True, is_dead=is_dead, is_missing=True
     )
@@ -79,10 +79,10 @@ class SuspectGroup:
 
 
 class LeaseRenewer(Protocol):
-    """Renews one worker's lease, in whatever thread and event loop it is entered in."""
+    """Renews one worker's lease, in the thread and event loop that it is entered in."""
 
     async def __aenter__(self) -> Self:
-        """Open what it needs of its own, such as a connection."""
+        """Open what it needs, such as a connection."""
 
     async def __aexit__(
         self,
@@ -109,7 +109,7 @@ class LeaseStorage(Protocol):
         """
 
     def lease_renewer(self, worker_id: str, lease: timedelta) -> LeaseRenewer:
-        """Return what renews a worker's lease from a thread of its own, so that a blocked event loop does not lose it.
+        """Return what renews a worker's lease from a separate thread, so that a blocked event loop does not lose it.
 
         It uses nothing that belongs to this repository's event loop.
         """

@@ -19,7 +19,7 @@ class ExecutionWrites:
     """What one execution has yet to write, and the claim under which it may.
 
     The journal alone moves ``seq``: it commits the transitions of an execution strictly one after the other.
-    ``current_state`` is where the root line of control stands; the interpreter moves it. ``is_lost`` tells that the
+    ``current_state`` is where the root line of control is; the interpreter moves it. ``is_lost`` says that the
     claim is no longer good, ``is_away`` that the execution goes on since its last write was durable, ``is_left`` that
     nothing more comes of it here. ``end`` is written with its last transition; ``waiter`` is resolved once what is
     pending is durable. The journal sets both.
@@ -56,7 +56,7 @@ class ExecutionWrites:
         self.waiter: Waiting | None = None
 
     def settle(self, write: Advance, outcome: object) -> None:
-        """Take note of how a transition went: done, or to be tried again with the next one, or lost with the lease."""
+        """Note how a transition went: done, or to be tried again with the next one, or lost with the lease."""
         if outcome is None:
             self.seq += len(write.visits)
         elif isinstance(outcome, LeaseLost):
@@ -90,7 +90,7 @@ class ExecutionWrites:
         self._opened = (*self._opened, callback)
 
     def close_callback(self, callback_id: str) -> None:
-        """Have a callback closed with the next write of the execution: nobody waits for it any more."""
+        """Have a callback closed with the next write of the execution: nothing waits for it any more."""
         self._closed = (*self._closed, callback_id)
 
     def take(self) -> Advance:

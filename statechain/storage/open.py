@@ -1,6 +1,6 @@
 """A storage URL → a repository that is not open yet.
 
-The built-in schemes stand in a table of names, so that neither a driver nor an installed package is looked at before
+The built-in schemes are in a table of names, so that neither a driver nor an installed package is looked at before
 its scheme is asked for; entry points are read only for a scheme that the table does not know. A URL may hold a
 password: no message here repeats more of it than its scheme.
 """

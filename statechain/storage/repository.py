@@ -152,7 +152,7 @@ class Repository(LeaseStorage, ShardStorage, Protocol):
         """Return the visit rows at these places (counted from 1), as far as they exist, by place."""
 
     async def last_output(self, execution_id: str, state: str) -> str | None:
-        """Return the output text of the last completed visit of a state, in whatever frame; None without one."""
+        """Return the output text of the last completed visit of a state, in any frame; None without one."""
 
     async def links(
         self,

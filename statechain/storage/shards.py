@@ -107,7 +107,7 @@ class ShardPlan:
 
     @classmethod
     def of(cls, options: Mapping[str, JSONValue], total: int) -> ShardPlan:
-        """Return the plan of a batch with these stored options and so many items.
+        """Return the plan of a batch with these stored options and that many items.
 
         width times concurrency is at most ``concurrent_batches``. The shards are small enough that workers end at about
         the same time, and large enough that claims do not count.
@@ -126,7 +126,7 @@ def _nearest_root(number: int) -> int:
 
 
 def cut(batch_id: str, total: int, size: int) -> Iterator[Shard]:
-    """Yield the shards of a batch with so many items, in order."""
+    """Yield the shards of a batch with that many items, in order."""
     for number, first in enumerate(range(0, total, size)):
         yield Shard(batch_id=batch_id, number=number, first=first, last=min(first + size, total) - 1)
 

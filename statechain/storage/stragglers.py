@@ -30,7 +30,7 @@ RARELY = 60.0
 """Seconds between two log lines about what still lasts."""
 
 NAMED = 10
-"""How many stragglers have log lines of their own; the rest are counted."""
+"""How many stragglers have separate log lines; the rest are counted."""
 
 Commit: TypeAlias = Callable[[Write[object]], Awaitable[object]]
 """Commits one write; returns its outcome, or raises RepositoryUnavailable."""
@@ -72,7 +72,7 @@ class Stragglers:
     Arguments:
         commit: Commits one write.
 
-        pause: Sleeps so many seconds, or less where there is no time left.
+        pause: Sleeps that many seconds, or less where there is no time left.
 
         is_hurried: Whether there is no time left: then the error is the outcome.
     """
@@ -157,7 +157,7 @@ class Outage:
         self._is_logged = False
 
     def goes_on(self, error: RepositoryUnavailable, waiting: int) -> None:
-        """Take note that so many writes wait because of an error."""
+        """Note that this many writes wait because of an error."""
         now = time.monotonic()
         if self._since is None:
             self._since = now

@@ -55,7 +55,7 @@ class CallersWaiter(Waiter[T]):
 
 
 class _NoWaiter:
-    """Stands for a write that nothing waits for."""
+    """Represents a write that nothing waits for."""
 
     def resolve(self, outcome: object) -> None:
         """Drop the outcome: an error shows at the execution's next write."""

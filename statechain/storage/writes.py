@@ -95,7 +95,7 @@ class StartExecution(Write[Execution]):
     Attributes:
         execution: The execution, RUNNING.
 
-        owner: The worker that will run it; None leaves it to whoever claims it.
+        owner: The worker that will run it; None leaves it to the worker that claims it.
 
         exclusive: Start it only where no execution of the same machine was chained from the same source (and
             state) that runs or succeeded; where one was, that one is the outcome. Two such starts at once cannot
@@ -147,7 +147,7 @@ class Advance(Write[None]):
 
         opened: Callbacks that begin to wait with this write; one whose id there is already stays as it is.
 
-        closed: The ids of callbacks for which nobody waits any more: those still WAITING become CLOSED.
+        closed: The ids of callbacks for which nothing waits any more: those still WAITING become CLOSED.
     """
 
     execution_id: str
@@ -194,7 +194,7 @@ class AnswerCallback(Write[Callback]):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class HeartbeatCallback(Write[Callback]):
-    """Tell that the work behind a token goes on: set ``beat``. Outcome: the callback. Errors as in `AnswerCallback`."""
+    """Set ``last_heartbeat``: the work behind a token goes on. Outcome: the callback. Errors as in `AnswerCallback`."""
 
     token_hash: str
     heartbeat: datetime
@@ -206,7 +206,7 @@ class HeartbeatCallback(Write[Callback]):
 class CloseCallback(Write[Callback | None]):
     """Stop waiting: a callback that is WAITING becomes CLOSED, an answered one stays as it is.
 
-    Outcome: the callback as it stands then, so that an answer and a timeout cannot both win; None without one.
+    Outcome: the callback as it is then, so that an answer and a timeout cannot both win; None without one.
     """
 
     id: str
@@ -216,7 +216,7 @@ class CloseCallback(Write[Callback | None]):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class TakeActivity(Write[Callback | None]):
-    """Give a worker the activity's oldest task (by id) that is WAITING and has no token: set its token and ``beat``.
+    """Give a worker the activity's oldest task (by id) that is WAITING and has no token: set token and heartbeat.
 
     Outcome: that callback; the one that has this token already, where there is one; None where there is nothing to do.
     Only callbacks of RUNNING executions that were not redriven since are given out, and each one once.
@@ -231,9 +231,9 @@ class TakeActivity(Write[Callback | None]):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class StopExecution(Write[Execution]):
-    """End an execution from outside, whoever runs it: the epoch is raised, so that its worker can write no more.
+    """End an execution from outside: the epoch is raised, so that the worker that runs it can write no more.
 
-    Outcome: the execution as it stands then; one that had ended is left as it is. `ExecutionNotFound` as an error.
+    Outcome: the execution as it is then; one that had ended is left as it is. `ExecutionNotFound` as an error.
     """
 
     execution_id: str
@@ -285,7 +285,7 @@ class TakeUpExecution(Write[None]):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ReleaseExecution(Write[None]):
-    """Leave an execution to whoever claims it next: it has no owner, and ``claims`` is set, under exactly this epoch.
+    """Leave an execution to the next worker that claims it: no owner, and ``claims`` is set, under exactly this epoch.
 
     Where it is not RUNNING, or under another epoch, nothing happens. Outcome: None.
 
@@ -333,7 +333,7 @@ class FailBatchItem(Write[None]):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class JoinBatchItem(Write[None]):
-    """Let an item stand for an execution that chains its source already: the item takes that execution's name."""
+    """Let an item represent an execution that chains its source already: the item takes that execution's name."""
 
     batch_id: str
     index: int
@@ -360,7 +360,7 @@ class DeleteExecutions(Write[int]):
     """Delete executions that were seen to have ended, with their visits, links and callbacks, all or none.
 
     One that is RUNNING, or was redriven since it was seen, stays, so that the write means the same however late it
-    comes. Outcome: how many of them are not there any more, whoever deleted them.
+    comes. Outcome: how many of them are not there any more, those that another process deleted among them.
 
     Attributes:
         redrive_counts: The redrive count with which each execution was seen, by its id.

@@ -1,6 +1,6 @@
 """How a handler is called: with a private input, a context, a timeout, a heartbeat.
 
-Whatever it does ends as its JSON result or as a `StateError`; only the cancellation of the execution, and what stops
+What it does ends as its JSON result or as a `StateError`; only the cancellation of the execution, and what stops
 the whole process (KeyboardInterrupt, SystemExit), passes through.
 """
 
@@ -81,7 +81,7 @@ async def call_task(
     """Await a handler; return its result as canonical JSON text and as a private copy; raise StateError otherwise.
 
     It is cancelled at the deadline, where no heartbeat comes for ``heartbeat`` seconds, or with its execution. A
-    handler that goes on regardless is left behind after a grace, and whatever it returns is not used. A plain
+    handler that goes on regardless is left behind after a grace, and what it returns is not used. A plain
     function runs in the thread of a ``slot``.
     """
     answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
@@ -115,7 +115,7 @@ def cut_off(fault: StateError, characters: int) -> StateError:
 
 
 def _begin(serving: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """Run a handler in an asyncio task of its own; with eager tasks its first step runs at once, not a turn later."""
+    """Run its own handler in an asyncio task; with eager tasks its first step runs at once, not a turn later."""
     return asyncio.Task(serving, loop=asyncio.get_running_loop(), **EAGER)
 
 
@@ -127,9 +127,9 @@ async def serve(
     answer: Answer,
     slot: Slot | None,
 ) -> None:
-    """Await a handler, and answer: StateError for whatever it raises; an answer that nobody awaits any more is dropped.
+    """Await a handler, and answer: StateError for what it raises; an answer that nothing awaits any more is dropped.
 
-    It has an asyncio task of its own, so that it can be left behind, and a context of its own, as its log records tell.
+    It has its own asyncio task, so that it can be left behind, and its own context, as its log records report.
     """
     ATTEMPT.set(context)
     try:
@@ -152,7 +152,7 @@ async def serve(
 
 
 def _told(fault: BaseException) -> StateError:
-    """Return what a handler raised while nobody had cancelled it, in the language's terms."""
+    """Return what a handler raised while nothing had cancelled it, in the language's terms."""
     if isinstance(fault, asyncio.CancelledError):
         failure = StateError("States.TaskFailed", CANCELLED_WITHIN)
     elif isinstance(fault, StateError):
@@ -190,7 +190,7 @@ async def end_handler(handler: asyncio.Task[None], name: str, grace: float) -> N
         await asyncio.wait([handler], timeout=grace)
     finally:
         if handler.done():
-            _ = handler.cancelled() or handler.exception()  # nobody asks for it any more
+            _ = handler.cancelled() or handler.exception()  # nothing asks for it any more
         else:
             logger.warning("the handler %r goes on %s seconds after it was cancelled: it is left behind", name, grace)
             LEFT_BEHIND.add(handler)

@@ -68,7 +68,7 @@ class _Waiter:
         self.news = asyncio.Event()
 
     def tell(self, callback: Callback) -> None:
-        """Take note of how a callback stands, and wake up where that is news."""
+        """Note the state of a callback, and wake up where that is news."""
         if callback.status in ANSWERED and self.answer is None:
             self.answer = callback
             self.news.set()
@@ -115,11 +115,11 @@ class Callbacks:
 
             deadline: Until when it may come.
 
-            heartbeat: How many seconds may pass between two signs of life.
+            heartbeat: How many seconds may pass between two heartbeats.
 
-            since: From when the first heartbeat counts; None counts from the first sign of life.
+            since: From when the first heartbeat counts; None counts from the first heartbeat.
 
-            begun: Called at the first sign of life, such as that an activity's worker took the task.
+            begun: Called at the first heartbeat, such as that an activity's worker took the task.
         """
         with self._registered(ids, since) as waiter:
             while waiter.answer is None:
@@ -127,7 +127,7 @@ class Callbacks:
                     begun()
                 if await self._news_before(waiter, _due(deadline, waiter.last_heartbeat, heartbeat)):
                     continue
-                await self._ask([waiter])  # a sign of life may have come through another process
+                await self._ask([waiter])  # a heartbeat may have come through another process
                 due = _due(deadline, waiter.last_heartbeat, heartbeat)
                 if waiter.answer is None and due is not None and due <= self._clock.now():
                     return await self.close(ids)
@@ -156,7 +156,7 @@ class Callbacks:
 
     @contextmanager
     def _registered(self, ids: Sequence[str], since: datetime | None) -> Iterator[_Waiter]:
-        """Have a waiter told of its callbacks while the body runs."""
+        """Notify a waiter of its callbacks while the body runs."""
         waiter = _Waiter(ids, since)
         self._waiters |= dict.fromkeys(waiter.ids, waiter)
         self._newcomers.append(waiter)
@@ -209,7 +209,7 @@ class Callbacks:
                 again = loop.time() + next(self._pauses)
 
     async def _ask(self, waiters: Sequence[_Waiter]) -> None:
-        """Tell waiters how their callbacks stand in storage."""
+        """Notify waiters of the state of their callbacks in storage."""
         ids = [each for waiter in waiters for each in waiter.ids]
         with self._clock.hold():
             callbacks = await retry_while_unavailable(lambda: self._repository.callbacks(ids))
@@ -242,19 +242,19 @@ class Callbacks:
         self._tell(await self._journal.write_for_caller(write))
 
     async def heartbeat(self, token: str) -> None:
-        """Tell that the work goes on. Raises InvalidToken, TaskTimedOut."""
+        """Report that the work goes on. Raises InvalidToken, TaskTimedOut."""
         write = HeartbeatCallback(token_hash=token_hash(token), heartbeat=self._clock.now())
         self._tell(await self._journal.write_for_caller(write))
 
     # Activities
 
     def offer(self, activity: str) -> None:
-        """Wake those who wait in this process for a task of an activity."""
+        """Wake the waiters of this process for a task of an activity."""
         for taker in self._takers.get(activity, ()):
             taker.set()
 
     async def take(self, activity: str, patience: float) -> ActivityTask | None:
-        """Take the oldest task of an activity for a worker; None where none came in so many seconds of real time."""
+        """Take the oldest task of an activity for a worker; None where none came in that many seconds of real time."""
         offered = asyncio.Event()
         self._takers.setdefault(activity, []).append(offered)
         loop = asyncio.get_running_loop()

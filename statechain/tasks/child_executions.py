@@ -101,7 +101,7 @@ class ChildExecutions:
                 logger.warning("an execution that a stopped one had started could not be stopped: %s", fault)
 
     async def _parent_is_running(self, parent: Execution) -> bool:
-        """Tell whether an execution that was lost runs on; where storage cannot tell, it is taken to."""
+        """Return whether an execution that was lost runs on; where storage cannot say, it is taken to."""
         try:
             found = await self._repository.execution(parent.id)
         except RepositoryError:

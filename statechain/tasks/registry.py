@@ -100,7 +100,7 @@ class Task:
         return self.is_async and not self.takes_context and self.conversion is PLAIN and not self.answers
 
     async def __call__(self, value: JSONValue, context: TaskContext, clock: Clock, slot: Slot | None = None) -> object:
-        """Call the handler; a plain function runs in a thread, in this slot or one of its own."""
+        """Call the handler; a plain function runs in a thread, in this slot or a separate one."""
         load, dump = self.conversion.load, self.conversion.dump
         argument = value if load is None else load(value)
         arguments = (argument, context) if self.takes_context else (argument,)

@@ -81,7 +81,7 @@ class NestedCall:
 
         waits: Whether its end is awaited.
 
-        parses: Whether its input and output are told as values (``.sync:2``), not as JSON texts.
+        parses: Whether its input and output are reported as values (``.sync:2``), not as JSON texts.
 
         under_token: Whether the answer comes under a task token.
 
@@ -117,7 +117,7 @@ def activity_name(resource: str) -> str | None:
 
 
 def is_known(resource: str, registry: TaskRegistry) -> bool:
-    """Tell whether a Resource can be served, as far as the definition alone tells."""
+    """Return whether a Resource can be served, as far as the definition alone shows."""
     base = resource.removesuffix(TOKEN_SUFFIX)
     if registry.find(resource) is not None or registry.find(base) is not None:
         return True
@@ -149,14 +149,14 @@ def prepare(frame: Frame, resource: str) -> None:
 
 
 def is_waiting_externally(frame: Frame, resource: str | None) -> bool:
-    """Tell whether all that is left of an attempt is to wait for the outside: no handler is to be called for it."""
+    """Return whether all that is left of an attempt is to wait for the outside: no handler is to be called for it."""
     if frame.outside is None or resource is None:
         return False
     return frame.outside.called or not resource.endswith(TOKEN_SUFFIX)
 
 
 def resolve(effect: CallTask, registry: TaskRegistry) -> Call:
-    """Return what to call for a Task; raise StateError where nobody registered it."""
+    """Return what to call for a Task; raise StateError where nothing registered it."""
     resource = effect.resource
     waits = resource.endswith(TOKEN_SUFFIX)
     base = resource.removesuffix(TOKEN_SUFFIX) if waits else resource

@@ -72,7 +72,7 @@ ARN_BY_REF: Final = {
 
 
 NO_VALUE: Final = "\0AWS::NoValue"
-"""Stands for AWS::NoValue until the object or array that has it leaves it out."""
+"""Represents AWS::NoValue until the object or array that has it leaves it out."""
 
 
 def error_at(message: str, pointer: str, code: str = "") -> DefinitionError:

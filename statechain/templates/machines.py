@@ -61,7 +61,7 @@ class TemplateMachine:
 
 
 def is_template(text: str) -> bool:
-    """Return whether a text may be a template: it has a key that only templates have."""
+    """Return whether a string may be a template: it has a key that only templates have."""
     return LOOK.search(text) is not None
 
 
@@ -254,7 +254,7 @@ class _Reader:
         return load_value(value, positions, limits=self._limits, type=type_)
 
     def _read(self, found: _Text, values: Substitutions | None) -> tuple[JSONValue, Positions]:
-        """Read a text, with every place as it is in its file."""
+        """Read a string, with every place as it is in its file."""
         text, place = found.text, found.place
         try:
             if values is not None:

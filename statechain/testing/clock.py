@@ -1,6 +1,6 @@
-"""A clock whose time jumps when everybody waits for it, so that waits, retries and timeouts take no real time.
+"""A clock whose time jumps when every task waits for it, so that waits, retries and timeouts take no real time.
 
-Nobody can ask a loop whether it is idle. So the clock lets the loop turn: when a number of turns pass in which nobody
+A loop cannot be asked whether it is idle. So the clock lets the loop turn: when a number of turns pass in which nothing
 touched the clock and nothing is held, every line of control is taken to be waiting, and time jumps to the earliest
 alarm. Two cases get a grace of real time before the jump, because what looks idle may be waiting for a socket or a
 timer of the loop: a handler is running, or the earliest alarm is a timeout, which would cut something short.
@@ -45,7 +45,7 @@ class VirtualClock:
     Arguments:
         start: What time it is at first; the same for every clock unless given, so that tests repeat.
 
-        auto: Jump to the next alarm whenever everybody waits. Without it time stands still until `advance`.
+        auto: Jump to the next alarm whenever every task waits. Without it time does not advance until `advance`.
 
         grace: Seconds of real time, without a stir, that a running handler is given to come back, and that pass before
             a timeout expires. Make it longer where handlers do slow real work, such as calls over a network.
@@ -135,7 +135,7 @@ class VirtualClock:
         self._now = max(self._now, until)
 
     async def _rest(self) -> None:
-        """Return once everybody waits."""
+        """Return once every task waits."""
         rested: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._resting.append(rested)
         self._stir()
@@ -176,7 +176,7 @@ class VirtualClock:
             alarm.ring()
         self._stir()
 
-    # Whether everybody waits
+    # Whether every task waits
 
     def _is_watching(self) -> bool:
         return not self._held and (bool(self._resting) or (self._auto and self._earliest() is not None))
@@ -224,7 +224,7 @@ def _wake(sleeper: asyncio.Future[None]) -> None:
 
 
 class _VirtualTimeout:
-    """An `asyncio.Timeout` without a deadline of its own, which an alarm of the clock sets off."""
+    """An `asyncio.Timeout` without its own deadline, which an alarm of the clock sets off."""
 
     def __init__(self, clock: VirtualClock, moment: datetime) -> None:
         self._clock = clock
@@ -251,7 +251,7 @@ class _VirtualTimeout:
         await self._timeout.__aexit__(exc_type, exc, traceback)
 
     def expired(self) -> bool:
-        """Tell whether the time came before the body ended."""
+        """Return whether the time came before the body ended."""
         return self._timeout.expired()
 
     def _expire(self) -> None:

@@ -1,7 +1,7 @@
 """A pytest plugin: an engine for each test, in virtual time, on the storage that the command line names.
 
 It is found by its entry point. A test asks for `engine`; a test suite overrides `statechain_tasks` to give it handlers,
-`statechain_clock` for real time, or `statechain_backend` for a storage of its own.
+`statechain_clock` for real time, or `statechain_backend` for its own storage.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MEMORY = "memory://"
 
 
 def _async_fixture() -> Callable[[Callable[..., Any]], Any]:
-    """Return the decorator that makes a fixture of an async generator, whatever runs the loop."""
+    """Return the decorator that makes a fixture of an async generator, what runs the loop."""
     try:
         import pytest_asyncio  # noqa: PLC0415 -- anyio's plugin does as well
     except ImportError:
@@ -74,7 +74,7 @@ def statechain_clock() -> Clock:
 
 
 class _TestIsOver(Exception):
-    """Leaves an engine as a fault does: what still runs is interrupted, and not waited for."""
+    """Leaves an engine as an error does: what still runs is interrupted, and not waited for."""
 
 
 @_async_fixture()

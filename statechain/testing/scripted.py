@@ -53,7 +53,7 @@ class Throw:
     Attributes:
         error: The error name that Retry and Catch see.
 
-        cause: A text for people.
+        cause: A message for people.
 
         after: How long it takes by the engine's clock: a duration, or seconds.
     """
@@ -208,7 +208,7 @@ class ScriptedTasks(TaskRegistry):
 
 
 class _View(TaskRegistry):
-    """The handlers as one state sees them: whatever its Resource, one."""
+    """The handlers as one state sees them: one for any Resource."""
 
     def __init__(self, task: Task) -> None:
         super().__init__()

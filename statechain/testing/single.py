@@ -1,4 +1,4 @@
-"""One state alone: a definition and an input → output, next state, or error, as AWS's TestState tells them.
+"""One state alone: a definition and an input → output, next state, or error, as AWS's TestState shows them.
 
 Nothing is stored and nothing is waited for: a Wait passes at once, a Retrier that would try again is only named. What a
 state does comes from handlers or from a mock.
@@ -53,7 +53,7 @@ class StateResult:
 
         next_state: The state that follows, or None.
 
-        error: The error name, or None. A cause does not tell the place in an execution, for there is none.
+        error: The error name, or None. A cause does not name the place in an execution, for there is none.
 
         cause: Its text, or None.
 
@@ -115,9 +115,9 @@ async def run_state(
             them.
 
     Raises:
-        DefinitionError: with every fault of the definition.
+        DefinitionError: with every error of the definition.
 
-        ValueError: where there is no such state, or where only a mock can tell what the state comes to.
+        ValueError: where there is no such state, or where only a mock can say what the state comes to.
     """
     found, compiled = _find(definition, state_name, limits)
     bench = _Bench(
@@ -159,7 +159,7 @@ def _find(
 
 
 def _machine_of(state: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return a machine around a single state, in which whatever it leads to ends."""
+    """Return a machine around a single state, in which what it leads to ends."""
     ways = [state, *state.get("Catch", ()), *state.get("Choices", ())]
     targets = [way[key] for way in ways if isinstance(way, Mapping) for key in ("Next", "Default") if key in way]
     return {"StartAt": name, "States": {**{target: {"Type": "Succeed"} for target in targets}, name: state}}
@@ -241,7 +241,7 @@ class _Bench:
         return self._state.leave(self._input, result, self._fresh())
 
     def _fresh(self) -> _Context:
-        """Return a context of its own for each evaluation, so that all draw the same numbers."""
+        """Return a separate context for each evaluation, so that all draw the same numbers."""
         now = self._clock.now()
         moment = timestamp(now)
         state: dict[str, JSONValue] = {"EnteredTime": moment, "Name": self._state.name}
@@ -319,7 +319,7 @@ class _Bench:
 
     @at_length()
     def _failed(self, fault: StateError) -> StateResult:
-        """Return what a Retrier or a Catcher makes of a fault."""
+        """Return what a Retrier or a Catcher makes of an error."""
         counts = [self._retry_count] * len(self._state.retriers)
         delay = retry_delay(self._state.retriers, counts, fault, self._fresh().random())
         if delay is not None:

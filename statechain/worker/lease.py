@@ -1,4 +1,4 @@
-"""A worker's lease: renewed from a thread of its own, and what the worker may know of it.
+"""A worker's lease: renewed from its own thread, and what the worker may know of it.
 
 The thread has its own event loop and connection, so that a handler that blocks the worker's loop does not lose the
 lease. Leases are counted in real time; the engine's clock plays no part.
@@ -35,9 +35,9 @@ BOOT_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 def boot_time() -> float:
-    """Return seconds on a clock that nobody sets and that counts while the machine is suspended, where there is one.
+    """Return seconds on a clock that is never set and that counts while the machine is suspended, where there is one.
 
-    Linux's CLOCK_MONOTONIC stands still meanwhile, so that a lease would seem to hold after the machine is resumed.
+    Linux's CLOCK_MONOTONIC does not advance meanwhile, so that a lease would seem to hold after the machine is resumed.
     """
     return time.clock_gettime(BOOT_CLOCK) if BOOT_CLOCK is not None else time.monotonic()
 
@@ -67,12 +67,12 @@ class Lease:
 
     @property
     def period(self) -> float:
-        """The seconds between two beats."""
+        """The seconds between two renewals."""
         return self.length.total_seconds() / BEATS_PER_LEASE
 
     @property
     def holds(self) -> bool:
-        """Whether nobody can have taken over yet what the worker owns."""
+        """Whether no other worker can have taken over yet what the worker owns."""
         return self.clock() < self._until
 
     async def regained(self) -> None:
@@ -81,7 +81,7 @@ class Lease:
             await asyncio.sleep(min(self.period, 0.05))
 
     def renewed(self, asked: float, *, is_kept: bool = True) -> None:
-        """Take note of a renewal that was asked for at a moment of the clock, and succeeded since.
+        """Note a renewal that was asked for at a moment of the clock, and succeeded since.
 
         ``is_kept``: as `LeaseRenewer.beat` answered it.
         """
@@ -95,7 +95,7 @@ class Lease:
 async def kept(
     lease: Lease, make_renewer: Callable[[], LeaseRenewer], told: Callable[[float], None] | None = None
 ) -> AsyncIterator[None]:
-    """Renew a lease from a thread, until left; ``told`` is called in this loop with the seconds of each beat."""
+    """Renew a lease from a thread, until left; ``told`` is called in this loop with the seconds of each renewal."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
     stop = threading.Event()
@@ -134,12 +134,12 @@ async def kept(
 async def _keep(
     lease: Lease, make_renewer: Callable[[], LeaseRenewer], stop: threading.Event, tell: Callable[[float], None]
 ) -> None:
-    """Beat until told to stop; after a failure soon again, with a new heart. Whatever fails, nobody waits in vain."""
+    """Renew until stopped; after a failure soon again, with a new renewer. No failure leaves waiters behind."""
     pauses, pause = backoff_delays(), lease.period
     while not stop.is_set():
         try:
             async with make_renewer() as heart:
-                while not stop.wait(pause):  # nothing else lives in this loop, so it may be blocked
+                while not stop.wait(pause):  # nothing else is in this loop, so it may be blocked
                     asked = lease.clock()
                     is_kept = await heart.renew()
                     lease.renewed(asked, is_kept=is_kept)

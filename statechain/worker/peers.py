@@ -26,7 +26,7 @@ class Peers:
     Arguments:
         worker_id: This worker, which never judges itself.
 
-        lease: The length of its own lease, for those of workers of a release that does not tell theirs.
+        lease: The its own length lease, for those of workers of a release that does not report theirs.
     """
 
     def __init__(self, worker_id: str, lease: timedelta) -> None:

@@ -91,7 +91,7 @@ class Recovery:
     async def run(self, *, claims: bool) -> None:
         """With each period of the lease look for what is lost and (``claims``) for orphans, until cancelled.
 
-        An outage of storage is waited out, and no other fault ends it either: all that runs would be cut short with it.
+        An outage of storage is waited out, and no other error ends it either: it would interrupt all that runs.
         """
         self._schedule_look()
         while True:
@@ -114,7 +114,7 @@ class Recovery:
         self._worker.changed.clear()
 
     def stop_claiming(self) -> None:
-        """Take over nothing more: the engine is being left. What is lost is still let go."""
+        """Take over nothing more: the engine is being left. What is lost is still released."""
         self._is_leaving = True
 
     async def _look(self, *, claims: bool) -> None:
@@ -158,7 +158,7 @@ class Recovery:
     async def drop_lost(self) -> None:
         """Cancel what others have ended or taken over.
 
-        Only what storage knew of before it was asked, and what is the same life and not about to end afterwards: a
+        Only what storage knew of before it was asked, and what is the same run and not about to end afterwards: a
         start or an end that is being written meanwhile is no loss.
         """
         held = list(self._worker.held().items())

@@ -21,7 +21,7 @@ SUBMITS_ONLY = "this engine only submits (role='client'): it runs no execution, 
 
 
 class Owner(Protocol):
-    """What runs a submission in a task of its own: it is made also where its caller is cancelled."""
+    """What runs its own submission in a task: it is made also where its caller is cancelled."""
 
     def own(self, work: Coroutine[None, None, T]) -> asyncio.Future[T]:
         """Run work in a task of the engine; its error is the caller's alone."""

@@ -174,7 +174,7 @@ class Supervisor:
 
     async def _start(self) -> None:
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        # A task of its own, awaited by `close`: a TaskGroup must be left by the task that entered it, and an engine may
+        # A separate task, awaited by `close`: a TaskGroup must be left by the task that entered it, and an engine may
         # be entered and left by different ones (as pytest's fixtures are).
         self._supervisor = asyncio.create_task(self._supervise(ready), name="statechain engine")
         try:

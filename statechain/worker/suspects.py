@@ -24,11 +24,11 @@ GROUPS = (32, 8, 2)
 """How many suspects a worker tries at once after their first death, their second and third; from then on one."""
 
 LONGEST_TRIAL = 600.0
-"""After so many seconds a suspect that still runs keeps no other one from being tried."""
+"""After that many seconds a suspect that still runs keeps no other one from being tried."""
 
 
 def group_size(deaths: int) -> int:
-    """Return beside how many suspects, itself included, one with so many deaths may run."""
+    """Return beside how many suspects, itself included, one with that many deaths may run."""
     return GROUPS[deaths - 1] if deaths <= len(GROUPS) else 1
 
 
@@ -38,7 +38,7 @@ def deaths_alone(deaths: int) -> int:
 
 
 def backoff(deaths: int, limits: Limits) -> timedelta:
-    """Return how long after so many deaths an execution is not taken up."""
+    """Return how long after that many deaths an execution is not taken up."""
     doublings = min(deaths - 1, 32)
     return timedelta(seconds=min(limits.suspect_backoff_seconds * 2**doublings, limits.suspect_backoff_longest_seconds))
 
@@ -76,12 +76,12 @@ class Trials:
         return not any(trial.is_running for trial in self._trials)
 
     def room(self, deaths: int) -> int:
-        """Return how many suspects with so many deaths may be tried beside those that are."""
+        """Return how many suspects with that many deaths may be tried beside those that are."""
         now = self._clock()
         self._trials = [trial for trial in self._trials if trial.is_running]
         sizes = [trial.size for trial in self._trials if now < trial.until]
         return max(0, min([group_size(deaths), *sizes]) - len(sizes))
 
     def begin(self, live: RunningExecution, deaths: int) -> None:
-        """Take note of a suspect that is tried from now on."""
+        """Note a suspect that is tried from now on."""
         self._trials.append(_Trial(live, group_size(deaths), self._clock() + LONGEST_TRIAL))

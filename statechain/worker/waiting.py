@@ -38,7 +38,7 @@ FEW = 0.1
 class EndWatcher:
     """Polls storage for the ends of executions that other workers run.
 
-    It has no task of its own. One of its waiters polls for all; when that one has its answer, or is cancelled, it hands
+    It has no separate task. One of its waiters polls for all; when that one has its answer, or is cancelled, it hands
     over to another.
     """
 

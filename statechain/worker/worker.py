@@ -214,10 +214,10 @@ class Worker:
     def adopt(
         self, revision: Revision, claim: Claim, *, before: Execution | None = None, counts: bool = True
     ) -> RunningExecution:
-        """Run an execution on from where its visits say it stands.
+        """Run an execution on from where its visits say it is.
 
         Where it runs here already, it had been ended elsewhere, or this worker's lease was over for a while, and it
-        took over what was its own: the former run could write nothing more, and is cut short.
+        took over what was its own: the former run could write nothing more, and is interrupted.
 
         Arguments:
             revision: What it runs on.
@@ -249,7 +249,7 @@ class Worker:
         return live
 
     def interrupt(self) -> None:
-        """Cut short whatever runs here, and leave it as it stands: RUNNING, for whoever claims it."""
+        """Interrupt what runs here, and leave it as it is: RUNNING, for the worker that claims it."""
         self.is_interrupted = True
         for live in self._live.values():
             live.interrupt()
@@ -283,7 +283,7 @@ class Worker:
             live.interrupt()
 
     def _forget(self, live: RunningExecution) -> None:
-        """Drop a life that is over; whoever still waits is told."""
+        """Drop a running execution that is over; its waiters are resolved."""
         if self._live.get(live.execution_id) is live:
             del self._live[live.execution_id]
             if self.is_awaited:
@@ -307,7 +307,7 @@ class Worker:
     # Running
 
     async def _main(self, live: RunningExecution, revision: Revision, beginning: StartExecution | Claim) -> None:
-        """Run one execution to its end; whatever happens, whoever waits is told, and nobody else is disturbed."""
+        """Run one execution to its end; in any case its waiters are resolved, and nothing else is disturbed."""
         live.is_begun = True
         try:
             live.resolve(await self._run(live, revision, beginning))
@@ -378,7 +378,7 @@ class Worker:
         return ended
 
     async def _interpret(self, live: RunningExecution, revision: Revision, claimed: Claim, lapses: int) -> End:
-        """Run a claimed execution from where it stands; return how it ends."""
+        """Run a claimed execution from where it is; return how it ends."""
         ledger = live.ledger = ExecutionWrites(claimed)
         self._show(live, claimed, revision)
         place = UNLIMITED if self._gate is None else Slot(self._gate)
@@ -423,7 +423,7 @@ class Worker:
         return Claim(execution=execution, epoch=1, seq=0) if holder.id == execution.id else None
 
     def _show(self, live: RunningExecution, claimed: Claim, revision: Revision) -> None:
-        """Tell that an execution runs here from now on; what is logged beneath this task is about it."""
+        """Report that an execution runs here from now on; what is logged beneath this task is about it."""
         live.reported = claimed.execution
         EXECUTION.set(claimed.execution)
         ATTEMPT.set(None)  # it may have been started by a handler
@@ -476,14 +476,14 @@ class Worker:
     # Ending
 
     async def wait(self, execution_id: str, live: RunningExecution | None = None) -> Execution:
-        """Return an execution once it has ended, whoever runs it. Raises ExecutionNotFound."""
+        """Return an execution once it has ended, whichever worker runs it. Raises ExecutionNotFound."""
         live = live or self._live.get(execution_id)
         if live is not None and (ended := await live.ended()) is not None:
             return ended
         return await self._elsewhere.wait(execution_id)
 
     async def stop(self, execution_id: str, *, error: str | None = None, cause: str | None = None) -> Execution:
-        """End an execution as ABORTED, whoever runs it; one that has ended stays as it is. Raises ExecutionNotFound."""
+        """End an execution as ABORTED wherever it runs; one that has ended stays as it is. Raises ExecutionNotFound."""
         end = End(status=ExecutionStatus.ABORTED, end_time=self._clock.now(), error=error, cause=cause)
         live = self._live.get(execution_id)
         if live is not None:

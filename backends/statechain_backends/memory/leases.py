@@ -1,6 +1,6 @@
 """Leases, claims and suspects of a memory repository: the reference of that part of the contract.
 
-Its uptime is a clock that nobody can set, so that it needs no renewals to follow.
+Its uptime is a clock that cannot be set, so that it needs no renewals to follow.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a memory repository holds, and what it is asked: the reading half, the reference for all backends.
 
-Records are immutable and payloads are texts, so nothing is shared that anybody could change.
+Records are immutable and payloads are texts, so nothing is shared that could be changed.
 """
 
 from __future__ import annotations

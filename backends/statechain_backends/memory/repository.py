@@ -1,6 +1,6 @@
 """Storage in the process's memory: the reference of the contract, for tests and for work that may be lost.
 
-Records are immutable and payloads are texts, so nothing is shared that anybody could change.
+Records are immutable and payloads are texts, so nothing is shared that could be changed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = ["MemoryRepository"]
 
 
 class MemoryRepository(MemoryLeases):
-    """A `Repository` in memory; it keeps what it has while the object lives, also when closed and entered again."""
+    """A `Repository` in memory; it keeps what it has while the object exists, also when closed and entered again."""
 
     def __init__(self, url: str = "memory://") -> None:
         if url.partition("://")[2]:

@@ -100,7 +100,7 @@ class Connections:
         return self._pool
 
     async def take(self, pool: Pool) -> Connection:
-        """Return the connection at hand where it lives, else one of the pool's."""
+        """Return the connection at hand while it is open, else one of the pool's."""
         connection, self._at_hand = self._at_hand, None
         if connection is not None and not connection.is_closed():
             return connection

@@ -1,6 +1,6 @@
 """What asyncpg and PostgreSQL refuse → the library's errors, by a table of SQLSTATEs.
 
-The driver's texts may quote values, so that no message repeats them: they stand in the ``__cause__``.
+The driver's texts may quote values, so that no message repeats them: they are in the ``__cause__``.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ async def _server_pid(connection: asyncpg.Connection[asyncpg.Record]) -> object:
 
 
 async def _renames_statements(connection: asyncpg.Connection[asyncpg.Record]) -> bool:
-    """Return whether the pooler gives prepared statements names of its own, and prepares them where they are missing.
+    """Return whether the pooler gives prepared statements its own names, and prepares them where they are missing.
 
     PgBouncer does from 1.21 on, with ``max_prepared_statements``.
     """

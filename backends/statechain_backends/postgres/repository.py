@@ -174,7 +174,7 @@ class PostgresRepository(Reads, Shards, Checks, Leases):
         return bool(await self._perform(lease_scripts.renew_lease(worker_id, lease)))
 
     def lease_renewer(self, worker_id: str, lease: timedelta) -> LeaseRenewer:
-        """Return what renews a worker's lease over a connection of its own."""
+        """Return what renews a worker's lease over its own connection."""
         return _LeaseRenewer(self._settings, worker_id, lease)
 
     async def workers(self) -> Sequence[WorkerLease]:
@@ -271,7 +271,7 @@ def _outcome_of_missed(write: Advance | TakeUpExecution, row: Row | None, last: 
 
 
 class _LeaseRenewer:
-    """A heartbeat over a connection of its own, made anew where it was lost."""
+    """Renews a lease over a connection of the renewer, made anew where it was lost."""
 
     def __init__(self, settings: Settings, worker_id: str, lease: timedelta) -> None:
         self._settings = settings

@@ -1,6 +1,6 @@
 """The schema of a PostgreSQL database, created or upgraded by Alembic through an engine for this alone.
 
-Alembic is synchronous: it runs in a thread, where an event loop of its own drives asyncpg.
+Alembic is synchronous: it runs in a thread, where its own event loop drives asyncpg.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 The writes become rows, and each column of the rows one text, which the server splits again: asyncpg encodes an array
 element by element, in several times the time. Where no part has more than one row, as when one execution takes a step,
 they are given as they are: for columns of one the server would make a plan each time, which takes longer than to run
-it. A part that has a column that cannot be joined, since a text has a separator in it, is given as arrays.
+it. A part that has a column that cannot be joined, since a string has a separator in it, is given as arrays.
 
 The statement is put together from the parts that a group needs and no others, because each part costs time where it
 finds nothing to do, and so does each column; each combination is compiled once. It answers null where every write took
@@ -62,7 +62,7 @@ COMPILER = Compiler(dialect())  # type: ignore[no-untyped-call]
 Row: TypeAlias = tuple[object, ...]
 
 Form: TypeAlias = Literal["row", "texts", "arrays"]
-"""How a part is given: the values of its one row, or its columns, each as a text or as an array."""
+"""How a part is given: the values of its one row, or its columns, each as a string or as an array."""
 
 _guard = (runs.c.execution_id, runs.c.epoch, runs.c.seq)
 _end = ("status", "output", "error", "cause", "end_time", "current_state")
@@ -333,7 +333,7 @@ def _write_visits(given: CTE, ours: CTE) -> CTE:
 def _open_callbacks(given: CTE, ours: CTE) -> CTE:
     rows = select(*given.c).where(given.c.execution_id.in_(select(ours.c.execution_id)))
     new = insert_or(callbacks).from_select(list(given.c.keys()), rows)
-    return new.on_conflict_do_nothing(index_elements=[callbacks.c.id]).cte("opened")  # a token twice is a fault
+    return new.on_conflict_do_nothing(index_elements=[callbacks.c.id]).cte("opened")  # a token twice is an error
 
 
 def _close_callbacks(given: CTE, ours: CTE) -> CTE:

@@ -164,7 +164,7 @@ class Checks(ABC):
 
     @abstractmethod
     async def _perform(self, script: Script) -> object:
-        """Run a script in a transaction of its own."""
+        """Run a script in a separate transaction."""
 
     async def check(self, *, repair: bool = False) -> AsyncIterator[Finding]:
         """Yield what is damaged, repaired where that is asked for."""

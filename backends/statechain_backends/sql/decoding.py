@@ -77,14 +77,14 @@ def outcome(read: Callable[[Row], T], row: Row) -> T | DamagedRow:
 
 
 def text(value: object, column: str) -> str:
-    """Return a text that was made escape_text, as it was."""
+    """Return a string that was made escape_text, as it was."""
     if not isinstance(value, str):
         raise TypeError(f"{column} is {_kind(value)}, not text")
     return unescape_text(value)
 
 
 def text_or_none(value: object, column: str) -> str | None:
-    """Return a text, or None."""
+    """Return a string, or None."""
     return None if value is None else text(value, column)
 
 
@@ -119,7 +119,7 @@ def number(value: object, column: str) -> int:
 
 
 def moment(value: object, column: str) -> datetime:
-    """Return the time of so many microseconds since 1970."""
+    """Return the time of that many microseconds since 1970."""
     micros = number(value, column)
     try:
         return from_micros(micros)

@@ -1,7 +1,7 @@
 """What a filter means, as SQL: pages, counts, the frozen sources of a batch.
 
 A page is read in the order of one index. Where a filter spans several statuses, or the states of running and of
-ended executions, no single index has that order: it becomes a UNION ALL of branches, each with an index of its own,
+ended executions, no single index has that order: it becomes a UNION ALL of branches, each with its own index,
 which both databases merge in order.
 """
 
@@ -58,11 +58,11 @@ __all__ = [
 Query: TypeAlias = "Select[Any] | CompoundSelect[Any]"
 
 LAST = "\U0010ffff"
-"""The last character: what begins with a text lies between it and the text with this behind it, bytewise."""
+"""The last character: what begins with a string lies between it and the text with this behind it, bytewise."""
 
 RUNNING = ExecutionStatus.RUNNING
 UNFAILED = [RUNNING.value, ExecutionStatus.SUCCEEDED.value]
-"""The statuses of a chained execution that stands for its source's being chained."""
+"""The statuses of a chained execution that represents its source's being chained."""
 
 WITH_RUNS = executions.outerjoin(runs, runs.c.execution_id == executions.c.id)
 
@@ -86,7 +86,7 @@ EXECUTION: Sequence[ColumnElement[Any]] = (
 
 
 class position(FunctionElement[int]):  # noqa: N801
-    """Where a text first occurs in another, bytewise, from 1; 0 where it does not."""
+    """Where a string first occurs in another, bytewise, from 1; 0 where it does not."""
 
     type = Integer()
     inherit_cache = True
@@ -103,7 +103,7 @@ def _position_on_sqlite(element: position, compiler: SQLCompiler, **options: Any
 
 
 class unindexed(FunctionElement[str]):  # noqa: N801
-    """A text as it is, by which no index is chosen."""
+    """A string as it is, by which no index is chosen."""
 
     type = String()
     inherit_cache = True
@@ -125,7 +125,7 @@ def execution_keys_page(filter_: ExecutionFilter, after: Cursor | None, page: in
 
 
 def count_executions(filter_: ExecutionFilter) -> Select[Any]:
-    """Return how many executions a filter means, whatever its limit and offset."""
+    """Return how many executions a filter means, without its limit and offset."""
     return select(func.count()).select_from(_union(filter_, (executions.c.id,)).subquery())
 
 

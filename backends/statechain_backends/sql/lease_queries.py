@@ -197,7 +197,7 @@ def retain(worker_id: str, execution_ids: Sequence[str], epoch: int) -> Update:
 
 
 def suspicion(claims: ColumnElement[int]) -> ColumnElement[int]:
-    """Return since when a run is a suspect that is given so many claims now."""
+    """Return since when a run is a suspect that is given that many claims now."""
     return case(
         (claims == 0, null()),
         (runs.c.claims == 0, elapsed()),

@@ -21,7 +21,7 @@ class Leases(ABC):
 
     @abstractmethod
     async def _perform(self, script: Script) -> object:
-        """Run a script in a transaction of its own."""
+        """Run a script in a separate transaction."""
 
     async def release_dead(self, leases: Sequence[WorkerLease]) -> Sequence[str]:
         """Release what dead workers own."""

@@ -113,7 +113,7 @@ def executions_by_names(names: Sequence[tuple[str, str]]) -> Select[Any]:
 
 
 def visits_page(execution_id: Text, after: Number, page: Number | None) -> Select[Any]:
-    """Return an execution's visit rows in order, after the first so many."""
+    """Return an execution's visit rows in order, after the first that many."""
     return (
         select(*visits.c)
         .where(visits.c.execution_id == execution_id, visits.c.seq > after)
@@ -123,7 +123,7 @@ def visits_page(execution_id: Text, after: Number, page: Number | None) -> Selec
 
 
 class size(FunctionElement[int]):  # noqa: N801 -- reads as the SQL function that it is
-    """How many bytes (SQLite: characters) a text has. JSON texts are ASCII; PostgreSQL reads none of it for that."""
+    """How many bytes (SQLite: characters) a string has. JSON texts are ASCII; PostgreSQL reads none of it for that."""
 
     type = Integer()
     inherit_cache = True
@@ -235,7 +235,7 @@ def links_page(
     after: Link | None,
     page: int,
 ) -> Select[Any]:
-    """Return the links that match whatever is given, in order, after a link."""
+    """Return the links that match all that is given, in order, after a link."""
     wanted = (
         (links.c.source_execution_id, source_execution_id),
         (links.c.target_execution_id, target_execution_id),
@@ -314,7 +314,7 @@ def batches_page(
     after: Batch | None,
     page: int,
 ) -> Select[Any]:
-    """Return the batches that match whatever is given, newest first, after a batch, with their item counts."""
+    """Return the batches that match all that is given, newest first, after a batch, with their item counts."""
     query = select(batches.c.id)
     if state_machine_id is not None:
         query = query.where(batches.c.state_machine_id == state_machine_id)
@@ -328,7 +328,7 @@ def batches_page(
 
 
 def _counted(ids: Select[Any]) -> Select[Any]:
-    """Return batches with their items counted by the status of the executions that bear the items' names."""
+    """Return batches with their items counted by the status of the executions that have the items' names."""
     chosen = ids.cte("chosen")
     status = executions.c.status
     failed_early = and_(status.is_(None), batch_items.c.error.is_not(None))

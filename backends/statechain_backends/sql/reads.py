@@ -1,6 +1,6 @@
 """What a `Repository` is asked, answered from the tables: the same on SQLite and PostgreSQL.
 
-A backend says how a statement is fetched; everything else about reading stands here.
+A backend says how a statement is fetched; everything else about reading is here.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Reads(ABC):
     async def _page(
         self, fetch: Callable[[int], Awaitable[Sequence[Row]]], read: Callable[[Row], T], page: int
     ) -> list[T]:
-        """Return at most ``page`` records; fewer only where there are no more, whatever rows are left out."""
+        """Return at most ``page`` records; fewer only where there are no more, what rows are left out."""
         asked = page
         while True:
             rows = await fetch(asked)

@@ -1,7 +1,7 @@
-"""Records to rows and rows to records: the one place that knows in which order the columns stand.
+"""Records to rows and rows to records: the one place that knows in which order the columns are.
 
 A row that is written has the columns of its table in `schema`; a row that is read, those of its query in `queries`.
-Whatever can be unpacked is a row: a driver's tuple, an asyncpg record, a row of SQLAlchemy.
+What can be unpacked is a row: a driver's tuple, an asyncpg record, a row of SQLAlchemy.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def state_machine_row(machine: StateMachineRecord) -> tuple[object, ...]:
 
 
 def execution_row(execution: Execution) -> tuple[object, ...]:
-    """Return the row of `schema.executions` for an execution that starts; where it stands is in its run's row."""
+    """Return the row of `schema.executions` for an execution that starts; its state is in its run's row."""
     source = execution.source
     return (
         execution.id,

@@ -43,7 +43,7 @@ NAMING = {
 }
 
 Name = String().with_variant(String(collation="C"), "postgresql")
-"""A text that is compared, ordered or indexed."""
+"""A string that is compared, ordered or indexed."""
 
 metadata = MetaData(naming_convention=NAMING)
 
@@ -61,7 +61,7 @@ state_machines = Table(
 )
 
 # Wide and much indexed, therefore written at the start and at the end of an execution only. What changes with each
-# step lives in `runs`; `current_state` and `epoch` are valid here once the execution has ended.
+# step is in `runs`; `current_state` and `epoch` are valid here once the execution has ended.
 executions = Table(
     "executions",
     metadata,
@@ -88,7 +88,7 @@ executions = Table(
 )
 
 # Every filter column leads an index that goes on in the order of pages.
-# The name is there so that a text can be looked for in an index that is narrower than the table.
+# The name is there so that a string can be looked for in an index that is narrower than the table.
 Index("executions_by_start_and_name", executions.c.start_time, executions.c.id, executions.c.name)
 Index("executions_by_machine", executions.c.state_machine_id, executions.c.start_time, executions.c.id)
 Index("executions_by_status", executions.c.status, executions.c.start_time, executions.c.id)

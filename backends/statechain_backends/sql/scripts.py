@@ -107,7 +107,7 @@ _ADD_MACHINE = (
 
 def _create_state_machine(write: CreateStateMachine) -> Script:
     machine = write.machine
-    while True:  # until nobody else adds a revision in between
+    while True:  # until no other adds a revision in between
         rows = yield _NEWEST, {"name": machine.name}
         if rows:
             newest = to_state_machine(rows[0])
@@ -144,7 +144,7 @@ def _start_exclusively(write: StartExecution) -> Script:
     }
     link = _named(links, link_row(execution, source, exclusive=True))
     yield _FREE_KEY, {"key": link["exclusive"]}
-    while True:  # until who is in the way can be seen, or nobody is
+    while True:  # retry: the conflicting row may not be visible yet
         for question, parameters in ((EXECUTION_BY_NAME, name), (_CHAINED, chain)):
             rows = yield question, parameters
             if rows:
@@ -197,7 +197,7 @@ _REVIVE = (
     )
 )
 _LENGTH = select(func.coalesce(func.max(visits.c.seq), 0)).where(visits.c.execution_id == param("id_"))
-# The epoch of the last end stands in `executions`: one above it is the claim that the redrive gave, and no later one.
+# The epoch of the last end is in `executions`: one above it is the claim that the redrive gave, and no later one.
 _REDRIVEN = (
     select(runs.c.epoch, runs.c.seq, runs.c.claims, literal(0), *filters.EXECUTION)
     .select_from(filters.WITH_RUNS)
@@ -410,7 +410,7 @@ def stored_batch(batch_id: str) -> Script:
 
 
 def add_frozen_batch(batch: Batch, count: int) -> Script:
-    """Add a batch whose items, so many, are there already."""
+    """Add a batch whose items, that many, are there already."""
     yield _DROP_ITEMS, {"of_batch": batch.id, "from_index": count}
     yield _ADD_BATCH, _named(batches, batch_row(batch))
     return (yield from stored_batch(batch.id))

@@ -1,7 +1,7 @@
-"""Any Python text ↔ a text that every database can hold.
+"""Any Python text ↔ a string that every database can hold.
 
-PostgreSQL refuses NUL, and no database takes a lone surrogate; names, states, errors, causes and keys may bear both.
-Every text is escaped where it becomes an argument of a statement, so that what was stored under a text is found
+PostgreSQL refuses NUL, and no database takes a lone surrogate; names, states, errors, causes and keys may have both.
+Every text is escaped where it becomes an argument of a statement, so that what was stored under a string is found
 by it, too. Foreign characters become escapes behind a noncharacter; all other texts stay as they are.
 """
 
@@ -24,7 +24,7 @@ def escape_text(value: str) -> str: ...
 @overload
 def escape_text(value: object) -> object: ...
 def escape_text(value: object) -> object:
-    """Return a text with all that a database would refuse escaped; any other value as it is."""
+    """Return a string with all that a database would refuse escaped; any other value as it is."""
     if not isinstance(value, str) or is_storable(value):
         return value
     return _FOREIGN.sub(lambda found: f"{MARK}{ord(found[0]):04x}", value)
@@ -51,7 +51,7 @@ def _joined(column: Sequence[Any]) -> str:
 
 
 def is_storable(text: str) -> bool:
-    """Return whether a database surely takes a text as it is."""
+    """Return whether a database surely takes a string as it is."""
     return text.isascii() and "\x00" not in text
 
 

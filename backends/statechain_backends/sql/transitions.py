@@ -47,7 +47,7 @@ def callbacks_to_close(write: Advance) -> list[str]:
 
 
 def current_positions(execution_ids: Sequence[str]) -> Select[Any]:
-    """Return where executions stand: id, epoch, epoch of the run (null once ended), end time, and number of visits."""
+    """Return where executions are: id, epoch, epoch of the run (null once ended), end time, and number of visits."""
     length = select(func.count()).where(visits.c.execution_id == executions.c.id).scalar_subquery()
     return (
         select(executions.c.id, executions.c.epoch, runs.c.epoch, executions.c.end_time, length)
@@ -57,13 +57,13 @@ def current_positions(execution_ids: Sequence[str]) -> Select[Any]:
 
 
 def last_written(write: Advance) -> Select[Any]:
-    """Return the visit row that stands where an advance puts its last one."""
+    """Return the visit row that is where an advance puts its last one."""
     place = write.seq + len(write.visits)
     return select(*visits.c).where(visits.c.execution_id == write.execution_id, visits.c.seq == place)
 
 
 def may_be_committed(write: Advance, row: Row | None) -> bool:
-    """Return whether an execution stands where an advance leads, so that it may have been committed before.
+    """Return whether an execution is where an advance leads, so that it may have been committed before.
 
     Where it does, the row of its last visit decides (`last_written`); where it does not, none need be read.
     """
@@ -84,7 +84,7 @@ def outcome_after_guard_miss(write: Advance, row: Row | None, last: Row | None) 
     Arguments:
         write: The advance.
 
-        row: Where its execution stands (`standing`); None where there is none.
+        row: Where its execution is (`current_positions`); None where there is none.
 
         last: What is stored where it puts its last visit (`last_written`); None where there is none.
     """

@@ -1,4 +1,4 @@
-"""A connection to a SQLite database with a thread of its own, in which whole functions run one after the other.
+"""A connection to a SQLite database with its own thread, in which whole functions run one after the other.
 
 A commit of a group is many statements. They run in one function, so that the event loop waits for one hop to the
 thread and back, however many they are.

@@ -41,7 +41,7 @@ class DatabaseFile:
                 ) from error
 
     def remember(self) -> None:
-        """Take note of the file that was opened just now."""
+        """Note the file that was opened just now."""
         self._file, self._log_file = _identity(self.path), None
 
     def check(self) -> None:

@@ -1,6 +1,6 @@
 """Freezing the sources of a batch in SQLite without holding up other writes, however many they are.
 
-One statement of a reader finds the sources, and keeps their ids in a temporary table of its own: a snapshot that was
+One statement of a reader finds the sources, and keeps their ids in its own temporary table: a snapshot that was
 held for longer would keep the write-ahead log from being emptied. From there they are written in short transactions,
 between which others write; the batch itself is written last, so that it is there with all of its items or not at all.
 What a crash leaves behind belongs to a batch that does not exist, and nothing reads it.

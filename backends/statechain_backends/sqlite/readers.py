@@ -1,6 +1,6 @@
 """Connections that only read a SQLite file, beside the writer.
 
-SQLAlchemy's asyncio engine opens, keeps and lends them, and aiosqlite gives each a thread of its own. A statement is
+SQLAlchemy's asyncio engine opens, keeps and lends them, and aiosqlite gives each its own thread. A statement is
 handed to aiosqlite, which fetches all of its rows in one hop; through SQLAlchemy's own cursor it would be four.
 """
 

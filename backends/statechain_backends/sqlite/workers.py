@@ -1,4 +1,4 @@
-"""Which workers on a SQLite file are alive: each holds a lock on a file of its own for as long as it lives.
+"""Which workers on a SQLite file are alive: each holds its own lock on a file for as long as it is open.
 
 The system frees the lock with the process, however it died, so that what a dead worker owned is claimable at once.
 Where there are no such locks (in memory, on Windows), leases alone decide.
@@ -60,7 +60,7 @@ class WorkerLocks:
         if self._folder is None or worker_id in self._held:
             return
         mode = self._make_folder(self._folder)
-        for _ in range(TRIES):  # somebody may look at this moment whether it is free, or remove it
+        for _ in range(TRIES):  # another process may look at this moment whether it is free, or remove it
             file = os.open(self._folder / _file_name(worker_id), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             if _lock(file) and os.fstat(file).st_nlink:
                 with suppress(OSError):
@@ -101,7 +101,7 @@ class WorkerLocks:
         return [each for each, path in paths.items() if not os.path.lexists(path) or _is_free(path)]
 
     def remove_of(self, worker_ids: Collection[str]) -> None:
-        """Remove the files of workers that were released, unless one of them lives."""
+        """Remove the files of workers that were released, unless one of them is alive."""
         if self._folder is not None:
             for each in worker_ids:
                 _is_free(self._folder / _file_name(each), remove=True)
@@ -114,7 +114,7 @@ class WorkerLocks:
         return [each for each in self._folder.iterdir() if each.name not in ours and _is_free(each)]
 
     def warn_of_concurrent_writers(self, others: Collection[str]) -> None:
-        """Warn, once in a process, where others who live write to the same file and SQLite is not up to that."""
+        """Warn, once in a process, where other live workers write to the same file and SQLite is not up to that."""
         if self._database is None or self._database in _warned or not set(others) - self._held.keys() or _has_wal_fix():
             return
         _warned.add(self._database)

@@ -2,7 +2,7 @@
 
 Each start or advance has a guarded change that decides whether it takes effect, and rows that follow from it. The
 changes of a group run many at once: where as many rows changed as were asked for, which is nearly always, each one
-hit. Else they are taken back and run one by one, for then SQLite tells of each. Rarer writes come after them.
+hit. Else they are taken back and run one by one, for then SQLite says of each. Rarer writes come after them.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _ADD_VISIT = insert(visits).values(row_params(visits))
 _ADD_CALLBACK = (
     sqlite.insert(callbacks)
     .values(row_params(callbacks))
-    .on_conflict_do_nothing(index_elements=[callbacks.c.id])  # a token that there is already is a fault
+    .on_conflict_do_nothing(index_elements=[callbacks.c.id])  # a token that there is already is an error
 )
 _CLOSE = (
     update(callbacks)
@@ -70,7 +70,7 @@ def commit(connection: sqlite3.Connection, writes: Sequence[Write[object]]) -> l
 
 
 def perform(connection: sqlite3.Connection, script: Script) -> Any:  # noqa: ANN401 -- what the script returns
-    """Run a script in a transaction of its own."""
+    """Run a script in a separate transaction."""
     return _transact(connection, lambda: _run(connection, script))
 
 

@@ -25,10 +25,10 @@ def type_name(value: JSONValue) -> str:
 
 
 def format_unquoted(value: JSONValue) -> str:
-    """Return a value as a cause shows it, a text without quotes."""
+    """Return a value as a cause shows it, a string without quotes."""
     return value if isinstance(value, str) else format_value(value)
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Tell whether a value is a number (which booleans are not)."""
+    """Return whether a value is a number (which booleans are not)."""
     return isinstance(value, int | float) and not isinstance(value, bool)

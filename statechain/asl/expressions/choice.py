@@ -42,7 +42,7 @@ def parse_timestamp(value: JSONValue) -> datetime | None:
 
 
 def matches_pattern(text: str, pattern: str) -> bool:
-    r"""Tell whether a text matches a pattern in which ``*`` stands for anything; ``\*`` and ``\\`` are literal."""
+    r"""Return whether a string matches a pattern in which ``*`` matches anything; ``\*`` and ``\\`` are literal."""
     parts: list[str] = [""]
     place = 0
     while place < len(pattern):

@@ -98,9 +98,9 @@ def compile_text(
     *,
     any_type: bool = False,
 ) -> Text:
-    """Compile a text that may be given as ``field``, as ``fieldPath``, or as JSONata; None where it is not given.
+    """Compile a string that may be given as ``field``, as ``fieldPath``, or as JSONata; None where it is not given.
 
-    With ``any_type`` a path may find whatever it likes: the caller tells what is wrong with it.
+    With ``any_type`` a path may find what it likes: the caller says what is wrong with it.
     """
     if path is not None:
         find = jsonpath_expression(path, f"{field}Path", limits)

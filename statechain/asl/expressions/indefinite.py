@@ -277,7 +277,7 @@ class _Environment(jsonpath.JSONPathEnvironment):
         super().__init__()
 
     def allow(self, nodes: int) -> None:
-        """Begin an evaluation that may pass so many nodes."""
+        """Begin an evaluation that may pass that many nodes."""
         budget = self._budget
         budget.left = min(nodes, STEPS_ON_LOOP)
         budget.rest = nodes - budget.left

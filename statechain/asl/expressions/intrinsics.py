@@ -1,6 +1,6 @@
 """The intrinsic functions of JSONPath states: ``States.Format('…', $.a)`` → a function of (input, context).
 
-One table of small functions over evaluated arguments (ASL, "Intrinsic Functions"). Every fault of theirs is
+One table of small functions over evaluated arguments (ASL, "Intrinsic Functions"). Every error of theirs is
 States.IntrinsicFailure.
 """
 
@@ -35,7 +35,7 @@ LITERALS: dict[str, JSONValue] = {"null": None, "true": True, "false": False}
 
 
 class IntrinsicSyntaxError(ValueError):
-    """A text is no intrinsic function; ``column`` is the offset of the fault in it, from 0."""
+    """A string is no intrinsic function; ``column`` is the offset of the error in it, from 0."""
 
     def __init__(self, message: str, column: int) -> None:
         self.column = column
@@ -54,7 +54,7 @@ Function: TypeAlias = Callable[..., JSONValue]
 
 
 def is_intrinsic(text: str) -> bool:
-    """Tell whether a text means to be an intrinsic function."""
+    """Return whether a string means to be an intrinsic function."""
     return text.startswith("States.")
 
 
@@ -77,7 +77,7 @@ def compile_intrinsic(text: str, *, limits: Limits = DEFAULT_LIMITS) -> Expressi
 
 
 def _not_found(fault: PathNotFound, value: JSONValue) -> str:
-    """Tell that an argument is missing; of a context object's path the service shows only what follows its root."""
+    """Report that an argument is missing; of a context object's path the service shows only what follows its root."""
     if fault.reason.startswith("Filter: "):
         return fault.reason
     path = fault.path[1:] if fault.path.startswith("$$") else fault.path
@@ -170,7 +170,7 @@ class _Parser:
         raise self._fault("a string does not end")
 
     def _path(self) -> Expression:
-        """Read a path: up to the comma or bracket that ends the argument, outside of its own brackets and quotes."""
+        """Read a path: up to the comma or bracket that ends the argument, outside its brackets and quotes."""
         start, depth, quote = self._place, 0, ""
         while self._place < len(self._text):
             character = self._text[self._place]
@@ -261,7 +261,7 @@ ESCAPES = {"\\{", "\\}", "\\\\"}
 
 
 def _formatted(value: JSONValue) -> str:
-    """Return a value as States.Format puts it into a text."""
+    """Return a value as States.Format puts it into a string."""
     if isinstance(value, str):
         return value
     if isinstance(value, dict):
@@ -311,7 +311,7 @@ def _partition(_call: Call, array: JSONValue, size: JSONValue) -> JSONValue:
 
 
 _identity = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
-"""A text that two values have in common exactly where they are equal."""
+"""A string that two values have in common exactly where they are equal."""
 
 
 def _contains(_call: Call, array: JSONValue, value: JSONValue) -> JSONValue:

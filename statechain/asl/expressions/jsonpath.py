@@ -1,7 +1,7 @@
 """JSONPath as the States Language has it: a path's text → a function of (input, context), or a place to write to.
 
 A path that names one place is walked here; any other goes through `indefinite`, which is imported only when such a path
-is met. Nothing here knows fields or states: whoever does completes the cause.
+is met. Nothing here knows fields or states: the caller completes the cause.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ VARIABLE = re.compile(r"\$(?P<name>[^\W\d]\w*)")
 
 
 class PathSyntaxError(ValueError):
-    """Raised for a text that is no path; ``column`` is the offset of the fault in it, from 0."""
+    """Raised for a string that is no path; ``column`` is the offset of the error in it, from 0."""
 
     def __init__(self, message: str, column: int = 0) -> None:
         self.column = column
@@ -80,7 +80,7 @@ def compile_path(text: str, *, limits: Limits = DEFAULT_LIMITS) -> Expression:
     """Compile ``$…`` (the input), ``$$…`` (the context object) or ``$name…`` (a variable). ASL, "Paths".
 
     A path that names one place answers the value there, or raises PathNotFound; any other answers the list of all
-    that it finds, which may be empty. Raises PathSyntaxError for a text that is no path; the expression raises
+    that it finds, which may be empty. Raises PathSyntaxError for a string that is no path; the expression raises
     StateError (States.Runtime) where it passes more than ``limits.path_nodes`` nodes.
     """
     if not text.startswith("$"):
@@ -102,7 +102,7 @@ def variable_of(text: str) -> str | None:
 
 
 def names_one_place(text: str) -> bool:
-    """Tell whether a path that compiles names one place: fields and indexes only."""
+    """Return whether a path that compiles names one place: fields and indexes only."""
     return _steps(text, _root(text))[1] == len(text)
 
 
@@ -123,7 +123,7 @@ def _of_variable(name: str, find: Find, text: str) -> Expression:
 
 
 def _compile(text: str, start: int, limits: Limits) -> Find:
-    """Compile what follows the root, whose last character stands at ``start``."""
+    """Compile what follows the root, whose last character is at ``start``."""
     steps, end = _steps(text, start + 1)
     if end == len(text):
         return _walk(steps, text)
@@ -162,7 +162,7 @@ def _unescaped(name: str) -> str:
 
 
 def _unquoted(quoted: str) -> str:
-    """Return the name in quotes: a backslash escapes the quote and itself, and stands for itself anywhere else."""
+    """Return the name in quotes: a backslash escapes the quote and itself, and is literal anywhere else."""
     quote = quoted[0]
     return re.sub(rf"\\([{quote}\\])", r"\1", quoted[1:-1])
 
@@ -212,7 +212,7 @@ def _pick(find: Find, quoted: Sequence[str]) -> Find:
 
 
 def _not_found(steps: tuple[Step, ...], text: str, value: JSONValue) -> PathNotFound:
-    """Walk once more to tell what is missing, in the words of the service's own library."""
+    """Walk once more to say what is missing, in the words of the service's own library."""
     for place, step in enumerate(steps):
         before, is_last = normalized(steps[:place]), place == len(steps) - 1
         if isinstance(step, str):

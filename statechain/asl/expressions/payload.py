@@ -1,7 +1,7 @@
 """Templates and paths of a state's fields → functions of (input, context).
 
 JSONPath: ``.$`` keys, InputPath, ResultPath, OutputPath. JSONata: strings in ``{% %}`` anywhere in a value. A template
-without any of them is a constant, which nobody may change in place.
+without any of them is a constant, which nothing may change in place.
 """
 
 from __future__ import annotations

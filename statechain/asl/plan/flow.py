@@ -1,7 +1,7 @@
 """What goes into a state and what comes out: the fields that filter, select, merge and assign, in both languages.
 
-A `Finish` maps (raw input, result, context) to the output and the assigned variables; ABSENT stands for the result of
-a state that has none of its own.
+A `Finish` maps (raw input, result, context) to the output and the assigned variables; ABSENT represents the result of
+its own state that has none.
 """
 
 from __future__ import annotations

@@ -204,7 +204,7 @@ def _compile_tolerance(state: model.Map, limits: Limits) -> Callable[[JSONValue,
 def _compile_bound(
     state: model.Map, literal: model.Optional, path: str | None, field: str, limits: Limits, *, whole: bool = True
 ) -> Number | None:
-    """Compile a bound that is not negative; by a path it may also be a number in a text."""
+    """Compile a bound that is not negative; by a path it may also be a number in a string."""
     number = (
         compile_number(state, literal, None, field, limits, whole=whole)
         if path is None

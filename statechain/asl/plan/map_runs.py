@@ -21,7 +21,7 @@ MAX_ITEMS, MAX_ITEMS_PATH = "MaxItems", "MaxItemsPath"
 
 Evaluate: TypeAlias = Callable[[JSONValue, Context], JSONValue]
 Pack: TypeAlias = Callable[[Sequence[Branch]], Sequence[Branch]]
-"""Make batches of items, each a branch of its own."""
+"""Make batches of items, each its own branch."""
 
 
 def compile_transfer(

@@ -99,7 +99,7 @@ class Plan:
 
 
 def compile_plan(machine: model.StateMachine, *, limits: Limits = DEFAULT_LIMITS) -> Plan:
-    """Compile a model whose faults have been checked for."""
+    """Compile a model whose errors have been checked for."""
     states = {name: _compile_state(state, limits) for name, state in machine.states.items()}
     return Plan(machine.start_at, states, machine.timeout_seconds)
 

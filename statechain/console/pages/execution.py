@@ -165,7 +165,7 @@ def _event(event: Mapping[str, Any], *, shows_payloads: bool) -> dict[str, Any]:
 
 
 async def payload(request: Request) -> Response:
-    """Show one payload: the input, the output, or what a visit put out; a text is looked for line by line."""
+    """Show one payload: the input, the output, or what a visit put out; a string is looked for line by line."""
     require(request, "payload")
     engine, execution, context = await _shared(request, "payload")
     which = request.query_params.get("of", "input")

@@ -51,7 +51,7 @@ async def waiting(
 
 
 async def stored(repository: Repository, each: Callback) -> Callback:
-    """Return a callback as it stands now."""
+    """Return a callback as it is now."""
     (found,) = await repository.callbacks([each.id])
     return found
 
@@ -276,7 +276,7 @@ def taking(token: str, activity: str = "Pack") -> TakeActivity:
 
 
 async def queue(repository: Repository, count: int, activity: str = "Pack") -> Sequence[Callback]:
-    """Store tasks of an activity that nobody has taken, each of its own execution, by id."""
+    """Store tasks of an activity that nothing has taken, its own each execution, by id."""
     return [
         await waiting(repository, f"{number:03}", token_hash=None, activity=activity, input_text="[1]")
         for number in range(count)

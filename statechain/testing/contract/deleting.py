@@ -38,7 +38,7 @@ async def left(repository: Repository) -> list[str]:
 
 
 async def redrive(repository: Repository, ended: Execution) -> Execution:
-    """Make an execution run again; return it as it stands."""
+    """Make an execution run again; return it as it is."""
     claim = await commit(repository, redriving(ended))
     assert claim is not None
     return claim.execution

@@ -376,7 +376,7 @@ class PagingContract:
 
 
 def nearest_rank(values: Sequence[float], percent: int) -> float:
-    """Return a percentile as its definition says: the least value that so many percent do not exceed."""
+    """Return a percentile as its definition says: the least value that this share of them does not exceed."""
     return sorted(values)[max(0, math.ceil(len(values) * percent / 100) - 1)]
 
 

@@ -1,4 +1,4 @@
-"""The contract of leases: who owns what runs, and who may take it over."""
+"""The contract of leases: which worker owns a running execution, and which may take it over."""
 
 # ruff: noqa: D102, S101 -- a test's name says what it shows
 

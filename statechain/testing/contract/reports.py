@@ -30,7 +30,7 @@ __all__ = ["ReportContract"]
 
 
 async def named(repository: Repository, text: str) -> list[str]:
-    """Return the names of the executions in which a text is found."""
+    """Return the names of the executions in which a string is found."""
     found = await repository.executions(ExecutionFilter(text=text, order="oldest_first"), after=None, page=50)
     assert await repository.count_executions(ExecutionFilter(text=text)) == len(found)
     return [each.name for each in found]
@@ -48,7 +48,7 @@ async def all_waiting(repository: Repository, page: int, **wanted: str) -> list[
 class ReportContract:
     """What an operator asks."""
 
-    # A text
+    # A string
 
     async def test_a_text_is_part_of_a_name_or_begins_an_id(self, repository: Repository) -> None:
         made = [

@@ -64,7 +64,7 @@ _seconds = itertools.count()
 
 
 def moment(seconds: float = 0) -> datetime:
-    """Return a time so many seconds after the samples' noon."""
+    """Return a time that many seconds after the samples' noon."""
     return NOON + timedelta(seconds=seconds)
 
 
@@ -207,7 +207,7 @@ async def finish(
     status: ExecutionStatus = ExecutionStatus.SUCCEEDED,
     **fields: Any,  # noqa: ANN401
 ) -> Execution:
-    """Store an execution (or take one that has just started) with its visits and its end; return it as it stands."""
+    """Store an execution (or take one that has just started) with its visits and its end; return it as it is."""
     begun = of or await start(repository, **fields)
     await commit(repository, advance(begun, *visits, end=ending(status)))
     ended = await repository.execution(begun.id)

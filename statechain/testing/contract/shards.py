@@ -1,4 +1,4 @@
-"""The contract of shards: who runs which part of a batch, how many at once, and how the batch ends."""
+"""The contract of shards: which worker runs which part of a batch, how many at once, and how the batch ends."""
 
 # ruff: noqa: D102, S101 -- a test's name says what it shows
 

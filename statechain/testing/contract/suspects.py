@@ -27,7 +27,7 @@ def taking_up(claim: Claim, claims: int, backoff: timedelta = AT_ONCE) -> TakeUp
 
 
 async def suspect(repository: Repository, deaths: int = 1, *, backoff: timedelta = AT_ONCE) -> Execution:
-    """Store an execution after whose take-ups so many workers died."""
+    """Store an execution after whose take-ups that many workers died."""
     await repository.renew_lease("doomed", LONG)
     made = await start(repository, owner="doomed")
     await commit(repository, taking_up(Claim(execution=made, epoch=1, seq=0), deaths, backoff))
@@ -161,7 +161,7 @@ class SuspectContract:
         await commit(repository, taking_up(claim, 4))
         await start(repository, owner=None)
         (fresh,) = await repository.claim("two", page=9)
-        await commit(repository, taking_up(fresh, 1))  # that is no suspect: nobody died of it
+        await commit(repository, taking_up(fresh, 1))  # that is no suspect: nothing died of it
         found = await repository.suspects(page=9)
         assert [each.execution for each in found] == [tried, twice, once]
         assert [(each.deaths, each.is_running) for each in found] == [(3, True), (2, False), (1, False)]

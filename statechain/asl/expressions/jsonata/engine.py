@@ -1,4 +1,4 @@
-"""The JSONata library, mended and under a budget: an `Engine` evaluates syntax trees, one at a time.
+"""The JSONata library, repaired and under a budget: an `Engine` evaluates syntax trees, one at a time.
 
 Each evaluation has a number of steps and a depth. What costs more than a step, because it walks or copies long texts
 and sequences, is charged for by their length, so that an expression which runs away ends soon, however it does it.
@@ -56,7 +56,7 @@ class Exhausted(Exception):
 
 
 def parse(text: str) -> Node:
-    """Return the syntax tree of an expression; raise whatever the library raises where it has none."""
+    """Return the syntax tree of an expression; raise what the library raises where it has none."""
     if len(text) > LONGEST_EXPRESSION:
         raise jexception.JException("D3137", 0, f"an expression has at most {LONGEST_EXPRESSION} characters")
     return parse_tree(text, _regular_expression)
@@ -106,7 +106,7 @@ class Engine(library.Jsonata):  # type: ignore[misc]
     def run(
         self, tree: Node, bindings: Mapping[str, Value], context: Context, limits: Limits, document: Value = None
     ) -> Value:
-        """Evaluate a tree with these variables, on top of the functions; raise whatever the library raises.
+        """Evaluate a tree with these variables, on top of the functions; raise what the library raises.
 
         A state has no input ``document``; expressions of other programs do.
         """
@@ -139,7 +139,7 @@ class Engine(library.Jsonata):  # type: ignore[misc]
             raise Exhausted(TOO_LONG)
 
     def weigh(self, value: Value) -> None:
-        """Charge for a text or a sequence by its length, and refuse one that is too large."""
+        """Charge for a string or a sequence by its length, and refuse one that is too large."""
         if isinstance(value, str):
             if len(value) > CHARACTERS_A_STEP:
                 self.allow(len(value))
@@ -149,7 +149,7 @@ class Engine(library.Jsonata):  # type: ignore[misc]
             self.charge(len(value) // ITEMS_A_STEP)
 
     def allow(self, size: float) -> None:
-        """Refuse a value of too many bytes, before it is built where that can be told."""
+        """Refuse a value of too many bytes, before it is built where that can be known."""
         if size > LARGEST_VALUE:
             raise Exhausted(TOO_LARGE)
 
@@ -228,13 +228,13 @@ class Engine(library.Jsonata):  # type: ignore[misc]
         return whole_if_whole(ARITHMETIC[operator](float(left), float(right)))
 
     def evaluate_equality_expression(self, left: Value, right: Value, operator: str) -> bool:
-        """Tell whether two values are, or are not, the same."""
+        """Return whether two values are, or are not, the same."""
         if left is None or right is None:
             return False
         return self.equal(left, right) is (operator == "=")
 
     def evaluate_includes_expression(self, left: Value, right: Value) -> bool:
-        """Tell whether a value is among others."""
+        """Return whether a value is among others."""
         if left is None or right is None:
             return False
         items = right if isinstance(right, list) else [right]
@@ -242,7 +242,7 @@ class Engine(library.Jsonata):  # type: ignore[misc]
         return any(self.equal(item, left) for item in items)
 
     def equal(self, one: Value, other: Value) -> bool:
-        """Tell whether two values are the same, charging for each item that is compared."""
+        """Return whether two values are the same, charging for each item that is compared."""
         pending = [(one, other)]
         while pending:
             left, right = pending.pop()
@@ -285,7 +285,7 @@ class Engine(library.Jsonata):  # type: ignore[misc]
         return text_of(value, self.walker(), indent=indent, is_json=True)
 
     def walker(self) -> Walker:
-        """Return what counts the values of a tree that is walked, and how deep they stand."""
+        """Return what counts the values of a tree that is walked, and how deep they are."""
         return Walker(self.charge)
 
     def copy(self, value: Value) -> Value:

@@ -23,7 +23,7 @@ NOT_NAMES = frozenset({"true", "false", "null"})
 
 
 class JSONataSyntaxError(ValueError):
-    """A text is no JSONata that a state may use; ``column`` is the offset of the fault in it, from 0."""
+    """A string is no JSONata that a state may use; ``column`` is the offset of the error in it, from 0."""
 
     def __init__(self, message: str, column: int = 0) -> None:
         self.column = column
@@ -31,7 +31,7 @@ class JSONataSyntaxError(ValueError):
 
 
 class States:
-    """The reserved variable ``$states`` of one moment of a visit; what nobody asks for is not built."""
+    """The reserved variable ``$states`` of one moment of a visit; what nothing asks for is not built."""
 
     __slots__ = ("_context", "_native", "fields")
 
@@ -41,7 +41,7 @@ class States:
         self.fields = fields
 
     def find(self, name: str) -> tuple[bool, JSONValue]:
-        """Tell whether there is a field of this name now, and its value."""
+        """Return whether there is a field of this name now, and its value."""
         if name == "context":
             return True, self._context.object()
         return name in self.fields, self.fields.get(name)
@@ -59,7 +59,7 @@ Evaluate: TypeAlias = Callable[[States, Context], JSONValue]
 
 
 def compile_jsonata(text: str, field: str = "", *, limits: Limits = DEFAULT_LIMITS) -> Evaluate:
-    """Compile an expression; ``field`` is where it stands, such as ``"Output/total"``, for causes.
+    """Compile an expression; ``field`` is where it is, such as ``"Output/total"``, for causes.
 
     The compiled expression raises StateError (States.QueryEvaluationError). Raises JSONataSyntaxError.
     """
@@ -73,7 +73,7 @@ def compile_jsonata(text: str, field: str = "", *, limits: Limits = DEFAULT_LIMI
 
 
 def _compiled() -> ModuleType:
-    """Import what stands on the library: only expressions that are more than a plain path pay for it."""
+    """Import what is on the library: only expressions that are more than a plain path pay for it."""
     from statechain.asl.expressions.jsonata import compiled  # noqa: PLC0415
 
     return compiled

@@ -38,7 +38,7 @@ TYPE_NAMES = {"a": "arrays", "b": "booleans", "f": "functions", "n": "numbers", 
 
 
 class Signature(signature.Signature):  # type: ignore[misc]
-    """A signature that tells null from a missing argument, and whose errors name what they should."""
+    """A signature that distinguishes null from a missing argument, and whose errors name what they should."""
 
     @classmethod
     def of(cls, other: signature.Signature) -> Signature:
@@ -245,7 +245,7 @@ CHARACTERS_A_STEP = 16
 
 
 def _url(name: str, function: Callable[[str], str]) -> Callable[..., Value]:
-    """Return one of the functions on URLs, with JSONata's error for a text that it cannot read."""
+    """Return one of the functions on URLs, with JSONata's error for a string that it cannot read."""
 
     def convert(engine: Engine, text: Value) -> Value:
         if text is None:

@@ -1,7 +1,8 @@
 """JSON ↔ the library's values, and numbers as JavaScript writes them.
 
-The library tells null (a marker) from undefined (None). Values without a null in them go in as they are, and parts of
-them come out as they are: nothing is copied that need not be, and nothing that came in is ever changed in place.
+The library distinguishes null (a marker) from undefined (None). Values without a null in them go in
+as they are, and parts of them come out as they are: nothing is copied that need not be, and nothing that came in is
+ever changed in place.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Walker:
         self._depth -= 1
 
     def pass_items(self, count: int) -> None:
-        """Count what an array or an object holds, which costs less than an array or object of its own."""
+        """Count what an array or an object holds, which costs less than its own array or object."""
         if count >= ITEMS_A_STEP:
             self._charge(count // ITEMS_A_STEP)
 
@@ -98,7 +99,7 @@ def to_library(value: Any) -> Any:  # noqa: ANN401 -- JSON, and inside the libra
 
 
 def to_json(value: Any) -> JSONValue:  # noqa: ANN401
-    """Return a result of the library as JSON. Raises NotJSON for a function, however deep it stands, and TooLarge."""
+    """Return a result of the library as JSON. Raises NotJSON for a function, however deep it is, and TooLarge."""
     count = _Count()
     return _to_json(value, Walker(count.take), count)
 

@@ -17,7 +17,7 @@ __all__ = ["Automaton", "Membership", "flags_between", "kind_of"]
 EDGE, NEWLINE, WORD, OTHER = range(4)
 MOST_STEPS = 20_000
 THREADS_A_STEP = 8
-"""So many threads of a state take as much memory as one transition."""
+"""This many threads of a state take as much memory as one transition."""
 
 END = ""
 """In place of a character, the end of the text."""

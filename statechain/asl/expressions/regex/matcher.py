@@ -22,7 +22,7 @@ Charge = Callable[[int], None]
 """Takes the steps that a search has cost."""
 
 WORK_A_STEP = 16
-"""So many instructions, each looked at for one character, count as one step."""
+"""This many instructions, each looked at for one character, count as one step."""
 
 
 class Match:
@@ -107,7 +107,7 @@ class Regex:
         return Automaton(compile_node(Sequence((self.node, Assertion("text_end")))))
 
     def charge(self, charge: Charge | None, length: int) -> None:
-        """Have a search paid for that has read so many characters."""
+        """Have a search paid for that has read that many characters."""
         if charge is not None:
             charge(length * self.size // WORK_A_STEP)
 

@@ -28,7 +28,7 @@ __all__ = [
 CHARS, SPLIT, JUMP, TEST, SAVE, MATCH = range(6)
 MOST_INSTRUCTIONS = 10_000
 RANGES_AN_INSTRUCTION = 4
-"""So many ranges of a class count as one more instruction."""
+"""This many ranges of a class count as one more instruction."""
 
 FLAGS = {"text_begin": 1, "text_end": 2, "line_begin": 4, "line_end": 8, "word": 16, "not_word": 32}
 """What may hold between two characters, as bits."""
