@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -54,18 +55,21 @@ from statechain.storage.retrying import retry_while_unavailable
 from statechain.tasks import services
 from statechain.tasks.dependencies import Dependencies
 from statechain.tasks.registry import TaskRegistry
+from statechain.tickets import Ticket
 
 if TYPE_CHECKING:
     from statechain.asl import Definition
     from statechain.filters import HasId
     from statechain.observers import Observer
     from statechain.storage.repository import Repository
+    from statechain.tickets import Dispatcher, Outcome
 
 __all__ = ["Engine"]
 
 logger = logging.getLogger(__name__)
 
 SUBSTITUTIONS = instance_of(Mapping, meant="a mapping of names to values")
+DISPATCHER = with_method("dispatch", "a Dispatcher, such as a ProcrastinateDispatcher")
 REPOSITORY = with_method("commit", "a storage URL or a Repository").or_text()
 DEFINITION = instance_of(Mapping, str, Path, meant="a mapping, JSON or YAML text, or the Path of a file")
 
@@ -97,6 +101,9 @@ class Engine(EngineBatches, EngineOperations, EngineCallbacks):
 
         slots: How many shards of DISTRIBUTED batches run at once here (see `BatchExecutionOptions`).
 
+        dispatcher: Carries the shards of DISTRIBUTED batches to workers, over an engine that exists already (see
+            `statechain.tickets`). Without one, each worker looks in storage for shards.
+
         observers: Called with each fact about executions, such as a start or an end (see `statechain.observers`).
 
         limits: What guards the process (see `statechain.limits`).
@@ -126,6 +133,7 @@ class Engine(EngineBatches, EngineOperations, EngineCallbacks):
         connect_timeout=DURATION,
         max_concurrent_executions=count_from(1).or_none(),
         slots=count_from(1),
+        dispatcher=DISPATCHER.or_none(),
         observers=sequence_with("observe", "a list of observers, each with a method observe"),
         limits=instance_of(Limits, meant="Limits"),
         recovery=FLAG,
@@ -145,6 +153,7 @@ class Engine(EngineBatches, EngineOperations, EngineCallbacks):
         connect_timeout: timedelta | float = timedelta(seconds=30),
         max_concurrent_executions: int | None = None,
         slots: int = 8,
+        dispatcher: Dispatcher | None = None,
         observers: Sequence[Observer] = (),
         limits: Limits = DEFAULT_LIMITS,
         recovery: bool = True,
@@ -201,7 +210,11 @@ class Engine(EngineBatches, EngineOperations, EngineCallbacks):
             self._find_target,
             slots=slots,
             serves_all=recovery,
+            dispatcher=dispatcher,
+            sweep=leased.total_seconds() / 3,
         )
+        self._dispatcher = dispatcher
+        self._dispatcher_stack = AsyncExitStack()
         if role == "worker":
             self._supervisor.shards = self.shards
 
@@ -229,10 +242,11 @@ class Engine(EngineBatches, EngineOperations, EngineCallbacks):
         try:
             if self._works:
                 await self._dependencies.open(self._tasks.wanted())
+            if isinstance(self._dispatcher, AbstractAsyncContextManager):
+                await self._dispatcher_stack.enter_async_context(self._dispatcher)
             await self._supervisor.open(owns_repository=self._owns_repository)
         except BaseException:
-            self.guard.close()
-            await self._dependencies.aclose()
+            await self._close()
             raise
         return self
 
@@ -247,7 +261,14 @@ class Engine(EngineBatches, EngineOperations, EngineCallbacks):
         try:
             await self._supervisor.close(at_once=exc is not None)
         finally:
-            self.guard.close()
+            await self._close()
+
+    async def _close(self) -> None:
+        """Refuse calls from now on; close the dispatcher and the dependencies."""
+        self.guard.close()
+        try:
+            await self._dispatcher_stack.aclose()
+        finally:
             await self._dependencies.aclose()
 
     # State machines
@@ -431,3 +452,39 @@ class Engine(EngineBatches, EngineOperations, EngineCallbacks):
         """
         filter_ = await with_machine_ids(self.repository, filter)
         return await delete_ended(self.repository, self.journal, filter_)
+
+    # Dispatchers
+
+    @checked(ticket=instance_of(Ticket, meant="a Ticket"))
+    async def run_ticket(self, ticket: Ticket) -> Outcome:
+        """Run the shard of a batch that a ticket names, and return once it is over or left to others.
+
+        For engines that call their workers, such as Ray, Dask or Celery: their task takes a ticket and awaits this.
+
+        Arguments:
+            ticket: What a `Dispatcher` was given, here or in another process.
+
+        Returns:
+            ``Outcome.DONE`` where the shard was run, or the ticket has become void: a duplicate, or the batch has
+            ended. ``Outcome.BUSY`` where this worker has no free slot, no lease or no handlers for it, or the batch
+            has as many shards under way as it may: send it again later, or drop it.
+
+        Raises:
+            StatechainError: This engine is no worker.
+        """
+        return await self.shards.run_ticket(ticket)
+
+    @checked(worker_id=text("the id of a worker"))
+    async def report_death(self, worker_id: str) -> None:
+        """End a worker's lease at once, because something knows that its process has died.
+
+        What it ran can be claimed from now on, instead of after the rest of its lease. A wrong report is harmless: a
+        worker that is alive renews its lease, and what it has lost meanwhile it cannot write to (fencing).
+
+        Arguments:
+            worker_id: The ``worker_id`` of its engine. Nothing happens where no worker has it.
+        """
+        leases = [lease for lease in await self.repository.workers() if lease.worker_id == worker_id]
+        if leases and await self.repository.release_dead(leases):
+            logger.info("worker %s is reported dead: what it ran is taken over", worker_id)
+            self.shards.look()

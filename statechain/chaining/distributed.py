@@ -21,7 +21,7 @@ from statechain.reports import BatchResult
 from statechain.storage.existing import why_nothing_matches, with_machine_ids
 from statechain.storage.repository import CreateBatch
 from statechain.storage.retrying import backoff_delays, retry_while_unavailable
-from statechain.storage.shards import Shard, ShardStatus
+from statechain.storage.shards import OVER, Shard
 
 if TYPE_CHECKING:
     from statechain.chaining.shards import ShardWorker
@@ -33,7 +33,6 @@ logger = logging.getLogger(__name__)
 
 FIRST_POLL = 0.05
 LONGEST_POLL = 0.5
-OVER = frozenset({ShardStatus.DONE, ShardStatus.FAILED})
 ERRORS = {error.__name__: error for error in ITEM_ERRORS}
 
 StopExecution = Callable[..., Awaitable[Execution]]
@@ -104,7 +103,7 @@ async def start_batch(
     if not stored.item_counts.total:
         why = await retry_while_unavailable(partial(why_nothing_matches, services.repository, filter_))
         logger.warning("the batch %s matches no execution: %s", batch.name_prefix, why)
-    shards.begin(batch.id)
+    await shards.begin(batch.id)
     return BatchHandle(batch.id, services, stop_execution)
 
 

@@ -1,9 +1,11 @@
-"""A worker's shards of DISTRIBUTED batches: claimed from storage, run item by item, counted, and ended.
+"""A worker's shards of DISTRIBUTED batches: claimed from storage, or on a ticket, and run (see `shard_run`).
 
 A worker looks for shards once a second, and at once when one of its shards ends or a batch is started here. It takes no
 more than its share of a batch at a time, so that other workers find some; where it has had its share since the look
-before, and the batch has room, it takes one more. What is lost, stopped or past its tolerance is found out by counting,
-under the epoch of the claim.
+before, and the batch has room, it takes one more.
+
+With a dispatcher the look, or *sweep*, sends tickets instead, and claims what the dispatcher did not deliver. Tickets
+that arrive are claimed by `ShardWorker.run_ticket`.
 """
 
 from __future__ import annotations
@@ -11,48 +13,32 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from math import ceil
-from typing import TYPE_CHECKING
 
-import attrs
-
-from statechain.batch_records import Batch, BatchStatus
-from statechain.chaining.batch import ended_executions, stored_item, watch
-from statechain.chaining.options import DISTRIBUTED, BatchExecutionOptions
-from statechain.chaining.runner import BatchServices, Item, Runner, Target
-from statechain.chaining.stored import is_exclusive
+from statechain.batch_records import Batch
+from statechain.chaining.options import DISTRIBUTED
+from statechain.chaining.runner import BatchServices, Target
+from statechain.chaining.sending import TicketSender
+from statechain.chaining.shard_run import ShardRun
 from statechain.errors import BatchStopped, LeaseLost, StatechainError
-from statechain.launcher import first_error
 from statechain.logs import BATCH
-from statechain.storage.retrying import retry_while_unavailable
-from statechain.storage.shards import Shard, ShardPlan
-
-if TYPE_CHECKING:
-    from statechain.chaining.options import BatchExecutionResult
+from statechain.storage.retrying import backoff_delays
+from statechain.storage.shards import OVER, Shard, ShardPlan
+from statechain.tickets import Dispatcher, Outcome, Ticket
 
 __all__ = ["SLOTS", "ShardWorker"]
 
 logger = logging.getLogger(__name__)
 
 SLOTS = 8
-"""How many shards a worker runs at once unless it is reported otherwise."""
+"""How many shards a worker runs at once by default."""
 
 LOOK_SECONDS = 1.0
-COUNT_SECONDS = 0.4
-"""Seconds between two counts of a shard: a failure past the tolerance stops all workers within a second."""
-
-
-class _NoResults:
-    """Takes results that nothing here waits for: they are in storage."""
-
-    async def has_room(self) -> None:
-        """There always is."""
-
-    def put(self, result: BatchExecutionResult) -> None:
-        """Drop it."""
+SERVE_AGAIN_SECONDS = (0.1, 10.0)
+"""The first and the longest pause before a dispatcher that failed is served again."""
 
 
 class ShardWorker:
@@ -70,6 +56,10 @@ class ShardWorker:
         slots: How many shards run at once here.
 
         serves_all: Whether to run shards of batches that were started elsewhere, too.
+
+        dispatcher: What carries tickets between the workers; without one, each worker claims what it finds.
+
+        sweep: With a dispatcher, how many seconds there are between two looks.
     """
 
     def __init__(
@@ -81,6 +71,8 @@ class ShardWorker:
         *,
         slots: int = SLOTS,
         serves_all: bool = True,
+        dispatcher: Dispatcher | None = None,
+        sweep: float = LOOK_SECONDS,
     ) -> None:
         self._services = services
         self._repository = services.repository
@@ -89,6 +81,10 @@ class ShardWorker:
         self._find_target = find_target
         self._slots = slots
         self._serves_all = serves_all
+        self._dispatcher = dispatcher
+        self._sender = None if dispatcher is None else TicketSender(dispatcher, sweep)
+        self._group: asyncio.TaskGroup | None = None
+        self._claiming = asyncio.Lock()
         self._running: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._started_here: set[str] = set()
         self._awaited: Counter[str] = Counter()
@@ -98,9 +94,22 @@ class ShardWorker:
 
     # What the engine and its callers say
 
-    def begin(self, batch_id: str) -> None:
-        """Look for shards at once: a batch was started here."""
+    async def begin(self, batch_id: str) -> None:
+        """Send the first tickets of a batch that was started here, and look for shards at once.
+
+        What keeps the tickets from being sent is logged: the batch is stored, and the workers' sweeps find it.
+        """
         self._started_here.add(batch_id)
+        if self._sender is not None:
+            try:
+                tickets = await self._repository.open_tickets(batch_id, self._worker_id(), running=())
+                await self._sender.send(batch_id, tickets)
+            except StatechainError as error:
+                logger.warning("no tickets of the batch %s could be sent: %s", batch_id, error)
+        self._changed.set()
+
+    def look(self) -> None:
+        """Look for shards at once: another worker's may have become claimable."""
         self._changed.set()
 
     @contextmanager
@@ -134,52 +143,142 @@ class ShardWorker:
     async def run(self) -> None:
         """Claim and run shards until drained."""
         async with asyncio.TaskGroup() as group:
+            self._group = group
+            serving = group.create_task(self._serve(), name="statechain tickets")
             is_due = True
-            while not self._is_draining or any(count > 0 for count in self._awaited.values()):
-                try:
-                    await self._look(group, is_due=is_due)
-                except StatechainError as error:
-                    logger.warning("shards could not be claimed, trying again: %s", error)
-                is_due = not await self._wait_for_change()
+            try:
+                while not self._is_draining or any(count > 0 for count in self._awaited.values()):
+                    try:
+                        await self._look(is_due=is_due)
+                    except StatechainError as error:
+                        logger.warning("shards could not be claimed, trying again: %s", error)
+                    is_due = not await self._wait_for_change()
+            finally:
+                self._group = None
+                serving.cancel()
+
+    async def _serve(self) -> None:
+        """Run what the dispatcher delivers; it may fail in any way, and the sweep goes on meanwhile."""
+        pauses = backoff_delays(*SERVE_AGAIN_SECONDS)
+        while self._dispatcher is not None:
+            try:
+                await self._dispatcher.serve(self.run_ticket, slots=self._slots)
+            except Exception as error:  # noqa: BLE001 -- an adapter's errors are not this worker's
+                logger.warning("the dispatcher failed and is served again: %s", type(error).__name__)
+                await asyncio.sleep(next(pauses))
+            else:
+                return
 
     async def _wait_for_change(self) -> bool:
         """Return at the next change, or False when the next look is due."""
+        sender = self._sender
+        seconds = LOOK_SECONDS if sender is None or sender.is_away or self._is_draining else sender.interval
         try:
-            async with asyncio.timeout(LOOK_SECONDS):
+            async with asyncio.timeout(seconds):
                 await self._changed.wait()
         except TimeoutError:
             return False
         self._changed.clear()
         return True
 
-    async def _look(self, group: asyncio.TaskGroup, *, is_due: bool) -> None:
-        if len(self._running) >= self._slots or not self._has_lease():
+    async def _look(self, *, is_due: bool) -> None:
+        sender = None if self._is_draining else self._sender
+        if not self._has_lease() or (sender is None and not self._has_slot):
             return
-        for batch in await self._repository.running_batches(DISTRIBUTED):
+        running = await self._repository.running_batches(DISTRIBUTED)
+        for batch in running:
             is_served = self._serves_all or batch.id in self._started_here
             if is_served and not self._drains(batch.id) and (target := await self._find_target(batch)) is not None:
-                await self._claim(group, batch, target, is_due=is_due)
+                if sender is None:
+                    await self._claim_share(batch, target, is_due=is_due)
+                else:
+                    await self._send(sender, batch, target)
+        if sender is not None:
+            sender.keep({batch.id for batch in running})
 
-    async def _claim(self, group: asyncio.TaskGroup, batch: Batch, target: Target, *, is_due: bool) -> None:
+    @property
+    def _has_slot(self) -> bool:
+        return len(self._running) < self._slots
+
+    def _held(self, batch_id: str) -> list[int]:
+        return [number for id_, number in self._running if id_ == batch_id]
+
+    async def _claim_share(self, batch: Batch, target: Target, *, is_due: bool) -> None:
         """Claim as many shards as are this worker's share; one more where it had that at the last due look, too."""
         plan = ShardPlan.of(batch.options, batch.item_counts.total)
         alive = sum(not lease.is_over for lease in await self._repository.workers())
         share = ceil(plan.width / max(1, alive))
         most = share + (is_due and batch.id in self._had_share)
         while True:
-            held = [number for id_, number in self._running if id_ == batch.id]
+            held = len(self._held(batch.id))
             if is_due:
-                (self._had_share.add if len(held) >= share else self._had_share.discard)(batch.id)
-            if len(held) >= most or len(self._running) >= self._slots:
+                (self._had_share.add if held >= share else self._had_share.discard)(batch.id)
+            if held >= most or not self._has_slot or await self._claim(batch, target) is None:
                 return
+
+    async def _send(self, sender: TicketSender, batch: Batch, target: Target) -> None:
+        """Send the tickets of a batch, and claim what they did not lead to."""
+        tickets = await self._repository.open_tickets(batch.id, self._worker_id(), running=self._held(batch.id))
+        for ticket in await sender.send(batch.id, tickets):
+            if not self._has_slot:
+                return
+            await self._claim(batch, target, ticket)
+        if not tickets and self._has_slot:  # a claim ends a batch of which nothing is open
+            await self._claim(batch, target)
+
+    async def _claim(self, batch: Batch, target: Target, ticket: Ticket | None = None) -> asyncio.Task[None] | None:
+        """Claim a shard and return the task that runs it, or None where there is none to claim."""
+        async with self._claiming:  # a shard that is claimed and not among `held` yet looks like one that was lost
+            if not self._has_slot:
+                return None
             shard = await self._repository.claim_shard(
-                batch.id, self._worker_id(), running=held, at=self._services.clock.now()
+                batch.id, self._worker_id(), running=self._held(batch.id), at=self._services.clock.now(), ticket=ticket
             )
             if shard is None:
-                return
-            task = group.create_task(self._run_shard(batch, plan, shard, target))
+                return None
+            if self._group is None:  # the engine was left meanwhile
+                await self._repository.release_shard(shard)
+                return None
+            plan = ShardPlan.of(batch.options, batch.item_counts.total)
+            task = self._group.create_task(self._run_shard(batch, plan, shard, target))
             self._running[batch.id, shard.number] = task
             task.add_done_callback(partial(self._forget, (batch.id, shard.number)))
+            return task
+
+    # Tickets
+
+    async def run_ticket(self, ticket: Ticket) -> Outcome:
+        """Run the shard that a ticket names, to its end; cancelling this does not touch the shard.
+
+        Raises StatechainError where this engine runs no shards: it is not open, or no worker.
+        """
+        if self._group is None:
+            raise StatechainError("tickets are run by an engine that is open, with role='worker'")
+        if not self._has_slot or not self._has_lease() or self._drains(ticket.batch_id):
+            return Outcome.BUSY
+        batch = await self._running_batch(ticket.batch_id)
+        if batch is None:
+            return Outcome.DONE
+        target = await self._find_target(batch)
+        if target is None:
+            return Outcome.BUSY
+        task = await self._claim(batch, target, ticket)
+        if task is None:
+            return Outcome.DONE if await self._is_stale(ticket) else Outcome.BUSY
+        await asyncio.wait([task])
+        return Outcome.DONE
+
+    async def _running_batch(self, batch_id: str) -> Batch | None:
+        running = await self._repository.running_batches(DISTRIBUTED)
+        return next((batch for batch in running if batch.id == batch_id), None)
+
+    async def _is_stale(self, ticket: Ticket) -> bool:
+        """Return whether a ticket's shard is over, or was claimed since the ticket was made."""
+        shards = await self._repository.shards(ticket.batch_id)
+        if not 0 <= ticket.shard < len(shards):
+            return True
+        shard = shards[ticket.shard]
+        return shard.epoch != ticket.epoch or shard.status in OVER
 
     def _forget(self, key: tuple[str, int], task: asyncio.Task[None]) -> None:
         if self._running.get(key) is task:
@@ -195,7 +294,7 @@ class ShardWorker:
         if task is not None:
             self._services.running[batch.id].add(task)
         try:
-            await _ShardRun(self._services, batch, plan, shard, target, partial(self._drains, batch.id)).run()
+            await ShardRun(self._services, batch, plan, shard, target, partial(self._drains, batch.id)).run()
         except BatchStopped:
             logger.info("shard %s of the batch %s is stopped", shard.number, batch.name_prefix)
         except LeaseLost as lost:
@@ -209,103 +308,3 @@ class ShardWorker:
                 self._services.running[batch.id].discard(task)
             if not self._services.running[batch.id]:
                 del self._services.running[batch.id]
-
-
-@attrs.define(eq=False)
-class _ShardRun:
-    """One run of one shard, under one claim."""
-
-    _services: BatchServices
-    _batch: Batch
-    _plan: ShardPlan
-    _shard: Shard
-    _target: Target
-    _drains: Callable[[], bool]
-    _lost: LeaseLost | None = attrs.field(default=None, init=False)
-    _is_complete: bool = attrs.field(default=False, init=False)
-
-    async def run(self) -> None:
-        """Run the items; then end the shard, or leave it to others.
-
-        Raises BatchStopped where the batch ended meanwhile, LeaseLost where the shard is another worker's.
-        """
-        options = attrs.evolve(
-            BatchExecutionOptions.of(self._batch), concurrent_batches=self._plan.concurrency, name_prefix=None
-        )
-        runner = Runner(
-            self._target,
-            options,
-            self._services,
-            _NoResults(),
-            total=self._batch.item_counts.total,
-            exclusive=is_exclusive(self._batch),
-            batch=self._batch,
-        )
-        try:
-            async with asyncio.TaskGroup() as group:
-                watching = [
-                    group.create_task(watch(self._batch.id, self._services)),
-                    group.create_task(self._keep_counting()),
-                ]
-                await runner.run(self._items(options))
-                for each in watching:
-                    each.cancel()
-        except BaseExceptionGroup as errors:
-            error = first_error(errors)
-            if isinstance(error, BatchStopped):  # past the tolerance here: report storage at once
-                await self._count(is_done=False)
-            raise error from error.__cause__
-        if self._lost is not None:
-            raise self._lost
-        if self._is_complete:
-            await self._count(is_done=True)
-        else:
-            await retry_while_unavailable(partial(self._services.repository.release_shard, self._shard))
-
-    async def _items(self, options: BatchExecutionOptions) -> AsyncIterator[Item]:
-        """Yield the shard's items, as long as it is this worker's and is not to be left to others."""
-        shard, after = self._shard, self._shard.first - 1
-        while after < shard.last:
-            size = min(options.page_size, shard.last - after)
-            read = partial(self._services.repository.batch_items, self._batch.id, after=after, page=size)
-            page = await retry_while_unavailable(read)
-            if not page:
-                break
-            ended = await ended_executions(self._batch.id, page, self._services) if shard.epoch > 1 else {}
-            for item in page:
-                if self._lost is not None or self._drains():
-                    return
-                one = stored_item(item, self._batch.source_state_name, None)
-                yield attrs.evolve(one, ended=ended.get(item.index))
-            after = page[-1].index
-        self._is_complete = True
-
-    async def _keep_counting(self) -> None:
-        """Count, until the batch is over; after a loss no more items are started, and those in flight are awaited."""
-        while True:
-            await asyncio.sleep(COUNT_SECONDS)
-            try:
-                status = await self._count(is_done=False)
-            except LeaseLost as lost:
-                self._lost = lost
-                return
-            if status is not BatchStatus.RUNNING:
-                raise BatchStopped([])
-
-    async def _count(self, *, is_done: bool) -> BatchStatus:
-        count = partial(
-            self._services.repository.count_shard, self._shard, is_done=is_done, at=self._services.clock.now()
-        )
-        try:
-            return await retry_while_unavailable(count)
-        except LeaseLost:
-            if is_done and await self._is_done():
-                return BatchStatus.RUNNING  # the reply to the count before was lost
-            raise
-
-    async def _is_done(self) -> bool:
-        with suppress(StatechainError):
-            shards = await self._services.repository.shards(self._batch.id)
-            stored = shards[self._shard.number]
-            return stored.epoch == self._shard.epoch and stored.owner is None
-        return False

@@ -7,7 +7,7 @@ that at most ``width`` shards are ever under way, and the items in flight are bo
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from math import isqrt
@@ -18,9 +18,11 @@ import attrs
 from statechain.batch_records import Batch, BatchStatus
 from statechain.codec import JSONValue
 from statechain.errors import LeaseLost
+from statechain.tickets import Ticket
 
 __all__ = [
     "MOST_CLAIMS",
+    "OVER",
     "POISONED",
     "Shard",
     "ShardPlan",
@@ -29,6 +31,8 @@ __all__ = [
     "cut",
     "is_past_tolerance",
     "shard_lost",
+    "tickets",
+    "unowned",
 ]
 
 MOST_CLAIMS = 5
@@ -49,6 +53,10 @@ class ShardStatus(StrEnum):
     RUNNING = "RUNNING"
     DONE = "DONE"
     FAILED = "FAILED"
+
+
+OVER = frozenset({ShardStatus.DONE, ShardStatus.FAILED})
+"""The statuses of shards that are never claimed again."""
 
 
 @attrs.frozen(kw_only=True)
@@ -145,6 +153,18 @@ def shard_lost(shard: Shard) -> LeaseLost:
     return LeaseLost(f"shard {shard.number} of the batch {shard.batch_id} is lost to this worker", "ANOTHERS")
 
 
+def unowned(under_way: Iterable[Shard], worker_id: str, running: Collection[int]) -> list[Shard]:
+    """Return which of the shards under way a worker may claim: those without an owner, or its own that it lost."""
+    return [
+        each for each in under_way if each.owner is None or (each.owner == worker_id and each.number not in running)
+    ]
+
+
+def tickets(shards: Iterable[Shard]) -> list[Ticket]:
+    """Return the tickets of shards, at their epochs."""
+    return [Ticket(each.batch_id, each.number, each.epoch) for each in shards]
+
+
 class ShardStorage(Protocol):
     """The shards of a `Repository`."""
 
@@ -152,7 +172,7 @@ class ShardStorage(Protocol):
         """Return the RUNNING batches whose options have this mode, oldest first, all of their items as pending."""
 
     async def claim_shard(
-        self, batch_id: str, worker_id: str, *, running: Collection[int], at: datetime
+        self, batch_id: str, worker_id: str, *, running: Collection[int], at: datetime, ticket: Ticket | None = None
     ) -> Shard | None:
         """Claim a shard of a batch; cut the batch first where that was not done yet.
 
@@ -170,8 +190,16 @@ class ShardStorage(Protocol):
 
             at: The end time of a batch that is ended.
 
+            ticket: Where given, only the shard that it names is claimed, and only while its epoch is the ticket's.
+
         Returns:
             The shard; None where there is none to claim now.
+        """
+
+    async def open_tickets(self, batch_id: str, worker_id: str, *, running: Collection[int]) -> Sequence[Ticket]:
+        """Return a ticket for each shard of a RUNNING batch that `claim_shard` would claim now, in that order.
+
+        It writes nothing: of a batch that is not cut yet, the shards are those that it will be cut into.
         """
 
     async def count_shard(self, shard: Shard, *, is_done: bool, at: datetime) -> BatchStatus:

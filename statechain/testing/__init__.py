@@ -7,6 +7,7 @@ from statechain.lazy import importer
 if TYPE_CHECKING:
     from statechain.testing.clock import VirtualClock as VirtualClock
     from statechain.testing.contract.suite import RepositoryContract as RepositoryContract
+    from statechain.testing.dispatching import DispatcherContract as DispatcherContract
     from statechain.testing.scripted import Call as Call
     from statechain.testing.scripted import Return as Return
     from statechain.testing.scripted import ScriptedTasks as ScriptedTasks
@@ -20,6 +21,7 @@ else:
         __name__,
         {
             "Call": "statechain.testing.scripted",
+            "DispatcherContract": "statechain.testing.dispatching",
             "RepositoryContract": "statechain.testing.contract.suite",
             "Return": "statechain.testing.scripted",
             "ScriptedTasks": "statechain.testing.scripted",
@@ -34,6 +36,7 @@ else:
 
 __all__ = [
     "Call",
+    "DispatcherContract",
     "RepositoryContract",
     "Return",
     "ScriptedTasks",

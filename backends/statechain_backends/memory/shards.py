@@ -18,7 +18,10 @@ from statechain.storage.shards import (
     cut,
     is_past_tolerance,
     shard_lost,
+    tickets,
+    unowned,
 )
+from statechain.tickets import Ticket
 from statechain_backends.memory.reads import LIVING, Item
 from statechain_backends.memory.reports import MemoryReports
 
@@ -40,7 +43,7 @@ class MemoryShards(MemoryReports):
         return [self._uncounted(each) for each in running if each.options.get("mode") == mode]
 
     async def claim_shard(
-        self, batch_id: str, worker_id: str, *, running: Collection[int], at: datetime
+        self, batch_id: str, worker_id: str, *, running: Collection[int], at: datetime, ticket: Ticket | None = None
     ) -> Shard | None:
         """Claim a shard of a batch."""
         batch = self._batches.get(batch_id)
@@ -49,7 +52,13 @@ class MemoryShards(MemoryReports):
         total = len(self._items[batch_id])
         plan = ShardPlan.of(batch.options, total)
         shards = self._shards.setdefault(batch_id, list(cut(batch_id, total, plan.size)))
-        while (shard := _claimable(shards, plan.width, worker_id, running)) is not None:
+
+        def choose() -> Shard | None:
+            if ticket is not None:
+                return _named(shards, plan.width, worker_id, running, ticket)
+            return next(iter(_claimable(shards, plan.width, worker_id, running)), None)
+
+        while (shard := choose()) is not None:
             if shard.claims < MOST_CLAIMS:
                 claimed = attrs.evolve(
                     shard,
@@ -62,6 +71,16 @@ class MemoryShards(MemoryReports):
             self._give_up(shard)
         self._end_if_over(batch, at)
         return None
+
+    async def open_tickets(self, batch_id: str, worker_id: str, *, running: Collection[int]) -> Sequence[Ticket]:
+        """Return a ticket for each shard that can be claimed now."""
+        batch = self._batches.get(batch_id)
+        if batch is None or batch.status is not BatchStatus.RUNNING:
+            return []
+        total = len(self._items[batch_id])
+        plan = ShardPlan.of(batch.options, total)
+        shards = self._shards.get(batch_id) or list(cut(batch_id, total, plan.size))
+        return tickets(_claimable(shards, plan.width, worker_id, running))
 
     def _put(self, shard: Shard) -> Shard:
         self._shards[shard.batch_id][shard.number] = shard
@@ -133,11 +152,26 @@ class MemoryShards(MemoryReports):
             self._put(attrs.evolve(shard, owner=None, claims=max(0, shard.claims - in_order)))
 
 
-def _claimable(shards: Sequence[Shard], width: int, worker_id: str, running: Collection[int]) -> Shard | None:
-    """Return the shard to claim: one that was begun and has no owner, else the lowest PENDING where there is room."""
-    under_way = [each for each in shards if each.status is ShardStatus.RUNNING]
-    for each in under_way:
-        if each.owner is None or (each.owner == worker_id and each.number not in running):
-            return each
-    pending = next((each for each in shards if each.status is ShardStatus.PENDING), None)
-    return pending if len(under_way) < width else None
+def _claimable(shards: Sequence[Shard], width: int, worker_id: str, running: Collection[int]) -> list[Shard]:
+    """Return the shards to claim, in order: those that were begun and have no owner, then as many PENDING as may be."""
+    room = max(0, width - sum(each.status is ShardStatus.RUNNING for each in shards))
+    return [
+        *_unowned(shards, worker_id, running),
+        *[each for each in shards if each.status is ShardStatus.PENDING][:room],
+    ]
+
+
+def _named(
+    shards: Sequence[Shard], width: int, worker_id: str, running: Collection[int], ticket: Ticket
+) -> Shard | None:
+    """Return the shard that a ticket names, at its epoch; any PENDING one where there is room."""
+    has_room = sum(each.status is ShardStatus.RUNNING for each in shards) < width
+    for each in shards:
+        if (each.number, each.epoch) == (ticket.shard, ticket.epoch):
+            is_free = each in _unowned(shards, worker_id, running)
+            return each if is_free or (has_room and each.status is ShardStatus.PENDING) else None
+    return None
+
+
+def _unowned(shards: Sequence[Shard], worker_id: str, running: Collection[int]) -> list[Shard]:
+    return unowned([each for each in shards if each.status is ShardStatus.RUNNING], worker_id, running)

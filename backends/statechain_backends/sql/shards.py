@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING, cast
 
 from sqlalchemy import and_, case, func, insert, or_, select, update
@@ -25,7 +26,10 @@ from statechain.storage.shards import (
     cut,
     is_past_tolerance,
     shard_lost,
+    tickets,
+    unowned,
 )
+from statechain.tickets import Ticket
 from statechain_backends.sql import queries
 from statechain_backends.sql.compiler import Parameters, param
 from statechain_backends.sql.decoding import Row, readable
@@ -55,6 +59,7 @@ _all = select(*batch_shards.c).where(batch_shards.c.batch_id == param("batch"))
 _SHARDS = _all.order_by(batch_shards.c.shard)
 _UNDER_WAY = _SHARDS.where(batch_shards.c.status == RUNNING)
 _NEXT = _SHARDS.where(batch_shards.c.status == PENDING).limit(1)
+_FIRST_PENDING = _SHARDS.where(batch_shards.c.status == PENDING).limit(param("width"))
 _ANY = _SHARDS.limit(1)
 _ONE = _all.where(batch_shards.c.shard == param("number"))
 _this = (batch_shards.c.batch_id == param("batch"), batch_shards.c.shard == param("number"))
@@ -113,7 +118,7 @@ _FAIL_ITEM = (
 _RUNNING_BATCHES = select(batches.c.id).where(batches.c.status == BATCH_RUNNING).order_by(batches.c.start_time)
 
 
-def claim(batch_id: str, worker_id: str, running: Collection[int], at: datetime) -> Script:
+def claim(batch_id: str, worker_id: str, running: Collection[int], at: datetime, ticket: Ticket | None) -> Script:
     """Claim a shard; cut the batch first, and end it where nothing of it is open."""
     of_batch = {"batch": batch_id}
     status = yield _LOCK_BATCH, of_batch
@@ -128,10 +133,16 @@ def claim(batch_id: str, worker_id: str, running: Collection[int], at: datetime)
         rows = yield _UNDER_WAY, of_batch
         under_way = [_to_shard(row) for row in rows]
         pending = yield _NEXT, of_batch
-        free = [
-            each for each in under_way if each.owner is None or (each.owner == worker_id and each.number not in running)
-        ]
-        if not free and len(under_way) < plan.width:
+        free = unowned(under_way, worker_id, running)
+        if ticket is not None:
+            named = [_to_shard(row) for row in (yield _ONE, {**of_batch, "number": ticket.shard})]
+            is_wide = len(under_way) < plan.width
+            free = [
+                each
+                for each in named
+                if each.epoch == ticket.epoch and (each in free or (is_wide and each.status is ShardStatus.PENDING))
+            ]
+        elif not free and len(under_way) < plan.width:
             free = [_to_shard(row) for row in pending]
         if not free:
             if not under_way and not pending:
@@ -262,10 +273,26 @@ class Shards(ABC):
         return [each for each in found if each.options.get("mode") == mode and each.status is BatchStatus.RUNNING]
 
     async def claim_shard(
-        self, batch_id: str, worker_id: str, *, running: Collection[int], at: datetime
+        self, batch_id: str, worker_id: str, *, running: Collection[int], at: datetime, ticket: Ticket | None = None
     ) -> Shard | None:
         """Claim a shard of a batch."""
-        return cast("Shard | None", await self._perform(claim(batch_id, worker_id, running, at)))
+        return cast("Shard | None", await self._perform(claim(batch_id, worker_id, running, at, ticket)))
+
+    async def open_tickets(self, batch_id: str, worker_id: str, *, running: Collection[int]) -> Sequence[Ticket]:
+        """Return a ticket for each shard that can be claimed now."""
+        of_batch = {"batch": batch_id}
+        for batch in readable(await self._fetch(_BATCH, of_batch), to_batch):
+            if batch.status is not BatchStatus.RUNNING:
+                return []
+            total = batch.item_counts.total
+            plan = ShardPlan.of(batch.options, total)
+            if not await self._fetch(_ANY, of_batch):
+                return tickets(islice(cut(batch_id, total, plan.size), plan.width))
+            under_way = [_to_shard(row) for row in await self._fetch(_UNDER_WAY, of_batch)]
+            pending = [_to_shard(row) for row in await self._fetch(_FIRST_PENDING, {**of_batch, "width": plan.width})]
+            room = max(0, plan.width - len(under_way))
+            return tickets([*unowned(under_way, worker_id, running), *pending[:room]])
+        return []
 
     async def count_shard(self, shard: Shard, *, is_done: bool, at: datetime) -> BatchStatus:
         """Count how many items of a claimed shard have ended."""

@@ -20,6 +20,7 @@ from statechain.storage.leases import missing_lease
 from statechain.storage.repository import EndBatch, FailBatchItem, Repository
 from statechain.storage.shards import MOST_CLAIMS, POISONED, Shard, ShardStatus
 from statechain.testing.contract.samples import bury, commit, finish, freeze, moment, start
+from statechain.tickets import Ticket
 
 __all__ = ["ShardContract"]
 
@@ -39,6 +40,12 @@ async def shared(repository: Repository, items: int = 6, /, **options: Any) -> B
 async def claim(repository: Repository, batch: Batch, worker: str, running: Collection[int] = ()) -> Shard | None:
     """Claim a shard for a worker that runs these of it."""
     return await repository.claim_shard(batch.id, worker, running=running, at=moment(99))
+
+
+async def claim_with(repository: Repository, ticket: Ticket, worker: str) -> Shard | None:
+    """Claim the shard that a ticket names, for a worker that runs all that it owns."""
+    held = [each.number for each in await repository.shards(ticket.batch_id) if each.owner == worker]
+    return await repository.claim_shard(ticket.batch_id, worker, running=held, at=moment(99), ticket=ticket)
 
 
 async def claimed(repository: Repository, batch: Batch, worker: str, running: Collection[int] = ()) -> Shard:
@@ -235,3 +242,43 @@ class ShardContract:
         await commit(repository, EndBatch(batch_id=over.id, status=BatchStatus.ABORTED, end_time=moment(1)))
         found = await repository.running_batches("DISTRIBUTED")
         assert [(each.id, each.item_counts.total) for each in found] == [(batch.id, 6)]
+
+    async def test_open_tickets_name_what_can_be_claimed(self, repository: Repository) -> None:
+        batch = await shared(repository)
+        for _ in range(2):  # they write nothing: the batch is cut by its first claim
+            found = await repository.open_tickets(batch.id, "one", running=())
+            assert found == [Ticket(batch.id, 0, 0), Ticket(batch.id, 1, 0)]
+        assert await repository.shards(batch.id) == []
+        await claimed(repository, batch, "one")
+        assert await repository.open_tickets(batch.id, "two", running=()) == [Ticket(batch.id, 1, 0)]
+        assert await repository.open_tickets(batch.id, "one", running=[0]) == [Ticket(batch.id, 1, 0)]
+        lost = [Ticket(batch.id, 0, 1), Ticket(batch.id, 1, 0)]  # the reply to a claim of its own was lost
+        assert await repository.open_tickets(batch.id, "one", running=()) == lost
+        await claimed(repository, batch, "two")
+        assert await repository.open_tickets(batch.id, "three", running=()) == []
+        await repository.release("one")
+        assert await repository.open_tickets(batch.id, "three", running=()) == [Ticket(batch.id, 0, 1)]
+        await commit(repository, EndBatch(batch_id=batch.id, status=BatchStatus.ABORTED, end_time=moment(1)))
+        assert await repository.open_tickets(batch.id, "three", running=()) == []
+        assert await repository.open_tickets("nowhere", "three", running=()) == []
+
+    async def test_a_ticket_claims_its_shard_once(self, repository: Repository) -> None:
+        batch = await shared(repository)
+        last = Ticket(batch.id, 2, 0)
+        assert (await claim_with(repository, last, "one")) is not None
+        assert (await claim_with(repository, last, "two")) is None
+        assert (await claim_with(repository, last, "one")) is None
+        assert [each.epoch for each in await repository.shards(batch.id)] == [0, 0, 1]
+
+    async def test_a_ticket_claims_neither_a_held_shard_nor_one_too_many(self, repository: Repository) -> None:
+        batch = await shared(repository)
+        await claimed(repository, batch, "one")
+        assert await claim_with(repository, Ticket(batch.id, 0, 1), "two") is None
+        await claimed(repository, batch, "two")
+        assert await claim_with(repository, Ticket(batch.id, 2, 0), "three") is None
+        await repository.release("one")
+        assert await claim_with(repository, Ticket(batch.id, 0, 0), "three") is None
+        found = await claim_with(repository, Ticket(batch.id, 0, 1), "three")
+        assert found is not None
+        assert (found.number, found.epoch, found.owner) == (0, 2, "three")
+        assert await claim_with(repository, Ticket(batch.id, 7, 0), "three") is None

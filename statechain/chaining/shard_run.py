@@ -1,0 +1,142 @@
+"""One run of a shard, under one claim: its items are started, counted, and the shard is ended.
+
+What is lost, stopped or past its tolerance is found out by counting, under the epoch of the claim.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+import attrs
+
+from statechain.batch_records import Batch, BatchStatus
+from statechain.chaining.batch import ended_executions, stored_item, watch
+from statechain.chaining.options import BatchExecutionOptions
+from statechain.chaining.runner import BatchServices, Item, Runner, Target
+from statechain.chaining.stored import is_exclusive
+from statechain.errors import BatchStopped, LeaseLost, StatechainError
+from statechain.launcher import first_error
+from statechain.storage.retrying import retry_while_unavailable
+from statechain.storage.shards import Shard, ShardPlan
+
+if TYPE_CHECKING:
+    from statechain.chaining.options import BatchExecutionResult
+
+__all__ = ["ShardRun"]
+
+COUNT_SECONDS = 0.4
+"""Seconds between two counts of a shard: a failure past the tolerance stops all workers within a second."""
+
+
+class _NoResults:
+    """Takes results that nothing here waits for: they are in storage."""
+
+    async def has_room(self) -> None:
+        """There always is."""
+
+    def put(self, result: BatchExecutionResult) -> None:
+        """Drop it."""
+
+
+@attrs.define(eq=False)
+class ShardRun:
+    """One run of one shard, under one claim."""
+
+    _services: BatchServices
+    _batch: Batch
+    _plan: ShardPlan
+    _shard: Shard
+    _target: Target
+    _drains: Callable[[], bool]
+    _lost: LeaseLost | None = attrs.field(default=None, init=False)
+    _is_complete: bool = attrs.field(default=False, init=False)
+
+    async def run(self) -> None:
+        """Run the items; then end the shard, or leave it to others.
+
+        Raises BatchStopped where the batch ended meanwhile, LeaseLost where the shard is another worker's.
+        """
+        options = attrs.evolve(
+            BatchExecutionOptions.of(self._batch), concurrent_batches=self._plan.concurrency, name_prefix=None
+        )
+        runner = Runner(
+            self._target,
+            options,
+            self._services,
+            _NoResults(),
+            total=self._batch.item_counts.total,
+            exclusive=is_exclusive(self._batch),
+            batch=self._batch,
+        )
+        try:
+            async with asyncio.TaskGroup() as group:
+                watching = [
+                    group.create_task(watch(self._batch.id, self._services)),
+                    group.create_task(self._keep_counting()),
+                ]
+                await runner.run(self._items(options))
+                for each in watching:
+                    each.cancel()
+        except BaseExceptionGroup as errors:
+            error = first_error(errors)
+            if isinstance(error, BatchStopped):  # past the tolerance here: storage is to know at once
+                await self._count(is_done=False)
+            raise error from error.__cause__
+        if self._lost is not None:
+            raise self._lost
+        if self._is_complete:
+            await self._count(is_done=True)
+        else:
+            await retry_while_unavailable(partial(self._services.repository.release_shard, self._shard))
+
+    async def _items(self, options: BatchExecutionOptions) -> AsyncIterator[Item]:
+        """Yield the shard's items, as long as it is this worker's and is not to be left to others."""
+        shard, after = self._shard, self._shard.first - 1
+        while after < shard.last:
+            size = min(options.page_size, shard.last - after)
+            read = partial(self._services.repository.batch_items, self._batch.id, after=after, page=size)
+            page = await retry_while_unavailable(read)
+            if not page:
+                break
+            ended = await ended_executions(self._batch.id, page, self._services) if shard.epoch > 1 else {}
+            for item in page:
+                if self._lost is not None or self._drains():
+                    return
+                one = stored_item(item, self._batch.source_state_name, None)
+                yield attrs.evolve(one, ended=ended.get(item.index))
+            after = page[-1].index
+        self._is_complete = True
+
+    async def _keep_counting(self) -> None:
+        """Count, until the batch is over; after a loss no more items are started, and those in flight are awaited."""
+        while True:
+            await asyncio.sleep(COUNT_SECONDS)
+            try:
+                status = await self._count(is_done=False)
+            except LeaseLost as lost:
+                self._lost = lost
+                return
+            if status is not BatchStatus.RUNNING:
+                raise BatchStopped([])
+
+    async def _count(self, *, is_done: bool) -> BatchStatus:
+        count = partial(
+            self._services.repository.count_shard, self._shard, is_done=is_done, at=self._services.clock.now()
+        )
+        try:
+            return await retry_while_unavailable(count)
+        except LeaseLost:
+            if is_done and await self._is_done():
+                return BatchStatus.RUNNING  # the reply to the count before was lost
+            raise
+
+    async def _is_done(self) -> bool:
+        with suppress(StatechainError):
+            shards = await self._services.repository.shards(self._batch.id)
+            stored = shards[self._shard.number]
+            return stored.epoch == self._shard.epoch and stored.owner is None
+        return False

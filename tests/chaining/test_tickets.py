@@ -1,0 +1,120 @@
+"""Tickets that other engines deliver: `Engine.run_ticket`, and deaths that they report."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from statechain import BatchExecutionOptions, BatchStatus, Engine, ExecutionFilter, StatechainError, TaskRegistry
+from statechain.dispatchers.local import LocalDispatcher
+from statechain.storage.shards import ShardStatus
+from statechain.tickets import Outcome, Ticket
+
+EngineFactory = Callable[..., Engine]
+
+PASS = {"StartAt": "Echo", "States": {"Echo": {"Type": "Pass", "End": True}}}
+CALL = {"StartAt": "Call", "States": {"Call": {"Type": "Task", "Resource": "Call", "End": True}}}
+LONG = timedelta(hours=1)
+OPTIONS = BatchExecutionOptions(mode="DISTRIBUTED", concurrent_batches=4, shard_size=2)
+
+
+async def double(value: int) -> int:
+    return 2 * value
+
+
+def handlers() -> TaskRegistry:
+    tasks = TaskRegistry()
+    tasks.register("Call")(double)
+    return tasks
+
+
+async def start(engine: Engine, count: int = 4) -> str:
+    """Start a batch whose tickets nobody delivers; return its id."""
+    sources = await engine.create_state_machine("sources", PASS)
+    for number in range(count):
+        await sources.execute(number)
+    machine = await engine.create_state_machine("target", CALL)
+    found = ExecutionFilter(state_machine_id=sources.id, order="oldest_first")
+    return (await machine.start_batch(found, options=OPTIONS)).id
+
+
+def test_a_ticket_is_json() -> None:
+    ticket = Ticket("batch", 3, 1)
+    assert Ticket.from_json(ticket.to_json()) == ticket
+    assert ticket.key == "batch:3:1"
+    with pytest.raises(ValueError, match="a ticket has"):
+        Ticket.from_json({"batch_id": "batch", "shard": "3"})
+
+
+async def test_an_engine_runs_the_shards_that_tickets_name(engine_factory: EngineFactory) -> None:
+    dispatcher = LocalDispatcher()
+    async with engine_factory(role="client", dispatcher=dispatcher) as client:
+        id_ = await start(client)
+        assert await dispatcher.depth() == 2, "one ticket for each shard that may be under way"
+        async with engine_factory(tasks=handlers(), recovery=False) as worker:
+            assert await worker.run_ticket(Ticket(id_, 1, 0)) is Outcome.DONE
+            first, second = await client.repository.shards(id_)
+            assert (first.status, second.status) == (ShardStatus.PENDING, ShardStatus.DONE)
+            for void in (
+                Ticket(id_, 1, 0),
+                Ticket(id_, 1, 1),
+                Ticket(id_, 0, 5),
+                Ticket(id_, 9, 0),
+                Ticket("no", 0, 0),
+            ):
+                assert await worker.run_ticket(void) is Outcome.DONE
+            assert (await client.get_batch(id_)).status is BatchStatus.RUNNING
+            assert await worker.run_ticket(Ticket(id_, 0, 0)) is Outcome.DONE
+        batch = await client.get_batch(id_)
+        assert (batch.status, batch.item_counts.succeeded) == (BatchStatus.SUCCEEDED, 4)
+
+
+async def test_a_worker_without_the_handlers_is_busy(engine_factory: EngineFactory) -> None:
+    async with (
+        engine_factory(role="client") as client,
+        engine_factory(tasks=TaskRegistry(), recovery=False) as worker,
+    ):
+        ticket = Ticket(await start(client), 0, 0)
+        assert await worker.run_ticket(ticket) is Outcome.BUSY
+        with pytest.raises(StatechainError, match="role='worker'"):
+            await client.run_ticket(ticket)
+
+
+async def test_a_worker_without_a_free_slot_is_busy(engine_factory: EngineFactory) -> None:
+    gate, begun = asyncio.Event(), asyncio.Event()
+    tasks = TaskRegistry()
+
+    @tasks.register("Call")
+    async def call(value: int) -> int:
+        begun.set()
+        await gate.wait()
+        return value
+
+    async with (
+        engine_factory(role="client") as client,
+        engine_factory(tasks=tasks, recovery=False, slots=1) as worker,
+    ):
+        id_ = await start(client)
+        running = asyncio.create_task(worker.run_ticket(Ticket(id_, 0, 0)))
+        await begun.wait()
+        assert await worker.run_ticket(Ticket(id_, 1, 0)) is Outcome.BUSY
+        assert await worker.run_ticket(Ticket(id_, 0, 0)) is Outcome.BUSY
+        gate.set()
+        assert await running is Outcome.DONE
+        assert await worker.run_ticket(Ticket(id_, 0, 0)) is Outcome.DONE
+
+
+async def test_a_reported_death_ends_a_lease(engine_factory: EngineFactory) -> None:
+    async with engine_factory(role="client") as engine:
+        id_ = await start(engine)
+        at = engine.clock.now()
+        await engine.repository.renew_lease("gone", LONG)
+        shard = await engine.repository.claim_shard(id_, "gone", running=(), at=at)
+        assert shard is not None
+        await engine.report_death("gone")
+        await engine.report_death("unknown")
+        found = (await engine.repository.shards(id_))[shard.number]
+        assert (found.owner, found.claims) == (None, 1)
