@@ -32,7 +32,7 @@ def handlers() -> TaskRegistry:
 
 
 async def start(engine: Engine, count: int = 4) -> str:
-    """Start a batch whose tickets nobody delivers; return its id."""
+    """Start a batch on an engine without the handlers; return its id."""
     sources = await engine.create_state_machine("sources", PASS)
     for number in range(count):
         await sources.execute(number)
@@ -51,12 +51,12 @@ def test_a_ticket_is_json() -> None:
 
 async def test_an_engine_runs_the_shards_that_tickets_name(engine_factory: EngineFactory) -> None:
     dispatcher = LocalDispatcher()
-    async with engine_factory(role="client", dispatcher=dispatcher) as client:
-        id_ = await start(client)
+    async with engine_factory(dispatcher=dispatcher) as starting:
+        id_ = await start(starting)
         assert await dispatcher.depth() == 2, "one ticket for each shard that may be under way"
         async with engine_factory(tasks=handlers(), recovery=False) as worker:
             assert await worker.run_ticket(Ticket(id_, 1, 0)) is Outcome.DONE
-            first, second = await client.repository.shards(id_)
+            first, second = await starting.repository.shards(id_)
             assert (first.status, second.status) == (ShardStatus.PENDING, ShardStatus.DONE)
             for void in (
                 Ticket(id_, 1, 0),
@@ -66,21 +66,22 @@ async def test_an_engine_runs_the_shards_that_tickets_name(engine_factory: Engin
                 Ticket("no", 0, 0),
             ):
                 assert await worker.run_ticket(void) is Outcome.DONE
-            assert (await client.get_batch(id_)).status is BatchStatus.RUNNING
+            assert (await starting.get_batch(id_)).status is BatchStatus.RUNNING
             assert await worker.run_ticket(Ticket(id_, 0, 0)) is Outcome.DONE
-        batch = await client.get_batch(id_)
+        batch = await starting.get_batch(id_)
         assert (batch.status, batch.item_counts.succeeded) == (BatchStatus.SUCCEEDED, 4)
 
 
 async def test_a_worker_without_the_handlers_is_busy(engine_factory: EngineFactory) -> None:
     async with (
-        engine_factory(role="client") as client,
+        engine_factory() as starting,
         engine_factory(tasks=TaskRegistry(), recovery=False) as worker,
+        engine_factory(role="client") as submitting,
     ):
-        ticket = Ticket(await start(client), 0, 0)
+        ticket = Ticket(await start(starting), 0, 0)
         assert await worker.run_ticket(ticket) is Outcome.BUSY
         with pytest.raises(StatechainError, match="role='worker'"):
-            await client.run_ticket(ticket)
+            await submitting.run_ticket(ticket)
 
 
 async def test_a_worker_without_a_free_slot_is_busy(engine_factory: EngineFactory) -> None:
@@ -94,10 +95,10 @@ async def test_a_worker_without_a_free_slot_is_busy(engine_factory: EngineFactor
         return value
 
     async with (
-        engine_factory(role="client") as client,
+        engine_factory() as starting,
         engine_factory(tasks=tasks, recovery=False, slots=1) as worker,
     ):
-        id_ = await start(client)
+        id_ = await start(starting)
         running = asyncio.create_task(worker.run_ticket(Ticket(id_, 0, 0)))
         await begun.wait()
         assert await worker.run_ticket(Ticket(id_, 1, 0)) is Outcome.BUSY
@@ -108,7 +109,7 @@ async def test_a_worker_without_a_free_slot_is_busy(engine_factory: EngineFactor
 
 
 async def test_a_reported_death_ends_a_lease(engine_factory: EngineFactory) -> None:
-    async with engine_factory(role="client") as engine:
+    async with engine_factory() as engine:
         id_ = await start(engine)
         at = engine.clock.now()
         await engine.repository.renew_lease("gone", LONG)
