@@ -18,11 +18,13 @@ from statechain.cli.run import files_option
 from statechain.cli.selection import find_machine
 from statechain.cli.session import Storage, asynchronous, echo_err, storage_option
 from statechain.cli.values import TASKS
+from statechain.dispatchers import open_dispatcher
 from statechain.drawing.picture import spoken
 from statechain.engine import Engine
 from statechain.errors import BatchStopped
 from statechain.observers import ExecutionEnded, ExecutionResumed, ExecutionStarted, Fact
 from statechain.tasks.registry import TaskRegistry
+from statechain.tickets import Dispatcher
 
 __all__ = ["worker"]
 
@@ -37,6 +39,7 @@ __all__ = ["worker"]
     show_default=True,
     help="How many shards of distributed batches run at once.",
 )
+@click.option("--dispatcher", metavar="NAME", help="Share shards over an installed dispatcher, such as procrastinate.")
 @click.option(
     "--batches",
     "machines",
@@ -63,6 +66,7 @@ async def worker(
     tasks: TaskRegistry,
     concurrency: int | None,
     slots: int,
+    dispatcher: str | None,
     machines: tuple[str, ...],
     transformer: Callable[..., Any] | None,
     patience: float,
@@ -82,6 +86,7 @@ async def worker(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
     observers = () if quiet else (_ConsoleObserver(),)
+    carrier = _open_dispatcher(dispatcher, storage)
     try:
         async with (
             asyncio.timeout(None) as limit,
@@ -92,6 +97,7 @@ async def worker(
                 wait_for="all",
                 max_concurrent_executions=concurrency,
                 slots=slots,
+                dispatcher=carrier,
                 observers=observers,
             ) as engine,
         ):
@@ -102,6 +108,14 @@ async def worker(
             limit.reschedule(loop.time() + grace)
     except TimeoutError:
         echo_err("handed over what still ran")
+
+
+def _open_dispatcher(name: str | None, storage: Storage) -> Dispatcher | None:
+    """Return the dispatcher of a name, for a storage; none without a name."""
+    try:
+        return None if name is None else open_dispatcher(name, storage.url)
+    except (ValueError, ImportError) as error:
+        raise click.BadParameter(str(error), param_hint="--dispatcher") from error
 
 
 async def _serve(

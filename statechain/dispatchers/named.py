@@ -1,4 +1,4 @@
-"""A dispatcher's name → the dispatcher: by the entry points of the group ``statechain.dispatchers``.
+"""A dispatcher's name → the dispatcher: one of this package, or an entry point of ``statechain.dispatchers``.
 
 Each entry point is a function (or a class) that takes the URL of the workers' storage.
 """
@@ -6,6 +6,7 @@ Each entry point is a function (or a class) that takes the URL of the workers' s
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import entry_points
 from typing import cast
 
@@ -14,6 +15,8 @@ from statechain.tickets import Dispatcher
 __all__ = ["GROUP", "open_dispatcher"]
 
 GROUP = "statechain.dispatchers"
+
+_BUILT_IN = {"procrastinate": "statechain.dispatchers.procrastinate:ProcrastinateDispatcher"}
 
 
 def open_dispatcher(name: str, url: str) -> Dispatcher:
@@ -29,9 +32,15 @@ def open_dispatcher(name: str, url: str) -> Dispatcher:
 
         ImportError: Its engine is not installed; the message says what to install.
     """
+    return _factory(name)(url)
+
+
+def _factory(name: str) -> Callable[[str], Dispatcher]:
+    if name in _BUILT_IN:
+        module, _, attribute = _BUILT_IN[name].partition(":")
+        return cast("Callable[[str], Dispatcher]", getattr(import_module(module), attribute))
     found = entry_points(group=GROUP)
     if name not in found.names:
-        known = ", ".join(sorted(found.names)) or "none"
+        known = ", ".join(sorted(_BUILT_IN.keys() | found.names))
         raise ValueError(f"no dispatcher is installed under the name {name!r}; the known ones are {known}")
-    factory = cast("Callable[[str], Dispatcher]", found[name].load())
-    return factory(url)
+    return cast("Callable[[str], Dispatcher]", found[name].load())

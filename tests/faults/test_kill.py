@@ -28,11 +28,28 @@ PLANS: dict[str, dict[str, Any]] = {
 }
 
 
+TICKETS: dict[str, dict[str, Any]] = {
+    "procrastinate": {"workers": 3, "shares": True, "dispatcher": "procrastinate"},
+    "procrastinate-zombies": {"workers": 3, "shares": True, "dispatcher": "procrastinate", "stops": 0.5},
+}
+
+
+@pytest.mark.parametrize("name", TICKETS)
+def test_killed_workers_of_a_dispatcher_lose_and_repeat_nothing(
+    name: str, postgres_url: str, tmp_path: Path, seed: int, figures: Figures, *, full: bool
+) -> None:
+    pytest.importorskip("procrastinate")
+    _torture(KillPlan(**(FULL if full else SMALL), **TICKETS[name]), postgres_url, tmp_path, seed, figures)
+
+
 @pytest.mark.parametrize("name", PLANS)
 def test_killed_workers_lose_and_repeat_nothing(
     name: str, durable_url: str, tmp_path: Path, seed: int, figures: Figures, *, full: bool
 ) -> None:
-    plan = KillPlan(**(FULL if full else SMALL), **PLANS[name])
+    _torture(KillPlan(**(FULL if full else SMALL), **PLANS[name]), durable_url, tmp_path, seed, figures)
+
+
+def _torture(plan: KillPlan, durable_url: str, tmp_path: Path, seed: int, figures: Figures) -> None:
     ledger = Ledger(tmp_path / "ledger")
     asyncio.run(_prepare(durable_url, plan.sources))
     outcome = plan.run(durable_url, tmp_path, ledger, seed)

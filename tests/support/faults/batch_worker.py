@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from statechain import BatchExecutionOptions, BatchStatus, Engine, ExecutionFilter, StateMachine
+from statechain.dispatchers import open_dispatcher
 from support.faults.ledger import Ledger
 from support.faults.workload import SOURCES, TARGETS, make_tasks, select_sources
 
@@ -23,7 +24,15 @@ SHARD_SIZE = 5
 
 
 async def main(
-    url: str, ledger: Ledger, *, concurrency: int, seconds: float, lease: float, resumes: bool, shares: bool = False
+    url: str,
+    ledger: Ledger,
+    *,
+    concurrency: int,
+    seconds: float,
+    lease: float,
+    resumes: bool,
+    shares: bool = False,
+    dispatcher: str | None = None,
 ) -> None:
     """Run the batch to its end."""
 
@@ -31,7 +40,8 @@ async def main(
         pass
 
     tasks = make_tasks(ledger, seconds=seconds)
-    async with Engine(url, tasks=tasks, lease=timedelta(seconds=lease)) as engine:
+    carries = None if dispatcher is None else open_dispatcher(dispatcher, url)
+    async with Engine(url, tasks=tasks, lease=timedelta(seconds=lease), dispatcher=carries) as engine:
         sources = await engine.create_state_machine("sources", SOURCES)
         targets = await engine.create_state_machine("targets", TARGETS)
         left = await engine.list_batches(state_machine_id=targets.id, status=BatchStatus.RUNNING)

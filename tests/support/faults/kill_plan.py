@@ -51,6 +51,8 @@ class KillPlan:
         lease: The workers' lease, in seconds.
 
         shares: Whether the batch is DISTRIBUTED: then ``concurrency`` counts over all workers.
+
+        dispatcher: The name of the dispatcher between the workers.
     """
 
     sources: int
@@ -61,6 +63,7 @@ class KillPlan:
     seconds: float = 0.01
     lease: float = 1.5
     shares: bool = False
+    dispatcher: str | None = None
 
     def run(self, url: str, folder: Path, ledger: Ledger, seed: int) -> Outcome:
         """Run the workers until every one has ended by itself, after all kills have fallen."""
@@ -131,7 +134,7 @@ class _KillRun:
         plan = self._assault
         return spawn(
             self._url, self._file, self._errors, concurrency=plan.concurrency, seconds=plan.seconds,
-            lease=plan.lease, resumes=self._chance.random() < 0.5, shares=plan.shares,
+            lease=plan.lease, resumes=self._chance.random() < 0.5, shares=plan.shares, dispatcher=plan.dispatcher,
         )  # fmt: skip
 
     def _watch_progress(self) -> None:
