@@ -1,0 +1,178 @@
+"""A dispatcher over Ray: detached actors, each with an engine of its own, run the tickets on many machines.
+
+An actor is made again by Ray when its process dies, and a call that was lost is not repeated (``max_task_retries=0``):
+the death is reported to storage, and the sweeps of the actors' engines send what is open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from importlib import import_module
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from statechain.tickets import Ticket, Work
+
+try:
+    import ray
+    from ray.exceptions import RayActorError, RayError
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "the Ray dispatcher needs an extra: pip install 'statechain[ray]'", name=error.name
+    ) from error
+
+if TYPE_CHECKING:
+    from statechain.engine import Engine
+
+__all__ = ["EngineActor", "RayDispatcher"]
+
+logger = logging.getLogger(__name__)
+
+NAMESPACE = "statechain"
+
+
+class EngineActor:
+    """An actor: one worker's engine, opened with the first ticket.
+
+    Arguments:
+        factory: ``"module:function"``; the function takes nothing and returns an `Engine` that is not open yet.
+    """
+
+    def __init__(self, factory: str) -> None:
+        self._factory = factory
+        self._opening = asyncio.Lock()
+        self._engine: Engine | None = None
+
+    async def open(self) -> str:
+        """Open the engine where it is not open yet; return its worker's id."""
+        async with self._opening:
+            if self._engine is None:
+                module, _, name = self._factory.partition(":")
+                make: Callable[[], Engine] = getattr(import_module(module), name)
+                self._engine = await make().__aenter__()
+            return self._engine.worker.id
+
+    async def run(self, ticket: dict[str, Any]) -> str:
+        """Run a ticket; return the name of its outcome."""
+        await self.open()
+        if self._engine is None:
+            raise RuntimeError("the engine of this actor is not open")
+        return (await self._engine.run_ticket(Ticket.from_json(ticket))).value
+
+    async def close(self) -> None:
+        """Leave the engine: what runs is awaited."""
+        async with self._opening:
+            if self._engine is not None:
+                engine, self._engine = self._engine, None
+                await engine.__aexit__(None, None, None)
+
+
+class RayDispatcher:
+    """Hands tickets to actors of a Ray cluster, to which the process is connected (`ray.init`).
+
+    The actors are detached and have the names ``statechain-0``, ``statechain-1`` and so on; they go on when this
+    process ends, and another dispatcher with the same name finds them. Tickets that find no free slot are not accepted
+    beyond ``actors`` × ``slots``: the next sweep sends them.
+
+    Arguments:
+        factory: ``"module:function"``, importable on every machine: it returns an `Engine` with the handlers.
+
+        actors: How many there are.
+
+        slots: How many tickets an actor runs at once; not above the ``slots`` of its engine.
+
+        name: What the actors' names begin with.
+
+        options: More options of the actors, such as ``num_cpus``, ``num_gpus`` or ``runtime_env``.
+
+    Attributes:
+        report_death: Awaited with the worker's id when an actor dies: set it to `Engine.report_death`, so that others
+            take over at once instead of when the lease is over.
+    """
+
+    def __init__(
+        self,
+        factory: str,
+        *,
+        actors: int = 1,
+        slots: int = 8,
+        name: str = "statechain",
+        **options: Any,  # noqa: ANN401
+    ) -> None:
+        self._factory, self._count, self._slots, self._name, self._options = factory, actors, slots, name, options
+        self._actors: list[Any] = []
+        self._worker_ids: dict[int, str] = {}
+        self._outstanding: dict[int, set[asyncio.Task[None]]] = {}
+        self.report_death: Callable[[str], Awaitable[None]] | None = None
+
+    def __repr__(self) -> str:
+        return f"<RayDispatcher, {self._count} actors {self._name}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop waiting for the actors, which go on."""
+        tasks = [task for tasks in self._outstanding.values() for task in tasks]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _find_actors(self) -> list[Any]:
+        """Return the actors, made where they do not exist; it blocks."""
+        kind = ray.remote(EngineActor)
+        return [
+            kind.options(
+                name=f"{self._name}-{number}",
+                namespace=NAMESPACE,
+                lifetime="detached",
+                get_if_exists=True,
+                max_restarts=-1,
+                max_task_retries=0,
+                max_concurrency=self._slots + 2,
+                **self._options,
+            ).remote(self._factory)
+            for number in range(self._count)
+        ]
+
+    async def dispatch(self, tickets: Sequence[Ticket]) -> None:
+        """Submit each ticket to the actor with the fewest outstanding; what finds no slot is left to the sweep."""
+        if not self._actors:
+            self._actors = await asyncio.to_thread(self._find_actors)
+            self._outstanding = {number: set() for number in range(len(self._actors))}
+        for ticket in tickets:
+            number = min(self._outstanding, key=lambda each: len(self._outstanding[each]))
+            if len(self._outstanding[number]) >= self._slots:
+                return
+            task = asyncio.create_task(self._submit(number, ticket), name="statechain ticket")
+            self._outstanding[number].add(task)
+            task.add_done_callback(self._outstanding[number].discard)
+
+    async def _submit(self, number: int, ticket: Ticket) -> None:
+        """Await a ticket's run; a lost one is sent again by the sweep of an engine."""
+        actor = self._actors[number]
+        try:
+            if number not in self._worker_ids:
+                self._worker_ids[number] = await actor.open.remote()
+            await actor.run.remote(ticket.to_json())
+        except RayActorError as error:
+            worker_id = self._worker_ids.pop(number, None)
+            logger.warning("actor %s-%s died: %s", self._name, number, type(error).__name__)
+            if worker_id is not None and self.report_death is not None:
+                await self.report_death(worker_id)
+        except RayError as error:
+            logger.warning("shard %s of %s: %s", ticket.shard, ticket.batch_id, type(error).__name__)
+
+    async def serve(self, work: Work, *, slots: int) -> None:
+        """Return at once: the actors call `Engine.run_ticket`."""
+
+    async def depth(self) -> None:
+        """Return None: Ray's queues are its own."""
