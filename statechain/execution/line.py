@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from enum import Enum, auto
+from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 from statechain.asl.effort import TakesLong
@@ -242,7 +243,7 @@ class Line:
 
     def resolve(self, outcome: object) -> None:
         """Go on in its own turn of the event loop: the journal sends its next commit first."""
-        self._loop.call_soon(self._written, outcome, context=self._context)
+        self._loop.call_soon(self._safely, partial(self._written, outcome), context=self._context)
 
     def _written(self, outcome: object) -> None:
         future = self._future
@@ -288,24 +289,18 @@ class Line:
 
     def set_result(self, result: object) -> None:
         """Take what the handler returned: leave the visit, and move on to the next write."""
-        self._phase = _Phase.NOTHING
-        self._safely(lambda: self._return(result))
+        self._safely(partial(self._return, result))
 
     def set_exception(self, error: Exception) -> None:
         """Take what the handler raised: retrying and catching are the interpreter's."""
-        self._phase = _Phase.NOTHING
-        if isinstance(error, StateError):
-            fault = cut_off(error, self._lines.limits.cause_characters)
-            fault.__cause__ = error.__cause__
-            self._safely(lambda: self._fail(fault))
-        else:
-            self._stop(Exit.RETURNED, error)
+        self._safely(partial(self._take_failure, error))
 
     def cancel(self) -> bool:
         """Cancel the execution: the handler was stopped with the whole process."""
         return self._future.cancel()
 
     def _return(self, result: object) -> None:
+        self._phase = _Phase.NOTHING
         frame, lines = self.frame, self._lines
         limits, state = lines.limits, self._state
         try:
@@ -325,6 +320,15 @@ class Line:
             return
         if self._leave(step, now, Exit.RETURNED):
             self._advance(now)
+
+    def _take_failure(self, error: Exception) -> None:
+        self._phase = _Phase.NOTHING
+        if isinstance(error, StateError):
+            fault = cut_off(error, self._lines.limits.cause_characters)
+            fault.__cause__ = error.__cause__
+            self._fail(fault)
+        else:
+            self._stop(Exit.RETURNED, error)
 
     def _fail(self, fault: StateError) -> None:
         self._lines.caller.note_failure(self.frame, fault)

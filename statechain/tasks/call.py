@@ -133,22 +133,23 @@ async def serve(
     """
     ATTEMPT.set(context)
     try:
-        result = await task(value, context, clock, slot)
-    except (KeyboardInterrupt, SystemExit):
-        answer.cancel()
-        raise
-    except BaseException as fault:  # noqa: BLE001 -- it is raised again where the answer is awaited
         try:
+            result = await task(value, context, clock, slot)
+        except (KeyboardInterrupt, SystemExit):
+            answer.cancel()
+            raise
+        except BaseException as fault:  # noqa: BLE001 -- it is raised again where the answer is awaited
             if not isinstance(fault, asyncio.CancelledError):
                 log_error(fault, task.name, context.state_name)
-            failure: Exception = _told(fault)
-        except Exception as unexpected:  # noqa: BLE001 -- without an answer the execution would wait for ever
-            failure = unexpected
+            failure = _told(fault)
+            if not answer.done():
+                answer.set_exception(failure)
+        else:
+            if not answer.done():
+                answer.set_result(result)
+    except Exception as unexpected:  # noqa: BLE001 -- without an answer the execution would wait for ever
         if not answer.done():
-            answer.set_exception(failure)
-    else:
-        if not answer.done():
-            answer.set_result(result)
+            answer.set_exception(unexpected)
 
 
 def _told(fault: BaseException) -> StateError:
