@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qsl, urlencode
 
+from statechain.cancellation import wait_ignoring_cancellation
 from statechain.tickets import Ticket, Work
 
 try:
@@ -137,6 +138,7 @@ class ProcrastinateDispatcher:
             )
         finally:
             cleaning.cancel()
+            await wait_ignoring_cancellation(cleaning)
 
     async def _run(self, batch_id: str, shard: int, epoch: int) -> None:
         """Run a job: it succeeds in any case, and is deleted; what it did not do the sweep sends again."""
