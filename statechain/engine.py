@@ -483,6 +483,9 @@ class Engine(EngineBatches, EngineOperations, EngineCallbacks):
 
         Arguments:
             worker_id: The ``worker_id`` of its engine. Nothing happens where no worker has it.
+
+        Raises:
+            RepositoryUnavailable: Storage does not answer; report it again.
         """
         leases = [lease for lease in await self.repository.workers() if lease.worker_id == worker_id]
         if leases and await self.repository.release_dead(leases):

@@ -23,6 +23,7 @@ from statechain import (
     StateMachine,
     open_repository,
 )
+from statechain.tickets import Ticket
 
 PASS = {"StartAt": "Only", "States": {"Only": {"Type": "Pass", "End": True}}}
 ARGUMENTS: dict[str, Any] = {
@@ -31,6 +32,8 @@ ARGUMENTS: dict[str, Any] = {
     "name_or_id": "machine",
     "id_or_name": "an-id",
     "execution_id": "an-id",
+    "worker_id": "an-id",
+    "ticket": Ticket("an-id", 0, 0),
     "begin": datetime(2026, 1, 1, tzinfo=UTC),
     "end": datetime(2026, 1, 2, tzinfo=UTC),
     "id": "an-id",

@@ -99,12 +99,17 @@ def test_handlers_are_found_in_a_file_too(project: CliProject) -> None:
 
 
 def test_what_failed_is_redriven_from_where_it_failed(project: CliProject) -> None:
-    project.write("mended.py", (project.folder / "handlers.py").read_text().replace('order.get("refuse")', "False"))
+    project.write(
+        "repaired_handlers.py", (project.folder / "handlers.py").read_text().replace('order.get("refuse")', "False")
+    )
     order = '{"quantity": 2, "refuse": true}'
     project.call("run", "orders.json", "--tasks", "handlers", "--name", "x", "--input", order, code=1)
     assert "no handler is registered for 'Price'; name the handlers by" in project.call("redrive", "x", code=2).stderr
-    assert json.loads(project.call("redrive", "x", "--tasks", "mended").stdout)["total"] == 4
-    assert "only one that ended without success" in project.call("redrive", "x", "--tasks", "mended", code=2).stderr
+    assert json.loads(project.call("redrive", "x", "--tasks", "repaired_handlers").stdout)["total"] == 4
+    assert (
+        "only one that ended without success"
+        in project.call("redrive", "x", "--tasks", "repaired_handlers", code=2).stderr
+    )
 
 
 def test_what_could_steer_a_terminal_is_shown_as_something_else(project: CliProject) -> None:

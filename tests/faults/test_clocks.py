@@ -77,7 +77,9 @@ def database_clock(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
         yield _sqlite_clock(request.getfixturevalue("sqlite_url"), monkeypatch)
         return
     server: Postgres = request.getfixturevalue("postgres_server")
-    name = server.create_database(template=request.getfixturevalue("postgres_database"))
+    template = request.getfixturevalue("postgres_database")
+    server.empty(template)  # other tests use it, too
+    name = server.create_database(template=template)
     server.execute(STEPPED, name)
     server.execute(f'ALTER DATABASE "{name}" SET search_path = stepped, pg_catalog, public')
     yield DatabaseClock(server.url(name))
