@@ -91,6 +91,7 @@ class ShardWorker:
         self._had_share: set[str] = set()
         self._changed = asyncio.Event()
         self._is_draining = False
+        self._looking: asyncio.Task[None] | None = None
 
     # What the engine and its callers say
 
@@ -132,6 +133,10 @@ class ShardWorker:
         self._is_draining = True
         self._awaited.clear()
         self._changed.set()
+        if (
+            self._looking is not None
+        ):  # storage may not answer; a shard that was claimed all the same is another's later
+            self._looking.cancel()
         for task in tuple(self._running.values()):
             task.cancel()
 
@@ -148,10 +153,8 @@ class ShardWorker:
             is_due = True
             try:
                 while not self._is_draining or any(count > 0 for count in self._awaited.values()):
-                    try:
-                        await self._look(is_due=is_due)
-                    except StatechainError as error:
-                        logger.warning("shards could not be claimed, trying again: %s", error)
+                    self._looking = group.create_task(self._try_look(is_due=is_due), name="statechain shards, a look")
+                    await asyncio.wait([self._looking])
                     is_due = not await self._wait_for_change()
             finally:
                 self._group = None
@@ -180,6 +183,12 @@ class ShardWorker:
             return False
         self._changed.clear()
         return True
+
+    async def _try_look(self, *, is_due: bool) -> None:
+        try:
+            await self._look(is_due=is_due)
+        except StatechainError as error:
+            logger.warning("shards could not be claimed, trying again: %s", error)
 
     async def _look(self, *, is_due: bool) -> None:
         sender = None if self._is_draining else self._sender
