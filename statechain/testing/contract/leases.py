@@ -241,11 +241,11 @@ class LeaseContract:
     async def test_a_heart_beats_in_a_thread_of_its_own(self, repository: Repository) -> None:
         await repository.renew_lease("one", LONG)
         (before,) = await repository.workers()
-        heart = repository.lease_renewer("one", LONG)
+        renewer = repository.lease_renewer("one", LONG)
 
         async def beat() -> list[bool]:
-            async with heart:
-                return [await heart.renew(), await heart.renew()]
+            async with renewer:
+                return [await renewer.renew(), await renewer.renew()]
 
         assert await asyncio.to_thread(lambda: asyncio.run(beat())) == [True, True]
         (after,) = await repository.workers()
@@ -253,11 +253,11 @@ class LeaseContract:
 
     async def test_a_heart_notices_that_its_worker_was_taken_for_dead(self, repository: Repository) -> None:
         await repository.renew_lease("one", LONG)
-        async with repository.lease_renewer("one", LONG) as heart:
-            assert await heart.renew()
+        async with repository.lease_renewer("one", LONG) as renewer:
+            assert await renewer.renew()
             await bury(repository, "one")
-            assert not await heart.renew()
-            assert await heart.renew()
+            assert not await renewer.renew()
+            assert await renewer.renew()
 
     async def test_workers_compare_bytewise(self, repository: Repository) -> None:
         await repository.renew_lease("One", LONG)
