@@ -1,7 +1,7 @@
 """Tickets: what carries the shards of a DISTRIBUTED batch to workers, and how an existing engine takes part in it.
 
 A ticket is a hint. Storage decides which worker runs a shard, and a worker's sweep sends again, or runs itself, what
-nobody has claimed: a dispatcher may lose, repeat, delay or reorder tickets.
+no worker has claimed: a dispatcher may lose, repeat, delay or reorder tickets.
 """
 
 from __future__ import annotations

@@ -138,14 +138,14 @@ async def _keep(
     pauses, pause = backoff_delays(), lease.period
     while not stop.is_set():
         try:
-            async with make_renewer() as heart:
+            async with make_renewer() as renewer:
                 while not stop.wait(pause):  # nothing else is in this loop, so it may be blocked
                     asked = lease.clock()
-                    is_kept = await heart.renew()
+                    is_kept = await renewer.renew()
                     lease.renewed(asked, is_kept=is_kept)
                     tell(lease.clock() - asked)
                     pauses, pause = backoff_delays(), lease.period
-        except Exception as fault:  # noqa: BLE001 -- who waits for the lease would wait for ever
+        except Exception as fault:  # noqa: BLE001 -- what waits for the lease would wait for ever
             reason = fault if isinstance(fault, RepositoryError) else type(fault).__name__
             logger.warning("the lease could not be renewed, trying again: %s", reason)
             lease.doubts += 1

@@ -1,4 +1,4 @@
-"""DISTRIBUTED batches: workers of one storage share the items, whoever started the batch."""
+"""DISTRIBUTED batches: workers of one storage share the items, wherever it was started."""
 
 from __future__ import annotations
 

@@ -132,9 +132,9 @@ async def test_cancelled_reads_leave_the_connection_fit(postgres_url: str) -> No
 async def test_a_restart_of_the_server_is_an_outage_and_no_more(postgres_server: Postgres, postgres_url: str) -> None:
     if not isinstance(postgres_server, PrivateServer):
         pytest.skip("the server was not started here: it cannot be restarted")
-    async with PostgresRepository(postgres_url) as repository, repository.lease_renewer("worker", LEASE) as heart:
+    async with PostgresRepository(postgres_url) as repository, repository.lease_renewer("worker", LEASE) as renewer:
         made = await start(repository)
-        await heart.renew()
+        await renewer.renew()
         await asyncio.to_thread(postgres_server.restart, "immediate")
         assert await repository.execution(made.id) == made
         write = advance(made, visit(made))
@@ -147,7 +147,7 @@ async def test_a_restart_of_the_server_is_an_outage_and_no_more(postgres_server:
         assert len(await repository.visits(made.id)) == 1
         for _ in range(9):
             try:
-                await heart.renew()
+                await renewer.renew()
                 break
             except RepositoryUnavailable:
                 continue

@@ -163,9 +163,9 @@ async def test_a_lease_is_renewed_from_another_event_loop_while_this_one_writes(
     async with SQLiteRepository(sqlite_url) as repository:
 
         async def beat() -> None:
-            async with repository.lease_renewer("worker", LEASE) as heart:
+            async with repository.lease_renewer("worker", LEASE) as renewer:
                 for _ in range(20):
-                    await heart.renew()
+                    await renewer.renew()
 
         beats = asyncio.create_task(asyncio.to_thread(asyncio.run, beat()))
         made = [await start(repository, owner="worker") for _ in range(20)]
@@ -291,8 +291,8 @@ async def test_alone_in_memory_nothing_is_told(
 
 async def test_a_closed_repository_says_so(sqlite_url: str) -> None:
     async with SQLiteRepository(sqlite_url) as repository:
-        heart = repository.lease_renewer("worker", LEASE)
-    for call in (repository.commit([]), heart.renew(), repository.release("worker"), repository.state_machines()):
+        renewer = repository.lease_renewer("worker", LEASE)
+    for call in (repository.commit([]), renewer.renew(), repository.release("worker"), repository.state_machines()):
         with pytest.raises(RepositoryError, match="not open"):
             await call
     assert sorted(path.name for path in Path(path_of(sqlite_url)).parent.iterdir()) == ["statechain.db"]
