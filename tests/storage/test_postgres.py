@@ -166,7 +166,9 @@ async def test_a_server_that_became_read_only_is_an_outage(postgres_server: Post
 
 
 async def test_transactions_in_each_others_way_are_tried_again(postgres_url: str) -> None:
-    async with PostgresRepository(postgres_url) as repository:
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    # Without lock_timeout: its 0.5 s are below the server's deadlock_timeout, so that no deadlock would be detected.
+    async with PostgresRepository(f"{postgres_url}?lock_timeout=0") as repository:
         first, second = [await start(repository) for _ in range(2)]
         other = await asyncpg.connect(postgres_url)
         transaction = other.transaction()
@@ -175,6 +177,8 @@ async def test_transactions_in_each_others_way_are_tried_again(postgres_url: str
         await other.execute("SELECT 1 FROM runs WHERE execution_id = $1 FOR UPDATE", second.id)
         committing = asyncio.create_task(repository.commit([advance(each, visit(each)) for each in (first, second)]))
         async with asyncio.timeout(20):
+            while not await other.fetchval(waiting):
+                await asyncio.sleep(0.01)
             await other.execute("SELECT 1 FROM runs WHERE execution_id = $1 FOR UPDATE", first.id)
             await transaction.rollback()
             assert list(await committing) == [None, None]
