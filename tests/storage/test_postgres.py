@@ -177,7 +177,7 @@ async def test_transactions_in_each_others_way_are_tried_again(postgres_url: str
         await other.execute("SELECT 1 FROM runs WHERE execution_id = $1 FOR UPDATE", second.id)
         committing = asyncio.create_task(repository.commit([advance(each, visit(each)) for each in (first, second)]))
         async with asyncio.timeout(20):
-            while not await other.fetchval(waiting):
+            while not await other.fetchval(waiting):  # noqa: ASYNC110 -- a server has no event
                 await asyncio.sleep(0.01)
             await other.execute("SELECT 1 FROM runs WHERE execution_id = $1 FOR UPDATE", first.id)
             await transaction.rollback()
