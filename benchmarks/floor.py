@@ -18,7 +18,7 @@ from usage import Usage
 
 from statechain import open_repository
 from statechain.codec import isolate
-from statechain.records import new_id
+from statechain.records.executions import new_id
 
 
 class Floor:

@@ -15,7 +15,7 @@ from machines import chain_of, tasks
 from sources import load
 
 from statechain import Engine, ExecutionFilter
-from statechain.filters import Cursor
+from statechain.records.filters import Cursor
 
 
 async def timed(ask: Callable[[], Awaitable[object]], times: int = 1) -> float:

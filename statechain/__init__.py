@@ -2,12 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from statechain.batch_records import Batch, BatchStatus, ItemCounts
 from statechain.chaining.options import BatchExecutionOptions, BatchExecutionResult
 from statechain.chaining.source import InputTransformer
 from statechain.clock import Clock, SystemClock
 from statechain.codec import JSONInput, JSONValue
-from statechain.engine import Engine
+from statechain.engine.engine import Engine
+from statechain.engine.handle import ExecutionHandle
+from statechain.engine.machine import StateMachine
 from statechain.errors import (
     BatchNotFound,
     BatchStopped,
@@ -33,13 +34,12 @@ from statechain.errors import (
     TaskError,
     TaskTimedOut,
 )
-from statechain.events import HistoryEvent
-from statechain.filters import Chained, ExecutionFilter
-from statechain.handle import ExecutionHandle
 from statechain.lazy import importer
 from statechain.limits import Limits
-from statechain.machine import StateMachine
-from statechain.records import DurationStatistics, Execution, ExecutionStatus, Link, Source
+from statechain.records.batches import Batch, BatchStatus, ItemCounts
+from statechain.records.events import HistoryEvent
+from statechain.records.executions import DurationStatistics, Execution, ExecutionStatus, Link, Source
+from statechain.records.filters import Chained, ExecutionFilter
 from statechain.storage.open import open_repository
 from statechain.storage.repository import Repository
 from statechain.tasks.dependencies import Depends

@@ -33,7 +33,7 @@ import attrs
 
 if TYPE_CHECKING:
     from statechain.chaining.options import BatchExecutionResult
-    from statechain.records import Execution
+    from statechain.records.executions import Execution
 
 __all__ = [
     "BatchNotFound",

@@ -27,7 +27,7 @@ from statechain.observers import (
     SuspectsCounted,
     SuspectTakenUp,
 )
-from statechain.records import Execution, ExecutionStatus
+from statechain.records.executions import Execution, ExecutionStatus
 
 if TYPE_CHECKING:
     from statechain.tasks.registry import TaskContext

@@ -12,7 +12,7 @@ from typing import Literal, Protocol, TypeAlias
 
 import attrs
 
-from statechain.records import Execution
+from statechain.records.executions import Execution
 
 __all__ = [
     "AttemptEnded",

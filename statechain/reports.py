@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import attrs
 
-from statechain.records import DurationStatistics, ExecutionStatus
+from statechain.records.executions import DurationStatistics, ExecutionStatus
 
 __all__ = ["Activity", "BatchResult", "Redriven", "WaitingTask", "durations_of"]
 

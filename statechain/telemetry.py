@@ -33,7 +33,7 @@ from statechain.observers import (
     SuspectsCounted,
     SuspectTakenUp,
 )
-from statechain.records import Execution, ExecutionStatus
+from statechain.records.executions import Execution, ExecutionStatus
 
 __all__ = ["OpenTelemetryObserver"]
 

@@ -25,7 +25,7 @@ from statechain import (
     open_repository,
 )
 from statechain.observers import ExecutionEnded, ExecutionStarted, Fact, JournalFlushed
-from statechain.records import StateMachineRecord
+from statechain.records.executions import StateMachineRecord
 from statechain.storage.repository import CreateStateMachine
 from support.statuses import ABORTED, FAILED, RUNNING, SUCCEEDED
 

@@ -13,7 +13,7 @@ import attrs
 import pytest
 
 from statechain import Batch, BatchStatus, Execution, ExecutionStatus, ItemCounts, Source
-from statechain.records import CallbackStatus, StateMachineRecord, Visit, new_id
+from statechain.records.executions import CallbackStatus, StateMachineRecord, Visit, new_id
 
 NOON = datetime(2025, 6, 1, 12, tzinfo=UTC)
 

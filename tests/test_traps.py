@@ -20,7 +20,7 @@ from statechain import (
     TaskRegistry,
     open_repository,
 )
-from statechain.records import new_id
+from statechain.records.executions import new_id
 from support.chaining_harness import ChainingHarness, chaining_harness, numbers, statuses
 from support.statuses import ABORTED, FAILED, RUNNING, SUCCEEDED
 

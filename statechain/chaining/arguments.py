@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from statechain.arguments import FUNCTION, Argument, instance_of
 from statechain.chaining.options import BatchExecutionOptions
-from statechain.filters import ExecutionFilter
-from statechain.records import Execution, Source
+from statechain.records.executions import Execution, Source
+from statechain.records.filters import ExecutionFilter
 
 __all__ = ["FILTER", "OPTIONS", "SOURCE", "STATE_NAME", "TRANSFORMER"]
 

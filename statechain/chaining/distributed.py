@@ -9,14 +9,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from statechain.batch_records import Batch, BatchStatus
 from statechain.cancellation import GRACE, wait_ignoring_cancellation
 from statechain.chaining.batch import new_batch, stop_batch
 from statechain.chaining.options import BatchExecutionOptions, BatchExecutionResult
 from statechain.chaining.runner import ITEM_ERRORS, BatchServices, Target, failure_of
 from statechain.errors import BatchNotFound, BatchStopped, StatechainError
 from statechain.launcher import ResultStream
-from statechain.records import Execution
+from statechain.records.batches import Batch, BatchStatus
+from statechain.records.executions import Execution
 from statechain.reports import BatchResult
 from statechain.storage.existing import why_nothing_matches, with_machine_ids
 from statechain.storage.repository import CreateBatch
@@ -25,7 +25,7 @@ from statechain.storage.shards import OVER, Shard
 
 if TYPE_CHECKING:
     from statechain.chaining.shards import ShardWorker
-    from statechain.filters import ExecutionFilter
+    from statechain.records.filters import ExecutionFilter
 
 __all__ = ["BatchHandle", "start_batch", "stream_distributed"]
 

@@ -8,10 +8,10 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar, cast, overload
 import attrs
 
 from statechain.arguments import FLAG, FUNCTION, count_from, one_of
-from statechain.batch_records import Batch
 from statechain.codec import JSONValue
 from statechain.errors import InvalidArgument
-from statechain.records import Execution
+from statechain.records.batches import Batch
+from statechain.records.executions import Execution
 
 __all__ = ["DISTRIBUTED", "SHARD_OPTIONS", "STORED_OPTIONS", "BatchExecutionOptions", "BatchExecutionResult"]
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import attrs
 
 from statechain.asl.outcome import Tolerance
-from statechain.batch_records import Batch
 from statechain.chaining.options import BatchExecutionOptions, BatchExecutionResult
 from statechain.codec import JSONInput
 from statechain.errors import (
@@ -26,7 +25,8 @@ from statechain.errors import (
     SourceStateNotFound,
 )
 from statechain.launcher import StreamGroup, exceeds, first_error, launch
-from statechain.records import Execution, ExecutionStatus, Source
+from statechain.records.batches import Batch
+from statechain.records.executions import Execution, ExecutionStatus, Source
 from statechain.storage.repository import FailBatchItem, JoinBatchItem
 from statechain.storage.retrying import retry_while_unavailable
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from statechain.batch_records import Batch, BatchStatus
 from statechain.chaining.batch import ended_executions, stored_item, watch
 from statechain.chaining.options import BatchExecutionOptions
 from statechain.chaining.runner import BatchServices, Item, Runner, Target
 from statechain.chaining.stored import is_exclusive
 from statechain.errors import BatchStopped, LeaseLost, StatechainError
 from statechain.launcher import first_error
+from statechain.records.batches import Batch, BatchStatus
 from statechain.storage.retrying import retry_while_unavailable
 from statechain.storage.shards import Shard, ShardPlan
 

@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from statechain.batch_records import BatchItem
 from statechain.codec import JSONInput, JSONValue, decode
 from statechain.errors import (
     DamagedRow,
@@ -16,7 +15,8 @@ from statechain.errors import (
     SourceNotFinished,
     SourceStateNotFound,
 )
-from statechain.records import Execution, ExecutionStatus, Source
+from statechain.records.batches import BatchItem
+from statechain.records.executions import Execution, ExecutionStatus, Source
 
 if TYPE_CHECKING:
     from statechain.storage.repository import Repository

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from statechain.chaining.options import DISTRIBUTED, SHARD_OPTIONS, STORED_OPTIONS, BatchExecutionOptions
 from statechain.codec import JSONValue
-from statechain.filters import ExecutionFilter
+from statechain.records.filters import ExecutionFilter
 
 if TYPE_CHECKING:
-    from statechain.batch_records import Batch
+    from statechain.records.batches import Batch
 
 __all__ = ["describe_filter", "describe_options", "is_exclusive", "read_options"]
 

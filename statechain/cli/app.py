@@ -6,21 +6,21 @@ from importlib.metadata import version
 
 import click
 
-from statechain.cli.aws import import_aws
-from statechain.cli.batch import batch
-from statechain.cli.batches import batches
-from statechain.cli.console import console
-from statechain.cli.doctor import doctor
-from statechain.cli.executions import history, list_executions, show, stop
-from statechain.cli.graph import graph
-from statechain.cli.run import redrive, run
-from statechain.cli.schema import schema
+from statechain.cli.commands.aws import import_aws
+from statechain.cli.commands.batch import batch
+from statechain.cli.commands.batches import batches
+from statechain.cli.commands.console import console
+from statechain.cli.commands.doctor import doctor
+from statechain.cli.commands.executions import history, list_executions, show, stop
+from statechain.cli.commands.graph import graph
+from statechain.cli.commands.run import redrive, run
+from statechain.cli.commands.schema import schema
+from statechain.cli.commands.statistics import statistics
+from statechain.cli.commands.tasks import tasks
+from statechain.cli.commands.validate import validate
+from statechain.cli.commands.worker import worker
 from statechain.cli.session import VARIABLES
-from statechain.cli.statistics import statistics
-from statechain.cli.tasks import tasks
 from statechain.cli.terminal import prepare_streams
-from statechain.cli.validate import validate
-from statechain.cli.worker import worker
 
 __all__ = ["cli"]
 

@@ -14,10 +14,10 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from statechain.batch_records import Batch
 from statechain.cli.terminal import console_of, is_utf
 from statechain.drawing.picture import Standing, folded, printable, seconds_of, shortened, spoken, standing_of
-from statechain.records import Execution, Visit
+from statechain.records.batches import Batch
+from statechain.records.executions import Execution, Visit
 
 __all__ = [
     "STANDINGS",

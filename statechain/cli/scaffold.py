@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from statechain.drawing.picture import shortened
 
 if TYPE_CHECKING:
-    from statechain.cli.aws import Need
+    from statechain.cli.commands.aws import Need
 
 __all__ = ["skeleton"]
 

@@ -12,11 +12,11 @@ import click
 from statechain.chaining.options import BatchExecutionOptions
 from statechain.cli.session import Failure, usage_errors
 from statechain.cli.values import MOMENT, STATUS
-from statechain.engine import Engine
+from statechain.engine.engine import Engine
+from statechain.engine.machine import StateMachine
 from statechain.errors import StateMachineNotFound
-from statechain.filters import Chained, ExecutionFilter
-from statechain.machine import StateMachine
-from statechain.records import Execution
+from statechain.records.executions import Execution
+from statechain.records.filters import Chained, ExecutionFilter
 
 __all__ = [
     "BATCH_OPTIONS",

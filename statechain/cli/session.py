@@ -22,7 +22,7 @@ from rich.console import Console
 
 from statechain.cli.terminal import console_of, is_plain
 from statechain.drawing.picture import printable
-from statechain.engine import Engine
+from statechain.engine.engine import Engine
 from statechain.errors import DefinitionError, StatechainError
 from statechain.storage.open import open_repository
 from statechain.tasks.registry import TaskRegistry

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 import click
 
 from statechain.codec import JSONValue
-from statechain.records import ExecutionStatus
+from statechain.records.executions import ExecutionStatus
 from statechain.tasks.registry import TaskRegistry
 
 __all__ = ["FUNCTION", "JSON", "MOMENT", "STATUS", "TASKS"]

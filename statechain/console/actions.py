@@ -22,7 +22,7 @@ from statechain.console.queries import ExecutionQuery, number
 from statechain.console.rendering import links_of, page
 from statechain.console.serving import engine_of, form_of, log_action, machine_names, require
 from statechain.errors import InvalidPayload, StateMachineNotFound
-from statechain.filters import Chained
+from statechain.records.filters import Chained
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

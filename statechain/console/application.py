@@ -30,7 +30,7 @@ from statechain.errors import (
 )
 
 if TYPE_CHECKING:
-    from statechain.engine import Engine
+    from statechain.engine.engine import Engine
 
 __all__ = ["app"]
 

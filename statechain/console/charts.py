@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from statechain.drawing.picture import Standing, spoken
 from statechain.drawing.style import paint
 from statechain.drawing.svg import document, element, text_at
-from statechain.records import ExecutionStatus
+from statechain.records.executions import ExecutionStatus
 
 if TYPE_CHECKING:
     from statechain.reports import Activity

@@ -6,9 +6,9 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from statechain.batch_records import Batch
 from statechain.drawing.picture import printable, shortened, spoken
-from statechain.records import Execution
+from statechain.records.batches import Batch
+from statechain.records.executions import Execution
 
 __all__ = ["DONE", "FILTERS", "pretty"]
 

@@ -11,8 +11,8 @@ import attrs
 
 from statechain.clock import from_micros
 from statechain.errors import InvalidArgument
-from statechain.filters import Cursor, ExecutionFilter
-from statechain.records import Execution, ExecutionStatus
+from statechain.records.executions import Execution, ExecutionStatus
+from statechain.records.filters import Cursor, ExecutionFilter
 
 if TYPE_CHECKING:
     from starlette.datastructures import ImmutableMultiDict

@@ -14,11 +14,11 @@ from statechain.console.queries import ExecutionQuery
 from statechain.console.rendering import links_of, page
 from statechain.console.serving import engine_of, form_of, log_action, require
 from statechain.errors import StatechainError
-from statechain.records import TERMINAL, Execution, ExecutionStatus
+from statechain.records.executions import TERMINAL, Execution, ExecutionStatus
 
 if TYPE_CHECKING:
-    from statechain.engine import Engine
-    from statechain.filters import ExecutionFilter
+    from statechain.engine.engine import Engine
+    from statechain.records.filters import ExecutionFilter
 
 __all__ = ["act"]
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from starlette.datastructures import FormData
 
     from statechain.console.access import Grant
-    from statechain.engine import Engine
+    from statechain.engine.engine import Engine
 
 __all__ = ["ENGINE", "PAGE", "engine_of", "form_of", "log_action", "machine_names", "require"]
 

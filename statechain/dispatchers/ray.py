@@ -24,7 +24,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 if TYPE_CHECKING:
-    from statechain.engine import Engine
+    from statechain.engine.engine import Engine
 
 __all__ = ["EngineActor", "RayDispatcher"]
 

@@ -12,7 +12,7 @@ from statechain.drawing.mermaid import to_mermaid
 from statechain.drawing.picture import Trace, trace_of
 from statechain.drawing.svg import to_svg
 from statechain.drawing.timeline import timeline_svg
-from statechain.records import Execution, Visit
+from statechain.records.executions import Execution, Visit
 
 if TYPE_CHECKING:
     from statechain.asl.model import StateMachine

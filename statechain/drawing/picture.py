@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 import attrs
 
 from statechain.asl.grammar import STATE_TYPES
-from statechain.records import Execution, ExecutionStatus, Visit
+from statechain.records.executions import Execution, ExecutionStatus, Visit
 
 __all__ = [
     "COLOURS",

@@ -11,7 +11,7 @@ from statechain.drawing.layers import MARGIN, TEXT_SIZE, text_width
 from statechain.drawing.picture import Standing, folded, printable, seconds_of, shortened, spoken, standing_of
 from statechain.drawing.style import paint
 from statechain.drawing.svg import document, element, text_at
-from statechain.records import Execution, Visit
+from statechain.records.executions import Execution, Visit
 
 __all__ = ["tick_text", "ticks", "timeline_svg"]
 

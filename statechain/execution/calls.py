@@ -15,7 +15,7 @@ from statechain.codec import JSONValue, decode, encode, private
 from statechain.errors import InvalidPayload, StateError
 from statechain.execution.frame import ExternalWait
 from statechain.execution.notify import observe_attempt
-from statechain.records import Callback, CallbackStatus
+from statechain.records.executions import Callback, CallbackStatus
 from statechain.tasks import child_executions
 from statechain.tasks.call import call_task
 from statechain.tasks.callbacks import token_hash

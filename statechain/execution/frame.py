@@ -19,7 +19,7 @@ from statechain.codec import JSONValue, decode, encode
 from statechain.errors import StateError
 from statechain.execution.run import Run, branch_prefix, timestamp
 from statechain.execution.running import UNREAD
-from statechain.records import Visit
+from statechain.records.executions import Visit
 from statechain.tasks.retry import HeartbeatTimeout
 
 if TYPE_CHECKING:

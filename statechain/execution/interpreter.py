@@ -30,7 +30,7 @@ from statechain.execution.running import UNREAD
 from statechain.execution.stepping import PURE, encoded_output, record_step
 from statechain.execution.unexpected import PASSING, as_state_error
 from statechain.execution.variables import admit
-from statechain.records import Execution, ExecutionStatus, Visit
+from statechain.records.executions import Execution, ExecutionStatus, Visit
 from statechain.storage.repository import End
 from statechain.tasks import services
 from statechain.tasks.retry import RUNTIME, catcher_for, retry_delay

@@ -26,7 +26,7 @@ from statechain.tasks.retry import TIMEOUT, HeartbeatTimeout
 
 if TYPE_CHECKING:
     from statechain.execution.frame import Frame
-    from statechain.records import Visit
+    from statechain.records.executions import Visit
     from statechain.storage.repository import Repository
 
 __all__ = ["NO_VISITS", "REDRIVEN", "StoredRows", "StoredVisits", "complete", "event_after", "failure_of"]

@@ -12,7 +12,7 @@ from statechain.codec import JSONValue
 from statechain.errors import StateError
 from statechain.execution.running import UNREAD
 from statechain.execution.slots import UNLIMITED
-from statechain.records import Execution
+from statechain.records.executions import Execution
 from statechain.tasks.retry import RUNTIME
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from statechain.execution.running import RunningExecution
     from statechain.execution.slots import Slot
     from statechain.observers import Observer
-    from statechain.records import StateMachineRecord
+    from statechain.records.executions import StateMachineRecord
     from statechain.storage.ledger import ExecutionWrites
 
 __all__ = ["Run", "branch_prefix", "timestamp"]

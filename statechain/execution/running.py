@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from statechain.codec import JSONValue
-    from statechain.records import Execution
+    from statechain.records.executions import Execution
     from statechain.storage.ledger import ExecutionWrites
     from statechain.storage.repository import End, TakeUpExecution
 

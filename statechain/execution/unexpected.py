@@ -16,7 +16,7 @@ from statechain.tasks.retry import RUNTIME
 if TYPE_CHECKING:
     from statechain.execution.frame import Frame
     from statechain.limits import Limits
-    from statechain.records import Execution
+    from statechain.records.executions import Execution
 
 __all__ = ["PASSING", "as_state_error", "runtime_error"]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from statechain.asl.outcome import Outcome
     from statechain.asl.plan.plan import State
     from statechain.execution.frame import Frame
-    from statechain.records import Visit
+    from statechain.records.executions import Visit
 
 __all__ = [
     "Details",

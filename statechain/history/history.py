@@ -19,13 +19,13 @@ from statechain.execution.running import UNREAD
 from statechain.history.details import Scene, effect_of
 from statechain.history.events import Event
 from statechain.history.index import Entry, Line, Spot, close_gaps, index_of
-from statechain.records import Claim, Execution
+from statechain.records.executions import Claim, Execution
 from statechain.storage.ledger import ExecutionWrites
 from statechain.storage.retrying import retry_while_unavailable
 
 if TYPE_CHECKING:
     from statechain.asl.outcome import FanOut
-    from statechain.records import Visit
+    from statechain.records.executions import Visit
     from statechain.storage.repository import Repository
     from statechain.worker.revisions import Revision
 

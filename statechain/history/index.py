@@ -30,7 +30,7 @@ from statechain.storage.outlines import VisitOutline, read_outlines
 if TYPE_CHECKING:
     from statechain.asl.plan.plan import Plan, State
     from statechain.history.details import Details
-    from statechain.records import Execution
+    from statechain.records.executions import Execution
     from statechain.storage.repository import Repository
 
 __all__ = ["Entry", "Line", "Spot", "StoredVisit", "StoredVisits", "close_gaps", "index_of"]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from statechain.filters import Cursor, ExecutionFilter, ExecutionKey
-from statechain.records import TERMINAL
+from statechain.records.executions import TERMINAL
+from statechain.records.filters import Cursor, ExecutionFilter, ExecutionKey
 from statechain.storage.paging import pages
 from statechain.storage.repository import DeleteExecutions
 from statechain.storage.retrying import retry_while_unavailable

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import attrs
 
 from statechain.errors import ExecutionNotFound, StateMachineNotFound
-from statechain.filters import as_id
-from statechain.records import ExecutionStatus
+from statechain.records.executions import ExecutionStatus
+from statechain.records.filters import as_id
 from statechain.storage.retrying import retry_while_unavailable
 
 if TYPE_CHECKING:
-    from statechain.filters import ExecutionFilter, HasId
+    from statechain.records.filters import ExecutionFilter, HasId
     from statechain.storage.repository import Repository
 
 __all__ = ["machine_id", "optional_machine_id", "require_execution", "why_nothing_matches", "with_machine_ids"]

@@ -17,7 +17,7 @@ from typing import Protocol, Self
 import attrs
 
 from statechain.errors import LeaseLost, LossReason
-from statechain.records import Claim, Suspect
+from statechain.records.executions import Claim, Suspect
 
 __all__ = ["LONGEST_GAP", "LeaseRenewer", "LeaseStorage", "SuspectGroup", "WorkerLease", "lease_lost", "missing_lease"]
 

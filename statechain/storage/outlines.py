@@ -12,7 +12,7 @@ import attrs
 from statechain.storage.retrying import retry_while_unavailable
 
 if TYPE_CHECKING:
-    from statechain.records import Visit
+    from statechain.records.executions import Visit
     from statechain.storage.repository import Repository
 
 __all__ = ["SHORT_DETAIL", "VisitOutline", "outline", "read_outlines"]

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol, TypeVar
 
-from statechain.filters import Cursor, ExecutionFilter, ExecutionKey
-from statechain.records import Execution
+from statechain.records.executions import Execution
+from statechain.records.filters import Cursor, ExecutionFilter, ExecutionKey
 
 __all__ = ["PageRead", "pages"]
 

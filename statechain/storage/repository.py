@@ -15,9 +15,17 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
-from statechain.batch_records import Batch, BatchItem, BatchStatus
-from statechain.filters import Cursor, ExecutionFilter, ExecutionKey
-from statechain.records import Callback, DurationStatistics, Execution, ExecutionStatus, Link, StateMachineRecord, Visit
+from statechain.records.batches import Batch, BatchItem, BatchStatus
+from statechain.records.executions import (
+    Callback,
+    DurationStatistics,
+    Execution,
+    ExecutionStatus,
+    Link,
+    StateMachineRecord,
+    Visit,
+)
+from statechain.records.filters import Cursor, ExecutionFilter, ExecutionKey
 from statechain.reports import BatchResult, WaitingTask
 from statechain.storage.leases import LeaseRenewer, LeaseStorage
 from statechain.storage.outlines import VisitOutline

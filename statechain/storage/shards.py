@@ -15,9 +15,9 @@ from typing import Protocol, cast
 
 import attrs
 
-from statechain.batch_records import Batch, BatchStatus
 from statechain.codec import JSONValue
 from statechain.errors import LeaseLost
+from statechain.records.batches import Batch, BatchStatus
 from statechain.tickets import Ticket
 
 __all__ = [

@@ -13,10 +13,9 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
-from statechain.batch_records import Batch, BatchStatus
 from statechain.codec import same_json
-from statechain.filters import ExecutionFilter
-from statechain.records import (
+from statechain.records.batches import Batch, BatchStatus
+from statechain.records.executions import (
     Callback,
     CallbackStatus,
     Claim,
@@ -26,6 +25,7 @@ from statechain.records import (
     Visit,
     record,
 )
+from statechain.records.filters import ExecutionFilter
 
 __all__ = [
     "Advance",

@@ -22,7 +22,7 @@ from statechain.errors import (
     StateError,
     StateMachineNotFound,
 )
-from statechain.records import Execution, ExecutionStatus
+from statechain.records.executions import Execution, ExecutionStatus
 
 if TYPE_CHECKING:
     from statechain.execution.frame import Frame
@@ -38,7 +38,7 @@ EXISTS = "StepFunctions.ExecutionAlreadyExistsException"
 
 
 class ChildExecution(Protocol):
-    """An execution that was started: `statechain.machine.ExecutionHandle`."""
+    """An execution that was started: `statechain.engine.machine.ExecutionHandle`."""
 
     @property
     def execution(self) -> Execution:

@@ -14,7 +14,7 @@ import pytest
 
 if TYPE_CHECKING:
     from statechain.clock import Clock
-    from statechain.engine import Engine
+    from statechain.engine.engine import Engine
     from statechain.tasks.registry import TaskRegistry
 
 __all__ = ["engine", "statechain_backend", "statechain_clock", "statechain_tasks"]
@@ -82,7 +82,7 @@ async def engine(
     statechain_backend: str, statechain_tasks: TaskRegistry | None, statechain_clock: Clock
 ) -> AsyncIterator[Engine]:
     """A running engine; when the test is over, what still runs is interrupted."""
-    from statechain.engine import Engine  # noqa: PLC0415
+    from statechain.engine.engine import Engine  # noqa: PLC0415
 
     with suppress(_TestIsOver):
         async with Engine(statechain_backend, tasks=statechain_tasks, clock=statechain_clock) as running:

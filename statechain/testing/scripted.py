@@ -17,12 +17,12 @@ import attrs
 
 from statechain.codec import JSONValue
 from statechain.errors import StateError
-from statechain.records import Execution
+from statechain.records.executions import Execution
 from statechain.tasks.registry import Task, TaskContext, TaskRegistry
 from statechain.testing.mock_config import Response, read_mock_config
 
 if TYPE_CHECKING:
-    from statechain.engine import Engine
+    from statechain.engine.engine import Engine
     from statechain.tasks.dependencies import Dependencies, Dependency
 
 __all__ = ["Call", "Return", "ScriptedTasks", "Throw", "visited_states"]

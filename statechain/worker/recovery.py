@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from statechain.errors import DamagedRow, LeaseLost, RepositoryError, StatechainError
 from statechain.logs import about
 from statechain.observers import ExecutionPoisoned, Observer, SuspectsCounted, SuspectTakenUp, tell
-from statechain.records import Claim, ExecutionStatus
+from statechain.records.executions import Claim, ExecutionStatus
 from statechain.storage.leases import lease_lost
 from statechain.storage.repository import Advance, End, ReleaseExecution
 from statechain.storage.retrying import retry_while_unavailable

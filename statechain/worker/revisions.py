@@ -17,7 +17,7 @@ from statechain.execution.lengthy import loaded
 if TYPE_CHECKING:
     from statechain.asl import Definition, Plan
     from statechain.limits import Limits
-    from statechain.records import StateMachineRecord
+    from statechain.records.executions import StateMachineRecord
     from statechain.storage.repository import Repository
 
 __all__ = ["Revision", "Revisions"]

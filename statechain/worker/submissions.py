@@ -10,7 +10,7 @@ from statechain.cancellation import GRACE, await_shielded, wait_ignoring_cancell
 from statechain.storage.repository import RedriveExecution, StartExecution
 
 if TYPE_CHECKING:
-    from statechain.records import Execution
+    from statechain.records.executions import Execution
     from statechain.storage.journal import Journal
 
 __all__ = ["SUBMITS_ONLY", "Submissions"]

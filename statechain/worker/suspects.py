@@ -16,7 +16,7 @@ import attrs
 if TYPE_CHECKING:
     from statechain.execution.running import RunningExecution
     from statechain.limits import Limits
-    from statechain.records import Claim
+    from statechain.records.executions import Claim
 
 __all__ = ["Trials", "backoff", "deaths_alone", "group_size", "is_poisoned"]
 

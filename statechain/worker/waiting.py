@@ -15,7 +15,7 @@ from statechain.storage.retrying import retry_while_unavailable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from statechain.records import Execution
+    from statechain.records.executions import Execution
     from statechain.storage.repository import Repository
 
 __all__ = ["EndWatcher"]

@@ -21,7 +21,7 @@ from statechain.execution.slots import UNLIMITED, Slot
 from statechain.execution.unexpected import PASSING, runtime_error
 from statechain.logs import ATTEMPT, EXECUTION, about
 from statechain.observers import ExecutionEnded, ExecutionLeft, ExecutionResumed, ExecutionStarted, Observer, tell
-from statechain.records import Claim, Execution, ExecutionStatus
+from statechain.records.executions import Claim, Execution, ExecutionStatus
 from statechain.storage.journal import NOT_OPEN
 from statechain.storage.ledger import ExecutionWrites
 from statechain.storage.repository import (

@@ -16,7 +16,7 @@ from statechain import (
     StateMachine,
     TaskRegistry,
 )
-from statechain.batch_records import BatchStatus
+from statechain.records.batches import BatchStatus
 from statechain.storage.shards import ShardPlan, ShardStatus, cut
 
 EngineFactory = Callable[..., Engine]

@@ -45,7 +45,7 @@ def test_executions_are_chosen_by_every_field(project: CliProject) -> None:
 
 
 def test_a_list_that_is_cut_says_so(project: CliProject, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("statechain.cli.executions.MOST", 1)
+    monkeypatch.setattr("statechain.cli.commands.executions.MOST", 1)
     project.run("one")
     assert project.call("list").stderr == ""
     project.run("two")

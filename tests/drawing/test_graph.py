@@ -20,7 +20,7 @@ from statechain.drawing.mermaid import to_mermaid
 from statechain.drawing.picture import Trace, folded, spoken, trace_of
 from statechain.drawing.svg import to_svg
 from statechain.drawing.timeline import tick_text, ticks, timeline_svg
-from statechain.records import Execution, ExecutionStatus, Visit
+from statechain.records.executions import Execution, ExecutionStatus, Visit
 from statechain.testing import VirtualClock
 
 SVG = "{http://www.w3.org/2000/svg}"

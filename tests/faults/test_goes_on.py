@@ -15,7 +15,7 @@ from statechain import Engine, ExecutionStatus, MemoryRepository, StateMachine
 from statechain.clock import SystemClock
 from statechain.errors import RepositoryError, StatechainError
 from statechain.limits import Limits
-from statechain.records import Claim
+from statechain.records.executions import Claim
 from statechain.storage.repository import Advance, End, ReleaseExecution, StartExecution, StopExecution, Write
 from support.faults.faulty_repository import FaultyRepository, as_repository
 from support.faults.one_task import ONE_TASK, Left, answer, hang, tasks_of

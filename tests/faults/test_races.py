@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from statechain import Engine, ExecutionFilter, ExecutionHandle, ExecutionStatus, TaskTimedOut
-from statechain_backends.sql.migrate import HEAD, VERSION_TABLE
+from statechain_backends.sql.schema.migrate import HEAD, VERSION_TABLE
 from support.faults.faulty_repository import FaultyRepository, as_repository, opened_twice
 from support.faults.invariants import examine
 from support.faults.kill_plan import spawn

@@ -15,7 +15,7 @@ import pytest
 
 from statechain import Engine, ExecutionFilter, ExecutionStatus, Repository
 from statechain.limits import DEFAULT_LIMITS
-from statechain.records import Visit
+from statechain.records.executions import Visit
 from statechain.storage.repository import TakeUpExecution
 from statechain.testing.contract.samples import bury
 from statechain.worker import supervisor

@@ -12,7 +12,7 @@ import pytest
 
 from statechain import Engine, ExecutionFilter, Repository, TaskRegistry, open_repository
 from statechain.errors import DamagedRow, TaskTimedOut
-from statechain.records import ExecutionStatus
+from statechain.records.executions import ExecutionStatus
 from statechain.storage.repository import StartExecution, StopExecution
 from statechain.testing.contract.samples import advance, chained, commit, ending, finish, freeze, start, visit
 from support.damage import TOO_LATE, Damage

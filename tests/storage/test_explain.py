@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 
 from statechain import ExecutionFilter, ExecutionStatus, PostgresRepository
-from statechain.filters import Chained, Cursor
+from statechain.records.filters import Chained, Cursor
 from statechain_backends.postgres import writes
 from statechain_backends.sql import filters
 from statechain_backends.sqlite import writes as sqlite_writes

@@ -10,7 +10,7 @@ import pytest
 
 from statechain import Engine, TaskRegistry
 from statechain.errors import ExecutionNotFound, LeaseLost, RepositoryError, RepositoryUnavailable
-from statechain.records import Claim
+from statechain.records.executions import Claim
 from statechain.storage import journal as journals
 from statechain.storage.journal import Journal
 from statechain.storage.ledger import ExecutionWrites

@@ -11,7 +11,7 @@ import pytest
 from statechain import ExecutionFilter, MemoryRepository
 from statechain.clock import SystemClock
 from statechain.errors import RepositoryUnavailable, StatechainError
-from statechain.records import Claim
+from statechain.records.executions import Claim
 from statechain.storage import journal as journals
 from statechain.storage.journal import Journal
 from statechain.storage.ledger import ExecutionWrites

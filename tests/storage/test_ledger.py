@@ -10,7 +10,7 @@ import pytest
 
 from statechain import Execution, ExecutionStatus
 from statechain.errors import LeaseLost, RepositoryError
-from statechain.records import CallbackStatus, Claim
+from statechain.records.executions import CallbackStatus, Claim
 from statechain.storage import journal as journals
 from statechain.storage.journal import Journal
 from statechain.storage.ledger import ExecutionWrites

@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 from statechain import Engine, ExecutionFilter, RepositoryError, TaskRegistry
-from statechain_backends.sql.migrate import HEAD, VERSION_TABLE
+from statechain_backends.sql.schema.migrate import HEAD, VERSION_TABLE
 from support.postgres import Postgres
 
 ONE_TASK = {"StartAt": "Only", "States": {"Only": {"Type": "Task", "Resource": "work", "End": True}}}

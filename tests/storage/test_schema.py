@@ -20,8 +20,8 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from statechain import PostgresRepository, Repository, RepositoryError, SQLiteRepository, open_repository
-from statechain_backends.sql.migrate import HEAD, VERSION_TABLE, alembic_config
-from statechain_backends.sql.schema import metadata
+from statechain_backends.sql.schema.migrate import HEAD, VERSION_TABLE, alembic_config
+from statechain_backends.sql.schema.tables import metadata
 from support.postgres import Postgres
 
 OPEN = """

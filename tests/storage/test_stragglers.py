@@ -12,7 +12,7 @@ import pytest
 from statechain.cancellation import GRACE
 from statechain.clock import SystemClock
 from statechain.errors import RepositoryUnavailable
-from statechain.records import Claim
+from statechain.records.executions import Claim
 from statechain.storage import committing
 from statechain.storage import journal as journals
 from statechain.storage.journal import Journal

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from statechain.clock import MICROSECOND
-from statechain.records import Claim, Suspect
+from statechain.records.executions import Claim, Suspect
 from statechain.storage.leases import SuspectGroup, WorkerLease, lease_lost, missing_lease
 from statechain_backends.lease_renewal import SharedLeaseRenewer
 from statechain_backends.memory.reads import Run

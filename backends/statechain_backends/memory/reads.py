@@ -10,9 +10,17 @@ from collections.abc import Collection, Mapping, Sequence
 
 import attrs
 
-from statechain.batch_records import Batch, BatchItem, BatchStatus, ItemCounts
-from statechain.filters import Chained, Cursor, ExecutionFilter, ExecutionKey
-from statechain.records import Callback, DurationStatistics, Execution, ExecutionStatus, Link, StateMachineRecord, Visit
+from statechain.records.batches import Batch, BatchItem, BatchStatus, ItemCounts
+from statechain.records.executions import (
+    Callback,
+    DurationStatistics,
+    Execution,
+    ExecutionStatus,
+    Link,
+    StateMachineRecord,
+    Visit,
+)
+from statechain.records.filters import Chained, Cursor, ExecutionFilter, ExecutionKey
 from statechain.storage.outlines import VisitOutline, outline
 
 __all__ = ["LIVING", "Item", "MemoryReads", "Run"]

@@ -11,9 +11,9 @@ from typing import Any, Self
 
 import attrs
 
-from statechain.batch_records import BatchStatus
 from statechain.errors import BatchNotFound, ExecutionNotFound, InvalidToken, TaskTimedOut
-from statechain.records import Callback, CallbackStatus, Claim, Execution, ExecutionStatus, Link
+from statechain.records.batches import BatchStatus
+from statechain.records.executions import Callback, CallbackStatus, Claim, Execution, ExecutionStatus, Link
 from statechain.storage.findings import Finding
 from statechain.storage.leases import lease_lost
 from statechain.storage.repository import (

@@ -7,8 +7,8 @@ from datetime import datetime
 
 import attrs
 
-from statechain.batch_records import Batch, BatchStatus
-from statechain.records import ExecutionStatus
+from statechain.records.batches import Batch, BatchStatus
+from statechain.records.executions import ExecutionStatus
 from statechain.storage.shards import (
     MOST_CLAIMS,
     POISONED,

@@ -23,14 +23,16 @@ from statechain_backends.postgres.poolers import resolve
 from statechain_backends.postgres.schema import upgrade
 from statechain_backends.postgres.url import Settings, parse
 from statechain_backends.postgres.writes import COMPILER, transition
-from statechain_backends.sql import lease_queries, lease_scripts, queries
+from statechain_backends.sql import queries
 from statechain_backends.sql.checks import Checks
 from statechain_backends.sql.compiler import Parameters
 from statechain_backends.sql.decoding import Row, outcome
-from statechain_backends.sql.leases import Leases
-from statechain_backends.sql.migrate import STORED_VERSION, is_current
+from statechain_backends.sql.leases import queries as lease_queries
+from statechain_backends.sql.leases import scripts as lease_scripts
+from statechain_backends.sql.leases.reads import Leases
 from statechain_backends.sql.reads import Reads
 from statechain_backends.sql.rows import to_execution, to_worker_lease
+from statechain_backends.sql.schema.migrate import STORED_VERSION, is_current
 from statechain_backends.sql.scripts import SCRIPTS, Script
 from statechain_backends.sql.shards import Shards
 from statechain_backends.sql.text_escape import unescape_text

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from statechain_backends.sql import migrate
+from statechain_backends.sql.schema import migrate
 
 if TYPE_CHECKING:
     from statechain_backends.postgres.url import Settings

@@ -41,11 +41,11 @@ from sqlalchemy.dialects.postgresql import insert as insert_or
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
 
 from statechain.clock import MICROSECOND, to_micros
-from statechain.records import CallbackStatus, ExecutionStatus
+from statechain.records.executions import CallbackStatus, ExecutionStatus
 from statechain_backends.sql.compiler import SQL, Compiler
-from statechain_backends.sql.lease_queries import suspicion
+from statechain_backends.sql.leases.queries import suspicion
 from statechain_backends.sql.rows import end_row, link_row, visit_row
-from statechain_backends.sql.schema import callbacks, executions, links, runs, visits
+from statechain_backends.sql.schema.tables import callbacks, executions, links, runs, visits
 from statechain_backends.sql.text_escape import escape_text, escape_texts, is_storable
 from statechain_backends.sql.transitions import callback_rows, callbacks_to_close
 

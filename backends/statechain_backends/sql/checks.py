@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from sqlalchemy import and_, delete, exists, func, null, or_, select, tuple_, update
 
-from statechain.records import TERMINAL, ExecutionStatus
+from statechain.records.executions import TERMINAL, ExecutionStatus
 from statechain.storage.findings import Finding
 from statechain_backends.sql.damage import TABLES, damage_of, replacements
-from statechain_backends.sql.lease_queries import now
-from statechain_backends.sql.schema import batch_items, batches, callbacks, executions, links, runs, visits
+from statechain_backends.sql.leases.queries import now
+from statechain_backends.sql.schema.tables import batch_items, batches, callbacks, executions, links, runs, visits
 from statechain_backends.sql.scripts import LOST_EPOCHS
 from statechain_backends.sql.text_escape import unescape_text
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sqlalchemy import BigInteger, Integer
 
-from statechain.batch_records import BatchStatus
 from statechain.codec import decode, encode
-from statechain.records import CallbackStatus, ExecutionStatus
+from statechain.records.batches import BatchStatus
+from statechain.records.executions import CallbackStatus, ExecutionStatus
 from statechain_backends.sql.decoding import json_object, member, moment, number, text
-from statechain_backends.sql.schema import batches, callbacks, executions, metadata, state_machines, visits
+from statechain_backends.sql.schema.tables import batches, callbacks, executions, metadata, state_machines, visits
 
 if TYPE_CHECKING:
     from sqlalchemy import Column, Table

@@ -33,16 +33,16 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from statechain.clock import to_micros
-from statechain.records import TERMINAL, ExecutionStatus
-from statechain_backends.sql.schema import batch_items, executions, links, runs
+from statechain.records.executions import TERMINAL, ExecutionStatus
+from statechain_backends.sql.schema.tables import batch_items, executions, links, runs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sqlalchemy.sql.compiler import SQLCompiler
 
-    from statechain.batch_records import Batch
-    from statechain.filters import Chained, Cursor, ExecutionFilter
+    from statechain.records.batches import Batch
+    from statechain.records.filters import Chained, Cursor, ExecutionFilter
 
 __all__ = [
     "EXECUTION",

@@ -26,12 +26,12 @@ from sqlalchemy import (
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from statechain.batch_records import BatchStatus
 from statechain.clock import to_micros
-from statechain.records import ExecutionStatus
+from statechain.records.batches import BatchStatus
+from statechain.records.executions import ExecutionStatus
 from statechain.storage.outlines import SHORT_DETAIL
 from statechain_backends.sql.filters import EXECUTION, UNFAILED, WITH_RUNS
-from statechain_backends.sql.schema import (
+from statechain_backends.sql.schema.tables import (
     batch_items,
     batches,
     callbacks,
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.sql.compiler import SQLCompiler
 
-    from statechain.batch_records import Batch
-    from statechain.records import Link
+    from statechain.records.batches import Batch
+    from statechain.records.executions import Link
 
 __all__ = [
     "LINK",

@@ -11,10 +11,11 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from statechain.clock import to_micros
-from statechain.records import ExecutionStatus
-from statechain_backends.sql import filters, lease_queries, queries, reports
+from statechain.records.executions import ExecutionStatus
+from statechain_backends.sql import filters, queries, reports
 from statechain_backends.sql.compiler import Parameters, param
 from statechain_backends.sql.decoding import Row, readable
+from statechain_backends.sql.leases import queries as lease_queries
 from statechain_backends.sql.rows import (
     to_batch,
     to_batch_item,
@@ -36,9 +37,17 @@ from statechain_backends.sql.text_escape import unescape_text
 if TYPE_CHECKING:
     from sqlalchemy import Executable
 
-    from statechain.batch_records import Batch, BatchItem, BatchStatus
-    from statechain.filters import Cursor, ExecutionFilter, ExecutionKey
-    from statechain.records import Callback, DurationStatistics, Execution, Link, StateMachineRecord, Suspect, Visit
+    from statechain.records.batches import Batch, BatchItem, BatchStatus
+    from statechain.records.executions import (
+        Callback,
+        DurationStatistics,
+        Execution,
+        Link,
+        StateMachineRecord,
+        Suspect,
+        Visit,
+    )
+    from statechain.records.filters import Cursor, ExecutionFilter, ExecutionKey
     from statechain.reports import BatchResult, WaitingTask
     from statechain.storage.leases import SuspectGroup
     from statechain.storage.outlines import VisitOutline

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import ColumnElement, Select, and_, func, literal, or_, select, tuple_
 
 from statechain.clock import to_micros
-from statechain.records import CallbackStatus, ExecutionStatus
+from statechain.records.executions import CallbackStatus, ExecutionStatus
 from statechain.reports import BatchResult, WaitingTask
 from statechain_backends.sql.compiler import param
 from statechain_backends.sql.decoding import member, moment_or_none, number, reads, text, text_or_none
 from statechain_backends.sql.queries import items_with_executions
-from statechain_backends.sql.schema import batch_items, callbacks, executions, runs
+from statechain_backends.sql.schema.tables import batch_items, callbacks, executions, runs
 
 if TYPE_CHECKING:
     from statechain_backends.sql.decoding import Row

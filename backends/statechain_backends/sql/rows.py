@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from statechain.batch_records import Batch, BatchItem, BatchStatus, ItemCounts
 from statechain.clock import to_micros
 from statechain.codec import encode
 from statechain.errors import DamagedRow
-from statechain.filters import ExecutionKey
-from statechain.records import (
+from statechain.records.batches import Batch, BatchItem, BatchStatus, ItemCounts
+from statechain.records.executions import (
     Callback,
     CallbackStatus,
     Claim,
@@ -29,6 +28,7 @@ from statechain.records import (
     Suspect,
     Visit,
 )
+from statechain.records.filters import ExecutionKey
 from statechain.storage.leases import SuspectGroup, WorkerLease
 from statechain.storage.outlines import VisitOutline
 from statechain_backends.sql.decoding import (

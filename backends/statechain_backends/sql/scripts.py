@@ -15,10 +15,10 @@ import attrs
 from sqlalchemy import Integer, String, case, delete, exists, func, literal, null, or_, select, type_coerce, update
 from sqlalchemy.dialects.postgresql import insert
 
-from statechain.batch_records import BatchStatus
 from statechain.clock import MICROSECOND, to_micros
 from statechain.errors import BatchNotFound, ExecutionNotFound, InvalidToken, TaskTimedOut
-from statechain.records import CallbackStatus, ExecutionStatus
+from statechain.records.batches import BatchStatus
+from statechain.records.executions import CallbackStatus, ExecutionStatus
 from statechain.storage.leases import lease_lost
 from statechain.storage.repository import (
     AnswerCallback,
@@ -37,8 +37,9 @@ from statechain.storage.repository import (
     TakeActivity,
     TakeUpExecution,
 )
-from statechain_backends.sql import filters, lease_queries, queries
+from statechain_backends.sql import filters, queries
 from statechain_backends.sql.compiler import Parameters, param, row_params
+from statechain_backends.sql.leases import queries as lease_queries
 from statechain_backends.sql.rows import (
     Row,
     batch_row,
@@ -54,7 +55,7 @@ from statechain_backends.sql.rows import (
     to_micros_or_none,
     to_state_machine,
 )
-from statechain_backends.sql.schema import (
+from statechain_backends.sql.schema.tables import (
     batch_items,
     batches,
     callbacks,
@@ -70,7 +71,7 @@ from statechain_backends.sql.text_escape import unescape_text
 if TYPE_CHECKING:
     from sqlalchemy import Executable, Table
 
-    from statechain.batch_records import Batch
+    from statechain.records.batches import Batch
 
 __all__ = ["LOST_EPOCHS", "SCRIPTS", "Script", "Steps", "add_frozen_batch", "chunks", "stored_batch"]
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, cast
 
 from sqlalchemy import and_, case, func, insert, or_, select, update
 
-from statechain.batch_records import Batch, BatchStatus
 from statechain.clock import to_micros
 from statechain.errors import LeaseLost
-from statechain.records import ExecutionStatus
+from statechain.records.batches import Batch, BatchStatus
+from statechain.records.executions import ExecutionStatus
 from statechain.storage.shards import (
     MOST_CLAIMS,
     POISONED,
@@ -34,7 +34,7 @@ from statechain_backends.sql import queries
 from statechain_backends.sql.compiler import Parameters, param
 from statechain_backends.sql.decoding import Row, readable
 from statechain_backends.sql.rows import to_batch
-from statechain_backends.sql.schema import batch_items, batch_shards, batches, executions
+from statechain_backends.sql.schema.tables import batch_items, batch_shards, batches, executions
 from statechain_backends.sql.text_escape import unescape_text
 
 if TYPE_CHECKING:

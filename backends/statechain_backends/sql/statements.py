@@ -6,7 +6,7 @@ from sqlalchemy import insert, update
 
 from statechain_backends.sql import queries
 from statechain_backends.sql.compiler import param, row_params
-from statechain_backends.sql.schema import executions, runs
+from statechain_backends.sql.schema.tables import executions, runs
 
 __all__ = ["ADD_RUN", "END_EXECUTION", "EXECUTION", "EXECUTION_BY_NAME"]
 

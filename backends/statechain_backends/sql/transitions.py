@@ -9,11 +9,11 @@ import attrs
 from sqlalchemy import Select, func, select
 
 from statechain.clock import to_micros
-from statechain.records import CallbackStatus
+from statechain.records.executions import CallbackStatus
 from statechain.storage.leases import lease_lost
 from statechain_backends.sql.filters import WITH_RUNS
 from statechain_backends.sql.rows import Row, callback_row, to_visit
-from statechain_backends.sql.schema import executions, runs, visits
+from statechain_backends.sql.schema.tables import executions, runs, visits
 
 if TYPE_CHECKING:
     from statechain.errors import LeaseLost

@@ -18,12 +18,12 @@ from sqlalchemy.dialects.sqlite import insert
 
 from statechain_backends.sql import filters, scripts
 from statechain_backends.sql.compiler import param
-from statechain_backends.sql.schema import batch_items
+from statechain_backends.sql.schema.tables import batch_items
 from statechain_backends.sql.text_escape import escape_rows, unescape_text
 from statechain_backends.sqlite.writes import COMPILER, perform
 
 if TYPE_CHECKING:
-    from statechain.batch_records import Batch
+    from statechain.records.batches import Batch
     from statechain.storage.repository import CreateBatch
     from statechain_backends.sqlite.connection import ConnectionThread
     from statechain_backends.sqlite.readers import Reader, Readers

@@ -22,13 +22,14 @@ from statechain.cancellation import GRACE, await_shielded
 from statechain.storage.leases import missing_lease
 from statechain.storage.repository import CreateBatch
 from statechain_backends.lease_renewal import SharedLeaseRenewer
-from statechain_backends.sql import lease_queries, lease_scripts
 from statechain_backends.sql.checks import Checks
 from statechain_backends.sql.compiler import Parameters
-from statechain_backends.sql.leases import Leases
-from statechain_backends.sql.migrate import STORED_VERSION, is_current
+from statechain_backends.sql.leases import queries as lease_queries
+from statechain_backends.sql.leases import scripts as lease_scripts
+from statechain_backends.sql.leases.reads import Leases
 from statechain_backends.sql.reads import Reads
 from statechain_backends.sql.rows import to_worker_lease
+from statechain_backends.sql.schema.migrate import STORED_VERSION, is_current
 from statechain_backends.sql.shards import Shards
 from statechain_backends.sqlite.connection import ConnectionThread
 from statechain_backends.sqlite.file import DatabaseFile

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from statechain_backends.sql import migrate
+from statechain_backends.sql.schema import migrate
 
 if TYPE_CHECKING:
     import sqlite3

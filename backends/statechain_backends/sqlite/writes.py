@@ -15,12 +15,12 @@ from sqlalchemy import Executable, delete, insert, literal, update
 from sqlalchemy.dialects import sqlite
 
 from statechain.errors import DamagedRow
-from statechain.records import CallbackStatus
+from statechain.records.executions import CallbackStatus
 from statechain.storage.repository import Advance, StartExecution, Write
 from statechain_backends.sql.compiler import Compiler, Parameters, param, row_params
 from statechain_backends.sql.decoding import Row, outcome
 from statechain_backends.sql.rows import end_row, execution_row, link_row, run_row, to_execution, visit_row
-from statechain_backends.sql.schema import callbacks, executions, links, runs, visits
+from statechain_backends.sql.schema.tables import callbacks, executions, links, runs, visits
 from statechain_backends.sql.scripts import SCRIPTS, Script
 from statechain_backends.sql.statements import ADD_RUN, END_EXECUTION, EXECUTION_BY_NAME
 from statechain_backends.sql.text_escape import escape_rows

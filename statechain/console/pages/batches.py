@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 from starlette.responses import Response
 
-from statechain.batch_records import BatchStatus
 from statechain.console.queries import ExecutionQuery, command_line, number, statuses
 from statechain.console.rendering import page
 from statechain.console.serving import PAGE, engine_of, machine_names, require
-from statechain.operations import UNSUCCESSFUL
+from statechain.engine.operations import UNSUCCESSFUL
+from statechain.records.batches import BatchStatus
 from statechain.storage.shards import ShardStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from statechain.batch_records import Batch
+    from statechain.records.batches import Batch
 
 __all__ = ["new", "new_batch_page", "pace_of", "show", "show_all"]
 

@@ -23,8 +23,8 @@ from statechain.errors import ExecutionNotFound
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from statechain.engine import Engine
-    from statechain.records import Execution
+    from statechain.engine.engine import Engine
+    from statechain.records.executions import Execution
 
 __all__ = ["chain", "events", "payload", "show", "timeline"]
 

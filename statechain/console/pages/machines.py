@@ -17,15 +17,15 @@ from statechain.console.serving import PAGE, engine_of
 from statechain.drawing.graph import graph_of
 from statechain.drawing.svg import to_svg
 from statechain.errors import DefinitionError, Diagnostic, StateMachineNotFound
-from statechain.filters import ExecutionFilter
+from statechain.records.filters import ExecutionFilter
 from statechain.tasks.services import is_known
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from statechain.asl import Definition
-    from statechain.engine import Engine
-    from statechain.records import StateMachineRecord
+    from statechain.engine.engine import Engine
+    from statechain.records.executions import StateMachineRecord
 
 __all__ = ["record_of", "show", "show_all"]
 

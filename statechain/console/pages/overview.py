@@ -12,12 +12,12 @@ from statechain.console.pages.statistics import activity_of
 from statechain.console.queries import WINDOWS, window_of
 from statechain.console.rendering import page
 from statechain.console.serving import engine_of
-from statechain.filters import ExecutionFilter
-from statechain.records import ExecutionStatus
+from statechain.records.executions import ExecutionStatus
+from statechain.records.filters import ExecutionFilter
 
 if TYPE_CHECKING:
-    from statechain.engine import Engine
-    from statechain.records import StateMachineRecord
+    from statechain.engine.engine import Engine
+    from statechain.records.executions import StateMachineRecord
     from statechain.reports import Activity
 
 __all__ = ["show"]

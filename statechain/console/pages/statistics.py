@@ -14,7 +14,7 @@ from statechain.console.rendering import page
 from statechain.console.serving import engine_of, machine_names
 
 if TYPE_CHECKING:
-    from statechain.engine import Engine
+    from statechain.engine.engine import Engine
     from statechain.reports import Activity
 
 __all__ = ["activity_of", "show"]

@@ -7,10 +7,10 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from statechain.batch_records import Batch, BatchItem, BatchStatus, ItemCounts
 from statechain.errors import BatchNotFound
-from statechain.filters import Chained, ExecutionFilter
-from statechain.records import ExecutionStatus, Source
+from statechain.records.batches import Batch, BatchItem, BatchStatus, ItemCounts
+from statechain.records.executions import ExecutionStatus, Source
+from statechain.records.filters import Chained, ExecutionFilter
 from statechain.storage.repository import (
     CreateBatch,
     EndBatch,

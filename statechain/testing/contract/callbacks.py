@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from statechain.errors import InvalidToken, LeaseLost, TaskTimedOut
-from statechain.records import Callback, CallbackStatus, Execution, ExecutionStatus
+from statechain.records.executions import Callback, CallbackStatus, Execution, ExecutionStatus
 from statechain.storage.repository import (
     AnswerCallback,
     CloseCallback,

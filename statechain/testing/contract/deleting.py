@@ -8,8 +8,8 @@ import asyncio
 
 import pytest
 
-from statechain.filters import ExecutionFilter
-from statechain.records import Claim, Execution, ExecutionStatus
+from statechain.records.executions import Claim, Execution, ExecutionStatus
+from statechain.records.filters import ExecutionFilter
 from statechain.storage.repository import Repository, StartExecution
 from statechain.testing.contract.samples import (
     ENDINGS,

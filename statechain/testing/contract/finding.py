@@ -15,8 +15,8 @@ from typing import Any
 import attrs
 import pytest
 
-from statechain.filters import Chained, Cursor, ExecutionFilter, ExecutionKey
-from statechain.records import DurationStatistics, Execution, ExecutionStatus
+from statechain.records.executions import DurationStatistics, Execution, ExecutionStatus
+from statechain.records.filters import Chained, Cursor, ExecutionFilter, ExecutionKey
 from statechain.storage.repository import Repository, StartExecution
 from statechain.testing.contract.samples import (
     ENDINGS,

@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from statechain.errors import LeaseLost
-from statechain.records import Claim, Execution, ExecutionStatus
+from statechain.records.executions import Claim, Execution, ExecutionStatus
 from statechain.storage.leases import missing_lease
 from statechain.storage.repository import ReleaseExecution, Repository, StartExecution, StopExecution, TakeUpExecution
 from statechain.testing.contract.samples import (

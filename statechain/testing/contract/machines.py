@@ -8,7 +8,7 @@ import asyncio
 
 import attrs
 
-from statechain.records import new_id
+from statechain.records.executions import new_id
 from statechain.storage.repository import CreateStateMachine, Repository
 from statechain.testing.contract.samples import commit, machine, moment
 

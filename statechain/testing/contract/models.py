@@ -11,8 +11,8 @@ import attrs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from statechain.filters import Chained, ExecutionFilter
-from statechain.records import Execution, ExecutionStatus, Source
+from statechain.records.executions import Execution, ExecutionStatus, Source
+from statechain.records.filters import Chained, ExecutionFilter
 from statechain.storage.repository import Repository, StopExecution
 from statechain.testing.contract.finding import all_pages, model
 from statechain.testing.contract.samples import commit, deleting, ending, execution, ids, moment, seed

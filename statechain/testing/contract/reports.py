@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from statechain.filters import ExecutionFilter
-from statechain.records import CallbackStatus, Execution, ExecutionStatus
+from statechain.records.executions import CallbackStatus, Execution, ExecutionStatus
+from statechain.records.filters import ExecutionFilter
 from statechain.reports import BatchResult, WaitingTask
 from statechain.storage.repository import CloseCallback, FailBatchItem, Repository
 from statechain.testing.contract.samples import (

@@ -10,10 +10,10 @@ from datetime import timedelta
 import attrs
 import pytest
 
-from statechain.batch_records import Batch, ItemCounts
 from statechain.errors import ExecutionNotFound, LeaseLost
-from statechain.filters import ExecutionFilter
-from statechain.records import Callback, Claim, Execution, ExecutionStatus
+from statechain.records.batches import Batch, ItemCounts
+from statechain.records.executions import Callback, Claim, Execution, ExecutionStatus
+from statechain.records.filters import ExecutionFilter
 from statechain.storage.repository import (
     AnswerCallback,
     CreateBatch,

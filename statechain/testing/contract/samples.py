@@ -14,10 +14,18 @@ from typing import Any, TypeVar, cast
 
 import attrs
 
-from statechain.batch_records import Batch, BatchStatus
 from statechain.errors import StatechainError
-from statechain.filters import ExecutionFilter
-from statechain.records import Callback, Execution, ExecutionStatus, Source, StateMachineRecord, Visit, new_id
+from statechain.records.batches import Batch, BatchStatus
+from statechain.records.executions import (
+    Callback,
+    Execution,
+    ExecutionStatus,
+    Source,
+    StateMachineRecord,
+    Visit,
+    new_id,
+)
+from statechain.records.filters import ExecutionFilter
 from statechain.storage.repository import (
     Advance,
     CreateBatch,

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from statechain.batch_records import Batch, BatchStatus
 from statechain.codec import JSONValue
 from statechain.errors import LeaseLost
-from statechain.filters import ExecutionFilter
-from statechain.records import ExecutionStatus
+from statechain.records.batches import Batch, BatchStatus
+from statechain.records.executions import ExecutionStatus
+from statechain.records.filters import ExecutionFilter
 from statechain.storage.leases import missing_lease
 from statechain.storage.repository import EndBatch, FailBatchItem, Repository
 from statechain.storage.shards import MOST_CLAIMS, POISONED, Shard, ShardStatus

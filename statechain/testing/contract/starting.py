@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from statechain.filters import ExecutionFilter
-from statechain.records import Execution, ExecutionStatus, Link, Source
+from statechain.records.executions import Execution, ExecutionStatus, Link, Source
+from statechain.records.filters import ExecutionFilter
 from statechain.storage.repository import Repository, StartExecution
 from statechain.testing.contract.samples import (
     FAILURES,

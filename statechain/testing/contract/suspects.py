@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from statechain.errors import LeaseLost
-from statechain.records import Claim, Execution
+from statechain.records.executions import Claim, Execution
 from statechain.storage.leases import SuspectGroup
 from statechain.storage.repository import ReleaseExecution, Repository, StopExecution, TakeUpExecution
 from statechain.testing.contract.samples import advance, bury, commit, ending, finish, ids, start, visit

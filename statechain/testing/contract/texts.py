@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from statechain.batch_records import BatchStatus
 from statechain.errors import BatchNotFound, ExecutionNotFound, InvalidToken
-from statechain.filters import ExecutionFilter
-from statechain.records import ExecutionStatus
+from statechain.records.batches import BatchStatus
+from statechain.records.executions import ExecutionStatus
+from statechain.records.filters import ExecutionFilter
 from statechain.storage.repository import (
     AnswerCallback,
     CloseCallback,

@@ -16,7 +16,7 @@ from support.faults.ledger import Call
 from support.faults.workload import EXITS, expected
 
 if TYPE_CHECKING:
-    from statechain.records import Visit
+    from statechain.records.executions import Visit
 
 __all__ = ["Findings", "examine", "late_calls", "repeats", "visit_faults"]
 

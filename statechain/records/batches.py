@@ -9,7 +9,7 @@ from enum import StrEnum
 import attrs
 
 from statechain.codec import JSONValue
-from statechain.records import ExecutionStatus
+from statechain.records.executions import ExecutionStatus
 
 __all__ = ["Batch", "BatchItem", "BatchStatus", "ItemCounts"]
 

@@ -1,6 +1,6 @@
 """Batches of an engine: stopped, resumed, and run in the background.
 
-A batch that its caller awaits is a method of the state machine that it starts; see `statechain.machine`.
+A batch that its caller awaits is a method of the state machine that it starts; see `statechain.engine.machine`.
 """
 
 from __future__ import annotations
@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING, cast
 
 from statechain import chaining
 from statechain.arguments import BATCH_ID, MACHINE, TEXT, checked
-from statechain.batch_records import Batch
 from statechain.chaining.arguments import FILTER, OPTIONS, TRANSFORMER
 from statechain.chaining.options import DISTRIBUTED, BatchExecutionOptions, BatchExecutionResult
 from statechain.chaining.source import InputTransformer
+from statechain.engine.machine import StateMachine
+from statechain.engine.queries import EngineQueries
 from statechain.errors import StatechainError
-from statechain.filters import ExecutionFilter
 from statechain.guard import guarded
-from statechain.machine import StateMachine
-from statechain.queries import EngineQueries
+from statechain.records.batches import Batch
+from statechain.records.filters import ExecutionFilter
 from statechain.storage.existing import with_machine_ids
 from statechain.storage.repository import CreateBatch
 
 if TYPE_CHECKING:
     from statechain.chaining.runner import BatchServices
-    from statechain.engine import Engine
-    from statechain.filters import HasId
+    from statechain.engine.engine import Engine
     from statechain.launcher import ResultStream
+    from statechain.records.filters import HasId
     from statechain.storage.journal import Journal
     from statechain.worker.worker import Worker
 

@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, cast
 
 from statechain import asl, drawing
 from statechain.arguments import BATCH_ID, EXECUTION_ID, FLAG, MACHINE, TEXT, WHOLE, checked, count_from, one_of
-from statechain.batch_records import Batch, BatchStatus
 from statechain.chaining.arguments import FILTER
 from statechain.errors import BatchNotFound, ExecutionNotFound
-from statechain.filters import ExecutionFilter, as_id
 from statechain.guard import Guard, guarded
-from statechain.records import DurationStatistics, Execution, ExecutionStatus, Link, Suspect
+from statechain.records.batches import Batch, BatchStatus
+from statechain.records.executions import DurationStatistics, Execution, ExecutionStatus, Link, Suspect
+from statechain.records.filters import ExecutionFilter, as_id
 from statechain.storage.existing import optional_machine_id, require_execution, with_machine_ids
 from statechain.storage.paging import pages
 
 if TYPE_CHECKING:
     from statechain.clock import Clock
     from statechain.drawing import DrawingFormat
-    from statechain.events import HistoryEvent
-    from statechain.filters import HasId
     from statechain.limits import Limits
+    from statechain.records.events import HistoryEvent
+    from statechain.records.filters import HasId
     from statechain.storage.repository import Repository
     from statechain.worker.revisions import Revisions
 

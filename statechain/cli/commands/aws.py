@@ -10,11 +10,11 @@ import click
 
 from statechain.asl import Definition, model
 from statechain.asl.substitutions import Substitutions
+from statechain.cli.commands.validate import show_faults
 from statechain.cli.definitions import read_machines, substitutions_options, text_of
 from statechain.cli.render import Column, print_table
 from statechain.cli.scaffold import skeleton
 from statechain.cli.session import echo_err, exit_with
-from statechain.cli.validate import show_faults
 from statechain.tasks.registry import function_name
 from statechain.tasks.services import LAMBDA_INVOKE, START_EXECUTION, TOKEN_SUFFIX, activity_name
 

@@ -1,7 +1,7 @@
 """The engine: opens storage, creates machines, and owns the tasks of everything that runs.
 
-What only reads is in `statechain.queries`, batches in `statechain.batches`, what operators use in
-`statechain.operations`, and what answers a task that waits for it in `statechain.callbacks`.
+What only reads is in `statechain.engine.queries`, batches in `statechain.engine.batches`, what operators use in
+`statechain.engine.operations`, and what answers a task that waits for it in `statechain.engine.callbacks`.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ from statechain.arguments import (
     text,
     with_method,
 )
-from statechain.batch_records import Batch
-from statechain.batches import EngineBatches
-from statechain.callbacks import EngineCallbacks
 from statechain.chaining.arguments import FILTER
 from statechain.clock import Clock, SystemClock, as_duration
 from statechain.codec import JSONValue, same_json
+from statechain.engine.batches import EngineBatches
+from statechain.engine.callbacks import EngineCallbacks
+from statechain.engine.handle import ExecutionHandle
+from statechain.engine.machine import StateMachine
+from statechain.engine.operations import EngineOperations
 from statechain.errors import ExecutionNotFound, StatechainError, StateMachineNotFound
 from statechain.execution import lengthy
-from statechain.filters import ExecutionFilter, as_id
 from statechain.guard import Guard, guarded
-from statechain.handle import ExecutionHandle
 from statechain.limits import DEFAULT_LIMITS, Limits
-from statechain.machine import StateMachine
-from statechain.operations import EngineOperations
-from statechain.records import Execution, StateMachineRecord, new_id
+from statechain.records.batches import Batch
+from statechain.records.executions import Execution, StateMachineRecord, new_id
+from statechain.records.filters import ExecutionFilter, as_id
 from statechain.storage.deleting import delete_ended
 from statechain.storage.existing import machine_id, with_machine_ids
 from statechain.storage.open import open_repository
@@ -59,8 +59,8 @@ from statechain.tickets import Ticket
 
 if TYPE_CHECKING:
     from statechain.asl import Definition
-    from statechain.filters import HasId
     from statechain.observers import Observer
+    from statechain.records.filters import HasId
     from statechain.storage.repository import Repository
     from statechain.tickets import Dispatcher, Outcome
 

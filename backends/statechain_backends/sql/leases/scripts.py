@@ -13,16 +13,16 @@ from sqlalchemy.dialects.postgresql import insert
 
 from statechain.clock import MICROSECOND
 from statechain.errors import DamagedRow
-from statechain.records import ExecutionStatus
-from statechain_backends.sql import lease_queries as queries
+from statechain.records.executions import ExecutionStatus
 from statechain_backends.sql.compiler import param
+from statechain_backends.sql.leases import queries
 from statechain_backends.sql.rows import to_claim
-from statechain_backends.sql.schema import executions, runs, workers
+from statechain_backends.sql.schema.tables import executions, runs, workers
 from statechain_backends.sql.scripts import LOST_EPOCHS, chunks
 from statechain_backends.sql.text_escape import unescape_text
 
 if TYPE_CHECKING:
-    from statechain.records import Claim
+    from statechain.records.executions import Claim
     from statechain.storage.leases import WorkerLease
     from statechain_backends.sql.decoding import Row
     from statechain_backends.sql.scripts import Script, Steps

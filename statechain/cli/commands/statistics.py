@@ -13,7 +13,7 @@ from statechain.cli.selection import find_machine
 from statechain.cli.session import Storage, asynchronous, storage_option, usage_errors
 from statechain.cli.values import MOMENT
 from statechain.drawing.picture import spoken
-from statechain.records import ExecutionStatus
+from statechain.records.executions import ExecutionStatus
 from statechain.reports import Activity
 
 __all__ = ["statistics"]

@@ -14,18 +14,18 @@ from statechain.chaining.arguments import FILTER, OPTIONS, SOURCE, STATE_NAME, T
 from statechain.chaining.options import DISTRIBUTED, BatchExecutionOptions
 from statechain.chaining.source import InputTransformer, as_source, chained_input
 from statechain.codec import JSONInput, JSONValue, decode, isolate, same_json
+from statechain.engine.handle import ExecutionHandle, succeeded
 from statechain.errors import ExecutionAlreadyExists
-from statechain.filters import ExecutionFilter
 from statechain.guard import guarded
-from statechain.handle import ExecutionHandle, succeeded
-from statechain.records import Execution, ExecutionStatus, Source, new_id
+from statechain.records.executions import Execution, ExecutionStatus, Source, new_id
+from statechain.records.filters import ExecutionFilter
 
 if TYPE_CHECKING:
     from statechain.asl import Definition
     from statechain.chaining.distributed import BatchHandle
     from statechain.chaining.options import BatchExecutionResult
     from statechain.chaining.runner import JoinedCallback
-    from statechain.engine import Engine
+    from statechain.engine.engine import Engine
     from statechain.launcher import ResultStream
     from statechain.worker.revisions import Revision
 

@@ -11,20 +11,20 @@ from typing import Any
 import click
 from rich.markup import escape
 
-from statechain.batch_records import Batch
 from statechain.chaining.options import BatchExecutionResult
+from statechain.cli.commands.run import files_option, machine_of, tasks_option
 from statechain.cli.render import echo_json
-from statechain.cli.run import files_option, machine_of, tasks_option
 from statechain.cli.selection import FilterOptions, batch_options, filter_options, make_options
 from statechain.cli.session import Storage, asynchronous, echo_err, errors, exit_with, storage_option
 from statechain.cli.values import FUNCTION
 from statechain.drawing.picture import shortened
-from statechain.engine import Engine
+from statechain.engine.engine import Engine
+from statechain.engine.machine import StateMachine
 from statechain.errors import BatchStopped
 from statechain.launcher import ResultStream
-from statechain.machine import StateMachine
 from statechain.progress import BatchProgress
-from statechain.records import new_id
+from statechain.records.batches import Batch
+from statechain.records.executions import new_id
 from statechain.storage.existing import why_nothing_matches
 from statechain.tasks.registry import TaskRegistry
 

@@ -8,16 +8,16 @@ from typing import Any
 
 import click
 
-from statechain.batch_records import Batch, BatchStatus
 from statechain.chaining.stored import read_options
-from statechain.cli.batch import transformer_option
+from statechain.cli.commands.batch import transformer_option
+from statechain.cli.commands.run import check_served, files_option, tasks_option
 from statechain.cli.render import Cell, Column, batch_json, duration_of, echo_json, moment, print_table, styled_batch
-from statechain.cli.run import check_served, files_option, tasks_option
 from statechain.cli.selection import batch_options, find_machine, make_options
 from statechain.cli.session import Storage, asynchronous, echo_err, errors, exit_with, storage_option
-from statechain.engine import Engine
+from statechain.engine.engine import Engine
 from statechain.errors import BatchStopped
 from statechain.progress import BatchProgress
+from statechain.records.batches import Batch, BatchStatus
 from statechain.tasks.registry import TaskRegistry
 
 __all__ = ["batches"]

@@ -24,20 +24,20 @@ from statechain.arguments import (
 )
 from statechain.chaining.arguments import FILTER
 from statechain.codec import JSONInput, encode
+from statechain.engine.handle import ExecutionHandle
+from statechain.engine.queries import EngineQueries
 from statechain.errors import TaskTimedOut
-from statechain.filters import Cursor, ExecutionFilter
 from statechain.guard import guarded
-from statechain.handle import ExecutionHandle
-from statechain.queries import EngineQueries
-from statechain.records import Execution, ExecutionStatus
+from statechain.records.executions import Execution, ExecutionStatus
+from statechain.records.filters import Cursor, ExecutionFilter
 from statechain.reports import Activity, BatchResult, Redriven, WaitingTask, durations_of
 from statechain.storage.existing import optional_machine_id, require_execution, with_machine_ids
 from statechain.storage.repository import DeleteExecutions
 from statechain.storage.retrying import retry_while_unavailable
 
 if TYPE_CHECKING:
-    from statechain.engine import Engine
-    from statechain.filters import HasId
+    from statechain.engine.engine import Engine
+    from statechain.records.filters import HasId
     from statechain.storage.journal import Journal
     from statechain.tasks.callbacks import Callbacks
     from statechain.worker.worker import Worker

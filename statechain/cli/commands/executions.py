@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.markup import escape
 
-from statechain.cli.batches import machine_names
+from statechain.cli.commands.batches import machine_names
 from statechain.cli.render import (
     STYLES,
     Cell,
@@ -28,10 +28,10 @@ from statechain.cli.render import (
 from statechain.cli.selection import FilterOptions, filter_options, find_execution
 from statechain.cli.session import Storage, asynchronous, echo_err, storage_option
 from statechain.drawing.picture import folded, printable, shortened
-from statechain.records import Execution, Suspect, Visit
+from statechain.records.executions import Execution, Suspect, Visit
 
 if TYPE_CHECKING:
-    from statechain.engine import Engine
+    from statechain.engine.engine import Engine
 
 __all__ = ["history", "list_executions", "show", "stop"]
 

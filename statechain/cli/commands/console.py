@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from statechain.cli.run import tasks_option
+from statechain.cli.commands.run import tasks_option
 from statechain.cli.session import Failure, Storage, asynchronous, echo_err, storage_option
 from statechain.tasks.registry import TaskRegistry
 
 if TYPE_CHECKING:
-    from statechain.engine import Engine
+    from statechain.engine.engine import Engine
 
 __all__ = ["console"]
 

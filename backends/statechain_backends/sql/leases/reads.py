@@ -6,10 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
-from statechain_backends.sql import lease_scripts
+from statechain_backends.sql.leases import scripts as lease_scripts
 
 if TYPE_CHECKING:
-    from statechain.records import Claim
+    from statechain.records.executions import Claim
     from statechain.storage.leases import WorkerLease
     from statechain_backends.sql.scripts import Script
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from alembic import context
 
-from statechain_backends.sql.migrate import VERSION_TABLE
-from statechain_backends.sql.schema import metadata
+from statechain_backends.sql.schema.migrate import VERSION_TABLE
+from statechain_backends.sql.schema.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

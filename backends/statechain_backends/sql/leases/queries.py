@@ -35,11 +35,11 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from statechain.clock import MICROSECOND
-from statechain.records import ExecutionStatus
+from statechain.records.executions import ExecutionStatus
 from statechain.storage.leases import LONGEST_GAP
 from statechain_backends.sql.compiler import param
 from statechain_backends.sql.filters import EXECUTION, WITH_RUNS
-from statechain_backends.sql.schema import batch_shards, executions, runs, uptime, workers
+from statechain_backends.sql.schema.tables import batch_shards, executions, runs, uptime, workers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

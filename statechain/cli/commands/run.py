@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from statechain.asl import load_stored
 from statechain.asl.substitutions import Substitutions
+from statechain.cli.commands.validate import read_definition, show_faults, unserved
 from statechain.cli.definitions import SUFFIXES, substitutions_options
 from statechain.cli.render import STYLES, duration_of, echo_json
 from statechain.cli.selection import find_execution, find_machine
@@ -26,15 +27,14 @@ from statechain.cli.session import (
     storage_option,
     usage_errors,
 )
-from statechain.cli.validate import read_definition, show_faults, unserved
 from statechain.cli.values import JSON, TASKS
 from statechain.codec import JSONValue
 from statechain.drawing.picture import printable, spoken
-from statechain.engine import Engine
+from statechain.engine.engine import Engine
+from statechain.engine.handle import ExecutionHandle
+from statechain.engine.machine import StateMachine
 from statechain.errors import DefinitionError
-from statechain.handle import ExecutionHandle
-from statechain.machine import StateMachine
-from statechain.records import Execution, ExecutionStatus
+from statechain.records.executions import Execution, ExecutionStatus
 from statechain.tasks.registry import TaskRegistry
 
 __all__ = ["check_served", "files_option", "machine_of", "redrive", "run", "tasks_option"]

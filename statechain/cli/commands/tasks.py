@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import click
 
-from statechain.cli.batches import machine_names
+from statechain.cli.commands.batches import machine_names
 from statechain.cli.render import Cell, Column, echo_json, instant, print_table
 from statechain.cli.selection import find_execution, find_machine
 from statechain.cli.session import Storage, asynchronous, echo_err, storage_option, usage_errors

@@ -13,7 +13,7 @@ import attrs
 
 from statechain.arguments import TEXT
 from statechain.errors import InvalidArgument
-from statechain.records import Execution, ExecutionStatus
+from statechain.records.executions import Execution, ExecutionStatus
 
 __all__ = ["Chained", "Cursor", "ExecutionFilter", "ExecutionKey", "HasId", "as_id"]
 

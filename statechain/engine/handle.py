@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 from statechain.codec import JSONValue
 from statechain.errors import ExecutionFailed
 from statechain.guard import guarded
-from statechain.records import Execution, ExecutionStatus
+from statechain.records.executions import Execution, ExecutionStatus
 
 if TYPE_CHECKING:
-    from statechain.engine import Engine
+    from statechain.engine.engine import Engine
     from statechain.execution.running import RunningExecution
 
 __all__ = ["ExecutionHandle", "succeeded"]

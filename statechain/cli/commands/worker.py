@@ -11,18 +11,18 @@ from typing import Any
 import attrs
 import click
 
-from statechain.batch_records import BatchStatus, ItemCounts
 from statechain.chaining.options import DISTRIBUTED
-from statechain.cli.batch import transformer_option
-from statechain.cli.run import files_option
+from statechain.cli.commands.batch import transformer_option
+from statechain.cli.commands.run import files_option
 from statechain.cli.selection import find_machine
 from statechain.cli.session import Storage, asynchronous, echo_err, storage_option
 from statechain.cli.values import TASKS
 from statechain.dispatchers import open_dispatcher
 from statechain.drawing.picture import spoken
-from statechain.engine import Engine
+from statechain.engine.engine import Engine
 from statechain.errors import BatchStopped
 from statechain.observers import ExecutionEnded, ExecutionResumed, ExecutionStarted, Fact
+from statechain.records.batches import BatchStatus, ItemCounts
 from statechain.tasks.registry import TaskRegistry
 from statechain.tickets import Dispatcher
 

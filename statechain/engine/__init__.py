@@ -1,0 +1,1 @@
+"""The public face: `Engine`, its state machines, and the handles of their executions."""
