@@ -25,7 +25,7 @@ from statechain.storage.repository import Repository
 
 CHAPTERS = ("machines", "starting", "running", "visits", "callbacks", "batches", "deleting",
             "finding", "reports", "models", "leases", "shards", "suspects", "texts")  # fmt: skip
-pytest.register_assert_rewrite(*(f"statechain.testing.contract_{chapter}" for chapter in (*CHAPTERS, "samples")))
+pytest.register_assert_rewrite(*(f"statechain.testing.contract.{chapter}" for chapter in (*CHAPTERS, "samples")))
 
 from statechain.testing.contract.batches import BatchContract, FrozenContract  # noqa: E402 -- their asserts are rewritten
 from statechain.testing.contract.callbacks import ActivityContract, CallbackContract  # noqa: E402
