@@ -106,7 +106,9 @@ def test_a_module_says_what_it_exports_and_has_it(module: ModuleType) -> None:
         assert hasattr(module, name), f"{module.__name__} has no {name}"
 
 
-@pytest.mark.parametrize("name", ["chaining.options", "clock", "errors", "records.filters", "records.executions", "storage.repository"])
+@pytest.mark.parametrize(
+    "name", ["chaining.options", "clock", "errors", "records.filters", "records.executions", "storage.repository"]
+)
 def test_a_module_of_public_classes_exports_all_of_them(name: str) -> None:
     module = importlib.import_module(f"statechain.{name}")
     defined = {
