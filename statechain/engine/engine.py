@@ -47,6 +47,7 @@ from statechain.limits import DEFAULT_LIMITS, Limits
 from statechain.records.batches import Batch
 from statechain.records.executions import Execution, StateMachineRecord, new_id
 from statechain.records.filters import ExecutionFilter, as_id
+from statechain.settings import Settings
 from statechain.storage.deleting import delete_ended
 from statechain.storage.existing import machine_id, with_machine_ids
 from statechain.storage.open import open_repository
@@ -165,6 +166,7 @@ class Engine(EngineBatches, EngineOperations, EngineCallbacks):
         # All that runs is loaded with the first engine: that takes half as long as the library itself.
         from statechain.chaining.runner import BatchServices  # noqa: PLC0415
         from statechain.chaining.shards import ShardWorker  # noqa: PLC0415
+        from statechain.worker.options import WorkerOptions  # noqa: PLC0415
         from statechain.worker.supervisor import Supervisor  # noqa: PLC0415
 
         leased = as_duration(lease)
@@ -181,23 +183,23 @@ class Engine(EngineBatches, EngineOperations, EngineCallbacks):
         self._dependencies = Dependencies(dependencies or {})
         self._tasks = (TaskRegistry() if tasks is None else tasks).with_dependencies(self._dependencies)
         self._works = role == "worker"
-        self._supervisor = Supervisor(
-            self.repository,
-            self.clock,
-            self._tasks,
-            limits,
+        settings = Settings(
+            clock=self.clock,
+            limits=limits,
+            tasks=self._tasks,
+            observers=tuple(observers),
+            files=None if files is None else Path(files),
+        )
+        options = WorkerOptions(
             worker_id=worker_id or None,
+            role=role,
             lease=leased,
             connect_timeout=as_duration(connect_timeout),
             max_concurrent=max_concurrent_executions,
-            observers=observers,
             recovers=recovery,
-            role=role,
             waits_for_adopted=wait_for == "all",
-            start=self._start_nested,
-            guard=self.guard,
-            files=None if files is None else Path(files),
         )
+        self._supervisor = Supervisor(self.repository, settings, options, start=self._start_nested, guard=self.guard)
         self.journal = self._supervisor.journal
         self.worker = self._supervisor.worker
         self._callbacks = self._supervisor.callbacks

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from statechain.errors import DamagedRow, LeaseLost, RepositoryError, StatechainError
 from statechain.logs import about
-from statechain.observers import ExecutionPoisoned, Observer, SuspectsCounted, SuspectTakenUp, tell
+from statechain.observers import ExecutionPoisoned, SuspectsCounted, SuspectTakenUp, tell
 from statechain.records.executions import Claim, ExecutionStatus
 from statechain.storage.leases import lease_lost
 from statechain.storage.repository import Advance, End, ReleaseExecution
@@ -29,13 +29,10 @@ from statechain.worker.suspects import Trials, backoff, deaths_alone, group_size
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from statechain.clock import Clock
     from statechain.execution.running import RunningExecution
-    from statechain.limits import Limits
-    from statechain.storage.journal import Journal
+    from statechain.settings import Settings
     from statechain.storage.leases import SuspectGroup, WorkerLease
     from statechain.storage.ledger import ExecutionWrites
-    from statechain.storage.repository import Repository
     from statechain.worker.lease import Lease
     from statechain.worker.revisions import Revision, Revisions
     from statechain.worker.worker import Worker
@@ -55,25 +52,12 @@ LONGEST_TRIAL_PAUSE = 1.0
 class Recovery:
     """Claims executions without an owner, for one worker, and cancels those that are its own no more."""
 
-    def __init__(
-        self,
-        repository: Repository,
-        journal: Journal,
-        clock: Clock,
-        worker: Worker,
-        revisions: Revisions,
-        lease: Lease,
-        limits: Limits,
-        observers: Sequence[Observer] = (),
-    ) -> None:
-        self._repository = repository
-        self._journal = journal
-        self._clock = clock
+    def __init__(self, worker: Worker, revisions: Revisions, lease: Lease, settings: Settings) -> None:
+        self._repository, self._journal = worker.repository, worker.journal
         self._worker = worker
         self._revisions = revisions
         self._lease = lease
-        self._limits = limits
-        self._observers = tuple(observers)
+        self._clock, self._limits, self._observers = settings.clock, settings.limits, settings.observers
         self._peers = Peers(worker.id, lease.length)
         self._trials = Trials(lease.clock)
         self._opened = lease.clock()

@@ -9,11 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
-from datetime import timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 from statechain.asl.effort import serving_loop
 from statechain.cancellation import wait_ignoring_cancellation
@@ -41,17 +39,13 @@ from statechain.worker.watchdog import watched
 from statechain.worker.worker import Worker
 
 if TYPE_CHECKING:
-    from statechain.clock import Clock
     from statechain.guard import Guard
-    from statechain.limits import Limits
-    from statechain.observers import Observer
+    from statechain.settings import Settings
     from statechain.storage.repository import Repository
     from statechain.tasks.child_executions import Start
-    from statechain.tasks.registry import TaskRegistry
+    from statechain.worker.options import WorkerOptions
 
-__all__ = ["Role", "Supervisor"]
-
-Role: TypeAlias = Literal["worker", "client", "reader"]
+__all__ = ["Supervisor"]
 
 logger = logging.getLogger(__name__)
 
@@ -81,71 +75,40 @@ class Supervisor:
     """Everything that runs in one engine."""
 
     def __init__(
-        self,
-        repository: Repository,
-        clock: Clock,
-        tasks: TaskRegistry,
-        limits: Limits,
-        *,
-        worker_id: str | None,
-        lease: timedelta,
-        connect_timeout: timedelta,
-        max_concurrent: int | None,
-        observers: Sequence[Observer],
-        recovers: bool,
-        role: Role,
-        waits_for_adopted: bool,
-        start: Start,
-        guard: Guard,
-        files: Path | None,
+        self, repository: Repository, settings: Settings, options: WorkerOptions, *, start: Start, guard: Guard
     ) -> None:
-        self._repository = repository
-        self._made_in, self._is_anonymous = os.getpid(), worker_id is None
-        self._lease = Lease(lease)
-        self._recovers, self._observers = recovers, tuple(observers)
-        self._role, self._waits_for_adopted = role, waits_for_adopted
+        self._repository, self._observers, self._options = repository, settings.observers, options
+        self._made_in = os.getpid()
+        self._lease = Lease(options.lease)
         self._stack = AsyncExitStack()
         self._closing = asyncio.Event()
-        self._hold_seconds = limits.loop_hold_seconds
-        self._opening = Opening(connect_timeout, self._closing)
+        self._hold_seconds = settings.limits.loop_hold_seconds
+        self._opening = Opening(options.connect_timeout, self._closing)
         self._is_interrupted = False
         self._is_entered = False
         self._supervisor: asyncio.Task[None] | None = None
-        self.journal = Journal(repository, clock, observers)
-        self.revisions = Revisions(repository, limits)
-        self.callbacks = Callbacks(repository, self.journal, clock, self._tasks)
-        scribe = VisitRecorder(self.journal, self._lease)
-        self._threads = HandlerThreads(limits.handler_threads, clock)
-        caller = Caller(scribe, clock, tasks, limits, self.callbacks, ChildExecutions(start, repository), self._threads)
-        self.worker = Worker(
-            worker_id or new_id(),
-            repository,
-            self.journal,
-            Interpreter(
-                scribe,
-                clock,
-                caller,
-                FastPath(clock, tasks, limits),
-                Lines(scribe, clock, tasks, caller, limits),
-                limits,
-                Files(files, clock),
-            ),
-            clock,
-            self._lease,
-            tasks=tasks,
-            limits=limits,
-            max_concurrent=max_concurrent,
-            observers=observers,
-        )
-        self.recovery = Recovery(
-            repository, self.journal, clock, self.worker, self.revisions, self._lease, limits, observers
-        )
+        self.journal = Journal(repository, settings.clock, settings.observers)
+        self.revisions = Revisions(repository, settings.limits)
+        self.callbacks = Callbacks(repository, self.journal, settings.clock, self._tasks)
+        self._threads = HandlerThreads(settings.limits.handler_threads, settings.clock)
+        interpreter = self._interpreter(settings, ChildExecutions(start, repository))
+        self.worker = Worker(repository, self.journal, interpreter, self._lease, settings, options)
+        self.recovery = Recovery(self.worker, self.revisions, self._lease, settings)
         self.streams = StreamGroup(self.worker.tasks, guard)
         self.shards: Background | None = None
-        if role == "client":
+        if options.role == "client":
             self.worker.submissions = Submissions(self.journal, self.worker)
-        if role == "reader":
+        if options.role == "reader":
             self.journal.why_closed = self.worker.why_closed = READS_ONLY
+
+    def _interpreter(self, settings: Settings, children: ChildExecutions) -> Interpreter:
+        """Make what runs executions: it holds no state of theirs."""
+        clock, tasks, limits = settings.clock, settings.tasks, settings.limits
+        recorder = VisitRecorder(self.journal, self._lease)
+        caller = Caller(recorder, clock, tasks, limits, self.callbacks, children, self._threads)
+        fast_path = FastPath(clock, tasks, limits)
+        lines = Lines(recorder, clock, tasks, caller, limits)
+        return Interpreter(recorder, clock, caller, fast_path, lines, limits, Files(settings.files, clock))
 
     @property
     def has_lease(self) -> bool:
@@ -165,11 +128,13 @@ class Supervisor:
     async def open(self, *, owns_repository: bool) -> None:
         """Open the storage where it is this engine's own; start what the engine's role needs."""
         self._is_entered = True
-        if os.getpid() != self._made_in and self._is_anonymous:  # forked since: its siblings have the same id
+        if (
+            os.getpid() != self._made_in and self._options.worker_id is None
+        ):  # forked since: its siblings have the same id
             self.worker.id = new_id()
         if owns_repository:
             await self._opening.reach(lambda: self._stack.enter_async_context(self._repository))
-        if self._role != "reader":
+        if self._options.role != "reader":
             await self._start()
 
     async def _start(self) -> None:
@@ -197,7 +162,7 @@ class Supervisor:
         self.streams.close()
         try:
             if not at_once:
-                if not self._waits_for_adopted:
+                if not self._options.waits_for_adopted:
                     self.worker.hand_over_adopted()
                 await wait_and_log(self._supervisor, self.worker.waited_for)
         finally:
@@ -236,7 +201,7 @@ class Supervisor:
 
     async def _supervise(self, ready: asyncio.Future[None]) -> None:
         """Own every task, in the order in which they may end."""
-        if self._role == "client":
+        if self._options.role == "client":
             await self._write(self._run_submissions(ready))
             return
         await self._opening.reach(lambda: self._opening.unless_left(self._register()))
@@ -283,11 +248,13 @@ class Supervisor:
 
     async def _run(self, ready: asyncio.Future[None]) -> None:
         async with asyncio.TaskGroup() as recovering:
-            recovery = recovering.create_task(self.recovery.run(claims=self._recovers), name="statechain recovery")
+            recovery = recovering.create_task(
+                self.recovery.run(claims=self._options.recovers), name="statechain recovery"
+            )
             try:
                 async with asyncio.TaskGroup() as executions:
                     self.worker.group = executions
-                    if self._recovers:
+                    if self._options.recovers:
                         await self._opening.unless_left(self.recovery.begin())
                     ready.set_result(None)
                     if self.shards is not None:

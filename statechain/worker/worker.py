@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,8 +20,8 @@ from statechain.execution.running import RunningExecution
 from statechain.execution.slots import UNLIMITED, Slot
 from statechain.execution.unexpected import PASSING, runtime_error
 from statechain.logs import ATTEMPT, EXECUTION, about
-from statechain.observers import ExecutionEnded, ExecutionLeft, ExecutionResumed, ExecutionStarted, Observer, tell
-from statechain.records.executions import Claim, Execution, ExecutionStatus
+from statechain.observers import ExecutionEnded, ExecutionLeft, ExecutionResumed, ExecutionStarted, tell
+from statechain.records.executions import Claim, Execution, ExecutionStatus, new_id
 from statechain.storage.journal import NOT_OPEN
 from statechain.storage.ledger import ExecutionWrites
 from statechain.storage.repository import (
@@ -38,14 +38,13 @@ from statechain.worker.suspects import backoff
 from statechain.worker.waiting import EndWatcher
 
 if TYPE_CHECKING:
-    from statechain.clock import Clock
     from statechain.codec import JSONValue
     from statechain.execution.interpreter import Interpreter
-    from statechain.limits import Limits
+    from statechain.settings import Settings
     from statechain.storage.journal import Journal
     from statechain.storage.repository import Repository
-    from statechain.tasks.registry import TaskRegistry
     from statechain.worker.lease import Lease
+    from statechain.worker.options import WorkerOptions
     from statechain.worker.revisions import Revision
     from statechain.worker.submissions import Submissions
 
@@ -66,29 +65,23 @@ class Worker:
 
     def __init__(
         self,
-        worker_id: str,
         repository: Repository,
         journal: Journal,
         interpreter: Interpreter,
-        clock: Clock,
         lease: Lease,
-        *,
-        tasks: TaskRegistry,
-        limits: Limits,
-        max_concurrent: int | None = None,
-        observers: Sequence[Observer] = (),
+        settings: Settings,
+        options: WorkerOptions,
     ) -> None:
-        self.id = worker_id
-        self._repository = repository
-        self._journal = journal
+        self.id = options.worker_id or new_id()
+        self.repository = repository
+        self.journal = journal
         self._interpreter = interpreter
-        self._clock = clock
         self._lease = lease
-        self._tasks = tasks
-        self._limits = limits
-        self._most_recovered = limits.recovered if max_concurrent is None else max_concurrent
-        self._observers = tuple(observers)
-        self._gate = None if max_concurrent is None else asyncio.Semaphore(max_concurrent)
+        self._clock, self._limits, self._tasks = settings.clock, settings.limits, settings.tasks
+        self._observers = settings.observers
+        most = options.max_concurrent
+        self._most_recovered = self._limits.recovered if most is None else most
+        self._gate = None if most is None else asyncio.Semaphore(most)
         self._live: dict[str, RunningExecution] = {}
         self._elsewhere = EndWatcher(repository)
         self.submissions: Submissions | None = None
@@ -98,7 +91,6 @@ class Worker:
         self._is_handing_over = False
         self.is_awaited = False
         self.changed = asyncio.Event()
-        self._limits = limits
         self.group: asyncio.TaskGroup | None = None
         self.why_closed = NOT_OPEN
 
@@ -203,7 +195,7 @@ class Worker:
         return result
 
     async def _redrive(self, revision: Revision, execution: Execution) -> RunningExecution | None:
-        claim = await self._journal.write(
+        claim = await self.journal.write(
             RedriveExecution(execution_id=execution.id, owner=self.id, redrive_count=execution.redrive_count)
         )
         former = self._live.get(execution.id)  # of two redrives at once here, both get the claim, and one runs it
@@ -335,7 +327,7 @@ class Worker:
             if self._observers and live.reported is not None:
                 tell(self._observers, ExecutionLeft(live.reported, revision.record.name))
             if live.ledger is not None:
-                self._journal.close_execution(live.ledger)
+                self.journal.close_execution(live.ledger)
             self._forget(live)
 
     async def _run(
@@ -358,9 +350,9 @@ class Worker:
             end = await self._end_by(fault, live, claimed)
         live.is_closing = True
         if claimed is None or live.ledger is None:
-            return await self._journal.write(StopExecution(execution_id=live.execution_id, end=end))
+            return await self.journal.write(StopExecution(execution_id=live.execution_id, end=end))
         try:
-            await self._journal.record(live.ledger, end)
+            await self.journal.record(live.ledger, end)
         except RepositoryError:
             await self._release(live, claimed)
             raise
@@ -384,7 +376,7 @@ class Worker:
         place = UNLIMITED if self._gate is None else Slot(self._gate)
         async with place:
             if live.take_up is not None:
-                await self._journal.write(live.take_up)
+                await self.journal.write(live.take_up)
             return await self._interpreter.run(
                 Run(
                     claimed.execution,
@@ -417,7 +409,7 @@ class Worker:
 
     async def _begin(self, live: RunningExecution, start: StartExecution) -> Claim | None:
         """Make a start durable; return the claim that comes with it, or None where another execution holds the name."""
-        holder = await self._journal.write(start)
+        holder = await self.journal.write(start)
         live.open(holder)
         execution = start.execution
         return Claim(execution=execution, epoch=1, seq=0) if holder.id == execution.id else None
@@ -444,13 +436,13 @@ class Worker:
             backoff=backoff(claims, self._limits),
         )
         with suppress(StatechainError):
-            await self._journal.write(leaving)
+            await self.journal.write(leaving)
 
     async def _hand_over(self, live: RunningExecution, claimed: Claim) -> None:
         """Leave an execution to recovery at once: leaving in order is no failure of the execution."""
         claims = 0 if live.has_advanced else claimed.claims
         with suppress(StatechainError):
-            await self._journal.write(
+            await self.journal.write(
                 ReleaseExecution(execution_id=claimed.execution.id, epoch=claimed.epoch, claims=claims)
             )
 
@@ -471,7 +463,7 @@ class Worker:
             raise DamagedRow("executions", (claimed.execution.id,), "its input is not JSON") from error
         if claimed.seq == 0:
             return StoredVisits()  # its own: a redrive adds to it
-        return await StoredVisits.load(self._repository, claimed.execution.id)
+        return await StoredVisits.load(self.repository, claimed.execution.id)
 
     # Ending
 
@@ -490,7 +482,7 @@ class Worker:
             live.stop(end)
             if (ended := await live.ended()) is not None:
                 return ended
-        return await self._journal.write_for_caller(StopExecution(execution_id=execution_id, end=end))
+        return await self.journal.write_for_caller(StopExecution(execution_id=execution_id, end=end))
 
     async def abort(self, execution_id: str) -> None:
         """End an execution whose caller is being cancelled, which waits for that no longer than `GRACE`."""
