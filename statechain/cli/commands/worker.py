@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,8 +15,9 @@ import click
 from statechain.chaining.options import DISTRIBUTED
 from statechain.cli.commands.batch import transformer_option
 from statechain.cli.commands.run import files_option
+from statechain.cli.processes import WorkerProcesses, own_command, stop_at_end_of_input
 from statechain.cli.selection import find_machine
-from statechain.cli.session import Storage, asynchronous, echo_err, storage_option
+from statechain.cli.session import Storage, asynchronous, echo_err, exit_with, storage_option
 from statechain.cli.values import TASKS
 from statechain.dispatchers import open_dispatcher
 from statechain.drawing.picture import spoken
@@ -39,6 +41,14 @@ __all__ = ["worker"]
     show_default=True,
     help="How many shards of distributed batches run at once.",
 )
+@click.option(
+    "--processes",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="How many worker processes run below this one, each with its own slots and concurrency: one for each core.",
+)
+@click.option("--child", "is_child", is_flag=True, hidden=True, help="Be one of them: end with standard input, too.")
 @click.option("--dispatcher", metavar="NAME", help="Share shards over an installed dispatcher, such as procrastinate.")
 @click.option(
     "--batches",
@@ -66,6 +76,7 @@ async def worker(
     tasks: TaskRegistry,
     concurrency: int | None,
     slots: int,
+    processes: int,
     dispatcher: str | None,
     machines: tuple[str, ...],
     transformer: Callable[..., Any] | None,
@@ -74,17 +85,30 @@ async def worker(
     files: str | None,
     storage: Storage,
     *,
+    is_child: bool,
     quiet: bool,
 ) -> None:
     """Run what other processes left behind, until SIGTERM or Ctrl-C.
 
     What still runs when the grace is over is handed over: it stays RUNNING, and the next worker resumes it at once.
+
+    With --processes a parent starts that many workers, replaces those that die, passes SIGTERM and Ctrl-C on, and ends
+    with exit code 1 where they keep dying.
     """
     logging.getLogger("statechain_backends").setLevel(logging.WARNING)
+    if sys.platform == "win32":
+        raise click.UsageError("workers need Linux or macOS: they end in order by SIGTERM, which Windows has not")
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
+    if is_child:
+        stop_at_end_of_input(told)
+    elif processes > 1:
+        _open_dispatcher(dispatcher, storage)  # what is wrong with it is said once, not by each child
+        echo_err(f"{processes} worker processes; Ctrl-C or SIGTERM ends them")
+        exit_with(await WorkerProcesses(own_command("--child"), processes, grace=grace).run(told))
+        return
     observers = () if quiet else (_ConsoleObserver(),)
     carrier = _open_dispatcher(dispatcher, storage)
     try:
