@@ -17,6 +17,10 @@ __all__ = ["GROUP", "open_dispatcher"]
 GROUP = "statechain.dispatchers"
 
 _BUILT_IN = {"procrastinate": "statechain.dispatchers.procrastinate:ProcrastinateDispatcher"}
+_MADE_IN_CODE = {
+    "ray": "Ray runs its own workers, which are actors, and needs more than a URL: make RayDispatcher('app:make_engine', "
+    "actors=4), from statechain.dispatchers.ray, and give it to the engine that starts batches"
+}
 
 
 def open_dispatcher(name: str, url: str) -> Dispatcher:
@@ -39,6 +43,8 @@ def _factory(name: str) -> Callable[[str], Dispatcher]:
     if name in _BUILT_IN:
         module, _, attribute = _BUILT_IN[name].partition(":")
         return cast("Callable[[str], Dispatcher]", getattr(import_module(module), attribute))
+    if name in _MADE_IN_CODE:
+        raise ValueError(_MADE_IN_CODE[name])
     found = entry_points(group=GROUP)
     if name not in found.names:
         known = ", ".join(sorted(_BUILT_IN.keys() | found.names))

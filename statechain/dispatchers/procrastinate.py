@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qsl, urlencode
 
 from statechain.cancellation import wait_ignoring_cancellation
+from statechain.dispatchers.opening import OpenedOnUse
 from statechain.tickets import Ticket, Work
 
 try:
@@ -71,8 +72,7 @@ class ProcrastinateDispatcher:
         self._app = App(connector=self._connector)
         self._work: Work | None = None
         self._task: Task[Any, Any, Any] = self._app.task(name=TASK, queue=queue)(self._run)
-        self._opening = asyncio.Lock()
-        self._is_open = False
+        self._opened_app = OpenedOnUse(self._open_app)
 
     def __repr__(self) -> str:
         return f"<ProcrastinateDispatcher, queue {self._queue}>"
@@ -87,23 +87,15 @@ class ProcrastinateDispatcher:
         traceback: TracebackType | None,
     ) -> None:
         """Close the connections."""
-        async with self._opening:
-            if self._is_open:
-                self._is_open = False
-                await self._app.close_async()
+        await self._opened_app.close()
 
-    async def _open(self) -> None:
-        async with self._opening:
-            if self._is_open:
-                return
-            await self._app.open_async()
-            try:
-                if not await self._has_schema():
-                    await self._create_schema()
-            except BaseException:
-                await self._app.close_async()
-                raise
-            self._is_open = True
+    @asynccontextmanager
+    async def _open_app(self) -> AsyncIterator[App]:
+        """Connect; create procrastinate's tables where there are none."""
+        async with self._app.open_async():
+            if not await self._has_schema():
+                await self._create_schema()
+            yield self._app
 
     async def _has_schema(self) -> bool:
         return bool((await self._connector.execute_query_one_async(_HAS_SCHEMA))["found"])
@@ -118,18 +110,18 @@ class ProcrastinateDispatcher:
 
     async def dispatch(self, tickets: Sequence[Ticket]) -> None:
         """Queue tickets; one that waits already is not queued again."""
-        await self._open()
+        await self._opened_app.get()
         for ticket in tickets:
             with suppress(AlreadyEnqueued):
                 await self._task.configure(queueing_lock=ticket.key).defer_async(**ticket.to_json())
 
     async def serve(self, work: Work, *, slots: int) -> None:
         """Run jobs, at most ``slots`` at once, until cancelled; then wait for those that run."""
-        await self._open()
+        app = await self._opened_app.get()
         self._work = work
         cleaning = asyncio.create_task(self._clean())
         try:
-            await self._app.run_worker_async(
+            await app.run_worker_async(
                 queues=[self._queue],
                 name="statechain",
                 concurrency=slots,
@@ -161,7 +153,7 @@ class ProcrastinateDispatcher:
 
     async def depth(self) -> int:
         """Return how many jobs wait: those of the queue with the status ``todo``."""
-        await self._open()
+        await self._opened_app.get()
         row = await self._connector.execute_query_one_async(_DEPTH, queue=self._queue)
         return int(row["waiting"])
 

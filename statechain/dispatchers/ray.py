@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from statechain.dispatchers.opening import OpenedOnUse
 from statechain.tickets import Ticket, Work
 
 try:
@@ -41,32 +43,25 @@ class EngineActor:
     """
 
     def __init__(self, factory: str) -> None:
-        self._factory = factory
-        self._opening = asyncio.Lock()
-        self._engine: Engine | None = None
+        self._engine = OpenedOnUse(partial(_make_engine, factory))
 
     async def open(self) -> str:
         """Open the engine where it is not open yet; return its worker's id."""
-        async with self._opening:
-            if self._engine is None:
-                module, _, name = self._factory.partition(":")
-                make: Callable[[], Engine] = getattr(import_module(module), name)
-                self._engine = await make().__aenter__()
-            return self._engine.worker.id
+        return (await self._engine.get()).worker.id
 
     async def run(self, ticket: dict[str, Any]) -> str:
         """Run a ticket; return the name of its outcome."""
-        await self.open()
-        if self._engine is None:
-            raise RuntimeError("the engine of this actor is not open")
-        return (await self._engine.run_ticket(Ticket.from_json(ticket))).value
+        return (await (await self._engine.get()).run_ticket(Ticket.from_json(ticket))).value
 
     async def close(self) -> None:
         """Leave the engine: what runs is awaited."""
-        async with self._opening:
-            if self._engine is not None:
-                engine, self._engine = self._engine, None
-                await engine.__aexit__(None, None, None)
+        await self._engine.close()
+
+
+def _make_engine(factory: str) -> Engine:
+    module, _, name = factory.partition(":")
+    make: Callable[[], Engine] = getattr(import_module(module), name)
+    return make()
 
 
 class RayDispatcher:

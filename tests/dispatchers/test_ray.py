@@ -10,6 +10,7 @@ import pytest
 ray = pytest.importorskip("ray")
 
 from statechain import BatchExecutionOptions, BatchStatus, Engine, ExecutionFilter  # noqa: E402
+from statechain.dispatchers import open_dispatcher  # noqa: E402
 from statechain.dispatchers.ray import RayDispatcher  # noqa: E402
 
 PASS = {"StartAt": "Echo", "States": {"Echo": {"Type": "Pass", "End": True}}}
@@ -45,3 +46,8 @@ async def test_actors_run_a_batch_and_one_of_them_dies(tmp_path: Path) -> None:
         assert once.is_dir(), "no actor died"
     finally:
         await asyncio.to_thread(ray.shutdown)
+
+
+def test_the_command_line_says_how_it_is_used() -> None:
+    with pytest.raises(ValueError, match=r"actors, and needs more than a URL: make RayDispatcher\('app:make_engine'"):
+        open_dispatcher("ray", "memory://")
