@@ -18,8 +18,9 @@ GROUP = "statechain.dispatchers"
 
 _BUILT_IN = {"procrastinate": "statechain.dispatchers.procrastinate:ProcrastinateDispatcher"}
 _MADE_IN_CODE = {
-    "ray": "Ray runs its own workers, which are actors, and needs more than a URL: make RayDispatcher('app:make_engine', "
-    "actors=4), from statechain.dispatchers.ray, and give it to the engine that starts batches"
+    "ray": "Ray runs its own workers, which are actors, and needs more than a URL: make "
+    "RayDispatcher('app:make_engine', actors=4), from statechain.dispatchers.ray, and give it to the engine that "
+    "starts batches"
 }
 
 
