@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 import sys
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from support.cli_project import CliProject, rows
 
 CHAIN = ("batch", "bills.json", "--tasks", "handlers", "--state-machine", "orders", "--order", "oldest_first")
+
+
+def dump(database: Path) -> list[str]:
+    """Return everything that a database holds, as SQL."""
+    with closing(sqlite3.connect(database)) as connection:
+        return list(connection.iterdump())
 
 
 @pytest.fixture
@@ -46,6 +55,21 @@ def test_what_is_chained_already_can_be_left_out(orders: CliProject) -> None:
     orders.call(*CHAIN, code=1)
     left = orders.call(*CHAIN, "--unchained-to", "bills", "--dry-run")
     assert left.stderr == "1 execution of bills would be started\n"
+
+
+def test_a_dry_run_writes_nothing(orders: CliProject) -> None:
+    database = orders.folder / "statechain.db"
+    before = dump(database)
+    for more in ([], ["--unchained-to", "bills"]):  # which the batch itself would create
+        assert orders.call(*CHAIN, "--dry-run", *more).stderr == "4 executions of bills would be started\n"
+    assert dump(database) == before
+
+
+def test_a_dry_run_refuses_what_the_batch_would_refuse(orders: CliProject) -> None:
+    command = ["batch", "bills.json", "--dry-run"]
+    assert "no handler is registered for 'Bill'" in orders.call(*command, code=2).stderr
+    assert "there is no file" in orders.call("batch", "bill.json", "--dry-run", code=2).stderr
+    assert "there is no state machine 'bill'" in orders.call("batch", "bill", "--dry-run", code=2).stderr
 
 
 def test_an_input_transformer_and_callbacks_of_the_user(orders: CliProject) -> None:

@@ -1,4 +1,7 @@
-"""The Python of the README and of every page of the docs is right by its types, as mypy and pyright see it."""
+"""The Python of the README and of every page of the docs is right by its types, as mypy and pyright see it.
+
+So is that of the page that promises the public API, where it lies beside the repository.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ import pytest
 
 from support.pages import PAGES, ROOT, blocks
 
+API = ROOT.parent / "shared" / "API.md"
 PYRIGHT = shutil.which("pyright", path=str(Path(sys.executable).parent)) or shutil.which("pyright")
 # Strict, but for what a page leaves out to be short: `dict` of a handler's input, annotations of what is not shown.
 MYPY = ["--strict", "--allow-any-generics", "--allow-untyped-defs", "--allow-untyped-calls", "--allow-incomplete-defs"]
@@ -22,10 +26,10 @@ MYPY = ["--strict", "--allow-any-generics", "--allow-untyped-defs", "--allow-unt
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the Python of each page in a file of its own: the blocks of a page, in order, are one program."""
     folder = tmp_path_factory.mktemp("pages")
-    for page in PAGES:
+    for page in [*PAGES, *([API] if API.is_file() else [])]:
         if code := blocks(page, "python"):
-            name = "_".join(page.relative_to(ROOT).with_suffix("").parts).replace("-", "_")
-            (folder / f"{name}.py").write_text("\n\n".join(code))
+            parts = page.relative_to(ROOT).with_suffix("").parts if page != API else ("promised",)
+            (folder / f"{'_'.join(parts).replace('-', '_')}.py").write_text("\n\n".join(code))
     assert len(list(folder.iterdir())) > 10
     return folder
 

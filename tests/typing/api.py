@@ -218,7 +218,8 @@ async def batches(engine: Engine, machine: StateMachine) -> None:
         raise
     assert_type(results, list[BatchExecutionResult])
     assert_type(results[0].index, int)
-    assert_type(results[0].execution, Execution | None)
+    assert_type(results[0].execution, Execution | Any)
+    assert_type(results[0].execution.id, str | Any)
     assert_type(results[0].error, Exception | None)
     async with machine.stream_batch(ExecutionFilter(), options=options) as stream:
         async for result in stream:

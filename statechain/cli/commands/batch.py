@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import attrs
 import click
 from rich.markup import escape
 
 from statechain.chaining.options import BatchExecutionResult
-from statechain.cli.commands.run import files_option, machine_of, tasks_option
+from statechain.cli.commands.run import files_option, machine_of, name_of, tasks_option
 from statechain.cli.render import echo_json
 from statechain.cli.selection import FilterOptions, batch_options, filter_options, make_options
 from statechain.cli.session import Storage, asynchronous, echo_err, errors, exit_with, storage_option
@@ -25,6 +26,7 @@ from statechain.launcher import ResultStream
 from statechain.progress import BatchProgress
 from statechain.records.batches import Batch
 from statechain.records.executions import new_id
+from statechain.records.filters import ExecutionFilter
 from statechain.storage.existing import why_nothing_matches
 from statechain.tasks.registry import TaskRegistry
 
@@ -56,7 +58,7 @@ transformer_option = click.option(
 )
 @click.option("--on-execution-start", "on_start", type=FUNCTION, help="Called with (source id, index).")
 @click.option("--on-execution-complete", "on_complete", type=FUNCTION, help="Called with (source id, index, error).")
-@click.option("--dry-run", is_flag=True, help="Only tell how many executions would be started.")
+@click.option("--dry-run", is_flag=True, help="Only say how many executions would be started; nothing is written.")
 @click.option("--json", "as_json", is_flag=True, help="Write each result to standard output, one JSON object a line.")
 @storage_option
 @asynchronous
@@ -82,16 +84,15 @@ async def batch(
 
     Leaves with 0 where all SUCCEEDED, with 1 where any did not. Ctrl-C aborts what runs, and says how to go on.
     """
+    if dry_run:
+        await _count(storage, target, machine, selection, tasks=tasks)
+        return
     prefix = name_prefix or new_id()
     async with storage.engine(tasks=tasks or TaskRegistry(), files=files, read_only=True) as engine:
         chained = await machine_of(engine, target, machine, tasks=tasks)
         filter_ = await selection.filter(engine)
         total = await engine.count_executions(filter_)
-        if not total:
-            echo_err(f"no execution matches: {await why_nothing_matches(engine.repository, filter_)}")
-        if dry_run:
-            echo_err(f"{total} execution{'' if total == 1 else 's'} of {chained.name} would be started")
-            return
+        await _explain_none(engine, filter_, total)
         progress = BatchProgress(total, description=chained.name, console=errors())
         callbacks = _counted(progress, on_start, on_complete)
         made = make_options({**options, **callbacks, "name_prefix": prefix, "mode": mode.upper()})
@@ -102,6 +103,25 @@ async def batch(
                 await outcome.take(stream)
     outcome.show()
     exit_with(outcome.code)
+
+
+async def _count(
+    storage: Storage, target: str, machine: str | None, selection: FilterOptions, *, tasks: TaskRegistry | None
+) -> None:
+    """Say how many executions a batch would start; write nothing, not even its state machine."""
+    async with storage.reader() as engine:
+        name = await name_of(engine, target, machine, tasks=tasks)
+        if selection.unchained_to == name and await engine.repository.state_machine(name) is None:
+            selection = attrs.evolve(selection, unchained_to=None, unchained_state=None)  # the batch would create it
+        filter_ = await selection.filter(engine)
+        total = await engine.count_executions(filter_)
+        await _explain_none(engine, filter_, total)
+    echo_err(f"{total} execution{'' if total == 1 else 's'} of {name} would be started")
+
+
+async def _explain_none(engine: Engine, filter_: ExecutionFilter, total: int) -> None:
+    if not total:
+        echo_err(f"no execution matches: {await why_nothing_matches(engine.repository, filter_)}")
 
 
 def _counted(

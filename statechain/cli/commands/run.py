@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, NoReturn, cast
 
 import click
 from rich.console import Console
@@ -14,7 +15,7 @@ from rich.markup import escape
 from statechain.asl import load_stored
 from statechain.asl.substitutions import Substitutions
 from statechain.cli.commands.validate import read_definition, show_faults, unserved
-from statechain.cli.definitions import SUFFIXES, substitutions_options
+from statechain.cli.definitions import SUFFIXES, Checked, substitutions_options
 from statechain.cli.render import STYLES, duration_of, echo_json
 from statechain.cli.selection import find_execution, find_machine
 from statechain.cli.session import (
@@ -33,11 +34,11 @@ from statechain.drawing.picture import printable, spoken
 from statechain.engine.engine import Engine
 from statechain.engine.handle import ExecutionHandle
 from statechain.engine.machine import StateMachine
-from statechain.errors import DefinitionError
+from statechain.errors import DefinitionError, Diagnostic
 from statechain.records.executions import Execution, ExecutionStatus
 from statechain.tasks.registry import TaskRegistry
 
-__all__ = ["check_served", "files_option", "machine_of", "redrive", "run", "tasks_option"]
+__all__ = ["check_served", "files_option", "machine_of", "name_of", "redrive", "run", "tasks_option"]
 
 NAME_THEM = "name the handlers by --tasks module:registry"
 SECONDS_BETWEEN_LOOKS = 0.2
@@ -114,25 +115,59 @@ async def machine_of(
     substitutions: Substitutions | None = None,
 ) -> StateMachine:
     """Return the machine that a file defines, or the stored one of that name."""
-    path = Path(target)
-    if not path.is_file():  # noqa: ASYNC240 -- nothing else runs yet
-        if target.endswith(SUFFIXES):
-            raise click.UsageError(f"there is no file {target}")
-        machine = await find_machine(engine, target)
-        await check_served(engine, machine.id, machine.revision, tasks)
-        return machine
-    checked = read_definition(target, name, substitutions, kind)
-    own = checked.name if name is None or checked.is_of_template else name
+    checked = _read_target(target, name, substitutions, kind)
+    if checked is None:
+        return await _stored_machine(engine, target, tasks)
     try:
         with usage_errors():
             return await engine.create_state_machine(
-                own, {**cast("dict[str, Any]", checked.loaded.value)}, type=checked.type
+                _own_name(checked, name), {**cast("dict[str, Any]", checked.loaded.value)}, type=checked.type
             )
     except DefinitionError as error:
-        show_faults(checked.file, checked.text, [checked.loaded.place(each) for each in error.diagnostics])
-        if tasks is None and any(each.code == "unknown-resource" for each in error.diagnostics):
-            echo_err(NAME_THEM)
-        raise click.exceptions.Exit(2) from None
+        _refuse(checked, error.diagnostics, tasks)
+
+
+async def name_of(engine: Engine, target: str, name: str | None = None, *, tasks: TaskRegistry | None) -> str:
+    """Return the name of the machine that `machine_of` would return; check its definition, and store nothing."""
+    checked = _read_target(target, name)
+    if checked is None:
+        return (await _stored_machine(engine, target, tasks)).name
+    if missing := unserved(checked.loaded, tasks or TaskRegistry()):
+        _refuse(checked, missing, tasks)
+    return _own_name(checked, name)
+
+
+def _read_target(
+    target: str,
+    name: str | None,
+    substitutions: Substitutions | None = None,
+    kind: Literal["STANDARD", "EXPRESS"] = "STANDARD",
+) -> Checked | None:
+    """Return the definition that a file has; None where the target names a stored machine."""
+    if Path(target).is_file():
+        return read_definition(target, name, substitutions, kind)
+    if target.endswith(SUFFIXES):
+        raise click.UsageError(f"there is no file {target}")
+    return None
+
+
+def _own_name(checked: Checked, name: str | None) -> str:
+    return checked.name if name is None or checked.is_of_template else name
+
+
+async def _stored_machine(engine: Engine, name_or_id: str, tasks: TaskRegistry | None) -> StateMachine:
+    machine = await find_machine(engine, name_or_id)
+    await check_served(engine, machine.id, machine.revision, tasks)
+    return machine
+
+
+def _refuse(checked: Checked, diagnostics: Iterable[Diagnostic], tasks: TaskRegistry | None) -> NoReturn:
+    """Show the errors of a definition, and leave."""
+    found = [checked.loaded.place(each) for each in diagnostics]
+    show_faults(checked.file, checked.text, found)
+    if tasks is None and any(each.code == "unknown-resource" for each in found):
+        echo_err(NAME_THEM)
+    raise click.exceptions.Exit(2) from None
 
 
 async def check_served(engine: Engine, state_machine_id: str, revision: int, tasks: TaskRegistry | None) -> None:
