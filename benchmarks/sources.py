@@ -1,10 +1,12 @@
-"""Finished executions in any number, for what reads them: made by the database, in one statement.
+"""Executions in any number, for what reads them: made by the database, in one statement.
 
-The same statement serves SQLite and PostgreSQL. One execution in ten has FAILED, a millisecond apart from the next.
+The same statements serve SQLite and PostgreSQL. Finished executions are a millisecond apart, and one in ten of them may
+have FAILED; running ones have the owner that they are given.
 """
 
 import asyncio
 import sqlite3
+from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
@@ -27,6 +29,22 @@ SELECT '{machine}-' || CAST(1000000000 + number AS TEXT), 'source-' || CAST(numb
        {epoch} + 1000 * number, {epoch} + 1000 * number + 500 + number % 997, 'Step0', 0, 1
 FROM numbers
 """
+RUNNING = [
+    """
+INSERT INTO executions (id, name, state_machine_id, state_machine_revision, status, input, start_time, redrive_count,
+                        epoch)
+WITH RECURSIVE numbers(number) AS (
+    SELECT 0 UNION ALL SELECT number + 1 FROM numbers WHERE number < {count} - 1
+)
+SELECT '{label}-' || CAST(1000000000 + number AS TEXT), '{label}-' || CAST(number AS TEXT), '{machine}', 1, 'RUNNING',
+       '{payload}', {epoch} + 1000 * number, 0, 1
+FROM numbers
+""",
+    """
+INSERT INTO runs (execution_id, owner, epoch, seq, claims)
+SELECT id, {owner}, 1, 0, 0 FROM executions WHERE id LIKE '{label}-%' AND status = 'RUNNING'
+""",
+]
 EPOCH = 1_767_225_600_000_000  # the first of January 2026, in microseconds
 
 
@@ -38,22 +56,39 @@ async def load(url: str, machine: StateMachine, count: int, *, failed: bool = Fa
     statement = LOAD.format(
         count=count, machine=machine.id, payload=encode(PAYLOAD), epoch=EPOCH, failed="1 = 1" if failed else "1 = 0"
     )
-    await (asyncio.to_thread(_on_sqlite, url, statement) if url.startswith("sqlite") else _on_postgres(url, statement))
+    await execute(url, statement)
 
 
-async def _on_postgres(url: str, statement: str) -> None:
-    connection: asyncpg.Connection[Any] = await asyncpg.connect(url)
+async def load_running(url: str, machine: StateMachine, count: int, label: str, owner: str | None) -> None:
+    """Make so many RUNNING executions, with ids that begin with a label, of one owner or without any."""
+    owned = "NULL" if owner is None else f"'{owner}'"
+    told = {"count": count, "machine": machine.id, "payload": encode(PAYLOAD), "epoch": EPOCH, "label": label}
+    await execute(url, *(statement.format(**told, owner=owned) for statement in RUNNING))
+
+
+async def execute(url: str, *statements: str) -> None:
+    """Run statements on a database, and leave it as it would soon be by itself: analyzed, its log written back."""
+    await (
+        asyncio.to_thread(_on_sqlite, url, statements) if url.startswith("sqlite") else _on_postgres(url, statements)
+    )
+
+
+async def _on_postgres(url: str, statements: Sequence[str]) -> None:
+    connection: asyncpg.Connection[Any] = await asyncpg.connect(url.partition("?")[0])
     try:
-        await connection.execute(statement)
-        await connection.execute("VACUUM ANALYZE executions")  # as the server would by itself, soon
+        for statement in statements:
+            await connection.execute(statement)
+        await connection.execute("VACUUM ANALYZE executions")
+        await connection.execute("VACUUM ANALYZE runs")
     finally:
         await connection.close()
 
 
-def _on_sqlite(url: str, statement: str) -> None:
+def _on_sqlite(url: str, statements: Sequence[str]) -> None:
     connection = sqlite3.connect(url.partition(":///")[2].partition("?")[0])
     connection.execute("PRAGMA synchronous=OFF")
-    connection.execute(statement)
+    for statement in statements:
+        connection.execute(statement)
     connection.commit()
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()

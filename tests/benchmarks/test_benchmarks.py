@@ -17,6 +17,7 @@ from support.postgres import Postgres
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 TINY = {
     "batches": ["--sources=12", "--concurrency=3", "--steps=2"],
+    "claims": ["--running=40", "--page=5", "--claims=3", "--looks=3"],
     "commits": ["--commits=20"],
     "executions": ["--executions=12", "--concurrency=1,4", "--steps=2"],
     "floor": ["--executions=12", "--concurrency=1,4", "--steps=2"],
@@ -28,6 +29,7 @@ MAY_BE_ZERO = {"bytes each", "server us", "least share"}
 
 ROWS: dict[str, list[dict[str, Any]]] = {
     "batches": [{"sources": 12, "concurrency": 3}],
+    "claims": [{"RUNNING": 40, "what": "an idle look"}, *({"RUNNING": 60} for _ in range(4))],
     "commits": [{"commits": 20}],
     "executions": [{"concurrency": c, "executions": 12} for c in (1, 4)],
     "floor": [{"concurrency": c, "executions": 12} for c in (1, 4)],
@@ -72,6 +74,11 @@ def test_a_benchmark_of_the_engine_measures_any_storage(name: str, repository_ur
 
 def test_what_is_in_flight_is_measured(sqlite_url: str) -> None:
     check("inflight", sqlite_url)
+
+
+def test_claims_are_measured_on_both(sqlite_url: str, postgres_url: str) -> None:
+    check("claims", sqlite_url)
+    check("claims", postgres_url)
 
 
 def test_workers_that_share_a_batch_are_measured(postgres_url: str) -> None:

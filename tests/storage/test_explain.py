@@ -20,6 +20,7 @@ from statechain import ExecutionFilter, ExecutionStatus, PostgresRepository
 from statechain.records.filters import Chained, Cursor
 from statechain_backends.postgres import writes
 from statechain_backends.sql import filters
+from statechain_backends.sql.leases import queries as lease_queries
 from statechain_backends.sqlite import writes as sqlite_writes
 from support.postgres import Postgres
 
@@ -110,6 +111,15 @@ def test_sqlite_pages_by_an_index(
     page = sqlite_database.execute(text, arguments).fetchall()
     assert len(page) <= 50
     assert page or after is not None
+
+
+@pytest.mark.parametrize("query", [lease_queries.claimed(["execution-0000100"]), lease_queries.suspects(50)])
+def test_sqlite_reads_what_is_claimed_by_its_ids(sqlite_database: sqlite3.Connection, query: Any) -> None:
+    """Found by the index of statuses it would cost the more, the more runs elsewhere."""
+    text, arguments = sqlite_writes.COMPILER.render(query)
+    plan = [step for *_, step in sqlite_database.execute(f"EXPLAIN QUERY PLAN {text}", arguments)]
+    (read,) = [step for step in plan if " executions " in step]
+    assert "(id=?)" in read, plan
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

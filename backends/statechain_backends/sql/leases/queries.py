@@ -35,7 +35,6 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from statechain.clock import MICROSECOND
-from statechain.records.executions import ExecutionStatus
 from statechain.storage.leases import LONGEST_GAP
 from statechain_backends.sql.compiler import param
 from statechain_backends.sql.filters import EXECUTION, WITH_RUNS
@@ -239,6 +238,10 @@ def epochs(execution_ids: Sequence[Text]) -> Select[Any]:
     return select(runs.c.execution_id, runs.c.epoch).where(runs.c.execution_id.in_(execution_ids))
 
 
+# What has not ended is RUNNING. Said by the status, SQLite reads every RUNNING execution by that column's index.
+_is_running = executions.c.end_time.is_(None)
+
+
 def _suspected() -> ColumnElement[int]:
     since = elapsed() - func.coalesce(runs.c.suspect_since, elapsed())
     return case((runs.c.claims == 0, 0), (since < 0, 0), else_=since)
@@ -249,7 +252,7 @@ def claimed(execution_ids: Sequence[str]) -> Select[Any]:
     return (
         select(runs.c.epoch, runs.c.seq, runs.c.claims, _suspected(), *EXECUTION)
         .select_from(WITH_RUNS)
-        .where(executions.c.id.in_(execution_ids), executions.c.status == ExecutionStatus.RUNNING.value)
+        .where(executions.c.id.in_(execution_ids), _is_running)
         .order_by(executions.c.id)
     )
 
@@ -289,6 +292,6 @@ def suspects(page: int) -> Select[Any]:
             *EXECUTION,
         )
         .select_from(WITH_RUNS)
-        .where(executions.c.id.in_(select(found.c.execution_id)), executions.c.status == ExecutionStatus.RUNNING.value)
+        .where(executions.c.id.in_(select(found.c.execution_id)), _is_running)
         .order_by(deaths.desc(), executions.c.id)
     )
