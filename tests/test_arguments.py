@@ -84,7 +84,16 @@ def methods(owner: type) -> Iterator[tuple[str, Callable[..., object]]]:
             yield name, member
 
 
-INSIDE = {"try_redrive", "run_chained", "start_child", "for_state", "find", "with_dependencies", "wanted"}
+INSIDE = {
+    "try_redrive",
+    "run_chained",
+    "start_child",
+    "for_state",
+    "find",
+    "find_transformer",
+    "with_dependencies",
+    "wanted",
+}
 """What the library calls itself."""
 
 CALLS = [

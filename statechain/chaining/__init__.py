@@ -11,19 +11,14 @@ if TYPE_CHECKING:
     from statechain.chaining.batch import stop_batch as stop_batch
     from statechain.chaining.batch import stream_batch as stream_batch
     from statechain.chaining.batch import stream_bulk as stream_bulk
-    from statechain.chaining.distributed import start_batch as start_batch
-    from statechain.chaining.distributed import stream_distributed as stream_distributed
 else:
     # What runs batches brings the launcher and the journal; its options and results are needed before.
     __getattr__ = importer(
         __name__,
-        {
-            **dict.fromkeys(
-                ("collect", "new_batch", "resume_batch", "stop_batch", "stream_batch", "stream_bulk"),
-                "statechain.chaining.batch",
-            ),
-            **dict.fromkeys(("start_batch", "stream_distributed"), "statechain.chaining.distributed"),
-        },
+        dict.fromkeys(
+            ("collect", "new_batch", "resume_batch", "stop_batch", "stream_batch", "stream_bulk"),
+            "statechain.chaining.batch",
+        ),
     )
 
 
@@ -31,9 +26,7 @@ __all__ = [
     "collect",
     "new_batch",
     "resume_batch",
-    "start_batch",
     "stop_batch",
     "stream_batch",
     "stream_bulk",
-    "stream_distributed",
 ]

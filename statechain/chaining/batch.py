@@ -29,6 +29,7 @@ from statechain.chaining.options import BatchExecutionOptions, BatchExecutionRes
 from statechain.chaining.runner import BatchServices, Item, Runner, Target
 from statechain.chaining.source import InputTransformer, item_input
 from statechain.chaining.stored import describe_filter, describe_options, is_exclusive
+from statechain.chaining.transformers import as_function, name_of, stored_transformer
 from statechain.codec import JSONInput
 from statechain.errors import BatchNotFound, BatchStopped, ExecutionNotFound
 from statechain.launcher import ResultStream, first_error
@@ -65,16 +66,17 @@ def stream_batch(
     source_state_name: str | None,
     *,
     options: BatchExecutionOptions,
-    input_transformer: InputTransformer | None,
+    input_transformer: InputTransformer | str | None,
     services: BatchServices,
 ) -> ResultStream[BatchExecutionResult]:
     """Chain one execution of the target from each execution that the filter means when the stream is first used."""
+    transformer = as_function(input_transformer, services.tasks)
 
     async def produce(stream: ResultStream[BatchExecutionResult]) -> None:
         resolved = await with_machine_ids(services.repository, filter_)
-        batch = new_batch(target, resolved, source_state_name, options, services)
+        batch = new_batch(target, resolved, source_state_name, options, services, name_of(input_transformer))
         opening = CreateBatch(batch=batch, filter_=resolved)
-        await _run_stored(target, batch.id, opening, options, input_transformer, services, stream)
+        await _run_stored(target, batch.id, opening, options, transformer, services, stream)
 
     return ResultStream(services.streams, produce, capacity=options.concurrent_batches)
 
@@ -85,6 +87,7 @@ def new_batch(
     source_state_name: str | None,
     options: BatchExecutionOptions,
     services: BatchServices,
+    transformer: str | None = None,
 ) -> Batch:
     """Return the record of a batch that is not stored yet."""
     return Batch(
@@ -94,7 +97,7 @@ def new_batch(
         state_machine_revision=target.revision,
         source_state_name=source_state_name,
         filter=describe_filter(filter_),
-        options=describe_options(options),
+        options=describe_options(options, transformer),
         status=BatchStatus.RUNNING,
         start_time=services.clock.now(),
     )
@@ -105,14 +108,15 @@ def resume_batch(
     batch: Batch,
     *,
     options: BatchExecutionOptions,
-    input_transformer: InputTransformer | None,
+    input_transformer: InputTransformer | str | None,
     services: BatchServices,
 ) -> ResultStream[BatchExecutionResult]:
     """Run the frozen items of a stored batch again: what has ended is returned, what is missing is finished."""
+    transformer = as_function(input_transformer or stored_transformer(batch), services.tasks)
 
     async def produce(stream: ResultStream[BatchExecutionResult]) -> None:
         opening = EndBatch(batch_id=batch.id, status=BatchStatus.RUNNING, end_time=None)
-        await _run_stored(target, batch.id, opening, options, input_transformer, services, stream)
+        await _run_stored(target, batch.id, opening, options, transformer, services, stream)
 
     return ResultStream(services.streams, produce, capacity=options.concurrent_batches)
 

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from statechain.cancellation import GRACE, wait_ignoring_cancellation
 from statechain.chaining.batch import new_batch, stop_batch
 from statechain.chaining.options import BatchExecutionOptions, BatchExecutionResult
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from statechain.chaining.shards import ShardWorker
     from statechain.records.filters import ExecutionFilter
 
-__all__ = ["BatchHandle", "start_batch", "stream_distributed"]
+__all__ = ["BatchHandle", "SharedBatches"]
 
 logger = logging.getLogger(__name__)
 
@@ -86,64 +88,60 @@ class BatchHandle:
         await stop_batch(self._id, services=self._services, stop_execution=self._stop_execution)
 
 
-async def start_batch(
-    target: Target,
-    filter_: ExecutionFilter,
-    source_state_name: str | None,
-    *,
-    options: BatchExecutionOptions,
-    services: BatchServices,
-    shards: ShardWorker,
-    stop_execution: StopExecution,
-) -> BatchHandle:
-    """Store a batch for workers to run, and return once its sources are frozen."""
-    filter_ = await with_machine_ids(services.repository, filter_)
-    batch = new_batch(target, filter_, source_state_name, options, services)
-    stored = await services.journal.write(CreateBatch(batch=batch, filter_=filter_))
-    if not stored.item_counts.total:
-        why = await retry_while_unavailable(partial(why_nothing_matches, services.repository, filter_))
-        logger.warning("the batch %s matches no execution: %s", batch.name_prefix, why)
-    await shards.begin(batch.id)
-    return BatchHandle(batch.id, services, stop_execution)
+@attrs.frozen
+class SharedBatches:
+    """The DISTRIBUTED batches of one engine: stored, for workers to run, and followed where a caller awaits them."""
 
+    _services: BatchServices
+    _shards: ShardWorker
+    _stop_execution: StopExecution
 
-def stream_distributed(
-    target: Target,
-    filter_: ExecutionFilter,
-    source_state_name: str | None,
-    *,
-    options: BatchExecutionOptions,
-    services: BatchServices,
-    shards: ShardWorker,
-    stop_execution: StopExecution,
-) -> ResultStream[BatchExecutionResult]:
-    """Start a batch when the stream is first used, and follow it; a caller that is cancelled stops it."""
+    async def start(
+        self,
+        target: Target,
+        filter_: ExecutionFilter,
+        source_state_name: str | None,
+        options: BatchExecutionOptions,
+        transformer: str | None,
+    ) -> BatchHandle:
+        """Store a batch for workers to run, and return once its sources are frozen."""
+        services = self._services
+        filter_ = await with_machine_ids(services.repository, filter_)
+        batch = new_batch(target, filter_, source_state_name, options, services, transformer)
+        stored = await services.journal.write_for_caller(CreateBatch(batch=batch, filter_=filter_))
+        if not stored.item_counts.total:
+            why = await retry_while_unavailable(partial(why_nothing_matches, services.repository, filter_))
+            logger.warning("the batch %s matches no execution: %s", batch.name_prefix, why)
+        return await self._begun(batch.id)
 
-    async def produce(stream: ResultStream[BatchExecutionResult]) -> None:
-        handle = await start_batch(
-            target,
-            filter_,
-            source_state_name,
-            options=options,
-            services=services,
-            shards=shards,
-            stop_execution=stop_execution,
-        )
-        try:
-            with shards.awaiting(handle.id):
-                async for result in handle.results():
-                    await _call(options.on_execution_start, result.source_execution_id, result.index)
-                    await _call(options.on_execution_complete, result.source_execution_id, result.index, result.error)
-                    await stream.has_room()
-                    stream.put(result)
-        except BatchStopped:
-            raise
-        except BaseException:
-            if not services.streams.is_interrupted:  # else workers go on with it
-                await wait_ignoring_cancellation(asyncio.ensure_future(handle.stop()), GRACE)
-            raise
+    async def _begun(self, batch_id: str) -> BatchHandle:
+        await self._shards.begin(batch_id)
+        return BatchHandle(batch_id, self._services, self._stop_execution)
 
-    return ResultStream(services.streams, produce, capacity=max(1, options.concurrent_batches))
+    def stream(
+        self, begin: Callable[[], Awaitable[BatchHandle]], options: BatchExecutionOptions
+    ) -> ResultStream[BatchExecutionResult]:
+        """Start a batch when the stream is first used, and follow it; a caller that is cancelled stops it."""
+
+        async def produce(stream: ResultStream[BatchExecutionResult]) -> None:
+            handle = await begin()
+            try:
+                with self._shards.awaiting(handle.id):
+                    async for result in handle.results():
+                        await _call(options.on_execution_start, result.source_execution_id, result.index)
+                        await _call(
+                            options.on_execution_complete, result.source_execution_id, result.index, result.error
+                        )
+                        await stream.has_room()
+                        stream.put(result)
+            except BatchStopped:
+                raise
+            except BaseException:
+                if not self._services.streams.is_interrupted:  # else workers go on with it
+                    await wait_ignoring_cancellation(asyncio.ensure_future(handle.stop()), GRACE)
+                raise
+
+        return ResultStream(self._services.streams, produce, capacity=max(1, options.concurrent_batches))
 
 
 async def _call(callback: Callable[..., Any] | None, *facts: object) -> None:

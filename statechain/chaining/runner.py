@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from statechain.clock import Clock
     from statechain.storage.journal import Journal
     from statechain.storage.repository import Repository
+    from statechain.tasks.registry import TaskRegistry
 
 __all__ = ["BatchServices", "Item", "JoinedCallback", "Runner", "Target"]
 
@@ -80,12 +81,19 @@ class Target(Protocol):
 
 @attrs.frozen
 class BatchServices:
-    """What a batch needs of the engine; ``running`` holds the tasks that run stored batches here, by batch."""
+    """What a batch needs of the engine.
+
+    Attributes:
+        tasks: The handlers that the engine was given, which have the input transformers; None without any.
+
+        running: The tasks that run stored batches here, by batch.
+    """
 
     repository: Repository
     journal: Journal
     clock: Clock
     streams: StreamGroup
+    tasks: TaskRegistry | None = None
     running: defaultdict[str, set[asyncio.Task[None]]] = attrs.field(factory=lambda: defaultdict(set))
 
 

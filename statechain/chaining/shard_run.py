@@ -17,6 +17,7 @@ from statechain.chaining.batch import ended_executions, stored_item, watch
 from statechain.chaining.options import BatchExecutionOptions
 from statechain.chaining.runner import BatchServices, Item, Runner, Target
 from statechain.chaining.stored import is_exclusive
+from statechain.chaining.transformers import as_function, stored_transformer
 from statechain.errors import BatchStopped, LeaseLost, StatechainError
 from statechain.launcher import first_error
 from statechain.records.batches import Batch, BatchStatus
@@ -96,6 +97,7 @@ class ShardRun:
     async def _items(self, options: BatchExecutionOptions) -> AsyncIterator[Item]:
         """Yield the shard's items, as long as it is this worker's and is not to be left to others."""
         shard, after = self._shard, self._shard.first - 1
+        transformer = as_function(stored_transformer(self._batch), self._services.tasks)
         while after < shard.last:
             size = min(options.page_size, shard.last - after)
             read = partial(self._services.repository.batch_items, self._batch.id, after=after, page=size)
@@ -106,7 +108,7 @@ class ShardRun:
             for item in page:
                 if self._lost is not None or self._drains():
                     return
-                one = stored_item(item, self._batch.source_state_name, None)
+                one = stored_item(item, self._batch.source_state_name, transformer)
                 yield attrs.evolve(one, ended=ended.get(item.index))
             after = page[-1].index
         self._is_complete = True

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from statechain.chaining.options import DISTRIBUTED, SHARD_OPTIONS, STORED_OPTIONS, BatchExecutionOptions
+from statechain.chaining.transformers import TRANSFORMER_OPTION
 from statechain.codec import JSONValue
 from statechain.records.filters import ExecutionFilter
 
@@ -34,10 +35,12 @@ def describe_filter(filter_: ExecutionFilter) -> dict[str, JSONValue]:
     return {name: value for name, value in described.items() if value is not None}
 
 
-def describe_options(options: BatchExecutionOptions) -> dict[str, JSONValue]:
-    """Return what options say; callbacks cannot be stored."""
+def describe_options(options: BatchExecutionOptions, transformer: str | None = None) -> dict[str, JSONValue]:
+    """Return what options say, with the name of the batch's transformer; functions cannot be stored."""
     names = (*STORED_OPTIONS, *SHARD_OPTIONS) if options.mode == DISTRIBUTED else STORED_OPTIONS
-    return {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    described: dict[str, JSONValue] = {name: getattr(options, name) for name in names}
+    described[TRANSFORMER_OPTION] = transformer
+    return {name: value for name, value in described.items() if value is not None}
 
 
 def read_options(described: Mapping[str, JSONValue]) -> dict[str, Any]:

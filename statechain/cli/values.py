@@ -148,7 +148,20 @@ def _told(module: str, fault: Exception) -> str:
 
 
 JSON = _JSON()
+
+
+class _Transformer(_Object):
+    """``module:function``, or the name of a transformer that is registered in the handlers."""
+
+    name = "module:function|name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
+        """Import and return the function, or return the name."""
+        return super().convert(value, param, ctx) if isinstance(value, str) and ":" in value else value
+
+
 MOMENT = _Moment()
 STATUS = click.Choice([str(status) for status in ExecutionStatus], case_sensitive=False)
 TASKS = _Object("a TaskRegistry", lambda found: isinstance(found, TaskRegistry))
 FUNCTION = _Object("a function", callable)
+TRANSFORMER = _Transformer("a function", callable)

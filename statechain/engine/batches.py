@@ -13,6 +13,7 @@ from statechain.arguments import BATCH_ID, MACHINE, TEXT, checked
 from statechain.chaining.arguments import FILTER, OPTIONS, TRANSFORMER
 from statechain.chaining.options import DISTRIBUTED, BatchExecutionOptions, BatchExecutionResult
 from statechain.chaining.source import InputTransformer
+from statechain.chaining.transformers import as_name
 from statechain.engine.machine import StateMachine
 from statechain.engine.queries import EngineQueries
 from statechain.errors import StatechainError
@@ -71,7 +72,7 @@ class EngineBatches(EngineQueries):
         id: str,  # noqa: A002
         *,
         options: BatchExecutionOptions | None = None,
-        input_transformer: InputTransformer | None = None,
+        input_transformer: InputTransformer | str | None = None,
     ) -> Batch:
         """Finish what is missing of a stored batch, in any process, and return the batch.
 
@@ -84,7 +85,8 @@ class EngineBatches(EngineQueries):
             options: How to run what is missing; the options that the batch was stored with by default. Callbacks are
                 not stored, so give them again: ``attrs.evolve(BatchExecutionOptions.of(batch), ...)``.
 
-            input_transformer: Maps each source's output to an input; it is not stored either.
+            input_transformer: Maps each source's output to the input. A function is not stored, so give it again; one
+                that was given by name is found by that name.
 
         Returns:
             The batch as it ended.
@@ -93,6 +95,8 @@ class EngineBatches(EngineQueries):
             BatchNotFound: There is no such batch.
 
             BatchStopped: More items failed than the options tolerate, or the batch was stopped meanwhile.
+
+            ValueError: No transformer is registered under its name.
         """
         batch = await self.get_batch(id)
         async with await self._resumed(batch, options, input_transformer) as stream:
@@ -100,7 +104,13 @@ class EngineBatches(EngineQueries):
                 pass
         return await self.get_batch(id)
 
-    @checked(state_machine_id=MACHINE, filter=FILTER, source_state_name=TEXT.or_none(), options=OPTIONS)
+    @checked(
+        state_machine_id=MACHINE,
+        filter=FILTER,
+        source_state_name=TEXT.or_none(),
+        options=OPTIONS,
+        input_transformer=TRANSFORMER,
+    )
     async def start_batch(
         self,
         state_machine_id: HasId | str,
@@ -108,6 +118,7 @@ class EngineBatches(EngineQueries):
         source_state_name: str | None = None,
         *,
         options: BatchExecutionOptions | None = None,
+        input_transformer: str | None = None,
     ) -> Batch:
         """Store a batch, have it run in the background, and return as soon as it is stored.
 
@@ -123,19 +134,26 @@ class EngineBatches(EngineQueries):
 
             options: How it runs; see `StateMachine.execute_batch`.
 
+            input_transformer: The name of what maps each source's output to the input (`TaskRegistry.transformer`).
+
         Returns:
             The batch as it is stored, its sources counted.
 
         Raises:
             StateMachineNotFound: There is no such state machine, or the filter names one that does not exist.
+
+            ValueError: The transformer is a function, or this engine has handlers and none of its name.
         """
         target = await self._engine.get_state_machine(state_machine_id)
         chosen = options or BatchExecutionOptions()
         if chosen.mode == DISTRIBUTED:
-            handle = await target.start_batch(filter, source_state_name, options=chosen)
+            handle = await target.start_batch(
+                filter, source_state_name, options=chosen, input_transformer=input_transformer
+            )
             return await self.get_batch(handle.id)
         filter_ = await with_machine_ids(self.repository, filter)
-        batch = chaining.new_batch(target, filter_, source_state_name, chosen, self.batch_services)
+        name = as_name(input_transformer, self._engine.tasks)
+        batch = chaining.new_batch(target, filter_, source_state_name, chosen, self.batch_services, name)
         stored = await self.journal.write_for_caller(CreateBatch(batch=batch, filter_=filter_))
         self._run_batch(stored, await self._resumed(stored, chosen, None))
         return stored
@@ -160,7 +178,7 @@ class EngineBatches(EngineQueries):
         return batch
 
     async def _resumed(
-        self, batch: Batch, options: BatchExecutionOptions | None, input_transformer: InputTransformer | None
+        self, batch: Batch, options: BatchExecutionOptions | None, input_transformer: InputTransformer | str | None
     ) -> ResultStream[BatchExecutionResult]:
         revision = await self._revisions.get(batch.state_machine_id, batch.state_machine_revision)
         return chaining.resume_batch(

@@ -33,6 +33,7 @@ from statechain.arguments import (
     with_method,
 )
 from statechain.chaining.arguments import FILTER
+from statechain.chaining.transformers import stored_transformer
 from statechain.clock import Clock, SystemClock, as_duration
 from statechain.codec import JSONValue, same_json
 from statechain.engine.batches import EngineBatches
@@ -164,6 +165,7 @@ class Engine(EngineBatches, EngineOperations, EngineCallbacks):
         dependencies: Mapping[Any, object] | None = None,
     ) -> None:
         # All that runs is loaded with the first engine: that takes half as long as the library itself.
+        from statechain.chaining.distributed import SharedBatches  # noqa: PLC0415
         from statechain.chaining.runner import BatchServices  # noqa: PLC0415
         from statechain.chaining.shards import ShardWorker  # noqa: PLC0415
         from statechain.worker.options import WorkerOptions  # noqa: PLC0415
@@ -204,7 +206,9 @@ class Engine(EngineBatches, EngineOperations, EngineCallbacks):
         self.worker = self._supervisor.worker
         self._callbacks = self._supervisor.callbacks
         self._revisions = self._supervisor.revisions
-        self.batch_services = BatchServices(self.repository, self.journal, self.clock, self._supervisor.streams)
+        self.batch_services = BatchServices(
+            self.repository, self.journal, self.clock, self._supervisor.streams, self.tasks
+        )
         self.shards = ShardWorker(
             self.batch_services,
             lambda: self.worker.id,
@@ -215,13 +219,17 @@ class Engine(EngineBatches, EngineOperations, EngineCallbacks):
             dispatcher=dispatcher,
             sweep=leased.total_seconds() / 3,
         )
+        self.shared_batches = SharedBatches(self.batch_services, self.shards, self.stop_execution)
         self._dispatcher = dispatcher
         self._dispatcher_stack = AsyncExitStack()
         if role == "worker":
             self._supervisor.shards = self.shards
 
     async def _find_target(self, batch: Batch) -> StateMachine | None:
-        """Return the machine that a batch runs, or None where it has a Resource without a handler here."""
+        """Return the machine that a batch runs; None where a handler or the input transformer is missing here."""
+        transformer = stored_transformer(batch)
+        if transformer is not None and self._tasks.find_transformer(transformer) is None:
+            return None
         try:
             revision = await self._revisions.get(batch.state_machine_id, batch.state_machine_revision)
         except StatechainError as error:

@@ -1,32 +1,26 @@
-"""A state machine as its users hold it: execute, start, wait, stop; chain and batch."""
+"""A state machine as its users hold it: execute, start, chain. Its batches are in `machine_batches`."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Iterable
 from typing import TYPE_CHECKING
 
-import attrs
-
-from statechain import asl, chaining, drawing
-from statechain.arguments import INPUTS, NAME, checked
-from statechain.chaining.arguments import FILTER, OPTIONS, SOURCE, STATE_NAME, TRANSFORMER
-from statechain.chaining.options import DISTRIBUTED, BatchExecutionOptions
+from statechain import asl, drawing
+from statechain.arguments import NAME, checked
+from statechain.chaining.arguments import SOURCE, TRANSFORMER
 from statechain.chaining.source import InputTransformer, as_source, chained_input
+from statechain.chaining.transformers import as_function
 from statechain.codec import JSONInput, JSONValue, decode, isolate, same_json
 from statechain.engine.handle import ExecutionHandle, succeeded
+from statechain.engine.machine_batches import MachineBatches
 from statechain.errors import ExecutionAlreadyExists
 from statechain.guard import guarded
 from statechain.records.executions import Execution, ExecutionStatus, Source, new_id
-from statechain.records.filters import ExecutionFilter
 
 if TYPE_CHECKING:
     from statechain.asl import Definition
-    from statechain.chaining.distributed import BatchHandle
-    from statechain.chaining.options import BatchExecutionResult
     from statechain.chaining.runner import JoinedCallback
     from statechain.engine.engine import Engine
-    from statechain.launcher import ResultStream
     from statechain.worker.revisions import Revision
 
 __all__ = ["StateMachine"]
@@ -34,8 +28,8 @@ __all__ = ["StateMachine"]
 MAX_NAME = 80
 
 
-@guarded("stream_batch", "stream_bulk")
-class StateMachine:
+@guarded()
+class StateMachine(MachineBatches):
     """A revision of a state machine, bound to the engine that runs it.
 
     Attributes:
@@ -87,7 +81,7 @@ class StateMachine:
         *,
         name: str | None = None,
         source: str | Execution | Source | None = None,
-        input_transformer: InputTransformer | None = None,
+        input_transformer: InputTransformer | str | None = None,
     ) -> Execution:
         """Run an execution and return it once it has SUCCEEDED.
 
@@ -103,7 +97,8 @@ class StateMachine:
             source: A finished execution to chain from: its output, or that of the state that a `Source` names,
                 becomes the input. The link is stored with the new execution.
 
-            input_transformer: Maps the source's output to the input; sync or async.
+            input_transformer: Maps the source's output to the input; sync or async. A function, or the name of one that
+                is registered by `TaskRegistry.transformer`.
 
         Returns:
             The execution, SUCCEEDED.
@@ -131,7 +126,7 @@ class StateMachine:
         *,
         name: str | None = None,
         source: str | Execution | Source | None = None,
-        input_transformer: InputTransformer | None = None,
+        input_transformer: InputTransformer | str | None = None,
     ) -> ExecutionHandle:
         """Start an execution and return once the start is durable.
 
@@ -146,7 +141,8 @@ class StateMachine:
 
             source: A finished execution to chain from (see `execute`).
 
-            input_transformer: Maps the source's output to the input; sync or async.
+            input_transformer: Maps the source's output to the input; sync or async. A function, or the name of one that
+                is registered by `TaskRegistry.transformer`.
 
         Returns:
             A handle, to wait for the end or to stop the execution; `Engine.get_handle` makes another one later.
@@ -159,14 +155,16 @@ class StateMachine:
 
             InvalidPayload: The input is not JSON, or too large.
 
-            ValueError: There is both an input and a source, or a transformer without a source.
+            ValueError: There is both an input and a source, or a transformer without a source, or no transformer is
+                registered under its name.
         """
         origin = None
         if source is not None:
             if input is not None:
                 raise ValueError("give an input or a source, not both: map the source's output by input_transformer")
             origin = as_source(source)
-            input = await chained_input(self._engine.repository, origin, input_transformer)  # noqa: A001
+            transformer = as_function(input_transformer, self._engine.tasks)
+            input = await chained_input(self._engine.repository, origin, transformer)  # noqa: A001
         elif input_transformer is not None:
             raise ValueError("an input_transformer maps a source's output: give a source")
         text, value = self._isolated(input)
@@ -215,211 +213,6 @@ class StateMachine:
         ended = await (self._wait_or_abort(handle) if holder.name == name else handle.wait())
         return ended, handle.exception
 
-    # Batches
-
-    async def execute_batch(
-        self,
-        filter: ExecutionFilter,  # noqa: A002
-        source_state_name: str | None = None,
-        *,
-        options: BatchExecutionOptions | None = None,
-        input_transformer: InputTransformer | None = None,
-    ) -> list[BatchExecutionResult]:
-        """Start one execution from each execution that matches a filter, and return how each of them ended.
-
-        The matching executions are stored as the batch's sources when it begins. The output of a source, or of one of
-        its states, becomes the input of its new execution. The batch is stored, too: `Engine.get_batch` shows how far
-        it is, and `Engine.resume_batch` finishes it after a crash.
-
-        >>> results = await invoices.execute_batch(  # doctest: +SKIP
-        ...     ExecutionFilter(state_machine_id=orders.id, status="SUCCEEDED"),
-        ...     options=BatchExecutionOptions(concurrent_batches=10),
-        ... )
-        >>> [result.output for result in results if result.error is None]  # doctest: +SKIP
-
-        Arguments:
-            filter: The executions to chain from. One without an output, such as one that is RUNNING, is a failed item.
-
-            source_state_name: The state of the source whose output becomes the input; the source's own output where
-                it is left out.
-
-            options: Concurrency, tolerated failures, names and callbacks; one after the other, with any number of
-                failures, by default.
-
-            input_transformer: Maps each source's output to the input; sync or async.
-
-        Returns:
-            A `BatchExecutionResult` for each source, in the order of the filter. An item that failed has an ``error``
-            and does not raise.
-
-        Raises:
-            BatchStopped: More items failed than the options tolerate, or `Engine.stop_batch` was called. It has the
-                results so far.
-
-            StateMachineNotFound: The filter names a state machine that does not exist.
-
-        What a callback of the options raises ends the batch and is raised. Cancelling the await aborts the executions
-        that run.
-        """
-        stream = self.stream_batch(filter, source_state_name, options=options, input_transformer=input_transformer)
-        return await chaining.collect(stream)
-
-    @checked(filter=FILTER, source_state_name=STATE_NAME, options=OPTIONS, input_transformer=TRANSFORMER)
-    def stream_batch(
-        self,
-        filter: ExecutionFilter,  # noqa: A002
-        source_state_name: str | None = None,
-        *,
-        options: BatchExecutionOptions | None = None,
-        input_transformer: InputTransformer | None = None,
-    ) -> ResultStream[BatchExecutionResult]:
-        """Run a batch as `execute_batch` does, but yield each result as it completes, in bounded memory.
-
-        >>> async with invoices.stream_batch(ExecutionFilter(state_machine_id="orders")) as results:  # doctest: +SKIP
-        ...     async for result in results:
-        ...         print(result.index, result.error)
-
-        Arguments:
-            filter: The executions to chain from.
-
-            source_state_name: The state of the source whose output becomes the input.
-
-            options: Concurrency, tolerated failures, names and callbacks.
-
-            input_transformer: Maps each source's output to the input; sync or async.
-
-        Returns:
-            An async iterator of `BatchExecutionResult`, in the order of completion. The batch begins with the first use
-            of it. Use it by ``async with``, so that leaving early aborts the executions that still run.
-
-        Raises:
-            BatchStopped: As `execute_batch` raises it, once the results before have been taken; it has none itself.
-
-            StateMachineNotFound: The filter names a state machine that does not exist; raised with the first result.
-        """
-        options = options or BatchExecutionOptions()
-        if options.mode == DISTRIBUTED:
-            return chaining.stream_distributed(
-                self,
-                filter,
-                source_state_name,
-                options=_shareable(options, input_transformer),
-                services=self._engine.batch_services,
-                shards=self._engine.shards,
-                stop_execution=self._engine.stop_execution,
-            )
-        return chaining.stream_batch(
-            self,
-            filter,
-            source_state_name,
-            options=options,
-            input_transformer=input_transformer,
-            services=self._engine.batch_services,
-        )
-
-    @checked(filter=FILTER, source_state_name=STATE_NAME, options=OPTIONS)
-    async def start_batch(
-        self,
-        filter: ExecutionFilter,  # noqa: A002
-        source_state_name: str | None = None,
-        *,
-        options: BatchExecutionOptions | None = None,
-    ) -> BatchHandle:
-        """Start a DISTRIBUTED batch, and return once its sources are stored: workers run it, even if this process ends.
-
-        Each worker of the storage that has the machine's handlers takes shards of the batch (see
-        `BatchExecutionOptions`). In an engine with ``role="client"`` only the others run it.
-
-        Arguments:
-            filter: The executions to chain from.
-
-            source_state_name: The state of the source whose output becomes the input; the source's own output where
-                it is left out.
-
-            options: Concurrency over all workers, tolerated failures and names. Callbacks are not called.
-
-        Returns:
-            A handle of the batch, to wait for its end, take its results, or stop it.
-
-        Raises:
-            StateMachineNotFound: The filter names a state machine that does not exist.
-        """
-        return await chaining.start_batch(
-            self,
-            filter,
-            source_state_name,
-            options=_shareable(attrs.evolve(options or BatchExecutionOptions(), mode=DISTRIBUTED), None),
-            services=self._engine.batch_services,
-            shards=self._engine.shards,
-            stop_execution=self._engine.stop_execution,
-        )
-
-    async def execute_bulk(
-        self,
-        inputs: Iterable[JSONInput] | AsyncIterable[JSONInput],
-        *,
-        options: BatchExecutionOptions | None = None,
-    ) -> list[BatchExecutionResult]:
-        """Run one execution for each input, and return how each of them ended.
-
-        >>> results = await orders.execute_bulk([{"id": 1}, {"id": 2}])  # doctest: +SKIP
-
-        Only the executions are stored, not the inputs: an interrupted run is finished by calling it again with the
-        same inputs and the same ``name_prefix``.
-
-        Arguments:
-            inputs: The inputs, from a list, a generator or an async generator; each is taken when there is room for
-                its execution.
-
-            options: Concurrency, tolerated failures, names and callbacks; one after the other, with any number of
-                failures, by default.
-
-        Returns:
-            A `BatchExecutionResult` for each input, in the order of the inputs. An item that failed has an ``error``
-            and does not raise.
-
-        Raises:
-            BatchStopped: More items failed than the options tolerate. It has the results so far.
-
-        What the inputs or a callback of the options raise ends the run and is raised. Cancelling the await aborts the
-        executions that run.
-        """
-        return await chaining.collect(self.stream_bulk(inputs, options=options))
-
-    @checked(inputs=INPUTS, options=OPTIONS)
-    def stream_bulk(
-        self,
-        inputs: Iterable[JSONInput] | AsyncIterable[JSONInput],
-        *,
-        options: BatchExecutionOptions | None = None,
-    ) -> ResultStream[BatchExecutionResult]:
-        """Run as `execute_bulk` does, but yield each result as it completes, in bounded memory.
-
-        >>> async with orders.stream_bulk({"id": number} for number in range(1000)) as results:  # doctest: +SKIP
-        ...     async for result in results:
-        ...         print(result.index, result.error)
-
-        Arguments:
-            inputs: The inputs; each is taken when there is room for its execution.
-
-            options: Concurrency, tolerated failures, names and callbacks.
-
-        Returns:
-            An async iterator of `BatchExecutionResult`, in the order of completion. The run begins with the first use
-            of it. Use it by ``async with``, so that leaving early aborts the executions that still run.
-
-        Raises:
-            BatchStopped: More items failed than the options tolerate; raised once the results before have been taken,
-                and it has none itself.
-
-            ValueError: The options are those of a DISTRIBUTED batch.
-        """
-        if options is not None and options.mode == DISTRIBUTED:
-            raise ValueError("execute_bulk and stream_bulk run in this process: a DISTRIBUTED batch has stored sources")
-        return chaining.stream_bulk(
-            self, inputs, options=options or BatchExecutionOptions(), services=self._engine.batch_services
-        )
-
     # Inside
 
     def _isolated(self, value: JSONInput) -> tuple[str, JSONValue]:
@@ -455,16 +248,6 @@ class StateMachine:
             if not self._engine.worker.is_interrupted:  # else it stays RUNNING, for the worker that recovers it
                 await self._engine.worker.abort(handle.id)
             raise
-
-
-def _shareable(options: BatchExecutionOptions, transformer: InputTransformer | None) -> BatchExecutionOptions:
-    """Return options for workers of other processes, to which no function can be given."""
-    if transformer is not None:
-        raise ValueError(
-            "a DISTRIBUTED batch takes no input_transformer, since other processes run it: "
-            "map the input in the machine's first state"
-        )
-    return options
 
 
 def _checked_name(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Handlers by name, and the context of an attempt that a handler may ask for."""
+"""Handlers and input transformers by name, and the context of an attempt that a handler may ask for."""
 
 from __future__ import annotations
 
@@ -28,10 +28,12 @@ REGISTRY = Argument("a TaskRegistry", lambda value: isinstance(value, TaskRegist
 NAME = Argument("the name of a handler, a string", lambda value: isinstance(value, str) and bool(value), is_text=True)
 DELIVERY = one_of("at_least_once", "at_most_once")
 OWN_NAME = NAME.or_none()
+TRANSFORMER_NAME = Argument("a function or its name", lambda value: callable(value) or OWN_NAME.accepts(value))
 HANDLER_NAME = Argument("a handler or its name", lambda value: callable(value) or OWN_NAME.accepts(value))
 
 Delivery = Literal["at_least_once", "at_most_once"]
 Handler: TypeAlias = Callable[..., Any]
+Transformer: TypeAlias = Callable[[Any], Any]
 HandlerT = TypeVar("HandlerT", bound=Handler)
 
 
@@ -129,6 +131,7 @@ class TaskRegistry:
 
     def __init__(self) -> None:
         self._tasks: dict[str, Task] = {}
+        self._transformers: dict[str, Transformer] = {}
         self._dependencies: Dependencies | None = None
 
     @overload
@@ -204,8 +207,52 @@ class TaskRegistry:
             name, handler, delivery, takes_context, is_async, conversion, dependencies=dependencies
         )
 
+    @overload
+    def transformer(self, name: HandlerT, /) -> HandlerT: ...
+
+    @overload
+    def transformer(self, name: str | None = None, /) -> Callable[[HandlerT], HandlerT]: ...
+
+    def transformer(self, name: HandlerT | str | None = None, /) -> HandlerT | Callable[[HandlerT], HandlerT]:
+        """Register the decorated function as an ``input_transformer``, under a name or under its own.
+
+        A DISTRIBUTED batch is given the name, since other processes run it, to which no function can be sent: each
+        worker that runs the batch has a function registered under it.
+
+        >>> @tasks.transformer("ToInvoice")  # doctest: +SKIP
+        ... def to_invoice(order):
+        ...     return {"order": order["id"], "total": order["total"]}
+
+        Arguments:
+            name: What ``input_transformer`` names; the function's name where it is left out.
+
+        Returns:
+            The function itself, or the decorator that returns it.
+
+        Raises:
+            ValueError: The name is taken by another transformer; a handler may have the same.
+
+            InvalidArgument: The function or its name is not what is meant.
+        """
+        TRANSFORMER_NAME.check("name", name)
+        if callable(name):
+            self._add_transformer(_name_of(name), name)
+            return name
+
+        def decorate(function: HandlerT) -> HandlerT:
+            FUNCTION.check("function", function)
+            self._add_transformer(name or _name_of(function), function)
+            return function
+
+        return decorate
+
+    def _add_transformer(self, name: str, function: Transformer) -> None:
+        if name in self._transformers:
+            raise ValueError(f"a transformer named {name!r} is registered already")
+        self._transformers[name] = function
+
     def include(self, other: TaskRegistry, *, prefix: str = "") -> None:
-        """Register the handlers of another registry here, too, as they are now.
+        """Register the handlers and transformers of another registry here, too, as they are now.
 
         >>> tasks.include(payments, prefix="payments.")  # doctest: +SKIP
 
@@ -222,10 +269,13 @@ class TaskRegistry:
         REGISTRY.check("other", other)
         TEXT.check("prefix", prefix)
         included = {prefix + name: attrs.evolve(task, name=prefix + name) for name, task in other._tasks.items()}
-        for name in included:
-            if name in self._tasks:
-                raise ValueError(f"a handler named {name!r} is registered already: include the others with a prefix")
+        transformers = {prefix + name: function for name, function in other._transformers.items()}
+        for kind, names, own in (("handler", included, self._tasks), ("transformer", transformers, self._transformers)):
+            for name in names:
+                if name in own:
+                    raise ValueError(f"a {kind} named {name!r} is registered already: include the others with a prefix")
         self._tasks.update(included)
+        self._transformers.update(transformers)
 
     def __contains__(self, name: object) -> bool:
         return name in self._tasks
@@ -249,6 +299,10 @@ class TaskRegistry:
         if task is None and (name := function_name(resource)) is not None:
             task = self._tasks.get(name)
         return self._bound(task) if task is not None and task.dependencies else task
+
+    def find_transformer(self, name: str) -> Transformer | None:
+        """Return the transformer that is registered under a name."""
+        return self._transformers.get(name)
 
     def with_dependencies(self, dependencies: Dependencies) -> Self:
         """Return a view of this registry for one engine, whose handlers get its dependencies."""

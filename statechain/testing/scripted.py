@@ -166,6 +166,11 @@ class ScriptedTasks(TaskRegistry):
         found = None if self._fallback is None else self._fallback.find(resource)
         return found or _unscripted(resource)
 
+    def find_transformer(self, name: str) -> Callable[[Any], Any] | None:
+        """Return a transformer that is registered here, or in the fallback."""
+        found = super().find_transformer(name)
+        return self._fallback.find_transformer(name) if found is None and self._fallback is not None else found
+
     def with_dependencies(self, dependencies: Dependencies) -> Self:
         """Return a view for one engine: the handlers of the fallback get its dependencies."""
         view = super().with_dependencies(dependencies)

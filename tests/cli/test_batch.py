@@ -80,6 +80,20 @@ def test_an_input_transformer_and_callbacks_of_the_user(orders: CliProject) -> N
     assert sys.modules["handlers"].seen == [0, 1, 2, 3]
 
 
+def test_a_named_transformer_is_found_again_when_the_batch_is_resumed(orders: CliProject) -> None:
+    handlers = (orders.folder / "handlers.py").read_text()
+    tenfold = 'def tenfold(order):\n    return {**order, "total": order["total"] * 10}\n'
+    orders.write("named.py", f'{handlers}\n\n@tasks.transformer("Tenfold")\n{tenfold}')
+    chain = tuple("named" if each == "handlers" else each for each in CHAIN)
+    result = orders.call(*chain, "--mode", "distributed", "--input-transformer", "Tenfold", "--json")
+    assert sorted(json.loads(line)["output"]["paid"] for line in result.stdout.splitlines()) == [20, 40, 60, 80]
+    (batch,) = rows(orders.call("batches", "list").stdout)
+    assert "input transformer Tenfold" in orders.call("batches", "show", batch["ID"]).stdout
+    orders.call("batches", "resume", batch["ID"], "--tasks", "named")
+    told = orders.call("batches", "resume", batch["ID"], "--tasks", "handlers", code=2).stderr
+    assert "no input_transformer is registered under the name 'Tenfold'" in told
+
+
 def test_the_output_of_a_state_is_chained(orders: CliProject) -> None:
     result = orders.call(*CHAIN, "--source-state", "Price", "--limit", "1", "--json")
     assert json.loads(result.stdout)["output"] == {"paid": 2}

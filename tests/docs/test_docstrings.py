@@ -13,7 +13,7 @@ import statechain
 from statechain import BatchHandle, Engine, ExecutionHandle, ResultStream, StateMachine, TaskRegistry
 
 INSIDE = {"abandon", "cancel", "end", "has_room", "put", "try_redrive", "run_chained", "start_child"}
-INSIDE |= {"for_state", "find", "with_dependencies", "wanted"}
+INSIDE |= {"for_state", "find", "find_transformer", "with_dependencies", "wanted"}
 """What the library calls itself."""
 
 NEVER_FAILS = {"to_dot", "to_mermaid", "to_svg", "list_state_machines", "recover", "list_suspects", "aclose"}

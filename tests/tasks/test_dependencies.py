@@ -313,3 +313,24 @@ def test_a_name_that_is_taken_includes_nothing() -> None:
     assert list(tasks) == ["call"]
     with pytest.raises(InvalidArgument, match="other must be a TaskRegistry"):
         tasks.include({})  # type: ignore[arg-type]
+
+
+def test_transformers_are_included_and_have_names_of_their_own() -> None:
+    other, tasks = TaskRegistry(), TaskRegistry()
+
+    @other.register
+    @other.transformer
+    def double(value: int) -> int:
+        return value * 2
+
+    tasks.include(other, prefix="pay.")
+    found = tasks.find_transformer("pay.double")
+    assert found is double
+    assert tasks.find_transformer("double") is None
+    with pytest.raises(ValueError, match=r"a transformer named 'double' is registered already"):
+        other.transformer("double")(double)
+    taken = TaskRegistry()
+    taken.transformer("double")(double)
+    with pytest.raises(ValueError, match=r"transformer named 'double' .* include the others with a prefix"):
+        taken.include(other)
+    assert "double" not in taken

@@ -13,11 +13,12 @@ import click
 from rich.markup import escape
 
 from statechain.chaining.options import BatchExecutionResult
+from statechain.chaining.source import InputTransformer
 from statechain.cli.commands.run import files_option, machine_of, name_of, tasks_option
 from statechain.cli.render import echo_json
 from statechain.cli.selection import FilterOptions, batch_options, filter_options, make_options
-from statechain.cli.session import Storage, asynchronous, echo_err, errors, exit_with, storage_option
-from statechain.cli.values import FUNCTION
+from statechain.cli.session import Storage, asynchronous, echo_err, errors, exit_with, storage_option, usage_errors
+from statechain.cli.values import FUNCTION, TRANSFORMER
 from statechain.drawing.picture import shortened
 from statechain.engine.engine import Engine
 from statechain.engine.machine import StateMachine
@@ -35,7 +36,10 @@ __all__ = ["Outcome", "batch", "transformer_option"]
 MOST_FAILURES = 10
 
 transformer_option = click.option(
-    "--input-transformer", "transformer", type=FUNCTION, help="Maps a source's output to an input, as module:function."
+    "--input-transformer",
+    "transformer",
+    type=TRANSFORMER,
+    help="Maps a source's output to an input: module:function, or a name that is registered in the handlers.",
 )
 
 
@@ -67,7 +71,7 @@ async def batch(
     tasks: TaskRegistry | None,
     machine: str | None,
     source_state: str | None,
-    transformer: Callable[..., Any] | None,
+    transformer: InputTransformer | str | None,
     selection: FilterOptions,
     name_prefix: str | None,
     options: dict[str, Any],
@@ -96,7 +100,8 @@ async def batch(
         progress = BatchProgress(total, description=chained.name, console=errors())
         callbacks = _counted(progress, on_start, on_complete)
         made = make_options({**options, **callbacks, "name_prefix": prefix, "mode": mode.upper()})
-        stream = chained.stream_batch(filter_, source_state, options=made, input_transformer=transformer)
+        with usage_errors():
+            stream = chained.stream_batch(filter_, source_state, options=made, input_transformer=transformer)
         outcome = Outcome(as_json=as_json)
         async with resume_hint(engine, chained, prefix):
             with progress:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
+from statechain.chaining.source import InputTransformer
 from statechain.chaining.stored import read_options
 from statechain.cli.commands.batch import transformer_option
 from statechain.cli.commands.run import check_served, files_option, tasks_option
 from statechain.cli.render import Cell, Column, batch_json, duration_of, echo_json, moment, print_table, styled_batch
 from statechain.cli.selection import batch_options, find_machine, make_options
-from statechain.cli.session import Storage, asynchronous, echo_err, errors, exit_with, storage_option
+from statechain.cli.session import Storage, asynchronous, echo_err, errors, exit_with, storage_option, usage_errors
 from statechain.engine.engine import Engine
 from statechain.errors import BatchStopped
 from statechain.progress import BatchProgress
@@ -145,15 +146,15 @@ def _said(mapping: Mapping[str, Any]) -> str:
 async def resume(
     batch_id: str,
     tasks: TaskRegistry | None,
-    transformer: Callable[..., Any] | None,
+    transformer: InputTransformer | str | None,
     options: dict[str, Any],
     files: str | None,
     storage: Storage,
 ) -> None:
     """Finish what is missing of a batch, with the options it had unless others are given.
 
-    The input transformer is not stored: give the one that the batch was started with. What Ctrl-C aborted counts as
-    ended: --redrive-failed goes on with it.
+    An input transformer that is a function is not stored: give the one that the batch was started with. What Ctrl-C
+    aborted counts as ended: --redrive-failed goes on with it.
     """
     async with storage.engine(tasks=tasks, files=files, read_only=True) as engine:
         stored = await engine.get_batch(batch_id)
@@ -161,7 +162,7 @@ async def resume(
         progress = BatchProgress(stored.item_counts.total, description=f"batch {stored.name_prefix}", console=errors())
         made = make_options({**read_options(stored.options), **options, **progress.callbacks})
         try:
-            with progress:
+            with progress, usage_errors():
                 await engine.resume_batch(batch_id, options=made, input_transformer=transformer)
         except BatchStopped as stop:
             echo_err(str(stop))

@@ -6,13 +6,13 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import attrs
 import click
 
 from statechain.chaining.options import DISTRIBUTED
+from statechain.chaining.source import InputTransformer
 from statechain.cli.commands.batch import transformer_option
 from statechain.cli.commands.run import files_option
 from statechain.cli.processes import WorkerProcesses, own_command, stop_at_end_of_input
@@ -79,7 +79,7 @@ async def worker(
     processes: int,
     dispatcher: str | None,
     machines: tuple[str, ...],
-    transformer: Callable[..., Any] | None,
+    transformer: InputTransformer | str | None,
     patience: float,
     grace: float,
     files: str | None,
@@ -145,7 +145,7 @@ def _open_dispatcher(name: str | None, storage: Storage) -> Dispatcher | None:
 async def _serve(
     engine: Engine,
     targets: Sequence[str],
-    transformer: Callable[..., Any] | None,
+    transformer: InputTransformer | str | None,
     patience: float,
     told: asyncio.Event,
 ) -> None:
@@ -156,7 +156,9 @@ async def _serve(
             server.cancel()
 
 
-async def _serve_batches(engine: Engine, target: str, transformer: Callable[..., Any] | None, patience: float) -> None:
+async def _serve_batches(
+    engine: Engine, target: str, transformer: InputTransformer | str | None, patience: float
+) -> None:
     """Resume the batches of a machine that are stalled, one after the other.
 
     A batch has no owner: that its counts do not change while nothing of it runs says that its process is gone. To be
