@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,10 +13,41 @@ if TYPE_CHECKING:
     from statechain.storage.ledger import ExecutionWrites
     from statechain.storage.repository import End, TakeUpExecution
 
-__all__ = ["UNREAD", "RunningExecution"]
+__all__ = ["UNREAD", "RunState", "RunningExecution"]
 
 UNREAD: Final[Any] = object()
 """Represents a value of which only the JSON text is at hand: it is decoded when it is needed."""
+
+
+class RunState(enum.Enum):
+    """What a process does with an execution that it runs. It moves down this list, and never back.
+
+    A stop, an interruption and a hand-over are decided once: of two, the first one counts. Only a loss comes later than
+    any of them, since storage has decided it.
+    """
+
+    QUEUED = enum.auto()
+    """Its task has not made its first step."""
+
+    RUNNING = enum.auto()
+
+    STOPPING = enum.auto()
+    """It was asked to end here, in the way of `RunningExecution.stopping`."""
+
+    INTERRUPTED = enum.auto()
+    """It stays RUNNING in storage, for the worker that claims it once this engine is closed."""
+
+    HANDED_OVER = enum.auto()
+    """The same, and it is released at once."""
+
+    CLOSING = enum.auto()
+    """Its end is being written."""
+
+    LOST = enum.auto()
+    """Another worker ended it or took it over; its task may not be over."""
+
+    OVER = enum.auto()
+    """Nothing more comes of it here: its waiters are resolved."""
 
 
 class RunningExecution:
@@ -30,16 +62,11 @@ class RunningExecution:
         "exception",
         "execution_id",
         "has_rested",
-        "is_begun",
-        "is_closing",
-        "is_handed_over",
-        "is_interrupted",
-        "is_lost",
-        "is_over",
         "ledger",
         "redriven_from",
         "reported",
         "started",
+        "state",
         "stopping",
         "take_up",
         "task",
@@ -49,24 +76,39 @@ class RunningExecution:
         self.execution_id = execution_id
         self._input = value
         self.epoch = epoch
+        self.state = RunState.QUEUED
         self.started: asyncio.Future[Execution] | None = None
-        self.is_over = False
         self.ledger: ExecutionWrites | None = None
         self._end: Execution | None = None
         self._fault: BaseException | None = None
         self._waiters: Sequence[asyncio.Future[None]] = ()
         self.stopping: End | None = None
-        self.is_begun = False
-        self.is_closing = False
-        self.is_handed_over = False
-        self.is_interrupted = False
-        self.is_lost = False
         self.has_rested = False
         self.take_up: TakeUpExecution | None = None
         self.redriven_from: Execution | None = None
         self.exception: BaseException | None = None
         self.reported: Execution | None = None
         self.task: asyncio.Task[None] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its waiters are resolved: it has ended here, or other workers know more."""
+        return self.state in _OVER
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether another worker ended it or took it over."""
+        return self.state is RunState.LOST
+
+    @property
+    def is_held(self) -> bool:
+        """Whether storage knows of its claim, and it goes on here."""
+        return self.reported is not None and not (self.is_over or self.state is RunState.CLOSING)
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether it stays RUNNING in storage, for another worker."""
+        return self.state in _INTERRUPTED
 
     @property
     def has_advanced(self) -> bool:
@@ -78,17 +120,43 @@ class RunningExecution:
         value, self._input = self._input, UNREAD
         return value
 
+    def begin(self) -> None:
+        """Note the first step of its task; what was decided before stays decided."""
+        self.task = asyncio.current_task()
+        if self.state is RunState.QUEUED:
+            self.state = RunState.RUNNING
+
+    def close(self) -> None:
+        """Note that its end is being written: from now on it is neither stopped nor interrupted."""
+        if not self.is_over:
+            self.state = RunState.CLOSING
+
     def stop(self, end: End) -> None:
-        """Cut the execution short, to end in this way; the first stop decides, and none once it is over or left."""
-        if self.stopping is None and not (self.is_closing or self.is_interrupted) and self.task is not None:
+        """Cancel the execution, to end in this way; the first stop decides, and none once it is over or left."""
+        if self.state in _UNDECIDED:
             self.stopping = end
-            if self.is_begun:  # a task that is cancelled before its first step would never learn why
-                self.task.cancel()
+            self._cut_short(RunState.STOPPING)
+
+    def go_on(self) -> None:
+        """Have its task go on after a stop, to write the end."""
+        if self.task is not None:
+            self.task.uncancel()
 
     def interrupt(self) -> None:
         """Leave the execution as it is: RUNNING, for the worker that claims it."""
-        self.is_interrupted = True
-        if self.task is not None and self.is_begun and not self.is_closing:
+        if self.state in _UNDECIDED:
+            self._cut_short(RunState.INTERRUPTED)
+
+    def hand_over(self) -> None:
+        """Interrupt the execution, to be released at once instead of when the engine is closed."""
+        if self.state in _UNDECIDED:
+            self._cut_short(RunState.HANDED_OVER)
+
+    def _cut_short(self, state: RunState) -> None:
+        # A task that is cancelled before its first step never runs, and would record nothing: it looks at the state as
+        # it begins, and is not cancelled before.
+        self.state = state
+        if self.task is not None:
             self.task.cancel()
 
     @property
@@ -101,17 +169,10 @@ class RunningExecution:
         """Whether something in this process waits for its end."""
         return any(not waiter.done() for waiter in self._waiters)
 
-    def hand_over(self) -> None:
-        """Interrupt the execution, to be released at once instead of when the engine is closed."""
-        self.is_handed_over = True
-        self.interrupt()
-
     def abandon(self) -> None:
-        """Cut the execution short that others have ended or taken over; its waiters poll storage."""
+        """Cancel the execution that others have ended or taken over; its waiters poll storage."""
         self.resolve(None)
-        self.is_lost = True
-        if self.task is not None:
-            self.task.cancel()
+        self._cut_short(RunState.LOST)
 
     def open(self, holder: Execution) -> None:
         """Notify the starter that the start is durable, and which execution holds the name."""
@@ -127,7 +188,7 @@ class RunningExecution:
             self.started.exception()  # there may be no waiter
         if self.is_over:
             return
-        self.is_over, self._end, self._fault = True, execution, fault
+        self.state, self._end, self._fault = RunState.OVER, execution, fault
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -148,3 +209,8 @@ class RunningExecution:
         else:
             self._waiters = (*(each for each in self._waiters if not each.done()), waiter)
         return waiter
+
+
+_UNDECIDED: Final = frozenset({RunState.QUEUED, RunState.RUNNING})
+_INTERRUPTED: Final = frozenset({RunState.INTERRUPTED, RunState.HANDED_OVER})
+_OVER: Final = frozenset({RunState.LOST, RunState.OVER})

@@ -16,7 +16,7 @@ from statechain.cancellation import GRACE, await_shielded, wait_ignoring_cancell
 from statechain.errors import DamagedRow, InvalidPayload, LeaseLost, RepositoryError, StatechainError
 from statechain.execution.restore import NO_VISITS, StoredVisits
 from statechain.execution.run import Run
-from statechain.execution.running import RunningExecution
+from statechain.execution.running import RunningExecution, RunState
 from statechain.execution.slots import UNLIMITED, Slot
 from statechain.execution.unexpected import PASSING, runtime_error
 from statechain.logs import ATTEMPT, EXECUTION, about
@@ -113,7 +113,7 @@ class Worker:
 
     def held(self) -> dict[str, RunningExecution]:
         """Return what runs here under a claim that storage knows of, and is not about to end."""
-        return {each: live for each, live in self._live.items() if live.reported is not None and not live.is_closing}
+        return {each: live for each, live in self._live.items() if live.is_held}
 
     def missing(self, revision: Revision) -> list[str]:
         """Return the Resources of a revision for which there is no handler here."""
@@ -269,7 +269,7 @@ class Worker:
         return self.group
 
     def _spawn(self, live: RunningExecution, revision: Revision, beginning: StartExecution | Claim) -> None:
-        live.task = self.tasks().create_task(self._main(live, revision, beginning))
+        self.tasks().create_task(self._main(live, revision, beginning))
         self._live[live.execution_id] = live
         if self.is_interrupted:
             live.interrupt()
@@ -299,30 +299,13 @@ class Worker:
     # Running
 
     async def _main(self, live: RunningExecution, revision: Revision, beginning: StartExecution | Claim) -> None:
-        """Run one execution to its end; in any case its waiters are resolved, and nothing else is disturbed."""
-        live.is_begun = True
+        """Run one execution until it is over here; in any case its waiters are resolved, and no other is disturbed."""
+        live.begin()
         try:
             live.resolve(await self._run(live, revision, beginning))
-        except asyncio.CancelledError:
-            if live.is_handed_over and isinstance(beginning, Claim):
-                await self._hand_over(live, beginning)
-            raise
-        except LeaseLost as lost:
-            self.note_loss(live, lost)
-            live.resolve(None)
-        except StatechainError as fault:
-            self.doubt()
-            if isinstance(fault, RepositoryError) and (live.started is None or live.started.done()):
-                logger.warning("execution %s could not go on: %s", live.execution_id, fault, extra=about(live.reported))
-            live.resolve(None, fault)
-        except Exception as fault:
-            self.doubt()
-            logger.exception(
-                "execution %s met a fault of the engine; it is left to recovery",
-                live.execution_id,
-                extra=about(live.reported),
-            )
-            live.resolve(None, fault)
+        except Exception as error:  # noqa: BLE001 -- it is logged, and raised where its waiters are
+            self._note_failure(live, error)
+            live.resolve(None, None if isinstance(error, LeaseLost) else error)
         finally:
             if self._observers and live.reported is not None:
                 tell(self._observers, ExecutionLeft(live.reported, revision.record.name))
@@ -330,25 +313,50 @@ class Worker:
                 self.journal.close_execution(live.ledger)
             self._forget(live)
 
+    def _note_failure(self, live: RunningExecution, error: Exception) -> None:
+        """Log why an execution cannot go on here; in doubt, recovery asks storage who owns it."""
+        if isinstance(error, LeaseLost):
+            self.note_loss(live, error)
+            return
+        self.doubt()
+        if not isinstance(error, StatechainError):
+            message = "execution %s met a fault of the engine; it is left to recovery"
+            logger.error(message, live.execution_id, exc_info=error, extra=about(live.reported))
+        elif isinstance(error, RepositoryError) and (live.started is None or live.started.done()):
+            logger.warning("execution %s could not go on: %s", live.execution_id, error, extra=about(live.reported))
+
     async def _run(
         self, live: RunningExecution, revision: Revision, beginning: StartExecution | Claim
     ) -> Execution | None:
+        """Run an execution and write its end; return it as it ended, or None where it goes on, or ended, elsewhere.
+
+        What this process decided about it meanwhile arrives as a cancellation; the state says what it means.
+        """
         claimed, lapses = None, self._lease.lapses
         try:
-            if live.stopping is not None or live.is_interrupted:
-                raise asyncio.CancelledError  # noqa: TRY301 -- that came before the first step
+            if live.state is not RunState.RUNNING:
+                raise asyncio.CancelledError  # noqa: TRY301 -- it was decided before the first step
             claimed = beginning if isinstance(beginning, Claim) else await self._begin(live, beginning)
             if claimed is None:
                 return None
             end = await self._interpret(live, revision, claimed, lapses if claimed is not beginning else 0)
         except asyncio.CancelledError:
-            if live.stopping is None or live.task is None:
-                raise
-            live.task.uncancel()
-            end = live.stopping
-        except Exception as fault:  # noqa: BLE001 -- what is not the end of the execution is raised again
-            end = await self._end_by(fault, live, claimed)
-        live.is_closing = True
+            match live.state:
+                case RunState.STOPPING if live.stopping is not None:
+                    end = live.stopping
+                    live.go_on()
+                case RunState.HANDED_OVER if isinstance(beginning, Claim):
+                    await self._hand_over(live, beginning)
+                    raise
+                case _:  # interrupted, lost, or the engine failed: storage has what others need to go on
+                    raise
+        except Exception as error:  # noqa: BLE001 -- what is not the end of the execution is raised again
+            end = await self._end_by(error, live, claimed)
+        live.close()
+        return await self._close(live, revision, claimed, end)
+
+    async def _close(self, live: RunningExecution, revision: Revision, claimed: Claim | None, end: End) -> Execution:
+        """Write the end of an execution; return it as it ended. One that no claim is known of is stopped by its id."""
         if claimed is None or live.ledger is None:
             return await self.journal.write(StopExecution(execution_id=live.execution_id, end=end))
         try:

@@ -96,8 +96,8 @@ async def test_a_revision_does_not_touch_what_runs(engine_factory: EngineFactory
 
 
 async def test_an_orderly_leave_hands_over_at_once(engine_factory: EngineFactory, figures: Figures) -> None:
-    """The second engine need not wait for a lease that would hold for an hour."""
-    async with engine_factory(tasks=tasks_of(Work=answer), lease=LONG_LEASE) as second_engine:
+    """The second engine need not wait for a lease that would hold for an hour. It claims when it is told to, alone."""
+    async with engine_factory(tasks=tasks_of(Work=answer), lease=LONG_LEASE, recovery=False) as second_engine:
         left = await start_and_leave(engine_factory(tasks=tasks_of(Work=hang), lease=LONG_LEASE), ONE_TASK)
         began = time.monotonic()
         assert await second_engine.recover() == [left]
