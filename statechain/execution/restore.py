@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from statechain.records.executions import Visit
     from statechain.storage.repository import Repository
 
-__all__ = ["NO_VISITS", "REDRIVEN", "StoredRows", "StoredVisits", "complete", "event_after", "failure_of"]
+__all__ = ["NO_VISITS", "REDRIVEN", "StoredRows", "StoredVisits", "complete", "failure_of"]
 
 REDRIVEN = "Redriven"
 """The type of the row of a redrive: no visit, but an event in the execution's history."""
@@ -101,6 +101,7 @@ class StoredVisits:
         self._finished: dict[str, _Finished] = {}
         self._outputs: _ReadAhead | None = None
         self._distributed: set[str] = set()
+        self._parallels: set[str] = set()
         self.is_empty = True
         self.redrives: list[datetime] = []
         self.last_event = 0
@@ -115,7 +116,7 @@ class StoredVisits:
         return past
 
     async def _add(self, row: VisitOutline) -> None:
-        self._count(row.frame, event_after(row))
+        self._count(row.frame, self._last_event_of(row))
         if row.type == REDRIVEN:
             self.redrives.append(row.entered)
             self.reopen_failed()
@@ -136,10 +137,21 @@ class StoredVisits:
     def _count_inside(self, row: VisitOutline, detail: Mapping[str, Any]) -> None:
         """Count what happened inside a visit that was not left: its row has no separate event for it."""
         moments = detail.get("moments", ())
+        if row.type == "Parallel":
+            self._parallels.add(branch_prefix(row.frame, row.state))
         if any(moment[0].startswith("run_") for moment in moments):
             self._distributed.add(branch_prefix(row.frame, row.state))
         self._count(row.frame, max(detail.get("started", 0), *(moment[1] for moment in moments), 0))
         self.highest_number = max(self.highest_number, detail.get("round", 0))
+
+    def _last_event_of(self, row: VisitOutline) -> int:
+        """Return the last event that a row shows: the end of an iteration follows at once on its last visit's exit.
+
+        The branches of a Parallel have no such event. A Parallel's row is written before those of its branches.
+        """
+        is_end = row.frame and row.next is None and row.exited_event
+        is_iteration_end = is_end and row.frame.rpartition("[")[0] not in self._parallels
+        return max(row.entered_event, row.exited_event + (1 if is_iteration_end else 0))
 
     def _count(self, path: str, event: int) -> None:
         """Note an event, unless it is one of a distributed Map's item."""
@@ -311,12 +323,6 @@ def complete(rows: Sequence[Visit]) -> Visit:
         return last
     detail.pop("after", None)
     return attrs.evolve(last, detail=encode({**detail, "moments": moments}))
-
-
-def event_after(row: VisitOutline) -> int:
-    """Return the last event that a row shows: the end of an iteration follows at once on its last visit's exit."""
-    is_end = row.frame and row.next is None and row.exited_event
-    return max(row.entered_event, row.exited_event + (1 if is_end else 0))
 
 
 async def _nothing(_places: Collection[int]) -> Mapping[int, Visit]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from statechain import Limits, TaskError
+from statechain import Limits, RepositoryError, TaskError
 from support.engine_harness import EngineHarness, engine_harness, machine, task, types
 
 NAP = {"Type": "Wait", "Seconds": 1}
@@ -125,6 +125,29 @@ async def test_the_events_of_a_distributed_maps_items_are_their_own_after_a_cras
     ended = await harness.ended(started.id)
     assert ended.status == "SUCCEEDED"
     assert len(await harness.history(ended)) == 50
+
+
+async def test_a_crash_behind_the_end_of_a_branch_takes_no_event_of_the_bound() -> None:
+    fork = {"Type": "Parallel", "Branches": [machine(A={"Type": "Pass"}), machine(B=NAP)], "Next": "Last"}
+    definition = machine(Fork=fork, Last={"Type": "Pass"})
+    async with engine_harness("memory://") as harness:
+        undisturbed = types(await harness.history(await harness.run(definition, 0)))
+    exactly = Limits(history_events=len(undisturbed))
+    stored: list[list[str]] = []
+    for dies_at in range(1, 4):
+        async with engine_harness("memory://") as harness:
+            await harness.close()
+            await harness.open(limits=exactly)
+            started = await harness.start(definition, 0)
+            harness.crash_at_commit(dies_at, keeps_last=True)
+            with pytest.raises(RepositoryError):
+                await started.wait()
+            stored.append([visit.state for visit in await harness.repository.visits(started.id)])
+            await harness.reopen(limits=exactly)
+            ended = await harness.ended(started.id)
+            assert (ended.status, ended.cause) == ("SUCCEEDED", None)
+            assert types(await harness.history(ended)) == undisturbed
+    assert ["Fork", "A", "B"] in stored  # the branch of A has ended, and the row of its Parallel has not
 
 
 async def test_a_full_history_is_not_redriven(quick: EngineHarness) -> None:
