@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -17,10 +18,13 @@ from statechain import (
     ExecutionNotFound,
     ExecutionStatus,
     MemoryRepository,
+    RepositoryUnavailable,
     StatechainError,
     TaskRegistry,
+    open_repository,
 )
 from statechain.observers import ExecutionEnded, ExecutionResumed, ExecutionStarted, Fact
+from statechain.storage.repository import RedriveExecution
 
 CALL = {"StartAt": "Call", "States": {"Call": {"Type": "Task", "Resource": "Call", "End": True}}}
 
@@ -104,6 +108,36 @@ async def test_a_client_stops_and_redrives(engine_factory: EngineFactory) -> Non
             assert (await redriven.wait()).output == 8
             types = [each["type"] for each in await worker.get_execution_history(handle.id)]
     assert "ExecutionRedriven" in types
+
+
+class LateReply:
+    """A repository whose reply to one redrive is lost; a worker has claimed the execution when it is written again."""
+
+    def __init__(self, repository: Any) -> None:
+        self.repository = repository
+        self.lost = 0
+
+    async def commit(self, writes: Any) -> Any:
+        outcomes = await self.repository.commit(writes)
+        if not self.lost and any(isinstance(write, RedriveExecution) for write in writes):
+            self.lost += 1
+            await self.repository.renew_lease("worker", timedelta(hours=1))
+            assert len(await self.repository.claim("worker", page=9)) == 1
+            raise RepositoryUnavailable("the reply was lost")
+        return outcomes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.repository, name)
+
+
+async def test_a_clients_redrive_whose_reply_was_lost_is_its_own_after_a_worker_claimed_it(repository_url: str) -> None:
+    async with open_repository(repository_url) as repository, Engine(LateReply(repository), role="client") as client:
+        machine = await client.create_state_machine("double", CALL)
+        handle = await machine.start_execution(4)
+        await handle.stop()
+        redriven = await client.redrive_execution(handle.id)
+        execution = await client.get_execution(redriven.id)
+        assert (execution.status, execution.redrive_count) == (ExecutionStatus.RUNNING, 1)
 
 
 async def test_what_fails_fails_where_it_is_awaited(engine_factory: EngineFactory) -> None:

@@ -335,7 +335,8 @@ class EngineOperations(EngineQueries):
         Raises:
             ExecutionNotFound: There is no such execution.
 
-            ValueError: It is RUNNING or SUCCEEDED, or another caller has redriven it meanwhile.
+            ValueError: It is RUNNING or SUCCEEDED, or another caller has redriven it meanwhile. To a client, which runs
+                nothing, the redrive of another caller is as good as its own.
         """
         execution = await self.get_execution(id)
         handle = await self.try_redrive(execution)
@@ -346,7 +347,7 @@ class EngineOperations(EngineQueries):
         return handle
 
     async def try_redrive(self, execution: Execution) -> ExecutionHandle | None:
-        """Continue an execution as `redrive_execution` does; None where it runs, or another caller redrove it."""
+        """Continue an execution as `redrive_execution` does; None where it runs, or is redriven elsewhere."""
         revision = await retry_while_unavailable(
             partial(self._revisions.get, execution.state_machine_id, execution.state_machine_revision)
         )

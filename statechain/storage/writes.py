@@ -248,7 +248,10 @@ class RedriveExecution(Write[Claim | None]):
 
     It takes effect only where the execution's redrive count is still ``redrive_count``. Outcome: the claim, also where
     this very write was committed before (RUNNING, the count one higher, and still under the claim that it gave to
-    ``owner``); else None. `ExecutionNotFound` as an error. Without an owner any worker may claim it.
+    ``owner``); else None. `ExecutionNotFound` as an error.
+
+    Without an owner any worker may claim it. The outcome is no right to run it then, and is not None wherever the count
+    is one higher: also where a worker claimed it before the reply arrived, and where it has ended since.
     """
 
     execution_id: str

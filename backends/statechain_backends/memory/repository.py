@@ -189,9 +189,13 @@ class MemoryRepository(MemoryLeases):
             self._runs[execution.id] = Run(write.owner, epoch)
         run = self._runs.get(execution.id)
         redriven = self._executions[execution.id]
-        if run != Run(write.owner, epoch) or redriven.redrive_count != write.redrive_count + 1:
+        if redriven.redrive_count != write.redrive_count + 1:
             return None
-        return Claim(execution=redriven, epoch=epoch, seq=len(self._visits[execution.id]))
+        if write.owner is not None and run != Run(write.owner, epoch):
+            return None
+        if run is None:  # without an owner the redrive counts, also where the execution has ended since
+            return Claim(execution=redriven, epoch=self._epochs[execution.id], seq=0)
+        return Claim(execution=redriven, epoch=run.epoch, seq=len(self._visits[execution.id]), claims=run.claims)
 
     def _revive(self, execution: Execution) -> None:
         self._executions[execution.id] = attrs.evolve(

@@ -204,9 +204,21 @@ _REDRIVEN = (
     .select_from(filters.WITH_RUNS)
     .where(
         executions.c.id == param("id_"),
-        runs.c.owner.is_not_distinct_from(param("to_owner")),
+        runs.c.owner == param("to_owner"),
         runs.c.epoch == param("of_epoch"),
     )
+)
+# A redrive without an owner gives no right to run: who has claimed it since, and whether it has ended, plays no part.
+_REDRIVEN_SINCE = (
+    select(
+        func.coalesce(runs.c.epoch, executions.c.epoch),
+        func.coalesce(runs.c.seq, 0),
+        func.coalesce(runs.c.claims, 0),
+        literal(0),
+        *filters.EXECUTION,
+    )
+    .select_from(filters.WITH_RUNS)
+    .where(executions.c.id == param("id_"))
 )
 
 
@@ -223,7 +235,10 @@ def _redrive(write: RedriveExecution) -> Script:
         yield ADD_RUN, _named(runs, run)
     elif count != write.redrive_count + 1:
         return None
-    rows = yield _REDRIVEN, {**one, "to_owner": write.owner, "of_epoch": epoch + 1}
+    if write.owner is None:
+        rows = yield _REDRIVEN_SINCE, one
+    else:
+        rows = yield _REDRIVEN, {**one, "to_owner": write.owner, "of_epoch": epoch + 1}
     return to_claim(rows[0]) if rows else None
 
 

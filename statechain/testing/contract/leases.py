@@ -61,7 +61,9 @@ class LeaseContract:
         await repository.renew_lease("two", LONG)
         (claim,) = await repository.claim("two", page=10)
         assert (claim.execution, claim.epoch, claim.claims) == (first.execution, 3, 0)
-        assert await commit(repository, redriving(made, owner=None)) is None
+        again = await commit(repository, redriving(made, owner=None))  # and so late that it is claimed
+        assert again is not None
+        assert (again.execution, again.epoch) == (first.execution, 3)
 
     async def test_what_nobody_owns_is_claimed(self, repository: Repository) -> None:
         made = await orphan(repository)

@@ -397,6 +397,27 @@ class EndContract:
             await commit(repository, advance(made, visit(made), epoch=claim.epoch))
         await commit(repository, advance(made, visit(made), epoch=taken.epoch))
 
+    async def test_a_redrive_without_an_owner_is_confirmed_whatever_came_of_it(self, repository: Repository) -> None:
+        """A client's redrive is written again where its reply was lost; a worker may have claimed it meanwhile."""
+        made = await finish(repository, status=ExecutionStatus.FAILED)
+        write = redriving(made, owner=None)
+        first = await commit(repository, write)
+        assert first is not None
+        assert await commit(repository, write) == first
+        await repository.renew_lease("worker", timedelta(hours=1))
+        (taken,) = await repository.claim("worker", page=9)
+        again = await commit(repository, write)
+        assert again is not None
+        assert (again.execution, again.epoch) == (taken.execution, taken.epoch)
+        await commit(repository, advance(made, epoch=taken.epoch, end=ending(ExecutionStatus.FAILED)))
+        ended = await repository.execution(made.id)
+        again = await commit(repository, write)
+        assert again is not None
+        assert again.execution == ended
+        assert await repository.execution(made.id) == ended
+        await redrive(repository, attrs.evolve(made, redrive_count=1))
+        assert await commit(repository, write) is None
+
     async def test_an_unknown_one_cannot_be_redriven(self, repository: Repository) -> None:
         with pytest.raises(ExecutionNotFound):
             await commit(repository, RedriveExecution(execution_id="nowhere", owner="worker", redrive_count=0))
