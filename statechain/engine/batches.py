@@ -6,7 +6,7 @@ A batch that its caller awaits is a method of the state machine that it starts; 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from statechain import chaining
 from statechain.arguments import BATCH_ID, MACHINE, TEXT, checked
@@ -14,8 +14,8 @@ from statechain.chaining.arguments import FILTER, OPTIONS, TRANSFORMER
 from statechain.chaining.options import DISTRIBUTED, BatchExecutionOptions, BatchExecutionResult
 from statechain.chaining.source import InputTransformer
 from statechain.chaining.transformers import as_name
+from statechain.engine.lookup import EngineLookup
 from statechain.engine.machine import StateMachine
-from statechain.engine.queries import EngineQueries
 from statechain.errors import StatechainError
 from statechain.guard import guarded
 from statechain.records.batches import Batch
@@ -25,11 +25,9 @@ from statechain.storage.repository import CreateBatch
 
 if TYPE_CHECKING:
     from statechain.chaining.runner import BatchServices
-    from statechain.engine.engine import Engine
     from statechain.launcher import ResultStream
     from statechain.records.filters import HasId
     from statechain.storage.journal import Journal
-    from statechain.worker.worker import Worker
 
 __all__ = ["EngineBatches"]
 
@@ -37,16 +35,11 @@ logger = logging.getLogger(__name__)
 
 
 @guarded()
-class EngineBatches(EngineQueries):
+class EngineBatches(EngineLookup):
     """The methods of `Engine` about batches; it sets the attributes that they need."""
 
     journal: Journal
-    worker: Worker
     batch_services: BatchServices
-
-    @property
-    def _engine(self) -> Engine:
-        return cast("Engine", self)
 
     @checked(id=BATCH_ID)
     async def stop_batch(self, id: str) -> Batch:  # noqa: A002
@@ -63,7 +56,7 @@ class EngineBatches(EngineQueries):
         Raises:
             BatchNotFound: There is no such batch.
         """
-        await chaining.stop_batch(id, services=self.batch_services, stop_execution=self._engine.stop_execution)
+        await chaining.stop_batch(id, services=self.batch_services, stop_execution=self._services.stop_execution)
         return await self.get_batch(id)
 
     @checked(id=BATCH_ID, options=OPTIONS, input_transformer=TRANSFORMER)
@@ -144,7 +137,7 @@ class EngineBatches(EngineQueries):
 
             ValueError: The transformer is a function, or this engine has handlers and none of its name.
         """
-        target = await self._engine.get_state_machine(state_machine_id)
+        target = await self.get_state_machine(state_machine_id)
         chosen = options or BatchExecutionOptions()
         if chosen.mode == DISTRIBUTED:
             handle = await target.start_batch(
@@ -152,7 +145,7 @@ class EngineBatches(EngineQueries):
             )
             return await self.get_batch(handle.id)
         filter_ = await with_machine_ids(self.repository, filter)
-        name = as_name(input_transformer, self._engine.tasks)
+        name = as_name(input_transformer, self._services.tasks)
         batch = chaining.new_batch(target, filter_, source_state_name, chosen, self.batch_services, name)
         stored = await self.journal.write_for_caller(CreateBatch(batch=batch, filter_=filter_))
         self._run_batch(stored, await self._resumed(stored, chosen, None))
@@ -182,7 +175,7 @@ class EngineBatches(EngineQueries):
     ) -> ResultStream[BatchExecutionResult]:
         revision = await self._revisions.get(batch.state_machine_id, batch.state_machine_revision)
         return chaining.resume_batch(
-            StateMachine(self._engine, revision),
+            StateMachine(self._services, revision),
             batch,
             options=options or BatchExecutionOptions.of(batch),
             input_transformer=input_transformer,

@@ -20,7 +20,6 @@ from statechain.arguments import (
     DURATION,
     EXECUTION_ID,
     FLAG,
-    MACHINE,
     NAME,
     PATH,
     TEXT,
@@ -41,16 +40,17 @@ from statechain.engine.callbacks import EngineCallbacks
 from statechain.engine.handle import ExecutionHandle
 from statechain.engine.machine import StateMachine
 from statechain.engine.operations import EngineOperations
-from statechain.errors import ExecutionNotFound, StatechainError, StateMachineNotFound
+from statechain.engine.services import EngineServices
+from statechain.errors import StatechainError
 from statechain.execution import lengthy
 from statechain.guard import Guard, guarded
 from statechain.limits import DEFAULT_LIMITS, Limits
 from statechain.records.batches import Batch
 from statechain.records.executions import Execution, StateMachineRecord, new_id
-from statechain.records.filters import ExecutionFilter, as_id
+from statechain.records.filters import ExecutionFilter
 from statechain.settings import Settings
 from statechain.storage.deleting import delete_ended
-from statechain.storage.existing import machine_id, with_machine_ids
+from statechain.storage.existing import with_machine_ids
 from statechain.storage.open import open_repository
 from statechain.storage.repository import CreateStateMachine
 from statechain.storage.retrying import retry_while_unavailable
@@ -62,7 +62,6 @@ from statechain.tickets import Ticket
 if TYPE_CHECKING:
     from statechain.asl import Definition
     from statechain.observers import Observer
-    from statechain.records.filters import HasId
     from statechain.storage.repository import Repository
     from statechain.tickets import Dispatcher, Outcome
 
@@ -220,6 +219,17 @@ class Engine(EngineBatches, EngineOperations, EngineCallbacks):
             sweep=leased.total_seconds() / 3,
         )
         self.shared_batches = SharedBatches(self.batch_services, self.shards, self.stop_execution)
+        self._services = EngineServices(
+            guard=self.guard,
+            repository=self.repository,
+            clock=self.clock,
+            limits=limits,
+            revisions=self._revisions,
+            worker=self.worker,
+            tasks=self.tasks,
+            batches=self.batch_services,
+            shared_batches=self.shared_batches,
+        )
         self._dispatcher = dispatcher
         self._dispatcher_stack = AsyncExitStack()
         if role == "worker":
@@ -235,7 +245,7 @@ class Engine(EngineBatches, EngineOperations, EngineCallbacks):
         except StatechainError as error:
             logger.warning("the batch %s cannot be run here: %s", batch.name_prefix, error)
             return None
-        return None if self.worker.missing(revision) else StateMachine(self, revision)
+        return None if self.worker.missing(revision) else StateMachine(self._services, revision)
 
     def __repr__(self) -> str:
         return f"<Engine on {self.repository!r}, {len(self.worker)} running>"
@@ -329,7 +339,7 @@ class Engine(EngineBatches, EngineOperations, EngineCallbacks):
                 )
             )
         )
-        return StateMachine(self, self._revisions.add(record, loaded))
+        return StateMachine(self._services, self._revisions.add(record, loaded))
 
     def _load(
         self,
@@ -350,64 +360,7 @@ class Engine(EngineBatches, EngineOperations, EngineCallbacks):
             return newest.definition
         return definition
 
-    @checked(name_or_id=MACHINE)
-    async def get_state_machine(self, name_or_id: HasId | str) -> StateMachine:
-        """Return the newest revision of a state machine.
-
-        Arguments:
-            name_or_id: The machine's name, its id, or the machine itself, of any revision. An id wins over a name.
-
-        Returns:
-            The machine, bound to this engine.
-
-        Raises:
-            StateMachineNotFound: There is no such state machine.
-        """
-        name = as_id(name_or_id)
-        record = await self.repository.state_machine(name)
-        if record is None:
-            raise StateMachineNotFound(f"there is no state machine {name!r}")
-        return StateMachine(self, await self._revisions.get(record.id, record.revision))
-
-    async def list_state_machines(self) -> list[StateMachine]:
-        """Return the newest revision of every state machine, by name."""
-        records = await self.repository.state_machines()
-        return [StateMachine(self, each) for each in await self._revisions.readable(records)]
-
     # Executions: the operator's verbs
-
-    @checked(id_or_name=text("the id or the name of an execution"), machine=MACHINE.or_none())
-    async def get_handle(self, id_or_name: str, *, machine: HasId | str | None = None) -> ExecutionHandle:
-        """Return a handle on an execution that exists, to wait for it or to stop it; also after a restart.
-
-        >>> handle = await engine.get_handle("order-7", machine="orders")  # doctest: +SKIP
-        >>> print(await handle.result())  # doctest: +SKIP
-
-        The execution may run in this process, in another one, or have ended. Waiting for one that another process runs
-        asks storage, at most once a second.
-
-        Arguments:
-            id_or_name: The execution's id; with ``machine``, its name.
-
-            machine: The machine whose execution has the name: the machine, its name or its id.
-
-        Returns:
-            The handle. Leaving the engine does not wait for the execution unless it was started here, or is awaited.
-
-        Raises:
-            ExecutionNotFound: There is no such execution.
-
-            StateMachineNotFound: There is no such state machine.
-        """
-        if machine is None:
-            execution = await self.get_execution(id_or_name)
-        else:
-            owner = await machine_id(self.repository, "machine", machine)
-            found = await self.repository.execution_by_name(owner, id_or_name)
-            if found is None:
-                raise ExecutionNotFound(f"there is no execution with the name {id_or_name!r} of this state machine")
-            execution = found
-        return ExecutionHandle(self, execution, self.worker.running_here(execution.id))
 
     @checked(id=EXECUTION_ID, error=TEXT.or_none(), cause=TEXT.or_none())
     async def stop_execution(self, id: str, *, error: str | None = None, cause: str | None = None) -> Execution:  # noqa: A002
@@ -429,7 +382,7 @@ class Engine(EngineBatches, EngineOperations, EngineCallbacks):
         Raises:
             ExecutionNotFound: There is no such execution.
         """
-        return await self.worker.stop(id, error=error, cause=self.limits.cut_off(cause))
+        return await self._services.stop_execution(id, error=error, cause=cause)
 
     async def _start_nested(self, machine: str, input: JSONValue, name: str) -> ExecutionHandle:  # noqa: A002
         """Start an execution on behalf of another (see `statechain.tasks.child_executions`)."""

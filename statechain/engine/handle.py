@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
+from statechain.arguments import TEXT, checked
 from statechain.codec import JSONValue
 from statechain.errors import ExecutionFailed
 from statechain.guard import guarded
 from statechain.records.executions import Execution, ExecutionStatus
 
 if TYPE_CHECKING:
-    from statechain.engine.engine import Engine
+    from statechain.engine.services import EngineServices
     from statechain.execution.running import RunningExecution
 
 __all__ = ["ExecutionHandle", "succeeded"]
@@ -24,9 +25,9 @@ JSON: Final = object()
 class ExecutionHandle:
     """An execution that was started: await its end, or stop it."""
 
-    def __init__(self, engine: Engine, execution: Execution, live: RunningExecution | None) -> None:
-        self._engine = engine
-        self.guard = engine.guard
+    def __init__(self, services: EngineServices, execution: Execution, live: RunningExecution | None) -> None:
+        self._services = services
+        self.guard = services.guard
         self._execution = execution
         self._live = live
 
@@ -62,7 +63,7 @@ class ExecutionHandle:
         Raises:
             ExecutionNotFound: It was deleted meanwhile.
         """
-        return await self._engine.worker.wait(self.id, self._live)
+        return await self._services.worker.wait(self.id, self._live)
 
     @overload
     async def result(self) -> JSONValue: ...
@@ -88,6 +89,7 @@ class ExecutionHandle:
         ended = succeeded(await self.wait(), self.exception)
         return ended.output if type is JSON else ended.output_as(type)
 
+    @checked(error=TEXT.or_none(), cause=TEXT.or_none())
     async def stop(self, error: str | None = None, cause: str | None = None) -> Execution:
         """End the execution as ABORTED, and return it; one that has ended stays as it is.
 
@@ -102,7 +104,7 @@ class ExecutionHandle:
         Raises:
             ExecutionNotFound: It was deleted meanwhile.
         """
-        return await self._engine.stop_execution(self.id, error=error, cause=cause)
+        return await self._services.stop_execution(self.id, error=error, cause=cause)
 
 
 def succeeded(execution: Execution, exception: BaseException | None) -> Execution:

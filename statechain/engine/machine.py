@@ -20,7 +20,7 @@ from statechain.records.executions import Execution, ExecutionStatus, Source, ne
 if TYPE_CHECKING:
     from statechain.asl import Definition
     from statechain.chaining.runner import JoinedCallback
-    from statechain.engine.engine import Engine
+    from statechain.engine.services import EngineServices
     from statechain.worker.revisions import Revision
 
 __all__ = ["StateMachine"]
@@ -42,9 +42,9 @@ class StateMachine(MachineBatches):
         type: ``"STANDARD"`` or ``"EXPRESS"``.
     """
 
-    def __init__(self, engine: Engine, revision: Revision) -> None:
-        self._engine = engine
-        self.guard = engine.guard
+    def __init__(self, services: EngineServices, revision: Revision) -> None:
+        self._services = services
+        self.guard = services.guard
         self._revision = revision
         record = revision.record
         self.id = record.id
@@ -70,7 +70,7 @@ class StateMachine(MachineBatches):
         return drawing.draw_definition(self._loaded().model, "svg")
 
     def _loaded(self) -> Definition:
-        return asl.load_stored(self._revision.record.definition, limits=self._engine.limits)
+        return asl.load_stored(self._revision.record.definition, limits=self._services.limits)
 
     def __repr__(self) -> str:
         return f"<StateMachine {self.name} revision {self.revision}>"
@@ -163,8 +163,8 @@ class StateMachine(MachineBatches):
             if input is not None:
                 raise ValueError("give an input or a source, not both: map the source's output by input_transformer")
             origin = as_source(source)
-            transformer = as_function(input_transformer, self._engine.tasks)
-            input = await chained_input(self._engine.repository, origin, transformer)  # noqa: A001
+            transformer = as_function(input_transformer, self._services.tasks)
+            input = await chained_input(self._services.repository, origin, transformer)  # noqa: A001
         elif input_transformer is not None:
             raise ValueError("an input_transformer maps a source's output: give a source")
         text, value = self._isolated(input)
@@ -181,9 +181,9 @@ class StateMachine(MachineBatches):
         return await self._started(self._new_execution(text, _checked_name(name), None), value, owns=False)
 
     async def _started(self, execution: Execution, value: JSONValue, *, owns: bool = True) -> ExecutionHandle:
-        holder, live = await self._engine.worker.start(self._revision, execution, value, owns=owns)
+        holder, live = await self._services.worker.start(self._revision, execution, value, owns=owns)
         self._check_same_input(holder, execution)
-        return ExecutionHandle(self._engine, holder, live)
+        return ExecutionHandle(self._services, holder, live)
 
     async def run_chained(
         self,
@@ -202,14 +202,15 @@ class StateMachine(MachineBatches):
         """
         text, value = self._isolated(input)
         execution = self._new_execution(text, name, source)
-        holder, live = await self._engine.worker.start(self._revision, execution, value, exclusive=joins is not None)
+        holder, live = await self._services.worker.start(self._revision, execution, value, exclusive=joins is not None)
         if joins is not None and holder.name != name:
             await joins(holder.name)
         if source is None:
             self._check_same_input(holder, execution)
-        handle = ExecutionHandle(self._engine, holder, live)
+        handle = ExecutionHandle(self._services, holder, live)
         if redrive_failed and holder.status.is_terminal and holder.status is not ExecutionStatus.SUCCEEDED:
-            handle = await self._engine.try_redrive(holder) or handle
+            is_redriven, live = await self._services.redrive(holder)
+            handle = ExecutionHandle(self._services, holder, live) if is_redriven else handle
         ended = await (self._wait_or_abort(handle) if holder.name == name else handle.wait())
         return ended, handle.exception
 
@@ -217,7 +218,7 @@ class StateMachine(MachineBatches):
 
     def _isolated(self, value: JSONInput) -> tuple[str, JSONValue]:
         """Return an input's text, which is stored, and its own copy, which the execution begins with."""
-        limits = self._engine.limits
+        limits = self._services.limits
         return isolate(value, max_bytes=limits.payload_bytes, max_depth=limits.payload_depth)
 
     def _check_same_input(self, holder: Execution, execution: Execution) -> None:
@@ -236,7 +237,7 @@ class StateMachine(MachineBatches):
             state_machine_revision=self.revision,
             status=ExecutionStatus.RUNNING,
             input_text=input_text,
-            start_time=self._engine.clock.now(),
+            start_time=self._services.clock.now(),
             current_state=self._revision.plan.start_at,
             source=source,
         )
@@ -245,8 +246,8 @@ class StateMachine(MachineBatches):
         try:
             return await handle.wait()
         except asyncio.CancelledError:
-            if not self._engine.worker.is_interrupted:  # else it stays RUNNING, for the worker that recovers it
-                await self._engine.worker.abort(handle.id)
+            if not self._services.worker.is_interrupted:  # else it stays RUNNING, for the worker that recovers it
+                await self._services.worker.abort(handle.id)
             raise
 
 

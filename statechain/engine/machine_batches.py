@@ -21,8 +21,8 @@ from statechain.records.filters import ExecutionFilter
 if TYPE_CHECKING:
     from statechain.chaining.distributed import BatchHandle
     from statechain.chaining.options import BatchExecutionResult
-    from statechain.engine.engine import Engine
-    from statechain.engine.machine import StateMachine
+    from statechain.chaining.runner import Target
+    from statechain.engine.services import EngineServices
     from statechain.launcher import ResultStream
 
 __all__ = ["MachineBatches"]
@@ -32,12 +32,12 @@ __all__ = ["MachineBatches"]
 class MachineBatches:
     """The methods of `StateMachine` about batches; it sets the attributes that they need."""
 
-    _engine: Engine
     guard: Guard
+    _services: EngineServices
 
     @property
-    def _machine(self) -> StateMachine:
-        return cast("StateMachine", self)
+    def _machine(self) -> Target:
+        return cast("Target", self)
 
     async def execute_batch(
         self,
@@ -127,8 +127,8 @@ class MachineBatches:
         """
         options = options or BatchExecutionOptions()
         if options.mode == DISTRIBUTED:
-            name = as_name(input_transformer, self._engine.tasks)
-            shared = self._engine.shared_batches
+            name = as_name(input_transformer, self._services.tasks)
+            shared = self._services.shared_batches
             begin = partial(shared.start, self._machine, filter, source_state_name, options, name)
             return shared.stream(begin, options)
         return chaining.stream_batch(
@@ -137,7 +137,7 @@ class MachineBatches:
             source_state_name,
             options=options,
             input_transformer=input_transformer,
-            services=self._engine.batch_services,
+            services=self._services.batches,
         )
 
     @checked(filter=FILTER, source_state_name=STATE_NAME, options=OPTIONS, input_transformer=TRANSFORMER)
@@ -174,8 +174,8 @@ class MachineBatches:
             ValueError: The transformer is a function, or this engine has handlers and none of its name.
         """
         chosen = attrs.evolve(options or BatchExecutionOptions(), mode=DISTRIBUTED)
-        name = as_name(input_transformer, self._engine.tasks)
-        return await self._engine.shared_batches.start(self._machine, filter, source_state_name, chosen, name)
+        name = as_name(input_transformer, self._services.tasks)
+        return await self._services.shared_batches.start(self._machine, filter, source_state_name, chosen, name)
 
     async def execute_bulk(
         self,
@@ -240,5 +240,5 @@ class MachineBatches:
         if options is not None and options.mode == DISTRIBUTED:
             raise ValueError("execute_bulk and stream_bulk run in this process: a DISTRIBUTED batch has stored sources")
         return chaining.stream_bulk(
-            self._machine, inputs, options=options or BatchExecutionOptions(), services=self._engine.batch_services
+            self._machine, inputs, options=options or BatchExecutionOptions(), services=self._services.batches
         )

@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from statechain.arguments import (
     BATCH_ID,
@@ -33,14 +32,12 @@ from statechain.records.filters import Cursor, ExecutionFilter
 from statechain.reports import Activity, BatchResult, Redriven, WaitingTask, durations_of
 from statechain.storage.existing import optional_machine_id, require_execution, with_machine_ids
 from statechain.storage.repository import DeleteExecutions
-from statechain.storage.retrying import retry_while_unavailable
 
 if TYPE_CHECKING:
-    from statechain.engine.engine import Engine
+    from statechain.engine.services import EngineServices
     from statechain.records.filters import HasId
     from statechain.storage.journal import Journal
     from statechain.tasks.callbacks import Callbacks
-    from statechain.worker.worker import Worker
 
 __all__ = ["EngineOperations"]
 
@@ -67,7 +64,7 @@ class EngineOperations(EngineQueries):
     """The methods of `Engine` that operators use; it sets the attributes that they need."""
 
     journal: Journal
-    worker: Worker
+    _services: EngineServices
     _callbacks: Callbacks
 
     # Pages and reports
@@ -348,14 +345,8 @@ class EngineOperations(EngineQueries):
 
     async def try_redrive(self, execution: Execution) -> ExecutionHandle | None:
         """Continue an execution as `redrive_execution` does; None where it runs, or is redriven elsewhere."""
-        revision = await retry_while_unavailable(
-            partial(self._revisions.get, execution.state_machine_id, execution.state_machine_revision)
-        )
-        if self.worker.submissions is not None:
-            is_redriven = await self.worker.submissions.redrive(execution)
-            return ExecutionHandle(cast("Engine", self), execution, None) if is_redriven else None
-        live = await self.worker.redrive(revision, execution)
-        return None if live is None else ExecutionHandle(cast("Engine", self), execution, live)
+        is_redriven, live = await self._services.redrive(execution)
+        return ExecutionHandle(self._services, execution, live) if is_redriven else None
 
     @checked(id=EXECUTION_ID)
     async def delete_execution(self, id: str) -> None:  # noqa: A002

@@ -1,0 +1,76 @@
+"""What the machines and handles of an engine use of it, so that neither holds the engine itself."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import attrs
+
+from statechain.storage.retrying import retry_while_unavailable
+
+if TYPE_CHECKING:
+    from statechain.chaining.distributed import SharedBatches
+    from statechain.chaining.runner import BatchServices
+    from statechain.clock import Clock
+    from statechain.execution.running import RunningExecution
+    from statechain.guard import Guard
+    from statechain.limits import Limits
+    from statechain.records.executions import Execution
+    from statechain.storage.repository import Repository
+    from statechain.tasks.registry import TaskRegistry
+    from statechain.worker.revisions import Revisions
+    from statechain.worker.worker import Worker
+
+__all__ = ["EngineServices"]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class EngineServices:
+    """The parts of one engine.
+
+    Attributes:
+        guard: Refuses calls while the engine is not open.
+
+        repository: Where everything is stored.
+
+        clock: What Wait, Retry and timeouts go by.
+
+        limits: What guards the process.
+
+        revisions: The definitions that this process has compiled.
+
+        worker: Runs the executions.
+
+        tasks: The handlers and input transformers; None where none were given.
+
+        batches: What a batch runs with.
+
+        shared_batches: The DISTRIBUTED batches that this engine stores or follows.
+    """
+
+    guard: Guard
+    repository: Repository
+    clock: Clock
+    limits: Limits
+    revisions: Revisions
+    worker: Worker
+    tasks: TaskRegistry | None
+    batches: BatchServices
+    shared_batches: SharedBatches
+
+    async def stop_execution(self, id: str, *, error: str | None = None, cause: str | None = None) -> Execution:  # noqa: A002
+        """End an execution as ABORTED, as `Engine.stop_execution` does."""
+        return await self.worker.stop(id, error=error, cause=self.limits.cut_off(cause))
+
+    async def redrive(self, execution: Execution) -> tuple[bool, RunningExecution | None]:
+        """Continue an execution that ended without success; return whether it is redriven, and how it runs here.
+
+        It is not redriven where it runs, or another caller has redriven it.
+        """
+        number = execution.state_machine_revision
+        revision = await retry_while_unavailable(partial(self.revisions.get, execution.state_machine_id, number))
+        if self.worker.submissions is not None:
+            return await self.worker.submissions.redrive(execution), None
+        live = await self.worker.redrive(revision, execution)
+        return live is not None, live
