@@ -137,13 +137,19 @@ class LeaseStorage(Protocol):
     async def retain(self, worker_id: str, epochs: Mapping[str, int]) -> None:
         """Own again what was released while the worker runs it: each execution without owner, at exactly its epoch."""
 
+    async def owned(self, worker_id: str) -> Sequence[str]:
+        """Return the ids of the RUNNING executions that a worker owns.
+
+        It reads every RUNNING execution: call it seldom.
+        """
+
     async def claim(
         self,
         worker_id: str,
         *,
         page: int,
         excluded_revisions: Collection[tuple[str, int]] = (),
-        running: Collection[str] | None = None,
+        orphaned: Collection[str] = (),
         suspects: range | None = None,
     ) -> Sequence[Claim]:
         """Take over at most ``page`` RUNNING executions without an owner, oldest (by id) first.
@@ -157,8 +163,8 @@ class LeaseStorage(Protocol):
 
             excluded_revisions: Revisions (state machine id, revision) that this worker does not run.
 
-            running: Where given, what the claimer owns and is not among these ids is released first, for any worker
-                to claim: an earlier claim may have been made and its reply lost.
+            orphaned: Ids of executions that the claimer owns and does not run, since the reply to an earlier claim
+                was lost, say. Those that it owns are released first, for any worker to claim.
 
             suspects: None claims executions without deaths alone; a range claims suspects whose number of deaths is
                 in it, and whose backoff is over.

@@ -249,17 +249,29 @@ class Recovery:
         """Claim one page of executions without deaths.
 
         In doubt, storage may list executions as this worker's that do not run here: the reply to the last claim was
-        lost, or an execution met an internal error, or storage failed over. ``running`` releases them first.
+        lost, or an execution met an internal error, or storage failed over. They are released first.
 
         Waits for a lease that holds: what is claimed without one is not safe from others.
         """
         if not self._lease.holds:
             await self._lease.regained()
-        running = self._worker.running() if self._is_in_doubt or self._worker.is_in_doubt else None
+        is_in_doubt = self._is_in_doubt or self._worker.is_in_doubt
         self._is_in_doubt, self._worker.is_in_doubt = True, False
+        orphaned = await self._find_orphaned() if is_in_doubt else ()
         return list(
-            await self._repository.claim(self._worker.id, page=page, excluded_revisions=self._unserved, running=running)
+            await self._repository.claim(
+                self._worker.id, page=page, excluded_revisions=self._unserved, orphaned=orphaned
+            )
         )
+
+    async def _find_orphaned(self) -> list[str]:
+        """Return what storage lists as this worker's and does not run here.
+
+        What runs here is looked up once storage has answered: an execution that is started meanwhile is no orphan.
+        """
+        owned = await self._repository.owned(self._worker.id)
+        running = self._worker.running()
+        return [each for each in owned if each not in running]
 
     async def _resume(self, claim: Claim) -> bool:
         """Run a claimed execution on; return whether it is run here."""

@@ -82,6 +82,7 @@ class Worker:
         most = options.max_concurrent
         self._most_recovered = self._limits.recovered if most is None else most
         self._gate = None if most is None else asyncio.Semaphore(most)
+        self._redriving: list[str] = []
         self._live: dict[str, RunningExecution] = {}
         self._elsewhere = EndWatcher(repository)
         self.submissions: Submissions | None = None
@@ -104,8 +105,11 @@ class Worker:
         return max(0, min(self._most_recovered - len(self._live), self._limits.busy - busy))
 
     def running(self) -> frozenset[str]:
-        """Return the ids of the executions that run here. A lost one does not, though its task may not be over."""
-        return frozenset(id_ for id_, live in self._live.items() if not live.is_lost)
+        """Return the ids of the executions that run here, or are about to, since they are being redriven.
+
+        A lost one does not, though its task may not be over.
+        """
+        return frozenset(self._redriving).union(id_ for id_, live in self._live.items() if not live.is_lost)
 
     def running_here(self, execution_id: str) -> RunningExecution | None:
         """Return the run of an execution in this process; None where it runs elsewhere or has ended."""
@@ -195,9 +199,12 @@ class Worker:
         return result
 
     async def _redrive(self, revision: Revision, execution: Execution) -> RunningExecution | None:
-        claim = await self.journal.write(
-            RedriveExecution(execution_id=execution.id, owner=self.id, redrive_count=execution.redrive_count)
-        )
+        redrive = RedriveExecution(execution_id=execution.id, owner=self.id, redrive_count=execution.redrive_count)
+        self._redriving.append(execution.id)
+        try:
+            claim = await self.journal.write(redrive)
+        finally:
+            self._redriving.remove(execution.id)
         former = self._live.get(execution.id)  # of two redrives at once here, both get the claim, and one runs it
         if claim is None or (former is not None and former.epoch >= claim.epoch):
             return None

@@ -11,12 +11,20 @@ from typing import Any
 
 import pytest
 
-from statechain import Engine, ExecutionStatus, MemoryRepository, StateMachine
+from statechain import Engine, ExecutionStatus, MemoryRepository, StateMachine, TaskError
 from statechain.clock import SystemClock
 from statechain.errors import RepositoryError, StatechainError
 from statechain.limits import Limits
 from statechain.records.executions import Claim
-from statechain.storage.repository import Advance, End, ReleaseExecution, StartExecution, StopExecution, Write
+from statechain.storage.repository import (
+    Advance,
+    End,
+    RedriveExecution,
+    ReleaseExecution,
+    StartExecution,
+    StopExecution,
+    Write,
+)
 from support.faults.faulty_repository import FaultyRepository, as_repository
 from support.faults.one_task import ONE_TASK, Left, answer, hang, tasks_of
 
@@ -65,6 +73,39 @@ class Rude(MemoryRepository):
         if claims and self.claimed is not None and not worker_id.startswith("dies"):
             await self.claimed(claims)
         return claims
+
+
+class Meanwhile(MemoryRepository):
+    """A repository that does some work before or after it answers recovery; replies to redrives can be held back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.work: dict[str, Callable[[], Any]] = {}
+        self.replies: asyncio.Event | None = None
+        self.redriven = asyncio.Event()
+
+    async def _do(self, moment: str) -> None:
+        if (work := self.work.pop(moment, None)) is not None:
+            await work()
+
+    async def owned(self, worker_id: str) -> Sequence[str]:
+        await self._do("before owned")
+        owned = await super().owned(worker_id)
+        await self._do("after owned")
+        return owned
+
+    async def claim(self, worker_id: str, **options: Any) -> Sequence[Claim]:
+        await self._do("before claim")
+        claims = await super().claim(worker_id, **options)
+        await self._do("after claim")
+        return claims
+
+    async def commit(self, writes: Sequence[Write[object]]) -> Sequence[object]:
+        outcomes = await super().commit(writes)
+        if self.replies is not None and any(isinstance(each, RedriveExecution) for each in writes):
+            self.redriven.set()
+            await self.replies.wait()
+        return outcomes
 
 
 def is_step(write: Write[object]) -> bool:
@@ -134,6 +175,56 @@ async def test_a_poisoned_execution_that_is_stopped_meanwhile_disturbs_nobody() 
         assert await engine.recover() == []
         assert (await engine.get_execution(poison)).status is ExecutionStatus.ABORTED
         assert (await machine.execute()).output == "well"
+
+
+@pytest.mark.parametrize("moment", ["before owned", "after owned", "before claim", "after claim"])
+async def test_what_is_started_while_a_doubt_is_settled_is_no_orphan(moment: str) -> None:
+    storage, calls = Meanwhile(), 0
+
+    async def work(value: object) -> object:
+        nonlocal calls
+        calls += 1
+        return value
+
+    async with opened(storage, work, recovery=False) as (engine, machine):
+        handles = []
+
+        async def start() -> None:
+            handles.append(await machine.start_execution(1))
+
+        storage.work[moment] = start
+        engine.worker.doubt()
+        assert await engine.recover() == []
+        assert await handles[0].result() == 1
+    assert calls == 1
+
+
+@pytest.mark.parametrize("moment", ["before owned", "after owned", "before claim", "after claim"])
+async def test_what_is_redriven_while_a_doubt_is_settled_is_no_orphan(moment: str) -> None:
+    storage, calls = Meanwhile(), 0
+
+    async def work(value: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise TaskError("Refused")
+        return value
+
+    async with opened(storage, work, recovery=False) as (engine, machine):
+        failed = await (await machine.start_execution(1)).wait()
+        storage.replies = asyncio.Event()
+        handles = []
+
+        async def redrive() -> None:
+            handles.append(asyncio.create_task(engine.redrive_execution(failed.id)))
+            await storage.redriven.wait()
+
+        storage.work[moment] = redrive
+        engine.worker.doubt()
+        assert await engine.recover() == []
+        storage.replies.set()
+        assert await (await handles[0]).result() == 1
+    assert calls == 2
 
 
 async def test_a_fault_of_recovery_does_not_end_what_runs(caplog: pytest.LogCaptureFixture) -> None:

@@ -84,20 +84,23 @@ class MemoryLeases(MemoryShards):
             if run is not None and run.owner is None and run.epoch == epoch:
                 run.owner = worker_id
 
+    async def owned(self, worker_id: str) -> Sequence[str]:
+        """Return the ids of the executions that a worker owns."""
+        return [execution_id for execution_id, run in self._runs.items() if run.owner == worker_id]
+
     async def claim(
         self,
         worker_id: str,
         *,
         page: int,
         excluded_revisions: Collection[tuple[str, int]] = (),
-        running: Collection[str] | None = None,
+        orphaned: Collection[str] = (),
         suspects: range | None = None,
     ) -> Sequence[Claim]:
         """Take over executions without an owner."""
-        if running is not None:
-            for execution_id, run in self._runs.items():
-                if run.owner == worker_id and execution_id not in running:
-                    run.owner, run.claimable_after = None, 0.0
+        for run in [self._runs[each] for each in orphaned if each in self._runs]:
+            if run.owner == worker_id:
+                run.owner, run.claimable_after = None, 0.0
         now = time.monotonic()
         orphans = [
             self._executions[each]

@@ -372,10 +372,11 @@ class OrphanContract:
         for worker in ("one", "two"):
             await repository.renew_lease(worker, LONG)
         running, lost, others = [await start(repository, owner=owner) for owner in ("two", "two", "one")]
-        (claim,) = await repository.claim("two", page=9, running=[running.id, others.id])
+        assert sorted(await repository.owned("two")) == ids([running, lost])
+        (claim,) = await repository.claim("two", page=9, orphaned=[lost.id, others.id])
         assert (claim.execution.id, claim.epoch) == (lost.id, 2)
-        assert list(await repository.claim("two", page=9, running=[running.id, lost.id])) == []
-        assert claimed(await repository.claim("two", page=9, running=[])) == ids([running, lost])
+        assert list(await repository.claim("two", page=9, orphaned=[others.id])) == []
+        assert claimed(await repository.claim("two", page=9, orphaned=[running.id, lost.id])) == ids([running, lost])
         assert list(await repository.claim("two", page=9)) == []
 
     async def test_at_once_each_orphan_is_claimed_once(self, repository: Repository, other: Repository) -> None:

@@ -391,7 +391,7 @@ class EndContract:
         await repository.renew_lease("worker", timedelta(hours=1))
         claim = await redrive(repository, made)
         assert await commit(repository, redriving(made, owner="other")) is None
-        (taken,) = await repository.claim("worker", page=9, running=())
+        (taken,) = await repository.claim("worker", page=9, orphaned=[made.id])
         assert await commit(repository, redriving(made)) is None
         with pytest.raises(LeaseLost):
             await commit(repository, advance(made, visit(made), epoch=claim.epoch))

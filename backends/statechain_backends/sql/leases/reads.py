@@ -31,17 +31,21 @@ class Leases(ABC):
         """Own again what was released while the worker runs it."""
         await self._perform(lease_scripts.retain(worker_id, epochs))
 
+    async def owned(self, worker_id: str) -> Sequence[str]:
+        """Return the ids of the executions that a worker owns."""
+        return cast("Sequence[str]", await self._perform(lease_scripts.owned(worker_id)))
+
     async def claim(
         self,
         worker_id: str,
         *,
         page: int,
         excluded_revisions: Collection[tuple[str, int]] = (),
-        running: Collection[str] | None = None,
+        orphaned: Collection[str] = (),
         suspects: range | None = None,
     ) -> Sequence[Claim]:
         """Take over executions without an owner."""
-        script = lease_scripts.claim(worker_id, page, excluded_revisions, running, suspects)
+        script = lease_scripts.claim(worker_id, page, excluded_revisions, orphaned, suspects)
         return cast("Sequence[Claim]", await self._perform(script))
 
     async def release(self, worker_id: str) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from statechain_backends.sql.decoding import Row
     from statechain_backends.sql.scripts import Script, Steps
 
-__all__ = ["claim", "release", "release_dead", "renew_lease", "retain"]
+__all__ = ["claim", "owned", "release", "release_dead", "renew_lease", "retain"]
 
 logger = logging.getLogger(__name__)
 
@@ -90,19 +90,22 @@ def retain(worker_id: str, epochs: Mapping[str, int]) -> Script:
     return None
 
 
+def owned(worker_id: str) -> Script:
+    """Return the ids of the executions that a worker owns."""
+    rows = yield _OWNED, {"worker": worker_id}
+    return [unescape_text(id_) for (id_,) in rows]
+
+
 def claim(
     worker_id: str,
     page: int,
     excluded_revisions: Collection[tuple[str, int]],
-    running: Collection[str] | None,
+    orphaned: Collection[str],
     suspects: range | None,
 ) -> Script:
     """Take over what has no owner, once what the claimer owns without running it has none."""
-    if running is not None:
-        owned = yield _OWNED, {"worker": worker_id}
-        kept = frozenset(running)  # the transaction is idle meanwhile: a look into a list for each would take too long
-        for ids in chunks([id_ for (id_,) in owned if id_ not in kept]):
-            yield queries.release_owned(worker_id, ids), None
+    for ids in chunks(list(orphaned)):
+        yield queries.release_owned(worker_id, ids), None
     rows = yield queries.claim(worker_id, page, excluded_revisions, suspects), None
     if not rows:
         return []
