@@ -1,8 +1,15 @@
-"""One DISTRIBUTED batch over 1, 2 and 3 worker processes, and how soon a client's start begins to run.
+"""One batch over 1, 2 and 3 worker processes, two processes that run one batch, and how soon a client's start runs.
 
-The handlers wait for 10 ms; each worker process runs at most ``--at-once`` executions. For each number of workers it
-tells the pace, the pace against one worker, the least part of the batch that a worker ran, and the latency of a start:
-from the call until its handler begins.
+The handlers wait for 10 ms, and each process runs at most ``--at-once`` executions. A line has the pace, against that
+of the first line of its kind; the least part of the batch that a process ran; the latency of a start by a client, from
+the call until the handler begins (median); and what an execution used: processor time of the worker processes and of a
+PostgreSQL server on this machine, and WAL.
+
+- "shards": a client starts a DISTRIBUTED batch, and worker processes run it.
+- "one process" runs an INLINE batch, and is what the next two are held against, with the same ``concurrent_batches``.
+- "resumed by both": two processes call ``resume_batch`` for one DISTRIBUTED batch.
+- "same name_prefix": two processes call ``execute_batch`` with it, DISTRIBUTED, so that each has a batch, and every
+  source is chained once.
 """
 
 import asyncio
@@ -10,7 +17,6 @@ import json
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,118 +24,203 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import attrs
 from harness import numbers, run, storage_parser
 from machines import chain_of
 from sources import load
+from usage import Usage, processor_time
 
-from statechain import BatchExecutionOptions, Engine, ExecutionFilter, TaskRegistry
+from statechain import BatchExecutionOptions, Engine, ExecutionFilter, StateMachine, TaskRegistry
 
 HANDLER_SECONDS = 0.01
+ALONE, RESUMED, NAMED = "one process", "resumed by both", "same name_prefix"
 
 
-async def work(url: str, log: Path, at_once: int) -> None:
-    """Be a worker, and write a line for each call, until killed."""
+@attrs.frozen
+class Job:
+    """What a child process does: run what it finds, or (``kind``) take part in a batch that its input names."""
+
+    url: str
+    log: str
+    at_once: int
+    kind: str = ""
+    sources: str = ""
+
+
+async def work(job: Job) -> None:
+    """Be a child: write a line for each call of the handler."""
     tasks = TaskRegistry()
-    with log.open("a", buffering=1) as lines:
+    lines = await asyncio.to_thread(Path(job.log).open, "a", buffering=1)
 
-        @tasks.register("step")
-        async def step(value: Any) -> Any:
-            lines.write(f"{time.time()} {value.get('sent', 0)}\n")
-            await asyncio.sleep(HANDLER_SECONDS)
-            return value
+    @tasks.register("step")
+    async def step(value: Any) -> Any:
+        lines.write(f"{time.time()} {value.get('sent', 0)}\n")
+        await asyncio.sleep(HANDLER_SECONDS)
+        return value
 
-        async with Engine(url, tasks=tasks, max_concurrent_executions=at_once):
+    with lines:
+        async with Engine(job.url, tasks=tasks, max_concurrent_executions=job.at_once) as engine:
             print("ready", flush=True)
-            await asyncio.Event().wait()
+            name = (await asyncio.to_thread(sys.stdin.readline)).strip()
+            if job.kind == RESUMED:
+                await engine.resume_batch(name)
+            elif job.kind:
+                mode: Any = "DISTRIBUTED" if job.kind == NAMED else "INLINE"
+                wanted = BatchExecutionOptions(name_prefix=name, concurrent_batches=job.at_once, mode=mode)
+                targets = await engine.get_state_machine("targets")
+                await targets.execute_batch(ExecutionFilter(state_machine_id=job.sources), options=wanted)
+            print("done", flush=True)
+            await asyncio.to_thread(sys.stdin.readline)
+
+
+@attrs.frozen
+class Children:
+    """Child processes, and the files of their calls."""
+
+    processes: list[subprocess.Popen[str]]
+    logs: list[Path]
+
+    def calls(self) -> list[list[str]]:
+        """Return the words of all lines that they wrote."""
+        return [line.split() for log in self.logs for line in log.read_text().splitlines()]
+
+    def least_share(self) -> float:
+        """Return the least part of the calls that one of them made."""
+        counts = [len(log.read_text().splitlines()) for log in self.logs]
+        return min(counts) / sum(counts)
+
+    def processor_seconds(self) -> float:
+        """Return how much processor time they have used."""
+        return sum(processor_time(process.pid) or 0.0 for process in self.processes)
+
+    async def say(self, word: str) -> None:
+        """Have each of them go on with a word."""
+        for process in self.processes:
+            if process.stdin is not None:
+                process.stdin.write(f"{word}\n")
+                process.stdin.flush()
+
+    async def hear(self) -> None:
+        """Wait for a line from each of them."""
+        for process in self.processes:
+            if process.stdout is None or not await asyncio.to_thread(process.stdout.readline):
+                raise RuntimeError("a child process has died")
 
 
 @asynccontextmanager
-async def workers(url: str, folder: Path, count: int, at_once: int) -> AsyncIterator[list[Path]]:
-    """Run worker processes; yield the files of their calls."""
-    logs = [folder / f"{count}-{place}.log" for place in range(count)]
-    commands = [[sys.executable, __file__, "--work", json.dumps([url, str(log), at_once])] for log in logs]
-    processes = [_spawn(command) for command in commands]
+async def children(folder: Path, count: int, job: Job) -> AsyncIterator[Children]:
+    """Run child processes."""
+    logs = [folder / f"{time.time_ns()}-{place}.log" for place in range(count)]
+    found = Children([_spawn(attrs.evolve(job, log=str(log))) for log in logs], logs)
     try:
-        for process in processes:
-            if process.stdout is None or not await asyncio.to_thread(process.stdout.readline):
-                raise RuntimeError("a worker did not start")
-        yield logs
+        await found.hear()
+        yield found
     finally:
-        for process in processes:
+        for process in found.processes:
             process.terminate()
-            process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
+        for process in found.processes:
+            process.communicate()
 
 
-def _spawn(command: list[str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(command, stdout=subprocess.PIPE)
+def _spawn(job: Job) -> subprocess.Popen[str]:
+    command = [sys.executable, __file__, "--work", json.dumps(attrs.asdict(job))]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def calls(logs: list[Path]) -> list[list[str]]:
-    """Return the words of all lines that workers wrote."""
-    return [line.split() for log in logs for line in log.read_text().splitlines()]
+async def start_latency(targets: StateMachine, workers: Children) -> float:
+    """Return the median of the milliseconds from a client's start to the handler."""
+    handles = []
+    for _ in range(options.starts):
+        handles.append(await targets.start_execution({"sent": time.time()}))
+        await asyncio.sleep(0.02)
+    for each in handles:
+        await each.wait()
+    return median(1000 * (float(at) - float(sent)) for at, sent in workers.calls() if float(sent))
+
+
+async def shards(url: str, targets: StateMachine, meant: ExecutionFilter, folder: Path) -> list[dict[str, Any]]:
+    """Measure a batch in shards with each number of workers."""
+    rows: list[dict[str, Any]] = []
+    for count in options.workers:
+        async with children(folder, count, Job(url, "", options.at_once)) as workers:
+            usage, used = Usage(url), workers.processor_seconds()
+            await usage.start()
+            began = time.perf_counter()
+            handle = await targets.start_batch(
+                meant, options=BatchExecutionOptions(concurrent_batches=options.at_once * count)
+            )
+            batch = await handle.wait()
+            pace = options.sources / (time.perf_counter() - began)
+            if batch.item_counts.succeeded != options.sources:
+                raise RuntimeError(f"the batch ended {batch.status}: {batch.item_counts}")
+            figures = await usage.figures(options.sources)
+            figures["workers us"] = 1e6 * (workers.processor_seconds() - used) / options.sources
+            rows.append(
+                {
+                    "what": "shards",
+                    "processes": count,
+                    "executions/s": pace,
+                    "against one": pace / (rows[0]["executions/s"] if rows else pace),
+                    "least share": workers.least_share(),
+                    "start p50 ms": await start_latency(targets, workers),
+                    **{name: figures[name] for name in ("workers us", "server us", "WAL bytes") if name in figures},
+                }
+            )
+    return rows
+
+
+async def same_batch(url: str, targets: StateMachine, meant: ExecutionFilter, folder: Path) -> list[dict[str, Any]]:
+    """Measure two processes that take part in one batch, against one."""
+    rows: list[dict[str, Any]] = []
+    for count, kind in ((1, ALONE), (2, RESUMED), (2, NAMED)):
+        job = Job(url, "", options.at_once, kind, str(meant.state_machine_id))
+        async with children(folder, count, job) as found:
+            used = found.processor_seconds()
+            began = time.perf_counter()
+            name = f"batch-{len(rows)}"
+            if kind == RESUMED:
+                wanted = BatchExecutionOptions(concurrent_batches=options.at_once)
+                name = (await targets.start_batch(meant, options=wanted)).id
+            await found.say(name)
+            await found.hear()
+            pace = options.sources / (time.perf_counter() - began)
+            if len(found.calls()) != options.sources:
+                raise RuntimeError(f"{len(found.calls())} calls of {options.sources}")
+            rows.append(
+                {
+                    "what": kind,
+                    "processes": count,
+                    "executions/s": pace,
+                    "against one": pace / (rows[0]["executions/s"] if rows else pace),
+                    "least share": found.least_share(),
+                    "workers us": 1e6 * (found.processor_seconds() - used) / options.sources,
+                }
+            )
+    return rows
 
 
 async def measure(url: str) -> list[dict[str, Any]]:
-    """Measure each number of workers."""
-    rows: list[dict[str, Any]] = []
+    """Measure both kinds."""
     with TemporaryDirectory() as folder:
         async with Engine(url, role="client") as client:
             sources = await client.create_state_machine("sources", chain_of(1))
             targets = await client.create_state_machine("targets", chain_of(1))
-            async with Engine(url, tasks=_plain()) as engine:
-                await load(url, await engine.get_state_machine("sources"), options.sources)
-            meant = ExecutionFilter(state_machine_id=sources.id, status="SUCCEEDED")
-            for count in options.workers:
-                async with workers(url, Path(folder), count, options.at_once) as logs:
-                    began = time.perf_counter()
-                    batch_options = BatchExecutionOptions(concurrent_batches=options.at_once * count)
-                    handle = await targets.start_batch(meant, options=batch_options)
-                    batch = await handle.wait()
-                    seconds = time.perf_counter() - began
-                    if batch.item_counts.succeeded != options.sources:
-                        raise RuntimeError(f"the batch ended {batch.status}: {batch.item_counts}")
-                    shares = Counter({log: len(calls([log])) for log in logs})
-                    handles = []
-                    for _ in range(options.starts):
-                        handles.append(await targets.start_execution({"sent": time.time()}))
-                        await asyncio.sleep(0.02)
-                    for each in handles:
-                        await each.wait()
-                    latencies = [float(at) - float(sent) for at, sent in calls(logs) if float(sent)]
-                pace = options.sources / seconds
-                rows.append(
-                    {
-                        "workers": count,
-                        "executions/s": pace,
-                        "against one": pace / rows[0]["executions/s"] if rows else 1.0,
-                        "least share": min(shares.values()) / sum(shares.values()),
-                        "start p50 ms": 1000 * median(latencies),
-                    }
-                )
-    return rows
-
-
-def _plain() -> TaskRegistry:
-    tasks = TaskRegistry()
-    tasks.add("step", _nothing)
-    return tasks
-
-
-async def _nothing(value: Any) -> Any:
-    return value
+            await load(url, sources, options.sources)
+            meant = ExecutionFilter(state_machine_id=sources.id)
+            return [
+                *await shards(url, targets, meant, Path(folder)),
+                *await same_batch(url, targets, meant, Path(folder)),
+            ]
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--work"]:
-        its_url, its_log, its_bound = json.loads(sys.argv[2])
-        asyncio.run(work(its_url, Path(its_log), its_bound))
+        asyncio.run(work(Job(**json.loads(sys.argv[2]))))
     else:
         arguments = storage_parser(__doc__)
         arguments.add_argument("--sources", type=int, default=2000)
         arguments.add_argument("--workers", type=numbers, default=[1, 2, 3], help="numbers of worker processes")
-        arguments.add_argument("--at-once", type=int, default=10, help="executions at once in each worker")
+        arguments.add_argument("--at-once", type=int, default=10, help="executions at once in each process")
         arguments.add_argument("--starts", type=int, default=50, help="starts by a client")
         options = arguments.parse_args()
         run(options, measure)

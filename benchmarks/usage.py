@@ -48,23 +48,23 @@ class Usage:
     async def _server_usage(self) -> tuple[int, dict[int, float]]:
         if self._url is None:
             return 0, {}
-        connection = await asyncpg.connect(self._url)
+        connection = await asyncpg.connect(self._url.partition("?")[0])  # the options are the storage's
         try:
             wal: int = await connection.fetchval(_WAL)
             pids = [pid for (pid,) in await connection.fetch(_PIDS)]
         finally:
             await connection.close()
-        return wal, {pid: used for pid in pids if (used := _processor_time(pid)) is not None}
+        return wal, {pid: used for pid in pids if (used := processor_time(pid, "postgres")) is not None}
 
 
-def _processor_time(pid: int) -> float | None:
-    """Return the processor seconds of a PostgreSQL process on this machine, or None."""
+def processor_time(pid: int, name: str = "") -> float | None:
+    """Return the processor seconds of a process on this machine whose name holds a string, or None."""
     file = Path(f"/proc/{pid}/stat")
     try:
-        name, _, fields = file.read_text().partition("(")[2].rpartition(")")
+        found, _, fields = file.read_text().partition("(")[2].rpartition(")")
     except OSError:
         return None
-    if "postgres" not in name:
+    if name not in found:
         return None
     user, system = fields.split()[11:13]
     return (int(user) + int(system)) * TICK

@@ -24,7 +24,7 @@ TINY = {
     "inflight": ["--executions=100"],
     "scale": ["--sources=12", "--starts=2", "--workers=1,2"],
 }
-MAY_BE_ZERO = {"bytes each", "server us", "least share"}
+MAY_BE_ZERO = {"bytes each", "server us", "workers us", "least share"}
 """Figures of so few executions that the system counts none: processor time comes in ticks of 10 ms."""
 
 ROWS: dict[str, list[dict[str, Any]]] = {
@@ -33,7 +33,13 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     "commits": [{"commits": 20}],
     "executions": [{"concurrency": c, "executions": 12} for c in (1, 4)],
     "floor": [{"concurrency": c, "executions": 12} for c in (1, 4)],
-    "scale": [{"workers": 1}, {"workers": 2}],
+    "scale": [
+        {"what": "shards", "processes": 1},
+        {"what": "shards", "processes": 2},
+        {"what": "one process", "processes": 1},
+        {"what": "resumed by both", "processes": 2},
+        {"what": "same name_prefix", "processes": 2},
+    ],
     "inflight": [{"waiting for": name, "executions": 100} for name in ("Wait", "Callback")],
 }
 
