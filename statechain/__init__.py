@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from statechain.chaining.options import BatchExecutionOptions, BatchExecutionResult
+from statechain.chaining.options import BatchExecutionOptions
 from statechain.chaining.source import InputTransformer
 from statechain.clock import Clock, SystemClock
 from statechain.codec import JSONInput, JSONValue
@@ -11,13 +11,11 @@ from statechain.engine.handle import ExecutionHandle
 from statechain.engine.machine import StateMachine
 from statechain.errors import (
     BatchNotFound,
-    BatchStopped,
     DamagedRow,
     DefinitionError,
     Diagnostic,
     EngineNotUsable,
     ExecutionAlreadyExists,
-    ExecutionFailed,
     ExecutionNotFound,
     InputTransformerError,
     InvalidArgument,
@@ -40,6 +38,7 @@ from statechain.records.batches import Batch, BatchStatus, ItemCounts
 from statechain.records.events import HistoryEvent
 from statechain.records.executions import DurationStatistics, Execution, ExecutionStatus, Link, Source
 from statechain.records.filters import Chained, ExecutionFilter
+from statechain.records.results import BatchExecutionResult, BatchStopped, ExecutionFailed
 from statechain.storage.open import open_repository
 from statechain.storage.repository import Repository
 from statechain.tasks.dependencies import Depends

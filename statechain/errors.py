@@ -4,8 +4,8 @@ StatechainError
 ├── DefinitionError             a definition has errors; lists them all
 ├── StateError                  a state failed, in the language's terms (error name and cause)
 │   └── TaskError               raised by a handler to fail with an error name
-├── ExecutionFailed             an awaited execution did not succeed
-├── BatchStopped                a batch passed its tolerance of failures
+├── ExecutionFailed             an awaited execution did not succeed (in records.results, with what it shows)
+├── BatchStopped                a batch passed its tolerance of failures (there, too)
 ├── InputTransformerError       the caller's input_transformer raised
 ├── InvalidArgument             an argument is of the wrong type, or means nothing
 ├── InvalidPayload              a value cannot be stored as JSON exactly, is too large, or does not match a type
@@ -27,23 +27,17 @@ StatechainError
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import attrs
 
-if TYPE_CHECKING:
-    from statechain.chaining.options import BatchExecutionResult
-    from statechain.records.executions import Execution
-
 __all__ = [
     "BatchNotFound",
-    "BatchStopped",
     "DamagedRow",
     "DefinitionError",
     "Diagnostic",
     "EngineNotUsable",
     "ExecutionAlreadyExists",
-    "ExecutionFailed",
     "ExecutionNotFound",
     "InputTransformerError",
     "InvalidArgument",
@@ -150,53 +144,6 @@ class TaskError(StateError):
 
     def __init__(self, error: str, cause: str | None = None) -> None:
         super().__init__(error, cause)
-
-
-class ExecutionFailed(StatechainError):
-    """Raised where an output was awaited and the execution ended FAILED, TIMED_OUT or ABORTED.
-
-    Where it failed in this process by an exception, such as one that a handler raised, that is the ``__cause__``.
-
-    Attributes:
-        execution: The execution as it ended.
-    """
-
-    def __init__(self, execution: Execution) -> None:
-        self.execution = execution
-        super().__init__(execution)
-
-    @property
-    def error(self) -> str | None:
-        """The error name that ended the execution."""
-        return self.execution.error
-
-    @property
-    def cause(self) -> str | None:
-        """The cause that ended the execution."""
-        return self.execution.cause
-
-    def __str__(self) -> str:
-        execution = self.execution
-        reason = ": ".join(part for part in (execution.error, execution.cause) if part)
-        return f"execution {execution.name!r} ended {execution.status}" + (f" ({reason})" if reason else "")
-
-
-class BatchStopped(StatechainError):
-    """Raised by a batch whose failures passed its tolerance; its ``__cause__`` is the first failure.
-
-    Attributes:
-        results: Every item that ended so far, in the order of the index; none where a stream has handed them out.
-    """
-
-    def __init__(self, results: Sequence[BatchExecutionResult]) -> None:
-        self.results = list(results)
-        super().__init__(self.results)
-
-    def __str__(self) -> str:
-        if not self.results:
-            return "the batch was stopped"
-        failed = sum(result.error is not None for result in self.results)
-        return f"the batch was stopped by its failures: {failed} of {len(self.results)} ended items failed"
 
 
 class InputTransformerError(StatechainError):

@@ -13,8 +13,8 @@ from typing import Any, Generic, Self, TypeVar, cast
 
 from statechain.asl.outcome import Tolerance
 from statechain.cancellation import GRACE, await_shielded, wait_ignoring_cancellation
-from statechain.errors import BatchStopped
 from statechain.guard import Guard
+from statechain.records.results import BatchStopped
 
 __all__ = ["ResultStream", "Stream", "StreamGroup", "exceeds", "first_error", "launch"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Protocol, TypeAlias
 
 from statechain.observers import (
     AttemptEnded,
@@ -29,17 +29,27 @@ from statechain.observers import (
 )
 from statechain.records.executions import Execution, ExecutionStatus
 
-if TYPE_CHECKING:
-    from statechain.tasks.registry import TaskContext
-
 __all__ = ["ATTEMPT", "BATCH", "EXECUTION", "ContextFilter", "LogObserver", "about", "here"]
+
+
+class Attempt(Protocol):
+    """What a record says of an attempt: of a `TaskContext`, no more than these."""
+
+    @property
+    def state_name(self) -> str:
+        """The Task state."""
+
+    @property
+    def attempt(self) -> int:
+        """Counts the attempts of its visit from 1."""
+
 
 Tags: TypeAlias = "dict[str, str | int | float | None]"
 
 EXECUTION: ContextVar[Execution | None] = ContextVar("statechain execution", default=None)
 """The execution that this asyncio task serves."""
 
-ATTEMPT: ContextVar[TaskContext | None] = ContextVar("statechain attempt", default=None)
+ATTEMPT: ContextVar[Attempt | None] = ContextVar("statechain attempt", default=None)
 """The attempt that this asyncio task, or worker thread, serves: set inside a handler's own task alone."""
 
 BATCH: ContextVar[str | None] = ContextVar("statechain batch", default=None)

@@ -18,7 +18,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.text import Text
 
-from statechain.errors import ExecutionFailed
+from statechain.records.results import ExecutionFailed
 
 __all__ = ["BatchCallbacks", "BatchProgress", "batch_progress"]
 

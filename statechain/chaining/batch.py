@@ -25,18 +25,19 @@ from typing import Any, cast
 
 import attrs
 
-from statechain.chaining.options import BatchExecutionOptions, BatchExecutionResult
+from statechain.chaining.options import BatchExecutionOptions
 from statechain.chaining.runner import BatchServices, Item, Runner, Target
 from statechain.chaining.source import InputTransformer, item_input
 from statechain.chaining.stored import describe_filter, describe_options, is_exclusive
 from statechain.chaining.transformers import as_function, name_of, stored_transformer
 from statechain.codec import JSONInput
-from statechain.errors import BatchNotFound, BatchStopped, ExecutionNotFound
+from statechain.errors import BatchNotFound, ExecutionNotFound
 from statechain.launcher import ResultStream, first_error
 from statechain.logs import BATCH
 from statechain.records.batches import Batch, BatchItem, BatchStatus
 from statechain.records.executions import Execution, ExecutionStatus, Source, new_id
 from statechain.records.filters import ExecutionFilter
+from statechain.records.results import BatchExecutionResult, BatchStopped
 from statechain.storage.existing import why_nothing_matches, with_machine_ids
 from statechain.storage.repository import CreateBatch, EndBatch, Write
 from statechain.storage.retrying import retry_while_unavailable

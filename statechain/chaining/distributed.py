@@ -13,12 +13,13 @@ import attrs
 
 from statechain.cancellation import GRACE, wait_ignoring_cancellation
 from statechain.chaining.batch import new_batch, stop_batch
-from statechain.chaining.options import BatchExecutionOptions, BatchExecutionResult
+from statechain.chaining.options import BatchExecutionOptions
 from statechain.chaining.runner import ITEM_ERRORS, BatchServices, Target, failure_of
-from statechain.errors import BatchNotFound, BatchStopped, StatechainError
+from statechain.errors import BatchNotFound, StatechainError
 from statechain.launcher import ResultStream
 from statechain.records.batches import Batch, BatchStatus
 from statechain.records.executions import Execution
+from statechain.records.results import BatchExecutionResult, BatchStopped
 from statechain.reports import BatchResult
 from statechain.storage.existing import why_nothing_matches, with_machine_ids
 from statechain.storage.repository import CreateBatch

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Literal, TypeAlias, TypeVar, cast, overload
+from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 
 import attrs
 
 from statechain.arguments import FLAG, FUNCTION, count_from, one_of
-from statechain.codec import JSONValue
 from statechain.errors import InvalidArgument
 from statechain.records.batches import Batch
-from statechain.records.executions import Execution
 
-__all__ = ["DISTRIBUTED", "SHARD_OPTIONS", "STORED_OPTIONS", "BatchExecutionOptions", "BatchExecutionResult"]
+__all__ = ["DISTRIBUTED", "SHARD_OPTIONS", "STORED_OPTIONS", "BatchExecutionOptions"]
 
 T = TypeVar("T")
 
@@ -155,52 +153,3 @@ class BatchExecutionOptions:
         """
         stored = {name: value for name, value in batch.options.items() if name in (*STORED_OPTIONS, *SHARD_OPTIONS)}
         return cls(**cast("dict[str, Any]", stored))
-
-
-@attrs.frozen(kw_only=True)
-class BatchExecutionResult:
-    """How one item of a batch ended.
-
-    Attributes:
-        source_execution_id: The source; None in bulk.
-
-        index: The item's place in the batch, from 0.
-
-        execution: The execution as it ended; None where none could be started, which ``error`` then says. Typed so that
-            it need not be narrowed.
-
-        error: None where it SUCCEEDED; else an ExecutionFailed, InputTransformerError, SourceNotFinished, …
-    """
-
-    source_execution_id: str | None
-    index: int
-    # `| Any` for `| None`, as typeshed has it for `re.Match.group`: nearly every result has an execution, and a checker
-    # that asked for a test of None before each `result.execution.output` would find no mistake.
-    execution: Execution | Any
-    error: Exception | None
-
-    @property
-    def output(self) -> JSONValue:
-        """The output of the execution; where it did not succeed, ``error`` is raised."""
-        if self.error is not None:
-            raise self.error
-        return None if self.execution is None else self.execution.output
-
-    @overload
-    def output_as(self, type: type[T]) -> T: ...
-
-    @overload
-    def output_as(self, type: Any) -> Any: ...  # noqa: ANN401 -- a union has no type of its own
-
-    def output_as(self, type: Any) -> Any:  # noqa: A002
-        """Return the output as a type (see `Execution.output_as`); where it did not succeed, ``error`` is raised.
-
-        Arguments:
-            type: What a typed handler may return, such as an attrs class.
-
-        Raises:
-            InvalidPayload: The output does not match the type.
-        """
-        if self.error is not None:
-            raise self.error
-        return None if self.execution is None else self.execution.output_as(type)

@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import attrs
 
 from statechain.asl.outcome import Tolerance
-from statechain.chaining.options import BatchExecutionOptions, BatchExecutionResult
+from statechain.chaining.options import BatchExecutionOptions
 from statechain.codec import JSONInput
 from statechain.errors import (
-    BatchStopped,
     ExecutionAlreadyExists,
-    ExecutionFailed,
     ExecutionNotFound,
     InputTransformerError,
     InvalidPayload,
@@ -27,6 +25,7 @@ from statechain.errors import (
 from statechain.launcher import StreamGroup, exceeds, first_error, launch
 from statechain.records.batches import Batch
 from statechain.records.executions import Execution, ExecutionStatus, Source
+from statechain.records.results import BatchExecutionResult, BatchStopped, ExecutionFailed
 from statechain.storage.repository import FailBatchItem, JoinBatchItem
 from statechain.storage.retrying import retry_while_unavailable
 

@@ -18,14 +18,15 @@ from statechain.chaining.options import BatchExecutionOptions
 from statechain.chaining.runner import BatchServices, Item, Runner, Target
 from statechain.chaining.stored import is_exclusive
 from statechain.chaining.transformers import as_function, stored_transformer
-from statechain.errors import BatchStopped, LeaseLost, StatechainError
+from statechain.errors import LeaseLost, StatechainError
 from statechain.launcher import first_error
 from statechain.records.batches import Batch, BatchStatus
+from statechain.records.results import BatchStopped
 from statechain.storage.retrying import retry_while_unavailable
 from statechain.storage.shards import Shard, ShardPlan
 
 if TYPE_CHECKING:
-    from statechain.chaining.options import BatchExecutionResult
+    from statechain.records.results import BatchExecutionResult
 
 __all__ = ["ShardRun"]
 

@@ -22,9 +22,10 @@ from statechain.chaining.options import DISTRIBUTED
 from statechain.chaining.runner import BatchServices, Target
 from statechain.chaining.sending import TicketSender
 from statechain.chaining.shard_run import ShardRun
-from statechain.errors import BatchStopped, LeaseLost, StatechainError
+from statechain.errors import LeaseLost, StatechainError
 from statechain.logs import BATCH
 from statechain.records.batches import Batch
+from statechain.records.results import BatchStopped
 from statechain.storage.retrying import backoff_delays
 from statechain.storage.shards import OVER, Shard, ShardPlan
 from statechain.tickets import Dispatcher, Outcome, Ticket

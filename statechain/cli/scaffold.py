@@ -6,14 +6,36 @@ import keyword
 import re
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+
+import attrs
 
 from statechain.drawing.picture import shortened
 
-if TYPE_CHECKING:
-    from statechain.cli.commands.aws import Need
+__all__ = ["Need", "skeleton"]
 
-__all__ = ["skeleton"]
+
+@attrs.frozen(kw_only=True)
+class Need:
+    """What one Resource needs.
+
+    Attributes:
+        resource: The Resource.
+
+        states: The states that have it.
+
+        handler: The name that a handler is registered under; None where none is needed, or the name is not known.
+
+        reported: What happens here, in a few words.
+
+        waits: Whether the state waits for an answer under a task token.
+    """
+
+    resource: str
+    states: tuple[str, ...]
+    handler: str | None
+    told: str
+    waits: bool = False
+
 
 HEAD = '''"""Handlers for {files}.
 

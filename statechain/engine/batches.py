@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from statechain import chaining
 from statechain.arguments import BATCH_ID, MACHINE, TEXT, checked
 from statechain.chaining.arguments import FILTER, OPTIONS, TRANSFORMER
-from statechain.chaining.options import DISTRIBUTED, BatchExecutionOptions, BatchExecutionResult
+from statechain.chaining.options import DISTRIBUTED, BatchExecutionOptions
 from statechain.chaining.source import InputTransformer
 from statechain.chaining.transformers import as_name
 from statechain.engine.lookup import EngineLookup
@@ -20,6 +20,7 @@ from statechain.errors import StatechainError
 from statechain.guard import guarded
 from statechain.records.batches import Batch
 from statechain.records.filters import ExecutionFilter
+from statechain.records.results import BatchExecutionResult
 from statechain.storage.existing import with_machine_ids
 from statechain.storage.repository import CreateBatch
 

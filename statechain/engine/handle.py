@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from statechain.arguments import TEXT, checked
 from statechain.codec import JSONValue
-from statechain.errors import ExecutionFailed
 from statechain.guard import guarded
 from statechain.records.executions import Execution, ExecutionStatus
+from statechain.records.results import ExecutionFailed
 
 if TYPE_CHECKING:
     from statechain.engine.services import EngineServices

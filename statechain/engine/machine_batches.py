@@ -20,10 +20,10 @@ from statechain.records.filters import ExecutionFilter
 
 if TYPE_CHECKING:
     from statechain.chaining.distributed import BatchHandle
-    from statechain.chaining.options import BatchExecutionResult
     from statechain.chaining.runner import Target
     from statechain.engine.services import EngineServices
     from statechain.launcher import ResultStream
+    from statechain.records.results import BatchExecutionResult
 
 __all__ = ["MachineBatches"]
 

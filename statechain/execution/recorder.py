@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from statechain.execution.frame import Frame
     from statechain.storage.journal import Journal
     from statechain.storage.waiters import Waiting
-    from statechain.worker.lease import Lease
 
 __all__ = ["VisitRecorder"]
+
+
+class Lease(Protocol):
+    """What a worker knows of its lease: `statechain.worker.lease.Lease`."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether no other worker can have taken over yet what the worker owns."""
+
+    @property
+    def lapses(self) -> int:
+        """How often it was renewed too late."""
+
+    async def regained(self) -> None:
+        """Return once it holds again."""
 
 
 class VisitRecorder:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
@@ -13,7 +13,6 @@ from statechain.storage.retrying import retry_while_unavailable
 
 if TYPE_CHECKING:
     from statechain.records.executions import Visit
-    from statechain.storage.repository import Repository
 
 __all__ = ["SHORT_DETAIL", "VisitOutline", "outline", "read_outlines"]
 
@@ -21,6 +20,13 @@ PAGE = 500
 
 SHORT_DETAIL = 2048
 """How many characters of JSON text a visit's detail may have to be part of its outline."""
+
+
+class Outlines(Protocol):
+    """The part of `Repository` that reads outlines."""
+
+    async def visit_outlines(self, execution_id: str, *, after: int = 0, page: int) -> Sequence[VisitOutline]:
+        """Return the outlines of an execution's rows after a place, in order, at most a page."""
 
 
 @attrs.frozen(kw_only=True)
@@ -73,7 +79,7 @@ def outline(visit: Visit, place: int) -> VisitOutline:
     )
 
 
-async def read_outlines(repository: Repository, execution_id: str) -> AsyncIterator[VisitOutline]:
+async def read_outlines(repository: Outlines, execution_id: str) -> AsyncIterator[VisitOutline]:
     """Yield the outlines of an execution's visit rows in order, a page in memory at a time; wait out an outage."""
     after = 0
     while page := await retry_while_unavailable(

@@ -25,8 +25,6 @@ from statechain.errors import (
 from statechain.records.executions import Execution, ExecutionStatus
 
 if TYPE_CHECKING:
-    from statechain.execution.frame import Frame
-    from statechain.execution.run import Run
     from statechain.storage.repository import Repository
     from statechain.tasks.services import NestedCall
 
@@ -51,6 +49,34 @@ class ChildExecution(Protocol):
         """End it as ABORTED."""
 
 
+class Parent(Protocol):
+    """The run of an execution that starts others: `statechain.execution.run.Run`."""
+
+    @property
+    def execution(self) -> Execution:
+        """The execution."""
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether other workers have ended it, or taken it over."""
+
+    @property
+    def is_left(self) -> bool:
+        """Whether it goes on, or ended, elsewhere."""
+
+
+class Attempt(Protocol):
+    """An attempt that starts another execution: `statechain.execution.frame.Frame`."""
+
+    @property
+    def run(self) -> Parent:
+        """The run that it is part of."""
+
+    @property
+    def attempt_key(self) -> str:
+        """The same whenever this attempt is made again."""
+
+
 Start: TypeAlias = Callable[[str, JSONValue, str], Awaitable[ChildExecution]]
 """Start an execution of a machine (by name or id) with an input and a name; join the one that has the name."""
 
@@ -62,7 +88,7 @@ class ChildExecutions:
         self._start = start
         self._repository = repository
 
-    async def start(self, frame: Frame, call: NestedCall) -> ChildExecution:
+    async def start(self, frame: Attempt, call: NestedCall) -> ChildExecution:
         """Start the execution that a Task asks for; raise StateError where that cannot be.
 
         A start is not cut off: where its parent goes on elsewhere, what was begun to be started is joined from there.
@@ -84,7 +110,7 @@ class ChildExecutions:
         except ValueError as fault:
             raise StateError("StepFunctions.ValidationException", str(fault)) from fault
 
-    async def wait(self, frame: Frame, nested: ChildExecution) -> Execution:
+    async def wait(self, frame: Attempt, nested: ChildExecution) -> Execution:
         """Return a nested execution once it has ended; it is stopped where its parent is, and left where that is."""
         try:
             return await nested.wait()
@@ -92,7 +118,7 @@ class ChildExecutions:
             await await_shielded(asyncio.ensure_future(self._stop_with_parent(frame.run, nested)))
             raise
 
-    async def _stop_with_parent(self, run: Run, nested: ChildExecution) -> None:
+    async def _stop_with_parent(self, run: Parent, nested: ChildExecution) -> None:
         """Stop a nested execution, unless its parent goes on elsewhere, and goes on to wait for it."""
         if not (await self._parent_is_running(run.execution) if run.is_lost else run.is_left):
             try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import attrs
 
@@ -19,7 +19,6 @@ from statechain.tasks.registry import Task, TaskRegistry
 if TYPE_CHECKING:
     from statechain.asl import Definition
     from statechain.asl.outcome import CallTask
-    from statechain.execution.frame import Frame
 
 __all__ = [
     "LAMBDA_INVOKE",
@@ -141,14 +140,32 @@ def check_resources(definition: Definition, registry: TaskRegistry) -> None:
         raise DefinitionError(diagnostics)
 
 
-def prepare(frame: Frame, resource: str) -> None:
+class ExternalWait(Protocol):
+    """What an attempt remembers that waits for an answer from outside."""
+
+    @property
+    def called(self) -> bool:
+        """Whether what had to be done before waiting is done."""
+
+
+class Attempt(Protocol):
+    """The attempt that a line of control is in: `statechain.execution.frame.Frame`."""
+
+    token: str | None
+
+    @property
+    def outside(self) -> ExternalWait | None:
+        """What it remembers while it waits; None where it does not."""
+
+
+def prepare(frame: Attempt, resource: str) -> None:
     """Give an attempt that waits for a task token the token that its expressions show."""
     if frame.token is None and resource.endswith(TOKEN_SUFFIX):
         is_known_outside = frame.outside is not None and frame.outside.called
         frame.token = HANDED_OUT_BEFORE if is_known_outside else secrets.token_urlsafe(32)
 
 
-def is_waiting_externally(frame: Frame, resource: str | None) -> bool:
+def is_waiting_externally(frame: Attempt, resource: str | None) -> bool:
     """Return whether all that is left of an attempt is to wait for the outside: no handler is to be called for it."""
     if frame.outside is None or resource is None:
         return False

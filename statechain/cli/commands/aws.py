@@ -13,38 +13,15 @@ from statechain.asl.substitutions import Substitutions
 from statechain.cli.commands.validate import show_faults
 from statechain.cli.definitions import read_machines, substitutions_options, text_of
 from statechain.cli.render import Column, print_table
-from statechain.cli.scaffold import skeleton
+from statechain.cli.scaffold import Need, skeleton
 from statechain.cli.session import echo_err, exit_with
 from statechain.tasks.registry import function_name
 from statechain.tasks.services import LAMBDA_INVOKE, START_EXECUTION, TOKEN_SUFFIX, activity_name
 
-__all__ = ["Need", "import_aws", "needs_of"]
+__all__ = ["import_aws", "needs_of"]
 
 COLUMNS = (Column("STATE"), Column("RESOURCE"), Column("HANDLER"), Column("WHAT IT TAKES"))
 READS_FILES = "reads and writes local files: <files>/<Bucket>/<Key>, with --files or Engine(files=…)"
-
-
-@attrs.frozen(kw_only=True)
-class Need:
-    """What one Resource needs.
-
-    Attributes:
-        resource: The Resource.
-
-        states: The states that have it.
-
-        handler: The name that a handler is registered under; None where none is needed, or the name is not known.
-
-        reported: What happens here, in a few words.
-
-        waits: Whether the state waits for an answer under a task token.
-    """
-
-    resource: str
-    states: tuple[str, ...]
-    handler: str | None
-    told: str
-    waits: bool = False
 
 
 @click.command("import-aws")

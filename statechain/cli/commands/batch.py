@@ -12,7 +12,6 @@ import attrs
 import click
 from rich.markup import escape
 
-from statechain.chaining.options import BatchExecutionResult
 from statechain.chaining.source import InputTransformer
 from statechain.cli.commands.run import files_option, machine_of, name_of, tasks_option
 from statechain.cli.render import echo_json
@@ -22,12 +21,12 @@ from statechain.cli.values import FUNCTION, TRANSFORMER
 from statechain.drawing.picture import shortened
 from statechain.engine.engine import Engine
 from statechain.engine.machine import StateMachine
-from statechain.errors import BatchStopped
 from statechain.launcher import ResultStream
 from statechain.progress import BatchProgress
 from statechain.records.batches import Batch
 from statechain.records.executions import new_id
 from statechain.records.filters import ExecutionFilter
+from statechain.records.results import BatchExecutionResult, BatchStopped
 from statechain.storage.existing import why_nothing_matches
 from statechain.tasks.registry import TaskRegistry
 

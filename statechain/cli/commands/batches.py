@@ -16,9 +16,9 @@ from statechain.cli.render import Cell, Column, batch_json, duration_of, echo_js
 from statechain.cli.selection import batch_options, find_machine, make_options
 from statechain.cli.session import Storage, asynchronous, echo_err, errors, exit_with, storage_option, usage_errors
 from statechain.engine.engine import Engine
-from statechain.errors import BatchStopped
 from statechain.progress import BatchProgress
 from statechain.records.batches import Batch, BatchStatus
+from statechain.records.results import BatchStopped
 from statechain.tasks.registry import TaskRegistry
 
 __all__ = ["batches"]

@@ -22,9 +22,9 @@ from statechain.cli.values import TASKS
 from statechain.dispatchers import open_dispatcher
 from statechain.drawing.picture import spoken
 from statechain.engine.engine import Engine
-from statechain.errors import BatchStopped
 from statechain.observers import ExecutionEnded, ExecutionResumed, ExecutionStarted, Fact
 from statechain.records.batches import BatchStatus, ItemCounts
+from statechain.records.results import BatchStopped
 from statechain.tasks.registry import TaskRegistry
 from statechain.tickets import Dispatcher
 
