@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from statechain import Chained, ExecutionFilter, ExecutionStatus, open_repository
-from statechain.chaining.stored import describe_filter
 
 NOON = datetime(2025, 6, 1, 12, tzinfo=UTC)
 
@@ -107,7 +106,7 @@ async def test_no_status_at_all_selects_nothing(repository_url: str) -> None:
     )
 )
 def test_a_described_filter_says_all_that_was_asked(select: ExecutionFilter) -> None:
-    described = describe_filter(select)
+    described = select.described()
     chained: Any = described.pop("unchained_to", None)
     fields: dict[str, Any] = dict(described)
     if "start_after" in fields:

@@ -28,7 +28,7 @@ import attrs
 from statechain.chaining.options import BatchExecutionOptions
 from statechain.chaining.runner import BatchServices, Item, Runner, Target
 from statechain.chaining.source import InputTransformer, item_input
-from statechain.chaining.stored import describe_filter, describe_options, is_exclusive
+from statechain.chaining.stored import describe_options, is_exclusive
 from statechain.chaining.transformers import as_function, name_of, stored_transformer
 from statechain.codec import JSONInput
 from statechain.errors import BatchNotFound, ExecutionNotFound
@@ -97,7 +97,7 @@ def new_batch(
         state_machine_id=target.id,
         state_machine_revision=target.revision,
         source_state_name=source_state_name,
-        filter=describe_filter(filter_),
+        filter=filter_.described(),
         options=describe_options(options, transformer),
         status=BatchStatus.RUNNING,
         start_time=services.clock.now(),

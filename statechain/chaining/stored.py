@@ -1,4 +1,4 @@
-"""A batch's filter and options as JSON-shaped mappings, to be stored with it and read back."""
+"""A batch's options as a JSON-shaped mapping, to be stored with it and read back."""
 
 from __future__ import annotations
 
@@ -8,31 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 from statechain.chaining.options import DISTRIBUTED, SHARD_OPTIONS, STORED_OPTIONS, BatchExecutionOptions
 from statechain.chaining.transformers import TRANSFORMER_OPTION
 from statechain.codec import JSONValue
-from statechain.records.filters import ExecutionFilter
 
 if TYPE_CHECKING:
     from statechain.records.batches import Batch
 
-__all__ = ["describe_filter", "describe_options", "is_exclusive", "read_options"]
-
-
-def describe_filter(filter_: ExecutionFilter) -> dict[str, JSONValue]:
-    """Return what a filter says, without what it leaves open."""
-    chained = filter_.unchained_to
-    described: dict[str, JSONValue] = {
-        "status": None if filter_.status is None else [str(status) for status in sorted(filter_.status)],
-        "state_machine_id": filter_.state_machine_id,
-        "name": filter_.name,
-        "text": filter_.text,
-        "current_state": filter_.current_state,
-        "start_after": None if filter_.start_after is None else filter_.start_after.isoformat(),
-        "start_before": None if filter_.start_before is None else filter_.start_before.isoformat(),
-        "limit": filter_.limit,
-        "offset": filter_.offset or None,
-        "order": filter_.order,
-        "unchained_to": None if chained is None else {"to": chained.to, "source_state_name": chained.source_state_name},
-    }
-    return {name: value for name, value in described.items() if value is not None}
+__all__ = ["describe_options", "is_exclusive", "read_options"]
 
 
 def describe_options(options: BatchExecutionOptions, transformer: str | None = None) -> dict[str, JSONValue]:

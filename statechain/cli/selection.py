@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-import attrs
 import click
 
 from statechain.chaining.options import BatchExecutionOptions
@@ -19,7 +18,6 @@ from statechain.records.executions import Execution
 from statechain.records.filters import Chained, ExecutionFilter
 
 __all__ = [
-    "BATCH_OPTIONS",
     "FilterOptions",
     "batch_options",
     "filter_options",
@@ -40,104 +38,94 @@ class Renamed(click.Option):
         return None if record is None else (record[0].replace(f", {self.secondary_opts[-1]}", ""), record[1])
 
 
-FILTER_OPTIONS = (
-    click.option("--status", type=STATUS, multiple=True, help="Of this status; may be given more than once."),
-    click.option("--state-machine", metavar="NAME|ID", help="Of this state machine."),
-    click.option("--name", metavar="TEXT", help="With this text in their names, case-sensitive."),
-    click.option("--text", help="With this text in their names, or ids that begin with it, case-sensitive."),
-    click.option("--current-state", metavar="STATE", help="Whose current, or last, state is this one."),
-    click.option("--start-after", type=MOMENT, help="Started after this: 2026-01-31T12:00:00Z, or 2h (ago)."),
-    click.option("--start-before", type=MOMENT, help="Started before this."),
-    click.option("--limit", type=click.IntRange(0), help="At most this many."),
-    click.option("--offset", type=click.IntRange(0), default=0, help="Skip this many first."),
-    click.option(
+FILTER_OPTIONS = {
+    "status": click.option("--status", type=STATUS, multiple=True, help="Of this status; may be given more than once."),
+    "state_machine": click.option("--state-machine", metavar="NAME|ID", help="Of this state machine."),
+    "name": click.option("--name", metavar="TEXT", help="With this text in their names, case-sensitive."),
+    "text": click.option("--text", help="With this text in their names, or ids that begin with it, case-sensitive."),
+    "current_state": click.option(
+        "--current-state", metavar="STATE", help="Whose current, or last, state is this one."
+    ),
+    "start_after": click.option(
+        "--start-after", type=MOMENT, help="Started after this: 2026-01-31T12:00:00Z, or 2h (ago)."
+    ),
+    "start_before": click.option("--start-before", type=MOMENT, help="Started before this."),
+    "limit": click.option("--limit", type=click.IntRange(0), help="At most this many."),
+    "offset": click.option("--offset", type=click.IntRange(0), default=0, help="Skip this many first."),
+    "order": click.option(
         "--order",
         type=click.Choice(["newest_first", "oldest_first"]),
         default="newest_first",
         show_default=True,
         help="By the time of their start.",
     ),
-    click.option("--unchained-to", metavar="NAME|ID", help="Not chained yet to this state machine."),
-    click.option("--unchained-state", metavar="STATE", help="With --unchained-to: chains from this state's output."),
-)
+    "unchained_to": click.option("--unchained-to", metavar="NAME|ID", help="Not chained yet to this state machine."),
+    "unchained_state": click.option(
+        "--unchained-state", metavar="STATE", help="With --unchained-to: chains from this state's output."
+    ),
+}
+"""By the field of `ExecutionFilter`; its machine is ``state_machine``, and ``unchained_to`` takes two options."""
 
-BATCH_OPTIONS = (
-    click.option(
+BATCH_OPTIONS = {
+    "concurrent_batches": click.option(
         "--concurrent-batches", type=click.IntRange(0), help="How many run at once; 0 or 1 is one after the other."
     ),
-    click.option(
+    "stop_on_error": click.option(
         "--stop-on-error/--continue-on-error",
         " /--go-on-after-errors",
         cls=Renamed,
         default=None,
         help="Stop at the first failure.",
     ),
-    click.option("--tolerated-failure-count", type=click.IntRange(0), help="Stop after more failures than this."),
-    click.option("--tolerated-failure-percentage", type=click.FloatRange(0, 100), help="Or after more than this part."),
-    click.option(
+    "tolerated_failure_count": click.option(
+        "--tolerated-failure-count", type=click.IntRange(0), help="Stop after more failures than this."
+    ),
+    "tolerated_failure_percentage": click.option(
+        "--tolerated-failure-percentage", type=click.FloatRange(0, 100), help="Or after more than this part."
+    ),
+    "redrive_failed": click.option(
         "--redrive-failed/--keep-failed", default=None, help="Redrive what ended without success in an earlier run."
     ),
-    click.option("--page-size", type=click.IntRange(1), help="How many sources are read at a time."),
-)
-BATCH_FIELDS = (
-    "concurrent_batches",
-    "stop_on_error",
-    "tolerated_failure_count",
-    "tolerated_failure_percentage",
-    "redrive_failed",
-    "page_size",
-)
+    "page_size": click.option("--page-size", type=click.IntRange(1), help="How many sources are read at a time."),
+}
+"""By the field of `BatchExecutionOptions`."""
 
 
-@attrs.frozen(kw_only=True)
 class FilterOptions:
     """What the filter options say; names of state machines are looked up when the filter is made."""
 
-    status: tuple[str, ...]
-    state_machine: str | None
-    name: str | None
-    text: str | None
-    current_state: str | None
-    start_after: Any
-    start_before: Any
-    limit: int | None
-    offset: int
-    order: Any
-    unchained_to: str | None
-    unchained_state: str | None
+    def __init__(self, **values: Any) -> None:  # noqa: ANN401 -- options of all types
+        self._values = values
+        self.limit: int | None = values["limit"]
+        self.unchained_to: str | None = values["unchained_to"]
+
+    def without_target(self) -> FilterOptions:
+        """Return the options without ``--unchained-to``, for a target that does not exist yet."""
+        return FilterOptions(**{**self._values, "unchained_to": None, "unchained_state": None})
 
     async def filter(self, engine: Engine, *, limit: int | None = None) -> ExecutionFilter:
         """Return the filter; ``limit`` counts where none was given."""
-        machine = None if self.state_machine is None else await find_machine(engine, self.state_machine)
+        fields = dict(self._values)
+        name, state = fields.pop("state_machine"), fields.pop("unchained_state")
+        machine = None if name is None else await find_machine(engine, name)
         target = None if self.unchained_to is None else await find_machine(engine, self.unchained_to)
-        if target is None and self.unchained_state is not None:
+        if target is None and state is not None:
             raise click.UsageError("--unchained-state needs --unchained-to")
+        fields["status"] = fields["status"] or None
+        fields["limit"] = limit if self.limit is None else self.limit
+        fields["unchained_to"] = None if target is None else Chained(target, state)
         with usage_errors():
-            return ExecutionFilter(
-                status=self.status or None,
-                state_machine_id=None if machine is None else machine.id,
-                name=self.name,
-                text=self.text,
-                current_state=self.current_state,
-                start_after=self.start_after,
-                start_before=self.start_before,
-                limit=limit if self.limit is None else self.limit,
-                offset=self.offset,
-                order=self.order,
-                unchained_to=None if target is None else Chained(target, self.unchained_state),
-            )
+            return ExecutionFilter(**fields, state_machine_id=machine)
 
 
 def filter_options(command: FunctionT) -> FunctionT:
     """Add the filter options; the command gets them as one ``selection``."""
-    return _gathered(
-        command, FILTER_OPTIONS, [field.name for field in attrs.fields(FilterOptions)], "selection", FilterOptions
-    )
+    return _gathered(command, FILTER_OPTIONS, "selection", FilterOptions)
 
 
 def batch_options(command: FunctionT) -> FunctionT:
     """Add the options of a batch; the command gets those that were given as ``options``, a dictionary."""
-    return _gathered(command, BATCH_OPTIONS, BATCH_FIELDS, "options", given)
+    return _gathered(command, BATCH_OPTIONS, "options", given)
 
 
 def given(**values: Any) -> dict[str, Any]:  # noqa: ANN401 -- options of all types
@@ -147,18 +135,17 @@ def given(**values: Any) -> dict[str, Any]:  # noqa: ANN401 -- options of all ty
 
 def _gathered(
     command: FunctionT,
-    options: Any,  # noqa: ANN401 -- click's decorators
-    names: Any,  # noqa: ANN401
+    options: Mapping[str, Callable[[FunctionT], FunctionT]],
     into: str,
     make: Callable[..., Any],
 ) -> FunctionT:
     @functools.wraps(command)
     def gathering(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        kwargs[into] = make(**{name: kwargs.pop(name) for name in names})
+        kwargs[into] = make(**{name: kwargs.pop(name) for name in options})
         return command(*args, **kwargs)
 
     decorated: Any = gathering
-    for option in reversed(options):
+    for option in reversed([*options.values()]):
         decorated = option(decorated)
     return decorated  # type: ignore[no-any-return]
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, TypeAlias, cast, runtime_checkable
 import attrs
 
 from statechain.arguments import TEXT
+from statechain.codec import JSONValue
 from statechain.errors import InvalidArgument
 from statechain.records.executions import Execution, ExecutionStatus
 
@@ -218,6 +219,13 @@ class ExecutionFilter:
         """The part of the name; `name` is the same."""
         return self.name
 
+    def described(self) -> dict[str, JSONValue]:
+        """Return the filter as a JSON object, as it is stored with a batch: every field that restricts or orders."""
+        values = {field.name: _described(getattr(self, field.name)) for field in attrs.fields(type(self))}
+        if not self.offset:
+            del values["offset"]
+        return {name: value for name, value in values.items() if value is not None}
+
     @order.validator
     def _known_order(self, _attribute: attrs.Attribute[str], value: str) -> None:
         if value not in ("newest_first", "oldest_first"):  # other types may not be hashable
@@ -226,6 +234,18 @@ class ExecutionFilter:
     def __attrs_post_init__(self) -> None:
         if self.start_after is not None and self.start_before is not None and self.start_after >= self.start_before:
             raise ValueError("start_after must be earlier than start_before")
+
+
+def _described(value: object) -> JSONValue:
+    match value:
+        case frozenset():
+            return [str(member) for member in sorted(value)]
+        case datetime():
+            return value.isoformat()
+        case Chained():
+            return attrs.asdict(value)
+        case _:
+            return cast("JSONValue", value)
 
 
 @attrs.frozen

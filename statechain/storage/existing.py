@@ -9,11 +9,11 @@ import attrs
 
 from statechain.errors import ExecutionNotFound, StateMachineNotFound
 from statechain.records.executions import ExecutionStatus
-from statechain.records.filters import as_id
+from statechain.records.filters import ExecutionFilter, as_id
 from statechain.storage.retrying import retry_while_unavailable
 
 if TYPE_CHECKING:
-    from statechain.records.filters import ExecutionFilter, HasId
+    from statechain.records.filters import HasId
     from statechain.storage.repository import Repository
 
 __all__ = ["machine_id", "optional_machine_id", "require_execution", "why_nothing_matches", "with_machine_ids"]
@@ -76,7 +76,8 @@ async def why_nothing_matches(repository: Repository, filter_: ExecutionFilter) 
     return f"the storage has {stored}, and none matches {' and '.join(fields)}"
 
 
-_NARROWING = ("state_machine_id", "name", "text", "current_state", "start_after", "start_before", "unchained_to")
+_ANYWAY = frozenset({"status", "limit", "offset", "order"})
+_NARROWING = tuple(field.name for field in attrs.fields(ExecutionFilter) if field.name not in _ANYWAY)
 
 
 async def _by_status(repository: Repository, filter_: ExecutionFilter) -> str:

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import attrs
 import click
 from rich.markup import escape
 
@@ -116,7 +115,7 @@ async def _count(
     async with storage.reader() as engine:
         name = await name_of(engine, target, machine, tasks=tasks)
         if selection.unchained_to == name and await engine.repository.state_machine(name) is None:
-            selection = attrs.evolve(selection, unchained_to=None, unchained_state=None)  # the batch would create it
+            selection = selection.without_target()  # the batch would create it
         filter_ = await selection.filter(engine)
         total = await engine.count_executions(filter_)
         await _explain_none(engine, filter_, total)
