@@ -23,7 +23,7 @@ LEASE = timedelta(seconds=30)
 
 async def statements_of(repository: PostgresRepository, writes: Sequence[Write[Any]]) -> tuple[list[str], list[object]]:
     """Commit a group over the pool's one connection; return the statements that it took, and its outcomes."""
-    async with repository._connections.lend() as connection:
+    async with repository._writing.lend() as connection:
         raw = connection._con
     arrays = [StartExecution(execution=execution(), owner=None) for _ in range(2)]
     await repository.commit(arrays)  # the driver asks the server about arrays when it first sends them
@@ -158,7 +158,7 @@ async def test_a_server_that_became_read_only_is_an_outage(postgres_server: Post
     name = postgres_server.create_database()
     async with PostgresRepository(f"{postgres_server.url(name)}?pool_size=1") as repository:
         made = await start(repository)
-        async with repository._connections.lend() as connection:
+        async with repository._writing.lend() as connection:
             await connection.execute("SET default_transaction_read_only = on")
         with pytest.raises(RepositoryUnavailable, match="read-only"):
             await repository.commit([advance(made, visit(made))])

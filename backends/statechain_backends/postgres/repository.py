@@ -1,7 +1,8 @@
 """Storage in PostgreSQL, over asyncpg: any number of workers, on any number of machines.
 
 A commit group of starts and advances is one statement, however many they are, and commits by itself; rarer writes
-make the group a transaction. A connection is held for one of these and for nothing else.
+make the group a transaction. A connection is held for one of these and for nothing else. Commits have connections of
+their own, on which every statement is planned by its keys (`url.BY_KEY`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from statechain_backends.postgres.errors import RETRIED, translated
 from statechain_backends.postgres.poolers import resolve
 from statechain_backends.postgres.schema import upgrade
 from statechain_backends.postgres.url import Settings, parse
-from statechain_backends.postgres.writes import COMPILER, transition
+from statechain_backends.postgres.writes import COMPILER, changed_ids, transition
 from statechain_backends.sql import queries
 from statechain_backends.sql.checks import Checks
 from statechain_backends.sql.compiler import Parameters
@@ -77,6 +78,7 @@ class PostgresRepository(Reads, Shards, Checks, Leases):
     def __init__(self, url: str) -> None:
         self._asked = self._settings = parse(url)
         self._connections = Connections()
+        self._writing = Connections()
         self._freezing = Connections()
 
     def __repr__(self) -> str:
@@ -88,7 +90,8 @@ class PostgresRepository(Reads, Shards, Checks, Leases):
         with translated():
             self._settings = settings = await resolve(self._asked)
             await self._connections.open(settings.pool(), settings.begin())
-            await self._freezing.open(settings.freezing_pool(), settings.begin(freezes=True))
+            await self._writing.open(settings.pool("writes"), settings.begin("writes"))
+            await self._freezing.open(settings.pool("freezes"), settings.begin("freezes"))
         try:
             await self._check_encoding()
             if not is_current(await self._stored_version()):
@@ -109,7 +112,7 @@ class PostgresRepository(Reads, Shards, Checks, Leases):
         await self._close()
 
     async def _close(self) -> None:
-        await asyncio.gather(self._freezing.close(), self._connections.close())
+        await asyncio.gather(*(each.close() for each in (self._freezing, self._writing, self._connections)))
 
     async def _check_encoding(self) -> None:
         """Refuse a database that cannot keep every text: in another encoding some executions could not be written."""
@@ -145,10 +148,10 @@ class PostgresRepository(Reads, Shards, Checks, Leases):
     async def _commit(self, writes: Sequence[Write[object]]) -> Sequence[object]:
         group = _Group(writes)
         if not group.others:
-            async with self._connections.statement() as connection:
+            async with self._writing.statement() as connection:
                 await group.move(connection)
         else:
-            async with (self._freezing if group.freezes else self._connections).transaction() as connection:
+            async with (self._freezing if group.freezes else self._writing).transaction() as connection:
                 await group.move(connection)
                 await group.perform(connection)
         return group.outcomes
@@ -223,7 +226,7 @@ class _Group:
             for place, start in self._starts.items():
                 self.outcomes[place] = start.execution
         else:
-            await self._find_missed(connection, {unescape_text(id_) for id_ in changed})
+            await self._find_missed(connection, changed_ids(changed))
 
     async def _find_missed(self, connection: Connection, done: Collection[str]) -> None:
         """Find the outcomes of what did not take effect, where only some executions were changed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, Protocol, TypeAlias, cast, get_args
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlunsplit
 
@@ -15,6 +16,9 @@ from statechain.errors import RepositoryError
 __all__ = ["Settings", "parse"]
 
 PoolMode: TypeAlias = Literal["session", "transaction"]
+
+Purpose: TypeAlias = Literal["reads", "writes", "freezes"]
+"""What a connection is for: reads and leases; the commits of the journal; a batch that freezes its sources."""
 
 PORT = 5432
 
@@ -74,6 +78,22 @@ FREEZE_SECONDS = 3600.0
 """How long a batch may take to freeze its sources: a server that is gone for good is not waited for without end."""
 
 
+BY_KEY = ("enable_seqscan = off", "jit = off", "plan_cache_mode = force_generic_plan")
+"""How statements of writes are planned: once for each connection, and by their keys.
+
+Each of them names its rows by a key. But the server keeps a plan for as long as the tables are not analyzed, and while
+a table is small it plans to read it from end to end: once 100,000 executions wait, each commit would read all of them.
+`jit` is off because a scan that cannot be avoided costs so much, where scans are off, that the plan would be compiled.
+"""
+
+_PARAMETERS: Mapping[Purpose, Sequence[str]] = {
+    "reads": (),
+    "writes": BY_KEY,
+    "freezes": ("statement_timeout = 0",),
+}
+"""What is set on a connection besides the time limits."""
+
+
 @attrs.frozen
 class Settings:
     """How to connect."""
@@ -112,38 +132,31 @@ class Settings:
             "server_settings": {"application_name": self.application_name},
         }
 
-    def pool(self) -> dict[str, Any]:
-        """Return the arguments of `asyncpg.create_pool`."""
-        return {"min_size": 0, "max_size": self.pool_size, "init": self.prepare, **self.connection()}
+    def pool(self, purpose: Purpose = "reads") -> dict[str, Any]:
+        """Return the arguments of `asyncpg.create_pool`; a freeze may take as long as it takes."""
+        found = {"min_size": 0, "max_size": self.pool_size, "init": partial(self.prepare, purpose=purpose)}
+        if purpose == "freezes":
+            return {**self.connection(), **found, "max_size": FREEZES, "command_timeout": FREEZE_SECONDS}
+        return {**self.connection(), **found}
 
-    def freezing_pool(self) -> dict[str, Any]:
-        """Return those of the pool that batches freeze their sources over, however long that takes."""
-        return {**self.pool(), "max_size": FREEZES, "init": self.prepare_freeze, "command_timeout": FREEZE_SECONDS}
-
-    async def prepare(self, connection: Executing) -> None:
+    async def prepare(self, connection: Executing, purpose: Purpose = "reads") -> None:
         """Set up a new connection.
 
         A row that another session has locked is waited for briefly, since every write of a group waits with it; and a
         worker that is stopped in the middle of a transaction must not hold its locks for ever.
         """
-        await self._prepare(connection, self._limits())
+        parameters = self._parameters(purpose)
+        if parameters and self.pool_mode != "transaction":
+            await connection.execute("; ".join(f"SET {each}" for each in parameters))
 
-    async def prepare_freeze(self, connection: Executing) -> None:
-        """Set up a new connection for statements that may take long."""
-        await self._prepare(connection, self._limits(freezes=True))
+    def begin(self, purpose: Purpose = "reads") -> str:
+        """Return what begins a transaction, in one round trip; where its session is not its own, with its settings."""
+        parameters = self._parameters(purpose) if self.pool_mode == "transaction" else []
+        return "; ".join(["BEGIN", *(f"SET LOCAL {each}" for each in parameters)])
 
-    async def _prepare(self, connection: Executing, limits: Sequence[str]) -> None:
-        if limits and self.pool_mode != "transaction":
-            await connection.execute("; ".join(f"SET {limit}" for limit in limits))
-
-    def begin(self, *, freezes: bool = False) -> str:
-        """Return what begins a transaction, in one round trip; where its session is not its own, with its limits."""
-        limits = self._limits(freezes=freezes) if self.pool_mode == "transaction" else []
-        return "; ".join(["BEGIN", *(f"SET LOCAL {limit}" for limit in limits)])
-
-    def _limits(self, *, freezes: bool = False) -> list[str]:
+    def _parameters(self, purpose: Purpose) -> list[str]:
         limits = [f"{name} = {round(seconds * 1000)}" for name, seconds in self.session.items() if seconds]
-        return [*limits, "statement_timeout = 0"] if freezes else limits
+        return [*limits, *_PARAMETERS[purpose]]
 
 
 class Executing(Protocol):

@@ -12,6 +12,7 @@ effect, which is nearly always so; else the ids of the executions where one did.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from operator import attrgetter
@@ -46,7 +47,7 @@ from statechain_backends.sql.compiler import SQL, Compiler
 from statechain_backends.sql.leases.queries import suspicion
 from statechain_backends.sql.rows import end_row, link_row, visit_row
 from statechain_backends.sql.schema.tables import callbacks, executions, links, runs, visits
-from statechain_backends.sql.text_escape import escape_text, escape_texts, is_storable
+from statechain_backends.sql.text_escape import escape_text, escape_texts, is_storable, unescape_text
 from statechain_backends.sql.transitions import callback_rows, callbacks_to_close
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
 
     from statechain.storage.repository import Advance, StartExecution, TakeUpExecution
 
-__all__ = ["COMPILER", "transition"]
+__all__ = ["COMPILER", "changed_ids", "transition"]
 
 COMPILER = Compiler(dialect())  # type: ignore[no-untyped-call]
 
@@ -103,7 +104,8 @@ def transition(
 ) -> tuple[str, list[Any]]:
     """Return the statement that makes all these transitions, and its arguments.
 
-    It answers one value: null where all of them took effect, else the ids of the executions of those that did.
+    It answers one value: null where all of them took effect, else the ids of the executions of those that did, as JSON
+    (`changed_ids`): about the type of an array the driver would ask the server, on each connection.
     """
     arguments: dict[str, object] = {}
     parts: list[tuple[str, Form, tuple[str, ...]]] = []
@@ -124,6 +126,11 @@ def transition(
     sql = _statement(tuple(parts))
     arguments = {**sql.values, **arguments, "expected": expected}
     return sql.text, [arguments[name] for name in sql.names]
+
+
+def changed_ids(answer: str) -> set[str]:
+    """Return the ids of the executions that a transition changed, from what its statement answered."""
+    return {unescape_text(id_) for id_ in json.loads(answer)}
 
 
 # Writes to rows
@@ -237,7 +244,7 @@ def _statement(parts: tuple[tuple[str, Form, tuple[str, ...]], ...]) -> SQL:
         changed.append(select(ours.c.execution_id))
         effects.extend(build(given[part], ours) for part, build in _FOLLOWING.items() if part in given)
     done = _all(changed).cte("done")
-    missed = func.coalesce(func.array_agg(done.c[0]), cast([], ARRAY(Text)))
+    missed = func.coalesce(cast(func.json_agg(done.c[0]), Text), literal_column("'[]'"))
     answer = case((func.count() == bindparam("expected", type_=Integer(), required=False), null()), else_=missed)
     return COMPILER.known(select(answer).select_from(done).add_cte(*effects))
 
