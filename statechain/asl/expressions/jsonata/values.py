@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from functools import partial
 from json.encoder import encode_basestring
 from typing import Any, cast
 
@@ -194,7 +193,10 @@ def text_of(
     if not isinstance(value, list | Mapping):
         return '""'
     walker = Walker(_Count().take) if walker is None else walker
-    shown = partial(text_of, walker=walker, indent=indent, depth=depth + 1, is_json=is_json)
+
+    def shown(item: object) -> str:  # a `partial` would nest calls in C, which Python 3.12 allows a few hundred of
+        return text_of(item, walker, indent=indent, depth=depth + 1, is_json=is_json)
+
     with walker:
         walker.pass_items(len(value))
         if isinstance(value, list):
