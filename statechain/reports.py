@@ -57,7 +57,7 @@ class BatchResult:
 
         name: The name of its execution.
 
-        source_execution_id: What it is chained from.
+        source_execution_id: What it is chained from; None where the batch was given inputs.
 
         execution_id: Its execution, or None where none was started.
 
@@ -70,7 +70,7 @@ class BatchResult:
 
     index: int
     name: str
-    source_execution_id: str
+    source_execution_id: str | None
     execution_id: str | None
     status: ExecutionStatus | None
     error: str | None

@@ -1,4 +1,4 @@
-"""Batches: finished executions, or plain inputs → one execution of a target machine for each.
+"""Batches: finished executions → one execution of a target machine for each.
 
 A batch freezes its sources when it begins, pages over the frozen items, and keeps one page and as many executions as
 its concurrency in memory.
@@ -8,18 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterable,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Coroutine,
-    Iterable,
-    Sequence,
-    Sized,
-)
-from contextlib import aclosing, nullcontext, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
@@ -30,11 +20,10 @@ from statechain.chaining.runner import BatchServices, Item, Runner, Target
 from statechain.chaining.source import InputTransformer, item_input
 from statechain.chaining.stored import describe_options, is_exclusive
 from statechain.chaining.transformers import as_function, name_of, stored_transformer
-from statechain.codec import JSONInput
 from statechain.errors import BatchNotFound, ExecutionNotFound
 from statechain.launcher import ResultStream, first_error
 from statechain.logs import BATCH
-from statechain.records.batches import Batch, BatchItem, BatchStatus
+from statechain.records.batches import NAME_TAKEN, Batch, BatchItem, BatchStatus
 from statechain.records.executions import Execution, ExecutionStatus, Source, new_id
 from statechain.records.filters import ExecutionFilter
 from statechain.records.results import BatchExecutionResult, BatchStopped
@@ -50,7 +39,6 @@ __all__ = [
     "stop_batch",
     "stored_item",
     "stream_batch",
-    "stream_bulk",
     "watch",
 ]
 
@@ -84,20 +72,21 @@ def stream_batch(
 
 def new_batch(
     target: Target,
-    filter_: ExecutionFilter,
+    filter_: ExecutionFilter | None,
     source_state_name: str | None,
     options: BatchExecutionOptions,
     services: BatchServices,
     transformer: str | None = None,
+    batch_id: str | None = None,
 ) -> Batch:
-    """Return the record of a batch that is not stored yet."""
+    """Return the record of a batch that is not stored yet; without a filter, of one that is given inputs."""
     return Batch(
-        id=new_id(),
+        id=batch_id or new_id(),
         name_prefix=options.name_prefix or new_id(),
         state_machine_id=target.id,
         state_machine_revision=target.revision,
         source_state_name=source_state_name,
-        filter=filter_.described(),
+        filter={} if filter_ is None else filter_.described(),
         options=describe_options(options, transformer),
         status=BatchStatus.RUNNING,
         start_time=services.clock.now(),
@@ -118,27 +107,6 @@ def resume_batch(
     async def produce(stream: ResultStream[BatchExecutionResult]) -> None:
         opening = EndBatch(batch_id=batch.id, status=BatchStatus.RUNNING, end_time=None)
         await _run_stored(target, batch.id, opening, options, transformer, services, stream)
-
-    return ResultStream(services.streams, produce, capacity=options.concurrent_batches)
-
-
-def stream_bulk(
-    target: Target,
-    inputs: Iterable[JSONInput] | AsyncIterable[JSONInput],
-    *,
-    options: BatchExecutionOptions,
-    services: BatchServices,
-) -> ResultStream[BatchExecutionResult]:
-    """Run one execution of the target for each input, pulled as there is room.
-
-    Nothing of it is stored but its executions, for the inputs exist only here. A tolerated percentage counts against
-    ``len(inputs)``, and plays no part where there is none.
-    """
-
-    async def produce(stream: ResultStream[BatchExecutionResult]) -> None:
-        total = len(inputs) if isinstance(inputs, Sized) else None
-        runner = Runner(target, options, services, stream, total=total, exclusive=False, batch=None)
-        await runner.run(_bulk_items(inputs, options.name_prefix or new_id()))
 
     return ResultStream(services.streams, produce, capacity=options.concurrent_batches)
 
@@ -201,7 +169,7 @@ async def _run_stored(
     try:
         batch = await services.journal.write(opening)
         total = batch.item_counts.total
-        if not total and isinstance(opening, CreateBatch):
+        if not total and isinstance(opening, CreateBatch) and opening.filter_ is not None:
             why = await retry_while_unavailable(partial(why_nothing_matches, services.repository, opening.filter_))
             logger.warning("the batch %s matches no execution: %s", batch.name_prefix, why)
         exclusive = is_exclusive(batch)
@@ -281,25 +249,6 @@ async def ended_executions(batch_id: str, page: Sequence[BatchItem], services: B
 
 def stored_item(item: BatchItem, state_name: str | None, transformer: InputTransformer | None) -> Item:
     """Return what to run for an item of a stored batch."""
-    source = Source(item.source_execution_id, state_name)
-    return Item(item.index, item.name, source, lambda: item_input(item, state_name, transformer))
-
-
-async def _bulk_items(inputs: Iterable[JSONInput] | AsyncIterable[JSONInput], prefix: str) -> AsyncIterator[Item]:
-    index = 0
-    if isinstance(inputs, AsyncIterable):
-        async with aclosing(inputs) if isinstance(inputs, AsyncGenerator) else nullcontext():
-            async for value in inputs:
-                yield _bulk_item(index, prefix, value)
-                index += 1
-    else:
-        for value in inputs:
-            yield _bulk_item(index, prefix, value)
-            index += 1
-
-
-def _bulk_item(index: int, prefix: str, value: JSONInput) -> Item:
-    async def load_input() -> JSONInput:
-        return value
-
-    return Item(index, f"{prefix}-{index}", None, load_input)
+    source = None if item.source_execution_id is None else Source(item.source_execution_id, state_name)
+    load_input = partial(item_input, item, state_name, transformer)
+    return Item(item.index, item.name, source, load_input, was_refused=item.error == NAME_TAKEN)

@@ -81,8 +81,8 @@ class BatchExecutionOptions:
         page_size: How many items are read from storage at a time.
 
         mode: ``"INLINE"`` runs the batch in this process. ``"DISTRIBUTED"`` shares it out over all workers of the
-            storage, in shards; ``concurrent_batches`` then counts over all of them, the results come a shard at a time,
-            and the callbacks are called then.
+            storage, in shards; ``concurrent_batches`` then counts over all of them. Results and callbacks come as items
+            end, within a second.
 
         shard_concurrency: How many items of a shard run at once; about the square root of ``concurrent_batches`` by
             default.

@@ -23,6 +23,7 @@ from statechain.errors import (
     SourceStateNotFound,
 )
 from statechain.launcher import StreamGroup, exceeds, first_error, launch
+from statechain.limits import DEFAULT_LIMITS, Limits
 from statechain.records.batches import Batch
 from statechain.records.executions import Execution, ExecutionStatus, Source
 from statechain.records.results import BatchExecutionResult, BatchStopped, ExecutionFailed
@@ -85,6 +86,8 @@ class BatchServices:
     Attributes:
         tasks: The handlers that the engine was given, which have the input transformers; None without any.
 
+        limits: What bounds inputs that are stored.
+
         running: The tasks that run stored batches here, by batch.
     """
 
@@ -93,6 +96,7 @@ class BatchServices:
     clock: Clock
     streams: StreamGroup
     tasks: TaskRegistry | None = None
+    limits: Limits = DEFAULT_LIMITS
     running: defaultdict[str, set[asyncio.Task[None]]] = attrs.field(factory=lambda: defaultdict(set))
 
 
@@ -100,7 +104,8 @@ class BatchServices:
 class Item:
     """One thing to run: where its input comes from, and what it is called.
 
-    ``ended`` is the execution of its name, where it is known to have ended before.
+    ``ended`` is the execution of its name, where it is known to have ended before. ``was_refused`` says that its name
+    was taken when it was run before.
     """
 
     index: int
@@ -108,6 +113,7 @@ class Item:
     source: Source | None
     load_input: Callable[[], Awaitable[JSONInput]]
     ended: Execution | None = None
+    was_refused: bool = False
 
     @property
     def source_id(self) -> str | None:
@@ -192,6 +198,8 @@ class Runner:
         except ITEM_ERRORS as fault:
             await self._record_failure(item, fault)
             return _result(item, None, fault)
+        if item.was_refused:
+            await self._record_failure(item, None)
         return _result(item, execution, failure_of(execution, exception))
 
     async def _join(self, item: Item, name: str) -> None:
@@ -199,9 +207,9 @@ class Runner:
         if self._batch is not None:
             await self._services.journal.write(JoinBatchItem(batch_id=self._batch.id, index=item.index, name=name))
 
-    async def _record_failure(self, item: Item, fault: Exception) -> None:
+    async def _record_failure(self, item: Item, fault: Exception | None) -> None:
         if self._batch is not None:
-            error, cause = type(fault).__name__, str(fault)
+            error, cause = (None, None) if fault is None else (type(fault).__name__, str(fault))
             await self._services.journal.write(
                 FailBatchItem(batch_id=self._batch.id, index=item.index, error=error, cause=cause)
             )

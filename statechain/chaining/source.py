@@ -11,6 +11,7 @@ from statechain.errors import (
     DamagedRow,
     ExecutionNotFound,
     InputTransformerError,
+    InvalidPayload,
     RepositoryError,
     SourceNotFinished,
     SourceStateNotFound,
@@ -49,9 +50,13 @@ async def chained_input(repository: Repository, source: Source, transformer: Inp
 
 
 async def item_input(item: BatchItem, state_name: str | None, transformer: InputTransformer | None) -> JSONInput:
-    """Return the input that an item of a batch gives; raises what `chained_input` raises."""
+    """Return the input that an item of a batch gives; raises what `chained_input` raises, and InvalidPayload."""
     if item.source_status is None and item.error == DamagedRow.__name__:
         raise RepositoryError(item.cause)
+    if item.source_execution_id is None:
+        if item.input_text is None:
+            raise InvalidPayload(item.cause or "the input was refused")
+        return decode(item.input_text)
     if item.source_status is None:
         raise ExecutionNotFound(f"the source {item.source_execution_id!r} was deleted after the batch had begun")
     output = _output(item.source_output, item.source_execution_id, item.source_status, state_name)

@@ -206,7 +206,7 @@ class Engine(EngineBatches, EngineOperations, EngineCallbacks):
         self._callbacks = self._supervisor.callbacks
         self._revisions = self._supervisor.revisions
         self.batch_services = BatchServices(
-            self.repository, self.journal, self.clock, self._supervisor.streams, self.tasks
+            self.repository, self.journal, self.clock, self._supervisor.streams, self.tasks, limits
         )
         self.shards = ShardWorker(
             self.batch_services,

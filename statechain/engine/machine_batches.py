@@ -188,7 +188,8 @@ class MachineBatches:
         >>> results = await orders.execute_bulk([{"id": 1}, {"id": 2}])  # doctest: +SKIP
 
         Only the executions are stored, not the inputs: an interrupted run is finished by calling it again with the
-        same inputs and the same ``name_prefix``.
+        same inputs and the same ``name_prefix``. With ``mode="DISTRIBUTED"`` the inputs are stored first, as a batch
+        that all workers share and `Engine.resume_batch` finishes.
 
         Arguments:
             inputs: The inputs, from a list, a generator or an async generator; each is taken when there is room for
@@ -234,11 +235,38 @@ class MachineBatches:
         Raises:
             BatchStopped: More items failed than the options tolerate; raised once the results before have been taken,
                 and it has none itself.
-
-            ValueError: The options are those of a DISTRIBUTED batch.
         """
-        if options is not None and options.mode == DISTRIBUTED:
-            raise ValueError("execute_bulk and stream_bulk run in this process: a DISTRIBUTED batch has stored sources")
-        return chaining.stream_bulk(
-            self._machine, inputs, options=options or BatchExecutionOptions(), services=self._services.batches
-        )
+        options = options or BatchExecutionOptions()
+        if options.mode == DISTRIBUTED:
+            shared = self._services.shared_batches
+            return shared.stream(partial(shared.start_bulk, self._machine, inputs, options), options)
+        return chaining.stream_bulk(self._machine, inputs, options=options, services=self._services.batches)
+
+    @checked(inputs=INPUTS, options=OPTIONS)
+    async def start_bulk(
+        self,
+        inputs: Iterable[JSONInput] | AsyncIterable[JSONInput],
+        *,
+        options: BatchExecutionOptions | None = None,
+    ) -> BatchHandle:
+        """Start a DISTRIBUTED batch of inputs, and return once they are stored: workers run it without this process.
+
+        >>> handle = await orders.start_bulk({"id": number} for number in range(1000))  # doctest: +SKIP
+        >>> batch = await handle.wait()  # doctest: +SKIP
+
+        Arguments:
+            inputs: The inputs, from a list, a generator or an async generator; they are stored page by page, in bounded
+                memory. One that is no JSON, or too large, is an item that has failed, with `InvalidPayload`.
+
+            options: Concurrency over all workers, tolerated failures and names. Callbacks are not called.
+
+        Returns:
+            A handle of the batch, to wait for its end, take its results, or stop it.
+
+        Raises:
+            RepositoryError: Items were deleted while they were stored.
+
+        What the inputs raise is raised, and nothing is stored then.
+        """
+        chosen = attrs.evolve(options or BatchExecutionOptions(), mode=DISTRIBUTED)
+        return await self._services.shared_batches.start_bulk(self._machine, inputs, chosen)

@@ -289,7 +289,8 @@ class EngineOperations(EngineQueries):
         """
         if await self.repository.batch_status(id) is None:
             await self.get_batch(id)  # raises
-        return list(await self.repository.batch_results(id, status=status, after=after, page=limit))
+        wanted = None if status is None else {ExecutionStatus(each) for each in status}
+        return list(await self.repository.batch_results(id, status=wanted, after=after, page=limit))
 
     @checked(id=BATCH_ID, after=WHOLE, limit=count_from(1))
     async def redrive_batch(self, id: str, *, after: int = -1, limit: int = PAGE) -> Redriven:  # noqa: A002

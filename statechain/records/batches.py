@@ -11,7 +11,11 @@ import attrs
 from statechain.codec import JSONValue
 from statechain.records.executions import ExecutionStatus
 
-__all__ = ["Batch", "BatchItem", "BatchStatus", "ItemCounts"]
+__all__ = ["NAME_TAKEN", "Batch", "BatchItem", "BatchStatus", "ItemCounts"]
+
+
+NAME_TAKEN = "ExecutionAlreadyExists"
+"""The error of an item whose name belongs to an execution with another input: it represents no execution."""
 
 
 class BatchStatus(StrEnum):
@@ -51,7 +55,8 @@ class Batch:
 
         source_state_name: The state whose outputs are chained, or None for the final outputs.
 
-        filter: The filter as a JSON-shaped mapping, as it was when the batch started.
+        filter: The filter as a JSON-shaped mapping, as it was when the batch started; empty where the batch was given
+            inputs, which are stored.
 
         options: The options as a JSON-shaped mapping; callbacks cannot be stored.
 
@@ -87,14 +92,14 @@ class Batch:
 
 @attrs.frozen(kw_only=True)
 class BatchItem:
-    """One source of a batch, with what is needed to chain from it.
+    """One item of a batch, with what its execution's input is made of: a source, or an input that is stored.
 
     Attributes:
         index: Its place in the batch, from 0, without gaps.
 
-        source_execution_id: The source.
+        source_execution_id: The source; None where the batch was given inputs.
 
-        name: The name of its chained execution.
+        name: The name of its execution.
 
         source_status: The source's status now, or None where the source was deleted meanwhile.
 
@@ -104,12 +109,15 @@ class BatchItem:
         error: The error name, where the item failed before an execution could be started; else None.
 
         cause: The cause beside it.
+
+        input_text: The input as JSON text, where the batch was given inputs; None where that one was refused.
     """
 
     index: int
-    source_execution_id: str
+    source_execution_id: str | None
     name: str
-    source_status: ExecutionStatus | None
-    source_output: str | None
+    source_status: ExecutionStatus | None = None
+    source_output: str | None = attrs.field(default=None, repr=False)
     error: str | None = None
     cause: str | None = None
+    input_text: str | None = attrs.field(default=None, repr=False)

@@ -31,12 +31,14 @@ from statechain.storage.leases import LeaseRenewer, LeaseStorage
 from statechain.storage.outlines import VisitOutline
 from statechain.storage.shards import ShardStorage
 from statechain.storage.writes import (
+    AddBatchItems,
     Advance,
     AnswerCallback,
     CloseCallback,
     CreateBatch,
     CreateStateMachine,
     DeleteExecutions,
+    DropBatchItems,
     End,
     EndBatch,
     FailBatchItem,
@@ -44,20 +46,24 @@ from statechain.storage.writes import (
     JoinBatchItem,
     RedriveExecution,
     ReleaseExecution,
+    ResumeBatch,
     StartExecution,
     StopExecution,
     TakeActivity,
     TakeUpExecution,
     Write,
+    items_missing,
 )
 
 __all__ = [
+    "AddBatchItems",
     "Advance",
     "AnswerCallback",
     "CloseCallback",
     "CreateBatch",
     "CreateStateMachine",
     "DeleteExecutions",
+    "DropBatchItems",
     "End",
     "EndBatch",
     "FailBatchItem",
@@ -67,11 +73,13 @@ __all__ = [
     "RedriveExecution",
     "ReleaseExecution",
     "Repository",
+    "ResumeBatch",
     "StartExecution",
     "StopExecution",
     "TakeActivity",
     "TakeUpExecution",
     "Write",
+    "items_missing",
 ]
 
 

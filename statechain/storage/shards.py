@@ -168,8 +168,8 @@ def tickets(shards: Iterable[Shard]) -> list[Ticket]:
 class ShardStorage(Protocol):
     """The shards of a `Repository`."""
 
-    async def running_batches(self, mode: str) -> Sequence[Batch]:
-        """Return the RUNNING batches whose options have this mode, oldest first, all of their items as pending."""
+    async def running_batches(self, mode: str | None = None) -> Sequence[Batch]:
+        """Return the RUNNING batches, oldest first, all of their items as pending; with a mode, those that have it."""
 
     async def claim_shard(
         self, batch_id: str, worker_id: str, *, running: Collection[int], at: datetime, ticket: Ticket | None = None
@@ -202,11 +202,21 @@ class ShardStorage(Protocol):
         It writes nothing: of a batch that is not cut yet, the shards are those that it will be cut into.
         """
 
-    async def count_shard(self, shard: Shard, *, is_done: bool, at: datetime) -> BatchStatus:
+    async def count_shard(self, shard: Shard, *, is_done: bool, at: datetime, failed: int | None = None) -> BatchStatus:
         """Count how many items of a claimed shard have ended; with ``is_done`` the shard is over, too.
 
         A batch that is past its tolerance, or all of whose shards are over, is ended in the same transaction. Counting
         again changes nothing. Return the batch's status. Raises LeaseLost where the shard is another worker's.
+
+        Arguments:
+            shard: The shard, as it was claimed.
+
+            is_done: Whether all of its items have ended.
+
+            at: The end time of a batch that is ended.
+
+            failed: How many failures the claimer has seen itself; else they are counted. A claimer that redrives what
+                failed before gives it, since what it has not come to is no failure yet.
         """
 
     async def release_shard(self, shard: Shard) -> None:

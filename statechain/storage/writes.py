@@ -13,8 +13,9 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
-from statechain.codec import same_json
-from statechain.records.batches import Batch, BatchStatus
+from statechain.codec import JSONValue, same_json
+from statechain.errors import RepositoryError
+from statechain.records.batches import Batch, BatchItem, BatchStatus
 from statechain.records.executions import (
     Callback,
     CallbackStatus,
@@ -28,12 +29,14 @@ from statechain.records.executions import (
 from statechain.records.filters import ExecutionFilter
 
 __all__ = [
+    "AddBatchItems",
     "Advance",
     "AnswerCallback",
     "CloseCallback",
     "CreateBatch",
     "CreateStateMachine",
     "DeleteExecutions",
+    "DropBatchItems",
     "End",
     "EndBatch",
     "FailBatchItem",
@@ -41,11 +44,13 @@ __all__ = [
     "JoinBatchItem",
     "RedriveExecution",
     "ReleaseExecution",
+    "ResumeBatch",
     "StartExecution",
     "StopExecution",
     "TakeActivity",
     "TakeUpExecution",
     "Write",
+    "items_missing",
 ]
 
 OutcomeT_co = TypeVar("OutcomeT_co", covariant=True)
@@ -316,21 +321,69 @@ class CreateBatch(Write[Batch]):
 
     Limit and offset apply. Index 0 is the first in the filter's order; the item's name is
     ``f"{batch.name_prefix}-{source id}"``. Outcome: the batch, all of its items as pending: none is counted here.
+
+    Attributes:
+        batch: The batch.
+
+        filter_: What its sources are. None where it was given inputs: `AddBatchItems` have stored its items.
+
+        item_count: How many items there are then; where some are missing, `items_missing` is the outcome.
     """
 
     batch: Batch
-    filter_: ExecutionFilter
+    filter_: ExecutionFilter | None
+    item_count: int = 0
 
     key = _key("batch.id")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
+class AddBatchItems(Write[None]):
+    """Store items of a batch that is not there yet, page by page: `CreateBatch` makes them visible, all at once.
+
+    An item whose index is there already stays as it is. What a crash leaves behind belongs to no batch.
+
+    Attributes:
+        batch_id: The batch.
+
+        items: Some of its items, in order, without gaps to those before.
+    """
+
+    batch_id: str
+    items: Sequence[BatchItem]
+
+    key = _key("batch_id")
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class DropBatchItems(Write[None]):
+    """Delete items from one index to another, unless their batch is there: it was given up before it was created."""
+
+    batch_id: str
+    first: int
+    last: int
+
+    key = _key("batch_id")
+
+
+def items_missing(write: CreateBatch) -> RepositoryError:
+    """Return the refusal of a batch some of whose items are not there any more."""
+    return RepositoryError(
+        f"items of the batch {write.batch.name_prefix!r} were deleted while it was stored, as "
+        "`statechain doctor --fix` deletes those of no batch: start it again"
+    )
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class FailBatchItem(Write[None]):
-    """Record that an item failed before an execution could be started."""
+    """Record that an item failed before an execution could be started; with None as its error, that it did not.
+
+    While the error is `NAME_TAKEN`, the item does not represent the execution that has its name.
+    """
 
     batch_id: str
     index: int
-    error: str
+    error: str | None
     cause: str | None
 
 
@@ -354,6 +407,25 @@ class EndBatch(Write[Batch]):
     batch_id: str
     status: BatchStatus
     end_time: datetime | None
+
+    key = _key("batch_id")
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ResumeBatch(Write[Batch]):
+    """Make a batch RUNNING, or join one that is, so that what is missing of it is finished in shards.
+
+    Where the batch had ended, its shards are PENDING again, under higher epochs and with nothing counted: a worker that
+    still runs one has lost it. Outcome: the batch, all of its items as pending; `BatchNotFound` as an error.
+
+    Attributes:
+        batch_id: The batch.
+
+        options: Its options from now on, as they are stored; None leaves them as they are.
+    """
+
+    batch_id: str
+    options: Mapping[str, JSONValue] | None = None
 
     key = _key("batch_id")
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import attrs
 
-from statechain.records.batches import Batch, BatchItem, BatchStatus, ItemCounts
+from statechain.records.batches import NAME_TAKEN, Batch, BatchItem, BatchStatus, ItemCounts
 from statechain.records.executions import (
     Callback,
     DurationStatistics,
@@ -42,12 +42,13 @@ class Run:
 
 @attrs.define
 class Item:
-    """A frozen source of a batch."""
+    """An item of a batch: a frozen source, or an input."""
 
-    source_execution_id: str
+    source_execution_id: str | None
     name: str
     error: str | None = None
     cause: str | None = None
+    input_text: str | None = None
 
 
 class MemoryReads:
@@ -230,7 +231,7 @@ class MemoryReads:
         return [await self._item(batch, index, item) for index, item in enumerate(items, start=after + 1)]
 
     async def _item(self, batch: Batch, index: int, item: Item) -> BatchItem:
-        source = self._executions.get(item.source_execution_id)
+        source = self._executions.get(item.source_execution_id or "")
         output = None if source is None else source.output_text
         if source is not None and batch.source_state_name is not None:
             output = await self.last_output(source.id, batch.source_state_name)
@@ -242,7 +243,12 @@ class MemoryReads:
             source_output=output,
             error=item.error,
             cause=item.cause,
+            input_text=item.input_text,
         )
+
+    def _represented(self, batch: Batch, item: Item) -> str | None:
+        """Return the id of the execution that an item represents."""
+        return None if item.error == NAME_TAKEN else self._names.get((batch.state_machine_id, item.name))
 
     def _uncounted(self, batch: Batch) -> Batch:
         total = len(self._items[batch.id])
@@ -251,7 +257,7 @@ class MemoryReads:
     def _counted(self, batch: Batch) -> Batch:
         counts = dict.fromkeys(("pending", "running", "succeeded", "failed", "timed_out", "aborted"), 0)
         for item in self._items[batch.id]:
-            target = self._names.get((batch.state_machine_id, item.name))
+            target = self._represented(batch, item)
             if target is not None:
                 counts[self._executions[target].status.lower()] += 1
             else:

@@ -91,7 +91,7 @@ class MemoryReports(MemoryReads):
         return wanted[:page]
 
     def _result(self, batch_id: str, index: int, item: Item) -> BatchResult:
-        execution_id = self._names.get((self._batches[batch_id].state_machine_id, item.name))
+        execution_id = self._represented(self._batches[batch_id], item)
         execution = None if execution_id is None else self._executions[execution_id]
         return BatchResult(
             index=index,

@@ -17,12 +17,14 @@ from statechain.records.executions import Callback, CallbackStatus, Claim, Execu
 from statechain.storage.findings import Finding
 from statechain.storage.leases import lease_lost
 from statechain.storage.repository import (
+    AddBatchItems,
     Advance,
     AnswerCallback,
     CloseCallback,
     CreateBatch,
     CreateStateMachine,
     DeleteExecutions,
+    DropBatchItems,
     End,
     EndBatch,
     FailBatchItem,
@@ -30,11 +32,13 @@ from statechain.storage.repository import (
     JoinBatchItem,
     RedriveExecution,
     ReleaseExecution,
+    ResumeBatch,
     StartExecution,
     StopExecution,
     TakeActivity,
     TakeUpExecution,
     Write,
+    items_missing,
 )
 from statechain_backends.memory.leases import MemoryLeases
 from statechain_backends.memory.reads import LIVING, Item, Run
@@ -56,7 +60,10 @@ class MemoryRepository(MemoryLeases):
             StopExecution: self._stop,
             RedriveExecution: self._redrive,
             ReleaseExecution: self._release,
+            AddBatchItems: self._add_items,
+            DropBatchItems: self._drop_items,
             CreateBatch: self._create_batch,
+            ResumeBatch: self._resume_batch,
             FailBatchItem: self._fail_item,
             JoinBatchItem: self._join_item,
             EndBatch: self._end_batch,
@@ -263,7 +270,11 @@ class MemoryRepository(MemoryLeases):
 
     def _create_batch(self, write: CreateBatch) -> object:
         batch = write.batch
-        if batch.id not in self._batches:
+        if batch.id not in self._batches and write.filter_ is None:
+            if len(self._items.setdefault(batch.id, [])) != write.item_count:
+                return items_missing(write)
+            self._batches[batch.id] = batch
+        elif batch.id not in self._batches and write.filter_ is not None:
             selected = self._select(write.filter_)
             stop = None if write.filter_.limit is None else write.filter_.offset + write.filter_.limit
             self._items[batch.id] = [
@@ -272,6 +283,30 @@ class MemoryRepository(MemoryLeases):
             ]
             self._batches[batch.id] = batch
         return self._uncounted(self._batches[batch.id])
+
+    def _add_items(self, write: AddBatchItems) -> None:
+        items = self._items.setdefault(write.batch_id, [])
+        items += [
+            Item(each.source_execution_id, each.name, each.error, each.cause, each.input_text)
+            for each in write.items
+            if each.index >= len(items)
+        ]
+
+    def _drop_items(self, write: DropBatchItems) -> None:
+        if write.batch_id not in self._batches:
+            del self._items.get(write.batch_id, [])[write.first : write.last + 1]
+
+    def _resume_batch(self, write: ResumeBatch) -> object:
+        batch = self._batches.get(write.batch_id)
+        if batch is None:
+            return BatchNotFound(f"there is no batch {write.batch_id!r}")
+        if write.options is not None:
+            batch = attrs.evolve(batch, options=write.options)
+        if batch.status is not BatchStatus.RUNNING:
+            batch = attrs.evolve(batch, status=BatchStatus.RUNNING, end_time=None)
+            self._reopen_shards(batch.id)
+        self._batches[batch.id] = batch
+        return self._uncounted(batch)
 
     def _fail_item(self, write: FailBatchItem) -> object:
         item = self._items[write.batch_id][write.index]

@@ -37,10 +37,10 @@ class MemoryShards(MemoryReports):
         super().__init__()
         self._shards: dict[str, list[Shard]] = {}
 
-    async def running_batches(self, mode: str) -> Sequence[Batch]:
-        """Return the RUNNING batches that have this mode."""
+    async def running_batches(self, mode: str | None = None) -> Sequence[Batch]:
+        """Return the RUNNING batches, or those of them that have a mode."""
         running = [each for each in self._batches.values() if each.status is BatchStatus.RUNNING]
-        return [self._uncounted(each) for each in running if each.options.get("mode") == mode]
+        return [self._uncounted(each) for each in running if mode in {None, each.options.get("mode")}]
 
     async def claim_shard(
         self, batch_id: str, worker_id: str, *, running: Collection[int], at: datetime, ticket: Ticket | None = None
@@ -96,9 +96,9 @@ class MemoryShards(MemoryReports):
 
     def _in_shard(self, shard: Shard) -> Iterator[tuple[Item, ExecutionStatus | None]]:
         """Yield the items of a shard with the statuses of their executions."""
-        machine = self._batches[shard.batch_id].state_machine_id
+        batch = self._batches[shard.batch_id]
         for item in self._items[shard.batch_id][shard.first : shard.last + 1]:
-            holder = self._names.get((machine, item.name))
+            holder = self._represented(batch, item)
             yield item, None if holder is None else self._executions[holder].status
 
     def _counts(self, shard: Shard) -> tuple[int, int]:
@@ -125,12 +125,13 @@ class MemoryShards(MemoryReports):
         current = self._shards[shard.batch_id][shard.number]
         return (current.owner, current.epoch) == (shard.owner, shard.epoch)
 
-    async def count_shard(self, shard: Shard, *, is_done: bool, at: datetime) -> BatchStatus:
+    async def count_shard(self, shard: Shard, *, is_done: bool, at: datetime, failed: int | None = None) -> BatchStatus:
         """Count how many items of a claimed shard have ended."""
         if not self._is_held(shard):
             raise shard_lost(shard)
         current = self._shards[shard.batch_id][shard.number]
-        ended, failed = self._counts(shard)
+        ended, counted = self._counts(shard)
+        failed = counted if failed is None else failed
         claims = 0 if ended > current.ended else shard.claims
         current = attrs.evolve(current, ended=ended, failed=failed, claims=claims)
         self._put(attrs.evolve(current, status=ShardStatus.DONE, owner=None) if is_done else current)
@@ -145,6 +146,12 @@ class MemoryShards(MemoryReports):
     async def shards(self, batch_id: str) -> Sequence[Shard]:
         """Return the shards of a batch."""
         return list(self._shards.get(batch_id, ()))
+
+    def _reopen_shards(self, batch_id: str) -> None:
+        for each in self._shards.get(batch_id, ()):
+            self._put(
+                Shard(batch_id=batch_id, number=each.number, first=each.first, last=each.last, epoch=each.epoch + 1)
+            )
 
     def _release_shards(self, workers: Collection[str], *, in_order: bool) -> None:
         """Release what workers own."""

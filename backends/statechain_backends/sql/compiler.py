@@ -6,7 +6,7 @@ the occasion.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import attrs
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy.sql import ClauseElement
     from sqlalchemy.sql.compiler import SQLCompiler
 
-__all__ = ["SQL", "Compiler", "Parameters", "param", "row_params"]
+__all__ = ["SQL", "Compiler", "Parameters", "named_row", "param", "row_params"]
 
 Parameters: TypeAlias = Mapping[str, object] | None
 
@@ -32,6 +32,11 @@ def param(name: str) -> BindParameter[Any]:
 def row_params(table: Table) -> dict[str, BindParameter[Any]]:
     """Return a parameter for each column of a table, in their order and by their names."""
     return {name: param(name) for name in table.columns.keys()}  # noqa: SIM118 -- no mapping
+
+
+def named_row(table: Table, row: Sequence[object]) -> dict[str, object]:
+    """Return the values of a row by the names of the table's columns, as `row_params` takes them."""
+    return dict(zip(table.columns.keys(), row, strict=True))
 
 
 @attrs.frozen(eq=False)

@@ -19,6 +19,7 @@ from sqlalchemy import (
     false,
     func,
     literal,
+    literal_column,
     or_,
     select,
     tuple_,
@@ -27,7 +28,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from statechain.clock import to_micros
-from statechain.records.batches import BatchStatus
+from statechain.records.batches import NAME_TAKEN, BatchStatus
 from statechain.records.executions import ExecutionStatus
 from statechain.storage.outlines import SHORT_DETAIL
 from statechain_backends.sql.filters import EXECUTION, UNFAILED, WITH_RUNS
@@ -358,7 +359,11 @@ def _counted(ids: Select[Any]) -> Select[Any]:
 _owner = batches.alias("owner")
 items_with_executions = batch_items.join(_owner, _owner.c.id == batch_items.c.batch_id).outerjoin(
     executions,
-    and_(executions.c.state_machine_id == _owner.c.state_machine_id, executions.c.name == batch_items.c.name),
+    and_(
+        executions.c.state_machine_id == _owner.c.state_machine_id,
+        executions.c.name == batch_items.c.name,
+        batch_items.c.error.is_distinct_from(literal_column(f"'{NAME_TAKEN}'")),
+    ),
 )
 
 
@@ -378,6 +383,7 @@ def batch_items_page(batch_id: Text, after: Number, page: Number) -> Select[Any]
             output.label("source_output"),
             batch_items.c.error,
             batch_items.c.cause,
+            batch_items.c.input,
         )
         .select_from(
             batch_items.join(batches, batches.c.id == batch_items.c.batch_id).outerjoin(

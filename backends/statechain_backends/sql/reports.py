@@ -150,7 +150,7 @@ def to_batch_result(row: Row) -> BatchResult:
     return BatchResult(
         index=number(index, "index"),
         name=text(name, "name"),
-        source_execution_id=text(source, "source_execution_id"),
+        source_execution_id=text(source, "source_execution_id") or None,
         execution_id=text_or_none(execution, "id"),
         status=None if status is None else member(ExecutionStatus, status, "status"),
         error=text_or_none(error, "error"),

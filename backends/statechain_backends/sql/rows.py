@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Row",
+    "batch_item_row",
     "batch_row",
     "callback_row",
     "end_row",
@@ -175,6 +176,11 @@ def batch_row(batch: Batch) -> tuple[object, ...]:
         to_micros(batch.start_time),
         to_micros_or_none(batch.end_time),
     )
+
+
+def batch_item_row(batch_id: str, item: BatchItem) -> tuple[object, ...]:
+    """Return the row of `schema.batch_items`; an item without a source has an empty id there."""
+    return batch_id, item.index, item.source_execution_id or "", item.name, item.error, item.cause, item.input_text
 
 
 def callback_row(callback: Callback) -> tuple[object, ...]:
@@ -421,11 +427,11 @@ def _to_item_counts(row: Row) -> ItemCounts:
 
 @reads("batch_items", 0)
 def to_batch_item(row: Row) -> BatchItem:
-    """Return a batch item from a row of `queries.batch_items`; one whose source cannot be read has failed."""
-    index, source, name, status, output, error, cause = row
+    """Return a batch item from a row of `queries.batch_items`; one whose source or input cannot be read has failed."""
+    index, source, name, status, output, error, cause, input_text = row
     item = BatchItem(
         index=number(index, "index"),
-        source_execution_id=text(source, "source_execution_id"),
+        source_execution_id=text(source, "source_execution_id") or None,
         name=text(name, "name"),
         source_status=None,
         source_output=None,
@@ -434,9 +440,16 @@ def to_batch_item(row: Row) -> BatchItem:
     )
     try:
         source_status = None if status is None else member(ExecutionStatus, status, "status")
-        return attrs.evolve(item, source_status=source_status, source_output=payload_or_none(output, "output"))
+        return attrs.evolve(
+            item,
+            source_status=source_status,
+            source_output=payload_or_none(output, "output"),
+            input_text=payload_or_none(input_text, "input"),
+        )
     except (TypeError, ValueError) as problem:
-        damage = DamagedRow("executions", (item.source_execution_id,), str(problem))
+        source_id = item.source_execution_id
+        table, key = ("batch_items", item.name) if source_id is None else ("executions", source_id)
+        damage = DamagedRow(table, (key,), str(problem))
         return attrs.evolve(item, error=DamagedRow.__name__, cause=str(damage))
 
 

@@ -12,24 +12,19 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
-from sqlalchemy import Integer, String, case, delete, exists, func, literal, null, or_, select, type_coerce, update
+from sqlalchemy import Integer, case, delete, exists, func, literal, null, or_, select, type_coerce, update
 from sqlalchemy.dialects.postgresql import insert
 
 from statechain.clock import MICROSECOND, to_micros
-from statechain.errors import BatchNotFound, ExecutionNotFound, InvalidToken, TaskTimedOut
-from statechain.records.batches import BatchStatus
+from statechain.errors import ExecutionNotFound, InvalidToken, TaskTimedOut
 from statechain.records.executions import CallbackStatus, ExecutionStatus
 from statechain.storage.leases import lease_lost
 from statechain.storage.repository import (
     AnswerCallback,
     CloseCallback,
-    CreateBatch,
     CreateStateMachine,
     DeleteExecutions,
-    EndBatch,
-    FailBatchItem,
     HeartbeatCallback,
-    JoinBatchItem,
     RedriveExecution,
     ReleaseExecution,
     StartExecution,
@@ -38,26 +33,22 @@ from statechain.storage.repository import (
     TakeUpExecution,
 )
 from statechain_backends.sql import filters, queries
-from statechain_backends.sql.compiler import Parameters, param, row_params
+from statechain_backends.sql.batches import BATCH_SCRIPTS
+from statechain_backends.sql.compiler import Parameters, named_row, param, row_params
 from statechain_backends.sql.leases import queries as lease_queries
 from statechain_backends.sql.rows import (
     Row,
-    batch_row,
     end_row,
     execution_row,
     link_row,
     run_row,
     state_machine_row,
-    to_batch,
     to_callback,
     to_claim,
     to_execution,
-    to_micros_or_none,
     to_state_machine,
 )
 from statechain_backends.sql.schema.tables import (
-    batch_items,
-    batches,
     callbacks,
     executions,
     links,
@@ -69,11 +60,9 @@ from statechain_backends.sql.statements import ADD_RUN, END_EXECUTION, EXECUTION
 from statechain_backends.sql.text_escape import unescape_text
 
 if TYPE_CHECKING:
-    from sqlalchemy import Executable, Table
+    from sqlalchemy import Executable
 
-    from statechain.records.batches import Batch
-
-__all__ = ["LOST_EPOCHS", "SCRIPTS", "Script", "Steps", "add_frozen_batch", "chunks", "stored_batch"]
+__all__ = ["LOST_EPOCHS", "SCRIPTS", "Script", "Steps", "chunks"]
 
 Script: TypeAlias = "Generator[tuple[Executable, Parameters], Sequence[Row], object]"
 Steps: TypeAlias = "Generator[tuple[Executable, Parameters], Sequence[Row], None]"
@@ -87,10 +76,6 @@ LOST_EPOCHS = 1000
 WAITING = CallbackStatus.WAITING.value
 
 # SQLite took ON CONFLICT over from PostgreSQL: the clause of the one dialect compiles for the other.
-
-
-def _named(table: Table, row: Sequence[object]) -> Mapping[str, object]:
-    return dict(zip(table.columns.keys(), row, strict=True))
 
 
 # State machines
@@ -117,7 +102,7 @@ def _create_state_machine(write: CreateStateMachine) -> Script:
             added = attrs.evolve(machine, id=newest.id, revision=newest.revision + 1)
         else:
             added = attrs.evolve(machine, revision=1)
-        rows = yield _ADD_MACHINE, _named(state_machines, state_machine_row(added))
+        rows = yield _ADD_MACHINE, named_row(state_machines, state_machine_row(added))
         if rows:
             return added
 
@@ -143,19 +128,19 @@ def _start_exclusively(write: StartExecution) -> Script:
         "source": source.execution_id,
         "state": source.state_name,
     }
-    link = _named(links, link_row(execution, source, exclusive=True))
+    link = named_row(links, link_row(execution, source, exclusive=True))
     yield _FREE_KEY, {"key": link["exclusive"]}
     while True:  # retry: the conflicting row may not be visible yet
         for question, parameters in ((EXECUTION_BY_NAME, name), (_CHAINED, chain)):
             rows = yield question, parameters
             if rows:
                 return to_execution(rows[0])
-        rows = yield _ADD_EXECUTION, _named(executions, execution_row(execution))
+        rows = yield _ADD_EXECUTION, named_row(executions, execution_row(execution))
         if not rows:
             continue
         rows = yield _ADD_LINK, link
         if rows:
-            yield ADD_RUN, _named(runs, run_row(execution, write.owner))
+            yield ADD_RUN, named_row(runs, run_row(execution, write.owner))
             return execution
         yield _DROP_EXECUTION, {"id_": execution.id}
 
@@ -232,7 +217,7 @@ def _redrive(write: RedriveExecution) -> Script:
         yield _REVIVE, one
         ((seq,),) = yield _LENGTH, one
         run = (write.execution_id, write.owner, epoch + 1, seq, 0, state, None, None, None)
-        yield ADD_RUN, _named(runs, run)
+        yield ADD_RUN, named_row(runs, run)
     elif count != write.redrive_count + 1:
         return None
     if write.owner is None:
@@ -391,94 +376,18 @@ def _take(write: TakeActivity) -> Script:
     return to_callback(rows[0]) if rows else None
 
 
-# Batches
-
-_ADD_BATCH = insert(batches).values(row_params(batches)).on_conflict_do_nothing().returning(batches.c.id)
-_BATCH = queries.batch_uncounted(param("id"))
-_DROP_ITEMS = delete(batch_items).where(
-    batch_items.c.batch_id == param("of_batch"), batch_items.c.index >= param("from_index")
-)
-_FAIL_ITEM = (
-    update(batch_items)
-    .where(batch_items.c.batch_id == param("of_batch"), batch_items.c.index == param("at_index"))
-    .values(error=param("new_error"), cause=param("new_cause"))
-)
-_RUNNING = BatchStatus.RUNNING.value
-_JOIN_ITEM = (
-    update(batch_items)
-    .where(batch_items.c.batch_id == param("of_batch"), batch_items.c.index == param("at_index"))
-    .values(name=param("new_name"))
-)
-_END_BATCH = (
-    update(batches)
-    .where(
-        batches.c.id == param("id_"),
-        or_(batches.c.status == _RUNNING, type_coerce(param("new_status"), String) == _RUNNING),
-    )
-    .values(status=param("new_status"), end_time=param("new_end_time"))
-)
-
-
-def stored_batch(batch_id: str) -> Script:
-    """Return a batch, all of its items as pending, or None."""
-    rows = yield _BATCH, {"id": batch_id}
-    return to_batch(rows[0]) if rows else None
-
-
-def add_frozen_batch(batch: Batch, count: int) -> Script:
-    """Add a batch whose items, that many, are there already."""
-    yield _DROP_ITEMS, {"of_batch": batch.id, "from_index": count}
-    yield _ADD_BATCH, _named(batches, batch_row(batch))
-    return (yield from stored_batch(batch.id))
-
-
-def _create_batch(write: CreateBatch) -> Script:
-    rows = yield _ADD_BATCH, _named(batches, batch_row(write.batch))
-    if rows:
-        yield filters.freeze(write.batch, write.filter_), None
-    ((*stored,),) = yield _BATCH, {"id": write.batch.id}
-    return to_batch(stored)
-
-
-def _fail_item(write: FailBatchItem) -> Steps:
-    yield (
-        _FAIL_ITEM,
-        {
-            "of_batch": write.batch_id,
-            "at_index": write.index,
-            "new_error": write.error,
-            "new_cause": write.cause,
-        },
-    )
-
-
-def _join_item(write: JoinBatchItem) -> Script:
-    yield _JOIN_ITEM, {"of_batch": write.batch_id, "at_index": write.index, "new_name": write.name}
-    return None
-
-
-def _end_batch(write: EndBatch) -> Script:
-    status = write.status.value
-    yield _END_BATCH, {"id_": write.batch_id, "new_status": status, "new_end_time": to_micros_or_none(write.end_time)}
-    rows = yield _BATCH, {"id": write.batch_id}
-    return to_batch(rows[0]) if rows else BatchNotFound(f"there is no batch {write.batch_id!r}")
-
-
 SCRIPTS: Mapping[type, Callable[[Any], Script]] = {
     AnswerCallback: _answer,
     HeartbeatCallback: _beat,
     CloseCallback: _close,
-    CreateBatch: _create_batch,
     CreateStateMachine: _create_state_machine,
     DeleteExecutions: _delete,
-    EndBatch: _end_batch,
-    FailBatchItem: _fail_item,
-    JoinBatchItem: _join_item,
     RedriveExecution: _redrive,
     ReleaseExecution: _release,
     StartExecution: _start_exclusively,
     StopExecution: _stop,
     TakeActivity: _take,
     TakeUpExecution: _take_up,
+    **BATCH_SCRIPTS,
 }
 """What each kind of write asks, but for advances and starts that are not exclusive, which come in hundreds."""

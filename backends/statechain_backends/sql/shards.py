@@ -176,7 +176,7 @@ def _give_up(shard: Shard) -> Steps:
     yield _GIVE_UP, {**_key(shard), "new_ended": ended, "new_failed": failed}
 
 
-def count(shard: Shard, at: datetime, *, is_done: bool) -> Script:
+def count(shard: Shard, at: datetime, seen: int | None, *, is_done: bool) -> Script:
     """Count a shard's items; end it, and the batch, where they are over."""
     of_batch = {"batch": shard.batch_id}
     status = yield _LOCK_BATCH, of_batch
@@ -186,6 +186,7 @@ def count(shard: Shard, at: datetime, *, is_done: bool) -> Script:
         return shard_lost(shard)
     ((former,),) = rows
     ((ended, failed),) = yield _COUNTS, {**of_batch, "first": shard.first, "last": shard.last}
+    failed = failed if seen is None else seen
     claims = 0 if ended > former else shard.claims
     yield _COUNT, {**held, "new_ended": ended, "new_failed": failed, "new_claims": claims}
     if is_done:
@@ -265,12 +266,14 @@ class Shards(ABC):
     async def _fetch(self, statement: Executable, parameters: Parameters = None) -> Sequence[Row]:
         """Return the rows of a statement that only reads."""
 
-    async def running_batches(self, mode: str) -> Sequence[Batch]:
-        """Return the RUNNING batches that have this mode."""
+    async def running_batches(self, mode: str | None = None) -> Sequence[Batch]:
+        """Return the RUNNING batches, or those of them that have a mode."""
         found: list[Batch] = []
         for (id_,) in await self._fetch(_RUNNING_BATCHES, {}):
             found += readable(await self._fetch(_BATCH, {"batch": unescape_text(id_)}), to_batch)
-        return [each for each in found if each.options.get("mode") == mode and each.status is BatchStatus.RUNNING]
+        return [
+            each for each in found if mode in {None, each.options.get("mode")} and each.status is BatchStatus.RUNNING
+        ]
 
     async def claim_shard(
         self, batch_id: str, worker_id: str, *, running: Collection[int], at: datetime, ticket: Ticket | None = None
@@ -294,9 +297,9 @@ class Shards(ABC):
             return tickets([*unowned(under_way, worker_id, running), *pending[:room]])
         return []
 
-    async def count_shard(self, shard: Shard, *, is_done: bool, at: datetime) -> BatchStatus:
+    async def count_shard(self, shard: Shard, *, is_done: bool, at: datetime, failed: int | None = None) -> BatchStatus:
         """Count how many items of a claimed shard have ended."""
-        status = await self._perform(count(shard, at, is_done=is_done))
+        status = await self._perform(count(shard, at, failed, is_done=is_done))
         if isinstance(status, LeaseLost):
             raise status
         return cast("BatchStatus", status)

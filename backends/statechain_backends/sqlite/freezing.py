@@ -16,14 +16,17 @@ from typing import TYPE_CHECKING, cast
 from sqlalchemy import func, select
 from sqlalchemy.dialects.sqlite import insert
 
-from statechain_backends.sql import filters, scripts
+from statechain.storage.repository import items_missing
+from statechain_backends.sql import batches, filters
 from statechain_backends.sql.compiler import param
 from statechain_backends.sql.schema.tables import batch_items
 from statechain_backends.sql.text_escape import escape_rows, unescape_text
 from statechain_backends.sqlite.writes import COMPILER, perform
 
 if TYPE_CHECKING:
+    from statechain.errors import StatechainError
     from statechain.records.batches import Batch
+    from statechain.records.filters import ExecutionFilter
     from statechain.storage.repository import CreateBatch
     from statechain_backends.sqlite.connection import ConnectionThread
     from statechain_backends.sqlite.readers import Reader, Readers
@@ -69,14 +72,19 @@ class Freezing:
         """End after the next chunk, and store no batch."""
         self._is_given_up = True
 
-    async def run(self) -> Batch | None:
+    async def run(self) -> Batch | StatechainError | None:
         """Store the batch and return it; None where that was given up. Not to be cancelled, as no read is."""
         batch = self._write.batch
-        if (stored := await self._writer.run(perform, scripts.stored_batch(batch.id))) is not None:
+        if (stored := await self._writer.run(perform, batches.stored_batch(batch.id))) is not None:
             return cast("Batch", stored)  # this write was made before, and its reply was lost
         async with self._readers.lend() as reader:
+            if self._write.filter_ is None:  # its items were added before
+                if not await self._is_whole(reader, self._write.item_count):
+                    return items_missing(self._write)
+                added = batches.add_frozen_batch(batch, self._write.item_count)
+                return cast("Batch", await self._writer.run(perform, added))
             try:
-                await self._find(reader)
+                await self._find(reader, self._write.filter_)
                 while True:
                     count = await self._copy(reader)
                     if self._is_given_up or await self._is_whole(reader, count):
@@ -85,11 +93,11 @@ class Freezing:
                 await reader.fetch("DROP TABLE IF EXISTS temp.found")
         if self._is_given_up:
             return None
-        return cast("Batch", await self._writer.run(perform, scripts.add_frozen_batch(batch, count)))
+        return cast("Batch", await self._writer.run(perform, batches.add_frozen_batch(batch, count)))
 
-    async def _find(self, reader: Reader) -> None:
+    async def _find(self, reader: Reader, filter_: ExecutionFilter) -> None:
         """Keep the ids of all sources, in their order."""
-        text, arguments = COMPILER.render(filters.chosen_ids(self._write.filter_), None)
+        text, arguments = COMPILER.render(filters.chosen_ids(filter_), None)
         await reader.fetch("CREATE TEMP TABLE found (place INTEGER PRIMARY KEY, id, start_time)")
         await reader.fetch(f"INSERT INTO temp.found (id, start_time) {text}", arguments)
 

@@ -113,7 +113,7 @@ async def show(batch_id: str, storage: Storage, *, as_json: bool) -> None:
         ["status", styled_batch(batch)],
         ["started", f"{moment(batch.start_time)}, took {duration_of(batch)}"],
         ["items", ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())],
-        ["sources", _said(batch.filter)],
+        ["sources", _said(batch.filter) or "stored inputs"],
         ["options", _said(batch.options)],
     ]
     if shards:

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from statechain.codec import JSONValue
-from statechain.errors import LeaseLost
+from statechain.errors import BatchNotFound, LeaseLost
 from statechain.records.batches import Batch, BatchStatus
 from statechain.records.executions import ExecutionStatus
 from statechain.records.filters import ExecutionFilter
 from statechain.storage.leases import missing_lease
-from statechain.storage.repository import EndBatch, FailBatchItem, Repository
+from statechain.storage.repository import EndBatch, FailBatchItem, Repository, ResumeBatch
 from statechain.storage.shards import MOST_CLAIMS, POISONED, Shard, ShardStatus
 from statechain.testing.contract.samples import bury, commit, finish, freeze, moment, start
 from statechain.tickets import Ticket
@@ -234,6 +234,44 @@ class ShardContract:
         assert await claim(repository, batch, "two") is None
         assert await repository.claim_shard("nowhere", "two", running=(), at=moment(1)) is None
 
+    async def test_a_batch_that_had_ended_is_resumed_from_its_first_shard(self, repository: Repository) -> None:
+        batch = await shared(repository, stop_on_error=True)
+        first, held = await claimed(repository, batch, "one"), await claimed(repository, batch, "two")
+        await run(repository, batch, first, 0)
+        assert await count(repository, first, is_done=True) is BatchStatus.FAILED
+        tolerant = {**SHARED, "tolerated_failure_count": 5, "concurrent_batches": 1}
+        resumed = await commit(repository, ResumeBatch(batch_id=batch.id, options=tolerant))
+        assert (resumed.status, resumed.end_time, resumed.options) == (BatchStatus.RUNNING, None, tolerant)
+        assert [(each.status, each.owner, each.epoch, each.ended) for each in await repository.shards(batch.id)] == [
+            (PENDING, None, 2, 0),
+            (PENDING, None, 2, 0),
+            (PENDING, None, 1, 0),
+        ]
+        with pytest.raises(LeaseLost):
+            await count(repository, held, is_done=True)
+        again = await claimed(repository, batch, "two")
+        assert (again.number, again.epoch, again.claims) == (0, 3, 1)
+        assert await claim(repository, batch, "three") is None
+        assert await count(repository, again, is_done=True) is BatchStatus.RUNNING
+
+    async def test_a_batch_that_runs_is_joined(self, repository: Repository) -> None:
+        batch = await shared(repository)
+        shard = await claimed(repository, batch, "one")
+        joined = await commit(repository, ResumeBatch(batch_id=batch.id))
+        assert (joined.status, joined.options) == (BatchStatus.RUNNING, batch.options)
+        assert (await repository.shards(batch.id))[0] == shard
+        assert await count(repository, shard) is BatchStatus.RUNNING
+        (unknown,) = await repository.commit([ResumeBatch(batch_id="nowhere")])
+        assert isinstance(unknown, BatchNotFound)
+
+    async def test_failures_that_the_claimer_counts_itself(self, repository: Repository) -> None:
+        batch = await shared(repository, stop_on_error=True, redrive_failed=True)
+        shard = await claimed(repository, batch, "one")
+        await run(repository, batch, shard, 0)
+        assert await repository.count_shard(shard, is_done=False, at=moment(99), failed=0) is BatchStatus.RUNNING
+        assert (await repository.shards(batch.id))[0].failed == 0
+        assert await repository.count_shard(shard, is_done=False, at=moment(99), failed=1) is BatchStatus.FAILED
+
     async def test_running_batches_are_found_by_their_mode(self, repository: Repository) -> None:
         batch = await shared(repository)
         await freeze(repository, options={"mode": "INLINE"})
@@ -242,6 +280,11 @@ class ShardContract:
         await commit(repository, EndBatch(batch_id=over.id, status=BatchStatus.ABORTED, end_time=moment(1)))
         found = await repository.running_batches("DISTRIBUTED")
         assert [(each.id, each.item_counts.total) for each in found] == [(batch.id, 6)]
+        assert [each.options.get("mode") for each in await repository.running_batches()] == [
+            "DISTRIBUTED",
+            "INLINE",
+            None,
+        ]
 
     async def test_open_tickets_name_what_can_be_claimed(self, repository: Repository) -> None:
         batch = await shared(repository)

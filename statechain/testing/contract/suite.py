@@ -24,13 +24,14 @@ import pytest
 from statechain.storage.repository import Repository
 
 CHAPTERS = ("machines", "starting", "running", "visits", "callbacks", "batches", "deleting",
-            "finding", "reports", "models", "leases", "shards", "suspects", "texts")  # fmt: skip
+            "finding", "inputs", "reports", "models", "leases", "shards", "suspects", "texts")  # fmt: skip
 pytest.register_assert_rewrite(*(f"statechain.testing.contract.{chapter}" for chapter in (*CHAPTERS, "samples")))
 
 from statechain.testing.contract.batches import BatchContract, FrozenContract  # noqa: E402 -- their asserts are rewritten
 from statechain.testing.contract.callbacks import ActivityContract, CallbackContract  # noqa: E402
 from statechain.testing.contract.deleting import DeletionContract  # noqa: E402
 from statechain.testing.contract.finding import FilterContract, PagingContract, StatisticsContract  # noqa: E402
+from statechain.testing.contract.inputs import InputContract  # noqa: E402
 from statechain.testing.contract.leases import EpochContract, LeaseContract, OrphanContract, ReleaseContract  # noqa: E402
 from statechain.testing.contract.machines import StateMachineContract  # noqa: E402
 from statechain.testing.contract.models import ModelContract  # noqa: E402
@@ -62,6 +63,7 @@ class RepositoryContract(
     ActivityContract,
     FrozenContract,
     BatchContract,
+    InputContract,
     DeletionContract,
     FilterContract,
     PagingContract,

@@ -224,6 +224,7 @@ Index("batches_by_start", batches.c.start_time, batches.c.id)
 Index("batches_by_machine", batches.c.state_machine_id, batches.c.start_time, batches.c.id)
 Index("batches_by_status", batches.c.status, batches.c.start_time, batches.c.id)
 
+# `input` is there where the batch was given inputs instead of sources; `source_execution_id` is then empty.
 batch_items = Table(
     "batch_items",
     metadata,
@@ -233,6 +234,7 @@ batch_items = Table(
     Column("name", Name, nullable=False),
     Column("error", Text),
     Column("cause", Text),
+    Column("input", Text),
     PrimaryKeyConstraint("batch_id", "index"),
     sqlite_with_rowid=False,
 )
