@@ -65,9 +65,33 @@ class _Flight:
 
 
 class Journal:
-    """The one way to write. Its owner runs `run` in a task, and calls `close` when nothing will write any more."""
+    """The one way to write. Its owner runs `run` in a task, and calls `close` when nothing will write any more.
 
-    def __init__(self, repository: Repository, clock: Clock, observers: Sequence[Observer] = ()) -> None:
+    Arguments:
+        repository: Where it commits.
+
+        clock: Does not advance while a commit is under way, where it is a virtual one.
+
+        observers: Notified of each flush.
+
+        capacity: How many writes may wait before a writer waits for room.
+
+        flush_size: How many writes one commit has at most.
+
+        relief: The seconds after which a commit that is not answered is left behind.
+    """
+
+    def __init__(
+        self,
+        repository: Repository,
+        clock: Clock,
+        observers: Sequence[Observer] = (),
+        *,
+        capacity: int = CAPACITY,
+        flush_size: int = FLUSH_SIZE,
+        relief: float = RELIEF,
+    ) -> None:
+        self._capacity, self._flush_size, self._relief = capacity, flush_size, relief
         self._repository = repository
         self._clock = clock
         self._observers = tuple(observers)
@@ -229,7 +253,7 @@ class Journal:
 
     @property
     def _is_full(self) -> bool:
-        return len(self._writes) + len(self._ledgers) >= CAPACITY
+        return len(self._writes) + len(self._ledgers) >= self._capacity
 
     async def _wait_for_room(self) -> None:
         self._check_open()
@@ -266,7 +290,7 @@ class Journal:
         flight = self._flight = self._take_group()
         size = len(flight.group)
         if self._watch is None:
-            self._watch = asyncio.get_running_loop().call_later(RELIEF, self._look)
+            self._watch = asyncio.get_running_loop().call_later(self._relief, self._look)
         with self._clock.hold():
             try:
                 outcomes = await self._repository.commit(flight.group)
@@ -307,7 +331,7 @@ class Journal:
         """
         waiting = len(self._ledgers) + len(self._writes)
         in_step = self._was_idle and not self._away and waiting >= SPLIT_SIZE
-        return min(FLUSH_SIZE, (waiting + 1) // 2 if in_step else waiting)
+        return min(self._flush_size, (waiting + 1) // 2 if in_step else waiting)
 
     def _take_writes(self, keys: set[str], room: int) -> list[Entry]:
         """Take the writes that may share a commit with each other and with these keys; the rest wait for the next."""
@@ -345,7 +369,7 @@ class Journal:
         if self._flight is None or self._tasks is None:
             return
         waited = time.monotonic() - self._flight.began
-        if waited >= RELIEF and len(self._left_behind) < MOST_LEFT_BEHIND:
+        if waited >= self._relief and len(self._left_behind) < MOST_LEFT_BEHIND:
             self._left_behind.add(self._flight)
             self._flight.keys = _keys(self._flight.group)
             self._keys.occupy(self._flight.keys)
@@ -353,7 +377,7 @@ class Journal:
             self._flusher += 1
             self._tasks.create_task(self._flush_all(self._flusher), name="statechain flusher")
         else:
-            self._watch = asyncio.get_running_loop().call_later(max(RELIEF - waited, 0.1), self._look)
+            self._watch = asyncio.get_running_loop().call_later(max(self._relief - waited, 0.1), self._look)
 
     def _set_aside(self, flight: _Flight, outcomes: Sequence[object]) -> Sequence[object]:
         """Have what is held up tried again by itself, and take it out of the flight; return the rest's outcomes."""

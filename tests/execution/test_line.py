@@ -18,6 +18,7 @@ from statechain.logs import ATTEMPT, EXECUTION
 from statechain.observers import Fact
 from statechain.testing import VirtualClock
 from support.engine_harness import task
+from support.faulty_repository import FaultyRepository, as_repository
 
 RETRY = [{"ErrorEquals": ["Flaky"], "MaxAttempts": 2}]
 CATCH = [{"ErrorEquals": ["States.ALL"], "Next": "Caught"}]
@@ -140,23 +141,6 @@ async def test_the_history_is_the_same_on_the_line(name: str, monkeypatch: pytes
     )
 
 
-class Gated(MemoryRepository):
-    """Storage in memory whose commits wait while the gate is closed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.is_met = asyncio.Event()
-
-    async def commit(self, writes: Any) -> Any:
-        """Commit once the gate is open."""
-        if not self.gate.is_set():
-            self.is_met.set()
-        await self.gate.wait()
-        return await super().commit(writes)
-
-
 async def turns(count: int = 20) -> None:
     """Let what can go on go on."""
     for _ in range(count):
@@ -164,7 +148,7 @@ async def turns(count: int = 20) -> None:
 
 
 async def test_a_cancellation_waits_for_the_write_and_begins_no_handler() -> None:
-    storage, tasks = Gated(), TaskRegistry()
+    storage, tasks = FaultyRepository(MemoryRepository()), TaskRegistry()
     called: list[str] = []
 
     @tasks.register
@@ -177,10 +161,10 @@ async def test_a_cancellation_waits_for_the_write_and_begins_no_handler() -> Non
     async def second(_value: Any) -> None:
         called.append("second")
 
-    async with Engine(storage, tasks=tasks) as engine:
+    async with Engine(as_repository(storage), tasks=tasks) as engine:
         created = await engine.create_state_machine("two", chain(A=task("first"), B=task("second")))
         handle = await created.start_execution(1)
-        await storage.is_met.wait()
+        await storage.held.wait()
         stopping = asyncio.create_task(handle.stop())
         await turns()
         assert not stopping.done()

@@ -24,7 +24,7 @@ from statechain.testing.contract.samples import (
     seed,
     start,
 )
-from support.faults.faulty_repository import FaultyRepository, as_repository
+from support.faulty_repository import FaultyRepository, as_repository
 
 if TYPE_CHECKING:
     from statechain import Repository
@@ -80,7 +80,7 @@ class Meanwhile(FaultyRepository):
         if self._act is not None and any(isinstance(write, DeleteExecutions) for write in writes):
             act, self._act = self._act, None
             await act()
-        return await self._inner.commit(writes)
+        return await super().commit(writes)
 
 
 async def delete_while(

@@ -15,10 +15,10 @@ import pytest
 
 from statechain import BatchExecutionOptions, Engine, ExecutionFilter, RepositoryUnavailable, open_repository
 from statechain.testing import VirtualClock
-from support.faults.faulty_repository import Fault, FaultyRepository, as_repository
 from support.faults.invariants import examine
 from support.faults.ledger import Ledger
 from support.faults.workload import TARGETS, make_sources, make_tasks, select_sources
+from support.faulty_repository import Fault, FaultyRepository, as_repository
 from support.summary import Figures
 
 pytestmark = pytest.mark.timeout(900)

@@ -25,8 +25,8 @@ from statechain.storage.repository import (
     StopExecution,
     Write,
 )
-from support.faults.faulty_repository import FaultyRepository, as_repository
 from support.faults.one_task import ONE_TASK, Left, answer, hang, tasks_of
+from support.faulty_repository import FaultyRepository, as_repository
 
 TWO_TASKS = {
     "StartAt": "First",

@@ -30,8 +30,8 @@ from statechain import (
     TaskRegistry,
     open_repository,
 )
-from support.faults.faulty_repository import FaultyRepository, as_repository
 from support.faults.one_task import ONE_TASK
+from support.faulty_repository import FaultyRepository, as_repository
 from support.statuses import ABORTED, FAILED, RUNNING, SUCCEEDED
 
 pytestmark = pytest.mark.timeout(7200)

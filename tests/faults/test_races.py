@@ -19,12 +19,12 @@ import pytest
 
 from statechain import Engine, ExecutionFilter, ExecutionHandle, ExecutionStatus, TaskTimedOut
 from statechain_backends.sql.schema.migrate import HEAD, VERSION_TABLE
-from support.faults.faulty_repository import FaultyRepository, as_repository, opened_twice
 from support.faults.invariants import examine
 from support.faults.kill_plan import spawn
 from support.faults.ledger import Ledger
 from support.faults.one_task import ONE_TASK, Left, hang, tasks_of
 from support.faults.workload import make_sources
+from support.faulty_repository import FaultyRepository, as_repository, opened_twice
 from support.summary import Figures
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from statechain.storage.repository import TakeUpExecution
 from statechain.testing.contract.samples import bury
 from statechain.worker import supervisor
 from statechain.worker.suspects import GROUPS
-from support.faults.faulty_repository import FaultyRepository, as_repository, opened_twice
 from support.faults.one_task import ONE_TASK, Left, answer, hang, tasks_of
 from support.faults.poisoned_worker import DEADLY, DEATH, LIMITS
+from support.faulty_repository import FaultyRepository, as_repository, opened_twice
 from support.programs import command
 from support.summary import Figures
 

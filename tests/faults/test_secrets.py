@@ -22,9 +22,9 @@ from statechain import (
     TaskRegistry,
     open_repository,
 )
-from support.faults.faulty_repository import Fault, FaultyRepository, as_repository
 from support.faults.one_task import ONE_TASK
 from support.faults.tcp_proxy import Cut, Proxy
+from support.faulty_repository import Fault, FaultyRepository, as_repository
 
 CANARY = "canary-3f9a"
 PASSWORD = "pass-canary-3f9a"

@@ -14,7 +14,7 @@ import pytest
 from statechain import Engine, Execution, ExecutionFilter, ExecutionHandle, ExecutionStatus, TaskRegistry
 from statechain.execution.running import RunningExecution
 from statechain.observers import ExecutionLeft, Fact
-from support.faults.faulty_repository import FaultyRepository, as_repository, opened_twice
+from support.faulty_repository import FaultyRepository, as_repository, opened_twice
 
 if TYPE_CHECKING:
     from support.engine_harness import EngineFactory

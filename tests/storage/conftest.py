@@ -9,17 +9,18 @@ import pytest
 from statechain import Repository, open_repository
 from statechain.storage.journal import Journal
 from support.damage import Damage, damager, unchecked_tables
-from support.journals import GatedRepository, running
+from support.faulty_repository import FaultyRepository
+from support.journals import gated, running
 from support.postgres import Postgres
 
 
 @pytest.fixture
-def storage() -> GatedRepository:
-    return GatedRepository()
+def storage() -> FaultyRepository:
+    return gated()
 
 
 @pytest.fixture
-async def journal(storage: GatedRepository) -> AsyncIterator[Journal]:
+async def journal(storage: FaultyRepository) -> AsyncIterator[Journal]:
     async with running(storage) as opened:
         yield opened
 

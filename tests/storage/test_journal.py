@@ -11,23 +11,23 @@ import pytest
 from statechain import Engine, TaskRegistry
 from statechain.errors import ExecutionNotFound, LeaseLost, RepositoryError, RepositoryUnavailable
 from statechain.records.executions import Claim
-from statechain.storage import journal as journals
 from statechain.storage.journal import Journal
 from statechain.storage.ledger import ExecutionWrites
 from statechain.storage.repository import Advance
 from statechain.testing.contract.samples import ending, execution, start, visit
-from support.journals import GatedRepository, RecordingObserver, each, held, running, starting, stopping, write_all
+from support.faulty_repository import FaultyRepository
+from support.journals import RecordingObserver, each, held, running, starting, stopping, write_all
 
 # Groups
 
 
-async def test_a_write_alone_is_committed_at_once(storage: GatedRepository, journal: Journal) -> None:
+async def test_a_write_alone_is_committed_at_once(storage: FaultyRepository, journal: Journal) -> None:
     made = execution()
     assert await journal.write(starting(made)) == made
     assert storage.sizes == [1]
 
 
-async def test_while_one_commit_is_in_flight_the_next_one_fills(storage: GatedRepository, journal: Journal) -> None:
+async def test_while_one_commit_is_in_flight_the_next_one_fills(storage: FaultyRepository, journal: Journal) -> None:
     async with asyncio.TaskGroup() as tasks:
         first = await held(storage, journal, tasks)
         rest = tasks.create_task(write_all(journal, each(25)))
@@ -40,12 +40,12 @@ async def test_while_one_commit_is_in_flight_the_next_one_fills(storage: GatedRe
     assert len(rest.result()) == 25
 
 
-async def test_those_who_come_all_at_once_are_committed_in_halves(storage: GatedRepository, journal: Journal) -> None:
+async def test_those_who_come_all_at_once_are_committed_in_halves(storage: FaultyRepository, journal: Journal) -> None:
     await write_all(journal, each(40))
     assert storage.sizes == [20, 20]
 
 
-async def test_each_waiter_hears_its_own_outcome(storage: GatedRepository, journal: Journal) -> None:
+async def test_each_waiter_hears_its_own_outcome(storage: FaultyRepository, journal: Journal) -> None:
     holder = await start(storage, name="order")
     fresh, unknown = execution(), stopping("nowhere")
     stale = Advance(execution_id=holder.id, epoch=9, seq=0, visits=[], current_state=None)
@@ -58,7 +58,7 @@ async def test_each_waiter_hears_its_own_outcome(storage: GatedRepository, journ
 
 
 async def test_writes_with_one_key_never_share_a_commit_and_keep_their_order(
-    storage: GatedRepository, journal: Journal
+    storage: FaultyRepository, journal: Journal
 ) -> None:
     writes = [starting(execution(name="order")) for _ in range(4)] + each(3)
     outcomes = await write_all(journal, writes)
@@ -69,19 +69,16 @@ async def test_writes_with_one_key_never_share_a_commit_and_keep_their_order(
     assert len(storage.groups) == 4
 
 
-async def test_a_group_has_a_bound(storage: GatedRepository, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journals, "FLUSH_SIZE", 10)
+async def test_a_group_has_a_bound(storage: FaultyRepository) -> None:
     writes = each(35)
-    assert await write_all(journal, writes) == [write.execution for write in writes]
+    async with running(storage, flush_size=10) as journal:
+        assert await write_all(journal, writes) == [write.execution for write in writes]
     assert storage.sizes == [10, 10, 10, 5]
 
 
-async def test_what_waits_has_a_bound(
-    storage: GatedRepository, journal: Journal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(journals, "CAPACITY", 4)
+async def test_what_waits_has_a_bound(storage: FaultyRepository) -> None:
     writes = each(21)
-    async with asyncio.TaskGroup() as tasks:
+    async with running(storage, capacity=4) as journal, asyncio.TaskGroup() as tasks:
         await held(storage, journal, tasks)
         written = tasks.create_task(write_all(journal, writes))
         for _ in range(10):
@@ -92,11 +89,8 @@ async def test_what_waits_has_a_bound(
     assert sum(storage.sizes) == 22
 
 
-async def test_who_is_cancelled_while_there_is_no_room_has_written_nothing(
-    storage: GatedRepository, journal: Journal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(journals, "CAPACITY", 1)
-    async with asyncio.TaskGroup() as tasks:
+async def test_who_is_cancelled_while_there_is_no_room_has_written_nothing(storage: FaultyRepository) -> None:
+    async with running(storage, capacity=1) as journal, asyncio.TaskGroup() as tasks:
         await held(storage, journal, tasks)
         waits = tasks.create_task(journal.write(starting()))
         late = execution()
@@ -111,7 +105,7 @@ async def test_who_is_cancelled_while_there_is_no_room_has_written_nothing(
     assert await storage.execution(late.id) is None
 
 
-async def test_observers_hear_of_each_commit(storage: GatedRepository) -> None:
+async def test_observers_hear_of_each_commit(storage: FaultyRepository) -> None:
     ear = RecordingObserver()
     async with running(storage, ear) as journal:
         await write_all(journal, each(7))
@@ -123,7 +117,7 @@ async def test_observers_hear_of_each_commit(storage: GatedRepository) -> None:
 # Outages and refusals
 
 
-async def test_an_outage_is_waited_out_with_the_same_writes(storage: GatedRepository, journal: Journal) -> None:
+async def test_an_outage_is_waited_out_with_the_same_writes(storage: FaultyRepository, journal: Journal) -> None:
     outage = iter([RepositoryUnavailable("away"), RepositoryUnavailable("still away")])
     storage.before = lambda _: next(outage, None)
     writes = each(3)
@@ -131,7 +125,7 @@ async def test_an_outage_is_waited_out_with_the_same_writes(storage: GatedReposi
     assert storage.groups == [writes] * 3
 
 
-async def test_a_lost_reply_is_resolved_by_the_same_write(storage: GatedRepository, journal: Journal) -> None:
+async def test_a_lost_reply_is_resolved_by_the_same_write(storage: FaultyRepository, journal: Journal) -> None:
     made = await start(storage)
     lost = iter([RepositoryUnavailable("the reply was lost")])
     storage.after = lambda _: next(lost, None)
@@ -146,7 +140,7 @@ async def test_a_lost_reply_is_resolved_by_the_same_write(storage: GatedReposito
 
 @pytest.mark.parametrize("bad", [[0], [6], [3, 4], [0, 12], list(range(13))])
 async def test_a_refused_group_is_split_to_find_the_culprits(
-    storage: GatedRepository, journal: Journal, bad: list[int]
+    storage: FaultyRepository, journal: Journal, bad: list[int]
 ) -> None:
     writes = each(13)
     culprits = [writes[index] for index in bad]
@@ -161,7 +155,7 @@ async def test_a_refused_group_is_split_to_find_the_culprits(
     assert len(storage.groups) <= 2 * len(writes)
 
 
-async def test_an_outage_while_a_group_is_split_is_waited_out(storage: GatedRepository, journal: Journal) -> None:
+async def test_an_outage_while_a_group_is_split_is_waited_out(storage: FaultyRepository, journal: Journal) -> None:
     writes = each(4)
     answers = iter([RepositoryError("no"), RepositoryUnavailable("away"), None])
     storage.before = lambda _: next(answers, None)
@@ -169,7 +163,7 @@ async def test_an_outage_while_a_group_is_split_is_waited_out(storage: GatedRepo
     assert storage.sizes == [4, 2, 2, 2]
 
 
-async def test_a_fault_in_the_repository_fails_its_write_alone(storage: GatedRepository, journal: Journal) -> None:
+async def test_a_fault_in_the_repository_fails_its_write_alone(storage: FaultyRepository, journal: Journal) -> None:
     writes, fault = each(4), ZeroDivisionError("a bug")
     storage.before = lambda group: fault if writes[2] in group else None
     outcomes = await write_all(journal, writes)
@@ -179,7 +173,7 @@ async def test_a_fault_in_the_repository_fails_its_write_alone(storage: GatedRep
     assert [outcomes[index] for index in (0, 1, 3)] == [writes[index].execution for index in (0, 1, 3)]
 
 
-async def test_after_a_refusal_the_journal_goes_on(storage: GatedRepository, journal: Journal) -> None:
+async def test_after_a_refusal_the_journal_goes_on(storage: FaultyRepository, journal: Journal) -> None:
     refusal = iter([RepositoryError("no")])
     storage.before = lambda _: next(refusal, None)
     with pytest.raises(RepositoryError):
@@ -192,7 +186,7 @@ async def test_after_a_refusal_the_journal_goes_on(storage: GatedRepository, jou
 
 @pytest.mark.parametrize("times", [1, 3])
 async def test_a_cancelled_caller_does_not_cut_its_commit(
-    storage: GatedRepository, journal: Journal, times: int
+    storage: FaultyRepository, journal: Journal, times: int
 ) -> None:
     async with asyncio.TaskGroup() as tasks:
         caller = await held(storage, journal, tasks)
@@ -207,7 +201,7 @@ async def test_a_cancelled_caller_does_not_cut_its_commit(
     assert await storage.execution(write.execution.id) is not None
 
 
-async def test_what_a_cancelled_caller_had_handed_over_is_written(storage: GatedRepository, journal: Journal) -> None:
+async def test_what_a_cancelled_caller_had_handed_over_is_written(storage: FaultyRepository, journal: Journal) -> None:
     made = execution()
     async with asyncio.TaskGroup() as tasks:
         await held(storage, journal, tasks)
@@ -219,7 +213,7 @@ async def test_what_a_cancelled_caller_had_handed_over_is_written(storage: Gated
     assert await storage.execution(made.id) == made
 
 
-async def test_a_cancelled_caller_of_a_refused_write_is_cancelled(storage: GatedRepository, journal: Journal) -> None:
+async def test_a_cancelled_caller_of_a_refused_write_is_cancelled(storage: FaultyRepository, journal: Journal) -> None:
     storage.before = lambda _: RepositoryError("no")
     async with asyncio.TaskGroup() as tasks:
         caller = await held(storage, journal, tasks)
@@ -228,7 +222,7 @@ async def test_a_cancelled_caller_of_a_refused_write_is_cancelled(storage: Gated
     assert caller.cancelled()
 
 
-async def test_a_cancelled_caller_leaves_its_neighbours_alone(storage: GatedRepository, journal: Journal) -> None:
+async def test_a_cancelled_caller_leaves_its_neighbours_alone(storage: FaultyRepository, journal: Journal) -> None:
     made = execution()
     async with asyncio.TaskGroup() as tasks:
         await held(storage, journal, tasks)

@@ -12,14 +12,14 @@ from statechain import ExecutionFilter, MemoryRepository
 from statechain.clock import SystemClock
 from statechain.errors import RepositoryUnavailable, StatechainError
 from statechain.records.executions import Claim
-from statechain.storage import journal as journals
 from statechain.storage.journal import Journal
 from statechain.storage.ledger import ExecutionWrites
 from statechain.testing.contract.samples import visit
-from support.journals import PATIENCE, GatedRepository, each, running, starting, write_all
+from support.faulty_repository import FaultyRepository, as_repository
+from support.journals import PATIENCE, each, running, starting, write_all
 
 
-async def test_closing_lets_the_journal_finish(storage: GatedRepository) -> None:
+async def test_closing_lets_the_journal_finish(storage: FaultyRepository) -> None:
     journal = Journal(storage, SystemClock())
     journal.open()
     storage.gate.clear()
@@ -35,7 +35,7 @@ async def test_closing_lets_the_journal_finish(storage: GatedRepository) -> None
     assert await storage.count_executions(ExecutionFilter()) == 5
 
 
-async def test_an_idle_journal_closes_at_once(storage: GatedRepository) -> None:
+async def test_an_idle_journal_closes_at_once(storage: FaultyRepository) -> None:
     journal = Journal(storage, SystemClock())
     journal.open()
     async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
@@ -46,7 +46,7 @@ async def test_an_idle_journal_closes_at_once(storage: GatedRepository) -> None:
     assert storage.groups == []
 
 
-async def test_closing_without_patience_waits_for_storage(storage: GatedRepository) -> None:
+async def test_closing_without_patience_waits_for_storage(storage: FaultyRepository) -> None:
     is_away = [True]
     storage.before = lambda _: RepositoryUnavailable("away") if is_away[0] else None
     async with running(storage) as journal, asyncio.TaskGroup() as tasks:
@@ -58,7 +58,7 @@ async def test_closing_without_patience_waits_for_storage(storage: GatedReposito
     assert await storage.execution(written.result().id)
 
 
-async def test_patience_has_an_end(storage: GatedRepository) -> None:
+async def test_patience_has_an_end(storage: FaultyRepository) -> None:
     fault = RepositoryUnavailable("away")
     storage.before = lambda _: fault
     journal = Journal(storage, SystemClock())
@@ -72,7 +72,7 @@ async def test_patience_has_an_end(storage: GatedRepository) -> None:
     assert outcomes.result() == [fault] * 3
 
 
-async def test_nobody_waits_for_a_journal_that_was_cut_off(storage: GatedRepository) -> None:
+async def test_nobody_waits_for_a_journal_that_was_cut_off(storage: FaultyRepository) -> None:
     journal = Journal(storage, SystemClock())
     journal.open()
     storage.gate.clear()
@@ -94,10 +94,9 @@ async def test_nobody_waits_for_a_journal_that_was_cut_off(storage: GatedReposit
 
 
 async def test_nobody_waits_for_room_in_a_journal_that_was_cut_off(
-    storage: GatedRepository, monkeypatch: pytest.MonkeyPatch
+    storage: FaultyRepository,
 ) -> None:
-    monkeypatch.setattr(journals, "CAPACITY", 2)
-    journal = Journal(storage, SystemClock())
+    journal = Journal(as_repository(storage), SystemClock(), capacity=2)
     journal.open()
     storage.gate.clear()
     async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
@@ -111,7 +110,7 @@ async def test_nobody_waits_for_room_in_a_journal_that_was_cut_off(
     assert told == [RepositoryUnavailable, RepositoryUnavailable, StatechainError, StatechainError]
 
 
-async def test_a_journal_that_is_not_open_takes_nothing(storage: GatedRepository) -> None:
+async def test_a_journal_that_is_not_open_takes_nothing(storage: FaultyRepository) -> None:
     journal = Journal(storage, SystemClock())
     with pytest.raises(StatechainError, match="not open"):
         await journal.write(starting())

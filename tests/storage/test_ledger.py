@@ -11,14 +11,14 @@ import pytest
 from statechain import Execution, ExecutionStatus
 from statechain.errors import LeaseLost, RepositoryError
 from statechain.records.executions import CallbackStatus, Claim
-from statechain.storage import journal as journals
 from statechain.storage.journal import Journal
 from statechain.storage.ledger import ExecutionWrites
 from statechain.testing.contract.samples import callback, commit, ending, start, visit
-from support.journals import PATIENCE, GatedRepository, starting, stopping
+from support.faulty_repository import FaultyRepository
+from support.journals import PATIENCE, running, starting, stopping
 
 
-async def test_visits_ride_along_with_the_next_record(storage: GatedRepository, journal: Journal) -> None:
+async def test_visits_ride_along_with_the_next_record(storage: FaultyRepository, journal: Journal) -> None:
     made = await start(storage)
     ledger = ExecutionWrites(Claim(execution=made, epoch=1, seq=0))
     for number in range(3):
@@ -38,7 +38,7 @@ async def test_visits_ride_along_with_the_next_record(storage: GatedRepository, 
     assert ledger.seq == 4
 
 
-async def test_one_execution_has_one_transition_in_a_commit(storage: GatedRepository, journal: Journal) -> None:
+async def test_one_execution_has_one_transition_in_a_commit(storage: FaultyRepository, journal: Journal) -> None:
     made = await start(storage)
     ledger = ExecutionWrites(Claim(execution=made, epoch=1, seq=0))
 
@@ -52,7 +52,7 @@ async def test_one_execution_has_one_transition_in_a_commit(storage: GatedReposi
 
 
 async def test_what_is_added_while_a_commit_is_in_flight_goes_with_the_next(
-    storage: GatedRepository, journal: Journal
+    storage: FaultyRepository, journal: Journal
 ) -> None:
     made = await start(storage)
     ledger = ExecutionWrites(Claim(execution=made, epoch=1, seq=0))
@@ -72,7 +72,7 @@ async def test_what_is_added_while_a_commit_is_in_flight_goes_with_the_next(
     assert len(await storage.visits(made.id)) == 2
 
 
-async def test_a_lost_lease_is_heard_at_the_record(storage: GatedRepository, journal: Journal) -> None:
+async def test_a_lost_lease_is_heard_at_the_record(storage: FaultyRepository, journal: Journal) -> None:
     made = await start(storage)
     await commit(storage, stopping(made.id))
     ledger = ExecutionWrites(Claim(execution=made, epoch=1, seq=0))
@@ -84,7 +84,7 @@ async def test_a_lost_lease_is_heard_at_the_record(storage: GatedRepository, jou
 
 
 async def test_nothing_more_is_expected_of_an_execution_whose_lease_is_lost(
-    storage: GatedRepository, journal: Journal
+    storage: FaultyRepository, journal: Journal
 ) -> None:
     made = await start(storage)
     await commit(storage, stopping(made.id))
@@ -97,7 +97,7 @@ async def test_nothing_more_is_expected_of_an_execution_whose_lease_is_lost(
 
 
 async def test_callbacks_of_a_refused_transition_are_opened_and_closed_with_the_next(
-    storage: GatedRepository, journal: Journal
+    storage: FaultyRepository, journal: Journal
 ) -> None:
     made = await start(storage)
     ledger = ExecutionWrites(Claim(execution=made, epoch=1, seq=0))
@@ -123,7 +123,7 @@ async def test_callbacks_of_a_refused_transition_are_opened_and_closed_with_the_
 
 
 async def test_a_lost_lease_of_what_was_posted_is_heard_at_the_next_record(
-    storage: GatedRepository, journal: Journal
+    storage: FaultyRepository, journal: Journal
 ) -> None:
     made = await start(storage)
     await commit(storage, stopping(made.id))
@@ -135,7 +135,7 @@ async def test_a_lost_lease_of_what_was_posted_is_heard_at_the_next_record(
         await journal.record(ledger)
 
 
-async def test_what_is_posted_is_written_though_nobody_waits(storage: GatedRepository, journal: Journal) -> None:
+async def test_what_is_posted_is_written_though_nobody_waits(storage: FaultyRepository, journal: Journal) -> None:
     made = await start(storage)
     ledger = ExecutionWrites(Claim(execution=made, epoch=1, seq=0))
     ledger.add(visit(made))
@@ -145,7 +145,7 @@ async def test_what_is_posted_is_written_though_nobody_waits(storage: GatedRepos
 
 
 async def test_what_storage_refused_is_tried_again_with_the_next_transition(
-    storage: GatedRepository, journal: Journal
+    storage: FaultyRepository, journal: Journal
 ) -> None:
     made = await start(storage)
     ledger = ExecutionWrites(Claim(execution=made, epoch=1, seq=0))
@@ -159,15 +159,12 @@ async def test_what_storage_refused_is_tried_again_with_the_next_transition(
     assert list(await storage.visits(made.id)) == [visit(made, 0), visit(made, 1)]
 
 
-async def test_a_single_write_does_not_wait_for_all_that_runs(
-    storage: GatedRepository, journal: Journal, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_single_write_does_not_wait_for_all_that_runs(storage: FaultyRepository) -> None:
     """As many executions as fill a commit come back at once, again and again: a stop is written all the same."""
-    monkeypatch.setattr(journals, "FLUSH_SIZE", 4)
     made = [await start(storage) for _ in range(12)]
     is_stopped = False
 
-    async def run(one: Execution) -> None:
+    async def run(one: Execution, journal: Journal) -> None:
         ledger = ExecutionWrites(Claim(execution=one, epoch=1, seq=0))
         for number in count():
             if is_stopped:
@@ -175,15 +172,15 @@ async def test_a_single_write_does_not_wait_for_all_that_runs(
             ledger.add(visit(one, number))
             await journal.record(ledger)
 
-    async with asyncio.TaskGroup() as tasks, asyncio.timeout(PATIENCE):
+    async with running(storage, flush_size=4) as journal, asyncio.TaskGroup() as tasks, asyncio.timeout(PATIENCE):
         for one in made[1:]:
-            tasks.create_task(run(one))
+            tasks.create_task(run(one, journal))
         await storage.asked(len(made) + 5)
         await journal.write(stopping(made[0].id))
         is_stopped = True
 
 
-async def test_who_posts_and_records_at_once_is_away_but_once(storage: GatedRepository, journal: Journal) -> None:
+async def test_who_posts_and_records_at_once_is_away_but_once(storage: FaultyRepository, journal: Journal) -> None:
     made = await start(storage)
     ledger = ExecutionWrites(Claim(execution=made, epoch=1, seq=0))
     for number in range(3):

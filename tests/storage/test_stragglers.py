@@ -14,12 +14,12 @@ from statechain.clock import SystemClock
 from statechain.errors import RepositoryUnavailable
 from statechain.records.executions import Claim
 from statechain.storage import committing
-from statechain.storage import journal as journals
 from statechain.storage.journal import Journal
 from statechain.storage.ledger import ExecutionWrites
-from statechain.storage.repository import StartExecution, Write
+from statechain.storage.repository import Write
 from statechain.testing.contract.samples import ending, execution, start, visit
-from support.journals import PATIENCE, GatedRepository, each, running, starting, stopping, write_all
+from support.faulty_repository import FaultyRepository
+from support.journals import PATIENCE, each, running, starting, stopping, write_all
 
 Group = Sequence[Write[Any]]
 
@@ -38,7 +38,7 @@ def refuses(culprits: Sequence[Write[Any]], *, timed_out: bool) -> Callable[[Gro
 @pytest.mark.parametrize("timed_out", [True, False], ids=["it-says-so", "it-only-fails"])
 @pytest.mark.parametrize("bad", [[0], [7], [0, 1, 2], [3, 19]])
 async def test_a_write_that_is_refused_again_and_again_holds_up_no_other(
-    storage: GatedRepository, journal: Journal, bad: list[int], *, timed_out: bool
+    storage: FaultyRepository, journal: Journal, bad: list[int], *, timed_out: bool
 ) -> None:
     writes = each(20)
     culprits = [writes[place] for place in bad]
@@ -54,7 +54,7 @@ async def test_a_write_that_is_refused_again_and_again_holds_up_no_other(
 
 
 async def test_a_write_that_is_alone_when_it_is_refused_holds_up_no_other(
-    storage: GatedRepository, journal: Journal
+    storage: FaultyRepository, journal: Journal
 ) -> None:
     culprit = starting()
     storage.before = refuses([culprit], timed_out=True)
@@ -67,36 +67,20 @@ async def test_a_write_that_is_alone_when_it_is_refused_holds_up_no_other(
     assert waiting.result() == culprit.execution
 
 
-class Silent(GatedRepository):
-    """GatedRepository that does not answer commits with one write in them, until it is told to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.culprit: StartExecution | None = None
-        self.answers = asyncio.Event()
-
-    async def commit(self, writes: Group) -> Sequence[object]:
-        if self.culprit in writes:
-            self.groups.append(list(writes))
-            await self.answers.wait()
-        return await super().commit(writes)
-
-
-async def test_a_commit_that_is_not_answered_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journals, "RELIEF", 0.05)
-    storage = Silent()
-    storage.culprit = starting()
-    async with running(storage) as journal, asyncio.TaskGroup() as tasks:
-        waiting = tasks.create_task(journal.write(storage.culprit))
+async def test_a_commit_that_is_not_answered_is_left_behind(storage: FaultyRepository) -> None:
+    culprit = starting()
+    storage.hold(lambda write: write is culprit)
+    async with running(storage, relief=0.05) as journal, asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(journal.write(culprit))
         await storage.asked(1)
         done = await write_all(journal, writes := each(20))
         assert done == [write.execution for write in writes]
         assert not waiting.done()
-        storage.answers.set()
-    assert waiting.result() == storage.culprit.execution
+        storage.gate.set()
+    assert waiting.result() == culprit.execution
 
 
-async def test_writes_with_the_key_of_a_straggler_keep_their_order(storage: GatedRepository, journal: Journal) -> None:
+async def test_writes_with_the_key_of_a_straggler_keep_their_order(storage: FaultyRepository, journal: Journal) -> None:
     """Two transitions of one execution are never on their way at once, nor does a stop pass what came before it."""
     made = await start(storage)
     ledger = ExecutionWrites(Claim(execution=made, epoch=1, seq=0))
@@ -118,7 +102,7 @@ async def test_writes_with_the_key_of_a_straggler_keep_their_order(storage: Gate
     assert stop.result().status == "SUCCEEDED"
 
 
-async def test_an_outage_is_no_trouble_of_single_writes(storage: GatedRepository, journal: Journal) -> None:
+async def test_an_outage_is_no_trouble_of_single_writes(storage: FaultyRepository, journal: Journal) -> None:
     """What is away for all is tried again as a group: not a commit for each write."""
     writes = each(500)
     storage.before = lambda _: RepositoryUnavailable("away")
@@ -132,7 +116,7 @@ async def test_an_outage_is_no_trouble_of_single_writes(storage: GatedRepository
 
 
 async def test_a_group_in_which_all_are_refused_makes_room_for_others(
-    storage: GatedRepository, journal: Journal, monkeypatch: pytest.MonkeyPatch
+    storage: FaultyRepository, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(committing, "SEPARATION", 0.1)
     culprits = each(4)
@@ -146,7 +130,7 @@ async def test_a_group_in_which_all_are_refused_makes_room_for_others(
 
 
 async def test_the_log_names_what_is_held_up_and_when_it_is_over(
-    storage: GatedRepository, journal: Journal, caplog: pytest.LogCaptureFixture
+    storage: FaultyRepository, journal: Journal, caplog: pytest.LogCaptureFixture
 ) -> None:
     culprit = starting(execution(input_text='"a secret"'))
     storage.before = refuses([culprit], timed_out=True)
@@ -164,7 +148,7 @@ async def test_the_log_names_what_is_held_up_and_when_it_is_over(
 
 
 async def test_the_log_says_when_storage_takes_no_writes_and_when_it_does_again(
-    storage: GatedRepository, journal: Journal, caplog: pytest.LogCaptureFixture
+    storage: FaultyRepository, journal: Journal, caplog: pytest.LogCaptureFixture
 ) -> None:
     away = iter([RepositoryUnavailable("the server is starting up")] * 2)
     storage.before = lambda _: next(away, None)
@@ -176,7 +160,7 @@ async def test_the_log_says_when_storage_takes_no_writes_and_when_it_does_again(
 
 
 async def test_a_cancelled_caller_is_let_through_after_a_grace_and_its_write_is_made(
-    storage: GatedRepository, journal: Journal
+    storage: FaultyRepository, journal: Journal
 ) -> None:
     storage.gate.clear()
     write, loop = starting(), asyncio.get_running_loop()
@@ -190,7 +174,7 @@ async def test_a_cancelled_caller_is_let_through_after_a_grace_and_its_write_is_
 
 
 async def test_a_cancelled_caller_whose_commit_is_soon_over_is_cancelled_then(
-    storage: GatedRepository, journal: Journal
+    storage: FaultyRepository, journal: Journal
 ) -> None:
     write = starting()
     storage.gate.clear()
@@ -206,8 +190,7 @@ async def test_a_cancelled_caller_whose_commit_is_soon_over_is_cancelled_then(
     assert await storage.execution(write.execution.id) == write.execution
 
 
-async def test_a_journal_that_is_out_of_time_waits_for_no_answer() -> None:
-    storage = GatedRepository()
+async def test_a_journal_that_is_out_of_time_waits_for_no_answer(storage: FaultyRepository) -> None:
     storage.gate.clear()
     journal = Journal(storage, SystemClock())
     journal.open()
@@ -220,7 +203,7 @@ async def test_a_journal_that_is_out_of_time_waits_for_no_answer() -> None:
     assert [type(outcome) for outcome in outcomes.result()] == [RepositoryUnavailable] * 3
 
 
-async def test_a_journal_that_is_out_of_time_gives_up_its_stragglers(storage: GatedRepository) -> None:
+async def test_a_journal_that_is_out_of_time_gives_up_its_stragglers(storage: FaultyRepository) -> None:
     culprit = starting()
     storage.before = refuses([culprit], timed_out=True)
     journal = Journal(storage, SystemClock())

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeAlias
 
 from statechain import Engine, Execution, ExecutionHandle, StatechainError, TaskRegistry, open_repository
 from statechain.clock import Clock
-from statechain.errors import RepositoryError
 from statechain.testing.clock import VirtualClock
+from support.faulty_repository import FaultyRepository, as_repository
 
 __all__ = ["EngineFactory", "EngineHarness", "engine_harness", "machine", "output", "task", "types"]
 
@@ -46,48 +45,6 @@ def output(execution: Execution) -> Any:
     return execution.output
 
 
-class CrashableRepository:
-    """A repository that fails for good once it has been struck: what its engine does then leaves no trace.
-
-    ``commits_left`` counts down to the commit that strikes it, before or (with ``keeps_last``) after it took effect.
-    """
-
-    def __init__(self, repository: Any) -> None:
-        self.repository = repository
-        self.is_struck = False
-        self.commits_left: int | None = None
-        self.keeps_last = False
-        self.holds: Callable[[Any], bool] = lambda _: False
-        self.held = asyncio.Event()
-        self.released = asyncio.Event()
-
-    async def commit(self, writes: Any) -> Any:
-        if any(map(self.holds, writes)):
-            self.held.set()
-            await self.released.wait()
-        if self.commits_left is not None:
-            self.commits_left -= 1
-            if self.commits_left == 0 and not self.is_struck:
-                self.is_struck = True
-                if self.keeps_last:
-                    await self.repository.commit(writes)
-        if self.is_struck:
-            raise RepositoryError("this process is dead")
-        return await self.repository.commit(writes)
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self.repository, name)
-        if not inspect.iscoroutinefunction(found):
-            return found
-
-        async def call(*arguments: Any, **keywords: Any) -> Any:
-            if self.is_struck:
-                raise RepositoryError("this process is dead")
-            return await found(*arguments, **keywords)
-
-        return call
-
-
 class EngineHarness:
     """Where a test plays: ``tasks`` and ``clock`` are shared by all engines; ``calls`` counts what handlers did."""
 
@@ -98,7 +55,7 @@ class EngineHarness:
         self.calls: Counter[str] = Counter()
         self.crashes = 0
         self._engine: Engine | None = None
-        self._mortal = CrashableRepository(repository)
+        self._storage = FaultyRepository(repository)
 
     @property
     def engine(self) -> Engine:
@@ -107,28 +64,27 @@ class EngineHarness:
 
     async def open(self, **options: Any) -> Engine:
         """Open an engine on the storage; it takes over what an engine before it left."""
-        self._mortal = CrashableRepository(self.repository)
-        self._engine = Engine(self._mortal, tasks=self.tasks, clock=self.clock, **options)
+        self._storage = FaultyRepository(self.repository)
+        self._engine = Engine(as_repository(self._storage), tasks=self.tasks, clock=self.clock, **options)
         await self._engine.__aenter__()
         return self._engine
 
     def crash_at_commit(self, commits: int, *, keeps_last: bool) -> None:
         """Have the engine die at one of its next commits."""
-        self._mortal.commits_left = commits
-        self._mortal.keeps_last = keeps_last
+        self._storage.crash_at_commit(commits, keeps_last=keeps_last)
 
     def hold(self, which: Callable[[Any], bool]) -> tuple[asyncio.Event, asyncio.Event]:
         """Have commits wait that hold such a write; return the events of the first that waits, and of their release."""
-        self._mortal.holds = which
-        return self._mortal.held, self._mortal.released
+        self._storage.hold(which)
+        return self._storage.held, self._storage.gate
 
     @property
     def is_struck(self) -> bool:
-        return self._mortal.is_struck
+        return self._storage.is_dead
 
     async def crash(self) -> None:
         """Strike the engine down: nothing of what it has not written is kept, and its lease is over."""
-        self._mortal.is_struck = True
+        self._storage.crash()
         self.crashes += 1
         await self.close()
         await self.repository.release(self.engine.worker.id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,40 +15,12 @@ from statechain.observers import Fact, JournalFlushed
 from statechain.storage.journal import Journal
 from statechain.storage.repository import StartExecution, StopExecution, Write
 from statechain.testing.contract.samples import ending, execution
+from support.faulty_repository import PATIENCE, FaultyRepository, as_repository
 
-PATIENCE = 60.0
 
-
-class GatedRepository(MemoryRepository):
-    """A repository that remembers what it was asked, waits at a gate, and fails as a test says."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.groups: list[list[Write[Any]]] = []
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.before: Callable[[Sequence[Write[Any]]], Exception | None] = lambda _: None
-        self.after: Callable[[Sequence[Write[Any]]], Exception | None] = lambda _: None
-
-    @property
-    def sizes(self) -> list[int]:
-        return [len(group) for group in self.groups]
-
-    async def commit(self, writes: Sequence[Write[object]]) -> Sequence[object]:
-        self.groups.append(list(writes))
-        await self.gate.wait()
-        if fault := self.before(writes):
-            raise fault
-        outcomes = await super().commit(writes)
-        if fault := self.after(writes):
-            raise fault
-        return outcomes
-
-    async def asked(self, times: int) -> None:
-        """Return once so many commits were asked for."""
-        async with asyncio.timeout(PATIENCE):
-            while len(self.groups) < times:  # noqa: ASYNC110 -- a turn of the loop is all that is awaited
-                await asyncio.sleep(0)
+def gated() -> FaultyRepository:
+    """Return storage in memory that remembers what it was asked, waits at a gate, and fails as a test says."""
+    return FaultyRepository(MemoryRepository(), remembers=True)
 
 
 @attrs.define
@@ -66,9 +38,9 @@ class RecordingObserver:
 
 
 @asynccontextmanager
-async def running(storage: GatedRepository, *observers: RecordingObserver) -> AsyncIterator[Journal]:
+async def running(storage: FaultyRepository, *observers: RecordingObserver, **bounds: Any) -> AsyncIterator[Journal]:
     """Run a journal, and let it finish what it was given."""
-    journal = Journal(storage, SystemClock(), observers)
+    journal = Journal(as_repository(storage), SystemClock(), observers, **bounds)
     journal.open()
     async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
         tasks.create_task(journal.run())
@@ -96,7 +68,7 @@ async def write_all(journal: Journal, writes: Sequence[Write[Any]]) -> list[Any]
     return await asyncio.gather(*(journal.write(write) for write in writes), return_exceptions=True)
 
 
-async def held(storage: GatedRepository, journal: Journal, tasks: asyncio.TaskGroup) -> asyncio.Task[Execution]:
+async def held(storage: FaultyRepository, journal: Journal, tasks: asyncio.TaskGroup) -> asyncio.Task[Execution]:
     """Keep one commit in flight at the gate."""
     storage.gate.clear()
     task = tasks.create_task(journal.write(starting()))

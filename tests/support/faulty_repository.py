@@ -1,4 +1,4 @@
-"""A repository whose calls fail on demand: before they do anything, or after they have done it, or late."""
+"""The one double of storage: a repository whose calls fail, wait or are lost on demand, over a real one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from enum import Enum
@@ -19,9 +19,12 @@ from statechain import RepositoryError, RepositoryUnavailable, open_repository
 
 if TYPE_CHECKING:
     from statechain import Repository
-    from statechain.storage.repository import LeaseRenewer
+    from statechain.storage.repository import LeaseRenewer, Write
 
 __all__ = ["Fault", "FaultyRepository", "as_repository", "opened_twice"]
+
+
+PATIENCE = 60.0
 
 
 class Fault(Enum):
@@ -33,7 +36,20 @@ class Fault(Enum):
 
 
 class FaultyRepository:
-    """Wraps a repository; its calls are counted from 1, whatever they are.
+    """Wraps a repository: calls fail by plan, by chance, or all from some moment on; commits wait at a gate.
+
+    All calls are counted from 1.
+
+    Attributes:
+        gate: Commits wait while it is not set: all, or those that `hold` chose.
+
+        held: Is set once a commit waits at the gate.
+
+        groups: What was committed, or refused, in order; only where it ``remembers``.
+
+        before: The error of a commit that fails before anything is done, or None.
+
+        after: The error of a commit that was done.
 
     Arguments:
         inner: The repository, open; it is the caller's to close.
@@ -43,6 +59,10 @@ class FaultyRepository:
         rate: The part of all other calls that go wrong in some way, drawn from ``seed``.
 
         seed: Where the chances come from.
+
+        delay: The seconds by which a call is late.
+
+        remembers: Whether `groups` is filled.
     """
 
     def __init__(
@@ -53,6 +73,7 @@ class FaultyRepository:
         rate: float = 0.0,
         seed: int = 0,
         delay: float = 0.02,
+        remembers: bool = False,
     ) -> None:
         self._inner = inner
         self._faults = faults or {}
@@ -68,6 +89,16 @@ class FaultyRepository:
         self.is_deaf = False
         self.is_out = False
         self._lost: set[str] | None = None
+        self._commits_left: int | None = None
+        self._keeps_last = False
+        self._remembers = remembers
+        self._holds: Callable[[Write[Any]], bool] = lambda _: True
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.held = asyncio.Event()
+        self.groups: list[list[Write[Any]]] = []
+        self.before: Callable[[Sequence[Write[Any]]], Exception | None] = lambda _: None
+        self.after: Callable[[Sequence[Write[Any]]], Exception | None] = lambda _: None
 
     def __repr__(self) -> str:
         return f"<Faulty {self._inner!r}>"
@@ -75,6 +106,51 @@ class FaultyRepository:
     def crash(self) -> None:
         """From now on no call does anything: for the storage, the process is gone."""
         self.is_dead = True
+
+    def crash_at_commit(self, commits: int, *, keeps_last: bool) -> None:
+        """Crash at one of the next commits: before it is done or (``keeps_last``) after it."""
+        self._commits_left, self._keeps_last = commits, keeps_last
+
+    def hold(self, which: Callable[[Write[Any]], bool]) -> None:
+        """Have commits with such a write wait until ``gate`` is set."""
+        self._holds = which
+        self.gate.clear()
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many writes each commit had."""
+        return [len(group) for group in self.groups]
+
+    async def asked(self, times: int) -> None:
+        """Return once so many commits were asked for."""
+        async with asyncio.timeout(PATIENCE):
+            while len(self.groups) < times:  # noqa: ASYNC110 -- a turn of the loop is all that is awaited
+                await asyncio.sleep(0)
+
+    async def commit(self, writes: Sequence[Write[Any]]) -> Sequence[Any]:
+        if self._remembers:
+            self.groups.append(list(writes))
+        if not self.gate.is_set() and any(map(self._holds, writes)):
+            self.held.set()
+            await self.gate.wait()
+        if error := self.before(writes):
+            raise error
+        is_last = self._is_last()
+        if is_last and not self._keeps_last:
+            self.crash()
+        outcomes = await self._call(lambda: self._inner.commit(writes), "commit")
+        if is_last:
+            self.crash()
+            self.check_alive()
+        if error := self.after(writes):
+            raise error
+        return cast("Sequence[Any]", outcomes)
+
+    def _is_last(self) -> bool:
+        if self._commits_left is None:
+            return False
+        self._commits_left -= 1
+        return self._commits_left == 0
 
     def fall_silent(self, *, deaf: bool = False) -> None:
         """From now on the lease is not renewed any more, although its worker lives and does not know.
