@@ -10,7 +10,7 @@ import attrs
 
 from statechain.records.executions import DurationStatistics, ExecutionStatus
 
-__all__ = ["Activity", "BatchResult", "Redriven", "WaitingTask", "durations_of"]
+__all__ = ["Activity", "Backlog", "BatchResult", "Redriven", "WaitingTask", "durations_of"]
 
 
 @attrs.frozen(kw_only=True)
@@ -75,6 +75,26 @@ class BatchResult:
     status: ExecutionStatus | None
     error: str | None
     cause: str | None
+
+
+@attrs.frozen(kw_only=True)
+class Backlog:
+    """What waits for a worker now, for autoscaling.
+
+    Attributes:
+        executions: RUNNING executions without an owner: submitted by a client, or left by a worker.
+
+        shards: Shards of RUNNING batches without an owner; a batch that is not cut into shards yet counts as one.
+
+        running_shards: Shards that workers run.
+
+        tickets: Tickets that wait with the dispatcher; None without one, or where it does not know.
+    """
+
+    executions: int
+    shards: int
+    running_shards: int
+    tickets: int | None = None
 
 
 @attrs.frozen(kw_only=True)

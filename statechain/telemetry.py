@@ -1,4 +1,4 @@
-"""Facts → OpenTelemetry: a span for each execution, state and attempt, and the metrics of a worker.
+"""Facts → OpenTelemetry: a span for each execution, state and attempt, the metrics of a worker, and of what waits.
 
 Needs the extra ``otel``. Spans and metrics have ids, names and error names, never payloads or causes; the one text of
 yours is that of an exception that a handler raised, in the exception event of its attempt. What a handler traces by
@@ -7,8 +7,12 @@ itself hangs below the span of its attempt; an execution that is started inside 
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from contextvars import Token
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 try:
     from opentelemetry import context, metrics, trace
@@ -17,6 +21,8 @@ except ModuleNotFoundError as fault:
         "telemetry needs OpenTelemetry's API: pip install 'statechain[otel]'", name=fault.name
     ) from fault
 
+from statechain.cancellation import wait_ignoring_cancellation
+from statechain.errors import StatechainError
 from statechain.observers import (
     AttemptEnded,
     AttemptStarted,
@@ -34,8 +40,11 @@ from statechain.observers import (
     SuspectTakenUp,
 )
 from statechain.records.executions import Execution, ExecutionStatus
+from statechain.reports import Backlog
 
-__all__ = ["OpenTelemetryObserver"]
+__all__ = ["HasBacklog", "OpenTelemetryObserver", "backlog_metrics"]
+
+logger = logging.getLogger(__name__)
 
 Attributes: TypeAlias = dict[str, str | bool | int | float]
 NAME = "statechain"
@@ -64,6 +73,68 @@ class OpenTelemetryObserver:
         """Trace and measure a fact."""
         self._meters.observe(fact)
         self._spans.observe(fact)
+
+
+class HasBacklog(Protocol):
+    """An engine, in any role."""
+
+    async def backlog(self) -> Backlog:
+        """Return what waits for a worker now."""
+
+
+@asynccontextmanager
+async def backlog_metrics(
+    engine: HasBacklog, *, seconds: float = 15.0, meter_provider: metrics.MeterProvider | None = None
+) -> AsyncIterator[None]:
+    """Measure what waits for a worker while the context is open: `Engine.backlog`, as gauges.
+
+    One process of a deployment does it, such as the one that serves its metrics: every other would report the same.
+
+    Arguments:
+        engine: An open engine; ``role="reader"`` is enough.
+
+        seconds: How long it is from one question to the next.
+
+        meter_provider: Where metrics go; the global provider unless given.
+    """
+    gauges = _BacklogGauges(metrics.get_meter(NAME, meter_provider=meter_provider))
+    measuring = asyncio.create_task(_measure(engine, gauges, seconds), name="statechain backlog")
+    try:
+        yield
+    finally:
+        measuring.cancel()
+        await wait_ignoring_cancellation(measuring)
+
+
+async def _measure(engine: HasBacklog, gauges: _BacklogGauges, seconds: float) -> None:
+    while True:
+        try:
+            gauges.set(await engine.backlog())
+        except StatechainError as error:
+            logger.warning("what waits for a worker could not be counted: %s", type(error).__name__)
+        await asyncio.sleep(seconds)
+
+
+class _BacklogGauges:
+    """What `Engine.backlog` says."""
+
+    def __init__(self, meter: metrics.Meter) -> None:
+        self._executions = meter.create_gauge(
+            "statechain.backlog.executions", "{execution}", "RUNNING executions that no worker has claimed"
+        )
+        self._shards = meter.create_gauge(
+            "statechain.backlog.shards", "{shard}", "Open shards of DISTRIBUTED batches, by whether a worker runs them"
+        )
+        self._tickets = meter.create_gauge(
+            "statechain.backlog.tickets", "{ticket}", "Tickets that wait with the dispatcher, where it knows"
+        )
+
+    def set(self, backlog: Backlog) -> None:
+        self._executions.set(backlog.executions)
+        self._shards.set(backlog.shards, {"statechain.shard.running": False})
+        self._shards.set(backlog.running_shards, {"statechain.shard.running": True})
+        if backlog.tickets is not None:
+            self._tickets.set(backlog.tickets)
 
 
 class _Spans:

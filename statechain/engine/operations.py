@@ -6,9 +6,12 @@ The command line and the console use the same verbs.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
+
+import attrs
 
 from statechain.arguments import (
     BATCH_ID,
@@ -29,7 +32,7 @@ from statechain.errors import TaskTimedOut
 from statechain.guard import guarded
 from statechain.records.executions import Execution, ExecutionStatus
 from statechain.records.filters import Cursor, ExecutionFilter
-from statechain.reports import Activity, BatchResult, Redriven, WaitingTask, durations_of
+from statechain.reports import Activity, Backlog, BatchResult, Redriven, WaitingTask, durations_of
 from statechain.storage.existing import optional_machine_id, require_execution, with_machine_ids
 from statechain.storage.repository import DeleteExecutions
 
@@ -38,8 +41,11 @@ if TYPE_CHECKING:
     from statechain.records.filters import HasId
     from statechain.storage.journal import Journal
     from statechain.tasks.callbacks import Callbacks
+    from statechain.tickets import Dispatcher
 
 __all__ = ["EngineOperations"]
+
+logger = logging.getLogger(__name__)
 
 PAGE = 100
 MOST_DURATIONS = 500
@@ -47,6 +53,9 @@ MOST_DURATIONS = 500
 
 AT_ONCE = 4
 """How many intervals are counted at the same time, so that other reads get connections too."""
+
+DEPTH_SECONDS = 5.0
+"""How long a dispatcher has to say how many tickets wait."""
 
 UNSUCCESSFUL = frozenset({ExecutionStatus.FAILED, ExecutionStatus.TIMED_OUT, ExecutionStatus.ABORTED})
 MOMENT = Argument(
@@ -66,6 +75,7 @@ class EngineOperations(EngineQueries):
     journal: Journal
     _services: EngineServices
     _callbacks: Callbacks
+    _dispatcher: Dispatcher | None
 
     # Pages and reports
 
@@ -91,6 +101,26 @@ class EngineOperations(EngineQueries):
         """
         filter_ = await with_machine_ids(self.repository, filter)
         return list(await self.repository.executions(filter_, after=after, page=size))
+
+    async def backlog(self) -> Backlog:
+        """Return what waits for a worker now, for autoscaling: executions, shards, and the dispatcher's tickets.
+
+        Its cost grows with what waits, and not with what runs. A dispatcher that does not answer leaves its tickets
+        out.
+
+        Raises:
+            RepositoryUnavailable: Storage does not answer.
+        """
+        found = await self.repository.backlog()
+        if self._dispatcher is None:
+            return found
+        try:
+            async with asyncio.timeout(DEPTH_SECONDS):
+                tickets = await self._dispatcher.depth()
+        except Exception as error:  # noqa: BLE001 -- an adapter may raise anything; what storage knows is still right
+            logger.warning("the dispatcher does not say how many tickets wait: %s", type(error).__name__)
+            return found
+        return attrs.evolve(found, tickets=tickets)
 
     @checked(begin=MOMENT, end=MOMENT, intervals=count_from(1), state_machine_id=MACHINE.or_none())
     async def execution_activity(

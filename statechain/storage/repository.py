@@ -26,7 +26,7 @@ from statechain.records.executions import (
     Visit,
 )
 from statechain.records.filters import Cursor, ExecutionFilter, ExecutionKey
-from statechain.reports import BatchResult, WaitingTask
+from statechain.reports import Backlog, BatchResult, WaitingTask
 from statechain.storage.leases import LeaseRenewer, LeaseStorage
 from statechain.storage.outlines import VisitOutline
 from statechain.storage.shards import ShardStorage
@@ -189,6 +189,9 @@ class Repository(LeaseStorage, ShardStorage, Protocol):
 
     async def count_unowned(self) -> int:
         """Return how many RUNNING executions have no owner: submitted, or left by a worker, and not claimed yet."""
+
+    async def backlog(self) -> Backlog:
+        """Return what waits for a worker, as of one moment; its tickets are not storage's to know."""
 
     async def waiting_tasks(
         self,

@@ -9,6 +9,7 @@ import attrs
 
 from statechain.records.batches import Batch, BatchStatus
 from statechain.records.executions import ExecutionStatus
+from statechain.reports import Backlog
 from statechain.storage.shards import (
     MOST_CLAIMS,
     POISONED,
@@ -152,6 +153,15 @@ class MemoryShards(MemoryReports):
             self._put(
                 Shard(batch_id=batch_id, number=each.number, first=each.first, last=each.last, epoch=each.epoch + 1)
             )
+
+    async def backlog(self) -> Backlog:
+        """Return what waits for a worker."""
+        batches = [each.id for each in await self.running_batches("DISTRIBUTED")]
+        shards = [shard for id_ in batches for shard in self._shards.get(id_, ()) if shard.status in OPEN]
+        owned = sum(shard.owner is not None for shard in shards)
+        uncut = sum(id_ not in self._shards for id_ in batches)
+        unowned = await self.count_unowned()
+        return Backlog(executions=unowned, shards=len(shards) - owned + uncut, running_shards=owned)
 
     def _release_shards(self, workers: Collection[str], *, in_order: bool) -> None:
         """Release what workers own."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from statechain.clock import to_micros
 from statechain.records.executions import ExecutionStatus
+from statechain.reports import Backlog
 from statechain_backends.sql import filters, queries, reports
 from statechain_backends.sql.compiler import Parameters, param
 from statechain_backends.sql.decoding import Row, readable
@@ -61,6 +62,7 @@ _STATISTICS = queries.statistics(param("machine"))
 _COUNTS = {of_machine: reports.counts(of_machine=of_machine) for of_machine in (False, True)}
 _DURATIONS = {of_machine: reports.durations(of_machine=of_machine) for of_machine in (False, True)}
 _UNOWNED = reports.count_unowned()
+_BACKLOG = reports.backlog()
 _VISITS = queries.visits_page(param("execution"), param("after"), None)
 _VISITS_PAGE = queries.visits_page(param("execution"), param("after"), param("page"))
 _OUTLINES = queries.visit_outlines_page(param("execution"), param("after"), param("page"))
@@ -252,6 +254,11 @@ class Reads(ABC):
         """Return how many RUNNING executions have no owner."""
         ((count,),) = await self._fetch(_UNOWNED, {})
         return int(count)
+
+    async def backlog(self) -> Backlog:
+        """Return what waits for a worker."""
+        ((unowned, shards, running_shards),) = await self._fetch(_BACKLOG, {})
+        return Backlog(executions=int(unowned), shards=int(shards), running_shards=int(running_shards))
 
     async def waiting_tasks(
         self,

@@ -8,20 +8,23 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, literal, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, exists, func, literal, or_, select, tuple_
 
 from statechain.clock import to_micros
+from statechain.records.batches import BatchStatus
 from statechain.records.executions import CallbackStatus, ExecutionStatus
 from statechain.reports import BatchResult, WaitingTask
+from statechain.storage.shards import ShardStatus
 from statechain_backends.sql.compiler import param
 from statechain_backends.sql.decoding import member, moment_or_none, number, reads, text, text_or_none
 from statechain_backends.sql.queries import items_with_executions
-from statechain_backends.sql.schema.tables import batch_items, callbacks, executions, runs
+from statechain_backends.sql.schema.tables import batch_items, batch_shards, batches, callbacks, executions, runs
 
 if TYPE_CHECKING:
     from statechain_backends.sql.decoding import Row
 
 __all__ = [
+    "backlog",
     "batch_results_page",
     "count_unowned",
     "counts",
@@ -30,6 +33,10 @@ __all__ = [
     "to_waiting_task",
     "waiting_tasks_page",
 ]
+
+
+DISTRIBUTED_OPTION = '%"mode":"DISTRIBUTED"%'
+"""What the stored options of such a batch look like."""
 
 
 def _window(*, of_machine: bool) -> list[ColumnElement[bool]]:
@@ -66,6 +73,27 @@ def durations(*, of_machine: bool) -> Select[Any]:
 def count_unowned() -> Select[Any]:
     """Return how many RUNNING executions have no owner, counted within the partial index of those."""
     return select(func.count()).select_from(runs).where(runs.c.owner.is_(None))
+
+
+def backlog() -> Select[Any]:
+    """Return one row: executions without an owner, shards without one (see `Backlog`), shards that workers run.
+
+    Shards are counted within the partial index of the open ones, batch by batch.
+    """
+    is_running = batches.c.status == literal(BatchStatus.RUNNING.value, literal_execute=True)
+    of_batch = batch_shards.c.batch_id == batches.c.id
+    is_open = batch_shards.c.status.in_(
+        [literal(each.value, literal_execute=True) for each in (ShardStatus.PENDING, ShardStatus.RUNNING)]
+    )
+    shards = select(func.count()).select_from(batches.join(batch_shards, of_batch)).where(is_running, is_open)
+    uncut = (
+        select(func.count())
+        .select_from(batches)
+        .where(is_running, batches.c.options.like(DISTRIBUTED_OPTION), ~exists().where(of_batch))
+    )
+    waiting = shards.where(batch_shards.c.owner.is_(None)).scalar_subquery() + uncut.scalar_subquery()
+    owned = shards.where(batch_shards.c.owner.is_not(None)).scalar_subquery()
+    return select(count_unowned().scalar_subquery(), waiting, owned)
 
 
 def waiting_tasks_page(

@@ -55,6 +55,12 @@ async def claimed(repository: Repository, batch: Batch, worker: str, running: Co
     return shard
 
 
+async def waiting(repository: Repository) -> tuple[int, int]:
+    """Return how many shards wait for a worker, and how many run."""
+    found = await repository.backlog()
+    return found.shards, found.running_shards
+
+
 async def run(repository: Repository, batch: Batch, shard: Shard, *failing: int) -> None:
     """Have the items of a shard end."""
     for item in await repository.batch_items(batch.id, after=shard.first - 1, page=shard.last - shard.first + 1):
@@ -69,6 +75,24 @@ async def count(repository: Repository, shard: Shard, *, is_done: bool = False) 
 
 class ShardContract:
     """Claims, counts and ends of shards."""
+
+    async def test_what_waits_for_a_worker_is_counted(self, repository: Repository) -> None:
+        assert (await repository.backlog()).executions == 0
+        await start(repository, owner=None)
+        await start(repository)
+        assert (await repository.backlog()).executions == 1
+        assert await waiting(repository) == (0, 0)
+        batch = await shared(repository)
+        await shared(repository, mode="INLINE")
+        assert await waiting(repository) == (1, 0), "a batch that is not cut yet needs a worker"
+        first = await claimed(repository, batch, "worker")
+        assert await waiting(repository) == (3, 1)
+        await repository.release_shard(first)
+        assert await waiting(repository) == (4, 0)
+        await claimed(repository, batch, "worker")
+        await run(repository, batch, first)
+        await commit(repository, EndBatch(batch_id=batch.id, status=BatchStatus.ABORTED, end_time=moment(98)))
+        assert await waiting(repository) == (0, 0), "a batch that has ended needs none"
 
     async def test_the_first_claim_cuts_a_batch(self, repository: Repository) -> None:
         batch = await shared(repository, 5)
