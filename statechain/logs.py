@@ -18,10 +18,13 @@ from statechain.observers import (
     ExecutionLeft,
     ExecutionPoisoned,
     ExecutionResumed,
+    ExecutionsClaimed,
     ExecutionStarted,
     Fact,
     JournalFlushed,
     LeaseRenewed,
+    ShardEnded,
+    ShardStarted,
     StateEntered,
     StateLeft,
     SuspectsCounted,
@@ -127,6 +130,10 @@ class LogObserver:
             case LeaseRenewed():
                 tags = {"worker": fact.worker_id, "seconds": fact.seconds, "lapses": fact.lapses}
                 self._log(level, "the lease of worker %s was renewed", (fact.worker_id,), tags)
+            case ExecutionsClaimed():
+                pass  # several a second; the executions themselves are logged
+            case ShardStarted() | ShardEnded():
+                self._log_shard(level, fact)
             case SuspectsCounted() | SuspectTakenUp() | ExecutionPoisoned():
                 pass  # recovery logs these itself
 
@@ -145,6 +152,15 @@ class LogObserver:
         elif not isinstance(fact, ExecutionLeft):
             what = "was started" if isinstance(fact, ExecutionStarted) else "was resumed"
         self._log(level, "execution %s of %s %s", (execution.name, fact.state_machine, what), tags)
+
+    def _log_shard(self, level: int, fact: ShardStarted | ShardEnded) -> None:
+        tags: Tags = {"batch": fact.batch_id, "shard": fact.shard}
+        if isinstance(fact, ShardStarted):
+            tags |= {"claims": fact.claims}
+            self._log(level, "shard %s was claimed", (fact.shard,), tags)
+        else:
+            tags |= {"outcome": fact.outcome, "seconds": fact.seconds}
+            self._log(level, "shard %s ended: %s", (fact.shard, fact.outcome), tags)
 
     def _log_state(self, level: int, fact: StateEntered | StateLeft) -> None:
         tags = about(fact.execution, state_machine=fact.state_machine, state=fact.state, frame=fact.frame)["statechain"]
@@ -185,6 +201,8 @@ def _level_of(fact: Fact) -> int:
         case AttemptEnded():
             return logging.DEBUG if fact.error is None else logging.WARNING
         case StateEntered() | AttemptStarted() | JournalFlushed() | LeaseRenewed():
+            return logging.DEBUG
+        case ExecutionsClaimed() | ShardStarted() | ShardEnded():
             return logging.DEBUG
         case SuspectsCounted() | SuspectTakenUp() | ExecutionPoisoned():
             return logging.DEBUG

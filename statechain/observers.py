@@ -22,10 +22,13 @@ __all__ = [
     "ExecutionPoisoned",
     "ExecutionResumed",
     "ExecutionStarted",
+    "ExecutionsClaimed",
     "Fact",
     "JournalFlushed",
     "LeaseRenewed",
     "Observer",
+    "ShardEnded",
+    "ShardStarted",
     "StateEntered",
     "StateLeft",
     "StateOutcome",
@@ -256,6 +259,57 @@ class ExecutionPoisoned:
     deaths: int
 
 
+@attrs.frozen(kw_only=True)
+class ExecutionsClaimed:
+    """The worker asked storage for executions without an owner; it does so several times a second.
+
+    Attributes:
+        worker_id: The worker.
+
+        count: How many it was given.
+
+        seconds: How long that took.
+    """
+
+    worker_id: str
+    count: int
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class ShardStarted:
+    """The worker claimed a shard of a DISTRIBUTED batch, and runs it.
+
+    Attributes:
+        batch_id: The batch.
+
+        shard: The shard's number.
+
+        claims: How many claims, this one included, there were since an item of the shard last ended.
+    """
+
+    batch_id: str
+    shard: int
+    claims: int
+
+
+@attrs.frozen(kw_only=True)
+class ShardEnded:
+    """A shard runs here no longer; see `ShardStarted` for what the two share.
+
+    Attributes:
+        outcome: ``"DONE"`` where all of its items have ended; ``"LEFT"`` where another claim is to run the rest, or
+            the batch has ended.
+
+        seconds: How long it ran here.
+    """
+
+    batch_id: str
+    shard: int
+    outcome: Literal["DONE", "LEFT"]
+    seconds: float
+
+
 Fact: TypeAlias = (
     ExecutionStarted
     | ExecutionResumed
@@ -270,6 +324,9 @@ Fact: TypeAlias = (
     | SuspectsCounted
     | SuspectTakenUp
     | ExecutionPoisoned
+    | ExecutionsClaimed
+    | ShardStarted
+    | ShardEnded
 )
 
 

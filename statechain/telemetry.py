@@ -30,10 +30,13 @@ from statechain.observers import (
     ExecutionLeft,
     ExecutionPoisoned,
     ExecutionResumed,
+    ExecutionsClaimed,
     ExecutionStarted,
     Fact,
     JournalFlushed,
     LeaseRenewed,
+    ShardEnded,
+    ShardStarted,
     StateEntered,
     StateLeft,
     SuspectsCounted,
@@ -162,6 +165,8 @@ class _Spans:
                 self._end_attempt(fact)
             case JournalFlushed() | LeaseRenewed() | SuspectsCounted() | SuspectTakenUp() | ExecutionPoisoned():
                 pass
+            case ExecutionsClaimed() | ShardStarted() | ShardEnded():
+                pass
 
     def _begin_execution(self, fact: ExecutionStarted | ExecutionResumed) -> None:
         execution = fact.execution
@@ -279,6 +284,15 @@ class _Meters:
             "statechain.executions.poisoned", "{execution}", "Suspects that were ended as FAILED"
         )
 
+        self._claim = _seconds(meter, "statechain.claim.duration", "How long it took to ask for executions to run")
+        self._claimed = meter.create_counter(
+            "statechain.executions.claimed", "{execution}", "Executions that storage gave to this worker"
+        )
+        self._shards = meter.create_up_down_counter(
+            "statechain.shards.running", "{shard}", "Shards of DISTRIBUTED batches that this worker runs"
+        )
+        self._shard = _seconds(meter, "statechain.shard.duration", "How long a shard ran on this worker")
+
     def observe(self, fact: Fact) -> None:
         match fact:
             case ExecutionStarted() | ExecutionResumed():
@@ -302,13 +316,24 @@ class _Meters:
             case LeaseRenewed():
                 self._renewal.record(fact.seconds)
                 self._lapses.set(fact.lapses, {"statechain.worker": fact.worker_id})
-            case SuspectsCounted() | SuspectTakenUp() | ExecutionPoisoned():
-                self._count_suspects(fact)
             case StateEntered() | AttemptStarted():
                 pass
+            case _:
+                self._observe_worker(fact)
 
-    def _count_suspects(self, fact: SuspectsCounted | SuspectTakenUp | ExecutionPoisoned) -> None:
+    def _observe_worker(
+        self,
+        fact: ExecutionsClaimed | ShardStarted | ShardEnded | SuspectsCounted | SuspectTakenUp | ExecutionPoisoned,
+    ) -> None:
         match fact:
+            case ExecutionsClaimed():
+                self._claim.record(fact.seconds, {"statechain.claimed": fact.count > 0})
+                self._claimed.add(fact.count)
+            case ShardStarted():
+                self._shards.add(1)
+            case ShardEnded():
+                self._shards.add(-1)
+                self._shard.record(fact.seconds, {"statechain.outcome": fact.outcome})
             case SuspectsCounted():
                 self._suspects.set(fact.count, {"statechain.worker": fact.worker_id})
             case SuspectTakenUp():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,9 +17,10 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from statechain import Engine, MemoryRepository, TaskError, TaskRegistry
+from statechain import BatchExecutionOptions, Engine, ExecutionFilter, MemoryRepository, TaskError, TaskRegistry
 from statechain.observers import ExecutionPoisoned, LeaseRenewed, SuspectsCounted, SuspectTakenUp
-from statechain.telemetry import OpenTelemetryObserver
+from statechain.reports import Backlog
+from statechain.telemetry import OpenTelemetryObserver, backlog_metrics
 from statechain.testing import VirtualClock
 from statechain.testing.contract.samples import execution
 
@@ -235,3 +237,47 @@ async def test_what_is_left_to_others_closes_its_spans_and_is_no_end(collector: 
     assert [dict(span.attributes or {}).get("statechain.execution.resumed") for span in executions] == [False, True]
     assert [point.value for point in collector.metric("statechain.executions.ended")] == [1]
     assert [point.value for point in collector.metric("statechain.executions.running")] == [0]
+
+
+async def test_claims_shards_and_what_waits_are_measured(collector: Collector) -> None:
+    tasks = TaskRegistry()
+
+    @tasks.register
+    async def call(value: int) -> int:
+        return value
+
+    async with MemoryRepository() as repository, Engine(repository, role="client") as client:
+        machine = await client.create_state_machine("call", CALL)
+        handles = [await machine.start_execution(number) for number in range(4)]
+        async with backlog_metrics(client, meter_provider=collector.meters):
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            (waiting,) = collector.metric("statechain.backlog.executions")
+            assert waiting.value == 4
+        async with Engine(repository, tasks=tasks, observers=[collector.observer]), asyncio.timeout(30):
+            for handle in handles:
+                await handle.wait()
+            options = BatchExecutionOptions(concurrent_batches=4, shard_size=2)
+            batch = await machine.start_batch(ExecutionFilter(), options=options)
+            await batch.wait()
+    (claimed,) = collector.metric("statechain.executions.claimed")
+    assert claimed.value == 4
+    assert {point.attributes["statechain.claimed"] for point in collector.metric("statechain.claim.duration")} >= {True}
+    (shard,) = collector.metric("statechain.shard.duration")
+    assert (shard.count, shard.attributes) == (2, {"statechain.outcome": "DONE"})
+    (running,) = collector.metric("statechain.shards.running")
+    assert running.value == 0
+
+
+async def test_what_waits_is_measured_with_shards_and_tickets(collector: Collector) -> None:
+    class Counted:
+        async def backlog(self) -> Backlog:
+            return Backlog(executions=5, shards=3, running_shards=2, tickets=1)
+
+    async with backlog_metrics(Counted(), meter_provider=collector.meters):
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    shards = collector.metric("statechain.backlog.shards")
+    assert {point.attributes["statechain.shard.running"]: point.value for point in shards} == {False: 3, True: 2}
+    (tickets,) = collector.metric("statechain.backlog.tickets")
+    assert tickets.value == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -32,6 +32,7 @@ from statechain.storage.retrying import retry_while_unavailable
 
 if TYPE_CHECKING:
     from statechain.clock import Clock
+    from statechain.observers import Observer
     from statechain.storage.journal import Journal
     from statechain.storage.repository import Repository
     from statechain.tasks.registry import TaskRegistry
@@ -88,6 +89,8 @@ class BatchServices:
 
         limits: What bounds inputs that are stored.
 
+        observers: Receive what becomes of shards.
+
         running: The tasks that run stored batches here, by batch.
     """
 
@@ -97,6 +100,7 @@ class BatchServices:
     streams: StreamGroup
     tasks: TaskRegistry | None = None
     limits: Limits = DEFAULT_LIMITS
+    observers: Sequence[Observer] = ()
     running: defaultdict[str, set[asyncio.Task[None]]] = attrs.field(factory=lambda: defaultdict(set))
 
 

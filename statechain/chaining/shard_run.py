@@ -57,8 +57,8 @@ class ShardRun:
     _lost: LeaseLost | None = attrs.field(default=None, init=False)
     _is_complete: bool = attrs.field(default=False, init=False)
 
-    async def run(self) -> None:
-        """Run the items; then end the shard, or leave it to others.
+    async def run(self) -> bool:
+        """Run the items; then end the shard and return True, or leave it to others and return False.
 
         Raises BatchStopped where the batch ended meanwhile, LeaseLost where the shard is another worker's.
         """
@@ -94,6 +94,7 @@ class ShardRun:
             await self._count(is_done=True)
         else:
             await retry_while_unavailable(partial(self._services.repository.release_shard, self._shard))
+        return self._is_complete
 
     async def _items(self, options: BatchExecutionOptions) -> AsyncIterator[Item]:
         """Yield the shard's items, as long as it is this worker's and is not to be left to others."""

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from math import ceil
+from typing import Literal
 
 from statechain.chaining.options import DISTRIBUTED
 from statechain.chaining.runner import BatchServices, Target
@@ -24,6 +26,7 @@ from statechain.chaining.sending import TicketSender
 from statechain.chaining.shard_run import ShardRun
 from statechain.errors import LeaseLost, StatechainError
 from statechain.logs import BATCH
+from statechain.observers import ShardEnded, ShardStarted, tell
 from statechain.records.batches import Batch
 from statechain.records.results import BatchStopped
 from statechain.storage.retrying import backoff_delays
@@ -303,8 +306,13 @@ class ShardWorker:
         task = asyncio.current_task()
         if task is not None:
             self._services.running[batch.id].add(task)
+        observers = self._services.observers
+        tell(observers, ShardStarted(batch_id=batch.id, shard=shard.number, claims=shard.claims))
+        began = time.monotonic()
+        outcome: Literal["DONE", "LEFT"] = "LEFT"
         try:
-            await ShardRun(self._services, batch, plan, shard, target, partial(self._drains, batch.id)).run()
+            if await ShardRun(self._services, batch, plan, shard, target, partial(self._drains, batch.id)).run():
+                outcome = "DONE"
         except BatchStopped:
             logger.info("shard %s of the batch %s is stopped", shard.number, batch.name_prefix)
         except LeaseLost as lost:
@@ -314,6 +322,8 @@ class ShardWorker:
         except Exception:
             logger.exception("shard %s of the batch %s met an internal error", shard.number, batch.name_prefix)
         finally:
+            seconds = time.monotonic() - began
+            tell(observers, ShardEnded(batch_id=batch.id, shard=shard.number, outcome=outcome, seconds=seconds))
             if task is not None:
                 self._services.running[batch.id].discard(task)
             if not self._services.running[batch.id]:

@@ -206,7 +206,13 @@ class Engine(EngineBatches, EngineOperations, EngineCallbacks):
         self._callbacks = self._supervisor.callbacks
         self._revisions = self._supervisor.revisions
         self.batch_services = BatchServices(
-            self.repository, self.journal, self.clock, self._supervisor.streams, self.tasks, limits
+            self.repository,
+            self.journal,
+            self.clock,
+            self._supervisor.streams,
+            self.tasks,
+            limits,
+            observers,
         )
         self.shards = ShardWorker(
             self.batch_services,

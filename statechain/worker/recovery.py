@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from statechain.errors import DamagedRow, LeaseLost, RepositoryError, StatechainError
 from statechain.logs import about
-from statechain.observers import ExecutionPoisoned, SuspectsCounted, SuspectTakenUp, tell
+from statechain.observers import ExecutionPoisoned, ExecutionsClaimed, SuspectsCounted, SuspectTakenUp, tell
 from statechain.records.executions import Claim, ExecutionStatus
 from statechain.storage.leases import lease_lost
 from statechain.storage.repository import Advance, End, ReleaseExecution
@@ -258,11 +258,15 @@ class Recovery:
         is_in_doubt = self._is_in_doubt or self._worker.is_in_doubt
         self._is_in_doubt, self._worker.is_in_doubt = True, False
         orphaned = await self._find_orphaned() if is_in_doubt else ()
-        return list(
+        began = self._lease.clock()
+        claims = list(
             await self._repository.claim(
                 self._worker.id, page=page, excluded_revisions=self._unserved, orphaned=orphaned
             )
         )
+        seconds = self._lease.clock() - began
+        tell(self._observers, ExecutionsClaimed(worker_id=self._worker.id, count=len(claims), seconds=seconds))
+        return claims
 
     async def _find_orphaned(self) -> list[str]:
         """Return what storage lists as this worker's and does not run here.

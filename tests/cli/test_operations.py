@@ -99,6 +99,24 @@ def test_statistics_count_by_status_in_parts_of_a_window(url: str) -> None:
     assert run("statistics", "--since", "2999-01-01T00:00:00Z", "--repository", url).exit_code == 2
 
 
+def test_what_waits_for_a_worker_is_counted(url: str) -> None:
+    async def submit() -> str:
+        async with Engine(url, role="client") as client:
+            machine = await client.create_state_machine("works", WORKS)
+            await machine.start_execution({})
+            chosen = ExecutionFilter(state_machine_id=machine.id, status="SUCCEEDED")
+            return (await machine.start_batch(chosen, options=BatchExecutionOptions(concurrent_batches=2))).id
+
+    batch = asyncio.run(submit())
+    counted = json.loads(run("statistics", "--backlog", "--json", "--repository", url).output)
+    assert (counted["shards"], counted["running_shards"]) == (1, 0)
+    assert counted["executions"] >= 1
+    table = run("statistics", "--backlog", "--repository", url).output.splitlines()
+    assert table[0].split("\t") == ["WHAT", "COUNT"]
+    assert table[2].split("\t") == ["shards without a worker", "1"]
+    assert "shards" not in json.loads(run("batches", "show", batch, "--json", "--repository", url).output)
+
+
 def test_a_text_is_looked_for_in_names_and_ids(url: str) -> None:
     assert run("list", "--text", "ource-", "--count", "--repository", url).output == "4\n"
     (line,) = run("list", "--text", "asks", "--json", "--repository", url).output.splitlines()
