@@ -3,7 +3,8 @@
     uvicorn app:app --app-dir examples/service
 
 Run as many of these as you like on one PostgreSQL database (SQLite: see docs/how-to/deploy.md): each takes over what
-another leaves when it is stopped or dies.
+another leaves when it is stopped or dies. With ROLE=client they only submit, and processes of
+`statechain worker --tasks orders:tasks` run the orders (see examples/deploy).
 """
 
 import asyncio
@@ -29,6 +30,7 @@ from statechain import (
 )
 
 URL = os.environ.get("DATABASE_URL", "sqlite:///orders.db")
+ROLE = os.environ.get("ROLE", "worker")
 LEASE_SECONDS = float(os.environ.get("LEASE_SECONDS", "30"))
 DRAIN_SECONDS = float(os.environ.get("DRAIN_SECONDS", "5"))
 
@@ -38,7 +40,7 @@ async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
     """Run an engine beside the server; when it stops, let work end for a while, and leave the rest to others."""
     drain = asyncio.timeout(None)
     with suppress(TimeoutError):
-        async with drain, Engine(URL, tasks=tasks, lease=LEASE_SECONDS) as engine:
+        async with drain, Engine(URL, tasks=tasks, role=ROLE, lease=LEASE_SECONDS) as engine:
             yield {"engine": engine, "orders": await engine.create_state_machine("orders", ORDERS)}
             drain.reschedule(asyncio.get_running_loop().time() + DRAIN_SECONDS)
 

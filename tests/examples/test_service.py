@@ -140,6 +140,17 @@ def test_requests_start_show_and_answer_executions(tmp_path: Path, sqlite_url: s
         assert server.client.post("/approvals", json={**answer, "token": "made up"}).status_code == 404
 
 
+def test_a_client_submits_what_a_worker_runs(tmp_path: Path, postgres_url: str) -> None:
+    with serving(tmp_path, postgres_url, ROLE="client") as server:
+        execution = server.place(id=1, total=10)
+        assert server.show(execution)["status"] == "RUNNING"
+        command = [sys.executable, "-m", "statechain", "worker", "--tasks", "orders:tasks", "--grace", "0"]
+        environment = {**os.environ, "DATABASE_URL": postgres_url, "PYTHONPATH": str(SERVICE), "PACK_SECONDS": "0"}
+        with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL) as worker:
+            assert server.wait_until(execution, status="SUCCEEDED")["output"]["packed"]
+            worker.terminate()
+
+
 def test_a_stopping_service_lets_work_end_that_ends_soon(tmp_path: Path, url: str) -> None:
     with serving(tmp_path, url, PACK_SECONDS="1.5", DRAIN_SECONDS="30") as server:
         execution = server.place(id=1, total=10)
