@@ -26,7 +26,7 @@ WHEELS = [
 ]  # fmt: skip
 """The interpreters and platforms on which a plain install compiles nothing."""
 
-QUICK = "not faults and not postgres and not docs and not browser"
+QUICK = "quick"
 
 
 def group(name: str) -> list[str]:

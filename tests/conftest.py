@@ -24,11 +24,15 @@ BACKENDS = ("memory", "sqlite", "postgresql")
 
 ROOT = Path(__file__).parent
 MARKED_FOLDERS = {"faults": "faults", "docs": "docs", "examples": "docs", "benchmarks": "docs"}
-"""The folders whose tests bear a marker, so that the inner loop leaves them out (see CONTRIBUTING.md)."""
+"""The folders whose tests have a marker."""
+
+LEFT_OUT = frozenset({"browser", "docs", "faults", "postgres", "slow"})
+"""The markers that the inner loop, ``-m quick``, leaves out (see CONTRIBUTING.md)."""
 
 # Child processes would otherwise compile the library from its sources at every start.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
+settings.register_profile("quick", max_examples=20)
 settings.register_profile("ci", derandomize=True, print_blob=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
@@ -41,21 +45,39 @@ def pytest_xdist_auto_num_workers() -> int:
     return processors + (processors + 1) // 2
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Give properties fewer examples in the inner loop."""
+    if _is_quick(config):
+        settings.load_profile("quick")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import the tests that the inner loop leaves out by their folder."""
+    is_left_out = collection_path.parent == ROOT and MARKED_FOLDERS.get(collection_path.name) in LEFT_OUT
+    return True if is_left_out and _is_quick(config) else None
+
+
+def _is_quick(config: pytest.Config) -> bool:
+    return config.getoption("markexpr", default="") == "quick"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by their folder, and those that need PostgreSQL by their fixtures and parameters."""
+    """Mark tests by their folder, those that need PostgreSQL, and those of the inner loop."""
     for item in items:
         marker = MARKED_FOLDERS.get(item.path.relative_to(ROOT).parts[0]) if item.path.is_relative_to(ROOT) else None
         if marker is not None:
             item.add_marker(marker)
         if _needs_postgres(item):
             item.add_marker("postgres")
+        if LEFT_OUT.isdisjoint(mark.name for mark in item.iter_markers()):
+            item.add_marker("quick")
 
 
 def _needs_postgres(item: pytest.Item) -> bool:
+    """Return whether a test has a fixture of the server, or a parameter that names one (``postgresql``)."""
     parameters = getattr(item, "callspec", None)
-    if any(name.startswith("postgres_") for name in getattr(item, "fixturenames", ())):
-        return True
-    return parameters is not None and any(value == "postgresql" for value in parameters.params.values())
+    named = [*getattr(item, "fixturenames", ()), *(parameters.params.values() if parameters is not None else ())]
+    return any(name == "postgresql" or str(name).startswith(("postgres_", "unchecked_")) for name in named)
 
 
 @pytest.fixture(scope="session")

@@ -154,6 +154,7 @@ PARTS = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(st.dictionaries(FIELDS, PARTS, max_size=6), st.dictionaries(FIELDS, PARTS, max_size=8), ATOMS)
 def test_no_definition_breaks_the_loader(top: Any, state: Any, type_: Any) -> None:

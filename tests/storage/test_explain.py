@@ -58,6 +58,8 @@ CURSORS = (None, Cursor(BEGIN + timedelta(seconds=COUNT // 2), f"execution-{COUN
 
 PAGES = {"executions": filters.executions_page, "keys": filters.execution_keys_page}
 
+pytestmark = pytest.mark.slow  # a table that is large enough for the planner to choose an index
+
 cases = pytest.mark.parametrize(
     ("of", "name", "order", "after"),
     list(itertools.product(PAGES, FILTERS, ORDERS, CURSORS)),

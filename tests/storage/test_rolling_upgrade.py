@@ -43,7 +43,7 @@ def handlers(*, ends: bool = True) -> TaskRegistry:
     return tasks
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A database of its own, since its schema is changed."""
     if request.param == "sqlite":

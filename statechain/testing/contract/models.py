@@ -21,7 +21,6 @@ __all__ = ["ModelContract"]
 
 # The repository is one for all examples, and each example clears it; a subclass per backend is the point.
 quick = settings(
-    max_examples=100,
     deadline=None,
     suppress_health_check=[
         HealthCheck.differing_executors,

@@ -229,6 +229,7 @@ def bounds(match: Match | None) -> object:
     return match and (match.span(), match.groups())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(re2 is None, reason="google-re2 is not installed")
 def test_it_matches_as_google_re2_does(pytestconfig: pytest.Config) -> None:
     examples, texts = (5_000, 200) if pytestconfig.getoption("--full", default=False) else (150, 20)

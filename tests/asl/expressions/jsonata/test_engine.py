@@ -126,6 +126,7 @@ DEPTH = "Stack overflow error: Check for non-terminating recursive function. Con
 SPACE = "Expression evaluation memory limit exceeded: Check for excessive memory usage"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "cause"),
     [
@@ -197,6 +198,7 @@ def test_budgets_are_settings(jsonata: Any) -> None:
             jsonata("$sum([1, 2].($ + 1))", limits=limits)
 
 
+@pytest.mark.slow
 def test_one_evaluation_leaves_nothing_behind_for_the_next(jsonata: Any) -> None:
     with pytest.raises(StateError):
         jsonata("($x := 5; $f := function($n){ $f($n) }; $f(1))")

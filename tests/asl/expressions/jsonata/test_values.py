@@ -38,6 +38,7 @@ def test_what_json_does_not_have(value: Any) -> None:
         to_json(value)
 
 
+@pytest.mark.slow
 def test_a_small_value_that_unfolds_into_a_huge_one() -> None:
     value: Any = [1]
     for _ in range(60):
