@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import attrs
@@ -28,6 +29,7 @@ __all__ = [
     "Fail",
     "FanOut",
     "Next",
+    "Origin",
     "Outcome",
     "Tolerance",
     "Transfer",
@@ -56,6 +58,14 @@ Expression: TypeAlias = Callable[[JSONValue, Context], JSONValue]
 """A compiled path, intrinsic or template: (input, context) → value; raises StateError."""
 
 
+class Origin(Enum):
+    """What an output is: the state's input or its result as it was, or what was made of them."""
+
+    INPUT = auto()
+    RESULT = auto()
+    MADE = auto()
+
+
 @attrs.frozen
 class Next:
     """Go on to another state of the same frame."""
@@ -63,6 +73,7 @@ class Next:
     state: str
     output: JSONValue
     assigned: Mapping[str, JSONValue] | None = None
+    origin: Origin = attrs.field(default=Origin.MADE, eq=False)
 
 
 @attrs.frozen
@@ -71,6 +82,7 @@ class Done:
 
     output: JSONValue
     assigned: Mapping[str, JSONValue] | None = None
+    origin: Origin = attrs.field(default=Origin.MADE, eq=False)
 
 
 @attrs.frozen

@@ -10,11 +10,12 @@ from statechain.arguments import NAME, checked
 from statechain.chaining.arguments import SOURCE, TRANSFORMER
 from statechain.chaining.source import InputTransformer, as_source, chained_input
 from statechain.chaining.transformers import as_function
-from statechain.codec import JSONInput, JSONValue, decode, isolate, same_json
+from statechain.codec import JSONInput, JSONValue, decode, same_json
 from statechain.engine.handle import ExecutionHandle, succeeded
 from statechain.engine.machine_batches import MachineBatches
 from statechain.errors import ExecutionAlreadyExists
 from statechain.guard import guarded
+from statechain.payload import Payload
 from statechain.records.executions import Execution, ExecutionStatus, Source, new_id
 
 if TYPE_CHECKING:
@@ -167,9 +168,9 @@ class StateMachine(MachineBatches):
             input = await chained_input(self._services.repository, origin, transformer)  # noqa: A001
         elif input_transformer is not None:
             raise ValueError("an input_transformer maps a source's output: give a source")
-        text, value = self._isolated(input)
-        execution = self._new_execution(text, None if name is None else _checked_name(name), origin)
-        return await self._started(execution, value)
+        given = self._isolated(input)
+        execution = self._new_execution(given, None if name is None else _checked_name(name), origin)
+        return await self._started(execution, given)
 
     async def start_child(self, input: JSONInput, *, name: str) -> ExecutionHandle:  # noqa: A002
         """Start an execution for a Task of another; join the one that has its name, as a parent that is resumed does.
@@ -177,11 +178,11 @@ class StateMachine(MachineBatches):
         To join one that was taken over from another worker does not make it this process's own: it is handed over with
         its parent.
         """
-        text, value = self._isolated(input)
-        return await self._started(self._new_execution(text, _checked_name(name), None), value, owns=False)
+        given = self._isolated(input)
+        return await self._started(self._new_execution(given, _checked_name(name), None), given, owns=False)
 
-    async def _started(self, execution: Execution, value: JSONValue, *, owns: bool = True) -> ExecutionHandle:
-        holder, live = await self._services.worker.start(self._revision, execution, value, owns=owns)
+    async def _started(self, execution: Execution, given: Payload, *, owns: bool = True) -> ExecutionHandle:
+        holder, live = await self._services.worker.start(self._revision, execution, given, owns=owns)
         self._check_same_input(holder, execution)
         return ExecutionHandle(self._services, holder, live)
 
@@ -200,9 +201,9 @@ class StateMachine(MachineBatches):
         ``redrive_failed`` one that ended without success is redriven first. Cancelling the await aborts the
         execution, but not one of another name.
         """
-        text, value = self._isolated(input)
-        execution = self._new_execution(text, name, source)
-        holder, live = await self._services.worker.start(self._revision, execution, value, exclusive=joins is not None)
+        given = self._isolated(input)
+        execution = self._new_execution(given, name, source)
+        holder, live = await self._services.worker.start(self._revision, execution, given, exclusive=joins is not None)
         if joins is not None and holder.name != name:
             await joins(holder.name)
         if source is None:
@@ -216,10 +217,10 @@ class StateMachine(MachineBatches):
 
     # Inside
 
-    def _isolated(self, value: JSONInput) -> tuple[str, JSONValue]:
-        """Return an input's text, which is stored, and its own copy, which the execution begins with."""
+    def _isolated(self, value: JSONInput) -> Payload:
+        """Return an input as it is stored, and as the execution begins with it: a private copy."""
         limits = self._services.limits
-        return isolate(value, max_bytes=limits.payload_bytes, max_depth=limits.payload_depth)
+        return Payload.isolated(value, max_bytes=limits.payload_bytes, max_depth=limits.payload_depth)
 
     def _check_same_input(self, holder: Execution, execution: Execution) -> None:
         """Refuse a name that an execution with another input holds."""
@@ -228,7 +229,7 @@ class StateMachine(MachineBatches):
                 f"the name {execution.name!r} belongs to execution {holder.id} of {self.name!r}, with another input"
             )
 
-    def _new_execution(self, input_text: str, name: str | None, source: Source | None) -> Execution:
+    def _new_execution(self, given: Payload, name: str | None, source: Source | None) -> Execution:
         id_ = new_id()
         return Execution(
             id=id_,
@@ -236,7 +237,7 @@ class StateMachine(MachineBatches):
             state_machine_id=self.id,
             state_machine_revision=self.revision,
             status=ExecutionStatus.RUNNING,
-            input_text=input_text,
+            input_text=given.encoded(),
             start_time=self._services.clock.now(),
             current_state=self._revision.plan.start_at,
             source=source,

@@ -11,10 +11,11 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from statechain.codec import JSONValue, decode, encode, private
+from statechain.codec import JSONValue, encode
 from statechain.errors import InvalidPayload, StateError
-from statechain.execution.frame import ExternalWait
 from statechain.execution.notify import observe_attempt
+from statechain.payload import Payload
+from statechain.records.details import ExternalWait, MomentKind
 from statechain.records.executions import Callback, CallbackStatus
 from statechain.tasks import child_executions
 from statechain.tasks.call import call_task
@@ -61,8 +62,8 @@ class Caller:
         self._threads = threads
         self._plain: dict[State, Task] = {}
 
-    async def call(self, frame: Frame, state: State, effect: CallTask) -> JSONValue:
-        """Perform one attempt; return its result, raise StateError where it failed."""
+    async def call(self, frame: Frame, state: State, effect: CallTask) -> Payload:
+        """Perform one attempt; return its result, which the frame has then; raise StateError where it failed."""
         plain = self._plain.get(state)
         if plain is not None and effect.timeout is None and effect.heartbeat is None and _is_fresh(frame):
             return await self._call_plainly(frame, state, effect, plain)
@@ -72,29 +73,30 @@ class Caller:
         if frame.run.is_express and not (isinstance(call, HandlerCall) and not call.waits):
             raise StateError("States.TaskFailed", f"an EXPRESS execution cannot wait for {effect.resource!r}")
         if frame.outside is None and not frame.attempting:
-            frame.note("scheduled", self._clock.now())
+            frame.note(MomentKind.SCHEDULED, self._clock.now())
         try:
             attempt = self._attempt(frame, state, effect, call)
             result = await (observe_attempt(frame, effect, self._clock, attempt) if frame.run.observers else attempt)
         except StateError as fault:
             self.note_failure(frame, fault)
             raise
-        frame.note("succeeded", self._clock.now())
+        frame.note(MomentKind.SUCCEEDED, self._clock.now())
+        frame.result = result
         return result
 
     def note_failure(self, frame: Frame, fault: StateError) -> None:
         """Have the history show that an attempt failed."""
-        kind = "timed_out" if fault.error in TIMEOUTS else "failed"
+        kind = MomentKind.TIMED_OUT if fault.error in TIMEOUTS else MomentKind.FAILED
         frame.note(kind, self._clock.now(), fault.error, fault.cause)
 
-    async def _call_plainly(self, frame: Frame, state: State, effect: CallTask, task: Task) -> JSONValue:
+    async def _call_plainly(self, frame: Frame, state: State, effect: CallTask, task: Task) -> Payload:
         """Perform an attempt that is no more than to await a handler: the short way through what follows."""
-        frame.note("scheduled", self._clock.now())
+        frame.note(MomentKind.SCHEDULED, self._clock.now())
         try:
             await self._start_at_least_once(frame)
-            frame.result_text, frame.result = await call_task(
+            result = await call_task(
                 task,
-                self.private_input(frame, effect.input),
+                self.private_input(frame, state, effect.input),
                 self.context_of(frame, state, effect.credentials),
                 self._clock,
                 limits=self._limits,
@@ -102,10 +104,11 @@ class Caller:
         except StateError as fault:
             self.note_failure(frame, fault)
             raise
-        frame.note("succeeded", self._clock.now())
-        return frame.result
+        frame.note(MomentKind.SUCCEEDED, self._clock.now())
+        frame.result = result
+        return result
 
-    async def _attempt(self, frame: Frame, state: State, effect: CallTask, call: Call) -> JSONValue:
+    async def _attempt(self, frame: Frame, state: State, effect: CallTask, call: Call) -> Payload:
         match call:
             case HandlerCall(waits=False):
                 return await self._handle(frame, state, effect, call)
@@ -122,7 +125,7 @@ class Caller:
 
     # Handlers
 
-    async def _handle(self, frame: Frame, state: State, effect: CallTask, call: HandlerCall) -> JSONValue:
+    async def _handle(self, frame: Frame, state: State, effect: CallTask, call: HandlerCall) -> Payload:
         """Call a handler, a plain function once there is a thread for it: only then does its timeout count."""
         if call.task.is_async:
             return await self._handle_now(frame, state, effect, call, None)
@@ -131,20 +134,18 @@ class Caller:
 
     async def _handle_now(
         self, frame: Frame, state: State, effect: CallTask, call: HandlerCall, slot: Slot | None
-    ) -> JSONValue:
+    ) -> Payload:
         if call.task.delivery == "at_most_once" and not frame.run.is_express:
             await self._start_at_most_once(frame)
         else:
             await self._start_at_least_once(frame)
         deadline = self._deadline(effect)
         try:
-            text, result = await self._run_handler(frame, state, effect, call, deadline, slot)
+            result = await self._run_handler(frame, state, effect, call, deadline, slot)
         finally:
             frame.attempting = False
         if call.wraps:
-            result = {"ExecutedVersion": "$LATEST", "Payload": result, "StatusCode": 200}
-            text = encode(result)
-        frame.result, frame.result_text = result, text
+            return _made({"ExecutedVersion": "$LATEST", "Payload": result.value, "StatusCode": 200})
         return result
 
     async def _start_at_least_once(self, frame: Frame) -> None:
@@ -152,7 +153,7 @@ class Caller:
         await self._scribe.flush_before_effect(frame)
         if frame.path:
             await asyncio.sleep(0)  # siblings are scheduled before any of them starts
-        frame.note("started", self._clock.now())
+        frame.note(MomentKind.STARTED, self._clock.now())
 
     async def _start_at_most_once(self, frame: Frame) -> None:
         """Record the attempt before its handler runs; an attempt that a crash interrupted ends here."""
@@ -160,7 +161,7 @@ class Caller:
             frame.attempting = False
             raise StateError("States.TaskFailed", INTERRUPTED)
         frame.attempting = True
-        frame.note("started", self._clock.now())
+        frame.note(MomentKind.STARTED, self._clock.now())
         await self._scribe.checkpoint(frame)
 
     async def _run_handler(
@@ -171,10 +172,10 @@ class Caller:
         call: HandlerCall,
         deadline: datetime | None,
         slot: Slot | None,
-    ) -> tuple[str, JSONValue]:
+    ) -> Payload:
         return await call_task(
             call.task,
-            self.private_input(frame, call.input),
+            self.private_input(frame, state, call.input, is_part=call.unwraps),
             self.context_of(frame, state, effect.credentials),
             self._clock,
             deadline=deadline,
@@ -198,12 +199,14 @@ class Caller:
             clock=self._clock,
         )
 
-    def private_input(self, frame: Frame, value: JSONValue) -> JSONValue:
-        """Return a copy that a handler may do with as it likes."""
-        if frame.is_input(value):
-            return frame.hand_over_input()
+    def private_input(self, frame: Frame, state: State, value: JSONValue, *, is_part: bool = False) -> JSONValue:
+        """Return an input that its handler may change: the state's own, where the state makes nothing else of it.
+
+        ``is_part``: it is a part of what the state gives.
+        """
+        payload = frame.input if state.make is None and not is_part else Payload(value)
         try:
-            return private(value, max_bytes=self._limits.payload_bytes, max_depth=self._limits.payload_depth)
+            return payload.copied(max_bytes=self._limits.payload_bytes, max_depth=self._limits.payload_depth)
         except InvalidPayload as fault:
             raise _too_large(frame, fault) from fault
 
@@ -218,7 +221,7 @@ class Caller:
 
     # Task tokens
 
-    async def _hand_over(self, frame: Frame, state: State, effect: CallTask, call: HandlerCall) -> JSONValue:
+    async def _hand_over(self, frame: Frame, state: State, effect: CallTask, call: HandlerCall) -> Payload:
         """Give a handler a task token, and wait for the answer; a plain function needs a thread first."""
         is_called = frame.outside is not None and frame.outside.called
         if call.task.is_async or is_called:
@@ -228,10 +231,9 @@ class Caller:
 
     async def _hand_over_now(
         self, frame: Frame, state: State, effect: CallTask, call: HandlerCall, slot: Slot | None
-    ) -> JSONValue:
+    ) -> Payload:
         async def hand(outside: ExternalWait) -> str:
-            text, _ = await self._run_handler(frame, state, effect, call, outside.deadline, slot)
-            return text
+            return (await self._run_handler(frame, state, effect, call, outside.deadline, slot)).encoded()
 
         return await self._wait_for_token(frame, effect, hand, is_once=call.task.delivery == "at_most_once")
 
@@ -242,7 +244,7 @@ class Caller:
         hand: Callable[[ExternalWait], Awaitable[str]],
         *,
         is_once: bool = False,
-    ) -> JSONValue:
+    ) -> Payload:
         """Hand out a task token, unless that was done before a crash, and wait for the answer under it."""
         outside = frame.outside
         if outside is None:
@@ -252,7 +254,7 @@ class Caller:
                 await self._callbacks.close(outside.callbacks)
                 raise StateError("States.TaskFailed", INTERRUPTED)
             await self._open(frame, outside, token=frame.token)
-            self._note_once(frame, "started")
+            self._note_once(frame, MomentKind.STARTED)
             try:
                 submitted = await hand(outside)
             except StateError:
@@ -261,7 +263,7 @@ class Caller:
                     raise
                 return self._answered(frame, answer)
             outside.called, outside.since = True, self._clock.now()
-            frame.note("submitted", outside.since, submitted)
+            frame.note(MomentKind.SUBMITTED, outside.since, submitted)
             await self._scribe.checkpoint(frame)
         answer = await self._callbacks.wait(
             outside.callbacks, deadline=outside.deadline, heartbeat=effect.heartbeat, since=outside.since
@@ -286,7 +288,7 @@ class Caller:
         frame.run.ledger.open_callback(callback)
         await self._scribe.checkpoint(frame)
 
-    def _answered(self, frame: Frame, answer: Callback | None) -> JSONValue:
+    def _answered(self, frame: Frame, answer: Callback | None) -> Payload:
         """Return what an answer says; raise StateError where it is a failure, or none came in time."""
         outside = frame.outside
         if answer is None:
@@ -296,13 +298,11 @@ class Caller:
             raise HeartbeatTimeout
         if answer.status is CallbackStatus.FAILED:
             raise StateError(answer.error, answer.cause)
-        frame.result_text = answer.output_text or "null"
-        frame.result = decode(frame.result_text)
-        return frame.result
+        return Payload.of_text(answer.output_text or "null")
 
     # Activities
 
-    async def _offer(self, frame: Frame, effect: CallTask, call: ActivityCall) -> JSONValue:
+    async def _offer(self, frame: Frame, effect: CallTask, call: ActivityCall) -> Payload:
         """Offer a task to an activity's workers, and wait for the answer of the one that takes it."""
         outside = frame.outside
         if outside is None:
@@ -313,29 +313,29 @@ class Caller:
             outside.callbacks,
             deadline=outside.deadline,
             heartbeat=effect.heartbeat,
-            begun=lambda: self._note_once(frame, "started"),
+            begun=lambda: self._note_once(frame, MomentKind.STARTED),
         )
         return self._answered(frame, answer)
 
-    def _note_once(self, frame: Frame, kind: str, *facts: JSONValue) -> None:
+    def _note_once(self, frame: Frame, kind: MomentKind, *facts: JSONValue) -> None:
         """Note for the history what happened in this attempt, unless it was reported before a crash."""
         if not frame.has_noted(kind):
             frame.note(kind, self._clock.now(), *facts)
 
     # Nested executions
 
-    async def _start_nested(self, frame: Frame, effect: CallTask, call: NestedCall) -> JSONValue:
+    async def _start_nested(self, frame: Frame, effect: CallTask, call: NestedCall) -> Payload:
         """Start an execution, and wait for its end where the Task says so."""
         outside = frame.outside
         if outside is None:
             outside = frame.outside = ExternalWait(deadline=self._deadline(effect) if call.waits else None)
             await self._scribe.checkpoint(frame)
-        self._note_once(frame, "started")
+        self._note_once(frame, MomentKind.STARTED)
         child = await self._nest.start(frame, call)
         told = child_executions.started(child.execution)
         if not call.waits:
-            return self._set_result(frame, told)
-        self._note_once(frame, "submitted", encode(told))
+            return _made(told)
+        self._note_once(frame, MomentKind.SUBMITTED, encode(told))
         timeout = self._clock.timeout_at(outside.deadline)
         async with frame.run.place.yielded():
             try:
@@ -345,7 +345,7 @@ class Caller:
                 if timeout.expired():
                     raise StateError("States.Timeout") from None
                 raise
-        return self._set_result(frame, child_executions.described(ended, parses=call.parses))
+        return _made(child_executions.described(ended, parses=call.parses))
 
     async def _start_fire_and_forget(self, frame: Frame, call: NestedCall, outside: ExternalWait) -> str:
         """Start an execution that has a task token in its input; one started before a crash has the former token."""
@@ -357,9 +357,10 @@ class Caller:
             raise
         return encode(child_executions.started(child.execution))
 
-    def _set_result(self, frame: Frame, result: JSONValue) -> JSONValue:
-        frame.result, frame.result_text = result, encode(result)
-        return result
+
+def _made(result: JSONValue) -> Payload:
+    """Return the payload of a result that was made here, with its text."""
+    return Payload(result, encode(result), is_owned=True)
 
 
 def _too_large(frame: Frame, fault: InvalidPayload) -> StateError:

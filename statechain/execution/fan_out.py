@@ -17,6 +17,8 @@ from statechain.errors import StateError
 from statechain.execution.frame import Frame, branch_path
 from statechain.execution.lengthy import evaluated
 from statechain.launcher import launch
+from statechain.payload import Payload
+from statechain.records.details import MomentKind
 from statechain.tasks.retry import RUNTIME
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ async def run_inline(
     await scribe.flush_before_effect(frame)
     fan_out = _Inline(frame, branches, clock, run_frame, explain, is_map=is_map)
     outputs = await fan_out.run(effect.max_concurrency or (INLINE_WIDTH if is_map else len(branches)))
-    frame.note("succeeded", clock.now())
+    frame.note(MomentKind.SUCCEEDED, clock.now())
     frame.round = 0
     return outputs
 
@@ -63,7 +65,7 @@ def begin_round(frame: Frame, clock: Clock) -> bool:
     if frame.round:
         return False
     frame.round = frame.run.next_round()
-    frame.note("started", clock.now(), frame.round)
+    frame.note(MomentKind.STARTED, clock.now(), frame.round)
     return True
 
 
@@ -119,7 +121,7 @@ class _Inline:
         index, child = item
         try:
             await self.run_frame(child)
-            self.outputs[index] = child.value
+            self.outputs[index] = child.input.value
         except StateError:
             if self.failed is None:
                 self.failed = index
@@ -148,14 +150,14 @@ class _Inline:
             frame.run,
             branch.plan,
             branch_path(frame, index),
-            branch.input,
+            Payload(branch.input),
             variables=frame.variables,
             item=branch.item if branch.item is not None else frame.item,
             number=frame.round,
             is_iteration=self.is_map,
         )
         if self.is_map and not frame.run.past.has_visits(child.path, child.number):
-            child.started_event = frame.run.next_event()
+            child.iteration_started = frame.run.next_event()
         frame.children[index] = child
         return index, child
 
@@ -163,9 +165,11 @@ class _Inline:
         """Remember the iterations that were started and have no visit yet, whose rows would show their start."""
         past = self.frame.run.past
         for index, child in self.frame.children.items():
-            if child.started_event and not child.entered_event and not past.has_visits(child.path, child.number):
+            if child.iteration_started and not child.entered_event and not past.has_visits(child.path, child.number):
                 now = self.clock.now()
-                self.frame.note_earlier("iteration_started", child.started_event, now, index, self.frame.state)
+                self.frame.note_earlier(
+                    MomentKind.ITERATION_STARTED, child.iteration_started, now, index, self.frame.state
+                )
 
     def _note_failure(self, fault: StateError) -> None:
         """Report what the failure interrupted, as AWS's history does; a States.Runtime ends all without a word."""
@@ -177,8 +181,8 @@ class _Inline:
         now = self.clock.now()
         for index, child in sorted(parent.children.items()):
             if parent.type == "Map":
-                kind = "iteration_failed" if index == failed else "iteration_aborted"
+                kind = MomentKind.ITERATION_FAILED if index == failed else MomentKind.ITERATION_ABORTED
                 self.frame.note(kind, now, index, parent.state)
             self._note_open(child, None)
             if child.is_open and child.type in ABORTABLE:
-                self.frame.note("aborted", now, child.type)
+                self.frame.note(MomentKind.ABORTED, now, child.type)

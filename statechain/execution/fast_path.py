@@ -9,16 +9,15 @@ execution's own asyncio task here.
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from statechain.asl.effort import TakesLong
 from statechain.asl.outcome import Done, Next
 from statechain.clock import SystemClock
-from statechain.codec import JSONValue, private
+from statechain.codec import private
 from statechain.errors import InvalidPayload, StateError
-from statechain.execution.lengthy import at_length
 from statechain.execution.variables import is_admitted
+from statechain.payload import Payload
 from statechain.tasks.call import as_failure, refusal_of
 from statechain.tasks.registry import Task, TaskRegistry
 
@@ -53,23 +52,23 @@ class FastPath:
         """
         states = frame.plan.states
         caller = asyncio.current_task()
-        is_own = False  # whether only the frame holds its value, so that a handler may have it as it is
         while frame.steps < self._limits.transitions:
             state = states[frame.state]
-            before = frame.value
             if state.type in INSTANT:
                 step = self._step(frame, state)
-                is_own = is_own and step is not None and step.output is before
+                if step is None:
+                    return False
+                following = step.state if type(step) is Next else None
+                frame.put_out(frame.output_of(step), step.assigned)
             else:
                 task = self._plain.get(state) or self._find(state)
-                step = None if task is None else await self._work(frame, state, task, caller, is_own=is_own)
-                is_own = step is not None and step.output is frame.result
-            if step is None:
-                return False
-            frame.advance(step)
-            if type(step) is Done:
+                if task is None or not await self._work(frame, state, task, caller):
+                    return False
+                following = state.next
+            if following is None:
                 return True
-            is_own = is_own and not step.assigned
+            frame.state = following
+            frame.number += 1
             if frame.steps % TURNS_BEFORE_YIELD == 0:
                 await asyncio.sleep(0)
         return False
@@ -78,7 +77,7 @@ class FastPath:
         """Return what a pure state makes of its input; None where the interpreter has to say what is wrong."""
         frame.begin_untracked(self._clock.now())
         try:
-            step = state.enter(frame.value, frame)
+            step = state.enter(frame.input.value, frame)
         except (StateError, TakesLong):
             return None
         if not isinstance(step, Next | Done) or (step.assigned and not is_admitted(frame, step.assigned, self._limits)):
@@ -86,22 +85,25 @@ class FastPath:
         frame.run.events += EVENTS_OF_STEP
         return step
 
-    async def _work(
-        self, frame: Frame, state: State, task: Task, caller: asyncio.Task[Any] | None, *, is_own: bool
-    ) -> Next | Done | None:
-        """Await a plain Task's handler; return what the state makes of its result."""
-        value = frame.value
+    async def _work(self, frame: Frame, state: State, task: Task, caller: asyncio.Task[Any] | None) -> bool:
+        """Await a plain Task's handler, whose result is what the state puts out; return False where it was not called.
+
+        The input is the handler's to change where nothing else holds a part of it.
+        """
+        payload = frame.input
         if state.make is None:
             frame.steps += 1  # no expression is evaluated, so nothing sees when the visit began
         else:
             frame.begin_untracked(self._clock.now())
-            is_own = False
             try:
-                value = state.make(value, frame)
+                payload = Payload(state.make(payload.value, frame))
             except (StateError, TakesLong):
-                return None
-        if not is_own:
-            value = self._private(value, task)
+                return False
+        limits = self._limits
+        try:
+            value = payload.taken(max_bytes=limits.payload_bytes, max_depth=limits.payload_depth)
+        except InvalidPayload as error:
+            raise refusal_of(error, task.name) from error
         try:
             if self._skips_time:
                 with self._clock.hold(briefly=True):
@@ -109,24 +111,19 @@ class FastPath:
             else:
                 result = await task.handler(value)
         except BaseException as fault:
-            failure = as_failure(fault, task.name, state.name, self._limits.cause_characters)
+            failure = as_failure(fault, task.name, state.name, limits.cause_characters)
             if failure is fault:
                 raise
             raise failure from fault
         if caller is not None and caller.cancelling():  # the handler has hidden that
             raise asyncio.CancelledError
-        frame.result = self._private(result, task)
+        try:
+            copy = private(result, max_bytes=limits.payload_bytes, max_depth=limits.payload_depth)
+        except InvalidPayload as error:
+            raise refusal_of(error, task.name) from error
+        frame.input = Payload(copy, is_owned=True)
         frame.run.events += EVENTS_OF_TASK
-        try:
-            return state.leave(frame.value, frame.result, frame)
-        except TakesLong:
-            return await at_length(frame, self._clock, partial(state.leave, frame.value, frame.result, frame))
-
-    def _private(self, value: object, task: Task) -> JSONValue:
-        try:
-            return private(value, max_bytes=self._limits.payload_bytes, max_depth=self._limits.payload_depth)
-        except InvalidPayload as fault:
-            raise refusal_of(fault, task.name) from fault
+        return True
 
     def _find(self, state: State) -> Task | None:
         """Return the handler of a plain state, or None where the state is not plain."""

@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from random import Random
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from statechain.asl.outcome import Done, Next
-from statechain.clock import EPOCH, from_micros, to_micros
-from statechain.codec import JSONValue, decode, encode
+from statechain.asl.outcome import Done, Next, Origin
+from statechain.clock import EPOCH
+from statechain.codec import JSONValue
 from statechain.errors import StateError
 from statechain.execution.run import Run, branch_prefix, timestamp
-from statechain.execution.running import UNREAD
+from statechain.payload import Payload
+from statechain.records.details import ExternalWait, Moment, MomentKind, VisitDetail, are_straight
 from statechain.records.executions import Visit
 from statechain.tasks.retry import HeartbeatTimeout
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from statechain.asl.plan.plan import Plan, State
     from statechain.storage.outlines import VisitOutline
 
-__all__ = ["ExternalWait", "Frame", "branch_path"]
+__all__ = ["Frame", "branch_path"]
 
 RETRIED: Final = frozenset({"Task", "Parallel", "Map"})
 """The types of the states that can be tried again."""
@@ -34,49 +35,6 @@ RETRIED: Final = frozenset({"Task", "Parallel", "Map"})
 NOTHING: Final[Mapping[str, JSONValue]] = {}
 NO_RETRIES: Final[list[int]] = []
 NO_CHILDREN: Final[dict[int, Frame]] = {}
-STRAIGHT: Final = ["scheduled", "started", "succeeded"]
-"""The moments of a visit that went the way that the history can report from its events' ids alone."""
-
-
-@attrs.define
-class ExternalWait:
-    """What an attempt remembers that waits for the outside: a task token, an activity's worker, a nested execution.
-
-    Attributes:
-        callbacks: The ids under which an answer may come. There is more than one where a crash came between a
-            handler's call and the record of it: the handler is called again with a new token, and the old one holds.
-
-        deadline: When the attempt times out, or None.
-
-        since: When the waiting began: heartbeats count from then.
-
-        called: Whether what had to be done before waiting is done, and recorded.
-    """
-
-    callbacks: list[str] = attrs.Factory(list)
-    deadline: datetime | None = None
-    since: datetime | None = None
-    called: bool = False
-
-    def dump(self) -> dict[str, JSONValue]:
-        """Return what `load` makes the same of."""
-        return {
-            "callbacks": list(self.callbacks),
-            "deadline": None if self.deadline is None else to_micros(self.deadline),
-            "since": None if self.since is None else to_micros(self.since),
-            "called": self.called,
-        }
-
-    @classmethod
-    def load(cls, stored: Mapping[str, Any]) -> ExternalWait:
-        """Return what was dumped."""
-        deadline, since = stored["deadline"], stored["since"]
-        return cls(
-            list(stored["callbacks"]),
-            None if deadline is None else from_micros(deadline),
-            None if since is None else from_micros(since),
-            stored["called"],
-        )
 
 
 class Frame:
@@ -85,22 +43,35 @@ class Frame:
     Attributes:
         path: ``""`` for the root; else the states and indexes that lead here.
 
-        state: The state that it is in; `value` is that state's input, `text` its JSON text where that is known.
+        state: The state that it is in.
+
+        input: That state's input; once the line of control has ended, its output.
 
         number: Counts the visits of this path. Below a Parallel or Map it begins above every number used before, so
             that no two rounds of a loop or a retry share one.
 
         is_iteration: Whether it is an iteration of an inline Map, whose begin and end the history shows.
 
+        iteration_started: The event of that begin; 0 where it is not known, or there is none.
+
         children: The branches of the current round that have begun and have not succeeded.
 
-        owes: Whether a visit that had an effect still waits to be made durable.
+        has_unsaved_effect: Whether a visit that had an effect still waits to be made durable.
 
+        steps: How many states it has visited in this process.
+
+    Of the current visit:
+
+    Attributes:
         is_open: Whether the visit has begun and has not been left.
 
-        caught: The error that ended the current visit, where one did.
+        result: What the state's effect came to, once it has.
 
-        resume_at: When the wait of the current visit ends, while it waits.
+        retries: How often each of the state's Retriers has answered.
+
+        caught: The error that ended the visit, where one did.
+
+        resume_at: When the wait of the visit ends, while it waits.
 
         round: Where the visits of the current round of branches began to count; 0 between rounds.
 
@@ -108,17 +79,13 @@ class Frame:
 
         outside: What the current attempt remembers while it waits for the outside.
 
-        turns: How many states it has visited in this process.
-
         token: The task token of the current attempt, while the process that made it is alive.
     """
 
     __slots__ = (
-        "_is_own",
         "_moments",
         "_object",
         "_random",
-        "_value",
         "_written",
         "attempting",
         "caught",
@@ -127,23 +94,22 @@ class Frame:
         "entered_event",
         "first",
         "has_unsaved_effect",
+        "input",
         "is_iteration",
         "is_open",
         "item",
+        "iteration_started",
         "number",
         "outside",
         "path",
         "plan",
         "result",
-        "result_text",
         "resume_at",
         "retries",
         "round",
         "run",
-        "started_event",
         "state",
         "steps",
-        "text",
         "token",
         "variables",
     )
@@ -153,9 +119,8 @@ class Frame:
         run: Run,
         plan: Plan,
         path: str,
-        value: JSONValue,
+        input: Payload,  # noqa: A002 -- the term of the field
         *,
-        text: str | None = None,
         variables: Mapping[str, JSONValue] | None = None,
         item: Mapping[str, JSONValue] | None = None,
         number: int = 0,
@@ -166,161 +131,167 @@ class Frame:
             run.root = self
         self.plan = plan
         self.path = path
-        self._value = value
-        self._is_own = False
-        self.text = text
+        self.input = input
         self.variables: Mapping[str, JSONValue] = variables or NOTHING
         self.item = item
         self.is_iteration = is_iteration
-        self.started_event = 0
+        self.iteration_started = 0
         self.state = plan.start_at
         self.number = self.first = number
         self.children = NO_CHILDREN
         self.has_unsaved_effect = False
         self.steps = 0
         self.retries = NO_RETRIES
-        self._clear(EPOCH, 0)
+        self._open(EPOCH, 0)
         self.is_open = False
+        self.forget_visit()
 
-    def _clear(self, entered: datetime, entered_event: int) -> None:
+    def _open(self, entered: datetime, entered_event: int) -> None:
         self.entered = entered
         self.entered_event = entered_event
         self.is_open = True
+        self.result: Payload | None = None
+        self._moments: list[Moment] = []
+        self._object: dict[str, JSONValue] | None = None
+        self._random: Random | None = None
+
+    def forget_visit(self) -> None:
+        """Drop what only some visits set: those that wait, are caught or taken up again. A line begins without it."""
         self.caught: StateError | None = None
-        self.result: JSONValue = None
-        self.result_text: str | None = None
         self.resume_at: datetime | None = None
         self.round = 0
         self.attempting = False
         self.outside: ExternalWait | None = None
         self.token: str | None = None
-        self._moments: list[tuple[Any, ...]] = []
         self._written = 0
-        self._object: dict[str, JSONValue] | None = None
-        self._random: Random | None = None
-
-    @property
-    def value(self) -> JSONValue:
-        """The input of the current state."""
-        if self._value is UNREAD:
-            self._value = decode(cast("str", self.text))
-            self._is_own = True
-        return self._value
-
-    def set_input(self, value: JSONValue, text: str | None, *, is_own: bool = False) -> None:
-        """Move to a state with this input; ``is_own``: nothing else holds any part of it."""
-        self._value = value
-        self._is_own = is_own
-        self.text = text
-
-    def is_input(self, value: JSONValue) -> bool:
-        """Return whether this very object is the input of the current state, and its text is known."""
-        return value is self._value and self.text is not None
-
-    def text_of(self, output: JSONValue) -> str | None:
-        """Return the text of what a visit puts out, where it is the input or the result as it was, and known."""
-        if output is self._value:
-            return self.text
-        return self.result_text if output is self.result else None
-
-    def hand_over_input(self) -> JSONValue:
-        """Give the input away to code that may change it; here it is made of its text again."""
-        value = self.value
-        if not self._is_own:
-            return decode(cast("str", self.text))
-        self._value = UNREAD
-        return value
 
     @property
     def type(self) -> str:
         """The type of the current state."""
         return self.plan.states[self.state].type
 
+    # Visits
+
     def begin(self, state: State, now: datetime) -> None:
-        """Begin a visit of a state."""
-        self._clear(now, self.run.next_event())
-        self.run.count(self.number)
+        """Begin a visit of a state; `forget_visit` has come between it and one that was more than plain."""
+        run = self.run
+        self._open(now, run.next_event())
+        run.count(self.number)
         self.retries = [0] * len(state.retriers) if state.retriers else NO_RETRIES
 
     def begin_untracked(self, now: datetime) -> None:
         """Begin a visit of which nothing will be kept."""
         self.steps += 1
+        self.result = None
         self.entered = now
         self.entered_event = self.run.events + 1
         self._object = None
         self._random = None
 
-    def leave(self, step: Next | Done, text: str | None) -> None:
-        """Take what a visit put out; what it assigned may share parts with it."""
-        is_own = self._is_own if step.output is self._value else text is not None and text is self.result_text
-        self.set_input(step.output, text, is_own=is_own and not step.assigned)
-        if step.assigned:
-            self.variables = {**self.variables, **step.assigned}
+    def output_of(self, step: Next | Done) -> Payload:
+        """Return what a step puts out: the input or the result as it was, or what was made of them."""
+        if step.origin is Origin.INPUT:
+            return self.input
+        if step.origin is Origin.RESULT and self.result is not None:
+            return self.result
+        return Payload(step.output)
 
-    def advance(self, step: Next | Done) -> None:
-        """Take what such a visit put out, and go where it leads."""
-        self.leave(step, None)
-        if type(step) is Next:
-            self.state = step.state
-            self.number += 1
+    def put_out(self, output: Payload, assigned: Mapping[str, JSONValue] | None = None) -> None:
+        """Take what a visit put out and assigned."""
+        self.input = output
+        if assigned:
+            output.is_owned = False  # a variable may hold a part of it
+            self.variables = {**self.variables, **assigned}
 
-    def go_to(self, step: Next) -> None:
-        """Move to the state to which a visit that was recorded leads."""
-        self.state = step.state
+    def leave(
+        self,
+        state: State,
+        following: str | None,
+        output: Payload,
+        assigned: Mapping[str, JSONValue] | None,
+        exited: datetime,
+    ) -> Visit:
+        """Take what a visit put out; return its row, caught errors included. The text of the output is known."""
+        event = self.run.next_event()
+        detail = self._left_detail(event, output, assigned, is_end=following is None)
+        self.is_open = False
+        self.put_out(output, assigned)
+        caught = self.caught
+        return Visit(
+            execution_id=self.run.execution.id,
+            frame=self.path,
+            number=self.number,
+            state=state.name,
+            type=state.type,
+            entered=self.entered,
+            exited=exited,
+            entered_event=self.entered_event,
+            exited_event=event,
+            output=output.text,
+            error=None if caught is None else caught.error,
+            cause=None if caught is None else caught.cause,
+            next=following,
+            detail=detail,
+        )
+
+    def go_to(self, state: str) -> None:
+        """Move to the state to which a visit leads."""
+        self.state = state
         self.number += 1
         if not self.path:
-            self.run.ledger.current_state = step.state
+            self.run.ledger.current_state = state
 
     def revisit(self, state: State, visit: Visit | VisitOutline) -> None:
         """Move to where a stored visit began."""
-        self._clear(visit.entered, visit.entered_event)
+        self._open(visit.entered, visit.entered_event)
+        self.forget_visit()
         self.state = visit.state
         self.number = visit.number
         self.retries = [0] * len(state.retriers)
 
-    def resume(self, state: State, visit: Visit) -> None:
+    def resume(self, state: State, visit: Visit, detail: VisitDetail) -> None:
         """Take up a visit that storage remembers as not left."""
         self.revisit(state, visit)
-        detail = cast("dict[str, Any]", decode(visit.detail or "{}"))
-        self.retries = detail.get("retries") or self.retries
-        self.resume_at = from_micros(detail["resume"]) if "resume" in detail else None
-        self.round = detail.get("round", 0)
-        self.attempting = detail.get("attempting", False)
-        self.outside = ExternalWait.load(detail["outside"]) if "outside" in detail else None
-        self.started_event = detail.get("started", 0)
-        moments = detail.get("moments", ())
-        self._moments = [(kind, event, from_micros(at), *facts) for kind, event, at, *facts in moments]
+        if detail.retries:
+            self.retries = list(detail.retries)
+        self.resume_at = detail.resume_at
+        self.round = detail.round
+        self.attempting = detail.attempting
+        self.outside = detail.outside
+        self.iteration_started = detail.iteration_started
+        self._moments = list(detail.moments)
         self._written = len(self._moments)
 
     def retry(self) -> None:
         """Begin another attempt of the same visit."""
         self.round = 0
         self.children = NO_CHILDREN
-        self.result = self.result_text = None
+        self.result = None
         self.outside = None
         self.token = None
         self._object = None
         self._random = None
 
-    def note(self, kind: str, now: datetime, *facts: JSONValue) -> None:
+    # Moments
+
+    def note(self, kind: MomentKind, now: datetime, *facts: JSONValue) -> None:
         """Remember what happens now inside the visit, as the history will show it."""
-        self._moments.append((kind, self.run.next_event(), now, *facts))
+        self._moments.append(Moment(kind, self.run.next_event(), now, facts))
 
-    def note_earlier(self, kind: str, event: int, now: datetime, *facts: JSONValue) -> None:
+    def note_earlier(self, kind: MomentKind, event: int, now: datetime, *facts: JSONValue) -> None:
         """Remember what happened under an event's id that was counted before."""
-        self._moments.append((kind, event, now, *facts))
+        self._moments.append(Moment(kind, event, now, facts))
 
-    def has_noted(self, kind: str) -> bool:
+    def has_noted(self, kind: MomentKind) -> bool:
         """Return whether something of a kind has happened in the current attempt."""
         for moment in reversed(self._moments):
-            if moment[0] in {kind, "scheduled"}:
-                return bool(moment[0] == kind)
+            if moment.kind in {kind, MomentKind.SCHEDULED}:
+                return moment.kind is kind
         return False
 
-    def last_noted(self, prefix: str) -> str | None:
-        """Return the kind of what happened last in this visit, among the kinds that begin with a prefix."""
-        kinds = (str(moment[0]) for moment in reversed(self._moments))
-        return next((kind for kind in kinds if kind.startswith(prefix)), None)
+    def last_of_map_run(self) -> MomentKind | None:
+        """Return what happened last to the Map Run of this visit."""
+        return next((moment.kind for moment in reversed(self._moments) if moment.kind.is_of_map_run), None)
 
     @property
     def visit_key(self) -> str:
@@ -375,42 +346,22 @@ class Frame:
 
     # Rows
 
-    def left(self, exited: datetime, step: Next | Done) -> Visit:
-        """Return the row of a visit that ended with a step, caught errors included."""
-        exited_event = self.run.next_event()
-        self.is_open = False
-        return self._row(
-            exited,
-            exited_event,
-            output=self.text,
-            error=None if self.caught is None else self.caught.error,
-            cause=None if self.caught is None else self.caught.cause,
-            next=step.state if isinstance(step, Next) else None,
-            detail=self._remember(exited_event, step),
-        )
-
     def failed(self, exited: datetime, fault: StateError) -> Visit:
         """Return the row of a visit that failed for good; it can be taken up again by a redrive."""
-        detail = self._details()
-        if self.result_text is not None:
-            detail["result"] = self.result
-        if isinstance(fault, HeartbeatTimeout):
-            detail["missed_heartbeat"] = True
-        return self._row(exited, 0, error=fault.error, cause=fault.cause, detail=encode(detail) if detail else None)
+        result = self.result if self.result is not None and self.result.text is not None else None
+        is_missed = isinstance(fault, HeartbeatTimeout)
+        return self._unfinished(exited, attrs.evolve(self._detail(), result=result, missed_heartbeat=is_missed), fault)
 
     def waiting(self) -> Visit:
         """Return the row of a visit that is not left yet, with what it must remember."""
-        detail = self._details()
-        if self.resume_at is not None:
-            detail["resume"] = to_micros(self.resume_at)
-        if self.attempting:
-            detail["attempting"] = True
-        if self.outside is not None:
-            detail["outside"] = self.outside.dump()
+        detail = attrs.evolve(
+            self._detail(), resume_at=self.resume_at, attempting=self.attempting, outside=self.outside
+        )
         self._written = len(self._moments)
-        return self._row(None, 0, detail=encode(detail))
+        return self._unfinished(None, detail)
 
-    def _row(self, exited: datetime | None, exited_event: int, **fields: str | None) -> Visit:
+    def _unfinished(self, exited: datetime | None, detail: VisitDetail, fault: StateError | None = None) -> Visit:
+        """Return the row of a visit that has put out nothing."""
         return Visit(
             execution_id=self.run.execution.id,
             frame=self.path,
@@ -420,44 +371,55 @@ class Frame:
             entered=self.entered,
             exited=exited,
             entered_event=self.entered_event,
-            exited_event=exited_event,
-            **fields,
+            exited_event=0,
+            error=None if fault is None else fault.error,
+            cause=None if fault is None else fault.cause,
+            detail=detail.dump(),
         )
 
-    def _remember(self, exited_event: int, step: Next | Done) -> str | None:
-        """Return what only the runtime reads, as JSON text; None where the row itself says all."""
-        detail = self._details(tells_moments=not self._is_straight(exited_event))
-        if detail.get("started") == self.entered_event - 1:
-            del detail["started"]
-        if step.assigned:
-            detail["assigned"] = dict(step.assigned)
-        if self.result_text is not None and self.result_text != self.text:
-            detail["result"] = self.result
-        if self.is_iteration and not self.run.has_room() and type(step) is Done:
-            detail["full"] = True  # the history has no room for the iteration's end
-        return encode(detail) if detail else None
+    def _left_detail(
+        self, exited_event: int, output: Payload, assigned: Mapping[str, JSONValue] | None, *, is_end: bool
+    ) -> str | None:
+        """Return what the row of a visit that ends must remember, as JSON text; None where the row itself says all."""
+        is_brief = self._is_brief(exited_event)
+        result = self.result
+        if result is not None and (result is output or result.text is None or result.text == output.text):
+            result = None
+        started = self._iteration_started if self._iteration_started != self.entered_event - 1 else 0
+        is_full = is_end and self.is_iteration and not self.run.has_room()
+        if is_brief and result is None and not (assigned or started or is_full or self.round or any(self.retries)):
+            return None
+        detail = attrs.evolve(
+            self._detail(tells_moments=not is_brief),
+            iteration_started=started,
+            assigned=assigned or NOTHING,
+            result=result,
+            is_full=is_full,
+        )
+        return detail.dump()
 
-    def _is_straight(self, exited_event: int) -> bool:
-        """Return whether the visit went the way that the history can report from its events' ids alone."""
-        if self.caught is not None or exited_event != self.entered_event + len(self._moments) + 1:
-            return False
-        return [moment[0] for moment in self._moments] == STRAIGHT
+    def _is_brief(self, exited_event: int) -> bool:
+        """Return whether the history has the moments of the visit, if any, from its events' ids alone."""
+        moments = self._moments
+        if not moments:
+            return True
+        is_in_order = exited_event == self.entered_event + len(moments) + 1
+        return is_in_order and self.caught is None and are_straight(moments)
 
-    def _details(self, *, tells_moments: bool = True) -> dict[str, JSONValue]:
+    @property
+    def _iteration_started(self) -> int:
+        """The event of the start of the iteration that this visit is the first of; 0 where it is not."""
+        return self.iteration_started if self.number == self.first else 0
+
+    def _detail(self, *, tells_moments: bool = True) -> VisitDetail:
         """Return what every row that needs a detail remembers."""
-        detail: dict[str, JSONValue] = {}
-        if tells_moments and len(self._moments) > self._written:
-            moments = self._moments[self._written :]
-            detail["moments"] = [[kind, event, to_micros(at), *facts] for kind, event, at, *facts in moments]
-        if tells_moments and self._written:
-            detail["after"] = self._written  # the rest is in earlier rows of the visit
-        if any(self.retries):
-            detail["retries"] = list(self.retries)
-        if self.round:
-            detail["round"] = self.round
-        if self.started_event and self.number == self.first:
-            detail["started"] = self.started_event
-        return detail
+        return VisitDetail(
+            moments=self._moments[self._written :] if tells_moments else (),
+            after=self._written if tells_moments else 0,
+            retries=list(self.retries),
+            round=self.round,
+            iteration_started=self._iteration_started,
+        )
 
 
 def branch_path(frame: Frame, index: int) -> str:

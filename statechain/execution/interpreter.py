@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from statechain.asl.effort import TakesLong
 from statechain.asl.outcome import CallTask, Done, Fail, FanOut, Next, Outcome, WaitUntil
-from statechain.clock import to_micros
-from statechain.codec import JSONValue, encode
 from statechain.errors import StateError
 from statechain.execution.fan_out import run_inline
 from statechain.execution.fast_path import TURNS_BEFORE_YIELD
@@ -24,12 +22,13 @@ from statechain.execution.lengthy import at_length, evaluated
 from statechain.execution.line import Exit, Line
 from statechain.execution.map_run import run_distributed
 from statechain.execution.notify import observe_visit
-from statechain.execution.restore import REDRIVEN, failure_of
+from statechain.execution.restore import REDRIVEN, Restored
 from statechain.execution.run import Run
-from statechain.execution.running import UNREAD
-from statechain.execution.stepping import PURE, encoded_output, record_step
+from statechain.execution.stepping import PURE, encode_output, record_step
 from statechain.execution.unexpected import PASSING, as_state_error
 from statechain.execution.variables import admit
+from statechain.payload import Payload
+from statechain.records.details import FormerEnd, MomentKind
 from statechain.records.executions import Execution, ExecutionStatus, Visit
 from statechain.storage.repository import End
 from statechain.tasks import services
@@ -38,6 +37,7 @@ from statechain.tasks.retry import RUNTIME, catcher_for, retry_delay
 if TYPE_CHECKING:
     from statechain.asl.plan.plan import State
     from statechain.clock import Clock
+    from statechain.codec import JSONValue
     from statechain.execution.calls import Caller
     from statechain.execution.fast_path import FastPath
     from statechain.execution.files.items import Files
@@ -76,17 +76,15 @@ class Interpreter:
 
     async def run(self, run: Run) -> End:
         """Run an execution from where it is to its end; the end is the caller's to record."""
-        text = run.execution.input_text
-        frame = Frame(run, run.plan, "", UNREAD, text=text)
-        if run.live is not None:
-            frame.set_input(run.live.take_input(), text, is_own=True)
+        given = None if run.live is None else run.live.take_input()
+        frame = Frame(run, run.plan, "", given or Payload.of_text(run.execution.input_text))
         try:
             began = self._take_up(run)
             if run.plan.timeout_seconds is None:
                 await self.run_frame(frame)
             elif not await self._run_in_time(frame, began + timedelta(seconds=run.plan.timeout_seconds)):
                 return End(status=ExecutionStatus.TIMED_OUT, end_time=self._clock.now())
-            text = encoded_output(frame.value, frame.state, self._limits) if frame.text is None else frame.text
+            text = encode_output(frame.input, frame.state, self._limits)
         except StateError as fault:
             return self._failed(frame, fault)
         except PASSING:
@@ -133,7 +131,7 @@ class Interpreter:
                 exited=now,
                 entered_event=ended,
                 exited_event=redriven,
-                detail=None if run.before is None else encode(_end_of(run.before)),
+                detail=None if run.before is None else _end_of(run.before).dump(),
             )
             past.redrives.append(now)
             past.reopen_failed()
@@ -144,11 +142,11 @@ class Interpreter:
         """Run one line of control to its end, which leaves it with its output; raise StateError where it failed."""
         past = frame.run.past
         last = None if past.is_empty else await past.restore(frame)
-        if last is not None and last.exited is not None and last.next is None:
-            if last.output is None:
-                raise failure_of(last)
+        if last is not None and last.is_over:
+            if last.visit.output is None:
+                raise last.failure()
             return
-        stored = last if last is not None and last.exited is None else None
+        stored = last if last is not None and last.visit.exited is None else None
         while True:
             if frame.run.is_unobserved_express and await self._lane.pass_through(frame):
                 break
@@ -162,7 +160,8 @@ class Interpreter:
             step = await (observe_visit(frame, state, self._clock, visit) if frame.run.observers else visit)
             if type(step) is not Next:
                 break
-            frame.go_to(step)
+            frame.forget_visit()
+            frame.go_to(step.state)
         if not frame.path:
             frame.run.ledger.current_state = frame.state
         elif frame.has_unsaved_effect:
@@ -178,10 +177,10 @@ class Interpreter:
             raise
         return line
 
-    async def _begin(self, frame: Frame, state: State, stored: Visit | None, line: Line | None) -> None:
+    async def _begin(self, frame: Frame, state: State, stored: Restored | None, line: Line | None) -> None:
         """Begin a visit, or take up the stored one, unless a line has begun it."""
         if stored is not None:
-            frame.resume(state, stored)
+            frame.resume(state, stored.visit, stored.detail)
             await self._take_rest(frame, state)
         elif line is None or line.exit is Exit.BEFORE:
             frame.begin(state, self._clock.now())
@@ -214,7 +213,7 @@ class Interpreter:
             try:
                 outcome = self._enter(frame, state)
             except TakesLong:
-                outcome = await self._at_length(frame, state, partial(state.enter, frame.value, frame))
+                outcome = await self._at_length(frame, state, partial(state.enter, frame.input.value, frame))
             return self._leave(frame, state, self._step(state, outcome))
         except StateError as fault:
             self._record_failure(frame, fault)
@@ -253,7 +252,7 @@ class Interpreter:
 
     def _enter(self, frame: Frame, state: State) -> Outcome:
         try:
-            return state.enter(frame.value, frame)
+            return state.enter(frame.input.value, frame)
         except StateError as fault:
             raise self._explained(frame, state, fault) from fault
 
@@ -280,7 +279,9 @@ class Interpreter:
         cause = f"An error occurred while executing {place}. {fault.cause or ''}".rstrip()
         explained = StateError(fault.error, cause, location=fault.location)
         if fault.location is not None:
-            frame.note("evaluation_failed", self._clock.now(), explained.error, explained.cause, explained.location)
+            frame.note(
+                MomentKind.EVALUATION_FAILED, self._clock.now(), explained.error, explained.cause, explained.location
+            )
         return explained
 
     def _leave(self, frame: Frame, state: State, step: Next | Done) -> Next | Done:
@@ -290,7 +291,8 @@ class Interpreter:
                 admit(frame, step.assigned, self._limits)
             except StateError as fault:
                 raise self._explained(frame, state, fault) from fault
-        record_step(frame, state, step, self._clock.now(), self._limits)
+        following = step.state if type(step) is Next else None
+        record_step(frame, state, following, frame.output_of(step), step.assigned, self._clock.now(), self._limits)
         return step
 
     # Effects
@@ -307,8 +309,8 @@ class Interpreter:
                 try:
                     step = self._exit(frame, state, result)
                 except TakesLong:
-                    given = None if state.drops_input else frame.value
-                    step = await self._at_length(frame, state, partial(state.leave, given, result, frame))
+                    given = None if state.drops_input else frame.input.value
+                    step = await self._at_length(frame, state, partial(state.leave, given, result.value, frame))
                 return self._leave(frame, state, step)
             except StateError as fault:
                 delay = retry_delay(state.retriers, frame.retries, fault, frame.rng("~jitter"))
@@ -319,38 +321,39 @@ class Interpreter:
                 frame.resume_at = self._clock.now() + timedelta(seconds=delay)
                 await self._scribe.checkpoint(frame)
 
-    async def _perform(self, frame: Frame, state: State) -> JSONValue:
+    async def _perform(self, frame: Frame, state: State) -> Payload:
         if state.resource is not None:
             services.prepare(frame, state.resource)
         try:
             effect = self._enter(frame, state)
         except TakesLong:
-            effect = await self._at_length(frame, state, partial(state.enter, frame.value, frame))
+            effect = await self._at_length(frame, state, partial(state.enter, frame.input.value, frame))
         match effect:
             case CallTask():
                 return await self._caller.call(frame, state, effect)
             case WaitUntil():
                 return await self._wait(frame, effect)
             case FanOut():
-                return await self._fan_out(frame, state, effect)
+                frame.result = Payload(await self._fan_out(frame, state, effect))
+                return frame.result
             case Next() | Done() | Fail():
                 raise AssertionError(f"{state.type} states have an effect, not {effect!r}")
 
-    def _exit(self, frame: Frame, state: State, result: JSONValue) -> Next | Done:
+    def _exit(self, frame: Frame, state: State, result: Payload) -> Next | Done:
         try:
-            return state.leave(None if state.drops_input else frame.value, result, frame)
+            return state.leave(None if state.drops_input else frame.input.value, result.value, frame)
         except StateError as fault:
             raise self._explained(frame, state, fault) from fault
 
     async def _catch(self, frame: Frame, state: State, fault: StateError) -> Next:
         """Return where the Catcher of an error leads; raise the error where there is none."""
         if state.type in {"Map", "Parallel"} and fault.error != RUNTIME:
-            frame.note("failed", self._clock.now())
+            frame.note(MomentKind.FAILED, self._clock.now())
         catcher = catcher_for(state.catch, fault)
         if catcher is None:
             raise fault
         frame.caught = fault
-        apply = partial(catcher.apply, frame.value, fault, frame)
+        apply = partial(catcher.apply, frame.input.value, fault, frame)
         return await evaluated(frame, self._clock, apply, partial(self._explained, frame, state))
 
     async def _fan_out(self, frame: Frame, state: State, effect: FanOut) -> JSONValue:
@@ -368,16 +371,15 @@ class Interpreter:
             await frame.run.place.reacquire()  # a branch that was interrupted may have had it lent
             raise
 
-    async def _wait(self, frame: Frame, effect: WaitUntil) -> JSONValue:
+    async def _wait(self, frame: Frame, effect: WaitUntil) -> Payload:
         if frame.resume_at is None:
             frame.resume_at = effect.until or frame.entered + timedelta(seconds=effect.seconds or 0)
             if frame.resume_at > self._clock.now():
                 await self._scribe.checkpoint(frame)
         await self._clock.sleep_until(frame.resume_at)
-        return frame.value
+        return frame.input
 
 
-def _end_of(execution: Execution) -> dict[str, JSONValue]:
+def _end_of(execution: Execution) -> FormerEnd:
     """Return what a redrive's row remembers of the end before it."""
-    ended = 0 if execution.end_time is None else to_micros(execution.end_time)
-    return {"status": str(execution.status), "ended": ended, "error": execution.error, "cause": execution.cause}
+    return FormerEnd(str(execution.status), execution.end_time, execution.error, execution.cause)

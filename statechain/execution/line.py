@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING, Final, cast
 
 from statechain.asl.effort import TakesLong
 from statechain.asl.outcome import CallTask, Done, Next
-from statechain.codec import isolate
 from statechain.errors import InvalidPayload, StatechainError, StateError
 from statechain.execution.fast_path import INSTANT, TURNS_BEFORE_YIELD
 from statechain.execution.stepping import record_step
 from statechain.execution.variables import admit
+from statechain.payload import Payload
+from statechain.records.details import MomentKind
 from statechain.tasks.call import EAGER, cut_off, end_handler, is_cancelled_from_outside, refusal_of, serve
 from statechain.tasks.registry import Task, TaskRegistry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from statechain.asl.plan.plan import State
@@ -167,10 +168,10 @@ class Line:
                 await end_handler(self._handler, self._task.name, self._lines.limits.handler_grace_seconds)
             raise
 
-    def result(self) -> JSONValue:
+    def result(self) -> Payload:
         """Return what the handler returned; raise what the visit failed by."""
-        if self.error is not None:
-            raise self.error
+        if self.error is not None or self.frame.result is None:
+            raise cast("BaseException", self.error)
         return self.frame.result
 
     def _stop(self, exit_: Exit, error: BaseException | None = None) -> None:
@@ -207,7 +208,7 @@ class Line:
             frame.steps += 1
             self._state = state
             try:
-                effect = state.enter(frame.value, frame)
+                effect = state.enter(frame.input.value, frame)
             except (StateError, TakesLong):
                 frame.restart_draws()
                 self._stop(Exit.BEGUN)
@@ -217,7 +218,7 @@ class Line:
                 self._schedule(now)
                 return
             now = lines.clock.now()
-            if not self._leave(cast("Next | Done", effect), now, Exit.BEGUN):
+            if not self._take(cast("Next | Done", effect), now, Exit.BEGUN):
                 return
 
     def _may_begin(self) -> bool:
@@ -232,7 +233,7 @@ class Line:
     def _schedule(self, now: datetime) -> None:
         """Have what the visit before produced written first, as `VisitRecorder.flush_before_effect` does."""
         frame, recorder = self.frame, self._lines.recorder
-        frame.note("scheduled", now)
+        frame.note(MomentKind.SCHEDULED, now)
         if recorder.must_flush(frame):
             self._phase, self._lapses = _Phase.WRITE, recorder.lapses
             self._future.is_refusing = True
@@ -270,9 +271,9 @@ class Line:
         if self._future.done():
             return
         lines, frame = self._lines, self.frame
-        frame.note("started", lines.clock.now())
+        frame.note(MomentKind.STARTED, lines.clock.now())
         try:
-            value = lines.caller.private_input(frame, self._input)
+            value = lines.caller.private_input(frame, self._state, self._input)
         except StateError as fault:
             self._fail(fault)
             return
@@ -304,21 +305,25 @@ class Line:
         frame, lines = self.frame, self._lines
         limits, state = lines.limits, self._state
         try:
-            text, copy = isolate(result, max_bytes=limits.payload_bytes, max_depth=limits.payload_depth)
+            payload = Payload.isolated(result, max_bytes=limits.payload_bytes, max_depth=limits.payload_depth)
         except InvalidPayload as error:
             refusal = refusal_of(error, self._task.name)
             refusal.__cause__ = error
             self._fail(refusal)
             return
-        frame.result_text, frame.result = text, copy
-        frame.note("succeeded", now := lines.clock.now())
+        frame.result = payload
+        frame.note(MomentKind.SUCCEEDED, now := lines.clock.now())
+        if state.drops_input:
+            if self._leave(state.next, payload, None, now, Exit.RETURNED):
+                self._advance(now)
+            return
         try:
-            step = state.leave(None if state.drops_input else frame.value, copy, frame)
+            step = state.leave(frame.input.value, payload.value, frame)
         except (StateError, TakesLong):
             frame.restart_draws()
             self._stop(Exit.RETURNED)
             return
-        if self._leave(step, now, Exit.RETURNED):
+        if self._take(step, now, Exit.RETURNED):
             self._advance(now)
 
     def _take_failure(self, error: Exception) -> None:
@@ -334,22 +339,34 @@ class Line:
         self._lines.caller.note_failure(self.frame, fault)
         self._stop(Exit.RETURNED, fault)
 
-    def _leave(self, step: Next | Done, now: datetime, otherwise: Exit) -> bool:
+    def _take(self, step: Next | Done, now: datetime, otherwise: Exit) -> bool:
+        """Leave a visit by a step of the plan; return whether there is another visit."""
+        following = step.state if type(step) is Next else None
+        return self._leave(following, self.frame.output_of(step), step.assigned, now, otherwise)
+
+    def _leave(
+        self,
+        following: str | None,
+        output: Payload,
+        assigned: Mapping[str, JSONValue] | None,
+        now: datetime,
+        otherwise: Exit,
+    ) -> bool:
         """Leave a visit for the next; return whether there is one. What cannot be left is handed back as it was."""
         frame, lines = self.frame, self._lines
         if not frame.run.has_room(2):
             self._stop(otherwise)
             return False
         try:
-            if step.assigned:
-                admit(frame, step.assigned, lines.limits)
-            record_step(frame, self._state, step, now, lines.limits)
+            if assigned:
+                admit(frame, assigned, lines.limits)
+            record_step(frame, self._state, following, output, assigned, now, lines.limits)
         except StateError:
             frame.restart_draws()
             self._stop(otherwise)
             return False
-        if type(step) is not Next:
+        if following is None:
             self._stop(Exit.DONE)
             return False
-        frame.go_to(step)
+        frame.go_to(following)
         return True

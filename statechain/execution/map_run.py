@@ -22,6 +22,8 @@ from statechain.execution.files.items import FAILED, PENDING, SUCCEEDED, Ended
 from statechain.execution.frame import Frame, branch_path
 from statechain.execution.lengthy import evaluated
 from statechain.launcher import exceeds, launch
+from statechain.payload import Payload
+from statechain.records.details import MomentKind
 
 if TYPE_CHECKING:
     from statechain.clock import Clock
@@ -51,10 +53,10 @@ async def run_distributed(
     tolerance = await evaluated(frame, clock, effect.tolerance, explain)
     reader = None if effect.reader is None else await evaluated(frame, clock, effect.reader, explain)
     if is_new:
-        frame.note("run_started", clock.now(), _run_id(frame, effect))
+        frame.note(MomentKind.RUN_STARTED, clock.now(), _run_id(frame, effect))
         scribe.add_open_visit(frame)
-    elif frame.last_noted("run_") in {"run_failed", "run_aborted"}:
-        frame.note("run_redriven", clock.now(), _run_id(frame, effect), frame.run.execution.redrive_count)
+    elif frame.last_of_map_run() in {MomentKind.RUN_FAILED, MomentKind.RUN_ABORTED}:
+        frame.note(MomentKind.RUN_REDRIVEN, clock.now(), _run_id(frame, effect), frame.run.execution.redrive_count)
     await scribe.flush_before_effect(frame)
     try:
         if effect.writer is not None:
@@ -70,14 +72,14 @@ async def run_distributed(
         if effect.writer is not None:
             outputs = await files.write(effect.writer, _run_id(frame, effect), map_run.ended())
     except StateError as fault:
-        frame.note("run_failed", clock.now(), fault.error, fault.cause)
+        frame.note(MomentKind.RUN_FAILED, clock.now(), fault.error, fault.cause)
         raise
     except asyncio.CancelledError:
         if frame.run.has_room():
-            frame.note("run_aborted", clock.now())
+            frame.note(MomentKind.RUN_ABORTED, clock.now())
         raise
-    frame.note("run_succeeded", clock.now())
-    frame.note("succeeded", clock.now())
+    frame.note(MomentKind.RUN_SUCCEEDED, clock.now())
+    frame.note(MomentKind.SUCCEEDED, clock.now())
     frame.round = 0
     return outputs
 
@@ -135,7 +137,7 @@ class _MapRun:
         self.begun.add(index)
         try:
             await self.run_frame(child)
-            self.outputs[index] = child.value
+            self.outputs[index] = child.input.value
         except StateError as fault:
             self.faults[index] = fault
             if exceeds(self.tolerance, len(self.faults), len(self.branches)):
@@ -173,4 +175,4 @@ class _MapRun:
             input=branch.input,
             began=frame.run.past.began(path, frame.round) or self.clock.now(),
         )
-        return index, Frame(run, branch.plan, path, branch.input, item=branch.item, number=frame.round)
+        return index, Frame(run, branch.plan, path, Payload(branch.input), item=branch.item, number=frame.round)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from statechain.asl.outcome import CallTask, Done
     from statechain.asl.plan.plan import State
     from statechain.clock import Clock
-    from statechain.codec import JSONValue
     from statechain.execution.frame import Frame
+    from statechain.payload import Payload
 
 __all__ = ["observe_attempt", "observe_visit"]
 
@@ -63,7 +63,7 @@ async def observe_visit(frame: Frame, state: State, clock: Clock, visit: Awaitab
     return step
 
 
-async def observe_attempt(frame: Frame, effect: CallTask, clock: Clock, attempt: Awaitable[JSONValue]) -> JSONValue:
+async def observe_attempt(frame: Frame, effect: CallTask, clock: Clock, attempt: Awaitable[Payload]) -> Payload:
     """Await an attempt, and say how it began and ended."""
     run = frame.run
     started = AttemptStarted(

@@ -13,13 +13,14 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator,
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeVar
 
 import attrs
 
-from statechain.codec import decode, encode
 from statechain.errors import DamagedRow, StateError
 from statechain.execution.run import branch_prefix
+from statechain.payload import Payload
+from statechain.records.details import NO_DETAIL, FormerEnd, VisitDetail
 from statechain.storage.outlines import VisitOutline, read_outlines
 from statechain.storage.retrying import retry_while_unavailable
 from statechain.tasks.retry import TIMEOUT, HeartbeatTimeout
@@ -29,17 +30,34 @@ if TYPE_CHECKING:
     from statechain.records.executions import Visit
     from statechain.storage.repository import Repository
 
-__all__ = ["NO_VISITS", "REDRIVEN", "StoredRows", "StoredVisits", "complete", "failure_of"]
+__all__ = ["NO_VISITS", "REDRIVEN", "Restored", "StoredRows", "StoredVisits", "detail_of"]
 
 REDRIVEN = "Redriven"
 """The type of the row of a redrive: no visit, but an event in the execution's history."""
 
-KEPT_BY_A_REDRIVE = ("moments", "round", "started")
-
+T = TypeVar("T")
 Read: TypeAlias = "Callable[[Collection[int]], Awaitable[Mapping[int, Visit]]]"
 
-READ_AHEAD = 16
+READ_AHEAD: Final = 16
 """How many outputs of finished branches are read at once: they are asked for about in the order of their rows."""
+
+
+class Restored(NamedTuple):
+    """The last visit of a line of control, and what its rows remember beside their columns."""
+
+    visit: Visit
+    detail: VisitDetail
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the line of control has ended with it."""
+        return self.visit.exited is not None and self.visit.next is None
+
+    def failure(self) -> StateError:
+        """Return the error that ended the visit, as it was when it was raised."""
+        if self.visit.error == TIMEOUT and self.detail.missed_heartbeat:
+            return HeartbeatTimeout(self.visit.cause)
+        return StateError(self.visit.error, self.visit.cause)
 
 
 class _Finished(NamedTuple):
@@ -124,9 +142,7 @@ class StoredVisits:
         self.is_empty = False
         self.highest_number = max(self.highest_number, row.number)
         if row.exited_event == 0 and row.has_detail:
-            detail = await self._rows.detail(row)
-            with self._rows.reading(row.place):
-                self._count_inside(row, detail)
+            self._count_inside(row, await self._rows.detail(row))
         if row.has_output and row.next is None and row.exited is not None:
             self._lines.pop(row.frame, None)
             self._finished[row.frame] = _Finished(row.number, row.place)
@@ -134,15 +150,14 @@ class StoredVisits:
             self._finished.pop(row.frame, None)  # another round of branches
             self._lines.setdefault(row.frame, _Line()).add(row)
 
-    def _count_inside(self, row: VisitOutline, detail: Mapping[str, Any]) -> None:
+    def _count_inside(self, row: VisitOutline, detail: VisitDetail) -> None:
         """Count what happened inside a visit that was not left: its row has no separate event for it."""
-        moments = detail.get("moments", ())
         if row.type == "Parallel":
             self._parallels.add(branch_prefix(row.frame, row.state))
-        if any(moment[0].startswith("run_") for moment in moments):
+        if any(moment.kind.is_of_map_run for moment in detail.moments):
             self._distributed.add(branch_prefix(row.frame, row.state))
-        self._count(row.frame, max(detail.get("started", 0), *(moment[1] for moment in moments), 0))
-        self.highest_number = max(self.highest_number, detail.get("round", 0))
+        self._count(row.frame, max([detail.iteration_started, *(moment.event for moment in detail.moments)]))
+        self.highest_number = max(self.highest_number, detail.round)
 
     def _last_event_of(self, row: VisitOutline) -> int:
         """Return the last event that a row shows: the end of an iteration follows at once on its last visit's exit.
@@ -198,50 +213,53 @@ class StoredVisits:
             return ()
         return [row for row in line.rows if row.number >= since]
 
-    async def restore(self, frame: Frame) -> Visit | None:
+    async def restore(self, frame: Frame) -> Restored | None:
         """Move a frame to where it stood; return its last visit, or None where it had not begun."""
         finished = self._finished.get(frame.path)
         if finished is not None and finished.number >= frame.number:
             if self._outputs is None:
                 self._outputs = _ReadAhead(self._rows, (each.place for each in self._finished.values()))
-            last = await self._outputs.row(finished.place)
-            self._take(frame, last, finished.place)
+            last = Restored(await self._outputs.row(finished.place), NO_DETAIL)
+            self._take(frame, last.visit, finished.place)
         elif rows := self._since(frame.path, frame.number):
             last = await self._restore_open(frame, rows)
         else:
             return None
-        frame.number = last.number if last.exited is None else last.number + 1
-        frame.state = last.state if last.exited is None else last.next or last.state
+        visit = last.visit
+        frame.number = visit.number if visit.exited is None else visit.number + 1
+        frame.state = visit.state if visit.exited is None else visit.next or visit.state
         return last
 
-    async def _restore_open(self, frame: Frame, rows: Sequence[VisitOutline]) -> Visit:
+    async def _restore_open(self, frame: Frame, rows: Sequence[VisitOutline]) -> Restored:
         """Give a frame its variables and the last output; return its last visit as its rows report it."""
         if frame.is_iteration:
-            frame.started_event = (await self._rows.detail(rows[0])).get("started", rows[0].entered_event - 1)
+            detail = await self._rows.detail(rows[0])
+            frame.iteration_started = detail.iteration_started or rows[0].entered_event - 1
         for row in rows:
-            if row.has_output and row.has_detail and (row.detail is None or '"assigned":' in row.detail):
-                frame.variables = {**frame.variables, **(await self._rows.detail(row)).get("assigned", {})}
+            if row.has_output and row.has_detail and VisitDetail.may_assign(row.detail):
+                frame.variables = {**frame.variables, **(await self._rows.detail(row)).assigned}
         line, last = self._lines[frame.path], rows[-1]
         tail = await self._rows.at(line.tail)
+        visit = tail[-1]
         with self._rows.reading(last.place):
-            visit = complete(tail)
+            detail = detail_of(tail)
         if last.has_output:
             self._take(frame, visit, last.place)
-            return visit
+            return Restored(visit, detail)
         if outputs := [row.place for row in rows if row.has_output]:
             (before,) = await self._rows.at(outputs[-1:])
             self._take(frame, before, outputs[-1])
         if not line.is_reopened:
-            return visit
-        detail = cast("dict[str, Any]", decode(visit.detail or "{}"))
-        kept = {key: detail[key] for key in KEPT_BY_A_REDRIVE if key in detail}
-        return attrs.evolve(visit, exited=None, error=None, cause=None, detail=encode(kept))
+            return Restored(visit, detail)
+        return Restored(attrs.evolve(visit, exited=None, error=None, cause=None), detail.reopened())
 
     def _take(self, frame: Frame, visit: Visit, place: int) -> None:
         """Give a frame the output of a visit; here it is decoded, so that one that cannot be is known by its row."""
         with self._rows.reading(place):
-            value = decode(cast("str", visit.output))
-        frame.set_input(value, visit.output, is_own=True)
+            if visit.output is None:
+                raise TypeError("it has no output")
+            frame.input = Payload.of_text(visit.output)
+            frame.input.value  # noqa: B018 -- decoded here
 
 
 class StoredRows:
@@ -268,17 +286,21 @@ class StoredRows:
                 raise DamagedRow("visits", (self._execution_id, place), "it is missing")
         return [rows[place] for place in places]
 
-    async def detail(self, row: VisitOutline) -> dict[str, Any]:
+    async def detail(self, row: VisitOutline) -> VisitDetail:
         """Return the detail of a row, which is read where it is long."""
+        return await self._load(row, VisitDetail.load)
+
+    async def former_end(self, row: VisitOutline) -> FormerEnd | None:
+        """Return how the execution had ended before a redrive, whose row this is; None where it does not say."""
+        return await self._load(row, FormerEnd.load)
+
+    async def _load(self, row: VisitOutline, load: Callable[[str | None], T]) -> T:
         text = row.detail
         if text is None and row.has_detail:
             (whole,) = await self.at([row.place])
             text = whole.detail
         with self.reading(row.place):
-            detail = decode(text or "{}")
-            if not isinstance(detail, dict):
-                raise TypeError("its detail is not an object")
-        return detail
+            return load(text)
 
     @contextmanager
     def reading(self, place: int) -> Iterator[None]:
@@ -308,21 +330,9 @@ class _ReadAhead:
             return self._read.pop(place)
 
 
-def complete(rows: Sequence[Visit]) -> Visit:
-    """Return the last of a visit's rows, with the moments of all of them: each row has those since the row before."""
-    last = rows[-1]
-    moments: list[Any] = []
-    for row in rows:
-        if row.detail is None:
-            moments.clear()
-            continue
-        detail = cast("dict[str, Any]", decode(row.detail))
-        del moments[detail.get("after", 0) :]
-        moments += detail.get("moments", ())
-    if not moments:
-        return last
-    detail.pop("after", None)
-    return attrs.evolve(last, detail=encode({**detail, "moments": moments}))
+def detail_of(rows: Sequence[Visit]) -> VisitDetail:
+    """Return the detail of a visit, with the moments of all its rows."""
+    return VisitDetail.joined(VisitDetail.load(row.detail) for row in rows)
 
 
 async def _nothing(_places: Collection[int]) -> Mapping[int, Visit]:
@@ -331,12 +341,3 @@ async def _nothing(_places: Collection[int]) -> Mapping[int, Visit]:
 
 NO_VISITS = StoredVisits()
 """The past of an execution that was just started; nothing adds to it."""
-
-
-def failure_of(visit: Visit) -> StateError:
-    """Return the error that ended a visit, as it was when it was raised."""
-    if visit.error == TIMEOUT and visit.detail is not None:
-        detail = cast("dict[str, Any]", decode(visit.detail))
-        if detail.get("missed_heartbeat"):
-            return HeartbeatTimeout(visit.cause)
-    return StateError(visit.error, visit.cause)

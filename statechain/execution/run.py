@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from statechain.codec import JSONValue
 from statechain.errors import StateError
-from statechain.execution.running import UNREAD
 from statechain.execution.slots import UNLIMITED
+from statechain.payload import Payload
 from statechain.records.executions import Execution
 from statechain.tasks.retry import RUNTIME
 
@@ -95,7 +95,7 @@ class Run:
         self.plan = plan
         self.ledger = ledger
         self.past = past
-        self._input: JSONValue = UNREAD
+        self._input = Payload.of_text(execution.input_text)
         self.place = place or UNLIMITED
         self.observers = observers
         self.before = before
@@ -112,9 +112,7 @@ class Run:
     @property
     def input(self) -> JSONValue:
         """The input, as the context object shows it."""
-        if self._input is UNREAD:
-            self._input = self.execution.input
-        return self._input
+        return self._input.value
 
     @property
     def is_unobserved_express(self) -> bool:
@@ -172,7 +170,7 @@ class Run:
         own.events = 1
         own.root = None
         own.assigned_bytes = 0
-        own._input = input  # noqa: SLF001 -- its own copy
+        own._input = Payload(input)  # noqa: SLF001 -- its own copy
         own._shown = (f"{self._shown[0]}/{path}", path, began, f"/{label}")  # noqa: SLF001 -- its own copy
         return own
 

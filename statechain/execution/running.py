@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from statechain.codec import JSONValue
+    from statechain.payload import Payload
     from statechain.records.executions import Execution
     from statechain.storage.ledger import ExecutionWrites
     from statechain.storage.repository import End, TakeUpExecution
 
-__all__ = ["UNREAD", "RunState", "RunningExecution"]
-
-UNREAD: Final[Any] = object()
-"""Represents a value of which only the JSON text is at hand: it is decoded when it is needed."""
+__all__ = ["RunState", "RunningExecution"]
 
 
 class RunState(enum.Enum):
@@ -51,16 +48,19 @@ class RunState(enum.Enum):
 
 
 class RunningExecution:
-    """An execution that this process runs, or is about to, under the epoch of one claim."""
+    """An execution that this process runs, or is about to, under the epoch of one claim.
+
+    ``given`` is its input where that is at hand; `take_input` hands it over.
+    """
 
     __slots__ = (
         "_end",
         "_fault",
-        "_input",
         "_waiters",
         "epoch",
         "exception",
         "execution_id",
+        "given",
         "has_rested",
         "ledger",
         "redriven_from",
@@ -72,9 +72,9 @@ class RunningExecution:
         "task",
     )
 
-    def __init__(self, execution_id: str, epoch: int = 1, *, value: JSONValue = UNREAD) -> None:
+    def __init__(self, execution_id: str, epoch: int = 1, *, given: Payload | None = None) -> None:
         self.execution_id = execution_id
-        self._input = value
+        self.given = given
         self.epoch = epoch
         self.state = RunState.QUEUED
         self.started: asyncio.Future[Execution] | None = None
@@ -115,10 +115,10 @@ class RunningExecution:
         """Whether it made progress since it was taken up, or only waits, of which no worker dies."""
         return self.has_rested or (self.ledger is not None and self.ledger.has_advanced)
 
-    def take_input(self) -> JSONValue:
-        """Hand over the input that the execution was started with; `UNREAD` where it is known by its text alone."""
-        value, self._input = self._input, UNREAD
-        return value
+    def take_input(self) -> Payload | None:
+        """Hand over the input that the execution was started with; None where it is known by its row alone."""
+        given, self.given = self.given, None
+        return given
 
     def begin(self) -> None:
         """Note the first step of its task; what was decided before stays decided."""

@@ -6,21 +6,22 @@ the event is read, with a `Scene`: the visit with its payloads, and a frame that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import attrs
 
 from statechain.asl.effort import TakesLong, at_length
 from statechain.asl.outcome import CallTask, FanOut
-from statechain.codec import decode, encode
+from statechain.codec import encode
 from statechain.errors import StateError
-from statechain.history.events import LONGEST_LOCATION, WHOLE, Event, Moment, Service, fault_details, text_of
+from statechain.history.events import LONGEST_LOCATION, WHOLE, Event, Service, fault_details
 
 if TYPE_CHECKING:
     from statechain.asl.outcome import Outcome
     from statechain.asl.plan.plan import State
     from statechain.execution.frame import Frame
+    from statechain.records.details import Moment, VisitDetail
     from statechain.records.executions import Visit
 
 __all__ = [
@@ -44,23 +45,16 @@ HIDDEN_TOKEN = "…"  # noqa: S105 -- what is shown in place of a task token
 
 @attrs.frozen(eq=False)
 class Scene:
-    """A visit as it was: its row, its moments, and the frame that is where it began."""
+    """A visit as it was: its last row, the detail of all its rows, and the frame that is where it began."""
 
     frame: Frame
     state: State
     visit: Visit
-    detail: dict[str, Any]
-    moments: Sequence[Moment]
-
-    @classmethod
-    def of(cls, frame: Frame, state: State, visit: Visit) -> Scene:
-        """Return the scene of a visit whose row has all of its moments."""
-        detail = cast("dict[str, Any]", decode(visit.detail or "{}"))
-        return cls(frame, state, visit, detail, [Moment.read(*moment) for moment in detail.get("moments", ())])
+    detail: VisitDetail
 
     def whole(self, moment: Moment) -> Moment:
         """Return a moment with its payloads, which the index leaves out."""
-        return next((each for each in self.moments if each.event == moment.event), moment)
+        return next((each for each in self.detail.moments if each.event == moment.event), moment)
 
 
 Details: TypeAlias = "Event | Callable[[Scene], Event | None] | None"
@@ -68,14 +62,13 @@ Details: TypeAlias = "Event | Callable[[Scene], Event | None] | None"
 
 def entered(scene: Scene) -> Event:
     """Return the details of a state's entry."""
-    frame = scene.frame
-    return {"name": scene.state.name, "input": text_of(frame.value, frame.text), "inputDetails": WHOLE}
+    return {"name": scene.state.name, "input": scene.frame.input.encoded(), "inputDetails": WHOLE}
 
 
 def exited(scene: Scene) -> Event:
     """Return the details of a state's exit."""
     details: Event = {"name": scene.state.name, "output": scene.visit.output, "outputDetails": WHOLE}
-    assigned = scene.detail.get("assigned")
+    assigned = scene.detail.assigned
     if assigned:
         details["assignedVariables"] = {name: encode(assigned[name]) for name in sorted(assigned)}
         details["assignedVariablesDetails"] = WHOLE
@@ -105,7 +98,7 @@ def scheduled(service: Service, attempt: int, scene: Scene) -> Event:
     except StateError:
         effect = None
     if not isinstance(effect, CallTask):
-        return service.scheduled(text_of(frame.value, frame.text), None)
+        return service.scheduled(frame.input.encoded(), None)
     return service.scheduled(encode(effect.input), effect)
 
 
@@ -116,7 +109,8 @@ def submitted(service: Service, moment: Moment, scene: Scene) -> Event:
 
 def succeeded(service: Service, scene: Scene) -> Event:
     """Return the details of an attempt that succeeded."""
-    return service.produced(encode(scene.detail["result"]) if "result" in scene.detail else scene.visit.output)
+    result = scene.detail.result
+    return service.produced(scene.visit.output if result is None else result.encoded())
 
 
 def failed(service: Service, moment: Moment, scene: Scene) -> Event:
@@ -130,11 +124,11 @@ def _entered(frame: Frame, state: State) -> Outcome:
     What was evaluated in a thread then, for it took long, had been begun before: it drew anew.
     """
     try:
-        return state.enter(frame.value, frame)
+        return state.enter(frame.input.value, frame)
     except TakesLong:
         frame.draw_anew()
         with at_length():
-            return state.enter(frame.value, frame)
+            return state.enter(frame.input.value, frame)
 
 
 # Parallel and Map

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, TypeAlias
 
 import attrs
 
 from statechain.asl.outcome import CallTask
-from statechain.clock import from_micros
-from statechain.codec import JSONValue, encode
+from statechain.codec import JSONValue
+from statechain.records.details import Moment, MomentKind
 from statechain.tasks.registry import function_name
 from statechain.tasks.services import activity_name
 
-__all__ = ["ENDS", "MOMENTS", "WHOLE", "Event", "Moment", "Service", "details_key", "fault_details"]
+__all__ = ["ENDS", "MOMENTS", "WHOLE", "Event", "Service", "details_key", "fault_details"]
 
 Event: TypeAlias = dict[str, Any]
 
@@ -25,35 +24,28 @@ ENDS = {
     "ABORTED": "ExecutionAborted",
 }
 MOMENTS = {
-    "scheduled": "Scheduled",
-    "started": "Started",
-    "submitted": "Submitted",
-    "succeeded": "Succeeded",
-    "failed": "Failed",
-    "timed_out": "TimedOut",
-    "aborted": "Aborted",
-    "redriven": "Redriven",
+    MomentKind.SCHEDULED: "Scheduled",
+    MomentKind.STARTED: "Started",
+    MomentKind.SUBMITTED: "Submitted",
+    MomentKind.SUCCEEDED: "Succeeded",
+    MomentKind.FAILED: "Failed",
+    MomentKind.TIMED_OUT: "TimedOut",
+    MomentKind.ABORTED: "Aborted",
+    MomentKind.ITERATION_STARTED: "MapIterationStarted",
+    MomentKind.ITERATION_FAILED: "MapIterationFailed",
+    MomentKind.ITERATION_ABORTED: "MapIterationAborted",
+    MomentKind.RUN_STARTED: "MapRunStarted",
+    MomentKind.RUN_REDRIVEN: "MapRunRedriven",
+    MomentKind.RUN_SUCCEEDED: "MapRunSucceeded",
+    MomentKind.RUN_FAILED: "MapRunFailed",
+    MomentKind.RUN_ABORTED: "MapRunAborted",
 }
+"""How the types of the events of moments end; those of Map Runs and iterations are whole."""
 WHOLE = {"truncated": False}
 
 # How many characters the service's model allows: longer ones are cut off in events.
 LONGEST_ERROR, LONGEST_CAUSE, LONGEST_LOCATION = 256, 32_768, 256
 LONGEST_RESOURCE, LONGEST_ARN = 80, 256
-
-
-@attrs.frozen
-class Moment:
-    """Something that happened inside a visit, as `Frame.note` remembered it."""
-
-    kind: str
-    event: int
-    at: datetime
-    facts: tuple[JSONValue, ...] = ()
-
-    @classmethod
-    def read(cls, kind: str, event: int, micros: int, *facts: JSONValue) -> Moment:
-        """Return a moment from what was stored of it."""
-        return cls(kind, event, from_micros(micros), facts)
 
 
 def details_key(type_: str) -> str:
@@ -112,8 +104,3 @@ class Service:
     def failed(self, moment: Moment) -> Event:
         """Return the details of an attempt that failed."""
         return {**self.base, **fault_details(*moment.facts[:2])}
-
-
-def text_of(value: JSONValue, text: str | None) -> str:
-    """Return the JSON text of a value, encoded where it is not at hand."""
-    return encode(value) if text is None else text

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, cast
 import attrs
 
 from statechain.execution.frame import Frame
-from statechain.execution.restore import NO_VISITS, StoredRows, complete
+from statechain.execution.restore import NO_VISITS, StoredRows, detail_of
 from statechain.execution.run import Run
-from statechain.execution.running import UNREAD
 from statechain.history.details import Scene, effect_of
 from statechain.history.events import Event
 from statechain.history.index import Entry, Line, Spot, close_gaps, index_of
+from statechain.payload import Payload
+from statechain.records.details import VisitDetail
 from statechain.records.executions import Claim, Execution
 from statechain.storage.ledger import ExecutionWrites
 from statechain.storage.retrying import retry_while_unavailable
@@ -126,8 +127,8 @@ class _Scenes:
     async def at(self, spot: Spot) -> Scene:
         """Return the scene of a visit."""
         frame = await self._frame(spot)
-        visit = complete([await self._row(place) for place in spot.visit.places])
-        return Scene.of(frame, spot.state, visit)
+        rows = [await self._row(place) for place in spot.visit.places]
+        return Scene(frame, spot.state, rows[-1], detail_of(rows))
 
     async def _row(self, place: int) -> Visit:
         if place not in self._rows:
@@ -152,25 +153,25 @@ class _Scenes:
     async def _begin(self, line: Line) -> Frame:
         """Return a frame that is before the first state of a line of control."""
         if line.parent is None:
-            return Frame(self._run, line.plan, "", UNREAD, text=self._run.execution.input_text)
+            return Frame(self._run, line.plan, "", Payload.of_text(self._run.execution.input_text))
         above = await self._frame(line.parent)
         if self._effect is None or self._effect[0] is not line.parent:
             self._effect = line.parent, effect_of(above, line.parent.state)
         effect = self._effect[1]
         if effect is None or effect.branches is None:
-            return Frame(self._run, line.plan, line.path, None, variables=above.variables, item=above.item)
+            return Frame(self._run, line.plan, line.path, Payload(None), variables=above.variables, item=above.item)
         branch = effect.branches[line.index]
         item = above.item if branch.item is None else branch.item
-        return Frame(self._run, line.plan, line.path, branch.input, variables=above.variables, item=item)
+        return Frame(self._run, line.plan, line.path, Payload(branch.input), variables=above.variables, item=item)
 
     async def _move(self, cursor: _Cursor, spot: Spot) -> None:
         """Take what the visits before one put out and assigned."""
         frame = cursor.frame
         passed = [visit.row for visit in spot.line.visits[cursor.number : spot.number] if visit.row.has_output]
         for row in passed:
-            if row.has_detail and (row.detail is None or '"assigned":' in row.detail):
-                detail = Scene.of(frame, spot.state, await self._row(row.place)).detail
-                frame.variables = {**frame.variables, **detail.get("assigned", {})}
+            if row.has_detail and VisitDetail.may_assign(row.detail):
+                detail = VisitDetail.load((await self._row(row.place)).detail)
+                frame.variables = {**frame.variables, **detail.assigned}
         if passed:
-            frame.set_input(UNREAD, (await self._row(passed[-1].place)).output)
+            frame.input = Payload.of_text(cast("str", (await self._row(passed[-1].place)).output))
         cursor.number = spot.number

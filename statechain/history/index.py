@@ -15,21 +15,21 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import attrs
 
-from statechain.clock import from_micros
-from statechain.codec import JSONValue
 from statechain.execution.restore import REDRIVEN, StoredRows
 from statechain.execution.run import branch_prefix
 from statechain.history import details as details
-from statechain.history.events import ENDS, MOMENTS, WHOLE, Event, Moment, Service, details_key, fault_details
+from statechain.history.events import ENDS, MOMENTS, WHOLE, Event, Service, details_key, fault_details
+from statechain.records.details import Moment, MomentKind
 from statechain.storage.outlines import VisitOutline, read_outlines
 
 if TYPE_CHECKING:
     from statechain.asl.plan.plan import Plan, State
     from statechain.history.details import Details
+    from statechain.records.details import VisitDetail
     from statechain.records.executions import Execution
     from statechain.storage.repository import Repository
 
@@ -49,15 +49,14 @@ class StoredVisit:
     started: int | None = None
     is_full: bool = False
 
-    def add(self, row: VisitOutline, detail: dict[str, Any]) -> None:
+    def add(self, row: VisitOutline, detail: VisitDetail) -> None:
         """Add a row of the visit; each row has the moments since the row before."""
         self.row = row
         self.places.append(row.place)
-        self.started = detail.get("started", self.started)
-        self.is_full = detail.get("full", False)
-        stored = [_brief(*moment) for moment in detail.get("moments", ())]
-        before = (self.moments or [])[: detail.get("after", 0)]
-        self.moments = [*before, *stored] or None
+        self.started = detail.iteration_started or self.started
+        self.is_full = detail.is_full
+        before = (self.moments or [])[: detail.after]
+        self.moments = [*before, *map(_brief, detail.moments)] or None
 
     @property
     def is_done(self) -> bool:
@@ -72,9 +71,9 @@ class StoredVisit:
         if row.type != "Task" or row.exited_event != row.entered_event + 4 or row.exited is None:
             return []
         return [
-            Moment("scheduled", row.entered_event + 1, row.entered),
-            Moment("started", row.entered_event + 2, row.entered),
-            Moment("succeeded", row.entered_event + 3, row.exited),
+            Moment(MomentKind.SCHEDULED, row.entered_event + 1, row.entered),
+            Moment(MomentKind.STARTED, row.entered_event + 2, row.entered),
+            Moment(MomentKind.SUCCEEDED, row.entered_event + 3, row.exited),
         ]
 
 
@@ -85,7 +84,7 @@ class StoredVisits:
     lines: dict[str, list[StoredVisit]] = attrs.Factory(dict)
     children: dict[str, list[int]] = attrs.Factory(dict)
 
-    def add(self, row: VisitOutline, detail: dict[str, Any]) -> None:
+    def add(self, row: VisitOutline, detail: VisitDetail) -> None:
         """Fold a row."""
         visits = self.lines.get(row.frame)
         if visits is None:
@@ -152,13 +151,13 @@ async def index_of(repository: Repository, execution: Execution, plan: Plan) -> 
     redrives = since = count = 0
     async for row in read_outlines(repository, execution.id):
         count += 1
-        detail = await rows.detail(row)
         if row.type != REDRIVEN:
-            stored.add(row, detail)
+            stored.add(row, await rows.detail(row))
             continue
         redrives += 1
         walk = _Walk(stored, since)
-        walk.add_end(await _end_before(row, detail, stored, rows, plan), walk.root(plan), row.entered_event)
+        end = await _end_before(row, stored, rows, plan)
+        walk.add_end(end, walk.root(plan), row.entered_event)
         since = walk.add_redrive(row, redrives)
         entries += walk.entries
 
@@ -189,13 +188,11 @@ def _end_of(execution: Execution) -> _End:
     return _End(execution.status, cast("datetime", execution.end_time), details)
 
 
-async def _end_before(
-    row: VisitOutline, detail: dict[str, Any], stored: StoredVisits, rows: StoredRows, plan: Plan
-) -> _End:
+async def _end_before(row: VisitOutline, stored: StoredVisits, rows: StoredRows, plan: Plan) -> _End:
     """Return the end that a redrive took back. Where its row lacks it, the root's last visit has the error, if any."""
-    if detail:
-        at = from_micros(detail["ended"]) if detail["ended"] else row.entered
-        return _End(detail["status"], at, fault_details(detail["error"], detail["cause"]))
+    end = await rows.former_end(row)
+    if end is not None:
+        return _End(end.status, end.ended or row.entered, fault_details(end.error, end.cause))
     root = stored.lines.get("")
     if root and root[-1].row.exited is not None:
         (last,) = await rows.at([root[-1].row.place])
@@ -285,18 +282,18 @@ class _Walk:
         service = Service.of(spot.state.resource or "")
         entered, attempt = spot.visit.row.entered_event, 0
         for moment in spot.visit.known_moments():
-            if moment.kind == "evaluation_failed":
+            if moment.kind is MomentKind.EVALUATION_FAILED:
                 previous = self._evaluation(spot, moment, around if previous == entered else previous)
                 continue
             made: Details = service.started()
-            if moment.kind == "scheduled":
+            if moment.kind is MomentKind.SCHEDULED:
                 made = partial(details.scheduled, service, attempt)
                 attempt += 1
-            elif moment.kind == "submitted":
+            elif moment.kind is MomentKind.SUBMITTED:
                 made = partial(details.submitted, service, moment)
-            elif moment.kind == "succeeded":
+            elif moment.kind is MomentKind.SUCCEEDED:
                 made = partial(details.succeeded, service)
-            elif moment.kind in {"failed", "timed_out"}:
+            elif moment.kind in {MomentKind.FAILED, MomentKind.TIMED_OUT}:
                 made = partial(details.failed, service, moment)
             type_ = service.prefix + MOMENTS[moment.kind]
             previous = self.add(moment.event, moment.at, type_, made, previous, spot=spot)
@@ -306,13 +303,13 @@ class _Walk:
 
     def _fan_out(self, spot: Spot, previous: int, around: int) -> int:
         state, moments = spot.state, spot.visit.known_moments()
-        rounds = [cast("int", moment.facts[0]) for moment in moments if moment.kind == "started"]
-        is_distributed = any(moment.kind.startswith("run_") for moment in moments)
+        rounds = [cast("int", moment.facts[0]) for moment in moments if moment.kind is MomentKind.STARTED]
+        is_distributed = any(moment.kind.is_of_map_run for moment in moments)
         begun = chain = previous
         for moment in moments:
-            if moment.event <= self._since and moment.kind != "started":
+            if moment.event <= self._since and moment.kind is not MomentKind.STARTED:
                 continue  # the branches go on after the redrive: they decide what comes next
-            if moment.kind == "started":
+            if moment.kind is MomentKind.STARTED:
                 made = details.iterations if state.type == "Map" else None
                 begun = chain = self.add(
                     moment.event, moment.at, f"{state.type}StateStarted", made, previous, spot=spot
@@ -322,38 +319,35 @@ class _Walk:
                 if not is_distributed:
                     chain = self._branches(spot, chain, since, until)
                 previous = chain
-            elif moment.kind == "evaluation_failed":
+            elif moment.kind is MomentKind.EVALUATION_FAILED:
                 is_on_entry = previous == spot.visit.row.entered_event
                 previous = chain = self._evaluation(spot, moment, around if is_on_entry else previous)
-            elif moment.kind.startswith("run_"):
+            elif moment.kind.is_of_map_run:
                 previous = chain = self._map_run(spot, moment, previous)
-            elif moment.kind == "succeeded":
+            elif moment.kind is MomentKind.SUCCEEDED:
                 previous = self.add(moment.event, moment.at, f"{state.type}StateSucceeded", None, previous)
-            elif moment.kind == "failed":
+            elif moment.kind is MomentKind.FAILED:
                 previous = chain = self.add(moment.event, moment.at, f"{state.type}StateFailed", None, chain)
-            elif moment.kind == "iteration_started":
+            elif moment.kind is MomentKind.ITERATION_STARTED:
                 self._iteration(moment, begun)
             else:
                 self._cut(moment, chain)
         return chain
 
     def _map_run(self, spot: Spot, moment: Moment, previous: int) -> int:
-        kind = moment.kind.removeprefix("run_")
-        make = details.map_run_failed if kind == "failed" else details.map_run_started
-        type_ = f"MapRun{MOMENTS[kind]}"
-        return self.add(moment.event, moment.at, type_, partial(make, moment), previous, spot=spot)
+        make = details.map_run_failed if moment.kind is MomentKind.RUN_FAILED else details.map_run_started
+        return self.add(moment.event, moment.at, MOMENTS[moment.kind], partial(make, moment), previous, spot=spot)
 
     def _cut(self, moment: Moment, previous: int) -> None:
         """Add what a failure did to a branch: an iteration failed or aborted, or the state that a branch was in."""
-        if moment.kind == "aborted":
+        if moment.kind is MomentKind.ABORTED:
             self.add(moment.event, moment.at, f"{moment.facts[0]}StateAborted", None, previous)
             return
         self._iteration(moment, previous)
 
     def _iteration(self, moment: Moment, previous: int) -> None:
         index, name = moment.facts
-        type_ = "MapIteration" + moment.kind.removeprefix("iteration_").capitalize()
-        self.add(moment.event, moment.at, type_, {"name": name, "index": index}, previous)
+        self.add(moment.event, moment.at, MOMENTS[moment.kind], {"name": name, "index": index}, previous)
 
     def _branches(self, spot: Spot, started: int, since: int, until: int | None) -> int:
         """Add the events of every branch in one round; return the event that decided: the failure's, or the last.
@@ -402,7 +396,9 @@ class _Walk:
         return previous
 
 
-def _brief(kind: str, event: int, micros: int, *facts: JSONValue) -> Moment:
+def _brief(moment: Moment) -> Moment:
     """Return a moment of the index, where long facts are left out."""
-    short = (None if isinstance(fact, str) and len(fact) > SHORT_FACT else fact for fact in facts)
-    return Moment.read(kind, event, micros, *short)
+    if not moment.facts:
+        return moment
+    short = (None if isinstance(fact, str) and len(fact) > SHORT_FACT else fact for fact in moment.facts)
+    return moment._replace(facts=tuple(short))

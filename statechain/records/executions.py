@@ -10,12 +10,13 @@ import os
 import time
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import attrs
 
 from statechain.arguments import EXECUTION_ID, text
 from statechain.codec import JSONValue, decode
+from statechain.records.details import VisitDetail
 
 __all__ = [
     "TERMINAL",
@@ -262,8 +263,7 @@ class Visit:
 
         next: The state that follows in this frame, or None at its end.
 
-        detail: JSON text of what the runtime keeps for itself (attempts, deadline, token, raw result, assigned
-            variables), or None.
+        detail: A `VisitDetail` as JSON text: moments, retries, waits, assigned variables; None where there is none.
     """
 
     execution_id: str
@@ -284,8 +284,7 @@ class Visit:
     @property
     def retries(self) -> int:
         """How often the state was tried again within this visit."""
-        detail = None if self.detail is None else decode(self.detail)
-        return sum(cast("dict[str, Any]", detail).get("retries", ())) if detail else 0
+        return 0 if self.detail is None else sum(VisitDetail.load(self.detail).retries)
 
     def __repr__(self) -> str:
         stands = "waiting" if self.exited is None else self.error or "left"

@@ -14,9 +14,10 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
-from statechain.codec import JSONValue, isolate
+from statechain.codec import JSONValue
 from statechain.errors import InvalidPayload, StateError
 from statechain.logs import ATTEMPT, here
+from statechain.payload import Payload
 from statechain.tasks.retry import HeartbeatTimeout
 
 if TYPE_CHECKING:
@@ -77,8 +78,8 @@ async def call_task(
     heartbeat: float | None = None,
     limits: Limits,
     slot: Slot | None = None,
-) -> tuple[str, JSONValue]:
-    """Await a handler; return its result as canonical JSON text and as a private copy; raise StateError otherwise.
+) -> Payload:
+    """Await a handler; return its result, a private copy with its JSON text; raise StateError otherwise.
 
     It is cancelled at the deadline, where no heartbeat comes for ``heartbeat`` seconds, or with its execution. A
     handler that goes on regardless is left behind after a grace, and what it returns is not used. A plain
@@ -102,7 +103,7 @@ async def call_task(
         await end_handler(handler, task.name, limits.handler_grace_seconds)
         raise
     try:
-        return isolate(result, max_bytes=limits.payload_bytes, max_depth=limits.payload_depth)
+        return Payload.isolated(result, max_bytes=limits.payload_bytes, max_depth=limits.payload_depth)
     except InvalidPayload as fault:
         raise refusal_of(fault, task.name) from fault
 

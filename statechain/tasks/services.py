@@ -54,12 +54,15 @@ class HandlerCall:
         wraps: Whether the result is wrapped as the ``lambda:invoke`` integration wraps it.
 
         waits: Whether the answer comes under a task token, and not from the handler.
+
+        unwraps: Whether the input is the ``Payload`` of what the state gives, as in ``lambda:invoke``.
     """
 
     task: Task
     input: JSONValue
     wraps: bool = False
     waits: bool = False
+    unwraps: bool = False
 
     @property
     def is_only_called(self) -> bool:
@@ -199,7 +202,7 @@ def _lambda_invoke(value: JSONValue, registry: TaskRegistry, *, waits: bool) -> 
     task = registry.find(name) or registry.find(name.rpartition(":function:")[2].partition(":")[0])
     if task is None:
         raise StateError("States.TaskFailed", f"no handler is registered for the function {name!r}")
-    return HandlerCall(task, value.get("Payload", EMPTY), wraps=not waits, waits=waits)
+    return HandlerCall(task, value.get("Payload", EMPTY), wraps=not waits, waits=waits, unwraps=True)
 
 
 def _start_execution(

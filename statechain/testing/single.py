@@ -293,7 +293,7 @@ class _Bench:
             clock=self._clock,
         )
         deadline = None if effect.timeout is None else self._clock.now() + timedelta(seconds=effect.timeout)
-        _, result = await call_task(
+        answer = await call_task(
             call.task,
             copy.deepcopy(call.input),
             context,
@@ -302,6 +302,7 @@ class _Bench:
             heartbeat=effect.heartbeat,
             limits=self._limits,
         )
+        result = answer.value
         return {"ExecutedVersion": "$LATEST", "Payload": result, "StatusCode": 200} if call.wraps else result
 
     # What came of it

@@ -21,6 +21,7 @@ from statechain.execution.slots import UNLIMITED, Slot
 from statechain.execution.unexpected import PASSING, runtime_error
 from statechain.logs import ATTEMPT, EXECUTION, about
 from statechain.observers import ExecutionEnded, ExecutionLeft, ExecutionResumed, ExecutionStarted, tell
+from statechain.payload import Payload
 from statechain.records.executions import Claim, Execution, ExecutionStatus, new_id
 from statechain.storage.journal import NOT_OPEN
 from statechain.storage.ledger import ExecutionWrites
@@ -38,7 +39,6 @@ from statechain.worker.suspects import backoff
 from statechain.worker.waiting import EndWatcher
 
 if TYPE_CHECKING:
-    from statechain.codec import JSONValue
     from statechain.execution.interpreter import Interpreter
     from statechain.settings import Settings
     from statechain.storage.journal import Journal
@@ -129,21 +129,21 @@ class Worker:
         self,
         revision: Revision,
         execution: Execution,
-        value: JSONValue,
+        given: Payload,
         *,
         exclusive: bool = False,
         owns: bool = True,
     ) -> tuple[Execution, RunningExecution | None]:
         """Record and run an execution; return the one that holds its name, and how it runs here, if it does.
 
-        ``value`` is the execution's input, which is its own from now on: what is encoded is not decoded again.
+        ``given`` is the execution's input, which is its own from now on: what is encoded is not decoded again.
         With ``owns`` one that was taken over from another worker becomes this process's own: leaving waits for it.
         Returns once the start is durable. A caller that is cancelled meanwhile leaves the execution ABORTED, and waits
         for that no longer than `GRACE`.
         """
         if self.submissions is not None:
             return await self.submissions.start(execution, exclusive=exclusive), None
-        live = RunningExecution(execution.id, value=value)
+        live = RunningExecution(execution.id, given=given)
         live.started = asyncio.get_running_loop().create_future()
         self._spawn(live, revision, StartExecution(execution=execution, owner=self.id, exclusive=exclusive))
         try:
@@ -398,7 +398,7 @@ class Worker:
                     revision.record,
                     revision.plan,
                     ledger,
-                    await self._past(claimed),
+                    await self._past(live, claimed),
                     place=place,
                     observers=self._observers,
                     before=live.redriven_from,
@@ -468,12 +468,13 @@ class Worker:
         if is_behind:
             self.doubt()
 
-    async def _past(self, claimed: Claim) -> StoredVisits:
+    async def _past(self, live: RunningExecution, claimed: Claim) -> StoredVisits:
         """Return what storage remembers of an execution; one without visits has no past."""
         if claimed.epoch == 1:
             return NO_VISITS
+        live.given = Payload.of_text(claimed.execution.input_text)
         try:
-            claimed.execution.input  # noqa: B018 -- decoded here, so that one that cannot be is known by its row
+            live.given.value  # noqa: B018 -- decoded here, so that one that cannot be is known by its row
         except InvalidPayload as error:
             raise DamagedRow("executions", (claimed.execution.id,), "its input is not JSON") from error
         if claimed.seq == 0:

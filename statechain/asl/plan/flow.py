@@ -1,7 +1,7 @@
 """What goes into a state and what comes out: the fields that filter, select, merge and assign, in both languages.
 
-A `Finish` maps (raw input, result, context) to the output and the assigned variables; ABSENT represents the result of
-its own state that has none.
+A `Finish` maps (raw input, result, context) to the output, the assigned variables, and what the output was before;
+ABSENT represents the result of its own state that has none.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from statechain.asl.expressions.payload import (
     states_of,
 )
 from statechain.asl.model import ABSENT, Absent
-from statechain.asl.outcome import Context, Done, Expression, Next
+from statechain.asl.outcome import Context, Done, Expression, Next, Origin
 from statechain.codec import JSONValue
 from statechain.errors import StateError
 from statechain.limits import Limits
@@ -29,7 +29,7 @@ from statechain.limits import Limits
 __all__ = ["Catch", "Finish", "Step", "compile_argument", "compile_catch", "compile_finish", "compile_input", "to_step"]
 
 Assigned: TypeAlias = "Mapping[str, JSONValue] | None"
-Finish: TypeAlias = Callable[[JSONValue, "JSONValue | Absent", Context], "tuple[JSONValue, Assigned]"]
+Finish: TypeAlias = Callable[[JSONValue, "JSONValue | Absent", Context], "tuple[JSONValue, Assigned, Origin]"]
 Step: TypeAlias = Callable[[JSONValue, "JSONValue | Absent", Context], "Next | Done"]
 
 
@@ -75,17 +75,28 @@ def compile_finish(
     give = output_filter(state.output_path, limits)
     if select is None and set_variables is None and merge is None and give is None:
         return None
+    is_unchanged = select is None and merge is None and give is None
+    is_input = getattr(state, "result_path", ABSENT) is None and give is None
 
-    def finish(raw: JSONValue, result: JSONValue | Absent, context: Context) -> tuple[JSONValue, Assigned]:
+    def finish(raw: JSONValue, result: JSONValue | Absent, context: Context) -> tuple[JSONValue, Assigned, Origin]:
         value = raw if result is ABSENT else result
         assigned = None if set_variables is None else cast("Assigned", set_variables(value, context))
         if select is not None:
             value = select(value, context)
         if merge is not None:
             value = merge(raw, value)
-        return (value if give is None else give(value, context)), assigned
+        if is_input:
+            return value, assigned, Origin.INPUT
+        if is_unchanged:
+            return value, assigned, _origin_of(result)
+        return (value if give is None else give(value, context)), assigned, Origin.MADE
 
     return finish
+
+
+def _origin_of(result: JSONValue | Absent) -> Origin:
+    """Return what an output is that nothing is made of."""
+    return Origin.INPUT if result is ABSENT else Origin.RESULT
 
 
 def _jsonata_finish(output: model.Optional, assign: model.Optional, limits: Limits) -> Finish | None:
@@ -94,13 +105,13 @@ def _jsonata_finish(output: model.Optional, assign: model.Optional, limits: Limi
     give = None if output is ABSENT else jsonata_template(output, "Output", limits)
     set_variables = None if assign is ABSENT else jsonata_template(assign, "Assign", limits)
 
-    def finish(raw: JSONValue, result: JSONValue | Absent, context: Context) -> tuple[JSONValue, Assigned]:
+    def finish(raw: JSONValue, result: JSONValue | Absent, context: Context) -> tuple[JSONValue, Assigned, Origin]:
         own = {} if result is ABSENT else {"result": result}
         states = states_of(raw, context, **own)
         assigned = None if set_variables is None else cast("Assigned", set_variables(states, context))
         if give is not None:
-            return give(states, context), assigned
-        return (raw if result is ABSENT else result), assigned
+            return give(states, context), assigned, Origin.MADE
+        return (raw if result is ABSENT else result), assigned, _origin_of(result)
 
     return finish
 
@@ -109,8 +120,14 @@ def to_step(next_state: str | None, finish: Finish | None) -> Step:
     """Join what a state puts out with where it leads."""
     if finish is None:
         if next_state is None:
-            return lambda raw, result, _context: Done(raw if result is ABSENT else result)
-        return lambda raw, result, _context: Next(next_state, raw if result is ABSENT else result)
+            return lambda raw, result, _context: (
+                Done(raw, None, Origin.INPUT) if result is ABSENT else Done(result, None, Origin.RESULT)
+            )
+        return lambda raw, result, _context: (
+            Next(next_state, raw, None, Origin.INPUT)
+            if result is ABSENT
+            else Next(next_state, result, None, Origin.RESULT)
+        )
     if next_state is None:
         return lambda raw, result, context: Done(*finish(raw, result, context))
     return lambda raw, result, context: Next(next_state, *finish(raw, result, context))

@@ -73,6 +73,9 @@ class State:
         is_bounded: Whether a Task has a timeout, a heartbeat or credentials.
 
         plans: What runs below it: the plan of each Parallel branch, or of a Map's processor.
+
+        next: The state that follows where the effect goes well; None where the line of control ends, or for a state
+            without an effect.
     """
 
     name: str
@@ -87,6 +90,7 @@ class State:
     is_plain: bool = False
     is_bounded: bool = False
     plans: tuple[Plan, ...] = ()
+    next: str | None = None
 
 
 @attrs.frozen(eq=False)
@@ -142,6 +146,7 @@ def _working(state: model.Task | model.Parallel | model.Map, type_: str, enter: 
         state.retry,
         tuple(compile_catch(catcher, state, limits) for catcher in state.catch),
         drops_input=finish is None,
+        next=state.next,
     )
 
 
@@ -177,15 +182,16 @@ def _compile_choice(state: model.Choice, limits: Limits) -> State:
 
     def enter(raw: JSONValue, context: Context) -> Outcome:
         value = raw if take is None else take(raw, context)
+        result = ABSENT if take is None else value  # what InputPath made is no longer the state's input
         for holds, step in rules:
             if holds(value, context):
-                return step(value, ABSENT, context)
+                return step(value, result, context)
         if default is None:
             raise StateError(
                 "States.NoChoiceMatched",
                 "Failed to transition out of the state. The state does not point to a next state.",
             )
-        return default(value, ABSENT, context)
+        return default(value, result, context)
 
     return State(state.name, "Choice", enter, lambda raw, _, context: cast("Next", enter(raw, context)))
 
@@ -268,7 +274,7 @@ def _compile_wait(state: model.Wait, limits: Limits) -> State:
         state.name,
         "Wait",
         lambda raw, context: enter(take(raw, context), context),
-        lambda raw, _, context: step(take(raw, context), ABSENT, context),
+        lambda raw, _, context: step(raw, take(raw, context), context),
     )
 
 

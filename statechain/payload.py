@@ -1,0 +1,81 @@
+"""Payloads: a JSON value and its text, of which one is made of the other when it is first asked for.
+
+A payload that is encoded once is not encoded or decoded again on its way: from an input to the first handler, and from
+a handler's result to its row and to the next handler.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, cast
+
+from statechain.codec import MAX_DEPTH, JSONValue, decode, isolate, private
+
+__all__ = ["Payload"]
+
+UNREAD: Final[Any] = object()
+"""The value of a payload of which only the text is at hand."""
+
+
+class Payload:
+    """A JSON value, its text, and whether it may be given away.
+
+    Arguments:
+        value: The value.
+
+        text: Its text, where that is known.
+
+        is_owned: Whether nothing else holds any part of the value, so that code which changes it may have it as it is.
+    """
+
+    __slots__ = ("_value", "is_owned", "text")
+
+    def __init__(self, value: JSONValue, text: str | None = None, *, is_owned: bool = False) -> None:
+        self._value = value
+        self.text = text
+        self.is_owned = is_owned
+
+    @classmethod
+    def isolated(cls, value: object, *, max_bytes: int | None = None, max_depth: int = MAX_DEPTH) -> Payload:
+        """Return the payload of a value from outside, with a private copy of it. Raises InvalidPayload as `isolate`."""
+        text, copy = isolate(value, max_bytes=max_bytes, max_depth=max_depth)
+        return cls(copy, text, is_owned=True)
+
+    @classmethod
+    def of_text(cls, text: str) -> Payload:
+        """Return the payload of a stored text, which is decoded when its value is asked for."""
+        return cls(UNREAD, text, is_owned=True)
+
+    def __repr__(self) -> str:
+        return f"<Payload of {'unknown size' if self.text is None else f'{len(self.text)} characters'}>"
+
+    @property
+    def value(self) -> JSONValue:
+        """The value, to be read only."""
+        if self._value is UNREAD:
+            self._value = decode(cast("str", self.text))
+        return self._value
+
+    def encoded(self, *, max_bytes: int | None = None, max_depth: int = MAX_DEPTH) -> str:
+        """Return the text, made now where it is not known. Raises InvalidPayload where it would be too large."""
+        if self.text is None:
+            self.text = isolate(self._value, max_bytes=max_bytes, max_depth=max_depth)[0]
+        return self.text
+
+    def copied(self, *, max_bytes: int, max_depth: int) -> JSONValue:
+        """Return a value that its taker may change, and keep the payload.
+
+        Where the value is owned and its text known, that value itself is given away, and another one is decoded if it
+        is asked for again.
+        """
+        if self.text is None:
+            return private(self._value, max_bytes=max_bytes, max_depth=max_depth)
+        if not self.is_owned:
+            return decode(self.text)
+        value, self._value = self.value, UNREAD
+        return value
+
+    def taken(self, *, max_bytes: int, max_depth: int) -> JSONValue:
+        """Return a value that its taker may change, and give up the payload, of which nothing is asked any more."""
+        if self.is_owned:
+            return self.value
+        return self.copied(max_bytes=max_bytes, max_depth=max_depth)
