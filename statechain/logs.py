@@ -11,6 +11,8 @@ import logging
 from contextvars import ContextVar
 from typing import Protocol, TypeAlias
 
+import attrs
+
 from statechain.observers import (
     AttemptEnded,
     AttemptStarted,
@@ -32,7 +34,7 @@ from statechain.observers import (
 )
 from statechain.records.executions import Execution, ExecutionStatus
 
-__all__ = ["ATTEMPT", "BATCH", "EXECUTION", "ContextFilter", "LogObserver", "about", "here"]
+__all__ = ["ATTEMPT", "BATCH", "EXECUTION", "AttemptTag", "ContextFilter", "LogObserver", "about", "here"]
 
 
 class Attempt(Protocol):
@@ -51,6 +53,15 @@ Tags: TypeAlias = "dict[str, str | int | float | None]"
 
 EXECUTION: ContextVar[Execution | None] = ContextVar("statechain execution", default=None)
 """The execution that this asyncio task serves."""
+
+
+@attrs.frozen
+class AttemptTag:
+    """The attempt of a handler that takes its input alone, for which no `TaskContext` is made."""
+
+    state_name: str
+    attempt: int
+
 
 ATTEMPT: ContextVar[Attempt | None] = ContextVar("statechain attempt", default=None)
 """The attempt that this asyncio task, or worker thread, serves: set inside a handler's own task alone."""

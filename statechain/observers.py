@@ -334,7 +334,8 @@ class Observer(Protocol):
     """Receives the facts of an engine.
 
     For one execution the order is: started or resumed; for each visit entered, attempts, left, those of parallel lines
-    of control interleaved; ended or left. Facts of executions are reported in the asyncio task in which they happen.
+    of control interleaved; ended or left. Facts of an execution are reported in its own context (`contextvars`), the
+    beginning and the end of an attempt in the same one.
     """
 
     def observe(self, fact: Fact) -> None:

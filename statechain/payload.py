@@ -24,26 +24,34 @@ class Payload:
 
         text: Its text, where that is known.
 
+    Attributes:
         is_owned: Whether nothing else holds any part of the value, so that code which changes it may have it as it is.
     """
 
     __slots__ = ("_value", "is_owned", "text")
 
-    def __init__(self, value: JSONValue, text: str | None = None, *, is_owned: bool = False) -> None:
+    def __init__(self, value: JSONValue, text: str | None = None) -> None:
         self._value = value
         self.text = text
-        self.is_owned = is_owned
+        self.is_owned = False
+
+    @classmethod
+    def owned(cls, value: JSONValue, text: str | None = None) -> Payload:
+        """Return the payload of a value of which nothing else holds any part."""
+        payload = cls(value, text)
+        payload.is_owned = True
+        return payload
 
     @classmethod
     def isolated(cls, value: object, *, max_bytes: int | None = None, max_depth: int = MAX_DEPTH) -> Payload:
         """Return the payload of a value from outside, with a private copy of it. Raises InvalidPayload as `isolate`."""
         text, copy = isolate(value, max_bytes=max_bytes, max_depth=max_depth)
-        return cls(copy, text, is_owned=True)
+        return cls.owned(copy, text)
 
     @classmethod
     def of_text(cls, text: str) -> Payload:
         """Return the payload of a stored text, which is decoded when its value is asked for."""
-        return cls(UNREAD, text, is_owned=True)
+        return cls.owned(UNREAD, text)
 
     def __repr__(self) -> str:
         return f"<Payload of {'unknown size' if self.text is None else f'{len(self.text)} characters'}>"

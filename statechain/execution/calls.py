@@ -96,7 +96,7 @@ class Caller:
             await self._start_at_least_once(frame)
             result = await call_task(
                 task,
-                self.private_input(frame, state, effect.input),
+                self.private_input(frame, frame.input if state.make is None else Payload(effect.input)),
                 self.context_of(frame, state, effect.credentials),
                 self._clock,
                 limits=self._limits,
@@ -173,9 +173,10 @@ class Caller:
         deadline: datetime | None,
         slot: Slot | None,
     ) -> Payload:
+        is_raw = state.make is None and not call.unwraps
         return await call_task(
             call.task,
-            self.private_input(frame, state, call.input, is_part=call.unwraps),
+            self.private_input(frame, frame.input if is_raw else Payload(call.input)),
             self.context_of(frame, state, effect.credentials),
             self._clock,
             deadline=deadline,
@@ -199,14 +200,10 @@ class Caller:
             clock=self._clock,
         )
 
-    def private_input(self, frame: Frame, state: State, value: JSONValue, *, is_part: bool = False) -> JSONValue:
-        """Return an input that its handler may change: the state's own, where the state makes nothing else of it.
-
-        ``is_part``: it is a part of what the state gives.
-        """
-        payload = frame.input if state.make is None and not is_part else Payload(value)
+    def private_input(self, frame: Frame, given: Payload) -> JSONValue:
+        """Return an input that its handler may change; raise StateError where it is too large."""
         try:
-            return payload.copied(max_bytes=self._limits.payload_bytes, max_depth=self._limits.payload_depth)
+            return given.copied(max_bytes=self._limits.payload_bytes, max_depth=self._limits.payload_depth)
         except InvalidPayload as fault:
             raise _too_large(frame, fault) from fault
 
@@ -360,7 +357,7 @@ class Caller:
 
 def _made(result: JSONValue) -> Payload:
     """Return the payload of a result that was made here, with its text."""
-    return Payload(result, encode(result), is_owned=True)
+    return Payload.owned(result, encode(result))
 
 
 def _too_large(frame: Frame, fault: InvalidPayload) -> StateError:

@@ -20,6 +20,7 @@ from statechain.execution.variables import is_admitted
 from statechain.payload import Payload
 from statechain.tasks.call import as_failure, refusal_of
 from statechain.tasks.registry import Task, TaskRegistry
+from statechain.tasks.services import waits_for_token
 
 if TYPE_CHECKING:
     from statechain.asl.plan.plan import State
@@ -121,13 +122,15 @@ class FastPath:
             copy = private(result, max_bytes=limits.payload_bytes, max_depth=limits.payload_depth)
         except InvalidPayload as error:
             raise refusal_of(error, task.name) from error
-        frame.input = Payload(copy, is_owned=True)
+        frame.input = Payload.owned(copy)
         frame.run.events += EVENTS_OF_TASK
         return True
 
     def _find(self, state: State) -> Task | None:
         """Return the handler of a plain state, or None where the state is not plain."""
         if not state.is_plain or state.resource is None or type(self._tasks) is not TaskRegistry:
+            return None
+        if waits_for_token(state.resource):
             return None
         task = self._tasks.find(state.resource)
         if task is None or not task.is_plain:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from random import Random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
@@ -19,7 +19,7 @@ from statechain.codec import JSONValue
 from statechain.errors import StateError
 from statechain.execution.run import Run, branch_prefix, timestamp
 from statechain.payload import Payload
-from statechain.records.details import ExternalWait, Moment, MomentKind, VisitDetail, are_straight
+from statechain.records.details import STRAIGHT, ExternalWait, Moment, MomentKind, VisitDetail
 from statechain.records.executions import Visit
 from statechain.tasks.retry import HeartbeatTimeout
 
@@ -31,6 +31,9 @@ __all__ = ["Frame", "branch_path"]
 
 RETRIED: Final = frozenset({"Task", "Parallel", "Map"})
 """The types of the states that can be tried again."""
+
+RawMoment: TypeAlias = "tuple[MomentKind, int, datetime, tuple[JSONValue, ...]]"
+"""The fields of a `Moment`, which is made only for a row: most visits store none."""
 
 NOTHING: Final[Mapping[str, JSONValue]] = {}
 NO_RETRIES: Final[list[int]] = []
@@ -151,7 +154,7 @@ class Frame:
         self.entered_event = entered_event
         self.is_open = True
         self.result: Payload | None = None
-        self._moments: list[Moment] = []
+        self._moments: list[RawMoment] = []
         self._object: dict[str, JSONValue] | None = None
         self._random: Random | None = None
 
@@ -276,22 +279,22 @@ class Frame:
 
     def note(self, kind: MomentKind, now: datetime, *facts: JSONValue) -> None:
         """Remember what happens now inside the visit, as the history will show it."""
-        self._moments.append(Moment(kind, self.run.next_event(), now, facts))
+        self._moments.append((kind, self.run.next_event(), now, facts))
 
     def note_earlier(self, kind: MomentKind, event: int, now: datetime, *facts: JSONValue) -> None:
         """Remember what happened under an event's id that was counted before."""
-        self._moments.append(Moment(kind, event, now, facts))
+        self._moments.append((kind, event, now, facts))
 
     def has_noted(self, kind: MomentKind) -> bool:
         """Return whether something of a kind has happened in the current attempt."""
         for moment in reversed(self._moments):
-            if moment.kind in {kind, MomentKind.SCHEDULED}:
-                return moment.kind is kind
+            if moment[0] in {kind, MomentKind.SCHEDULED}:
+                return moment[0] is kind
         return False
 
     def last_of_map_run(self) -> MomentKind | None:
         """Return what happened last to the Map Run of this visit."""
-        return next((moment.kind for moment in reversed(self._moments) if moment.kind.is_of_map_run), None)
+        return next((moment[0] for moment in reversed(self._moments) if moment[0].is_of_map_run), None)
 
     @property
     def visit_key(self) -> str:
@@ -404,7 +407,7 @@ class Frame:
         if not moments:
             return True
         is_in_order = exited_event == self.entered_event + len(moments) + 1
-        return is_in_order and self.caught is None and are_straight(moments)
+        return is_in_order and self.caught is None and [moment[0] for moment in moments] == STRAIGHT
 
     @property
     def _iteration_started(self) -> int:
@@ -414,7 +417,7 @@ class Frame:
     def _detail(self, *, tells_moments: bool = True) -> VisitDetail:
         """Return what every row that needs a detail remembers."""
         return VisitDetail(
-            moments=self._moments[self._written :] if tells_moments else (),
+            moments=[Moment._make(each) for each in self._moments[self._written :]] if tells_moments else (),
             after=self._written if tells_moments else 0,
             retries=list(self.retries),
             round=self.round,

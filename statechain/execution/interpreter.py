@@ -157,7 +157,10 @@ class Interpreter:
             await self._begin(frame, state, stored, line)
             stored = None
             visit = self._visit(frame, state, line)
-            step = await (observe_visit(frame, state, self._clock, visit) if frame.run.observers else visit)
+            if frame.run.observers:
+                is_entered = line is not None and line.exit is not Exit.BEFORE
+                visit = observe_visit(frame, state, self._clock, visit, is_entered=is_entered)
+            step = await visit
             if type(step) is not Next:
                 break
             frame.forget_visit()

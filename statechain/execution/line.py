@@ -13,23 +13,28 @@ import asyncio
 import contextvars
 from enum import Enum, auto
 from functools import partial
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from statechain.asl.effort import TakesLong
-from statechain.asl.outcome import CallTask, Done, Next
+from statechain.asl.outcome import Next
+from statechain.clock import SystemClock
 from statechain.errors import InvalidPayload, StatechainError, StateError
 from statechain.execution.fast_path import INSTANT, TURNS_BEFORE_YIELD
+from statechain.execution.notify import tell_attempt_ended, tell_attempt_started, tell_entered, tell_left
 from statechain.execution.stepping import record_step
 from statechain.execution.variables import admit
+from statechain.logs import AttemptTag
 from statechain.payload import Payload
 from statechain.records.details import MomentKind
 from statechain.tasks.call import EAGER, cut_off, end_handler, is_cancelled_from_outside, refusal_of, serve
 from statechain.tasks.registry import Task, TaskRegistry
+from statechain.tasks.services import waits_for_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
+    from statechain.asl.outcome import Done
     from statechain.asl.plan.plan import State
     from statechain.clock import Clock
     from statechain.codec import JSONValue
@@ -69,6 +74,23 @@ class _Phase(Enum):
     HANDLER = auto()
 
 
+class PlainCall:
+    """What calling the handler of a plain Task needs, looked up once for each state.
+
+    Attributes:
+        task: The handler.
+
+        tag: What log records say of the attempt, where its handler takes the input alone; None where a `TaskContext`
+            has to be made for it.
+    """
+
+    __slots__ = ("tag", "task")
+
+    def __init__(self, task: Task, tag: AttemptTag | None) -> None:
+        self.task = task
+        self.tag = tag
+
+
 class Lines:
     """Makes lines, and knows the handlers of the Tasks that they pass through."""
 
@@ -80,26 +102,26 @@ class Lines:
         self.caller = caller
         self.limits = limits
         self._tasks = tasks if type(tasks) is TaskRegistry else None
-        self._found: dict[State, Task] = {}
+        self._found: dict[State, PlainCall] = {}
 
     def begins(self, frame: Frame) -> bool:
         """Return whether a line may begin at the state before which a frame is."""
-        run = frame.run
         state = frame.plan.states[frame.state]
-        return not (run.is_express or run.observers) and state.type == "Task" and self.handler_of(state) is not None
+        return not frame.run.is_express and state.type == "Task" and self.call_of(state) is not None
 
-    def handler_of(self, state: State) -> Task | None:
-        """Return the handler of a Task that is just called, or None."""
+    def call_of(self, state: State) -> PlainCall | None:
+        """Return how to call the handler of a Task that is just called, or None."""
         return self._found.get(state) or self._find(state)
 
-    def _find(self, state: State) -> Task | None:
-        if self._tasks is None or state.resource is None or state.is_bounded:
+    def _find(self, state: State) -> PlainCall | None:
+        if self._tasks is None or state.resource is None or state.is_bounded or waits_for_token(state.resource):
             return None
         task = self._tasks.find(state.resource)
         if task is None or not task.is_async or task.delivery != "at_least_once":
             return None
-        self._found[state] = task
-        return task
+        is_bare = task.is_plain and type(self.clock) is SystemClock
+        call = self._found[state] = PlainCall(task, AttemptTag(state.name, 1) if is_bare else None)
+        return call
 
 
 class _LineFuture(asyncio.Future[None]):
@@ -123,19 +145,25 @@ class Line:
 
     It is what the journal resolves (`resolve`), and what a handler's asyncio task answers (`set_result` and the other
     methods of a future). None of these raises: an exception becomes the result of the line.
+
+    All of it runs in the context of the execution: observers are notified there, and each handler's task copies it.
     """
 
     __slots__ = (
+        "_answer",
+        "_attempt_began",
+        "_call",
         "_context",
         "_future",
+        "_given",
         "_handler",
-        "_input",
+        "_is_calling",
         "_lapses",
         "_lines",
         "_loop",
+        "_observers",
         "_phase",
         "_state",
-        "_task",
         "error",
         "exit",
         "frame",
@@ -148,9 +176,13 @@ class Line:
         self.error: BaseException | None = None
         self._loop = asyncio.get_running_loop()
         self._future = _LineFuture(loop=self._loop)
-        self._context = contextvars.copy_context()  # the execution's: what is called later runs in it
+        self._context = contextvars.copy_context()
+        self._observers = frame.run.observers
+        self._attempt_began: datetime | None = None
         self._phase = _Phase.NOTHING
         self._handler: asyncio.Task[None] | None = None
+        self._is_calling = False
+        self._answer: Callable[[], None] | None = None
         self._lapses = 0
 
     async def run(self) -> None:
@@ -158,14 +190,16 @@ class Line:
 
         A cancellation reaches the handler that runs, and is raised once that has ended, or after its grace.
         """
-        self._safely(lambda: self._advance(self._lines.clock.now()))
+        self._context.run(self._safely, self._advance, self._lines.clock.now())
         try:
             if self._future.done() and is_cancelled_from_outside():
                 await asyncio.sleep(0)  # a handler's only step stopped the execution, which learns that here
             await self._future
         except asyncio.CancelledError:
             if self._handler is not None and not self._handler.done():
-                await end_handler(self._handler, self._task.name, self._lines.limits.handler_grace_seconds)
+                await end_handler(self._handler, self._call.task.name, self._lines.limits.handler_grace_seconds)
+            if self._observers:
+                self._context.run(self._tell_cancelled)
             raise
 
     def result(self) -> Payload:
@@ -182,12 +216,17 @@ class Line:
         if not self._future.done():
             self._future.set_result(None)
 
-    def _safely(self, go: Callable[[], None]) -> None:
+    def _safely(self, go: Callable[[Any], None], given: Any) -> None:  # noqa: ANN401 -- what it takes
         """Move on; what is raised is the interpreter's to raise again, in the visit that is open."""
         try:
-            go()
+            go(given)
         except Exception as error:  # noqa: BLE001 -- it is raised where the line is awaited
-            self._stop(Exit.RETURNED, error)
+            self._break(error)
+
+    def _break(self, error: Exception) -> None:
+        """Hand the visit back for an error that is none of its state."""
+        self._tell_ended(None)
+        self._stop(Exit.RETURNED, error)
 
     # Visits
 
@@ -200,26 +239,29 @@ class Line:
         states = frame.plan.states
         while True:
             state = states[frame.state]
-            task = lines.handler_of(state) if state.type == "Task" else None
-            if (task is None and state.type not in INSTANT) or not self._may_begin():
+            call = lines.call_of(state) if state.type == "Task" else None
+            if (call is None and state.type not in INSTANT) or not self._may_begin():
                 self._stop(Exit.BEFORE)
                 return
             frame.begin(state, now)
             frame.steps += 1
             self._state = state
+            if self._observers:
+                tell_entered(frame, state)
             try:
-                effect = state.enter(frame.input.value, frame)
+                if call is not None:
+                    self._call = call
+                    self._given = frame.input if state.make is None else Payload(state.make(frame.input.value, frame))
+                    break
+                step = cast("Next | Done", state.enter(frame.input.value, frame))
             except (StateError, TakesLong):
                 frame.restart_draws()
                 self._stop(Exit.BEGUN)
                 return
-            if task is not None:
-                self._task, self._input = task, cast("CallTask", effect).input
-                self._schedule(now)
-                return
             now = lines.clock.now()
-            if not self._take(cast("Next | Done", effect), now, Exit.BEGUN):
+            if not self._take(step, now, Exit.BEGUN):
                 return
+        self._schedule(now)
 
     def _may_begin(self) -> bool:
         """Return whether a visit may begin here: what has to wait first is the interpreter's."""
@@ -234,6 +276,9 @@ class Line:
         """Have what the visit before produced written first, as `VisitRecorder.flush_before_effect` does."""
         frame, recorder = self.frame, self._lines.recorder
         frame.note(MomentKind.SCHEDULED, now)
+        if self._observers:
+            tell_attempt_started(frame, cast("str", self._state.resource))
+            self._attempt_began = now
         if recorder.must_flush(frame):
             self._phase, self._lapses = _Phase.WRITE, recorder.lapses
             self._future.is_refusing = True
@@ -244,17 +289,17 @@ class Line:
 
     def resolve(self, outcome: object) -> None:
         """Go on in its own turn of the event loop: the journal sends its next commit first."""
-        self._loop.call_soon(self._safely, partial(self._written, outcome), context=self._context)
+        self._loop.call_soon(self._safely, self._written, outcome, context=self._context)
 
     def _written(self, outcome: object) -> None:
         future = self._future
         future.is_refusing = False
         if isinstance(outcome, StatechainError):
-            self._stop(Exit.RETURNED, outcome)
+            self._break(outcome)
             return
         self._lines.recorder.flushed(self.frame, self._lapses)
         if future.is_cancelled_later or future.done():
-            self._stop(Exit.BEGUN)
+            self._stop(Exit.BEGUN)  # `run` reports the cancellation
         else:
             self._take_turn()
 
@@ -262,25 +307,28 @@ class Line:
         """Call the handler; in a branch one turn later, so that siblings are scheduled before any of them starts."""
         if self.frame.path:
             self._phase = _Phase.TURN
-            self._loop.call_soon(self._safely, self._call, context=self._context)
+            self._loop.call_soon(self._safely, self._start, self._lines.clock, context=self._context)
         else:
-            self._safely(self._call)
+            self._start(self._lines.clock)
 
-    def _call(self) -> None:
+    def _start(self, clock: Clock) -> None:
         """Begin the handler in its own asyncio task."""
         if self._future.done():
             return
-        lines, frame = self._lines, self.frame
-        frame.note(MomentKind.STARTED, lines.clock.now())
+        caller, frame, call = self._lines.caller, self.frame, self._call
+        frame.note(MomentKind.STARTED, clock.now())
         try:
-            value = lines.caller.private_input(frame, self._state, self._input)
+            value = caller.private_input(frame, self._given)
         except StateError as fault:
             self._fail(fault)
             return
-        context = lines.caller.context_of(frame, self._state)
-        self._phase, self._input = _Phase.HANDLER, None
-        serving = serve(self._task, value, context, lines.clock, self, None)
-        self._handler = asyncio.Task(serving, loop=self._loop, **EAGER)
+        self._phase, self._is_calling = _Phase.HANDLER, True
+        attempt = call.tag or caller.context_of(frame, self._state)
+        self._handler = asyncio.Task(serve(call.task, value, attempt, clock, self, None), loop=self._loop, **EAGER)
+        self._is_calling = False
+        if self._answer is not None:
+            answer, self._answer = self._answer, None
+            answer()
 
     # The handler's answer
 
@@ -290,52 +338,62 @@ class Line:
 
     def set_result(self, result: object) -> None:
         """Take what the handler returned: leave the visit, and move on to the next write."""
-        self._safely(partial(self._return, result))
+        self._answered(self._return, result)
 
     def set_exception(self, error: Exception) -> None:
         """Take what the handler raised: retrying and catching are the interpreter's."""
-        self._safely(partial(self._take_failure, error))
+        self._answered(self._take_failure, error)
 
     def cancel(self) -> bool:
         """Cancel the execution: the handler was stopped with the whole process."""
         return self._future.cancel()
 
-    def _return(self, result: object) -> None:
+    def _answered(self, go: Callable[[Any], None], answer: object) -> None:
         self._phase = _Phase.NOTHING
-        frame, lines = self.frame, self._lines
-        limits, state = lines.limits, self._state
+        if self._is_calling:  # an eager task, which runs within `_start`: that goes on with it
+            self._answer = partial(go, answer)
+        else:
+            self._context.run(self._safely, go, answer)
+
+    def _return(self, result: object) -> None:
+        frame, lines, state = self.frame, self._lines, self._state
+        limits = lines.limits
         try:
             payload = Payload.isolated(result, max_bytes=limits.payload_bytes, max_depth=limits.payload_depth)
         except InvalidPayload as error:
-            refusal = refusal_of(error, self._task.name)
+            refusal = refusal_of(error, self._call.task.name)
             refusal.__cause__ = error
             self._fail(refusal)
             return
+        now = lines.clock.now()
+        if self._observers:
+            self._tell_ended(None)
         frame.result = payload
-        frame.note(MomentKind.SUCCEEDED, now := lines.clock.now())
+        frame.note(MomentKind.SUCCEEDED, now)
         if state.drops_input:
-            if self._leave(state.next, payload, None, now, Exit.RETURNED):
-                self._advance(now)
-            return
-        try:
-            step = state.leave(frame.input.value, payload.value, frame)
-        except (StateError, TakesLong):
-            frame.restart_draws()
-            self._stop(Exit.RETURNED)
-            return
-        if self._take(step, now, Exit.RETURNED):
+            goes_on = self._leave(state.next, payload, None, now, Exit.RETURNED)
+        else:
+            try:
+                step = state.leave(frame.input.value, payload.value, frame)
+            except (StateError, TakesLong):
+                frame.restart_draws()
+                self._stop(Exit.RETURNED)
+                return
+            goes_on = self._take(step, now, Exit.RETURNED)
+        if goes_on:
             self._advance(now)
 
     def _take_failure(self, error: Exception) -> None:
-        self._phase = _Phase.NOTHING
         if isinstance(error, StateError):
             fault = cut_off(error, self._lines.limits.cause_characters)
             fault.__cause__ = error.__cause__
             self._fail(fault)
         else:
-            self._stop(Exit.RETURNED, error)
+            self._break(error)
 
     def _fail(self, fault: StateError) -> None:
+        if self._observers:
+            self._tell_ended(fault)
         self._lines.caller.note_failure(self.frame, fault)
         self._stop(Exit.RETURNED, fault)
 
@@ -353,20 +411,38 @@ class Line:
         otherwise: Exit,
     ) -> bool:
         """Leave a visit for the next; return whether there is one. What cannot be left is handed back as it was."""
-        frame, lines = self.frame, self._lines
+        frame, limits = self.frame, self._lines.limits
         if not frame.run.has_room(2):
             self._stop(otherwise)
             return False
         try:
             if assigned:
-                admit(frame, assigned, lines.limits)
-            record_step(frame, self._state, following, output, assigned, now, lines.limits)
+                admit(frame, assigned, limits)
+            record_step(frame, self._state, following, output, assigned, now, limits)
         except StateError:
             frame.restart_draws()
             self._stop(otherwise)
             return False
+        if self._observers:
+            tell_left(frame, self._state, now, "SUCCEEDED", following=following)
         if following is None:
             self._stop(Exit.DONE)
             return False
         frame.go_to(following)
         return True
+
+    # Observers
+
+    def _tell_ended(self, fault: StateError | None, *, is_cancelled: bool = False) -> None:
+        """Report the end of the attempt whose start was reported."""
+        began, self._attempt_began = self._attempt_began, None
+        if began is not None:
+            seconds = (self._lines.clock.now() - began).total_seconds()
+            resource = cast("str", self._state.resource)
+            tell_attempt_ended(self.frame, resource, seconds, fault=fault, is_cancelled=is_cancelled)
+
+    def _tell_cancelled(self) -> None:
+        """Report that a cancellation ended the visit, and the attempt, that are open."""
+        self._tell_ended(None, is_cancelled=True)
+        if self.frame.is_open:
+            tell_left(self.frame, self._state, self._lines.clock.now(), "CANCELLED")

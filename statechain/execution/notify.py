@@ -1,12 +1,13 @@
-"""What observers are notified of visits and attempts, reported round the coroutine that performs them.
+"""What observers are notified of visits and attempts: round the coroutine that performs them, or step by step.
 
-The interpreter and the caller come here only where there is an observer.
+The interpreter, the caller and a line come here only where there is an observer.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from statechain.asl.outcome import Next
@@ -20,11 +21,18 @@ if TYPE_CHECKING:
     from statechain.execution.frame import Frame
     from statechain.payload import Payload
 
-__all__ = ["observe_attempt", "observe_visit"]
+__all__ = [
+    "observe_attempt",
+    "observe_visit",
+    "tell_attempt_ended",
+    "tell_attempt_started",
+    "tell_entered",
+    "tell_left",
+]
 
 
-async def observe_visit(frame: Frame, state: State, clock: Clock, visit: Awaitable[Next | Done]) -> Next | Done:
-    """Await a visit, and say how a state was entered and left."""
+def tell_entered(frame: Frame, state: State) -> None:
+    """Report that a frame has begun, or taken up, a visit of a state."""
     run = frame.run
     entered = StateEntered(
         execution=run.execution,
@@ -35,7 +43,82 @@ async def observe_visit(frame: Frame, state: State, clock: Clock, visit: Awaitab
         type=state.type,
     )
     tell(run.observers, entered)
-    began = frame.entered
+
+
+def tell_left(
+    frame: Frame,
+    state: State,
+    now: datetime,
+    outcome: StateOutcome,
+    *,
+    following: str | None = None,
+    error: str | None = None,
+) -> None:
+    """Report how the visit of a frame ended."""
+    run = frame.run
+    left = StateLeft(
+        execution=run.execution,
+        state_machine=run.machine.name,
+        frame=frame.path,
+        number=frame.number,
+        state=state.name,
+        type=state.type,
+        outcome=outcome,
+        next=following,
+        error=error,
+        seconds=(now - frame.entered).total_seconds(),
+    )
+    tell(run.observers, left)
+
+
+def tell_attempt_started(frame: Frame, resource: str) -> None:
+    """Report that an attempt of a frame's Task begins."""
+    run = frame.run
+    started = AttemptStarted(
+        execution=run.execution,
+        state_machine=run.machine.name,
+        frame=frame.path,
+        number=frame.number,
+        state=frame.state,
+        attempt=frame.attempt,
+        resource=resource,
+    )
+    tell(run.observers, started)
+
+
+def tell_attempt_ended(
+    frame: Frame,
+    resource: str,
+    seconds: float,
+    *,
+    fault: StateError | None = None,
+    is_cancelled: bool = False,
+) -> None:
+    """Report how an attempt of a frame's Task ended."""
+    run = frame.run
+    origin = None if fault is None else fault.origin
+    ended = AttemptEnded(
+        execution=run.execution,
+        state_machine=run.machine.name,
+        frame=frame.path,
+        number=frame.number,
+        state=frame.state,
+        attempt=frame.attempt,
+        resource=resource,
+        error=None if fault is None else fault.error,
+        is_cancelled=is_cancelled,
+        exception=None if isinstance(origin, StateError) else origin,
+        seconds=seconds,
+    )
+    tell(run.observers, ended)
+
+
+async def observe_visit(
+    frame: Frame, state: State, clock: Clock, visit: Awaitable[Next | Done], *, is_entered: bool = False
+) -> Next | Done:
+    """Await a visit, and report how a state was entered and left; ``is_entered``: the first is reported already."""
+    if not is_entered:
+        tell_entered(frame, state)
     outcome: StateOutcome = "CANCELLED"
     error = following = None
     try:
@@ -47,59 +130,24 @@ async def observe_visit(frame: Frame, state: State, clock: Clock, visit: Awaitab
         outcome, error = "FAILED", fault.error
         raise
     finally:
-        left = StateLeft(
-            execution=run.execution,
-            state_machine=entered.state_machine,
-            frame=entered.frame,
-            number=entered.number,
-            state=state.name,
-            type=state.type,
-            outcome=outcome,
-            next=following,
-            error=error,
-            seconds=(clock.now() - began).total_seconds(),
-        )
-        tell(run.observers, left)
+        tell_left(frame, state, clock.now(), outcome, following=following, error=error)
     return step
 
 
 async def observe_attempt(frame: Frame, effect: CallTask, clock: Clock, attempt: Awaitable[Payload]) -> Payload:
-    """Await an attempt, and say how it began and ended."""
-    run = frame.run
-    started = AttemptStarted(
-        execution=run.execution,
-        state_machine=run.machine.name,
-        frame=frame.path,
-        number=frame.number,
-        state=frame.state,
-        attempt=frame.attempt,
-        resource=effect.resource,
-    )
-    tell(run.observers, started)
+    """Await an attempt, and report how it began and ended."""
+    tell_attempt_started(frame, effect.resource)
     began = clock.now()
-    error = exception = None
+    error: StateError | None = None
     is_cancelled = False
     try:
         return await attempt
     except StateError as fault:
-        error = fault.error
-        exception = None if isinstance(fault.origin, StateError) else fault.origin
+        error = fault
         raise
     except asyncio.CancelledError:
         is_cancelled = True
         raise
     finally:
-        ended = AttemptEnded(
-            execution=run.execution,
-            state_machine=started.state_machine,
-            frame=started.frame,
-            number=started.number,
-            state=started.state,
-            attempt=started.attempt,
-            resource=started.resource,
-            error=error,
-            is_cancelled=is_cancelled,
-            exception=exception,
-            seconds=(clock.now() - began).total_seconds(),
-        )
-        tell(run.observers, ended)
+        seconds = (clock.now() - began).total_seconds()
+        tell_attempt_ended(frame, effect.resource, seconds, fault=error, is_cancelled=is_cancelled)

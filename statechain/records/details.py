@@ -16,7 +16,7 @@ from statechain.clock import from_micros, to_micros
 from statechain.codec import JSONValue, decode, encode
 from statechain.payload import Payload
 
-__all__ = ["NO_DETAIL", "ExternalWait", "FormerEnd", "Moment", "MomentKind", "VisitDetail"]
+__all__ = ["NO_DETAIL", "STRAIGHT", "ExternalWait", "FormerEnd", "Moment", "MomentKind", "VisitDetail"]
 
 
 class MomentKind(StrEnum):
@@ -54,6 +54,7 @@ MAP_RUN: Final = frozenset(kind for kind in MomentKind if kind.value.startswith(
 ITERATION: Final = frozenset(kind for kind in MomentKind if kind.value.startswith("iteration_"))
 KINDS: Final = {kind.value: kind for kind in MomentKind}
 STRAIGHT: Final = [MomentKind.SCHEDULED, MomentKind.STARTED, MomentKind.SUCCEEDED]
+"""The moments of a Task that is scheduled, started and succeeds once."""
 
 
 class Moment(NamedTuple):
@@ -83,11 +84,6 @@ class Moment(NamedTuple):
         """Return what was dumped."""
         kind, event, micros, *facts = stored
         return cls(KINDS[kind], event, from_micros(micros), tuple(facts))
-
-
-def are_straight(moments: Sequence[Moment]) -> bool:
-    """Return whether moments are those of a Task that was scheduled, started and succeeded once."""
-    return [moment[0] for moment in moments] == STRAIGHT
 
 
 @attrs.define

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from statechain.codec import JSONValue
 from statechain.errors import InvalidPayload, StateError
-from statechain.logs import ATTEMPT, here
+from statechain.logs import ATTEMPT, AttemptTag, here
 from statechain.payload import Payload
 from statechain.tasks.retry import HeartbeatTimeout
 
@@ -123,25 +123,29 @@ def _begin(serving: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
 async def serve(
     task: Task,
     value: JSONValue,
-    context: TaskContext,
+    attempt: TaskContext | AttemptTag,
     clock: Clock,
     answer: Answer,
     slot: Slot | None,
 ) -> None:
     """Await a handler, and answer: StateError for what it raises; an answer that nothing awaits any more is dropped.
 
-    It has its own asyncio task, so that it can be left behind, and its own context, as its log records report.
+    With an `AttemptTag` the handler takes its input alone. It has its own asyncio task, so that it can be left behind,
+    and its own context, as its log records report.
     """
-    ATTEMPT.set(context)
+    ATTEMPT.set(attempt)
     try:
         try:
-            result = await task(value, context, clock, slot)
+            if isinstance(attempt, AttemptTag):
+                result = await task.handler(value)
+            else:
+                result = await task(value, attempt, clock, slot)
         except (KeyboardInterrupt, SystemExit):
             answer.cancel()
             raise
         except BaseException as fault:  # noqa: BLE001 -- it is raised again where the answer is awaited
             if not isinstance(fault, asyncio.CancelledError):
-                log_error(fault, task.name, context.state_name)
+                log_error(fault, task.name, attempt.state_name)
             failure = _told(fault)
             if not answer.done():
                 answer.set_exception(failure)

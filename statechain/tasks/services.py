@@ -33,6 +33,7 @@ __all__ = [
     "is_waiting_externally",
     "prepare",
     "resolve",
+    "waits_for_token",
 ]
 
 LAMBDA_INVOKE = "arn:aws:states:::lambda:invoke"
@@ -163,7 +164,7 @@ class Attempt(Protocol):
 
 def prepare(frame: Attempt, resource: str) -> None:
     """Give an attempt that waits for a task token the token that its expressions show."""
-    if frame.token is None and resource.endswith(TOKEN_SUFFIX):
+    if frame.token is None and waits_for_token(resource):
         is_known_outside = frame.outside is not None and frame.outside.called
         frame.token = HANDED_OUT_BEFORE if is_known_outside else secrets.token_urlsafe(32)
 
@@ -172,13 +173,18 @@ def is_waiting_externally(frame: Attempt, resource: str | None) -> bool:
     """Return whether all that is left of an attempt is to wait for the outside: no handler is to be called for it."""
     if frame.outside is None or resource is None:
         return False
-    return frame.outside.called or not resource.endswith(TOKEN_SUFFIX)
+    return frame.outside.called or not waits_for_token(resource)
+
+
+def waits_for_token(resource: str) -> bool:
+    """Return whether a Resource asks for an answer under a task token."""
+    return resource.endswith(TOKEN_SUFFIX)
 
 
 def resolve(effect: CallTask, registry: TaskRegistry) -> Call:
     """Return what to call for a Task; raise StateError where nothing registered it."""
     resource = effect.resource
-    waits = resource.endswith(TOKEN_SUFFIX)
+    waits = waits_for_token(resource)
     base = resource.removesuffix(TOKEN_SUFFIX) if waits else resource
     task = registry.find(resource) or (registry.find(base) if waits else None)
     if task is not None:

@@ -1,7 +1,4 @@
-"""The line does what the interpreter does: the same history, the same cancellation, the same errors.
-
-An observer keeps executions off the line, so that it shows what the interpreter makes of the same definition.
-"""
+"""The line does what the interpreter does: the same history, the same facts, the same cancellation and errors."""
 
 from __future__ import annotations
 
@@ -10,12 +7,13 @@ import contextvars
 from itertools import pairwise
 from typing import Any
 
+import attrs
 import pytest
 
-from statechain import Engine, Execution, Limits, MemoryRepository, TaskRegistry
-from statechain.execution.line import Line
+from statechain import Engine, Execution, Limits, MemoryRepository, TaskContext, TaskRegistry
+from statechain.execution.line import Line, Lines
 from statechain.logs import ATTEMPT, EXECUTION
-from statechain.observers import Fact
+from statechain.observers import AttemptEnded, AttemptStarted, Fact, StateEntered, StateLeft
 from statechain.testing import VirtualClock
 from support.engine_harness import task
 from support.faulty_repository import FaultyRepository, as_repository
@@ -37,11 +35,19 @@ def _way(following: str | None) -> dict[str, Any]:
     return {"End": True} if following is None else {"Next": following}
 
 
-class Silent:
-    """An observer that takes no note."""
+class Facts:
+    """An observer that keeps the facts of visits and attempts, without times, and where they are reported."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Any, ...]] = []
 
     def observe(self, fact: Fact) -> None:
-        """Do nothing."""
+        """Keep a fact."""
+        if isinstance(fact, StateEntered | StateLeft | AttemptStarted | AttemptEnded):
+            fields = attrs.asdict(fact, recurse=False)
+            told = {name: value for name, value in fields.items() if name not in {"execution", "seconds", "exception"}}
+            failure = type(fields.get("exception")).__name__
+            self.seen.append((type(fact).__name__, told, failure, EXECUTION.get() is fact.execution, ATTEMPT.get()))
 
 
 class Flaky(Exception):
@@ -107,9 +113,8 @@ def definitions() -> dict[str, dict[str, Any]]:
     }
 
 
-async def history_of(definition: dict[str, Any], *, observed: bool) -> tuple[Execution, list[dict[str, Any]]]:
+async def history_of(definition: dict[str, Any], *observers: Facts) -> tuple[Execution, list[dict[str, Any]]]:
     """Run a definition; return how it ended, and its history without times."""
-    observers = [Silent()] if observed else []
     async with Engine(tasks=handlers(), observers=observers, clock=VirtualClock()) as engine:
         created = await engine.create_state_machine("same", definition)
         handle = await created.start_execution({"n": 0, "items": [{"n": 1}, {"n": 2}, {"n": 3}]}, name="one")
@@ -128,11 +133,18 @@ async def test_the_history_is_the_same_on_the_line(name: str, monkeypatch: pytes
         await run(line)
 
     monkeypatch.setattr(Line, "run", noted)
-    observed, expected = await history_of(definitions()[name], observed=True)
+    definition, off, on = definitions()[name], Facts(), Facts()
+    with monkeypatch.context() as patch:
+        patch.setattr(Lines, "begins", lambda *_: False)
+        observed, expected = await history_of(definition, off)
     assert not lines
-    ended, events = await history_of(definitions()[name], observed=False)
+    ended, events = await history_of(definition)
     assert lines
     assert events == expected
+    lines.clear()
+    assert (await history_of(definition, on))[1] == expected
+    assert lines
+    assert on.seen == off.seen
     assert (ended.status, ended.output_text, ended.error, ended.cause) == (
         observed.status,
         observed.output_text,
@@ -210,6 +222,43 @@ async def test_a_cancellation_reaches_the_handler_and_a_late_answer_is_dropped(*
         await turns()
         kinds = [event["type"] for event in await engine.get_execution_history(handle.id)]
     assert kinds[-2:] == ["TaskStarted", "ExecutionAborted"]
+
+
+@pytest.mark.parametrize("on_line", [True, False])
+async def test_a_cancellation_ends_the_attempt_and_the_visit_for_observers(
+    monkeypatch: pytest.MonkeyPatch, *, on_line: bool
+) -> None:
+    tasks, begun, facts = handlers(), asyncio.Event(), Facts()
+
+    @tasks.register("hang")
+    async def hang(_value: Any) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    if not on_line:
+        monkeypatch.setattr(Lines, "begins", lambda *_: False)
+    async with Engine(tasks=tasks, observers=[facts]) as engine:
+        created = await engine.create_state_machine("stopped", chain(A=task("add"), B=task("hang")))
+        handle = await created.start_execution({"n": 1})
+        await begun.wait()
+        assert (await handle.stop()).status == "ABORTED"
+    ends = [(kind, told.get("is_cancelled"), told.get("outcome")) for kind, told, *_ in facts.seen[-2:]]
+    assert ends == [("AttemptEnded", True, None), ("StateLeft", None, "CANCELLED")]
+
+
+async def test_a_handler_under_the_name_of_a_task_token_resource_is_no_plain_task() -> None:
+    tasks, resource, tokens = handlers(), "approve.waitForTaskToken", asyncio.Queue[str]()
+
+    @tasks.register(resource)
+    async def approve(_value: Any, context: TaskContext) -> None:
+        assert context.task_token is not None
+        tokens.put_nowait(context.task_token)
+
+    async with Engine(tasks=tasks) as engine:
+        created = await engine.create_state_machine("asks", chain(A=task("add"), B=task(resource)))
+        handle = await created.start_execution({"n": 1})
+        await engine.send_task_success(await tokens.get(), {"approved": True})
+        assert await handle.result() == {"approved": True}
 
 
 async def test_a_machine_times_out_within_a_line() -> None:
