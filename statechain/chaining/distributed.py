@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,19 +16,23 @@ from statechain.cancellation import GRACE, wait_ignoring_cancellation
 from statechain.chaining.batch import new_batch, stop_batch
 from statechain.chaining.bulk import Inputs, store_bulk
 from statechain.chaining.following import Begun, Follower, batch_status
-from statechain.chaining.options import BatchExecutionOptions
+from statechain.chaining.options import DISTRIBUTED, BatchExecutionOptions
 from statechain.chaining.runner import BatchServices, Target
+from statechain.chaining.source import InputTransformer
+from statechain.chaining.stored import describe_options
+from statechain.chaining.transformers import as_function, as_name, name_of, stored_transformer
 from statechain.errors import BatchNotFound
 from statechain.launcher import ResultStream
 from statechain.records.batches import Batch, BatchStatus
 from statechain.records.executions import Execution, new_id
 from statechain.records.results import BatchExecutionResult, BatchStopped
 from statechain.storage.existing import why_nothing_matches, with_machine_ids
-from statechain.storage.repository import CreateBatch
+from statechain.storage.repository import CreateBatch, ResumeBatch
 from statechain.storage.retrying import backoff_delays, retry_while_unavailable
 
 if TYPE_CHECKING:
     from statechain.chaining.shards import ShardWorker
+    from statechain.codec import JSONValue
     from statechain.records.filters import ExecutionFilter
 
 __all__ = ["BatchHandle", "SharedBatches"]
@@ -95,6 +99,50 @@ class BatchHandle:
 
 
 @attrs.frozen
+class Resumption:
+    """How a stored batch is resumed.
+
+    Attributes:
+        batch_id: The batch.
+
+        options: How what is missing is run.
+
+        described: These options as they are stored; None where the batch has them already.
+
+        transformer: What this process maps the sources' outputs with, unless the batch is DISTRIBUTED.
+    """
+
+    batch_id: str
+    options: BatchExecutionOptions
+    described: Mapping[str, JSONValue] | None
+    transformer: InputTransformer | None
+
+    @classmethod
+    def of(
+        cls,
+        batch: Batch,
+        options: BatchExecutionOptions | None,
+        input_transformer: InputTransformer | str | None,
+        services: BatchServices,
+    ) -> Resumption:
+        """Return how a batch is resumed with what a caller gives, or else with what it was stored with.
+
+        Raises ValueError where the transformer is not registered, or is a function and the batch DISTRIBUTED.
+        """
+        chosen = options or BatchExecutionOptions.of(batch)
+        given = input_transformer or stored_transformer(batch)
+        is_distributed = chosen.mode == DISTRIBUTED
+        name = as_name(given, services.tasks) if is_distributed else name_of(given)
+        described = describe_options(chosen, name)
+        return cls(
+            batch.id,
+            chosen,
+            None if described == batch.options else described,
+            None if is_distributed else as_function(given, services.tasks),
+        )
+
+
+@attrs.frozen
 class SharedBatches:
     """The batches in shards of one engine: stored, for workers to run, and followed where a caller awaits them."""
 
@@ -141,22 +189,64 @@ class SharedBatches:
 
         A caller that is cancelled stops the batch, also where that comes while it is stored.
         """
-        services = self._services
 
         async def produce(stream: ResultStream[BatchExecutionResult]) -> None:
             batch_id = new_id()
-            try:
+            async with self._stopping(batch_id):
                 await begin(batch_id=batch_id)
-                with self._shards.awaiting(batch_id):
-                    await self._follow(batch_id, options, stream)
-            except BatchStopped:
-                raise
-            except BaseException:
-                if not services.streams.is_interrupted:  # else workers go on with it
-                    await wait_ignoring_cancellation(asyncio.ensure_future(self._stop(batch_id)), GRACE)
-                raise
+                await self._follow(batch_id, options, stream)
 
-        return ResultStream(services.streams, produce, capacity=max(1, options.concurrent_batches))
+        return ResultStream(self._services.streams, produce, capacity=max(1, options.concurrent_batches))
+
+    def resume(
+        self,
+        target: Target,
+        batch: Batch,
+        options: BatchExecutionOptions | None,
+        input_transformer: InputTransformer | str | None,
+    ) -> ResultStream[BatchExecutionResult]:
+        """Finish a stored batch in shards, and follow it; a caller that is cancelled stops it.
+
+        A DISTRIBUTED batch is run by all workers, any other by the processes that resume it.
+        """
+        resumption = Resumption.of(batch, options, input_transformer, self._services)
+
+        async def produce(stream: ResultStream[BatchExecutionResult]) -> None:
+            async with self._stopping(batch.id), self._joined(target, resumption):
+                await self._follow(batch.id, resumption.options, stream)
+
+        return ResultStream(self._services.streams, produce, capacity=max(1, resumption.options.concurrent_batches))
+
+    async def join(self, target: Target, batch: Batch, input_transformer: InputTransformer | str | None) -> Batch:
+        """Run shards of a stored batch here until it is over, and return it.
+
+        A caller that is cancelled leaves the rest to others; the shards that run here go on until the engine is left.
+        """
+        async with self._joined(target, Resumption.of(batch, None, input_transformer, self._services)):
+            return await BatchHandle(batch.id, self._services, self._stop_execution).wait()
+
+    @asynccontextmanager
+    async def _joined(self, target: Target, resumption: Resumption) -> AsyncIterator[None]:
+        """Make a batch RUNNING, and while inside run its shards here."""
+        batch_id, function = resumption.batch_id, resumption.transformer
+        is_distributed = resumption.options.mode == DISTRIBUTED  # then this engine runs its shards anyway
+        with nullcontext() if is_distributed else self._shards.joined(batch_id, target, function):
+            await self._services.journal.write_for_caller(ResumeBatch(batch_id=batch_id, options=resumption.described))
+            await self._shards.begin(batch_id)
+            yield
+
+    @asynccontextmanager
+    async def _stopping(self, batch_id: str) -> AsyncIterator[None]:
+        """While inside, run a batch's shards also while the engine is being left; stop it where its caller fails."""
+        try:
+            with self._shards.awaiting(batch_id):
+                yield
+        except BatchStopped:
+            raise
+        except BaseException:
+            if not self._services.streams.is_interrupted:  # else workers go on with it
+                await wait_ignoring_cancellation(asyncio.ensure_future(self._stop(batch_id)), GRACE)
+            raise
 
     async def _stop(self, batch_id: str) -> None:
         with suppress(BatchNotFound):  # it never came to be stored
@@ -168,13 +258,14 @@ class SharedBatches:
         """Call the callbacks for what happens to a batch's items, and hand the results out, until it is over."""
         on_start, on_complete = options.on_execution_start, options.on_execution_complete
         follower = Follower(batch_id, self._services, notes_begun=on_start is not None, redrives=options.redrive_failed)
-        async for event in follower.follow():
-            if isinstance(event, Begun):
-                await _call(on_start, event.source_execution_id, event.index)
-            else:
-                await _call(on_complete, event.source_execution_id, event.index, event.error)
-                await stream.has_room()
-                stream.put(event)
+        async with aclosing(follower.follow()) as events:
+            async for event in events:
+                if isinstance(event, Begun):
+                    await _call(on_start, event.source_execution_id, event.index)
+                else:
+                    await _call(on_complete, event.source_execution_id, event.index, event.error)
+                    await stream.has_room()
+                    stream.put(event)
 
 
 async def _call(callback: Callable[..., Any] | None, *facts: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -74,7 +74,7 @@ class Follower:
         self._first_error: Exception | None = None
         self._settle_until: float | None = None
 
-    async def follow(self) -> AsyncIterator[Begun | BatchExecutionResult]:
+    async def follow(self) -> AsyncGenerator[Begun | BatchExecutionResult]:
         """Yield what happens to the items until the batch is over; what had begun when it was stopped is among it.
 
         Raises BatchStopped where it ended FAILED or ABORTED, BatchNotFound where it was deleted.

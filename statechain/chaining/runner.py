@@ -141,7 +141,7 @@ class _Stop(Exception):
 
 @attrs.define(eq=False)
 class Runner:
-    """Runs the items of one batch."""
+    """Runs the items of one batch; ``failures`` counts those that did not succeed."""
 
     _target: Target
     _options: BatchExecutionOptions
@@ -150,7 +150,7 @@ class Runner:
     _total: int | None = attrs.field(kw_only=True)
     _exclusive: bool = attrs.field(kw_only=True)
     _batch: Batch | None = attrs.field(kw_only=True)
-    _failures: int = attrs.field(default=0, init=False)
+    failures: int = attrs.field(default=0, init=False)
     _first_error: Exception | None = attrs.field(default=None, init=False)
 
     async def run(self, items: AsyncIterator[Item]) -> None:
@@ -181,10 +181,10 @@ class Runner:
         """Raise _Stop where the failures are more than is tolerated."""
         if result.error is None:
             return
-        self._failures += 1
+        self.failures += 1
         self._first_error = self._first_error or result.error
         tolerance = _tolerance(self._options)
-        if tolerance is not None and exceeds(tolerance, self._failures, self._total):
+        if tolerance is not None and exceeds(tolerance, self.failures, self._total):
             raise _Stop
 
     async def _attempt(self, item: Item) -> BatchExecutionResult:

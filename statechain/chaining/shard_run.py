@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import attrs
 
 from statechain.chaining.batch import ended_executions, stored_item, watch
-from statechain.chaining.options import BatchExecutionOptions
+from statechain.chaining.options import DISTRIBUTED, BatchExecutionOptions
 from statechain.chaining.runner import BatchServices, Item, Runner, Target
+from statechain.chaining.source import InputTransformer
 from statechain.chaining.stored import is_exclusive
-from statechain.chaining.transformers import as_function, stored_transformer
 from statechain.errors import LeaseLost, StatechainError
 from statechain.launcher import first_error
 from statechain.records.batches import Batch, BatchStatus
@@ -53,9 +53,11 @@ class ShardRun:
     _plan: ShardPlan
     _shard: Shard
     _target: Target
+    _transformer: InputTransformer | None
     _drains: Callable[[], bool]
     _lost: LeaseLost | None = attrs.field(default=None, init=False)
     _is_complete: bool = attrs.field(default=False, init=False)
+    _runner: Runner | None = attrs.field(default=None, init=False)
 
     async def run(self) -> bool:
         """Run the items; then end the shard and return True, or leave it to others and return False.
@@ -65,7 +67,7 @@ class ShardRun:
         options = attrs.evolve(
             BatchExecutionOptions.of(self._batch), concurrent_batches=self._plan.concurrency, name_prefix=None
         )
-        runner = Runner(
+        self._runner = runner = Runner(
             self._target,
             options,
             self._services,
@@ -99,18 +101,17 @@ class ShardRun:
     async def _items(self, options: BatchExecutionOptions) -> AsyncIterator[Item]:
         """Yield the shard's items, as long as it is this worker's and is not to be left to others."""
         shard, after = self._shard, self._shard.first - 1
-        transformer = as_function(stored_transformer(self._batch), self._services.tasks)
         while after < shard.last:
             size = min(options.page_size, shard.last - after)
             read = partial(self._services.repository.batch_items, self._batch.id, after=after, page=size)
             page = await retry_while_unavailable(read)
             if not page:
                 break
-            ended = await ended_executions(self._batch.id, page, self._services) if shard.epoch > 1 else {}
+            ended = await ended_executions(self._batch.id, page, self._services) if self._was_run_before else {}
             for item in page:
                 if self._lost is not None or self._drains():
                     return
-                one = stored_item(item, self._batch.source_state_name, transformer)
+                one = stored_item(item, self._batch.source_state_name, self._transformer)
                 yield attrs.evolve(one, ended=ended.get(item.index))
             after = page[-1].index
         self._is_complete = True
@@ -127,9 +128,21 @@ class ShardRun:
             if status is not BatchStatus.RUNNING:
                 raise BatchStopped([])
 
+    @property
+    def _was_run_before(self) -> bool:
+        """Whether items may have ended: under an earlier claim, or in a process that ran the whole batch."""
+        return self._shard.epoch > 1 or self._batch.options.get("mode") != DISTRIBUTED
+
     async def _count(self, *, is_done: bool) -> BatchStatus:
+        """Count the shard; what failed before and is yet to be redriven is no failure until the shard is done."""
+        redrives = self._runner is not None and bool(self._batch.options.get("redrive_failed"))
+        seen = self._runner.failures if self._runner is not None and redrives and not is_done else None
         count = partial(
-            self._services.repository.count_shard, self._shard, is_done=is_done, at=self._services.clock.now()
+            self._services.repository.count_shard,
+            self._shard,
+            is_done=is_done,
+            at=self._services.clock.now(),
+            failed=seen,
         )
         try:
             return await retry_while_unavailable(count)

@@ -2,7 +2,8 @@
 
 A worker looks for shards once a second, and at once when one of its shards ends or a batch is started here. It takes no
 more than its share of a batch at a time, so that other workers find some; where it has had its share since the look
-before, and the batch has room, it takes one more.
+before, and the batch has room, it takes what is left. A batch in any mode is run in shards where callers resume it, by
+their processes only (`ShardWorker.joined`).
 
 With a dispatcher the look, or *sweep*, sends tickets instead, and claims what the dispatcher did not deliver. Tickets
 that arrive are claimed by `ShardWorker.run_ticket`.
@@ -13,17 +14,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from math import ceil
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+import attrs
 
 from statechain.chaining.options import DISTRIBUTED
 from statechain.chaining.runner import BatchServices, Target
 from statechain.chaining.sending import TicketSender
 from statechain.chaining.shard_run import ShardRun
+from statechain.chaining.transformers import as_function, stored_transformer
 from statechain.errors import LeaseLost, StatechainError
 from statechain.logs import BATCH
 from statechain.observers import ShardEnded, ShardStarted, tell
@@ -32,6 +36,9 @@ from statechain.records.results import BatchStopped
 from statechain.storage.retrying import backoff_delays
 from statechain.storage.shards import OVER, Shard, ShardPlan
 from statechain.tickets import Dispatcher, Outcome, Ticket
+
+if TYPE_CHECKING:
+    from statechain.chaining.source import InputTransformer
 
 __all__ = ["SLOTS", "ShardWorker"]
 
@@ -43,6 +50,14 @@ SLOTS = 8
 LOOK_SECONDS = 1.0
 SERVE_AGAIN_SECONDS = (0.1, 10.0)
 """The first and the longest pause before a dispatcher that failed is served again."""
+
+
+@attrs.frozen(eq=False)
+class _Part:
+    """That a caller here takes part in a batch: with this machine, and this transformer."""
+
+    target: Target
+    transformer: InputTransformer | None
 
 
 class ShardWorker:
@@ -93,9 +108,22 @@ class ShardWorker:
         self._started_here: set[str] = set()
         self._awaited: Counter[str] = Counter()
         self._had_share: set[str] = set()
+        self._parts: defaultdict[str, list[_Part]] = defaultdict(list)
         self._changed = asyncio.Event()
         self._is_draining = False
         self._looking: asyncio.Task[None] | None = None
+
+    @contextmanager
+    def joined(self, batch_id: str, target: Target, transformer: InputTransformer | None) -> Iterator[None]:
+        """Run a batch's shards here, in any mode and beyond the slots, as its caller does who takes part in it."""
+        part = _Part(target, transformer)
+        self._parts[batch_id].append(part)
+        try:
+            yield
+        finally:
+            self._parts[batch_id].remove(part)
+            if not self._parts[batch_id]:
+                del self._parts[batch_id]
 
     # What the engine and its callers say
 
@@ -196,53 +224,71 @@ class ShardWorker:
 
     async def _look(self, *, is_due: bool) -> None:
         sender = None if self._is_draining else self._sender
-        if not self._has_lease() or (sender is None and not self._has_slot):
+        if not self._has_lease() or (sender is None and not self._has_slot and not self._parts):
             return
-        running = await self._repository.running_batches(DISTRIBUTED)
+        running = await self._repository.running_batches(None if self._parts else DISTRIBUTED)
         for batch in running:
-            is_served = self._serves_all or batch.id in self._started_here
-            if is_served and not self._drains(batch.id) and (target := await self._find_target(batch)) is not None:
-                if sender is None:
+            is_served = self._serves_all or batch.id in self._started_here or batch.id in self._parts
+            if is_served and not self._drains(batch.id) and (target := await self._target_of(batch)) is not None:
+                if sender is None or not _is_distributed(batch):
                     await self._claim_share(batch, target, is_due=is_due)
                 else:
                     await self._send(sender, batch, target)
         if sender is not None:
             sender.keep({batch.id for batch in running})
 
+    async def _target_of(self, batch: Batch) -> Target | None:
+        """Return the machine that a batch runs, where it is run here."""
+        if parts := self._parts.get(batch.id):
+            return parts[-1].target
+        return await self._find_target(batch) if _is_distributed(batch) else None
+
+    def _transformer_of(self, batch: Batch) -> InputTransformer | None:
+        """Return what maps the sources' outputs here: what a caller that takes part has given, or what is stored."""
+        if parts := self._parts.get(batch.id):
+            return parts[-1].transformer
+        return as_function(stored_transformer(batch), self._services.tasks)
+
     @property
     def _has_slot(self) -> bool:
-        return len(self._running) < self._slots
+        return sum(id_ not in self._parts for id_, _ in self._running) < self._slots
+
+    def _has_room(self, batch_id: str) -> bool:
+        return batch_id in self._parts or self._has_slot
 
     def _held(self, batch_id: str) -> list[int]:
         return [number for id_, number in self._running if id_ == batch_id]
 
     async def _claim_share(self, batch: Batch, target: Target, *, is_due: bool) -> None:
-        """Claim as many shards as are this worker's share; one more where it had that at the last due look, too."""
+        """Claim as many shards as are this worker's share; what is left, too, where it had that at the due look before.
+
+        After a shard that ends between due looks no more than the share is claimed, so that other workers find some.
+        """
         plan = ShardPlan.of(batch.options, batch.item_counts.total)
         alive = sum(not lease.is_over for lease in await self._repository.workers())
         share = ceil(plan.width / max(1, alive))
-        most = share + (is_due and batch.id in self._had_share)
+        most = plan.width if is_due and batch.id in self._had_share else share
         while True:
             held = len(self._held(batch.id))
             if is_due:
                 (self._had_share.add if held >= share else self._had_share.discard)(batch.id)
-            if held >= most or not self._has_slot or await self._claim(batch, target) is None:
+            if held >= most or not self._has_room(batch.id) or await self._claim(batch, target) is None:
                 return
 
     async def _send(self, sender: TicketSender, batch: Batch, target: Target) -> None:
         """Send the tickets of a batch, and claim what they did not lead to."""
         tickets = await self._repository.open_tickets(batch.id, self._worker_id(), running=self._held(batch.id))
         for ticket in await sender.send(batch.id, tickets):
-            if not self._has_slot:
+            if not self._has_room(batch.id):
                 return
             await self._claim(batch, target, ticket)
-        if not tickets and self._has_slot:  # a claim ends a batch of which nothing is open
+        if not tickets and self._has_room(batch.id):  # a claim ends a batch of which nothing is open
             await self._claim(batch, target)
 
     async def _claim(self, batch: Batch, target: Target, ticket: Ticket | None = None) -> asyncio.Task[None] | None:
         """Claim a shard and return the task that runs it, or None where there is none to claim."""
         async with self._claiming:  # a shard that is claimed and not among `held` yet looks like one that was lost
-            if not self._has_slot:
+            if not self._has_room(batch.id):
                 return None
             shard = await self._repository.claim_shard(
                 batch.id, self._worker_id(), running=self._held(batch.id), at=self._services.clock.now(), ticket=ticket
@@ -272,7 +318,7 @@ class ShardWorker:
         batch = await self._running_batch(ticket.batch_id)
         if batch is None:
             return Outcome.DONE
-        target = await self._find_target(batch)
+        target = await self._target_of(batch)
         if target is None:
             return Outcome.BUSY
         task = await self._claim(batch, target, ticket)
@@ -310,8 +356,10 @@ class ShardWorker:
         tell(observers, ShardStarted(batch_id=batch.id, shard=shard.number, claims=shard.claims))
         began = time.monotonic()
         outcome: Literal["DONE", "LEFT"] = "LEFT"
+        drains = partial(self._drains, batch.id)
         try:
-            if await ShardRun(self._services, batch, plan, shard, target, partial(self._drains, batch.id)).run():
+            transformer = self._transformer_of(batch)
+            if await ShardRun(self._services, batch, plan, shard, target, transformer, drains).run():
                 outcome = "DONE"
         except BatchStopped:
             logger.info("shard %s of the batch %s is stopped", shard.number, batch.name_prefix)
@@ -328,3 +376,7 @@ class ShardWorker:
                 self._services.running[batch.id].discard(task)
             if not self._services.running[batch.id]:
                 del self._services.running[batch.id]
+
+
+def _is_distributed(batch: Batch) -> bool:
+    return batch.options.get("mode") == DISTRIBUTED

@@ -41,6 +41,7 @@ class EngineBatches(EngineLookup):
 
     journal: Journal
     batch_services: BatchServices
+    _works: bool
 
     @checked(id=BATCH_ID)
     async def stop_batch(self, id: str) -> Batch:  # noqa: A002
@@ -70,14 +71,17 @@ class EngineBatches(EngineLookup):
     ) -> Batch:
         """Finish what is missing of a stored batch, in any process, and return the batch.
 
-        The sources that were stored when it began are gone through in order: executions that ended are left as they
-        are, those that run are awaited, the rest are started.
+        The items that were stored when it began are gone through in order: executions that ended are left as they
+        are, those that run are awaited, the rest are started. Any number of processes may resume one batch: they share
+        its items, and ``concurrent_batches`` counts over all of them. A DISTRIBUTED batch is shared with all workers.
+        Cancelling the await stops the batch.
 
         Arguments:
             id: The batch.
 
-            options: How to run what is missing; the options that the batch was stored with by default. Callbacks are
-                not stored, so give them again: ``attrs.evolve(BatchExecutionOptions.of(batch), ...)``.
+            options: How to run what is missing; the options that the batch was stored with by default, which they
+                replace. Callbacks are not stored, so give them again:
+                ``attrs.evolve(BatchExecutionOptions.of(batch), ...)``.
 
             input_transformer: Maps each source's output to the input. A function is not stored, so give it again; one
                 that was given by name is found by that name.
@@ -97,6 +101,36 @@ class EngineBatches(EngineLookup):
             async for _ in stream:
                 pass
         return await self.get_batch(id)
+
+    @checked(id=BATCH_ID, input_transformer=TRANSFORMER)
+    async def join_batch(
+        self,
+        id: str,  # noqa: A002
+        *,
+        input_transformer: InputTransformer | str | None = None,
+    ) -> Batch:
+        """Take part in a stored batch until it is over, together with other processes that resume or join it.
+
+        It is for workers, to whom the batch does not belong: unlike `resume_batch`, cancelling the await does not stop
+        it. No more of it is begun here then, and the rest is left to others. A batch that had ended is resumed.
+
+        Arguments:
+            id: The batch.
+
+            input_transformer: Maps each source's output to the input, as `resume_batch` takes it.
+
+        Returns:
+            The batch as it ended, in any status.
+
+        Raises:
+            BatchNotFound: There is no such batch.
+
+            ValueError: No transformer is registered under its name.
+        """
+        batch = await self.get_batch(id)
+        revision = await self._revisions.get(batch.state_machine_id, batch.state_machine_revision)
+        target = StateMachine(self._services, revision)
+        return await self._services.shared_batches.join(target, batch, input_transformer)
 
     @checked(
         state_machine_id=MACHINE,
@@ -175,8 +209,12 @@ class EngineBatches(EngineLookup):
         self, batch: Batch, options: BatchExecutionOptions | None, input_transformer: InputTransformer | str | None
     ) -> ResultStream[BatchExecutionResult]:
         revision = await self._revisions.get(batch.state_machine_id, batch.state_machine_revision)
+        target = StateMachine(self._services, revision)
+        is_distributed = (options or BatchExecutionOptions.of(batch)).mode == DISTRIBUTED
+        if self._works or is_distributed:  # a client runs no shards
+            return self._services.shared_batches.resume(target, batch, options, input_transformer)
         return chaining.resume_batch(
-            StateMachine(self._services, revision),
+            target,
             batch,
             options=options or BatchExecutionOptions.of(batch),
             input_transformer=input_transformer,

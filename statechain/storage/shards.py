@@ -122,15 +122,17 @@ class ShardPlan:
         """
         at_once = max(1, cast("int", options.get("concurrent_batches", 1)))
         concurrency = cast("int | None", options.get("shard_concurrency"))
-        concurrency = min(at_once, concurrency or min(MOST_AT_ONCE, _nearest_root(at_once)))
+        concurrency = min(at_once, concurrency or _concurrency(at_once))
         width = at_once // concurrency
         fair = min(LARGEST, max(concurrency, total // (SHARDS_PER_PLACE * width)))
         return cls(width, concurrency, cast("int | None", options.get("shard_size")) or fair)
 
 
-def _nearest_root(number: int) -> int:
-    root = isqrt(number)
-    return root + (number - root * root > root)
+def _concurrency(at_once: int) -> int:
+    """Return about the square root of what runs at once, such that as little of it as can be is lost by rounding."""
+    root = isqrt(at_once)
+    root = min(MOST_AT_ONCE, root + (at_once - root * root > root))
+    return max(range((root + 1) // 2, root + 1), key=lambda each: (at_once // each * each, each))
 
 
 def cut(batch_id: str, total: int, size: int) -> Iterator[Shard]:

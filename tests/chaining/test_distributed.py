@@ -403,7 +403,14 @@ async def test_a_batch_of_nothing_ends(engine_factory: EngineFactory) -> None:
 
 @pytest.mark.parametrize(
     ("at_once", "total", "width", "concurrency", "size"),
-    [(1, 10, 1, 1, 1), (0, 10, 1, 1, 1), (4, 100, 2, 2, 2), (30, 1000, 6, 5, 8), (100, 10**6, 10, 10, 500)],
+    [
+        (1, 10, 1, 1, 1),
+        (0, 10, 1, 1, 1),
+        (4, 100, 2, 2, 2),
+        (30, 1000, 6, 5, 8),
+        (100, 10**6, 10, 10, 500),
+        (10, 100, 5, 2, 2),
+    ],
 )
 def test_the_plan_bounds_what_is_in_flight(at_once: int, total: int, width: int, concurrency: int, size: int) -> None:
     plan = ShardPlan.of({"concurrent_batches": at_once}, total)

@@ -23,8 +23,8 @@ from statechain.dispatchers import open_dispatcher
 from statechain.drawing.picture import spoken
 from statechain.engine.engine import Engine
 from statechain.observers import ExecutionEnded, ExecutionResumed, ExecutionStarted, Fact
-from statechain.records.batches import BatchStatus, ItemCounts
-from statechain.records.results import BatchStopped
+from statechain.records.batches import Batch, BatchStatus, ItemCounts
+from statechain.storage.shards import OVER
 from statechain.tasks.registry import TaskRegistry
 from statechain.tickets import Dispatcher
 
@@ -159,7 +159,7 @@ async def _serve(
 async def _serve_batches(
     engine: Engine, target: str, transformer: InputTransformer | str | None, patience: float
 ) -> None:
-    """Resume the batches of a machine that are stalled, one after the other.
+    """Join the batches of a machine that others resume in shards, and resume those that are stalled, one by one.
 
     A batch has no owner: that its counts do not change while nothing of it runs says that its process is gone. To be
     wrong costs nothing, because two processes that run one batch join each other's executions.
@@ -170,14 +170,18 @@ async def _serve_batches(
         for batch in running:
             counts = batch.item_counts
             is_shared = batch.options.get("mode") == DISTRIBUTED  # each worker looks for its shards anyway
-            if not is_shared and counts.running == 0 and seen.get(batch.id) == counts:
+            is_stalled = counts.running == 0 and seen.get(batch.id) == counts
+            if not is_shared and (is_stalled or await _is_resumed(engine, batch)):
                 echo_err(f"resuming batch {batch.name_prefix}: {counts.pending} of {counts.total} left")
-                try:
-                    await engine.resume_batch(batch.id, input_transformer=transformer)
-                except BatchStopped as stop:
-                    echo_err(f"batch {batch.name_prefix}: {stop}")
+                ended = await engine.join_batch(batch.id, input_transformer=transformer)
+                echo_err(f"batch {batch.name_prefix} {ended.status}")
         seen = {batch.id: batch.item_counts for batch in running}
         await asyncio.sleep(patience)
+
+
+async def _is_resumed(engine: Engine, batch: Batch) -> bool:
+    """Return whether a batch that began in one process is run in shards, any of which are left."""
+    return any(shard.status not in OVER for shard in await engine.repository.shards(batch.id))
 
 
 @attrs.frozen

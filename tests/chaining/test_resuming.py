@@ -1,0 +1,199 @@
+"""Batches that several processes resume: they share its items in shards, whatever its mode."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+
+import attrs
+import pytest
+
+from statechain import (
+    Batch,
+    BatchExecutionOptions,
+    BatchStatus,
+    BatchStopped,
+    Engine,
+    ExecutionFilter,
+    ItemCounts,
+    TaskRegistry,
+)
+from statechain.storage.shards import ShardStatus
+
+EngineFactory = Callable[..., Engine]
+
+PASS = {"StartAt": "Echo", "States": {"Echo": {"Type": "Pass", "End": True}}}
+CALL = {"StartAt": "Call", "States": {"Call": {"Type": "Task", "Resource": "Call", "End": True}}}
+TOTAL = 24
+
+
+class Calls:
+    """A handler that notes its calls, fails for some inputs, and counts in a ledger that engines may share."""
+
+    def __init__(self, *failing: int, ledger: list[int] | None = None) -> None:
+        self.inputs: list[int] = []
+        self.failing = set(failing)
+        self.ledger = [0, 0] if ledger is None else ledger
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.tasks = TaskRegistry()
+        self.tasks.register("Call")(self.call)
+
+    async def call(self, value: int) -> int:
+        self.inputs.append(value)
+        self.ledger[0] += 1
+        self.ledger[1] = max(self.ledger)
+        try:
+            await self.gate.wait()
+            await asyncio.sleep(0.005)
+        finally:
+            self.ledger[0] -= 1
+        if value in self.failing:
+            raise ValueError(value)
+        return value
+
+
+async def stopped_batch(engine_factory: EngineFactory, total: int = TOTAL, **options: object) -> Batch:
+    """Return a batch in this process that was stopped by the failure of its first item."""
+    calls = Calls(0)
+    async with engine_factory(tasks=calls.tasks, recovery=False) as engine:
+        sources = await engine.create_state_machine("sources", PASS)
+        targets = await engine.create_state_machine("targets", CALL)
+        for number in range(total):
+            await sources.execute(number)
+        found = ExecutionFilter(state_machine_id=sources.id, order="oldest_first")
+        with pytest.raises(BatchStopped):
+            await targets.execute_batch(found, options=BatchExecutionOptions(stop_on_error=True, **options))  # type: ignore[arg-type]
+        (batch,) = await engine.list_batches()
+        return batch
+
+
+@pytest.fixture
+def again() -> Iterator[BatchExecutionOptions]:
+    """Return options that finish what was stopped."""
+    return BatchExecutionOptions(concurrent_batches=4, redrive_failed=True, shard_size=2)
+
+
+async def test_two_processes_that_resume_a_batch_share_it(
+    engine_factory: EngineFactory, again: BatchExecutionOptions
+) -> None:
+    batch = await stopped_batch(engine_factory)
+    one, other = Calls(), Calls()
+    other.ledger = one.ledger
+    absent = Calls()
+    async with (
+        engine_factory(tasks=one.tasks) as first,
+        engine_factory(tasks=other.tasks) as second,
+        engine_factory(tasks=absent.tasks),
+    ):
+        one.gate.clear()
+        other.gate.clear()
+        resuming = asyncio.gather(*(each.resume_batch(batch.id, options=again) for each in (first, second)))
+        while not (one.inputs and other.inputs):  # noqa: ASYNC110 -- it waits for two engines
+            await asyncio.sleep(0.01)
+        one.gate.set()
+        other.gate.set()
+        for ended in await resuming:
+            assert (ended.status, ended.item_counts) == (
+                BatchStatus.SUCCEEDED,
+                ItemCounts(succeeded=TOTAL, total=TOTAL),
+            )
+    assert sorted([*one.inputs, *other.inputs]) == list(range(TOTAL))
+    assert absent.inputs == []  # a batch that is not DISTRIBUTED is run by those that resume it
+    assert one.ledger[1] <= 4
+
+
+async def test_what_failed_before_stops_nothing_until_it_was_redriven(engine_factory: EngineFactory) -> None:
+    batch = await stopped_batch(engine_factory, 12)
+    broken = Calls(*range(12))
+    async with engine_factory(tasks=broken.tasks) as engine:
+        tolerant = BatchExecutionOptions(concurrent_batches=4)
+        assert (await engine.resume_batch(batch.id, options=tolerant)).item_counts.failed == 12
+    calls = Calls()
+    strict = BatchExecutionOptions(stop_on_error=True, redrive_failed=True, concurrent_batches=2, shard_size=6)
+    async with engine_factory(tasks=calls.tasks) as engine:
+        told: list[Exception | None] = []
+        strict = attrs.evolve(strict, on_execution_complete=lambda _, _index, error: told.append(error))
+        slow = asyncio.ensure_future(engine.resume_batch(batch.id, options=strict))
+        calls.gate.clear()
+        await asyncio.sleep(1)  # shards are counted meanwhile
+        assert told == []
+        calls.gate.set()
+        assert (await slow).item_counts.succeeded == 12
+    assert told == [None] * 12
+
+
+async def test_new_failures_stop_a_resumed_batch(engine_factory: EngineFactory) -> None:
+    batch = await stopped_batch(engine_factory, 12)
+    calls = Calls(3)
+    strict = BatchExecutionOptions(stop_on_error=True, redrive_failed=True, concurrent_batches=2, shard_size=6)
+    async with engine_factory(tasks=calls.tasks) as engine:
+        with pytest.raises(BatchStopped) as stopped:
+            await engine.resume_batch(batch.id, options=strict)
+        assert "ValueError" in str(stopped.value.__cause__)
+        assert (await engine.get_batch(batch.id)).status is BatchStatus.FAILED
+        calls.failing.clear()
+        assert (await engine.resume_batch(batch.id)).item_counts.succeeded == 12  # with the options before
+        assert (await engine.get_batch(batch.id)).options["redrive_failed"] is True
+
+
+async def test_a_function_maps_the_inputs_where_it_was_given(engine_factory: EngineFactory) -> None:
+    batch = await stopped_batch(engine_factory, 6)
+    calls = Calls()
+    options = BatchExecutionOptions(concurrent_batches=2)
+    async with engine_factory(tasks=calls.tasks) as engine:
+        ended = await engine.resume_batch(batch.id, options=options, input_transformer=lambda value: value + 100)
+        assert ended.item_counts.succeeded == 5
+    assert sorted(calls.inputs) == list(range(101, 106))
+
+
+async def test_a_distributed_batch_is_resumed_by_all_workers(engine_factory: EngineFactory) -> None:
+    batch = await stopped_batch(engine_factory, mode="DISTRIBUTED", shard_size=2, concurrent_batches=2)
+    calls = Calls()
+    async with engine_factory(tasks=calls.tasks), engine_factory(role="client") as client:
+        again = attrs.evolve(BatchExecutionOptions.of(batch), redrive_failed=True, stop_on_error=False)
+        ended = await client.resume_batch(batch.id, options=again)
+        assert ended.item_counts.succeeded == TOTAL
+        assert {each.status for each in await client.repository.shards(batch.id)} == {ShardStatus.DONE}
+        with pytest.raises(ValueError, match=r"must be a name, .*@tasks\.transformer"):
+            await client.resume_batch(batch.id, input_transformer=lambda value: value)
+        assert (await client.get_batch(batch.id)).status is BatchStatus.SUCCEEDED
+
+
+async def test_one_that_joined_leaves_the_rest_to_others(
+    engine_factory: EngineFactory, again: BatchExecutionOptions
+) -> None:
+    batch = await stopped_batch(engine_factory)
+    one, other = Calls(), Calls()
+    async with engine_factory(tasks=other.tasks) as second:
+        async with engine_factory(tasks=one.tasks) as first:
+            one.gate.clear()
+            resuming = asyncio.ensure_future(second.resume_batch(batch.id, options=again))
+            joining = asyncio.ensure_future(first.join_batch(batch.id))
+            while not one.inputs:  # noqa: ASYNC110 -- it waits for an engine
+                await asyncio.sleep(0.01)
+            joining.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await joining
+            assert await first.repository.batch_status(batch.id) is BatchStatus.RUNNING
+            asyncio.get_running_loop().call_later(0.05, one.gate.set)
+        assert (await resuming).item_counts.succeeded == TOTAL
+    assert sorted([*one.inputs, *other.inputs]) == list(range(TOTAL))
+    assert len(one.inputs) < TOTAL
+
+
+async def test_a_cancelled_resumption_stops_the_batch(
+    engine_factory: EngineFactory, again: BatchExecutionOptions
+) -> None:
+    batch = await stopped_batch(engine_factory)
+    calls = Calls()
+    calls.gate.clear()
+    async with engine_factory(tasks=calls.tasks) as engine:
+        resuming = asyncio.ensure_future(engine.resume_batch(batch.id, options=again))
+        while not calls.inputs:  # noqa: ASYNC110 -- it waits for an engine
+            await asyncio.sleep(0.01)
+        resuming.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await resuming
+        ended = await engine.get_batch(batch.id)
+        assert (ended.status, ended.item_counts.running) == (BatchStatus.ABORTED, 0)
