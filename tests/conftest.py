@@ -77,7 +77,10 @@ def _needs_postgres(item: pytest.Item) -> bool:
     """Return whether a test has a fixture of the server, or a parameter that names one (``postgresql``)."""
     parameters = getattr(item, "callspec", None)
     named = [*getattr(item, "fixturenames", ()), *(parameters.params.values() if parameters is not None else ())]
-    return any(name == "postgresql" or str(name).startswith(("postgres_", "unchecked_")) for name in named)
+    return any(
+        isinstance(name, str) and (name == "postgresql" or name.startswith(("postgres_", "unchecked_")))
+        for name in named
+    )
 
 
 @pytest.fixture(scope="session")
