@@ -21,6 +21,7 @@ SETTINGS = {
     "a poison and clocks": attrs.evolve(POISON, faults={"crashes": 1, "clock steps": 1, "stalls": 1}),
     "clock steps": Setting(faults={"clock steps": 2, "crashes": 1}),
     "a failover": Setting(faults={"failovers": 1}),
+    "a failover and a long execution": Setting(steps=(6,), faults={"failovers": 1}),
     "a failover and dead workers": Setting(steps=(2,), faults={"failovers": 1, "crashes": 2, "stalls": 1}),
     "three workers": Setting(steps=(2,), workers=3, faults={"failovers": 1, "crashes": 1, "stalls": 1}),
     "stopped workers": Setting(faults={"stalls": 2, "crashes": 1}),
@@ -85,6 +86,7 @@ NEEDED = {
     "doubts_after_outage": ("a failover", "stay RUNNING for ever"),
     "compares_writes": ("three workers", "for recorded"),
     "waits_for_missing": ("three workers", "two workers whose leases hold run"),
+    "forgets_after_outage": ("a failover and a long execution", "two workers whose leases hold run"),
 }
 
 
