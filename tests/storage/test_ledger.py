@@ -51,6 +51,36 @@ async def test_one_execution_has_one_transition_in_a_commit(storage: FaultyRepos
     assert storage.sizes == [1, 1]
 
 
+class Heard:
+    """What waits for a commit without a future, as a line of control does."""
+
+    def __init__(self, name: str, heard: list[tuple[str, object]]) -> None:
+        self.name = name
+        self.heard = heard
+
+    def resolve(self, outcome: object) -> None:
+        self.heard.append((self.name, outcome))
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+async def test_all_that_wait_for_one_transition_hear_its_outcome_once_and_in_order(
+    storage: GatedRepository, journal: Journal, *, is_lost: bool
+) -> None:
+    made = await start(storage)
+    ledger = ExecutionWrites(Claim(execution=made, epoch=1 + is_lost, seq=0))
+    heard: list[tuple[str, object]] = []
+    ledger.add(visit(made, 0))
+    journal.post(ledger)  # nothing waits for it
+    for name in ("first", "second", "third"):
+        journal.post(ledger, Heard(name, heard))
+    async with asyncio.timeout(PATIENCE):
+        while len(heard) < 3:  # noqa: ASYNC110 -- the journal has no event
+            await asyncio.sleep(0)
+    assert [name for name, _ in heard] == ["first", "second", "third"]
+    assert [isinstance(outcome, LeaseLost) for _, outcome in heard] == [is_lost] * 3
+    assert len(storage.groups) == 2  # the start, and one commit for all
+
+
 async def test_what_is_added_while_a_commit_is_in_flight_goes_with_the_next(
     storage: FaultyRepository, journal: Journal
 ) -> None:
