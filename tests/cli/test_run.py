@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from support.cli_project import CliProject
+from support.programs import running
 
 
 def test_the_output_and_nothing_else_goes_to_standard_output(project: CliProject) -> None:
@@ -151,9 +152,7 @@ def test_being_interrupted_aborts_and_tells_how_to_go_on(project: CliProject) ->
 def test_on_a_terminal_the_state_is_shown_while_it_runs(project: CliProject) -> None:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "statechain", "run", "hangs.json", "--tasks", "handlers", "--name", "endless"]
-    with subprocess.Popen(
-        command, cwd=project.folder, stderr=theirs, stdout=subprocess.DEVNULL, stdin=theirs
-    ) as process:
+    with running(command, cwd=project.folder, stderr=theirs, stdout=subprocess.DEVNULL, stdin=theirs) as process:
         os.close(theirs)
         shown = _until(ours, b"Hang")
         process.send_signal(signal.SIGINT)

@@ -64,7 +64,7 @@ class Heard:
 
 @pytest.mark.parametrize("is_lost", [False, True])
 async def test_all_that_wait_for_one_transition_hear_its_outcome_once_and_in_order(
-    storage: GatedRepository, journal: Journal, *, is_lost: bool
+    storage: FaultyRepository, journal: Journal, *, is_lost: bool
 ) -> None:
     made = await start(storage)
     ledger = ExecutionWrites(Claim(execution=made, epoch=1 + is_lost, seq=0))

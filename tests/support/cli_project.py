@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner, Result
 
 from statechain.cli.app import cli
+from support.programs import running
 
 HANDLERS = """
 import asyncio
@@ -78,16 +80,10 @@ class CliProject:
         assert result.exit_code == code, (result.exit_code, result.stdout, result.stderr, result.exception)
         return result
 
-    def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-        """Start a command as a process of its own."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "statechain", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=self.folder,
-            **options,
-        )
+    def start(self, *arguments: str, **options: Any) -> AbstractContextManager[subprocess.Popen[str]]:
+        """Run a command as a process of its own."""
+        program = [sys.executable, "-m", "statechain", *arguments]
+        return running(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self.folder, **options)
 
     def write(self, name: str, content: Any) -> str:
         """Write a file, and return its name."""

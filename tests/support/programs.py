@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-__all__ = ["command"]
+__all__ = ["command", "running"]
 
 TESTS = Path(__file__).parents[1]
 RUN = """
@@ -19,3 +23,14 @@ runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 def command(module: str, *arguments: object) -> list[str]:
     """Return the command that runs a module of `support` with arguments."""
     return [sys.executable, "-c", RUN, str(TESTS), module, *map(str, arguments)]
+
+
+@contextmanager
+def running(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """Run a program, and wait for its end; where the body fails it is killed, for it might never end."""
+    with subprocess.Popen(command, text=True, **options) as process:
+        try:
+            yield process
+        except BaseException:
+            process.kill()
+            raise
