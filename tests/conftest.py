@@ -39,15 +39,6 @@ if os.environ.get("CI"):
     settings.load_profile("ci")
 
 
-def pytest_configure() -> None:
-    """Let Ctrl-C reach the programs that tests start, also where a shell runs pytest in the background.
-
-    Such a shell has its jobs ignore SIGINT, and a program inherits what is ignored.
-    """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Return the worker processes of ``-n auto``: more than processors, since tests wait for leases and processes."""
@@ -56,7 +47,12 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give properties fewer examples in the inner loop."""
+    """Give properties fewer examples in the inner loop; let Ctrl-C reach the programs that tests start.
+
+    A shell has its background jobs ignore SIGINT, and a program inherits what is ignored.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if _is_quick(config):
         settings.load_profile("quick")
 
