@@ -76,6 +76,7 @@ class StateMachine(MachineBatches):
     def __repr__(self) -> str:
         return f"<StateMachine {self.name} revision {self.revision}>"
 
+    @checked(name=NAME.or_none(), source=SOURCE, input_transformer=TRANSFORMER)
     async def execute(
         self,
         input: JSONInput = None,  # noqa: A002 -- the term of the field
@@ -117,7 +118,12 @@ class StateMachine(MachineBatches):
         Cancelling the await aborts the execution: ABORTED is recorded before the cancellation goes on, or, where
         storage takes longer than a second, by the engine soon after.
         """
-        handle = await self.start_execution(input, name=name, source=source, input_transformer=input_transformer)
+        execution, given = await self._prepared(input, name, source, input_transformer)
+        found, live = await self._services.worker.run(self._revision, execution, given)
+        if _is_end_of(found, execution):
+            return succeeded(found, None if live is None else live.exception)
+        self._check_same_input(found, execution)
+        handle = ExecutionHandle(self._services, found, live)
         return succeeded(await self._wait_or_abort(handle), handle.exception)
 
     @checked(name=NAME.or_none(), source=SOURCE, input_transformer=TRANSFORMER)
@@ -159,6 +165,16 @@ class StateMachine(MachineBatches):
             ValueError: There is both an input and a source, or a transformer without a source, or no transformer is
                 registered under its name.
         """
+        return await self._started(*await self._prepared(input, name, source, input_transformer))
+
+    async def _prepared(
+        self,
+        input: JSONInput,  # noqa: A002
+        name: str | None,
+        source: str | Execution | Source | None,
+        input_transformer: str | InputTransformer | None,
+    ) -> tuple[Execution, Payload]:
+        """Return an execution that is to be started, and its input, of a source's output where one is given."""
         origin = None
         if source is not None:
             if input is not None:
@@ -169,8 +185,7 @@ class StateMachine(MachineBatches):
         elif input_transformer is not None:
             raise ValueError("an input_transformer maps a source's output: give a source")
         given = self._isolated(input)
-        execution = self._new_execution(given, None if name is None else _checked_name(name), origin)
-        return await self._started(execution, given)
+        return self._new_execution(given, None if name is None else _checked_name(name), origin), given
 
     async def start_child(self, input: JSONInput, *, name: str) -> ExecutionHandle:  # noqa: A002
         """Start an execution for a Task of another; join the one that has its name, as a parent that is resumed does.
@@ -203,7 +218,10 @@ class StateMachine(MachineBatches):
         """
         given = self._isolated(input)
         execution = self._new_execution(given, name, source)
-        holder, live = await self._services.worker.start(self._revision, execution, given, exclusive=joins is not None)
+        worker = self._services.worker
+        holder, live = await worker.run(self._revision, execution, given, exclusive=joins is not None)
+        if _is_end_of(holder, execution):
+            return holder, None if live is None else live.exception
         if joins is not None and holder.name != name:
             await joins(holder.name)
         if source is None:
@@ -250,6 +268,11 @@ class StateMachine(MachineBatches):
             if not self._services.worker.is_interrupted:  # else it stays RUNNING, for the worker that recovers it
                 await self._services.worker.abort(handle.id)
             raise
+
+
+def _is_end_of(found: Execution, execution: Execution) -> bool:
+    """Return whether what was found is how an execution ended that was just started."""
+    return found.id == execution.id and found.status.is_terminal
 
 
 def _checked_name(name: str) -> str:

@@ -50,7 +50,8 @@ class RunState(enum.Enum):
 class RunningExecution:
     """An execution that this process runs, or is about to, under the epoch of one claim.
 
-    ``given`` is its input where that is at hand; `take_input` hands it over.
+    ``given`` is its input where that is at hand; `take_input` hands it over. ``holder`` is the execution that holds its
+    name, once its start is durable; ``started`` is done then, where something waits for the start alone.
     """
 
     __slots__ = (
@@ -62,6 +63,7 @@ class RunningExecution:
         "execution_id",
         "given",
         "has_rested",
+        "holder",
         "ledger",
         "redriven_from",
         "reported",
@@ -78,6 +80,7 @@ class RunningExecution:
         self.epoch = epoch
         self.state = RunState.QUEUED
         self.started: asyncio.Future[Execution] | None = None
+        self.holder: Execution | None = None
         self.ledger: ExecutionWrites | None = None
         self._end: Execution | None = None
         self._fault: BaseException | None = None
@@ -176,12 +179,13 @@ class RunningExecution:
 
     def open(self, holder: Execution) -> None:
         """Notify the starter that the start is durable, and which execution holds the name."""
+        self.holder = holder
         if self.started is not None and not self.started.done():
             self.started.set_result(holder)
 
     def resolve(self, execution: Execution | None, fault: BaseException | None = None) -> None:
         """Notify the waiters how it ended here; None sends them to storage, an error is raised where they wait."""
-        if execution is not None:
+        if execution is not None and self.holder is None:
             self.open(execution)
         elif fault is not None and self.started is not None and not self.started.done():
             self.started.set_exception(fault)

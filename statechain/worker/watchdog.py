@@ -77,8 +77,8 @@ def _holder(frame: FrameType | None) -> tuple[str, dict[str, Any]]:
     while frame is not None:
         if (frame.f_globals.get("__name__"), frame.f_code.co_name) in CALLERS:
             found = frame.f_locals
-            task, context, line = found.get("task"), found.get("context"), found.get("frame")
-            id_ = context.execution_id if context is not None else line.run.execution.id if line is not None else None
+            task, line = found.get("task"), found.get("frame") or getattr(found.get("answer"), "frame", None)
+            id_ = getattr(found.get("attempt"), "execution_id", None) if line is None else line.run.execution.id
             name = getattr(task, "name", None)
             return f"the handler {name!r} of the execution {id_}", {"handler": name, "execution": id_}
         frame = frame.f_back

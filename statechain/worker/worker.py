@@ -143,18 +143,56 @@ class Worker:
         """
         if self.submissions is not None:
             return await self.submissions.start(execution, exclusive=exclusive), None
-        live = RunningExecution(execution.id, given=given)
+        live = self._begin_new(revision, execution, given, exclusive=exclusive)
         live.started = asyncio.get_running_loop().create_future()
-        self._spawn(live, revision, StartExecution(execution=execution, owner=self.id, exclusive=exclusive))
         try:
             holder = await live.started
         except asyncio.CancelledError:
-            live.stop(End(status=ExecutionStatus.ABORTED, end_time=self._clock.now()))
-            await wait_ignoring_cancellation(live.waiter(), GRACE)
+            await self._abort_new(live)
             raise
-        if holder.id == execution.id:
-            return holder, live
-        if (holding := self._live.get(holder.id)) is not None and owns:
+        return (holder, live) if holder.id == execution.id else self._joined(holder, owns=owns)
+
+    async def run(
+        self, revision: Revision, execution: Execution, given: Payload, *, exclusive: bool = False
+    ) -> tuple[Execution, RunningExecution | None]:
+        """Record and run an execution as `start` does, and return once it is over here.
+
+        Its caller is not woken for the start, only for the end.
+
+        Returns:
+            The execution as it ended, and how it ran; or, RUNNING as far as is known here, the one to wait for: another
+            one that holds its name, or this one where it goes on elsewhere.
+        """
+        if self.submissions is not None:
+            return await self.submissions.start(execution, exclusive=exclusive), None
+        live = self._begin_new(revision, execution, given, exclusive=exclusive)
+        try:
+            ended = await live.ended()
+        except asyncio.CancelledError:
+            if not self.is_interrupted:  # else it stays RUNNING, for the worker that recovers it
+                await self._abort_new(live)
+            raise
+        if ended is not None:
+            return ended, live
+        is_elsewhere = live.holder is None or live.holder.id == execution.id
+        return (execution, live) if is_elsewhere or live.holder is None else self._joined(live.holder)
+
+    def _begin_new(
+        self, revision: Revision, execution: Execution, given: Payload, *, exclusive: bool
+    ) -> RunningExecution:
+        live = RunningExecution(execution.id, given=given)
+        self._spawn(live, revision, StartExecution(execution=execution, owner=self.id, exclusive=exclusive))
+        return live
+
+    async def _abort_new(self, live: RunningExecution) -> None:
+        """End an execution whose caller is being cancelled, which waits for that no longer than `GRACE`."""
+        live.stop(End(status=ExecutionStatus.ABORTED, end_time=self._clock.now()))
+        await wait_ignoring_cancellation(live.waiter(), GRACE)
+
+    def _joined(self, holder: Execution, *, owns: bool = True) -> tuple[Execution, RunningExecution | None]:
+        """Return the execution that holds the name of one that was to be started, and how it runs here, if it does."""
+        holding = self._live.get(holder.id)
+        if holding is not None and owns:
             self._adopted.discard(holding)
         return holder, holding
 
@@ -329,7 +367,7 @@ class Worker:
         if not isinstance(error, StatechainError):
             message = "execution %s met a fault of the engine; it is left to recovery"
             logger.error(message, live.execution_id, exc_info=error, extra=about(live.reported))
-        elif isinstance(error, RepositoryError) and (live.started is None or live.started.done()):
+        elif isinstance(error, RepositoryError) and live.holder is not None:
             logger.warning("execution %s could not go on: %s", live.execution_id, error, extra=about(live.reported))
 
     async def _run(
