@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from support.postgres import Postgres
 __all__ = ["NoPgBouncer", "PgBouncer", "pgbouncer"]
 
 STARTUP_SECONDS = 30.0
+PREPARES_FROM = (1, 21)
 SESSIONS = 3
 """How many of the server's sessions there are in transaction mode for all clients of a database: fewer than clients."""
 
@@ -29,10 +31,11 @@ class NoPgBouncer(Exception):
 
 
 class PgBouncer:
-    """A pooler that runs."""
+    """A pooler that runs; ``prepares`` says whether it keeps prepared statements in transaction mode."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, prepares: bool) -> None:
         self._port = port
+        self.prepares = prepares
 
     def url(self, server_url: str) -> str:
         """Return the URL of a database as it is reached through the pooler."""
@@ -57,19 +60,28 @@ def pgbouncer(server: Postgres, pool_mode: str) -> Iterator[PgBouncer]:
         password = f" password={to.password}" if to.password else ""
         (folder / "users.txt").write_text(f'"{to.username}" "{to.password or ""}"\n')
         sessions = SESSIONS if pool_mode == "transaction" else 100
+        prepares = pool_mode == "transaction" and _version(program) >= PREPARES_FROM
+        prepared = "max_prepared_statements = 100\n" if prepares else ""
         (folder / "pgbouncer.ini").write_text(
             f"[databases]\n* = host={to.hostname} port={to.port or 5432} user={to.username}{password}\n"
             f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = trust\n"
-            f"auth_file = {folder}/users.txt\npool_mode = {pool_mode}\ndefault_pool_size = {sessions}\n"
+            f"auth_file = {folder}/users.txt\npool_mode = {pool_mode}\ndefault_pool_size = {sessions}\n{prepared}"
         )
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen([program, folder / "pgbouncer.ini"], stdout=log, stderr=log, **_identity())
         try:
             _await_port(process, port, folder / "log")
-            yield PgBouncer(port)
+            yield PgBouncer(port, prepares=prepares)
         finally:
             process.terminate()
             process.wait()
+
+
+def _version(program: str) -> tuple[int, ...]:
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.match(r"PgBouncer (\d+)\.(\d+)", said)
+    assert found is not None, said
+    return tuple(map(int, found.groups()))
 
 
 def _await_port(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
