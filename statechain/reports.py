@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 
 import attrs
 
+from statechain.records.events import HistoryEvent
 from statechain.records.executions import DurationStatistics, ExecutionStatus
 
-__all__ = ["Activity", "Backlog", "BatchResult", "Redriven", "WaitingTask", "durations_of"]
+__all__ = ["Activity", "Backlog", "BatchResult", "HistoryPage", "Redriven", "WaitingTask", "durations_of"]
 
 
 @attrs.frozen(kw_only=True)
@@ -142,6 +143,24 @@ class Redriven:
     count: int
     last: int
     is_more: bool
+
+
+@attrs.frozen(kw_only=True)
+class HistoryPage:
+    """A page of an execution's history.
+
+    Attributes:
+        events: The events of the page, in the order that was asked for.
+
+        failures: The first events of the whole history that report a failure: their types end with Failed, TimedOut or
+            Aborted.
+
+        total: How many events the history has.
+    """
+
+    events: Sequence[HistoryEvent] = attrs.field(repr=False)
+    failures: Sequence[HistoryEvent] = attrs.field(repr=False)
+    total: int
 
 
 def durations_of(took: Sequence[timedelta]) -> DurationStatistics:

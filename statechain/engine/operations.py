@@ -8,14 +8,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Sequence
+from contextlib import aclosing
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import attrs
 
 from statechain.arguments import (
     BATCH_ID,
     EXECUTION_ID,
+    FLAG,
     MACHINE,
     TEXT,
     WHOLE,
@@ -32,12 +34,13 @@ from statechain.errors import TaskTimedOut
 from statechain.guard import guarded
 from statechain.records.executions import Execution, ExecutionStatus
 from statechain.records.filters import Cursor, ExecutionFilter
-from statechain.reports import Activity, Backlog, BatchResult, Redriven, WaitingTask, durations_of
+from statechain.reports import Activity, Backlog, BatchResult, HistoryPage, Redriven, WaitingTask, durations_of
 from statechain.storage.existing import optional_machine_id, require_execution, with_machine_ids
 from statechain.storage.repository import DeleteExecutions
 
 if TYPE_CHECKING:
     from statechain.engine.services import EngineServices
+    from statechain.records.events import HistoryEvent
     from statechain.records.filters import HasId
     from statechain.storage.journal import Journal
     from statechain.tasks.callbacks import Callbacks
@@ -161,6 +164,43 @@ class EngineOperations(EngineQueries):
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(read(*interval)) for interval in bounds]
         return [task.result() for task in tasks]
+
+    @checked(id=EXECUTION_ID, after=WHOLE, limit=count_from(1), reverse=FLAG, failures=WHOLE)
+    async def page_execution_history(
+        self,
+        id: str,  # noqa: A002
+        *,
+        after: int = 0,
+        limit: int = PAGE,
+        reverse: bool = False,
+        failures: int = 0,
+    ) -> HistoryPage:
+        """Return one page of an execution's history, and with it the first events that report a failure.
+
+        Arguments:
+            id: The execution.
+
+            after: The id of the last event of the page before, as in `get_execution_history`.
+
+            limit: How many events the page has at most.
+
+            reverse: Whether the last event comes first.
+
+            failures: How many of the events are returned, at most, that report a failure; they may be on any page.
+
+        Raises:
+            ExecutionNotFound: There is no such execution.
+
+            ValueError: ``after`` or ``failures`` is negative.
+        """
+        if after < 0 or failures < 0:
+            raise ValueError("after and failures must not be negative")
+        history = await self._history(id)
+        async with aclosing(history.events(after=after, limit=limit, reverse=reverse)) as events:
+            page = [cast("HistoryEvent", event) async for event in events]
+        async with aclosing(history.failures(limit=failures)) as events:
+            failed = [cast("HistoryEvent", event) async for event in events]
+        return HistoryPage(events=page, failures=failed, total=len(history))
 
     # Tasks that wait
 
@@ -294,13 +334,14 @@ class EngineOperations(EngineQueries):
 
     # Batches
 
-    @checked(id=BATCH_ID, status=STATUSES.or_none(), after=WHOLE, limit=count_from(1))
+    @checked(id=BATCH_ID, status=STATUSES.or_none(), after=WHOLE, until=WHOLE.or_none(), limit=count_from(1))
     async def list_batch_results(
         self,
         id: str,  # noqa: A002
         *,
         status: Collection[ExecutionStatus] | None = None,
         after: int = -1,
+        until: int | None = None,
         limit: int = PAGE,
     ) -> list[BatchResult]:
         """Return items of a batch with what became of them, in order.
@@ -312,6 +353,8 @@ class EngineOperations(EngineQueries):
 
             after: Only items with an index above this.
 
+            until: Only items with an index of at most this: how far a search through a large batch goes.
+
             limit: How many are returned at most.
 
         Raises:
@@ -320,7 +363,7 @@ class EngineOperations(EngineQueries):
         if await self.repository.batch_status(id) is None:
             await self.get_batch(id)  # raises
         wanted = None if status is None else {ExecutionStatus(each) for each in status}
-        return list(await self.repository.batch_results(id, status=wanted, after=after, page=limit))
+        return list(await self.repository.batch_results(id, status=wanted, after=after, until=until, page=limit))
 
     @checked(id=BATCH_ID, after=WHOLE, limit=count_from(1))
     async def redrive_batch(self, id: str, *, after: int = -1, limit: int = PAGE) -> Redriven:  # noqa: A002

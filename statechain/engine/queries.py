@@ -25,6 +25,7 @@ from statechain.storage.paging import pages
 if TYPE_CHECKING:
     from statechain.clock import Clock
     from statechain.drawing import DrawingFormat
+    from statechain.history.history import History
     from statechain.limits import Limits
     from statechain.records.events import HistoryEvent
     from statechain.records.filters import HasId
@@ -189,16 +190,19 @@ class EngineQueries:
 
             ValueError: ``after`` or ``limit`` is negative.
         """
-        from statechain.history.history import History  # noqa: PLC0415 -- read rarely: loading it costs 5 ms
-
         if after < 0 or (limit is not None and limit < 0):
             raise ValueError("after and limit must not be negative")
-        execution = await self.get_execution(id)
-        revision = await self._revisions.get(execution.state_machine_id, execution.state_machine_revision)
-        history = await History.read(self.repository, execution, revision)
+        history = await self._history(id)
         async with aclosing(history.events(after=after, limit=limit, reverse=reverse)) as events:
             async for event in events:
                 yield cast("HistoryEvent", event)
+
+    async def _history(self, execution_id: str) -> History:
+        from statechain.history.history import History  # noqa: PLC0415 -- read rarely: loading it costs 5 ms
+
+        execution = await self.get_execution(execution_id)
+        revision = await self._revisions.get(execution.state_machine_id, execution.state_machine_revision)
+        return await History.read(self.repository, execution, revision)
 
     @checked(id=EXECUTION_ID, format=TEXT)
     async def draw_execution(self, id: str, format: DrawingFormat = "svg") -> str:  # noqa: A002

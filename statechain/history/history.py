@@ -17,7 +17,9 @@ from statechain.execution.restore import NO_VISITS, StoredRows, detail_of
 from statechain.execution.run import Run
 from statechain.history.details import Scene, effect_of
 from statechain.history.events import Event
-from statechain.history.index import Entry, Line, Spot, close_gaps, index_of
+from statechain.history.index import Index
+from statechain.history.visits import Line, Spot
+from statechain.history.walk import Entry
 from statechain.payload import Payload
 from statechain.records.details import VisitDetail
 from statechain.records.executions import Claim, Execution
@@ -40,9 +42,10 @@ MOST_FRAMES = 100
 class History:
     """The history of an execution as it was when it was read; payloads are JSON texts (AWS, GetExecutionHistory)."""
 
-    def __init__(self, entries: Sequence[Entry], scenes: _Scenes) -> None:
-        self._entries = entries
+    def __init__(self, index: Index, scenes: _Scenes, *, is_closed: bool) -> None:
+        self._index = index
         self._scenes = scenes
+        self._is_closed = is_closed
 
     @classmethod
     async def read(cls, repository: Repository, execution: Execution, revision: Revision) -> History:
@@ -55,23 +58,49 @@ class History:
         run = Run(execution, revision.record, revision.plan, ledger, NO_VISITS)
         scenes = _Scenes(run, StoredRows.of(repository, execution.id))
         epochs = await retry_while_unavailable(lambda: repository.epochs([execution.id]))
-        entries = await index_of(repository, execution, revision.plan)
-        if epochs.get(execution.id) != 1:
-            close_gaps(entries)
-        return cls(entries, scenes)
+        index = await Index.read(repository, execution, revision.plan)
+        is_closed = epochs.get(execution.id) != 1 and index.ids[-1] != len(index.ids)
+        return cls(index, scenes, is_closed=is_closed)
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._index.ids)
 
     async def events(
         self, *, after: int = 0, limit: int | None = None, reverse: bool = False
     ) -> AsyncGenerator[Event, None]:
         """Yield events behind the one with an id, by id; ``reverse``: those before it (0: all), the last one first."""
+        ids = self._index.ids
         if reverse:
-            end = bisect_left(self._entries, after, key=_id_of) if after else None
-            entries = self._entries[:end][::-1][:limit]
+            end = len(ids) if not after else after - 1 if self._is_closed else bisect_left(ids, after)
+            begin = 0 if limit is None else max(0, end - limit)
         else:
-            entries = self._entries[bisect_right(self._entries, after, key=_id_of) :][:limit]
+            begin = after if self._is_closed else bisect_right(ids, after)
+            end = len(ids) if limit is None else begin + limit
+        wanted = ids[begin:end]
+        entries = await self._entries(wanted)
+        async for event in self._made(entries[::-1] if reverse else entries):
+            yield event
+
+    async def failures(self, *, limit: int) -> AsyncGenerator[Event, None]:
+        """Yield the first events that report a failure."""
+        async for event in self._made(await self._entries(self._index.failures[:limit])):
+            yield event
+
+    async def _entries(self, ids: Sequence[int]) -> Sequence[Entry]:
+        """Return the entries with some stored ids, numbered without the gaps that a crash can leave."""
+        entries = await self._index.entries(ids) if ids else []
+        if self._is_closed:
+            for entry in entries:
+                entry.id, entry.previous = self._number(entry.id), self._number(entry.previous)
+        return entries
+
+    def _number(self, id_: int) -> int:
+        """Return the place of an event's id among all, from 1; 0 where there is no such event."""
+        place = bisect_left(self._index.ids, id_)
+        return place + 1 if place < len(self._index.ids) and self._index.ids[place] == id_ else 0
+
+    async def _made(self, entries: Sequence[Entry]) -> AsyncGenerator[Event, None]:
+        """Yield the events of some entries, with the payloads of a few in memory at a time."""
         for begin in range(0, len(entries), READ_AT_ONCE):
             page = entries[begin : begin + READ_AT_ONCE]
             await self._scenes.read(page)
@@ -91,10 +120,6 @@ class History:
         if made is not None:
             event[entry.key] = made
         return event
-
-
-def _id_of(entry: Entry) -> int:
-    return entry.id
 
 
 @attrs.define

@@ -207,8 +207,8 @@ class Repository(LeaseStorage, ShardStorage, Protocol):
         Those whose beginning is not known come first.
         """
 
-    async def batch(self, batch_id: str) -> Batch | None:
-        """Return a batch, its items counted now."""
+    async def batch(self, batch_id: str, *, is_counted: bool = True) -> Batch | None:
+        """Return a batch, its items counted now; uncounted, which is quick for any number, all of them are pending."""
 
     async def batch_status(self, batch_id: str) -> BatchStatus | None:
         """Return a batch's status, and count nothing."""
@@ -220,16 +220,23 @@ class Repository(LeaseStorage, ShardStorage, Protocol):
         status: BatchStatus | None = None,
         after: Batch | None = None,
         page: int,
+        is_counted: bool = True,
     ) -> Sequence[Batch]:
-        """Return batches that match all that is given, newest first, after a batch."""
+        """Return batches that match all that is given, newest first, after a batch; counted or not, as in `batch`."""
 
     async def batch_items(self, batch_id: str, *, after: int = -1, page: int) -> Sequence[BatchItem]:
         """Return items with an index above ``after``, with their sources' outputs as of now, in one query."""
 
     async def batch_results(
-        self, batch_id: str, *, status: Collection[ExecutionStatus] | None = None, after: int = -1, page: int
+        self,
+        batch_id: str,
+        *,
+        status: Collection[ExecutionStatus] | None = None,
+        after: int = -1,
+        until: int | None = None,
+        page: int,
     ) -> Sequence[BatchResult]:
-        """Return items with an index above ``after`` and their executions, in order.
+        """Return items with an index above ``after`` and of at most ``until``, and their executions, in order.
 
         Given statuses, only items whose execution has one of them; FAILED includes those that could not be started.
         """

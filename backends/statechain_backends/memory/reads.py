@@ -193,10 +193,10 @@ class MemoryReads:
         """Return callbacks by id."""
         return [self._callbacks[each] for each in ids if each in self._callbacks]
 
-    async def batch(self, batch_id: str) -> Batch | None:
+    async def batch(self, batch_id: str, *, is_counted: bool = True) -> Batch | None:
         """Return a batch."""
         batch = self._batches.get(batch_id)
-        return None if batch is None else self._counted(batch)
+        return None if batch is None else self._counted(batch) if is_counted else self._uncounted(batch)
 
     async def batch_status(self, batch_id: str) -> BatchStatus | None:
         """Return a batch's status."""
@@ -210,6 +210,7 @@ class MemoryReads:
         status: BatchStatus | None = None,
         after: Batch | None = None,
         page: int,
+        is_counted: bool = True,
     ) -> Sequence[Batch]:
         """Return batches, newest first."""
         found = [
@@ -220,7 +221,7 @@ class MemoryReads:
             and (after is None or (batch.start_time, batch.id) < (after.start_time, after.id))
         ]
         found.sort(key=lambda batch: (batch.start_time, batch.id), reverse=True)
-        return [self._counted(batch) for batch in found[:page]]
+        return [self._counted(batch) if is_counted else self._uncounted(batch) for batch in found[:page]]
 
     async def batch_items(self, batch_id: str, *, after: int = -1, page: int) -> Sequence[BatchItem]:
         """Return items with their sources' outputs."""

@@ -83,11 +83,18 @@ class MemoryReports(MemoryReads):
         )
 
     async def batch_results(
-        self, batch_id: str, *, status: Collection[ExecutionStatus] | None = None, after: int = -1, page: int
+        self,
+        batch_id: str,
+        *,
+        status: Collection[ExecutionStatus] | None = None,
+        after: int = -1,
+        until: int | None = None,
+        page: int,
     ) -> Sequence[BatchResult]:
         """Return items with their executions."""
-        results = (self._result(batch_id, index, item) for index, item in enumerate(self._items.get(batch_id, ())))
-        wanted = [each for each in results if each.index > after and (status is None or _has(each, status))]
+        items = list(self._items.get(batch_id, ()))[after + 1 : None if until is None else until + 1]
+        results = (self._result(batch_id, index, item) for index, item in enumerate(items, start=after + 1))
+        wanted = [each for each in results if status is None or _has(each, status)]
         return wanted[:page]
 
     def _result(self, batch_id: str, index: int, item: Item) -> BatchResult:

@@ -55,7 +55,9 @@ __all__ = [
     "batch",
     "batch_items_page",
     "batch_status",
+    "batch_uncounted",
     "batches_page",
+    "batches_page_uncounted",
     "callbacks_with",
     "chained_holder",
     "execution",
@@ -298,10 +300,7 @@ def batch(batch_id: Text) -> Select[Any]:
 
 def batch_uncounted(batch_id: Text) -> Select[Any]:
     """Return a batch, all of its items as pending: to count a million takes seconds, to find the last one does not."""
-    last = select(func.max(batch_items.c.index)).where(batch_items.c.batch_id == batch_id).scalar_subquery()
-    total = func.coalesce(last + 1, 0)
-    nothing = [literal(0, literal_execute=True)] * 5
-    return select(*batches.c, total, *nothing, total).where(batches.c.id == batch_id)
+    return _uncounted().where(batches.c.id == batch_id)
 
 
 def batch_status(batch_id: Text) -> Select[Any]:
@@ -316,7 +315,23 @@ def batches_page(
     page: int,
 ) -> Select[Any]:
     """Return the batches that match all that is given, newest first, after a batch, with their item counts."""
-    query = select(batches.c.id)
+    newest_first = _newest_first(select(batches.c.id), state_machine_id, status, after).limit(page)
+    return _counted(newest_first).order_by(batches.c.start_time.desc(), batches.c.id.desc())
+
+
+def batches_page_uncounted(
+    state_machine_id: str | None,
+    status: BatchStatus | None,
+    after: Batch | None,
+    page: int,
+) -> Select[Any]:
+    """Return the batches that `batches_page` returns, all of their items as pending."""
+    return _newest_first(_uncounted(), state_machine_id, status, after).limit(page)
+
+
+def _newest_first(
+    query: Select[Any], state_machine_id: str | None, status: BatchStatus | None, after: Batch | None
+) -> Select[Any]:
     if state_machine_id is not None:
         query = query.where(batches.c.state_machine_id == state_machine_id)
     if status is not None:
@@ -324,8 +339,15 @@ def batches_page(
     if after is not None:
         place = tuple_(literal(to_micros(after.start_time)), literal(after.id))
         query = query.where(tuple_(batches.c.start_time, batches.c.id) < place)
-    newest_first = query.order_by(batches.c.start_time.desc(), batches.c.id.desc()).limit(page)
-    return _counted(newest_first).order_by(batches.c.start_time.desc(), batches.c.id.desc())
+    return query.order_by(batches.c.start_time.desc(), batches.c.id.desc())
+
+
+def _uncounted() -> Select[Any]:
+    """Return batches, all of their items as pending: the last index is found without counting."""
+    last = select(func.max(batch_items.c.index)).where(batch_items.c.batch_id == batches.c.id)
+    total = func.coalesce(last.correlate(batches).scalar_subquery() + 1, 0)
+    nothing = [literal(0, literal_execute=True)] * 5
+    return select(*batches.c, total, *nothing, total)
 
 
 def _counted(ids: Select[Any]) -> Select[Any]:

@@ -67,7 +67,7 @@ _VISITS = queries.visits_page(param("execution"), param("after"), None)
 _VISITS_PAGE = queries.visits_page(param("execution"), param("after"), param("page"))
 _OUTLINES = queries.visit_outlines_page(param("execution"), param("after"), param("page"))
 _LAST_OUTPUT = queries.last_output(param("execution"), param("state"))
-_BATCH = queries.batch(param("id"))
+_BATCH = {True: queries.batch(param("id")), False: queries.batch_uncounted(param("id"))}
 _BATCH_STATUS = queries.batch_status(param("id"))
 _ITEMS = queries.batch_items_page(param("batch"), param("after"), param("page"))
 
@@ -275,9 +275,9 @@ class Reads(ABC):
             lambda asked: self._fetch(reports.waiting_tasks_page(*wanted, asked)), reports.to_waiting_task, page
         )
 
-    async def batch(self, batch_id: str) -> Batch | None:
+    async def batch(self, batch_id: str, *, is_counted: bool = True) -> Batch | None:
         """Return a batch."""
-        rows = await self._fetch(_BATCH, {"id": batch_id})
+        rows = await self._fetch(_BATCH[is_counted], {"id": batch_id})
         return to_batch(rows[0]) if rows else None
 
     async def batch_status(self, batch_id: str) -> BatchStatus | None:
@@ -292,10 +292,12 @@ class Reads(ABC):
         status: BatchStatus | None = None,
         after: Batch | None = None,
         page: int,
+        is_counted: bool = True,
     ) -> Sequence[Batch]:
         """Return batches, newest first."""
         wanted = state_machine_id, status, after
-        return await self._page(lambda asked: self._fetch(queries.batches_page(*wanted, asked)), to_batch, page)
+        query = queries.batches_page if is_counted else queries.batches_page_uncounted
+        return await self._page(lambda asked: self._fetch(query(*wanted, asked)), to_batch, page)
 
     async def batch_items(self, batch_id: str, *, after: int = -1, page: int) -> Sequence[BatchItem]:
         """Return items with their sources' outputs."""
@@ -303,11 +305,17 @@ class Reads(ABC):
         return await self._page(lambda asked: self._fetch(_ITEMS, {**wanted, "page": asked}), to_batch_item, page)
 
     async def batch_results(
-        self, batch_id: str, *, status: Collection[ExecutionStatus] | None = None, after: int = -1, page: int
+        self,
+        batch_id: str,
+        *,
+        status: Collection[ExecutionStatus] | None = None,
+        after: int = -1,
+        until: int | None = None,
+        page: int,
     ) -> Sequence[BatchResult]:
         """Return items with their executions."""
         return await self._page(
-            lambda asked: self._fetch(reports.batch_results_page(batch_id, status, after, asked)),
+            lambda asked: self._fetch(reports.batch_results_page(batch_id, status, after, until, asked)),
             reports.to_batch_result,
             page,
         )

@@ -148,8 +148,10 @@ def to_waiting_task(row: Row) -> WaitingTask:
     )
 
 
-def batch_results_page(batch_id: str, status: Collection[ExecutionStatus] | None, after: int, page: int) -> Select[Any]:
-    """Return items of a batch behind an index with the executions that have their names."""
+def batch_results_page(
+    batch_id: str, status: Collection[ExecutionStatus] | None, after: int, until: int | None, page: int
+) -> Select[Any]:
+    """Return items of a batch behind an index, up to another, with the executions that have their names."""
     query = (
         select(
             batch_items.c.index,
@@ -163,6 +165,8 @@ def batch_results_page(batch_id: str, status: Collection[ExecutionStatus] | None
         .select_from(items_with_executions)
         .where(batch_items.c.batch_id == batch_id, batch_items.c.index > after)
     )
+    if until is not None:
+        query = query.where(batch_items.c.index <= until)
     if status is not None:
         wanted: ColumnElement[bool] = executions.c.status.in_([each.value for each in sorted(status)])
         if ExecutionStatus.FAILED in status:

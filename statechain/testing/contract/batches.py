@@ -297,6 +297,18 @@ class BatchContract:
         ]
         assert list(await repository.batches(state_machine_id="machine-z", page=10)) == []
 
+    async def test_batches_are_returned_without_counting_their_items(self, repository: Repository) -> None:
+        await seed(repository, *(execution(id=f"source-{number}") for number in range(3)))
+        one, two = await freeze(repository), await freeze(repository)
+        await commit(repository, FailBatchItem(batch_id=one.id, index=0, error="Transformer", cause="no input"))
+        uncounted = await repository.batches(page=10, is_counted=False)
+        assert [each.id for each in uncounted] == [two.id, one.id]
+        assert {each.item_counts for each in uncounted} == {ItemCounts(pending=3, total=3)}
+        assert await repository.batch(one.id, is_counted=False) == uncounted[1]
+        assert await repository.batch("nothing", is_counted=False) is None
+        assert await counts(repository, one) == ItemCounts(pending=2, failed=1, total=3)
+        assert [each.id for each in await repository.batches(after=two, page=1, is_counted=False)] == [one.id]
+
     @pytest.mark.parametrize("page", [1, 2, 3, 100])
     async def test_batches_page_newest_first(self, repository: Repository, page: int) -> None:
         times = [5, 3, 5, 4, 3]

@@ -228,6 +228,9 @@ class ReportContract:
         aborted = await repository.batch_results(made.id, status={ExecutionStatus.ABORTED}, page=50)
         assert [each.index for each in aborted] == [3]
         assert [each.index for each in await repository.batch_results(made.id, after=2, page=2)] == [3, 4]
+        assert [each.index for each in await repository.batch_results(made.id, after=1, until=3, page=9)] == [2, 3]
+        failures = {ExecutionStatus.FAILED}
+        assert list(await repository.batch_results(made.id, status=failures, after=1, until=3, page=9)) == []
         assert list(await repository.batch_results("nothing", page=50)) == []
 
 

@@ -1,0 +1,306 @@
+"""The console's pages over a million executions: how long each takes, and how long it holds the service's event loop.
+
+Beside the million there are an execution with 25,000 events in the branches of a Map, one with as many in a loop, and
+two batches of a hundred thousand items. The service runs in a process of its own, on uvicorn. A task in it asks for
+the loop every millisecond; the longest that it had to wait is how long the loop was held (see `hostile.py`).
+"""
+
+import asyncio
+import http.client
+import json
+import multiprocessing
+import socket
+import sqlite3
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
+from statistics import median
+from typing import Any
+
+import asyncpg
+import uvicorn
+from harness import run, storage_parser
+from hostile import Watch
+from machines import PAYLOAD, chain_of, tasks
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Mount, Route
+
+from statechain import Engine, ExecutionFilter
+from statechain.clock import to_micros
+from statechain.codec import encode
+from statechain.console import ADMINISTRATOR, Grant, app
+
+MACHINES = 10
+SPREAD = timedelta(days=30)
+EVENTS = 25_000
+ITEM_EVENTS, ROUND_EVENTS = 7, 9
+"""How many events an item of the Map has, and a round of the loop."""
+
+
+def fan_out(_count: int) -> dict[str, Any]:
+    """Return a Map of a Task, over the items that it is given."""
+    step = {"StartAt": "Step", "States": {"Step": {"Type": "Task", "Resource": "step", "End": True}}}
+    each = {"Type": "Map", "MaxConcurrency": 100, "ItemProcessor": step, "End": True}
+    return {"StartAt": "Each", "States": {"Each": each}}
+
+
+def loop(count: int) -> dict[str, Any]:
+    """Return a Task in a loop of some rounds."""
+    again = {"Variable": "$", "NumericLessThan": count, "Next": "Step"}
+    return {
+        "StartAt": "Step",
+        "States": {
+            "Step": {"Type": "Task", "Resource": "step", "Next": "Count"},
+            "Count": {"Type": "Pass", "InputPath": "$", "Parameters": {"n.$": "States.MathAdd($, 1)"},
+                      "OutputPath": "$.n", "Next": "IsEnough"},
+            "IsEnough": {"Type": "Choice", "Choices": [again], "Default": "Done"},
+            "Done": {"Type": "Succeed"},
+        },
+    }  # fmt: skip
+
+
+# One statement makes the executions of all machines, one in fifty FAILED; others make a batch of those of the first.
+EXECUTIONS = """
+INSERT INTO executions (id, name, state_machine_id, state_machine_revision, status, input, output, error, cause,
+                        start_time, end_time, current_state, redrive_count, epoch)
+WITH RECURSIVE numbers(number) AS (
+    SELECT 0 UNION ALL SELECT number + 1 FROM numbers WHERE number < {count} - 1
+)
+SELECT 'load-' || CAST(1000000000 + number AS TEXT), 'order-' || CAST(number AS TEXT),
+       CASE number % {machines} {whens} END, 1,
+       CASE WHEN number % 50 = 0 THEN 'FAILED' ELSE 'SUCCEEDED' END, '{payload}',
+       CASE WHEN number % 50 = 0 THEN NULL ELSE '{payload}' END,
+       CASE WHEN number % 50 = 0 THEN 'Out.OfStock' END, CASE WHEN number % 50 = 0 THEN 'none are left' END,
+       {begin} + {step} * number, {begin} + {step} * number + 500 + number % 997, 'Step0', 0, 1
+FROM numbers
+"""
+BATCH = """
+INSERT INTO batches (id, name_prefix, state_machine_id, state_machine_revision, filter, options, status,
+                     start_time, end_time)
+VALUES ('{batch}', 'order', '{first}', 1, '{{}}', '{{}}', 'SUCCEEDED', {begin}, {end})
+"""
+ITEMS = """
+INSERT INTO batch_items (batch_id, "index", source_execution_id, name)
+WITH RECURSIVE numbers(number) AS (
+    SELECT 0 UNION ALL SELECT number + 1 FROM numbers WHERE number < {items} - 1
+)
+SELECT '{batch}', number, 'load-' || CAST(1000000000 + number AS TEXT),
+       'order-' || CAST(number * {machines} AS TEXT)
+FROM numbers
+"""
+
+
+async def load(url: str, machines: Sequence[str]) -> None:
+    """Let the database make the executions, and the batches."""
+    now = datetime.now(UTC)
+    begin, count = to_micros(now - SPREAD), options.executions
+    known: dict[str, Any] = {"count": count, "machines": len(machines), "first": machines[0], "begin": begin}
+    known["whens"] = " ".join(f"WHEN {place} THEN '{id_}'" for place, id_ in enumerate(machines))
+    known |= {"end": to_micros(now), "step": (to_micros(now) - begin) // count, "payload": encode(PAYLOAD)}
+    statements = [EXECUTIONS.format(**known)]
+    for batch in BATCHES:
+        statements += [text.format(**known, items=count // MACHINES, batch=batch) for text in (BATCH, ITEMS)]
+    if url.startswith("sqlite"):
+        await asyncio.to_thread(_on_sqlite, url, statements)
+        return
+    connection: asyncpg.Connection[Any] = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+        for table in ("executions", "batch_items", "batches", "visits", "runs"):
+            await connection.execute(f"VACUUM ANALYZE {table}")  # as the server would by itself, soon
+    finally:
+        await connection.close()
+
+
+def _on_sqlite(url: str, statements: Sequence[str]) -> None:
+    connection = sqlite3.connect(url.partition(":///")[2].partition("?")[0])
+    connection.execute("PRAGMA synchronous=OFF")
+    for statement in statements:
+        connection.execute(statement)
+    connection.commit()
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+
+
+BATCHES = ("load-batch-0", "load-batch-1")
+
+
+async def fill(url: str) -> None:
+    """Fill a storage, unless that was done before."""
+    async with Engine(url, tasks=tasks) as engine:
+        if await engine.repository.state_machine("loop") is not None:
+            return
+        machines = [await engine.create_state_machine(f"orders-{place}", chain_of(1)) for place in range(MACHINES)]
+        fanned = await engine.create_state_machine("fan-out", fan_out(0))
+        await (await fanned.start_execution(list(range(EVENTS // ITEM_EVENTS)), name="fanned")).wait()
+        await load(url, [machine.id for machine in machines])
+        looped = await engine.create_state_machine("loop", loop(EVENTS // ROUND_EVENTS))
+        await (await looped.start_execution(0, name="looped")).wait()
+
+
+async def pages(url: str) -> dict[str, str]:
+    """Return the URLs to measure, each with its name."""
+    async with Engine(url, role="reader") as engine:
+        ids = {name: await _id_of(engine, name) for name in ("fanned", "looped", "order-500")}
+        machine = await engine.repository.state_machine("orders-3")
+        assert machine is not None
+        middle = await engine.count_executions() // 2
+        keys = await engine.repository.execution_keys(ExecutionFilter(offset=middle), after=None, page=1)
+    after = f"{to_micros(keys[0].start_time)}_{keys[0].id}"
+    found = {f"overview, {window}": f"/?window={window}" for window in ("1h", "24h", "7d", "30d")}
+    found |= {f"statistics, {window}": f"/statistics?window={window}" for window in ("24h", "30d")}
+    found |= {
+        "statistics of a machine, 30d": f"/statistics?window=30d&machine={machine.id}",
+        "executions": "/executions",
+        "executions, in the middle": f"/executions?after={after}",
+        "executions, oldest first": "/executions?order=oldest_first",
+        "executions, failed": "/executions?status=FAILED",
+        "executions, failed of a machine": f"/executions?status=FAILED&machine={machine.id}",
+        "executions, running": "/executions?status=RUNNING",
+        "executions in a state": "/executions?state=Step0&status=FAILED",
+        "executions, text": "/executions?text=order-7777",
+        "executions, text of an old one": "/executions?text=order-500&order=newest_first",
+        "executions, text of none": "/executions?text=no-such-thing",
+        "executions, text of none, failed": "/executions?text=no-such-thing&status=FAILED",
+        "executions, text of none, of a machine": f"/executions?text=no-such-thing&machine={machine.id}",
+        "executions, text of none, of both": f"/executions?text=no-such-thing&machine={machine.id}&status=FAILED",
+        "executions, text of none, oldest first": "/executions?text=no-such-thing&order=oldest_first",
+        "execution": f"/executions/{ids['order-500']}",
+    }
+    for name in ("fanned", "looped"):
+        one = f"/executions/{ids[name]}"
+        found |= {
+            f"{name}": one,
+            f"{name}, failed only": f"{one}?failed=1",
+            f"{name}, a state": f"{one}?state=Step",
+            f"{name}, last visits": f"{one}?after=2500",
+            f"{name}, timeline": f"{one}/timeline",
+            f"{name}, timeline, end": f"{one}/timeline?after=3400",
+            f"{name}, events": f"{one}/events",
+            f"{name}, events, in the middle": f"{one}/events?order=oldest_first&after=12000",
+            f"{name}, events, last first": f"{one}/events?order=newest_first",
+            f"{name}, payload": f"{one}/payload",
+            f"{name}, output": f"{one}/payload?of=output",
+            f"{name}, payload, found": f"{one}/payload?of=output&find=3",
+            f"{name}, chain": f"{one}/chain",
+        }
+    return found | {
+        "machines": "/machines",
+        "machine": f"/machines/{machine.id}",
+        "batches": "/batches",
+        "batch": f"/batches/{BATCHES[0]}",
+        "batch, all items": f"/batches/{BATCHES[0]}?items=all",
+        "batch, in the middle": f"/batches/{BATCHES[0]}?items=all&after={options.executions // MACHINES // 2}",
+        "new batch": "/batches/new",
+        "waiting": "/waiting",
+    }
+
+
+async def _id_of(engine: Engine, name: str) -> str:
+    """Return the id of an execution by its name."""
+    for record in await engine.repository.state_machines():
+        found = await engine.repository.execution_by_name(record.id, name)
+        if found is not None:
+            return found.id
+    raise LookupError(name)
+
+
+# The service
+
+
+def serve(url: str, port: int) -> None:
+    """Serve the console, and at /held how long the loop was held since that was asked before."""
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
+        async with Engine(url, tasks=tasks) as engine:
+            watch = Watch()
+            watching = asyncio.create_task(watch.run())
+            yield {"engine": engine, "watch": watch}
+            watching.cancel()
+
+    async def held(request: Request) -> JSONResponse:
+        watch: Watch = request.state.watch
+        seen = [watch.longest, watch.longest_used]
+        watch.longest = watch.longest_used = 0.0
+        return JSONResponse(seen)
+
+    console = app(lambda request: request.state.engine, access=lambda _request: Grant(ADMINISTRATOR))
+    service = Starlette(routes=[Route("/held", held), Mount("/", console)], lifespan=lifespan)
+    uvicorn.run(service, port=port, log_level="warning")
+
+
+@contextmanager
+def served(url: str) -> Iterator[http.client.HTTPConnection]:
+    """Run the service in a process; return a connection to it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = multiprocessing.get_context("spawn").Process(target=serve, args=(url, port), daemon=True)
+    process.start()
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+    try:
+        while True:
+            try:
+                get(client, "/held")
+                break
+            except ConnectionRefusedError:
+                client.close()
+                time.sleep(0.05)
+        yield client
+    finally:
+        client.close()
+        process.terminate()
+        process.join()
+
+
+def get(client: http.client.HTTPConnection, path: str) -> bytes:
+    """Return what the service answers."""
+    client.request("GET", path, headers={"Host": "localhost"})
+    answer = client.getresponse()
+    body = answer.read()
+    if answer.status != 200:
+        raise RuntimeError(f"{path}: {answer.status} {body[:300]!r}")
+    return body
+
+
+def measure_page(client: http.client.HTTPConnection, name: str, path: str) -> dict[str, Any]:
+    """Ask for a page some times: once before it counts, for what is loaded when it is first used."""
+    get(client, path)
+    taken, held, used = [], [], []
+    size = 0
+    for _ in range(options.rounds):
+        get(client, "/held")
+        began = time.perf_counter()
+        size = len(get(client, path))
+        taken.append(1000 * (time.perf_counter() - began))
+        for figures, seconds in zip((held, used), json.loads(get(client, "/held")), strict=True):
+            figures.append(1000 * seconds)
+    return {"page": name, "ms": median(taken), "most ms": max(taken), "held ms": median(held), "most held": max(held),
+            "used ms": median(used), "KiB": round(size / 1024)}  # fmt: skip
+
+
+async def measure(url: str) -> list[dict[str, Any]]:
+    """Fill the storage, and ask for each page."""
+    began = time.perf_counter()
+    await fill(url)
+    print(f"filled in {time.perf_counter() - began:.0f} s", file=sys.stderr)
+    wanted = {name: path for name, path in (await pages(url)).items() if options.only in name}
+
+    def ask() -> list[dict[str, Any]]:
+        with served(url) as client:
+            return [measure_page(client, name, path) for name, path in wanted.items()]
+
+    return await asyncio.to_thread(ask)
+
+
+if __name__ == "__main__":
+    arguments = storage_parser(__doc__)
+    arguments.add_argument("--executions", type=int, default=1_000_000)
+    arguments.add_argument("--only", default="", help="the pages whose name holds this")
+    options = arguments.parse_args()
+    run(options, measure)
