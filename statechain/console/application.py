@@ -15,7 +15,18 @@ from starlette.routing import Route
 from statechain.console import actions, assets
 from statechain.console.access import Access, loopback
 from statechain.console.guarding import Gate
-from statechain.console.pages import batches, execution, executions, machines, overview, statistics, waiting
+from statechain.console.pages import (
+    batches,
+    chain,
+    events,
+    execution,
+    executions,
+    machines,
+    overview,
+    payload,
+    statistics,
+    waiting,
+)
 from statechain.console.rendering import page
 from statechain.console.serving import ENGINE
 from statechain.errors import (
@@ -69,15 +80,16 @@ def app(engine: Engine | Callable[[Request], Engine], *, access: Access | None =
             Route("/", overview.show),
             Route("/executions", executions.show),
             Route("/executions/{id}", execution.show),
-            Route("/executions/{id}/events", execution.events),
+            Route("/executions/{id}/events", events.show),
             Route("/executions/{id}/timeline", execution.timeline),
-            Route("/executions/{id}/payload", execution.payload),
-            Route("/executions/{id}/chain", execution.chain),
+            Route("/executions/{id}/payload", payload.show),
+            Route("/executions/{id}/chain", chain.show),
             Route("/machines", machines.show_all),
             Route("/machines/{id}", machines.show),
             Route("/batches", batches.show_all),
             Route("/batches/new", batches.new),
             Route("/batches/{id}", batches.show),
+            Route("/batches/{id}/counts", batches.counts),
             Route("/waiting", waiting.show_all),
             Route("/waiting/task", waiting.show),
             Route("/statistics", statistics.show),

@@ -9,20 +9,28 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from statechain.clock import from_micros
+from statechain.clock import from_micros, to_micros
 from statechain.errors import InvalidArgument
-from statechain.records.executions import Execution, ExecutionStatus
+from statechain.records.executions import ExecutionStatus
 from statechain.records.filters import Cursor, ExecutionFilter
 
 if TYPE_CHECKING:
     from starlette.datastructures import ImmutableMultiDict
 
-__all__ = ["WINDOWS", "ExecutionQuery", "Window", "number", "window_of"]
+__all__ = [
+    "WINDOWS",
+    "ExecutionQuery",
+    "Window",
+    "command_line",
+    "number",
+    "place_at",
+    "statuses",
+    "window_of",
+]
 
 AGO = re.compile(r"(\d{1,9})\s*([smhdw])", re.ASCII)
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 WINDOWS = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30)}
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @attrs.frozen
@@ -98,11 +106,6 @@ class ExecutionQuery:
             raise InvalidArgument("the page's place (after) is not one that this console made")
         return Cursor(from_micros(int(micros)), id_)
 
-    @staticmethod
-    def place(execution: Execution) -> str:
-        """Return the place of an execution, which the next page begins after."""
-        return f"{(execution.start_time - EPOCH) // timedelta(microseconds=1)}_{execution.id}"
-
     def command(self, name: str | None) -> str:
         """Return the command line that lists the same."""
         options = [*(("--status", each) for each in self.status)]
@@ -116,6 +119,11 @@ class ExecutionQuery:
         )
         options += [(option, value) for option, value in given if value]
         return command_line("list", *(part for option in options for part in option))
+
+
+def place_at(start_time: datetime, id_: str) -> str:
+    """Return the place of an execution, which the next page begins after."""
+    return f"{to_micros(start_time)}_{id_}"
 
 
 def command_line(*parts: str) -> str:

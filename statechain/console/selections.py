@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from statechain.console.queries import ExecutionQuery
+from statechain.console.queries import ExecutionQuery, place_at
 from statechain.console.rendering import links_of, page
 from statechain.console.serving import engine_of, form_of, log_action, require
 from statechain.errors import StatechainError
@@ -101,7 +101,7 @@ async def _portion(
 ) -> tuple[list[Execution], str | None]:
     """Return the next executions that match, and the place behind them; None where they were the last."""
     found = await engine.page_executions(wanted, after=query.cursor(), size=PORTION)
-    return found, ExecutionQuery.place(found[-1]) if len(found) == PORTION else None
+    return found, place_at(found[-1].start_time, found[-1].id) if len(found) == PORTION else None
 
 
 async def _do(engine: Engine, action: str, execution: Execution) -> bool:

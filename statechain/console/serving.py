@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from statechain.console.access import Grant
     from statechain.engine.engine import Engine
 
-__all__ = ["ENGINE", "PAGE", "engine_of", "form_of", "log_action", "machine_names", "require"]
+__all__ = ["ENGINE", "PAGE", "engine_of", "form_of", "log_action", "machine_names", "may", "require"]
 
 logger = logging.getLogger("statechain.console")
 
@@ -30,6 +30,12 @@ MOST_FORM_FIELDS = 1000
 def engine_of(request: Request) -> Engine:
     """Return the engine of the console that answers a request."""
     return cast("Engine", getattr(request.app.state, ENGINE)(request))
+
+
+def may(request: Request, verb: str) -> bool:
+    """Return whether a request may use a verb."""
+    grant: Grant = request.scope[GRANT]
+    return grant.allows(verb)
 
 
 def require(request: Request, verb: str) -> Grant:

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 import attrs
 
 from statechain.asl.grammar import STATE_TYPES
 from statechain.records.executions import Execution, ExecutionStatus, Visit
+from statechain.storage.outlines import VisitOutline
 
 __all__ = [
     "COLOURS",
+    "AnyVisit",
     "Mark",
     "Standing",
     "Trace",
@@ -28,6 +30,10 @@ __all__ = [
     "trace_of",
 ]
 
+AnyVisit: TypeAlias = Visit | VisitOutline
+"""A visit, or one without its payloads, which no picture shows."""
+
+V = TypeVar("V", bound=Visit | VisitOutline)
 Standing: TypeAlias = Literal["succeeded", "caught", "failed", "running", "stopped"]
 """The state of a visit: left, left by a catcher, failed, under way, or interrupted when the execution ended."""
 
@@ -108,31 +114,31 @@ class Trace:
         return [mark.told(), shortened(mark.error, most)] if is_wrong and mark.error is not None else [mark.told()]
 
 
-def folded(rows: Iterable[Visit]) -> list[Visit]:
+def folded(rows: Iterable[V]) -> list[V]:
     """Return the visits in the order of their entries, rows that a later one supersedes left out."""
-    latest: dict[tuple[str, int], Visit] = {}
+    latest: dict[tuple[str, int], V] = {}
     for row in rows:
         if row.type in STATE_TYPES:  # not a redrive, say, which is no visit of a state
             latest[row.frame, row.number] = row
     return sorted(latest.values(), key=lambda visit: (visit.entered_event, visit.number))
 
 
-def standing_of(visit: Visit, execution: Execution) -> Standing:
+def standing_of(visit: AnyVisit, execution: Execution) -> Standing:
     """Return the state of a visit, given that of the execution."""
     if visit.exited is None:
         return "stopped" if execution.status.is_terminal else "running"
-    if visit.error is None and visit.output is not None:
+    if visit.error is None and visit.has_output:
         return "succeeded"
-    return "failed" if visit.output is None else "caught"
+    return "caught" if visit.has_output else "failed"
 
 
-def seconds_of(visit: Visit, execution: Execution, now: datetime) -> float:
+def seconds_of(visit: AnyVisit, execution: Execution, now: datetime) -> float:
     """Return how long a visit took, or has taken by now."""
     until = visit.exited or execution.end_time or now
     return max(0.0, (until - visit.entered).total_seconds())
 
 
-def trace_of(execution: Execution, rows: Iterable[Visit], now: datetime) -> Trace:
+def trace_of(execution: Execution, rows: Iterable[AnyVisit], now: datetime) -> Trace:
     """Return what an execution did; ``rows`` are its visits as stored."""
     marks: dict[str, Mark] = {}
     taken: set[tuple[str, str | None, bool]] = set()

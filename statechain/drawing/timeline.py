@@ -8,10 +8,10 @@ from html import escape
 
 from statechain.drawing.axis import Axis, tick_text, ticks
 from statechain.drawing.layers import MARGIN, TEXT_SIZE, text_width
-from statechain.drawing.picture import Standing, folded, printable, seconds_of, shortened, spoken, standing_of
+from statechain.drawing.picture import AnyVisit, Standing, folded, printable, seconds_of, shortened, spoken, standing_of
 from statechain.drawing.style import paint
 from statechain.drawing.svg import document, element, text_at
-from statechain.records.executions import Execution, Visit
+from statechain.records.executions import Execution
 
 __all__ = ["tick_text", "ticks", "timeline_svg"]
 
@@ -26,7 +26,12 @@ LEAST_ROOM = 90.0
 
 
 def timeline_svg(
-    execution: Execution, rows: Iterable[Visit], now: datetime, *, most: int = MOST_ROWS, is_inline: bool = False
+    execution: Execution,
+    rows: Iterable[AnyVisit],
+    now: datetime,
+    *,
+    most: int = MOST_ROWS,
+    is_inline: bool = False,
 ) -> str:
     """Return the timeline of an execution; past ``most`` visits it says how many are left out.
 
@@ -55,7 +60,7 @@ def timeline_svg(
     return document(wide, height, "\n".join(body), title=title, is_inline=is_inline)
 
 
-def _moments(visits: Sequence[Visit], execution: Execution) -> Iterator[float]:
+def _moments(visits: Sequence[AnyVisit], execution: Execution) -> Iterator[float]:
     """Yield when something begins or ends, in seconds after the start."""
     for visit in visits:
         for moment in (visit.entered, visit.exited):
@@ -63,14 +68,14 @@ def _moments(visits: Sequence[Visit], execution: Execution) -> Iterator[float]:
                 yield (moment - execution.start_time).total_seconds()
 
 
-def _nested(visits: Sequence[Visit]) -> list[Visit]:
+def _nested(visits: Sequence[AnyVisit]) -> list[AnyVisit]:
     """Return the visits with those of branches and iterations below the state that holds them, branch by branch."""
-    inside: dict[str, dict[str, list[Visit]]] = {}
+    inside: dict[str, dict[str, list[AnyVisit]]] = {}
     for visit in visits:
         if visit.frame:
             holder = visit.frame[: visit.frame.rindex("[")]
             inside.setdefault(holder, {}).setdefault(visit.frame, []).append(visit)
-    ordered: list[Visit] = []
+    ordered: list[AnyVisit] = []
     pending = [visit for visit in reversed(visits) if not visit.frame]
     while pending:
         visit = pending.pop()
@@ -83,7 +88,7 @@ def _nested(visits: Sequence[Visit]) -> list[Visit]:
     return ordered + [visit for branches in inside.values() for branch in branches.values() for visit in branch]
 
 
-def _label(visit: Visit) -> str:
+def _label(visit: AnyVisit) -> str:
     index = visit.frame[visit.frame.rindex("[") + 1 : -1] + ": " if visit.frame else ""
     return index + shortened(visit.state, MOST_NAME)
 
@@ -102,7 +107,7 @@ def _axis(axis: Axis, bottom: float) -> Iterator[str]:
             yield text_at(middle, bottom + 11, f"✂ {told}", 9, fill="grey", anchor="middle")
 
 
-def _bar(visit: Visit, execution: Execution, now: datetime, axis: Axis, y: float) -> Iterator[str]:
+def _bar(visit: AnyVisit, execution: Execution, now: datetime, axis: Axis, y: float) -> Iterator[str]:
     standing: Standing = standing_of(visit, execution)
     begin = max(0.0, (visit.entered - execution.start_time).total_seconds())
     x = axis.x(begin)
@@ -130,7 +135,7 @@ def _bar(visit: Visit, execution: Execution, now: datetime, axis: Axis, y: float
     yield text_at(at, y + 15, note, NOTE_SIZE, fill=standing if visit.error is not None else "ink")
 
 
-def _note(visit: Visit, execution: Execution, now: datetime) -> str:
+def _note(visit: AnyVisit, execution: Execution, now: datetime) -> str:
     """Return what is written beside a bar: how long the visit took, its retries and its error."""
     parts = [spoken(seconds_of(visit, execution, now))]
     if visit.retries:

@@ -51,8 +51,8 @@ __all__ = ["EngineOperations"]
 logger = logging.getLogger(__name__)
 
 PAGE = 100
-MOST_DURATIONS = 500
-"""How many executions of an interval are asked for their durations: enough for a 95th percentile."""
+MOST_DURATIONS, FEWER_DURATIONS, FEW_INTERVALS = 500, 100, 12
+"""How many executions of an interval are asked for their durations: fewer where there are more than a few intervals."""
 
 AT_ONCE = 4
 """How many intervals are counted at the same time, so that other reads get connections too."""
@@ -131,7 +131,8 @@ class EngineOperations(EngineQueries):
     ) -> list[Activity]:
         """Return what was started between two moments: counts by status and durations, for each of equal intervals.
 
-        Durations are those of the newest executions of an interval that have ended, at most 500.
+        Durations are those of the newest executions of an interval that have ended: at most 500, or 100 where there are
+        more than twelve intervals.
 
         Arguments:
             begin: Where the first interval begins.
@@ -153,12 +154,13 @@ class EngineOperations(EngineQueries):
         step = (end - begin) / intervals
         bounds = [(begin + step * place, begin + step * (place + 1)) for place in range(intervals)]
         room = asyncio.Semaphore(AT_ONCE)
+        most = MOST_DURATIONS if intervals <= FEW_INTERVALS else FEWER_DURATIONS
 
         async def read(begin: datetime, end: datetime) -> Activity:
             async with room:
                 window = {"state_machine_id": machine, "start_after": begin, "start_before": end}
                 counts = await self.repository.count_by_status(**window)  # type: ignore[arg-type]
-                took = await self.repository.durations(**window, most=MOST_DURATIONS) if any(counts.values()) else ()  # type: ignore[arg-type]
+                took = await self.repository.durations(**window, most=most) if any(counts.values()) else ()  # type: ignore[arg-type]
                 return Activity(begin=begin, end=end, counts=counts, durations=durations_of(took))
 
         async with asyncio.TaskGroup() as group:

@@ -284,11 +284,23 @@ class Visit:
     @property
     def retries(self) -> int:
         """How often the state was tried again within this visit."""
-        return 0 if self.detail is None else sum(VisitDetail.load(self.detail).retries)
+        return retries_in(self.detail)
+
+    @property
+    def has_output(self) -> bool:
+        """Whether it has an output: it did not fail, and does not wait."""
+        return self.output is not None
 
     def __repr__(self) -> str:
         stands = "waiting" if self.exited is None else self.error or "left"
         return f"<Visit {self.frame or '·'}/{self.state}#{self.number} {stands}>"
+
+
+def retries_in(detail: str | None) -> int:
+    """Return how often a state was tried again, from the detail of its visit."""
+    if detail is None or '"retries":' not in detail:  # to decode each detail of a long execution takes a while
+        return 0
+    return sum(VisitDetail.load(detail).retries)
 
 
 @attrs.frozen(kw_only=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
+from statechain.records.executions import retries_in
 from statechain.storage.retrying import retry_while_unavailable
 
 if TYPE_CHECKING:
@@ -55,9 +56,15 @@ class VisitOutline:
     entered_event: int
     exited_event: int
     has_output: bool
+    error: str | None
     next: str | None
     has_detail: bool
     detail: str | None = attrs.field(repr=False)
+
+    @property
+    def retries(self) -> int:
+        """How often the state was tried again within this visit; 0 where the detail is long."""
+        return retries_in(self.detail)
 
 
 def outline(visit: Visit, place: int) -> VisitOutline:
@@ -72,7 +79,8 @@ def outline(visit: Visit, place: int) -> VisitOutline:
         exited=visit.exited,
         entered_event=visit.entered_event,
         exited_event=visit.exited_event,
-        has_output=visit.output is not None,
+        has_output=visit.has_output,
+        error=visit.error,
         next=visit.next,
         has_detail=visit.detail is not None,
         detail=visit.detail if visit.detail is not None and len(visit.detail) <= SHORT_DETAIL else None,

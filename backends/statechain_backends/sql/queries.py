@@ -157,6 +157,7 @@ def visit_outlines_page(execution_id: Text, after: Number, page: Number) -> Sele
             visits.c.entered_event,
             visits.c.exited_event,
             visits.c.output.is_not(None),
+            visits.c.error,
             visits.c.next,
             visits.c.detail.is_not(None),
             case((size(visits.c.detail) <= literal(SHORT_DETAIL, literal_execute=True), visits.c.detail)),

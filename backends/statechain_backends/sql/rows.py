@@ -322,7 +322,8 @@ def to_visit(row: Row) -> Visit:
 @reads("visits", 0, 1)
 def to_visit_outline(row: Row) -> VisitOutline:
     """Return a visit without its payloads from a row of `queries.visit_outlines_page`."""
-    _, place, frame, count, state, type_, entered, exited, first, last, has_output, next_, has_detail, detail = row
+    _, place, frame, count, state, type_, entered, exited, first, last, *rest = row
+    has_output, error, next_, has_detail, detail = rest
     return VisitOutline(
         place=number(place, "seq"),
         frame=text(frame, "frame"),
@@ -334,6 +335,7 @@ def to_visit_outline(row: Row) -> VisitOutline:
         entered_event=number(first, "entered_event"),
         exited_event=number(last, "exited_event"),
         has_output=bool(has_output),
+        error=text_or_none(error, "error"),
         next=text_or_none(next_, "next"),
         has_detail=bool(has_detail),
         detail=payload_or_none(detail, "detail"),

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from statechain.console.queries import ExecutionQuery, statuses
 from statechain.console.rendering import page
+from statechain.console.searching import Found, find
 from statechain.console.serving import PAGE, engine_of, machine_names
 
 __all__ = ["show"]
@@ -18,17 +19,17 @@ async def show(request: Request) -> Response:
     engine = engine_of(request)
     query = ExecutionQuery.of(request.query_params)
     names = await machine_names(engine)
-    problem, found = None, []
+    problem, found = None, Found((), None)
     try:
-        found = await engine.page_executions(query.filter(), after=query.cursor(), size=PAGE + 1)
+        found = await find(engine, query.filter(), query.cursor(), PAGE)
     except ValueError as error:
         problem = str(error)
-    shown = found[:PAGE]
     context = {
         "query": query,
         "problem": problem,
-        "executions": shown,
-        "next": ExecutionQuery.place(shown[-1]) if len(found) > PAGE else None,
+        "executions": found.executions,
+        "next": found.next,
+        "end": found.end,
         "names": names,
         "statuses": statuses(),
         "command": query.command(names.get(query.machine)),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 from starlette.responses import Response
 
+from statechain.console.pages.batches import counted
 from statechain.console.pages.statistics import activity_of
 from statechain.console.queries import WINDOWS, window_of
 from statechain.console.rendering import page
@@ -71,7 +72,7 @@ async def _longest(engine: Engine) -> object:
 
 
 async def _batches(engine: Engine) -> object:
-    return await engine.repository.batches(page=FEW)
+    return await counted(engine, await engine.repository.batches(page=FEW, is_counted=False))
 
 
 async def _workers(engine: Engine) -> object:
