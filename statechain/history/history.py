@@ -6,9 +6,11 @@ asks the plan again what each state made of its input, so that what a Task was g
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_left, bisect_right
-from collections.abc import AsyncGenerator, Collection, Sequence
-from typing import TYPE_CHECKING, cast
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import attrs
 
@@ -34,7 +36,12 @@ if TYPE_CHECKING:
 
 __all__ = ["History"]
 
+T = TypeVar("T")
+
 READ_AT_ONCE = 32
+LONG_INPUT = 10_000
+"""From how many characters of a state's input on its events are made in a thread."""
+
 MOST_FRAMES = 100
 """How many lines of control a reader remembers, so that their next visits need not be counted from the first."""
 
@@ -116,10 +123,16 @@ class History:
         }
         made = entry.details
         if callable(made):
-            made = made(await self._scenes.at(cast("Spot", entry.spot)))
+            scene = await self._scenes.at(cast("Spot", entry.spot))
+            made = await _off_loop(scene.frame, partial(made, scene))
         if made is not None:
             event[entry.key] = made
         return event
+
+
+async def _off_loop(frame: Frame, work: Callable[[], T]) -> T:
+    """Do what a frame's input is needed for: in a thread where the input is long, so that it holds no event loop."""
+    return await asyncio.to_thread(work) if len(frame.text or "") > LONG_INPUT else work()
 
 
 @attrs.define
@@ -181,7 +194,8 @@ class _Scenes:
             return Frame(self._run, line.plan, "", Payload.of_text(self._run.execution.input_text))
         above = await self._frame(line.parent)
         if self._effect is None or self._effect[0] is not line.parent:
-            self._effect = line.parent, effect_of(above, line.parent.state)
+            effect = await _off_loop(above, partial(effect_of, above, line.parent.state))
+            self._effect = line.parent, effect
         effect = self._effect[1]
         if effect is None or effect.branches is None:
             return Frame(self._run, line.plan, line.path, Payload(None), variables=above.variables, item=above.item)

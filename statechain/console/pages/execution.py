@@ -90,9 +90,7 @@ async def show(request: Request) -> Response:
     context |= {
         **prepared,
         "visits": shown,
-        "causes": {
-            place: row.cause for place, row in (await engine.repository.visits_at(execution.id, failed)).items()
-        },
+        "causes": {place: row.cause for place, row in whole.items()},
         "state": state,
         "failed_only": is_failed_only,
         "after": after,
