@@ -132,7 +132,7 @@ class History:
 
 async def _off_loop(frame: Frame, work: Callable[[], T]) -> T:
     """Do what a frame's input is needed for: in a thread where the input is long, so that it holds no event loop."""
-    return await asyncio.to_thread(work) if len(frame.text or "") > LONG_INPUT else work()
+    return await asyncio.to_thread(work) if len(frame.input.text or "") > LONG_INPUT else work()
 
 
 @attrs.define
