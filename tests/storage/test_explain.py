@@ -19,7 +19,7 @@ import pytest_asyncio
 from statechain import ExecutionFilter, ExecutionStatus, PostgresRepository
 from statechain.records.filters import Chained, Cursor
 from statechain_backends.postgres import writes
-from statechain_backends.sql import filters
+from statechain_backends.sql import filters, reports
 from statechain_backends.sql.leases import queries as lease_queries
 from statechain_backends.sqlite import writes as sqlite_writes
 from support.postgres import Postgres
@@ -69,6 +69,9 @@ cases = pytest.mark.parametrize(
 
 def statement(of: str, name: str, order: str, after: Cursor | None) -> Any:
     return PAGES[of](attrs.evolve(FILTERS[name], order=order), after, 50)
+
+
+DURATIONS = {"machine": "machine-3", "begin": 0, "end": 1 << 62, "most": 50}
 
 
 def rows() -> Iterator[tuple[object, ...]]:
@@ -124,6 +127,13 @@ def test_sqlite_reads_what_is_claimed_by_its_ids(sqlite_database: sqlite3.Connec
     assert "(id=?)" in read, plan
 
 
+def test_sqlite_reads_the_newest_durations_of_a_machine_by_an_index(sqlite_database: sqlite3.Connection) -> None:
+    text, arguments = sqlite_writes.COMPILER.render(reports.durations(of_machine=True), DURATIONS)
+    plan = [step for *_, step in sqlite_database.execute(f"EXPLAIN QUERY PLAN {text}", arguments)]
+    assert not [step for step in plan if step.startswith("SCAN") or "TEMP B-TREE" in step], plan
+    assert len(sqlite_database.execute(text, arguments).fetchall()) == 50
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def postgres_connection(postgres_server: Postgres) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
     url = postgres_server.url(postgres_server.create_database())
@@ -158,3 +168,16 @@ async def test_postgresql_pages_by_an_index(
     assert scanned == []
     sorts = [step for step in steps if "Sort" in step["Node Type"]]
     assert not [step for step in sorts if step["Actual Rows"] * step["Actual Loops"] > COUNT / 100], sorts
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_postgresql_reads_the_newest_durations_of_a_machine_by_an_index(
+    postgres_connection: asyncpg.Connection[asyncpg.Record],
+) -> None:
+    text, arguments = writes.COMPILER.render(reports.durations(of_machine=True), DURATIONS)
+    explained = json.loads(await postgres_connection.fetchval(f"EXPLAIN (FORMAT JSON, ANALYZE) {text}", *arguments))
+    steps = list(nodes(explained[0]["Plan"]))
+    assert [step for step in steps if step["Node Type"] == "Seq Scan"] == []
+    sorts = [step for step in steps if "Sort" in step["Node Type"]]
+    assert not [step for step in sorts if step["Actual Rows"] * step["Actual Loops"] > COUNT / 100], sorts
+    assert steps[0]["Actual Rows"] == 50

@@ -1,8 +1,8 @@
 """What a filter means, as SQL: pages, counts, the frozen sources of a batch.
 
-A page is read in the order of one index. Where a filter spans several statuses, or the states of running and of
-ended executions, no single index has that order: it becomes a UNION ALL of branches, each with its own index,
-which both databases merge in order.
+A page is read in the order of one index. Where a filter spans several statuses (all of a machine's), or the states of
+running and of ended executions, no single index has that order: it becomes a UNION ALL of branches, each with its own
+index, which both databases merge in order.
 """
 
 from __future__ import annotations
@@ -181,9 +181,10 @@ def _branches(filter_: ExecutionFilter) -> Sequence[ColumnElement[bool]]:
         return [true() if wanted is None else unindexed(executions.c.status).in_(wanted)]
     if filter_.current_state is not None:
         return _state_branches(filter_.current_state, filter_.status)
-    if filter_.status is None or len(filter_.status) == len(ExecutionStatus):
+    statuses = set(ExecutionStatus) if filter_.status is None else filter_.status
+    if len(statuses) == len(ExecutionStatus) and filter_.state_machine_id is None:
         return [true()]
-    return [executions.c.status == status.value for status in sorted(filter_.status)] or [false()]
+    return [executions.c.status == status.value for status in sorted(statuses)] or [false()]
 
 
 def _state_branches(state: str, statuses: frozenset[ExecutionStatus] | None) -> Sequence[ColumnElement[bool]]:

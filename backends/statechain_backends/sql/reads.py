@@ -180,7 +180,7 @@ class Reads(ABC):
         """Return how long the newest executions in a window took."""
         asked = _window(state_machine_id, start_after, start_before)
         rows = await self._fetch(_DURATIONS["machine" in asked], {**asked, "most": most})
-        return [timedelta(microseconds=micros) for (micros,) in rows]
+        return [timedelta(microseconds=micros) for micros, *_ in rows]
 
     async def visits(self, execution_id: str, *, after: int = 0, page: int | None = None) -> Sequence[Visit]:
         """Return visit rows in the order in which they were written."""

@@ -8,11 +8,23 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, literal, or_, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Select,
+    and_,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+    union_all,
+)
 
 from statechain.clock import to_micros
 from statechain.records.batches import BatchStatus
-from statechain.records.executions import CallbackStatus, ExecutionStatus
+from statechain.records.executions import TERMINAL, CallbackStatus, ExecutionStatus
 from statechain.reports import BatchResult, WaitingTask
 from statechain.storage.shards import ShardStatus
 from statechain_backends.sql.compiler import param
@@ -60,14 +72,21 @@ def counts(*, of_machine: bool) -> Select[Any]:
     )
 
 
-def durations(*, of_machine: bool) -> Select[Any]:
-    """Return how long the newest executions in a window took that have ended, in microseconds."""
-    return (
-        select(executions.c.end_time - executions.c.start_time)
-        .where(*_window(of_machine=of_machine), executions.c.end_time.is_not(None))
-        .order_by(executions.c.start_time.desc(), executions.c.id.desc())
-        .limit(param("most"))
+def durations(*, of_machine: bool) -> Select[Any] | CompoundSelect[Any]:
+    """Return how long the newest executions in a window took that have ended, in microseconds; start times and ids.
+
+    A machine's are merged from a branch for each status, since no index has them all in order.
+    """
+    took = (executions.c.end_time - executions.c.start_time).label("took")
+    ended = select(took, executions.c.start_time, executions.c.id).where(
+        *_window(of_machine=of_machine), executions.c.end_time.is_not(None)
     )
+    if not of_machine:
+        return ended.order_by(executions.c.start_time.desc(), executions.c.id.desc()).limit(param("most"))
+    of_status = [ended.where(executions.c.status == status.value) for status in sorted(TERMINAL)]
+    merged = union_all(*of_status)
+    columns = merged.selected_columns
+    return merged.order_by(columns["start_time"].desc(), columns["id"].desc()).limit(param("most"))
 
 
 def count_unowned() -> Select[Any]:
