@@ -1,0 +1,92 @@
+"""How long other writes wait while a batch freezes its sources: one execution after the other, before and meanwhile.
+
+Each execution of one Pass state waits for two commits. The longest of them, and the share of it that the garbage
+collector of this process took, tell what a freeze holds up; a machine that is busy holds them up as well, before the
+freeze too.
+"""
+
+import asyncio
+import gc
+import time
+from collections.abc import Callable
+from statistics import quantiles
+from typing import Any
+
+from harness import run, storage_parser
+from machines import chain_of, tasks
+from sources import load
+
+from statechain import BatchExecutionOptions, Engine, ExecutionFilter, StateMachine
+
+PASS: Any = {"StartAt": "Only", "States": {"Only": {"Type": "Pass", "End": True}}}
+
+
+class Collections:
+    """The longest run of the garbage collector since it was last asked."""
+
+    def __init__(self) -> None:
+        self._began = 0.0
+        self._longest = 0.0
+        gc.callbacks.append(self._note)
+
+    def _note(self, phase: str, _info: object) -> None:
+        if phase == "start":
+            self._began = time.perf_counter()
+        else:
+            self._longest = max(self._longest, time.perf_counter() - self._began)
+
+    def longest(self) -> float:
+        """Return its seconds, and begin anew."""
+        longest, self._longest = self._longest, 0.0
+        return longest
+
+
+async def watch(
+    machine: StateMachine, collections: Collections, is_over: Callable[[float], bool]
+) -> dict[str, float | int]:
+    """Run one execution after the other; return how long they took."""
+    began, latencies = time.perf_counter(), list[float]()
+    collections.longest()
+    while len(latencies) < 2 or not is_over(time.perf_counter() - began):
+        asked = time.perf_counter()
+        await machine.execute(None)
+        latencies.append(time.perf_counter() - asked)
+    percentiles = quantiles(latencies, n=1000)
+    return {
+        "seconds": time.perf_counter() - began,
+        "executions": len(latencies),
+        "p50 ms": 1000 * percentiles[499],
+        "p99 ms": 1000 * percentiles[989],
+        "longest ms": 1000 * max(latencies),
+        "over 100 ms": sum(each > 0.1 for each in latencies),
+        "longest collection ms": 1000 * collections.longest(),
+    }
+
+
+async def measure(url: str) -> list[dict[str, Any]]:
+    """Measure before a freeze, and during it."""
+    collections = Collections()
+    async with Engine(url, tasks=tasks) as engine:
+        sources = await engine.create_state_machine("sources", chain_of(1))
+        await load(url, sources, options.sources)
+        target = await engine.create_state_machine("target", PASS)
+        before = await watch(target, collections, lambda passed: passed >= options.before)
+        chosen = ExecutionFilter(state_machine_id=sources.id, status="SUCCEEDED")
+        rows = [{"what": "before", **before}]
+        for number in range(options.rounds):
+            several = BatchExecutionOptions(name_prefix=f"freeze-{number}", concurrent_batches=1)
+            async with target.stream_batch(chosen, options=several) as results:
+                first = asyncio.ensure_future(anext(results))
+                meanwhile = await watch(target, collections, lambda _, first=first: first.done())
+                await first
+            rows.append({"what": f"while {options.sources:,} are frozen", **meanwhile})
+    return rows
+
+
+if __name__ == "__main__":
+    arguments = storage_parser(__doc__)
+    arguments.add_argument("--sources", type=int, default=1_000_000)
+    arguments.add_argument("--before", type=float, default=5.0, help="seconds to watch before")
+    arguments.set_defaults(rounds=1)
+    options = arguments.parse_args()
+    run(options, measure)
