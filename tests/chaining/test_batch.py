@@ -185,6 +185,8 @@ async def test_at_most_so_many_run_at_once_started_in_order(chaining: ChainingHa
         {"tolerated_failure_count": -1},
         {"tolerated_failure_percentage": 101},
         {"tolerated_failure_percentage": -0.5},
+        {"tolerated_failure_percentage": True},
+        {"tolerated_failure_percentage": "5"},
         {"name_prefix": ""},
         {"name_prefix": "a\x00b"},
     ],
