@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
+
+from support.programs import run_suite
 
 SUITE = """
 import time
@@ -46,14 +46,7 @@ class TestWithHandlers:
 def run(folder: Path, *arguments: str) -> str:
     """Run the suite; return what pytest printed."""
     (folder / "test_suite.py").write_text(SUITE)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-v", "-s", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    done = run_suite(folder, "-v", "-s", *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

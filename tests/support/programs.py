@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["command", "running"]
+__all__ = ["command", "run_suite", "running"]
 
 TESTS = Path(__file__).parents[1]
 RUN = """
@@ -34,3 +34,10 @@ def running(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen
         except BaseException:
             process.kill()
             raise
+
+
+def run_suite(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run pytest on the tests in a folder, with settings of its own: the folder may lie below this project's."""
+    (folder / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
+
+from support.programs import run_suite
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "test.md"
 
@@ -13,6 +13,5 @@ PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "test.md"
 def test_the_suite_of_the_how_to(tmp_path: Path) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
     (tmp_path / "test_page.py").write_text("\n\n".join(blocks))
-    command = [sys.executable, "-m", "pytest", "-q", "-o", "asyncio_mode=auto", "-k", "happy_path", "test_page.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)
+    done = run_suite(tmp_path, "-q", "-k", "happy_path", "test_page.py")
     assert "1 passed" in done.stdout, done.stdout + done.stderr
