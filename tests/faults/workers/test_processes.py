@@ -77,6 +77,12 @@ def test_a_worker_that_is_killed_for_its_memory_is_taken_over(durable_url: str) 
     asyncio.run(all_succeed(durable_url, 1))
 
 
+def test_a_handler_that_meets_the_bound_of_memory_fails_alone(durable_url: str) -> None:
+    outcome = run("bound_memory", durable_url, str(300 << 20))
+    expected = ["FAILED", "SUCCEEDED", "SUCCEEDED", "SUCCEEDED", "SUCCEEDED"]
+    assert outcome.stdout == f"ended {expected} MemoryError\n", outcome.stderr
+
+
 def test_several_threads_have_an_engine_each(durable_url: str) -> None:
     errors: list[BaseException] = []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 from statechain import Engine, TaskRegistry
 
+PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
 PASS = {"StartAt": "Work", "States": {"Work": {"Type": "Task", "Resource": "work", "End": True}}}
 
 
@@ -99,7 +101,7 @@ def take_memory(url: str, limit: str) -> None:
     async def hoard(_value: object) -> None:
         while True:
             held.append(bytearray(os.urandom(1 << 16)) * 64)
-            if resident() > int(limit):
+            if memory()[1] > int(limit):
                 os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does past a group's limit: no word, no clean-up
             await asyncio.sleep(0)
 
@@ -112,12 +114,32 @@ def take_memory(url: str, limit: str) -> None:
     asyncio.run(run())
 
 
-def resident() -> int:
-    """Return how many bytes of memory this process has."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def bound_memory(url: str, limit: str) -> None:
+    """A worker whose handler meets the bound of the process's memory (RLIMIT_AS) beside handlers that need little."""
 
+    async def hoard(value: int) -> int:
+        held = []
+        while value == 0:
+            held.append(bytearray(1 << 22))
+        return value
+
+    async def run() -> None:
+        async with Engine(url, tasks=tasks_of(hoard), lease=1) as engine:
+            machine = await engine.create_state_machine("forked", PASS)
+            resource.setrlimit(resource.RLIMIT_AS, (memory()[0] + int(limit), resource.RLIM_INFINITY))
+            ended = await asyncio.gather(*[(await machine.start_execution(number)).wait() for number in range(5)])
+            say(f"ended {[str(each.status) for each in ended]} {ended[0].error}")
+
+    asyncio.run(run())
+
+
+def memory() -> tuple[int, int]:
+    """Return how many bytes of memory this process has mapped, and how many are resident."""
+    mapped, resident, *_ = Path("/proc/self/statm").read_text().split()
+    return int(mapped) * PAGE_SIZE, int(resident) * PAGE_SIZE
+
+
+PROGRAMS = (fork_before_start, fork_under_way, leave_a_child, take_memory, bound_memory)
 
 if __name__ == "__main__":
-    {each.__name__: each for each in (fork_before_start, fork_under_way, leave_a_child, take_memory)}[sys.argv[1]](
-        *sys.argv[2:]
-    )
+    {each.__name__: each for each in PROGRAMS}[sys.argv[1]](*sys.argv[2:])
