@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from statechain import Engine, MemoryRepository, Repository, open_repository
 from statechain_backends.sqlite import repository as sqlite
@@ -33,10 +33,11 @@ LEFT_OUT = frozenset({"browser", "docs", "faults", "postgres", "slow"})
 # Child processes would otherwise compile the library from its sources at every start.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-settings.register_profile("quick", max_examples=20)
-settings.register_profile("ci", derandomize=True, print_blob=True)
-if os.environ.get("CI"):
-    settings.load_profile("ci")
+# Nothing here depends on the machine's speed: a busy one takes longer over an example than Hypothesis allows.
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", settings.get_profile("default"), max_examples=20)
+settings.register_profile("ci", settings.get_profile("default"), derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
 @pytest.hookimpl(optionalhook=True)
