@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from statechain.dispatchers.opening import OpenedOnUse
+from statechain.storage.retrying import backoff_delays
 from statechain.tickets import Ticket, Work
 
 try:
@@ -33,17 +34,33 @@ __all__ = ["EngineActor", "RayDispatcher"]
 logger = logging.getLogger(__name__)
 
 NAMESPACE = "statechain"
+OPEN_AGAIN_SECONDS = (0.5, 30.0)
+"""The first and the longest pause before an actor tries again to open its engine."""
 
 
 class EngineActor:
-    """An actor: one worker's engine, opened with the first ticket.
+    """An actor: one worker's engine, open from the actor's creation on.
+
+    An actor that Ray makes again has its engine look for shards at once: no dispatcher may be left to send tickets.
 
     Arguments:
         factory: ``"module:function"``; the function takes nothing and returns an `Engine` that is not open yet.
     """
 
-    def __init__(self, factory: str) -> None:
+    async def __init__(self, factory: str) -> None:  # type: ignore[misc]  # Ray awaits it, in the actor's event loop
         self._engine = OpenedOnUse(partial(_make_engine, factory))
+        self._opening = asyncio.create_task(self._keep_trying(), name="statechain engine")
+
+    async def _keep_trying(self) -> None:
+        """Open the engine, however long its storage is away: an error in the creation would end the actor."""
+        for delay in backoff_delays(*OPEN_AGAIN_SECONDS):
+            try:
+                await self._engine.get()
+            except Exception as error:  # noqa: BLE001 -- the factory is the user's; the next ticket raises it, too
+                logger.warning("the engine of an actor could not be opened, trying again: %s", type(error).__name__)
+                await asyncio.sleep(delay)
+            else:
+                return
 
     async def open(self) -> str:
         """Open the engine where it is not open yet; return its worker's id."""
@@ -55,6 +72,7 @@ class EngineActor:
 
     async def close(self) -> None:
         """Leave the engine: what runs is awaited."""
+        self._opening.cancel()
         await self._engine.close()
 
 

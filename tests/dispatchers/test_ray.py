@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-ray = pytest.importorskip("ray")
+pytest.importorskip("ray")
 
-from statechain import BatchExecutionOptions, BatchStatus, Engine, ExecutionFilter  # noqa: E402
-from statechain.dispatchers import open_dispatcher  # noqa: E402
-from statechain.dispatchers.ray import RayDispatcher  # noqa: E402
+from statechain import BatchExecutionOptions, BatchStatus, Engine, ExecutionFilter
+from statechain.dispatchers import open_dispatcher
+from statechain.dispatchers.ray import RayDispatcher
+from support.ray_cluster import ray_cluster
 
 PASS = {"StartAt": "Echo", "States": {"Echo": {"Type": "Pass", "End": True}}}
 CALL = {"StartAt": "Call", "States": {"Call": {"Type": "Task", "Resource": "Call", "End": True}}}
@@ -23,10 +24,7 @@ async def test_actors_run_a_batch_and_one_of_them_dies(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'ray.db'}"
     once = tmp_path / "killed"
     environment = {"PYTHONPATH": str(TESTS), "STORAGE_URL": url, "KILL_ONCE": str(once)}
-    await asyncio.to_thread(
-        ray.init, num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": environment}
-    )
-    try:
+    async with ray_cluster(environment):
         dispatcher = RayDispatcher("support.ray_app:make_engine", actors=2, slots=4)
         async with Engine(url) as engine:
             sources = await engine.create_state_machine("sources", PASS)
@@ -44,8 +42,6 @@ async def test_actors_run_a_batch_and_one_of_them_dies(tmp_path: Path) -> None:
             outputs = [result.output async for result in handle.results()]
             assert {*outputs} == {2 * number for number in range(30)}
         assert once.is_dir(), "no actor died"
-    finally:
-        await asyncio.to_thread(ray.shutdown)
 
 
 def test_the_command_line_says_how_it_is_used() -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["command", "run_suite", "running"]
+__all__ = ["TESTS", "command", "run_suite", "running"]
 
 TESTS = Path(__file__).parents[1]
 RUN = """

@@ -69,6 +69,13 @@ __all__ = ["worker"]
 @click.option(
     "--grace", type=click.FloatRange(0), default=10.0, show_default=True, help="Seconds that executions get to end."
 )
+@click.option(
+    "--lease",
+    type=click.FloatRange(0.1),
+    default=30.0,
+    show_default=True,
+    help="Seconds after which other workers take over what this one ran, once it has died.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Do not tell of each execution.")
 @storage_option
 @asynchronous
@@ -82,6 +89,7 @@ async def worker(
     transformer: InputTransformer | str | None,
     patience: float,
     grace: float,
+    lease: float,
     files: str | None,
     storage: Storage,
     *,
@@ -118,6 +126,7 @@ async def worker(
                 tasks=tasks,
                 files=files,
                 recovery=True,
+                lease=lease,
                 wait_for="all",
                 max_concurrent_executions=concurrency,
                 slots=slots,
