@@ -24,7 +24,13 @@ pytest_plugins = ["support.summary"]
 BACKENDS = ("memory", "sqlite", "postgresql")
 
 ROOT = Path(__file__).parent
-MARKED_FOLDERS = {"faults": "faults", "docs": "docs", "examples": "docs", "benchmarks": "docs"}
+MARKED_FOLDERS = {
+    "benchmarks": "docs",
+    "conformance": "slow",
+    "docs": "docs",
+    "examples": "docs",
+    "faults": "faults",
+}
 """The folders whose tests have a marker."""
 
 LEFT_OUT = frozenset({"browser", "docs", "faults", "postgres", "slow"})

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from support.programs import run_suite
+
+pytestmark = pytest.mark.slow  # runs pytest in processes
 
 SUITE = """
 import time

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from statechain import BatchExecutionOptions, BatchStatus, BatchStopped, ExecutionFailed, ExecutionStatus
 from support.chaining_harness import ChainingHarness, chaining_harness
 
+pytestmark = pytest.mark.slow  # dozens of batches for each property
+
 EXAMPLES = settings(max_examples=60, deadline=None)
 
 

@@ -11,6 +11,8 @@ import pytest
 
 from support.cli_project import CliProject, rows
 
+pytestmark = pytest.mark.slow  # type-checks what it generates
+
 ACCOUNT = "eu-central-1:123456789012"
 
 

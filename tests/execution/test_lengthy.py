@@ -17,6 +17,8 @@ from statechain.asl.expressions.jsonata.engine import Engine as JSONata
 from statechain.codec import InvalidPayload, encode
 from support.engine_harness import EngineHarness, machine, task
 
+pytestmark = pytest.mark.slow  # evaluations that take long
+
 LONG = "$sum($map([1..3000], function($i) { $i + 1 }))"
 TOTAL = sum(range(2, 3002))
 ROWS: list[Any] = [{"id": place} for place in range(STEPS_ON_LOOP)]

@@ -10,6 +10,8 @@ import pytest
 from statechain import Limits, RepositoryError, TaskError
 from support.engine_harness import EngineHarness, engine_harness, machine, task, types
 
+pytestmark = pytest.mark.slow  # ends executions at every bound
+
 NAP = {"Type": "Wait", "Seconds": 1}
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from support.engine_harness import EngineHarness, machine, task, types
 
+pytestmark = pytest.mark.slow  # histories of many pages
+
 FAILS_ONCE: dict[str, Any] = {"Retry": [{"ErrorEquals": ["States.ALL"], "IntervalSeconds": 1}]}
 EACH = machine(
     Price={"Type": "Pass", "Assign": {"price.$": "$"}, "Next": "Pay"},

@@ -9,6 +9,8 @@ from support.models.protocol import Protocol
 from support.models.search import Found, search, walk
 from support.models.states import NEW, OLD, Rules, Setting
 
+pytestmark = pytest.mark.slow  # searches whole state spaces
+
 LENGTH = 50
 SEED = 7
 ENOUGH = 20_000

@@ -27,6 +27,8 @@ from support.damage import TOO_LATE, Damage
 if TYPE_CHECKING:
     pass
 
+pytestmark = pytest.mark.slow  # a damaged database for each check
+
 
 async def found(repository: Repository, *, repair: bool = False) -> list[Finding]:
     assert isinstance(repository, Checkable)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 
 from statechain import MemoryRepository, PostgresRepository, SQLiteRepository
@@ -17,6 +18,7 @@ class TestMemory(RepositoryContract):
             yield repository
 
 
+@pytest.mark.slow
 class TestSQLite(RepositoryContract):
     @pytest_asyncio.fixture
     async def repository(self, sqlite_url: str) -> AsyncIterator[SQLiteRepository]:

@@ -25,6 +25,7 @@ from statechain_backends.sqlite import workers as sqlite_workers
 LEASE = timedelta(seconds=30)
 
 
+@pytest.mark.slow
 class TestInMemory(RepositoryContract):
     """A private database keeps the contract, too; what it has, it keeps for when it is entered again."""
 

@@ -208,6 +208,7 @@ async def test_a_cancelled_sleeper_is_forgotten() -> None:
     assert "0 waiting" in repr(clock)
 
 
+@pytest.mark.slow
 async def test_ten_thousand_sleepers_and_as_many_cancelled_ones() -> None:
     clock = VirtualClock()
     woken: list[int] = []

@@ -34,8 +34,9 @@ from statechain_backends.sql.leases.reads import Leases
 from statechain_backends.sql.reads import Reads
 from statechain_backends.sql.rows import to_execution, to_worker_lease
 from statechain_backends.sql.schema.migrate import STORED_VERSION, is_current
-from statechain_backends.sql.scripts import SCRIPTS, Script
+from statechain_backends.sql.scripts import SCRIPTS
 from statechain_backends.sql.shards import Shards
+from statechain_backends.sql.steps import Script
 from statechain_backends.sql.text_escape import unescape_text
 from statechain_backends.sql.transitions import (
     current_positions,

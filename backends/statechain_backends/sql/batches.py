@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Insert
 
     from statechain.records.batches import Batch
-    from statechain_backends.sql.scripts import Script, Steps
+    from statechain_backends.sql.steps import Script, Steps
 
 __all__ = ["BATCH_SCRIPTS", "add_frozen_batch", "stored_batch"]
 

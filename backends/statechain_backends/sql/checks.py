@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from statechain_backends.sql.compiler import Parameters
     from statechain_backends.sql.decoding import Row
-    from statechain_backends.sql.scripts import Script
+    from statechain_backends.sql.steps import Script
 
 __all__ = ["Checks"]
 

@@ -7,9 +7,9 @@ same scripts run on SQLite, in the writer's thread, and on PostgreSQL, over asyn
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from sqlalchemy import Integer, case, delete, exists, func, literal, null, or_, select, type_coerce, update
@@ -34,7 +34,7 @@ from statechain.storage.repository import (
 )
 from statechain_backends.sql import filters, queries
 from statechain_backends.sql.batches import BATCH_SCRIPTS
-from statechain_backends.sql.compiler import Parameters, named_row, param, row_params
+from statechain_backends.sql.compiler import named_row, param, row_params
 from statechain_backends.sql.leases import queries as lease_queries
 from statechain_backends.sql.rows import (
     Row,
@@ -57,15 +57,13 @@ from statechain_backends.sql.schema.tables import (
     visits,
 )
 from statechain_backends.sql.statements import ADD_RUN, END_EXECUTION, EXECUTION, EXECUTION_BY_NAME
+from statechain_backends.sql.steps import Script, Steps
 from statechain_backends.sql.text_escape import unescape_text
 
 if TYPE_CHECKING:
-    from sqlalchemy import Executable
+    pass
 
-__all__ = ["LOST_EPOCHS", "SCRIPTS", "Script", "Steps", "chunks"]
-
-Script: TypeAlias = "Generator[tuple[Executable, Parameters], Sequence[Row], object]"
-Steps: TypeAlias = "Generator[tuple[Executable, Parameters], Sequence[Row], None]"
+__all__ = ["LOST_EPOCHS", "SCRIPTS", "chunks"]
 
 logger = logging.getLogger(__name__)
 

@@ -40,7 +40,7 @@ from statechain_backends.sql.text_escape import unescape_text
 if TYPE_CHECKING:
     from sqlalchemy import Executable
 
-    from statechain_backends.sql.scripts import Script, Steps
+    from statechain_backends.sql.steps import Script, Steps
 
 __all__ = ["Shards"]
 

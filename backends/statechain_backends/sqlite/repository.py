@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from statechain.storage.leases import LeaseRenewer, WorkerLease
     from statechain.storage.repository import Write
     from statechain_backends.sql.decoding import Row
-    from statechain_backends.sql.scripts import Script
+    from statechain_backends.sql.steps import Script
 
 __all__ = ["SQLiteRepository"]
 

@@ -21,8 +21,9 @@ from statechain_backends.sql.compiler import Compiler, Parameters, param, row_pa
 from statechain_backends.sql.decoding import Row, outcome
 from statechain_backends.sql.rows import end_row, execution_row, link_row, run_row, to_execution, visit_row
 from statechain_backends.sql.schema.tables import callbacks, executions, links, runs, visits
-from statechain_backends.sql.scripts import SCRIPTS, Script
+from statechain_backends.sql.scripts import SCRIPTS
 from statechain_backends.sql.statements import ADD_RUN, END_EXECUTION, EXECUTION_BY_NAME
+from statechain_backends.sql.steps import Script
 from statechain_backends.sql.text_escape import escape_rows
 from statechain_backends.sql.transitions import (
     callback_rows,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from statechain.records.executions import Claim
     from statechain.storage.leases import WorkerLease
     from statechain_backends.sql.decoding import Row
-    from statechain_backends.sql.scripts import Script, Steps
+    from statechain_backends.sql.steps import Script, Steps
 
 __all__ = ["claim", "owned", "release", "release_dead", "renew_lease", "retain"]
 
