@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
@@ -17,7 +18,7 @@ import pytest
 from statechain import Engine, PostgresRepository, RepositoryError
 from statechain.errors import RepositoryUnavailable
 from statechain_backends.postgres.url import parse
-from support.postgres import Postgres
+from support.postgres import Postgres, PrivateServer
 
 TAKEN_BY_POOLERS = {"client_encoding", "datestyle", "timezone", "standard_conforming_strings", "application_name"}
 """What PgBouncer takes at start-up with its defaults, beside user and database."""
@@ -72,19 +73,35 @@ async def test_no_host_that_takes_writes_is_an_outage(postgres_url: str) -> None
 
 
 async def test_a_password_holds_any_character(postgres_server: Postgres, postgres_url: str) -> None:
-    password = "".join(map(chr, range(33, 127))) + "ß😀"
+    if not isinstance(postgres_server, PrivateServer):
+        pytest.skip("the server was not started here: it cannot be made to ask for passwords")
+    password = "".join(map(chr, range(32, 127))) + "ß😀"
+    postgres_server.create_login("scott", password)
     parts = urlsplit(postgres_url)
     host = parts.netloc.rpartition("@")[2]
     for written in (quote(password, safe=""), quote(password, safe="!$&'()*+,;=:@[]")):
         url = f"postgresql://scott:{written}@{host}{parts.path}"
-        arguments = asyncpg.connect_utils._parse_connect_dsn_and_args(
-            dsn=parse(url).dsn, host=None, port=None, user=None, password=None, passfile=None, database=None, ssl=None,
-            service=None, servicefile=None, direct_tls=None, server_settings=None, target_session_attrs=None,
-            krbsrvname=None, gsslib=None,
-        )[1]  # fmt: skip
-        assert (arguments.user, arguments.password) == ("scott", password)
-        assert repr(PostgresRepository(url)) == f"<PostgresRepository {host}{parts.path}>"
-    assert postgres_server
+        async with PostgresRepository(url) as repository:
+            assert await repository.batches(page=1) == []
+            assert repr(repository) == f"<PostgresRepository {host}{parts.path}>"
+    with pytest.raises(RepositoryError, match="the password, is not accepted"):
+        await PostgresRepository(f"postgresql://scott:tiger@{host}{parts.path}").__aenter__()
+
+
+async def test_an_address_of_ipv6_is_connected_to(postgres_server: Postgres, postgres_url: str) -> None:
+    if not (isinstance(postgres_server, PrivateServer) and has_ipv6()):
+        pytest.skip("no server listens on ::1")
+    parts = urlsplit(postgres_url)
+    async with PostgresRepository(f"postgresql://{parts.username}@[::1]:{parts.port}{parts.path}") as repository:
+        assert await repository.batches(page=1) == []
+        assert repr(repository) == f"<PostgresRepository [::1]:{parts.port}{parts.path}>"
+
+
+def has_ipv6() -> bool:
+    with suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+        probe.bind(("::1", 0))
+        return True
+    return False
 
 
 async def test_a_unix_socket_is_named_by_its_folder(postgres_server: Postgres, postgres_url: str) -> None:

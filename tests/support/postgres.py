@@ -123,6 +123,14 @@ class PrivateServer(Postgres):
         """Whose processes the server's are."""
         return os.geteuid() if self._account is None else self._account.pw_name
 
+    def create_login(self, name: str, password: str) -> None:
+        """Create a role that the server asks for its password."""
+        self.execute(f"CREATE ROLE \"{name}\" LOGIN SUPERUSER PASSWORD '{password.replace(chr(39), 2 * chr(39))}'")
+        rules = self._data / "pg_hba.conf"
+        asked = f"host all {name} 127.0.0.1/32 scram-sha-256\n"
+        rules.write_text(asked + rules.read_text())  # the first rule that fits decides
+        self.execute("SELECT pg_reload_conf()")
+
     def restart(self, mode: Mode = "fast") -> None:
         """Stop the server and start it again; ``"immediate"`` is a crash, from which it recovers."""
         self._end(mode)
@@ -135,7 +143,7 @@ class PrivateServer(Postgres):
     def _start(self) -> None:
         arguments: list[str | Path] = [
             "-D", self._data, "-p", str(self._port), "-k", self._data,
-            "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200", "-c", "shared_buffers=64MB",
+            "-c", "listen_addresses=127.0.0.1,::1", "-c", "max_connections=200", "-c", "shared_buffers=64MB",
             "-c", "logging_collector=off",
         ]  # fmt: skip
         with (self._folder / "log").open("ab") as log:
