@@ -12,20 +12,6 @@ import pytest
 import statechain
 import statechain_backends
 
-KNOTS = {
-    "the language's expressions and plan": (
-        "statechain.asl.expressions.",
-        "statechain.asl.plan.",
-        "statechain.asl.outcome",
-    ),
-    "the run of an execution": (
-        "statechain.execution.frame",
-        "statechain.execution.restore",
-        "statechain.execution.run",
-    ),
-}
-"""Modules that still know each other, each taken for one; none may join them."""
-
 
 def modules() -> dict[str, Path]:
     """Return the files of both packages by the names of their modules."""
@@ -64,16 +50,8 @@ def graph(names: dict[str, Path]) -> dict[str, set[str]]:
     return found
 
 
-def knot_of(name: str) -> str:
-    return next((knot for knot, parts in KNOTS.items() if name.startswith(parts)), name)
-
-
 def test_no_module_imports_one_that_imports_it() -> None:
-    tied: dict[str, set[str]] = {}
-    for name, below in graph(modules()).items():
-        knot = knot_of(name)
-        tied.setdefault(knot, set()).update({knot_of(each) for each in below} - {knot})
     try:
-        TopologicalSorter(tied).prepare()
+        TopologicalSorter(graph(modules())).prepare()
     except CycleError as error:
         pytest.fail(" imports ".join(reversed(error.args[1])))

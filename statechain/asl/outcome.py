@@ -1,4 +1,4 @@
-"""What a compiled state answers, and what its expressions may see.
+"""What a model is compiled to: a plan of states, what a state answers, and what its expressions may see.
 
 The plan answers, the interpreter acts: a state returns `Next`, `Done`, `Fail` or an effect (`CallTask`, `WaitUntil`,
 `FanOut`), or raises `StateError` where an evaluation fails. Nothing here waits, reads a clock or knows storage.
@@ -13,24 +13,30 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import attrs
 
+from statechain.asl import model
+from statechain.asl.model import Absent
 from statechain.codec import JSONValue
+from statechain.errors import StateError
 
 if TYPE_CHECKING:
     from random import Random
 
-    from statechain.asl.plan.plan import Plan
-
 __all__ = [
     "Branch",
     "CallTask",
+    "Catch",
     "Context",
     "Done",
+    "Enter",
     "Expression",
     "Fail",
     "FanOut",
     "Next",
     "Origin",
     "Outcome",
+    "Plan",
+    "State",
+    "Step",
     "Tolerance",
     "Transfer",
     "WaitUntil",
@@ -183,3 +189,71 @@ class Fail:
 
 
 Outcome: TypeAlias = Next | Done | Fail | CallTask | WaitUntil | FanOut
+
+Enter: TypeAlias = Callable[[JSONValue, Context], Outcome]
+Step: TypeAlias = Callable[[JSONValue, "JSONValue | Absent", Context], Next | Done]
+
+
+@attrs.frozen
+class Catch:
+    """A compiled Catcher: for which errors, and what it makes of one."""
+
+    error_equals: tuple[str, ...]
+    apply: Callable[[JSONValue, StateError, Context], Next]
+
+
+@attrs.frozen(eq=False)
+class State:
+    """A compiled state.
+
+    Attributes:
+        name: Its name.
+
+        type: ``"Task"``, ``"Pass"``, and so on.
+
+        enter: (input, context) → `Next`, `Done`, `Fail` or an effect; the same for the same arguments.
+
+        leave: (input, result of the effect, context) → `Next` or `Done`; for states that have an effect.
+
+        retriers: Its Retriers, in order.
+
+        catch: Its Catchers, in order.
+
+        resource: A Task's Resource; else None.
+
+        make: What makes a Task's input of the raw one; None where that passes as it is.
+
+        drops_input: Whether the result of its effect is put out as it is, and its raw input is not looked at again.
+
+        is_plain: Whether a Task does nothing but make its input, call, and put out the result.
+
+        is_bounded: Whether a Task has a timeout, a heartbeat or credentials.
+
+        plans: What runs below it: the plan of each Parallel branch, or of a Map's processor.
+
+        next: The state that follows where the effect goes well; None where the line of control ends, or for a state
+            without an effect.
+    """
+
+    name: str
+    type: str
+    enter: Enter
+    leave: Step
+    retriers: tuple[model.Retrier, ...] = ()
+    catch: tuple[Catch, ...] = ()
+    resource: str | None = None
+    make: Expression | None = None
+    drops_input: bool = False
+    is_plain: bool = False
+    is_bounded: bool = False
+    plans: tuple[Plan, ...] = ()
+    next: str | None = None
+
+
+@attrs.frozen(eq=False)
+class Plan:
+    """A compiled state machine, Parallel branch or Map processor."""
+
+    start_at: str
+    states: Mapping[str, State]
+    timeout_seconds: float | None = None

@@ -17,7 +17,8 @@ from statechain.asl.outcome import Done, Next, Origin
 from statechain.clock import EPOCH
 from statechain.codec import JSONValue
 from statechain.errors import StateError
-from statechain.execution.run import Run, branch_prefix, timestamp
+from statechain.execution.paths import branch_prefix
+from statechain.execution.run import Run, timestamp
 from statechain.payload import Payload
 from statechain.records.details import STRAIGHT, ExternalWait, Moment, MomentKind, VisitDetail
 from statechain.records.executions import Visit

@@ -13,12 +13,13 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator,
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import attrs
 
+from statechain.codec import JSONValue
 from statechain.errors import DamagedRow, StateError
-from statechain.execution.run import branch_prefix
+from statechain.execution.paths import branch_prefix
 from statechain.payload import Payload
 from statechain.records.details import NO_DETAIL, FormerEnd, VisitDetail
 from statechain.storage.outlines import VisitOutline, read_outlines
@@ -26,7 +27,6 @@ from statechain.storage.retrying import retry_while_unavailable
 from statechain.tasks.retry import TIMEOUT, HeartbeatTimeout
 
 if TYPE_CHECKING:
-    from statechain.execution.frame import Frame
     from statechain.records.executions import Visit
     from statechain.storage.repository import Repository
 
@@ -40,6 +40,24 @@ Read: TypeAlias = "Callable[[Collection[int]], Awaitable[Mapping[int, Visit]]]"
 
 READ_AHEAD: Final = 16
 """How many outputs of finished branches are read at once: they are asked for about in the order of their rows."""
+
+
+class Restorable(Protocol):
+    """A line of control that is moved to where it was: `statechain.execution.frame.Frame`."""
+
+    number: int
+    state: str
+    variables: Mapping[str, JSONValue]
+    input: Payload
+    iteration_started: int
+
+    @property
+    def path(self) -> str:
+        """The states and indexes that lead to it."""
+
+    @property
+    def is_iteration(self) -> bool:
+        """Whether it is an iteration of an inline Map."""
 
 
 class Restored(NamedTuple):
@@ -213,7 +231,7 @@ class StoredVisits:
             return ()
         return [row for row in line.rows if row.number >= since]
 
-    async def restore(self, frame: Frame) -> Restored | None:
+    async def restore(self, frame: Restorable) -> Restored | None:
         """Move a frame to where it stood; return its last visit, or None where it had not begun."""
         finished = self._finished.get(frame.path)
         if finished is not None and finished.number >= frame.number:
@@ -230,7 +248,7 @@ class StoredVisits:
         frame.state = visit.state if visit.exited is None else visit.next or visit.state
         return last
 
-    async def _restore_open(self, frame: Frame, rows: Sequence[VisitOutline]) -> Restored:
+    async def _restore_open(self, frame: Restorable, rows: Sequence[VisitOutline]) -> Restored:
         """Give a frame its variables and the last output; return its last visit as its rows report it."""
         if frame.is_iteration:
             detail = await self._rows.detail(rows[0])
@@ -253,7 +271,7 @@ class StoredVisits:
             return Restored(visit, detail)
         return Restored(attrs.evolve(visit, exited=None, error=None, cause=None), detail.reopened())
 
-    def _take(self, frame: Frame, visit: Visit, place: int) -> None:
+    def _take(self, frame: Restorable, visit: Visit, place: int) -> None:
         """Give a frame the output of a visit; here it is decoded, so that one that cannot be is known by its row."""
         with self._rows.reading(place):
             if visit.output is None:

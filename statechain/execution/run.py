@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from statechain.codec import JSONValue
 from statechain.errors import StateError
@@ -17,7 +17,6 @@ from statechain.tasks.retry import RUNTIME
 
 if TYPE_CHECKING:
     from statechain.asl.plan.plan import Plan
-    from statechain.execution.frame import Frame
     from statechain.execution.restore import StoredVisits
     from statechain.execution.running import RunningExecution
     from statechain.execution.slots import Slot
@@ -25,10 +24,22 @@ if TYPE_CHECKING:
     from statechain.records.executions import StateMachineRecord
     from statechain.storage.ledger import ExecutionWrites
 
-__all__ = ["Run", "branch_prefix", "timestamp"]
+__all__ = ["Run", "timestamp"]
 
 UNCOUNTED: Final = 1 << 62
 """More than any bound: what an execution that is taken up again has assigned is counted with its next Assign."""
+
+
+class Scope(Protocol):
+    """The variables of a line of control, and the lines below it: `statechain.execution.frame.Frame`."""
+
+    @property
+    def variables(self) -> Mapping[str, JSONValue]:
+        """The variables in scope, outer scopes included."""
+
+    @property
+    def children(self) -> Mapping[int, Scope]:
+        """The branches that have begun and have not succeeded, by their index."""
 
 
 class Run:
@@ -103,7 +114,7 @@ class Run:
         self.is_express = machine.type == "EXPRESS"
         self.live = live
         self.events = max(1, past.last_event)
-        self.root: Frame | None = None
+        self.root: Scope | None = None
         self.assigned_bytes = UNCOUNTED if past.last_event else 0
         self._events_before_end = sys.maxsize if self.is_express else most_events - 1
         self._highest = [past.highest_number]
@@ -198,9 +209,3 @@ def timestamp(moment: datetime) -> str:
     """Return a moment as the context object shows it: ISO 8601 in UTC, to the millisecond where that is not 0."""
     milliseconds = moment.microsecond // 1000
     return moment.strftime("%Y-%m-%dT%H:%M:%S") + (f".{milliseconds:03d}Z" if milliseconds else "Z")
-
-
-def branch_prefix(path: str, state: str) -> str:
-    """Return what the paths of all branches of a state begin with, up to the index."""
-    name = state.replace("~", "~0").replace("/", "~1")
-    return f"{path}{'/' if path else ''}{name}"

@@ -14,6 +14,7 @@ from statechain.errors import StateError
 
 if TYPE_CHECKING:
     from statechain.execution.frame import Frame
+    from statechain.execution.run import Scope
     from statechain.limits import Limits
 
 __all__ = ["admit", "is_admitted"]
@@ -64,7 +65,7 @@ def is_admitted(frame: Frame, assigned: Mapping[str, JSONValue], limits: Limits)
     return True
 
 
-def _kept(frame: Frame, outer: Mapping[str, JSONValue], leaving: Frame, assigned: Mapping[str, JSONValue]) -> int:
+def _kept(frame: Scope, outer: Mapping[str, JSONValue], leaving: Scope, assigned: Mapping[str, JSONValue]) -> int:
     """Return the size of the variables of a frame and those below it, but for what an assignment replaces."""
     replaced = assigned if frame is leaving else {}
     own = {

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 import attrs
 
-from statechain.execution.run import branch_prefix
+from statechain.execution.paths import branch_prefix
 from statechain.history import details as details
 from statechain.history.events import ENDS, MOMENTS, Event, Service, details_key
 from statechain.history.visits import Line, Spot, StoredVisit, StoredVisits

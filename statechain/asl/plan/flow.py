@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeAlias, cast
 
-import attrs
-
 from statechain.asl import model
 from statechain.asl.expressions.payload import (
     input_filter,
@@ -21,24 +19,15 @@ from statechain.asl.expressions.payload import (
     states_of,
 )
 from statechain.asl.model import ABSENT, Absent
-from statechain.asl.outcome import Context, Done, Expression, Next, Origin
+from statechain.asl.outcome import Catch, Context, Done, Expression, Next, Origin, Step
 from statechain.codec import JSONValue
 from statechain.errors import StateError
 from statechain.limits import Limits
 
-__all__ = ["Catch", "Finish", "Step", "compile_argument", "compile_catch", "compile_finish", "compile_input", "to_step"]
+__all__ = ["Finish", "compile_argument", "compile_catch", "compile_finish", "compile_input", "to_step"]
 
 Assigned: TypeAlias = "Mapping[str, JSONValue] | None"
 Finish: TypeAlias = Callable[[JSONValue, "JSONValue | Absent", Context], "tuple[JSONValue, Assigned, Origin]"]
-Step: TypeAlias = Callable[[JSONValue, "JSONValue | Absent", Context], "Next | Done"]
-
-
-@attrs.frozen
-class Catch:
-    """A compiled Catcher: for which errors, and what it makes of one."""
-
-    error_equals: tuple[str, ...]
-    apply: Callable[[JSONValue, StateError, Context], Next]
 
 
 def compile_input(state: model.State, limits: Limits) -> Expression | None:

@@ -29,7 +29,7 @@ from statechain.errors import StateError
 from statechain.limits import Limits
 
 if TYPE_CHECKING:
-    from statechain.asl.plan.plan import Plan
+    from statechain.asl.outcome import Plan
 
 __all__ = ["compile_items"]
 

@@ -6,9 +6,9 @@ result what the state puts out. Running interprets no text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TypeAlias, cast
+from typing import cast
 
 import attrs
 
@@ -20,10 +20,23 @@ from statechain.asl.expressions.jsonata import evaluation_failed
 from statechain.asl.expressions.jsonpath import compile_path
 from statechain.asl.expressions.payload import expression_in
 from statechain.asl.model import ABSENT
-from statechain.asl.outcome import Branch, CallTask, Context, Expression, Fail, FanOut, Next, Outcome, WaitUntil
-from statechain.asl.plan.flow import (
+from statechain.asl.outcome import (
+    Branch,
+    CallTask,
     Catch,
+    Context,
+    Enter,
+    Expression,
+    Fail,
+    FanOut,
+    Next,
+    Outcome,
+    Plan,
+    State,
     Step,
+    WaitUntil,
+)
+from statechain.asl.plan.flow import (
     compile_argument,
     compile_catch,
     compile_finish,
@@ -37,69 +50,11 @@ from statechain.limits import DEFAULT_LIMITS, Limits
 
 __all__ = ["Catch", "Plan", "State", "compile_plan"]
 
-Enter: TypeAlias = Callable[[JSONValue, Context], Outcome]
 LONGEST_WAIT = 99_999_999
 FARTHEST_MOMENT = 2**31 - 1
 """How many seconds ahead a moment may be: 24,855 days, as on AWS."""
 
 TOO_LONG = "Wait state delay is too long."
-
-
-@attrs.frozen(eq=False)
-class State:
-    """A compiled state.
-
-    Attributes:
-        name: Its name.
-
-        type: ``"Task"``, ``"Pass"``, and so on.
-
-        enter: (input, context) → `Next`, `Done`, `Fail` or an effect; the same for the same arguments.
-
-        leave: (input, result of the effect, context) → `Next` or `Done`; for states that have an effect.
-
-        retriers: Its Retriers, in order.
-
-        catch: Its Catchers, in order.
-
-        resource: A Task's Resource; else None.
-
-        make: What makes a Task's input of the raw one; None where that passes as it is.
-
-        drops_input: Whether the result of its effect is put out as it is, and its raw input is not looked at again.
-
-        is_plain: Whether a Task does nothing but make its input, call, and put out the result.
-
-        is_bounded: Whether a Task has a timeout, a heartbeat or credentials.
-
-        plans: What runs below it: the plan of each Parallel branch, or of a Map's processor.
-
-        next: The state that follows where the effect goes well; None where the line of control ends, or for a state
-            without an effect.
-    """
-
-    name: str
-    type: str
-    enter: Enter
-    leave: Step
-    retriers: tuple[model.Retrier, ...] = ()
-    catch: tuple[Catch, ...] = ()
-    resource: str | None = None
-    make: Expression | None = None
-    drops_input: bool = False
-    is_plain: bool = False
-    is_bounded: bool = False
-    plans: tuple[Plan, ...] = ()
-    next: str | None = None
-
-
-@attrs.frozen(eq=False)
-class Plan:
-    """A compiled state machine, Parallel branch or Map processor."""
-
-    start_at: str
-    states: Mapping[str, State]
-    timeout_seconds: float | None = None
 
 
 def compile_plan(machine: model.StateMachine, *, limits: Limits = DEFAULT_LIMITS) -> Plan:
