@@ -8,10 +8,20 @@ from datetime import datetime, timedelta
 
 import attrs
 
+from statechain.records.batches import BatchStatus
 from statechain.records.events import HistoryEvent
 from statechain.records.executions import DurationStatistics, ExecutionStatus
 
-__all__ = ["Activity", "Backlog", "BatchResult", "HistoryPage", "Redriven", "WaitingTask", "durations_of"]
+__all__ = [
+    "Activity",
+    "Backlog",
+    "BatchResult",
+    "BatchTotals",
+    "HistoryPage",
+    "Redriven",
+    "WaitingTask",
+    "durations_of",
+]
 
 
 @attrs.frozen(kw_only=True)
@@ -126,6 +136,26 @@ class Activity:
     def failures(self) -> int:
         """How many ended without success and were not stopped."""
         return self.counts[ExecutionStatus.FAILED] + self.counts[ExecutionStatus.TIMED_OUT]
+
+
+@attrs.frozen(kw_only=True)
+class BatchTotals:
+    """How far a batch has come, as its shards last counted it: read in milliseconds, however many items there are.
+
+    Attributes:
+        status: The batch's status.
+
+        total: How many items it has.
+
+        ended: How many of them have ended; None where the batch is INLINE, which nothing counts while it runs.
+
+        failed: How many of these did not succeed; None as above.
+    """
+
+    status: BatchStatus
+    total: int
+    ended: int | None
+    failed: int | None
 
 
 @attrs.frozen(kw_only=True)

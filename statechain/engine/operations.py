@@ -27,14 +27,24 @@ from statechain.arguments import (
     instance_of,
 )
 from statechain.chaining.arguments import FILTER
+from statechain.chaining.options import DISTRIBUTED
 from statechain.codec import JSONInput, encode
 from statechain.engine.handle import ExecutionHandle
 from statechain.engine.queries import EngineQueries
-from statechain.errors import TaskTimedOut
+from statechain.errors import BatchNotFound, TaskTimedOut
 from statechain.guard import guarded
 from statechain.records.executions import Execution, ExecutionStatus
 from statechain.records.filters import Cursor, ExecutionFilter
-from statechain.reports import Activity, Backlog, BatchResult, HistoryPage, Redriven, WaitingTask, durations_of
+from statechain.reports import (
+    Activity,
+    Backlog,
+    BatchResult,
+    BatchTotals,
+    HistoryPage,
+    Redriven,
+    WaitingTask,
+    durations_of,
+)
 from statechain.storage.existing import optional_machine_id, require_execution, with_machine_ids
 from statechain.storage.repository import DeleteExecutions
 
@@ -124,6 +134,30 @@ class EngineOperations(EngineQueries):
             logger.warning("the dispatcher does not say how many tickets wait: %s", type(error).__name__)
             return found
         return attrs.evolve(found, tickets=tickets)
+
+    @checked(id=BATCH_ID)
+    async def get_batch_totals(self, id: str) -> BatchTotals:  # noqa: A002
+        """Return how far a batch has come, as its shards last counted it, which each does twice a second.
+
+        Unlike `get_batch` it looks at no item: of a million items it takes milliseconds, not seconds.
+
+        Arguments:
+            id: The batch.
+
+        Raises:
+            BatchNotFound: There is no such batch.
+        """
+        batch = await self.repository.batch(id, is_counted=False)
+        if batch is None:
+            raise BatchNotFound(f"there is no batch {id!r}")
+        is_shared = batch.options.get("mode") == DISTRIBUTED
+        shards = await self.repository.shards(id) if is_shared else ()
+        return BatchTotals(
+            status=batch.status,
+            total=batch.item_counts.total,
+            ended=sum(shard.ended for shard in shards) if is_shared else None,
+            failed=sum(shard.failed for shard in shards) if is_shared else None,
+        )
 
     @checked(begin=MOMENT, end=MOMENT, intervals=count_from(1), state_machine_id=MACHINE.or_none())
     async def execution_activity(

@@ -22,6 +22,7 @@ TINY = {
     "executions": ["--executions=12", "--concurrency=1,4", "--steps=2"],
     "floor": ["--executions=12", "--concurrency=1,4", "--steps=2"],
     "inflight": ["--executions=100"],
+    "large_batch": ["--sources=30"],
     "scale": ["--sources=12", "--starts=2", "--workers=1,2"],
 }
 MAY_BE_ZERO = {"bytes each", "server us", "workers us", "least share"}
@@ -33,6 +34,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     "commits": [{"commits": 20}],
     "executions": [{"concurrency": c, "executions": 12} for c in (1, 4)],
     "floor": [{"concurrency": c, "executions": 12} for c in (1, 4)],
+    "large_batch": [{"sources": 30}],
     "scale": [
         {"what": "shards", "processes": 1},
         {"what": "shards", "processes": 2},
@@ -85,6 +87,11 @@ def test_what_is_in_flight_is_measured(sqlite_url: str) -> None:
 def test_claims_are_measured_on_both(sqlite_url: str, postgres_url: str) -> None:
     check("claims", sqlite_url)
     check("claims", postgres_url)
+
+
+def test_a_large_batch_is_measured_on_both(sqlite_url: str, postgres_url: str) -> None:
+    check("large_batch", sqlite_url)
+    check("large_batch", postgres_url)
 
 
 def test_workers_that_share_a_batch_are_measured(postgres_url: str) -> None:

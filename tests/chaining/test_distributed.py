@@ -10,6 +10,7 @@ import pytest
 
 from statechain import (
     BatchExecutionOptions,
+    BatchNotFound,
     BatchStopped,
     Engine,
     ExecutionAlreadyExists,
@@ -24,6 +25,7 @@ from statechain import (
     TaskRegistry,
 )
 from statechain.records.batches import BatchStatus
+from statechain.reports import BatchTotals
 from statechain.storage.shards import ShardPlan, ShardStatus, cut
 
 EngineFactory = Callable[..., Engine]
@@ -418,3 +420,19 @@ def test_the_plan_bounds_what_is_in_flight(at_once: int, total: int, width: int,
     assert plan.width * plan.concurrency <= max(1, at_once)
     shards = list(cut("batch", total, plan.size))
     assert [index for each in shards for index in range(each.first, each.last + 1)] == list(range(total))
+
+
+async def test_how_far_a_batch_has_come_is_read_without_its_items(engine_factory: EngineFactory) -> None:
+    calls = Calls(3, 5)
+    async with engine_factory(tasks=calls.tasks) as engine:
+        found, machine = await sources(engine), await target(engine)
+        handle = await machine.start_batch(found, options=SHARED)
+        batch = await handle.wait()
+        totals = await engine.get_batch_totals(handle.id)
+        assert totals == BatchTotals(status=batch.status, total=12, ended=12, failed=2)
+        await machine.execute_batch(found, options=BatchExecutionOptions(concurrent_batches=4))
+        (inline,) = [each for each in await engine.list_batches() if each.id != handle.id]
+        totals = await engine.get_batch_totals(inline.id)
+        assert totals == BatchTotals(status=inline.status, total=12, ended=None, failed=None)
+        with pytest.raises(BatchNotFound):
+            await engine.get_batch_totals("nowhere")

@@ -1,0 +1,75 @@
+"""A very large batch: how long its sources take to freeze, what reading it costs, and what a resume spends an item.
+
+The sources, and then the executions of all items, are made by the database, so that no item is run: a resume finds each
+one ended. "totals" are what the shards counted, and need no look at the items.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from statistics import median
+from typing import Any
+
+from harness import run, storage_parser
+from machines import PAYLOAD, chain_of, tasks
+from sources import EPOCH, execute, load
+
+from statechain import BatchExecutionOptions, Engine, ExecutionFilter
+from statechain.codec import encode
+
+ENDED = """
+INSERT INTO executions (id, name, state_machine_id, state_machine_revision, status, input, output, start_time, end_time,
+                        source_execution_id, redrive_count, epoch)
+SELECT 'ended-' || batch_id || '-' || CAST("index" AS TEXT), name, '{machine}', 1, 'SUCCEEDED', '{payload}',
+       '{payload}', {epoch} + "index", {epoch} + 1000 + "index", source_execution_id, 0, 1
+FROM batch_items WHERE batch_id = '{batch}'
+"""
+
+
+async def seconds(ask: Callable[[], Awaitable[object]], times: int = 1) -> float:
+    """Return how long an answer takes, in the median."""
+    taken = []
+    for _ in range(times):
+        began = time.perf_counter()
+        await ask()
+        taken.append(time.perf_counter() - began)
+    return median(taken)
+
+
+async def measure(url: str) -> list[dict[str, Any]]:
+    """Freeze, read, and resume."""
+    size = options.sources
+    async with Engine(url, role="client") as client:
+        sources = await client.create_state_machine("sources", chain_of(1))
+        targets = await client.create_state_machine("targets", chain_of(1))
+        await load(url, sources, size)
+        meant = ExecutionFilter(state_machine_id=sources.id)
+        began = time.perf_counter()
+        handle = await targets.start_batch(meant, options=BatchExecutionOptions(concurrent_batches=100))
+        freeze = time.perf_counter() - began
+        await client.repository.claim_shard(handle.id, "nobody", running=(), at=client.clock.now())  # cuts the batch
+        row = {
+            "sources": size,
+            "shards": len(await client.repository.shards(handle.id)),
+            "freeze us/source": 1e6 * freeze / size,
+            "get_batch ms": 1000 * await seconds(lambda: client.get_batch(handle.id), 3),
+            "totals ms": 1000 * await seconds(lambda: client.get_batch_totals(handle.id), 20),
+        }
+        told = {"machine": targets.id, "batch": handle.id, "payload": encode(PAYLOAD), "epoch": EPOCH}
+        await execute(url, ENDED.format(**told))
+        await client.stop_batch(handle.id)
+    async with Engine(url, tasks=tasks, lease=5) as engine:
+        inline = BatchExecutionOptions(concurrent_batches=100)
+        used = time.process_time()
+        resume = await seconds(lambda: engine.resume_batch(handle.id, options=inline))
+        used = time.process_time() - used
+        counts = (await engine.get_batch(handle.id)).item_counts
+    if counts.succeeded != size:
+        raise RuntimeError(f"the batch ended with {counts}")
+    return [{**row, "resume us/item": 1e6 * resume / size, "its client us": 1e6 * used / size}]
+
+
+if __name__ == "__main__":
+    arguments = storage_parser(__doc__)
+    arguments.add_argument("--sources", type=int, default=200_000, help="1000000 takes a minute or two")
+    options = arguments.parse_args()
+    run(options, measure)
