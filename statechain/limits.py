@@ -64,14 +64,14 @@ class Limits:
         busy: How many executions that have not waited for anything outside yet a worker has, before it claims no more:
             what it could not get on with is left to other workers.
 
-        cause_characters: Where an error's cause is cut off.
+        cause_characters: How many characters of an error's cause are kept.
 
         handler_threads: How many plain ``def`` handlers run at once; the others wait, before their timeout counts.
 
-        loop_hold_seconds: From how long on it is logged what holds the event loop, such as a handler without an
-            ``await``; None, unless set, watches nothing.
+        loop_hold_seconds: When the event loop is blocked for longer than this, such as by a handler without an
+            ``await``, a log message names what blocks it; None, the default, watches nothing.
 
-        handler_grace_seconds: How long a handler that was cancelled may take to end, in real time.
+        handler_grace_seconds: How long a cancelled handler may take to end, in real time.
     """
 
     payload_bytes: int = 256 * KIB

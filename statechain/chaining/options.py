@@ -59,35 +59,36 @@ class BatchExecutionOptions:
     """How a batch runs.
 
     Attributes:
-        name_prefix: Executions are named ``f"{name_prefix}-{source_execution_id}"`` (in bulk, ``-{index}``), so that
-            the same batch, run again, finishes what is missing and runs nothing twice. Unique where it is left out.
+        name_prefix: Executions are named ``f"{name_prefix}-{source_execution_id}"`` (in bulk, ``-{index}``). The same
+            batch, run again, then finishes what is missing and runs nothing twice. Unique by default.
 
-        concurrent_batches: How many executions run at once, started in order; 0 or 1 is one after the other.
-            ``max_concurrency``, AWS's term, is another name of it.
+        concurrent_batches: How many executions run at once, started in order; 0 and 1 run one after the other.
+            ``max_concurrency``, AWS's term, is another name for it.
 
-        stop_on_error: Stop at the first failure: a tolerance of none.
+        stop_on_error: Stop at the first failure.
 
-        tolerated_failure_count: Stop when more than this many failed.
+        tolerated_failure_count: Stop once more than this many items failed.
 
-        tolerated_failure_percentage: Stop when more than this part of all items failed, from 0 to 100.
+        tolerated_failure_percentage: Stop once more than this percentage of all items failed, from 0 to 100.
 
-        redrive_failed: An execution that had ended without success before is redriven instead of returned.
+        redrive_failed: Whether an execution of an earlier run that ended without success is redriven instead of
+            returned.
 
-        on_execution_start: Called with (source execution id, index) before each item begins; sync or async. In bulk
+        on_execution_start: Called with (source execution id, index) before each item starts; sync or async. In bulk,
             the id is None.
 
         on_execution_complete: Called with (source execution id, index, error or None) after each item has ended.
 
         page_size: How many items are read from storage at a time.
 
-        mode: ``"INLINE"`` runs the batch in this process. ``"DISTRIBUTED"`` shares it out over all workers of the
-            storage, in shards; ``concurrent_batches`` then counts over all of them. Results and callbacks come as items
-            end, within a second.
+        mode: ``"INLINE"`` runs the batch in this process. ``"DISTRIBUTED"`` divides it into shards for all workers of
+            the storage; ``concurrent_batches`` then limits all of them together. Results and callbacks arrive within a
+            second of each item's end.
 
         shard_concurrency: How many items of a shard run at once; about the square root of ``concurrent_batches`` by
             default.
 
-        shard_size: How many items a shard has; by default so few that the workers end at about the same time.
+        shard_size: How many items a shard has; by default few enough that the workers finish at about the same time.
     """
 
     name_prefix: str | None = attrs.field(default=None, validator=attrs.validators.optional(_is_prefix))
@@ -147,9 +148,9 @@ class BatchExecutionOptions:
 
     @classmethod
     def of(cls, batch: Batch) -> BatchExecutionOptions:
-        """Return the options that a batch was stored with; `attrs.evolve` makes others of them.
+        """Return the options that a batch was stored with; change them with `attrs.evolve`.
 
-        Callbacks are not stored. The ``name_prefix`` is the batch's own and is not an option of its resumption.
+        Callbacks are not stored. The ``name_prefix`` is left out, since a resumed batch keeps its own.
         """
         stored = {name: value for name, value in batch.options.items() if name in (*STORED_OPTIONS, *SHARD_OPTIONS)}
         return cls(**cast("dict[str, Any]", stored))

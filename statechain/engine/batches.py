@@ -148,10 +148,10 @@ class EngineBatches(EngineLookup):
         options: BatchExecutionOptions | None = None,
         input_transformer: str | None = None,
     ) -> Batch:
-        """Store a batch, have it run in the background, and return as soon as it is stored.
+        """Store a batch, run it in the background, and return as soon as it is stored.
 
-        Workers run a DISTRIBUTED batch. Any other runs here, and the engine owns what runs: leaving it waits for the
-        batch, and a batch that is interrupted can be resumed.
+        Workers run a DISTRIBUTED batch. Any other batch runs here: leaving the engine waits for it, and if it is
+        interrupted it can be resumed.
 
         Arguments:
             state_machine_id: The machine that an execution is started of, for each source: itself, its name or its id.

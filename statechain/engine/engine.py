@@ -79,50 +79,51 @@ DEFINITION = instance_of(Mapping, str, Path, meant="a mapping, JSON or YAML text
 class Engine(EngineBatches, EngineOperations, EngineCallbacks):
     """Runs state machines durably on one storage, inside one event loop.
 
-    An async context manager: entering opens the storage and starts the heartbeat and the recovery of executions
-    whose worker died; leaving waits for the executions that were started here. Leaving by an exception, or being
-    cancelled while waiting, interrupts them: they stay RUNNING in the storage and can be recovered, by any engine, at
-    once. So does what was taken over from other workers, however the engine is left (see ``wait_for``).
+    An engine is an async context manager. Entering it opens the storage, starts the heartbeat of its lease, and takes
+    over executions whose worker died. Leaving it waits for the executions that were started here. If it is left by an
+    exception, or cancelled while it waits, these are interrupted: they stay RUNNING in the storage, and any engine can
+    continue them at once. Executions that were taken over from other workers are always handed over in this way, unless
+    ``wait_for="all"``.
 
     Arguments:
-        repository: A URL (see `open_repository`), or a `Repository`; the engine closes only what it opened.
+        repository: A URL (see `open_repository`) or a `Repository`. The engine closes only what it opened.
 
-        tasks: The handlers. Where they are given, a definition whose Resource is not among them is refused.
+        tasks: The task handlers. If they are given, a definition with an unknown Resource is refused.
 
-        clock: What Wait, Retry and timeouts go by; `SystemClock` unless given.
+        clock: The clock for Wait states, retries and timeouts; `SystemClock` by default.
 
-        worker_id: This worker's identity; random unless given. Two engines must not use one at the same time.
+        worker_id: The identity of this worker; random by default. Two engines must not use the same one at a time.
 
-        lease: How long a worker keeps its executions without renewing its lease; a number counts seconds.
+        lease: How long this worker keeps its executions without renewing its lease. A number is in seconds.
 
-        connect_timeout: For how long storage may be away when the engine is entered: it waits with backoff, and says so
-            in the log; then `RepositoryUnavailable` is raised. A number counts seconds.
+        connect_timeout: How long entering the engine retries, with backoff and log messages, while storage cannot be
+            reached; then `RepositoryUnavailable` is raised. A number is in seconds.
 
-        max_concurrent_executions: How many executions run at once here; the rest wait, started and durable.
+        max_concurrent_executions: How many executions run here at once. The others wait; their start is durable.
 
-        slots: How many shards of DISTRIBUTED batches run at once here (see `BatchExecutionOptions`).
+        slots: How many shards of DISTRIBUTED batches run here at once (see `BatchExecutionOptions`).
 
-        dispatcher: Carries the shards of DISTRIBUTED batches to workers, over an engine that exists already (see
-            `statechain.tickets`). Without one, each worker looks in storage for shards.
+        dispatcher: Sends the shards of DISTRIBUTED batches to workers through a job queue or cluster that you already
+            run (see `statechain.tickets`). Without one, each worker looks for shards in storage.
 
         observers: Called with each fact about executions, such as a start or an end (see `statechain.observers`).
 
-        limits: What guards the process (see `statechain.limits`).
+        limits: The limits that protect this process (see `statechain.limits`).
 
-        recovery: Whether to take over what dead workers left. With False, the engine runs only what it starts itself.
+        recovery: Whether to take over the executions of dead workers. If False, the engine runs only what it starts.
 
-        role: ``"worker"`` runs executions. ``"client"`` submits them: what is started or redriven is durable when the
-            call returns, and a worker claims it within a fraction of a second. A client needs no handlers and holds no
-            lease; it waits, reads, stops and answers as a worker does. ``"reader"`` only reads: what starts, stops or
-            answers raises.
+        role: ``"worker"`` runs executions. ``"client"`` submits them: a start or redrive is durable when the call
+            returns, and a worker claims it within a fraction of a second. A client needs no handlers and holds no
+            lease; it waits, reads, stops and answers as a worker does. ``"reader"`` only reads: a call that would
+            start, stop or answer something raises.
 
-        wait_for: What leaving waits for. ``"started"``: the executions that this process started, redrove or awaits;
-            what recovery took over is handed over to other workers at once. ``"all"``: those, too.
+        wait_for: What leaving the engine waits for. ``"started"``: the executions that this process started, redrove or
+            awaits; those that recovery took over are handed over to other workers at once. ``"all"``: these, too.
 
-        files: The folder in the place of S3, for distributed Maps that read or write files: a bucket is a folder in it.
+        files: The folder that distributed Maps use in place of S3: each bucket is a folder in it.
 
-        dependencies: What handlers get for parameters that are marked by `Depends`, by type: a value, or a factory. A
-            factory is called when the engine is entered; what it yields is closed after the engine was left.
+        dependencies: What handlers get for parameters marked with `Depends`, by type: a value or a factory. A factory
+            is called when the engine is entered; what it yields is closed after the engine was left.
     """
 
     @checked(
@@ -317,16 +318,17 @@ class Engine(EngineBatches, EngineOperations, EngineCallbacks):
 
             definition: Amazon States Language, as a mapping, as JSON or YAML text, or as a `Path` to a file of it.
 
-            type: ``"STANDARD"`` journals every visit; ``"EXPRESS"`` records only starts and ends, so that a crash
-                runs an execution again from its beginning.
+            type: ``"STANDARD"`` records every visit of a state. ``"EXPRESS"`` records only starts and ends: after a
+                crash, an execution runs again from its beginning.
 
-            substitutions: CloudFormation's DefinitionSubstitutions: what ``${Name}`` in the definition means, by name.
+            substitutions: The values of the ``${Name}`` placeholders in the definition, by name, as CloudFormation's
+                DefinitionSubstitutions.
 
         Returns:
-            The machine, bound to this engine; of the revision that has this definition.
+            The machine with this definition, bound to this engine.
 
         Raises:
-            DefinitionError: The definition is not valid; the error has every diagnostic of it.
+            DefinitionError: The definition is not valid; the error lists all diagnostics.
 
             ValueError: The name is empty, too long or not printable.
         """
@@ -396,7 +398,7 @@ class Engine(EngineBatches, EngineOperations, EngineCallbacks):
         return await found.start_child(input, name=name)
 
     async def recover(self) -> list[str]:
-        """Claim and continue the executions of dead workers now; return their ids. It also happens by itself.
+        """Claim and continue the executions of dead workers now; return their ids. The engine also does so regularly.
 
         Returns:
             The ids of the executions that were claimed.

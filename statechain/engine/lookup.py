@@ -54,13 +54,13 @@ class EngineLookup(EngineQueries):
 
     @checked(id_or_name=text("the id or the name of an execution"), machine=MACHINE.or_none())
     async def get_handle(self, id_or_name: str, *, machine: HasId | str | None = None) -> ExecutionHandle:
-        """Return a handle on an execution that exists, to wait for it or to stop it; also after a restart.
+        """Return a handle on an existing execution, to wait for it or stop it; also after a restart.
 
         >>> handle = await engine.get_handle("order-7", machine="orders")  # doctest: +SKIP
         >>> print(await handle.result())  # doctest: +SKIP
 
-        The execution may run in this process, in another one, or have ended. Waiting for one that another process runs
-        asks storage, at most once a second.
+        The execution may run in this process or in another one, or have ended. While another process runs it, waiting
+        for it polls storage, at most once a second.
 
         Arguments:
             id_or_name: The execution's id; with ``machine``, its name.

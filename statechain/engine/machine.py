@@ -91,10 +91,10 @@ class StateMachine(MachineBatches):
         >>> execution.output  # doctest: +SKIP
 
         Arguments:
-            input: The input, any JSON value; left out where there is a source.
+            input: The input, any JSON value; not given together with a source.
 
-            name: Unique within the machine, 1 to 80 characters; the id where it is left out. A name that an
-                execution with the same input has returns that execution.
+            name: Unique within the machine, 1 to 80 characters; the id by default. If an execution with this name and
+                the same input exists, that one is awaited and returned.
 
             source: A finished execution to chain from: its output, or that of the state that a `Source` names,
                 becomes the input. The link is stored with the new execution.
@@ -141,10 +141,10 @@ class StateMachine(MachineBatches):
         >>> output = await handle.result()  # doctest: +SKIP
 
         Arguments:
-            input: The input, any JSON value; left out where there is a source.
+            input: The input, any JSON value; not given together with a source.
 
-            name: Unique within the machine, 1 to 80 characters; the id where it is left out. If an execution with the
-                same input has the name, that one is returned.
+            name: Unique within the machine, 1 to 80 characters; the id by default. If an execution with this name and
+                the same input exists, its handle is returned.
 
             source: A finished execution to chain from (see `execute`).
 

@@ -60,13 +60,13 @@ class MachineBatches:
         >>> [result.output for result in results if result.error is None]  # doctest: +SKIP
 
         Arguments:
-            filter: The executions to chain from. One without an output, such as one that is RUNNING, is a failed item.
+            filter: The executions to chain from. One that has no output, such as a RUNNING one, is a failed item.
 
-            source_state_name: The state of the source whose output becomes the input; the source's own output where
-                it is left out.
+            source_state_name: The state of the source whose output becomes the input; by default, the source's own
+                output does.
 
-            options: Concurrency, tolerated failures, names and callbacks; one after the other, with any number of
-                failures, by default.
+            options: Concurrency, tolerated failures, names and callbacks. By default, items run one after the other,
+                and any number may fail.
 
             input_transformer: Maps each source's output to the input; sync or async. A function, or the name of one
                 that is registered by `TaskRegistry.transformer`; a DISTRIBUTED batch takes a name only, and is run by
@@ -82,8 +82,7 @@ class MachineBatches:
 
             StateMachineNotFound: The filter names a state machine that does not exist.
 
-        What a callback of the options raises ends the batch and is raised. Cancelling the await aborts the executions
-        that run.
+        An exception of a callback ends the batch and is raised. Cancelling the await aborts the executions that run.
         """
         stream = self.stream_batch(filter, source_state_name, options=options, input_transformer=input_transformer)
         return await chaining.collect(stream)
@@ -115,11 +114,11 @@ class MachineBatches:
                 the workers that have it.
 
         Returns:
-            An async iterator of `BatchExecutionResult`, in the order of completion. The batch begins with the first use
-            of it. Use it by ``async with``, so that leaving early aborts the executions that still run.
+            An async iterator of `BatchExecutionResult`, in the order of completion. The batch starts when it is first
+            used. Use it with ``async with``: leaving early then aborts the executions that still run.
 
         Raises:
-            BatchStopped: As `execute_batch` raises it, once the results before have been taken; it has none itself.
+            BatchStopped: As for `execute_batch`, after the earlier results were taken; it has no results itself.
 
             StateMachineNotFound: The filter names a state machine that does not exist; raised with the first result.
 
@@ -157,8 +156,8 @@ class MachineBatches:
         Arguments:
             filter: The executions to chain from.
 
-            source_state_name: The state of the source whose output becomes the input; the source's own output where
-                it is left out.
+            source_state_name: The state of the source whose output becomes the input; by default, the source's own
+                output does.
 
             options: Concurrency over all workers, tolerated failures and names. Callbacks are not called.
 
@@ -195,8 +194,8 @@ class MachineBatches:
             inputs: The inputs, from a list, a generator or an async generator; each is taken when there is room for
                 its execution.
 
-            options: Concurrency, tolerated failures, names and callbacks; one after the other, with any number of
-                failures, by default.
+            options: Concurrency, tolerated failures, names and callbacks. By default, items run one after the other,
+                and any number may fail.
 
         Returns:
             A `BatchExecutionResult` for each input, in the order of the inputs. An item that failed has an ``error``
@@ -205,7 +204,7 @@ class MachineBatches:
         Raises:
             BatchStopped: More items failed than the options tolerate. It has the results so far.
 
-        What the inputs or a callback of the options raise ends the run and is raised. Cancelling the await aborts the
+        An exception of the inputs or of a callback ends the run and is raised. Cancelling the await aborts the
         executions that run.
         """
         return await chaining.collect(self.stream_bulk(inputs, options=options))
@@ -229,12 +228,12 @@ class MachineBatches:
             options: Concurrency, tolerated failures, names and callbacks.
 
         Returns:
-            An async iterator of `BatchExecutionResult`, in the order of completion. The run begins with the first use
-            of it. Use it by ``async with``, so that leaving early aborts the executions that still run.
+            An async iterator of `BatchExecutionResult`, in the order of completion. The run starts when it is first
+            used. Use it with ``async with``: leaving early then aborts the executions that still run.
 
         Raises:
-            BatchStopped: More items failed than the options tolerate; raised once the results before have been taken,
-                and it has none itself.
+            BatchStopped: More items failed than the options tolerate; raised after the earlier results were taken,
+                and without results.
         """
         options = options or BatchExecutionOptions()
         if options.mode == DISTRIBUTED:

@@ -70,7 +70,7 @@ class EngineQueries:
         """Return the executions that match a filter, in its order; all of them are in memory at once.
 
         Arguments:
-            filter: Which executions, and in which order; all of them without one.
+            filter: Which executions, and in which order; by default all, newest first.
 
         Raises:
             StateMachineNotFound: The filter names a state machine that does not exist.
@@ -82,7 +82,7 @@ class EngineQueries:
         """Return the ids of the executions that match a filter, in its order.
 
         Arguments:
-            filter: Which executions, and in which order; all of them without one.
+            filter: Which executions, and in which order; by default all, newest first.
 
         Raises:
             StateMachineNotFound: The filter names a state machine that does not exist.
@@ -100,11 +100,11 @@ class EngineQueries:
     ) -> AsyncIterator[Execution]:
         """Yield the executions that match a filter, in its order, with one page in memory at a time.
 
-        Each page continues after the last execution of the page before it, not at an offset. An execution that is
-        inserted or deleted meanwhile causes no other one to be repeated or skipped.
+        Each page continues after the last execution of the previous page, not at an offset: when executions are
+        inserted or deleted meanwhile, no other one is repeated or skipped.
 
         Arguments:
-            filter: Which executions, and in which order; all of them without one.
+            filter: Which executions, and in which order; by default all, newest first.
 
             page_size: How many executions one query reads, at least 1.
 
@@ -140,18 +140,18 @@ class EngineQueries:
         limit: int | None = None,
         reverse: bool = False,
     ) -> list[HistoryEvent]:
-        """Return an execution's history as AWS does: ``id``, ``previousEventId``, ``type``, ``timestamp``, details.
+        """Return an execution's events as AWS does: ``id``, ``previousEventId``, ``type``, ``timestamp``, details.
 
-        The details object is named after the type, such as ``stateEnteredEventDetails`` (AWS, GetExecutionHistory).
-        While an execution runs, ids may be missing: a branch that is under way is written later than what others did.
+        The details have a name that depends on the type, such as ``stateEnteredEventDetails`` (AWS,
+        GetExecutionHistory). While an execution runs, ids may be missing: parallel branches are not written in order.
 
         Arguments:
             id: The execution.
 
-            after: The id of the last event that is known already: events behind it are returned, or in reverse order
-                those before it. 0 is the beginning, or in reverse order the end.
+            after: The id of the last event that you have: later events are returned, or, in reverse order, earlier
+                ones. 0 starts at the beginning, or, in reverse order, at the end.
 
-            limit: How many events are returned at most; all of them by default, which may take much memory.
+            limit: At most this many events are returned. By default, all are, which may take much memory.
 
             reverse: Whether the last event comes first.
 
@@ -172,16 +172,16 @@ class EngineQueries:
         limit: int | None = None,
         reverse: bool = False,
     ) -> AsyncIterator[HistoryEvent]:
-        """Yield an execution's events as `get_execution_history` returns them, a few with their payloads at a time.
+        """Yield the events that `get_execution_history` returns, with the payloads of a few in memory at a time.
 
-        They are those that there were when the first one was asked for.
+        Events that happen after the first one was requested are not yielded.
 
         Arguments:
             id: The execution.
 
-            after: The id of the last event that is known already.
+            after: The id of the last event that you have.
 
-            limit: How many events are yielded at most.
+            limit: At most this many events are yielded.
 
             reverse: Whether the last event comes first.
 
@@ -234,11 +234,10 @@ class EngineQueries:
             state_machine_id: The machine, its name or its id; all its revisions count.
 
         Returns:
-            The figures by status, for each status that an execution of the machine has; none where there is no such
-            machine.
+            The figures for each status that occurs; an empty mapping if there is no such machine.
 
         Raises:
-            InvalidArgument: What was given is neither a state machine, nor a name or an id.
+            InvalidArgument: The argument is neither a state machine, nor a name or an id.
         """
         id_or_name = as_id(state_machine_id)
         record = await self.repository.state_machine(id_or_name)
@@ -266,7 +265,7 @@ class EngineQueries:
             target_state_machine_id: The machine of the execution that was started, its name or its id.
 
         Returns:
-            The links; all of the storage without an argument.
+            The links; without an argument, all of the storage.
 
         Raises:
             ExecutionNotFound: There is no such source or target execution.
@@ -333,7 +332,7 @@ class EngineQueries:
         """Return the RUNNING executions whose workers died after claiming them, those with the most deaths first.
 
         Arguments:
-            limit: How many are returned at most.
+            limit: At most this many are returned.
         """
         return list(await self.repository.suspects(page=limit))
 
@@ -366,7 +365,7 @@ class EngineQueries:
             status: The batches' status.
 
         Returns:
-            The batches, their items counted now; all of the storage without an argument.
+            The batches, with their items counted now; without an argument, all of the storage.
 
         Raises:
             StateMachineNotFound: There is no such state machine.

@@ -140,23 +140,23 @@ class ExecutionFilter:
 
         state_machine_id: Only executions of this machine: the machine, its name or its id.
 
-        name: A literal, case-sensitive part of the name. ``name_contains`` is another word for it.
+        name: A literal, case-sensitive part of the name. ``name_contains`` is another name for it.
 
-        text: A literal, case-sensitive part of the name, or what the id begins with.
+        text: A literal, case-sensitive part of the name, or the beginning of the id.
 
-        current_state: Only executions whose root line of control is, or ended, in this state.
+        current_state: Only executions that are in this state, or ended in it; branches do not count.
 
         start_after: Only executions started after this time (exclusive, timezone-aware).
 
         start_before: Only executions started before this time (exclusive, timezone-aware).
 
-        limit: At most this many; 0 selects nothing, None everything.
+        limit: At most this many; None for all, 0 for none.
 
         offset: Skip this many first.
 
         order: ``"newest_first"`` or ``"oldest_first"``.
 
-        unchained_to: Only executions from which no execution of this target was chained that runs or succeeded: a
+        unchained_to: Only executions from which no execution of this target, RUNNING or SUCCEEDED, was chained: a
             `Chained`, or a machine, its name or its id.
 
     Raises:
