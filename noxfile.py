@@ -176,14 +176,15 @@ def release(session: nox.Session) -> None:
     session.run("python", "-m", "build", "--outdir", str(folder), ".", silent=True)
     (wheel,) = sorted(folder.glob("*.whl"))
     session.run("twine", "check", "--strict", str(wheel), *map(str, folder.glob("*.tar.gz")))
-    empty = Path(session.create_tmp()) / "empty"
+    place = Path(session.create_tmp()).absolute()
+    empty = place / "empty"
     session.run("python", "-m", "venv", "--clear", str(empty))
     python = str(empty / ("Scripts" if os.name == "nt" else "bin") / "python")
     session.run(python, "-m", "pip", "install", "-q", str(wheel), external=True)
     readme = Path("README.md").read_text(encoding="utf-8")
     program = readme.split("```python\n", 1)[1].split("```", 1)[0]
+    session.chdir(place)
     for url in ("memory://", "sqlite:///release.db"):
-        session.chdir(session.create_tmp())
         session.run(python, "-W", "error", "-c", program.replace("sqlite:///shop.db", url), external=True)
 
 
