@@ -189,6 +189,7 @@ async def test_a_reader_that_rests_is_waited_for(chaining: ChainingHarness, fail
     assert sorted(result.index for result in [first, *rest]) == list(range(40))
 
 
+@pytest.mark.slow
 async def test_memory_is_bounded_by_a_page_and_the_concurrency() -> None:
     """However many sources there are, storage is asked for pages, and one page at a time is alive."""
     async with open_repository("memory://") as repository, chaining_harness(repository) as chaining:

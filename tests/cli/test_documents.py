@@ -12,6 +12,8 @@ import pytest
 
 from support.cli_project import CliProject
 
+pytestmark = pytest.mark.slow  # runs every command of the pages
+
 PAGES = Path(__file__).parents[2] / "docs" / "how-to"
 SHELL = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 

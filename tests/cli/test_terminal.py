@@ -20,6 +20,8 @@ from support.cli_project import CliProject
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow  # a process for each terminal
+
 
 def on_a_terminal(folder: Path, *arguments: str, columns: int = 80, **variables: str) -> str:
     """Run a command on a terminal of its own, and return what it wrote there."""

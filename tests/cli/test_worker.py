@@ -7,7 +7,11 @@ import signal
 import subprocess
 from typing import IO
 
+import pytest
+
 from support.cli_project import CliProject
+
+pytestmark = pytest.mark.slow  # starts and kills processes
 
 WAITS = {
     "StartAt": "Pause",

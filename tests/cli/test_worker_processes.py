@@ -17,6 +17,8 @@ from statechain import Engine
 from statechain.cli.processes import Restarts, WorkerProcesses
 from support.cli_project import CliProject
 
+pytestmark = pytest.mark.slow  # starts and kills processes
+
 PIDS = {"StartAt": "Pid", "States": {"Pid": {"Type": "Task", "Resource": "Pid", "End": True}}}
 HANDLERS = """
 import asyncio, os

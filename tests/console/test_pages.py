@@ -15,6 +15,7 @@ LINK = re.compile(r'(href|src|action|hx-get)="([^"]+)"')
 PLACES = [("", ""), ("/statechain", ""), ("/a/b", ""), ("", "/proxied"), ("/statechain", "/proxied")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("prefix", "root_path"), PLACES)
 async def test_every_page_is_reached_from_the_first_by_links_below_its_mount(
     office: Office, prefix: str, root_path: str

@@ -19,6 +19,7 @@ CALL = {"StartAt": "Call", "States": {"Call": {"Type": "Task", "Resource": "Call
 TESTS = Path(__file__).parents[1]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Ray's own
 async def test_actors_run_a_batch_and_one_of_them_dies(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'ray.db'}"
