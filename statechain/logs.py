@@ -25,6 +25,7 @@ from statechain.observers import (
     Fact,
     JournalFlushed,
     LeaseRenewed,
+    QueueCounted,
     ShardEnded,
     ShardStarted,
     StateEntered,
@@ -145,8 +146,8 @@ class LogObserver:
                 pass  # several a second; the executions themselves are logged
             case ShardStarted() | ShardEnded():
                 self._log_shard(level, fact)
-            case SuspectsCounted() | SuspectTakenUp() | ExecutionPoisoned():
-                pass  # recovery logs these itself
+            case QueueCounted() | SuspectsCounted() | SuspectTakenUp() | ExecutionPoisoned():
+                pass  # recovery logs suspects itself
 
     def _log(self, level: int, message: str, arguments: tuple[object, ...], tags: Tags) -> None:
         self._logger.log(level, message, *arguments, extra={"statechain": {**here(), **tags}})
@@ -215,5 +216,5 @@ def _level_of(fact: Fact) -> int:
             return logging.DEBUG
         case ExecutionsClaimed() | ShardStarted() | ShardEnded():
             return logging.DEBUG
-        case SuspectsCounted() | SuspectTakenUp() | ExecutionPoisoned():
+        case QueueCounted() | SuspectsCounted() | SuspectTakenUp() | ExecutionPoisoned():
             return logging.DEBUG

@@ -27,6 +27,7 @@ __all__ = [
     "JournalFlushed",
     "LeaseRenewed",
     "Observer",
+    "QueueCounted",
     "ShardEnded",
     "ShardStarted",
     "StateEntered",
@@ -231,6 +232,28 @@ class SuspectsCounted:
 
 
 @attrs.frozen(kw_only=True)
+class QueueCounted:
+    """The worker counted the executions of a state machine with limits (see `Engine.set_machine_limits`).
+
+    It is reported with each look, a third of a lease apart, for each such machine.
+
+    Attributes:
+        worker_id: The worker.
+
+        state_machine: The name of the state machine; its id where it cannot be read.
+
+        waiting: How many executions wait for a limit, or for a worker with a free slot.
+
+        running: How many executions workers run, over all processes.
+    """
+
+    worker_id: str
+    state_machine: str
+    waiting: int
+    running: int
+
+
+@attrs.frozen(kw_only=True)
 class SuspectTakenUp:
     """A suspect is tried again; `ExecutionResumed` follows.
 
@@ -322,6 +345,7 @@ Fact: TypeAlias = (
     | JournalFlushed
     | LeaseRenewed
     | SuspectsCounted
+    | QueueCounted
     | SuspectTakenUp
     | ExecutionPoisoned
     | ExecutionsClaimed

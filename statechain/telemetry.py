@@ -35,6 +35,7 @@ from statechain.observers import (
     Fact,
     JournalFlushed,
     LeaseRenewed,
+    QueueCounted,
     ShardEnded,
     ShardStarted,
     StateEntered,
@@ -163,7 +164,9 @@ class _Spans:
                 self._begin_attempt(fact)
             case AttemptEnded():
                 self._end_attempt(fact)
-            case JournalFlushed() | LeaseRenewed() | SuspectsCounted() | SuspectTakenUp() | ExecutionPoisoned():
+            case JournalFlushed() | LeaseRenewed() | QueueCounted():
+                pass
+            case SuspectsCounted() | SuspectTakenUp() | ExecutionPoisoned():
                 pass
             case ExecutionsClaimed() | ShardStarted() | ShardEnded():
                 pass
@@ -274,6 +277,12 @@ class _Meters:
         self._lapses = meter.create_gauge(
             "statechain.lease.lapses", "{lapse}", "How often the lease was renewed too late, or over a new connection"
         )
+        self._waiting = meter.create_gauge(
+            "statechain.queue.waiting", "{execution}", "Executions that wait for a limit of their state machine"
+        )
+        self._limited = meter.create_gauge(
+            "statechain.queue.running", "{execution}", "Executions that run under limits, over all workers"
+        )
         self._suspects = meter.create_gauge(
             "statechain.suspects", "{execution}", "Executions left alone for a while, as workers died of them"
         )
@@ -323,7 +332,13 @@ class _Meters:
 
     def _observe_worker(
         self,
-        fact: ExecutionsClaimed | ShardStarted | ShardEnded | SuspectsCounted | SuspectTakenUp | ExecutionPoisoned,
+        fact: ExecutionsClaimed
+        | ShardStarted
+        | ShardEnded
+        | QueueCounted
+        | SuspectsCounted
+        | SuspectTakenUp
+        | ExecutionPoisoned,
     ) -> None:
         match fact:
             case ExecutionsClaimed():
@@ -334,6 +349,10 @@ class _Meters:
             case ShardEnded():
                 self._shards.add(-1)
                 self._shard.record(fact.seconds, {"statechain.outcome": fact.outcome})
+            case QueueCounted():
+                machine = {"statechain.state_machine": fact.state_machine}
+                self._waiting.set(fact.waiting, machine)
+                self._limited.set(fact.running, machine)
             case SuspectsCounted():
                 self._suspects.set(fact.count, {"statechain.worker": fact.worker_id})
             case SuspectTakenUp():

@@ -47,6 +47,8 @@ ARGUMENTS: dict[str, Any] = {
     "source": None,
     "joins": None,
     "redrive_failed": False,
+    "key": None,
+    "priority": 0,
 }
 """What the public methods need at least."""
 

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from statechain import BatchExecutionOptions, Engine, ExecutionFilter, MemoryRepository, TaskError, TaskRegistry
-from statechain.observers import ExecutionPoisoned, LeaseRenewed, SuspectsCounted, SuspectTakenUp
+from statechain.observers import ExecutionPoisoned, LeaseRenewed, QueueCounted, SuspectsCounted, SuspectTakenUp
 from statechain.reports import Backlog
 from statechain.telemetry import OpenTelemetryObserver, backlog_metrics
 from statechain.testing import VirtualClock
@@ -185,6 +185,14 @@ async def test_suspects_are_counted(collector: Collector) -> None:
     assert tried.attributes == {"statechain.state_machine": "orders", "statechain.deaths": 2}
     assert (tried.value, poisoned.value) == (1, 1)
     assert collector.spans() == []
+
+
+async def test_what_waits_for_limits_is_counted(collector: Collector) -> None:
+    collector.observer.observe(QueueCounted(worker_id="worker-1", state_machine="orders", waiting=7, running=2))
+    (waiting,) = collector.metric("statechain.queue.waiting")
+    (running,) = collector.metric("statechain.queue.running")
+    assert (waiting.value, running.value) == (7, 2)
+    assert waiting.attributes == running.attributes == {"statechain.state_machine": "orders"}
 
 
 async def test_a_chained_execution_names_its_source_and_caught_errors_are_no_failures(collector: Collector) -> None:

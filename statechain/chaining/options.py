@@ -7,9 +7,11 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 
 import attrs
 
-from statechain.arguments import FLAG, FUNCTION, count_from, one_of
+from statechain.arguments import FLAG, FUNCTION, Argument, count_from, one_of
+from statechain.codec import JSONInput
 from statechain.errors import InvalidArgument
 from statechain.records.batches import Batch
+from statechain.records.queues import KEY, PRIORITY
 
 __all__ = ["DISTRIBUTED", "SHARD_OPTIONS", "STORED_OPTIONS", "BatchExecutionOptions"]
 
@@ -17,7 +19,9 @@ T = TypeVar("T")
 
 STORED_OPTIONS = (
     "concurrent_batches",
+    "key",
     "page_size",
+    "priority",
     "redrive_failed",
     "stop_on_error",
     "tolerated_failure_count",
@@ -31,6 +35,12 @@ SHARD_OPTIONS = ("mode", "shard_concurrency", "shard_size")
 DISTRIBUTED: Final = "DISTRIBUTED"
 MAX_CONCURRENCY = count_from(0).or_none()
 
+KEY_OR_FUNCTION = Argument(
+    "a string of 1 to 80 printable characters, or a function of the input",
+    lambda value: callable(value) or KEY.accepts(value),
+).or_none()
+
+KeyFunction: TypeAlias = Callable[[Any], "str | None"]
 OnStart: TypeAlias = Callable[[Any, int], "Awaitable[None] | None"]
 OnComplete: TypeAlias = Callable[[Any, int, "Exception | None"], "Awaitable[None] | None"]
 
@@ -89,6 +99,11 @@ class BatchExecutionOptions:
             default.
 
         shard_size: How many items a shard has; by default few enough that the workers finish at about the same time.
+
+        key: The ``key`` of the executions (see `StateMachine.start_execution`), for a machine with limits. INLINE, also
+            a function that returns the key of an item from its input.
+
+        priority: The ``priority`` of the executions, likewise.
     """
 
     name_prefix: str | None = attrs.field(default=None, validator=attrs.validators.optional(_is_prefix))
@@ -105,6 +120,8 @@ class BatchExecutionOptions:
     mode: Literal["INLINE", "DISTRIBUTED"] = attrs.field(default="INLINE", validator=one_of("INLINE", DISTRIBUTED))
     shard_concurrency: int | None = attrs.field(default=None, validator=attrs.validators.optional(_at_least(1)))
     shard_size: int | None = attrs.field(default=None, validator=attrs.validators.optional(_at_least(1)))
+    key: str | KeyFunction | None = attrs.field(default=None, validator=KEY_OR_FUNCTION)
+    priority: int = attrs.field(default=0, validator=PRIORITY)
 
     def __init__(  # attrs has one name for each field; `max_concurrency` is a second one
         self,
@@ -122,10 +139,14 @@ class BatchExecutionOptions:
         mode: Literal["INLINE", "DISTRIBUTED"] = "INLINE",
         shard_concurrency: int | None = None,
         shard_size: int | None = None,
+        key: str | KeyFunction | None = None,
+        priority: int = 0,
     ) -> None:
         MAX_CONCURRENCY.check("max_concurrency", max_concurrency)
         if max_concurrency is not None and concurrent_batches not in (1, max_concurrency):
             raise ValueError("give concurrent_batches or max_concurrency, not both: they are the same")
+        if mode == DISTRIBUTED and callable(key):
+            raise ValueError("a DISTRIBUTED batch takes a key that is a string, since other processes run it")
         self.__attrs_init__(
             name_prefix=name_prefix,
             concurrent_batches=concurrent_batches if max_concurrency is None else max_concurrency,
@@ -139,12 +160,22 @@ class BatchExecutionOptions:
             mode=mode,
             shard_concurrency=shard_concurrency,
             shard_size=shard_size,
+            key=key,
+            priority=priority,
         )
 
     @property
     def max_concurrency(self) -> int:
         """How many executions run at once; `concurrent_batches` is the same."""
         return self.concurrent_batches
+
+    def key_of(self, value: JSONInput) -> str | None:
+        """Return the key of an item with this input. Raises InvalidArgument where a function returns none."""
+        if self.key is None or isinstance(self.key, str):
+            return self.key
+        key = self.key(value)
+        KEY.or_none().check("what key returns", key)
+        return key
 
     @classmethod
     def of(cls, batch: Batch) -> BatchExecutionOptions:

@@ -72,6 +72,8 @@ class Target(Protocol):
         source: Source | None,
         joins: JoinedCallback | None,
         redrive_failed: bool,
+        key: str | None,
+        priority: int,
     ) -> tuple[Execution, BaseException | None]:
         """Start an execution, or join the one that has its name; return it once it ended, and what it failed by here.
 
@@ -192,12 +194,15 @@ class Runner:
         if item.ended is not None and not (self._options.redrive_failed and failure_of(item.ended)):
             return _result(item, item.ended, failure_of(item.ended))
         try:
+            value = await item.load_input()
             execution, exception = await self._target.run_chained(
-                await item.load_input(),
+                value,
                 name=item.name,
                 source=item.source,
                 joins=partial(self._join, item) if self._exclusive else None,
                 redrive_failed=self._options.redrive_failed,
+                key=self._options.key_of(value),
+                priority=self._options.priority,
             )
         except ITEM_ERRORS as fault:
             await self._record_failure(item, fault)

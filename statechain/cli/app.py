@@ -13,6 +13,7 @@ from statechain.cli.commands.console import console
 from statechain.cli.commands.doctor import doctor
 from statechain.cli.commands.executions import history, list_executions, show, stop
 from statechain.cli.commands.graph import graph
+from statechain.cli.commands.limits import limits
 from statechain.cli.commands.run import redrive, run
 from statechain.cli.commands.schema import schema
 from statechain.cli.commands.statistics import statistics
@@ -46,6 +47,7 @@ for command in (
     redrive,
     batches,
     tasks,
+    limits,
     statistics,
     worker,
     console,

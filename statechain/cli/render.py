@@ -202,6 +202,8 @@ def execution_json(execution: Execution, machine: str | None = None) -> dict[str
         "cause": execution.cause,
         "source": None if source is None else attrs.asdict(source),
         "redrive_count": execution.redrive_count,
+        "key": execution.key,
+        "priority": execution.priority,
     }
 
 

@@ -87,6 +87,8 @@ BATCH_OPTIONS = {
         "--redrive-failed/--keep-failed", default=None, help="Redrive what ended without success in an earlier run."
     ),
     "page_size": click.option("--page-size", type=click.IntRange(1), help="How many sources are read at a time."),
+    "key": click.option("--key", help="What they have in common, such as a tenant, where the machine has limits."),
+    "priority": click.option("--priority", type=int, help="Those with a higher one are taken up first, likewise."),
 }
 """By the field of `BatchExecutionOptions`."""
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 import click
 
@@ -20,15 +20,46 @@ from statechain.codec import JSONValue
 from statechain.records.executions import ExecutionStatus
 from statechain.tasks.registry import TaskRegistry
 
-__all__ = ["FUNCTION", "JSON", "MOMENT", "STATUS", "TASKS"]
+__all__ = ["FUNCTION", "JSON", "MOMENT", "NO_LIMIT", "OR_NONE", "RATE", "STATUS", "TASKS"]
 
 if TYPE_CHECKING:
     ParamType: TypeAlias = click.ParamType[Any]
 else:
     ParamType = click.ParamType  # older releases of click have no types in it
 
+NO_LIMIT: Final = object()
+"""What "none" means where a limit may be given."""
+
+PER = re.compile(r"(\d{1,9})/(\d{1,9}(?:\.\d{1,6})?)?\s*([smhd]?)", re.ASCII)
 AGO = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])", re.ASCII)
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+class _OrNone(ParamType):
+    """A whole number, or ``none``."""
+
+    name = "n|none"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> object:  # noqa: ANN401
+        """Return the number, or `NO_LIMIT`."""
+        if str(value).lower() == "none":
+            return NO_LIMIT
+        return click.IntRange(0).convert(value, param, ctx)
+
+
+class _Rate(ParamType):
+    """How many in a time, as in ``100/60s`` or ``5/s``, or ``none``."""
+
+    name = "n/seconds|none"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> object:  # noqa: ANN401
+        """Return the number and the seconds, or `NO_LIMIT`."""
+        if str(value).lower() == "none":
+            return NO_LIMIT
+        found = PER.fullmatch(value)
+        if found is None or not (found[2] or found[3]):
+            self.fail(f"{value!r} is no rate: write such as 100/60s, 5/s, or none", param, ctx)
+        return int(found[1]), timedelta(**{UNITS[found[3] or "s"]: float(found[2] or 1)}).total_seconds()
 
 
 class _JSON(ParamType):
@@ -148,6 +179,8 @@ def _told(module: str, fault: Exception) -> str:
 
 
 JSON = _JSON()
+OR_NONE = _OrNone()
+RATE = _Rate()
 
 
 class _Transformer(_Object):

@@ -1,7 +1,8 @@
 """The engine: opens storage, creates machines, and owns the tasks of everything that runs.
 
-What only reads is in `statechain.engine.queries`, batches in `statechain.engine.batches`, what operators use in
-`statechain.engine.operations`, and what answers a task that waits for it in `statechain.engine.callbacks`.
+What only reads is in `statechain.engine.queries`, state machines and their limits in `statechain.engine.machines`,
+batches in `statechain.engine.batches`, what operators use in `statechain.engine.operations`, and what answers a task
+that waits for it in `statechain.engine.callbacks`.
 """
 
 from __future__ import annotations
@@ -15,12 +16,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from statechain import asl
 from statechain.arguments import (
     DURATION,
     EXECUTION_ID,
     FLAG,
-    NAME,
     PATH,
     TEXT,
     checked,
@@ -34,33 +33,30 @@ from statechain.arguments import (
 from statechain.chaining.arguments import FILTER
 from statechain.chaining.transformers import stored_transformer
 from statechain.clock import Clock, SystemClock, as_duration
-from statechain.codec import JSONValue, same_json
+from statechain.codec import JSONValue
 from statechain.engine.batches import EngineBatches
 from statechain.engine.callbacks import EngineCallbacks
 from statechain.engine.handle import ExecutionHandle
 from statechain.engine.machine import StateMachine
+from statechain.engine.machines import EngineMachines
 from statechain.engine.operations import EngineOperations
 from statechain.engine.services import EngineServices
 from statechain.errors import StatechainError
-from statechain.execution import lengthy
 from statechain.guard import Guard, guarded
 from statechain.limits import DEFAULT_LIMITS, Limits
 from statechain.records.batches import Batch
-from statechain.records.executions import Execution, StateMachineRecord, new_id
+from statechain.records.executions import Execution
 from statechain.records.filters import ExecutionFilter
 from statechain.settings import Settings
 from statechain.storage.deleting import delete_ended
 from statechain.storage.existing import with_machine_ids
 from statechain.storage.open import open_repository
-from statechain.storage.repository import CreateStateMachine
 from statechain.storage.retrying import retry_while_unavailable
-from statechain.tasks import services
 from statechain.tasks.dependencies import Dependencies
 from statechain.tasks.registry import TaskRegistry
 from statechain.tickets import Ticket
 
 if TYPE_CHECKING:
-    from statechain.asl import Definition
     from statechain.observers import Observer
     from statechain.storage.repository import Repository
     from statechain.tickets import Dispatcher, Outcome
@@ -76,7 +72,7 @@ DEFINITION = instance_of(Mapping, str, Path, meant="a mapping, JSON or YAML text
 
 
 @guarded()
-class Engine(EngineBatches, EngineOperations, EngineCallbacks):
+class Engine(EngineMachines, EngineBatches, EngineOperations, EngineCallbacks):
     """Runs state machines durably on one storage, inside one event loop.
 
     An engine is an async context manager. Entering it opens the storage, starts the heartbeat of its lease, and takes
@@ -110,7 +106,8 @@ class Engine(EngineBatches, EngineOperations, EngineCallbacks):
 
         limits: The limits that protect this process (see `statechain.limits`).
 
-        recovery: Whether to take over the executions of dead workers. If False, the engine runs only what it starts.
+        recovery: Whether to take over the executions of dead workers. If False, the engine runs only what it starts; of
+            executions under limits, which are claimed, only those whose end it waits for.
 
         role: ``"worker"`` runs executions. ``"client"`` submits them: a start or redrive is durable when the call
             returns, and a worker claims it within a fraction of a second. A client needs no handlers and holds no
@@ -297,76 +294,6 @@ class Engine(EngineBatches, EngineOperations, EngineCallbacks):
             await self._dispatcher_stack.aclose()
         finally:
             await self._dependencies.aclose()
-
-    # State machines
-
-    @checked(
-        name=NAME, definition=DEFINITION, type=one_of("STANDARD", "EXPRESS"), substitutions=SUBSTITUTIONS.or_none()
-    )
-    async def create_state_machine(
-        self,
-        name: str,
-        definition: Mapping[str, Any] | str | Path,
-        *,
-        type: Literal["STANDARD", "EXPRESS"] = "STANDARD",  # noqa: A002 -- AWS's term
-        substitutions: Mapping[str, str | int | float | bool] | None = None,
-    ) -> StateMachine:
-        """Create a state machine, or a new revision of it where the name has another definition.
-
-        Arguments:
-            name: Unique in the storage, 1 to 80 characters.
-
-            definition: Amazon States Language, as a mapping, as JSON or YAML text, or as a `Path` to a file of it.
-
-            type: ``"STANDARD"`` records every visit of a state. ``"EXPRESS"`` records only starts and ends: after a
-                crash, an execution runs again from its beginning.
-
-            substitutions: The values of the ``${Name}`` placeholders in the definition, by name, as CloudFormation's
-                DefinitionSubstitutions.
-
-        Returns:
-            The machine with this definition, bound to this engine.
-
-        Raises:
-            DefinitionError: The definition is not valid; the error lists all diagnostics.
-
-            ValueError: The name is empty, too long or not printable.
-        """
-        if not 1 <= len(name) <= 80 or not name.isprintable():
-            raise ValueError("a state machine's name is 1 to 80 printable characters")
-        loaded = await lengthy.loaded(definition, partial(self._load, definition, type, substitutions))
-        record = await self.journal.write_for_caller(
-            CreateStateMachine(
-                machine=StateMachineRecord(
-                    id=new_id(),
-                    name=name,
-                    revision=1,
-                    type=type,
-                    definition=await self._as_stored(name, loaded.text),
-                    created=self.clock.now(),
-                )
-            )
-        )
-        return StateMachine(self._services, self._revisions.add(record, loaded))
-
-    def _load(
-        self,
-        definition: Mapping[str, Any] | str | Path,
-        type: Literal["STANDARD", "EXPRESS"],  # noqa: A002
-        substitutions: Mapping[str, str | int | float | bool] | None,
-    ) -> Definition:
-        loaded = asl.load(definition, limits=self.limits, type=type, substitutions=substitutions)
-        if self._has_tasks:
-            services.check_resources(loaded, self._tasks)
-        _ = loaded.plan  # what cannot be compiled is refused before it is stored
-        return loaded
-
-    async def _as_stored(self, name: str, definition: str) -> str:
-        """Return a definition as the machine's newest revision has it, where that differs by the order of members."""
-        newest = await retry_while_unavailable(partial(self.repository.state_machine, name))
-        if newest is not None and newest.name == name and same_json(newest.definition, definition):
-            return newest.definition
-        return definition
 
     # Executions: the operator's verbs
 

@@ -17,6 +17,7 @@ from statechain.errors import ExecutionAlreadyExists
 from statechain.guard import guarded
 from statechain.payload import Payload
 from statechain.records.executions import Execution, ExecutionStatus, Source, new_id
+from statechain.records.queues import KEY, PRIORITY
 
 if TYPE_CHECKING:
     from statechain.asl import Definition
@@ -84,6 +85,8 @@ class StateMachine(MachineBatches):
         name: str | None = None,
         source: str | Execution | Source | None = None,
         input_transformer: InputTransformer | str | None = None,
+        key: str | None = None,
+        priority: int = 0,
     ) -> Execution:
         """Run an execution and return it once it has SUCCEEDED.
 
@@ -102,6 +105,10 @@ class StateMachine(MachineBatches):
             input_transformer: Maps the source's output to the input; sync or async. A function, or the name of one that
                 is registered by `TaskRegistry.transformer`.
 
+            key: What it has in common with others (see `start_execution`).
+
+            priority: Those with a higher one are taken up first (see `start_execution`).
+
         Returns:
             The execution, SUCCEEDED.
 
@@ -118,7 +125,7 @@ class StateMachine(MachineBatches):
         Cancelling the await aborts the execution: ABORTED is recorded before the cancellation goes on, or, where
         storage takes longer than a second, by the engine soon after.
         """
-        execution, given = await self._prepared(input, name, source, input_transformer)
+        execution, given = await self._prepared(input, name, source, input_transformer, key, priority)
         found, live = await self._services.worker.run(self._revision, execution, given)
         if _is_end_of(found, execution):
             return succeeded(found, None if live is None else live.exception)
@@ -126,7 +133,7 @@ class StateMachine(MachineBatches):
         handle = ExecutionHandle(self._services, found, live)
         return succeeded(await self._wait_or_abort(handle), handle.exception)
 
-    @checked(name=NAME.or_none(), source=SOURCE, input_transformer=TRANSFORMER)
+    @checked(name=NAME.or_none(), source=SOURCE, input_transformer=TRANSFORMER, key=KEY.or_none(), priority=PRIORITY)
     async def start_execution(
         self,
         input: JSONInput = None,  # noqa: A002
@@ -134,6 +141,8 @@ class StateMachine(MachineBatches):
         name: str | None = None,
         source: str | Execution | Source | None = None,
         input_transformer: InputTransformer | str | None = None,
+        key: str | None = None,
+        priority: int = 0,
     ) -> ExecutionHandle:
         """Start an execution and return once the start is durable.
 
@@ -151,6 +160,11 @@ class StateMachine(MachineBatches):
             input_transformer: Maps the source's output to the input; sync or async. A function, or the name of one that
                 is registered by `TaskRegistry.transformer`.
 
+            key: What it has in common with others, such as a tenant, 1 to 80 characters. Where the machine has limits
+                (see `Engine.set_machine_limits`), keys take turns, and a limit may count for each key.
+
+            priority: Those with a higher one are taken up first, within a turn; from -9999 to 9999.
+
         Returns:
             A handle, to wait for the end or to stop the execution; `Engine.get_handle` makes another one later.
 
@@ -165,7 +179,7 @@ class StateMachine(MachineBatches):
             ValueError: There is both an input and a source, or a transformer without a source, or no transformer is
                 registered under its name.
         """
-        return await self._started(*await self._prepared(input, name, source, input_transformer))
+        return await self._started(*await self._prepared(input, name, source, input_transformer, key, priority))
 
     async def _prepared(
         self,
@@ -173,6 +187,8 @@ class StateMachine(MachineBatches):
         name: str | None,
         source: str | Execution | Source | None,
         input_transformer: str | InputTransformer | None,
+        key: str | None,
+        priority: int,
     ) -> tuple[Execution, Payload]:
         """Return an execution that is to be started, and its input, of a source's output where one is given."""
         origin = None
@@ -185,7 +201,8 @@ class StateMachine(MachineBatches):
         elif input_transformer is not None:
             raise ValueError("an input_transformer maps a source's output: give a source")
         given = self._isolated(input)
-        return self._new_execution(given, None if name is None else _checked_name(name), origin), given
+        named = None if name is None else _checked_name(name)
+        return self._new_execution(given, named, origin, key=key, priority=priority), given
 
     async def start_child(self, input: JSONInput, *, name: str) -> ExecutionHandle:  # noqa: A002
         """Start an execution for a Task of another; join the one that has its name, as a parent that is resumed does.
@@ -209,6 +226,8 @@ class StateMachine(MachineBatches):
         source: Source | None,
         joins: JoinedCallback | None,
         redrive_failed: bool,
+        key: str | None,
+        priority: int,
     ) -> tuple[Execution, BaseException | None]:
         """Run one item of a batch to its end, in any status; join the execution that has its name already.
 
@@ -217,7 +236,7 @@ class StateMachine(MachineBatches):
         execution, but not one of another name.
         """
         given = self._isolated(input)
-        execution = self._new_execution(given, name, source)
+        execution = self._new_execution(given, name, source, key=key, priority=priority)
         worker = self._services.worker
         holder, live = await worker.run(self._revision, execution, given, exclusive=joins is not None)
         if _is_end_of(holder, execution):
@@ -247,7 +266,9 @@ class StateMachine(MachineBatches):
                 f"the name {execution.name!r} belongs to execution {holder.id} of {self.name!r}, with another input"
             )
 
-    def _new_execution(self, given: Payload, name: str | None, source: Source | None) -> Execution:
+    def _new_execution(
+        self, given: Payload, name: str | None, source: Source | None, *, key: str | None = None, priority: int = 0
+    ) -> Execution:
         id_ = new_id()
         return Execution(
             id=id_,
@@ -259,6 +280,8 @@ class StateMachine(MachineBatches):
             start_time=self._services.clock.now(),
             current_state=self._revision.plan.start_at,
             source=source,
+            key=key,
+            priority=priority,
         )
 
     async def _wait_or_abort(self, handle: ExecutionHandle) -> Execution:

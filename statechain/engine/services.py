@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from statechain.storage.queues import MachineLimited
 from statechain.storage.retrying import retry_while_unavailable
 
 if TYPE_CHECKING:
@@ -70,7 +71,12 @@ class EngineServices:
         """
         number = execution.state_machine_revision
         revision = await retry_while_unavailable(partial(self.revisions.get, execution.state_machine_id, number))
-        if self.worker.submissions is not None:
-            return await self.worker.submissions.redrive(execution), None
-        live = await self.worker.redrive(revision, execution)
-        return live is not None, live
+        submissions = self.worker.submissions
+        if not submissions.takes(execution.state_machine_id):
+            try:
+                live = await self.worker.redrive(revision, execution)
+            except MachineLimited as limited:
+                submissions.note_limited(limited)
+            else:
+                return live is not None, live
+        return await submissions.redrive(execution), None

@@ -64,6 +64,7 @@ class RunningExecution:
         "given",
         "has_rested",
         "holder",
+        "is_limited",
         "ledger",
         "redriven_from",
         "reported",
@@ -79,6 +80,7 @@ class RunningExecution:
         self.given = given
         self.epoch = epoch
         self.state = RunState.QUEUED
+        self.is_limited = False
         self.started: asyncio.Future[Execution] | None = None
         self.holder: Execution | None = None
         self.ledger: ExecutionWrites | None = None

@@ -119,6 +119,10 @@ class Execution:
         source: What it was chained from, or None.
 
         redrive_count: How often it was redriven.
+
+        key: What it has in common with others, such as a tenant, for the limits of its machine; None without one.
+
+        priority: Those with a higher priority are taken up before others, where the machine has limits.
     """
 
     id: str
@@ -135,6 +139,8 @@ class Execution:
     current_state: str | None = None
     source: Source | None = None
     redrive_count: int = 0
+    key: str | None = None
+    priority: int = 0
 
     @property
     def input(self) -> JSONValue:
@@ -212,6 +218,8 @@ class Execution:
             current_state=current_state,
             source=self.source,
             redrive_count=self.redrive_count,
+            key=self.key,
+            priority=self.priority,
         )
 
     @property
@@ -369,6 +377,8 @@ class Claim:
         claims: How many take-ups since it last made progress were followed by the death of its worker.
 
         suspected: How long it has been a suspect, in the storage's uptime.
+
+        is_limited: Whether it was claimed under the limits of its state machine.
     """
 
     execution: Execution
@@ -376,6 +386,7 @@ class Claim:
     seq: int
     claims: int = 0
     suspected: timedelta = timedelta(0)
+    is_limited: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -151,10 +151,16 @@ class LeaseStorage(Protocol):
         excluded_revisions: Collection[tuple[str, int]] = (),
         orphaned: Collection[str] = (),
         suspects: range | None = None,
+        only_queued: Collection[str] | None = None,
     ) -> Sequence[Claim]:
         """Take over at most ``page`` RUNNING executions without an owner, oldest (by id) first.
 
         Each one's epoch is raised; two workers never get the same one. Its cost does not grow with what is owned.
+
+        Of a machine with limits (see `statechain.storage.queues`) only as many are taken as its limits allow, however
+        many workers claim at once; a queue that another claim has locked is passed over. They are chosen by their turn
+        within their key, which counts those of the key that are owned already, then by priority, the highest first,
+        then by id; executions without a key share their turns. With other executions they are then taken by id.
 
         Arguments:
             worker_id: The claimer.
@@ -168,6 +174,8 @@ class LeaseStorage(Protocol):
 
             suspects: None claims executions without deaths alone; a range claims suspects whose number of deaths is
                 in it, and whose backoff is over.
+
+            only_queued: Where given, only those of these executions that are in the queue of their machine.
         """
 
     async def suspect_groups(self) -> Sequence[SuspectGroup]:

@@ -29,6 +29,7 @@ from statechain.records.filters import Cursor, ExecutionFilter, ExecutionKey
 from statechain.reports import Backlog, BatchResult, WaitingTask
 from statechain.storage.leases import LeaseRenewer, LeaseStorage
 from statechain.storage.outlines import VisitOutline
+from statechain.storage.queues import QueueStorage
 from statechain.storage.shards import ShardStorage
 from statechain.storage.writes import (
     AddBatchItems,
@@ -44,6 +45,7 @@ from statechain.storage.writes import (
     FailBatchItem,
     HeartbeatCallback,
     JoinBatchItem,
+    LimitStateMachine,
     RedriveExecution,
     ReleaseExecution,
     ResumeBatch,
@@ -70,6 +72,7 @@ __all__ = [
     "HeartbeatCallback",
     "JoinBatchItem",
     "LeaseRenewer",
+    "LimitStateMachine",
     "RedriveExecution",
     "ReleaseExecution",
     "Repository",
@@ -84,7 +87,7 @@ __all__ = [
 
 
 @runtime_checkable
-class Repository(LeaseStorage, ShardStorage, Protocol):
+class Repository(LeaseStorage, QueueStorage, ShardStorage, Protocol):
     """Durable storage for executions. Implementations: memory, SQLite, PostgreSQL, and third parties'."""
 
     async def __aenter__(self) -> Self:

@@ -27,6 +27,7 @@ from statechain.records.executions import (
     record,
 )
 from statechain.records.filters import ExecutionFilter
+from statechain.records.queues import MachineLimits
 
 __all__ = [
     "AddBatchItems",
@@ -42,6 +43,7 @@ __all__ = [
     "FailBatchItem",
     "HeartbeatCallback",
     "JoinBatchItem",
+    "LimitStateMachine",
     "RedriveExecution",
     "ReleaseExecution",
     "ResumeBatch",
@@ -88,6 +90,20 @@ class CreateStateMachine(Write[StateMachineRecord]):
     key = _key("machine.name")
 
 
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class LimitStateMachine(Write[None]):
+    """Set a machine's limits in the place of its former ones, from the next claim on.
+
+    Its RUNNING executions are in its queue from then on: those that are owned count. Without any limit those that
+    wait are claimed like all others. Outcome: None.
+    """
+
+    state_machine_id: str
+    limits: MachineLimits
+
+    key = _key("state_machine_id")
+
+
 @record(kw_only=True, eq=False, repr=False)
 class StartExecution(Write[Execution]):
     """Record a RUNNING execution, its owner's claim (epoch 1, seq 0) and, where it has a source, its link.
@@ -95,7 +111,7 @@ class StartExecution(Write[Execution]):
     Without an owner it has epoch 0, so that epoch 1 is always the first claim.
 
     Outcome: the execution that holds the name in its machine now: this one (compare ids), or an earlier one,
-    in which case nothing is written.
+    in which case nothing is written. `MachineLimited` as an error where there is an owner, and the machine has limits.
 
     Attributes:
         execution: The execution, RUNNING.
@@ -253,7 +269,8 @@ class RedriveExecution(Write[Claim | None]):
 
     It takes effect only where the execution's redrive count is still ``redrive_count``. Outcome: the claim, also where
     this very write was committed before (RUNNING, the count one higher, and still under the claim that it gave to
-    ``owner``); else None. `ExecutionNotFound` as an error.
+    ``owner``); else None. `ExecutionNotFound` as an error, and `MachineLimited` where there is an owner and the machine
+    has limits.
 
     Without an owner any worker may claim it. The outcome is no right to run it then, and is not None wherever the count
     is one higher: also where a worker claimed it before the reply arrived, and where it has ended since.

@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING
 
 from statechain.errors import DamagedRow, LeaseLost, RepositoryError, StatechainError
 from statechain.logs import about
-from statechain.observers import ExecutionPoisoned, ExecutionsClaimed, SuspectsCounted, SuspectTakenUp, tell
+from statechain.observers import (
+    ExecutionPoisoned,
+    ExecutionsClaimed,
+    QueueCounted,
+    SuspectsCounted,
+    SuspectTakenUp,
+    tell,
+)
 from statechain.records.executions import Claim, ExecutionStatus
 from statechain.storage.leases import lease_lost
 from statechain.storage.repository import Advance, End, ReleaseExecution
@@ -43,6 +50,7 @@ logger = logging.getLogger(__name__)
 
 PAGE = 100
 PAGE_OF_EPOCHS = 500
+MOST_AWAITED = 500
 LOOKS_PER_SWEEP = 30
 SHORTEST_PAUSE = 0.02
 CLAIM_SECONDS = 0.25
@@ -108,14 +116,31 @@ class Recovery:
             self._looks += 1
             self._unserved.clear()
             await self.drop_lost()
+            if self._observers and claims:
+                await self._count_queues()
         if self._doubts != self._lease.doubts:
             await self._reconcile()
         if claims and not self._is_leaving:
             async with self._turn:
                 await self._recover(is_full=is_due or self._peers.is_due(self._lease.clock()))
-        elif self._worker.is_in_doubt:
+            return
+        if self._worker.is_in_doubt or self._is_in_doubt:
             async with self._turn:
                 await self._claim(0)  # releases what storage lists as this worker's and does not run, for others
+                self._is_in_doubt = False
+        if not self._worker.is_interrupted and (awaited := self._worker.elsewhere.awaited(MOST_AWAITED)):
+            async with self._turn:
+                await self._claim_awaited(awaited)
+
+    async def _count_queues(self) -> None:
+        """Report how many executions wait and run under limits, by their state machines."""
+        for queue in await self._repository.queues():
+            record = await self._repository.state_machine(queue.state_machine_id)
+            name = queue.state_machine_id if record is None else record.name
+            fact = QueueCounted(
+                worker_id=self._worker.id, state_machine=name, waiting=queue.waiting, running=queue.running
+            )
+            tell(self._observers, fact)
 
     # When to look
 
@@ -128,13 +153,13 @@ class Recovery:
         if claims:
             moments += [each for each in (self._next_trial, self._peers.next_due()) if each is not None]
         now = self._lease.clock()
-        if claims:
+        if claims or self._worker.elsewhere.awaited(1):
             moments.append(now + CLAIM_SECONDS)
         seconds = max(SHORTEST_PAUSE, min(each for each in moments if each > now or each == self._next_look) - now)
         changed = self._worker.changed
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await (changed.wait() if claims else asyncio.Event().wait())
+                await changed.wait()
         changed.clear()
 
     # What is lost
@@ -194,7 +219,7 @@ class Recovery:
         Nothing once the engine is being left. One at a time, so that what one has claimed and not begun to run is
         never another one's doubt.
         """
-        if self._worker.submissions is not None:
+        if self._worker.submissions.takes_all:
             raise StatechainError(SUBMITS_ONLY)
         self._worker.tasks()  # of an engine that is not open, the lease would be waited for in vain
         self._unserved.clear()
@@ -245,6 +270,18 @@ class Recovery:
         answered, doubts = self._lease.clock(), self._lease.doubts
         return self._peers.find_dead([*leases, *strays], asked=asked, answered=answered, doubts=doubts)
 
+    async def _claim_awaited(self, execution_ids: Sequence[str]) -> None:
+        """Claim what something here waits for and waits itself for a limit, also of an engine that is being left."""
+        room = min(PAGE, self._worker.room)
+        if room and self._lease.holds:
+            self._is_in_doubt = True
+            claims = await self._repository.claim(
+                self._worker.id, page=room, excluded_revisions=self._unserved, only_queued=execution_ids
+            )
+            for claim in claims:
+                await self._resume(claim)
+            self._is_in_doubt = False
+
     async def _claim(self, page: int) -> list[Claim]:
         """Claim one page of executions without deaths.
 
@@ -280,7 +317,8 @@ class Recovery:
     async def _resume(self, claim: Claim) -> bool:
         """Run a claimed execution on; return whether it is run here."""
         try:
-            revision = None if self._is_leaving else await self._served(claim)
+            is_left = self._is_leaving and not self._worker.elsewhere.is_awaited(claim.execution.id)
+            revision = None if is_left else await self._served(claim)
         except DamagedRow as damage:
             await self._fail(claim, str(damage))
             return False

@@ -34,7 +34,6 @@ from statechain.worker.leaving import wait_and_log
 from statechain.worker.opening import Opening
 from statechain.worker.recovery import Recovery
 from statechain.worker.revisions import Revisions
-from statechain.worker.submissions import Submissions
 from statechain.worker.watchdog import watched
 from statechain.worker.worker import Worker
 
@@ -96,8 +95,7 @@ class Supervisor:
         self.recovery = Recovery(self.worker, self.revisions, self._lease, settings)
         self.streams = StreamGroup(self.worker.tasks, guard)
         self.shards: Background | None = None
-        if options.role == "client":
-            self.worker.submissions = Submissions(self.journal, self.worker)
+        self.worker.submissions.takes_all = options.role == "client"
         if options.role == "reader":
             self.journal.why_closed = self.worker.why_closed = READS_ONLY
 

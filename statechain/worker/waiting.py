@@ -6,6 +6,7 @@ import asyncio
 from collections import defaultdict, deque
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,20 @@ class EndWatcher:
             return end.result()
         finally:
             self._forget(execution_id, end)
+
+    def awaited(self, most: int) -> list[str]:
+        """Return the ids of executions whose end is waited for, at most so many."""
+        return list(islice(self._waiting, most))
+
+    def is_awaited(self, execution_id: str) -> bool:
+        """Return whether something in this process waits for the end of an execution."""
+        return execution_id in self._waiting
+
+    def note_end(self, execution: Execution) -> None:
+        """Resolve the waiters of an execution whose end is known here."""
+        for end in self._waiting.get(execution.id, ()):
+            if not end.done():
+                end.set_result(execution)
 
     def _forget(self, execution_id: str, end: asyncio.Future[Execution]) -> None:
         waiting = self._waiting.get(execution_id)
@@ -138,9 +153,7 @@ class EndWatcher:
             if execution is None:
                 await self._read_alone(id_)
             elif execution.status.is_terminal:  # else it was redriven in between
-                for end in self._waiting.get(id_, ()):
-                    if not end.done():
-                        end.set_result(execution)
+                self.note_end(execution)
 
     async def _read_alone(self, execution_id: str) -> None:
         """Find out why an execution was not among those that were read: it does not exist, or its row is damaged."""

@@ -25,6 +25,7 @@ from statechain.payload import Payload
 from statechain.records.executions import Claim, Execution, ExecutionStatus, new_id
 from statechain.storage.journal import NOT_OPEN
 from statechain.storage.ledger import ExecutionWrites
+from statechain.storage.queues import MachineLimited
 from statechain.storage.repository import (
     End,
     RedriveExecution,
@@ -35,6 +36,7 @@ from statechain.storage.repository import (
 )
 from statechain.tasks.retry import RUNTIME
 from statechain.tasks.services import is_known
+from statechain.worker.submissions import Submissions
 from statechain.worker.suspects import backoff
 from statechain.worker.waiting import EndWatcher
 
@@ -46,7 +48,6 @@ if TYPE_CHECKING:
     from statechain.worker.lease import Lease
     from statechain.worker.options import WorkerOptions
     from statechain.worker.revisions import Revision
-    from statechain.worker.submissions import Submissions
 
 __all__ = ["Worker"]
 
@@ -60,7 +61,7 @@ class Worker:
 
     ``is_in_doubt``: storage may list executions as this worker's that do not run here, after an internal error, or
     where it is behind. ``changed`` is set with it, and, while ``is_awaited``, whenever an execution leaves its slot.
-    With ``submissions`` what is started here is left to the workers.
+    What its ``submissions`` take is left to the worker that claims it, this one or another.
     """
 
     def __init__(
@@ -84,14 +85,14 @@ class Worker:
         self._gate = None if most is None else asyncio.Semaphore(most)
         self._redriving: list[str] = []
         self._live: dict[str, RunningExecution] = {}
-        self._elsewhere = EndWatcher(repository)
-        self.submissions: Submissions | None = None
+        self.elsewhere = EndWatcher(repository)
         self.is_interrupted = False
         self.is_in_doubt = False
         self._adopted: set[RunningExecution] = set()
         self._is_handing_over = False
         self.is_awaited = False
         self.changed = asyncio.Event()
+        self.submissions = Submissions(journal, self)
         self.group: asyncio.TaskGroup | None = None
         self.why_closed = NOT_OPEN
 
@@ -141,12 +142,15 @@ class Worker:
         Returns once the start is durable. A caller that is cancelled meanwhile leaves the execution ABORTED, and waits
         for that no longer than `GRACE`.
         """
-        if self.submissions is not None:
+        if self.submissions.takes(execution.state_machine_id):
             return await self.submissions.start(execution, exclusive=exclusive), None
         live = self._begin_new(revision, execution, given, exclusive=exclusive)
         live.started = asyncio.get_running_loop().create_future()
         try:
             holder = await live.started
+        except MachineLimited as limited:
+            self.submissions.note_limited(limited)
+            return await self.submissions.start(execution, exclusive=exclusive), None
         except asyncio.CancelledError:
             await self._abort_new(live)
             raise
@@ -163,11 +167,14 @@ class Worker:
             The execution as it ended, and how it ran; or, RUNNING as far as is known here, the one to wait for: another
             one that holds its name, or this one where it goes on elsewhere.
         """
-        if self.submissions is not None:
+        if self.submissions.takes(execution.state_machine_id):
             return await self.submissions.start(execution, exclusive=exclusive), None
         live = self._begin_new(revision, execution, given, exclusive=exclusive)
         try:
             ended = await live.ended()
+        except MachineLimited as limited:
+            self.submissions.note_limited(limited)
+            return await self.submissions.start(execution, exclusive=exclusive), None
         except asyncio.CancelledError:
             if not self.is_interrupted:  # else it stays RUNNING, for the worker that recovers it
                 await self._abort_new(live)
@@ -269,7 +276,7 @@ class Worker:
         if former is not None:
             former.abandon()
         live = RunningExecution(claim.execution.id, claim.epoch)
-        live.redriven_from = before
+        live.redriven_from, live.is_limited = before, claim.is_limited
         if before is None and claim.epoch > 1:  # the first claim is a start: no worker died of it before
             claims = claim.claims + counts
             live.take_up = TakeUpExecution(
@@ -299,7 +306,7 @@ class Worker:
         """
         self._is_handing_over = True
         for live in tuple(self._adopted):
-            if not (live.is_interrupted or live.is_awaited):
+            if not (live.is_interrupted or live.is_awaited or self.elsewhere.is_awaited(live.execution_id)):
                 logger.info("execution %s is handed over to other workers", live.name, extra=about(live.reported))
                 live.hand_over()
 
@@ -323,7 +330,7 @@ class Worker:
         """Drop a running execution that is over; its waiters are resolved."""
         if self._live.get(live.execution_id) is live:
             del self._live[live.execution_id]
-            if self.is_awaited:
+            if self.is_awaited or live.is_limited:  # what waits for the limit may be claimed now
                 self.changed.set()
         live.resolve(None, StatechainError("the engine was closed before the execution ended: it can be recovered"))
         self._adopted.discard(live)
@@ -420,6 +427,7 @@ class Worker:
         )
         if self._observers:
             tell(self._observers, ExecutionEnded(ended, revision.record.name))
+        self.elsewhere.note_end(ended)
         return ended
 
     async def _interpret(self, live: RunningExecution, revision: Revision, claimed: Claim, lapses: int) -> End:
@@ -483,10 +491,7 @@ class Worker:
         """
         claims = 1 if live.has_advanced else claimed.claims + 1
         leaving = ReleaseExecution(
-            execution_id=claimed.execution.id,
-            epoch=claimed.epoch,
-            claims=claims,
-            backoff=backoff(claims, self._limits),
+            execution_id=claimed.execution.id, epoch=claimed.epoch, claims=claims, backoff=backoff(claims, self._limits)
         )
         with suppress(StatechainError):
             await self.journal.write(leaving)
@@ -526,7 +531,7 @@ class Worker:
         live = live or self._live.get(execution_id)
         if live is not None and (ended := await live.ended()) is not None:
             return ended
-        return await self._elsewhere.wait(execution_id)
+        return await self.elsewhere.wait(execution_id)
 
     async def stop(self, execution_id: str, *, error: str | None = None, cause: str | None = None) -> Execution:
         """End an execution as ABORTED wherever it runs; one that has ended stays as it is. Raises ExecutionNotFound."""

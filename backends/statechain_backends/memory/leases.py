@@ -17,8 +17,8 @@ from statechain.clock import MICROSECOND
 from statechain.records.executions import Claim, Suspect
 from statechain.storage.leases import SuspectGroup, WorkerLease, lease_lost, missing_lease
 from statechain_backends.lease_renewal import SharedLeaseRenewer
+from statechain_backends.memory.queues import MemoryQueues
 from statechain_backends.memory.reads import Run
-from statechain_backends.memory.shards import MemoryShards
 
 if TYPE_CHECKING:
     from statechain.storage.leases import LeaseRenewer
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["MemoryLeases"]
 
 
-class MemoryLeases(MemoryShards):
+class MemoryLeases(MemoryQueues):
     """The leases of a `Repository`."""
 
     def __init__(self) -> None:
@@ -96,6 +96,7 @@ class MemoryLeases(MemoryShards):
         excluded_revisions: Collection[tuple[str, int]] = (),
         orphaned: Collection[str] = (),
         suspects: range | None = None,
+        only_queued: Collection[str] | None = None,
     ) -> Sequence[Claim]:
         """Take over executions without an owner."""
         for run in [self._runs[each] for each in orphaned if each in self._runs]:
@@ -111,8 +112,15 @@ class MemoryLeases(MemoryShards):
         orphans = [
             each for each in orphans if (each.state_machine_id, each.state_machine_revision) not in excluded_revisions
         ]
-        orphans.sort(key=lambda execution: execution.id.encode())
-        return [self._claim(execution.id, worker_id) for execution in orphans[:page]]
+        queued = [each for each in orphans if self._runs[each.id].queue is not None]
+        free = [each for each in orphans if self._runs[each.id].queue is None]
+        if only_queued is not None:
+            queued, free = [each for each in queued if each.id in only_queued], []
+        chosen = [*free, *self._admitted(queued, page)]
+        chosen.sort(key=lambda execution: execution.id.encode())
+        del chosen[page:]
+        self._note_taken([each for each in chosen if self._runs[each.id].queue is not None])
+        return [self._claim(execution.id, worker_id) for execution in chosen]
 
     def _claim(self, execution_id: str, worker_id: str) -> Claim:
         run = self._runs[execution_id]
@@ -123,6 +131,7 @@ class MemoryLeases(MemoryShards):
             seq=len(self._visits[execution_id]),
             claims=run.claims,
             suspected=_suspected(run),
+            is_limited=run.queue is not None,
         )
 
     async def suspect_groups(self) -> Sequence[SuspectGroup]:

@@ -38,6 +38,7 @@ class Run:
     backoff: float = 0.0
     claimable_after: float = 0.0
     suspect_since: float = 0.0
+    queue: str | None = attrs.field(default=None, eq=False)
 
 
 @attrs.define

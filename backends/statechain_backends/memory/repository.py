@@ -16,6 +16,7 @@ from statechain.records.batches import BatchStatus
 from statechain.records.executions import Callback, CallbackStatus, Claim, Execution, ExecutionStatus, Link
 from statechain.storage.findings import Finding
 from statechain.storage.leases import lease_lost
+from statechain.storage.queues import MachineLimited
 from statechain.storage.repository import (
     AddBatchItems,
     Advance,
@@ -30,6 +31,7 @@ from statechain.storage.repository import (
     FailBatchItem,
     HeartbeatCallback,
     JoinBatchItem,
+    LimitStateMachine,
     RedriveExecution,
     ReleaseExecution,
     ResumeBatch,
@@ -67,6 +69,7 @@ class MemoryRepository(MemoryLeases):
             FailBatchItem: self._fail_item,
             JoinBatchItem: self._join_item,
             EndBatch: self._end_batch,
+            LimitStateMachine: self._limit,
             DeleteExecutions: self._delete,
             AnswerCallback: self._answer,
             HeartbeatCallback: self._beat,
@@ -125,6 +128,10 @@ class MemoryRepository(MemoryLeases):
             other = next(living, None) if write.exclusive else None
             if other is not None:
                 return other
+        queue = self._queue_for(execution.state_machine_id, write.owner)
+        if isinstance(queue, MachineLimited):
+            return queue
+        if source is not None:
             chain.append(execution.id)
             self._links[execution.id] = Link(
                 source_execution_id=source.execution_id,
@@ -137,7 +144,7 @@ class MemoryRepository(MemoryLeases):
         self._executions[execution.id] = execution
         self._visits[execution.id] = []
         self._epochs[execution.id] = 1
-        self._runs[execution.id] = Run(write.owner, 0 if write.owner is None else 1)
+        self._runs[execution.id] = Run(write.owner, 0 if write.owner is None else 1, queue=queue)
         return execution
 
     def _advance(self, write: Advance) -> object:
@@ -192,8 +199,11 @@ class MemoryRepository(MemoryLeases):
             return ExecutionNotFound(f"there is no execution {write.execution_id!r}")
         epoch = self._epochs[execution.id] + 1  # of the last end
         if execution.status not in LIVING and execution.redrive_count == write.redrive_count:
+            queue = self._queue_for(execution.state_machine_id, write.owner)
+            if isinstance(queue, MachineLimited):
+                return queue
             self._revive(execution)
-            self._runs[execution.id] = Run(write.owner, epoch)
+            self._runs[execution.id] = Run(write.owner, epoch, queue=queue)
         run = self._runs.get(execution.id)
         redriven = self._executions[execution.id]
         if redriven.redrive_count != write.redrive_count + 1:

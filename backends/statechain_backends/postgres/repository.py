@@ -17,6 +17,7 @@ import asyncpg
 
 from statechain.errors import DamagedRow, RepositoryError, RepositoryUnavailable
 from statechain.storage.leases import lease_lost, missing_lease
+from statechain.storage.queues import MachineLimited
 from statechain.storage.repository import Advance, CreateBatch, StartExecution, TakeUpExecution
 from statechain_backends.postgres.connections import Connection, Connections
 from statechain_backends.postgres.errors import RETRIED, translated
@@ -31,6 +32,8 @@ from statechain_backends.sql.decoding import Row, outcome
 from statechain_backends.sql.leases import queries as lease_queries
 from statechain_backends.sql.leases import scripts as lease_scripts
 from statechain_backends.sql.leases.reads import Leases
+from statechain_backends.sql.queues.queries import IS_LIMITED
+from statechain_backends.sql.queues.reads import Queues
 from statechain_backends.sql.reads import Reads
 from statechain_backends.sql.rows import to_execution, to_worker_lease
 from statechain_backends.sql.schema.migrate import STORED_VERSION, is_current
@@ -62,7 +65,7 @@ _LEASES = lease_queries.leases()
 _STRAYS = lease_queries.strays()
 
 
-class PostgresRepository(Reads, Shards, Checks, Leases):
+class PostgresRepository(Reads, Queues, Shards, Checks, Leases):
     """A `Repository` in PostgreSQL.
 
     Arguments:
@@ -259,9 +262,10 @@ class _Group:
             _, name, machine, *_ = row
             holders[unescape_text(machine), unescape_text(name)] = row
         for place, name_in_machine in names.items():
-            if name_in_machine not in holders:
-                raise RepositoryUnavailable("the execution that held a name was deleted meanwhile")
-            self.outcomes[place] = outcome(to_execution, holders[name_in_machine])
+            if name_in_machine in holders:
+                self.outcomes[place] = outcome(to_execution, holders[name_in_machine])
+            else:
+                self.outcomes[place] = await _why_not_started(connection, starts[place])
 
     async def perform(self, connection: Connection) -> None:
         """Run the scripts of the other writes."""
@@ -314,6 +318,15 @@ class _LeaseRenewer:
                 self._connection.terminate()
                 raise
         return bool(was_there) and is_same
+
+
+async def _why_not_started(connection: Connection, start: StartExecution) -> MachineLimited:
+    """Return the refusal of a start that no holder of its name explains."""
+    machine = start.execution.state_machine_id
+    rows = await _fetch(connection, IS_LIMITED, {"machine": machine})
+    if start.owner is not None and any(is_limited for (is_limited,) in rows):
+        return MachineLimited(machine)
+    raise RepositoryUnavailable("what kept an execution from being started is gone: another one of its name, or limits")
 
 
 async def _fetch(connection: AnyConnection, statement: Executable, parameters: Parameters) -> Sequence[Row]:

@@ -29,11 +29,13 @@ from sqlalchemy import (
     cast,
     column,
     delete,
+    exists,
     func,
     insert,
     literal,
     literal_column,
     null,
+    or_,
     select,
     union_all,
     update,
@@ -45,8 +47,9 @@ from statechain.clock import MICROSECOND, to_micros
 from statechain.records.executions import CallbackStatus, ExecutionStatus
 from statechain_backends.sql.compiler import SQL, Compiler
 from statechain_backends.sql.leases.queries import suspicion
+from statechain_backends.sql.queues.queries import is_limited
 from statechain_backends.sql.rows import end_row, link_row, visit_row
-from statechain_backends.sql.schema.tables import callbacks, executions, links, runs, visits
+from statechain_backends.sql.schema.tables import callbacks, executions, links, queues, runs, visits
 from statechain_backends.sql.text_escape import escape_text, escape_texts, is_storable, unescape_text
 from statechain_backends.sql.transitions import callback_rows, callbacks_to_close
 
@@ -69,14 +72,14 @@ _guard = (runs.c.execution_id, runs.c.epoch, runs.c.seq)
 _end = ("status", "output", "error", "cause", "end_time", "current_state")
 _start = (
     "id", "name", "state_machine_id", "state_machine_revision", "input", "start_time", "source_execution_id",
-    "source_state_name",
+    "source_state_name", "key", "priority",
 )  # fmt: skip
-_RARE = ("error", "cause", "detail")
-"""Columns of visits that are null in most groups."""
+_RARE = {"started": ("key", "priority"), "visits": ("error", "cause", "detail")}
+"""Columns that are null in most groups."""
 
 # The parts in the order of the statement, each with the columns of its rows.
 _PARTS: Mapping[str, Mapping[str, TypeEngine[Any]]] = {
-    "started": {**{name: executions.c[name].type for name in _start}, "owner": Text(), "current_state": Text()},
+    "started": {"owner": Text(), "current_state": Text(), **{name: executions.c[name].type for name in _start}},
     "links": {each.name: each.type for each in links.c},
     "moved": {**{each.name: each.type for each in _guard}, "grown": Integer(), "current_state": Text()},
     "ended": {**{each.name: each.type for each in _guard}, **{name: executions.c[name].type for name in _end}},
@@ -116,10 +119,9 @@ def transition(
         if part in _ANSWERED:
             expected += len(rows)
         columns = dict(zip(_PARTS[part], zip(*rows, strict=True), strict=True))
-        if part == "visits":
-            for name in _RARE:
-                if columns[name].count(None) == len(rows):
-                    del columns[name]
+        for name in _RARE.get(part, ()):
+            if columns[name].count(None) == len(rows):
+                del columns[name]
         form, values = _arguments(columns, is_alone=is_alone)
         arguments.update(zip([f"{part}_{name}" for name in columns], values, strict=True))
         parts.append((part, form, tuple(columns)))
@@ -170,6 +172,8 @@ def _rows(
 def _started_row(write: StartExecution) -> Row:
     execution, source = write.execution, write.execution.source
     return (
+        write.owner,
+        execution.current_state,
         execution.id,
         execution.name,
         execution.state_machine_id,
@@ -178,8 +182,8 @@ def _started_row(write: StartExecution) -> Row:
         to_micros(execution.start_time),
         None if source is None else source.execution_id,
         None if source is None else source.state_name,
-        write.owner,
-        execution.current_state,
+        execution.key,
+        execution.priority or None,
     )
 
 
@@ -290,17 +294,31 @@ def _plain(type_: TypeEngine[Any]) -> TypeEngine[Any]:
 
 
 def _begin(given: CTE) -> CTE:
-    new = {name: given.c[name] for name in _start}
+    """Start executions, but not with an owner where their machine has limits: they are claimed."""
+    new = {name: given.c[name] for name in _start if name in given.c}
     fixed = {"status": literal(ExecutionStatus.RUNNING.value), "redrive_count": literal(0), "epoch": literal(1)}
-    rows = insert_or(executions).from_select([*new, *fixed], select(*new.values(), *fixed.values()))
-    return rows.on_conflict_do_nothing().returning(executions.c.id).cte("begun")
+    limited = exists().where(queues.c.state_machine_id == given.c.state_machine_id, is_limited())
+    rows = select(*new.values(), *fixed.values()).where(or_(given.c.owner.is_(None), ~limited))
+    begun = insert_or(executions).from_select([*new, *fixed], rows)
+    return begun.on_conflict_do_nothing().returning(executions.c.id).cte("begun")
 
 
 def _begin_runs(given: CTE, begun: CTE) -> CTE:
     new = {"execution_id": given.c.id, "owner": given.c.owner, "current_state": given.c.current_state}
     fixed = {"epoch": case((given.c.owner.is_(None), 0), else_=1), "seq": literal(0), "claims": literal(0)}
-    rows = select(*new.values(), *fixed.values()).where(given.c.id.in_(select(begun.c.id)))
-    return insert(runs).from_select([*new, *fixed], rows).cte("new_runs")
+    queue = queues.c.state_machine_id
+    key, priority = given.c.get("key", null()), given.c.get("priority", null())
+    place = {
+        "queue": queue,
+        "key": case((queue.is_not(None), func.coalesce(cast(key, Text), ""))),
+        "rank": case((queue.is_not(None), -func.coalesce(cast(priority, Integer), 0))),
+    }
+    rows = (
+        select(*new.values(), *fixed.values(), *place.values())
+        .select_from(given.outerjoin(queues, queue == given.c.state_machine_id))
+        .where(given.c.id.in_(select(begun.c.id)))
+    )
+    return insert(runs).from_select([*new, *fixed, *place], rows).cte("new_runs")
 
 
 def _insert(table: Table, given: CTE, *, of: ColumnElement[Any], key: str = "execution_id") -> CTE:

@@ -82,6 +82,8 @@ EXECUTION: Sequence[ColumnElement[Any]] = (
     executions.c.source_execution_id,
     executions.c.source_state_name,
     executions.c.redrive_count,
+    executions.c.key,
+    executions.c.priority,
 )
 
 

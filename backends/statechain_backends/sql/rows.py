@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from statechain.storage.repository import End
 
 __all__ = [
+    "NO_PLACE",
     "Row",
     "batch_item_row",
     "batch_row",
@@ -57,6 +58,7 @@ __all__ = [
     "end_row",
     "execution_row",
     "link_row",
+    "queue_place",
     "run_row",
     "state_machine_row",
     "to_batch",
@@ -80,6 +82,9 @@ __all__ = [
 ]
 
 RUNTIME = "States.Runtime"
+NO_PLACE = (None, None, None)
+"""Queue, key and rank of a run whose machine has no queue."""
+
 SECOND = 1_000_000
 """In microseconds."""
 
@@ -118,13 +123,21 @@ def execution_row(execution: Execution) -> tuple[object, ...]:
         None if source is None else source.state_name,
         execution.redrive_count,
         1,
+        execution.key,
+        execution.priority or None,
     )
 
 
-def run_row(execution: Execution, owner: str | None) -> tuple[object, ...]:
+def run_row(execution: Execution, owner: str | None, *, is_queued: bool) -> tuple[object, ...]:
     """Return the row of `schema.runs` for an execution that starts."""
     epoch = 0 if owner is None else 1
-    return execution.id, owner, epoch, 0, 0, execution.current_state, None, None, None
+    place = queue_place(execution.state_machine_id, execution.key, execution.priority) if is_queued else NO_PLACE
+    return execution.id, owner, epoch, 0, 0, execution.current_state, None, None, None, *place
+
+
+def queue_place(state_machine_id: str, key: str | None, priority: int | None) -> tuple[object, ...]:
+    """Return queue, key and rank of a run whose machine has a queue."""
+    return state_machine_id, key or "", -(priority or 0)
 
 
 def end_row(end: End) -> tuple[object, ...]:
@@ -222,8 +235,9 @@ def to_state_machine(row: Row) -> StateMachineRecord:
 @reads("executions", 0)
 def to_execution(row: Row) -> Execution:
     """Return an execution from a row of `queries.EXECUTION`."""
-    id_, name, machine, revision, status, input_, output, error, cause, start, end, state, *source, redrives = row
-    source_id = text_or_none(source[0], "source_execution_id")
+    id_, name, machine, revision, status, input_, output, error, cause, start, end, state, *rest = row
+    source, source_state, redrives, key, priority = rest
+    source_id = text_or_none(source, "source_execution_id")
     return Execution(
         id=text(id_, "id"),
         name=text(name, "name"),
@@ -237,8 +251,10 @@ def to_execution(row: Row) -> Execution:
         start_time=moment(start, "start_time"),
         end_time=moment_or_none(end, "end_time"),
         current_state=text_or_none(state, "current_state"),
-        source=None if source_id is None else Source(source_id, text_or_none(source[1], "source_state_name")),
+        source=None if source_id is None else Source(source_id, text_or_none(source_state, "source_state_name")),
         redrive_count=number(redrives, "redrive_count"),
+        key=text_or_none(key, "key"),
+        priority=number(priority or 0, "priority"),
     )
 
 

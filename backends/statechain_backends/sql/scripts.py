@@ -19,12 +19,14 @@ from statechain.clock import MICROSECOND, to_micros
 from statechain.errors import ExecutionNotFound, InvalidToken, TaskTimedOut
 from statechain.records.executions import CallbackStatus, ExecutionStatus
 from statechain.storage.leases import lease_lost
+from statechain.storage.queues import MachineLimited
 from statechain.storage.repository import (
     AnswerCallback,
     CloseCallback,
     CreateStateMachine,
     DeleteExecutions,
     HeartbeatCallback,
+    LimitStateMachine,
     RedriveExecution,
     ReleaseExecution,
     StartExecution,
@@ -36,11 +38,14 @@ from statechain_backends.sql import filters, queries
 from statechain_backends.sql.batches import BATCH_SCRIPTS
 from statechain_backends.sql.compiler import named_row, param, row_params
 from statechain_backends.sql.leases import queries as lease_queries
+from statechain_backends.sql.queues import scripts as queue_scripts
 from statechain_backends.sql.rows import (
+    NO_PLACE,
     Row,
     end_row,
     execution_row,
     link_row,
+    queue_place,
     run_row,
     state_machine_row,
     to_callback,
@@ -133,12 +138,15 @@ def _start_exclusively(write: StartExecution) -> Script:
             rows = yield question, parameters
             if rows:
                 return to_execution(rows[0])
+        queue = yield from queue_scripts.queue_of(execution.state_machine_id, write.owner)
+        if isinstance(queue, MachineLimited):
+            return queue
         rows = yield _ADD_EXECUTION, named_row(executions, execution_row(execution))
         if not rows:
             continue
         rows = yield _ADD_LINK, link
         if rows:
-            yield ADD_RUN, named_row(runs, run_row(execution, write.owner))
+            yield ADD_RUN, named_row(runs, run_row(execution, write.owner, is_queued=queue))
             return execution
         yield _DROP_EXECUTION, {"id_": execution.id}
 
@@ -167,7 +175,15 @@ def _found(execution_id: str) -> Script:
 
 
 _LOCK = (
-    select(executions.c.status, executions.c.redrive_count, executions.c.epoch, executions.c.current_state)
+    select(
+        executions.c.status,
+        executions.c.redrive_count,
+        executions.c.epoch,
+        executions.c.current_state,
+        executions.c.state_machine_id,
+        executions.c.key,
+        executions.c.priority,
+    )
     .where(executions.c.id == param("id_"))
     .with_for_update()
 )
@@ -210,11 +226,15 @@ def _redrive(write: RedriveExecution) -> Script:
     rows = yield _LOCK, one
     if not rows:
         return ExecutionNotFound(f"there is no execution {write.execution_id!r}")
-    status, count, epoch, state = rows[0]
+    status, count, epoch, state, machine, key, priority = rows[0]
     if status not in filters.UNFAILED and count == write.redrive_count:
+        queue = yield from queue_scripts.queue_of(unescape_text(machine), write.owner)
+        if isinstance(queue, MachineLimited):
+            return queue
         yield _REVIVE, one
         ((seq,),) = yield _LENGTH, one
-        run = (write.execution_id, write.owner, epoch + 1, seq, 0, state, None, None, None)
+        place = queue_place(machine, key, priority) if queue else NO_PLACE
+        run = (write.execution_id, write.owner, epoch + 1, seq, 0, state, None, None, None, *place)
         yield ADD_RUN, named_row(runs, run)
     elif count != write.redrive_count + 1:
         return None
@@ -380,6 +400,7 @@ SCRIPTS: Mapping[type, Callable[[Any], Script]] = {
     CloseCallback: _close,
     CreateStateMachine: _create_state_machine,
     DeleteExecutions: _delete,
+    LimitStateMachine: queue_scripts.limit_state_machine,
     RedriveExecution: _redrive,
     ReleaseExecution: _release,
     StartExecution: _start_exclusively,

@@ -27,6 +27,7 @@ from statechain_backends.sql.compiler import Parameters
 from statechain_backends.sql.leases import queries as lease_queries
 from statechain_backends.sql.leases import scripts as lease_scripts
 from statechain_backends.sql.leases.reads import Leases
+from statechain_backends.sql.queues.reads import Queues
 from statechain_backends.sql.reads import Reads
 from statechain_backends.sql.rows import to_worker_lease
 from statechain_backends.sql.schema.migrate import STORED_VERSION, is_current
@@ -67,7 +68,7 @@ _STRAYS = lease_queries.strays()
 SYNCHRONOUS = ("full", "normal", "extra", "off")
 
 
-class SQLiteRepository(Reads, Shards, Checks, Leases):
+class SQLiteRepository(Reads, Queues, Shards, Checks, Leases):
     """A `Repository` in SQLite.
 
     Arguments:

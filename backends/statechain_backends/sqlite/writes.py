@@ -16,9 +16,11 @@ from sqlalchemy.dialects import sqlite
 
 from statechain.errors import DamagedRow
 from statechain.records.executions import CallbackStatus
+from statechain.storage.queues import MachineLimited
 from statechain.storage.repository import Advance, StartExecution, Write
 from statechain_backends.sql.compiler import Compiler, Parameters, param, row_params
 from statechain_backends.sql.decoding import Row, outcome
+from statechain_backends.sql.queues.queries import IS_LIMITED
 from statechain_backends.sql.rows import end_row, execution_row, link_row, run_row, to_execution, visit_row
 from statechain_backends.sql.schema.tables import callbacks, executions, links, runs, visits
 from statechain_backends.sql.scripts import SCRIPTS
@@ -106,7 +108,7 @@ def _run(connection: sqlite3.Connection, script: Script) -> object:
 
 def _apply(connection: sqlite3.Connection, writes: Sequence[Write[object]]) -> list[object]:
     moves = {place: write for place, write in enumerate(writes) if _is_move(write)}
-    missed = _move(connection, moves) if moves else ()
+    missed = _move(connection, moves, _queues(connection, [*moves.values()])) if moves else ()
     outcomes: list[object] = []
     for place, write in enumerate(writes):
         if place not in moves:
@@ -118,16 +120,32 @@ def _apply(connection: sqlite3.Connection, writes: Sequence[Write[object]]) -> l
     return outcomes
 
 
-def _move(connection: sqlite3.Connection, moves: Mapping[int, Write[object]]) -> set[int]:
-    """Make starts and advances; return the places of those that were refused."""
-    missed: set[int] = set()
+def _queues(connection: sqlite3.Connection, writes: Sequence[Write[object]]) -> Mapping[str, bool]:
+    """Return whether there are limits now, of each machine with a queue of which executions start."""
+    machines = {write.execution.state_machine_id for write in writes if isinstance(write, StartExecution)}
+    found = ((each, fetch(connection, IS_LIMITED, {"machine": each})) for each in machines)
+    return {machine: bool(is_limited) for machine, rows in found for (is_limited,) in rows}
+
+
+def _move(connection: sqlite3.Connection, moves: Mapping[int, Write[object]], queues: Mapping[str, bool]) -> set[int]:
+    """Make starts and advances; return the places of those that were refused, or are left to be claimed."""
+    missed = {place for place, write in moves.items() if _is_left_to_claims(write, queues)}
+    tried = {place: write for place, write in moves.items() if place not in missed}
     connection.execute("SAVEPOINT moves")
-    if not _execute(connection, _changes([*moves.values()])):
+    if not _execute(connection, _changes([*tried.values()])):
         connection.execute("ROLLBACK TO moves")
-        missed = {place for place, write in moves.items() if not _execute(connection, _changes([write]))}
+        missed |= {place for place, write in tried.items() if not _execute(connection, _changes([write]))}
     connection.execute("RELEASE moves")
-    _execute(connection, _dependent_rows([write for place, write in moves.items() if place not in missed]))
+    _execute(connection, _dependent_rows([write for place, write in tried.items() if place not in missed], queues))
     return missed
+
+
+def _is_left_to_claims(write: Write[object], queues: Mapping[str, bool]) -> bool:
+    return (
+        isinstance(write, StartExecution)
+        and write.owner is not None
+        and queues.get(write.execution.state_machine_id, False)
+    )
 
 
 def _execute(connection: sqlite3.Connection, work: Work) -> bool:
@@ -144,7 +162,8 @@ def _refusal(connection: sqlite3.Connection, write: Write[object]) -> object:
     """Return the outcome of a start or an advance that changed nothing."""
     if isinstance(write, StartExecution):
         name = {"machine": write.execution.state_machine_id, "name": write.execution.name}
-        return outcome(to_execution, fetch(connection, EXECUTION_BY_NAME, name)[0])
+        holders = fetch(connection, EXECUTION_BY_NAME, name)
+        return outcome(to_execution, holders[0]) if holders else MachineLimited(write.execution.state_machine_id)
     advance = cast("Advance", write)
     rows = fetch(connection, current_positions([advance.execution_id]), None)
     row = rows[0] if rows else None
@@ -172,12 +191,15 @@ def _changes(writes: Sequence[Write[object]]) -> Work:
     }
 
 
-def _dependent_rows(writes: Sequence[Write[object]]) -> Work:
+def _dependent_rows(writes: Sequence[Write[object]], queues: Mapping[str, bool]) -> Work:
     """Return what follows from starts and advances that take effect."""
     starts = [write for write in writes if isinstance(write, StartExecution)]
     advances = [write for write in writes if isinstance(write, Advance)]
     return {
-        ADD_RUN: [run_row(write.execution, write.owner) for write in starts],
+        ADD_RUN: [
+            run_row(write.execution, write.owner, is_queued=write.execution.state_machine_id in queues)
+            for write in starts
+        ],
         _ADD_LINK: [
             link_row(write.execution, source, exclusive=False) for write in starts if (source := write.execution.source)
         ],

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import click
 from rich.markup import escape
 
@@ -29,6 +30,7 @@ from statechain.cli.selection import FilterOptions, filter_options, find_executi
 from statechain.cli.session import Storage, asynchronous, echo_err, storage_option
 from statechain.drawing.picture import folded, printable, shortened
 from statechain.records.executions import Execution, Suspect, Visit
+from statechain.records.queues import LimitWait
 
 if TYPE_CHECKING:
     from statechain.engine.engine import Engine
@@ -167,14 +169,16 @@ async def show(execution: str, storage: Storage, *, as_json: bool) -> None:
         visits = await engine.repository.visits(found.id)
         names = await machine_names(engine)
         links = await engine.list_linked_executions(source_execution_id=found.id)
+        wait = None if found.status.is_terminal else await engine.get_limit_wait(found.id)
     machine = names.get(found.state_machine_id, found.state_machine_id)
     if as_json:
         described = execution_json(found, machine)
         described["visits"] = [_visit_json(visit) for visit in folded(visits)]
         described["chained"] = [link.target_execution_id for link in links]
+        described["waits_for"] = None if wait is None else attrs.asdict(wait)
         echo_json(described, indent=2)
         return
-    for name, value in _facts(found, machine, len(links)):
+    for name, value in _facts(found, machine, len(links), wait):
         click.echo(f"{click.style(f'{name:>8}', dim=True)}  {value}")
     rows = list(visit_rows(found, visits))
     if rows:
@@ -184,7 +188,7 @@ async def show(execution: str, storage: Storage, *, as_json: bool) -> None:
         echo_err("(it has no visits: none was recorded yet, or its state machine is EXPRESS)")
 
 
-def _facts(execution: Execution, machine: str, chained: int) -> list[tuple[str, str]]:
+def _facts(execution: Execution, machine: str, chained: int, wait: LimitWait | None) -> list[tuple[str, str]]:
     reason = ": ".join(part for part in (execution.error, execution.cause) if part)
     colour = STYLES[execution.status]
     state = f" in {execution.current_state}" if reason else ""
@@ -193,9 +197,12 @@ def _facts(execution: Execution, machine: str, chained: int) -> list[tuple[str, 
         ("id", execution.id),
         ("machine", f"{machine}, revision {execution.state_machine_revision}"),
         ("status", click.style(str(execution.status), fg=colour) + state),
+        ("waits", "" if wait is None else str(wait).removeprefix("waits ")),
         ("error", printable(reason)),
         ("started", f"{moment(execution.start_time)}, took {duration_of(execution)}"),
         ("redriven", f"{execution.redrive_count} times" if execution.redrive_count else ""),
+        ("key", printable(execution.key or "")),
+        ("priority", str(execution.priority or "")),
         ("input", shortened(execution.input_text, MOST_VALUE)),
         ("output", shortened(execution.output_text or "", MOST_VALUE)),
         ("source", _source(execution)),

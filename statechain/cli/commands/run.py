@@ -56,6 +56,8 @@ files_option = click.option(
 @click.option("--input", "value", type=JSON, default="{}", show_default=True, help="The input.")
 @tasks_option
 @click.option("--name", help="The execution's name; the same name and input again is the same execution.")
+@click.option("--key", help="What it has in common with others, such as a tenant, where the machine has limits.")
+@click.option("--priority", type=int, default=0, help="Those with a higher one are taken up first, likewise.")
 @click.option("--machine", help="The state machine's name, by default the file's; or which one of a template.")
 @click.option("--type", "kind", type=click.Choice(["STANDARD", "EXPRESS"]), default="STANDARD", show_default=True)
 @substitutions_options
@@ -68,6 +70,8 @@ async def run(
     value: JSONValue,
     tasks: TaskRegistry | None,
     name: str | None,
+    key: str | None,
+    priority: int,
     machine: str | None,
     kind: Literal["STANDARD", "EXPRESS"],
     files: str | None,
@@ -83,7 +87,7 @@ async def run(
     async with storage.engine(tasks=tasks or TaskRegistry(), files=files) as engine:
         target = await machine_of(engine, file, machine, kind, tasks=tasks, substitutions=substitutions)
         with usage_errors():
-            handle = await target.start_execution(value, name=name)
+            handle = await target.start_execution(value, name=name, key=key, priority=priority)
         execution = await follow(engine, handle)
     show_end(execution, indent=None if compact else 2)
 

@@ -43,7 +43,8 @@ async def show_all(request: Request) -> Response:
     begin = next((place for place, each in enumerate(fitting) if each.name > after), len(fitting)) if after else 0
     shown = fitting[begin : begin + PAGE]
     last = shown[-1].name if begin + PAGE < len(fitting) else None
-    return await page(request, "machines.html", {"machines": shown, "next": last, "text": text})
+    queues = {queue.state_machine_id: queue for queue in await engine.list_queues()}
+    return await page(request, "machines.html", {"machines": shown, "next": last, "text": text, "queues": queues})
 
 
 async def record_of(engine: Engine, id_: str, revision: int | None = None) -> StateMachineRecord:

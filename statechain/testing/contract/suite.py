@@ -24,7 +24,7 @@ import pytest
 from statechain.storage.repository import Repository
 
 CHAPTERS = ("machines", "starting", "running", "visits", "callbacks", "batches", "deleting",
-            "finding", "inputs", "reports", "models", "leases", "shards", "suspects", "texts")  # fmt: skip
+            "finding", "inputs", "reports", "models", "leases", "limits", "shards", "suspects", "texts")  # fmt: skip
 pytest.register_assert_rewrite(*(f"statechain.testing.contract.{chapter}" for chapter in (*CHAPTERS, "samples")))
 
 from statechain.testing.contract.batches import BatchContract, FrozenContract  # noqa: E402 -- their asserts are rewritten
@@ -33,6 +33,7 @@ from statechain.testing.contract.deleting import DeletionContract  # noqa: E402
 from statechain.testing.contract.finding import FilterContract, PagingContract, StatisticsContract  # noqa: E402
 from statechain.testing.contract.inputs import InputContract  # noqa: E402
 from statechain.testing.contract.leases import EpochContract, LeaseContract, OrphanContract, ReleaseContract  # noqa: E402
+from statechain.testing.contract.limits import LimitContract  # noqa: E402
 from statechain.testing.contract.machines import StateMachineContract  # noqa: E402
 from statechain.testing.contract.models import ModelContract  # noqa: E402
 from statechain.testing.contract.reports import ReportContract  # noqa: E402
@@ -74,6 +75,7 @@ class RepositoryContract(
     EpochContract,
     OrphanContract,
     ReleaseContract,
+    LimitContract,
     SuspectContract,
     ShardContract,
     ExactnessContract,

@@ -28,6 +28,7 @@ from sqlalchemy import (
     or_,
     select,
     union,
+    union_all,
     update,
 )
 from sqlalchemy.dialects.postgresql import Insert, insert
@@ -43,12 +44,14 @@ from statechain_backends.sql.schema.tables import batch_shards, executions, runs
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from sqlalchemy import CTE
     from sqlalchemy.sql.compiler import SQLCompiler
     from sqlalchemy.sql.dml import ReturningDelete
 
 __all__ = [
     "advance_uptime",
     "claim",
+    "claim_queued",
     "claimed",
     "elapsed",
     "epochs",
@@ -65,9 +68,11 @@ __all__ = [
     "suspect_groups",
     "suspects",
     "suspicion",
+    "wanted",
 ]
 
 Text: TypeAlias = str | BindParameter[Any]
+Number: TypeAlias = int | BindParameter[Any]
 
 MOST_GAP = LONGEST_GAP // MICROSECOND
 
@@ -204,32 +209,66 @@ def suspicion(claims: ColumnElement[int]) -> ColumnElement[int]:
     )
 
 
-def claim(worker_id: str, page: int, excluded_revisions: Collection[tuple[str, int]], suspects: range | None) -> Update:
-    """Take over runs without owner, oldest first, but those of some revisions; return their ids."""
+def wanted(suspects: range | None, excluded_revisions: Collection[tuple[str, int]]) -> ColumnElement[bool]:
+    """Return whether a run is one that is claimed: without deaths, or a suspect that is due; not of some revisions."""
+    if suspects is None:
+        claimable = runs.c.claims == 0
+    else:
+        is_due = func.coalesce(runs.c.claimable_after, 0) <= elapsed()
+        claimable = and_(runs.c.claims >= suspects.start, runs.c.claims < suspects.stop, is_due)
+    # Only `excluded_revisions` needs the executions: without it the index alone gives the page in its order.
     left = [
         and_(executions.c.state_machine_id == machine, executions.c.state_machine_revision == revision)
         for machine, revision in sorted(excluded_revisions)
     ]
-    if suspects is None:
-        wanted = runs.c.claims == 0
-    else:
-        is_due = func.coalesce(runs.c.claimable_after, 0) <= elapsed()
-        wanted = and_(runs.c.claims >= suspects.start, runs.c.claims < suspects.stop, is_due)
-    # Only `excluded_revisions` needs the executions: without it the index alone gives the page in its order.
     is_left = exists().where(executions.c.id == runs.c.execution_id, or_(false(), *left))
-    orphans = (
-        select(runs.c.execution_id)
-        .where(runs.c.owner.is_(None), wanted, *([~is_left] if left else []))
-        .order_by(runs.c.execution_id)
-        .limit(page)
-        .with_for_update(of=runs, skip_locked=True)
-        .cte("orphans")
-    )
+    return and_(claimable, ~is_left) if left else claimable
+
+
+def claim(
+    worker_id: Text,
+    page: Number,
+    excluded_revisions: Collection[tuple[str, int]],
+    suspects: range | None,
+    admitted: Sequence[Text] = (),
+) -> Update:
+    """Take over runs without owner, oldest first, but those of some revisions; return their ids.
+
+    Runs that are in a queue are taken where they are ``admitted``.
+    """
+    free = _free_runs(wanted(suspects, excluded_revisions), runs.c.queue.is_(None)).limit(page).cte("free")
+    chosen: CTE = free
+    if admitted:
+        queued = _queued_runs(admitted).cte("queued")
+        either = union_all(select(free.c.execution_id), select(queued.c.execution_id)).subquery("either")
+        chosen = select(either.c.execution_id).order_by(either.c.execution_id).limit(page).cte("chosen")
+    return _taken_over(worker_id, chosen)
+
+
+def claim_queued(worker_id: Text, admitted: Sequence[Text]) -> Update:
+    """Take over runs that are in a queue and admitted; return their ids."""
+    return _taken_over(worker_id, _queued_runs(admitted).cte("queued"))
+
+
+def _taken_over(worker_id: Text, chosen: CTE) -> Update:
     return (
         update(runs)
-        .where(runs.c.execution_id.in_(select(orphans.c.execution_id)))
+        .where(runs.c.execution_id.in_(select(chosen.c.execution_id)))
         .values(owner=worker_id, epoch=runs.c.epoch + 1)
         .returning(runs.c.execution_id)
+    )
+
+
+def _queued_runs(execution_ids: Sequence[Text]) -> Select[Any]:
+    return _free_runs(runs.c.execution_id.in_(execution_ids), runs.c.queue.is_not(None))
+
+
+def _free_runs(*conditions: ColumnElement[bool]) -> Select[Any]:
+    return (
+        select(runs.c.execution_id)
+        .where(runs.c.owner.is_(None), *conditions)
+        .order_by(runs.c.execution_id)
+        .with_for_update(of=runs, skip_locked=True)
     )
 
 
@@ -247,7 +286,7 @@ def _suspected() -> ColumnElement[int]:
     return case((runs.c.claims == 0, 0), (since < 0, 0), else_=since)
 
 
-def claimed(execution_ids: Sequence[str]) -> Select[Any]:
+def claimed(execution_ids: Sequence[Text]) -> Select[Any]:
     """Return epoch, seq, claims, how long a suspect, and the execution, of runs, oldest first."""
     return (
         select(runs.c.epoch, runs.c.seq, runs.c.claims, _suspected(), *EXECUTION)

@@ -43,9 +43,10 @@ class Leases(ABC):
         excluded_revisions: Collection[tuple[str, int]] = (),
         orphaned: Collection[str] = (),
         suspects: range | None = None,
+        only_queued: Collection[str] | None = None,
     ) -> Sequence[Claim]:
         """Take over executions without an owner."""
-        script = lease_scripts.claim(worker_id, page, excluded_revisions, orphaned, suspects)
+        script = lease_scripts.claim(worker_id, page, excluded_revisions, orphaned, suspects, only_queued)
         return cast("Sequence[Claim]", await self._perform(script))
 
     async def release(self, worker_id: str) -> None:

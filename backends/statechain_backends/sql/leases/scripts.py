@@ -6,8 +6,10 @@ import logging
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import attrs
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
@@ -16,12 +18,15 @@ from statechain.errors import DamagedRow
 from statechain.records.executions import ExecutionStatus
 from statechain_backends.sql.compiler import param
 from statechain_backends.sql.leases import queries
+from statechain_backends.sql.queues import scripts as queue_scripts
 from statechain_backends.sql.rows import to_claim
 from statechain_backends.sql.schema.tables import executions, runs, workers
 from statechain_backends.sql.scripts import LOST_EPOCHS, chunks
 from statechain_backends.sql.text_escape import unescape_text
 
 if TYPE_CHECKING:
+    from sqlalchemy import BindParameter, Select, Update
+
     from statechain.records.executions import Claim
     from statechain.storage.leases import WorkerLease
     from statechain_backends.sql.decoding import Row
@@ -102,21 +107,65 @@ def claim(
     excluded_revisions: Collection[tuple[str, int]],
     orphaned: Collection[str],
     suspects: range | None,
+    only_queued: Collection[str] | None = None,
 ) -> Script:
-    """Take over what has no owner, once what the claimer owns without running it has none."""
+    """Take over what has no owner, once what the claimer owns without running it has none.
+
+    Of machines with limits, what their queues admit is taken; the queues are locked until the end.
+    """
     for ids in chunks(list(orphaned)):
         yield queries.release_owned(worker_id, ids), None
-    rows = yield queries.claim(worker_id, page, excluded_revisions, suspects), None
+    admissions = yield from queue_scripts.admit(page, excluded_revisions, suspects, only_queued)
+    admitted = frozenset(id_ for each in admissions for id_ in each.ids)
+    chosen, parameters = _filled(sorted(admitted))
+    if only_queued is not None:
+        rows = yield queries.claim_queued(worker_id, sorted(admitted)[:page]), None
+    elif suspects is None and not excluded_revisions and parameters is not None:
+        rows = yield _claim(len(chosen)), {"worker": worker_id, "page": page, **parameters}
+    else:
+        rows = yield queries.claim(worker_id, page, excluded_revisions, suspects, sorted(admitted)), None
     if not rows:
         return []
-    claimed = yield queries.claimed([id_ for (id_,) in rows]), None
+    taken = [unescape_text(id_) for (id_,) in rows]
+    yield from queue_scripts.note_taken(admissions, frozenset(taken))
+    named, parameters = _filled(taken)
+    claimed = yield queries.claimed(named) if parameters is None else _claimed(len(named)), parameters
     claims: list[Claim] = []
     for row in claimed:
         try:
-            claims.append(to_claim(row))
+            claim = to_claim(row)
+            claims.append(attrs.evolve(claim, is_limited=True) if claim.execution.id in admitted else claim)
         except DamagedRow as damage:
             yield from end_damaged(row, damage)
     return claims
+
+
+# A claim comes several times a second. Its statements are compiled once for each of a few numbers of ids.
+
+_SIZES = (0, 1, 10, 100)
+
+
+def _filled(ids: Sequence[str]) -> tuple[Sequence[str], Mapping[str, object] | None]:
+    """Return ids, the last one repeated up to one of the sizes, and as parameters; None where they are too many."""
+    size = next((size for size in _SIZES if size >= len(ids)), None)
+    if size is None:
+        return ids, None
+    filled = [*ids, *([ids[-1]] * (size - len(ids)) if ids else ())]
+    return filled, {f"chosen_{place}": id_ for place, id_ in enumerate(filled)}
+
+
+def _ids(size: int) -> Sequence[BindParameter[Any]]:
+    return [param(f"chosen_{place}") for place in range(size)]
+
+
+@cache
+def _claim(size: int) -> Update:
+    return queries.claim(param("worker"), param("page"), (), None, _ids(size))
+
+
+@cache
+def _claimed(size: int) -> Select[Any]:
+    return queries.claimed(_ids(size))
 
 
 def end_damaged(row: Row, damage: DamagedRow) -> Steps:

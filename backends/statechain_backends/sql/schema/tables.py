@@ -29,6 +29,7 @@ __all__ = [
     "executions",
     "links",
     "metadata",
+    "queues",
     "runs",
     "state_machines",
     "uptime",
@@ -81,6 +82,8 @@ executions = Table(
     Column("source_state_name", Name),
     Column("redrive_count", Integer, nullable=False),
     Column("epoch", Integer, nullable=False),
+    Column("key", Name),
+    Column("priority", Integer),
     PrimaryKeyConstraint("id"),
     UniqueConstraint("state_machine_id", "name"),
     CheckConstraint("status IN ('RUNNING', 'SUCCEEDED', 'FAILED', 'TIMED_OUT', 'ABORTED')", name="status"),
@@ -110,9 +113,10 @@ Index(
 )
 
 # One narrow row for each RUNNING execution, and for no other: what each step's guarded write compares and changes.
-# No index but the key and the one of rows without owner, neither of which a step changes, so that PostgreSQL can update
-# a row in place (HOT). `claims` counts take-ups without progress; `backoff`, `claimable_after` and `suspect_since`, in
-# microseconds of uptime, mean nothing while it is 0.
+# No step changes a column of an index, so that PostgreSQL can update a row in place (HOT). `claims` counts take-ups
+# without progress; `backoff`, `claimable_after` and `suspect_since`, in microseconds of uptime, mean nothing while it
+# is 0. `queue`, `key` ('' without one) and `rank` (minus the priority) are set where the machine has limits, or had
+# some when the execution was started.
 runs = Table(
     "runs",
     metadata,
@@ -125,11 +129,44 @@ runs = Table(
     Column("backoff", BigInteger),
     Column("claimable_after", BigInteger),
     Column("suspect_since", BigInteger),
+    Column("queue", Name),
+    Column("key", Name),
+    Column("rank", Integer),
     PrimaryKeyConstraint("execution_id"),
     sqlite_with_rowid=False,
 )
 _unowned = runs.c.owner.is_(None)
+_free = _unowned & runs.c.queue.is_(None)
+_queued = _unowned & runs.c.queue.is_not(None)
+_limited = runs.c.owner.is_not(None) & runs.c.queue.is_not(None)
 Index("runs_unowned", runs.c.execution_id, sqlite_where=_unowned, postgresql_where=_unowned)
+Index("runs_free", runs.c.execution_id, sqlite_where=_free, postgresql_where=_free)
+Index(
+    "runs_queued",
+    runs.c.queue,
+    runs.c.key,
+    runs.c.rank,
+    runs.c.execution_id,
+    sqlite_where=_queued,
+    postgresql_where=_queued,
+)
+Index("runs_limited", runs.c.queue, runs.c.key, sqlite_where=_limited, postgresql_where=_limited)
+
+# The limits of a state machine over all processes. A claim locks the row. `taken` notes what was taken up when, as
+# `statechain.storage.rates` writes it, and `free_at` is the uptime at which the rate allows more; periods are
+# microseconds. A row without any limit stays, since runs may be in the queue still.
+queues = Table(
+    "queues",
+    metadata,
+    Column("state_machine_id", Name, nullable=False),
+    Column("max_concurrency", Integer),
+    Column("max_concurrency_per_key", Integer),
+    Column("rate_count", Integer),
+    Column("rate_period", BigInteger),
+    Column("taken", Text),
+    Column("free_at", BigInteger, nullable=False, server_default="0"),
+    PrimaryKeyConstraint("state_machine_id"),
+)
 
 # `seq` counts an execution's rows from 1 without gaps. Payloads keep this table with its rowid on SQLite: measured,
 # a key-ordered one writes half as fast at 1 KB a row.
