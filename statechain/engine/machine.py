@@ -77,7 +77,7 @@ class StateMachine(MachineBatches):
     def __repr__(self) -> str:
         return f"<StateMachine {self.name} revision {self.revision}>"
 
-    @checked(name=NAME.or_none(), source=SOURCE, input_transformer=TRANSFORMER)
+    @checked(name=NAME.or_none(), source=SOURCE, input_transformer=TRANSFORMER, key=KEY.or_none(), priority=PRIORITY)
     async def execute(
         self,
         input: JSONInput = None,  # noqa: A002 -- the term of the field
