@@ -93,7 +93,8 @@ class Backlog:
     """What waits for a worker now, for autoscaling.
 
     Attributes:
-        executions: RUNNING executions without an owner: submitted by a client, or left by a worker.
+        executions: RUNNING executions without an owner: submitted by a client, or left by a worker. Of a machine with
+            limits no more are counted than its ``max_concurrency`` lets run now.
 
         shards: Shards of RUNNING batches without an owner; a batch that is not cut into shards yet counts as one.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import attrs
 
 from statechain import asl
-from statechain.arguments import EXECUTION_ID, MACHINE, NAME, checked, instance_of, one_of
+from statechain.arguments import EXECUTION_ID, MACHINE, NAME, Argument, checked, instance_of, one_of
 from statechain.codec import same_json
 from statechain.engine.machine import StateMachine
 from statechain.engine.queries import EngineQueries
@@ -47,6 +47,11 @@ SUBSTITUTIONS = instance_of(Mapping, meant="a mapping of names to values")
 DEFINITION = instance_of(Mapping, str, Path, meant="a mapping, JSON or YAML text, or the Path of a file")
 
 
+def _or_unchanged(limit: Argument) -> Argument:
+    """Return an argument that may also be left as it is."""
+    return attrs.evolve(limit, accepts=lambda value: value is UNCHANGED or limit.accepts(value))
+
+
 @guarded()
 class EngineMachines(EngineQueries):
     """The methods of `Engine` about state machines; it sets the attributes that they need."""
@@ -61,9 +66,9 @@ class EngineMachines(EngineQueries):
         definition=DEFINITION,
         type=one_of("STANDARD", "EXPRESS"),
         substitutions=SUBSTITUTIONS.or_none(),
-        max_concurrency=CONCURRENCY,
-        rate=RATE,
-        max_concurrency_per_key=PER_KEY,
+        max_concurrency=_or_unchanged(CONCURRENCY),
+        rate=_or_unchanged(RATE),
+        max_concurrency_per_key=_or_unchanged(PER_KEY),
     )
     async def create_state_machine(
         self,
@@ -148,7 +153,12 @@ class EngineMachines(EngineQueries):
 
     # Limits
 
-    @checked(name_or_id=MACHINE, max_concurrency=CONCURRENCY, rate=RATE, max_concurrency_per_key=PER_KEY)
+    @checked(
+        name_or_id=MACHINE,
+        max_concurrency=_or_unchanged(CONCURRENCY),
+        rate=_or_unchanged(RATE),
+        max_concurrency_per_key=_or_unchanged(PER_KEY),
+    )
     async def set_machine_limits(
         self,
         name_or_id: HasId | str,

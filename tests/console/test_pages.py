@@ -46,6 +46,22 @@ async def test_every_page_is_reached_from_the_first_by_links_below_its_mount(
     }  # fmt: skip
 
 
+async def test_an_execution_and_its_machine_show_what_waits_for_a_limit(office: Office) -> None:
+    machine = await office.engine.create_state_machine(
+        "limited", {"StartAt": "A", "States": {"A": {"Type": "Pass", "End": True}}}, max_concurrency=0
+    )
+    handle = await machine.start_execution(1, key="red", priority=3)
+    async with client(office.engine, as_user(*READER)) as web:
+        text = (await web.get(f"/executions/{handle.id}")).text
+        assert "It waits for max_concurrency (0 at once; 0 run, 1 wait)." in text
+        assert "<dt>Key</dt><dd>red</dd>" in text
+        assert "<dt>Priority</dt><dd>3</dd>" in text
+        row = re.search(r"<tr><th[^>]*><a[^>]*>limited</a>.*?</tr>", (await web.get("/machines")).text)
+        assert row
+        assert '<td>0 at once</td><td class="figure">0</td><td class="figure">1</td>' in row[0]
+    await handle.stop()
+
+
 async def test_an_execution_shows_why_it_failed(office: Office) -> None:
     failed = office.seen["failed"]
     async with client(office.engine, as_user(*READER)) as web:

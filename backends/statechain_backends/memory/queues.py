@@ -13,6 +13,7 @@ import attrs
 
 from statechain.records.executions import Execution, ExecutionStatus
 from statechain.records.queues import LimitWait, MachineLimits, Queue
+from statechain.reports import Backlog
 from statechain.storage.queues import MachineLimited, limit_reached
 from statechain.storage.rates import RateWindow
 from statechain.storage.repository import LimitStateMachine
@@ -53,6 +54,11 @@ class MemoryQueues(MemoryShards):
         """Return the queues that have limits, or in which something waits."""
         found = [self._queue(machine) for machine in sorted(self._limited, key=str.encode)]
         return [queue for queue in found if queue.limits or queue.waiting]
+
+    async def backlog(self) -> Backlog:
+        """Return what waits for a worker, and for no limit."""
+        free = sum(run.owner is None and run.queue is None for run in self._runs.values())
+        return attrs.evolve(await super().backlog(), executions=free + sum(map(_claimable, await self.queues())))
 
     async def limit_wait(self, execution_id: str) -> LimitWait | None:
         """Return why an execution has not been claimed."""
@@ -131,6 +137,12 @@ class MemoryQueues(MemoryShards):
             if (window := limited.window()) is not None:
                 window.take(_now(), count)
                 limited.taken = window.stored()
+
+
+def _claimable(queue: Queue) -> int:
+    """Return how many executions may be claimed of a queue, as far as its concurrency allows."""
+    most = queue.limits.max_concurrency
+    return queue.waiting if most is None else max(0, min(queue.waiting, most - queue.running))
 
 
 def _now() -> int:

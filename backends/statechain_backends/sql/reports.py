@@ -30,6 +30,7 @@ from statechain.storage.shards import ShardStatus
 from statechain_backends.sql.compiler import param
 from statechain_backends.sql.decoding import member, moment_or_none, number, reads, text, text_or_none
 from statechain_backends.sql.queries import items_with_executions
+from statechain_backends.sql.queues.queries import claimable
 from statechain_backends.sql.schema.tables import batch_items, batch_shards, batches, callbacks, executions, runs
 
 if TYPE_CHECKING:
@@ -112,7 +113,8 @@ def backlog() -> Select[Any]:
     )
     waiting = shards.where(batch_shards.c.owner.is_(None)).scalar_subquery() + uncut.scalar_subquery()
     owned = shards.where(batch_shards.c.owner.is_not(None)).scalar_subquery()
-    return select(count_unowned().scalar_subquery(), waiting, owned)
+    free = count_unowned().where(runs.c.queue.is_(None)).scalar_subquery()
+    return select(free + claimable().scalar_subquery(), waiting, owned)
 
 
 def waiting_tasks_page(

@@ -324,6 +324,21 @@ class LimitContract:
         assert claimed(await repository.claim("one", page=9, only_queued=named)) == [made[2].id]
         assert claimed(await repository.claim("one", page=9)) == [free.id]
 
+    async def test_what_waits_for_a_limit_waits_for_no_worker(self, repository: Repository) -> None:
+        await submit(repository, None, state_machine_id="machine-b")
+        await limit(repository, max_concurrency=3)
+        assert (await repository.backlog()).executions == 1
+        await submit(repository, *[None] * 4)
+        assert (await repository.backlog()).executions == 4
+        await repository.claim("one", page=2)
+        assert (await repository.backlog()).executions == 2
+        await repository.claim("one", page=9)
+        assert (await repository.backlog()).executions == 0
+        await limit(repository, max_concurrency=1)
+        assert (await repository.backlog()).executions == 0
+        await limit(repository, max_concurrency=None)
+        assert (await repository.backlog()).executions == 1
+
     # Why an execution waits
 
     async def test_an_execution_that_waits_says_for_which_limit(self, repository: Repository) -> None:

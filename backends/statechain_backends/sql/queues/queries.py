@@ -8,12 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Integer,
     Select,
     Update,
     and_,
     case,
+    cast,
     func,
     or_,
     select,
@@ -41,6 +43,7 @@ __all__ = [
     "SET_LIMITS",
     "STATUS",
     "WAIT",
+    "claimable",
     "following",
     "heads",
     "is_limited",
@@ -179,6 +182,14 @@ def following(wanted: ColumnElement[bool]) -> Select[Any]:
 
 
 # What operators ask
+
+
+def claimable() -> Select[Any]:
+    """Return one row: how many executions may be claimed of all queues, as far as their concurrency allows."""
+    waiting, room = _count(_waiting), queues.c.max_concurrency - _count(_owned)
+    within = case((queues.c.max_concurrency.is_(None), waiting), (room <= 0, 0), (room < waiting, room), else_=waiting)
+    return select(cast(func.coalesce(func.sum(within), 0), BigInteger)).select_from(queues)
+
 
 STATUS: Sequence[ColumnElement[Any]] = (queues.c.state_machine_id, *LIMITS, _count(_waiting), _count(_owned))
 
