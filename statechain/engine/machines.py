@@ -210,7 +210,14 @@ class EngineMachines(EngineQueries):
         return await self.repository.machine_limits((await self._newest(name_or_id)).id)
 
     async def list_queues(self) -> list[Queue]:
-        """Return the state machines that have limits, with how many of their executions wait and run."""
+        """Return the state machines that have limits, with how many of their executions wait and run.
+
+        Returns:
+            A `Queue` for each of them, by id. One whose limits were removed is among them while something waits there.
+
+        Raises:
+            RepositoryUnavailable: Storage does not answer.
+        """
         return list(await self.repository.queues())
 
     @checked(id=EXECUTION_ID)

@@ -54,9 +54,9 @@ async def test_nothing_is_found_in_a_sound_storage(repository: Repository) -> No
 
 
 DAMAGES = {
-    "a run of nothing": ("INSERT INTO runs VALUES ('x', NULL, 1, 0, 0, NULL, NULL, NULL, NULL)", None, "runs"),
+    "a run of nothing": ("INSERT INTO runs (execution_id, epoch, seq, claims) VALUES ('x', 1, 0, 0)", None, "runs"),
     "a run of what has ended": (
-        "INSERT INTO runs VALUES (?, NULL, 1, 0, 0, NULL, NULL, NULL, NULL)", "ended", "runs",
+        "INSERT INTO runs (execution_id, epoch, seq, claims) VALUES (?, 1, 0, 0)", "ended", "runs",
     ),
     "no run": ("DELETE FROM runs WHERE execution_id = ?", "running", "executions"),
     "a run that counts other visits": ("DELETE FROM visits WHERE seq = 1 AND execution_id = ?", "running", "runs"),
