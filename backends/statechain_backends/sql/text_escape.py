@@ -15,6 +15,9 @@ __all__ = ["escape_rows", "escape_text", "escape_texts", "is_storable", "unescap
 
 MARK = "\ufdd0"
 
+FEW = 8
+"""Up to how many rows it is faster to look at each value than at whole columns."""
+
 _FOREIGN = re.compile(f"[\x00\ud800-\udfff{MARK}]")
 _ESCAPE = re.compile(f"{MARK}([0-9a-f]{{4}})")
 
@@ -37,17 +40,18 @@ def escape_texts(texts: Sequence[str | None]) -> Sequence[object]:
 
 
 def escape_rows(rows: Sequence[tuple[object, ...]]) -> Sequence[Sequence[object]]:
-    """Return rows with all their texts escaped, where any column has one that needs it: one look at each column."""
-    if all(is_storable(_joined(column)) for column in zip(*rows, strict=True)):
-        return rows
-    return [[escape_text(value) for value in row] for row in rows]
+    """Return rows with all their texts escaped, where any has one that needs it, found out by few looks."""
+    if len(rows) <= FEW:
+        is_plain = is_storable("".join([value for row in rows for value in row if isinstance(value, str)]))
+    else:
+        is_plain = all(is_storable(_joined(column)) for column in zip(*rows, strict=True))
+    return rows if is_plain else [[escape_text(value) for value in row] for row in rows]
 
 
 def _joined(column: Sequence[Any]) -> str:
-    try:
-        return "".join(filter(None, column))
-    except TypeError:  # numbers
-        return ""
+    """Return the texts of a column as one; those of a column of numbers are none."""
+    is_text = isinstance(next(filter(None, column), None), str)
+    return "".join(filter(None, column)) if is_text else ""
 
 
 def is_storable(text: str) -> bool:
