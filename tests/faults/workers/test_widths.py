@@ -153,3 +153,50 @@ async def test_a_shared_batch_survives_its_workers_and_is_never_too_wide(
     )
     assert (lost, doubled) == (0, 0)
     assert ledger.width() <= WIDTH
+
+
+CALLER = """
+import asyncio, sys
+from statechain import BatchExecutionOptions, Engine, ExecutionFilter
+
+async def main(url):
+    async with Engine(url, role="client") as client:
+        sources = await client.get_state_machine("sources")
+        machine = await client.get_state_machine("target")
+        options = BatchExecutionOptions(mode="DISTRIBUTED", concurrent_batches=9, shard_size=5)
+        await machine.execute_batch(ExecutionFilter(state_machine_id=sources.id), options=options)
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind", ["no dispatcher", "procrastinate"])
+async def test_a_batch_whose_caller_is_killed_goes_on(
+    kind: str, postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cancelled caller stops its batch; one that was killed leaves it to the workers."""
+    if kind != "no dispatcher":
+        pytest.importorskip(kind)
+    for name in ("WIDTH_APP", "PYTHONPATH"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    file = tmp_path / "calls.ledger"
+    ledger = WidthLedger(file)
+    async with Engine(postgres_url) as engine:
+        sources = await engine.create_state_machine("sources", PASS)
+        await engine.create_state_machine("target", CALL)
+        await sources.execute_bulk(range(60), options=BatchExecutionOptions(concurrent_batches=50))
+    async with KINDS[kind](postgres_url, file), Engine(postgres_url, role="client") as client, asyncio.timeout(200):
+        caller = await asyncio.create_subprocess_exec(sys.executable, "-c", CALLER, postgres_url)
+        while len(ledger.begun()) < 5:  # noqa: ASYNC110 -- other processes write it
+            await asyncio.sleep(0.01)
+        caller.kill()
+        await caller.wait()
+        (batch,) = await client.list_batches()
+        while batch.status is BatchStatus.RUNNING:
+            await asyncio.sleep(0.1)
+            batch = await client.get_batch(batch.id)
+        assert (batch.status, batch.item_counts.succeeded) == (BatchStatus.SUCCEEDED, 60)
+        assert await client.count_executions(ExecutionFilter(status="RUNNING")) == 0
+    assert sorted(ledger.begun()) == list(range(60))
+    assert ledger.width() <= WIDTH
