@@ -15,8 +15,8 @@ import asyncio
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING, Literal
@@ -110,6 +110,9 @@ class ShardWorker:
         self._had_share: set[str] = set()
         self._parts: defaultdict[str, list[_Part]] = defaultdict(list)
         self._changed = asyncio.Event()
+        self._due_at = float("-inf")
+        self._known: tuple[Sequence[Batch], int] = ((), 1)
+        self._is_outdated = True
         self._is_draining = False
         self._looking: asyncio.Task[None] | None = None
 
@@ -121,6 +124,7 @@ class ShardWorker:
         try:
             yield
         finally:
+            self._is_outdated = True
             self._parts[batch_id].remove(part)
             if not self._parts[batch_id]:
                 del self._parts[batch_id]
@@ -139,11 +143,11 @@ class ShardWorker:
                 await self._sender.send(batch_id, tickets)
             except StatechainError as error:
                 logger.warning("no tickets of the batch %s could be sent: %s", batch_id, error)
-        self._changed.set()
+        self._read_again()
 
     def look(self) -> None:
         """Look for shards at once: another worker's may have become claimable."""
-        self._changed.set()
+        self._read_again()
 
     @contextmanager
     def awaiting(self, batch_id: str) -> Iterator[None]:
@@ -153,24 +157,29 @@ class ShardWorker:
             yield
         finally:
             self._awaited[batch_id] -= 1
-            self._changed.set()
+            self._read_again()
 
     def drain(self) -> None:
         """Claim nothing more, and start no more items, but of batches that a caller here awaits."""
         self._is_draining = True
-        self._changed.set()
+        self._read_again()
 
     def interrupt(self) -> None:
         """Cancel what runs, and leave it to other workers."""
         self._is_draining = True
         self._awaited.clear()
-        self._changed.set()
+        self._read_again()
         if (
             self._looking is not None
         ):  # storage may not answer; a shard that was claimed all the same is another's later
             self._looking.cancel()
         for task in tuple(self._running.values()):
             task.cancel()
+
+    def _read_again(self) -> None:
+        """Look at once, and for other batches than at the look before, too."""
+        self._is_outdated = True
+        self._changed.set()
 
     def _drains(self, batch_id: str) -> bool:
         return self._is_draining and self._awaited[batch_id] <= 0
@@ -182,12 +191,12 @@ class ShardWorker:
         async with asyncio.TaskGroup() as group:
             self._group = group
             serving = group.create_task(self._serve(), name="statechain tickets")
-            is_due = True
             try:
                 while not self._is_draining or any(count > 0 for count in self._awaited.values()):
-                    self._looking = group.create_task(self._try_look(is_due=is_due), name="statechain shards, a look")
+                    look = self._try_look(is_due=self._is_due())
+                    self._looking = group.create_task(look, name="statechain shards, a look")
                     await asyncio.wait([self._looking])
-                    is_due = not await self._wait_for_change()
+                    await self._wait_for_change()
             finally:
                 self._group = None
                 serving.cancel()
@@ -204,17 +213,22 @@ class ShardWorker:
             else:
                 return
 
-    async def _wait_for_change(self) -> bool:
-        """Return at the next change, or False when the next look is due."""
+    def _is_due(self) -> bool:
+        """Return whether a look is due, however many changes there were meanwhile; the next one is due later."""
+        now = asyncio.get_running_loop().time()
+        if now < self._due_at:
+            return False
         sender = self._sender
         seconds = LOOK_SECONDS if sender is None or sender.is_away or self._is_draining else sender.interval
-        try:
-            async with asyncio.timeout(seconds):
-                await self._changed.wait()
-        except TimeoutError:
-            return False
-        self._changed.clear()
+        self._due_at = now + seconds
         return True
+
+    async def _wait_for_change(self) -> None:
+        """Return at the next change, at the latest when the next look is due."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self._due_at):
+                await self._changed.wait()
+        self._changed.clear()
 
     async def _try_look(self, *, is_due: bool) -> None:
         try:
@@ -226,16 +240,29 @@ class ShardWorker:
         sender = None if self._is_draining else self._sender
         if not self._has_lease() or (sender is None and not self._has_slot and not self._parts):
             return
-        running = await self._repository.running_batches(None if self._parts else DISTRIBUTED)
+        running, alive = await self._batches(is_due=is_due)
         for batch in running:
             is_served = self._serves_all or batch.id in self._started_here or batch.id in self._parts
             if is_served and not self._drains(batch.id) and (target := await self._target_of(batch)) is not None:
                 if sender is None or not _is_distributed(batch):
-                    await self._claim_share(batch, target, is_due=is_due)
+                    await self._claim_share(batch, target, alive, is_due=is_due)
                 else:
                     await self._send(sender, batch, target)
         if sender is not None:
             sender.keep({batch.id for batch in running})
+
+    async def _batches(self, *, is_due: bool) -> tuple[Sequence[Batch], int]:
+        """Return the batches that run, and how many workers there are; after a shard's end, as they were before."""
+        if is_due or self._is_outdated:
+            self._is_outdated = False  # what changes while storage is asked is read at the next look
+            try:
+                running = await self._repository.running_batches(None if self._parts else DISTRIBUTED)
+                leases = await self._repository.workers() if running else ()
+            except BaseException:
+                self._is_outdated = True
+                raise
+            self._known = running, max(1, sum(not lease.is_over for lease in leases))
+        return self._known
 
     async def _target_of(self, batch: Batch) -> Target | None:
         """Return the machine that a batch runs, where it is run here."""
@@ -259,14 +286,13 @@ class ShardWorker:
     def _held(self, batch_id: str) -> list[int]:
         return [number for id_, number in self._running if id_ == batch_id]
 
-    async def _claim_share(self, batch: Batch, target: Target, *, is_due: bool) -> None:
+    async def _claim_share(self, batch: Batch, target: Target, alive: int, *, is_due: bool) -> None:
         """Claim as many shards as are this worker's share; what is left, too, where it had that at the due look before.
 
         After a shard that ends between due looks no more than the share is claimed, so that other workers find some.
         """
         plan = ShardPlan.of(batch.options, batch.item_counts.total)
-        alive = sum(not lease.is_over for lease in await self._repository.workers())
-        share = ceil(plan.width / max(1, alive))
+        share = ceil(plan.width / alive)
         most = plan.width if is_due and batch.id in self._had_share else share
         while True:
             held = len(self._held(batch.id))

@@ -133,7 +133,7 @@ class MemoryShards(MemoryReports):
         current = self._shards[shard.batch_id][shard.number]
         ended, counted = self._counts(shard)
         failed = counted if failed is None else failed
-        claims = 0 if ended > current.ended else shard.claims
+        claims = 0 if ended > current.ended else current.claims
         current = attrs.evolve(current, ended=ended, failed=failed, claims=claims)
         self._put(attrs.evolve(current, status=ShardStatus.DONE, owner=None) if is_done else current)
         return self._end_if_over(self._batches[shard.batch_id], at)

@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, cast
 
-from sqlalchemy import and_, case, func, insert, or_, select, update
+from sqlalchemy import and_, case, func, insert, or_, select, union_all, update
 
 from statechain.clock import to_micros
 from statechain.errors import LeaseLost
@@ -48,8 +48,8 @@ CHUNK = 500
 BATCH_RUNNING = BatchStatus.RUNNING.value
 PENDING, RUNNING, DONE, FAILED = (each.value for each in ShardStatus)
 
-_LOCK_BATCH = select(batches.c.status).where(batches.c.id == param("batch")).with_for_update()
 _BATCH = queries.batch_uncounted(param("batch"))
+_LOCK_BATCH = _BATCH.with_for_update(of=batches)
 _END_BATCH = (
     update(batches)
     .where(batches.c.id == param("batch"), batches.c.status == BATCH_RUNNING)
@@ -58,7 +58,8 @@ _END_BATCH = (
 _all = select(*batch_shards.c).where(batch_shards.c.batch_id == param("batch"))
 _SHARDS = _all.order_by(batch_shards.c.shard)
 _UNDER_WAY = _SHARDS.where(batch_shards.c.status == RUNNING)
-_NEXT = _SHARDS.where(batch_shards.c.status == PENDING).limit(1)
+_next = _SHARDS.where(batch_shards.c.status == PENDING).limit(1).subquery()
+_OPEN = union_all(_all.where(batch_shards.c.status == RUNNING), select(*_next.c))
 _FIRST_PENDING = _SHARDS.where(batch_shards.c.status == PENDING).limit(param("width"))
 _ANY = _SHARDS.limit(1)
 _ONE = _all.where(batch_shards.c.shard == param("number"))
@@ -67,6 +68,7 @@ _CLAIM = (
     update(batch_shards)
     .where(*_this)
     .values(status=RUNNING, owner=param("worker"), epoch=param("new_epoch"), claims=param("new_claims"))
+    .returning(*batch_shards.c)
 )
 _GIVE_UP = (
     update(batch_shards)
@@ -74,19 +76,23 @@ _GIVE_UP = (
     .values(status=FAILED, owner=None, ended=param("new_ended"), failed=param("new_failed"))
 )
 _held = (*_this, batch_shards.c.owner == param("worker"), batch_shards.c.epoch == param("of_epoch"))
-_LOCK_SHARD = select(batch_shards.c.ended).where(*_held)
-_COUNT = (
-    update(batch_shards)
-    .where(*_held)
-    .values(ended=param("new_ended"), failed=param("new_failed"), claims=param("new_claims"))
-)
-_END = update(batch_shards).where(*_held).values(status=DONE, owner=None)
+_counted = {
+    "ended": param("new_ended"),
+    "failed": param("new_failed"),
+    "claims": case((batch_shards.c.ended < param("new_ended"), 0), else_=batch_shards.c.claims),
+}
+_COUNT = update(batch_shards).where(*_held).values(_counted).returning(batch_shards.c.shard)
+_END = update(batch_shards).where(*_held).values(_counted | {"status": DONE, "owner": None})
+_END = _END.returning(batch_shards.c.shard)
 _RELEASE = (
     update(batch_shards)
     .where(*_held)
     .values(owner=None, claims=case((batch_shards.c.claims > 0, batch_shards.c.claims - 1), else_=0))
 )
-_FAILURES = select(func.coalesce(func.sum(batch_shards.c.failed), 0)).where(batch_shards.c.batch_id == param("batch"))
+_SUMS = select(
+    func.coalesce(func.sum(batch_shards.c.failed), 0),
+    func.count().filter(batch_shards.c.status.in_([PENDING, RUNNING])),
+).where(batch_shards.c.batch_id == param("batch"))
 
 _in_shard = and_(
     batch_items.c.batch_id == param("batch"),
@@ -121,18 +127,20 @@ _RUNNING_BATCHES = select(batches.c.id).where(batches.c.status == BATCH_RUNNING)
 def claim(batch_id: str, worker_id: str, running: Collection[int], at: datetime, ticket: Ticket | None) -> Script:
     """Claim a shard; cut the batch first, and end it where nothing of it is open."""
     of_batch = {"batch": batch_id}
-    status = yield _LOCK_BATCH, of_batch
-    if not status or next(iter(status[0])) != BATCH_RUNNING:
+    stored = yield _LOCK_BATCH, of_batch
+    batch = to_batch(stored[0]) if stored else None
+    if batch is None or batch.status is not BatchStatus.RUNNING:
         return None
-    ((*stored,),) = yield _BATCH, of_batch
-    batch = to_batch(stored)
     plan = ShardPlan.of(batch.options, batch.item_counts.total)
-    if not (yield _ANY, of_batch):
-        yield from _cut(batch, plan.size)
+    is_cut = False
     while True:
-        rows = yield _UNDER_WAY, of_batch
-        under_way = [_to_shard(row) for row in rows]
-        pending = yield _NEXT, of_batch
+        found = [_to_shard(row) for row in (yield _OPEN, of_batch)]
+        under_way = sorted((each for each in found if each.status is ShardStatus.RUNNING), key=lambda each: each.number)
+        pending = [each for each in found if each.status is ShardStatus.PENDING]
+        if not (is_cut or found or (yield _ANY, of_batch)):
+            yield from _cut(batch, plan.size)
+            is_cut = True
+            continue
         free = unowned(under_way, worker_id, running)
         if ticket is not None:
             named = [_to_shard(row) for row in (yield _ONE, {**of_batch, "number": ticket.shard})]
@@ -143,7 +151,7 @@ def claim(batch_id: str, worker_id: str, running: Collection[int], at: datetime,
                 if each.epoch == ticket.epoch and (each in free or (is_wide and each.status is ShardStatus.PENDING))
             ]
         elif not free and len(under_way) < plan.width:
-            free = [_to_shard(row) for row in pending]
+            free = pending
         if not free:
             if not under_way and not pending:
                 yield from _end_batch(batch, at)
@@ -153,8 +161,7 @@ def claim(batch_id: str, worker_id: str, running: Collection[int], at: datetime,
             break
         yield from _give_up(shard)
     new = {"worker": worker_id, "new_epoch": shard.epoch + 1, "new_claims": shard.claims + 1}
-    yield _CLAIM, {**_key(shard), **new}
-    ((*row,),) = yield _ONE, _key(shard)
+    ((*row,),) = yield _CLAIM, {**_key(shard), **new}
     return _to_shard(row)
 
 
@@ -177,36 +184,46 @@ def _give_up(shard: Shard) -> Steps:
 
 
 def count(shard: Shard, at: datetime, seen: int | None, *, is_done: bool) -> Script:
-    """Count a shard's items; end it, and the batch, where they are over."""
+    """Count a shard's items; end it, and the batch, where they are over. Return None where the batch is to be ended.
+
+    Only the end of a shard locks the batch: other counts come several times a second, and would hold up claims. Two of
+    them at the same time may each miss the failures of the other; the next one, or the end of the shard, sees them.
+    """
     of_batch = {"batch": shard.batch_id}
-    status = yield _LOCK_BATCH, of_batch
-    held = {**_key(shard), "worker": shard.owner, "of_epoch": shard.epoch}
-    rows = yield _LOCK_SHARD, held
-    if not rows or not status:
-        return shard_lost(shard)
-    ((former,),) = rows
     ((ended, failed),) = yield _COUNTS, {**of_batch, "first": shard.first, "last": shard.last}
-    failed = failed if seen is None else seen
-    claims = 0 if ended > former else shard.claims
-    yield _COUNT, {**held, "new_ended": ended, "new_failed": failed, "new_claims": claims}
-    if is_done:
-        yield _END, held
-    ((*stored,),) = yield _BATCH, of_batch
-    batch = to_batch(stored)
+    stored = yield (_LOCK_BATCH if is_done else _BATCH), of_batch
+    counted = {"new_ended": ended, "new_failed": failed if seen is None else seen}
+    held = {**_key(shard), "worker": shard.owner, "of_epoch": shard.epoch}
+    if not stored or not (yield (_END if is_done else _COUNT), {**held, **counted}):
+        return shard_lost(shard)
+    batch = to_batch(stored[0])
     if batch.status is not BatchStatus.RUNNING:
         return batch.status
-    ((failures,),) = yield _FAILURES, of_batch
-    if is_past_tolerance(batch.options, int(failures), batch.item_counts.total):
-        yield _END_BATCH, {**of_batch, "new_status": BatchStatus.FAILED.value, "at": to_micros(at)}
-        return BatchStatus.FAILED
-    if is_done and not (yield _UNDER_WAY, of_batch) and not (yield _NEXT, of_batch):
-        return (yield from _end_batch(batch, at))
-    return BatchStatus.RUNNING
+    ((failures, still_open),) = yield _SUMS, of_batch
+    is_past = is_past_tolerance(batch.options, int(failures), batch.item_counts.total)
+    if not is_past and still_open:
+        return BatchStatus.RUNNING
+    return (yield from _end_batch(batch, at)) if is_done else None
+
+
+def end_if_over(batch_id: str, at: datetime) -> Script:
+    """End a batch that is past its tolerance, or has no open shard; return its status."""
+    of_batch = {"batch": batch_id}
+    stored = yield _LOCK_BATCH, of_batch
+    if not stored:
+        return BatchStatus.ABORTED
+    batch = to_batch(stored[0])
+    if batch.status is not BatchStatus.RUNNING:
+        return batch.status
+    ((failures, still_open),) = yield _SUMS, of_batch
+    if still_open and not is_past_tolerance(batch.options, int(failures), batch.item_counts.total):
+        return BatchStatus.RUNNING
+    return (yield from _end_batch(batch, at))
 
 
 def _end_batch(batch: Batch, at: datetime) -> Script:
-    """End a batch that has no open shard."""
-    ((failures,),) = yield _FAILURES, {"batch": batch.id}
+    """End a batch that is past its tolerance, or has no open shard."""
+    ((failures, _),) = yield _SUMS, {"batch": batch.id}
     is_past = is_past_tolerance(batch.options, int(failures), batch.item_counts.total)
     status = BatchStatus.FAILED if is_past else BatchStatus.SUCCEEDED
     yield _END_BATCH, {"batch": batch.id, "new_status": status.value, "at": to_micros(at)}
@@ -300,6 +317,8 @@ class Shards(ABC):
     async def count_shard(self, shard: Shard, *, is_done: bool, at: datetime, failed: int | None = None) -> BatchStatus:
         """Count how many items of a claimed shard have ended."""
         status = await self._perform(count(shard, at, failed, is_done=is_done))
+        if status is None:
+            status = await self._perform(end_if_over(shard.batch_id, at))
         if isinstance(status, LeaseLost):
             raise status
         return cast("BatchStatus", status)
