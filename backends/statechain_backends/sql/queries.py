@@ -89,7 +89,7 @@ def execution(execution_id: Text) -> Select[Any]:
     return select(*EXECUTION).select_from(WITH_RUNS).where(executions.c.id == execution_id)
 
 
-def executions_with(ids: Sequence[str]) -> Select[Any]:
+def executions_with(ids: Sequence[Text]) -> Select[Any]:
     """Return the executions with these ids."""
     return select(*EXECUTION).select_from(WITH_RUNS).where(executions.c.id.in_(ids))
 

@@ -70,6 +70,7 @@ _LAST_OUTPUT = queries.last_output(param("execution"), param("state"))
 _BATCH = {True: queries.batch(param("id")), False: queries.batch_uncounted(param("id"))}
 _BATCH_STATUS = queries.batch_status(param("id"))
 _ITEMS = queries.batch_items_page(param("batch"), param("after"), param("page"))
+_RESULTS = reports.batch_results_page(param("batch"), None, param("after"), None, param("page"))
 
 T = TypeVar("T")
 _SUSPECT_GROUPS = lease_queries.suspect_groups()
@@ -77,6 +78,11 @@ _SUSPECT_GROUPS = lease_queries.suspect_groups()
 CHUNK = 500
 LATEST = 2**63 - 1
 """A time after all others, in microseconds."""
+
+_EXECUTIONS_WITH = {
+    size: queries.executions_with([param(f"id_{place}") for place in range(size)]) for size in (1, 8, 64, CHUNK)
+}
+"""By how many ids it takes: fewer are filled up with the first, so that no statement is compiled for each number."""
 
 _EPOCHS = lease_queries.epochs([param(f"id_{place}") for place in range(CHUNK)])
 
@@ -125,7 +131,10 @@ class Reads(ABC):
         """Return executions by id."""
         found: list[Execution] = []
         for start in range(0, len(ids), CHUNK):
-            rows = await self._fetch(queries.executions_with(ids[start : start + CHUNK]))
+            some = list(ids[start : start + CHUNK])
+            size, statement = next((size, each) for size, each in _EXECUTIONS_WITH.items() if size >= len(some))
+            some += [some[0]] * (size - len(some))
+            rows = await self._fetch(statement, {f"id_{place}": id_ for place, id_ in enumerate(some)})
             found.extend(readable(rows, to_execution))
         return found
 
@@ -314,11 +323,13 @@ class Reads(ABC):
         page: int,
     ) -> Sequence[BatchResult]:
         """Return items with their executions."""
-        return await self._page(
-            lambda asked: self._fetch(reports.batch_results_page(batch_id, status, after, until, asked)),
-            reports.to_batch_result,
-            page,
-        )
+
+        async def fetch(asked: int) -> Sequence[Row]:
+            if status is None and until is None:
+                return await self._fetch(_RESULTS, {"batch": batch_id, "after": after, "page": asked})
+            return await self._fetch(reports.batch_results_page(batch_id, status, after, until, asked))
+
+        return await self._page(fetch, reports.to_batch_result, page)
 
 
 def _window(machine: str | None, after: datetime | None, before: datetime | None) -> dict[str, object]:

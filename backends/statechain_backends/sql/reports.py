@@ -29,7 +29,7 @@ from statechain.reports import BatchResult, WaitingTask
 from statechain.storage.shards import ShardStatus
 from statechain_backends.sql.compiler import param
 from statechain_backends.sql.decoding import member, moment_or_none, number, reads, text, text_or_none
-from statechain_backends.sql.queries import items_with_executions
+from statechain_backends.sql.queries import Number, Text, items_with_executions
 from statechain_backends.sql.queues.queries import claimable
 from statechain_backends.sql.schema.tables import batch_items, batch_shards, batches, callbacks, executions, runs
 
@@ -170,7 +170,7 @@ def to_waiting_task(row: Row) -> WaitingTask:
 
 
 def batch_results_page(
-    batch_id: str, status: Collection[ExecutionStatus] | None, after: int, until: int | None, page: int
+    batch_id: Text, status: Collection[ExecutionStatus] | None, after: Number, until: int | None, page: Number
 ) -> Select[Any]:
     """Return items of a batch behind an index, up to another, with the executions that have their names."""
     query = (
