@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, cast
 
@@ -28,7 +28,7 @@ from statechain.records.executions import Execution, ExecutionStatus, Source, ne
 from statechain.records.filters import ExecutionFilter
 from statechain.records.results import BatchExecutionResult, BatchStopped
 from statechain.storage.existing import why_nothing_matches, with_machine_ids
-from statechain.storage.repository import CreateBatch, EndBatch, Write
+from statechain.storage.repository import CreateBatch, EndBatch
 from statechain.storage.retrying import retry_while_unavailable
 
 __all__ = [
@@ -59,14 +59,9 @@ def stream_batch(
     services: BatchServices,
 ) -> ResultStream[BatchExecutionResult]:
     """Chain one execution of the target from each execution that the filter means when the stream is first used."""
-    transformer = as_function(input_transformer, services.tasks)
-
-    async def produce(stream: ResultStream[BatchExecutionResult]) -> None:
-        resolved = await with_machine_ids(services.repository, filter_)
-        batch = new_batch(target, resolved, source_state_name, options, services, name_of(input_transformer))
-        opening = CreateBatch(batch=batch, filter_=resolved)
-        await _run_stored(target, batch.id, opening, options, transformer, services, stream)
-
+    run = _StoredRun(target, options, as_function(input_transformer, services.tasks), services)
+    name = name_of(input_transformer)
+    produce = partial(run.create, filter_=filter_, source_state_name=source_state_name, transformer=name)
     return ResultStream(services.streams, produce, capacity=options.concurrent_batches)
 
 
@@ -103,12 +98,8 @@ def resume_batch(
 ) -> ResultStream[BatchExecutionResult]:
     """Run the frozen items of a stored batch again: what has ended is returned, what is missing is finished."""
     transformer = as_function(input_transformer or stored_transformer(batch), services.tasks)
-
-    async def produce(stream: ResultStream[BatchExecutionResult]) -> None:
-        opening = EndBatch(batch_id=batch.id, status=BatchStatus.RUNNING, end_time=None)
-        await _run_stored(target, batch.id, opening, options, transformer, services, stream)
-
-    return ResultStream(services.streams, produce, capacity=options.concurrent_batches)
+    run = _StoredRun(target, options, transformer, services)
+    return ResultStream(services.streams, partial(run.resume, batch=batch), capacity=options.concurrent_batches)
 
 
 async def stop_batch(
@@ -152,42 +143,79 @@ async def collect(stream: ResultStream[BatchExecutionResult]) -> list[BatchExecu
     return sorted(results, key=lambda result: result.index)
 
 
-async def _run_stored(
-    target: Target,
-    batch_id: str,
-    opening: Write[Batch],
-    options: BatchExecutionOptions,
-    transformer: InputTransformer | None,
-    services: BatchServices,
-    stream: ResultStream[BatchExecutionResult],
-) -> None:
-    """Open a batch in storage and run it; once it is there its end is recorded, unless the engine is interrupted."""
-    status = BatchStatus.ABORTED
-    task = cast("asyncio.Task[None]", asyncio.current_task())
-    services.running[batch_id].add(task)
-    BATCH.set(batch_id)
-    try:
-        batch = await services.journal.write(opening)
-        total = batch.item_counts.total
-        if not total and isinstance(opening, CreateBatch) and opening.filter_ is not None:
-            why = await retry_while_unavailable(partial(why_nothing_matches, services.repository, opening.filter_))
-            logger.warning("the batch %s matches no execution: %s", batch.name_prefix, why)
-        exclusive = is_exclusive(batch)
-        runner = Runner(target, options, services, stream, total=total, exclusive=exclusive, batch=batch)
-        is_resumed = isinstance(opening, EndBatch)
-        items = _stored_items(batch, options, transformer, services, is_resumed=is_resumed)
-        await _unless_stopped(batch_id, services, runner.run(items))
-        status = BatchStatus.SUCCEEDED
-    except BatchStopped:
-        status = BatchStatus.FAILED
-        raise
-    finally:
-        services.running[batch_id].discard(task)
-        if not services.running[batch_id]:
-            del services.running[batch_id]
-        if not services.streams.is_interrupted:  # else it stays RUNNING, for the worker that resumes it
-            with suppress(BatchNotFound):  # it never came to be stored
-                await services.journal.write(EndBatch(batch_id=batch_id, status=status, end_time=services.clock.now()))
+@attrs.frozen
+class _StoredRun:
+    """Runs a stored batch in this process, and records its end, unless the engine is interrupted."""
+
+    target: Target
+    options: BatchExecutionOptions
+    transformer: InputTransformer | None
+    services: BatchServices
+
+    async def create(
+        self,
+        stream: ResultStream[BatchExecutionResult],
+        *,
+        filter_: ExecutionFilter,
+        source_state_name: str | None,
+        transformer: str | None,
+    ) -> None:
+        """Store a batch of what a filter means now, and run it."""
+        resolved = await with_machine_ids(self.services.repository, filter_)
+        batch = new_batch(self.target, resolved, source_state_name, self.options, self.services, transformer)
+        async with self._opened(batch.id):
+            stored = await self.services.journal.write(CreateBatch(batch=batch, filter_=resolved))
+            if not stored.item_counts.total:
+                why = await retry_while_unavailable(partial(why_nothing_matches, self.services.repository, resolved))
+                logger.warning("the batch %s matches no execution: %s", batch.name_prefix, why)
+            await self._run(stored, stream, is_resumed=False)
+
+    async def resume(self, stream: ResultStream[BatchExecutionResult], *, batch: Batch) -> None:
+        """Run what is missing of a batch."""
+        async with self._opened(batch.id):
+            resuming = EndBatch(batch_id=batch.id, status=BatchStatus.RUNNING, end_time=None)
+            await self._run(await self.services.journal.write(resuming), stream, is_resumed=True)
+
+    @asynccontextmanager
+    async def _opened(self, batch_id: str) -> AsyncIterator[None]:
+        """Have `stop_batch` find the task while it runs a batch, and record how that ended."""
+        services, status = self.services, BatchStatus.ABORTED
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        services.running[batch_id].add(task)
+        BATCH.set(batch_id)
+        try:
+            yield
+            status = BatchStatus.SUCCEEDED
+        except BatchStopped:
+            status = BatchStatus.FAILED
+            raise
+        finally:
+            services.running[batch_id].discard(task)
+            if not services.running[batch_id]:
+                del services.running[batch_id]
+            if not services.streams.is_interrupted:  # else it stays RUNNING, for the worker that resumes it
+                ending = EndBatch(batch_id=batch_id, status=status, end_time=services.clock.now())
+                with suppress(BatchNotFound):  # it never came to be stored
+                    await services.journal.write(ending)
+
+    async def _run(self, batch: Batch, stream: ResultStream[BatchExecutionResult], *, is_resumed: bool) -> None:
+        total, exclusive = batch.item_counts.total, is_exclusive(batch)
+        runner = Runner(self.target, self.options, self.services, stream, total=total, exclusive=exclusive, batch=batch)
+        await _unless_stopped(batch.id, self.services, runner.run(self._items(batch, is_resumed=is_resumed)))
+
+    async def _items(self, batch: Batch, *, is_resumed: bool) -> AsyncIterator[Item]:
+        """Page over the frozen items; of a batch that is resumed, each with its execution where that has ended."""
+        after, size = -1, self.options.page_size
+        while True:
+            read = partial(self.services.repository.batch_items, batch.id, after=after, page=size)
+            page = await retry_while_unavailable(read)
+            ended = await ended_executions(batch.id, page, self.services) if is_resumed else {}
+            for item in page:
+                made = stored_item(item, batch.source_state_name, self.transformer)
+                yield attrs.evolve(made, ended=ended.get(item.index))
+            if len(page) < size:
+                return
+            after = page[-1].index
 
 
 async def _unless_stopped(batch_id: str, services: BatchServices, running: Coroutine[Any, Any, None]) -> None:
@@ -208,28 +236,6 @@ async def watch(batch_id: str, services: BatchServices) -> None:
         status = await retry_while_unavailable(partial(services.repository.batch_status, batch_id))
         if status is None or status in STOPPED:
             raise BatchStopped([])
-
-
-async def _stored_items(
-    batch: Batch,
-    options: BatchExecutionOptions,
-    transformer: InputTransformer | None,
-    services: BatchServices,
-    *,
-    is_resumed: bool,
-) -> AsyncIterator[Item]:
-    """Page over the frozen items; of a batch that is resumed, each with its execution where that has ended."""
-    after = -1
-    while True:
-        page = await retry_while_unavailable(
-            partial(services.repository.batch_items, batch.id, after=after, page=options.page_size)
-        )
-        ended = await ended_executions(batch.id, page, services) if is_resumed else {}
-        for item in page:
-            yield attrs.evolve(stored_item(item, batch.source_state_name, transformer), ended=ended.get(item.index))
-        if len(page) < options.page_size:
-            return
-        after = page[-1].index
 
 
 async def ended_executions(batch_id: str, page: Sequence[BatchItem], services: BatchServices) -> dict[int, Execution]:
