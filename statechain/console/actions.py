@@ -15,8 +15,9 @@ from starlette.routing import Route
 
 from statechain.chaining.options import BatchExecutionOptions
 from statechain.console import selections
+from statechain.console.checking import doubts
 from statechain.console.pages.batches import new_batch_page
-from statechain.console.pages.machines import record_of
+from statechain.console.pages.machines import machine_page, past_of, record_of
 from statechain.console.pages.waiting import task_of
 from statechain.console.queries import ExecutionQuery, number
 from statechain.console.rendering import links_of, page
@@ -85,13 +86,21 @@ async def delete(request: Request) -> Response:
 
 
 async def start(request: Request) -> Response:
-    """Start an execution from the form of its machine; the input is checked, and the definition decides the rest."""
+    """Start an execution from the form of its machine, at once or, where its input raises doubts, when confirmed."""
     grant = require(request, "start")
     engine = engine_of(request)
     record = await record_of(engine, request.path_params["id"])
-    form = await form_of(request)
-    name = str(form.get("name", "")).strip() or None
-    value = _json(str(form.get("input", "")) or "null", "The input")
+    form = {field: str(value) for field, value in (await form_of(request)).items()}
+    name = form.get("name", "").strip() or None
+    try:
+        value = _json(form.get("input", "") or "null", "The input")
+    except InvalidPayload as error:
+        return await machine_page(request, form, doubts=[str(error)], is_json=False, has_payloads=True)
+    if form.get("confirmed") != "1":
+        past = await past_of(engine, record) if grant.allows("payload") else ()
+        found = await doubts(record.definition, value, past, engine.limits)
+        if found:
+            return await machine_page(request, form, doubts=found, has_payloads=True)
     log_action(grant, "start", record.name, name or "")
     machine = await engine.get_state_machine(record.id)
     handle = await machine.start_execution(value, name=name)

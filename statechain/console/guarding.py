@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
 from statechain.console.access import Access, grant_of
+from statechain.console.mounting import with_mount
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -49,6 +50,7 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope = with_mount(scope)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -61,8 +61,9 @@ async def find(engine: Engine, wanted: ExecutionFilter, after: Cursor | None, si
     found = [] if part is None else list(await engine.repository.executions(part, after=after, page=size + 1))
     if end is None or len(found) > size:
         return _page(found, size)
-    if not found and after is None:
-        found = await _by_id(engine, wanted)
+    if after is None:
+        named = await _by_id(engine, wanted)
+        found = [*named, *(each for each in found if each not in named)]
     # The part has all executions of its last microsecond: the next one begins behind them.
     behind = end.start_time - TICK if wanted.order == "newest_first" else end.start_time
     return Found(found, place_at(behind, LAST_ID), end)

@@ -12,7 +12,7 @@ from html import unescape
 import httpx
 import pytest
 
-from statechain import ExecutionFilter
+from statechain import BatchExecutionOptions, Engine, ExecutionFilter
 from statechain.console import ADMINISTRATOR, OPERATOR, READER
 from statechain.console.pages import batches as batches_page
 from support.console_office import Office, as_user, client
@@ -131,9 +131,64 @@ async def test_an_execution_is_started_with_a_checked_input(office: Office) -> N
         assert started.status_code == 303
         taken = await web.post(url, data={"input": '{"id": 78, "total": 3}', "name": "order-77"})
         assert taken.status_code == 409
-        past = await web.get(f"/machines/{office.orders.id}", params={"input": '{"id": "</textarea><script>"}'})
+        hostile = await web.post(url, data={"input": '{"id": "</textarea><script>", "total": 3}', "confirmed": "1"})
+        id_ = hostile.headers["location"].split("?")[0].rpartition("/")[2]
+        past = await web.get(f"/machines/{office.orders.id}", params={"like": id_})
+        assert "&lt;/textarea&gt;&lt;script&gt;" in past.text
         assert "<script>" not in past.text.replace("<script defer", "")
         assert past.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("given", "doubt"),
+    [
+        ('{"id": 77}', "It has no 'total', which all of the last 5 inputs had."),
+        ('{"id": 77, "total": "3"}', "'total' is a string; all of the last 5 inputs had a number."),
+        ("[77]", "It is an array; all of the last 5 inputs had an object."),
+    ],
+)
+async def test_an_input_that_raises_doubts_is_started_when_it_is_confirmed(
+    office: Office, given: str, doubt: str
+) -> None:
+    url = f"/machines/{office.orders.id}/start"
+    before = await office.engine.count_executions()
+    async with client(office.engine, as_user(*ADMINISTRATOR)) as web:
+        asked = await web.post(url, data={"input": given, "name": "doubtful"})
+        assert asked.status_code == 400
+        assert doubt in unescape(asked.text)
+        assert given in unescape(asked.text)
+        assert 'value="doubtful"' in asked.text
+        assert asked.headers["cache-control"] == "no-store"
+        assert await office.engine.count_executions() == before
+        started = await web.post(url, data={"input": given, "name": "doubtful", "confirmed": "1"})
+        assert started.status_code == 303
+    assert await office.engine.count_executions() == before + 1
+
+
+async def test_the_first_states_are_tried_with_an_input(office: Office) -> None:
+    chosen = {"Variable": "$.total", "NumericGreaterThan": 3, "Next": "Fulfil"}
+    states = {
+        "Note": {"Type": "Pass", "Next": "IsLarge"},
+        "IsLarge": {"Type": "Choice", "Choices": [chosen], "Default": "Fulfil"},
+        "Fulfil": {"Type": "Task", "Resource": "pack", "Parameters": {"id.$": "$.id"}, "End": True},
+    }
+    machine = await office.engine.create_state_machine("packing", {"StartAt": "Note", "States": states})
+    url = f"/machines/{machine.id}/start"
+    async with client(office.engine, as_user("read", "start")) as web:
+        for given, doubt in (
+            ("{}", "In state 'IsLarge' it fails with States.Runtime"),
+            ('{"total": 4}', "In state 'Fulfil' it fails with States.ParameterPathFailure"),
+        ):
+            assert doubt in unescape((await web.post(url, data={"input": given})).text)
+        assert (await web.post(url, data={"input": '{"total": 4, "id": 5}'})).status_code == 303
+
+
+async def test_past_inputs_are_compared_for_those_only_who_may_see_payloads(office: Office) -> None:
+    async with client(office.engine, as_user("read", "start")) as web:
+        page = await web.get(f"/machines/{office.orders.id}", params={"like": office.seen["succeeded"].id})
+        assert "s3cret-payload" not in page.text
+        asked = await web.post(f"/machines/{office.orders.id}/start", data={"input": '{"id": 77}'})
+        assert asked.status_code == 303
 
 
 async def test_what_failed_of_a_batch_is_redriven(office: Office) -> None:
@@ -163,10 +218,28 @@ async def test_a_batch_is_counted_then_started_and_runs_in_the_background(office
         while (await office.engine.get_batch(id_)).status == "RUNNING":
             await asyncio.sleep(0.001)
         assert (await office.engine.get_batch(id_)).item_counts.total == 2
-        assert ("Shards" in (await web.get(f"/batches/{id_}")).text) == bool(mode)
+        assert not mode or "Shards" in (await web.get(f"/batches/{id_}")).text
         assert (await web.post(f"/batches/{id_}/resume")).status_code == 303
         assert (await web.post(f"/batches/{id_}/stop")).status_code == 303
     assert batches_page.FEW <= 200
+
+
+async def test_a_distributed_batch_that_was_stopped_is_resumed(office: Office) -> None:
+    sources = ExecutionFilter(state_machine_id=office.orders.id, status="SUCCEEDED")
+    async with Engine(office.engine.repository, role="client") as elsewhere:  # it stores the batch, and runs nothing
+        options = BatchExecutionOptions(mode="DISTRIBUTED", name_prefix="stopped")
+        stored = await elsewhere.start_batch(office.invoices.id, sources, options=options)
+        await elsewhere.stop_batch(stored.id)
+    office.broken.clear()
+    async with client(office.engine, as_user(*ADMINISTRATOR)) as web:
+        page = (await web.get(f"/batches/{stored.id}")).text
+        assert "ABORTED" in page
+        resumed = await web.post(f"/batches/{stored.id}/resume")
+        assert resumed.headers["location"] == f"/batches/{stored.id}?done=batch_resumed"
+        while (batch := await office.engine.get_batch(stored.id)).status != "SUCCEEDED":
+            await asyncio.sleep(0.001)
+        assert batch.item_counts.succeeded == batch.item_counts.total
+        assert "done" in (await web.get(f"/batches/{stored.id}")).text
 
 
 ACTIONS = {

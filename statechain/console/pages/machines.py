@@ -11,9 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from statechain.asl import load_stored
+from statechain.console.formats import pretty
 from statechain.console.queries import command_line, number
 from statechain.console.rendering import links_of, page
-from statechain.console.serving import PAGE, engine_of
+from statechain.console.serving import PAGE, engine_of, may
 from statechain.drawing.graph import graph_of
 from statechain.drawing.svg import to_svg
 from statechain.errors import DefinitionError, Diagnostic, StateMachineNotFound
@@ -21,13 +22,13 @@ from statechain.records.filters import ExecutionFilter
 from statechain.tasks.services import is_known
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from statechain.asl import Definition
     from statechain.engine.engine import Engine
-    from statechain.records.executions import StateMachineRecord
+    from statechain.records.executions import Execution, StateMachineRecord
 
-__all__ = ["record_of", "show", "show_all"]
+__all__ = ["machine_page", "past_of", "record_of", "show", "show_all"]
 
 MOST_LINES = 4000
 PAST_INPUTS = 5
@@ -56,7 +57,27 @@ async def record_of(engine: Engine, id_: str, revision: int | None = None) -> St
 
 
 async def show(request: Request) -> Response:
-    """Show one revision of a state machine, and how it differs from another."""
+    """Show one revision of a state machine, how it differs from another, and the form that starts an execution."""
+    given, like = "{}", request.query_params.get("like")
+    if like and may(request, "payload"):
+        given = pretty((await engine_of(request).get_execution(like)).input_text)
+    return await machine_page(request, {"input": given}, has_payloads=bool(like))
+
+
+async def past_of(engine: Engine, record: StateMachineRecord) -> list[Execution]:
+    """Return the newest executions of a machine, whose inputs a new one may be like."""
+    return await engine.page_executions(ExecutionFilter(state_machine_id=record.id), size=PAST_INPUTS)
+
+
+async def machine_page(
+    request: Request,
+    form: Mapping[str, str],
+    *,
+    doubts: Sequence[str] = (),
+    is_json: bool = True,
+    has_payloads: bool = False,
+) -> Response:
+    """Return the page of a machine; ``doubts`` are those about the input that its form has."""
     engine = engine_of(request)
     newest = await record_of(engine, request.path_params["id"])
     wanted = number(request.query_params.get("revision"), newest.revision)
@@ -70,21 +91,21 @@ async def show(request: Request) -> Response:
 
     drawn = await asyncio.to_thread(_drawn, engine, record, link)
     changes = [] if other is None else await asyncio.to_thread(_changes, other.definition, record.definition)
-    past = await engine.page_executions(ExecutionFilter(state_machine_id=record.id), size=PAST_INPUTS)
     context = {
         "machine": record,
         "newest": newest,
         "revisions": range(newest.revision, max(0, newest.revision - PAGE), -1),
         "against": against,
         "changes": changes,
-        "past": past,
+        "past": await past_of(engine, record),
+        "form": form,
+        "doubts": doubts,
+        "is_json": is_json,
         "command": command_line("list", "--state-machine", record.name),
-        "picked": request.query_params.get("input", ""),
         **drawn,
     }
-    if context["picked"]:
-        return await page(request, "machine.html", context, has_payloads=True)
-    return await page(request, "machine.html", context)
+    status = 400 if doubts else 200
+    return await page(request, "machine.html", context, status=status, has_payloads=has_payloads)
 
 
 def _drawn(engine: Engine, record: StateMachineRecord, link: Callable[[str], str]) -> dict[str, object]:
