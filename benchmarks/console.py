@@ -77,7 +77,8 @@ SELECT 'load-' || CAST(1000000000 + number AS TEXT), 'order-' || CAST(number AS 
        CASE WHEN number % 50 = 0 THEN 'FAILED' ELSE 'SUCCEEDED' END, '{payload}',
        CASE WHEN number % 50 = 0 THEN NULL ELSE '{payload}' END,
        CASE WHEN number % 50 = 0 THEN 'Out.OfStock' END, CASE WHEN number % 50 = 0 THEN 'none are left' END,
-       {begin} + CAST({step} AS BIGINT) * number, {begin} + CAST({step} AS BIGINT) * number + 500 + number % 997, 'Step0', 0, 1
+       {begin} + CAST({step} AS BIGINT) * number,
+       {begin} + CAST({step} AS BIGINT) * number + 500 + number % 997, 'Step0', 0, 1
 FROM numbers
 """
 BATCH = """

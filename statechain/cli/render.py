@@ -18,6 +18,7 @@ from statechain.cli.terminal import console_of, is_utf
 from statechain.drawing.picture import Standing, folded, printable, seconds_of, shortened, spoken, standing_of
 from statechain.records.batches import Batch
 from statechain.records.executions import Execution, Visit
+from statechain.records.json_shapes import instant
 
 __all__ = [
     "STANDINGS",
@@ -25,12 +26,9 @@ __all__ = [
     "Cell",
     "Column",
     "after",
-    "batch_json",
     "duration_of",
     "echo_json",
     "echo_json_array",
-    "execution_json",
-    "instant",
     "moment",
     "print_table",
     "styled",
@@ -141,11 +139,6 @@ def moment(at: datetime | None) -> str:
     return "" if at is None else at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
-def instant(at: datetime | None) -> str | None:
-    """Return a time for programs."""
-    return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
 def after(execution: Execution, at: datetime) -> str:
     """Return how long after an execution's start something happened."""
     seconds = (at - execution.start_time).total_seconds()
@@ -181,48 +174,6 @@ def _as_json(value: object) -> object:
     if isinstance(value, datetime):
         return instant(value)
     raise TypeError(f"{type(value).__name__} is no JSON")
-
-
-def execution_json(execution: Execution, machine: str | None = None) -> dict[str, Any]:
-    """Return an execution as a JSON object."""
-    source = execution.source
-    return {
-        "id": execution.id,
-        "name": execution.name,
-        "state_machine": machine,
-        "state_machine_id": execution.state_machine_id,
-        "state_machine_revision": execution.state_machine_revision,
-        "status": str(execution.status),
-        "current_state": execution.current_state,
-        "start_time": instant(execution.start_time),
-        "end_time": instant(execution.end_time),
-        "input": execution.input,
-        "output": execution.output,
-        "error": execution.error,
-        "cause": execution.cause,
-        "source": None if source is None else attrs.asdict(source),
-        "redrive_count": execution.redrive_count,
-        "key": execution.key,
-        "priority": execution.priority,
-    }
-
-
-def batch_json(batch: Batch, machine: str | None = None) -> dict[str, Any]:
-    """Return a batch as a JSON object."""
-    return {
-        "id": batch.id,
-        "name_prefix": batch.name_prefix,
-        "state_machine": machine,
-        "state_machine_id": batch.state_machine_id,
-        "state_machine_revision": batch.state_machine_revision,
-        "source_state_name": batch.source_state_name,
-        "status": str(batch.status),
-        "start_time": instant(batch.start_time),
-        "end_time": instant(batch.end_time),
-        "item_counts": attrs.asdict(batch.item_counts),
-        "filter": dict(batch.filter),
-        "options": dict(batch.options),
-    }
 
 
 def visit_rows(execution: Execution, visits: Iterable[Visit]) -> Iterator[list[Cell]]:

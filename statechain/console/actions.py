@@ -16,6 +16,8 @@ from starlette.routing import Route
 from statechain.chaining.options import BatchExecutionOptions
 from statechain.console import selections
 from statechain.console.checking import doubts
+from statechain.console.confirming import confirmation
+from statechain.console.formats import counted
 from statechain.console.pages.batches import new_batch_page
 from statechain.console.pages.machines import machine_page, past_of, record_of
 from statechain.console.pages.waiting import task_of
@@ -184,15 +186,15 @@ async def redrive_batch(request: Request) -> Response:
     )
     if not done.is_more:
         return _to(request, "batch_redriven", "batches", id_)
-    context = {
-        "title": f"{done.count} executions run again",
-        "action": links_of(request)("batches", id_, "redrive"),
-        "hidden": [("after", str(done.last))],
-        "button": "Redrive the next ones",
-        "message": "There are more items behind these.",
-        "back": links_of(request)("batches", id_),
-    }
-    return await page(request, "confirm.html", context, has_payloads=True)
+    return await confirmation(
+        request,
+        f"{counted(done.count, 'execution')} redriven",
+        "There are more items behind these.",
+        action=links_of(request)("batches", id_, "redrive"),
+        hidden=[("after", str(done.last))],
+        button="Redrive the next ones",
+        back=links_of(request)("batches", id_),
+    )
 
 
 async def answer(request: Request) -> Response:

@@ -9,8 +9,9 @@ from typing import Any
 from statechain.drawing.picture import printable, shortened, spoken
 from statechain.records.batches import Batch
 from statechain.records.executions import Execution
+from statechain.records.json_shapes import instant
 
-__all__ = ["DONE", "FILTERS", "pretty"]
+__all__ = ["DONE", "FILTERS", "counted", "pretty"]
 
 DONE = {
     "stopped": "Stopped.",
@@ -37,11 +38,6 @@ def clock(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%H:%M:%S.%f")[:-3]
 
 
-def instant(at: datetime) -> str:
-    """Return a time for programs."""
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
 def took(record: Execution | Batch) -> str:
     """Return how long something took, or has taken by now, to the second."""
     if record.end_time is not None:
@@ -65,6 +61,11 @@ def seconds(value: float | None) -> str:
 def count(value: int) -> str:
     """Return a number with its thousands apart."""
     return f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number with what it counts: one execution, 1,000 executions."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def pretty(text: str) -> str:

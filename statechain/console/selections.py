@@ -10,8 +10,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from statechain.console.confirming import confirmation
+from statechain.console.formats import counted
 from statechain.console.queries import ExecutionQuery, place_at
-from statechain.console.rendering import links_of, page
+from statechain.console.rendering import links_of
 from statechain.console.serving import engine_of, form_of, log_action, require
 from statechain.errors import StatechainError
 from statechain.records.executions import TERMINAL, Execution, ExecutionStatus
@@ -54,29 +56,30 @@ async def act(request: Request) -> Response:
         hidden += [("id", each) for each in ids]
     links = links_of(request)
     back = links.to(["executions"], attrs.evolve(query, after="").pairs())
+    here = links("executions", "selected")
     if form.get("confirmed") != "1":
         count = await engine.count_executions(wanted) if is_all else len(await _named(engine, ids, action))
-        context = {
-            "title": f"{action.capitalize()} {count:,} execution{'' if count == 1 else 's'}?",
-            "message": _warning(action, count, is_all=is_all),
-            "action": links("executions", "selected"),
-            "hidden": hidden,
-            "button": f"{action.capitalize()} {count:,}" if count else None,
-            "back": back,
-        }
-        return await page(request, "confirm.html", context, has_payloads=True)
+        return await confirmation(
+            request,
+            f"{action.capitalize()} {counted(count, 'execution')}?",
+            _warning(action, count, is_all=is_all),
+            action=here,
+            hidden=hidden,
+            button=f"{action.capitalize()} {count:,}" if count else None,
+            back=back,
+        )
     chosen, last = await _portion(engine, wanted, query) if is_all else (await _named(engine, ids, action), None)
     log_action(grant, action, *(each.id for each in chosen))
     done = sum([await _do(engine, action, each) for each in chosen])
-    context = {
-        "title": f"{done} execution{'' if done == 1 else 's'} {DONE[action]}",
-        "message": "" if last is None else "There may be more that match.",
-        "action": links("executions", "selected"),
-        "hidden": [*[pair for pair in hidden if pair[0] != "after"], ("after", last or "")],
-        "button": None if last is None else f"{action.capitalize()} the next ones",
-        "back": back,
-    }
-    return await page(request, "confirm.html", context, has_payloads=True)
+    return await confirmation(
+        request,
+        f"{counted(done, 'execution')} {DONE[action]}",
+        "" if last is None else "There may be more that match.",
+        action=here,
+        hidden=[*[pair for pair in hidden if pair[0] != "after"], ("after", last or "")],
+        button=None if last is None else f"{action.capitalize()} the next ones",
+        back=back,
+    )
 
 
 def _warning(action: str, count: int, *, is_all: bool) -> str:

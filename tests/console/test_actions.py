@@ -177,7 +177,7 @@ async def test_the_first_states_are_tried_with_an_input(office: Office) -> None:
     async with client(office.engine, as_user("read", "start")) as web:
         for given, doubt in (
             ("{}", "In state 'IsLarge' it fails with States.Runtime"),
-            ('{"total": 4}', "In state 'Fulfil' it fails with States.ParameterPathFailure"),
+            ('{"total": 4}', "In state 'Fulfil' it fails with States.Runtime"),
         ):
             assert doubt in unescape((await web.post(url, data={"input": given})).text)
         assert (await web.post(url, data={"input": '{"total": 4, "id": 5}'})).status_code == 303

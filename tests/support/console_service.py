@@ -70,4 +70,4 @@ def service(database: str) -> Starlette:
 
 
 if __name__ == "__main__":
-    uvicorn.run(service(sys.argv[1]), port=int(sys.argv[2]), log_level="warning", timeout_graceful_shutdown=20)
+    uvicorn.run(service(sys.argv[1]), port=int(sys.argv[2]), log_level="warning")

@@ -12,12 +12,13 @@ from statechain.chaining.source import InputTransformer
 from statechain.chaining.stored import read_options
 from statechain.cli.commands.batch import transformer_option
 from statechain.cli.commands.run import check_served, files_option, tasks_option
-from statechain.cli.render import Cell, Column, batch_json, duration_of, echo_json, moment, print_table, styled_batch
+from statechain.cli.render import Cell, Column, duration_of, echo_json, moment, print_table, styled_batch
 from statechain.cli.selection import batch_options, find_machine, make_options
 from statechain.cli.session import Storage, asynchronous, echo_err, errors, exit_with, storage_option, usage_errors
 from statechain.engine.engine import Engine
 from statechain.progress import BatchProgress
 from statechain.records.batches import Batch, BatchStatus
+from statechain.records.json_shapes import batch_json
 from statechain.records.results import BatchStopped
 from statechain.tasks.registry import TaskRegistry
 

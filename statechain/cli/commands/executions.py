@@ -19,8 +19,6 @@ from statechain.cli.render import (
     duration_of,
     echo_json,
     echo_json_array,
-    execution_json,
-    instant,
     moment,
     print_table,
     styled,
@@ -30,6 +28,7 @@ from statechain.cli.selection import FilterOptions, filter_options, find_executi
 from statechain.cli.session import Storage, asynchronous, echo_err, storage_option
 from statechain.drawing.picture import folded, printable, shortened
 from statechain.records.executions import Execution, Suspect, Visit
+from statechain.records.json_shapes import execution_json, instant
 from statechain.records.queues import LimitWait
 
 if TYPE_CHECKING:

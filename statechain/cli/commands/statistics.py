@@ -8,12 +8,13 @@ from typing import Any
 import attrs
 import click
 
-from statechain.cli.render import Cell, Column, echo_json, instant, print_table
+from statechain.cli.render import Cell, Column, echo_json, print_table
 from statechain.cli.selection import find_machine
 from statechain.cli.session import Storage, asynchronous, storage_option, usage_errors
 from statechain.cli.values import MOMENT
 from statechain.drawing.picture import spoken
 from statechain.records.executions import ExecutionStatus
+from statechain.records.json_shapes import instant
 from statechain.reports import Activity
 
 __all__ = ["statistics"]

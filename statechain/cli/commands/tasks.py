@@ -8,11 +8,12 @@ import attrs
 import click
 
 from statechain.cli.commands.batches import machine_names
-from statechain.cli.render import Cell, Column, echo_json, instant, print_table
+from statechain.cli.render import Cell, Column, echo_json, print_table
 from statechain.cli.selection import find_execution, find_machine
 from statechain.cli.session import Storage, asynchronous, echo_err, storage_option, usage_errors
 from statechain.cli.values import JSON
 from statechain.codec import JSONValue
+from statechain.records.json_shapes import instant
 from statechain.reports import WaitingTask
 
 __all__ = ["tasks"]

@@ -93,6 +93,8 @@ async def show(request: Request) -> Response:
     context = {
         **_counts_of(batch),
         "is_counted": is_counted,
+        "ended": sum(each.ended for each in shards),
+        "failed": sum(each.failed for each in shards),
         "names": await machine_names(engine),
         "results": results[:PAGE],
         "next": results[PAGE - 1].index if len(results) > PAGE else until if is_more else None,
