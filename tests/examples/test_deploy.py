@@ -110,3 +110,9 @@ async def test_keda_counts_the_workers_that_are_needed(postgres_url: str) -> Non
         assert await needed() == 3, "17 shards, of which 8 fill a worker"
         await batch.stop()
         assert await needed() == 0
+        limited = await client.create_state_machine("limited", PASS, max_concurrency=0)
+        for number in range(3):
+            await limited.start_execution(number)
+        assert await needed() == 0, "nothing of a machine that is paused may run"
+        await client.set_machine_limits("limited", max_concurrency=2)
+        assert await needed() == 1
