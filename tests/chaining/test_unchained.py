@@ -72,7 +72,15 @@ async def test_two_equal_batches_at_once_chain_each_source_once(chaining: Chaini
 async def test_two_batches_at_once_of_what_is_unchained_chain_each_source_once(chaining: ChainingHarness) -> None:
     await chaining.finish(*range(8))
     left = chaining.select(unchained_to=chaining.targets)
-    options = [BatchExecutionOptions(name_prefix=prefix, concurrent_batches=3) for prefix in ("one", "other")]
+
+    async def both_are_stored(_source: str, _index: int) -> None:
+        while len(await chaining.engine.list_batches()) < 2:  # noqa: ASYNC110 -- storage has no event
+            await asyncio.sleep(0.001)
+
+    options = [
+        BatchExecutionOptions(name_prefix=prefix, concurrent_batches=3, on_execution_start=both_are_stored)
+        for prefix in ("one", "other")
+    ]
     both = await asyncio.gather(*(chaining.targets.execute_batch(left, options=each) for each in options))
     assert sorted(chaining.work.begun) == list(range(8))
     for results in both:
