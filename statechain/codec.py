@@ -127,7 +127,9 @@ def isolate(value: object, *, max_bytes: int | None = None, max_depth: int = MAX
         text = quick[0]
     if max_bytes is not None and len(text) > max_bytes:
         _check_size(text, max_bytes)
-    if text.count("[") + text.count("{") > max_depth and _is_deeper(value, max_depth):
+    # Each level takes two characters, so that a short text needs no second look.
+    is_long = len(text) > 2 * max_depth
+    if is_long and text.count("[") + text.count("{") > max_depth and _is_deeper(value, max_depth):
         _find_fault(value, max_depth)
     if quick is not None:
         return quick

@@ -103,6 +103,7 @@ class Lines:
         self.limits = limits
         self._tasks = tasks if type(tasks) is TaskRegistry else None
         self._found: dict[State, PlainCall] = {}
+        self._resolved: list[tuple[Line, object]] = []
 
     def begins(self, frame: Frame) -> bool:
         """Return whether a line may begin at the state before which a frame is."""
@@ -112,6 +113,25 @@ class Lines:
     def call_of(self, state: State) -> PlainCall | None:
         """Return how to call the handler of a Task that is just called, or None."""
         return self._found.get(state) or self._find(state)
+
+    def resolve(self, line: Line, outcome: object) -> None:
+        """Have a line go on in the next turn of the event loop, with all others whose writes one commit made durable.
+
+        In a turn of its own, so that the journal sends its next commit first.
+        """
+        if not self._resolved:
+            asyncio.get_running_loop().call_soon(self._go_on)
+        self._resolved.append((line, outcome))
+
+    def _go_on(self) -> None:
+        resolved, self._resolved = self._resolved, []
+        lines = iter(resolved)
+        try:
+            for line, outcome in lines:
+                line.go_on(outcome)
+        finally:  # only what stops the whole process passes here: the others learn of their writes all the same
+            for line, outcome in lines:
+                self.resolve(line, outcome)
 
     def _find(self, state: State) -> PlainCall | None:
         if self._tasks is None or state.resource is None or state.is_bounded or waits_for_token(state.resource):
@@ -288,8 +308,12 @@ class Line:
         self._take_turn()
 
     def resolve(self, outcome: object) -> None:
-        """Go on in its own turn of the event loop: the journal sends its next commit first."""
-        self._loop.call_soon(self._safely, self._written, outcome, context=self._context)
+        """Take the outcome of a write; the line goes on a turn later."""
+        self._lines.resolve(self, outcome)
+
+    def go_on(self, outcome: object) -> None:
+        """Go on after a write."""
+        self._context.run(self._safely, self._written, outcome)
 
     def _written(self, outcome: object) -> None:
         future = self._future

@@ -222,6 +222,25 @@ class Execution:
             priority=self.priority,
         )
 
+    def moved_to(self, state: str | None) -> Execution:
+        """Return the execution in another state, as quickly as `ended` does."""
+        return Execution(
+            id=self.id,
+            name=self.name,
+            state_machine_id=self.state_machine_id,
+            state_machine_revision=self.state_machine_revision,
+            status=self.status,
+            input_text=self.input_text,
+            output_text=self.output_text,
+            error=self.error,
+            cause=self.cause,
+            start_time=self.start_time,
+            end_time=self.end_time,
+            current_state=state,
+            source=self.source,
+            redrive_count=self.redrive_count,
+        )
+
     @property
     def duration(self) -> timedelta | None:
         """How long it took, from its start to its end; None while RUNNING."""

@@ -165,7 +165,7 @@ class MemoryRepository(MemoryLeases):
         if write.end is not None:
             self._end(execution_id, write.end, write.current_state)
         elif (execution := self._executions[execution_id]).current_state != write.current_state:
-            self._executions[execution_id] = attrs.evolve(execution, current_state=write.current_state)
+            self._executions[execution_id] = execution.moved_to(write.current_state)
         for callback in write.opened:
             if callback.id not in self._callbacks:
                 self._keep(callback)
