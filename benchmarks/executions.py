@@ -26,6 +26,13 @@ class Commits:
         self.count += isinstance(fact, JournalFlushed)
 
 
+class Silent:
+    """An observer that does nothing: what is left is what the engine spends to notify it."""
+
+    def observe(self, fact: Fact) -> None:
+        """Do nothing."""
+
+
 async def drive(machine: StateMachine, executions: int, concurrency: int) -> tuple[float, list[float]]:
     """Run executions, so many at once; return the seconds in all and of each."""
     left = iter(range(executions))
@@ -46,7 +53,8 @@ async def drive(machine: StateMachine, executions: int, concurrency: int) -> tup
 
 async def timed(url: str, count: int, concurrency: int) -> tuple[float, list[float], dict[str, float]]:
     """Run executions on a fresh engine, after some that do not count; return the seconds, and what each one used."""
-    async with Engine(url, tasks=tasks) as engine:
+    observers = [Silent()] if options.observed else []
+    async with Engine(url, tasks=tasks, observers=observers) as engine:
         machine = await engine.create_state_machine("chain", chain_of(options.steps), type=options.type)
         await drive(machine, min(max(50, concurrency), count), concurrency)
         usage = Usage(url)
@@ -100,5 +108,6 @@ if __name__ == "__main__":
     arguments.add_argument("--executions", type=int, default=8000, help="at most so many a round")
     arguments.add_argument("--steps", type=int, default=5)
     arguments.add_argument("--type", choices=["STANDARD", "EXPRESS"], default="STANDARD")
+    arguments.add_argument("--observed", action="store_true", help="with an observer that does nothing")
     options = arguments.parse_args()
     run(options, measure)

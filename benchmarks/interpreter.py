@@ -113,13 +113,16 @@ async def measure(_url: str) -> list[dict[str, Any]]:
             definition, value = machine_of(name, options.states)
             machine = await engine.create_state_machine(name, definition, type=options.type)
             await machine.execute(value)
-            rates = []
+            rates, used = [], []
+            transitions = options.executions * options.states
             for _ in range(options.rounds):
-                began = time.perf_counter()
+                began, processor = time.perf_counter(), time.process_time()
                 for _ in range(options.executions):
                     await machine.execute(value)
-                rates.append(options.executions * options.states / (time.perf_counter() - began))
-            rows.append({"states": name, "transitions/s": median(rates), "us each": 1e6 / median(rates)})
+                rates.append(transitions / (time.perf_counter() - began))
+                used.append(1e6 * (time.process_time() - processor) / transitions)
+            figures = {"states": name, "transitions/s": median(rates), "us each": 1e6 / median(rates)}
+            rows.append({**figures, "processor us each": median(used)})
     if "JSONata" in options.only:
         times = options.executions * options.states // 5
         rates = [times / by_library(times) for _ in range(options.rounds)]

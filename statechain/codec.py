@@ -19,7 +19,7 @@ from typing import Any, NoReturn, TypeAlias
 
 from statechain.errors import InvalidPayload
 
-__all__ = ["JSONInput", "JSONValue", "decode", "encode", "isolate", "private", "same_json"]
+__all__ = ["JSONInput", "JSONValue", "decode", "encode", "encode_plain", "isolate", "private", "same_json"]
 
 JSONValue: TypeAlias = "bool | int | float | str | list[JSONValue] | dict[str, JSONValue] | None"
 JSONInput: TypeAlias = "bool | int | float | str | Sequence[JSONInput] | Mapping[str, JSONInput] | None"
@@ -82,6 +82,19 @@ def _msgspec() -> tuple[Callable[[object], bytes], Callable[[str | bytes], JSONV
 def encode(value: object, *, max_bytes: int | None = None, max_depth: int = MAX_DEPTH) -> str:
     """Return the canonical JSON text of a value; see `isolate` for what is refused."""
     return isolate(value, max_bytes=max_bytes, max_depth=max_depth)[0]
+
+
+def encode_plain(value: JSONValue) -> str:
+    """Return the canonical JSON text of a value that the library itself has made; nothing is checked."""
+    quick = _msgspec()
+    if quick is not None:
+        try:
+            data = quick[0](value)
+            if data.isascii():
+                return data.decode()
+        except Exception:  # noqa: BLE001, S110 -- such as a split surrogate in a cause, which has an escape
+            pass
+    return _encode(value)
 
 
 def size_of(value: JSONValue) -> int:

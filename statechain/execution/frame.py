@@ -6,12 +6,10 @@ its expressions see. Rows of visits fold back into frames in `statechain.executi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from random import Random
 from typing import TYPE_CHECKING, Final, TypeAlias
-
-import attrs
 
 from statechain.asl.outcome import Done, Next, Origin
 from statechain.clock import EPOCH
@@ -352,14 +350,30 @@ class Frame:
 
     def failed(self, exited: datetime, fault: StateError) -> Visit:
         """Return the row of a visit that failed for good; it can be taken up again by a redrive."""
-        result = self.result if self.result is not None and self.result.text is not None else None
-        is_missed = isinstance(fault, HeartbeatTimeout)
-        return self._unfinished(exited, attrs.evolve(self._detail(), result=result, missed_heartbeat=is_missed), fault)
+        moments, after = self._new_moments()
+        detail = VisitDetail(
+            moments=moments,
+            after=after,
+            retries=self.retries,
+            round=self.round,
+            iteration_started=self._iteration_started,
+            result=self.result if self.result is not None and self.result.text is not None else None,
+            missed_heartbeat=isinstance(fault, HeartbeatTimeout),
+        )
+        return self._unfinished(exited, detail, fault)
 
     def waiting(self) -> Visit:
         """Return the row of a visit that is not left yet, with what it must remember."""
-        detail = attrs.evolve(
-            self._detail(), resume_at=self.resume_at, attempting=self.attempting, outside=self.outside
+        moments, after = self._new_moments()
+        detail = VisitDetail(
+            moments=moments,
+            after=after,
+            retries=self.retries,
+            round=self.round,
+            iteration_started=self._iteration_started,
+            resume_at=self.resume_at,
+            attempting=self.attempting,
+            outside=self.outside,
         )
         self._written = len(self._moments)
         return self._unfinished(None, detail)
@@ -387,14 +401,20 @@ class Frame:
         """Return what the row of a visit that ends must remember, as JSON text; None where the row itself says all."""
         is_brief = self._is_brief(exited_event)
         result = self.result
+        if is_brief and result is output and not (assigned or self.is_iteration or self.round or self.retries):
+            return None  # a plain visit: most are
         if result is not None and (result is output or result.text is None or result.text == output.text):
             result = None
         started = self._iteration_started if self._iteration_started != self.entered_event - 1 else 0
         is_full = is_end and self.is_iteration and not self.run.has_room()
         if is_brief and result is None and not (assigned or started or is_full or self.round or any(self.retries)):
             return None
-        detail = attrs.evolve(
-            self._detail(tells_moments=not is_brief),
+        moments, after = ((), 0) if is_brief else self._new_moments()
+        detail = VisitDetail(
+            moments=moments,
+            after=after,
+            retries=self.retries,
+            round=self.round,
             iteration_started=started,
             assigned=assigned or NOTHING,
             result=result,
@@ -407,23 +427,18 @@ class Frame:
         moments = self._moments
         if not moments:
             return True
-        is_in_order = exited_event == self.entered_event + len(moments) + 1
-        return is_in_order and self.caught is None and [moment[0] for moment in moments] == STRAIGHT
+        if len(moments) != len(STRAIGHT) or exited_event != self.entered_event + len(STRAIGHT) + 1:
+            return False
+        return self.caught is None and (moments[0][0], moments[1][0], moments[2][0]) == STRAIGHT
 
     @property
     def _iteration_started(self) -> int:
         """The event of the start of the iteration that this visit is the first of; 0 where it is not."""
         return self.iteration_started if self.number == self.first else 0
 
-    def _detail(self, *, tells_moments: bool = True) -> VisitDetail:
-        """Return what every row that needs a detail remembers."""
-        return VisitDetail(
-            moments=[Moment._make(each) for each in self._moments[self._written :]] if tells_moments else (),
-            after=self._written if tells_moments else 0,
-            retries=list(self.retries),
-            round=self.round,
-            iteration_started=self._iteration_started,
-        )
+    def _new_moments(self) -> tuple[Sequence[Moment], int]:
+        """Return the moments since the visit's row before, and how many are in its earlier rows."""
+        return [Moment._make(each) for each in self._moments[self._written :]], self._written
 
 
 def branch_path(frame: Frame, index: int) -> str:

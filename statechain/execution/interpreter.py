@@ -75,7 +75,7 @@ class Interpreter:
         self._run_distributed = partial(run_distributed, files=files)
 
     async def run(self, run: Run) -> End:
-        """Run an execution from where it is to its end; the end is the caller's to record."""
+        """Run an execution from where it is to its end, which is the caller's to record, unless `Run.end` has it."""
         given = None if run.live is None else run.live.take_input()
         frame = Frame(run, run.plan, "", given or Payload.of_text(run.execution.input_text))
         try:
@@ -84,6 +84,8 @@ class Interpreter:
                 await self.run_frame(frame)
             elif not await self._run_in_time(frame, began + timedelta(seconds=run.plan.timeout_seconds)):
                 return End(status=ExecutionStatus.TIMED_OUT, end_time=self._clock.now())
+            if run.end is not None:
+                return run.end
             text = encode_output(frame.input, frame.state, self._limits)
         except StateError as fault:
             return self._failed(frame, fault)

@@ -26,6 +26,8 @@ from statechain.execution.variables import admit
 from statechain.logs import AttemptTag
 from statechain.payload import Payload
 from statechain.records.details import MomentKind
+from statechain.records.executions import ExecutionStatus
+from statechain.storage.repository import End
 from statechain.tasks.call import EAGER, cut_off, end_handler, is_cancelled_from_outside, refusal_of, serve
 from statechain.tasks.registry import Task, TaskRegistry
 from statechain.tasks.services import waits_for_token
@@ -53,7 +55,7 @@ class Exit(Enum):
     """Where a line stopped."""
 
     DONE = auto()
-    """The line of control has ended."""
+    """The line of control has ended; the root with the end of its execution written, where `Run.end` has it."""
 
     BEFORE = auto()
     """Before a state: its visit has not begun."""
@@ -72,6 +74,7 @@ class _Phase(Enum):
     WRITE = auto()
     TURN = auto()
     HANDLER = auto()
+    END = auto()
 
 
 class PlainCall:
@@ -92,7 +95,10 @@ class PlainCall:
 
 
 class Lines:
-    """Makes lines, and knows the handlers of the Tasks that they pass through."""
+    """Makes lines, and knows the handlers of the Tasks that they pass through.
+
+    ``resolved`` are the lines whose writes were answered, which go on in the next turn of the event loop.
+    """
 
     def __init__(
         self, recorder: VisitRecorder, clock: Clock, tasks: TaskRegistry, caller: Caller, limits: Limits
@@ -103,7 +109,7 @@ class Lines:
         self.limits = limits
         self._tasks = tasks if type(tasks) is TaskRegistry else None
         self._found: dict[State, PlainCall] = {}
-        self._resolved: list[tuple[Line, object]] = []
+        self.resolved: list[tuple[Line, object]] = []
 
     def begins(self, frame: Frame) -> bool:
         """Return whether a line may begin at the state before which a frame is."""
@@ -114,24 +120,19 @@ class Lines:
         """Return how to call the handler of a Task that is just called, or None."""
         return self._found.get(state) or self._find(state)
 
-    def resolve(self, line: Line, outcome: object) -> None:
-        """Have a line go on in the next turn of the event loop, with all others whose writes one commit made durable.
-
-        In a turn of its own, so that the journal sends its next commit first.
-        """
-        if not self._resolved:
-            asyncio.get_running_loop().call_soon(self._go_on)
-        self._resolved.append((line, outcome))
-
-    def _go_on(self) -> None:
-        resolved, self._resolved = self._resolved, []
+    def go_on(self) -> None:
+        """Have the lines go on whose writes are durable, or failed, all in one turn of the event loop."""
+        resolved, self.resolved = self.resolved, []
         lines = iter(resolved)
         try:
             for line, outcome in lines:
-                line.go_on(outcome)
+                try:
+                    line.context.run(line.written, outcome)
+                except Exception as error:  # noqa: BLE001 -- it is raised where the line is awaited
+                    line.fail(error)
         finally:  # only what stops the whole process passes here: the others learn of their writes all the same
             for line, outcome in lines:
-                self.resolve(line, outcome)
+                line.resolve(outcome)
 
     def _find(self, state: State) -> PlainCall | None:
         if self._tasks is None or state.resource is None or state.is_bounded or waits_for_token(state.resource):
@@ -164,7 +165,8 @@ class Line:
     """Drives one line of control through plain states, from one write to the next.
 
     It is what the journal resolves (`resolve`), and what a handler's asyncio task answers (`set_result` and the other
-    methods of a future). None of these raises: an exception becomes the result of the line.
+    methods of a future). None of these raises: an exception becomes the result of the line. Nor do they call code that
+    might before they are ready for that, since what waits for the line would wait for ever.
 
     All of it runs in the context of the execution: observers are notified there, and each handler's task copies it.
     """
@@ -173,7 +175,6 @@ class Line:
         "_answer",
         "_attempt_began",
         "_call",
-        "_context",
         "_future",
         "_given",
         "_handler",
@@ -184,6 +185,7 @@ class Line:
         "_observers",
         "_phase",
         "_state",
+        "context",
         "error",
         "exit",
         "frame",
@@ -196,7 +198,7 @@ class Line:
         self.error: BaseException | None = None
         self._loop = asyncio.get_running_loop()
         self._future = _LineFuture(loop=self._loop)
-        self._context = contextvars.copy_context()
+        self.context = contextvars.copy_context()
         self._observers = frame.run.observers
         self._attempt_began: datetime | None = None
         self._phase = _Phase.NOTHING
@@ -210,16 +212,18 @@ class Line:
 
         A cancellation reaches the handler that runs, and is raised once that has ended, or after its grace.
         """
-        self._context.run(self._safely, self._advance, self._lines.clock.now())
+        self.context.run(self._safely, self._advance, self._lines.clock.now())
         try:
             if self._future.done() and is_cancelled_from_outside():
                 await asyncio.sleep(0)  # a handler's only step stopped the execution, which learns that here
             await self._future
+            if self.exit is Exit.DONE and self.error is not None:
+                raise self.error  # the end could not be written
         except asyncio.CancelledError:
             if self._handler is not None and not self._handler.done():
                 await end_handler(self._handler, self._call.task.name, self._lines.limits.handler_grace_seconds)
             if self._observers:
-                self._context.run(self._tell_cancelled)
+                self.context.run(self._tell_cancelled)
             raise
 
     def result(self) -> Payload:
@@ -237,14 +241,14 @@ class Line:
             self._future.set_result(None)
 
     def _safely(self, go: Callable[[Any], None], given: Any) -> None:  # noqa: ANN401 -- what it takes
-        """Move on; what is raised is the interpreter's to raise again, in the visit that is open."""
+        """Go on; what is raised is the interpreter's to raise again, in the visit that is open."""
         try:
             go(given)
         except Exception as error:  # noqa: BLE001 -- it is raised where the line is awaited
-            self._break(error)
+            self.fail(error)
 
-    def _break(self, error: Exception) -> None:
-        """Hand the visit back for an error that is none of its state."""
+    def fail(self, error: Exception) -> None:
+        """Hand the visit back for an error that is none of its state: the interpreter raises it there."""
         self._tell_ended(None)
         self._stop(Exit.RETURNED, error)
 
@@ -287,7 +291,7 @@ class Line:
         """Return whether a visit may begin here: what has to wait first is the interpreter's."""
         frame = self.frame
         return (
-            self._lines.recorder.may_begin
+            self._lines.recorder.lease.holds
             and frame.run.has_room(EVENTS_OF_VISIT)
             and (frame.steps + 1) % TURNS_BEFORE_YIELD != 0
         )
@@ -300,7 +304,7 @@ class Line:
             tell_attempt_started(frame, cast("str", self._state.resource))
             self._attempt_began = now
         if recorder.must_flush(frame):
-            self._phase, self._lapses = _Phase.WRITE, recorder.lapses
+            self._phase, self._lapses = _Phase.WRITE, recorder.lease.lapses
             self._future.is_refusing = True
             recorder.post(frame, self)
             return
@@ -308,18 +312,21 @@ class Line:
         self._take_turn()
 
     def resolve(self, outcome: object) -> None:
-        """Take the outcome of a write; the line goes on a turn later."""
-        self._lines.resolve(self, outcome)
+        """Take the outcome of a write, and go on a turn later, so that the journal sends its next commit first."""
+        resolved = self._lines.resolved
+        if not resolved:
+            self._loop.call_soon(self._lines.go_on)
+        resolved.append((self, outcome))
 
-    def go_on(self, outcome: object) -> None:
+    def written(self, outcome: object) -> None:
         """Go on after a write."""
-        self._context.run(self._safely, self._written, outcome)
-
-    def _written(self, outcome: object) -> None:
         future = self._future
         future.is_refusing = False
+        if self._phase is _Phase.END:
+            self._stop(Exit.DONE, outcome if isinstance(outcome, StatechainError) else None)
+            return
         if isinstance(outcome, StatechainError):
-            self._break(outcome)
+            self.fail(outcome)
             return
         self._lines.recorder.flushed(self.frame, self._lapses)
         if future.is_cancelled_later or future.done():
@@ -331,7 +338,7 @@ class Line:
         """Call the handler; in a branch one turn later, so that siblings are scheduled before any of them starts."""
         if self.frame.path:
             self._phase = _Phase.TURN
-            self._loop.call_soon(self._safely, self._start, self._lines.clock, context=self._context)
+            self._loop.call_soon(self._safely, self._start, self._lines.clock, context=self.context)
         else:
             self._start(self._lines.clock)
 
@@ -373,13 +380,16 @@ class Line:
         return self._future.cancel()
 
     def _answered(self, go: Callable[[Any], None], answer: object) -> None:
-        self._phase = _Phase.NOTHING
-        if self._is_calling:  # an eager task, which runs within `_start`: that goes on with it
-            self._answer = partial(go, answer)
-        else:
-            self._context.run(self._safely, go, answer)
+        try:
+            if self._is_calling:  # an eager task, which runs within `_start`: that goes on with it
+                self._answer = partial(go, answer)
+            else:
+                self.context.run(go, answer)
+        except Exception as error:  # noqa: BLE001 -- it is raised where the line is awaited
+            self.fail(error)
 
     def _return(self, result: object) -> None:
+        self._phase = _Phase.NOTHING
         frame, lines, state = self.frame, self._lines, self._state
         limits = lines.limits
         try:
@@ -408,12 +418,13 @@ class Line:
             self._advance(now)
 
     def _take_failure(self, error: Exception) -> None:
+        self._phase = _Phase.NOTHING
         if isinstance(error, StateError):
             fault = cut_off(error, self._lines.limits.cause_characters)
             fault.__cause__ = error.__cause__
             self._fail(fault)
         else:
-            self._break(error)
+            self.fail(error)
 
     def _fail(self, fault: StateError) -> None:
         if self._observers:
@@ -450,10 +461,27 @@ class Line:
         if self._observers:
             tell_left(frame, self._state, now, "SUCCEEDED", following=following)
         if following is None:
-            self._stop(Exit.DONE)
+            self._finish(now)
             return False
         frame.go_to(following)
         return True
+
+    def _finish(self, now: datetime) -> None:
+        """Stop at the end of the line of control; with the root's last visit the end of the execution is written.
+
+        Not where a timeout of the machine could still cut it short, or where another end is decided already.
+        """
+        frame = self.frame
+        run = frame.run
+        live = run.live
+        if frame.path or live is None or not live.is_undecided or run.plan.timeout_seconds is not None:
+            self._stop(Exit.DONE)
+            return
+        live.close()
+        run.end = End(status=ExecutionStatus.SUCCEEDED, end_time=now, output_text=frame.input.text)
+        run.ledger.current_state, run.ledger.end = frame.state, run.end
+        self._phase, self._future.is_refusing = _Phase.END, True
+        self._lines.recorder.post(frame, self)
 
     # Observers
 

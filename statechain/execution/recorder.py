@@ -32,12 +32,12 @@ class VisitRecorder:
 
     def __init__(self, journal: Journal, lease: Lease) -> None:
         self._journal = journal
-        self._lease = lease
+        self.lease = lease
 
     async def flush(self, frame: Frame) -> None:
         """Make durable all that the execution has to write."""
         if not frame.run.is_express:
-            lapses = self._lease.lapses
+            lapses = self.lease.lapses
             await self._journal.record(frame.run.ledger)
             frame.has_unsaved_effect = False
             frame.run.lapses = lapses
@@ -48,28 +48,18 @@ class VisitRecorder:
         Nothing begins while the lease does not hold. Once it had lapsed, others may have taken the execution over: a
         write shows, for it is refused then.
         """
-        if not self._lease.holds:
-            await self._lease.regained()
-        if frame.has_unsaved_effect or frame.run.lapses != self._lease.lapses:
+        if not self.lease.holds:
+            await self.lease.regained()
+        if frame.has_unsaved_effect or frame.run.lapses != self.lease.lapses:
             await self.flush(frame)
         elif not frame.run.is_express and frame.run.ledger.backlog:
             self._journal.post(frame.run.ledger)
 
     # The same for a line, which does not wait itself
 
-    @property
-    def may_begin(self) -> bool:
-        """Whether an effect may begin: the worker's lease holds."""
-        return self._lease.holds
-
-    @property
-    def lapses(self) -> int:
-        """How often the lease has lapsed."""
-        return self._lease.lapses
-
     def must_flush(self, frame: Frame) -> bool:
         """Return whether something must be durable before the next effect of a frame."""
-        return frame.has_unsaved_effect or frame.run.lapses != self._lease.lapses
+        return frame.has_unsaved_effect or frame.run.lapses != self.lease.lapses
 
     def post(self, frame: Frame, waiting: Waiting) -> None:
         """Write all that the execution has to write, and resolve what waits for it."""

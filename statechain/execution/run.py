@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from statechain.observers import Observer
     from statechain.records.executions import StateMachineRecord
     from statechain.storage.ledger import ExecutionWrites
+    from statechain.storage.repository import End
 
 __all__ = ["Run", "timestamp"]
 
@@ -58,6 +59,8 @@ class Run:
 
         root: The line of control that all others are below.
 
+        end: How the execution ended, where a line has written that with the last visit.
+
         assigned_bytes: A bound of the size of its variables (see `statechain.execution.variables`).
 
         lapses: How often the worker's lease had lapsed when the execution was last written.
@@ -72,6 +75,7 @@ class Run:
         "_shown",
         "assigned_bytes",
         "before",
+        "end",
         "events",
         "execution",
         "is_express",
@@ -115,6 +119,7 @@ class Run:
         self.live = live
         self.events = max(1, past.last_event)
         self.root: Scope | None = None
+        self.end: End | None = None
         self.assigned_bytes = UNCOUNTED if past.last_event else 0
         self._events_before_end = sys.maxsize if self.is_express else most_events - 1
         self._highest = [past.highest_number]

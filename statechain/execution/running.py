@@ -106,6 +106,11 @@ class RunningExecution:
         return self.state is RunState.LOST
 
     @property
+    def is_undecided(self) -> bool:
+        """Whether nothing has been decided about it in this process: it may end as its states say."""
+        return self.state in _UNDECIDED
+
+    @property
     def is_held(self) -> bool:
         """Whether storage knows of its claim, and it goes on here."""
         return self.reported is not None and not (self.is_over or self.state is RunState.CLOSING)

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, cast
 import attrs
 
 from statechain.clock import from_micros, to_micros
-from statechain.codec import JSONValue, decode, encode
+from statechain.codec import JSONValue, decode, encode, encode_plain
 from statechain.payload import Payload
 
 __all__ = ["NO_DETAIL", "STRAIGHT", "ExternalWait", "FormerEnd", "Moment", "MomentKind", "VisitDetail"]
@@ -53,7 +53,7 @@ class MomentKind(StrEnum):
 MAP_RUN: Final = frozenset(kind for kind in MomentKind if kind.value.startswith("run_"))
 ITERATION: Final = frozenset(kind for kind in MomentKind if kind.value.startswith("iteration_"))
 KINDS: Final = {kind.value: kind for kind in MomentKind}
-STRAIGHT: Final = [MomentKind.SCHEDULED, MomentKind.STARTED, MomentKind.SUCCEEDED]
+STRAIGHT: Final = (MomentKind.SCHEDULED, MomentKind.STARTED, MomentKind.SUCCEEDED)
 """The moments of a Task that is scheduled, started and succeeds once."""
 
 
@@ -77,7 +77,7 @@ class Moment(NamedTuple):
 
     def dump(self) -> list[JSONValue]:
         """Return what `load` makes the same of."""
-        return [self.kind.value, self.event, to_micros(self.at), *self.facts]
+        return [self.kind, self.event, to_micros(self.at), *self.facts]
 
     @classmethod
     def load(cls, stored: Sequence[Any]) -> Moment:
@@ -177,7 +177,7 @@ class VisitDetail:
     def dump(self) -> str | None:
         """Return the JSON text that `load` makes the same of; None where there is nothing to remember."""
         members: dict[str, JSONValue] = {
-            "moments": [moment.dump() for moment in self.moments],
+            "moments": [*map(Moment.dump, self.moments)],
             "after": self.after,
             "retries": list(self.retries) if any(self.retries) else None,
             "round": self.round,
@@ -189,10 +189,13 @@ class VisitDetail:
             "missed_heartbeat": self.missed_heartbeat,
             "full": self.is_full,
         }
-        stored = {name: member for name, member in members.items() if member}
+        stored: dict[str, JSONValue] = {name: member for name, member in members.items() if member}
+        if not stored and self.result is None:
+            return None
+        text = encode(stored) if self.assigned else encode_plain(stored)  # the rest was made here
         if self.result is None:
-            return encode(stored) if stored else None
-        before = f"{encode(stored)[:-1]}," if stored else "{"
+            return text
+        before = f"{text[:-1]}," if stored else "{"
         return f'{before}"result":{self.result.encoded()}}}'  # its text is known: it is not encoded once more
 
     @classmethod

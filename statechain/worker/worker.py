@@ -412,7 +412,8 @@ class Worker:
         if claimed is None or live.ledger is None:
             return await self.journal.write(StopExecution(execution_id=live.execution_id, end=end))
         try:
-            await self.journal.record(live.ledger, end)
+            if live.ledger.end is not end:  # else the line has written it with the last visit
+                await self.journal.record(live.ledger, end)
         except RepositoryError:
             await self._release(live, claimed)
             raise
