@@ -208,9 +208,9 @@ class VisitDetail:
             raise TypeError("its detail is not an object")
         resume = stored.get("resume")
         return cls(
-            moments=[Moment.load(moment) for moment in stored.get("moments", ())],
+            moments=tuple(map(Moment.load, stored.get("moments", ()))),
             after=stored.get("after", 0),
-            retries=stored.get("retries", ()),
+            retries=tuple(stored.get("retries", ())),
             round=stored.get("round", 0),
             iteration_started=stored.get("started", 0),
             resume_at=None if resume is None else from_micros(resume),
