@@ -172,3 +172,20 @@ async def test_each_source_is_chained_once_whatever_becomes_of_the_tickets(
         assert {each.status for each in shards} == {ShardStatus.DONE}
     assert sorted(calls.inputs) == list(range(ITEMS))
     assert calls.peak <= OPTIONS.concurrent_batches
+
+
+@pytest.mark.parametrize("kind", ["doubles", "dies"])
+async def test_each_input_runs_once_whatever_becomes_of_the_tickets(kind: str, engine_factory: EngineFactory) -> None:
+    dispatcher, calls = KINDS[kind](), Calls()
+    async with (
+        engine_factory(role="client", dispatcher=dispatcher) as client,
+        engine_factory(tasks=calls.tasks, dispatcher=dispatcher, slots=3, lease=LEASE),
+        engine_factory(tasks=calls.tasks, dispatcher=dispatcher, slots=3, lease=LEASE),
+    ):
+        machine = await client.create_state_machine("target", CALL)
+        handle = await machine.start_bulk(range(ITEMS), options=OPTIONS)
+        async with asyncio.timeout(60):
+            results = [result async for result in handle.results()]
+        assert sorted(result.output for result in results) == [2 * number for number in range(ITEMS)]
+    assert sorted(calls.inputs) == list(range(ITEMS))
+    assert calls.peak <= OPTIONS.concurrent_batches

@@ -25,6 +25,8 @@ PLANS: dict[str, dict[str, Any]] = {
     "zombies": {"workers": 3, "stops": 0.5},
     "shared": {"workers": 3, "shares": True},
     "shared-zombies": {"workers": 3, "shares": True, "stops": 0.5},
+    "joined": {"workers": 3, "joins": True},
+    "joined-zombies": {"workers": 3, "joins": True, "stops": 0.5},
 }
 
 

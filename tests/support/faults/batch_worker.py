@@ -32,6 +32,7 @@ async def main(
     lease: float,
     resumes: bool,
     shares: bool = False,
+    joins: bool = False,
     dispatcher: str | None = None,
 ) -> None:
     """Run the batch to its end."""
@@ -47,6 +48,9 @@ async def main(
         left = await engine.list_batches(state_machine_id=targets.id, status=BatchStatus.RUNNING)
         if shares:
             await _share(engine, targets, select_sources(sources), concurrency)
+            return
+        if joins:
+            await _join(engine, targets, select_sources(sources), concurrency)
             return
         if resumes and left:
             await engine.resume_batch(left[-1].id)
@@ -66,6 +70,16 @@ async def _share(engine: Engine, targets: StateMachine, meant: ExecutionFilter, 
         await targets.start_batch(meant, options=options)
     while await engine.list_batches(state_machine_id=targets.id, status=BatchStatus.RUNNING):  # noqa: ASYNC110
         await asyncio.sleep(0.1)
+
+
+async def _join(engine: Engine, targets: StateMachine, meant: ExecutionFilter, concurrency: int) -> None:
+    """Take part in the batch, which is not DISTRIBUTED, to its end; start it where no process has."""
+    started = await engine.list_batches(state_machine_id=targets.id)
+    if not started:
+        options = BatchExecutionOptions(name_prefix=PREFIX, concurrent_batches=concurrency)
+        started = [await engine.start_batch(targets, meant, options=options)]
+    if started[-1].status is BatchStatus.RUNNING:
+        await engine.join_batch(started[-1].id)
 
 
 if __name__ == "__main__":

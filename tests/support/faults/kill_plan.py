@@ -52,6 +52,8 @@ class KillPlan:
 
         shares: Whether the batch is DISTRIBUTED: then ``concurrency`` counts over all workers.
 
+        joins: Whether the workers join one batch that is not DISTRIBUTED, and share it in shards.
+
         dispatcher: The name of the dispatcher between the workers.
     """
 
@@ -63,6 +65,7 @@ class KillPlan:
     seconds: float = 0.01
     lease: float = 1.5
     shares: bool = False
+    joins: bool = False
     dispatcher: str | None = None
 
     def run(self, url: str, folder: Path, ledger: Ledger, seed: int) -> Outcome:
@@ -134,7 +137,8 @@ class _KillRun:
         plan = self._assault
         return spawn(
             self._url, self._file, self._errors, concurrency=plan.concurrency, seconds=plan.seconds,
-            lease=plan.lease, resumes=self._chance.random() < 0.5, shares=plan.shares, dispatcher=plan.dispatcher,
+            lease=plan.lease, resumes=self._chance.random() < 0.5, shares=plan.shares, joins=plan.joins,
+            dispatcher=plan.dispatcher,
         )  # fmt: skip
 
     def _watch_progress(self) -> None:
