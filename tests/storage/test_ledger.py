@@ -51,6 +51,16 @@ async def test_one_execution_has_one_transition_in_a_commit(storage: FaultyRepos
     assert storage.sizes == [1, 1]
 
 
+async def test_a_write_keeps_the_state_that_it_does_not_change(storage: FaultyRepository, journal: Journal) -> None:
+    made = await start(storage, current_state="Second")
+    ledger = ExecutionWrites(Claim(execution=made, epoch=1, seq=0))
+    ledger.add(visit(made, 0))
+    await journal.record(ledger)
+    stored = await storage.execution(made.id)
+    assert stored is not None
+    assert stored.current_state == "Second"
+
+
 class Heard:
     """What waits for a commit without a future, as a line of control does."""
 
