@@ -6,22 +6,21 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
+from litestar import Litestar, asgi
 
 from statechain.console import READER, app
 from support.console_office import Office, as_user
 
 
 def in_fastapi(console: Any) -> Any:
-    fastapi = pytest.importorskip("fastapi")
-    service = fastapi.FastAPI()
+    service = FastAPI()
     service.mount("/statechain", console)
     return service
 
 
 def in_litestar(console: Any) -> Any:
-    litestar = pytest.importorskip("litestar")
-    mounted = litestar.asgi("/statechain", is_mount=True, copy_scope=True)(console)
-    return litestar.Litestar([mounted], openapi_config=None)
+    return Litestar([asgi("/statechain", is_mount=True, copy_scope=True)(console)], openapi_config=None)
 
 
 @pytest.mark.parametrize("mounted", [in_fastapi, in_litestar])
