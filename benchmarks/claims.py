@@ -47,6 +47,10 @@ async def measure(url: str) -> list[dict[str, Any]]:
         rows.append(await timed(what, lambda: _claim(repository, full=True), options.claims, running))
         if await repository.count_unowned():
             raise RuntimeError("not everything was claimed")
+        limited = await client.create_state_machine("limited", chain_of(1), max_concurrency=options.running)
+        await load_running(url, limited, options.page * (options.claims + 1), "limited", None, is_limited=True)
+        running += options.page * (options.claims + 1)
+        rows.append(await timed(f"{what}, with limits", lambda: _claim(repository, full=True), options.claims, running))
         rows += [
             await timed("leases of all workers", repository.workers, options.looks, running),
             await timed("executions without an owner", repository.count_unowned, options.looks, running),

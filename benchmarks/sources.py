@@ -41,8 +41,9 @@ SELECT '{label}-' || CAST(1000000000 + number AS TEXT), '{label}-' || CAST(numbe
 FROM numbers
 """,
     """
-INSERT INTO runs (execution_id, owner, epoch, seq, claims)
-SELECT id, {owner}, 1, 0, 0 FROM executions WHERE id LIKE '{label}-%' AND status = 'RUNNING'
+INSERT INTO runs (execution_id, owner, epoch, seq, claims, queue, key, rank)
+SELECT id, {owner}, 1, 0, 0, {queue}, CASE WHEN {queue} IS NOT NULL THEN 'key-' || (start_time / 1000 % 100) END, 0
+FROM executions WHERE id LIKE '{label}-%' AND status = 'RUNNING'
 """,
 ]
 EPOCH = 1_767_225_600_000_000  # the first of January 2026, in microseconds
@@ -59,11 +60,17 @@ async def load(url: str, machine: StateMachine, count: int, *, failed: bool = Fa
     await execute(url, statement)
 
 
-async def load_running(url: str, machine: StateMachine, count: int, label: str, owner: str | None) -> None:
-    """Make so many RUNNING executions, with ids that begin with a label, of one owner or without any."""
+async def load_running(
+    url: str, machine: StateMachine, count: int, label: str, owner: str | None, *, is_limited: bool = False
+) -> None:
+    """Make so many RUNNING executions, with ids that begin with a label, of one owner or without any.
+
+    Those of a machine with limits have a hundred keys.
+    """
     owned = "NULL" if owner is None else f"'{owner}'"
+    queue = f"'{machine.id}'" if is_limited else "NULL"
     told = {"count": count, "machine": machine.id, "payload": encode(PAYLOAD), "epoch": EPOCH, "label": label}
-    await execute(url, *(statement.format(**told, owner=owned) for statement in RUNNING))
+    await execute(url, *(statement.format(**told, owner=owned, queue=queue) for statement in RUNNING))
 
 
 async def execute(url: str, *statements: str) -> None:

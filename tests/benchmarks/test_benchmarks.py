@@ -30,7 +30,7 @@ MAY_BE_ZERO = {"bytes each", "server us", "workers us", "least share"}
 
 ROWS: dict[str, list[dict[str, Any]]] = {
     "batches": [{"sources": 12, "concurrency": 3}],
-    "claims": [{"RUNNING": 40, "what": "an idle look"}, *({"RUNNING": 60} for _ in range(4))],
+    "claims": [{"RUNNING": 40, "what": "an idle look"}, {"RUNNING": 60}, *({"RUNNING": 80} for _ in range(4))],
     "commits": [{"commits": 20}],
     "executions": [{"concurrency": c, "executions": 12} for c in (1, 4)],
     "floor": [{"concurrency": c, "executions": 12} for c in (1, 4)],
