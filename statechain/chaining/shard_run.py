@@ -34,14 +34,22 @@ COUNT_SECONDS = 0.4
 """Seconds between two counts of a shard: a failure past the tolerance stops all workers within a second."""
 
 
+RECOUNT_SECONDS = 2.0
+"""Seconds after which a shard is counted although no item has ended here: another worker may have claimed it."""
+
+
 class _NoResults:
-    """Takes results that nothing here waits for: they are in storage."""
+    """Takes results that nothing here waits for, since they are in storage, and counts them."""
+
+    def __init__(self) -> None:
+        self.count = 0
 
     async def has_room(self) -> None:
         """There always is."""
 
-    def put(self, result: BatchExecutionResult) -> None:
-        """Drop it."""
+    def put(self, result: BatchExecutionResult) -> None:  # noqa: ARG002
+        """Count it."""
+        self.count += 1
 
 
 @attrs.define(eq=False)
@@ -57,6 +65,7 @@ class ShardRun:
     _drains: Callable[[], bool]
     _lost: LeaseLost | None = attrs.field(default=None, init=False)
     _is_complete: bool = attrs.field(default=False, init=False)
+    _results: _NoResults = attrs.field(factory=_NoResults, init=False)
     _runner: Runner | None = attrs.field(default=None, init=False)
 
     async def run(self) -> bool:
@@ -71,7 +80,7 @@ class ShardRun:
             self._target,
             options,
             self._services,
-            _NoResults(),
+            self._results,
             total=self._batch.item_counts.total,
             exclusive=is_exclusive(self._batch),
             batch=self._batch,
@@ -118,8 +127,13 @@ class ShardRun:
 
     async def _keep_counting(self) -> None:
         """Count, until the batch is over; after a loss no more items are started, and those in flight are awaited."""
+        loop = asyncio.get_running_loop()
+        counted, due = 0, 0.0
         while True:
             await asyncio.sleep(COUNT_SECONDS)
+            if self._results.count == counted and loop.time() < due:
+                continue
+            counted, due = self._results.count, loop.time() + RECOUNT_SECONDS
             try:
                 status = await self._count(is_done=False)
             except LeaseLost as lost:
