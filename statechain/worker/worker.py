@@ -9,33 +9,26 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from statechain.cancellation import GRACE, await_shielded, wait_ignoring_cancellation
-from statechain.errors import DamagedRow, InvalidPayload, LeaseLost, RepositoryError, StatechainError
-from statechain.execution.restore import NO_VISITS, StoredVisits
-from statechain.execution.run import Run
-from statechain.execution.running import RunningExecution, RunState
-from statechain.execution.slots import UNLIMITED, Slot
-from statechain.execution.unexpected import PASSING, runtime_error
-from statechain.logs import ATTEMPT, EXECUTION, about
-from statechain.observers import ExecutionEnded, ExecutionLeft, ExecutionResumed, ExecutionStarted, tell
+from statechain.errors import LeaseLost, RepositoryError, StatechainError
+from statechain.execution.running import RunningExecution
+from statechain.logs import about
+from statechain.observers import ExecutionLeft, tell
 from statechain.payload import Payload
 from statechain.records.executions import Claim, Execution, ExecutionStatus, new_id
 from statechain.storage.journal import NOT_OPEN
-from statechain.storage.ledger import ExecutionWrites
 from statechain.storage.queues import MachineLimited
 from statechain.storage.repository import (
     End,
     RedriveExecution,
-    ReleaseExecution,
     StartExecution,
     StopExecution,
     TakeUpExecution,
 )
-from statechain.tasks.retry import RUNTIME
 from statechain.tasks.services import is_known
+from statechain.worker.runner import ExecutionRunner
 from statechain.worker.submissions import Submissions
 from statechain.worker.suspects import backoff
 from statechain.worker.waiting import EndWatcher
@@ -76,13 +69,11 @@ class Worker:
         self.id = options.worker_id or new_id()
         self.repository = repository
         self.journal = journal
-        self._interpreter = interpreter
-        self._lease = lease
         self._clock, self._limits, self._tasks = settings.clock, settings.limits, settings.tasks
         self._observers = settings.observers
         most = options.max_concurrent
         self._most_recovered = self._limits.recovered if most is None else most
-        self._gate = None if most is None else asyncio.Semaphore(most)
+        self._runner = ExecutionRunner(repository, journal, interpreter, lease, settings, most)
         self._redriving: list[str] = []
         self._live: dict[str, RunningExecution] = {}
         self.elsewhere = EndWatcher(repository)
@@ -354,7 +345,10 @@ class Worker:
         """Run one execution until it is over here; in any case its waiters are resolved, and no other is disturbed."""
         live.begin()
         try:
-            live.resolve(await self._run(live, revision, beginning))
+            ended = await self._runner.run(live, revision, beginning)
+            if ended is not None:
+                self.elsewhere.note_end(ended)
+            live.resolve(ended)
         except Exception as error:  # noqa: BLE001 -- it is logged, and raised where its waiters are
             self._note_failure(live, error)
             live.resolve(None, None if isinstance(error, LeaseLost) else error)
@@ -377,153 +371,12 @@ class Worker:
         elif isinstance(error, RepositoryError) and live.holder is not None:
             logger.warning("execution %s could not go on: %s", live.execution_id, error, extra=about(live.reported))
 
-    async def _run(
-        self, live: RunningExecution, revision: Revision, beginning: StartExecution | Claim
-    ) -> Execution | None:
-        """Run an execution and write its end; return it as it ended, or None where it goes on, or ended, elsewhere.
-
-        What this process decided about it meanwhile arrives as a cancellation; the state says what it means.
-        """
-        claimed, lapses = None, self._lease.lapses
-        try:
-            if live.state is not RunState.RUNNING:
-                raise asyncio.CancelledError  # noqa: TRY301 -- it was decided before the first step
-            claimed = beginning if isinstance(beginning, Claim) else await self._begin(live, beginning)
-            if claimed is None:
-                return None
-            end = await self._interpret(live, revision, claimed, lapses if claimed is not beginning else 0)
-        except asyncio.CancelledError:
-            match live.state:
-                case RunState.STOPPING if live.stopping is not None:
-                    end = live.stopping
-                    live.go_on()
-                case RunState.HANDED_OVER if isinstance(beginning, Claim):
-                    await self._hand_over(live, beginning)
-                    raise
-                case _:  # interrupted, lost, or the engine failed: storage has what others need to go on
-                    raise
-        except Exception as error:  # noqa: BLE001 -- what is not the end of the execution is raised again
-            end = await self._end_by(error, live, claimed)
-        live.close()
-        return await self._close(live, revision, claimed, end)
-
-    async def _close(self, live: RunningExecution, revision: Revision, claimed: Claim | None, end: End) -> Execution:
-        """Write the end of an execution; return it as it ended. One that no claim is known of is stopped by its id."""
-        if claimed is None or live.ledger is None:
-            return await self.journal.write(StopExecution(execution_id=live.execution_id, end=end))
-        try:
-            if live.ledger.end is not end:  # else the line has written it with the last visit
-                await self.journal.record(live.ledger, end)
-        except RepositoryError:
-            await self._release(live, claimed)
-            raise
-        live.reported = None
-        ended = claimed.execution.ended(
-            status=end.status,
-            end_time=end.end_time,
-            output_text=end.output_text,
-            error=end.error,
-            cause=end.cause,
-            current_state=live.ledger.current_state,
-        )
-        if self._observers:
-            tell(self._observers, ExecutionEnded(ended, revision.record.name))
-        self.elsewhere.note_end(ended)
-        return ended
-
-    async def _interpret(self, live: RunningExecution, revision: Revision, claimed: Claim, lapses: int) -> End:
-        """Run a claimed execution from where it is; return how it ends."""
-        ledger = live.ledger = ExecutionWrites(claimed)
-        self._show(live, claimed, revision)
-        place = UNLIMITED if self._gate is None else Slot(self._gate)
-        async with place:
-            if live.take_up is not None:
-                await self.journal.write(live.take_up)
-            return await self._interpreter.run(
-                Run(
-                    claimed.execution,
-                    revision.record,
-                    revision.plan,
-                    ledger,
-                    await self._past(live, claimed),
-                    place=place,
-                    observers=self._observers,
-                    before=live.redriven_from,
-                    live=live,
-                    lapses=lapses,
-                    most_events=self._limits.history_events,
-                )
-            )
-
-    async def _end_by(self, error: Exception, live: RunningExecution, claimed: Claim | None) -> End:
-        """Return the end of an execution by an exception that nothing here expects; raise any other."""
-        if claimed is None or isinstance(error, LeaseLost):
-            raise error
-        if isinstance(error, DamagedRow):
-            logger.warning("execution %s is ended: %s", claimed.execution.id, error, extra=about(claimed.execution))
-            failed, now = ExecutionStatus.FAILED, self._clock.now()
-            return End(status=failed, end_time=now, error=RUNTIME, cause=str(error))
-        if isinstance(error, PASSING):
-            await self._release(live, claimed)
-            raise error
-        fault = runtime_error(error, claimed.execution, self._limits)
-        return End(status=ExecutionStatus.FAILED, end_time=self._clock.now(), error=fault.error, cause=fault.cause)
-
-    async def _begin(self, live: RunningExecution, start: StartExecution) -> Claim | None:
-        """Make a start durable; return the claim that comes with it, or None where another execution holds the name."""
-        holder = await self.journal.write(start)
-        live.open(holder)
-        execution = start.execution
-        return Claim(execution=execution, epoch=1, seq=0) if holder.id == execution.id else None
-
-    def _show(self, live: RunningExecution, claimed: Claim, revision: Revision) -> None:
-        """Report that an execution runs here from now on; what is logged beneath this task is about it."""
-        live.reported = claimed.execution
-        EXECUTION.set(claimed.execution)
-        ATTEMPT.set(None)  # it may have been started by a handler
-        if self._observers:
-            kind = ExecutionStarted if claimed.epoch == 1 else ExecutionResumed
-            tell(self._observers, kind(claimed.execution, revision.record.name))
-
-    async def _release(self, live: RunningExecution, claimed: Claim) -> None:
-        """Leave an execution to recovery that this worker cannot run on; without progress that counts as a death.
-
-        Where even that is refused, it is this worker's own and in doubt: its next claim asks for it.
-        """
-        claims = 1 if live.has_advanced else claimed.claims + 1
-        leaving = ReleaseExecution(
-            execution_id=claimed.execution.id, epoch=claimed.epoch, claims=claims, backoff=backoff(claims, self._limits)
-        )
-        with suppress(StatechainError):
-            await self.journal.write(leaving)
-
-    async def _hand_over(self, live: RunningExecution, claimed: Claim) -> None:
-        """Leave an execution to recovery at once: leaving in order is no failure of the execution."""
-        claims = 0 if live.has_advanced else claimed.claims
-        with suppress(StatechainError):
-            await self.journal.write(
-                ReleaseExecution(execution_id=claimed.execution.id, epoch=claimed.epoch, claims=claims)
-            )
-
     def note_loss(self, live: RunningExecution, lost: LeaseLost) -> None:
         """Log why an execution is lost here; where storage is behind, it may be this worker's own all the same."""
         is_behind = lost.reason == "BEHIND"
         logger.log(logging.WARNING if is_behind else logging.INFO, "%s", lost, extra=about(live.reported))
         if is_behind:
             self.doubt()
-
-    async def _past(self, live: RunningExecution, claimed: Claim) -> StoredVisits:
-        """Return what storage remembers of an execution; one without visits has no past."""
-        if claimed.epoch == 1:
-            return NO_VISITS
-        live.given = Payload.of_text(claimed.execution.input_text)
-        try:
-            live.given.value  # noqa: B018 -- decoded here, so that one that cannot be is known by its row
-        except InvalidPayload as error:
-            raise DamagedRow("executions", (claimed.execution.id,), "its input is not JSON") from error
-        if claimed.seq == 0:
-            return StoredVisits()  # its own: a redrive adds to it
-        return await StoredVisits.load(self.repository, claimed.execution.id)
 
     # Ending
 

@@ -1,0 +1,199 @@
+"""The run of one execution in this process, from its start or claim to the record of its end.
+
+Storage and the interpreter meet here: what a run needs is read, how it ends is written, and what it cannot go on with
+is released for other workers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from statechain.errors import DamagedRow, InvalidPayload, LeaseLost, RepositoryError, StatechainError
+from statechain.execution.restore import NO_VISITS, StoredVisits
+from statechain.execution.run import Run
+from statechain.execution.running import RunningExecution, RunState
+from statechain.execution.slots import UNLIMITED, Slot
+from statechain.execution.unexpected import PASSING, runtime_error
+from statechain.logs import ATTEMPT, EXECUTION, about
+from statechain.observers import ExecutionEnded, ExecutionResumed, ExecutionStarted, tell
+from statechain.payload import Payload
+from statechain.records.executions import Claim, Execution, ExecutionStatus
+from statechain.storage.ledger import ExecutionWrites
+from statechain.storage.repository import End, ReleaseExecution, StartExecution, StopExecution
+from statechain.tasks.retry import RUNTIME
+from statechain.worker.suspects import backoff
+
+if TYPE_CHECKING:
+    from statechain.execution.interpreter import Interpreter
+    from statechain.settings import Settings
+    from statechain.storage.journal import Journal
+    from statechain.storage.repository import Repository
+    from statechain.worker.lease import Lease
+    from statechain.worker.revisions import Revision
+
+__all__ = ["ExecutionRunner"]
+
+logger = logging.getLogger(__name__)
+
+
+class ExecutionRunner:
+    """Runs executions, at most ``max_concurrent`` at once; the others wait for a slot, started and durable."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        journal: Journal,
+        interpreter: Interpreter,
+        lease: Lease,
+        settings: Settings,
+        max_concurrent: int | None,
+    ) -> None:
+        self._repository = repository
+        self._journal = journal
+        self._interpreter = interpreter
+        self._lease = lease
+        self._clock, self._limits, self._observers = settings.clock, settings.limits, settings.observers
+        self._gate = None if max_concurrent is None else asyncio.Semaphore(max_concurrent)
+
+    async def run(
+        self, live: RunningExecution, revision: Revision, beginning: StartExecution | Claim
+    ) -> Execution | None:
+        """Run an execution and write its end; return it as it ended, or None where it goes on, or ended, elsewhere.
+
+        What this process decided about it meanwhile arrives as a cancellation; the state says what it means.
+        """
+        claimed, lapses = None, self._lease.lapses
+        try:
+            if live.state is not RunState.RUNNING:
+                raise asyncio.CancelledError  # noqa: TRY301 -- it was decided before the first step
+            claimed = beginning if isinstance(beginning, Claim) else await self._begin(live, beginning)
+            if claimed is None:
+                return None
+            end = await self._interpret(live, revision, claimed, lapses if claimed is not beginning else 0)
+        except asyncio.CancelledError:
+            match live.state:
+                case RunState.STOPPING if live.stopping is not None:
+                    end = live.stopping
+                    live.go_on()
+                case RunState.HANDED_OVER if isinstance(beginning, Claim):
+                    await self._hand_over(live, beginning)
+                    raise
+                case _:  # interrupted, lost, or the engine failed: storage has what others need to go on
+                    raise
+        except Exception as error:  # noqa: BLE001 -- what is not the end of the execution is raised again
+            end = await self._end_by(error, live, claimed)
+        live.close()
+        return await self._close(live, revision, claimed, end)
+
+    async def _close(self, live: RunningExecution, revision: Revision, claimed: Claim | None, end: End) -> Execution:
+        """Write the end of an execution; return it as it ended. One that no claim is known of is stopped by its id."""
+        if claimed is None or live.ledger is None:
+            return await self._journal.write(StopExecution(execution_id=live.execution_id, end=end))
+        try:
+            if live.ledger.end is not end:  # else the line has written it with the last visit
+                await self._journal.record(live.ledger, end)
+        except RepositoryError:
+            await self._release(live, claimed)
+            raise
+        live.reported = None
+        ended = claimed.execution.ended(
+            status=end.status,
+            end_time=end.end_time,
+            output_text=end.output_text,
+            error=end.error,
+            cause=end.cause,
+            current_state=live.ledger.current_state,
+        )
+        if self._observers:
+            tell(self._observers, ExecutionEnded(ended, revision.record.name))
+        return ended
+
+    async def _interpret(self, live: RunningExecution, revision: Revision, claimed: Claim, lapses: int) -> End:
+        """Run a claimed execution from where it is; return how it ends."""
+        ledger = live.ledger = ExecutionWrites(claimed)
+        self._show(live, claimed, revision)
+        place = UNLIMITED if self._gate is None else Slot(self._gate)
+        async with place:
+            if live.take_up is not None:
+                await self._journal.write(live.take_up)
+            return await self._interpreter.run(
+                Run(
+                    claimed.execution,
+                    revision.record,
+                    revision.plan,
+                    ledger,
+                    await self._past(live, claimed),
+                    place=place,
+                    observers=self._observers,
+                    before=live.redriven_from,
+                    live=live,
+                    lapses=lapses,
+                    most_events=self._limits.history_events,
+                )
+            )
+
+    async def _end_by(self, error: Exception, live: RunningExecution, claimed: Claim | None) -> End:
+        """Return the end of an execution by an exception that nothing here expects; raise any other."""
+        if claimed is None or isinstance(error, LeaseLost):
+            raise error
+        if isinstance(error, DamagedRow):
+            logger.warning("execution %s is ended: %s", claimed.execution.id, error, extra=about(claimed.execution))
+            failed, now = ExecutionStatus.FAILED, self._clock.now()
+            return End(status=failed, end_time=now, error=RUNTIME, cause=str(error))
+        if isinstance(error, PASSING):
+            await self._release(live, claimed)
+            raise error
+        fault = runtime_error(error, claimed.execution, self._limits)
+        return End(status=ExecutionStatus.FAILED, end_time=self._clock.now(), error=fault.error, cause=fault.cause)
+
+    async def _begin(self, live: RunningExecution, start: StartExecution) -> Claim | None:
+        """Make a start durable; return the claim that comes with it, or None where another execution holds the name."""
+        holder = await self._journal.write(start)
+        live.open(holder)
+        execution = start.execution
+        return Claim(execution=execution, epoch=1, seq=0) if holder.id == execution.id else None
+
+    def _show(self, live: RunningExecution, claimed: Claim, revision: Revision) -> None:
+        """Report that an execution runs here from now on; what is logged beneath this task is about it."""
+        live.reported = claimed.execution
+        EXECUTION.set(claimed.execution)
+        ATTEMPT.set(None)  # it may have been started by a handler
+        if self._observers:
+            kind = ExecutionStarted if claimed.epoch == 1 else ExecutionResumed
+            tell(self._observers, kind(claimed.execution, revision.record.name))
+
+    async def _release(self, live: RunningExecution, claimed: Claim) -> None:
+        """Leave an execution to recovery that this worker cannot run on; without progress that counts as a death.
+
+        Where even that is refused, it is this worker's own and in doubt: its next claim asks for it.
+        """
+        claims = 1 if live.has_advanced else claimed.claims + 1
+        leaving = ReleaseExecution(
+            execution_id=claimed.execution.id, epoch=claimed.epoch, claims=claims, backoff=backoff(claims, self._limits)
+        )
+        with suppress(StatechainError):
+            await self._journal.write(leaving)
+
+    async def _hand_over(self, live: RunningExecution, claimed: Claim) -> None:
+        """Leave an execution to recovery at once: leaving in order is no failure of the execution."""
+        claims = 0 if live.has_advanced else claimed.claims
+        with suppress(StatechainError):
+            await self._journal.write(
+                ReleaseExecution(execution_id=claimed.execution.id, epoch=claimed.epoch, claims=claims)
+            )
+
+    async def _past(self, live: RunningExecution, claimed: Claim) -> StoredVisits:
+        """Return what storage remembers of an execution; one without visits has no past."""
+        if claimed.epoch == 1:
+            return NO_VISITS
+        live.given = Payload.of_text(claimed.execution.input_text)
+        try:
+            live.given.value  # noqa: B018 -- decoded here, so that one that cannot be is known by its row
+        except InvalidPayload as error:
+            raise DamagedRow("executions", (claimed.execution.id,), "its input is not JSON") from error
+        if claimed.seq == 0:
+            return StoredVisits()  # its own: a redrive adds to it
+        return await StoredVisits.load(self._repository, claimed.execution.id)
