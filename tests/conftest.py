@@ -196,7 +196,7 @@ async def quick() -> AsyncIterator[EngineHarness]:
 
 
 def _create_schema(url: str) -> None:
-    """Open a storage once, in an event loop of its own."""
+    """Open a storage once, in a separate event loop."""
 
     async def open_and_close() -> None:
         async with open_repository(url):

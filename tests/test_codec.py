@@ -33,7 +33,7 @@ json_values = st.recursive(
 
 
 def same(one: Any, other: Any) -> bool:
-    """Tell whether two values are equal, and of the same types all the way down."""
+    """Return whether two values are equal, and of the same types all the way down."""
     if type(one) is not type(other):
         return False
     if isinstance(one, dict):

@@ -60,7 +60,7 @@ FAN_OUT = {
 
 @attrs.define
 class Ear:
-    """Remembers what it was told."""
+    """Records what it was called with."""
 
     facts: list[Fact] = attrs.Factory(list)
 

@@ -1,4 +1,4 @@
-"""The pytest plugin, as a user's suite meets it: by its entry point, in a run of its own."""
+"""The pytest plugin, as a user's suite meets it: by its entry point, in a separate run."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ TARGETS = {"StartAt": "T", "States": {"T": {"Type": "Task", "Resource": "odd", "
 
 
 def paper(*, is_terminal: bool = False) -> tuple[Console, io.StringIO]:
-    """Return a console that writes to a text."""
+    """Return a console that writes to a string."""
     file = io.StringIO()
     return Console(file=file, force_terminal=is_terminal, width=100), file
 

@@ -23,7 +23,7 @@ Enter: TypeAlias = Callable[..., Any]
 """(fields of a state, value, **variables) → what entering the state answers; raises StateError."""
 
 Faults: TypeAlias = Callable[[Any], dict[str, str]]
-"""(definition) → its faults, as pointer → code; none where it loads."""
+"""(definition) → its errors, as pointer → code; none where it loads."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Definitions: from mappings, texts and files; what they keep; every fault at its place."""
+"""Definitions: from mappings, texts and files; what they keep; every error at its place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every code that a fault of a definition may have is explained in the reference, and nothing else is."""
+"""Every code that a diagnostic may have is explained in the reference, and nothing else is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values → model: every fault of form, each at its pointer with its code."""
+"""Values → model: every error of form, each at its pointer with its code."""
 
 from __future__ import annotations
 

@@ -11,6 +11,6 @@ from support.chaining_harness import ChainingHarness, chaining_harness
 
 @pytest.fixture
 async def chaining(repository_url: str) -> AsyncIterator[ChainingHarness]:
-    """Return the two machines on an engine of their own."""
+    """Return the two machines on a separate engine."""
     async with chaining_harness(repository_url) as opened:
         yield opened

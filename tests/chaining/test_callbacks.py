@@ -1,4 +1,4 @@
-"""Callbacks of a batch: each told once of every item, complete after start; one that raises ends the batch."""
+"""Callbacks of a batch: each called once for every item, complete after start; one that raises ends the batch."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ plans = st.builds(
 
 
 class Tale:
-    """What the callbacks were told."""
+    """What the callbacks were called with."""
 
     def __init__(self) -> None:
         self.facts: list[tuple[str, int]] = []

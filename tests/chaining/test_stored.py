@@ -1,4 +1,4 @@
-"""Stored batches: found, watched, stopped, and resumed by whatever process comes next."""
+"""Stored batches: found, watched, stopped, and resumed by any later process."""
 
 from __future__ import annotations
 

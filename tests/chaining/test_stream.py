@@ -183,7 +183,7 @@ async def test_a_reader_that_rests_is_waited_for(chaining: ChainingHarness, fail
         for _ in range(300):
             await asyncio.sleep(0)
         await asyncio.sleep(0.05)
-        # 3 results that nobody took, 3 executions that wait for room, and the one that was taken
+        # 3 results that were not taken, 3 executions that wait for room, and the one that was taken
         assert len(chaining.work.begun) <= 3 + 3 + 1
         rest = [result async for result in results]
     assert sorted(result.index for result in [first, *rest]) == list(range(40))

@@ -1,4 +1,4 @@
-"""What is left to chain: each source once, whoever else chains it, and again where its chain failed."""
+"""What is left to chain: each source once, no matter what else chains it, and again where its chain failed."""
 
 from __future__ import annotations
 

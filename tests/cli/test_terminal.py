@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow  # a process for each terminal
 
 
 def on_a_terminal(folder: Path, *arguments: str, columns: int = 80, **variables: str) -> str:
-    """Run a command on a terminal of its own, and return what it wrote there."""
+    """Run a command on a separate terminal, and return what it wrote there."""
     pty = pytest.importorskip("pty")
     leader, follower = pty.openpty()
     environment = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR"}}

@@ -23,7 +23,7 @@ WAITS = {
 
 
 def read_until(stream: IO[str] | None, text: str) -> list[str]:
-    """Return the lines up to the one that holds a text."""
+    """Return the lines up to the one that contains a string."""
     lines = []
     assert stream is not None
     for line in stream:

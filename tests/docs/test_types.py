@@ -24,7 +24,7 @@ MYPY = ["--strict", "--allow-any-generics", "--allow-untyped-defs", "--allow-unt
 
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the Python of each page in a file of its own: the blocks of a page, in order, are one program."""
+    """A folder with the Python of each page in a separate file: the blocks of a page, in order, are one program."""
     folder = tmp_path_factory.mktemp("pages")
     for page in [*PAGES, *([API] if API.is_file() else [])]:
         if code := blocks(page, "python"):

@@ -43,7 +43,7 @@ def describe(node: Node) -> Sequence[str]:
 
 
 def overlap(one: Box, other: Box) -> bool:
-    """Tell whether two boxes share room."""
+    """Return whether two boxes share room."""
     return (
         one.x < other.x + other.width
         and other.x < one.x + one.width

@@ -1,4 +1,4 @@
-"""Pictures in pages: classes, variables for dark mode, links, markers of their own, and cut stretches of a timeline."""
+"""Pictures in pages: classes, variables for dark mode, links, markers, and cut stretches of a timeline."""
 
 from __future__ import annotations
 

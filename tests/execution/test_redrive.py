@@ -1,4 +1,4 @@
-"""A redrive goes on from what failed: what succeeded is not run again, and the history tells of both."""
+"""A redrive goes on from what failed: what succeeded is not run again, and the history shows both."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DISTRIBUTED = {"ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STAN
 
 
 class Mended:
-    """A handler that fails for some inputs until it is mended."""
+    """A handler that fails for some inputs until it is fixed."""
 
     def __init__(self, harness: EngineHarness, *bad: Any) -> None:
         self.bad = set(bad)

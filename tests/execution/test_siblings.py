@@ -124,19 +124,19 @@ async def test_an_express_handler_that_hides_its_cancellation_stops_nothing(
 
 
 async def held(gate: asyncio.Semaphore, until: asyncio.Event) -> None:
-    """Hold a place until told."""
+    """Hold a place until released."""
     async with Slot(gate):
         await until.wait()
 
 
 async def lent(place: Slot, until: asyncio.Event) -> None:
-    """Lend a place until told."""
+    """Lend a place until released."""
     async with place.yielded():
         await until.wait()
 
 
 async def turns() -> None:
-    """Let everybody else go as far as they can."""
+    """Let all others go as far as they can."""
     for _ in range(10):
         await asyncio.sleep(0)
 

@@ -1,4 +1,4 @@
-"""Retry, Catch, timeouts and ends, and what the history tells of branches that a failure cuts short."""
+"""Retry, Catch, timeouts and ends, and what the history shows of branches that a failure cuts short."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ async def refuse(_value: object) -> None:
 
 @pytest.mark.parametrize("everywhere", [False, True], ids=["its-own", "anyone's"])
 async def test_a_redrive_is_cancelled_at_every_suspension(fresh: Callable[[], str], *, everywhere: bool) -> None:
-    """Either it was not made, or what it made is ABORTED: nothing runs that nobody looks after."""
+    """Either it was not made, or what it made is ABORTED: nothing runs without an owner."""
     found = set()
     for at in count(1):
         is_over = asyncio.Event()
@@ -218,7 +218,7 @@ async def unscathed() -> AsyncIterator[None]:
 
 
 async def vanished(is_gone: Callable[[], bool]) -> None:
-    """Give threads and sockets that were told to end the moment that it takes them."""
+    """Give threads and sockets that were asked to end the moment that it takes them."""
     until = time.monotonic() + 30
     while not is_gone() and time.monotonic() < until:  # noqa: ASYNC110 -- it is the system that ends them
         await asyncio.sleep(0.001)
@@ -231,6 +231,6 @@ def holdings() -> tuple[int, int]:
 
 
 def is_of_the_driver(complaint: dict[str, Any]) -> bool:
-    """Tell whether asyncpg says that a connection attempt of its own was cut short, which is so and harms nobody."""
+    """Return whether asyncpg says that its connection attempt was cancelled, which is so and harms nobody."""
     fault = complaint.get("exception")
     return isinstance(fault, ConnectionError) and str(fault) == "unexpected connection_lost() call"

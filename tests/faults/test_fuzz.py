@@ -1,4 +1,4 @@
-"""Whatever text comes in, the language, the filters and the codec answer with what they document, and in time."""
+"""With any input, the language, the filters and the codec answer with what they document, and in time."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def answers(*documented: type[Exception]) -> Iterator[None]:
 
 
 def tried(full: bool, check: Callable[..., None], *strategies: st.SearchStrategy[Any]) -> None:
-    """Try a check on so many inputs."""
+    """Try a check on this many inputs."""
     count = FULL if full else SMALL
     health = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
     settings(max_examples=count, deadline=None, suppress_health_check=health, database=None)(
@@ -77,7 +77,7 @@ PATCHES = st.lists(
 
 
 def patched(text: str, patches: list[tuple[int, int, str]]) -> str:
-    """Return a text with pieces of it replaced."""
+    """Return a string with pieces of it replaced."""
     for place, length, piece in patches:
         start = place % (len(text) + 1)
         text = text[:start] + piece + text[start + length :]

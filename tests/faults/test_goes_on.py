@@ -140,7 +140,7 @@ async def opened(
 
 
 async def orphan(storage: Any) -> str:
-    """Leave an execution behind that runs, and that nobody owns; return its id."""
+    """Leave an execution behind that runs, and has no owner; return its id."""
     left = ""
     with suppress(Left):
         async with opened(storage, hang, recovery=False) as (_, machine):
@@ -270,7 +270,7 @@ async def test_an_engine_that_was_never_entered_does_not_recover() -> None:
 async def test_an_execution_whose_write_was_refused_is_run_on(
     refused: tuple[Callable[[Write[object]], bool], ...], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Be it a step or the end, and be it that not even its release was taken; and the log tells."""
+    """Be it a step or the end, and be it that not even its release was taken; and the log shows it."""
     storage = Rude(*refused)
     async with opened(storage, answer, TWO_TASKS) as (_, machine):
         handle = await machine.start_execution()
@@ -373,7 +373,7 @@ async def test_what_was_being_claimed_as_the_engine_was_left_stays_for_others() 
 
 
 async def test_a_cancellation_while_an_engine_is_left_at_once_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It waits until what runs has been cut short and the storage is closed, and is raised then."""
+    """It waits until what runs has been cancelled and the storage is closed, and is raised then."""
     is_left, may_end, order = asyncio.Event(), asyncio.Event(), list[str]()
 
     async def close(_storage: MemoryRepository, *_exception: object) -> None:

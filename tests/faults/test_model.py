@@ -1,4 +1,4 @@
-"""The engine against a dictionary: whatever is done in whatever order, on whatever storage, they agree.
+"""The engine against a dictionary: in any order of calls, on any storage, they agree.
 
 The model knows an execution's status, input and output, what it was chained from, and nothing else; crashes and orderly
 leaves come in between, and must not be seen.
@@ -90,7 +90,7 @@ class EngineModel(RuleBasedStateMachine):
             as_repository(self.faulty),
             tasks=tasks,
             lease=timedelta(seconds=0.1),
-            limits=Limits(claims=1000),  # crashes here are nobody's fault
+            limits=Limits(claims=1000),  # crashes here count against no execution
         )
         await self.engine.__aenter__()
         self.work = await self.engine.create_state_machine("work", ONE_TASK)

@@ -32,7 +32,7 @@ PASSWORD = "pass-canary-3f9a"
 
 @pytest.fixture
 def overheard(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
-    """Texts that anybody may read: what is added here, and every record that was logged, from INFO on."""
+    """What is not secret: what is added here, and every record that was logged, from INFO on."""
     caplog.set_level(logging.INFO)
     texts: list[str] = []
     yield texts

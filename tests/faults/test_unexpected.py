@@ -143,7 +143,7 @@ OTHERS = {
     "Unforeseen",  # raised in what belongs to a handler's call
     "States.ItemReaderFailed",
     "States.ResultWriterFailed",
-    "States.ExceedToleratedFailureThreshold",  # raised in an item, which is an execution of its own
+    "States.ExceedToleratedFailureThreshold",  # raised in an item, which is a separate execution
 }
 
 

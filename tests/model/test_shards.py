@@ -1,4 +1,4 @@
-"""A batch in shards completes, each item started once, whatever becomes of its tickets and workers."""
+"""A batch in shards completes, each item started once, no matter what becomes of its tickets and workers."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def handlers(*, ends: bool = True) -> TaskRegistry:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A database of its own, since its schema is changed."""
+    """A separate database, since its schema is changed."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'rolling.db'}"
         return

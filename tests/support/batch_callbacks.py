@@ -1,4 +1,4 @@
-"""Callbacks of a batch that remember what they were told, and what those raise that refuse."""
+"""Callbacks of a batch that record what they were called with, and what those raise that refuse."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Told:
-    """Callbacks that remember what they were told."""
+    """Callbacks that record what they were called with."""
 
     def __init__(self) -> None:
         self.facts: list[tuple[Any, ...]] = []
@@ -27,7 +27,7 @@ class Told:
         self.complete(source, index, error)
 
     def check(self, count: int) -> None:
-        """Assert that each of so many items was begun and completed exactly once, in this order."""
+        """Assert that each of these items was begun and completed exactly once, in this order."""
         for kind in ("start", "complete"):
             assert sorted(fact[2] for fact in self.facts if fact[0] == kind) == list(range(count))
         for index in range(count):

@@ -1,4 +1,4 @@
-"""Two machines, one to chain from the other, whose handler does what a test tells it and remembers what it did."""
+"""Two machines, one to chain from the other, whose handler does what a test sets and records what it did."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class CliProject:
         return result
 
     def start(self, *arguments: str, **options: Any) -> AbstractContextManager[subprocess.Popen[str]]:
-        """Run a command as a process of its own."""
+        """Run a command as a separate process."""
         program = [sys.executable, "-m", "statechain", *arguments]
         return running(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self.folder, **options)
 

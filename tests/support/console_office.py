@@ -129,7 +129,7 @@ async def open_office(url: str, *, orders: int = 8) -> AsyncIterator[Office]:
 
 
 def as_user(*verbs: str, name: str | None = "ann") -> Access:
-    """Return an access function that grants verbs to everybody."""
+    """Return an access function that grants verbs to every user."""
     return lambda _request: Grant(verbs, name)
 
 

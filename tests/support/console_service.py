@@ -48,7 +48,7 @@ def load(database: str, machine: str) -> None:
 
 
 def service(database: str) -> Starlette:
-    """Return the service: the console at /statechain, and a path that mends the printer."""
+    """Return the service: the console at /statechain, and a path that repairs the printer."""
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:

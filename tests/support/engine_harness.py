@@ -109,13 +109,13 @@ class EngineHarness:
         return await (await self.start(definition, value, **options)).wait()
 
     async def reached(self, name: str, times: int = 1) -> None:
-        """Return once a handler has counted so many calls under a name."""
+        """Return once a handler has counted this many calls under a name."""
         async with asyncio.timeout(60):
             while self.calls[name] < times:  # noqa: ASYNC110 -- a Counter has no event
                 await asyncio.sleep(0.001)
 
     async def written(self, execution: Execution | ExecutionHandle, rows: int) -> None:
-        """Return once so many rows of an execution's visits are durable."""
+        """Return once this many rows of an execution's visits are durable."""
         async with asyncio.timeout(60):
             while len(await self.repository.visits(execution.id)) < rows:  # noqa: ASYNC110 -- storage has no event
                 await asyncio.sleep(0.001)
@@ -131,7 +131,7 @@ class EngineHarness:
 
 @contextlib.asynccontextmanager
 async def engine_harness(url: str) -> AsyncIterator[EngineHarness]:
-    """Open a harness with its first engine; close whatever engine is the last."""
+    """Open a harness with its first engine; close the last engine."""
     async with open_repository(url) as repository:
         harness = EngineHarness(repository)
         await harness.open()

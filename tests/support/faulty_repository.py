@@ -122,7 +122,7 @@ class FaultyRepository:
         return [len(group) for group in self.groups]
 
     async def asked(self, times: int) -> None:
-        """Return once so many commits were asked for."""
+        """Return once this many commits were asked for."""
         async with asyncio.timeout(PATIENCE):
             while len(self.groups) < times:  # noqa: ASYNC110 -- a turn of the loop is all that is awaited
                 await asyncio.sleep(0)
@@ -153,7 +153,7 @@ class FaultyRepository:
         return self._commits_left == 0
 
     def fall_silent(self, *, deaf: bool = False) -> None:
-        """From now on the lease is not renewed any more, although its worker lives and does not know.
+        """From now on the lease is not renewed any more, although its worker runs and does not know.
 
         One that is deaf, too, does not learn from its renewals either what it has lost, as one that is stopped.
         """

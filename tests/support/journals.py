@@ -25,7 +25,7 @@ def gated() -> FaultyRepository:
 
 @attrs.define
 class RecordingObserver:
-    """An observer that remembers what it was told."""
+    """An observer that records what it was called with."""
 
     facts: list[Fact] = attrs.Factory(list)
 

@@ -11,7 +11,7 @@ DAY = timedelta(days=1)
 
 
 def at(seconds: float) -> datetime:
-    """Return the moment so many seconds after the start."""
+    """Return the moment this many seconds after the start."""
     return START + timedelta(seconds=seconds)
 
 

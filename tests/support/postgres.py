@@ -63,7 +63,7 @@ class Postgres:
         return name
 
     def drop_database(self, name: str) -> None:
-        """Drop a database, whoever is still connected to it."""
+        """Drop a database, also with clients connected."""
         self.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
     def empty(self, name: str) -> None:
@@ -71,7 +71,7 @@ class Postgres:
         _wait_for(_empty(self.url(name)))
 
     def execute(self, statement: str, database: str = "postgres") -> None:
-        """Run a statement on a connection of its own."""
+        """Run a statement on a separate connection."""
         _wait_for(_execute(self.url(database), statement))
 
     def restart(self, mode: Mode = "fast") -> None:
@@ -83,7 +83,7 @@ class Postgres:
 
 
 class PrivateServer(Postgres):
-    """A server process of our own. The port is fixed for its life, so that clients find it again after a restart."""
+    """A separate server process. Its port stays the same, so that clients find it again after a restart."""
 
     def __init__(self, binaries: Path, folder: Path) -> None:
         self._binaries = binaries
@@ -188,7 +188,7 @@ class PrivateServer(Postgres):
             raise RuntimeError(f"{program} failed:\n{outcome.stderr}")
 
     def _identity(self) -> dict[str, Any]:
-        """Return who runs the programs: servers refuse to be run by root."""
+        """Return which user runs the programs: servers refuse to be run by root."""
         environment = {**os.environ, "LC_ALL": "C"}
         if self._account is None:
             return {"env": environment}

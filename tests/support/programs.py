@@ -1,4 +1,4 @@
-"""Programs of the tests, each run in a process of its own: ``support.faults.batch_worker`` and its neighbours."""
+"""Programs of the tests, each run in a separate process: ``support.faults.batch_worker`` and its neighbours."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def running(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen
 
 
 def run_suite(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run pytest on the tests in a folder, with settings of its own: the folder may lie below this project's."""
+    """Run pytest on the tests in a folder, with separate settings: the folder may lie below this project's."""
     (folder / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)

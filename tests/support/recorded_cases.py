@@ -89,7 +89,7 @@ class RecordedTasks(TaskRegistry):
         self._same = same
 
     def find(self, resource: str) -> Task | None:
-        """Return the one handler for whatever is not an integration that the engine itself serves."""
+        """Return the one handler for what is not an integration that the engine itself serves."""
         if resource.startswith("arn:aws:states:::lambda:invoke") or ":activity:" in resource:
             return None
         return Task(resource, self._answer, "at_least_once", takes_context=False, is_async=True)
@@ -97,7 +97,7 @@ class RecordedTasks(TaskRegistry):
     async def _answer(self, value: Any) -> Any:
         entry = next((entry for entry in self._left if self._same(entry["input"], value)), None)
         entry = entry or (self._left[0] if self._left else None)
-        if entry is None:  # a distributed Map's items have histories of their own, which were not recorded:
+        if entry is None:  # a distributed Map's items have separate histories, which were not recorded:
             return value  # the functions that they called gave back what they were given
         self._left.remove(entry)
         if entry.get("times_out"):

@@ -1,4 +1,4 @@
-"""What the how-to shows of the pytest plugin runs as a suite of its own."""
+"""What the how-to shows of the pytest plugin runs as a separate suite."""
 
 from __future__ import annotations
 

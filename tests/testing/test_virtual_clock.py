@@ -1,4 +1,4 @@
-"""Virtual time: it jumps only when everybody waits, in order, and never over what takes real time."""
+"""Virtual time: it jumps only when all tasks wait, in order, and never over what takes real time."""
 
 import asyncio
 import time

@@ -43,7 +43,7 @@ class LeaseRenewer:
 
 
 async def renewed(lease: Lease, renewer: LeaseRenewer, times: int) -> AsyncIterator[None]:
-    """Keep a lease until it was renewed so many times."""
+    """Keep a lease until it was renewed this often."""
     async with asyncio.timeout(30), kept(lease, lambda: renewer):
         while len(renewer.renewals) < times:  # noqa: ASYNC110 -- it is another thread that renews
             await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Single fields that hold a number or a text, in each of the ways in which they may be given."""
+"""Single fields that hold a number or a string, in each of the ways in which they may be given."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class TestPass:
         for _ in range(50_000):
             choose(VALUE, visit)
             make(VALUE, visit)
-        assert time.process_time() - began < 5  # 0.1 s on a machine of its own
+        assert time.process_time() - began < 5  # 0.1 s on a dedicated machine
 
 
 class TestWait:

@@ -187,7 +187,7 @@ async def test_after_a_new_connection_what_rests_finds_out_at_once(storage: Stor
 
 
 async def test_an_end_that_storage_lost_is_run_to_again(storage: Storage) -> None:
-    """Nobody writes for it any more: what storage lists as this worker's, and does not run, is asked for."""
+    """It has no writer any more: what storage lists as this worker's, and does not run, is asked for."""
     if storage.memory is not None:
         pytest.skip("a memory repository loses nothing by itself")
     handlers = Handlers()

@@ -124,7 +124,7 @@ async def test_a_synchronous_failover_under_load_loses_nothing(
 
 
 async def _check_kept(pair: Pair, started: tuple[str, ...], ended: tuple[str, ...]) -> None:
-    """Check that the standby has every start and every end that a caller was told of."""
+    """Check that the standby has every start and every end that a caller learned of."""
     for ids, condition in ((started, "true"), (ended, "status = 'SUCCEEDED'")):
         named = ", ".join(f"'{each}'" for each in ids)
         question = f"SELECT count(*) FROM executions WHERE id IN ({named}) AND {condition}"

@@ -1,4 +1,4 @@
-"""Every call to storage fails once, in every way: nothing is lost, nothing is done twice, and nobody is told a fault.
+"""Every call to storage fails once, in every way: nothing is lost, nothing is done twice, and no caller gets an error.
 
 No process dies here, so that handlers must not be called again at all: a result that could not be written is kept until
 it is.

@@ -1,4 +1,4 @@
-"""Dispatchers are trusted with nothing: whatever becomes of the tickets, each source is chained once."""
+"""Dispatchers are trusted with nothing: no matter what becomes of the tickets, each source is chained once."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ GROWTH = 50 * 1024
 
 
 def test_memory_does_not_grow_with_the_crowd(durable_url: str, figures: Figures, *, full: bool) -> None:
-    """Each crowd runs in a process of its own; the batch chains all that was run before it."""
+    """Each crowd runs in a separate process; the batch chains all that was run before it."""
     counts = [1_000, 10_000, 100_000] if full else [500, 2_500]
     peaks: dict[str, list[int]] = {"stream": [], "batch": []}
     stored = 0
@@ -32,7 +32,7 @@ def test_memory_does_not_grow_with_the_crowd(durable_url: str, figures: Figures,
 
 
 def run(what: str, url: str, count: int) -> int:
-    """Run so many executions; return the peak of their process, in KiB."""
+    """Run this many executions; return the peak of their process, in KiB."""
     arguments = command("support.faults.memory_worker", what, url, count)
     return int(subprocess.run(arguments, capture_output=True, text=True, timeout=1800, check=True).stdout)
 

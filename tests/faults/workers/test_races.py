@@ -1,4 +1,4 @@
-"""Two who want the same: one wins, the other learns it, and storage tells one story."""
+"""Two callers want the same: one wins, the other learns it, and storage has one history."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ STEPS = {
 
 
 async def leave_orphans(make_engine: EngineFactory, count: int) -> None:
-    """Start so many executions, and go away."""
+    """Start this many executions, and go away."""
     with suppress(Left):
         async with make_engine(tasks=tasks_of(hang)) as engine:
             machine = await engine.create_state_machine("steps", STEPS)

@@ -96,7 +96,7 @@ async def test_a_revision_does_not_touch_what_runs(engine_factory: EngineFactory
 
 
 async def test_an_orderly_leave_hands_over_at_once(engine_factory: EngineFactory, figures: Figures) -> None:
-    """The second engine need not wait for a lease that would hold for an hour. It claims when it is told to, alone."""
+    """The second engine need not wait for a lease that would hold for an hour. It claims only when it is asked to."""
     async with engine_factory(tasks=tasks_of(Work=answer), lease=LONG_LEASE, recovery=False) as second_engine:
         left = await start_and_leave(engine_factory(tasks=tasks_of(Work=hang), lease=LONG_LEASE), ONE_TASK)
         began = time.monotonic()
@@ -141,7 +141,7 @@ async def test_an_engine_that_closes_at_once_does_not_wait_for_storage(
 
 
 async def test_a_handler_that_blocks_the_loop_keeps_the_lease(durable_url: str) -> None:
-    """A thread renews the lease, so that nobody takes over what a blocked loop runs for longer than that."""
+    """A thread renews the lease, so that no other worker takes over what a blocked loop runs for longer than that."""
     lease = timedelta(seconds=2)  # so long that a machine with much else to do renews it in time
     taken: list[list[str]] = []
 
@@ -172,7 +172,7 @@ async def _take_what_is_free(url: str, seconds: float) -> list[str]:
 
 
 async def test_an_outage_longer_than_the_lease_is_a_pause(repository_url: str) -> None:
-    """Nobody else took over what runs, and neither does its own worker, in the moment before its lease holds again."""
+    """No other worker took over what runs, nor does its own worker before its lease holds again."""
     calls: list[str] = []
     is_over = asyncio.Event()
 
@@ -196,7 +196,7 @@ async def test_an_outage_longer_than_the_lease_is_a_pause(repository_url: str) -
 
 
 async def test_a_worker_that_took_over_its_own_runs_it_once(repository_url: str) -> None:
-    """The former run is cut short, whoever waited for it is told of the new one's end, and the engine can be left."""
+    """The former run is cancelled, whoever waited for it is told of the new one's end, and the engine can be left."""
     calls: list[str] = []
     begun = asyncio.Event()
 
@@ -301,7 +301,7 @@ async def test_a_branch_that_waits_does_not_clear_what_runs_beside_it(repository
 
 
 async def die_of(repository: Repository, worker: str, deaths: int) -> None:
-    """Take up an execution that has so many deaths, and die."""
+    """Take up an execution that has this many deaths, and die."""
     await repository.renew_lease(worker, LONG_LEASE)
     (claim,) = await repository.claim(worker, page=1, suspects=range(deaths, deaths + 1) if deaths else None)
     assert claim.claims == deaths

@@ -52,7 +52,7 @@ WAITS: dict[str, tuple[dict[str, Any], int, int]] = {
 
 
 class Troupe:
-    """Handlers that tell what becomes of them."""
+    """Handlers that report what becomes of them."""
 
     def __init__(self) -> None:
         self.calls = Counter[str]()
@@ -116,7 +116,7 @@ async def begun(engine: Engine, definition: dict[str, Any], name: str = "resting
 
 
 async def at_rest(engine: Engine, handle: ExecutionHandle, troupe: Troupe, hanging: int, rows: int) -> None:
-    """Return once so many handlers hang, and so many visits are written."""
+    """Return once this many handlers hang, and so many visits are written."""
     await until(lambda: troupe.calls["hanging"] == hanging)
     async with asyncio.timeout(60):
         while len(await engine.repository.visits(handle.id)) < rows:  # noqa: ASYNC110 -- storage has no event
@@ -238,7 +238,7 @@ async def test_what_starts_and_ends_meanwhile_is_not_let_go(
 
 
 async def test_what_was_stopped_elsewhere_can_be_redriven_here_at_once(engine_factory: EngineFactory) -> None:
-    """Its former run is not noticed to be over yet; it is cut short, and what it had nested is stopped."""
+    """Its former run is not noticed to be over yet; it is cancelled, and what it had nested is stopped."""
     troupe = Troupe()
     async with two_engines(engine_factory, troupe, lease=LONG) as (here, there):
         handle = await begun(here, machine(Start=NESTED))
@@ -261,7 +261,7 @@ class _Cut(Exception):
 
 
 async def test_an_outage_is_no_loss(repository_url: str) -> None:
-    """Where storage cannot be asked, nothing is cut short."""
+    """Where storage cannot be asked, nothing is cancelled."""
     troupe = Troupe()
     async with opened_twice(repository_url) as (one, _):
         faulty = FaultyRepository(one)

@@ -80,7 +80,7 @@ def fork_under_way(url: str) -> None:
 
 
 def leave_a_child(url: str) -> None:
-    """A worker that is killed while a child of it lives on."""
+    """A worker that is killed while a child of it runs on."""
 
     async def run() -> None:
         async with Engine(url, tasks=tasks_of(endless)) as engine:

@@ -1,4 +1,4 @@
-"""What must hold of a storage and a ledger once the dust has settled, as a list of whatever does not.
+"""What must hold of a storage and a ledger once the dust has settled, as a list of what does not.
 
 Each rule answers to a promise of ``docs/guarantees.md``.
 """

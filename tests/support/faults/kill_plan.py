@@ -26,7 +26,7 @@ CALLS = 11
 """How many calls of handlers one execution makes in a calm run."""
 
 SILENCE = 60.0
-"""After so many seconds without progress the work is stuck."""
+"""After this many seconds without progress the work is stuck."""
 
 assert len(TARGETS["States"]) == 10, "CALLS counts the handlers of this machine"
 
@@ -93,7 +93,7 @@ def spawn(url: str, ledger: Path, errors: Path, **options: object) -> subprocess
 
 @attrs.define
 class _Worker:
-    """One place at the front, and whoever fills it."""
+    """One place at the front, and the process that fills it."""
 
     process: subprocess.Popen[bytes]
     struck_at: float | None = None
@@ -160,7 +160,7 @@ class _KillRun:
             self._chance.choice(free).struck_at = time.monotonic() + self._chance.uniform(0, 0.1)
 
     def _tend(self, worker: _Worker) -> bool:
-        """Strike, wake or replace a worker; tell whether its place is still filled."""
+        """Strike, wake or replace a worker; return whether its place is still filled."""
         now = time.monotonic()
         if worker.wakes_at is not None and now >= worker.wakes_at:
             worker.wakes_at = None

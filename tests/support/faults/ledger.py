@@ -25,7 +25,7 @@ class Call:
     """One line of the ledger.
 
     Attributes:
-        kind: ``"call"`` where a handler began, ``"ended"`` where a caller was told of an execution's end.
+        kind: ``"call"`` where a handler began, ``"ended"`` where a caller learned of an execution's end.
 
         execution: The execution's id.
 
@@ -65,7 +65,7 @@ class Ledger:
         self._append(Call("call", execution, frame, int(number), context.attempt))
 
     def ended(self, execution_id: str) -> None:
-        """Note that somebody was told of an execution's end."""
+        """Note that a caller learned of an execution's end."""
         self._append(Call("ended", execution_id))
 
     def clear(self) -> None:

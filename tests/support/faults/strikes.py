@@ -18,7 +18,7 @@ from support.faults.width_ledger import WidthLedger
 __all__ = ["Strikes"]
 
 SILENCE = 90.0
-"""After so many seconds without a call the work is stuck."""
+"""After this many seconds without a call the work is stuck."""
 
 
 @attrs.frozen(kw_only=True)

@@ -1,6 +1,6 @@
 """A worker process for the harness of poison: ``python suspect_worker.py URL '{"seconds": …}'``.
 
-It runs whatever is there until every execution has ended, and exits with 0 then. The handler ``honest`` takes its time;
+It runs what is there until every execution has ended, and exits with 0 then. The handler ``honest`` takes its time;
 ``deadly`` ends the process.
 """
 

@@ -1,4 +1,4 @@
-"""Cancelling somebody at the n-th suspension: of a coroutine, or of everything that runs in a loop.
+"""Cancelling a task at the n-th suspension: of a coroutine, or of everything that runs in a loop.
 
 Each time a coroutine gives up control is a suspension. The sum over all tasks of a loop visits also the moments that
 the caller itself sleeps through.

@@ -121,7 +121,7 @@ class Proxy:
         return link.cut()
 
     async def _survives(self, link: _Link, fault: Cut | None) -> bool:
-        """Prepare what is to happen to a call; tell whether it reaches the server."""
+        """Prepare what is to happen to a call; return whether it reaches the server."""
         if fault is Cut.AFTER:
             link.passes = 0
         elif fault is Cut.MIDWAY:

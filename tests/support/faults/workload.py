@@ -92,7 +92,7 @@ EXITS = Counter(
         ("", "Ship"): 1,
     }
 )
-"""How often each line of control leaves each state, whatever happens to its workers."""
+"""How often each line of control leaves each state, no matter what happens to its workers."""
 
 
 def expected(number: int) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def _charge(_value: object, context: TaskContext) -> int:
 
 
 async def make_sources(engine: Engine, count: int) -> StateMachine:
-    """Finish so many sources, numbered from 0."""
+    """Finish this many sources, numbered from 0."""
     sources = await engine.create_state_machine("sources", SOURCES)
     await sources.execute_bulk([{"n": number} for number in range(count)])
     return sources

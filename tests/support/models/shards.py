@@ -1,6 +1,6 @@
 """A model of a batch that is run in shards by many workers: tickets that get lost, claims under epochs, a sweep.
 
-Storage decides, tickets only tell where to look: a shard is claimed under (owner, epoch), its items are started each at
+Storage decides, tickets only say where to look: a shard is claimed under (owner, epoch), its items are started each at
 most once, and it is ended under the same epoch. A sweep claims what no live worker has.
 """
 

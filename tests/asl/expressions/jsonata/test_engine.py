@@ -162,7 +162,7 @@ SPACE = "Expression evaluation memory limit exceeded: Check for excessive memory
 def test_what_runs_away_is_stopped_soon(jsonata_fault: Any, text: str, cause: str) -> None:
     began = time.process_time()
     assert jsonata_fault(text) == cause
-    assert time.process_time() - began < 20  # a second on a machine of its own
+    assert time.process_time() - began < 20  # a second on a dedicated machine
 
 
 def test_a_catastrophic_pattern_is_harmless(jsonata: Any) -> None:

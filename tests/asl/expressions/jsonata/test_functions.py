@@ -1,4 +1,4 @@
-"""JSONata's functions: where the library was right, and where it is mended."""
+"""JSONata's functions: where the library was right, and where it is corrected."""
 
 from __future__ import annotations
 

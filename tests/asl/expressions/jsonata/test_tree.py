@@ -1,4 +1,4 @@
-"""What an expression refers to, told from its syntax tree."""
+"""What an expression refers to, found in its syntax tree."""
 
 from __future__ import annotations
 
