@@ -292,11 +292,14 @@ class ExecutionsClaimed:
         count: How many it was given.
 
         seconds: How long that took.
+
+        limited: How many of them are of state machines with limits.
     """
 
     worker_id: str
     count: int
     seconds: float
+    limited: int = 0
 
 
 @attrs.frozen(kw_only=True)

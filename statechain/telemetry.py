@@ -343,7 +343,9 @@ class _Meters:
         match fact:
             case ExecutionsClaimed():
                 self._claim.record(fact.seconds, {"statechain.claimed": fact.count > 0})
-                self._claimed.add(fact.count)
+                for is_limited, count in ((False, fact.count - fact.limited), (True, fact.limited)):
+                    if count:
+                        self._claimed.add(count, {"statechain.limited": is_limited})
             case ShardStarted():
                 self._shards.add(1)
             case ShardEnded():

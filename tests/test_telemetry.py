@@ -18,7 +18,14 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from statechain import BatchExecutionOptions, Engine, ExecutionFilter, MemoryRepository, TaskError, TaskRegistry
-from statechain.observers import ExecutionPoisoned, LeaseRenewed, QueueCounted, SuspectsCounted, SuspectTakenUp
+from statechain.observers import (
+    ExecutionPoisoned,
+    ExecutionsClaimed,
+    LeaseRenewed,
+    QueueCounted,
+    SuspectsCounted,
+    SuspectTakenUp,
+)
 from statechain.reports import Backlog
 from statechain.telemetry import OpenTelemetryObserver, backlog_metrics
 from statechain.testing import VirtualClock
@@ -185,6 +192,12 @@ async def test_suspects_are_counted(collector: Collector) -> None:
     assert tried.attributes == {"statechain.state_machine": "orders", "statechain.deaths": 2}
     assert (tried.value, poisoned.value) == (1, 1)
     assert collector.spans() == []
+
+
+async def test_claims_under_limits_are_counted_apart(collector: Collector) -> None:
+    collector.observer.observe(ExecutionsClaimed(worker_id="worker-1", count=5, seconds=0.01, limited=2))
+    points = collector.metric("statechain.executions.claimed")
+    assert {point.attributes["statechain.limited"]: point.value for point in points} == {False: 3, True: 2}
 
 
 async def test_what_waits_for_limits_is_counted(collector: Collector) -> None:

@@ -302,7 +302,9 @@ class Recovery:
             )
         )
         seconds = self._lease.clock() - began
-        tell(self._observers, ExecutionsClaimed(worker_id=self._worker.id, count=len(claims), seconds=seconds))
+        limited = sum(claim.is_limited for claim in claims)
+        fact = ExecutionsClaimed(worker_id=self._worker.id, count=len(claims), seconds=seconds, limited=limited)
+        tell(self._observers, fact)
         return claims
 
     async def _find_orphaned(self) -> list[str]:
