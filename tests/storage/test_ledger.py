@@ -6,6 +6,7 @@ import asyncio
 from itertools import count
 from typing import Any
 
+import attrs
 import pytest
 
 from statechain import Execution, ExecutionStatus
@@ -13,7 +14,7 @@ from statechain.errors import LeaseLost, RepositoryError
 from statechain.records.executions import CallbackStatus, Claim
 from statechain.storage.journal import Journal
 from statechain.storage.ledger import ExecutionWrites
-from statechain.testing.contract.samples import callback, commit, ending, start, visit
+from statechain.testing.contract.samples import callback, commit, ending, execution, start, visit
 from support.faulty_repository import FaultyRepository
 from support.journals import PATIENCE, running, starting, stopping
 
@@ -197,6 +198,29 @@ async def test_what_storage_refused_is_tried_again_with_the_next_transition(
     ledger.add(visit(made, 1))
     await journal.record(ledger)
     assert list(await storage.visits(made.id)) == [visit(made, 0), visit(made, 1)]
+
+
+def test_what_was_added_while_a_refused_transition_was_on_its_way_comes_after_it() -> None:
+    made = execution()
+    first, second = callback(made), attrs.evolve(callback(made), id="second")
+    ledger = ExecutionWrites(Claim(execution=made, epoch=1, seq=4))
+    assert ledger.is_going_on
+    ledger.add(visit(made, 0))
+    ledger.open_callback(first)
+    ledger.close_callback("third")
+    refused = ledger.take()
+    ledger.add(visit(made, 1))
+    ledger.open_callback(second)
+    ledger.close_callback("fourth")
+    ledger.settle(refused, RepositoryError("no"))
+    assert ledger.is_going_on
+    again = ledger.take()
+    assert (again.seq, list(again.visits)) == (4, [visit(made, 0), visit(made, 1)])
+    assert [*again.opened] == [first, second]
+    assert [*again.closed] == ["third", "fourth"]
+    assert not ledger.has_advanced
+    ledger.settle(again, None)
+    assert (ledger.seq, ledger.backlog, ledger.has_advanced) == (6, 0, True)
 
 
 async def test_a_single_write_does_not_wait_for_all_that_runs(storage: FaultyRepository) -> None:
