@@ -124,7 +124,7 @@ async def test_payloads_need_a_verb_of_their_own_and_are_stored_nowhere(office: 
 async def test_a_payload_is_searched(office: Office) -> None:
     async with client(office.engine, as_user("read", "payload")) as web:
         url = f"/executions/{office.seen['succeeded'].id}/payload"
-        assert "1 lines have it" in (await web.get(url, params={"find": "S3CRET"})).text
+        assert "1 line has it" in (await web.get(url, params={"find": "S3CRET"})).text
         visit = await web.get(url, params={"of": "visit:#0"})
         assert "Output of Reserve" in visit.text
         assert (await web.get(url, params={"of": "visit:x#9"})).status_code == 404

@@ -77,7 +77,7 @@ def test_a_state_of_the_picture_filters_and_a_payload_is_copied(
     page.get_by_role("link", name="Payloads").click()
     page.get_by_label("Find in it").fill("total")
     page.get_by_role("button", name="Find").click()
-    page.get_by_text("1 lines have it.").wait_for()
+    page.get_by_text("1 line has it.").wait_for()
     page.locator(".block .copy").click()
     page.get_by_role("button", name="Copied").wait_for()
     assert '"total": 43' in page.evaluate("navigator.clipboard.readText()")
@@ -100,7 +100,9 @@ def test_every_page_fits_and_can_be_read_and_reached_by_keyboard(
     page.goto(f"{service.url}/batches")
     batch = str(page.get_by_role("link", name="invoices", exact=True).get_attribute("href"))
     of_one = [f"{one}{part}" for part in ("", "/timeline", "/events", "/payload", "/chain")]
-    others = [each.removeprefix("/statechain/") for each in (machine, batch)]
+    id_ = one.rpartition("/")[2]
+    forms = (f"{machine}?revision=1&against=1", f"{machine}?like={id_}", f"{batch}/counts", f"{batch}?items=all")
+    others = [each.removeprefix("/statechain/") for each in (machine, batch, *forms)]
     for path in (*PATHS, *of_one, *others):
         page.goto(f"{service.url}/{path}")
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
