@@ -141,7 +141,7 @@ class Activity:
 
 @attrs.frozen(kw_only=True)
 class BatchTotals:
-    """How far a batch has come, as its shards last counted it: read in milliseconds, however many items there are.
+    """How far a batch has come, as its shards last counted it.
 
     Attributes:
         status: The batch's status.
