@@ -13,7 +13,7 @@ __all__ = ["ray_cluster"]
 @asynccontextmanager
 async def ray_cluster(environment: Mapping[str, str]) -> AsyncIterator[None]:
     """Run a cluster whose processes have these variables."""
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # else Ray writes ~/.ray/auth_token; it is read at the import
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # else `ray.init` writes ~/.ray/auth_token
     import ray
 
     await asyncio.to_thread(
