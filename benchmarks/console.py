@@ -38,7 +38,6 @@ from statechain.console import ADMINISTRATOR, Grant, app
 TICK = 0.001
 MACHINES = 10
 SPREAD = timedelta(days=30)
-EVENTS = 25_000
 ITEM_EVENTS, ROUND_EVENTS = 7, 9
 """How many events an item of the Map has, and a round of the loop."""
 
@@ -140,9 +139,9 @@ async def fill(url: str) -> None:
             return
         machines = [await engine.create_state_machine(f"orders-{place}", chain_of(1)) for place in range(MACHINES)]
         fanned = await engine.create_state_machine("fan-out", fan_out(0))
-        await (await fanned.start_execution(list(range(EVENTS // ITEM_EVENTS)), name="fanned")).wait()
+        await (await fanned.start_execution(list(range(options.events // ITEM_EVENTS)), name="fanned")).wait()
         await load(url, [machine.id for machine in machines])
-        looped = await engine.create_state_machine("loop", loop(EVENTS // ROUND_EVENTS))
+        looped = await engine.create_state_machine("loop", loop(options.events // ROUND_EVENTS))
         await (await looped.start_execution(0, name="looped")).wait()
 
 
@@ -322,6 +321,7 @@ async def measure(url: str) -> list[dict[str, Any]]:
 if __name__ == "__main__":
     arguments = storage_parser(__doc__)
     arguments.add_argument("--executions", type=int, default=1_000_000)
+    arguments.add_argument("--events", type=int, default=25_000, help="of each of the two long executions")
     arguments.add_argument("--only", default="", help="the pages whose name holds this")
     options = arguments.parse_args()
     run(options, measure)

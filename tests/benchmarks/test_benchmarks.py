@@ -19,6 +19,7 @@ TINY = {
     "batches": ["--sources=12", "--concurrency=3", "--steps=2"],
     "claims": ["--running=40", "--page=5", "--claims=3", "--looks=3"],
     "commits": ["--commits=20"],
+    "console": ["--executions=600", "--events=90", "--only=events"],
     "executions": ["--executions=12", "--concurrency=1,4", "--steps=2"],
     "floor": ["--executions=12", "--concurrency=1,4", "--steps=2"],
     "inflight": ["--executions=100"],
@@ -32,6 +33,11 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     "batches": [{"sources": 12, "concurrency": 3}],
     "claims": [{"RUNNING": 40, "what": "an idle look"}, {"RUNNING": 60}, *({"RUNNING": 80} for _ in range(4))],
     "commits": [{"commits": 20}],
+    "console": [
+        {"page": f"{name}, events{part}"}
+        for name in ("fanned", "looped")
+        for part in ("", ", in the middle", ", last first")
+    ],
     "executions": [{"concurrency": c, "executions": 12} for c in (1, 4)],
     "floor": [{"concurrency": c, "executions": 12} for c in (1, 4)],
     "large_batch": [{"sources": 30}],
@@ -92,6 +98,11 @@ def test_claims_are_measured_on_both(sqlite_url: str, postgres_url: str) -> None
 def test_a_large_batch_is_measured_on_both(sqlite_url: str, postgres_url: str) -> None:
     check("large_batch", sqlite_url)
     check("large_batch", postgres_url)
+
+
+def test_pages_of_the_console_are_measured_on_both(sqlite_url: str, postgres_url: str) -> None:
+    check("console", sqlite_url)
+    check("console", postgres_url)
 
 
 def test_workers_that_share_a_batch_are_measured(postgres_url: str) -> None:
