@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, cast
 from sqlalchemy import and_, case, func, insert, or_, select, union_all, update
 
 from statechain.clock import to_micros
-from statechain.errors import LeaseLost
 from statechain.records.batches import Batch, BatchStatus
 from statechain.records.executions import ExecutionStatus
 from statechain.storage.shards import (
@@ -183,27 +182,10 @@ def _give_up(shard: Shard) -> Steps:
     yield _GIVE_UP, {**_key(shard), "new_ended": ended, "new_failed": failed}
 
 
-def count(shard: Shard, at: datetime, seen: int | None, *, is_done: bool) -> Script:
-    """Count a shard's items; end it, and the batch, where they are over. Return None where the batch is to be ended.
-
-    Only the end of a shard locks the batch: other counts come several times a second, and would hold up claims. Two of
-    them at the same time may each miss the failures of the other; the next one, or the end of the shard, sees them.
-    """
-    of_batch = {"batch": shard.batch_id}
-    ((ended, failed),) = yield _COUNTS, {**of_batch, "first": shard.first, "last": shard.last}
-    stored = yield (_LOCK_BATCH if is_done else _BATCH), of_batch
-    counted = {"new_ended": ended, "new_failed": failed if seen is None else seen}
+def note_counts(shard: Shard, counts: Parameters, *, is_done: bool) -> Script:
+    """Set what was counted of a claimed shard; return whether it is still claimed."""
     held = {**_key(shard), "worker": shard.owner, "of_epoch": shard.epoch}
-    if not stored or not (yield (_END if is_done else _COUNT), {**held, **counted}):
-        return shard_lost(shard)
-    batch = to_batch(stored[0])
-    if batch.status is not BatchStatus.RUNNING:
-        return batch.status
-    ((failures, still_open),) = yield _SUMS, of_batch
-    is_past = is_past_tolerance(batch.options, int(failures), batch.item_counts.total)
-    if not is_past and still_open:
-        return BatchStatus.RUNNING
-    return (yield from _end_batch(batch, at)) if is_done else None
+    return bool((yield (_END if is_done else _COUNT), {**held, **(counts or {})}))
 
 
 def end_if_over(batch_id: str, at: datetime) -> Script:
@@ -316,12 +298,21 @@ class Shards(ABC):
 
     async def count_shard(self, shard: Shard, *, is_done: bool, at: datetime, failed: int | None = None) -> BatchStatus:
         """Count how many items of a claimed shard have ended."""
-        status = await self._perform(count(shard, at, failed, is_done=is_done))
-        if status is None:
-            status = await self._perform(end_if_over(shard.batch_id, at))
-        if isinstance(status, LeaseLost):
-            raise status
-        return cast("BatchStatus", status)
+        items = {"batch": shard.batch_id, "first": shard.first, "last": shard.last}
+        ((ended, counted),) = await self._fetch(_COUNTS, items)
+        counts = {"new_ended": ended, "new_failed": counted if failed is None else failed}
+        if not await self._perform(note_counts(shard, counts, is_done=is_done)):
+            raise shard_lost(shard)
+        # No lock of the batch is held: the sums are read after the commit, so that of several counts at the same time
+        # the one that is committed last sees all of them, and ends the batch.
+        of_batch = {"batch": shard.batch_id}
+        ((failures, still_open),) = await self._fetch(_SUMS, of_batch)
+        for batch in readable(await self._fetch(_BATCH, of_batch), to_batch):
+            is_past = is_past_tolerance(batch.options, int(failures), batch.item_counts.total)
+            if batch.status is BatchStatus.RUNNING and (is_past or not still_open):
+                return cast("BatchStatus", await self._perform(end_if_over(shard.batch_id, at)))
+            return batch.status
+        raise shard_lost(shard)
 
     async def release_shard(self, shard: Shard) -> None:
         """Leave a claimed shard to other workers."""
