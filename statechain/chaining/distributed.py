@@ -207,13 +207,18 @@ class SharedBatches:
     ) -> ResultStream[BatchExecutionResult]:
         """Finish a stored batch in shards, and follow it; a caller that is cancelled stops it.
 
-        A DISTRIBUTED batch is run by all workers, any other by the processes that resume it.
+        A DISTRIBUTED batch is run by all workers, any other by the processes that resume it. Results come only where
+        there are callbacks, which need them.
         """
         resumption = Resumption.of(batch, options, input_transformer, self._services)
 
         async def produce(stream: ResultStream[BatchExecutionResult]) -> None:
+            options = resumption.options
             async with self._stopping(batch.id), self._joined(target, resumption):
-                await self._follow(batch.id, resumption.options, stream)
+                if options.on_execution_start is None and options.on_execution_complete is None:
+                    await Follower(batch.id, self._services, notes_begun=False, redrives=False).wait()
+                else:
+                    await self._follow(batch.id, options, stream)
 
         return ResultStream(self._services.streams, produce, capacity=max(1, resumption.options.concurrent_batches))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,8 @@ FIRST_POLL, NEXT_POLL, LONGEST_POLL = 0.05, 0.25, 1.0
 
 SETTLE_SECONDS = 2.0
 """How long executions that run when their batch was stopped have to be aborted by their workers."""
+
+FAILURES = frozenset({ExecutionStatus.FAILED, ExecutionStatus.TIMED_OUT})
 
 ERRORS = {error.__name__: error for error in ITEM_ERRORS}
 
@@ -77,7 +79,7 @@ class Follower:
     async def follow(self) -> AsyncGenerator[Begun | BatchExecutionResult]:
         """Yield what happens to the items until the batch is over; what had begun when it was stopped is among it.
 
-        Raises BatchStopped where it ended FAILED or ABORTED, BatchNotFound where it was deleted.
+        Raises BatchStopped where it ended FAILED (from the first failure) or ABORTED; BatchNotFound after its deletion.
         """
         pauses = backoff_delays(FIRST_POLL, LONGEST_POLL)
         while True:
@@ -92,9 +94,28 @@ class Follower:
                         yield event
             if is_over and not self._seen:
                 if status is not BatchStatus.SUCCEEDED:
-                    raise BatchStopped([]) from self._first_error
+                    raise BatchStopped([]) from (self._first_error if status is BatchStatus.FAILED else None)
                 return
             await asyncio.sleep(next(pauses))
+
+    async def wait(self) -> None:
+        """Return once the batch has SUCCEEDED, and read no results; raises what `follow` raises."""
+        pauses = backoff_delays(FIRST_POLL, LONGEST_POLL / 2)
+        while (status := await batch_status(self._batch_id, self._repository)) is BatchStatus.RUNNING:  # noqa: ASYNC110
+            await asyncio.sleep(next(pauses))
+        if status is None:
+            raise BatchNotFound(f"there is no batch {self._batch_id!r}")
+        if status is not BatchStatus.SUCCEEDED:
+            end = time.monotonic() + SETTLE_SECONDS
+            while time.monotonic() < end and await self._some({ExecutionStatus.RUNNING}):  # noqa: ASYNC110
+                await asyncio.sleep(FIRST_POLL)
+            failed = await self._some(FAILURES) if status is BatchStatus.FAILED else []
+            raise BatchStopped([]) from next((each.error for each in (await self._results(failed)).values()), None)
+
+    async def _some(self, status: Collection[ExecutionStatus]) -> list[BatchResult]:
+        """Return the first item whose execution has one of some statuses."""
+        read = partial(self._repository.batch_results, self._batch_id, status=status, page=1)
+        return list(await retry_while_unavailable(read))
 
     def _has_news(self, shard: Shard, *, is_over: bool) -> bool:
         if is_over or shard.status in OVER:
