@@ -13,7 +13,8 @@ import attrs
 import pytest
 
 from statechain import Batch, BatchStatus, Execution, ExecutionStatus, ItemCounts, Source
-from statechain.records.executions import CallbackStatus, StateMachineRecord, Visit, new_id
+from statechain.records.callbacks import CallbackStatus
+from statechain.records.executions import StateMachineRecord, Visit, new_id
 
 NOON = datetime(2025, 6, 1, 12, tzinfo=UTC)
 

@@ -15,8 +15,8 @@ from statechain.codec import JSONValue, encode
 from statechain.errors import InvalidPayload, StateError
 from statechain.execution.notify import observe_attempt
 from statechain.payload import Payload
+from statechain.records.callbacks import Callback, CallbackStatus
 from statechain.records.details import ExternalWait, MomentKind
-from statechain.records.executions import Callback, CallbackStatus
 from statechain.tasks import child_executions
 from statechain.tasks.call import call_task
 from statechain.tasks.callbacks import token_hash

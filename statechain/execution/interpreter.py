@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from statechain.execution.calls import Caller
     from statechain.execution.fast_path import FastPath
     from statechain.execution.files.items import Files
-    from statechain.execution.line import Lines
+    from statechain.execution.lines import Lines
     from statechain.execution.recorder import VisitRecorder
     from statechain.limits import Limits
 

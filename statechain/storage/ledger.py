@@ -9,7 +9,8 @@ from statechain.errors import LeaseLost
 from statechain.storage.repository import Advance, End
 
 if TYPE_CHECKING:
-    from statechain.records.executions import Callback, Claim, Visit
+    from statechain.records.callbacks import Callback
+    from statechain.records.executions import Claim, Visit
     from statechain.storage.waiters import Waiting
 
 __all__ = ["ExecutionWrites"]

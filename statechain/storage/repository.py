@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
 from statechain.records.batches import Batch, BatchItem, BatchStatus
+from statechain.records.callbacks import Callback
 from statechain.records.executions import (
-    Callback,
     DurationStatistics,
     Execution,
     ExecutionStatus,

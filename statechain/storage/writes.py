@@ -16,16 +16,8 @@ import attrs
 from statechain.codec import JSONValue, same_json
 from statechain.errors import RepositoryError
 from statechain.records.batches import Batch, BatchItem, BatchStatus
-from statechain.records.executions import (
-    Callback,
-    CallbackStatus,
-    Claim,
-    Execution,
-    ExecutionStatus,
-    StateMachineRecord,
-    Visit,
-    record,
-)
+from statechain.records.callbacks import Callback, CallbackStatus
+from statechain.records.executions import Claim, Execution, ExecutionStatus, StateMachineRecord, Visit, record
 from statechain.records.filters import ExecutionFilter
 from statechain.records.queues import MachineLimits
 

@@ -24,7 +24,7 @@ import attrs
 from statechain.cancellation import GRACE, await_shielded
 from statechain.codec import JSONValue, decode
 from statechain.errors import RepositoryError
-from statechain.records.executions import Callback, CallbackStatus
+from statechain.records.callbacks import Callback, CallbackStatus
 from statechain.storage.repository import AnswerCallback, CloseCallback, HeartbeatCallback, TakeActivity
 from statechain.storage.retrying import backoff_delays, retry_while_unavailable
 

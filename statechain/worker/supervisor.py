@@ -20,7 +20,7 @@ from statechain.execution.calls import Caller
 from statechain.execution.fast_path import FastPath
 from statechain.execution.files.items import Files
 from statechain.execution.interpreter import Interpreter
-from statechain.execution.line import Lines
+from statechain.execution.lines import Lines
 from statechain.execution.recorder import VisitRecorder
 from statechain.launcher import StreamGroup, first_error
 from statechain.observers import LeaseRenewed, tell

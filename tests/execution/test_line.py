@@ -11,7 +11,8 @@ import attrs
 import pytest
 
 from statechain import Engine, Execution, Limits, MemoryRepository, TaskContext, TaskRegistry
-from statechain.execution.line import Line, Lines
+from statechain.execution.line import Line
+from statechain.execution.lines import Lines
 from statechain.logs import ATTEMPT, EXECUTION
 from statechain.observers import AttemptEnded, AttemptStarted, Fact, StateEntered, StateLeft
 from statechain.testing import VirtualClock

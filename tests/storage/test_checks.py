@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from statechain import Engine, Repository, TaskRegistry
-from statechain.records.executions import CallbackStatus, ExecutionStatus
+from statechain.records.callbacks import CallbackStatus
+from statechain.records.executions import ExecutionStatus
 from statechain.storage.findings import Checkable, Finding
 from statechain.storage.repository import StartExecution
 from statechain.testing.contract.samples import (

@@ -11,7 +11,8 @@ import pytest
 
 from statechain import Execution, ExecutionStatus
 from statechain.errors import LeaseLost, RepositoryError
-from statechain.records.executions import CallbackStatus, Claim
+from statechain.records.callbacks import CallbackStatus
+from statechain.records.executions import Claim
 from statechain.storage.journal import Journal
 from statechain.storage.ledger import ExecutionWrites
 from statechain.testing.contract.samples import callback, commit, ending, execution, start, visit

@@ -11,7 +11,7 @@ import pytest
 
 from statechain import Engine, InvalidToken, TaskContext, TaskTimedOut
 from statechain.clock import SystemClock
-from statechain.records.executions import Callback
+from statechain.records.callbacks import Callback
 from support.engine_harness import EngineHarness, machine, task, types
 
 ASK = "Ask.waitForTaskToken"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from statechain.logs import here
-from statechain.records.executions import Callback
+from statechain.records.callbacks import Callback
 from statechain.storage.repository import TakeActivity
 from support.engine_harness import EngineHarness, machine, task
 

@@ -11,8 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 import attrs
 
 from statechain.records.batches import NAME_TAKEN, Batch, BatchItem, BatchStatus, ItemCounts
+from statechain.records.callbacks import Callback
 from statechain.records.executions import (
-    Callback,
     DurationStatistics,
     Execution,
     ExecutionStatus,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from statechain.records.executions import Callback, CallbackStatus, Execution, ExecutionStatus
+from statechain.records.callbacks import Callback, CallbackStatus
+from statechain.records.executions import Execution, ExecutionStatus
 from statechain.reports import BatchResult, WaitingTask
 from statechain_backends.memory.reads import Item, MemoryReads
 

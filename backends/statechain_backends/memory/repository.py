@@ -13,7 +13,8 @@ import attrs
 
 from statechain.errors import BatchNotFound, ExecutionNotFound, InvalidToken, TaskTimedOut
 from statechain.records.batches import BatchStatus
-from statechain.records.executions import Callback, CallbackStatus, Claim, Execution, ExecutionStatus, Link
+from statechain.records.callbacks import Callback, CallbackStatus
+from statechain.records.executions import Claim, Execution, ExecutionStatus, Link
 from statechain.storage.findings import Finding
 from statechain.storage.leases import lease_lost
 from statechain.storage.queues import MachineLimited

@@ -44,7 +44,8 @@ from sqlalchemy.dialects.postgresql import insert as insert_or
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
 
 from statechain.clock import MICROSECOND, to_micros
-from statechain.records.executions import CallbackStatus, ExecutionStatus
+from statechain.records.callbacks import CallbackStatus
+from statechain.records.executions import ExecutionStatus
 from statechain_backends.sql.compiler import SQL, Compiler
 from statechain_backends.sql.leases.queries import suspicion
 from statechain_backends.sql.queues.queries import is_limited

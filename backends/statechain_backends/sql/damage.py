@@ -14,7 +14,8 @@ from sqlalchemy import BigInteger, Integer
 
 from statechain.codec import decode, encode
 from statechain.records.batches import BatchStatus
-from statechain.records.executions import CallbackStatus, ExecutionStatus
+from statechain.records.callbacks import CallbackStatus
+from statechain.records.executions import ExecutionStatus
 from statechain_backends.sql.decoding import json_object, member, moment, number, text
 from statechain_backends.sql.schema.tables import batches, callbacks, executions, metadata, state_machines, visits
 

@@ -39,15 +39,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Executable
 
     from statechain.records.batches import Batch, BatchItem, BatchStatus
-    from statechain.records.executions import (
-        Callback,
-        DurationStatistics,
-        Execution,
-        Link,
-        StateMachineRecord,
-        Suspect,
-        Visit,
-    )
+    from statechain.records.callbacks import Callback
+    from statechain.records.executions import DurationStatistics, Execution, Link, StateMachineRecord, Suspect, Visit
     from statechain.records.filters import Cursor, ExecutionFilter, ExecutionKey
     from statechain.reports import BatchResult, WaitingTask
     from statechain.storage.leases import SuspectGroup

@@ -24,7 +24,8 @@ from sqlalchemy import (
 
 from statechain.clock import to_micros
 from statechain.records.batches import BatchStatus
-from statechain.records.executions import TERMINAL, CallbackStatus, ExecutionStatus
+from statechain.records.callbacks import CallbackStatus
+from statechain.records.executions import TERMINAL, ExecutionStatus
 from statechain.reports import BatchResult, WaitingTask
 from statechain.storage.shards import ShardStatus
 from statechain_backends.sql.compiler import param

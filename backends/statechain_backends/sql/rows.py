@@ -15,9 +15,8 @@ from statechain.clock import to_micros
 from statechain.codec import encode
 from statechain.errors import DamagedRow
 from statechain.records.batches import Batch, BatchItem, BatchStatus, ItemCounts
+from statechain.records.callbacks import Callback, CallbackStatus
 from statechain.records.executions import (
-    Callback,
-    CallbackStatus,
     Claim,
     DurationStatistics,
     Execution,

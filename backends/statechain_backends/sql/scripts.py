@@ -17,7 +17,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from statechain.clock import MICROSECOND, to_micros
 from statechain.errors import ExecutionNotFound, InvalidToken, TaskTimedOut
-from statechain.records.executions import CallbackStatus, ExecutionStatus
+from statechain.records.callbacks import CallbackStatus
+from statechain.records.executions import ExecutionStatus
 from statechain.storage.leases import lease_lost
 from statechain.storage.queues import MachineLimited
 from statechain.storage.repository import (

@@ -9,7 +9,7 @@ import attrs
 from sqlalchemy import Select, func, select
 
 from statechain.clock import to_micros
-from statechain.records.executions import CallbackStatus
+from statechain.records.callbacks import CallbackStatus
 from statechain.storage.leases import lease_lost
 from statechain_backends.sql.filters import WITH_RUNS
 from statechain_backends.sql.rows import Row, callback_row, to_visit

@@ -15,7 +15,7 @@ from sqlalchemy import Executable, delete, insert, literal, update
 from sqlalchemy.dialects import sqlite
 
 from statechain.errors import DamagedRow
-from statechain.records.executions import CallbackStatus
+from statechain.records.callbacks import CallbackStatus
 from statechain.storage.queues import MachineLimited
 from statechain.storage.repository import Advance, StartExecution, Write
 from statechain_backends.sql.compiler import Compiler, Parameters, param, row_params

@@ -12,7 +12,8 @@ import attrs
 import pytest
 
 from statechain.errors import InvalidToken, LeaseLost, TaskTimedOut
-from statechain.records.executions import Callback, CallbackStatus, Execution, ExecutionStatus
+from statechain.records.callbacks import Callback, CallbackStatus
+from statechain.records.executions import Execution, ExecutionStatus
 from statechain.storage.repository import (
     AnswerCallback,
     CloseCallback,

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from statechain.records.executions import CallbackStatus, Execution, ExecutionStatus
+from statechain.records.callbacks import CallbackStatus
+from statechain.records.executions import Execution, ExecutionStatus
 from statechain.records.filters import ExecutionFilter
 from statechain.reports import BatchResult, WaitingTask
 from statechain.storage.repository import CloseCallback, FailBatchItem, Repository

@@ -12,7 +12,8 @@ import pytest
 
 from statechain.errors import ExecutionNotFound, LeaseLost
 from statechain.records.batches import Batch, ItemCounts
-from statechain.records.executions import Callback, Claim, Execution, ExecutionStatus
+from statechain.records.callbacks import Callback
+from statechain.records.executions import Claim, Execution, ExecutionStatus
 from statechain.records.filters import ExecutionFilter
 from statechain.storage.repository import (
     AnswerCallback,

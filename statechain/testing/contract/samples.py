@@ -16,15 +16,8 @@ import attrs
 
 from statechain.errors import StatechainError
 from statechain.records.batches import Batch, BatchStatus
-from statechain.records.executions import (
-    Callback,
-    Execution,
-    ExecutionStatus,
-    Source,
-    StateMachineRecord,
-    Visit,
-    new_id,
-)
+from statechain.records.callbacks import Callback
+from statechain.records.executions import Execution, ExecutionStatus, Source, StateMachineRecord, Visit, new_id
 from statechain.records.filters import ExecutionFilter
 from statechain.storage.repository import (
     Advance,
