@@ -260,8 +260,6 @@ class EngineMachines(EngineQueries):
             "max_concurrency_per_key": max_concurrency_per_key,
         }
         changed = {name: limit for name, limit in given.items() if not isinstance(limit, Unchanged)}
-        if not changed:
-            return await self.repository.machine_limits(state_machine_id)
         former = await retry_while_unavailable(partial(self.repository.machine_limits, state_machine_id))
         limits = attrs.evolve(former, **cast("dict[str, Any]", changed))
         if limits != former:
