@@ -294,7 +294,7 @@ class ShardWorker:
         plan = ShardPlan.of(batch.options, batch.item_counts.total)
         share = ceil(plan.width / alive)
         most = plan.width if is_due and batch.id in self._had_share else share
-        while True:
+        while not self._is_outdated:  # else the batch may have ended, or have other options: the next look reads it
             held = len(self._held(batch.id))
             if is_due:
                 (self._had_share.add if held >= share else self._had_share.discard)(batch.id)
@@ -389,6 +389,7 @@ class ShardWorker:
                 outcome = "DONE"
         except BatchStopped:
             logger.info("shard %s of the batch %s is stopped", shard.number, batch.name_prefix)
+            await self._leave(shard)
         except LeaseLost as lost:
             logger.info("%s", lost)
         except StatechainError as error:
@@ -402,6 +403,12 @@ class ShardWorker:
                 self._services.running[batch.id].discard(task)
             if not self._services.running[batch.id]:
                 del self._services.running[batch.id]
+
+    async def _leave(self, shard: Shard) -> None:
+        """Leave a shard of a batch that was stopped, in order: another process may resume it with other options."""
+        self._read_again()
+        with suppress(StatechainError):
+            await self._repository.release_shard(shard)
 
 
 def _is_distributed(batch: Batch) -> bool:
