@@ -26,7 +26,15 @@ from statechain.payload import Payload
 from statechain.records.details import MomentKind
 from statechain.records.executions import ExecutionStatus
 from statechain.storage.repository import End
-from statechain.tasks.call import EAGER, cut_off, end_handler, is_cancelled_from_outside, refusal_of, serve
+from statechain.tasks.call import (
+    EAGER,
+    cut_off,
+    end_handler,
+    failure_to_serve,
+    is_cancelled_from_outside,
+    refusal_of,
+    serve,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -285,6 +293,8 @@ class Line:
         if self._answer is not None:
             answer, self._answer = self._answer, None
             answer()
+        elif (failure := failure_to_serve(self._handler)) is not None:
+            raise failure
 
     # The handler's answer
 

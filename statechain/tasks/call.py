@@ -34,6 +34,7 @@ __all__ = [
     "cut_off",
     "end_handler",
     "failure_of",
+    "failure_to_serve",
     "is_cancelled_from_outside",
     "refusal_of",
     "serve",
@@ -87,6 +88,8 @@ async def call_task(
     """
     answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
     handler = _begin(serve(task, value, context, clock, answer, slot))
+    if (failure := failure_to_serve(handler)) is not None and not answer.done():
+        answer.set_exception(failure)
     try:
         if handler.done() and is_cancelled_from_outside():
             await asyncio.sleep(0)  # its only step stopped the execution, which learns that here
@@ -118,6 +121,12 @@ def cut_off(fault: StateError, characters: int) -> StateError:
 def _begin(serving: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     """Run its own handler in an asyncio task; with eager tasks its first step runs at once, not a turn later."""
     return asyncio.Task(serving, loop=asyncio.get_running_loop(), **EAGER)
+
+
+def failure_to_serve(handler: asyncio.Task[None]) -> Exception | None:
+    """Return what kept an eager task from calling its handler, such as a stack that is too deep; else None."""
+    failure = handler.exception() if handler.done() and not handler.cancelled() else None
+    return failure if isinstance(failure, Exception) else None
 
 
 async def serve(

@@ -156,7 +156,9 @@ class MemoryRepository(MemoryLeases):
             ended_here = run is None and write.end is not None and self._epochs.get(execution_id) == write.epoch
             moved_here = run is not None and run.epoch == write.epoch and write.end is None
             execution, end = self._executions.get(execution_id), write.end
-            is_own_end = end is None or (execution is not None and execution.end_time == end.end_time)
+            is_own_end = end is None or (
+                execution is not None and (execution.status, execution.end_time) == (end.status, end.end_time)
+            )
             is_own = is_own_end and visits[write.seq :] == [*write.visits]
             if (ended_here or moved_here) and is_own and len(visits) == grown:
                 return None

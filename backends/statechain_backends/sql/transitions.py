@@ -47,10 +47,10 @@ def callbacks_to_close(write: Advance) -> list[str]:
 
 
 def current_positions(execution_ids: Sequence[str]) -> Select[Any]:
-    """Return where executions are: id, epoch, epoch of the run (null once ended), end time, and number of visits."""
+    """Return where executions are: id, epoch, epoch of the run (null once ended), status, end time, count of visits."""
     length = select(func.count()).where(visits.c.execution_id == executions.c.id).scalar_subquery()
     return (
-        select(executions.c.id, executions.c.epoch, runs.c.epoch, executions.c.end_time, length)
+        select(executions.c.id, executions.c.epoch, runs.c.epoch, executions.c.status, executions.c.end_time, length)
         .select_from(WITH_RUNS)
         .where(executions.c.id.in_(execution_ids))
     )
@@ -69,9 +69,10 @@ def may_be_committed(write: Advance, row: Row | None) -> bool:
     """
     if row is None:
         return False
-    _, last_epoch, epoch, end_time, length = row
+    _, last_epoch, epoch, status, end_time, length = row
     is_here = epoch == write.epoch if write.end is None else epoch is None and last_epoch == write.epoch
-    is_own_end = write.end is None or end_time == to_micros(write.end.end_time)
+    end = write.end
+    is_own_end = end is None or (status, end_time) == (end.status.value, to_micros(end.end_time))
     return bool(is_here and is_own_end and length == write.seq + len(write.visits))
 
 
@@ -91,5 +92,5 @@ def outcome_after_guard_miss(write: Advance, row: Row | None, last: Row | None) 
     is_own_visit = not write.visits or (last is not None and to_visit(last) == write.visits[-1])
     if may_be_committed(write, row) and is_own_visit:
         return None
-    _, _, epoch, _, _ = row or (None,) * 5
+    _, _, epoch, *_ = row or (None,) * 3
     return lease_lost(write.execution_id, write.epoch, epoch)

@@ -144,6 +144,12 @@ class AdvanceContract:
         with pytest.raises(LeaseLost):
             await commit(repository, advance(made, end=ending(end_time=moment(2))))
 
+    async def test_another_end_at_the_same_moment_is_no_commit_of_this_one(self, repository: Repository) -> None:
+        made = await start(repository)
+        await commit(repository, advance(made, end=ending(end_time=moment(1))))
+        with pytest.raises(LeaseLost):
+            await commit(repository, advance(made, end=ending(ExecutionStatus.FAILED, end_time=moment(1))))
+
     @pytest.mark.parametrize("count", [0, 1, 3])
     async def test_ending_twice_changes_nothing(self, repository: Repository, count: int) -> None:
         made = await start(repository)

@@ -238,6 +238,7 @@ async def test_the_wall_clock_of_a_worker_ends_nothing(repository_url: str, seco
     async with Engine(repository_url, tasks=handlers.tasks, clock=clock, lease=LEASE) as engine:
         handle = await (await engine.create_state_machine("m", definition)).start_execution(1)
         await handlers.begun(1)
+        await asyncio.sleep(0.05)  # where tasks begin at once, a handler begins before the watch over its heartbeats
         clock.by = timedelta(seconds=seconds)
         await asyncio.sleep(LEASE.total_seconds())
         assert engine._supervisor._lease.holds
