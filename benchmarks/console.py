@@ -12,7 +12,6 @@ import http.client
 import json
 import multiprocessing
 import socket
-import sqlite3
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -21,10 +20,10 @@ from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import Any
 
-import asyncpg
 import uvicorn
 from harness import run, storage_parser
 from machines import PAYLOAD, chain_of, tasks
+from sources import execute
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -106,27 +105,7 @@ async def load(url: str, machines: Sequence[str]) -> None:
     statements = [EXECUTIONS.format(**known)]
     for batch in BATCHES:
         statements += [text.format(**known, items=count // MACHINES, batch=batch) for text in (BATCH, ITEMS)]
-    if url.startswith("sqlite"):
-        await asyncio.to_thread(_on_sqlite, url, statements)
-        return
-    connection: asyncpg.Connection[Any] = await asyncpg.connect(url)
-    try:
-        for statement in statements:
-            await connection.execute(statement)
-        for table in ("executions", "batch_items", "batches", "visits", "runs"):
-            await connection.execute(f"VACUUM ANALYZE {table}")  # as the server would by itself, soon
-    finally:
-        await connection.close()
-
-
-def _on_sqlite(url: str, statements: Sequence[str]) -> None:
-    connection = sqlite3.connect(url.partition(":///")[2].partition("?")[0])
-    connection.execute("PRAGMA synchronous=OFF")
-    for statement in statements:
-        connection.execute(statement)
-    connection.commit()
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    connection.close()
+    await execute(url, *statements)
 
 
 BATCHES = ("load-batch-0", "load-batch-1")

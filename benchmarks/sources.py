@@ -85,8 +85,8 @@ async def _on_postgres(url: str, statements: Sequence[str]) -> None:
     try:
         for statement in statements:
             await connection.execute(statement)
-        await connection.execute("VACUUM ANALYZE executions")
-        await connection.execute("VACUUM ANALYZE runs")
+        for table in ("executions", "batch_items", "batches", "visits", "runs"):
+            await connection.execute(f"VACUUM ANALYZE {table}")
     finally:
         await connection.close()
 

@@ -231,6 +231,6 @@ def holdings() -> tuple[int, int]:
 
 
 def is_of_the_driver(complaint: dict[str, Any]) -> bool:
-    """Return whether asyncpg says that its connection attempt was cancelled, which is so and harms nobody."""
+    """Return whether asyncpg says that its connection attempt was cancelled: it was, and nothing is lost by it."""
     fault = complaint.get("exception")
     return isinstance(fault, ConnectionError) and str(fault) == "unexpected connection_lost() call"

@@ -196,7 +196,7 @@ async def test_an_outage_longer_than_the_lease_is_a_pause(repository_url: str) -
 
 
 async def test_a_worker_that_took_over_its_own_runs_it_once(repository_url: str) -> None:
-    """The former run is cancelled, whoever waited for it is told of the new one's end, and the engine can be left."""
+    """The former run is cancelled, its waiters get the new one's end, and the engine can be left."""
     calls: list[str] = []
     begun = asyncio.Event()
 
