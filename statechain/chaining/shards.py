@@ -31,7 +31,7 @@ from statechain.chaining.transformers import as_function, stored_transformer
 from statechain.errors import LeaseLost, StatechainError
 from statechain.logs import BATCH
 from statechain.observers import ShardEnded, ShardStarted, tell
-from statechain.records.batches import Batch
+from statechain.records.batches import Batch, BatchStatus
 from statechain.records.results import BatchStopped
 from statechain.storage.retrying import backoff_delays
 from statechain.storage.shards import OVER, Shard, ShardPlan
@@ -389,7 +389,7 @@ class ShardWorker:
                 outcome = "DONE"
         except BatchStopped:
             logger.info("shard %s of the batch %s is stopped", shard.number, batch.name_prefix)
-            await self._leave(shard)
+            await self._leave(batch, shard)
         except LeaseLost as lost:
             logger.info("%s", lost)
         except StatechainError as error:
@@ -404,11 +404,17 @@ class ShardWorker:
             if not self._services.running[batch.id]:
                 del self._services.running[batch.id]
 
-    async def _leave(self, shard: Shard) -> None:
-        """Leave a shard of a batch that was stopped, in order: another process may resume it with other options."""
+    async def _leave(self, batch: Batch, shard: Shard) -> None:
+        """Leave a shard of a batch that was stopped.
+
+        In order, where the batch is over or another process resumes it with other options. Otherwise the claim counts,
+        so that a shard that is stopped each time is given up.
+        """
         self._read_again()
         with suppress(StatechainError):
-            await self._repository.release_shard(shard)
+            stored = await self._repository.batch(batch.id, is_counted=False)
+            if stored is None or stored.status is not BatchStatus.RUNNING or stored.options != batch.options:
+                await self._repository.release_shard(shard)
 
 
 def _is_distributed(batch: Batch) -> bool:
