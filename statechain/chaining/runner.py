@@ -33,7 +33,7 @@ from statechain.storage.retrying import retry_while_unavailable
 if TYPE_CHECKING:
     from statechain.clock import Clock
     from statechain.observers import Observer
-    from statechain.storage.journal import Journal
+    from statechain.storage.journal.journal import Journal
     from statechain.storage.repository import Repository
     from statechain.tasks.registry import TaskRegistry
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from statechain.chaining.runner import BatchServices
     from statechain.launcher import ResultStream
     from statechain.records.filters import HasId
-    from statechain.storage.journal import Journal
+    from statechain.storage.journal.journal import Journal
 
 __all__ = ["EngineBatches"]
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from statechain.asl import Definition
     from statechain.engine.services import EngineServices
     from statechain.records.filters import HasId
-    from statechain.storage.journal import Journal
+    from statechain.storage.journal.journal import Journal
     from statechain.tasks.registry import TaskRegistry
 
 __all__ = ["EngineMachines"]

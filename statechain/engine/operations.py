@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from statechain.engine.services import EngineServices
     from statechain.records.events import HistoryEvent
     from statechain.records.filters import HasId
-    from statechain.storage.journal import Journal
+    from statechain.storage.journal.journal import Journal
     from statechain.tasks.callbacks import Callbacks
     from statechain.tickets import Dispatcher
 

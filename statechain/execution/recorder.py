@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from statechain.execution.frame import Frame
-    from statechain.storage.journal import Journal
-    from statechain.storage.waiters import Waiting
+    from statechain.storage.journal.journal import Journal
+    from statechain.storage.journal.waiters import Waiting
 
 __all__ = ["VisitRecorder"]
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from statechain.execution.slots import Slot
     from statechain.observers import Observer
     from statechain.records.executions import StateMachineRecord
-    from statechain.storage.ledger import ExecutionWrites
+    from statechain.storage.journal.ledger import ExecutionWrites
     from statechain.storage.repository import End
 
 __all__ = ["Run", "timestamp"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from statechain.payload import Payload
     from statechain.records.executions import Execution
-    from statechain.storage.ledger import ExecutionWrites
+    from statechain.storage.journal.ledger import ExecutionWrites
     from statechain.storage.repository import End, TakeUpExecution
 
 __all__ = ["RunState", "RunningExecution"]

@@ -25,7 +25,7 @@ from statechain.history.walk import Entry
 from statechain.payload import Payload
 from statechain.records.details import VisitDetail
 from statechain.records.executions import Claim, Execution
-from statechain.storage.ledger import ExecutionWrites
+from statechain.storage.journal.ledger import ExecutionWrites
 from statechain.storage.retrying import retry_while_unavailable
 
 if TYPE_CHECKING:

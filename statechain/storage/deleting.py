@@ -18,7 +18,7 @@ from statechain.storage.repository import DeleteExecutions
 from statechain.storage.retrying import retry_while_unavailable
 
 if TYPE_CHECKING:
-    from statechain.storage.journal import Journal
+    from statechain.storage.journal.journal import Journal
     from statechain.storage.repository import Repository
 
 __all__ = ["delete_ended"]

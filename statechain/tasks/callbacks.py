@@ -30,7 +30,7 @@ from statechain.storage.retrying import backoff_delays, retry_while_unavailable
 
 if TYPE_CHECKING:
     from statechain.clock import Clock
-    from statechain.storage.journal import Journal
+    from statechain.storage.journal.journal import Journal
     from statechain.storage.repository import Repository
 
 __all__ = ["ActivityTask", "Callbacks", "token_hash"]

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     from statechain.execution.running import RunningExecution
     from statechain.settings import Settings
+    from statechain.storage.journal.ledger import ExecutionWrites
     from statechain.storage.leases import SuspectGroup, WorkerLease
-    from statechain.storage.ledger import ExecutionWrites
     from statechain.worker.lease import Lease
     from statechain.worker.revisions import Revision, Revisions
     from statechain.worker.worker import Worker

@@ -21,7 +21,7 @@ from statechain.logs import ATTEMPT, EXECUTION, about
 from statechain.observers import ExecutionEnded, ExecutionResumed, ExecutionStarted, tell
 from statechain.payload import Payload
 from statechain.records.executions import Claim, Execution, ExecutionStatus
-from statechain.storage.ledger import ExecutionWrites
+from statechain.storage.journal.ledger import ExecutionWrites
 from statechain.storage.repository import End, ReleaseExecution, StartExecution, StopExecution
 from statechain.tasks.retry import RUNTIME
 from statechain.worker.suspects import backoff
@@ -29,7 +29,7 @@ from statechain.worker.suspects import backoff
 if TYPE_CHECKING:
     from statechain.execution.interpreter import Interpreter
     from statechain.settings import Settings
-    from statechain.storage.journal import Journal
+    from statechain.storage.journal.journal import Journal
     from statechain.storage.repository import Repository
     from statechain.worker.lease import Lease
     from statechain.worker.revisions import Revision

@@ -15,7 +15,7 @@ from statechain.storage.repository import RedriveExecution, StartExecution
 
 if TYPE_CHECKING:
     from statechain.records.executions import Execution
-    from statechain.storage.journal import Journal
+    from statechain.storage.journal.journal import Journal
     from statechain.storage.queues import MachineLimited
 
 __all__ = ["SUBMITS_ONLY", "Submissions"]

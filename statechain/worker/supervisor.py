@@ -25,7 +25,7 @@ from statechain.execution.recorder import VisitRecorder
 from statechain.launcher import StreamGroup, first_error
 from statechain.observers import LeaseRenewed, tell
 from statechain.records.executions import new_id
-from statechain.storage.journal import Journal
+from statechain.storage.journal.journal import Journal
 from statechain.tasks.callbacks import Callbacks
 from statechain.tasks.child_executions import ChildExecutions
 from statechain.tasks.threads import HandlerThreads

@@ -18,7 +18,7 @@ from statechain.logs import about
 from statechain.observers import ExecutionLeft, tell
 from statechain.payload import Payload
 from statechain.records.executions import Claim, Execution, ExecutionStatus, new_id
-from statechain.storage.journal import NOT_OPEN
+from statechain.storage.journal.journal import NOT_OPEN
 from statechain.storage.queues import MachineLimited
 from statechain.storage.repository import (
     End,
@@ -36,7 +36,7 @@ from statechain.worker.waiting import EndWatcher
 if TYPE_CHECKING:
     from statechain.execution.interpreter import Interpreter
     from statechain.settings import Settings
-    from statechain.storage.journal import Journal
+    from statechain.storage.journal.journal import Journal
     from statechain.storage.repository import Repository
     from statechain.worker.lease import Lease
     from statechain.worker.options import WorkerOptions

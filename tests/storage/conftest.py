@@ -1,4 +1,4 @@
-"""A journal that runs, and the storage below it."""
+"""Durable storages that take damage."""
 
 from __future__ import annotations
 
@@ -7,22 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from statechain import Repository, open_repository
-from statechain.storage.journal import Journal
 from support.damage import Damage, damager, unchecked_tables
-from support.faulty_repository import FaultyRepository
-from support.journals import gated, running
 from support.postgres import Postgres
-
-
-@pytest.fixture
-def storage() -> FaultyRepository:
-    return gated()
-
-
-@pytest.fixture
-async def journal(storage: FaultyRepository) -> AsyncIterator[Journal]:
-    async with running(storage) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import attrs
 from statechain import Execution, ExecutionStatus, MemoryRepository
 from statechain.clock import SystemClock
 from statechain.observers import Fact, JournalFlushed
-from statechain.storage.journal import Journal
+from statechain.storage.journal.journal import Journal
 from statechain.storage.repository import StartExecution, StopExecution, Write
 from statechain.testing.contract.samples import ending, execution
 from support.faulty_repository import PATIENCE, FaultyRepository, as_repository

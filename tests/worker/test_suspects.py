@@ -10,7 +10,7 @@ import pytest
 from statechain.execution.running import RunningExecution
 from statechain.limits import Limits
 from statechain.records.executions import Claim
-from statechain.storage.ledger import ExecutionWrites
+from statechain.storage.journal.ledger import ExecutionWrites
 from statechain.testing.contract.samples import execution
 from statechain.worker.suspects import GROUPS, LONGEST_TRIAL, Trials, backoff, deaths_alone, group_size, is_poisoned
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 from statechain.errors import RepositoryError, RepositoryUnavailable
+from statechain.storage.journal.stragglers import AT_ONCE, Outage
 from statechain.storage.retrying import backoff_delays
-from statechain.storage.stragglers import AT_ONCE, Outage
 
 if TYPE_CHECKING:
     from statechain.storage.repository import Repository, Write

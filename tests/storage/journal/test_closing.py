@@ -12,8 +12,8 @@ from statechain import ExecutionFilter, MemoryRepository
 from statechain.clock import SystemClock
 from statechain.errors import RepositoryUnavailable, StatechainError
 from statechain.records.executions import Claim
-from statechain.storage.journal import Journal
-from statechain.storage.ledger import ExecutionWrites
+from statechain.storage.journal.journal import Journal
+from statechain.storage.journal.ledger import ExecutionWrites
 from statechain.testing.contract.samples import visit
 from support.faulty_repository import FaultyRepository, as_repository
 from support.journals import PATIENCE, each, running, starting, write_all

@@ -13,8 +13,8 @@ from statechain import Execution, ExecutionStatus
 from statechain.errors import LeaseLost, RepositoryError
 from statechain.records.callbacks import CallbackStatus
 from statechain.records.executions import Claim
-from statechain.storage.journal import Journal
-from statechain.storage.ledger import ExecutionWrites
+from statechain.storage.journal.journal import Journal
+from statechain.storage.journal.ledger import ExecutionWrites
 from statechain.testing.contract.samples import callback, commit, ending, execution, start, visit
 from support.faulty_repository import FaultyRepository
 from support.journals import PATIENCE, running, starting, stopping

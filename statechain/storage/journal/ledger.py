@@ -11,7 +11,7 @@ from statechain.storage.repository import Advance, End
 if TYPE_CHECKING:
     from statechain.records.callbacks import Callback
     from statechain.records.executions import Claim, Visit
-    from statechain.storage.waiters import Waiting
+    from statechain.storage.journal.waiters import Waiting
 
 __all__ = ["ExecutionWrites"]
 

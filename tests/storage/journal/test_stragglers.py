@@ -13,9 +13,9 @@ from statechain.cancellation import GRACE
 from statechain.clock import SystemClock
 from statechain.errors import RepositoryUnavailable
 from statechain.records.executions import Claim
-from statechain.storage import committing
-from statechain.storage.journal import Journal
-from statechain.storage.ledger import ExecutionWrites
+from statechain.storage.journal import committing
+from statechain.storage.journal.journal import Journal
+from statechain.storage.journal.ledger import ExecutionWrites
 from statechain.storage.repository import Write
 from statechain.testing.contract.samples import ending, execution, start, visit
 from support.faulty_repository import FaultyRepository

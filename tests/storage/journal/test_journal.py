@@ -11,8 +11,8 @@ import pytest
 from statechain import Engine, TaskRegistry
 from statechain.errors import ExecutionNotFound, LeaseLost, RepositoryError, RepositoryUnavailable
 from statechain.records.executions import Claim
-from statechain.storage.journal import Journal
-from statechain.storage.ledger import ExecutionWrites
+from statechain.storage.journal.journal import Journal
+from statechain.storage.journal.ledger import ExecutionWrites
 from statechain.storage.repository import Advance
 from statechain.testing.contract.samples import ending, execution, start, visit
 from support.faulty_repository import FaultyRepository

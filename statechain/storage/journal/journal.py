@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from statechain.errors import RepositoryUnavailable, StatechainError
 from statechain.observers import JournalFlushed, Observer, tell
-from statechain.storage.committing import Committer, HeldUp
-from statechain.storage.keys import BusyKeys
-from statechain.storage.ledger import ExecutionWrites
+from statechain.storage.journal.committing import Committer, HeldUp
+from statechain.storage.journal.keys import BusyKeys
+from statechain.storage.journal.ledger import ExecutionWrites
+from statechain.storage.journal.stragglers import Straggler, Stragglers
+from statechain.storage.journal.waiters import NO_WAITER, CallersWaiter, Waiter, Waiting, both
 from statechain.storage.repository import Advance, CreateBatch, End, Repository, Write
-from statechain.storage.stragglers import Straggler, Stragglers
-from statechain.storage.waiters import NO_WAITER, CallersWaiter, Waiter, Waiting, both
 
 if TYPE_CHECKING:
     from statechain.clock import Clock
