@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, TypeVar
 from statechain.asl.effort import TakesLong
 from statechain.asl.outcome import CallTask, Done, Fail, FanOut, Next, Outcome, WaitUntil
 from statechain.errors import StateError
-from statechain.execution.fan_out import run_inline
-from statechain.execution.fast_path import TURNS_BEFORE_YIELD
+from statechain.execution.fan_out.inline import run_inline
+from statechain.execution.fan_out.map_run import run_distributed
 from statechain.execution.frame import Frame
 from statechain.execution.lengthy import at_length, evaluated
-from statechain.execution.line import Exit, Line
-from statechain.execution.map_run import run_distributed
+from statechain.execution.lines.fast_path import TURNS_BEFORE_YIELD
+from statechain.execution.lines.line import Exit, Line
 from statechain.execution.notify import observe_visit
 from statechain.execution.restore import REDRIVEN, Restored
 from statechain.execution.run import Run
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from statechain.clock import Clock
     from statechain.codec import JSONValue
     from statechain.execution.calls import Caller
-    from statechain.execution.fast_path import FastPath
     from statechain.execution.files.items import Files
-    from statechain.execution.lines import Lines
+    from statechain.execution.lines.fast_path import FastPath
+    from statechain.execution.lines.shared import Lines
     from statechain.execution.recorder import VisitRecorder
     from statechain.limits import Limits
 

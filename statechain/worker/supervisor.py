@@ -17,10 +17,10 @@ from statechain.asl.effort import serving_loop
 from statechain.cancellation import wait_ignoring_cancellation
 from statechain.errors import RepositoryError, StatechainError
 from statechain.execution.calls import Caller
-from statechain.execution.fast_path import FastPath
 from statechain.execution.files.items import Files
 from statechain.execution.interpreter import Interpreter
-from statechain.execution.lines import Lines
+from statechain.execution.lines.fast_path import FastPath
+from statechain.execution.lines.shared import Lines
 from statechain.execution.recorder import VisitRecorder
 from statechain.launcher import StreamGroup, first_error
 from statechain.observers import LeaseRenewed, tell

@@ -20,7 +20,7 @@ __all__ = ["watched"]
 
 logger = logging.getLogger(__name__)
 
-CALLERS = {("statechain.tasks.call", "serve"), ("statechain.execution.fast_path", "_work")}
+CALLERS = {("statechain.tasks.call", "serve"), ("statechain.execution.lines.fast_path", "_work")}
 """The functions that await a handler, whose variables name it."""
 
 

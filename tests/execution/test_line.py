@@ -11,8 +11,8 @@ import attrs
 import pytest
 
 from statechain import Engine, Execution, Limits, MemoryRepository, TaskContext, TaskRegistry
-from statechain.execution.line import Line
-from statechain.execution.lines import Lines
+from statechain.execution.lines.line import Line
+from statechain.execution.lines.shared import Lines
 from statechain.logs import ATTEMPT, EXECUTION
 from statechain.observers import AttemptEnded, AttemptStarted, Fact, StateEntered, StateLeft
 from statechain.testing import VirtualClock
@@ -307,7 +307,7 @@ async def test_an_unexpected_error_within_a_line_fails_the_execution(monkeypatch
     def broken(*_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("statechain.execution.line.record_step", broken)
+    monkeypatch.setattr("statechain.execution.lines.line.record_step", broken)
     async with Engine(tasks=handlers()) as engine:
         created = await engine.create_state_machine("bug", chain(A=task("add")))
         ended = await (await created.start_execution({"n": 1})).wait()

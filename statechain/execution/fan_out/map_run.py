@@ -17,7 +17,7 @@ import attrs
 from statechain.asl.outcome import Branch, FanOut, Tolerance, Transfer
 from statechain.codec import JSONValue
 from statechain.errors import StateError
-from statechain.execution.fan_out import INLINE_WIDTH, Explain, RunFrame, begin_round, decisive_error
+from statechain.execution.fan_out.inline import INLINE_WIDTH, Explain, RunFrame, begin_round, decisive_error
 from statechain.execution.files.items import FAILED, PENDING, SUCCEEDED, Ended
 from statechain.execution.frame import Frame, branch_path
 from statechain.execution.lengthy import evaluated

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from statechain.asl.effort import TakesLong
 from statechain.asl.outcome import Next
 from statechain.errors import InvalidPayload, StatechainError, StateError
-from statechain.execution.fast_path import INSTANT, TURNS_BEFORE_YIELD
+from statechain.execution.lines.fast_path import INSTANT, TURNS_BEFORE_YIELD
 from statechain.execution.notify import tell_attempt_ended, tell_attempt_started, tell_entered, tell_left
 from statechain.execution.stepping import record_step
 from statechain.execution.variables import admit
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from statechain.clock import Clock
     from statechain.codec import JSONValue
     from statechain.execution.frame import Frame
-    from statechain.execution.lines import Lines
+    from statechain.execution.lines.shared import Lines
 
 __all__ = ["Exit", "Line"]
 

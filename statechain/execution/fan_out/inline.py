@@ -1,7 +1,7 @@
 """Parallel and Map: frames under one TaskGroup, so that a failing branch cancels its siblings.
 
 The interpreter's `run_frame` is handed in; this room never imports it. Distributed Maps go on to
-`statechain.execution.map_run`.
+`statechain.execution.fan_out.map_run`.
 """
 
 from __future__ import annotations

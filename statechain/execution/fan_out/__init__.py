@@ -1,0 +1,1 @@
+"""Parallel and Map states: frames under one TaskGroup, and Map Runs whose items are separate executions."""
