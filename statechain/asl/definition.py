@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from statechain.asl import model
-from statechain.asl.check import MachineType, check
+from statechain.asl.checks.check import MachineType, check
 from statechain.asl.parse import parse
 from statechain.asl.plan.plan import Plan, compile_plan
 from statechain.asl.substitutions import Substitutions, substitute_text, substitute_value

@@ -15,7 +15,7 @@ from statechain.asl.expressions.java_random import JavaRandom
 from statechain.asl.expressions.jsonata.arithmetic import whole_if_whole
 from statechain.asl.expressions.jsonata.engine import Engine, Value
 from statechain.asl.expressions.jsonata.messages import argument_error
-from statechain.asl.expressions.jsonata.moments import format_moment
+from statechain.asl.expressions.jsonata.pictures.moments import format_moment
 from statechain.asl.expressions.jsonata.values import NULL, to_library
 
 __all__ = ["AWS_FUNCTIONS", "millis"]

@@ -20,11 +20,11 @@ from statechain.asl.expressions.cause_text import is_number
 from statechain.asl.expressions.jsonata.arithmetic import whole_if_whole
 from statechain.asl.expressions.jsonata.aws import AWS_FUNCTIONS, millis
 from statechain.asl.expressions.jsonata.engine import LARGEST_VALUE, Engine, Value, is_function
-from statechain.asl.expressions.jsonata.integer_picture import LONGEST_PICTURE, IntegerPicture, read_integer_picture
 from statechain.asl.expressions.jsonata.matching import Found, matches
 from statechain.asl.expressions.jsonata.messages import argument_error
-from statechain.asl.expressions.jsonata.moments import format_moment, iso_millis, parse_moment
-from statechain.asl.expressions.jsonata.number_picture import format_number, rounded
+from statechain.asl.expressions.jsonata.pictures.integers import LONGEST_PICTURE, IntegerPicture, read_integer_picture
+from statechain.asl.expressions.jsonata.pictures.moments import format_moment, iso_millis, parse_moment
+from statechain.asl.expressions.jsonata.pictures.numbers import format_number, rounded
 from statechain.asl.expressions.jsonata.sequences import SEQUENCE_FUNCTIONS
 from statechain.asl.expressions.jsonata.values import NULL, number_text
 from statechain.asl.expressions.regex import Match, compile_regex

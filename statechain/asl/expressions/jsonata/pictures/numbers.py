@@ -10,8 +10,8 @@ from functools import reduce
 from attrs import define
 from jsonata import jexception
 
-from statechain.asl.expressions.jsonata.integer_picture import LONGEST_PICTURE
 from statechain.asl.expressions.jsonata.messages import argument_error
+from statechain.asl.expressions.jsonata.pictures.integers import LONGEST_PICTURE
 from statechain.asl.expressions.jsonata.values import number_text
 
 __all__ = ["format_number", "rounded"]

@@ -8,7 +8,7 @@ import re
 from attrs import define
 from jsonata import jexception
 
-from statechain.asl.expressions.jsonata.integer_picture import IntegerPicture, leading_integer, read_integer_picture
+from statechain.asl.expressions.jsonata.pictures.integers import IntegerPicture, leading_integer, read_integer_picture
 
 __all__ = ["DAYS", "MONTHS", "Literal", "Marker", "read_datetime_picture"]
 

@@ -14,9 +14,9 @@ from datetime import UTC, date, datetime, timedelta
 from attrs import define
 from jsonata import jexception
 
-from statechain.asl.expressions.jsonata.datetime_picture import DAYS, MONTHS, Literal, Marker, read_datetime_picture
-from statechain.asl.expressions.jsonata.integer_picture import LONGEST_PICTURE, leading_integer
 from statechain.asl.expressions.jsonata.messages import argument_error
+from statechain.asl.expressions.jsonata.pictures.datetimes import DAYS, MONTHS, Literal, Marker, read_datetime_picture
+from statechain.asl.expressions.jsonata.pictures.integers import LONGEST_PICTURE, leading_integer
 from statechain.asl.expressions.regex import Match
 
 __all__ = ["Moment", "format_moment", "iso_millis", "parse_moment"]

@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Literal, TypeAlias, cast
 
 from statechain.asl import model
-from statechain.asl.check_fields import check_fields
-from statechain.asl.check_variables import check_variables
+from statechain.asl.checks.fields import check_fields
+from statechain.asl.checks.variables import check_variables
 from statechain.asl.reader import Hints
 from statechain.asl.text import pointer_to
 from statechain.codec import JSONValue

@@ -1,0 +1,1 @@
+"""Model → diagnostics: where states lead, and what fields and variables hold."""

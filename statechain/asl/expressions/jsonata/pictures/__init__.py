@@ -1,0 +1,1 @@
+"""What JSONata writes and reads by a picture string: numbers, integers, moments."""
