@@ -37,16 +37,16 @@ from statechain_backends.sql.queues.reads import Queues
 from statechain_backends.sql.reads import Reads
 from statechain_backends.sql.rows import to_execution, to_worker_lease
 from statechain_backends.sql.schema.migrate import STORED_VERSION, is_current
-from statechain_backends.sql.scripts import SCRIPTS
-from statechain_backends.sql.shards import Shards
-from statechain_backends.sql.steps import Script
-from statechain_backends.sql.text_escape import unescape_text
-from statechain_backends.sql.transitions import (
+from statechain_backends.sql.scripts.shards import Shards
+from statechain_backends.sql.scripts.steps import Script
+from statechain_backends.sql.scripts.transitions import (
     current_positions,
     last_written,
     may_be_committed,
     outcome_after_guard_miss,
 )
+from statechain_backends.sql.scripts.writes import SCRIPTS
+from statechain_backends.sql.text_escape import unescape_text
 
 if TYPE_CHECKING:
     from sqlalchemy import Executable

@@ -51,8 +51,8 @@ from statechain_backends.sql.leases.queries import suspicion
 from statechain_backends.sql.queues.queries import is_limited
 from statechain_backends.sql.rows import end_row, link_row, visit_row
 from statechain_backends.sql.schema.tables import callbacks, executions, links, queues, runs, visits
+from statechain_backends.sql.scripts.transitions import callback_rows, callbacks_to_close
 from statechain_backends.sql.text_escape import escape_text, escape_texts, is_storable, unescape_text
-from statechain_backends.sql.transitions import callback_rows, callbacks_to_close
 
 if TYPE_CHECKING:
     from sqlalchemy import CTE, ColumnElement, Select, Table

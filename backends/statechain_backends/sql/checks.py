@@ -19,7 +19,7 @@ from statechain.storage.findings import Finding
 from statechain_backends.sql.damage import TABLES, damage_of, replacements
 from statechain_backends.sql.leases.queries import now
 from statechain_backends.sql.schema.tables import batch_items, batches, callbacks, executions, links, runs, visits
-from statechain_backends.sql.scripts import LOST_EPOCHS
+from statechain_backends.sql.scripts.writes import LOST_EPOCHS
 from statechain_backends.sql.text_escape import unescape_text
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from statechain_backends.sql.compiler import Parameters
     from statechain_backends.sql.decoding import Row
-    from statechain_backends.sql.steps import Script
+    from statechain_backends.sql.scripts.steps import Script
 
 __all__ = ["Checks"]
 

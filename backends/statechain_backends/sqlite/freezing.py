@@ -19,9 +19,10 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.sqlite import insert
 
 from statechain.storage.repository import items_missing
-from statechain_backends.sql import batches, filters
+from statechain_backends.sql import filters
 from statechain_backends.sql.compiler import param
 from statechain_backends.sql.schema.tables import batch_items
+from statechain_backends.sql.scripts import batches
 from statechain_backends.sql.text_escape import escape_rows, unescape_text
 from statechain_backends.sqlite.writes import COMPILER, perform
 

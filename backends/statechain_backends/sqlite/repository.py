@@ -31,7 +31,7 @@ from statechain_backends.sql.queues.reads import Queues
 from statechain_backends.sql.reads import Reads
 from statechain_backends.sql.rows import to_worker_lease
 from statechain_backends.sql.schema.migrate import STORED_VERSION, is_current
-from statechain_backends.sql.shards import Shards
+from statechain_backends.sql.scripts.shards import Shards
 from statechain_backends.sqlite.connection import ConnectionThread
 from statechain_backends.sqlite.file import DatabaseFile
 from statechain_backends.sqlite.freezing import Freezing
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from statechain.storage.leases import LeaseRenewer, WorkerLease
     from statechain.storage.repository import Write
     from statechain_backends.sql.decoding import Row
-    from statechain_backends.sql.steps import Script
+    from statechain_backends.sql.scripts.steps import Script
 
 __all__ = ["SQLiteRepository"]
 

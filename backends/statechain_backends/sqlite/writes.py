@@ -23,11 +23,8 @@ from statechain_backends.sql.decoding import Row, outcome
 from statechain_backends.sql.queues.queries import IS_LIMITED
 from statechain_backends.sql.rows import end_row, execution_row, link_row, run_row, to_execution, visit_row
 from statechain_backends.sql.schema.tables import callbacks, executions, links, runs, visits
-from statechain_backends.sql.scripts import SCRIPTS
-from statechain_backends.sql.statements import ADD_RUN, END_EXECUTION, EXECUTION_BY_NAME
-from statechain_backends.sql.steps import Script
-from statechain_backends.sql.text_escape import escape_rows
-from statechain_backends.sql.transitions import (
+from statechain_backends.sql.scripts.steps import Script
+from statechain_backends.sql.scripts.transitions import (
     callback_rows,
     callbacks_to_close,
     current_positions,
@@ -35,6 +32,9 @@ from statechain_backends.sql.transitions import (
     may_be_committed,
     outcome_after_guard_miss,
 )
+from statechain_backends.sql.scripts.writes import SCRIPTS
+from statechain_backends.sql.statements import ADD_RUN, END_EXECUTION, EXECUTION_BY_NAME
+from statechain_backends.sql.text_escape import escape_rows
 
 __all__ = ["commit", "fetch", "perform"]
 

@@ -23,24 +23,37 @@ import pytest
 
 from statechain.storage.repository import Repository
 
-CHAPTERS = ("machines", "starting", "running", "visits", "callbacks", "batches", "deleting",
-            "finding", "inputs", "reports", "models", "leases", "limits", "shards", "suspects", "texts")  # fmt: skip
+CHAPTERS = (
+    "machines",
+    "starting",
+    "running",
+    "visits",
+    "callbacks",
+    "batches",
+    "deleting",
+    "finding",
+    "inputs",
+    "reports",
+    "models",
+    "texts",
+    *(f"claims.{name}" for name in ("leases", "limits", "shards", "suspects")),
+)
 pytest.register_assert_rewrite(*(f"statechain.testing.contract.{chapter}" for chapter in (*CHAPTERS, "samples")))
 
 from statechain.testing.contract.batches import BatchContract, FrozenContract  # noqa: E402 -- their asserts are rewritten
 from statechain.testing.contract.callbacks import ActivityContract, CallbackContract  # noqa: E402
+from statechain.testing.contract.claims.leases import EpochContract, LeaseContract, OrphanContract, ReleaseContract  # noqa: E402
+from statechain.testing.contract.claims.limits import LimitContract  # noqa: E402
+from statechain.testing.contract.claims.shards import ShardContract  # noqa: E402
+from statechain.testing.contract.claims.suspects import SuspectContract  # noqa: E402
 from statechain.testing.contract.deleting import DeletionContract  # noqa: E402
 from statechain.testing.contract.finding import FilterContract, PagingContract, StatisticsContract  # noqa: E402
 from statechain.testing.contract.inputs import InputContract  # noqa: E402
-from statechain.testing.contract.leases import EpochContract, LeaseContract, OrphanContract, ReleaseContract  # noqa: E402
-from statechain.testing.contract.limits import LimitContract  # noqa: E402
 from statechain.testing.contract.machines import StateMachineContract  # noqa: E402
 from statechain.testing.contract.models import ModelContract  # noqa: E402
 from statechain.testing.contract.reports import ReportContract  # noqa: E402
 from statechain.testing.contract.running import AdvanceContract, EndContract  # noqa: E402
-from statechain.testing.contract.shards import ShardContract  # noqa: E402
 from statechain.testing.contract.starting import ChainingContract, StartContract  # noqa: E402
-from statechain.testing.contract.suspects import SuspectContract  # noqa: E402
 from statechain.testing.contract.texts import DurabilityContract, ExactnessContract  # noqa: E402
 from statechain.testing.contract.visits import VisitContract  # noqa: E402
 

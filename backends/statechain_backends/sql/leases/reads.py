@@ -11,7 +11,7 @@ from statechain_backends.sql.leases import scripts as lease_scripts
 if TYPE_CHECKING:
     from statechain.records.executions import Claim
     from statechain.storage.leases import WorkerLease
-    from statechain_backends.sql.steps import Script
+    from statechain_backends.sql.scripts.steps import Script
 
 __all__ = ["Leases"]
 

@@ -1,4 +1,4 @@
-"""Leases and claims, step by step: scripts as in `scripts`, for SQLite and PostgreSQL alike."""
+"""Leases and claims, step by step: scripts as in `scripts.writes`, for SQLite and PostgreSQL alike."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from statechain_backends.sql.leases import queries
 from statechain_backends.sql.queues import scripts as queue_scripts
 from statechain_backends.sql.rows import to_claim
 from statechain_backends.sql.schema.tables import executions, runs, workers
-from statechain_backends.sql.scripts import LOST_EPOCHS, chunks
+from statechain_backends.sql.scripts.writes import LOST_EPOCHS, chunks
 from statechain_backends.sql.text_escape import unescape_text
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from statechain.records.executions import Claim
     from statechain.storage.leases import WorkerLease
     from statechain_backends.sql.decoding import Row
-    from statechain_backends.sql.steps import Script, Steps
+    from statechain_backends.sql.scripts.steps import Script, Steps
 
 __all__ = ["claim", "owned", "release", "release_dead", "renew_lease", "retain"]
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from statechain.storage.repository import LimitStateMachine
     from statechain_backends.sql.compiler import Parameters
     from statechain_backends.sql.decoding import Row
-    from statechain_backends.sql.steps import Script, Steps
+    from statechain_backends.sql.scripts.steps import Script, Steps
 
 __all__ = ["Admission", "admit", "limit_state_machine", "note_taken", "queue_of"]
 

@@ -36,7 +36,6 @@ from statechain.storage.repository import (
     TakeUpExecution,
 )
 from statechain_backends.sql import filters, queries
-from statechain_backends.sql.batches import BATCH_SCRIPTS
 from statechain_backends.sql.compiler import named_row, param, row_params
 from statechain_backends.sql.leases import queries as lease_queries
 from statechain_backends.sql.queues import scripts as queue_scripts
@@ -62,8 +61,9 @@ from statechain_backends.sql.schema.tables import (
     state_machines,
     visits,
 )
+from statechain_backends.sql.scripts.batches import BATCH_SCRIPTS
+from statechain_backends.sql.scripts.steps import Script, Steps
 from statechain_backends.sql.statements import ADD_RUN, END_EXECUTION, EXECUTION, EXECUTION_BY_NAME
-from statechain_backends.sql.steps import Script, Steps
 from statechain_backends.sql.text_escape import unescape_text
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from statechain.storage.repository import (
     StopExecution,
     TakeUpExecution,
 )
-from statechain.testing.contract.leases import claimed
+from statechain.testing.contract.claims.leases import claimed
 from statechain.testing.contract.samples import (
     advance,
     bury,

@@ -1,4 +1,4 @@
-"""Batches in SQL: scripts as in `scripts` that store a batch with its items, change it, and end it."""
+"""Batches in SQL: scripts as in `writes` that store a batch with its items, change it, and end it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Insert
 
     from statechain.records.batches import Batch
-    from statechain_backends.sql.steps import Script, Steps
+    from statechain_backends.sql.scripts.steps import Script, Steps
 
 __all__ = ["BATCH_SCRIPTS", "add_frozen_batch", "stored_batch"]
 

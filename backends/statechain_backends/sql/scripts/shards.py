@@ -1,4 +1,4 @@
-"""Shards of batches in SQL: scripts as in `scripts`, and the part of a repository that runs them.
+"""Shards of batches in SQL: scripts as in `writes`, and the part of a repository that runs them.
 
 A claim and a count lock the batch's row, so that the number of shards under way and of failures is exact.
 """
@@ -39,7 +39,7 @@ from statechain_backends.sql.text_escape import unescape_text
 if TYPE_CHECKING:
     from sqlalchemy import Executable
 
-    from statechain_backends.sql.steps import Script, Steps
+    from statechain_backends.sql.scripts.steps import Script, Steps
 
 __all__ = ["Shards"]
 
