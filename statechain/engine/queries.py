@@ -353,9 +353,17 @@ class EngineQueries:
             raise BatchNotFound(f"there is no batch {id!r}")
         return batch
 
-    @checked(state_machine_id=MACHINE.or_none(), status=one_of(*BatchStatus).or_none())
+    @checked(
+        state_machine_id=MACHINE.or_none(),
+        status=one_of(*BatchStatus).or_none(),
+        parent_execution_id=EXECUTION_ID.or_none(),
+    )
     async def list_batches(
-        self, *, state_machine_id: HasId | str | None = None, status: BatchStatus | None = None
+        self,
+        *,
+        state_machine_id: HasId | str | None = None,
+        status: BatchStatus | None = None,
+        parent_execution_id: str | None = None,
     ) -> list[Batch]:
         """Return the stored batches that match every argument given, newest first; all of them are in memory at once.
 
@@ -364,20 +372,33 @@ class EngineQueries:
 
             status: The batches' status.
 
+            parent_execution_id: The execution whose Map Runs the batches are.
+
         Returns:
             The batches, with their items counted now; without an argument, all of the storage.
 
         Raises:
             StateMachineNotFound: There is no such state machine.
-        """
-        return [batch async for batch in self.iterate_batches(state_machine_id=state_machine_id, status=status)]
 
-    @checked(state_machine_id=MACHINE.or_none(), status=one_of(*BatchStatus).or_none(), page_size=count_from(1))
+            ExecutionNotFound: There is no such parent execution.
+        """
+        found = self.iterate_batches(
+            state_machine_id=state_machine_id, status=status, parent_execution_id=parent_execution_id
+        )
+        return [batch async for batch in found]
+
+    @checked(
+        state_machine_id=MACHINE.or_none(),
+        status=one_of(*BatchStatus).or_none(),
+        parent_execution_id=EXECUTION_ID.or_none(),
+        page_size=count_from(1),
+    )
     async def iterate_batches(
         self,
         *,
         state_machine_id: HasId | str | None = None,
         status: BatchStatus | None = None,
+        parent_execution_id: str | None = None,
         page_size: int = PAGE,
     ) -> AsyncIterator[Batch]:
         """Yield the batches that `list_batches` returns, with one page in memory at a time.
@@ -387,14 +408,25 @@ class EngineQueries:
 
             status: The batches' status.
 
+            parent_execution_id: The execution whose Map Runs the batches are.
+
             page_size: How many batches one query reads, at least 1.
 
         Raises:
             StateMachineNotFound: There is no such state machine.
+
+            ExecutionNotFound: There is no such parent execution.
         """
         target = await optional_machine_id(self.repository, "state_machine_id", state_machine_id)
+        await require_execution(self.repository, "parent_execution_id", parent_execution_id)
         wanted = None if status is None else BatchStatus(status)
-        read = partial(self.repository.batches, state_machine_id=target, status=wanted, page=page_size)
+        read = partial(
+            self.repository.batches,
+            state_machine_id=target,
+            status=wanted,
+            parent_execution_id=parent_execution_id,
+            page=page_size,
+        )
         after: Batch | None = None
         while page := await read(after=after):
             for batch in page:

@@ -67,6 +67,8 @@ class Batch:
         end_time: When it ended, or None.
 
         item_counts: Counted from the executions themselves whenever the batch is read.
+
+        parent_execution_id: The execution whose distributed Map the batch is the Map Run of; None for any other batch.
     """
 
     id: str
@@ -80,6 +82,7 @@ class Batch:
     start_time: datetime
     end_time: datetime | None = None
     item_counts: ItemCounts = ItemCounts()
+    parent_execution_id: str | None = None
 
     @property
     def target(self) -> str:

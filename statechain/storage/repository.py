@@ -221,6 +221,7 @@ class Repository(LeaseStorage, QueueStorage, ShardStorage, Protocol):
         *,
         state_machine_id: str | None = None,
         status: BatchStatus | None = None,
+        parent_execution_id: str | None = None,
         after: Batch | None = None,
         page: int,
         is_counted: bool = True,

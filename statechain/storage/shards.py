@@ -181,7 +181,7 @@ class ShardStorage(Protocol):
         What was begun and has no owner comes first, then the lowest that is PENDING, unless ``width`` shards (see
         `ShardPlan`) are under way. The claim raises ``epoch`` and ``claims``. A shard that was claimed too often
         without progress becomes FAILED instead, and those of its items that were not started get the error `POISONED`.
-        A batch without an open shard is ended.
+        A batch without an open shard is ended; one whose parent execution does not run is ended as ABORTED.
 
         Arguments:
             batch_id: The batch.
@@ -207,8 +207,9 @@ class ShardStorage(Protocol):
     async def count_shard(self, shard: Shard, *, is_done: bool, at: datetime, failed: int | None = None) -> BatchStatus:
         """Count how many items of a claimed shard have ended; with ``is_done`` the shard is over, too.
 
-        A batch that is past its tolerance, or all of whose shards are over, is ended in the same transaction. Counting
-        again changes nothing. Return the batch's status. Raises LeaseLost where the shard is another worker's.
+        A batch that is past its tolerance, or all of whose shards are over, is ended then; and so is, as ABORTED, one
+        whose parent execution does not run: no Map Run outlives its execution. Counting again changes nothing. Return
+        the batch's status. Raises LeaseLost where the shard is another worker's.
 
         Arguments:
             shard: The shard, as it was claimed.

@@ -209,6 +209,7 @@ class MemoryReads:
         *,
         state_machine_id: str | None = None,
         status: BatchStatus | None = None,
+        parent_execution_id: str | None = None,
         after: Batch | None = None,
         page: int,
         is_counted: bool = True,
@@ -219,6 +220,7 @@ class MemoryReads:
             for batch in self._batches.values()
             if state_machine_id in {None, batch.state_machine_id}
             and status in {None, batch.status}
+            and parent_execution_id in {None, batch.parent_execution_id}
             and (after is None or (batch.start_time, batch.id) < (after.start_time, after.id))
         ]
         found.sort(key=lambda batch: (batch.start_time, batch.id), reverse=True)

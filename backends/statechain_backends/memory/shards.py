@@ -50,6 +50,9 @@ class MemoryShards(MemoryReports):
         batch = self._batches.get(batch_id)
         if batch is None or batch.status is not BatchStatus.RUNNING:
             return None
+        if self._is_orphaned(batch):
+            self._batches[batch_id] = attrs.evolve(batch, status=BatchStatus.ABORTED, end_time=at)
+            return None
         total = len(self._items[batch_id])
         plan = ShardPlan.of(batch.options, total)
         shards = self._shards.setdefault(batch_id, list(cut(batch_id, total, plan.size)))
@@ -114,13 +117,20 @@ class MemoryShards(MemoryReports):
         return ended, failed
 
     def _end_if_over(self, batch: Batch, at: datetime) -> BatchStatus:
-        """End a batch that is past its tolerance, or has no open shard; return its status."""
+        """End a batch that is past its tolerance, has no open shard, or outlives its parent; return its status."""
         shards = self._shards[batch.id]
         is_past = is_past_tolerance(batch.options, sum(each.failed for each in shards), len(self._items[batch.id]))
-        if batch.status is BatchStatus.RUNNING and (is_past or not any(each.status in OPEN for each in shards)):
+        is_orphaned = self._is_orphaned(batch)
+        is_over = is_orphaned or is_past or not any(each.status in OPEN for each in shards)
+        if batch.status is BatchStatus.RUNNING and is_over:
             status = BatchStatus.FAILED if is_past else BatchStatus.SUCCEEDED
+            status = BatchStatus.ABORTED if is_orphaned else status
             batch = self._batches[batch.id] = attrs.evolve(batch, status=status, end_time=at)
         return batch.status
+
+    def _is_orphaned(self, batch: Batch) -> bool:
+        """Return whether a batch is the Map Run of an execution that does not run."""
+        return batch.parent_execution_id is not None and batch.parent_execution_id not in self._runs
 
     def _is_held(self, shard: Shard) -> bool:
         current = self._shards[shard.batch_id][shard.number]

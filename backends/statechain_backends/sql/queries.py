@@ -312,31 +312,39 @@ def batch_status(batch_id: Text) -> Select[Any]:
 def batches_page(
     state_machine_id: str | None,
     status: BatchStatus | None,
+    parent_execution_id: str | None,
     after: Batch | None,
     page: int,
 ) -> Select[Any]:
     """Return the batches that match all that is given, newest first, after a batch, with their item counts."""
-    newest_first = _newest_first(select(batches.c.id), state_machine_id, status, after).limit(page)
+    newest_first = _newest_first(select(batches.c.id), state_machine_id, status, parent_execution_id, after).limit(page)
     return _counted(newest_first).order_by(batches.c.start_time.desc(), batches.c.id.desc())
 
 
 def batches_page_uncounted(
     state_machine_id: str | None,
     status: BatchStatus | None,
+    parent_execution_id: str | None,
     after: Batch | None,
     page: int,
 ) -> Select[Any]:
     """Return the batches that `batches_page` returns, all of their items as pending."""
-    return _newest_first(_uncounted(), state_machine_id, status, after).limit(page)
+    return _newest_first(_uncounted(), state_machine_id, status, parent_execution_id, after).limit(page)
 
 
 def _newest_first(
-    query: Select[Any], state_machine_id: str | None, status: BatchStatus | None, after: Batch | None
+    query: Select[Any],
+    state_machine_id: str | None,
+    status: BatchStatus | None,
+    parent_execution_id: str | None,
+    after: Batch | None,
 ) -> Select[Any]:
     if state_machine_id is not None:
         query = query.where(batches.c.state_machine_id == state_machine_id)
     if status is not None:
         query = query.where(batches.c.status == status.value)
+    if parent_execution_id is not None:
+        query = query.where(batches.c.parent_execution_id == parent_execution_id)
     if after is not None:
         place = tuple_(literal(to_micros(after.start_time)), literal(after.id))
         query = query.where(tuple_(batches.c.start_time, batches.c.id) < place)

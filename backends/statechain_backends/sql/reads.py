@@ -292,12 +292,13 @@ class Reads(ABC):
         *,
         state_machine_id: str | None = None,
         status: BatchStatus | None = None,
+        parent_execution_id: str | None = None,
         after: Batch | None = None,
         page: int,
         is_counted: bool = True,
     ) -> Sequence[Batch]:
         """Return batches, newest first."""
-        wanted = state_machine_id, status, after
+        wanted = state_machine_id, status, parent_execution_id, after
         query = queries.batches_page if is_counted else queries.batches_page_uncounted
         return await self._page(lambda asked: self._fetch(query(*wanted, asked)), to_batch, page)
 

@@ -187,6 +187,7 @@ def batch_row(batch: Batch) -> tuple[object, ...]:
         batch.status.value,
         to_micros(batch.start_time),
         to_micros_or_none(batch.end_time),
+        batch.parent_execution_id,
     )
 
 
@@ -406,7 +407,7 @@ def to_callback_or_failure(row: Row) -> Callback:
 @reads("batches", 0)
 def to_batch(row: Row) -> Batch:
     """Return a batch from a row of its table followed by its counts."""
-    (id_, prefix, machine, revision, source_state, filter_, options, status, start, end, *counts) = row
+    (id_, prefix, machine, revision, source_state, filter_, options, status, start, end, parent, *counts) = row
     return Batch(
         id=text(id_, "id"),
         name_prefix=text(prefix, "name_prefix"),
@@ -419,6 +420,7 @@ def to_batch(row: Row) -> Batch:
         start_time=moment(start, "start_time"),
         end_time=moment_or_none(end, "end_time"),
         item_counts=_to_item_counts(counts),
+        parent_execution_id=text_or_none(parent, "parent_execution_id"),
     )
 
 

@@ -36,7 +36,7 @@ CHAPTERS = (
     "reports",
     "models",
     "texts",
-    *(f"claims.{name}" for name in ("leases", "limits", "shards", "suspects")),
+    *(f"claims.{name}" for name in ("leases", "limits", "map_runs", "shards", "suspects")),
 )
 pytest.register_assert_rewrite(*(f"statechain.testing.contract.{chapter}" for chapter in (*CHAPTERS, "samples")))
 
@@ -44,6 +44,7 @@ from statechain.testing.contract.batches import BatchContract, FrozenContract  #
 from statechain.testing.contract.callbacks import ActivityContract, CallbackContract  # noqa: E402
 from statechain.testing.contract.claims.leases import EpochContract, LeaseContract, OrphanContract, ReleaseContract  # noqa: E402
 from statechain.testing.contract.claims.limits import LimitContract  # noqa: E402
+from statechain.testing.contract.claims.map_runs import MapRunContract  # noqa: E402
 from statechain.testing.contract.claims.shards import ShardContract  # noqa: E402
 from statechain.testing.contract.claims.suspects import SuspectContract  # noqa: E402
 from statechain.testing.contract.deleting import DeletionContract  # noqa: E402
@@ -78,6 +79,7 @@ class RepositoryContract(
     FrozenContract,
     BatchContract,
     InputContract,
+    MapRunContract,
     DeletionContract,
     FilterContract,
     PagingContract,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HEAD", "STORED_VERSION", "VERSION_TABLE", "alembic_config", "is_current", "upgrade"]
 
-HEAD = "0007_since_0002"
+HEAD = "0008_since_0002"
 """The revision that this library's tables have: the newest in ``migrations/versions``, where names ascend."""
 
 SINCE = "_since_"

@@ -255,12 +255,22 @@ batches = Table(
     Column("status", Name, nullable=False),
     Column("start_time", BigInteger, nullable=False),
     Column("end_time", BigInteger),
+    Column("parent_execution_id", Name),
     PrimaryKeyConstraint("id"),
     CheckConstraint("status IN ('RUNNING', 'SUCCEEDED', 'FAILED', 'ABORTED')", name="status"),
 )
 Index("batches_by_start", batches.c.start_time, batches.c.id)
 Index("batches_by_machine", batches.c.state_machine_id, batches.c.start_time, batches.c.id)
 Index("batches_by_status", batches.c.status, batches.c.start_time, batches.c.id)
+_is_map_run = batches.c.parent_execution_id.is_not(None)
+Index(
+    "batches_by_parent",
+    batches.c.parent_execution_id,
+    batches.c.start_time,
+    batches.c.id,
+    sqlite_where=_is_map_run,
+    postgresql_where=_is_map_run,
+)
 
 # `input` is there where the batch was given inputs instead of sources; `source_execution_id` is then empty.
 batch_items = Table(

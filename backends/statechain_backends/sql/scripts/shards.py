@@ -33,7 +33,7 @@ from statechain_backends.sql import queries
 from statechain_backends.sql.compiler import Parameters, param
 from statechain_backends.sql.decoding import Row, readable
 from statechain_backends.sql.rows import to_batch
-from statechain_backends.sql.schema.tables import batch_items, batch_shards, batches, executions
+from statechain_backends.sql.schema.tables import batch_items, batch_shards, batches, executions, runs
 from statechain_backends.sql.text_escape import unescape_text
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ _END_BATCH = (
     .where(batches.c.id == param("batch"), batches.c.status == BATCH_RUNNING)
     .values(status=param("new_status"), end_time=param("at"))
 )
+_PARENT = select(runs.c.execution_id).where(runs.c.execution_id == param("parent"))
 _all = select(*batch_shards.c).where(batch_shards.c.batch_id == param("batch"))
 _SHARDS = _all.order_by(batch_shards.c.shard)
 _UNDER_WAY = _SHARDS.where(batch_shards.c.status == RUNNING)
@@ -130,6 +131,9 @@ def claim(batch_id: str, worker_id: str, running: Collection[int], at: datetime,
     batch = to_batch(stored[0]) if stored else None
     if batch is None or batch.status is not BatchStatus.RUNNING:
         return None
+    if (yield from _is_orphaned(batch)):
+        yield from _set_end(batch, BatchStatus.ABORTED, at)
+        return None
     plan = ShardPlan.of(batch.options, batch.item_counts.total)
     is_cut = False
     while True:
@@ -189,7 +193,7 @@ def note_counts(shard: Shard, counts: Parameters, *, is_done: bool) -> Script:
 
 
 def end_if_over(batch_id: str, at: datetime) -> Script:
-    """End a batch that is past its tolerance, or has no open shard; return its status."""
+    """End a batch that is past its tolerance, or has no open shard, or outlives its parent; return its status."""
     of_batch = {"batch": batch_id}
     stored = yield _LOCK_BATCH, of_batch
     if not stored:
@@ -197,6 +201,8 @@ def end_if_over(batch_id: str, at: datetime) -> Script:
     batch = to_batch(stored[0])
     if batch.status is not BatchStatus.RUNNING:
         return batch.status
+    if (yield from _is_orphaned(batch)):
+        return (yield from _set_end(batch, BatchStatus.ABORTED, at))
     ((failures, still_open),) = yield _SUMS, of_batch
     if still_open and not is_past_tolerance(batch.options, int(failures), batch.item_counts.total):
         return BatchStatus.RUNNING
@@ -207,9 +213,19 @@ def _end_batch(batch: Batch, at: datetime) -> Script:
     """End a batch that is past its tolerance, or has no open shard."""
     ((failures, _),) = yield _SUMS, {"batch": batch.id}
     is_past = is_past_tolerance(batch.options, int(failures), batch.item_counts.total)
-    status = BatchStatus.FAILED if is_past else BatchStatus.SUCCEEDED
+    return (yield from _set_end(batch, BatchStatus.FAILED if is_past else BatchStatus.SUCCEEDED, at))
+
+
+def _set_end(batch: Batch, status: BatchStatus, at: datetime) -> Script:
     yield _END_BATCH, {"batch": batch.id, "new_status": status.value, "at": to_micros(at)}
     return status
+
+
+def _is_orphaned(batch: Batch) -> Script:
+    """Return whether a batch is the Map Run of an execution that does not run."""
+    if batch.parent_execution_id is None:
+        return False
+    return not (yield _PARENT, {"parent": batch.parent_execution_id})
 
 
 def release(shard: Shard) -> Steps:
@@ -309,10 +325,15 @@ class Shards(ABC):
         ((failures, still_open),) = await self._fetch(_SUMS, of_batch)
         for batch in readable(await self._fetch(_BATCH, of_batch), to_batch):
             is_past = is_past_tolerance(batch.options, int(failures), batch.item_counts.total)
-            if batch.status is BatchStatus.RUNNING and (is_past or not still_open):
+            is_over = is_past or not still_open or await self._is_orphaned(batch)
+            if batch.status is BatchStatus.RUNNING and is_over:
                 return cast("BatchStatus", await self._perform(end_if_over(shard.batch_id, at)))
             return batch.status
         raise shard_lost(shard)
+
+    async def _is_orphaned(self, batch: Batch) -> bool:
+        parent = batch.parent_execution_id
+        return parent is not None and not await self._fetch(_PARENT, {"parent": parent})
 
     async def release_shard(self, shard: Shard) -> None:
         """Leave a claimed shard to other workers."""
