@@ -16,6 +16,7 @@ from statechain.asl.expressions.cause_text import is_number
 from statechain.asl.expressions.fields import unexpected
 from statechain.asl.expressions.jsonpath import PathNotFound, compile_path
 from statechain.asl.expressions.payload import expression_in, jsonata_template, states_of
+from statechain.asl.expressions.utf16 import as_utf16
 from statechain.asl.outcome import Context, Expression
 from statechain.codec import JSONValue
 from statechain.errors import StateError
@@ -31,12 +32,19 @@ TIMESTAMP = re.compile(r"(\d{4}-\d{2}-\d{2})T(\d{2}:\d{2})(:\d{2})?(?:\.(\d{1,9}
 
 def parse_timestamp(value: JSONValue) -> datetime | None:
     """Return the moment of an RFC 3339 timestamp (ASL, "Timestamps"), or None where a value is none."""
+    instant = _instant(value)
+    return None if instant is None else instant[0]
+
+
+def _instant(value: JSONValue) -> tuple[datetime, str] | None:
+    """Return a moment to the microsecond, and the nanoseconds after it: three digits."""
     match = TIMESTAMP.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         return None
     day, minute, second, fraction, zone = match.groups()
+    digits = (fraction or "").ljust(9, "0")
     try:
-        return datetime.fromisoformat(f"{day}T{minute}{second or ':00'}.{(fraction or '0')[:6]:0<6}{zone}")
+        return datetime.fromisoformat(f"{day}T{minute}{second or ':00'}.{digits[:6]}{zone}"), digits[6:]
     except ValueError:
         return None
 
@@ -73,6 +81,10 @@ def _of_strings(compare: Callable[[Any, Any], bool]) -> Compare:
     return lambda value, operand: isinstance(value, str) and isinstance(operand, str) and compare(value, operand)
 
 
+def _in_order(compare: Callable[[Any, Any], bool]) -> Compare:
+    return _of_strings(lambda value, operand: compare(*as_utf16(value, operand)))
+
+
 def _of_numbers(compare: Callable[[Any, Any], bool]) -> Compare:
     return lambda value, operand: is_number(value) and is_number(operand) and compare(value, operand)
 
@@ -83,7 +95,7 @@ def _of_booleans(compare: Callable[[Any, Any], bool]) -> Compare:
 
 def _of_timestamps(compare: Callable[[Any, Any], bool]) -> Compare:
     def evaluate(value: JSONValue, operand: JSONValue) -> bool:
-        one, other = parse_timestamp(value), parse_timestamp(operand)
+        one, other = _instant(value), _instant(operand)
         return one is not None and other is not None and compare(one, other)
 
     return evaluate
@@ -98,7 +110,7 @@ COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 OPERATORS: dict[str, Compare] = {
-    **{f"String{name}": _of_strings(compare) for name, compare in COMPARISONS.items()},
+    **{f"String{name}": _in_order(compare) for name, compare in COMPARISONS.items()},
     **{f"Numeric{name}": _of_numbers(compare) for name, compare in COMPARISONS.items()},
     **{f"Timestamp{name}": _of_timestamps(compare) for name, compare in COMPARISONS.items()},
     "BooleanEquals": _of_booleans(operator.eq),

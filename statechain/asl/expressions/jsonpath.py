@@ -103,7 +103,7 @@ def variable_of(text: str) -> str | None:
 
 def names_one_place(text: str) -> bool:
     """Return whether a path that compiles names one place: fields and indexes only."""
-    return _steps(text, _root(text))[1] == len(text)
+    return _steps(text, _root(text))[1] == len(text.rstrip())
 
 
 def _root(text: str) -> int:
@@ -123,11 +123,11 @@ def _of_variable(name: str, find: Find, text: str) -> Expression:
 
 
 def _compile(text: str, start: int, limits: Limits) -> Find:
-    """Compile what follows the root, whose last character is at ``start``."""
+    """Compile what follows the root, whose last character is at ``start``. White space at the end is no part of it."""
     steps, end = _steps(text, start + 1)
-    if end == len(text):
+    if end == len(text.rstrip()):
         return _walk(steps, text)
-    several = SEVERAL_NAMES.match(text, end)
+    several = SEVERAL_NAMES.match(text.rstrip(), end)
     if several is not None:
         return _pick(_walk(steps, text), re.findall(QUOTED, several[0]))
     return _search(text, steps, end, limits)
@@ -250,7 +250,7 @@ def _search(text: str, steps: tuple[Step, ...], end: int, limits: Limits) -> Fin
     from statechain.asl.expressions.indefinite import Search, SearchFailed  # noqa: PLC0415 -- only such a path pays for the library
 
     try:
-        find = Search("$" + text[end:], limits)
+        find = Search("$" + text[end:].rstrip(), limits)
     except SearchFailed as fault:
         raise PathSyntaxError(f"{text!r} is no path: {fault}", end - 1 + fault.column) from fault
     walk = _walk(steps, text)
@@ -316,7 +316,7 @@ def compile_reference_path(text: str) -> ReferencePath:
     if not text.startswith("$") or text.startswith("$$"):
         raise PathSyntaxError(f"a reference path begins with a single '$', and {text!r} does not")
     steps, end = _steps(text, 1)
-    if end != len(text):
+    if end != len(text.rstrip()):
         raise PathSyntaxError(f"{text!r} does not name one place: a reference path has only fields and indexes", end)
     if any(isinstance(step, str) and step.endswith("()") for step in steps):
         raise PathSyntaxError(f"{text!r} calls a function, which a reference path cannot")

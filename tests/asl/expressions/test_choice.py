@@ -13,6 +13,7 @@ from statechain.errors import StateError
 
 EARLY, LATE = "2016-08-18T17:33:00Z", "2016-08-18T17:33:01+00:00"
 ODD: tuple[Any, ...] = (None, True, 0, 1.5, "x", EARLY, [], {})
+SECOND = "2016-08-18T17:33:00"
 
 
 def leads_to_b(enter: Any, rule: dict[str, Any], value: Any, **variables: Any) -> bool:
@@ -44,6 +45,9 @@ def leads_to_b(enter: Any, rule: dict[str, Any], value: Any, **variables: Any) -
         ("TimestampGreaterThan", EARLY, [LATE], [EARLY]),
         ("TimestampLessThanEquals", EARLY, [EARLY], [LATE]),
         ("TimestampGreaterThanEquals", LATE, [LATE], [EARLY]),
+        ("StringLessThan", "\uff5e", ["\U0001f600"], ["\uff5e", "\uffff"]),  # by UTF-16 code units, as Java has it
+        ("TimestampEquals", f"{SECOND}.1234567Z", [f"{SECOND}.123456700Z"], [f"{SECOND}.1234568Z"]),
+        ("TimestampLessThan", f"{SECOND}.000000002Z", [f"{SECOND}.000000001Z", f"{SECOND}Z"], [f"{SECOND}.000000002Z"]),
     ],
 )
 def test_an_operator_compares_with_a_literal_and_with_a_path(

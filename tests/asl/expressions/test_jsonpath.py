@@ -140,6 +140,13 @@ def test_a_dotted_name_may_have_escapes_and_other_characters(path: Any, text: st
     assert path(text, value) == found
 
 
+@pytest.mark.parametrize("text", ["$.a.b[0]", "$", "$.items[*].n", "$['a','null']"])
+def test_white_space_after_a_path_is_no_part_of_it(path: Any, text: str) -> None:
+    assert path(f"{text} \t", VALUE) == path(text, VALUE)
+    assert names_one_place(f"{text} ") is names_one_place(text)
+    assert compile_reference_path("$.x ").set({}, 1) == {"x": 1}
+
+
 def test_a_filter_may_compare_with_the_whole_input(path: Any) -> None:
     assert path("$.items[?(@.n > $.least)].n", {"least": 1, "items": [{"n": 1}, {"n": 2}]}) == [2]
 

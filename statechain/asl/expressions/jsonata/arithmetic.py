@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from typing import Any, TypeAlias
+
+from statechain.asl.expressions.utf16 import as_utf16
 
 __all__ = ["ARITHMETIC", "COMPARISONS", "whole_if_whole"]
 
@@ -29,9 +32,16 @@ ARITHMETIC: dict[str, Callable[[float, float], float]] = {
     "/": _divide,
     "%": lambda one, other: math.nan if other == 0 else math.fmod(one, other),
 }
+
+
+def _ordered(compare: Callable[[Value, Value], bool]) -> Callable[[Value, Value], bool]:
+    """Return a comparison of two numbers, or of two strings in JavaScript's order."""
+    return lambda one, other: compare(*as_utf16(one, other)) if isinstance(one, str) else compare(one, other)
+
+
 COMPARISONS: dict[str, Callable[[Value, Value], bool]] = {
-    "<": lambda one, other: bool(one < other),
-    "<=": lambda one, other: bool(one <= other),
-    ">": lambda one, other: bool(one > other),
-    ">=": lambda one, other: bool(one >= other),
+    "<": _ordered(operator.lt),
+    "<=": _ordered(operator.le),
+    ">": _ordered(operator.gt),
+    ">=": _ordered(operator.ge),
 }

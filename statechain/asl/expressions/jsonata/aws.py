@@ -13,7 +13,7 @@ from jsonata import jexception
 
 from statechain.asl.expressions.java_random import JavaRandom
 from statechain.asl.expressions.jsonata.arithmetic import whole_if_whole
-from statechain.asl.expressions.jsonata.engine import Engine, Value
+from statechain.asl.expressions.jsonata.engine import LARGEST_VALUE, Engine, Value
 from statechain.asl.expressions.jsonata.messages import argument_error
 from statechain.asl.expressions.jsonata.pictures.moments import format_moment
 from statechain.asl.expressions.jsonata.values import NULL, to_library
@@ -21,7 +21,8 @@ from statechain.asl.expressions.jsonata.values import NULL, to_library
 __all__ = ["AWS_FUNCTIONS", "millis"]
 
 ALGORITHMS = {"MD5": "md5", "SHA-1": "sha1", "SHA-256": "sha256", "SHA-384": "sha384", "SHA-512": "sha512"}
-NUMBER_BYTES = 8
+LONGEST_RANGE = 360_145
+"""How many numbers of a `$range` fill AWS's bound on a value; those of a range in brackets count for less."""
 
 
 def _partition(_engine: Engine, array: Value, size: Value) -> Value:
@@ -44,7 +45,7 @@ def _range(engine: Engine, first: Value, last: Value, step: Value) -> Value:
     if width == 0 or (end - start) * width < 0:
         return None
     count = (end - start) // width + 1
-    engine.allow(count * NUMBER_BYTES)
+    engine.allow(-(-count * LARGEST_VALUE // LONGEST_RANGE))
     return start if count == 1 else [start + place * width for place in range(count)]
 
 

@@ -11,6 +11,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any, TypeAlias, cast
 
+from statechain.asl.expressions.jsonata.plain_numbers import plain_numbers
 from statechain.asl.outcome import Context
 from statechain.codec import JSONValue
 from statechain.errors import StateError
@@ -119,7 +120,7 @@ def _walk(root: str, names: list[str], failure: str, field: str, compile_whole: 
             if not names:
                 return compile_whole()(states, context)  # a function's name, perhaps
             raise evaluation_failed(f"{failure} returned nothing (undefined).", field)
-        return value
+        return plain_numbers(value)
 
     return evaluate
 

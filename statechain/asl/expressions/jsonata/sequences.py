@@ -14,6 +14,7 @@ from jsonata import jexception, utils
 from statechain.asl.expressions.cause_text import is_number
 from statechain.asl.expressions.jsonata.engine import Engine, Value, is_function
 from statechain.asl.expressions.jsonata.values import Walker
+from statechain.asl.expressions.utf16 import order_key
 
 __all__ = ["SEQUENCE_FUNCTIONS"]
 
@@ -111,10 +112,11 @@ def _sort(engine: Engine, array: Value, function: Value) -> Value:
 
 def _sorted(array: list[Value]) -> list[Value]:
     """Sort in runs: a sort of many items at once would keep other threads from going on."""
+    key = order_key if isinstance(array[0], str) else None
     if len(array) <= SORTED_AT_ONCE:
-        return sorted(array)
-    runs = [sorted(array[begin : begin + SORTED_AT_ONCE]) for begin in range(0, len(array), SORTED_AT_ONCE)]
-    return list(heapq.merge(*runs))
+        return sorted(array, key=key)
+    runs = [sorted(array[begin : begin + SORTED_AT_ONCE], key=key) for begin in range(0, len(array), SORTED_AT_ONCE)]
+    return list(heapq.merge(*runs, key=key))
 
 
 def _merge_sorted(engine: Engine, items: list[Value], function: Value) -> list[Value]:

@@ -14,15 +14,13 @@ from typing import Any, cast
 
 from jsonata import jexception, utils
 
+from statechain.asl.expressions.jsonata.plain_numbers import plain_number
 from statechain.codec import JSONValue
 
 __all__ = ["NULL", "NotJSON", "TooLarge", "Walker", "number_text", "text_of", "to_json", "to_library"]
 
 NULL: Any = utils.Utils.NULL_VALUE
 """The library's null."""
-
-EXACT = 2**53
-SPECIAL = {math.inf: "Infinity", -math.inf: "-Infinity"}
 
 
 class NotJSON(Exception):
@@ -105,9 +103,9 @@ def to_json(value: Any) -> JSONValue:  # noqa: ANN401
 
 def _to_json(value: Any, walker: Walker, count: _Count) -> JSONValue:  # noqa: ANN401
     kind = type(value)
-    if kind is str or kind is bool or kind is int:
+    if kind is str or kind is bool:
         return value  # type: ignore[no-any-return]
-    if kind is float:
+    if kind is int or kind is float:
         return plain_number(value)
     if value is None or value is NULL:
         return None
@@ -122,15 +120,6 @@ def _to_json(value: Any, walker: Walker, count: _Count) -> JSONValue:  # noqa: A
             changed = {key: new for key, item in value.items() if (new := _to_json(item, walker, count)) is not item}
         return {**value, **changed} if changed or kind is not dict else cast("JSONValue", value)
     raise NotJSON
-
-
-def plain_number(value: float) -> JSONValue:
-    """Return a number as AWS writes it: whole where it is whole, in words where JSON has no number for it."""
-    if value.is_integer() and abs(value) < EXACT:
-        return int(value)
-    if math.isfinite(value):
-        return value
-    return SPECIAL.get(value, "NaN")
 
 
 def number_text(value: float, *, is_exact: bool = False) -> str:

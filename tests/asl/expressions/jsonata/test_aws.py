@@ -84,6 +84,13 @@ def test_an_argument_that_does_not_fit_has_the_cause_of_aws(jsonata_fault: Any, 
     assert jsonata_fault(text) == cause
 
 
+def test_a_range_has_as_many_numbers_as_on_aws(jsonata: Any, jsonata_fault: Any) -> None:
+    assert jsonata("$count($range(1, 360145, 1))") == 360_145
+    assert jsonata_fault("$count($range(1, 360146, 1))").endswith(
+        "memory limit exceeded: Check for excessive memory usage"
+    )
+
+
 @pytest.mark.parametrize("algorithm", ["md5", "SHA3-256", "SHA256", ""])
 def test_knows_five_algorithms(jsonata_fault: Any, algorithm: str) -> None:
     assert jsonata_fault(f"$hash('a', '{algorithm}')").startswith("D3137: Algorithm must be one of MD5, SHA-1, ")

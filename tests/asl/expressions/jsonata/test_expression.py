@@ -45,6 +45,23 @@ def test_what_is_not_there_is_an_error(jsonata_fault: Any, text: str) -> None:
     assert jsonata_fault(text, VALUE, v=5) == "returned nothing (undefined)."
 
 
+@pytest.mark.parametrize("text", ["$states.input", "$states.input ~> function($x){$x}", "$v"])
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [(1.0, 1), (-0.0, 0), (1.5, 1.5), (2**63 - 1, 2**63 - 1), (2**63, 9.223372036854776e18), (1e20, 1e20)],
+)
+def test_a_number_of_the_input_is_whole_where_it_is_and_a_double_beyond_64_bits(
+    jsonata: Any, text: str, value: Any, number: Any
+) -> None:
+    found = jsonata(text, {"n": [value], "s": "1.0"}, v={"n": [value], "s": "1.0"})
+    assert repr(found) == repr({"n": [number], "s": "1.0"})
+
+
+def test_a_value_without_such_numbers_is_not_copied(jsonata: Any) -> None:
+    value: Any = {"a": [1, "x", None, {"b": [1.5, True]}], "c": {"d": -3}}
+    assert jsonata("$states.input", value) is value
+
+
 @pytest.mark.parametrize("text", ["$sum", "function($x){$x}", "[1, $sum]", "{'f': function(){1}}", "/ab/"])
 def test_a_function_is_no_result(jsonata_fault: Any, text: str) -> None:
     assert jsonata_fault(text) == "returned an unsupported result type."

@@ -175,6 +175,15 @@ def test_refuses_as_jsonata_does(jsonata_fault: Any, text: str, cause: str) -> N
     assert jsonata_fault(text, VALUE) == cause
 
 
+def test_strings_are_in_the_order_of_their_utf16_code_units(jsonata: Any) -> None:
+    first, last = "\U0001f600", "\uff5e"  # by code points it were the other way round
+    assert jsonata("$sort($states.input)", [last, first, "a"]) == ["a", first, last]
+    assert jsonata("[$states.input[0] < $states.input[1], $states.input[0] >= $states.input[1]]", [first, last]) == [
+        True,
+        False,
+    ]
+
+
 def test_sorting_needs_one_type(jsonata_fault: Any) -> None:
     assert jsonata_fault("$sort([3, 'a'])").startswith("D3070: The single argument form of the sort function")
 
