@@ -8,7 +8,7 @@ import pytest
 
 from statechain.asl.aws_codes import CODES, OTHER, aws_code, aws_location
 from statechain.errors import Diagnostic
-from support.service_model import documentation
+from support.recorded.service_model import documentation
 
 
 def test_every_code_is_one_of_aws() -> None:

@@ -14,7 +14,7 @@ from statechain.asl import load
 from statechain.asl.grammar import PARTS, STATE_TYPES
 from statechain.asl.schema import definition_schema
 from statechain.errors import DefinitionError
-from support.external_cases import CONFORMANCE, require_cases
+from support.recorded.external_cases import CONFORMANCE, require_cases
 
 CASES = Path(__file__).parents[1] / "cases" / "cases.jsonl"
 SCHEMA = definition_schema()

@@ -12,8 +12,8 @@ import json
 import sys
 from collections import Counter
 
-from support.external_cases import CONFORMANCE, find_cases
-from support.recorded_cases import Folder
+from support.recorded.cases import Folder
+from support.recorded.external_cases import CONFORMANCE, find_cases
 
 
 def main() -> int:

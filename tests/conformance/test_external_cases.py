@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from support import external_cases
-from support.external_cases import CONFORMANCE, JSONATA, require_cases
+from support.recorded import external_cases
+from support.recorded.external_cases import CONFORMANCE, JSONATA, require_cases
 
 RUN = (Path(__file__).parents[2] / ".ci/run").read_text() if (Path(__file__).parents[2] / ".ci/run").is_file() else None
 

@@ -19,7 +19,7 @@ from statechain.asl.expressions.jsonata.functions import new_engine
 from statechain.asl.expressions.jsonata.values import to_json, to_library
 from statechain.asl.expressions.regex import compile_regex, speed
 from statechain.limits import DEFAULT_LIMITS, Limits
-from support.external_cases import JSONATA, find_cases, require_cases
+from support.recorded.external_cases import JSONATA, find_cases, require_cases
 from support.visit import Visit
 
 Case = dict[str, Any]

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from support.external_cases import CONFORMANCE, find_cases, require_cases
-from support.recorded_cases import Case, Folder
-from support.service_model import violations
+from support.recorded.cases import Case, Folder
+from support.recorded.external_cases import CONFORMANCE, find_cases, require_cases
+from support.recorded.service_model import violations
 
 PATH = find_cases(CONFORMANCE)
 KNOWN: dict[str, dict[str, Any]] = tomllib.loads(Path(__file__).with_name("known_gaps.toml").read_text())

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from support.console_office import Office, open_office
+from support.console.office import Office, open_office
 
 
 @pytest_asyncio.fixture

@@ -15,7 +15,7 @@ import pytest
 from statechain import BatchExecutionOptions, Engine, ExecutionFilter
 from statechain.console import ADMINISTRATOR, OPERATOR, READER
 from statechain.console.pages import batches as batches_page
-from support.console_office import Office, as_user, client
+from support.console.office import Office, as_user, client
 
 HIDDEN = re.compile(r'<input type="hidden" name="([^"]+)" value="([^"]*)">')
 

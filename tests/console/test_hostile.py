@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from statechain import Engine, MemoryRepository, TaskError, TaskRegistry
 from statechain.console import ADMINISTRATOR
-from support.console_office import as_user, client
-from support.html_page import Page
+from support.console.html_page import Page
+from support.console.office import as_user, client
 
 PIECES = st.sampled_from(
     ["<script>alert(1)</script>", '" onload="x', "'", "&amp;", "{{7*7}}", "{% x %}", "]]>", "<!--",

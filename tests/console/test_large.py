@@ -12,7 +12,7 @@ import pytest
 from statechain import Engine, ExecutionFilter, MemoryRepository, TaskError, TaskRegistry
 from statechain.console import OPERATOR, READER, searching
 from statechain.console.pages import batches, events
-from support.console_office import Office, as_user, client
+from support.console.office import Office, as_user, client
 
 NEXT = re.compile(r'<a class="button" href="([^"]+)"[^>]*>(Next page|Look further)</a>')
 

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from litestar import Litestar, asgi
 
 from statechain.console import READER, app
-from support.console_office import Office, as_user
+from support.console.office import Office, as_user
 
 
 def in_fastapi(console: Any) -> Any:

@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from statechain.console import ADMINISTRATOR, OPERATOR, READER, VERBS
-from support.console_office import Office, as_user, client
+from support.console.office import Office, as_user, client
 
 LINK = re.compile(r'(href|src|action|hx-get)="([^"]+)"')
 PLACES = [("", ""), ("/statechain", ""), ("/a/b", ""), ("", "/proxied"), ("/statechain", "/proxied")]

@@ -14,8 +14,8 @@ from starlette.requests import Request
 
 from statechain.console import ADMINISTRATOR, READER, Grant, app, loopback
 from statechain.errors import InvalidArgument
-from support.console_office import Office, as_user, client
-from support.html_page import Page
+from support.console.html_page import Page
+from support.console.office import Office, as_user, client
 
 SECRET = "s3cret-payload"
 

@@ -12,7 +12,7 @@ pytest.importorskip("ray")
 from statechain import BatchExecutionOptions, BatchStatus, Engine, ExecutionFilter
 from statechain.dispatchers import open_dispatcher
 from statechain.dispatchers.ray import RayDispatcher
-from support.ray_cluster import ray_cluster
+from support.ray.cluster import ray_cluster
 
 PASS = {"StartAt": "Echo", "States": {"Echo": {"Type": "Pass", "End": True}}}
 CALL = {"StartAt": "Call", "States": {"Call": {"Type": "Task", "Resource": "Call", "End": True}}}
@@ -26,7 +26,7 @@ async def test_actors_run_a_batch_and_one_of_them_dies(tmp_path: Path) -> None:
     once = tmp_path / "killed"
     environment = {"PYTHONPATH": str(TESTS), "STORAGE_URL": url, "KILL_ONCE": str(once)}
     async with ray_cluster(environment):
-        dispatcher = RayDispatcher("support.ray_app:make_engine", actors=2, slots=4)
+        dispatcher = RayDispatcher("support.ray.app:make_engine", actors=2, slots=4)
         async with Engine(url) as engine:
             sources = await engine.create_state_machine("sources", PASS)
             for number in range(30):

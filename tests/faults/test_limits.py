@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from statechain import Engine, ExecutionFilter
-from support.faults.limited_worker import Notes, Totals
 from support.faults.one_task import ONE_TASK
+from support.faults.workers.limited import Notes, Totals
 from support.programs import command
 
 pytestmark = [
@@ -36,7 +36,7 @@ class Workers:
     """Worker processes, killed one after the other."""
 
     def __init__(self, url: str, notes: Notes) -> None:
-        self._command = command("support.faults.limited_worker", url, str(notes.file), str(LEASE))
+        self._command = command("support.faults.workers.limited", url, str(notes.file), str(LEASE))
         self._notes = notes
         self.processes: list[subprocess.Popen[str]] = []
 

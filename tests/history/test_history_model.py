@@ -9,7 +9,7 @@ import pytest
 
 from statechain import TaskError
 from support.engine_harness import EngineHarness, machine, task
-from support.service_model import event_types, violations
+from support.recorded.service_model import event_types, violations
 
 FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:"
 ACTIVITY = "arn:aws:states:us-east-1:123456789012:activity:"

@@ -9,7 +9,7 @@ import pytest
 
 from statechain import TaskContext, TaskError
 from support.engine_harness import EngineHarness, machine, task
-from support.service_model import violations
+from support.recorded.service_model import violations
 
 NAP = {"Type": "Wait", "Seconds": 5}
 RETRY = [{"ErrorEquals": ["Once"], "IntervalSeconds": 1}]

@@ -1,4 +1,4 @@
-"""Programs of the tests, each run in a separate process: ``support.faults.batch_worker`` and its neighbours."""
+"""Programs of the tests, each run in a separate process: ``support.faults.workers.batch`` and its neighbours."""
 
 from __future__ import annotations
 

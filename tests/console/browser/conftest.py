@@ -16,7 +16,7 @@ import attrs
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PROGRAM = ROOT / "support" / "console_service.py"
+PROGRAM = ROOT / "support" / "console" / "service.py"
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 

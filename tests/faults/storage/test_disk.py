@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from statechain import Engine, ExecutionStatus
-from support.faults.disk_full_worker import DEATH
 from support.faults.invariants import examine
 from support.faults.ledger import Ledger
+from support.faults.workers.disk_full import DEATH
 from support.faults.workload import make_sources
 from support.programs import command
 from support.summary import Figures
@@ -26,7 +26,7 @@ ROOMS = [0, 30]
 
 
 def run(url: str, ledger: Ledger, **options: object) -> subprocess.CompletedProcess[str]:
-    arguments = command("support.faults.disk_full_worker", url, ledger.file, json.dumps(options))
+    arguments = command("support.faults.workers.disk_full", url, ledger.file, json.dumps(options))
     return subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from support.faults.recovered_worker import DEATH
+from support.faults.workers.recovered import DEATH
 from support.programs import command
 from support.summary import Figures
 
@@ -33,7 +33,7 @@ def test_memory_does_not_grow_with_the_crowd(durable_url: str, figures: Figures,
 
 def run(what: str, url: str, count: int) -> int:
     """Run this many executions; return the peak of their process, in KiB."""
-    arguments = command("support.faults.memory_worker", what, url, count)
+    arguments = command("support.faults.workers.memory", what, url, count)
     return int(subprocess.run(arguments, capture_output=True, text=True, timeout=1800, check=True).stdout)
 
 
@@ -55,7 +55,7 @@ def test_to_recover_an_execution_takes_the_memory_that_it_took(
 
 def measured(*arguments: object, code: int = 0) -> int:
     """Run the worker of a large execution; return the peak of its process, in KiB."""
-    program = command("support.faults.recovered_worker", *arguments)
+    program = command("support.faults.workers.recovered", *arguments)
     done = subprocess.run(program, capture_output=True, text=True, timeout=1800, check=False)
     assert done.returncode == code, done.stderr
     return int(done.stdout or 0)

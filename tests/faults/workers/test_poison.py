@@ -16,7 +16,7 @@ import pytest
 from statechain import Engine, ExecutionFilter, ExecutionStatus, open_repository
 from statechain.storage.repository import ReleaseExecution, StartExecution
 from statechain.testing.contract.samples import execution
-from support.faults.suspect_worker import DEATH, MACHINES, READY
+from support.faults.workers.suspect import DEATH, MACHINES, READY
 from support.programs import command
 from support.summary import Figures
 
@@ -34,7 +34,7 @@ SOON: dict[str, Any] = {
 
 
 def start_worker(url: str, **options: Any) -> subprocess.Popen[str]:
-    program = command("support.faults.suspect_worker", url, json.dumps(options))
+    program = command("support.faults.workers.suspect", url, json.dumps(options))
     return subprocess.Popen(program, stdout=subprocess.PIPE, text=True)
 
 

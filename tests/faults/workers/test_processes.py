@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from statechain import Engine, ExecutionFilter
-from support.faults.forking_worker import PASS, answer, tasks_of
+from support.faults.workers.forking import PASS, answer, tasks_of
 from support.programs import command
 
 pytestmark = [
@@ -24,7 +24,7 @@ pytestmark = [
 
 def program(name: str, *arguments: str) -> list[str]:
     """Return the command of a forking program; Python warns of forks beside threads, which are meant here."""
-    python, *rest = command("support.faults.forking_worker", name, *arguments)
+    python, *rest = command("support.faults.workers.forking", name, *arguments)
     return [python, "-W", "ignore::DeprecationWarning", *rest]
 
 

@@ -21,7 +21,7 @@ from statechain.testing.contract.samples import bury
 from statechain.worker import supervisor
 from statechain.worker.suspects import GROUPS
 from support.faults.one_task import ONE_TASK, Left, answer, hang, tasks_of
-from support.faults.poisoned_worker import DEADLY, DEATH, LIMITS
+from support.faults.workers.poisoned import DEADLY, DEATH, LIMITS
 from support.faulty_repository import FaultyRepository, as_repository, opened_twice
 from support.programs import command
 from support.summary import Figures
@@ -47,7 +47,7 @@ async def start_and_leave(engine: Engine, definition: dict[str, Any]) -> str:
 
 def test_a_poisoned_execution_ends_failed_and_can_be_redriven(durable_url: str, figures: Figures) -> None:
     """It dies at its start, once more as it is taken up, in each size of group, and then alone, as its limits say."""
-    deaths, program = 0, command("support.faults.poisoned_worker", durable_url)
+    deaths, program = 0, command("support.faults.workers.poisoned", durable_url)
     while (code := subprocess.run(program, timeout=60, check=False).returncode) == DEATH:
         deaths += 1
         assert deaths < 20, "it never ends"

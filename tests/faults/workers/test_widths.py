@@ -27,7 +27,7 @@ from statechain.tickets import Dispatcher
 from support.faults.strikes import Strikes
 from support.faults.width_ledger import WidthLedger
 from support.programs import TESTS
-from support.ray_cluster import ray_cluster
+from support.ray.cluster import ray_cluster
 from support.summary import Figures
 
 WIDTH = 9

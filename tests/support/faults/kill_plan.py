@@ -86,7 +86,7 @@ class Outcome:
 
 def spawn(url: str, ledger: Path, errors: Path, **options: object) -> subprocess.Popen[bytes]:
     """Start a worker process; what it says goes to a file."""
-    arguments = command("support.faults.batch_worker", url, ledger, json.dumps(options))
+    arguments = command("support.faults.workers.batch", url, ledger, json.dumps(options))
     with errors.open("ab") as log:
         return subprocess.Popen(arguments, stdout=log, stderr=log, cwd=errors.parent)
 

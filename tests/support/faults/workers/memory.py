@@ -1,4 +1,4 @@
-"""Runs many executions in one process, and reports its peak of memory: ``python crowd.py stream|batch URL COUNT``."""
+"""Runs many executions in one process, and reports its peak of memory: ``python memory.py stream|batch URL COUNT``."""
 
 from __future__ import annotations
 

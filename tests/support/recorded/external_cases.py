@@ -17,7 +17,7 @@ __all__ = ["CONFORMANCE", "JSONATA", "find_cases", "require_cases"]
 CONFORMANCE = "STATECHAIN_CONFORMANCE"
 JSONATA = "STATECHAIN_JSONATA"
 
-_BESIDE = Path(__file__).resolve().parents[3] / "shared"
+_BESIDE = Path(__file__).resolve().parents[4] / "shared"
 _FOLDERS = {CONFORMANCE: _BESIDE / "conformance", JSONATA: _BESIDE / "jsonata"}
 
 

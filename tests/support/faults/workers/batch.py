@@ -1,6 +1,6 @@
 """A worker process for the harnesses: opens an engine, runs the batch (or resumes one that was left), and ends.
 
-``python worker.py URL LEDGER '{"seconds": …}'``; it exits with 0 once every source has its execution.
+``python batch.py URL LEDGER '{"seconds": …}'``; it exits with 0 once every source has its execution.
 """
 
 from __future__ import annotations

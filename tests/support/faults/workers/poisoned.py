@@ -1,4 +1,4 @@
-"""A worker process whose handler kills it: ``python poison.py URL``.
+"""A worker process whose handler kills it: ``python poisoned.py URL``.
 
 It starts the execution, unless it is there already, and exits with 0 once the execution has ended, however it did.
 """

@@ -1,4 +1,4 @@
-"""A worker process for the harness of poison: ``python suspect_worker.py URL '{"seconds": …}'``.
+"""A worker process for the harness of poison: ``python suspect.py URL '{"seconds": …}'``.
 
 It runs what is there until every execution has ended, and exits with 0 then. The handler ``honest`` takes its time;
 ``deadly`` ends the process.

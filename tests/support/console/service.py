@@ -1,4 +1,4 @@
-"""A service with the console mounted in it, as the browser tests run it: `python console_service.py DATABASE PORT`."""
+"""A service with the console mounted in it, as the browser tests run it: `python service.py DATABASE PORT`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from statechain.console import ADMINISTRATOR, app
-from support.console_office import as_user, open_office
+from support.console.office import as_user, open_office
 
 OLD = 100_000
 COLUMNS = (

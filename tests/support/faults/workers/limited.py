@@ -1,4 +1,4 @@
-"""A worker whose handlers note in a file when they begin and end: ``python limited_worker.py URL FILE LEASE``.
+"""A worker whose handlers note in a file when they begin and end: ``python limited.py URL FILE LEASE``.
 
 A line is appended by one `write`, so that the order of the lines is that of the calls over all processes. It says
 ``begin`` or ``end``, the process, the execution's key, and the time of the machine's monotonic clock.

@@ -1,4 +1,4 @@
-"""A worker process whose files may not grow: ``python cramped.py URL LEDGER OPTIONS``.
+"""A worker process whose files may not grow: ``python disk_full.py URL LEDGER OPTIONS``.
 
 It runs the batch while every file that it writes may grow by ``room`` bytes beyond the largest one. After ``seconds``
 the limit is lifted, or the process dies on the spot.

@@ -1,4 +1,4 @@
-"""Runs one large execution, and writes its peak of memory: ``python recovered_worker.py KIND WAY URL COUNT SIZE``.
+"""Runs one large execution, and writes its peak of memory: ``python recovered.py KIND WAY URL COUNT SIZE``.
 
 KIND is ``loop`` (COUNT visits, each of which puts out SIZE bytes) or ``map`` (COUNT iterations, each with an output of
 SIZE bytes). WAY is ``straight`` (to its end), ``begin`` (the process ends itself before the last step) or ``recover``.
@@ -11,7 +11,7 @@ import os
 import sys
 
 from statechain import Engine, ExecutionFilter, Limits, TaskRegistry
-from support.faults.memory_worker import peak
+from support.faults.workers.memory import peak
 
 __all__ = ["DEATH"]
 

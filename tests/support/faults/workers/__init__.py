@@ -1,0 +1,1 @@
+"""The worker processes of the fault harnesses, one program a file."""

@@ -1,0 +1,1 @@
+"""Ray for tests: a cluster of this machine, and what its actors import."""
