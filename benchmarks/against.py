@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-from harness import cell, parser, show
-from rounds import HERE, Storage, storages
+from measuring.harness import cell, parser, show
+from measuring.rounds import HERE, Storage, storages
 
 FIGURES = ("client us", "server us", "WAL bytes", "commits/execution", "objects each", "allocations each")
 """What is compared: figures that do not follow how busy the machine is, as rates do."""

@@ -9,9 +9,9 @@ import time
 from statistics import median
 from typing import Any
 
-from harness import peak_memory_mib, run, storage_parser
-from machines import chain_of, tasks
-from sources import load
+from measuring.harness import peak_memory_mib, run, storage_parser
+from measuring.machines import chain_of, tasks
+from measuring.sources import load
 
 from statechain import BatchExecutionOptions, Engine, ExecutionFilter, StateMachine
 

@@ -11,9 +11,9 @@ from datetime import timedelta
 from statistics import median, quantiles
 from typing import Any
 
-from harness import run, storage_parser
-from machines import chain_of
-from sources import load_running
+from measuring.harness import run, storage_parser
+from measuring.machines import chain_of
+from measuring.sources import load_running
 
 from statechain import Engine, Repository
 

@@ -14,8 +14,8 @@ from statistics import median, quantiles
 from typing import Any
 
 import asyncpg
-from harness import run, storage_parser
-from machines import PAYLOAD
+from measuring.harness import run, storage_parser
+from measuring.machines import PAYLOAD
 
 from statechain.codec import encode
 

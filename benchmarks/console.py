@@ -21,9 +21,9 @@ from statistics import median
 from typing import Any
 
 import uvicorn
-from harness import run, storage_parser
-from machines import PAYLOAD, chain_of, tasks
-from sources import execute
+from measuring.harness import run, storage_parser
+from measuring.machines import PAYLOAD, chain_of, tasks
+from measuring.sources import execute
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse

@@ -8,9 +8,9 @@ import time
 from statistics import median, quantiles
 from typing import Any
 
-from harness import count_for, numbers, run, storage_parser
-from machines import PAYLOAD, chain_of, tasks
-from usage import Usage
+from measuring.harness import count_for, numbers, run, storage_parser
+from measuring.machines import PAYLOAD, chain_of, tasks
+from measuring.usage import Usage
 
 from statechain import Engine, StateMachine
 from statechain.observers import Fact, JournalFlushed

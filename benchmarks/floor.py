@@ -11,10 +11,10 @@ import time
 from statistics import median
 from typing import Any
 
-from floor_writes import BODY, Flush, Group, on_postgres, on_sqlite, start, step
-from harness import count_for, numbers, run, storage_parser
-from machines import PAYLOAD
-from usage import Usage
+from measuring.floor_writes import BODY, Flush, Group, on_postgres, on_sqlite, start, step
+from measuring.harness import count_for, numbers, run, storage_parser
+from measuring.machines import PAYLOAD
+from measuring.usage import Usage
 
 from statechain import open_repository
 from statechain.codec import isolate

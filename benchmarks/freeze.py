@@ -12,9 +12,9 @@ from collections.abc import Callable
 from statistics import quantiles
 from typing import Any
 
-from harness import run, storage_parser
-from machines import chain_of, tasks
-from sources import load
+from measuring.harness import run, storage_parser
+from measuring.machines import chain_of, tasks
+from measuring.sources import load
 
 from statechain import BatchExecutionOptions, Engine, ExecutionFilter, StateMachine
 

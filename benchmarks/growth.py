@@ -3,8 +3,8 @@
 Each size is a process and a storage of its own, in turn, round after round; `batches.py` measures it.
 """
 
-from harness import numbers, parser, settings, show
-from rounds import US, Measurement, storages, take_in_turn
+from measuring.harness import numbers, parser, settings, show
+from measuring.rounds import US, Measurement, storages, take_in_turn
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from harness import on_loop, parser, settings, show
+from measuring.harness import on_loop, parser, settings, show
 
 from statechain import DefinitionError, Engine, Limits, TaskRegistry
 

@@ -11,7 +11,7 @@ import sys
 import time
 from typing import Any
 
-from harness import run, storage_parser
+from measuring.harness import run, storage_parser
 
 from statechain import Engine, TaskContext, TaskRegistry
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from statistics import median
 from typing import Any
 
-from harness import run, storage_parser
 from jsonata.jsonata import Jsonata
+from measuring.harness import run, storage_parser
 
 from statechain import Engine, Limits, TaskRegistry
 

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable
 from statistics import median
 from typing import Any
 
-from harness import run, storage_parser
-from machines import PAYLOAD, chain_of, tasks
-from sources import EPOCH, execute, load
+from measuring.harness import run, storage_parser
+from measuring.machines import PAYLOAD, chain_of, tasks
+from measuring.sources import EPOCH, execute, load
 
 from statechain import BatchExecutionOptions, Engine, ExecutionFilter
 from statechain.codec import encode

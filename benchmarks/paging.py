@@ -10,9 +10,9 @@ from statistics import median
 from typing import Any
 
 import attrs
-from harness import run, storage_parser
-from machines import chain_of, tasks
-from sources import load
+from measuring.harness import run, storage_parser
+from measuring.machines import chain_of, tasks
+from measuring.sources import load
 
 from statechain import Engine, ExecutionFilter
 from statechain.records.filters import Cursor

@@ -10,7 +10,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
-from rounds import HERE, RATE, US
+from measuring.rounds import HERE, RATE, US
 from tables import of, values
 
 mpl.rcParams.update(

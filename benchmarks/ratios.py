@@ -8,8 +8,8 @@ link and no batch.
 
 from collections.abc import Iterator
 
-from harness import numbers, parser, settings, show
-from rounds import US, Measurement, Storage, storages, take_in_turn
+from measuring.harness import numbers, parser, settings, show
+from measuring.rounds import US, Measurement, Storage, storages, take_in_turn
 
 CHAINED_STEPS = 3
 

@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import parser
-from rounds import HERE, Storage, memory, sqlite, storages
+from measuring.harness import parser
+from measuring.rounds import HERE, Storage, memory, sqlite, storages
 from tables import write_tables
 
 SIZES = ("tiny", "small", "full")

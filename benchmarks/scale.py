@@ -25,10 +25,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import attrs
-from harness import numbers, run, storage_parser
-from machines import chain_of
-from sources import load
-from usage import Usage, processor_time
+from measuring.harness import numbers, run, storage_parser
+from measuring.machines import chain_of
+from measuring.sources import load
+from measuring.usage import Usage, processor_time
 
 from statechain import BatchExecutionOptions, Engine, ExecutionFilter, StateMachine, TaskRegistry
 

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from harness import count_for, numbers, parser, settings, show
-from rounds import US, Measurement, Storage, memory, storages, take_in_turn
+from measuring.harness import count_for, numbers, parser, settings, show
+from measuring.rounds import US, Measurement, Storage, memory, storages, take_in_turn
 
 DURABLE = {"dbos": "dbos", "langgraph": "langgraph", "absurd": "absurd-sdk"}
 CHAINING = ("dbos", "langgraph")

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
-from harness import run, storage_parser
+from measuring.harness import run, storage_parser
 
 IMPORT = "import statechain"
 OPEN = """

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness import cell
-from rounds import HERE, RATE, US
+from measuring.harness import cell
+from measuring.rounds import HERE, RATE, US
 
 Row = Mapping[str, Any]
 LATE = ("starting", "waiting", "ending")

@@ -22,7 +22,7 @@ from uuid import uuid4
 import asyncpg
 import attrs
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 US = "statechain"
 RATE = "per second"
 

@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import asyncpg
-from machines import PAYLOAD
 
+from measuring.machines import PAYLOAD
 from statechain.codec import encode
 
 BODY = encode(PAYLOAD)

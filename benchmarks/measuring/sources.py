@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
-from machines import PAYLOAD
 
+from measuring.machines import PAYLOAD
 from statechain import BatchExecutionOptions, StateMachine
 from statechain.codec import encode
 
