@@ -10,7 +10,7 @@ import inspect
 import math
 import sys
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -26,6 +26,7 @@ __all__ = [
     "FUNCTION",
     "INPUTS",
     "MACHINE",
+    "MOMENT",
     "NAME",
     "PATH",
     "TEXT",
@@ -131,6 +132,9 @@ TOKEN = text("a task token")
 FLAG = Argument("True or False", lambda value: isinstance(value, bool))
 FUNCTION = Argument("a function", callable)
 DURATION = Argument("seconds or a timedelta", lambda value: isinstance(value, timedelta) or _is_number(value))
+MOMENT = Argument(
+    "a datetime with its timezone", lambda value: isinstance(value, datetime) and value.tzinfo is not None
+)
 PATH = Argument("a path", lambda value: isinstance(value, str | Path))
 WHOLE = Argument("a whole number", lambda value: isinstance(value, int) and not isinstance(value, bool))
 NAME = text("a string of 1 to 80 printable characters")

@@ -63,6 +63,7 @@ GIVEN: dict[str, Any] = {
     "activity": "some-activity",
     "inputs": [],
     "execution_id": "some-id",
+    "task_id": "some-task",
     "to": "some-id",
     "handler": len,
     "begin": datetime(2026, 1, 1, tzinfo=UTC),

@@ -22,6 +22,8 @@ __all__ = [
     "ExecutionQuery",
     "Window",
     "command_line",
+    "cursor_at",
+    "moment_of",
     "number",
     "place_at",
     "statuses",
@@ -92,19 +94,14 @@ class ExecutionQuery:
             state_machine_id=self.machine or None,
             text=self.text or None,
             current_state=self.state or None,
-            start_after=_moment("from", self.since),
-            start_before=_moment("until", self.until),
+            start_after=moment_of("from", self.since),
+            start_before=moment_of("until", self.until),
             order="oldest_first" if self.order == "oldest_first" else "newest_first",
         )
 
     def cursor(self) -> Cursor | None:
         """Return the place that the page begins after; None for the first page."""
-        if not self.after:
-            return None
-        micros, _, id_ = self.after.partition("_")
-        if not id_ or not re.fullmatch(r"-?\d{1,17}", micros, re.ASCII):
-            raise InvalidArgument("the page's place (after) is not one that this console made")
-        return Cursor(from_micros(int(micros)), id_)
+        return cursor_at(self.after)
 
     def command(self, name: str | None) -> str:
         """Return the command line that lists the same."""
@@ -121,9 +118,19 @@ class ExecutionQuery:
         return command_line("list", *(part for option in options for part in option))
 
 
-def place_at(start_time: datetime, id_: str) -> str:
-    """Return the place of an execution, which the next page begins after."""
-    return f"{to_micros(start_time)}_{id_}"
+def place_at(moment: datetime, id_: str) -> str:
+    """Return the place of a record in a list by time, which the next page begins after."""
+    return f"{to_micros(moment)}_{id_}"
+
+
+def cursor_at(place: str) -> Cursor | None:
+    """Return what `place_at` made a text of; None without one. Raises ValueError where it made no such text."""
+    if not place:
+        return None
+    micros, _, id_ = place.partition("_")
+    if not id_ or not re.fullmatch(r"-?\d{1,17}", micros, re.ASCII):
+        raise InvalidArgument("the page's place (after) is not one that this console made")
+    return Cursor(from_micros(int(micros)), id_)
 
 
 def command_line(*parts: str) -> str:
@@ -140,7 +147,8 @@ def statuses() -> Sequence[str]:
     return [str(each) for each in ExecutionStatus]
 
 
-def _moment(field: str, text: str) -> datetime | None:
+def moment_of(field: str, text: str) -> datetime | None:
+    """Return the moment that a field of a form means; None where it is empty. Raises ValueError with what is wrong."""
     if not text:
         return None
     ago = AGO.fullmatch(text)

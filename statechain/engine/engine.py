@@ -41,6 +41,7 @@ from statechain.engine.machine import StateMachine
 from statechain.engine.machines import EngineMachines
 from statechain.engine.operations import EngineOperations
 from statechain.engine.services import EngineServices
+from statechain.engine.waiting_tasks import EngineWaitingTasks
 from statechain.errors import StatechainError
 from statechain.guard import Guard, guarded
 from statechain.limits import DEFAULT_LIMITS, Limits
@@ -72,7 +73,7 @@ DEFINITION = instance_of(Mapping, str, Path, meant="a mapping, JSON or YAML text
 
 
 @guarded()
-class Engine(EngineMachines, EngineBatches, EngineOperations, EngineCallbacks):
+class Engine(EngineMachines, EngineBatches, EngineOperations, EngineWaitingTasks, EngineCallbacks):
     """Runs state machines durably on one storage, inside one event loop.
 
     An engine is an async context manager. Entering it opens the storage, starts the heartbeat of its lease, and takes

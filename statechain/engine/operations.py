@@ -19,7 +19,7 @@ from statechain.arguments import (
     EXECUTION_ID,
     FLAG,
     MACHINE,
-    TEXT,
+    MOMENT,
     WHOLE,
     Argument,
     checked,
@@ -28,10 +28,9 @@ from statechain.arguments import (
 )
 from statechain.chaining.arguments import FILTER
 from statechain.chaining.options import DISTRIBUTED
-from statechain.codec import JSONInput, encode
 from statechain.engine.handle import ExecutionHandle
 from statechain.engine.queries import EngineQueries
-from statechain.errors import BatchNotFound, TaskTimedOut
+from statechain.errors import BatchNotFound
 from statechain.guard import guarded
 from statechain.records.executions import Execution, ExecutionStatus
 from statechain.records.filters import Cursor, ExecutionFilter
@@ -42,10 +41,9 @@ from statechain.reports import (
     BatchTotals,
     HistoryPage,
     Redriven,
-    WaitingTask,
     durations_of,
 )
-from statechain.storage.existing import optional_machine_id, require_execution, with_machine_ids
+from statechain.storage.existing import optional_machine_id, with_machine_ids
 from statechain.storage.repository import DeleteExecutions
 
 if TYPE_CHECKING:
@@ -53,7 +51,6 @@ if TYPE_CHECKING:
     from statechain.records.events import HistoryEvent
     from statechain.records.filters import HasId
     from statechain.storage.journal.journal import Journal
-    from statechain.tasks.callbacks import Callbacks
     from statechain.tickets import Dispatcher
 
 __all__ = ["EngineOperations"]
@@ -71,9 +68,6 @@ DEPTH_SECONDS = 5.0
 """How long a dispatcher has to say how many tickets wait."""
 
 UNSUCCESSFUL = frozenset({ExecutionStatus.FAILED, ExecutionStatus.TIMED_OUT, ExecutionStatus.ABORTED})
-MOMENT = Argument(
-    "a datetime with its timezone", lambda value: isinstance(value, datetime) and value.tzinfo is not None
-)
 CURSOR = instance_of(Cursor, meant="a Cursor (`Cursor.of` an execution)")
 STATUSES = Argument(
     "statuses of executions",
@@ -87,7 +81,6 @@ class EngineOperations(EngineQueries):
 
     journal: Journal
     _services: EngineServices
-    _callbacks: Callbacks
     _dispatcher: Dispatcher | None
 
     # Pages and reports
@@ -237,136 +230,6 @@ class EngineOperations(EngineQueries):
         async with aclosing(history.failures(limit=failures)) as events:
             failed = [cast("HistoryEvent", event) async for event in events]
         return HistoryPage(events=page, failures=failed, total=len(history))
-
-    # Tasks that wait
-
-    @checked(
-        execution_id=EXECUTION_ID.or_none(),
-        state_machine_id=MACHINE.or_none(),
-        state=TEXT.or_none(),
-        after=instance_of(WaitingTask, meant="a WaitingTask").or_none(),
-        limit=count_from(1),
-    )
-    async def list_waiting_tasks(
-        self,
-        *,
-        execution_id: str | None = None,
-        state_machine_id: HasId | str | None = None,
-        state: str | None = None,
-        after: WaitingTask | None = None,
-        limit: int = PAGE,
-    ) -> list[WaitingTask]:
-        """Return tasks that wait for an answer from outside, those that have waited longest first.
-
-        Arguments:
-            execution_id: Only tasks of this execution.
-
-            state_machine_id: Only tasks of this machine's executions: itself, its name or its id.
-
-            state: Only tasks of states of this name.
-
-            after: The last task of the page before.
-
-            limit: How many are returned at most.
-
-        Raises:
-            ExecutionNotFound, StateMachineNotFound: There is no such execution, or no such state machine.
-        """
-        await require_execution(self.repository, "execution_id", execution_id)
-        machine = await optional_machine_id(self.repository, "state_machine_id", state_machine_id)
-        wanted = {"execution_id": execution_id, "state_machine_id": machine, "state": state}
-        return list(await self.repository.waiting_tasks(**wanted, after=after, page=limit))
-
-    @checked(execution_id=EXECUTION_ID, state=TEXT.or_none(), task_id=TEXT.or_none())
-    async def answer_waiting_task(
-        self, execution_id: str, output: JSONInput, *, state: str | None = None, task_id: str | None = None
-    ) -> WaitingTask:
-        """Answer a task that waits, without its token: it succeeded, with an output. Return the task.
-
-        Arguments:
-            execution_id: The execution.
-
-            output: The task's result, any JSON value.
-
-            state: The state that waits, where several do.
-
-            task_id: The task's id (see `list_waiting_tasks`), where several tasks of a state wait.
-
-        Returns:
-            The task that was answered.
-
-        Raises:
-            ExecutionNotFound: There is no such execution.
-
-            TaskTimedOut: No such task waits, or not any more.
-
-            ValueError: Several tasks wait, or the task is an activity's that no worker has taken yet.
-
-            InvalidPayload: The output is not JSON, or too large.
-        """
-        text = encode(output, max_bytes=self.limits.payload_bytes)
-        task, token_hash = await self._waiting(execution_id, state, task_id)
-        await self._callbacks.answer(token_hash, text)
-        return task
-
-    @checked(
-        execution_id=EXECUTION_ID,
-        error=TEXT.or_none(),
-        cause=TEXT.or_none(),
-        state=TEXT.or_none(),
-        task_id=TEXT.or_none(),
-    )
-    async def fail_waiting_task(
-        self,
-        execution_id: str,
-        error: str | None = None,
-        cause: str | None = None,
-        *,
-        state: str | None = None,
-        task_id: str | None = None,
-    ) -> WaitingTask:
-        """Answer a task that waits, without its token: it failed. Return the task.
-
-        Arguments:
-            execution_id: The execution.
-
-            error: The name of the error, which Retry and Catch match.
-
-            cause: What happened; one that is too long is truncated.
-
-            state: The state that waits, where several do.
-
-            task_id: The task's id (see `list_waiting_tasks`), where several tasks of a state wait.
-
-        Returns:
-            The task that was answered.
-
-        Raises:
-            ExecutionNotFound: There is no such execution.
-
-            TaskTimedOut: No such task waits, or not any more.
-
-            ValueError: Several tasks wait, or the task is an activity's that no worker has taken yet.
-        """
-        task, token_hash = await self._waiting(execution_id, state, task_id)
-        await self._callbacks.refuse(token_hash, error, self.limits.cut_off(cause))
-        return task
-
-    async def _waiting(self, execution_id: str, state: str | None, task_id: str | None) -> tuple[WaitingTask, str]:
-        """Return the one task that is meant, with the hash of its token."""
-        await self.get_execution(execution_id)
-        found = await self.repository.waiting_tasks(execution_id=execution_id, state=state, page=PAGE)
-        found = [task for task in found if task_id in {None, task.id}]
-        if not found:
-            place = "" if state is None else f" in state {state!r}"
-            raise TaskTimedOut(f"no task of execution {execution_id!r} waits{place} any more")
-        if len(found) > 1:
-            tasks = ", ".join(f"{task.id} ({task.state})" for task in found[:5])
-            raise ValueError(f"{len(found)} tasks of this execution wait; name one by its id: {tasks}")
-        callbacks = await self.repository.callbacks([found[0].id])
-        if not callbacks or callbacks[0].token_hash is None:
-            raise ValueError(f"the task waits for a worker of the activity {found[0].activity!r} to take it")
-        return found[0], callbacks[0].token_hash
 
     # Batches
 

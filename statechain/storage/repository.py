@@ -202,12 +202,14 @@ class Repository(LeaseStorage, QueueStorage, ShardStorage, Protocol):
         execution_id: str | None = None,
         state_machine_id: str | None = None,
         state: str | None = None,
+        task_id: str | None = None,
+        since_before: datetime | None = None,
         after: WaitingTask | None = None,
         page: int,
     ) -> Sequence[WaitingTask]:
         """Return tasks that wait for an answer and match all that is given, by (since, id), after a task.
 
-        Those whose beginning is not known come first.
+        Those whose beginning is not known come first, and count as older than any moment.
         """
 
     async def batch(self, batch_id: str, *, is_counted: bool = True) -> Batch | None:

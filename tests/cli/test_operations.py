@@ -63,6 +63,9 @@ def test_a_task_that_waits_is_listed_and_answered(url: str) -> None:
     (task,) = [json.loads(line) for line in listed.output.splitlines()]
     assert (task["execution_name"], task["state"], task["is_taken"]) == ("asks", "Ask", True)
     assert "token" not in listed.output
+    for older, count in (("1h", 0), ("2999-01-01T00:00:00Z", 1)):
+        old = run("tasks", "list", "--json", "--older-than", older, "--repository", url)
+        assert len(old.output.splitlines()) == count
     assert "asks" in run("tasks", "list", "--repository", url).output
     assert run("tasks", "answer", "asks", "--state", "Nowhere", "--repository", url).exit_code == 2
     done = run("tasks", "answer", "asks", "--output", '{"ok": true}', "--repository", url)

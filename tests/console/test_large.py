@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from html import unescape
 from typing import Any
@@ -85,6 +86,36 @@ async def test_items_of_a_large_batch_are_counted_apart_and_looked_through_part_
             url = further(answer) or ""
     results = await office.engine.list_batch_results(id_, status={"FAILED"})  # type: ignore[arg-type]
     assert failed == [str(each.index) for each in results]
+
+
+async def test_each_of_many_tasks_of_an_execution_is_listed_and_answered(office: Office) -> None:
+    ask = {"Type": "Task", "Resource": "ask.waitForTaskToken", "Parameters": {"token.$": "$$.Task.Token"}, "End": True}
+    item = {"StartAt": "Ask", "States": {"Ask": ask}}
+    each = {"Type": "Map", "ItemProcessor": item, "MaxConcurrency": 0, "End": True}
+    machine = await office.engine.create_state_machine("asks", {"StartAt": "Each", "States": {"Each": each}})
+    handle = await machine.start_execution(list(range(105)))
+    while len(await office.engine.list_waiting_tasks(execution_id=handle.id, limit=200)) < 40:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    async with client(office.engine, as_user(*OPERATOR)) as web:
+        answered: set[str] = set()
+        while (await office.engine.get_execution(handle.id)).status == "RUNNING":
+            url: str | None = f"/waiting?execution={handle.id}"
+            while url:
+                page = await web.get(url)
+                for task in map(unescape, re.findall(r'href="(/waiting/task[^"]+)"', page.text)):
+                    form = dict(httpx.URL(task).params)
+                    await web.post("/waiting/task", data={**form, "how": "succeed", "output": "1"})
+                    answered.add(form["id"])
+                url = further(page)
+    assert len(answered) == 105
+
+
+async def test_tasks_that_wait_are_narrowed_by_their_age(office: Office) -> None:
+    async with client(office.engine, as_user(*OPERATOR)) as web:
+        assert ">order-900<" in (await web.get("/waiting", params={"older": "0s"})).text
+        assert "No task that matches waits" in (await web.get("/waiting", params={"older": "1h"})).text
+        assert (await web.get("/waiting", params={"older": "long"})).status_code == 400
+        assert (await web.get("/waiting", params={"after": "x"})).status_code == 400
 
 
 async def test_failures_are_before_the_events_wherever_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

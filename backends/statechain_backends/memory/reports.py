@@ -60,6 +60,8 @@ class MemoryReports(MemoryReads):
         execution_id: str | None = None,
         state_machine_id: str | None = None,
         state: str | None = None,
+        task_id: str | None = None,
+        since_before: datetime | None = None,
         after: WaitingTask | None = None,
         page: int,
     ) -> Sequence[WaitingTask]:
@@ -71,6 +73,8 @@ class MemoryReports(MemoryReads):
             and execution_id in {None, callback.execution_id}
             and state_machine_id in {None, self._executions[callback.execution_id].state_machine_id}
             and state in {None, callback.state}
+            and task_id in {None, callback.id}
+            and (since_before is None or callback.since is None or callback.since < since_before)
         ]
         return sorted((each for each in found if after is None or _place(each) > _place(after)), key=_place)[:page]
 

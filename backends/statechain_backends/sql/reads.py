@@ -268,13 +268,17 @@ class Reads(ABC):
         execution_id: str | None = None,
         state_machine_id: str | None = None,
         state: str | None = None,
+        task_id: str | None = None,
+        since_before: datetime | None = None,
         after: WaitingTask | None = None,
         page: int,
     ) -> Sequence[WaitingTask]:
         """Return tasks that wait for an answer."""
-        wanted = execution_id, state_machine_id, state, after
+        wanted = reports.waiting_tasks(execution_id, state_machine_id, state, task_id)
         return await self._page(
-            lambda asked: self._fetch(reports.waiting_tasks_page(*wanted, asked)), reports.to_waiting_task, page
+            lambda asked: self._fetch(reports.waiting_tasks_page(wanted, since_before, after, asked)),
+            reports.to_waiting_task,
+            page,
         )
 
     async def batch(self, batch_id: str, *, is_counted: bool = True) -> Batch | None:

@@ -35,6 +35,8 @@ from statechain_backends.sql.queues.queries import claimable
 from statechain_backends.sql.schema.tables import batch_items, batch_shards, batches, callbacks, executions, runs
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from statechain_backends.sql.decoding import Row
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "durations",
     "to_batch_result",
     "to_waiting_task",
+    "waiting_tasks",
     "waiting_tasks_page",
 ]
 
@@ -118,16 +121,17 @@ def backlog() -> Select[Any]:
     return select(free + claimable().scalar_subquery(), waiting, owned)
 
 
-def waiting_tasks_page(
-    execution_id: str | None, state_machine_id: str | None, state: str | None, after: WaitingTask | None, page: int
+def waiting_tasks(
+    execution_id: str | None, state_machine_id: str | None, state: str | None, task_id: str | None
 ) -> Select[Any]:
-    """Return tasks that wait, as far as they match what is given, by the time since when they wait."""
+    """Return tasks that wait, as far as they match what is given."""
     wanted = (
         (callbacks.c.execution_id, execution_id),
         (executions.c.state_machine_id, state_machine_id),
         (callbacks.c.state, state),
+        (callbacks.c.id, task_id),
     )
-    query = (
+    return (
         select(
             callbacks.c.id,
             callbacks.c.execution_id,
@@ -147,6 +151,14 @@ def waiting_tasks_page(
             *(column == value for column, value in wanted if value is not None),
         )
     )
+
+
+def waiting_tasks_page(
+    query: Select[Any], since_before: datetime | None, after: WaitingTask | None, page: int
+) -> Select[Any]:
+    """Return a page of what `waiting_tasks` returns, by the time since when they wait."""
+    if since_before is not None:
+        query = query.where(callbacks.c.since < to_micros(since_before))
     if after is not None:
         since = 0 if after.since is None else to_micros(after.since)
         query = query.where(tuple_(callbacks.c.since, callbacks.c.id) > tuple_(literal(since), literal(after.id)))

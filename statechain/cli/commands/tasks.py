@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import attrs
@@ -11,7 +12,7 @@ from statechain.cli.commands.batches import machine_names
 from statechain.cli.render import Cell, Column, echo_json, print_table
 from statechain.cli.selection import find_execution, find_machine
 from statechain.cli.session import Storage, asynchronous, echo_err, storage_option, usage_errors
-from statechain.cli.values import JSON
+from statechain.cli.values import JSON, MOMENT
 from statechain.codec import JSONValue
 from statechain.records.json_shapes import instant
 from statechain.reports import WaitingTask
@@ -40,12 +41,20 @@ def tasks() -> None:
 @click.option("--state-machine", metavar="NAME|ID", help="Of this state machine.")
 @click.option("--state", help="Of states of this name.")
 @click.option("--execution", metavar="ID|NAME", help="Of this execution.")
+@click.option("--older-than", type=MOMENT, help="That have waited since before this: 2h (ago), 2026-01-31T12:00:00Z.")
 @click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="At most this many.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object a line.")
 @storage_option
 @asynchronous
 async def list_tasks(
-    state_machine: str | None, state: str | None, execution: str | None, limit: int, storage: Storage, *, as_json: bool
+    state_machine: str | None,
+    state: str | None,
+    execution: str | None,
+    older_than: datetime | None,
+    limit: int,
+    storage: Storage,
+    *,
+    as_json: bool,
 ) -> None:
     """List tasks that wait, those that have waited longest first; never their tokens."""
     async with storage.reader() as engine:
@@ -55,6 +64,7 @@ async def list_tasks(
             execution_id=None if of is None else of.id,
             state_machine_id=None if machine is None else machine.id,
             state=state,
+            since_before=older_than,
             limit=limit,
         )
         names = await machine_names(engine)

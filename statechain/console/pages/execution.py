@@ -44,7 +44,7 @@ async def opened(request: Request, tab: str) -> tuple[Engine, Execution, dict[st
     execution = await engine.get_execution(request.path_params["id"])
     names = await machine_names(engine)
     waits = (
-        await engine.repository.waiting_tasks(execution_id=execution.id, page=5) if execution.end_time is None else ()
+        await engine.repository.waiting_tasks(execution_id=execution.id, page=2) if execution.end_time is None else ()
     )
     context = {
         "execution": execution,

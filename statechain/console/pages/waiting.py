@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import attrs
+from typing import TYPE_CHECKING
+
 from starlette.requests import Request
 from starlette.responses import Response
 
-from statechain.console.queries import command_line
+from statechain.clock import EPOCH
+from statechain.console.queries import command_line, cursor_at, moment_of, place_at
 from statechain.console.rendering import page
 from statechain.console.serving import PAGE, engine_of, machine_names, require
-from statechain.errors import TaskTimedOut
 from statechain.reports import WaitingTask
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["show", "show_all", "task_of"]
 
@@ -18,41 +22,39 @@ __all__ = ["show", "show_all", "task_of"]
 async def show_all(request: Request) -> Response:
     """Show a page of the tasks that wait, the oldest first."""
     engine = engine_of(request)
-    machine = request.query_params.get("machine", "")
-    state = request.query_params.get("state", "").strip()
-    execution = request.query_params.get("execution", "").strip()
-    last = request.query_params.get("after")
-    after = None
-    if last:
-        (callback,) = await engine.repository.callbacks([last]) or [None]  # type: ignore[list-item]
-        after = None if callback is None else _place(callback.id, callback.since)
-    found = await engine.list_waiting_tasks(
-        execution_id=execution or None,
-        state_machine_id=machine or None,
-        state=state or None,
-        after=after,
-        limit=PAGE + 1,
-    )
-    options = [("--state-machine", machine), ("--state", state), ("--execution", execution)]
+    names = ("machine", "state", "execution", "older", "after")
+    given = {name: request.query_params.get(name, "").strip() for name in names}
+    problem, found = None, list[WaitingTask]()
+    try:
+        found = await engine.list_waiting_tasks(
+            execution_id=given["execution"] or None,
+            state_machine_id=given["machine"] or None,
+            state=given["state"] or None,
+            since_before=moment_of("older than", given["older"]),
+            after=_place(given["after"]),
+            limit=PAGE + 1,
+        )
+    except ValueError as error:
+        problem = str(error)
+    options = [("--state-machine", "machine"), ("--state", "state"), ("--execution", "execution"),
+               ("--older-than", "older")]  # fmt: skip
     context = {
         "tasks": found[:PAGE],
-        "next": found[PAGE - 1].id if len(found) > PAGE else None,
+        "next": _after(found[:PAGE]) if len(found) > PAGE else None,
         "names": await machine_names(engine),
-        "machine": machine,
-        "state": state,
-        "execution": execution,
-        "command": command_line("tasks", "list", *(part for pair in options if pair[1] for part in pair)),
+        "given": given,
+        "is_filtered": any(given[name] for name in names if name != "after"),
+        "problem": problem,
+        "command": command_line(
+            "tasks", "list", *(part for option, name in options if given[name] for part in (option, given[name]))
+        ),
     }
-    return await page(request, "waiting.html", context)
+    return await page(request, "waiting.html", context, status=200 if problem is None else 400)
 
 
 async def task_of(request: Request, execution: str, id_: str) -> WaitingTask:
     """Return a task that waits. Raises TaskTimedOut where it does not, or not any more."""
-    found = await engine_of(request).list_waiting_tasks(execution_id=execution)
-    task = next((each for each in found if each.id == id_), None)
-    if task is None:
-        raise TaskTimedOut("This task waits no more: it was answered, or its execution has ended.")
-    return task
+    return await engine_of(request).get_waiting_task(execution, id_)
 
 
 async def show(request: Request) -> Response:
@@ -66,8 +68,16 @@ async def show(request: Request) -> Response:
     return await page(request, "waiting_task.html", context)
 
 
-def _place(id_: str, since: object) -> WaitingTask:
+def _after(found: Sequence[WaitingTask]) -> str:
+    """Return the place of the last task, which the next page begins after."""
+    return place_at(found[-1].since or EPOCH, found[-1].id)
+
+
+def _place(after: str) -> WaitingTask | None:
     """Return what a page begins after: of a task only its place counts."""
-    task = WaitingTask(id=id_, execution_id="", execution_name="", state_machine_id="", state=None, since=None,
+    cursor = cursor_at(after)
+    if cursor is None:
+        return None
+    since = None if cursor.start_time == EPOCH else cursor.start_time
+    return WaitingTask(id=cursor.id, execution_id="", execution_name="", state_machine_id="", state=None, since=since,
                        activity=None, is_taken=False, last_heartbeat=None)  # fmt: skip
-    return attrs.evolve(task, since=since)  # type: ignore[arg-type]

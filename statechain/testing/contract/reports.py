@@ -37,7 +37,7 @@ async def named(repository: Repository, text: str) -> list[str]:
     return [each.name for each in found]
 
 
-async def all_waiting(repository: Repository, page: int, **wanted: str) -> list[WaitingTask]:
+async def all_waiting(repository: Repository, page: int, **wanted: Any) -> list[WaitingTask]:  # noqa: ANN401
     """Return the tasks that wait, page by page."""
     found: list[WaitingTask] = []
     while got := await repository.waiting_tasks(**wanted, after=found[-1] if found else None, page=page):
@@ -174,6 +174,11 @@ class ReportContract:
         asked = await all_waiting(repository, 1, execution_id=made.id, state="Ask")
         assert [each.id for each in asked] == [opened[0].id]
         assert found[3].last_heartbeat == moment(6)
+        for each in opened[0], opened[1]:
+            assert [task.id for task in await all_waiting(repository, 1, task_id=each.id)] == [each.id]
+        assert await all_waiting(repository, 1, execution_id=other.id, task_id=opened[0].id) == []
+        old = await all_waiting(repository, 2, since_before=moment(4))
+        assert [each.since for each in old] == [None, moment(1.000001), moment(3)]
         assert not any(each.token_hash in repr(found) for each in opened if each.token_hash)
 
     async def test_what_waits_no_more_is_not_listed(self, repository: Repository) -> None:
