@@ -5,6 +5,7 @@ Its uptime is a clock that cannot be set, so that it needs no renewals to follow
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -104,23 +105,25 @@ class MemoryLeases(MemoryQueues):
                 run.owner, run.claimable_after = None, 0.0
         now = time.monotonic()
         orphans = [
-            self._executions[each]
+            (each, run)
             for each, run in self._runs.items()
             if run.owner is None
             and (run.claims == 0 if suspects is None else run.claims in suspects and run.claimable_after <= now)
         ]
-        orphans = [
-            each for each in orphans if (each.state_machine_id, each.state_machine_revision) not in excluded_revisions
-        ]
-        queued = [each for each in orphans if self._runs[each.id].queue is not None]
-        free = [each for each in orphans if self._runs[each.id].queue is None]
+        if excluded_revisions:
+            orphans = [(each, run) for each, run in orphans if self._revision_of(each) not in excluded_revisions]
+        queued = [self._executions[each] for each, run in orphans if run.queue is not None]
+        free = [each for each, run in orphans if run.queue is None]
         if only_queued is not None:
             queued, free = [each for each in queued if each.id in only_queued], []
-        chosen = [*free, *self._admitted(queued, page)]
-        chosen.sort(key=lambda execution: execution.id.encode())
-        del chosen[page:]
+        first = heapq.nsmallest(page, [*free, *(each.id for each in self._admitted(queued, page))])
+        chosen = [self._executions[each] for each in first]
         self._note_taken([each for each in chosen if self._runs[each.id].queue is not None])
         return [self._claim(execution.id, worker_id) for execution in chosen]
+
+    def _revision_of(self, execution_id: str) -> tuple[str, int]:
+        execution = self._executions[execution_id]
+        return execution.state_machine_id, execution.state_machine_revision
 
     def _claim(self, execution_id: str, worker_id: str) -> Claim:
         run = self._runs[execution_id]

@@ -19,6 +19,7 @@ from statechain.errors import DamagedRow, RepositoryError, RepositoryUnavailable
 from statechain.storage.leases import lease_lost, missing_lease
 from statechain.storage.queues import MachineLimited
 from statechain.storage.repository import Advance, CreateBatch, StartExecution, TakeUpExecution
+from statechain_backends.postgres.claiming import CLAIM, rows_of_claims
 from statechain_backends.postgres.connections import Connection, Connections
 from statechain_backends.postgres.errors import RETRIED, translated
 from statechain_backends.postgres.poolers import resolve
@@ -35,7 +36,7 @@ from statechain_backends.sql.leases.reads import Leases
 from statechain_backends.sql.queues.queries import IS_LIMITED
 from statechain_backends.sql.queues.reads import Queues
 from statechain_backends.sql.reads import Reads
-from statechain_backends.sql.rows import to_execution, to_worker_lease
+from statechain_backends.sql.rows import to_claim, to_execution, to_worker_lease
 from statechain_backends.sql.schema.migrate import STORED_VERSION, is_current
 from statechain_backends.sql.scripts.shards import Shards
 from statechain_backends.sql.scripts.steps import Script
@@ -51,6 +52,7 @@ from statechain_backends.sql.text_escape import unescape_text
 if TYPE_CHECKING:
     from sqlalchemy import Executable
 
+    from statechain.records.executions import Claim
     from statechain.storage.leases import LeaseRenewer, WorkerLease
     from statechain.storage.repository import Write
 
@@ -84,6 +86,7 @@ class PostgresRepository(Reads, Queues, Shards, Checks, Leases):
         self._connections = Connections()
         self._writing = Connections()
         self._freezing = Connections()
+        self._claims_queued = False
 
     def __repr__(self) -> str:
         return f"<PostgresRepository {self._settings.place}>"
@@ -185,6 +188,49 @@ class PostgresRepository(Reads, Queues, Shards, Checks, Leases):
     def lease_renewer(self, worker_id: str, lease: timedelta) -> LeaseRenewer:
         """Return what renews a worker's lease over its own connection."""
         return _LeaseRenewer(self._settings, worker_id, lease)
+
+    async def claim(
+        self,
+        worker_id: str,
+        *,
+        page: int,
+        excluded_revisions: Collection[tuple[str, int]] = (),
+        orphaned: Collection[str] = (),
+        suspects: range | None = None,
+        only_queued: Collection[str] | None = None,
+    ) -> Sequence[Claim]:
+        """Take over executions without an owner: by one statement, unless more is asked for or a queue is open."""
+        is_usual = not excluded_revisions and not orphaned and suspects is None and only_queued is None
+        if is_usual and not self._claims_queued:
+            claims = await self._claim_unqueued(worker_id, page)
+            if claims is not None:
+                return claims
+        claims = await super().claim(
+            worker_id,
+            page=page,
+            excluded_revisions=excluded_revisions,
+            orphaned=orphaned,
+            suspects=suspects,
+            only_queued=only_queued,
+        )
+        self._claims_queued = any(claim.is_limited for claim in claims)
+        return claims
+
+    async def _claim_unqueued(self, worker_id: str, page: int) -> Sequence[Claim] | None:
+        """Take over executions that are in no queue; None, and nothing, while a queue is open."""
+        text, arguments = COMPILER.render(CLAIM, {"worker": worker_id, "page": page})
+        with translated():
+            async with self._connections.statement() as connection:
+                rows = rows_of_claims(await connection.fetch(text, *arguments))
+        if rows is None:
+            return None
+        claims: list[Claim] = []
+        for row in rows:
+            try:
+                claims.append(to_claim(row))
+            except DamagedRow as damage:
+                await self._perform(lease_scripts.end_damaged(row, damage))
+        return claims
 
     async def workers(self) -> Sequence[WorkerLease]:
         """Return the leases of all workers."""

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from sqlalchemy.sql.dml import ReturningDelete
 
 __all__ = [
+    "HAS_NOT_ENDED",
     "advance_uptime",
     "claim",
     "claim_queued",
@@ -277,8 +278,9 @@ def epochs(execution_ids: Sequence[Text]) -> Select[Any]:
     return select(runs.c.execution_id, runs.c.epoch).where(runs.c.execution_id.in_(execution_ids))
 
 
-# What has not ended is RUNNING. Said by the status, SQLite reads every RUNNING execution by that column's index.
-_is_running = executions.c.end_time.is_(None)
+# Said by the status, SQLite would read every RUNNING execution by that column's index.
+HAS_NOT_ENDED = executions.c.end_time.is_(None)
+"""Whether an execution is RUNNING."""
 
 
 def _suspected() -> ColumnElement[int]:
@@ -291,7 +293,7 @@ def claimed(execution_ids: Sequence[Text]) -> Select[Any]:
     return (
         select(runs.c.epoch, runs.c.seq, runs.c.claims, _suspected(), *EXECUTION)
         .select_from(WITH_RUNS)
-        .where(executions.c.id.in_(execution_ids), _is_running)
+        .where(executions.c.id.in_(execution_ids), HAS_NOT_ENDED)
         .order_by(executions.c.id)
     )
 
@@ -331,6 +333,6 @@ def suspects(page: int) -> Select[Any]:
             *EXECUTION,
         )
         .select_from(WITH_RUNS)
-        .where(executions.c.id.in_(select(found.c.execution_id)), _is_running)
+        .where(executions.c.id.in_(select(found.c.execution_id)), HAS_NOT_ENDED)
         .order_by(deaths.desc(), executions.c.id)
     )

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from statechain_backends.sql.decoding import Row
     from statechain_backends.sql.scripts.steps import Script, Steps
 
-__all__ = ["claim", "owned", "release", "release_dead", "renew_lease", "retain"]
+__all__ = ["claim", "end_damaged", "owned", "release", "release_dead", "renew_lease", "retain"]
 
 logger = logging.getLogger(__name__)
 

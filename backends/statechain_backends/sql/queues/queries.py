@@ -48,6 +48,7 @@ __all__ = [
     "heads",
     "is_limited",
     "lock_open",
+    "open_queues",
 ]
 
 MOST_AT_ONCE = 16
@@ -111,19 +112,27 @@ def _count(which: ColumnElement[bool]) -> ColumnElement[int]:
     return select(func.count()).select_from(runs).where(which).correlate(queues).scalar_subquery()
 
 
-def lock_open() -> Select[Any]:
-    """Lock queues in which something waits and that have room; return id, limits, what was taken, and uptime.
-
-    The counts are those of before the lock: they only spare a claim the queues that are full.
-    """
+def open_queues(*columns: ColumnElement[Any]) -> Select[Any]:
+    """Return columns of the queues in which something waits and that have room."""
     most = queues.c.max_concurrency
     return (
-        select(queues.c.state_machine_id, *LIMITS, queues.c.taken, elapsed())
+        select(*columns)
+        .select_from(queues)
         .where(
             select(1).select_from(runs).where(_waiting).correlate(queues).exists(),
             queues.c.free_at <= elapsed(),
             or_(most.is_(None), _count(_owned) < most),
         )
+    )
+
+
+def lock_open() -> Select[Any]:
+    """Lock queues that are open; return id, limits, what was taken, and uptime.
+
+    The counts are those of before the lock: they only spare a claim the queues that are full.
+    """
+    return (
+        open_queues(queues.c.state_machine_id, *LIMITS, queues.c.taken, elapsed())
         .order_by(func.random())
         .limit(MOST_AT_ONCE)
         .with_for_update(of=queues, skip_locked=True)
