@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from statechain.console import actions, assets
 from statechain.console.access import Access, loopback
+from statechain.console.counting import COUNTS, Counts
 from statechain.console.guarding import Gate
 from statechain.console.pages import (
     batches,
@@ -102,6 +103,7 @@ def app(engine: Engine | Callable[[Request], Engine], *, access: Access | None =
             HTTPException: _show_error,
         },
     )
+    setattr(console.state, COUNTS, Counts())
     setattr(console.state, ENGINE, engine if callable(engine) else lambda _request: engine)
     return console
 

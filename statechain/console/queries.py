@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from statechain.clock import from_micros, to_micros
+from statechain.clock import EPOCH, from_micros, to_micros
 from statechain.errors import InvalidArgument
 from statechain.records.executions import ExecutionStatus
 from statechain.records.filters import Cursor, ExecutionFilter
@@ -33,22 +33,40 @@ __all__ = [
 AGO = re.compile(r"(\d{1,9})\s*([smhdw])", re.ASCII)
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 WINDOWS = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30)}
+INTERVALS = {"1h": 60, "24h": 48, "7d": 56, "30d": 60}
+"""How many intervals a window has: a minute, half an hour, three hours, half a day each."""
+
+PARTS = {"1h": 1, "24h": 4, "7d": 7, "30d": 15}
+"""In how many parts a window is counted."""
 
 
 @attrs.frozen
 class Window:
-    """A stretch of time until now, by its name."""
+    """A stretch of time until now, by its name. It begins and ends at full intervals; the last one is not over yet."""
 
     name: str
     begin: datetime
     end: datetime
 
+    def intervals(self) -> list[Window]:
+        """Return the intervals that it is shown in."""
+        return self._split(INTERVALS[self.name])
+
+    def parts(self) -> list[Window]:
+        """Return the parts that it is counted in."""
+        return self._split(PARTS[self.name])
+
+    def _split(self, count: int) -> list[Window]:
+        step = (self.end - self.begin) / count
+        return [Window(self.name, self.begin + step * place, self.begin + step * (place + 1)) for place in range(count)]
+
 
 def window_of(name: str | None) -> Window:
     """Return a window; the last day where the name is none of `WINDOWS`."""
     chosen = name if name in WINDOWS else "24h"
-    now = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1)
-    return Window(chosen, now - WINDOWS[chosen], now)
+    interval = WINDOWS[chosen] / INTERVALS[chosen]
+    end = EPOCH + ((datetime.now(UTC) - EPOCH) // interval + 1) * interval
+    return Window(chosen, end - WINDOWS[chosen], end)
 
 
 def number(text: str | None, default: int) -> int:

@@ -7,6 +7,7 @@ interpreter's switch interval.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -67,6 +68,7 @@ async def page(
         "user": grant.user,
         "sections": SECTIONS,
         "section": section,
+        "nonce": time.time_ns(),
         "here": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
         "done": formats.DONE.get(request.query_params.get("done", "")),
     }
