@@ -72,6 +72,9 @@ class Limits:
             ``await``, a log message names what blocks it; None, the default, watches nothing.
 
         handler_grace_seconds: How long a cancelled handler may take to end, in real time.
+
+        drain_seconds: How long what is left to write may take once an engine is interrupted, in real time. With the
+            lease and the connections, leaving takes five seconds more at most.
     """
 
     payload_bytes: int = 256 * KIB
@@ -99,6 +102,7 @@ class Limits:
     handler_threads: int = 40
     loop_hold_seconds: float | None = None
     handler_grace_seconds: float = 5.0
+    drain_seconds: float = 5.0
 
     def cut_off(self, cause: str | None) -> str | None:
         """Return a cause no longer than one may be."""

@@ -64,12 +64,22 @@ class WorkerProcesses:
         grace: Seconds that a child gives to its executions once it is asked to end.
 
         restarts: When a child that died is replaced.
+
+        margin: Seconds that a child may take beyond its grace, before it is killed.
     """
 
-    def __init__(self, command: Sequence[str], count: int, *, grace: float, restarts: Restarts | None = None) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        count: int,
+        *,
+        grace: float,
+        restarts: Restarts | None = None,
+        margin: float = LEAVE_SECONDS,
+    ) -> None:
         self._command = command
         self._count = count
-        self._bound = grace + LEAVE_SECONDS
+        self._bound = grace + margin
         self._restarts = restarts or Restarts()
         self._code = 0
 

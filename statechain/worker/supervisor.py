@@ -48,11 +48,8 @@ __all__ = ["Supervisor"]
 
 logger = logging.getLogger(__name__)
 
-DRAIN_SECONDS = 5.0
-"""How long what is left to write may take once an engine is interrupted."""
-
 HAND_OVER_SECONDS = 1.0
-"""How long the hand-over may take then. With the lease and the connections, leaving takes ten seconds at most."""
+"""How long the hand-over may take once an engine is interrupted."""
 
 READS_ONLY = "this engine only reads (role='reader'): what starts, stops or answers needs an engine that works"
 
@@ -81,7 +78,7 @@ class Supervisor:
         self._lease = Lease(options.lease)
         self._stack = AsyncExitStack()
         self._closing = asyncio.Event()
-        self._hold_seconds = settings.limits.loop_hold_seconds
+        self._hold_seconds, self._drain_seconds = settings.limits.loop_hold_seconds, settings.limits.drain_seconds
         self._opening = Opening(options.connect_timeout, self._closing)
         self._is_interrupted = False
         self._is_entered = False
@@ -181,7 +178,7 @@ class Supervisor:
         if not supervisor.done():
             self._is_interrupted = True
             self._leave()
-            self.journal.set_deadline(DRAIN_SECONDS)
+            self.journal.set_deadline(self._drain_seconds)
             self.worker.interrupt()
             if self.shards is not None:
                 self.shards.interrupt()
@@ -222,7 +219,7 @@ class Supervisor:
                 with serving_loop(), watched(self._hold_seconds):
                     await running
             finally:
-                self.journal.close(DRAIN_SECONDS)
+                self.journal.close(self._drain_seconds)
 
     async def _run_submissions(self, ready: asyncio.Future[None]) -> None:
         """Own what a client does for its callers; it runs no execution, so that it needs neither lease nor recovery."""

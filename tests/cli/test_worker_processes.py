@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -65,7 +66,7 @@ def is_alive(pid: int) -> bool:
 def wait_for_end(found: set[int]) -> None:
     """Wait until processes that are no children of this one are gone."""
     while any(map(is_alive, found)):
-        os.sched_yield()
+        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -117,12 +118,14 @@ def test_what_a_dispatcher_lacks_is_said_once(workers: CliProject) -> None:
 FAST = Restarts(first_delay=0.01, most=3)
 
 
-async def run(code: str, *, count: int = 2, grace: float = 5, until: Callable[[], bool] | None = None) -> int:
+async def run(
+    code: str, *, count: int = 2, grace: float = 5, until: Callable[[], bool] | None = None, **options: float
+) -> int:
     """Run Python code in children; ask them to end once a condition holds."""
     stop = asyncio.Event()
     command = [sys.executable, "-c", code]
     async with asyncio.timeout(60), asyncio.TaskGroup() as group:
-        running = group.create_task(WorkerProcesses(command, count, grace=grace, restarts=FAST).run(stop))
+        running = group.create_task(WorkerProcesses(command, count, grace=grace, restarts=FAST, **options).run(stop))
         if until is not None:
             while not until():  # noqa: ASYNC110 -- another process makes it true
                 await asyncio.sleep(0.01)
@@ -150,10 +153,7 @@ sys.stdin.read()
     assert await run(code) == 1
 
 
-async def test_a_child_that_does_not_leave_is_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("statechain.cli.processes.LEAVE_SECONDS", 0.2)
+async def test_a_child_that_does_not_leave_is_killed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ready = tmp_path / "ready"
     code = f"""
 import pathlib, signal, time
@@ -161,7 +161,7 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 pathlib.Path({str(ready)!r}).touch()
 time.sleep(600)
 """
-    assert await run(code, count=1, grace=0, until=ready.exists) == 1
+    assert await run(code, count=1, grace=0, until=ready.exists, margin=0.2) == 1
     assert "is killed: it did not leave within 200 ms" in capsys.readouterr().err
 
 

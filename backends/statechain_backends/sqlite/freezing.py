@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
+import attrs
 from sqlalchemy import func, select
 from sqlalchemy.dialects.sqlite import insert
 
@@ -34,15 +35,10 @@ if TYPE_CHECKING:
     from statechain_backends.sqlite.connection import ConnectionThread
     from statechain_backends.sqlite.readers import Reader, Readers
 
-__all__ = ["Freezing"]
-
-CHUNK = 500
-"""How many sources the first transaction writes."""
+__all__ = ["Chunks", "Freezing"]
 
 CHUNK_SECONDS = 0.01
 """How long a transaction may take, for which other writes wait; the next one is sized by the pace of the last."""
-
-SMALLEST, LARGEST = 50, 2000
 
 SYNCHRONOUS_NORMAL = 1
 """By its number, as SQLite answers it: only checkpoints sync; 0 is OFF, 2 FULL, 3 EXTRA."""
@@ -57,6 +53,15 @@ _ADD_ITEM = _added.on_conflict_do_update(  # what an attempt that was given up h
 )
 
 
+@attrs.frozen
+class Chunks:
+    """How many sources one transaction writes: the first one, and the bounds of those after it."""
+
+    first: int = 500
+    least: int = 50
+    most: int = 2000
+
+
 class Freezing:
     """Stores one batch with its items.
 
@@ -66,12 +71,17 @@ class Freezing:
         readers: Those that read, of which one is borrowed: it keeps the ids of the sources while this runs.
 
         write: The batch, and what its sources are.
+
+        chunks: How many sources one transaction writes.
     """
 
-    def __init__(self, writer: ConnectionThread, readers: Readers, write: CreateBatch) -> None:
+    def __init__(
+        self, writer: ConnectionThread, readers: Readers, write: CreateBatch, chunks: Chunks | None = None
+    ) -> None:
         self._writer = writer
         self._readers = readers
         self._write = write
+        self._chunks = chunks or Chunks()
         self._is_given_up = False
 
     def give_up(self) -> None:
@@ -109,12 +119,12 @@ class Freezing:
 
     async def _copy(self, reader: Reader) -> int:
         """Write an item for each id that was kept; return how many."""
-        count, size = 0, CHUNK
+        count, size = 0, self._chunks.first
         while not self._is_given_up and (ids := await _next_chunk(reader, count, size)):
             seconds = await self._writer.run(self._add_items, count, ids)
             count += len(ids)
             pace = CHUNK_SECONDS / max(seconds, 1e-6)
-            size = min(max(round(size * min(pace, 2.0)), SMALLEST), LARGEST)
+            size = min(max(round(size * min(pace, 2.0)), self._chunks.least), self._chunks.most)
         return count
 
     async def _is_whole(self, reader: Reader, count: int) -> bool:

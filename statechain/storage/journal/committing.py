@@ -28,9 +28,6 @@ TRIES = 3
 PROBES = 3
 """How many writes are refused one by one before storage is taken to be away."""
 
-SEPARATION = 5.0
-"""Seconds after which the writes of a group that is still refused are tried again one by one, beside other groups."""
-
 
 @attrs.frozen
 class HeldUp:
@@ -48,14 +45,22 @@ class Committer:
         pause: Sleeps that many seconds, or less where there is no time left.
 
         is_hurried: Whether there is no time left: then the error is the outcome.
+
+        separation: The seconds after which the writes of a group that is still refused are tried again one by one,
+            beside other groups.
     """
 
     def __init__(
-        self, repository: Repository, pause: Callable[[float], Awaitable[None]], is_hurried: Callable[[], bool]
+        self,
+        repository: Repository,
+        pause: Callable[[float], Awaitable[None]],
+        is_hurried: Callable[[], bool],
+        separation: float,
     ) -> None:
         self._repository = repository
         self._pause = pause
         self._is_hurried = is_hurried
+        self._separation = separation
         self._outage = Outage()
 
     async def commit(self, group: Sequence[Write[object]]) -> Sequence[object]:
@@ -79,7 +84,7 @@ class Committer:
                 outcomes = await self._commit_each(group, tries)
                 if outcomes is not None:
                     return outcomes
-                if len(group) == 1 or time.monotonic() - began > SEPARATION:
+                if len(group) == 1 or time.monotonic() - began > self._separation:
                     return [HeldUp(error)] * len(group)
             self._outage.goes_on(error, len(group))
             await self._pause(next(pauses))

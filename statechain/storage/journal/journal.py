@@ -41,6 +41,9 @@ SPLIT_SIZE = 16
 RELIEF = 1.0
 """Seconds after which a commit that is not answered is left behind."""
 
+SEPARATION = 5.0
+"""Seconds after which the writes of a group that is still refused are tried again one by one, beside other groups."""
+
 MOST_LEFT_BEHIND = 3
 """How many commits may be left behind at once: each may hold a connection."""
 
@@ -79,6 +82,8 @@ class Journal:
         flush_size: How many writes one commit has at most.
 
         relief: The seconds after which a commit that is not answered is left behind.
+
+        separation: The seconds after which the writes of a group that is still refused are tried again one by one.
     """
 
     def __init__(
@@ -90,6 +95,7 @@ class Journal:
         capacity: int = CAPACITY,
         flush_size: int = FLUSH_SIZE,
         relief: float = RELIEF,
+        separation: float = SEPARATION,
     ) -> None:
         self._capacity, self._flush_size, self._relief = capacity, flush_size, relief
         self._repository = repository
@@ -99,7 +105,7 @@ class Journal:
         self._ledgers: list[ExecutionWrites] = []
         self._flight: _Flight | None = None
         self._left_behind: set[_Flight] = set()
-        self._committer = Committer(repository, self._pause, self._is_hurried)
+        self._committer = Committer(repository, self._pause, self._is_hurried, separation)
         self._stragglers = Stragglers(self._committer.commit_alone, self._pause, self._is_hurried)
         self._apart: set[Straggler] = set()
         self._keys = BusyKeys[Any]()

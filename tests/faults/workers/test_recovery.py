@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from statechain import Engine, ExecutionFilter, ExecutionStatus, Repository
+from statechain import Engine, ExecutionFilter, ExecutionStatus, Limits, Repository
 from statechain.limits import DEFAULT_LIMITS
 from statechain.records.executions import Visit
 from statechain.storage.repository import TakeUpExecution
 from statechain.testing.contract.samples import bury
-from statechain.worker import supervisor
 from statechain.worker.suspects import GROUPS
 from support.faults.one_task import ONE_TASK, Left, answer, hang, tasks_of
 from support.faults.workers.poisoned import DEADLY, DEATH, LIMITS
@@ -105,11 +104,8 @@ async def test_an_orderly_leave_hands_over_at_once(engine_factory: EngineFactory
         figures(milliseconds=round((time.monotonic() - began) * 1000, 1))
 
 
-async def test_an_engine_that_closes_at_once_does_not_wait_for_storage(
-    repository_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_engine_that_closes_at_once_does_not_wait_for_storage(repository_url: str) -> None:
     """A second engine repeats what was not written, once the lease that the first could not release is over."""
-    monkeypatch.setattr(supervisor, "DRAIN_SECONDS", 0.2)
     calls: list[str] = []
 
     async def work(_value: object) -> str:
@@ -118,7 +114,11 @@ async def test_an_engine_that_closes_at_once_does_not_wait_for_storage(
         return "well"
 
     async def leave() -> None:
-        options: dict[str, Any] = {"lease": timedelta(seconds=0.2), "recovery": False}
+        options: dict[str, Any] = {
+            "lease": timedelta(seconds=0.2),
+            "recovery": False,
+            "limits": Limits(drain_seconds=0.2),
+        }
         with suppress(Left):
             async with Engine(as_repository(faulty), tasks=tasks_of(Work=work), **options) as engine:
                 await (await engine.create_state_machine("one-task", ONE_TASK)).start_execution(name="left")

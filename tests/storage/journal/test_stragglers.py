@@ -13,7 +13,6 @@ from statechain.cancellation import GRACE
 from statechain.clock import SystemClock
 from statechain.errors import RepositoryUnavailable
 from statechain.records.executions import Claim
-from statechain.storage.journal import committing
 from statechain.storage.journal.journal import Journal
 from statechain.storage.journal.ledger import ExecutionWrites
 from statechain.storage.repository import Write
@@ -115,13 +114,10 @@ async def test_an_outage_is_no_trouble_of_single_writes(storage: FaultyRepositor
     assert len(storage.groups) < 50
 
 
-async def test_a_group_in_which_all_are_refused_makes_room_for_others(
-    storage: FaultyRepository, journal: Journal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(committing, "SEPARATION", 0.1)
+async def test_a_group_in_which_all_are_refused_makes_room_for_others(storage: FaultyRepository) -> None:
     culprits = each(4)
     storage.before = refuses(culprits, timed_out=True)
-    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(PATIENCE), running(storage, separation=0.1) as journal, asyncio.TaskGroup() as tasks:
         waiting = tasks.create_task(write_all(journal, culprits))
         await storage.asked(1)
         assert await journal.write(later := starting()) == later.execution

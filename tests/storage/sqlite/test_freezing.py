@@ -6,18 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from statechain import SQLiteRepository
-from statechain.testing.contract.samples import finish, freeze, start
-from statechain_backends.sqlite import freezing
+from statechain import Batch, ExecutionFilter, SQLiteRepository
+from statechain.storage.repository import CreateBatch
+from statechain.testing.contract.samples import batch, finish, start
+from statechain_backends.sqlite.freezing import Chunks, Freezing
 
 SOURCES = 5
 
 
-async def traced_freeze(url: str, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], str]:
+async def traced_freeze(url: str) -> tuple[list[str], str]:
     """Freeze a batch in several transactions; return with which setting each commit was made, and one afterwards."""
-    monkeypatch.setattr(freezing, "CHUNK", 2)
-    monkeypatch.setattr(freezing, "SMALLEST", 1)
-    monkeypatch.setattr(freezing, "LARGEST", 2)
     current, commits = "", list[str]()
 
     def trace(statement: str) -> None:
@@ -35,7 +33,10 @@ async def traced_freeze(url: str, monkeypatch: pytest.MonkeyPatch) -> tuple[list
         current = await repository._writer.run(
             lambda connection: str(*connection.execute("PRAGMA synchronous").fetchone())
         )
-        frozen = await freeze(repository)
+        assert repository._readers is not None
+        write = CreateBatch(batch=batch(), filter_=ExecutionFilter())
+        frozen = await Freezing(repository._writer, repository._readers, write, Chunks(first=2, least=1, most=2)).run()
+        assert isinstance(frozen, Batch)
         during = [*commits]
         await start(repository)
         assert len(await repository.batch_items(frozen.id, page=99)) == SOURCES
@@ -43,12 +44,12 @@ async def traced_freeze(url: str, monkeypatch: pytest.MonkeyPatch) -> tuple[list
 
 
 @pytest.mark.parametrize(
-    ("configured", "chunks", "batch"),
+    ("configured", "chunks", "last"),
     [("full", "1", "2"), ("extra", "1", "3"), ("normal", "1", "1"), ("off", "0", "0")],
 )
 async def test_the_batch_is_as_durable_as_configured_and_its_items_wait_for_no_disk_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, configured: str, chunks: str, batch: str
+    tmp_path: Path, configured: str, chunks: str, last: str
 ) -> None:
-    commits, afterwards = await traced_freeze(f"sqlite:///{tmp_path / 'shop.db'}?synchronous={configured}", monkeypatch)
-    assert commits == [batch, *[chunks] * 3, batch]  # the first one asks whether the batch is there
-    assert afterwards == batch
+    commits, afterwards = await traced_freeze(f"sqlite:///{tmp_path / 'shop.db'}?synchronous={configured}")
+    assert commits == [last, *[chunks] * 3, last]  # the first one asks whether the batch is there
+    assert afterwards == last
