@@ -29,6 +29,8 @@ class Settings:
         observers: Called with each fact about executions.
 
         files: The folder in the place of S3; None where distributed Maps have none.
+
+        shares_map_runs: Whether the items of distributed Maps are executions of their own, for all workers.
     """
 
     clock: Clock
@@ -36,3 +38,4 @@ class Settings:
     tasks: TaskRegistry
     observers: Sequence[Observer] = ()
     files: Path | None = None
+    shares_map_runs: bool = False

@@ -115,6 +115,7 @@ class ShardWorker:
         self._is_outdated = True
         self._is_draining = False
         self._looking: asyncio.Task[None] | None = None
+        self._revived: asyncio.Task[None] | None = None
 
     @contextmanager
     def joined(self, batch_id: str, target: Target, transformer: InputTransformer | None) -> Iterator[None]:
@@ -158,6 +159,12 @@ class ShardWorker:
         finally:
             self._awaited[batch_id] -= 1
             self._read_again()
+
+    def revive(self, group: asyncio.TaskGroup) -> None:
+        """Run again, in a group of tasks, where that has ended since the engine is being left."""
+        is_reviving = self._revived is not None and not self._revived.done()
+        if self._is_draining and self._group is None and not is_reviving:
+            self._revived = group.create_task(self.run(), name="statechain shards")
 
     def drain(self) -> None:
         """Claim nothing more, and start no more items, but of batches that a caller here awaits."""

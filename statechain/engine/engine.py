@@ -120,6 +120,10 @@ class Engine(EngineMachines, EngineBatches, EngineOperations, EngineWaitingTasks
 
         files: The folder that distributed Maps use in place of S3: each bucket is a folder in it.
 
+        map_runs: Where the items of distributed Maps run that begin here. ``"local"``: in this process, as a part of
+            their execution. ``"shared"``: as executions of their own, which all workers of the storage share as a
+            DISTRIBUTED batch.
+
         dependencies: What handlers get for parameters marked with `Depends`, by type: a value or a factory. A factory
             is called when the engine is entered; what it yields is closed after the engine was left.
     """
@@ -138,6 +142,7 @@ class Engine(EngineMachines, EngineBatches, EngineOperations, EngineWaitingTasks
         limits=instance_of(Limits, meant="Limits"),
         recovery=FLAG,
         files=PATH.or_none(),
+        map_runs=one_of("local", "shared"),
         role=one_of("worker", "client", "reader"),
         wait_for=one_of("started", "all"),
         dependencies=instance_of(Mapping, meant="a mapping from types to values or factories").or_none(),
@@ -158,12 +163,14 @@ class Engine(EngineMachines, EngineBatches, EngineOperations, EngineWaitingTasks
         limits: Limits = DEFAULT_LIMITS,
         recovery: bool = True,
         files: str | Path | None = None,
+        map_runs: Literal["local", "shared"] = "local",
         role: Literal["worker", "client", "reader"] = "worker",
         wait_for: Literal["started", "all"] = "started",
         dependencies: Mapping[Any, object] | None = None,
     ) -> None:
         # All that runs is loaded with the first engine: that takes half as long as the library itself.
         from statechain.chaining.distributed import SharedBatches  # noqa: PLC0415
+        from statechain.chaining.map_runs import DistributedMapRuns  # noqa: PLC0415
         from statechain.chaining.runner import BatchServices  # noqa: PLC0415
         from statechain.chaining.shards import ShardWorker  # noqa: PLC0415
         from statechain.worker.options import WorkerOptions  # noqa: PLC0415
@@ -189,6 +196,7 @@ class Engine(EngineMachines, EngineBatches, EngineOperations, EngineWaitingTasks
             tasks=self._tasks,
             observers=tuple(observers),
             files=None if files is None else Path(files),
+            shares_map_runs=map_runs == "shared",
         )
         options = WorkerOptions(
             worker_id=worker_id or None,
@@ -199,7 +207,14 @@ class Engine(EngineMachines, EngineBatches, EngineOperations, EngineWaitingTasks
             recovers=recovery,
             waits_for_adopted=wait_for == "all",
         )
-        self._supervisor = Supervisor(self.repository, settings, options, start=self._start_nested, guard=self.guard)
+        self._supervisor = Supervisor(
+            self.repository,
+            settings,
+            options,
+            start=self._start_nested,
+            map_runs=lambda: self._map_runs,
+            guard=self.guard,
+        )
         self.journal = self._supervisor.journal
         self.worker = self._supervisor.worker
         self._callbacks = self._supervisor.callbacks
@@ -222,6 +237,9 @@ class Engine(EngineMachines, EngineBatches, EngineOperations, EngineWaitingTasks
             serves_all=recovery,
             dispatcher=dispatcher,
             sweep=leased.total_seconds() / 3,
+        )
+        self._map_runs = DistributedMapRuns(
+            self.batch_services, self.shards, self._find_target, self.stop_execution, self.worker.tasks
         )
         self.shared_batches = SharedBatches(self.batch_services, self.shards, self.stop_execution)
         self._services = EngineServices(

@@ -295,6 +295,10 @@ class Frame:
         """Return what happened last to the Map Run of this visit."""
         return next((moment[0] for moment in reversed(self._moments) if moment[0].is_of_map_run), None)
 
+    def facts_of(self, kind: MomentKind) -> tuple[JSONValue, ...]:
+        """Return the facts of what happened last of a kind in this visit; none where nothing did."""
+        return next((moment[3] for moment in reversed(self._moments) if moment[0] is kind), ())
+
     @property
     def visit_key(self) -> str:
         """Identify this visit for ever, however often it is run."""

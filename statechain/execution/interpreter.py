@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from statechain.clock import Clock
     from statechain.codec import JSONValue
     from statechain.execution.calls import Caller
+    from statechain.execution.fan_out.shared import MapRuns
     from statechain.execution.files.items import Files
     from statechain.execution.lines.fast_path import FastPath
     from statechain.execution.lines.shared import Lines
@@ -65,6 +66,9 @@ class Interpreter:
         lines: Lines,
         limits: Limits,
         files: Files,
+        map_runs: Callable[[], MapRuns],
+        *,
+        shares_map_runs: bool,
     ) -> None:
         self._scribe = scribe
         self._clock = clock
@@ -72,7 +76,7 @@ class Interpreter:
         self._limits = limits
         self._lane = lane
         self._lines = lines
-        self._run_distributed = partial(run_distributed, files=files)
+        self._run_distributed = partial(run_distributed, files=files, map_runs=map_runs, shares=shares_map_runs)
 
     async def run(self, run: Run) -> End:
         """Run an execution from where it is to its end, which is the caller's to record, unless `Run.end` has it."""

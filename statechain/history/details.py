@@ -16,6 +16,7 @@ from statechain.asl.outcome import CallTask, FanOut
 from statechain.codec import encode
 from statechain.errors import StateError
 from statechain.history.events import LONGEST_LOCATION, WHOLE, Event, Service, fault_details
+from statechain.records.details import MomentKind
 
 if TYPE_CHECKING:
     from statechain.asl.outcome import Outcome
@@ -157,4 +158,5 @@ def map_run_failed(moment: Moment, scene: Scene) -> Event:
 def map_run_started(moment: Moment, scene: Scene) -> Event | None:
     """Return the details of a Map Run that starts or is redriven."""
     facts = scene.whole(moment).facts
-    return dict(zip(("mapRunArn", "redriveCount"), facts, strict=False)) if facts else None
+    names = ("mapRunArn", "redriveCount") if moment.kind is MomentKind.RUN_REDRIVEN else ("mapRunArn",)
+    return dict(zip(names, facts, strict=False)) if facts else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Protocol
 
@@ -38,6 +38,7 @@ from statechain.worker.watchdog import watched
 from statechain.worker.worker import Worker
 
 if TYPE_CHECKING:
+    from statechain.execution.fan_out.shared import MapRuns
     from statechain.guard import Guard
     from statechain.settings import Settings
     from statechain.storage.repository import Repository
@@ -71,7 +72,14 @@ class Supervisor:
     """Everything that runs in one engine."""
 
     def __init__(
-        self, repository: Repository, settings: Settings, options: WorkerOptions, *, start: Start, guard: Guard
+        self,
+        repository: Repository,
+        settings: Settings,
+        options: WorkerOptions,
+        *,
+        start: Start,
+        map_runs: Callable[[], MapRuns],
+        guard: Guard,
     ) -> None:
         self._repository, self._observers, self._options = repository, settings.observers, options
         self._made_in = os.getpid()
@@ -87,7 +95,7 @@ class Supervisor:
         self.revisions = Revisions(repository, settings.limits)
         self.callbacks = Callbacks(repository, self.journal, settings.clock, self._tasks)
         self._threads = HandlerThreads(settings.limits.handler_threads, settings.clock)
-        interpreter = self._interpreter(settings, ChildExecutions(start, repository))
+        interpreter = self._interpreter(settings, ChildExecutions(start, repository), map_runs)
         self.worker = Worker(repository, self.journal, interpreter, self._lease, settings, options)
         self.recovery = Recovery(self.worker, self.revisions, self._lease, settings)
         self.streams = StreamGroup(self.worker.tasks, guard)
@@ -96,14 +104,17 @@ class Supervisor:
         if options.role == "reader":
             self.journal.why_closed = self.worker.why_closed = READS_ONLY
 
-    def _interpreter(self, settings: Settings, children: ChildExecutions) -> Interpreter:
+    def _interpreter(
+        self, settings: Settings, children: ChildExecutions, map_runs: Callable[[], MapRuns]
+    ) -> Interpreter:
         """Make what runs executions: it holds no state of theirs."""
         clock, tasks, limits = settings.clock, settings.tasks, settings.limits
         recorder = VisitRecorder(self.journal, self._lease)
         caller = Caller(recorder, clock, tasks, limits, self.callbacks, children, self._threads)
         fast_path = FastPath(clock, tasks, limits)
         lines = Lines(recorder, clock, tasks, caller, limits)
-        return Interpreter(recorder, clock, caller, fast_path, lines, limits, Files(settings.files, clock))
+        files, shares = Files(settings.files, clock), settings.shares_map_runs
+        return Interpreter(recorder, clock, caller, fast_path, lines, limits, files, map_runs, shares_map_runs=shares)
 
     @property
     def has_lease(self) -> bool:

@@ -7,6 +7,7 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
+from typing import Literal
 
 import attrs
 import click
@@ -40,6 +41,13 @@ __all__ = ["worker"]
     default=8,
     show_default=True,
     help="How many shards of distributed batches run at once.",
+)
+@click.option(
+    "--map-runs",
+    type=click.Choice(["local", "shared"]),
+    default="local",
+    show_default=True,
+    help="Run the items of distributed Maps in this process, or share them with all workers.",
 )
 @click.option(
     "--processes",
@@ -83,6 +91,7 @@ async def worker(
     tasks: TaskRegistry,
     concurrency: int | None,
     slots: int,
+    map_runs: Literal["local", "shared"],
     processes: int,
     dispatcher: str | None,
     machines: tuple[str, ...],
@@ -130,6 +139,7 @@ async def worker(
                 wait_for="all",
                 max_concurrent_executions=concurrency,
                 slots=slots,
+                map_runs=map_runs,
                 dispatcher=carrier,
                 observers=observers,
             ) as engine,

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from statechain.asl.outcome import Branch, FanOut, Tolerance, Transfer
 from statechain.codec import JSONValue
 from statechain.errors import StateError
 from statechain.execution.fan_out.inline import INLINE_WIDTH, Explain, RunFrame, begin_round, decisive_error
+from statechain.execution.fan_out.shared import THRESHOLD_EXCEEDED, MapRun, SharedMapRun
 from statechain.execution.files.items import FAILED, PENDING, SUCCEEDED, Ended
 from statechain.execution.frame import Frame, branch_path
 from statechain.execution.lengthy import evaluated
@@ -27,12 +29,18 @@ from statechain.records.details import MomentKind
 
 if TYPE_CHECKING:
     from statechain.clock import Clock
+    from statechain.execution.fan_out.shared import MapRuns
     from statechain.execution.files.items import Files
     from statechain.execution.recorder import VisitRecorder
 
 __all__ = ["run_distributed"]
 
 logger = logging.getLogger(__name__)
+
+SHARED = "shared"
+"""The fact of a Map Run's start that says that its items are executions of their own."""
+
+UNSAFE = re.compile(r"[^\w.-]", re.ASCII)
 
 
 async def run_distributed(
@@ -44,33 +52,55 @@ async def run_distributed(
     run_frame: RunFrame,
     explain: Explain,
     files: Files,
+    map_runs: Callable[[], MapRuns],
+    shares: bool,
 ) -> JSONValue:
     """Run the items of a distributed Map; return the outputs of those that succeeded, in order, or where they are.
+
+    Arguments:
+        frame: The Map.
+
+        effect: What it does.
+
+        scribe: What records the visit.
+
+        clock: What times go by.
+
+        run_frame: Runs an item in this process.
+
+        explain: Reports an error of evaluation with its place.
+
+        files: What stands in the place of S3.
+
+        map_runs: Returns what runs items as executions of their own.
+
+        shares: Whether a Map that begins here has its items run so; one that was begun goes on as it began.
 
     Raises StateError where more items failed than is tolerated, after the others have been cancelled.
     """
     is_new = begin_round(frame, clock)
     tolerance = await evaluated(frame, clock, effect.tolerance, explain)
     reader = None if effect.reader is None else await evaluated(frame, clock, effect.reader, explain)
+    is_shared = shares if is_new else SHARED in frame.facts_of(MomentKind.RUN_STARTED)
+    run_id = _run_id(frame, effect.label or frame.state, is_shared=is_shared)
     if is_new:
-        frame.note(MomentKind.RUN_STARTED, clock.now(), _run_id(frame, effect))
+        frame.note(MomentKind.RUN_STARTED, clock.now(), run_id, *((SHARED,) if is_shared else ()))
         scribe.add_open_visit(frame)
     elif frame.last_of_map_run() in {MomentKind.RUN_FAILED, MomentKind.RUN_ABORTED}:
-        frame.note(MomentKind.RUN_REDRIVEN, clock.now(), _run_id(frame, effect), frame.run.execution.redrive_count)
+        frame.note(MomentKind.RUN_REDRIVEN, clock.now(), run_id, frame.run.execution.redrive_count)
     await scribe.flush_before_effect(frame)
     try:
         if effect.writer is not None:
             files.check(effect.writer)
-        branches = await _branches(frame, clock, effect, reader, files, explain)
-        map_run = _MapRun(frame, branches, tolerance, run_frame, explain, clock, effect.label or frame.state)
-        try:
-            outputs = await map_run.run(effect.max_concurrency or INLINE_WIDTH)
-        except StateError:
-            if effect.writer is not None:
-                await _write_partly(files, effect.writer, _run_id(frame, effect), map_run.ended())
-            raise
-        if effect.writer is not None:
-            outputs = await files.write(effect.writer, _run_id(frame, effect), map_run.ended())
+        find_branches = partial(_branches, frame, clock, effect, reader, files, explain)
+        map_run: _MapRun | SharedMapRun
+        if is_shared:
+            described = _described(frame, effect, run_id, tolerance, is_new=is_new)
+            map_run = SharedMapRun(frame, described, map_runs(), find_branches, scribe, explain, clock)
+        else:
+            width, label = effect.max_concurrency or INLINE_WIDTH, effect.label or frame.state
+            map_run = _MapRun(frame, await find_branches(), tolerance, run_frame, explain, clock, label, width)
+        outputs = await _outputs(map_run, effect.writer, files, run_id)
     except StateError as fault:
         frame.note(MomentKind.RUN_FAILED, clock.now(), fault.error, fault.cause)
         raise
@@ -84,6 +114,18 @@ async def run_distributed(
     return outputs
 
 
+async def _outputs(map_run: _MapRun | SharedMapRun, writer: Transfer | None, files: Files, run: str) -> JSONValue:
+    """Run the items; return their outputs, or where they are written."""
+    if writer is None:
+        return await map_run.run()
+    try:
+        await map_run.run()
+    except StateError:
+        await _write_partly(files, writer, run, map_run.ended())
+        raise
+    return await files.write(writer, run, map_run.ended())
+
+
 async def _write_partly(files: Files, writer: Transfer, run: str, ended: Sequence[Ended]) -> None:
     """Write the results of a Map Run that failed, as far as there are any; what made it fail remains its error."""
     try:
@@ -92,10 +134,24 @@ async def _write_partly(files: Files, writer: Transfer, run: str, ended: Sequenc
         logger.warning("the results of a Map Run that failed could not be written: %s", error.cause)
 
 
-def _run_id(frame: Frame, effect: FanOut) -> str:
-    """Return what identifies a Map Run, however often it is resumed."""
+def _run_id(frame: Frame, label: str, *, is_shared: bool) -> str:
+    """Return what identifies a Map Run, however often it is resumed; as the id of a batch it is a part of URLs."""
     digest = hashlib.sha256(f"{frame.visit_key}:{frame.round}".encode(errors="surrogatepass")).hexdigest()
-    return f"{effect.label or frame.state}-{digest[:32]}"
+    return f"{UNSAFE.sub('-', label) if is_shared else label}-{digest[:32]}"
+
+
+def _described(frame: Frame, effect: FanOut, run_id: str, tolerance: Tolerance, *, is_new: bool) -> MapRun:
+    """Return what a Map Run is whose items are executions of their own."""
+    return MapRun(
+        id=run_id,
+        parent=frame.run.execution,
+        machine=frame.run.machine,
+        state=frame.state,
+        label=effect.label or frame.state,
+        max_concurrency=effect.max_concurrency,
+        tolerance=tolerance,
+        is_new=is_new,
+    )
 
 
 async def _branches(
@@ -119,14 +175,15 @@ class _MapRun:
     explain: Explain
     clock: Clock
     label: str
+    width: int
     outputs: dict[int, JSONValue] = attrs.Factory(dict)
     faults: dict[int, StateError] = attrs.Factory(dict)
     begun: set[int] = attrs.Factory(set)
 
-    async def run(self, width: int) -> JSONValue:
+    async def run(self) -> JSONValue:
         items = (await self._child(index) for index in range(len(self.branches)))
         try:
-            await launch(items, self._run_one, concurrency=width)
+            await launch(items, self._run_one, concurrency=self.width)
         except BaseExceptionGroup as faults:
             fault = decisive_error(faults)
             raise fault from fault.__cause__
@@ -141,9 +198,7 @@ class _MapRun:
         except StateError as fault:
             self.faults[index] = fault
             if exceeds(self.tolerance, len(self.faults), len(self.branches)):
-                raise StateError(
-                    "States.ExceedToleratedFailureThreshold", "The specified tolerated failure threshold was exceeded"
-                ) from fault
+                raise StateError(*THRESHOLD_EXCEEDED) from fault
 
     def ended(self) -> list[Ended]:
         """Return how each item that was begun ended, in order."""
