@@ -130,11 +130,14 @@ class Observer:
 
 @asynccontextmanager
 async def worker_without_a_lease(storage: Storage) -> AsyncIterator[tuple[Engine, Observer, list[str]]]:
-    """Yield an engine that runs executions and whose lease is lost, an observer, and the executions' ids."""
+    """Yield an engine that runs executions and whose lease is lost, an observer, and the executions' ids.
+
+    The observer takes over only where it is asked to: a look of its own could come first.
+    """
     handlers = Handlers()
     async with (
         Engine(storage.of_engine, tasks=handlers.tasks, lease=LEASE) as one,
-        Engine(storage.of_engine, tasks=handlers.tasks, lease=LEASE) as two,
+        Engine(storage.of_engine, tasks=handlers.tasks, lease=LEASE, recovery=False) as two,
     ):
         machine = await one.create_state_machine("m", TWO_TASKS)
         handles = [await machine.start_execution(number) for number in range(COUNT)]
