@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from itertools import chain
 from json import encoder
 from typing import Any, NoReturn, TypeAlias
 
@@ -129,7 +130,7 @@ def isolate(value: object, *, max_bytes: int | None = None, max_depth: int = MAX
     hold exactly: NaN and infinities, keys that are not strings, other types, cycles, nesting past ``max_depth``,
     or a string of more than ``max_bytes``.
     """
-    quick = _isolate_quickly(value)
+    quick = _isolate_quickly(value, max_bytes)
     if quick is None:
         try:
             text = _encode(value)
@@ -152,10 +153,11 @@ def isolate(value: object, *, max_bytes: int | None = None, max_depth: int = MAX
     return text, copy
 
 
-def _isolate_quickly(value: object) -> tuple[str, JSONValue] | None:
+def _isolate_quickly(value: object, max_bytes: int | None) -> tuple[str, JSONValue] | None:
     """Return what msgspec makes of a value, where its text is ASCII and comes back as an equal value; else None.
 
-    It takes types that are not JSON, as texts, but those are not equal to what they were made from.
+    It takes types that are not JSON, as texts, but those are not equal to what they were made from. A text that is too
+    long is not read back: copying a large value takes long, and most of all the garbage collections that it causes.
     """
     quick = _msgspec()
     if quick is None:
@@ -163,7 +165,7 @@ def _isolate_quickly(value: object) -> tuple[str, JSONValue] | None:
     encode_quickly, decode_quickly = quick
     try:
         data = encode_quickly(value)
-        if data.isascii():
+        if data.isascii() and (max_bytes is None or len(data) <= max_bytes):
             copy = decode_quickly(data)
             if copy == value:
                 return data.decode(), copy
@@ -244,18 +246,21 @@ def _check_size(text: str, max_bytes: int) -> None:
 
 
 LEAVES = frozenset({str, int, float, bool, type(None)})
+PLAIN_CONTAINERS = frozenset({list, dict})
+CONTAINERS = (list, tuple, Mapping)
 
 
 def _is_deeper(value: object, max_depth: int) -> bool:
     """Return whether a value without cycles nests deeper; level by level, which takes no pointers."""
-    level: list[Any] = [value] if isinstance(value, list | tuple | Mapping) else []
+    level: list[Any] = [value] if isinstance(value, CONTAINERS) else []
     for _ in range(max_depth):
-        members = (each if isinstance(each, list | tuple) else each.values() for each in level)
+        members = chain.from_iterable(
+            each if type(each) is list or not isinstance(each, Mapping) else each.values() for each in level
+        )
         level = [
             item
-            for each in members
-            for item in each
-            if type(item) not in LEAVES and isinstance(item, list | dict | tuple | Mapping)
+            for item in members
+            if (kind := type(item)) in PLAIN_CONTAINERS or (kind not in LEAVES and isinstance(item, CONTAINERS))
         ]
         if not level:
             return False

@@ -147,9 +147,10 @@ class EngineMachines(EngineQueries):
     async def _as_stored(self, name: str, definition: str) -> str:
         """Return a definition as the machine's newest revision has it, where that differs by the order of members."""
         newest = await retry_while_unavailable(partial(self.repository.state_machine, name))
-        if newest is not None and newest.name == name and same_json(newest.definition, definition):
-            return newest.definition
-        return definition
+        if newest is None or newest.name != name:
+            return definition
+        is_same = await lengthy.loaded(definition, partial(same_json, newest.definition, definition))
+        return newest.definition if is_same else definition
 
     # Limits
 

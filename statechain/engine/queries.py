@@ -221,10 +221,14 @@ class EngineQueries:
         """
         execution = await self.get_execution(id)
         revision = await self._revisions.get(execution.state_machine_id, execution.state_machine_revision)
-        definition = asl.load_stored(revision.record.definition, limits=self.limits)
         visits = await self.repository.visits(id)
         now = self.clock.now()
-        return await asyncio.to_thread(drawing.draw_execution, execution, definition.model, visits, now, format)
+
+        def draw() -> str:
+            definition = asl.load_stored(revision.record.definition, limits=self.limits)
+            return drawing.draw_execution(execution, definition.model, visits, now, format)
+
+        return await asyncio.to_thread(draw)
 
     @checked(state_machine_id=MACHINE)
     async def execution_statistics(self, state_machine_id: HasId | str) -> Mapping[ExecutionStatus, DurationStatistics]:

@@ -15,6 +15,7 @@ from statechain.asl import definition as definition_module
 from statechain.asl.effort import STEPS_ON_LOOP, need_time
 from statechain.asl.expressions.jsonata.engine import Engine as JSONata
 from statechain.codec import InvalidPayload, encode
+from statechain.engine import machines
 from support.engine_harness import EngineHarness, machine, task
 
 pytestmark = pytest.mark.slow  # evaluations that take long
@@ -109,32 +110,53 @@ async def test_a_path_that_passes_many_nodes_is_evaluated_in_a_thread(quick: Eng
     assert ended.output == ROWS[6:4000]
 
 
+@pytest.fixture
+def read_in(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the kinds of threads in which definitions were read."""
+    used: list[str] = []
+    for module, name in ((definition_module, "parse"), (machines, "same_json")):
+        function = getattr(module, name)
+
+        def noted(*arguments: Any, function: Any = function, **options: Any) -> Any:
+            used.append("loop" if threading.current_thread() is threading.main_thread() else "thread")
+            return function(*arguments, **options)
+
+        monkeypatch.setattr(module, name, noted)
+    return used
+
+
+def large(**last: Any) -> dict[str, Any]:
+    states: dict[str, Any] = {f"S{n}": {"Type": "Pass", "Next": f"S{n + 1}"} for n in range(600)}
+    return machine(**states, S600={"Type": "Pass", **last})
+
+
 @pytest.mark.parametrize("as_text", [True, False])
 async def test_a_large_definition_is_read_in_a_thread(
-    quick: EngineHarness, monkeypatch: pytest.MonkeyPatch, *, as_text: bool
+    quick: EngineHarness, read_in: list[str], *, as_text: bool
 ) -> None:
-    used: list[threading.Thread] = []
-    parse = definition_module.parse
-
-    def noted(*arguments: Any, **options: Any) -> Any:
-        used.append(threading.current_thread())
-        return parse(*arguments, **options)
-
-    monkeypatch.setattr(definition_module, "parse", noted)
-    states: dict[str, Any] = {f"S{n}": {"Type": "Pass", "Next": f"S{n + 1}"} for n in range(600)}
-    large = machine(**states, S600={"Type": "Pass"})
-    created = await quick.engine.create_state_machine("large", json.dumps(large) if as_text else large)
+    definition = large()
+    created = await quick.engine.create_state_machine("large", json.dumps(definition) if as_text else definition)
     assert (await created.execute()).status is ExecutionStatus.SUCCEEDED
     small = machine(S={"Type": "Pass"})
     await quick.engine.create_state_machine("small", json.dumps(small) if as_text else small)
-    assert [thread is threading.main_thread() for thread in used] == [False, True]
+    assert read_in == ["thread", "loop"]
     with pytest.raises(DefinitionError):
-        await quick.engine.create_state_machine("large", {**large, "StartAt": "Nowhere"})
+        await quick.engine.create_state_machine("large", {**definition, "StartAt": "Nowhere"})
+
+
+async def test_another_revision_of_a_large_definition_is_compared_and_drawn_in_a_thread(
+    quick: EngineHarness, read_in: list[str]
+) -> None:
+    await quick.engine.create_state_machine("large", large())
+    changed = await quick.engine.create_state_machine("large", large(Comment="another"))
+    assert changed.revision == 2
+    ended = await changed.execute()
+    assert "S600" in await quick.engine.draw_execution(ended.id, "dot")
+    assert set(read_in) == {"thread"}
 
 
 async def test_a_large_stored_definition_is_read_again(harness: EngineHarness) -> None:
-    states: dict[str, Any] = {f"S{n}": {"Type": "Pass", "Next": f"S{n + 1}"} for n in range(600)}
-    await harness.engine.create_state_machine("large", machine(**states, S600={"Type": "Pass"}))
+    await harness.engine.create_state_machine("large", large())
     await harness.reopen()
     found = await harness.engine.get_state_machine("large")
     assert (await found.execute(5)).output == 5
