@@ -9,14 +9,16 @@ two write some numbers differently (``1e16``, ``1e+16``), so that texts are comp
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import chain
 from json import encoder
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 from statechain.errors import InvalidPayload
 
@@ -25,6 +27,9 @@ __all__ = ["JSONInput", "JSONValue", "decode", "encode", "encode_plain", "isolat
 JSONValue: TypeAlias = "bool | int | float | str | list[JSONValue] | dict[str, JSONValue] | None"
 JSONInput: TypeAlias = "bool | int | float | str | Sequence[JSONInput] | Mapping[str, JSONInput] | None"
 """A JSON value that is only read: a `dict[str, int]` is one, which is no `JSONValue`, since that may be added to."""
+
+Text = TypeVar("Text", bound=str | bytes)
+Value = TypeVar("Value")
 
 MAX_DEPTH = 200
 
@@ -49,6 +54,25 @@ def _make_encode(module: object = encoder) -> Callable[[object], str]:
     except (AttributeError, TypeError, ValueError):
         pass
     return _canonical.encode
+
+
+LONG_TEXT = 32 * 1024
+_COLLECTS_IN_CALLS = sys.version_info < (3, 12)
+
+
+def _read(make: Callable[[Text], Value], text: Text) -> Value:
+    """Make the value of a text in one call of C, and collect garbage afterwards.
+
+    Up to Python 3.11 the collector also runs in the middle of such a call, several times for a large value, and each
+    time through all objects of the process: the event loop waits for all of that. Later versions put it off themselves.
+    """
+    if not _COLLECTS_IN_CALLS or len(text) < LONG_TEXT or not gc.isenabled():
+        return make(text)
+    gc.disable()
+    try:
+        return make(text)
+    finally:
+        gc.enable()
 
 
 _encode = _make_encode()
@@ -111,11 +135,11 @@ def decode(text: str | bytes) -> JSONValue:
     quick = _msgspec()
     if quick is not None:
         try:
-            return quick[1](text)
+            return _read(quick[1], text)
         except Exception:  # noqa: BLE001, S110 -- the standard library reads it, or says in our words what is wrong
             pass
     try:
-        value: JSONValue = _decode(text if isinstance(text, str) else text.decode())
+        value: JSONValue = _read(_decode, text if isinstance(text, str) else text.decode())
     except InvalidPayload:
         raise
     except (ValueError, RecursionError) as fault:
@@ -147,7 +171,7 @@ def isolate(value: object, *, max_bytes: int | None = None, max_depth: int = MAX
         _find_fault(value, max_depth)
     if quick is not None:
         return quick
-    copy: JSONValue = _exactly(text)[0]
+    copy: JSONValue = _read(_exactly, text)[0]
     if copy != value:
         _find_fault(value, max_depth)
     return text, copy
@@ -166,7 +190,7 @@ def _isolate_quickly(value: object, max_bytes: int | None) -> tuple[str, JSONVal
     try:
         data = encode_quickly(value)
         if data.isascii() and (max_bytes is None or len(data) <= max_bytes):
-            copy = decode_quickly(data)
+            copy = _read(decode_quickly, data)
             if copy == value:
                 return data.decode(), copy
     except Exception:  # noqa: BLE001, S110 -- the standard library finds what is wrong, and where

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import gc
 import json
 import math
 import types
@@ -299,3 +301,25 @@ def test_a_limit_of_bytes_is_the_same_with_msgspec() -> None:
         for limit in range(1, 60):
             quick, exact = alike(lambda value=value, limit=limit: isolate(value, max_bytes=limit))
             assert quick == exact
+
+
+@pytest.mark.parametrize("text", ["[" + "[1],[2]," * 20_000 + "0]", "[" + "[1],[2]," * 20_000 + "]"])
+def test_no_garbage_is_collected_in_the_middle_of_a_large_text(text: str) -> None:
+    collections: list[str] = []
+
+    def note(phase: str, _info: object) -> None:
+        collections.append(phase)
+
+    gc.callbacks.append(note)
+    try:
+        with contextlib.suppress(InvalidPayload):
+            decode(text)
+        assert collections.count("start") <= 2
+        assert gc.isenabled()
+        gc.disable()
+        with contextlib.suppress(InvalidPayload):
+            decode(text)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+        gc.callbacks.remove(note)
