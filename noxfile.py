@@ -190,9 +190,9 @@ def release(session: nox.Session) -> None:
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """Prove the guarantees at full size: kills, cuts, cancellations, full disks, races, fuzz (an hour or more)."""
+    """Prove the guarantees at full size: kills, cuts, cancellations, full disks, races, fuzz, models (hours)."""
     session.install(".[test]")
-    session.run("pytest", "tests/faults", "--full", *session.posargs)
+    session.run("pytest", "tests/faults", "tests/model", "--full", *session.posargs)
 
 
 @nox.session

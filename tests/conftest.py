@@ -46,6 +46,12 @@ settings.register_profile("ci", settings.get_profile("default"), derandomize=Tru
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("faults")
+    group.addoption("--full", action="store_true", help="run harnesses, models and properties at the size of the docs")
+    group.addoption("--faults-seed", type=int, help="the seed of a harness to be repeated")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Return the worker processes of ``-n auto``: more than processors, since tests wait for leases and processes."""

@@ -1,4 +1,4 @@
-"""Options and storages of the fault harnesses: they run small by default, and at full size with ``--full``."""
+"""Size, seed and storages of the fault harnesses: they run small by default, and at full size with ``--full``."""
 
 from __future__ import annotations
 
@@ -13,12 +13,6 @@ import pytest
 
 if TYPE_CHECKING:
     from support.postgres import Postgres
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("faults")
-    group.addoption("--full", action="store_true", help="run the fault harnesses at the size that the guarantees quote")
-    group.addoption("--faults-seed", type=int, help="the seed of a harness to be repeated")
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,8 @@ SETTINGS = {
     "three workers": Setting(steps=(2,), workers=3, faults={"failovers": 1, "crashes": 1, "stalls": 1}),
     "stopped workers": Setting(faults={"stalls": 2, "crashes": 1}),
     "lost replies": Setting(faults={"lost replies": 2, "crashes": 1}),
+    "starts in doubt": Setting(steps=(2, 1), later=1, faults={"lost replies": 1}),
+    "starts and failovers": Setting(steps=(2, 1), later=1, faults={"failovers": 1, "crashes": 1, "stalls": 1}),
     "everything": Setting(faults={"lost replies": 1, "crashes": 2, "stalls": 1, "clock steps": 1, "failovers": 1}),
 }
 
@@ -88,12 +90,13 @@ NEEDED = {
     "doubts_after_outage": ("a failover", "stay RUNNING for ever"),
     "compares_writes": ("three workers", "for recorded"),
     "waits_for_missing": ("three workers", "two workers whose leases hold run"),
+    "looks_after_answer": ("starts in doubt", "for orphaned, which it runs"),
     "forgets_after_outage": ("a failover and a long execution", "two workers whose leases hold run"),
 }
 
 
 @pytest.mark.parametrize("rule", NEEDED)
-def test_each_rule_for_failovers_is_needed(rule: str) -> None:
+def test_each_rule_for_doubts_is_needed(rule: str) -> None:
     """Without any one of them a search finds a fault."""
     setting, reason = NEEDED[rule]
     found = found_in(attrs.evolve(NEW, **{rule: False}), SETTINGS[setting])

@@ -14,7 +14,20 @@ from collections.abc import Iterator
 
 import attrs
 
-from support.models.states import Broken, Row, Rules, Run, Setting, State, Storage, Worker
+from support.models import asking
+from support.models.states import (
+    Broken,
+    Row,
+    Rules,
+    Run,
+    Setting,
+    State,
+    Storage,
+    Worker,
+    with_row,
+    with_run,
+    with_worker,
+)
 
 __all__ = ["Protocol"]
 
@@ -60,8 +73,9 @@ class Protocol:
     def start(self) -> State:
         """Return the state in which the first worker runs all executions."""
         count = self.setting.workers
-        rows = tuple(Row(owner=1) for _ in self.setting.steps)
-        runs = tuple(Run(number, 1, 0, 0, "running") for number in range(len(rows)))
+        begun = len(self.setting.steps) - self.setting.later
+        rows = (*(Row(owner=1) for _ in range(begun)), *(Row(status="ABSENT") for _ in range(self.setting.later)))
+        runs = tuple(Run(number, 1, 0, 0, "running") for number in range(begun))
         leases = tuple((each, LEASE, 1) for each in range(1, count + 1))
         storage = Storage(rows, leases)
         workers = tuple(Worker(each, 0, LEASE, runs=runs if each == 1 else ()) for each in range(1, count + 1))
@@ -105,8 +119,8 @@ class Protocol:
         if worker is None:
             return self._restart(state, slot)
         if worker.is_stalled:
-            return _put(state, slot, attrs.evolve(worker, is_stalled=False))
-        state = self._look(state, slot)
+            return with_worker(state, slot, attrs.evolve(worker, is_stalled=False))
+        state = self._look(with_worker(state, slot, attrs.evolve(worker, asking=None)), slot)
         worker = state.workers[slot]
         for run in worker.runs if worker is not None else ():
             state = self._go_on(state, slot, run)
@@ -125,13 +139,16 @@ class Protocol:
             if worker is None:
                 yield f"slot {slot}: restart", self._restart(state, slot)
             elif worker.is_stalled:
-                yield f"worker {worker.id}: wakes", _put(state, slot, attrs.evolve(worker, is_stalled=False))
+                yield f"worker {worker.id}: wakes", with_worker(state, slot, attrs.evolve(worker, is_stalled=False))
             else:
                 yield from self._steps_of(state, slot, worker)
         yield from self._faults(state)
 
     def _steps_of(self, state: State, slot: int, worker: Worker) -> Iterator[Step]:
-        if state.now < worker.holds_until:
+        holds = state.now < worker.holds_until
+        if holds and self.setting.later:
+            yield from asking.steps(state, slot, worker, self.rules)
+        if holds and worker.asking is None:
             yield f"worker {worker.id}: looks", self._look(state, slot)
             if (spent := _spend(state, "lost replies")) is not None:
                 yield f"worker {worker.id}: looks, and the reply is lost", self._look(spent, slot, is_lost=True)
@@ -145,9 +162,9 @@ class Protocol:
     def _faults(self, state: State) -> Iterator[Step]:
         for slot, worker in enumerate(state.workers):
             if worker is not None and (spent := _spend(state, "crashes")) is not None:
-                yield f"worker {worker.id}: is killed", _put(spent, slot, None)
+                yield f"worker {worker.id}: is killed", with_worker(spent, slot, None)
             if worker is not None and not worker.is_stalled and (spent := _spend(state, "stalls")) is not None:
-                yield f"worker {worker.id}: is stopped", _put(spent, slot, attrs.evolve(worker, is_stalled=True))
+                yield f"worker {worker.id}: is stopped", with_worker(spent, slot, attrs.evolve(worker, is_stalled=True))
         if (spent := _spend(state, "clock steps")) is not None:
             yield "the database's clock steps forward", attrs.evolve(spent, clock=state.clock + LONG_STEP)
             yield "the database's clock steps back", attrs.evolve(spent, clock=state.clock - LONG_STEP)
@@ -196,7 +213,7 @@ class Protocol:
             connected_to=state.failovers,
             runs=runs,
         )
-        return _put(attrs.evolve(state, storage=storage), slot, worker)
+        return with_worker(attrs.evolve(state, storage=storage), slot, worker)
 
     def _restart(self, state: State, slot: int) -> State:
         id_ = state.identities + 1
@@ -219,19 +236,20 @@ class Protocol:
         for number, row in enumerate(state.storage.rows):
             if row.status == "RUNNING" and row.owner is None and self._may_try(state, worker, row):
                 state, worker = self._claim(state, worker, number, is_lost=is_lost)
-        return _put(state, slot, attrs.evolve(worker, is_in_doubt=is_lost))
+        return with_worker(state, slot, attrs.evolve(worker, is_in_doubt=is_lost))
 
     def _let_go(self, state: State, slot: int, worker: Worker) -> tuple[State, Worker]:
         kept, is_behind = [], False
         for run in worker.runs:
             row = state.storage.rows[run.row]
-            if row.status == "RUNNING" and row.epoch == run.epoch and len(row.visits) >= run.seq:
+            is_same = row.status == "RUNNING" and row.epoch == run.epoch and len(row.visits) >= run.seq
+            if run.phase == "starting" or is_same:
                 kept.append(run)
             elif row.status == "RUNNING" and (row.epoch < run.epoch or len(row.visits) < run.seq):
                 is_behind = True
         doubts = worker.is_in_doubt or (is_behind and self.rules.doubts_after_loss)
         worker = attrs.evolve(worker, runs=tuple(kept), is_in_doubt=doubts)
-        return _put(state, slot, worker), worker
+        return with_worker(state, slot, worker), worker
 
     def _release_dead(self, state: State, slot: int, worker: Worker) -> tuple[State, Worker]:
         """Release what belongs to leases that were seen unchanged for their length.
@@ -261,7 +279,7 @@ class Protocol:
             worker, seen=tuple(sorted(seen.items())), connected_to=state.failovers, is_in_doubt=doubts
         )
         state = attrs.evolve(state, storage=attrs.evolve(state.storage, rows=rows, leases=kept))
-        return _put(state, slot, worker), worker
+        return with_worker(state, slot, worker), worker
 
     def _disown(self, state: State, worker: Worker) -> State:
         running = {run.row for run in worker.runs}
@@ -290,7 +308,7 @@ class Protocol:
             row = attrs.evolve(row, status="FAILED", owner=None)
         elif not is_lost:
             runs = (*runs, run)
-        state = _with_row(state, number, row)
+        state = with_row(state, number, row)
         return state, attrs.evolve(worker, runs=runs)
 
     def _is_poisoned(self, state: State, row: Row) -> bool:
@@ -317,7 +335,7 @@ class Protocol:
             if not free or is_lost:
                 break
             running |= set(free)
-        return _put(state, slot, attrs.evolve(worker, is_in_doubt=is_lost))
+        return with_worker(state, slot, attrs.evolve(worker, is_in_doubt=is_lost))
 
     # Running
 
@@ -326,10 +344,12 @@ class Protocol:
         worker = state.workers[slot]
         if worker is None or run not in worker.runs:
             return state
+        if run.phase == "starting":
+            return asking.start(state, slot, worker, run)
         if run.phase == "claimed":
             return self._take_up(state, slot, worker, run)
         if run.phase == "running" and run.row in self.setting.poison:
-            return _put(state, slot, None)
+            return with_worker(state, slot, None)
         return self._record(state, slot, worker, run, is_lost=is_lost)
 
     def _take_up(self, state: State, slot: int, worker: Worker, run: Run) -> State:
@@ -347,8 +367,8 @@ class Protocol:
             since = row.suspect_since if deaths else state.storage.uptime
             row = attrs.evolve(row, claims=claims, suspect_since=since)
             begun = attrs.evolve(begun, claims=deaths)
-            state = _with_row(state, run.row, row)
-        return _put(state, slot, _with_run(worker, run, begun))
+            state = with_row(state, run.row, row)
+        return with_worker(state, slot, with_run(worker, run, begun))
 
     def _record(self, state: State, slot: int, worker: Worker, run: Run, *, is_lost: bool) -> State:
         """Record the result of a handler: it takes effect where epoch and place are as they were."""
@@ -364,7 +384,7 @@ class Protocol:
                 status="SUCCEEDED" if is_over else "RUNNING",
                 owner=None if is_over else row.owner,
             )
-            state = _with_row(state, run.row, row)
+            state = with_row(state, run.row, row)
         elif row.epoch != run.epoch or len(row.visits) != run.seq + 1:
             return self._lose(state, slot, worker, run)
         elif row.visits[run.seq] != write:
@@ -372,34 +392,19 @@ class Protocol:
                 return self._lose(state, slot, worker, run)
             raise Broken(f"worker {worker.id} takes {write} of execution {run.row} for recorded: it is {row.visits}")
         if is_lost:
-            return _put(state, slot, _with_run(worker, run, attrs.evolve(run, phase="writing")))
+            return with_worker(state, slot, with_run(worker, run, attrs.evolve(run, phase="writing")))
         if row.status != "RUNNING":
-            return _put(state, slot, _with_run(worker, run, None))
+            return with_worker(state, slot, with_run(worker, run, None))
         begun = attrs.evolve(run, seq=run.seq + 1, claims=0, phase="running", has_lapsed=False)
         if state.now >= worker.holds_until:
             begun = attrs.evolve(begun, phase="claimed")  # the next handler waits for the lease
-        return _put(state, slot, _with_run(worker, run, begun))
+        return with_worker(state, slot, with_run(worker, run, begun))
 
     def _lose(self, state: State, slot: int, worker: Worker, run: Run) -> State:
         row = state.storage.rows[run.row]
         is_behind = row.status == "RUNNING" and (row.epoch < run.epoch or row.owner == worker.id)
         doubts = worker.is_in_doubt or (is_behind and self.rules.doubts_after_loss)
-        return _put(state, slot, attrs.evolve(_with_run(worker, run, None), is_in_doubt=doubts))
-
-
-def _put(state: State, slot: int, worker: Worker | None) -> State:
-    workers = (*state.workers[:slot], worker, *state.workers[slot + 1 :])
-    return attrs.evolve(state, workers=workers)
-
-
-def _with_row(state: State, number: int, row: Row) -> State:
-    rows = state.storage.rows
-    return attrs.evolve(state, storage=attrs.evolve(state.storage, rows=(*rows[:number], row, *rows[number + 1 :])))
-
-
-def _with_run(worker: Worker, run: Run, after: Run | None) -> Worker:
-    runs = (after if each is run or each == run else each for each in worker.runs)
-    return attrs.evolve(worker, runs=tuple(each for each in runs if each is not None))
+        return with_worker(state, slot, attrs.evolve(with_run(worker, run, None), is_in_doubt=doubts))
 
 
 def _spend(state: State, fault: str) -> State | None:

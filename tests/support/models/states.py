@@ -6,7 +6,21 @@ from collections.abc import Mapping
 
 import attrs
 
-__all__ = ["NEW", "OLD", "Broken", "Row", "Rules", "Run", "Setting", "State", "Storage", "Worker"]
+__all__ = [
+    "NEW",
+    "OLD",
+    "Broken",
+    "Row",
+    "Rules",
+    "Run",
+    "Setting",
+    "State",
+    "Storage",
+    "Worker",
+    "with_row",
+    "with_run",
+    "with_worker",
+]
 
 
 class Broken(AssertionError):
@@ -33,6 +47,9 @@ class Rules:
 
         forgets_after_outage: What was seen of leases before the connection was lost plays no part.
 
+        looks_after_answer: What a worker runs is looked up once storage has answered what it owns; else before it is
+            asked, so that what is started meanwhile is taken for orphaned.
+
         compares_writes: A write that is refused counts as committed before only where what is stored at its place is
             its own; else epoch and place are enough. After a failover two workers may have the same epoch.
 
@@ -45,6 +62,7 @@ class Rules:
     doubts_after_outage: bool = True
     waits_for_missing: bool = True
     forgets_after_outage: bool = True
+    looks_after_answer: bool = True
     compares_writes: bool = True
     limit: int = 3
 
@@ -62,7 +80,7 @@ OLD = Rules(
 
 @attrs.frozen
 class Row:
-    """An execution in storage; ``visits`` names the write that recorded each step."""
+    """An execution in storage, or ABSENT before its start; ``visits`` names the write that recorded each step."""
 
     status: str = "RUNNING"
     owner: int | None = None
@@ -85,7 +103,7 @@ class Storage:
 
 @attrs.frozen
 class Run:
-    """An execution in a worker: ``claimed``, ``running`` a handler, or ``writing`` again what may be committed.
+    """An execution in a worker: ``starting``, ``claimed``, ``running`` a handler, or ``writing`` what may be committed.
 
     ``has_lapsed``: the worker's lease lapsed meanwhile, so that others may run it, too, until a write is refused.
     ``claimed_after``: how many failovers came before the claim; the next one may take the claim back.
@@ -102,7 +120,10 @@ class Run:
 
 @attrs.frozen
 class Worker:
-    """A process, under an identity that no other one has."""
+    """A process, under an identity that no other one has.
+
+    ``asking``: what it ran, and what storage answered that it owns (None before that), while it finds out in doubt.
+    """
 
     id: int
     opened: int
@@ -112,6 +133,7 @@ class Worker:
     connected_to: int = 0
     runs: tuple[Run, ...] = ()
     seen: tuple[tuple[tuple[int, int, int], int], ...] = ()
+    asking: tuple[frozenset[int], frozenset[int] | None] | None = None
 
 
 @attrs.frozen
@@ -130,9 +152,32 @@ class State:
 
 @attrs.frozen
 class Setting:
-    """What is explored: which executions there are, how many workers, and how often each fault may come."""
+    """What is explored: which executions there are, how many workers, and how often each fault may come.
+
+    The last ``later`` executions are started by any worker at any time; the others run from the beginning. Only where
+    there are such does it matter that a worker asks storage and is answered later.
+    """
 
     steps: tuple[int, ...] = (2, 2)
     poison: frozenset[int] = frozenset()
     workers: int = 2
+    later: int = 0
     faults: Mapping[str, int] = attrs.Factory(dict)
+
+
+def with_worker(state: State, slot: int, worker: Worker | None) -> State:
+    """Return the state with another worker in a slot."""
+    workers = (*state.workers[:slot], worker, *state.workers[slot + 1 :])
+    return attrs.evolve(state, workers=workers)
+
+
+def with_row(state: State, number: int, row: Row) -> State:
+    """Return the state with another row."""
+    rows = state.storage.rows
+    return attrs.evolve(state, storage=attrs.evolve(state.storage, rows=(*rows[:number], row, *rows[number + 1 :])))
+
+
+def with_run(worker: Worker, run: Run, after: Run | None) -> Worker:
+    """Return the worker with another run in the place of one, or without it."""
+    runs = (after if each is run or each == run else each for each in worker.runs)
+    return attrs.evolve(worker, runs=tuple(each for each in runs if each is not None))
