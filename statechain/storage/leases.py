@@ -137,8 +137,8 @@ class LeaseStorage(Protocol):
     async def retain(self, worker_id: str, epochs: Mapping[str, int]) -> None:
         """Own again what was released while the worker runs it: each execution without owner, at exactly its epoch."""
 
-    async def owned(self, worker_id: str) -> Sequence[str]:
-        """Return the ids of the RUNNING executions that a worker owns.
+    async def owned(self, worker_id: str) -> Mapping[str, int]:
+        """Return the epochs of the RUNNING executions that a worker owns, by their ids.
 
         It reads every RUNNING execution: call it seldom.
         """
@@ -149,7 +149,7 @@ class LeaseStorage(Protocol):
         *,
         page: int,
         excluded_revisions: Collection[tuple[str, int]] = (),
-        orphaned: Collection[str] = (),
+        orphaned: Mapping[str, int] | None = None,
         suspects: range | None = None,
         only_queued: Collection[str] | None = None,
     ) -> Sequence[Claim]:
@@ -169,8 +169,9 @@ class LeaseStorage(Protocol):
 
             excluded_revisions: Revisions (state machine id, revision) that this worker does not run.
 
-            orphaned: Ids of executions that the claimer owns and does not run, since the reply to an earlier claim
-                was lost, say. Those that it owns are released first, for any worker to claim.
+            orphaned: The epochs, by ids, of executions that the claimer owns and does not run, since the reply to an
+                earlier claim was lost, say. Those that it owns at that epoch are released first, for any worker to
+                claim.
 
             suspects: None claims executions without deaths alone; a range claims suspects whose number of deaths is
                 in it, and whose backoff is over.

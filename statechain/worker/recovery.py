@@ -34,7 +34,7 @@ from statechain.worker.submissions import SUBMITS_ONLY
 from statechain.worker.suspects import Trials, backoff, deaths_alone, group_size, is_poisoned
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from statechain.execution.running import RunningExecution
     from statechain.settings import Settings
@@ -294,7 +294,7 @@ class Recovery:
             await self._lease.regained()
         is_in_doubt = self._is_in_doubt or self._worker.is_in_doubt
         self._is_in_doubt, self._worker.is_in_doubt = True, False
-        orphaned = await self._find_orphaned() if is_in_doubt else ()
+        orphaned = await self._find_orphaned() if is_in_doubt else None
         began = self._lease.clock()
         claims = list(
             await self._repository.claim(
@@ -307,14 +307,15 @@ class Recovery:
         tell(self._observers, fact)
         return claims
 
-    async def _find_orphaned(self) -> list[str]:
-        """Return what storage lists as this worker's and does not run here.
+    async def _find_orphaned(self) -> Mapping[str, int]:
+        """Return the epochs of what storage lists as this worker's and does not run here.
 
-        What runs here is looked up once storage has answered: an execution that is started meanwhile is no orphan.
+        What runs here is looked up once storage has answered: an execution that is started meanwhile is no orphan. One
+        that is redriven after that has another epoch.
         """
         owned = await self._repository.owned(self._worker.id)
         running = self._worker.running()
-        return [each for each in owned if each not in running]
+        return {each: epoch for each, epoch in owned.items() if each not in running}
 
     async def _resume(self, claim: Claim) -> bool:
         """Run a claimed execution on; return whether it is run here."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any
@@ -88,7 +88,7 @@ class Meanwhile(MemoryRepository):
         if (work := self.work.pop(moment, None)) is not None:
             await work()
 
-    async def owned(self, worker_id: str) -> Sequence[str]:
+    async def owned(self, worker_id: str) -> Mapping[str, int]:
         await self._do("before owned")
         owned = await super().owned(worker_id)
         await self._do("after owned")

@@ -29,6 +29,7 @@ SETTINGS = {
     "stopped workers": Setting(faults={"stalls": 2, "crashes": 1}),
     "lost replies": Setting(faults={"lost replies": 2, "crashes": 1}),
     "starts in doubt": Setting(steps=(2, 1), later=1, faults={"lost replies": 1}),
+    "redrives in doubt": Setting(steps=(1, 1), later=1, in_doubt=True),
     "starts and failovers": Setting(steps=(2, 1), later=1, faults={"failovers": 1, "crashes": 1, "stalls": 1}),
     "everything": Setting(faults={"lost replies": 1, "crashes": 2, "stalls": 1, "clock steps": 1, "failovers": 1}),
 }
@@ -90,6 +91,7 @@ NEEDED = {
     "doubts_after_outage": ("a failover", "stay RUNNING for ever"),
     "compares_writes": ("three workers", "for recorded"),
     "waits_for_missing": ("three workers", "two workers whose leases hold run"),
+    "releases_by_epoch": ("redrives in doubt", "for orphaned, which it runs"),
     "looks_after_answer": ("starts in doubt", "for orphaned, which it runs"),
     "forgets_after_outage": ("a failover and a long execution", "two workers whose leases hold run"),
 }

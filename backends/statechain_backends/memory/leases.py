@@ -85,9 +85,9 @@ class MemoryLeases(MemoryQueues):
             if run is not None and run.owner is None and run.epoch == epoch:
                 run.owner = worker_id
 
-    async def owned(self, worker_id: str) -> Sequence[str]:
-        """Return the ids of the executions that a worker owns."""
-        return [execution_id for execution_id, run in self._runs.items() if run.owner == worker_id]
+    async def owned(self, worker_id: str) -> Mapping[str, int]:
+        """Return the epochs of the executions that a worker owns, by their ids."""
+        return {execution_id: run.epoch for execution_id, run in self._runs.items() if run.owner == worker_id}
 
     async def claim(
         self,
@@ -95,13 +95,14 @@ class MemoryLeases(MemoryQueues):
         *,
         page: int,
         excluded_revisions: Collection[tuple[str, int]] = (),
-        orphaned: Collection[str] = (),
+        orphaned: Mapping[str, int] | None = None,
         suspects: range | None = None,
         only_queued: Collection[str] | None = None,
     ) -> Sequence[Claim]:
         """Take over executions without an owner."""
-        for run in [self._runs[each] for each in orphaned if each in self._runs]:
-            if run.owner == worker_id:
+        for execution_id, epoch in (orphaned or {}).items():
+            run = self._runs.get(execution_id)
+            if run is not None and (run.owner, run.epoch) == (worker_id, epoch):
                 run.owner, run.claimable_after = None, 0.0
         now = time.monotonic()
         orphans = [

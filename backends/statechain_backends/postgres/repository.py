@@ -195,7 +195,7 @@ class PostgresRepository(Reads, Queues, Shards, Checks, Leases):
         *,
         page: int,
         excluded_revisions: Collection[tuple[str, int]] = (),
-        orphaned: Collection[str] = (),
+        orphaned: Mapping[str, int] | None = None,
         suspects: range | None = None,
         only_queued: Collection[str] | None = None,
     ) -> Sequence[Claim]:

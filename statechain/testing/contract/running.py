@@ -398,7 +398,7 @@ class EndContract:
         await repository.renew_lease("worker", timedelta(hours=1))
         claim = await redrive(repository, made)
         assert await commit(repository, redriving(made, owner="other")) is None
-        (taken,) = await repository.claim("worker", page=9, orphaned=[made.id])
+        (taken,) = await repository.claim("worker", page=9, orphaned={made.id: claim.epoch})
         assert await commit(repository, redriving(made)) is None
         with pytest.raises(LeaseLost):
             await commit(repository, advance(made, visit(made), epoch=claim.epoch))

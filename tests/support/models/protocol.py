@@ -75,10 +75,11 @@ class Protocol:
         count = self.setting.workers
         begun = len(self.setting.steps) - self.setting.later
         rows = (*(Row(owner=1) for _ in range(begun)), *(Row(status="ABSENT") for _ in range(self.setting.later)))
-        runs = tuple(Run(number, 1, 0, 0, "running") for number in range(begun))
+        runs = tuple(Run(number, 1, 0, 0, "running") for number in range(self.setting.in_doubt, begun))
         leases = tuple((each, LEASE, 1) for each in range(1, count + 1))
         storage = Storage(rows, leases)
-        workers = tuple(Worker(each, 0, LEASE, runs=runs if each == 1 else ()) for each in range(1, count + 1))
+        first = Worker(1, 0, LEASE, runs=runs, is_in_doubt=self.setting.in_doubt)
+        workers = (first, *(Worker(each, 0, LEASE) for each in range(2, count + 1)))
         budget = tuple(sorted(self.setting.faults.items()))
         return State(storage, storage, workers, budget, identities=count)
 

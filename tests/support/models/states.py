@@ -9,6 +9,7 @@ import attrs
 __all__ = [
     "NEW",
     "OLD",
+    "Asking",
     "Broken",
     "Row",
     "Rules",
@@ -50,6 +51,9 @@ class Rules:
         looks_after_answer: What a worker runs is looked up once storage has answered what it owns; else before it is
             asked, so that what is started meanwhile is taken for orphaned.
 
+        releases_by_epoch: What is orphaned is released at the epoch that storage had answered; else at any, with
+            what the worker redrives meanwhile.
+
         compares_writes: A write that is refused counts as committed before only where what is stored at its place is
             its own; else epoch and place are enough. After a failover two workers may have the same epoch.
 
@@ -63,6 +67,7 @@ class Rules:
     waits_for_missing: bool = True
     forgets_after_outage: bool = True
     looks_after_answer: bool = True
+    releases_by_epoch: bool = True
     compares_writes: bool = True
     limit: int = 3
 
@@ -119,11 +124,17 @@ class Run:
 
 
 @attrs.frozen
-class Worker:
-    """A process, under an identity that no other one has.
+class Asking:
+    """How far a worker in doubt is: what it ran, what storage answered (rows, epochs), what of that it does not run."""
 
-    ``asking``: what it ran, and what storage answered that it owns (None before that), while it finds out in doubt.
-    """
+    former: frozenset[int]
+    owned: frozenset[tuple[int, int]] | None = None
+    orphaned: frozenset[tuple[int, int]] | None = None
+
+
+@attrs.frozen
+class Worker:
+    """A process, under an identity that no other one has; ``asking`` while it finds out what it owns."""
 
     id: int
     opened: int
@@ -133,7 +144,7 @@ class Worker:
     connected_to: int = 0
     runs: tuple[Run, ...] = ()
     seen: tuple[tuple[tuple[int, int, int], int], ...] = ()
-    asking: tuple[frozenset[int], frozenset[int] | None] | None = None
+    asking: Asking | None = None
 
 
 @attrs.frozen
@@ -155,13 +166,15 @@ class Setting:
     """What is explored: which executions there are, how many workers, and how often each fault may come.
 
     The last ``later`` executions are started by any worker at any time; the others run from the beginning. Only where
-    there are such does it matter that a worker asks storage and is answered later.
+    there are such does it matter that a worker asks storage and is answered later. ``in_doubt``: the first worker owns
+    the first execution and does not run it, as after a lost reply.
     """
 
     steps: tuple[int, ...] = (2, 2)
     poison: frozenset[int] = frozenset()
     workers: int = 2
     later: int = 0
+    in_doubt: bool = False
     faults: Mapping[str, int] = attrs.Factory(dict)
 
 

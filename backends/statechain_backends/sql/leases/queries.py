@@ -183,11 +183,11 @@ def release_shards(worker_id: Text, *, in_order: bool) -> Update:
     return update(batch_shards).where(batch_shards.c.owner == worker_id).values(released)
 
 
-def release_owned(worker_id: str, execution_ids: Sequence[str]) -> Update:
-    """Release runs that a worker owns and does not run."""
+def release_owned(worker_id: str, execution_ids: Sequence[str], epoch: int) -> Update:
+    """Release runs that a worker owns at an epoch and does not run."""
     return (
         update(runs)
-        .where(runs.c.execution_id.in_(execution_ids), runs.c.owner == worker_id)
+        .where(runs.c.execution_id.in_(execution_ids), runs.c.owner == worker_id, runs.c.epoch == epoch)
         .values(owner=None, claimable_after=None)
     )
 

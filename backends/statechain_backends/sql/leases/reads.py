@@ -31,9 +31,9 @@ class Leases(ABC):
         """Own again what was released while the worker runs it."""
         await self._perform(lease_scripts.retain(worker_id, epochs))
 
-    async def owned(self, worker_id: str) -> Sequence[str]:
-        """Return the ids of the executions that a worker owns."""
-        return cast("Sequence[str]", await self._perform(lease_scripts.owned(worker_id)))
+    async def owned(self, worker_id: str) -> Mapping[str, int]:
+        """Return the epochs of the executions that a worker owns, by their ids."""
+        return cast("Mapping[str, int]", await self._perform(lease_scripts.owned(worker_id)))
 
     async def claim(
         self,
@@ -41,12 +41,12 @@ class Leases(ABC):
         *,
         page: int,
         excluded_revisions: Collection[tuple[str, int]] = (),
-        orphaned: Collection[str] = (),
+        orphaned: Mapping[str, int] | None = None,
         suspects: range | None = None,
         only_queued: Collection[str] | None = None,
     ) -> Sequence[Claim]:
         """Take over executions without an owner."""
-        script = lease_scripts.claim(worker_id, page, excluded_revisions, orphaned, suspects, only_queued)
+        script = lease_scripts.claim(worker_id, page, excluded_revisions, orphaned or {}, suspects, only_queued)
         return cast("Sequence[Claim]", await self._perform(script))
 
     async def release(self, worker_id: str) -> None:

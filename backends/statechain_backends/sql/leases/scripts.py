@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -49,7 +49,7 @@ _ADVANCE_UPTIME = queries.advance_uptime()
 _FORGET_LEASE = queries.forget_lease()
 _RELEASE_DEAD_RUNS = queries.release_dead_runs(param("worker"))
 _RELEASE_DEAD_SHARDS = queries.release_shards(param("worker"), in_order=False)
-_OWNED = select(runs.c.execution_id).where(runs.c.owner == param("worker"))
+_OWNED = select(runs.c.execution_id, runs.c.epoch).where(runs.c.owner == param("worker"))
 _RELEASE = queries.release_runs(param("worker"))
 _RELEASE_SHARDS = queries.release_shards(param("worker"), in_order=True)
 _FORGET = queries.forget_worker(param("worker"))
@@ -86,26 +86,32 @@ def release_dead(leases: Sequence[WorkerLease]) -> Script:
 
 def retain(worker_id: str, epochs: Mapping[str, int]) -> Script:
     """Own again what was released and not claimed since."""
+    for epoch, ids in _by_epoch(epochs):
+        yield queries.retain(worker_id, ids, epoch), None
+    return None
+
+
+def _by_epoch(epochs: Mapping[str, int]) -> Iterator[tuple[int, Sequence[str]]]:
+    """Yield each epoch with some of the ids that have it, in one order: two that do it at once never deadlock."""
     by_epoch: dict[int, list[str]] = defaultdict(list)
     for execution_id, epoch in sorted(epochs.items()):
         by_epoch[epoch].append(execution_id)
     for epoch, ids in by_epoch.items():
         for some in chunks(ids):
-            yield queries.retain(worker_id, some, epoch), None
-    return None
+            yield epoch, some
 
 
 def owned(worker_id: str) -> Script:
-    """Return the ids of the executions that a worker owns."""
+    """Return the epochs of the executions that a worker owns, by their ids."""
     rows = yield _OWNED, {"worker": worker_id}
-    return [unescape_text(id_) for (id_,) in rows]
+    return {unescape_text(id_): epoch for id_, epoch in rows}
 
 
 def claim(
     worker_id: str,
     page: int,
     excluded_revisions: Collection[tuple[str, int]],
-    orphaned: Collection[str],
+    orphaned: Mapping[str, int],
     suspects: range | None,
     only_queued: Collection[str] | None = None,
 ) -> Script:
@@ -113,8 +119,8 @@ def claim(
 
     Of machines with limits, what their queues admit is taken; the queues are locked until the end.
     """
-    for ids in chunks(list(orphaned)):
-        yield queries.release_owned(worker_id, ids), None
+    for epoch, ids in _by_epoch(orphaned):
+        yield queries.release_owned(worker_id, ids, epoch), None
     admissions = yield from queue_scripts.admit(page, excluded_revisions, suspects, only_queued)
     admitted = frozenset(id_ for each in admissions for id_ in each.ids)
     chosen, parameters = _filled(sorted(admitted))
