@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 import attrs
@@ -25,6 +24,7 @@ from statechain_backends.sql.compiler import param
 from statechain_backends.sql.schema.tables import batch_items
 from statechain_backends.sql.scripts import batches
 from statechain_backends.sql.text_escape import escape_rows, unescape_text
+from statechain_backends.sqlite.unsynced import no_sync
 from statechain_backends.sqlite.writes import COMPILER, perform
 
 if TYPE_CHECKING:
@@ -39,9 +39,6 @@ __all__ = ["Chunks", "Freezing"]
 
 CHUNK_SECONDS = 0.01
 """How long a transaction may take, for which other writes wait; the next one is sized by the pace of the last."""
-
-SYNCHRONOUS_NORMAL = 1
-"""By its number, as SQLite answers it: only checkpoints sync; 0 is OFF, 2 FULL, 3 EXTRA."""
 
 _STORED = select(func.count()).where(batch_items.c.batch_id == param("batch"), batch_items.c.index < param("end"))
 
@@ -136,7 +133,7 @@ class Freezing:
         began = time.monotonic()
         batch = self._write.batch
         rows = [(batch.id, index, id_, f"{batch.name_prefix}-{id_}") for index, id_ in enumerate(ids, first)]
-        with _no_sync(connection):
+        with no_sync(connection):
             connection.execute("BEGIN IMMEDIATE")
             try:
                 connection.executemany(COMPILER.known(_ADD_ITEM).text, escape_rows(rows))
@@ -146,17 +143,6 @@ class Freezing:
                     connection.execute("ROLLBACK")
                 raise
         return time.monotonic() - began
-
-
-@contextmanager
-def _no_sync(connection: sqlite3.Connection) -> Iterator[None]:
-    """Let commits of the body return before the disk has what they wrote; a checkpoint still waits for it."""
-    (configured,) = connection.execute("PRAGMA synchronous").fetchone()
-    connection.execute(f"PRAGMA synchronous={min(configured, SYNCHRONOUS_NORMAL)}")
-    try:
-        yield
-    finally:
-        connection.execute(f"PRAGMA synchronous={configured}")
 
 
 async def _next_chunk(reader: Reader, after: int, size: int) -> list[str]:

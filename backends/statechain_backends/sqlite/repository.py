@@ -32,6 +32,7 @@ from statechain_backends.sql.reads import Reads
 from statechain_backends.sql.rows import to_worker_lease
 from statechain_backends.sql.schema.migrate import STORED_VERSION, is_current
 from statechain_backends.sql.scripts.shards import Shards
+from statechain_backends.sqlite import unsynced
 from statechain_backends.sqlite.connection import ConnectionThread
 from statechain_backends.sqlite.file import DatabaseFile
 from statechain_backends.sqlite.freezing import Freezing
@@ -182,6 +183,9 @@ class SQLiteRepository(Reads, Queues, Shards, Checks, Leases):
 
     async def _perform(self, script: Script) -> object:
         return await self._writer.run(perform, script)
+
+    async def _perform_claim(self, script: Script) -> object:
+        return await self._writer.run(unsynced.claim, script)
 
     async def _fetch(self, statement: Executable, parameters: Parameters = None) -> Sequence[Row]:
         self._writer.check_open()

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sqlite3
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +16,8 @@ import pytest_asyncio
 
 from statechain import ExecutionFilter, RepositoryError, SQLiteRepository
 from statechain.errors import RepositoryUnavailable
-from statechain.storage.repository import StartExecution
+from statechain.records.queues import MachineLimits
+from statechain.storage.repository import LimitStateMachine, StartExecution
 from statechain.testing import RepositoryContract
 from statechain.testing.contract.samples import bury, commit, execution, finish, start
 from statechain_backends.sqlite import repository as sqlite
@@ -297,3 +298,29 @@ async def test_a_closed_repository_says_so(sqlite_url: str) -> None:
         with pytest.raises(RepositoryError, match="not open"):
             await call
     assert sorted(path.name for path in Path(path_of(sqlite_url)).parent.iterdir()) == ["statechain.db"]
+
+
+async def syncs(repository: SQLiteRepository, act: Awaitable[object]) -> list[str]:
+    """Return what an action set of syncing, and when it committed."""
+    seen: list[str] = []
+
+    def note(statement: str) -> None:
+        if statement.startswith("PRAGMA synchronous=") or statement == "COMMIT":
+            seen.append(statement)
+
+    await repository._writer.run(lambda connection: connection.set_trace_callback(note))
+    await act
+    await repository._writer.run(lambda connection: connection.set_trace_callback(None))
+    return seen
+
+
+async def test_a_claim_does_not_wait_for_the_disk_unless_a_machine_has_limits(sqlite_url: str) -> None:
+    async with SQLiteRepository(sqlite_url) as repository:
+        made = execution()
+        await commit(repository, StartExecution(execution=made, owner=None))
+        claiming = await syncs(repository, repository.claim("one", page=9))
+        assert claiming == ["PRAGMA synchronous=1", "COMMIT", "PRAGMA synchronous=2"]
+        assert list(await repository.owned("one")) == [made.id]
+        limits = MachineLimits(max_concurrency=1)
+        await commit(repository, LimitStateMachine(state_machine_id=made.state_machine_id, limits=limits))
+        assert await syncs(repository, repository.claim("one", page=9)) == ["COMMIT"]

@@ -47,7 +47,11 @@ class Leases(ABC):
     ) -> Sequence[Claim]:
         """Take over executions without an owner."""
         script = lease_scripts.claim(worker_id, page, excluded_revisions, orphaned or {}, suspects, only_queued)
-        return cast("Sequence[Claim]", await self._perform(script))
+        return cast("Sequence[Claim]", await self._perform_claim(script))
+
+    async def _perform_claim(self, script: Script) -> object:
+        """Run the script of a claim in a separate transaction."""
+        return await self._perform(script)
 
     async def release(self, worker_id: str) -> None:
         """Release all that a worker owns."""
