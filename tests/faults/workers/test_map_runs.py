@@ -1,0 +1,123 @@
+"""kill -9 amid a distributed Map that workers share: the worker of its execution, and those of its items."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import attrs
+import pytest
+
+from statechain import Engine, Execution, ExecutionFilter
+from statechain.records.batches import BatchStatus
+from support.faults.workers.map_run import MACHINE, WIDTH
+from support.programs import command
+from support.summary import Figures
+
+pytestmark = pytest.mark.timeout(1800)
+
+WORKERS = 3
+SILENCE = 120.0
+"""After this many seconds without progress the work is stuck."""
+
+
+@attrs.define
+class Siege:
+    """Worker processes of one Map, which are killed as the work comes along and replaced at once.
+
+    Every second kill hits the process that runs the Map's execution, as far as that is known.
+    """
+
+    url: str
+    folder: Path
+    execution_id: str
+    marks: list[int]
+    chance: random.Random
+    kills: Counter[str] = attrs.Factory(Counter)
+    workers: dict[int, subprocess.Popen[bytes]] = attrs.Factory(dict)
+
+    @property
+    def notes(self) -> list[list[str]]:
+        """What the processes did, in order: each line's words, of which the first is the process's id."""
+        file = self.folder / "notes"
+        return [line.split() for line in file.read_text().splitlines()] if file.exists() else []
+
+    async def run(self, client: Engine) -> Execution:
+        """Return the execution once it has ended, and every process with it."""
+        handle = await client.get_handle(self.execution_id)
+        ending = asyncio.ensure_future(handle.wait())
+        try:
+            while len(self.workers) < WORKERS:
+                self._spawn()
+            seen, moved = 0, asyncio.get_running_loop().time()
+            while not ending.done():
+                await asyncio.sleep(0.01)
+                notes = self.notes
+                if len(notes) > seen:
+                    seen, moved = len(notes), asyncio.get_running_loop().time()
+                assert asyncio.get_running_loop().time() - moved < SILENCE, self._log()
+                self._strike(notes)
+            for worker in self.workers.values():
+                assert await asyncio.to_thread(worker.wait, SILENCE) == 0, self._log()
+            return await ending
+        finally:
+            ending.cancel()
+            for worker in self.workers.values():
+                worker.kill()
+                worker.wait()
+
+    def _spawn(self) -> None:
+        arguments = command("support.faults.workers.map_run", self.url, self.folder / "notes", self.execution_id)
+        with (self.folder / "log").open("ab") as log:
+            process = subprocess.Popen(arguments, stdout=log, stderr=log, cwd=self.folder)
+        self.workers[process.pid] = process
+
+    def _strike(self, notes: list[list[str]]) -> None:
+        """Kill a process for each mark that the work has passed."""
+        while self.marks and sum(what[0] == "item" for _, *what in notes) >= self.marks[0]:
+            self.marks.pop(0)
+            parent = next((int(pid) for pid, *what in reversed(notes) if what == ["parent"]), 0)
+            others = [pid for pid in self.workers if pid != parent]
+            is_parent = parent in self.workers and (len(self.marks) % 2 == 0 or not others)
+            victim = parent if is_parent else self.chance.choice(others)
+            self.kills["of the execution" if is_parent else "of items"] += 1
+            killed = self.workers.pop(victim)
+            killed.send_signal(signal.SIGKILL)
+            killed.wait()
+            self._spawn()
+
+    def _log(self) -> str:
+        return (self.folder / "log").read_text()[-3000:]
+
+
+async def test_no_item_is_lost_or_doubled_when_workers_are_killed(
+    durable_url: str, tmp_path: Path, seed: int, figures: Figures, *, full: bool
+) -> None:
+    items, kills = (1000, 100) if full else (60, 6)
+    chance = random.Random(seed)
+    async with Engine(durable_url, role="client") as client:
+        orders = await client.create_state_machine("orders", MACHINE)
+        parent = await orders.start_execution(list(range(items)))
+        marks = sorted(chance.sample(range(1, 2 * items - WIDTH), kills))
+        siege = Siege(durable_url, tmp_path, parent.id, marks, chance)
+        ended = await siege.run(client)
+        assert ended.output == [2 * number for number in range(items)], ended.cause
+        (run,) = await client.list_batches(parent_execution_id=parent.id)
+        assert (run.status, run.item_counts.succeeded) == (BatchStatus.SUCCEEDED, items)
+        assert await client.count_executions(ExecutionFilter(state_machine_id=run.state_machine_id)) == items
+        assert await client.count_executions(ExecutionFilter(status="RUNNING")) == 0
+        assert not await client.repository.claim("examiner", page=1), "something is still to be claimed"
+    calls = Counter(int(what[1]) for _, *what in siege.notes if what[0] == "item")
+    repeats = sum(calls.values()) - 2 * items
+    figures(
+        seed=seed, items=items, kills=kills, of_the_execution=siege.kills["of the execution"],
+        calls=sum(calls.values()), repeats=repeats,
+    )  # fmt: skip
+    assert set(calls) == set(range(items))
+    assert siege.kills["of the execution"] > 0
+    assert siege.kills["of items"] > 0
+    assert 0 <= repeats <= kills * WIDTH
