@@ -94,9 +94,9 @@ class EngineBatches(EngineLookup):
 
             BatchStopped: More items failed than the options tolerate, or the batch was stopped meanwhile.
 
-            ValueError: No transformer is registered under its name.
+            ValueError: No transformer is registered under its name; or the batch is a Map Run: redrive its execution.
         """
-        batch = await self.get_batch(id)
+        batch = await self._resumable(id)
         async with await self._resumed(batch, options, input_transformer) as stream:
             async for _ in stream:
                 pass
@@ -125,9 +125,9 @@ class EngineBatches(EngineLookup):
         Raises:
             BatchNotFound: There is no such batch.
 
-            ValueError: No transformer is registered under its name.
+            ValueError: No transformer is registered under its name; or the batch is a Map Run: redrive its execution.
         """
-        batch = await self.get_batch(id)
+        batch = await self._resumable(id)
         revision = await self._revisions.get(batch.state_machine_id, batch.state_machine_revision)
         target = StateMachine(self._services, revision)
         return await self._services.shared_batches.join(target, batch, input_transformer)
@@ -200,9 +200,18 @@ class EngineBatches(EngineLookup):
 
         Raises:
             BatchNotFound: There is no such batch.
+
+            ValueError: It is a Map Run: redrive its execution.
         """
-        batch = await self.get_batch(id)
+        batch = await self._resumable(id)
         self._run_batch(batch, await self._resumed(batch, options, None))
+        return batch
+
+    async def _resumable(self, id_: str) -> Batch:
+        """Return a batch that a caller may resume: a Map Run goes on with its execution alone."""
+        batch = await self.get_batch(id_)
+        if batch.parent_execution_id is not None:
+            raise ValueError(f"the batch {id_!r} is a Map Run: redrive its execution {batch.parent_execution_id!r}")
         return batch
 
     async def _resumed(

@@ -55,6 +55,7 @@ def batch_json(batch: Batch, machine: str | None = None) -> dict[str, Any]:
         "start_time": instant(batch.start_time),
         "end_time": instant(batch.end_time),
         "item_counts": attrs.asdict(batch.item_counts),
+        "parent_execution_id": batch.parent_execution_id,
         "filter": dict(batch.filter),
         "options": dict(batch.options),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import sqlite3
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from statechain import Engine
 from support.cli_project import CliProject, rows
 
 CHAIN = ("batch", "bills.json", "--tasks", "handlers", "--state-machine", "orders", "--order", "oldest_first")
@@ -168,3 +170,37 @@ def test_a_batch_is_stopped(orders: CliProject) -> None:
     orders.call(*CHAIN, "--name-prefix", "bill", code=1)
     (row,) = rows(orders.call("batches", "list").stdout)
     assert "SUCCEEDED" in orders.call("batches", "stop", row["ID"]).stderr  # it had ended
+
+
+EACH = {
+    "StartAt": "Each",
+    "States": {
+        "Each": {
+            "Type": "Map",
+            "ItemProcessor": {
+                "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "EXPRESS"},
+                "StartAt": "Same",
+                "States": {"Same": {"Type": "Pass", "End": True}},
+            },
+            "End": True,
+        }
+    },
+}
+
+
+async def _share() -> str:
+    """Run a distributed Map whose items are executions; return its execution's id."""
+    async with Engine("sqlite:///statechain.db", map_runs="shared") as engine:
+        machine = await engine.create_state_machine("each", EACH)
+        return (await machine.execute([1, 2, 3])).id
+
+
+def test_the_map_runs_of_an_execution_are_listed_and_shown(orders: CliProject) -> None:
+    execution = asyncio.run(_share())
+    (run,) = rows(orders.call("batches", "list", "--execution", execution).stdout)
+    assert (run["MACHINE"], run["STATUS"], run["OK"]) == ("each/Each", "SUCCEEDED", "3")
+    shown = orders.call("batches", "show", run["ID"]).stdout
+    assert f"execution {execution}" in shown
+    stored = json.loads(orders.call("batches", "show", run["ID"], "--json").stdout)
+    assert stored["parent_execution_id"] == execution
+    assert rows(orders.call("batches", "list", "--execution", "nobody").stdout) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -9,6 +10,7 @@ from typing import IO
 
 import pytest
 
+from statechain import Engine
 from support.cli_project import CliProject
 
 pytestmark = pytest.mark.slow  # starts and kills processes
@@ -85,3 +87,36 @@ def test_a_worker_of_batches_of_a_missing_machine_ends_with_usage(project: CliPr
     project.run("one")
     told = project.call("worker", "--tasks", "handlers", "--batches", "none", code=2).stderr
     assert "there is no state machine 'none'" in told
+
+
+EACH = {
+    "StartAt": "Each",
+    "States": {
+        "Each": {
+            "Type": "Map",
+            "ItemProcessor": {
+                "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"},
+                "StartAt": "Price",
+                "States": {"Price": {"Type": "Task", "Resource": "Price", "End": True}},
+            },
+            "End": True,
+        }
+    },
+}
+
+
+async def _submit() -> str:
+    """Leave an execution with a distributed Map to a worker; return its id."""
+    async with Engine("sqlite:///statechain.db", role="client") as client:
+        machine = await client.create_state_machine("each", EACH)
+        return (await machine.start_execution([{"quantity": 1}, {"quantity": 2}], name="parent")).id
+
+
+def test_it_shares_the_items_of_distributed_maps(project: CliProject) -> None:
+    parent = asyncio.run(_submit())
+    with project.start("worker", "--tasks", "handlers", "--map-runs", "shared") as worker:
+        read_until(worker.stderr, "parent SUCCEEDED")
+        ended(worker)
+    assert [each["total"] for each in project.shown("parent")["output"]] == [2, 4]
+    (run,) = [json.loads(line) for line in project.call("batches", "list", "--json").stdout.splitlines()]
+    assert (run["parent_execution_id"], run["item_counts"]["succeeded"]) == (parent, 2)

@@ -47,12 +47,13 @@ def batches() -> None:
 @batches.command("list")
 @click.option("--state-machine", metavar="NAME|ID", help="Of this state machine.")
 @click.option("--status", type=click.Choice([str(each) for each in BatchStatus], case_sensitive=False))
+@click.option("--execution", metavar="ID", help="The Map Runs of this execution.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
 @json_option
 @storage_option
 @asynchronous
 async def list_batches(
-    state_machine: str | None, status: str | None, limit: int, storage: Storage, *, as_json: bool
+    state_machine: str | None, status: str | None, execution: str | None, limit: int, storage: Storage, *, as_json: bool
 ) -> None:
     """List batches, newest first."""
     async with storage.reader() as engine:
@@ -60,6 +61,7 @@ async def list_batches(
         found = await engine.repository.batches(
             state_machine_id=None if machine is None else machine.id,
             status=None if status is None else BatchStatus(status),
+            parent_execution_id=execution,
             page=limit,
         )
         names = await machine_names(engine)
@@ -120,6 +122,8 @@ async def show(batch_id: str, storage: Storage, *, as_json: bool) -> None:
     ]
     if shards:
         rows.insert(6, ["shards", ", ".join(f"{count} {status.lower()}" for status, count in sorted(shards.items()))])
+    if batch.parent_execution_id is not None:
+        rows.insert(3, ["map run of", f"execution {batch.parent_execution_id}"])
     if batch.source_state_name is not None:
         rows.insert(3, ["source state", batch.source_state_name])
     print_table((Column("WHAT"), Column("IS")), rows)

@@ -99,6 +99,7 @@ async def show(request: Request) -> Response:
         "total": len(visits),
         "most": MOST_VISITS if len(rows) == MOST_VISITS else None,
         "is_large": len(rows) > MANY_VISITS,
+        "map_runs": await engine.repository.batches(parent_execution_id=execution.id, page=PAGE, is_counted=False),
         "command": command_line("show", execution.id),
     }
     return await page(request, "execution.html", context)
