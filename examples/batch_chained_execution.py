@@ -31,9 +31,9 @@ class Progress:
         print(f"   [{index}] {short(source_execution_id)} {outcome} after {milliseconds:.0f} ms")
 
 
-def short(execution_id: str) -> str:
+def short(execution_id: str | None) -> str:
     """Return the part of an id that tells it from its neighbours."""
-    return execution_id[-8:]
+    return str(execution_id)[-8:]
 
 
 def with_priority(order: dict[str, Any]) -> dict[str, Any]:
@@ -66,7 +66,7 @@ async def play(
 
 def show(result: BatchExecutionResult) -> None:
     """Print the invoice that a batch made of an order."""
-    invoice = result.execution.output if result.execution else None
+    invoice: Any = result.execution.output if result.execution else None
     if invoice is None:
         print(f"   {short(result.source_execution_id)} -> none: {result.error}")
     else:
@@ -82,10 +82,10 @@ async def main() -> None:
 
         print("1. five orders")
         began = await place_orders(orders)
-        finished = {"state_machine_id": orders.id, "status": "SUCCEEDED", "start_after": began}
+        finished: dict[str, Any] = {"state_machine_id": orders.id, "status": "SUCCEEDED", "start_after": began}
         everything = ExecutionFilter(**finished, order="oldest_first")
         for order in await engine.list_executions(everything):
-            placed = order.output
+            placed: Any = order.output
             print(f"   {short(order.id)}    order {placed['id']}  {placed['total']:>7.2f}  {placed['customer']}")
         print()
 

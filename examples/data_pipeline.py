@@ -1,6 +1,7 @@
 """Use case, a data pipeline: clean each batch of readings, then summarise what was cleaned."""
 
 import asyncio
+from typing import Any
 
 from orders import storage_url
 
@@ -29,20 +30,22 @@ SUMMARISE = {"StartAt": "Mean", "States": {"Mean": {"Type": "Task", "Resource": 
 
 
 @tasks.register
-async def to_kelvin(reading: dict) -> float:
+async def to_kelvin(reading: dict[str, Any]) -> float:
     """Convert one reading."""
-    return round(reading["celsius"] + 273.15, 2)
+    return round(float(reading["celsius"]) + 273.15, 2)
 
 
 @tasks.register
-async def mean(cleaned: dict) -> dict:
+async def mean(cleaned: dict[str, Any]) -> dict[str, Any]:
     """Summarise one station."""
     return {"station": cleaned["station"], "mean": round(sum(cleaned["kelvin"]) / len(cleaned["kelvin"]), 2)}
 
 
 async def main() -> None:
     """Run both steps; the second begins from what the first has stored."""
-    batches = [{"station": f"S{n}", "readings": [{"celsius": t} for t in (n, n + 2, -999)]} for n in range(1, 4)]
+    batches: list[dict[str, Any]] = [
+        {"station": f"S{n}", "readings": [{"celsius": t} for t in (n, n + 2, -999)]} for n in range(1, 4)
+    ]
     async with Engine(storage_url(), tasks=tasks) as engine:
         clean = await engine.create_state_machine("clean", CLEAN)
         summarise = await engine.create_state_machine("summarise", SUMMARISE)

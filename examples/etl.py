@@ -3,13 +3,14 @@
 import asyncio
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from orders import storage_url
 
 from statechain import Engine, TaskRegistry
 
 tasks = TaskRegistry()
-loaded: list[dict] = []  # the target table
+loaded: list[dict[str, Any]] = []  # the target table
 
 LOAD = {
     "StartAt": "Rows",
@@ -39,13 +40,13 @@ LOAD = {
 
 
 @tasks.register
-async def transform(batch: dict) -> list:
+async def transform(batch: dict[str, Any]) -> list[dict[str, Any]]:
     """Give the columns their types."""
     return [{"name": row["name"].title(), "spent": float(row["spent"])} for row in batch["Items"]]
 
 
 @tasks.register
-async def load(rows: list) -> int:
+async def load(rows: list[dict[str, Any]]) -> int:
     """Write the rows of one batch."""
     loaded.extend(rows)
     return len(rows)

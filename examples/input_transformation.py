@@ -2,13 +2,14 @@
 
 import asyncio
 from datetime import UTC, datetime
+from typing import Any
 
 from orders import pipelines, place_orders, storage_url, tasks
 
 from statechain import Engine, ExecutionFilter
 
 
-def prioritize(order: dict) -> dict:
+def prioritize(order: dict[str, Any]) -> dict[str, Any]:
     """Add what the invoices want to know."""
     return {**order, "priority": "high", "processed_at": datetime.now(UTC).isoformat()}
 
@@ -23,7 +24,8 @@ async def main() -> None:
             input_transformer=prioritize,
         )
         for result in results:
-            print(f"order {result.execution.input['id']} -> {result.execution.output}")
+            order: Any = result.execution.input
+            print(f"order {order['id']} -> {result.execution.output}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Use case, notifications: tell customers what became of their orders, each once, however often this runs."""
 
 import asyncio
+from typing import Any
 
 from orders import pipelines, place_orders, storage_url, tasks
 
@@ -11,13 +12,13 @@ ALERT = {"StartAt": "Send", "States": {"Send": {"Type": "Task", "Resource": "ale
 
 
 @tasks.register
-async def notify(order: dict) -> str:
+async def notify(order: dict[str, Any]) -> str:
     """Send a customer the total."""
     return f"to {order['customer']}: your order comes to {order['total']:.2f}"
 
 
 @tasks.register
-async def alert(failure: dict) -> str:
+async def alert(failure: dict[str, Any]) -> str:
     """Tell the operator of an order that failed."""
     return f"to the operator: {failure['name']} failed with {failure['error']}"
 

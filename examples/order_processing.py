@@ -1,6 +1,7 @@
 """Use case, orders: validate, enrich and fulfil them; retry what is flaky, and route what cannot be fulfilled."""
 
 import asyncio
+from typing import Any
 
 from orders import storage_url
 
@@ -9,6 +10,7 @@ from statechain import Engine, TaskContext, TaskError, TaskRegistry
 tasks = TaskRegistry()
 
 STOCK = {"lamp": 5, "desk": 0}
+PRICES = {"lamp": 24.5, "desk": 180.0}
 FULFIL = {
     "StartAt": "Validate",
     "States": {
@@ -36,7 +38,7 @@ FULFIL = {
 
 
 @tasks.register
-async def validate(order: dict) -> dict:
+async def validate(order: dict[str, Any]) -> dict[str, Any]:
     """Refuse an order for nothing."""
     if order["count"] < 1:
         raise TaskError("Order.Empty", cause=f"order {order['id']} is for nothing")
@@ -44,19 +46,19 @@ async def validate(order: dict) -> dict:
 
 
 @tasks.register
-async def price(order: dict) -> float:
+async def price(order: dict[str, Any]) -> float:
     """Look up the price."""
-    return {"lamp": 24.5, "desk": 180.0}[order["item"]] * order["count"]
+    return PRICES[order["item"]] * int(order["count"])
 
 
 @tasks.register
-async def address(order: dict) -> str:
+async def address(order: dict[str, Any]) -> str:
     """Look up where the customer lives."""
     return f"{order['id']} Main Street"
 
 
 @tasks.register
-async def ship(order: dict, context: TaskContext) -> dict:
+async def ship(order: dict[str, Any], context: TaskContext) -> dict[str, Any]:
     """Ship it; the carrier is busy at first. The idempotency key is the same for each attempt of this visit."""
     if not STOCK[order["item"]]:
         raise TaskError("Stock.Empty", cause=f"no {order['item']} in stock")
@@ -71,7 +73,8 @@ async def main() -> None:
         fulfil = await engine.create_state_machine("fulfil", FULFIL)
         for number, item in enumerate(["lamp", "desk"], 1):
             done = await fulfil.execute({"id": number, "item": item, "count": 1})
-            print(number, done.output["status"], done.output["facts"])
+            order: Any = done.output
+            print(number, order["status"], order["facts"])
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 from datetime import UTC, datetime
+from typing import Any
 
 from statechain import Engine, StateMachine, TaskRegistry
 
@@ -39,23 +40,23 @@ INVOICES = {
 
 
 @tasks.register("PriceOrder")
-async def price_order(order: dict) -> dict:
+async def price_order(order: dict[str, Any]) -> dict[str, Any]:
     """Add up the order's lines."""
     return {**order, "total": sum(PRICES[item] * count for item, count in order["lines"].items())}
 
 
 @tasks.register("GrantDiscount")
-async def grant_discount(order: dict) -> dict:
+async def grant_discount(order: dict[str, Any]) -> dict[str, Any]:
     """Take a tenth off a large order."""
     return {**order, "total": round(order["total"] * 0.9, 2)}
 
 
 @tasks.register("SendInvoice")
-async def send_invoice(order: dict) -> dict:
+async def send_invoice(order: dict[str, Any]) -> dict[str, Any]:
     """Refuse an order without a total; number an invoice for any other, and send it, which takes a moment."""
     if order["total"] <= 0:
         raise ValueError(f"order {order['id']} has nothing to invoice")
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.2)
     return {"invoice": f"INV-{order['id']:04}", "amount": order["total"], "priority": order.get("priority", "normal")}
 
 

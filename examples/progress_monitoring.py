@@ -4,7 +4,7 @@ import asyncio
 
 from orders import pipelines, place_orders, storage_url, tasks
 
-from statechain import BatchExecutionOptions, Engine, ExecutionFilter
+from statechain import BatchExecutionOptions, Engine, ExecutionFailed, ExecutionFilter
 
 
 class Progress:
@@ -21,7 +21,8 @@ class Progress:
         """Count an end; callbacks may be coroutines."""
         self.completed += error is None
         self.failed += error is not None
-        print(f"[{index}] {'succeeded' if error is None else f'failed: {error.cause}'}")
+        cause = error.cause if isinstance(error, ExecutionFailed) else error
+        print(f"[{index}] {'succeeded' if error is None else f'failed: {cause}'}")
 
 
 async def main() -> None:

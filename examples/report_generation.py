@@ -1,23 +1,24 @@
 """Use case, reports: one report for each account, and one cover letter chained from each report."""
 
 import asyncio
+from typing import Any
 
 from orders import storage_url
 
-from statechain import BatchExecutionOptions, Engine, ExecutionFilter, TaskRegistry
+from statechain import BatchExecutionOptions, Engine, ExecutionFailed, ExecutionFilter, TaskRegistry
 
 tasks = TaskRegistry()
 
-ACCOUNTS = {"A-1": [120.0, -20.0], "A-2": [10.0], "A-3": []}
+ACCOUNTS: dict[str, list[float]] = {"A-1": [120.0, -20.0], "A-2": [10.0], "A-3": []}
 
 
-def one_task(resource: str) -> dict:
+def one_task(resource: str) -> dict[str, Any]:
     """Return a machine of one Task."""
     return {"StartAt": "Do", "States": {"Do": {"Type": "Task", "Resource": resource, "End": True}}}
 
 
 @tasks.register
-async def report(job: dict) -> dict:
+async def report(job: dict[str, Any]) -> dict[str, Any]:
     """Add up an account's month; an account without bookings has no report."""
     bookings = ACCOUNTS[job["account"]]
     if not bookings:
@@ -26,7 +27,7 @@ async def report(job: dict) -> dict:
 
 
 @tasks.register
-async def letter(finished: dict) -> str:
+async def letter(finished: dict[str, Any]) -> str:
     """Write the cover letter."""
     return f"{finished['account']}: your balance of {finished['month']} is {finished['balance']:.2f}"
 
@@ -41,7 +42,7 @@ async def main() -> None:
         for result in await reports.execute_bulk(
             jobs, options=BatchExecutionOptions(name_prefix=f"report-{month}", concurrent_batches=5)
         ):
-            if result.error is not None:
+            if isinstance(result.error, ExecutionFailed):
                 print("no report:", result.error.cause)
         made = ExecutionFilter(
             state_machine_id=reports.id, status="SUCCEEDED", name=f"report-{month}", order="oldest_first"

@@ -1,6 +1,7 @@
 """Usage 3: chain from what one state put out, instead of the final output."""
 
 import asyncio
+from typing import Any
 
 from orders import pipelines, place_orders, storage_url, tasks
 
@@ -18,8 +19,9 @@ async def main() -> None:
             options=BatchExecutionOptions(concurrent_batches=5),
         )
         for result in results:
-            source = await engine.get_execution(result.source_execution_id)
-            print(f"listed {result.execution.output['amount']:.2f}, sold for {source.output['total']:.2f}")
+            invoice: Any = result.output
+            order: Any = (await engine.get_execution(str(result.source_execution_id))).output
+            print(f"listed {invoice['amount']:.2f}, sold for {order['total']:.2f}")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import asyncio
 
 from orders import pipelines, place_orders, storage_url, tasks
 
-from statechain import BatchExecutionOptions, BatchStopped, Engine, ExecutionFilter
+from statechain import BatchExecutionOptions, BatchStopped, Engine, ExecutionFailed, ExecutionFilter
 
 
 async def main() -> None:
@@ -20,7 +20,9 @@ async def main() -> None:
                 options=BatchExecutionOptions(concurrent_batches=3, stop_on_error=True),
             )
         except BatchStopped as stop:
-            print(f"stopped: {stop.__cause__.error}, {stop.__cause__.cause}")
+            first = stop.__cause__
+            if isinstance(first, ExecutionFailed):
+                print(f"stopped: {first.error}, {first.cause}")
             for result in stop.results:
                 print(f"[{result.index}] {result.execution.status}")
 

@@ -21,6 +21,7 @@ from json import encoder
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
 from statechain.errors import InvalidPayload
+from statechain.json_hints import wrong_with
 
 __all__ = ["JSONInput", "JSONValue", "decode", "encode", "encode_plain", "isolate", "private", "same_json"]
 
@@ -307,12 +308,10 @@ def _find_fault(value: object, max_depth: int) -> None:
                 stack.append((child, f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}", depth + 1))
         elif isinstance(item, list | tuple):
             stack.extend((child, f"{pointer}/{index}", depth + 1) for index, child in enumerate(item))
-        elif isinstance(item, float) and not math.isfinite(item):
-            raise InvalidPayload(f"{pointer or 'the value'}: {item} is not JSON: use null or a string")
         elif isinstance(item, str):
             _refuse_split(item, pointer)
-        elif item is not None and not isinstance(item, int | float):
-            raise InvalidPayload(f"{pointer or 'the value'}: {type(item).__name__} is not JSON")
+        elif (wrong := wrong_with(item)) is not None:
+            raise InvalidPayload(f"{pointer or 'the value'}: {wrong}")
 
 
 def _refuse_split(text: str, pointer: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import enum
 import functools
 import gc
 import json
@@ -11,11 +13,12 @@ import types
 import uuid
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import IntEnum, StrEnum
 from fractions import Fraction
 from json import encoder
+from pathlib import PurePosixPath
 from typing import Any
 from unittest import mock
 
@@ -107,6 +110,51 @@ def test_what_json_cannot_hold_is_refused_with_the_place(value: Any, place: str)
         encode(value)
     assert str(refused.value).startswith(f"{place}: ")
     assert not refused.value.is_too_large
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+
+
+@attrs.define
+class Line:
+    x: int
+
+
+@pytest.mark.parametrize(
+    ("value", "instead"),
+    [
+        (datetime(2026, 1, 1, tzinfo=UTC), "datetime is not JSON: give its isoformat()"),
+        (date(2026, 1, 1), "date is not JSON: give its isoformat()"),
+        (timedelta(1), "timedelta is not JSON: give its total_seconds()"),
+        (Decimal("1.5"), "Decimal is not JSON: give str() of it, or float() where digits may be lost"),
+        (uuid.UUID(int=1), "UUID is not JSON: give str() of it"),
+        (PurePosixPath("x"), "PurePosixPath is not JSON: give str() of it"),
+        (b"x", "bytes is not JSON: give a text, such as base64 of it"),
+        (Colour.RED, "Colour is not JSON: give its value"),
+        (Point(1), "Point is not JSON: give dataclasses.asdict() of it"),
+        (Line(1), "Line is not JSON: give attrs.asdict() of it"),
+        ({1}, "set is not JSON: give a list"),
+        (range(2), "range is not JSON: give a list"),
+        (print, "builtin_function_or_method is not JSON"),
+        pytest.param(10**5000, "a number of so many digits cannot be read back: give a text", id="digits"),
+    ],
+)
+def test_a_refusal_says_what_to_give_instead(value: Any, instead: str) -> None:
+    with pytest.raises(InvalidPayload) as refused:
+        isolate({"a": [value]})
+    assert str(refused.value) == f"/a/0: {instead}"
+
+
+def test_a_model_of_pydantic_is_dumped_by_its_method() -> None:
+    model = pytest.importorskip("pydantic").create_model("Order", n=int)(n=1)
+    with pytest.raises(InvalidPayload, match=r"the value: Order is not JSON: give its model_dump\(mode='json'\)"):
+        isolate(model)
 
 
 def test_a_refusal_does_not_tell_the_value() -> None:

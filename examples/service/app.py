@@ -30,7 +30,7 @@ from statechain import (
 )
 
 URL = os.environ.get("DATABASE_URL", "sqlite:///orders.db")
-ROLE = os.environ.get("ROLE", "worker")
+ROLE: Any = os.environ.get("ROLE", "worker")  # Engine checks it
 LEASE_SECONDS = float(os.environ.get("LEASE_SECONDS", "30"))
 DRAIN_SECONDS = float(os.environ.get("DRAIN_SECONDS", "5"))
 
@@ -76,7 +76,12 @@ async def approve(request: Request) -> JSONResponse:
     return JSONResponse({}, status_code=202)
 
 
-STATUS_CODES = {ExecutionNotFound: 404, InvalidToken: 404, ExecutionAlreadyExists: 409, TaskTimedOut: 410}
+STATUS_CODES: dict[type[Exception], int] = {
+    ExecutionNotFound: 404,
+    InvalidToken: 404,
+    ExecutionAlreadyExists: 409,
+    TaskTimedOut: 410,
+}
 
 
 async def show_error(_request: Request, fault: Exception) -> JSONResponse:

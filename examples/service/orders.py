@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from statechain import TaskContext, TaskRegistry
 
@@ -35,26 +36,26 @@ ORDERS = {
 
 
 @tasks.register
-async def reserve(order: dict, context: TaskContext) -> str:
+async def reserve(order: dict[str, Any], context: TaskContext) -> str:
     """Reserve the goods; the key is the same if this ever runs again, so that nothing is reserved twice."""
     send({"kind": "reserved", "order": order["id"]})
     return f"reservation {context.idempotency_key}"
 
 
 @tasks.register
-async def ask_approval(request: dict) -> None:
+async def ask_approval(request: dict[str, Any]) -> None:
     """Send the token to whoever approves; the answer comes back by POST /approvals, to any process."""
     send({"kind": "please approve", **request})
 
 
 @tasks.register
-async def pack(order: dict) -> dict:
+async def pack(order: dict[str, Any]) -> dict[str, Any]:
     """Pack, which takes a while."""
     await asyncio.sleep(PACK_SECONDS)
     return {"id": order["id"], "packed": True, "approval": order.get("approval")}
 
 
-def send(message: dict) -> None:
+def send(message: dict[str, Any]) -> None:
     """Send a message: in this example, append it to a file."""
     with OUTBOX.open("a") as outbox:
         outbox.write(json.dumps(message) + "\n")

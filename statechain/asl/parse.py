@@ -19,13 +19,16 @@ from statechain.errors import Diagnostic
 __all__ = ["parse"]
 
 PROCESSORS: Final = ("/ItemProcessor", "/Iterator")
+SUFFIXES: Final = (".json", ".yaml", ".yml", ".asl")
 
 
 def parse(value: JSONValue) -> tuple[model.StateMachine | None, list[Diagnostic]]:
     """Return the model of a definition and every error of form; the model is None where it could not be made."""
     parser = _Parser()
     if not isinstance(value, dict):
-        parser.fault("wrong-type", "a definition is an object", "")
+        is_path = isinstance(value, str) and value.endswith(SUFFIXES)
+        meant = f": to read a file, give Path({value!r})" if is_path else ""
+        parser.fault("wrong-type", f"a definition is an object{meant}", "")
         return None, parser.faults
     return parser.machine(value, ""), parser.faults
 

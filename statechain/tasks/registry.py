@@ -346,8 +346,10 @@ def _takes_context(handler: Handler, filled_in: Collection[str]) -> bool:
     """Return whether a handler takes (input, context), beside what the engine fills in.
 
     Raises:
-        TypeError: It cannot take an input alone.
+        TypeError: It cannot take an input alone, or is a generator.
     """
+    if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
+        raise TypeError(f"{handler!r} is a generator: a handler returns its result, and does not yield")
     try:
         signature = inspect.signature(handler)
     except ValueError:  # some built-ins have none

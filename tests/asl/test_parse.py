@@ -147,6 +147,11 @@ def test_only_an_object_is_a_definition() -> None:
         assert [fault.code for fault in found] == ["wrong-type"]
 
 
+def test_the_name_of_a_file_is_no_definition_and_the_message_says_how_a_file_is_read() -> None:
+    _, (found,) = parse("orders.asl.json")
+    assert found.message == "a definition is an object: to read a file, give Path('orders.asl.json')"
+
+
 class TestQueryLanguage:
     def test_a_jsonata_definition_has_no_jsonpath_states(self, faults: Any) -> None:
         assert faults(of({"Type": "Pass", "QueryLanguage": "JSONPath"}, QueryLanguage="JSONata")) == {

@@ -318,3 +318,15 @@ async def test_handlers_run_with_and_without_eager_tasks(
 
     ended = await quick.run(serve(quick, double), 21)
     assert (ended.status, ended.output) == ("SUCCEEDED", 42)
+
+
+def test_a_generator_is_no_handler() -> None:
+    def rows(value: Any) -> Any:
+        yield value
+
+    async def pages(value: Any) -> Any:
+        yield value
+
+    for handler in (rows, pages):
+        with pytest.raises(TypeError, match="is a generator: a handler returns its result, and does not yield"):
+            TaskRegistry().register("rows")(handler)

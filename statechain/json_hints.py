@@ -1,0 +1,55 @@
+"""Why a value is not JSON, and what to give instead, in the words of an error message."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
+from uuid import UUID
+
+__all__ = ["wrong_with"]
+
+BITS_A_DIGIT = 3.3219
+INSTEAD: tuple[tuple[tuple[type, ...], str], ...] = (
+    ((date, time), "give its isoformat()"),
+    ((timedelta,), "give its total_seconds()"),
+    ((Decimal,), "give str() of it, or float() where digits may be lost"),
+    ((UUID, PurePath), "give str() of it"),
+    ((bytes, bytearray, memoryview), "give a text, such as base64 of it"),
+    ((Enum,), "give its value"),
+)
+
+
+def wrong_with(value: object) -> str | None:
+    """Return why a value that is no text, array or object is not JSON, and what to give instead; None where it is."""
+    if isinstance(value, int):  # True and False, too
+        return "a number of so many digits cannot be read back: give a text" if _is_too_long(value) else None
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"{value} is not JSON: use null or a string"
+    return None if value is None else f"{type(value).__name__} is not JSON{_hint(value)}"
+
+
+def _hint(value: object) -> str:
+    """Return what to give instead, after a colon; nothing for a value of which that is not known."""
+    for types, instead in INSTEAD:
+        if isinstance(value, types):
+            return f": {instead}"
+    if isinstance(value, type) or callable(value):
+        return ""
+    if hasattr(value, "model_dump"):  # pydantic's
+        return ": give its model_dump(mode='json')"
+    if hasattr(value, "__dataclass_fields__"):
+        return ": give dataclasses.asdict() of it"
+    if hasattr(value, "__attrs_attrs__"):
+        return ": give attrs.asdict() of it"
+    return ": give a list" if isinstance(value, Iterable) else ""
+
+
+def _is_too_long(number: int) -> bool:
+    """Return whether a whole number has more digits than Python reads back."""
+    most = sys.get_int_max_str_digits()
+    return most > 0 and number.bit_length() > most * BITS_A_DIGIT
