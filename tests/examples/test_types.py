@@ -14,6 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = [ROOT / "examples", ROOT / "examples" / "service"]
 PYRIGHT = shutil.which("pyright", path=str(Path(sys.executable).parent)) or shutil.which("pyright")
 
+pytestmark = pytest.mark.timeout(600)  # a checker takes its time on a busy machine
+
 
 def check(*command: str | Path) -> None:
     """Run a checker of types; fail with what it prints."""
