@@ -24,7 +24,8 @@ from statechain.console.pages.waiting import task_of
 from statechain.console.queries import ExecutionQuery, number
 from statechain.console.rendering import links_of, page
 from statechain.console.serving import engine_of, form_of, log_action, machine_names, require
-from statechain.errors import InvalidPayload, StateMachineNotFound
+from statechain.errors import BatchNotFound, InvalidPayload, StateMachineNotFound
+from statechain.records.batches import BatchStatus
 from statechain.records.filters import Chained
 
 if TYPE_CHECKING:
@@ -41,12 +42,14 @@ def routes() -> list[Route]:
     """Return the routes of all actions."""
     return [
         Route("/executions/selected", selections.act, methods=["POST"]),
+        Route("/executions/{id}/stop", ask_stop),
         Route("/executions/{id}/stop", stop, methods=["POST"]),
         Route("/executions/{id}/redrive", redrive, methods=["POST"]),
         Route("/executions/{id}/delete", delete, methods=["POST"]),
         Route("/machines/{id}/start", start, methods=["POST"]),
         Route("/batches/new", start_batch, methods=["POST"]),
         Route("/batches/{id}/resume", resume_batch, methods=["POST"]),
+        Route("/batches/{id}/stop", ask_stop_batch),
         Route("/batches/{id}/stop", stop_batch, methods=["POST"]),
         Route("/batches/{id}/redrive", redrive_batch, methods=["POST"]),
         Route("/waiting/task", answer, methods=["POST"]),
@@ -56,6 +59,24 @@ def routes() -> list[Route]:
 def _to(request: Request, done: str, *path: str) -> Response:
     """Return to a page, which says what was done."""
     return RedirectResponse(links_of(request)(*path, done=done), 303)
+
+
+async def ask_stop(request: Request) -> Response:
+    """Ask whether an execution is to be stopped, and why."""
+    require(request, "stop")
+    execution = await engine_of(request).get_execution(request.path_params["id"])
+    to = links_of(request)
+    is_running = execution.end_time is None
+    return await confirmation(
+        request,
+        f"Stop {execution.name}?" if is_running else f"{execution.name} has ended",
+        "It ends as ABORTED, and can be redriven." if is_running else "There is nothing to stop.",
+        action=to("executions", execution.id, "stop"),
+        hidden=(),
+        button="Stop it" if is_running else None,
+        back=to("executions", execution.id),
+        asks_cause=True,
+    )
 
 
 async def stop(request: Request) -> Response:
@@ -163,6 +184,27 @@ async def resume_batch(request: Request) -> Response:
     log_action(grant, "resume batch", id_)
     await engine_of(request).continue_batch(id_)
     return _to(request, "batch_resumed", "batches", id_)
+
+
+async def ask_stop_batch(request: Request) -> Response:
+    """Ask whether a batch is to be stopped."""
+    require(request, "stop_batch")
+    batch = await engine_of(request).repository.batch(request.path_params["id"], is_counted=False)
+    if batch is None:
+        raise BatchNotFound("There is no such batch.")
+    to = links_of(request)
+    is_running = batch.status is BatchStatus.RUNNING
+    return await confirmation(
+        request,
+        f"Stop the batch {batch.name_prefix}?" if is_running else f"The batch {batch.name_prefix} has ended",
+        "It starts nothing more, and its executions that run end as ABORTED. It can be resumed."
+        if is_running
+        else "There is nothing to stop.",
+        action=to("batches", batch.id, "stop"),
+        hidden=(),
+        button="Stop it" if is_running else None,
+        back=to("batches", batch.id),
+    )
 
 
 async def stop_batch(request: Request) -> Response:

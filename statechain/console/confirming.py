@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
@@ -24,10 +24,22 @@ async def confirmation(
     hidden: Iterable[tuple[str, str]],
     button: str | None,
     back: str,
+    about: Sequence[str] = (),
+    asks_cause: bool = False,
 ) -> Response:
     """Return a page with a form that goes on, by a POST to a URL with hidden fields, and a link back.
 
-    Without a ``button`` there is nothing left to do.
+    Without a ``button`` there is nothing left to do. ``about`` says what is meant, line by line; ``asks_cause`` adds a
+    field for a cause.
     """
-    context = {"title": title, "message": message, "action": action, "hidden": hidden, "button": button, "back": back}
+    context = {
+        "title": title,
+        "message": message,
+        "action": action,
+        "hidden": hidden,
+        "button": button,
+        "back": back,
+        "about": about,
+        "asks_cause": asks_cause,
+    }
     return await page(request, "confirm.html", context, has_payloads=True)

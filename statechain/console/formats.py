@@ -33,9 +33,11 @@ def moment(at: datetime | None) -> str:
     return "" if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def clock(at: datetime) -> str:
-    """Return a time of the day in UTC, to the millisecond."""
-    return at.astimezone(UTC).strftime("%H:%M:%S.%f")[:-3]
+def clock(at: datetime, since: datetime | None = None) -> str:
+    """Return a time of the day in UTC, to the millisecond; with its date where that is not the day of ``since``."""
+    at = at.astimezone(UTC)
+    is_same_day = since is None or since.astimezone(UTC).date() == at.date()
+    return at.strftime("%H:%M:%S.%f" if is_same_day else "%Y-%m-%d %H:%M:%S.%f")[:-3]
 
 
 def took(record: Execution | Batch) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -14,7 +14,7 @@ from statechain.console.confirming import confirmation
 from statechain.console.formats import counted
 from statechain.console.queries import ExecutionQuery, place_at
 from statechain.console.rendering import links_of
-from statechain.console.serving import engine_of, form_of, log_action, require
+from statechain.console.serving import engine_of, form_of, log_action, machine_names, require
 from statechain.errors import StatechainError
 from statechain.records.executions import TERMINAL, Execution, ExecutionStatus
 
@@ -26,6 +26,9 @@ __all__ = ["act"]
 
 PORTION = 200
 """How many executions one request acts on: a request stays short, and a larger set is done in several."""
+
+NAMED = 10
+"""How many names a confirmation shows."""
 
 APPLIES = {
     "stop": frozenset({ExecutionStatus.RUNNING}),
@@ -58,19 +61,24 @@ async def act(request: Request) -> Response:
     back = links.to(["executions"], attrs.evolve(query, after="").pairs())
     here = links("executions", "selected")
     if form.get("confirmed") != "1":
-        count = await engine.count_executions(wanted) if is_all else len(await _named(engine, ids, action))
+        named = [] if is_all else await _named(engine, ids, action)
+        count = await engine.count_executions(wanted) if is_all else len(named)
         return await confirmation(
             request,
-            f"{action.capitalize()} {counted(count, 'execution')}?",
+            f"{action.capitalize()} {counted(count, 'execution')}?" if count else f"There is nothing to {action}",
             _warning(action, count, is_all=is_all),
             action=here,
             hidden=hidden,
             button=f"{action.capitalize()} {count:,}" if count else None,
             back=back,
+            about=_filter_lines(query, await machine_names(engine)) if is_all else _name_lines(named),
+            asks_cause=action == "stop",
         )
     chosen, last = await _portion(engine, wanted, query) if is_all else (await _named(engine, ids, action), None)
     log_action(grant, action, *(each.id for each in chosen))
-    done = sum([await _do(engine, action, each) for each in chosen])
+    cause = str(form.get("cause", "")).strip() or f"stopped on the console by {grant.user or 'an operator'}"
+    hidden.append(("cause", cause))
+    done = sum([await _do(engine, action, each, cause) for each in chosen])
     return await confirmation(
         request,
         f"{counted(done, 'execution')} {DONE[action]}",
@@ -93,6 +101,26 @@ def _warning(action: str, count: int, *, is_all: bool) -> str:
     return what + (f" At most {PORTION} are done at once." if is_all and count > PORTION else "")
 
 
+def _name_lines(named: Sequence[Execution]) -> list[str]:
+    """Return the names of the first of some executions, and how many more there are."""
+    more = len(named) - NAMED
+    return [each.name for each in named[:NAMED]] + ([f"and {more} more"] if more > 0 else [])
+
+
+def _filter_lines(query: ExecutionQuery, names: Mapping[str, str]) -> list[str]:
+    """Return what a filter says, in words."""
+    machine = query.machine and names.get(query.machine, query.machine)
+    said = {
+        "status": ", ".join(query.status),
+        "machine": machine,
+        "name or id has": query.text,
+        "in state": query.state,
+        "started after": query.since,
+        "started before": query.until,
+    }
+    return [f"{what} {value}" for what, value in said.items() if value] or ["all that are stored"]
+
+
 async def _named(engine: Engine, ids: Sequence[str], action: str) -> list[Execution]:
     """Return those of some executions to which an action applies."""
     found = [await engine.repository.execution(each) for each in ids]
@@ -107,11 +135,11 @@ async def _portion(
     return found, place_at(found[-1].start_time, found[-1].id) if len(found) == PORTION else None
 
 
-async def _do(engine: Engine, action: str, execution: Execution) -> bool:
+async def _do(engine: Engine, action: str, execution: Execution, cause: str) -> bool:
     """Act on one execution; return whether it was still as it was when it was chosen."""
     try:
         if action == "stop":
-            return (await engine.stop_execution(execution.id, cause="stopped on the console")).status == "ABORTED"
+            return (await engine.stop_execution(execution.id, cause=cause)).status == "ABORTED"
         if action == "redrive":
             return await engine.try_redrive(execution) is not None
         await engine.delete_execution(execution.id)

@@ -44,6 +44,7 @@ from statechain.engine.services import EngineServices
 from statechain.engine.waiting_tasks import EngineWaitingTasks
 from statechain.errors import StatechainError
 from statechain.guard import Guard, guarded
+from statechain.history.kept import KeptIndexes
 from statechain.limits import DEFAULT_LIMITS, Limits
 from statechain.records.batches import Batch
 from statechain.records.executions import Execution
@@ -218,6 +219,7 @@ class Engine(EngineMachines, EngineBatches, EngineOperations, EngineWaitingTasks
         self.journal = self._supervisor.journal
         self.worker = self._supervisor.worker
         self._callbacks = self._supervisor.callbacks
+        self._kept_indexes = KeptIndexes()
         self._revisions = self._supervisor.revisions
         self.batch_services = BatchServices(
             self.repository,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Sequence
-from contextlib import aclosing
 from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
@@ -48,6 +47,7 @@ from statechain.storage.repository import DeleteExecutions
 
 if TYPE_CHECKING:
     from statechain.engine.services import EngineServices
+    from statechain.history.kept import KeptIndexes
     from statechain.records.events import HistoryEvent
     from statechain.records.filters import HasId
     from statechain.storage.journal.journal import Journal
@@ -81,6 +81,7 @@ class EngineOperations(EngineQueries):
 
     journal: Journal
     _services: EngineServices
+    _kept_indexes: KeptIndexes
     _dispatcher: Dispatcher | None
 
     # Pages and reports
@@ -224,12 +225,13 @@ class EngineOperations(EngineQueries):
         """
         if after < 0 or failures < 0:
             raise ValueError("after and failures must not be negative")
-        history = await self._history(id)
-        async with aclosing(history.events(after=after, limit=limit, reverse=reverse)) as events:
-            page = [cast("HistoryEvent", event) async for event in events]
-        async with aclosing(history.failures(limit=failures)) as events:
-            failed = [cast("HistoryEvent", event) async for event in events]
-        return HistoryPage(events=page, failures=failed, total=len(history))
+        history = await self._history(id, self._kept_indexes)
+        page, failed = await history.page(after=after, limit=limit, reverse=reverse, failures=failures)
+        return HistoryPage(
+            events=cast("Sequence[HistoryEvent]", page),
+            failures=cast("Sequence[HistoryEvent]", failed),
+            total=len(history),
+        )
 
     # Batches
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from statechain.clock import Clock
     from statechain.drawing import DrawingFormat
     from statechain.history.history import History
+    from statechain.history.kept import KeptIndexes
     from statechain.limits import Limits
     from statechain.records.events import HistoryEvent
     from statechain.records.filters import HasId
@@ -197,12 +198,12 @@ class EngineQueries:
             async for event in events:
                 yield cast("HistoryEvent", event)
 
-    async def _history(self, execution_id: str) -> History:
+    async def _history(self, execution_id: str, kept: KeptIndexes | None = None) -> History:
         from statechain.history.history import History  # noqa: PLC0415 -- read rarely: loading it costs 5 ms
 
         execution = await self.get_execution(execution_id)
         revision = await self._revisions.get(execution.state_machine_id, execution.state_machine_revision)
-        return await History.read(self.repository, execution, revision)
+        return await History.read(self.repository, execution, revision, kept)
 
     @checked(id=EXECUTION_ID, format=TEXT)
     async def draw_execution(self, id: str, format: DrawingFormat = "svg") -> str:  # noqa: A002

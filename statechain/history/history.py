@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left, bisect_right
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -30,6 +30,7 @@ from statechain.storage.retrying import retry_while_unavailable
 
 if TYPE_CHECKING:
     from statechain.asl.outcome import FanOut
+    from statechain.history.kept import KeptIndexes
     from statechain.records.executions import Visit
     from statechain.storage.repository import Repository
     from statechain.worker.revisions import Revision
@@ -55,8 +56,10 @@ class History:
         self._is_closed = is_closed
 
     @classmethod
-    async def read(cls, repository: Repository, execution: Execution, revision: Revision) -> History:
-        """Read the index of an execution's history.
+    async def read(
+        cls, repository: Repository, execution: Execution, revision: Revision, kept: KeptIndexes | None = None
+    ) -> History:
+        """Read the index of an execution's history, unless it was kept.
 
         While an execution runs that was never taken over, a gap is an event that is not written yet. The others keep
         their ids, so that each is the same when it is read again. Any other gap was left by a crash, and is closed.
@@ -65,7 +68,11 @@ class History:
         run = Run(execution, revision.record, revision.plan, ledger, NO_VISITS)
         scenes = _Scenes(run, StoredRows.of(repository, execution.id))
         epochs = await retry_while_unavailable(lambda: repository.epochs([execution.id]))
-        index = await Index.read(repository, execution, revision.plan)
+        index = None if kept is None else kept.find(execution)
+        if index is None:
+            index = await Index.read(repository, execution, revision.plan)
+            if kept is not None:
+                kept.keep(execution, index)
         is_closed = epochs.get(execution.id) != 1 and index.ids[-1] != len(index.ids)
         return cls(index, scenes, is_closed=is_closed)
 
@@ -76,6 +83,22 @@ class History:
         self, *, after: int = 0, limit: int | None = None, reverse: bool = False
     ) -> AsyncGenerator[Event, None]:
         """Yield events behind the one with an id, by id; ``reverse``: those before it (0: all), the last one first."""
+        wanted = self._wanted(after, limit, reverse=reverse)
+        found = await self._entries(wanted)
+        async for event in self._made([found[id_] for id_ in wanted]):
+            yield event
+
+    async def page(
+        self, *, after: int, limit: int, reverse: bool, failures: int
+    ) -> tuple[Sequence[Event], Sequence[Event]]:
+        """Return what `events` yields, and the first events that report a failure, by one walk."""
+        wanted, failed = self._wanted(after, limit, reverse=reverse), self._index.failures[:failures]
+        found = await self._entries({*wanted, *failed})
+        page = [event async for event in self._made([found[id_] for id_ in wanted])]
+        return page, [event async for event in self._made([found[id_] for id_ in failed])]
+
+    def _wanted(self, after: int, limit: int | None, *, reverse: bool) -> Sequence[int]:
+        """Return the stored ids of the events that a page has, in its order."""
         ids = self._index.ids
         if reverse:
             end = len(ids) if not after else after - 1 if self._is_closed else bisect_left(ids, after)
@@ -83,23 +106,15 @@ class History:
         else:
             begin = after if self._is_closed else bisect_right(ids, after)
             end = len(ids) if limit is None else begin + limit
-        wanted = ids[begin:end]
-        entries = await self._entries(wanted)
-        async for event in self._made(entries[::-1] if reverse else entries):
-            yield event
+        return ids[begin:end][::-1] if reverse else ids[begin:end]
 
-    async def failures(self, *, limit: int) -> AsyncGenerator[Event, None]:
-        """Yield the first events that report a failure."""
-        async for event in self._made(await self._entries(self._index.failures[:limit])):
-            yield event
-
-    async def _entries(self, ids: Sequence[int]) -> Sequence[Entry]:
-        """Return the entries with some stored ids, numbered without the gaps that a crash can leave."""
-        entries = await self._index.entries(ids) if ids else []
+    async def _entries(self, ids: Collection[int]) -> Mapping[int, Entry]:
+        """Return the entries with some stored ids, by these, numbered without the gaps that a crash can leave."""
+        found = {entry.id: entry for entry in (await self._index.entries(ids) if ids else ())}
         if self._is_closed:
-            for entry in entries:
+            for entry in found.values():
                 entry.id, entry.previous = self._number(entry.id), self._number(entry.previous)
-        return entries
+        return found
 
     def _number(self, id_: int) -> int:
         """Return the place of an event's id among all, from 1; 0 where there is no such event."""

@@ -3,9 +3,9 @@
 It reads visit rows without their payloads, so that it is small, however much an execution's states put out. A first
 walk only notes the ids of all events; the entries of a page are made by another walk (see `walk`).
 
-A redrive takes up visits that had failed, and their later rows no longer say how they had ended. So the rows before
-each redrive are walked by themselves, and a walk adds only what comes after the redrive before it: a history that was
-read before a redrive is the beginning of the one that is read after it.
+A redrive takes up visits that had failed, and their later rows no longer say how they had ended. So what was stored
+before each redrive stays as it was then, in a stretch, and a walk of a stretch adds only what comes after the redrive
+before it: a history that was read before a redrive is the beginning of the one that is read after it.
 """
 
 from __future__ import annotations
@@ -47,11 +47,10 @@ class Index:
         failures: The ids of the events that report a failure, in order.
     """
 
-    def __init__(self, execution: Execution, plan: Plan, stored: StoredVisits, earlier: _Earlier, rows: int) -> None:
+    def __init__(self, execution: Execution, plan: Plan, stretches: Sequence[_Stretch], rows: int) -> None:
         self._execution = execution
         self._plan = plan
-        self._stored = stored
-        self._earlier = earlier
+        self._stretches = stretches
         self._is_long = rows >= LONG
         self.ids: Sequence[int] = ()
         self.failures: Sequence[int] = ()
@@ -59,24 +58,17 @@ class Index:
     @classmethod
     async def read(cls, repository: Repository, execution: Execution, plan: Plan) -> Index:
         """Read the visits of an execution, and count its events."""
-        rows, stored, earlier = StoredRows.of(repository, execution.id), StoredVisits(), _Earlier()
-        started = {"input": execution.input_text, "inputDetails": WHOLE}
-        first = Entry(1, execution.start_time, "ExecutionStarted", 0, details_key("ExecutionStarted"), started, None)
-        earlier.entries.append(first)
-        count = 0
+        rows, stored = StoredRows.of(repository, execution.id), StoredVisits()
+        stretches: list[_Stretch] = []
+        since = count = 0
         async for row in read_outlines(repository, execution.id):
             count += 1
             if row.type != REDRIVEN:
                 stored.add(row, await rows.detail(row) if row.has_detail else NO_DETAIL)
                 continue
-            earlier.redrives += 1
-            walk = Walk(stored, earlier.since)
-            end = await _end_before(row, stored, rows, plan)
-            walk.add_end(end, walk.root(plan), row.entered_event)
-            earlier.since = walk.add_redrive(row, earlier.redrives)
-            earlier.entries += walk.entries
-            earlier.failures += walk.failures
-        index = cls(execution, plan, stored, earlier, count)
+            stretches.append(_Stretch(stored, since, row, await _end_before(row, stored, rows, plan)))
+            stored, since = stored.fork(), row.exited_event
+        index = cls(execution, plan, [*stretches, _Stretch(stored, since)], count)
         await index._in_thread(index._count)
         return index
 
@@ -89,32 +81,58 @@ class Index:
         return await asyncio.to_thread(work) if self._is_long else work()
 
     def _count(self) -> None:
-        walk = self._walk(frozenset())
-        self.ids = sorted([*(entry.id for entry in self._earlier.entries), *walk.ids])
-        self.failures = sorted([*self._earlier.failures, *walk.failures])
+        walks = self._walks(frozenset())
+        self.ids = sorted([1, *(id_ for walk in walks for id_ in walk.ids)])
+        self.failures = sorted(id_ for walk in walks for id_ in walk.failures)
 
     def _entries(self, wanted: frozenset[int]) -> list[Entry]:
-        earlier = [attrs.evolve(entry) for entry in self._earlier.entries if entry.id in wanted]
-        return sorted([*earlier, *self._walk(wanted).entries], key=lambda entry: entry.id)
+        execution = self._execution
+        started = {"input": execution.input_text, "inputDetails": WHOLE}
+        first = Entry(1, execution.start_time, "ExecutionStarted", 0, details_key("ExecutionStarted"), started, None)
+        entries = [entry for walk in self._walks(wanted) for entry in walk.entries]
+        return sorted([*([first] if 1 in wanted else ()), *entries], key=lambda entry: entry.id)
 
-    def _walk(self, wanted: frozenset[int]) -> Walk:
-        """Walk behind the last redrive to the end; make the entries that have some ids."""
-        walk = Walk(self._stored, self._earlier.since, wanted)
+    def _walks(self, wanted: frozenset[int]) -> list[Walk]:
+        """Walk each stretch that has a wanted event, all of them where none is wanted; make those entries."""
+        found = []
+        for number, stretch in enumerate(self._stretches, 1):
+            if not wanted or any(stretch.may_have(id_) for id_ in wanted):
+                found.append(self._walk(stretch, number, wanted))
+        return found
+
+    def _walk(self, stretch: _Stretch, number: int, wanted: frozenset[int]) -> Walk:
+        walk = Walk(stretch.stored, stretch.since, wanted)
         behind = walk.root(self._plan)
-        if self._execution.end_time is not None:
-            event = max(*walk.ids, self._earlier.entries[-1].id, self._earlier.since) + 1
-            walk.add_end(_end_of(self._execution), behind, event)
+        if stretch.redriven is not None and stretch.end is not None:
+            walk.add_end(stretch.end, behind, stretch.redriven.entered_event)
+            walk.add_redrive(stretch.redriven, number)
+        elif self._execution.end_time is not None:
+            walk.add_end(_end_of(self._execution), behind, max(*walk.ids, 1, stretch.since) + 1)
         return walk
 
 
-@attrs.define(eq=False)
-class _Earlier:
-    """What came before the last redrive: its entries, all of them made, and the event of the redrive."""
+@attrs.frozen(eq=False)
+class _Stretch:
+    """What happened between two redrives, the beginning or the end of what is stored.
 
-    entries: list[Entry] = attrs.Factory(list)
-    failures: list[int] = attrs.Factory(list)
-    redrives: int = 0
-    since: int = 0
+    Attributes:
+        stored: The visits as they were when it ended.
+
+        since: The event that it begins behind.
+
+        redriven: The row of the redrive that it ends with; None for the last stretch.
+
+        end: How the execution had ended before that redrive.
+    """
+
+    stored: StoredVisits
+    since: int
+    redriven: VisitOutline | None = None
+    end: End | None = None
+
+    def may_have(self, event: int) -> bool:
+        """Return whether an event is not outside of the stretch."""
+        return event > self.since and (self.redriven is None or event <= self.redriven.exited_event)
 
 
 def _end_of(execution: Execution) -> End:

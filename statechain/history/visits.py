@@ -26,6 +26,7 @@ class StoredVisit:
     """A visit without its payloads: its last row, the places of all its rows, and its moments."""
 
     row: VisitOutline
+    generation: int = 0
     places: list[int] = attrs.Factory(list)
     moments: list[Moment] | None = None
     started: int | None = None
@@ -81,10 +82,17 @@ class StoredVisit:
 
 @attrs.define(eq=False)
 class StoredVisits:
-    """The visits of each line of control, by its path."""
+    """The visits of each line of control, by its path; a visit of an earlier generation is copied before it changes."""
 
     lines: dict[str, list[StoredVisit]] = attrs.Factory(dict)
     children: dict[str, list[int]] = attrs.Factory(dict)
+    generation: int = 0
+
+    def fork(self) -> StoredVisits:
+        """Return the same visits, to which rows can be added while these stay as they are."""
+        lines = {path: list(visits) for path, visits in self.lines.items()}
+        children = {prefix: list(indices) for prefix, indices in self.children.items()}
+        return StoredVisits(lines, children, self.generation + 1)
 
     def add(self, row: VisitOutline, detail: VisitDetail) -> None:
         """Fold a row."""
@@ -95,7 +103,9 @@ class StoredVisits:
             if prefix:
                 self.children.setdefault(prefix, []).append(int(index[:-1]))
         if not visits or visits[-1].row.number != row.number:
-            visits.append(StoredVisit(row))
+            visits.append(StoredVisit(row, self.generation))
+        elif visits[-1].generation != self.generation:
+            visits[-1] = attrs.evolve(visits[-1], generation=self.generation, places=list(visits[-1].places))
         visits[-1].add(row, detail)
 
 

@@ -288,3 +288,29 @@ async def test_an_older_browser_is_known_by_its_origin(office: Office) -> None:
         del web.headers["Sec-Fetch-Site"]
         url = f"/executions/{office.seen['waiting'].id}/stop"
         assert (await web.post(url, headers={"Origin": "http://localhost"})).status_code == 303
+
+
+async def test_a_stop_is_asked_for_and_takes_a_cause(office: Office) -> None:
+    waiting = office.seen["waiting"]
+    async with client(office.engine, as_user(*OPERATOR)) as web:
+        url = f"/executions/{waiting.id}/stop"
+        assert f'href="{url}"' in (await web.get(f"/executions/{waiting.id}")).text
+        asked = (await web.get(url)).text
+        assert "Stop order-900?" in asked
+        assert 'name="cause"' in asked
+        assert (await office.engine.get_execution(waiting.id)).status == "RUNNING"
+        form = {"action": "stop", "scope": "ids", "id": waiting.id}
+        several = await web.post("/executions/selected", data=form)
+        assert "<li>order-900</li>" in several.text
+        done = await web.post("/executions/selected", data={**hidden(several), "cause": "a mistake"})
+        assert "1 execution stopped" in done.text
+        assert (await office.engine.get_execution(waiting.id)).cause == "a mistake"
+        assert "There is nothing to stop." in (await web.get(url)).text
+        batch = f"/batches/{await office.batch()}/stop"
+        assert "There is nothing to stop." in (await web.get(batch)).text
+        assert (await web.get("/batches/nothing/stop")).status_code == 404
+        none = await web.post("/executions/selected", data=form)
+        assert "There is nothing to stop" in none.text
+    async with client(office.engine, as_user(*READER)) as web:
+        for each in (url, batch):
+            assert (await web.get(each)).status_code == 403

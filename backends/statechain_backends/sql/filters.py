@@ -191,7 +191,7 @@ def _branches(filter_: ExecutionFilter) -> Sequence[ColumnElement[bool]]:
 
 def _state_branches(state: str, statuses: frozenset[ExecutionStatus] | None) -> Sequence[ColumnElement[bool]]:
     ended = executions.c.current_state == state
-    running = runs.c.current_state == state
+    running = and_(executions.c.status == RUNNING.value, runs.c.current_state == state)  # by the index of statuses
     if statuses is None:
         return [ended, running]
     values = [status.value for status in sorted(statuses & TERMINAL)]

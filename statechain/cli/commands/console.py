@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,9 @@ async def _serve(engine: Engine, port: int, *, write: bool, payloads: bool) -> N
         listener = socket.create_server(("127.0.0.1", port))
     except OSError as error:
         raise Failure(f"port {port} of this machine cannot be listened on: {error.strerror}") from None
+    # What was loaded is not looked at again by each full collection, which would hold the event loop for that long.
+    gc.collect()
+    gc.freeze()
     with listener:
         what = "reads and writes" if write else "only reads"
         echo_err(f"the console is at http://127.0.0.1:{listener.getsockname()[1]}/ and {what}; Ctrl-C ends it")
