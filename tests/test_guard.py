@@ -32,6 +32,7 @@ ARGUMENTS: dict[str, Any] = {
     "name_or_id": "machine",
     "id_or_name": "an-id",
     "execution_id": "an-id",
+    "task_id": "a-task",
     "worker_id": "an-id",
     "ticket": Ticket("an-id", 0, 0),
     "begin": datetime(2026, 1, 1, tzinfo=UTC),
