@@ -171,8 +171,7 @@ class DistributedMapRuns:
 
     async def stop_unless_running(self, run: MapRun) -> None:
         """Stop a Map Run unless its execution runs on, under another worker."""
-        parents = [run.parent.id]
-        if not await retry_while_unavailable(partial(self._services.repository.epochs, parents)):
+        if not await self._services.repository.epochs([run.parent.id]):
             await self.stop(run)
 
     async def _batch(self, run: MapRun) -> Batch | None:

@@ -251,7 +251,7 @@ class ShardWorker:
         for batch in running:
             is_served = self._serves_all or batch.id in self._started_here or batch.id in self._parts
             if is_served and not self._drains(batch.id) and (target := await self._target_of(batch)) is not None:
-                if sender is None or not _is_distributed(batch):
+                if sender is None or not _is_distributed(batch) or batch.id in self._parts:
                     await self._claim_share(batch, target, alive, is_due=is_due)
                 else:
                     await self._send(sender, batch, target)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from statechain import Engine, Execution, ExecutionFilter, Limits, StatechainError, StateMachine, TaskRegistry
+from statechain.dispatchers.local import LocalDispatcher
 from statechain.records.batches import Batch, BatchStatus
 from statechain.storage.repository import CreateBatch
 from support.engine_harness import EngineHarness
@@ -189,6 +190,27 @@ async def test_a_map_in_a_branch_and_a_map_in_its_items(engine_factory: EngineFa
         assert names == ["orders", "orders/Each", "orders/Each/Inner"]
 
 
+async def test_a_map_in_items_of_a_map_with_a_dispatcher(engine_factory: EngineFactory) -> None:
+    """Tickets wait for slots; the worker of an execution claims its share of the Map Run itself."""
+    inner = distributed()
+    inner["States"]["Inner"] = inner["States"].pop("Each")
+    definition = distributed("STANDARD", {"StartAt": "Inner", "States": inner["States"]})
+    options: dict[str, JSON] = {"map_runs": "shared", "slots": 1, "lease": 3600, "dispatcher": LocalDispatcher()}
+    async with engine_factory(tasks=Items().tasks, **options) as engine:
+        assert (await (await created(engine, definition)).execute([[1, 2], [3]])).output == [[2, 4], [6]]
+
+
+async def test_the_machine_of_the_items_may_have_limits(engine_factory: EngineFactory) -> None:
+    items = Items()
+    async with engine_factory(tasks=items.tasks, map_runs="shared") as engine:
+        machine = await created(engine)
+        assert (await machine.execute([1, 2])).output == [2, 4]
+        await engine.set_machine_limits("orders/Each", max_concurrency=1)
+        items.peak = 0
+        assert (await machine.execute([1, 2, 3])).output == [2, 4, 6]
+        assert items.peak == 1
+
+
 async def test_as_many_executions_as_may_run_at_once_wait_for_their_items(engine_factory: EngineFactory) -> None:
     options: dict[str, JSON] = {"map_runs": "shared", "max_concurrent_executions": 1}
     async with engine_factory(tasks=Items().tasks, **options) as engine:
@@ -330,10 +352,11 @@ async def test_a_map_run_is_resumed_with_its_execution_alone(engine_factory: Eng
                 await resume(run.id)
 
 
-async def test_a_redrive_redrives_what_did_not_succeed(engine_factory: EngineFactory) -> None:
+@pytest.mark.parametrize("type_", ["STANDARD", "EXPRESS"])
+async def test_a_redrive_redrives_what_did_not_succeed(engine_factory: EngineFactory, type_: str) -> None:
     items = Items(3)
     async with engine_factory(tasks=items.tasks, map_runs="shared") as engine:
-        machine = await created(engine, distributed(MaxConcurrency=2))
+        machine = await created(engine, distributed(type_, MaxConcurrency=2))
         failed = await (await machine.start_execution(list(range(8)))).wait()
         assert failed.status == "FAILED"
         run = await map_run_of(engine, failed)

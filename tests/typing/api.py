@@ -228,6 +228,7 @@ async def batches(engine: Engine, machine: StateMachine) -> None:
     async for result in machine.stream_bulk(inputs(), options=options):
         assert_type(result, BatchExecutionResult)
     batch = (await engine.list_batches(state_machine_id=machine.id, status=BatchStatus.RUNNING))[0]
+    assert_type(await engine.list_batches(parent_execution_id=batch.parent_execution_id), list[Batch])
     assert_type(batch, Batch)
     assert_type(batch.item_counts, ItemCounts)
     assert_type(await engine.stop_batch(batch.id), Batch)
