@@ -16,7 +16,7 @@ from statechain.cancellation import GRACE, await_shielded, wait_ignoring_cancell
 from statechain.guard import Guard
 from statechain.records.results import BatchStopped
 
-__all__ = ["ResultStream", "Stream", "StreamGroup", "exceeds", "first_error", "launch"]
+__all__ = ["Place", "ResultStream", "Stream", "StreamGroup", "exceeds", "first_error", "launch", "launch_in_places"]
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -43,16 +43,42 @@ async def launch(
     TaskGroup leaves it; a cancellation of the caller wins over it, also one that comes while the siblings end. A
     generator of items is closed.
     """
+    await launch_in_places(items, lambda item, _: work(item), concurrency=concurrency)
+
+
+class Place:
+    """One of the places of a launch, which its work may leave to the next item before it ends."""
+
+    __slots__ = ("_gate",)
+
+    def __init__(self, gate: asyncio.Semaphore) -> None:
+        self._gate: asyncio.Semaphore | None = gate
+
+    def leave(self) -> None:
+        """Make room for another item; nothing where that was done."""
+        gate, self._gate = self._gate, None
+        if gate is not None:
+            gate.release()
+
+
+async def launch_in_places(
+    items: Iterable[ItemT] | AsyncIterable[ItemT],
+    work: Callable[[ItemT, Place], Awaitable[None]],
+    *,
+    concurrency: int,
+) -> None:
+    """Do the work for each item as `launch` does, and give it its place."""
     gate = asyncio.Semaphore(max(1, concurrency))
     caller = cast("asyncio.Task[Any]", asyncio.current_task())
     cancellations = caller.cancelling()
     running: set[asyncio.Task[None]] = set()
 
     async def gated(item: ItemT) -> None:
+        place = Place(gate)
         try:
-            await work(item)
+            await work(item, place)
         finally:
-            gate.release()
+            place.leave()
 
     source = aiter(items) if isinstance(items, AsyncIterable) else _as_async(items)
     try:

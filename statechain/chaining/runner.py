@@ -22,7 +22,7 @@ from statechain.errors import (
     SourceNotFinished,
     SourceStateNotFound,
 )
-from statechain.launcher import StreamGroup, exceeds, first_error, launch
+from statechain.launcher import Place, StreamGroup, exceeds, first_error, launch_in_places
 from statechain.limits import DEFAULT_LIMITS, Limits
 from statechain.records.batches import Batch
 from statechain.records.executions import Execution, ExecutionStatus, Source
@@ -74,10 +74,12 @@ class Target(Protocol):
         redrive_failed: bool,
         key: str | None,
         priority: int,
+        succeeding: Callable[[], None] | None = None,
     ) -> tuple[Execution, BaseException | None]:
         """Start an execution, or join the one that has its name; return it once it ended, and what it failed by here.
 
-        With ``joins``, one that chains the same source already is joined, under any name, and reported.
+        With ``joins``, one that chains the same source already is joined, under any name, and reported. ``succeeding``
+        is called when it has SUCCEEDED here, and that is about to be written.
         Cancelling the await aborts what it started: ABORTED is recorded before the cancellation goes on.
         """
 
@@ -143,7 +145,11 @@ class _Stop(Exception):
 
 @attrs.define(eq=False)
 class Runner:
-    """Runs the items of one batch; ``failures`` counts those that did not succeed."""
+    """Runs the items of one batch; ``failures`` counts those that did not succeed.
+
+    Where it ``overlaps``, an item that has succeeded leaves its place before its end is written, so that one commit has
+    the end of the one and the start of the next. It is for what no caller awaits item by item.
+    """
 
     _target: Target
     _options: BatchExecutionOptions
@@ -152,23 +158,24 @@ class Runner:
     _total: int | None = attrs.field(kw_only=True)
     _exclusive: bool = attrs.field(kw_only=True)
     _batch: Batch | None = attrs.field(kw_only=True)
+    _overlaps: bool = attrs.field(kw_only=True, default=False)
     failures: int = attrs.field(default=0, init=False)
     _first_error: Exception | None = attrs.field(default=None, init=False)
 
     async def run(self, items: AsyncIterator[Item]) -> None:
         """Run all items. Raises BatchStopped, or the error of a callback or of storage."""
         try:
-            await launch(items, self._run_item, concurrency=self._options.concurrent_batches)
+            await launch_in_places(items, self._run_item, concurrency=self._options.concurrent_batches)
         except BaseExceptionGroup as faults:
             fault = first_error(faults)
             if isinstance(fault, _Stop):
                 raise BatchStopped([]) from self._first_error
             raise fault from None
 
-    async def _run_item(self, item: Item) -> None:
+    async def _run_item(self, item: Item, place: Place) -> None:
         await self._tell(self._options.on_execution_start, item.source_id, item.index)
         try:
-            result = await self._attempt(item)
+            result = await self._attempt(item, place)
         except asyncio.CancelledError:
             await self._end_cancelled(item)
             raise
@@ -189,7 +196,7 @@ class Runner:
         if tolerance is not None and exceeds(tolerance, self.failures, self._total):
             raise _Stop
 
-    async def _attempt(self, item: Item) -> BatchExecutionResult:
+    async def _attempt(self, item: Item, place: Place) -> BatchExecutionResult:
         """Run one item; what is wrong with it alone is its result. What has ended before is its result as it is."""
         if item.ended is not None and not (self._options.redrive_failed and failure_of(item.ended)):
             return _result(item, item.ended, failure_of(item.ended))
@@ -203,6 +210,7 @@ class Runner:
                 redrive_failed=self._options.redrive_failed,
                 key=self._options.key_of(value),
                 priority=self._options.priority,
+                succeeding=partial(self._leave, place) if self._overlaps else None,
             )
         except ITEM_ERRORS as fault:
             await self._record_failure(item, fault)
@@ -210,6 +218,11 @@ class Runner:
         if item.was_refused:
             await self._record_failure(item, None)
         return _result(item, execution, failure_of(execution, exception))
+
+    def _leave(self, place: Place) -> None:
+        """Begin the next item, to be started in the commit that ends this one."""
+        place.leave()
+        self._services.journal.expect()
 
     async def _join(self, item: Item, name: str) -> None:
         """Let an item represent an execution of another name that chains its source already."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from statechain.chaining.batch import ended_executions, stored_item, watch
+from statechain.chaining.batch import STOPPED, ended_executions, stored_item
 from statechain.chaining.options import DISTRIBUTED, BatchExecutionOptions
 from statechain.chaining.runner import BatchServices, Item, Runner, Target
 from statechain.chaining.source import InputTransformer
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["ShardRun"]
 
 COUNT_SECONDS = 0.4
-"""Seconds between two counts of a shard: a failure past the tolerance stops all workers within a second."""
+"""Seconds after which a shard is counted, or its batch looked at: a failure past the tolerance, and a stop, reach all
+workers within a second."""
 
 
 RECOUNT_SECONDS = 2.0
@@ -84,16 +85,13 @@ class ShardRun:
             total=self._batch.item_counts.total,
             exclusive=is_exclusive(self._batch),
             batch=self._batch,
+            overlaps=True,
         )
         try:
             async with asyncio.TaskGroup() as group:
-                watching = [
-                    group.create_task(watch(self._batch.id, self._services)),
-                    group.create_task(self._keep_counting()),
-                ]
+                counting = group.create_task(self._keep_counting())
                 await runner.run(self._items(options))
-                for each in watching:
-                    each.cancel()
+                counting.cancel()
         except BaseExceptionGroup as errors:
             error = first_error(errors)
             if isinstance(error, BatchStopped):  # past the tolerance here: storage is to know at once
@@ -129,17 +127,19 @@ class ShardRun:
         """Count, until the batch is over; after a loss no more items are started, and those in flight are awaited."""
         loop = asyncio.get_running_loop()
         counted, due = 0, 0.0
+        find_status = partial(self._services.repository.batch_status, self._batch.id)
         while True:
             await asyncio.sleep(COUNT_SECONDS)
-            if self._results.count == counted and loop.time() < due:
-                continue
-            counted, due = self._results.count, loop.time() + RECOUNT_SECONDS
-            try:
-                status = await self._count(is_done=False)
-            except LeaseLost as lost:
-                self._lost = lost
-                return
-            if status is not BatchStatus.RUNNING:
+            if self._lost is not None or (self._results.count == counted and loop.time() < due):
+                status = await retry_while_unavailable(find_status)
+            else:
+                counted, due = self._results.count, loop.time() + RECOUNT_SECONDS
+                try:
+                    status = await self._count(is_done=False, is_seen=not self._was_run_before)
+                except LeaseLost as lost:
+                    self._lost = lost
+                    continue
+            if status is None or status in STOPPED:
                 raise BatchStopped([])
 
     @property
@@ -147,15 +147,19 @@ class ShardRun:
         """Whether items may have ended: under an earlier claim, or in a process that ran the whole batch."""
         return self._shard.epoch > 1 or self._batch.options.get("mode") != DISTRIBUTED
 
-    async def _count(self, *, is_done: bool) -> BatchStatus:
-        """Count the shard; what failed before and is yet to be redriven is no failure until the shard is done."""
-        redrives = self._runner is not None and bool(self._batch.options.get("redrive_failed"))
-        seen = self._runner.failures if self._runner is not None and redrives and not is_done else None
+    async def _count(self, *, is_done: bool, is_seen: bool = False) -> BatchStatus:
+        """Count the shard, or store what was seen of it here: that is all as long as no item was cancelled.
+
+        What failed before and is yet to be redriven is no failure until the shard is done.
+        """
+        redrives = bool(self._batch.options.get("redrive_failed"))
+        seen = self._runner.failures if self._runner is not None and (redrives or is_seen) and not is_done else None
         count = partial(
             self._services.repository.count_shard,
             self._shard,
             is_done=is_done,
             at=self._services.clock.now(),
+            ended=self._results.count if is_seen else None,
             failed=seen,
         )
         try:

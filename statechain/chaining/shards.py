@@ -298,7 +298,7 @@ class ShardWorker:
 
         After a shard that ends between due looks no more than the share is claimed, so that other workers find some.
         """
-        plan = ShardPlan.of(batch.options, batch.item_counts.total)
+        plan = ShardPlan.of(batch.options)
         share = ceil(plan.width / alive)
         most = plan.width if is_due and batch.id in self._had_share else share
         while not self._is_outdated:  # else the batch may have ended, or have other options: the next look reads it
@@ -331,7 +331,7 @@ class ShardWorker:
             if self._group is None:  # the engine was left meanwhile
                 await self._repository.release_shard(shard)
                 return None
-            plan = ShardPlan.of(batch.options, batch.item_counts.total)
+            plan = ShardPlan.of(batch.options)
             task = self._group.create_task(self._run_shard(batch, plan, shard, target))
             self._running[batch.id, shard.number] = task
             task.add_done_callback(partial(self._forget, (batch.id, shard.number)))

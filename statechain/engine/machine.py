@@ -20,6 +20,8 @@ from statechain.records.executions import Execution, ExecutionStatus, Source, ne
 from statechain.records.queues import KEY, PRIORITY
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from statechain.asl import Definition
     from statechain.chaining.runner import JoinedCallback
     from statechain.engine.services import EngineServices
@@ -228,17 +230,21 @@ class StateMachine(MachineBatches):
         redrive_failed: bool,
         key: str | None,
         priority: int,
+        succeeding: Callable[[], None] | None = None,
     ) -> tuple[Execution, BaseException | None]:
         """Run one item of a batch to its end, in any status; join the execution that has its name already.
 
         With ``joins`` the execution that already chains this source is joined, under any name, and reported. With
         ``redrive_failed`` one that ended without success is redriven first. Cancelling the await aborts the
-        execution, but not one of another name.
+        execution, but not one of another name. ``succeeding`` is called when it has SUCCEEDED here, and that is about
+        to be written.
         """
         given = self._isolated(input)
         execution = self._new_execution(given, name, source, key=key, priority=priority)
         worker = self._services.worker
-        holder, live = await worker.run(self._revision, execution, given, exclusive=joins is not None)
+        holder, live = await worker.run(
+            self._revision, execution, given, exclusive=joins is not None, succeeding=succeeding
+        )
         if _is_end_of(holder, execution):
             return holder, None if live is None else live.exception
         if joins is not None and holder.name != name:

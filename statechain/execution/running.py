@@ -7,7 +7,11 @@ import enum
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from statechain.records.executions import ExecutionStatus
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from statechain.payload import Payload
     from statechain.records.executions import Execution
     from statechain.storage.journal.ledger import ExecutionWrites
@@ -51,7 +55,8 @@ class RunningExecution:
     """An execution that this process runs, or is about to, under the epoch of one claim.
 
     ``given`` is its input where that is at hand; `take_input` hands it over. ``holder`` is the execution that holds its
-    name, once its start is durable; ``started`` is done then, where something waits for the start alone.
+    name, once its start is durable; ``started`` is done then, where something waits for the start alone. ``succeeding``
+    is called when it has SUCCEEDED, and that is about to be written.
     """
 
     __slots__ = (
@@ -71,6 +76,7 @@ class RunningExecution:
         "started",
         "state",
         "stopping",
+        "succeeding",
         "take_up",
         "task",
     )
@@ -88,6 +94,7 @@ class RunningExecution:
         self._fault: BaseException | None = None
         self._waiters: Sequence[asyncio.Future[None]] = ()
         self.stopping: End | None = None
+        self.succeeding: Callable[[], None] | None = None
         self.has_rested = False
         self.take_up: TakeUpExecution | None = None
         self.redriven_from: Execution | None = None
@@ -136,10 +143,12 @@ class RunningExecution:
         if self.state is RunState.QUEUED:
             self.state = RunState.RUNNING
 
-    def close(self) -> None:
+    def close(self, status: ExecutionStatus) -> None:
         """Note that its end is being written: from now on it is neither stopped nor interrupted."""
         if not self.is_over:
             self.state = RunState.CLOSING
+            if self.succeeding is not None and status is ExecutionStatus.SUCCEEDED:
+                self.succeeding()
 
     def stop(self, end: End) -> None:
         """Cancel the execution, to end in this way; the first stop decides, and none once it is over or left."""

@@ -43,7 +43,8 @@ POISONED = "ShardPoisoned"
 
 MOST_AT_ONCE = 50
 LARGEST = 500
-SHARDS_PER_PLACE = 20
+SMALLEST = 4
+"""How many items of a shard come one after the other at least, but for the last shards of a batch."""
 
 
 class ShardStatus(StrEnum):
@@ -106,26 +107,38 @@ class ShardPlan:
 
         concurrency: How many items of a shard are in flight at once.
 
-        size: How many items a shard has.
+        size: How many items a shard has; None for fewer and fewer (see `sizes`).
     """
 
     width: int
     concurrency: int
-    size: int
+    size: int | None = None
 
     @classmethod
-    def of(cls, options: Mapping[str, JSONValue], total: int) -> ShardPlan:
-        """Return the plan of a batch with these stored options and that many items.
+    def of(cls, options: Mapping[str, JSONValue]) -> ShardPlan:
+        """Return the plan of a batch with these stored options.
 
-        width times concurrency is at most ``concurrent_batches``. The shards are small enough that workers end at about
-        the same time, and large enough that claims do not count.
+        width times concurrency is at most ``concurrent_batches``.
         """
         at_once = max(1, cast("int", options.get("concurrent_batches", 1)))
         concurrency = cast("int | None", options.get("shard_concurrency"))
         concurrency = min(at_once, concurrency or _concurrency(at_once))
-        width = at_once // concurrency
-        fair = min(LARGEST, max(concurrency, total // (SHARDS_PER_PLACE * width)))
-        return cls(width, concurrency, cast("int | None", options.get("shard_size")) or fair)
+        return cls(at_once // concurrency, concurrency, cast("int | None", options.get("shard_size")))
+
+    def sizes(self, total: int) -> Iterator[int]:
+        """Yield how many items each shard of a batch has.
+
+        As many shards as are under way at once are half of what is left. So the first are large, and claims do not
+        count; the last are small, and all workers end at about the same time.
+        """
+        left, smallest = total, SMALLEST * self.concurrency
+        while left > 0:
+            fair = min(LARGEST, max(left // (2 * self.width), min(smallest, -(-left // self.width))))
+            for _ in range(self.width):
+                size = min(left, self.size or fair)
+                if size > 0:
+                    yield size
+                left -= size
 
 
 def _concurrency(at_once: int) -> int:
@@ -135,10 +148,12 @@ def _concurrency(at_once: int) -> int:
     return max(range((root + 1) // 2, root + 1), key=lambda each: (at_once // each * each, each))
 
 
-def cut(batch_id: str, total: int, size: int) -> Iterator[Shard]:
+def cut(batch_id: str, total: int, plan: ShardPlan) -> Iterator[Shard]:
     """Yield the shards of a batch with that many items, in order."""
-    for number, first in enumerate(range(0, total, size)):
-        yield Shard(batch_id=batch_id, number=number, first=first, last=min(first + size, total) - 1)
+    first = 0
+    for number, size in enumerate(plan.sizes(total)):
+        yield Shard(batch_id=batch_id, number=number, first=first, last=first + size - 1)
+        first += size
 
 
 def is_past_tolerance(options: Mapping[str, JSONValue], failed: int, total: int) -> bool:
@@ -204,7 +219,9 @@ class ShardStorage(Protocol):
         It writes nothing: of a batch that is not cut yet, the shards are those that it will be cut into.
         """
 
-    async def count_shard(self, shard: Shard, *, is_done: bool, at: datetime, failed: int | None = None) -> BatchStatus:
+    async def count_shard(
+        self, shard: Shard, *, is_done: bool, at: datetime, ended: int | None = None, failed: int | None = None
+    ) -> BatchStatus:
         """Count how many items of a claimed shard have ended; with ``is_done`` the shard is over, too.
 
         A batch that is past its tolerance, or all of whose shards are over, is ended then; and so is, as ABORTED, one
@@ -217,6 +234,9 @@ class ShardStorage(Protocol):
             is_done: Whether all of its items have ended.
 
             at: The end time of a batch that is ended.
+
+            ended: How many ends the claimer has seen itself; else they are counted. A claimer that has run all that was
+                run of the shard gives it, which saves reading the items.
 
             failed: How many failures the claimer has seen itself; else they are counted. A claimer that redrives what
                 failed before gives it, since what it has not come to is no failure yet.

@@ -85,7 +85,7 @@ class ExecutionRunner:
                     raise
         except Exception as error:  # noqa: BLE001 -- what is not the end of the execution is raised again
             end = await self._end_by(error, live, claimed)
-        live.close()
+        live.close(end.status)
         return await self._close(live, revision, claimed, end)
 
     async def _close(self, live: RunningExecution, revision: Revision, claimed: Claim | None, end: End) -> Execution:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from statechain.cancellation import GRACE, await_shielded, wait_ignoring_cancellation
@@ -148,11 +148,18 @@ class Worker:
         return (holder, live) if holder.id == execution.id else self._joined(holder, owns=owns)
 
     async def run(
-        self, revision: Revision, execution: Execution, given: Payload, *, exclusive: bool = False
+        self,
+        revision: Revision,
+        execution: Execution,
+        given: Payload,
+        *,
+        exclusive: bool = False,
+        succeeding: Callable[[], None] | None = None,
     ) -> tuple[Execution, RunningExecution | None]:
         """Record and run an execution as `start` does, and return once it is over here.
 
-        Its caller is not woken for the start, only for the end.
+        Its caller is not woken for the start, only for the end; ``succeeding`` is called when that is SUCCEEDED, and
+        about to be written.
 
         Returns:
             The execution as it ended, and how it ran; or, RUNNING as far as is known here, the one to wait for: another
@@ -161,6 +168,7 @@ class Worker:
         if self.submissions.takes(execution.state_machine_id):
             return await self.submissions.start(execution, exclusive=exclusive), None
         live = self._begin_new(revision, execution, given, exclusive=exclusive)
+        live.succeeding = succeeding
         try:
             ended = await live.ended()
         except MachineLimited as limited:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -26,6 +26,7 @@ from statechain import (
 )
 from statechain.records.batches import BatchStatus
 from statechain.reports import BatchTotals
+from statechain.storage.repository import Advance, StartExecution
 from statechain.storage.shards import ShardPlan, ShardStatus, cut
 
 EngineFactory = Callable[..., Engine]
@@ -404,22 +405,65 @@ async def test_a_batch_of_nothing_ends(engine_factory: EngineFactory) -> None:
 
 
 @pytest.mark.parametrize(
-    ("at_once", "total", "width", "concurrency", "size"),
+    ("at_once", "total", "width", "concurrency"),
+    [(1, 10, 1, 1), (0, 10, 1, 1), (4, 100, 2, 2), (30, 1000, 6, 5), (100, 10**6, 10, 10), (10, 101, 5, 2)],
+)
+def test_the_plan_bounds_what_is_in_flight(at_once: int, total: int, width: int, concurrency: int) -> None:
+    plan = ShardPlan.of({"concurrent_batches": at_once})
+    assert plan == ShardPlan(width, concurrency)
+    assert plan.width * plan.concurrency <= max(1, at_once)
+    shards = list(cut("batch", total, plan))
+    assert [each.number for each in shards] == list(range(len(shards)))
+    assert [index for each in shards for index in range(each.first, each.last + 1)] == list(range(total))
+
+
+@pytest.mark.parametrize(
+    ("options", "total", "sizes"),
     [
-        (1, 10, 1, 1, 1),
-        (0, 10, 1, 1, 1),
-        (4, 100, 2, 2, 2),
-        (30, 1000, 6, 5, 8),
-        (100, 10**6, 10, 10, 500),
-        (10, 100, 5, 2, 2),
+        ({"concurrent_batches": 1}, 30, [15, 7, 4, 4]),
+        ({"concurrent_batches": 4}, 100, [25, 25, 12, 12, 8, 8, 5, 5]),
+        ({"concurrent_batches": 4, "shard_concurrency": 1}, 3, [1, 1, 1]),
+        ({"concurrent_batches": 4, "shard_size": 3}, 10, [3, 3, 3, 1]),
+        ({"concurrent_batches": 4}, 0, []),
     ],
 )
-def test_the_plan_bounds_what_is_in_flight(at_once: int, total: int, width: int, concurrency: int, size: int) -> None:
-    plan = ShardPlan.of({"concurrent_batches": at_once}, total)
-    assert plan == ShardPlan(width, concurrency, size)
-    assert plan.width * plan.concurrency <= max(1, at_once)
-    shards = list(cut("batch", total, plan.size))
-    assert [index for each in shards for index in range(each.first, each.last + 1)] == list(range(total))
+def test_shards_become_smaller_towards_the_end(options: dict[str, Any], total: int, sizes: list[int]) -> None:
+    assert list(ShardPlan.of(options).sizes(total)) == sizes
+    largest = list(ShardPlan.of({"concurrent_batches": 100}).sizes(10**6))
+    assert largest[0] == 500
+    assert largest == sorted(largest, reverse=True)
+
+
+class Groups(MemoryRepository):
+    """Keeps what was committed together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.groups: list[list[Any]] = []
+
+    async def commit(self, writes: Sequence[Any]) -> Sequence[Any]:
+        self.groups.append([*writes])
+        return await super().commit(writes)
+
+
+async def test_an_item_that_succeeded_is_ended_in_the_commit_that_starts_the_next() -> None:
+    calls, storage = Calls(3), Groups()
+    async with Engine(storage, tasks=calls.tasks) as engine:
+        found, machine = await sources(engine, 6), await target(engine)
+        options = BatchExecutionOptions(mode="DISTRIBUTED", concurrent_batches=1, shard_size=6)
+        await machine.execute_batch(found, options=options)
+    started = [[each for each in group if isinstance(each, StartExecution)] for group in storage.groups]
+    ended = [[each for each in group if isinstance(each, Advance) and each.end] for group in storage.groups]
+    chained = [
+        (ends[0].end.status, starts[0].execution.input_text)
+        for starts, ends in zip(started, ended, strict=True)
+        if starts and ends
+    ]
+    succeeded = ExecutionStatus.SUCCEEDED
+    assert chained == [(succeeded, "1"), (succeeded, "2"), (succeeded, "3"), (succeeded, "5")], (
+        "3 fails, 4 waits for it"
+    )
+    assert calls.peak == 1
 
 
 async def test_how_far_a_batch_has_come_is_read_without_its_items(engine_factory: EngineFactory) -> None:

@@ -54,8 +54,8 @@ class MemoryShards(MemoryReports):
             self._batches[batch_id] = attrs.evolve(batch, status=BatchStatus.ABORTED, end_time=at)
             return None
         total = len(self._items[batch_id])
-        plan = ShardPlan.of(batch.options, total)
-        shards = self._shards.setdefault(batch_id, list(cut(batch_id, total, plan.size)))
+        plan = ShardPlan.of(batch.options)
+        shards = self._shards.setdefault(batch_id, list(cut(batch_id, total, plan)))
 
         def choose() -> Shard | None:
             if ticket is not None:
@@ -82,8 +82,8 @@ class MemoryShards(MemoryReports):
         if batch is None or batch.status is not BatchStatus.RUNNING:
             return []
         total = len(self._items[batch_id])
-        plan = ShardPlan.of(batch.options, total)
-        shards = self._shards.get(batch_id) or list(cut(batch_id, total, plan.size))
+        plan = ShardPlan.of(batch.options)
+        shards = self._shards.get(batch_id) or list(cut(batch_id, total, plan))
         return tickets(_claimable(shards, plan.width, worker_id, running))
 
     def _put(self, shard: Shard) -> Shard:
@@ -136,13 +136,16 @@ class MemoryShards(MemoryReports):
         current = self._shards[shard.batch_id][shard.number]
         return (current.owner, current.epoch) == (shard.owner, shard.epoch)
 
-    async def count_shard(self, shard: Shard, *, is_done: bool, at: datetime, failed: int | None = None) -> BatchStatus:
+    async def count_shard(
+        self, shard: Shard, *, is_done: bool, at: datetime, ended: int | None = None, failed: int | None = None
+    ) -> BatchStatus:
         """Count how many items of a claimed shard have ended."""
         if not self._is_held(shard):
             raise shard_lost(shard)
         current = self._shards[shard.batch_id][shard.number]
-        ended, counted = self._counts(shard)
-        failed = counted if failed is None else failed
+        if ended is None or failed is None:
+            counted, failures = self._counts(shard)
+            ended, failed = counted if ended is None else ended, failures if failed is None else failed
         claims = 0 if ended > current.ended else current.claims
         current = attrs.evolve(current, ended=ended, failed=failed, claims=claims)
         self._put(attrs.evolve(current, status=ShardStatus.DONE, owner=None) if is_done else current)

@@ -240,6 +240,12 @@ class PostgresRepository(Reads, Queues, Shards, Checks, Leases):
         """Return the missing leases of owners without one."""
         return [missing_lease(owner) for (owner,) in await self._fetch(_STRAYS, {})]
 
+    async def _change(self, statement: Executable, parameters: Parameters) -> Sequence[Row]:
+        text, arguments = COMPILER.render(statement, parameters)
+        with translated():
+            async with self._connections.statement() as connection:
+                return await connection.fetch(text, *arguments)
+
     async def _perform(self, script: Script) -> object:
         with translated():
             async with self._connections.transaction() as connection:

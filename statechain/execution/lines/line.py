@@ -412,7 +412,7 @@ class Line:
         if frame.path or live is None or not live.is_undecided or run.plan.timeout_seconds is not None:
             self._stop(Exit.DONE)
             return
-        live.close()
+        live.close(ExecutionStatus.SUCCEEDED)
         run.end = End(status=ExecutionStatus.SUCCEEDED, end_time=now, output_text=frame.input.text)
         run.ledger.current_state, run.ledger.end = frame.state, run.end
         self._phase, self._future.is_refusing = _Phase.END, True

@@ -47,6 +47,9 @@ SEPARATION = 5.0
 MOST_LEFT_BEHIND = 3
 """How many commits may be left behind at once: each may hold a connection."""
 
+TURNS = 4
+"""How many turns of the event loop a commit waits for a write that is about to follow."""
+
 LAST_WORD = 0.5
 """Seconds past its deadline after which a journal cuts off what storage does not answer."""
 
@@ -112,6 +115,7 @@ class Journal:
         self._away = 0
         self._was_idle = True
         self._flusher = 0
+        self._turns = 0
         self._wake: asyncio.Future[None] | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._room: asyncio.Future[None] | None = None
@@ -179,6 +183,10 @@ class Journal:
             self._wake_flusher()
         elif waiting is not NO_WAITER:
             ledger.waiter = both(ledger.waiter, waiting)
+
+    def expect(self) -> None:
+        """Have the next commit wait a few turns of the event loop: another write is about to follow the last one."""
+        self._turns = TURNS
 
     def close_execution(self, ledger: ExecutionWrites) -> None:
         """Take note that nothing more comes of an execution here."""
@@ -283,6 +291,9 @@ class Journal:
                 self._ledgers = self._keys.passed(self._ledgers, lambda each: each.execution_id)
                 self._writes = self._keys.passed(self._writes, lambda each: each[0].key)
             if self._writes or self._ledgers:
+                turns, self._turns = self._turns, 0
+                for _ in range(turns):
+                    await asyncio.sleep(0)
                 await self._flush()
                 self._was_idle = False
             elif self._closing and not self._keys:

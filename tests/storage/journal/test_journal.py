@@ -45,6 +45,21 @@ async def test_those_who_come_all_at_once_are_committed_in_halves(storage: Fault
     assert storage.sizes == [20, 20]
 
 
+async def test_what_is_expected_shares_the_commit(storage: FaultyRepository, journal: Journal) -> None:
+    first, second = each(2)
+
+    async def follow() -> None:
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await journal.write(second)
+
+    async with asyncio.TaskGroup() as tasks:
+        journal.expect()
+        tasks.create_task(journal.write(first))
+        tasks.create_task(follow())
+    assert storage.sizes == [2]
+
+
 async def test_each_waiter_hears_its_own_outcome(storage: FaultyRepository, journal: Journal) -> None:
     holder = await start(storage, name="order")
     fresh, unknown = execution(), stopping("nowhere")

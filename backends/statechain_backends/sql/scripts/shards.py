@@ -81,18 +81,26 @@ _counted = {
     "failed": param("new_failed"),
     "claims": case((batch_shards.c.ended < param("new_ended"), 0), else_=batch_shards.c.claims),
 }
-_COUNT = update(batch_shards).where(*_held).values(_counted).returning(batch_shards.c.shard)
+_ours = batches.c.id == batch_shards.c.batch_id
+_status = select(batches.c.status).where(_ours, batches.c.parent_execution_id.is_(None)).scalar_subquery()
+_COUNT = update(batch_shards).where(*_held).values(_counted).returning(_status)
 _END = update(batch_shards).where(*_held).values(_counted | {"status": DONE, "owner": None})
-_END = _END.returning(batch_shards.c.shard)
+_END = _END.returning(_status)
 _RELEASE = (
     update(batch_shards)
     .where(*_held)
     .values(owner=None, claims=case((batch_shards.c.claims > 0, batch_shards.c.claims - 1), else_=0))
 )
-_SUMS = select(
-    func.coalesce(func.sum(batch_shards.c.failed), 0),
-    func.count().filter(batch_shards.c.status.in_([PENDING, RUNNING])),
-).where(batch_shards.c.batch_id == param("batch"))
+_sums = (
+    select(
+        func.coalesce(func.sum(batch_shards.c.failed), 0).label("failures"),
+        func.count().filter(batch_shards.c.status.in_([PENDING, RUNNING])).label("still_open"),
+    )
+    .where(batch_shards.c.batch_id == param("batch"))
+    .cte("sums")
+)
+_SUMS = select(*_sums.c)
+_BATCH_WITH_SUMS = _BATCH.add_columns(*(select(each).scalar_subquery() for each in _sums.c))
 
 _in_shard = and_(
     batch_items.c.batch_id == param("batch"),
@@ -134,14 +142,14 @@ def claim(batch_id: str, worker_id: str, running: Collection[int], at: datetime,
     if (yield from _is_orphaned(batch)):
         yield from _set_end(batch, BatchStatus.ABORTED, at)
         return None
-    plan = ShardPlan.of(batch.options, batch.item_counts.total)
+    plan = ShardPlan.of(batch.options)
     is_cut = False
     while True:
         found = [_to_shard(row) for row in (yield _OPEN, of_batch)]
         under_way = sorted((each for each in found if each.status is ShardStatus.RUNNING), key=lambda each: each.number)
         pending = [each for each in found if each.status is ShardStatus.PENDING]
         if not (is_cut or found or (yield _ANY, of_batch)):
-            yield from _cut(batch, plan.size)
+            yield from _cut(batch, plan)
             is_cut = True
             continue
         free = unowned(under_way, worker_id, running)
@@ -168,8 +176,8 @@ def claim(batch_id: str, worker_id: str, running: Collection[int], at: datetime,
     return _to_shard(row)
 
 
-def _cut(batch: Batch, size: int) -> Steps:
-    shards = list(cut(batch.id, batch.item_counts.total, size))
+def _cut(batch: Batch, plan: ShardPlan) -> Steps:
+    shards = list(cut(batch.id, batch.item_counts.total, plan))
     for begin in range(0, len(shards), CHUNK):
         rows = [_named_row(each) for each in shards[begin : begin + CHUNK]]
         yield insert(batch_shards).values(rows), None
@@ -184,12 +192,6 @@ def _give_up(shard: Shard) -> Steps:
         yield _FAIL_ITEM, {"batch": shard.batch_id, "number": index, "new_error": POISONED, "new_cause": cause}
     ((ended, failed),) = yield _COUNTS, items
     yield _GIVE_UP, {**_key(shard), "new_ended": ended, "new_failed": failed}
-
-
-def note_counts(shard: Shard, counts: Parameters, *, is_done: bool) -> Script:
-    """Set what was counted of a claimed shard; return whether it is still claimed."""
-    held = {**_key(shard), "worker": shard.owner, "of_epoch": shard.epoch}
-    return bool((yield (_END if is_done else _COUNT), {**held, **(counts or {})}))
 
 
 def end_if_over(batch_id: str, at: datetime) -> Script:
@@ -270,12 +272,20 @@ def _to_shard(row: Row) -> Shard:
     )
 
 
+def _alone(statement: Executable, parameters: Parameters) -> Script:
+    return (yield statement, parameters)
+
+
 class Shards(ABC):
     """The shards of a repository."""
 
     @abstractmethod
     async def _perform(self, script: Script) -> object:
         """Run a script in a transaction; return what it returns."""
+
+    async def _change(self, statement: Executable, parameters: Parameters) -> Sequence[Row]:
+        """Commit one statement; return its rows."""
+        return cast("Sequence[Row]", await self._perform(_alone(statement, parameters)))
 
     @abstractmethod
     async def _fetch(self, statement: Executable, parameters: Parameters = None) -> Sequence[Row]:
@@ -303,32 +313,47 @@ class Shards(ABC):
             if batch.status is not BatchStatus.RUNNING:
                 return []
             total = batch.item_counts.total
-            plan = ShardPlan.of(batch.options, total)
+            plan = ShardPlan.of(batch.options)
             if not await self._fetch(_ANY, of_batch):
-                return tickets(islice(cut(batch_id, total, plan.size), plan.width))
+                return tickets(islice(cut(batch_id, total, plan), plan.width))
             under_way = [_to_shard(row) for row in await self._fetch(_UNDER_WAY, of_batch)]
             pending = [_to_shard(row) for row in await self._fetch(_FIRST_PENDING, {**of_batch, "width": plan.width})]
             room = max(0, plan.width - len(under_way))
             return tickets([*unowned(under_way, worker_id, running), *pending[:room]])
         return []
 
-    async def count_shard(self, shard: Shard, *, is_done: bool, at: datetime, failed: int | None = None) -> BatchStatus:
+    async def count_shard(
+        self, shard: Shard, *, is_done: bool, at: datetime, ended: int | None = None, failed: int | None = None
+    ) -> BatchStatus:
         """Count how many items of a claimed shard have ended."""
-        items = {"batch": shard.batch_id, "first": shard.first, "last": shard.last}
-        ((ended, counted),) = await self._fetch(_COUNTS, items)
-        counts = {"new_ended": ended, "new_failed": counted if failed is None else failed}
-        if not await self._perform(note_counts(shard, counts, is_done=is_done)):
-            raise shard_lost(shard)
-        # No lock of the batch is held: the sums are read after the commit, so that of several counts at the same time
-        # the one that is committed last sees all of them, and ends the batch.
-        of_batch = {"batch": shard.batch_id}
-        ((failures, still_open),) = await self._fetch(_SUMS, of_batch)
-        for batch in readable(await self._fetch(_BATCH, of_batch), to_batch):
-            is_past = is_past_tolerance(batch.options, int(failures), batch.item_counts.total)
-            is_over = is_past or not still_open or await self._is_orphaned(batch)
-            if batch.status is BatchStatus.RUNNING and is_over:
-                return cast("BatchStatus", await self._perform(end_if_over(shard.batch_id, at)))
-            return batch.status
+        if ended is None or failed is None:
+            items = {"batch": shard.batch_id, "first": shard.first, "last": shard.last}
+            ((counted, failures),) = await self._fetch(_COUNTS, items)
+            ended, failed = counted if ended is None else ended, failures if failed is None else failed
+        held = {**_key(shard), "worker": shard.owner, "of_epoch": shard.epoch}
+        rows = await self._change(_END if is_done else _COUNT, {**held, "new_ended": ended, "new_failed": failed})
+        for (status,) in rows:
+            if not is_done and not failed and status is not None:
+                return BatchStatus(status)
+            return await self._end_if_over(shard, at)
+        raise shard_lost(shard)
+
+    async def _end_if_over(self, shard: Shard, at: datetime) -> BatchStatus:
+        """End a shard's batch that is past its tolerance, or has no open shard, or outlives its parent.
+
+        Return the batch's status.
+
+        No lock of the batch is held: the sums are read after the commit, so that of several counts at the same time the
+        one that is committed last sees all of them, and ends the batch.
+        """
+        for row in await self._fetch(_BATCH_WITH_SUMS, {"batch": shard.batch_id}):
+            *stored, failures, still_open = row
+            for batch in readable([stored], to_batch):
+                is_past = is_past_tolerance(batch.options, int(failures), batch.item_counts.total)
+                is_over = is_past or not still_open or await self._is_orphaned(batch)
+                if batch.status is BatchStatus.RUNNING and is_over:
+                    return cast("BatchStatus", await self._perform(end_if_over(shard.batch_id, at)))
+                return batch.status
         raise shard_lost(shard)
 
     async def _is_orphaned(self, batch: Batch) -> bool:

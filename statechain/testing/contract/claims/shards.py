@@ -7,8 +7,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
+import attrs
 import pytest
 
 from statechain.codec import JSONValue
@@ -295,6 +297,18 @@ class ShardContract:
         assert await repository.count_shard(shard, is_done=False, at=moment(99), failed=0) is BatchStatus.RUNNING
         assert (await repository.shards(batch.id))[0].failed == 0
         assert await repository.count_shard(shard, is_done=False, at=moment(99), failed=1) is BatchStatus.FAILED
+
+    async def test_a_claimer_may_give_what_it_has_seen_itself(self, repository: Repository) -> None:
+        batch = await shared(repository, tolerated_failure_count=0)
+        shard = await claimed(repository, batch, "worker")
+        seen = partial(repository.count_shard, shard, is_done=False, at=moment(99))
+        assert await seen(ended=1, failed=0) is BatchStatus.RUNNING
+        (stored, *_) = await repository.shards(batch.id)
+        assert (stored.ended, stored.failed, stored.claims) == (1, 0, 0)
+        assert await seen(ended=2, failed=1) is BatchStatus.FAILED
+        assert await seen(ended=2, failed=0) is BatchStatus.FAILED
+        with pytest.raises(LeaseLost):
+            await repository.count_shard(attrs.evolve(shard, epoch=9), is_done=False, at=moment(99), ended=1, failed=0)
 
     async def test_running_batches_are_found_by_their_mode(self, repository: Repository) -> None:
         batch = await shared(repository)
