@@ -1,4 +1,4 @@
-"""kill -9 amid a distributed Map that workers share: the worker of its execution, and those of its items."""
+"""kill -9 and SIGSTOP amid a distributed Map that workers share: the worker of its execution, those of its items."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from statechain import Engine, Execution, ExecutionFilter
 from statechain.records.batches import BatchStatus
-from support.faults.workers.map_run import MACHINE, WIDTH
+from support.faults.workers.map_run import LEASE, MACHINE, WIDTH
 from support.programs import command
 from support.summary import Figures
 
@@ -29,7 +29,8 @@ SILENCE = 120.0
 class Siege:
     """Worker processes of one Map, which are killed as the work comes along and replaced at once.
 
-    Every second kill hits the process that runs the Map's execution, as far as that is known.
+    Every second blow hits the process that runs the Map's execution, as far as that is known. A part of the blows,
+    ``stops``, does not kill, but stops a process past its lease.
     """
 
     url: str
@@ -37,6 +38,7 @@ class Siege:
     execution_id: str
     marks: list[int]
     chance: random.Random
+    stops: float
     kills: Counter[str] = attrs.Factory(Counter)
     workers: dict[int, subprocess.Popen[bytes]] = attrs.Factory(dict)
 
@@ -85,17 +87,28 @@ class Siege:
             is_parent = parent in self.workers and (len(self.marks) % 2 == 0 or not others)
             victim = parent if is_parent else self.chance.choice(others)
             self.kills["of the execution" if is_parent else "of items"] += 1
+            if self.chance.random() < self.stops:
+                self._stop(self.workers[victim])
+                continue
             killed = self.workers.pop(victim)
             killed.send_signal(signal.SIGKILL)
             killed.wait()
             self._spawn()
 
+    def _stop(self, worker: subprocess.Popen[bytes]) -> None:
+        """Stop a process for longer than its lease."""
+        self.kills["stopped"] += 1
+        worker.send_signal(signal.SIGSTOP)
+        seconds = LEASE * self.chance.uniform(1.2, 2.0)
+        asyncio.get_running_loop().call_later(seconds, worker.send_signal, signal.SIGCONT)
+
     def _log(self) -> str:
         return (self.folder / "log").read_text()[-3000:]
 
 
+@pytest.mark.parametrize("stops", [0.0, 0.5], ids=["killed", "zombies"])
 async def test_no_item_is_lost_or_doubled_when_workers_are_killed(
-    durable_url: str, tmp_path: Path, seed: int, figures: Figures, *, full: bool
+    durable_url: str, tmp_path: Path, seed: int, figures: Figures, *, full: bool, stops: float
 ) -> None:
     items, kills = (1000, 100) if full else (60, 6)
     chance = random.Random(seed)
@@ -103,7 +116,7 @@ async def test_no_item_is_lost_or_doubled_when_workers_are_killed(
         orders = await client.create_state_machine("orders", MACHINE)
         parent = await orders.start_execution(list(range(items)))
         marks = sorted(chance.sample(range(1, 2 * items - WIDTH), kills))
-        siege = Siege(durable_url, tmp_path, parent.id, marks, chance)
+        siege = Siege(durable_url, tmp_path, parent.id, marks, chance, stops)
         ended = await siege.run(client)
         assert ended.output == [2 * number for number in range(items)], ended.cause
         (run,) = await client.list_batches(parent_execution_id=parent.id)
@@ -114,8 +127,8 @@ async def test_no_item_is_lost_or_doubled_when_workers_are_killed(
     calls = Counter(int(what[1]) for _, *what in siege.notes if what[0] == "item")
     repeats = sum(calls.values()) - 2 * items
     figures(
-        seed=seed, items=items, kills=kills, of_the_execution=siege.kills["of the execution"],
-        calls=sum(calls.values()), repeats=repeats,
+        seed=seed, items=items, blows=kills, of_the_execution=siege.kills["of the execution"],
+        stops=siege.kills["stopped"], calls=sum(calls.values()), repeats=repeats,
     )  # fmt: skip
     assert set(calls) == set(range(items))
     assert siege.kills["of the execution"] > 0
