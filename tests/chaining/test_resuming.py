@@ -147,6 +147,27 @@ async def test_a_function_maps_the_inputs_where_it_was_given(engine_factory: Eng
     assert sorted(calls.inputs) == list(range(101, 106))
 
 
+async def test_the_name_of_a_transformer_is_stored_with_a_batch_and_maps_what_is_resumed(
+    engine_factory: EngineFactory,
+) -> None:
+    first, second = Calls(100), Calls()
+    for calls in (first, second):
+        calls.tasks.transformer("Hundred")(lambda value: value + 100)
+    async with engine_factory(tasks=first.tasks, recovery=False) as engine:
+        sources = await engine.create_state_machine("sources", PASS)
+        targets = await engine.create_state_machine("targets", CALL)
+        for number in range(3):
+            await sources.execute(number)
+        found = ExecutionFilter(state_machine_id=sources.id, order="oldest_first")
+        options = BatchExecutionOptions(stop_on_error=True)
+        with pytest.raises(BatchStopped):
+            await targets.execute_batch(found, options=options, input_transformer="Hundred")
+        (batch,) = await engine.list_batches()
+    async with engine_factory(tasks=second.tasks) as engine:
+        await engine.resume_batch(batch.id, options=BatchExecutionOptions())
+    assert sorted(second.inputs) == [101, 102]
+
+
 async def test_a_distributed_batch_is_resumed_by_all_workers(engine_factory: EngineFactory) -> None:
     batch = await stopped_batch(engine_factory, mode="DISTRIBUTED", shard_size=2, concurrent_batches=2)
     calls = Calls()

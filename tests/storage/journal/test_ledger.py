@@ -254,5 +254,7 @@ async def test_who_posts_and_records_at_once_is_away_but_once(storage: FaultyRep
         await storage.asked(len(storage.groups) + 1)
         ledger.add(visit(made, 2 * number + 1))
         await journal.record(ledger)
+    assert ledger.is_going_on
     journal.close_execution(ledger)
     assert journal._away == 0
+    assert not ledger.is_going_on
