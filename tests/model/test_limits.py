@@ -8,6 +8,8 @@ import pytest
 from support.models.limits import Limits, LimitsSetting
 from support.models.search import search, walk
 
+pytestmark = pytest.mark.timeout(3600)  # at full size it searches whole state spaces
+
 SETTINGS = {
     "one at once": LimitsSetting(),
     "two at once of three workers": LimitsSetting(most=2, workers=3, executions=5),

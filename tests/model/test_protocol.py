@@ -9,7 +9,7 @@ from support.models.protocol import Protocol
 from support.models.search import Found, search, walk
 from support.models.states import NEW, OLD, Rules, Setting
 
-pytestmark = pytest.mark.slow  # searches whole state spaces
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]  # searches whole state spaces
 
 LENGTH = 50
 SEED = 7

@@ -8,6 +8,8 @@ import pytest
 from support.models.search import search, walk
 from support.models.shards import Shards, ShardsSetting
 
+pytestmark = pytest.mark.timeout(3600)  # at full size it searches whole state spaces
+
 SETTINGS = {
     "tickets": ShardsSetting(faults=(("tickets", 3),)),
     "killed workers": ShardsSetting(shards=3, faults=(("crashes", 2), ("tickets", 1))),
