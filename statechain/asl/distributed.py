@@ -176,3 +176,6 @@ def _check_input_type(reader: Reader, config: Obj, resource: str, pointer: str) 
             reader.fault("wrong-value", "LOAD_AND_FLATTEN loads the objects that s3:listObjectsV2 lists", at)
         if "InputType" not in config:
             reader.fault("missing-field", "LOAD_AND_FLATTEN needs the InputType of the objects", pointer)
+        elif config["InputType"] == "MANIFEST":
+            message = "LOAD_AND_FLATTEN loads objects that hold items: their InputType is CSV, JSON, JSONL or PARQUET"
+            reader.fault("wrong-value", message, pointer_to(pointer, "InputType"))

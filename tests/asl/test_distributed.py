@@ -113,6 +113,8 @@ def test_listed_objects_are_loaded_by_their_type(faults: Any) -> None:
     assert ask() == {}
     assert ask(Transformation="LOAD_AND_FLATTEN", InputType="JSON") == {}
     assert ask(Transformation="LOAD_AND_FLATTEN") == {"ItemReader/ReaderConfig": "missing-field"}
+    manifests = ask(Transformation="LOAD_AND_FLATTEN", InputType="MANIFEST")
+    assert manifests == {"ItemReader/ReaderConfig/InputType": "wrong-value"}
 
 
 @pytest.mark.parametrize(
