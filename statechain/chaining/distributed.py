@@ -160,15 +160,19 @@ class SharedBatches:
         *,
         batch_id: str | None = None,
     ) -> BatchHandle:
-        """Store a batch for workers to run, and return once its sources are frozen."""
+        """Store a batch for workers to run, and return once its sources are frozen.
+
+        With a name prefix of the caller's, a batch that runs and does the same is joined instead.
+        """
         services = self._services
         filter_ = await with_machine_ids(services.repository, filter_)
         batch = new_batch(target, filter_, source_state_name, options, services, transformer, batch_id=batch_id)
-        stored = await services.journal.write_for_caller(CreateBatch(batch=batch, filter_=filter_))
+        creating = CreateBatch(batch=batch, filter_=filter_, joins=options.name_prefix is not None)
+        stored = await services.journal.write_for_caller(creating)
         if not stored.item_counts.total:
             why = await retry_while_unavailable(partial(why_nothing_matches, services.repository, filter_))
             logger.warning("the batch %s matches no execution: %s", batch.name_prefix, why)
-        return await self._begun(batch.id, options)
+        return await self._begun(stored.id, options)
 
     async def start_bulk(
         self, target: Target, inputs: Inputs, options: BatchExecutionOptions, *, batch_id: str | None = None
@@ -187,14 +191,16 @@ class SharedBatches:
     ) -> ResultStream[BatchExecutionResult]:
         """Begin a batch, under a given ``batch_id``, when the stream is first used, and follow it.
 
-        A caller that is cancelled stops the batch, also where that comes while it is stored.
+        A caller that is cancelled stops the batch, also where that comes while it is stored. One that was joined has
+        another id, and goes on.
         """
 
         async def produce(stream: ResultStream[BatchExecutionResult]) -> None:
             batch_id = new_id()
             async with self._stopping(batch_id):
-                await begin(batch_id=batch_id)
-                await self._follow(batch_id, options, stream)
+                handle = await begin(batch_id=batch_id)
+                with self._shards.awaiting(handle.id):
+                    await self._follow(handle.id, options, stream)
 
         return ResultStream(self._services.streams, produce, capacity=max(1, options.concurrent_batches))
 

@@ -70,7 +70,8 @@ class BatchExecutionOptions:
 
     Attributes:
         name_prefix: Executions are named ``f"{name_prefix}-{source_execution_id}"`` (in bulk, ``-{index}``). The same
-            batch, run again, then finishes what is missing and runs nothing twice. Unique by default.
+            batch, run again, then finishes what is missing and runs nothing twice. A DISTRIBUTED batch that runs
+            already, with the same filter and options, is joined. Unique by default.
 
         concurrent_batches: How many executions run at once, started in order; 0 and 1 run one after the other.
             ``max_concurrency``, AWS's term, is another name for it.

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import attrs
 
-from statechain.codec import JSONValue
+from statechain.codec import JSONValue, encode, same_json
 from statechain.records.executions import ExecutionStatus
 
 __all__ = ["NAME_TAKEN", "Batch", "BatchItem", "BatchStatus", "ItemCounts"]
@@ -88,6 +88,17 @@ class Batch:
     def target(self) -> str:
         """The id of the target machine."""
         return self.state_machine_id
+
+    def does_the_same(self, other: Batch) -> bool:
+        """Return whether another batch chains the same sources to the same names of the same machine, the same way."""
+        return (
+            (self.name_prefix, self.source_state_name) == (other.name_prefix, other.source_state_name)
+            and self.state_machine_id == other.state_machine_id
+            and self.state_machine_revision == other.state_machine_revision
+            and self.parent_execution_id == other.parent_execution_id
+            and same_json(encode(dict(self.filter)), encode(dict(other.filter)))
+            and same_json(encode(dict(self.options)), encode(dict(other.options)))
+        )
 
     def __repr__(self) -> str:
         return f"<Batch {self.name_prefix} {self.status} {self.item_counts.total} items>"

@@ -337,11 +337,15 @@ class CreateBatch(Write[Batch]):
         filter_: What its sources are. None where it was given inputs: `AddBatchItems` have stored its items.
 
         item_count: How many items there are then; where some are missing, `items_missing` is the outcome.
+
+        joins: Whether the outcome is a RUNNING batch that does the same (`Batch.does_the_same`), where there is one. Of
+            two such writes at the same time, one stores its batch.
     """
 
     batch: Batch
     filter_: ExecutionFilter | None
     item_count: int = 0
+    joins: bool = False
 
     key = _key("batch.id")
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
+import attrs
 import pytest
 
 from statechain import (
@@ -432,6 +433,33 @@ def test_shards_become_smaller_towards_the_end(options: dict[str, Any], total: i
     largest = list(ShardPlan.of({"concurrent_batches": 100}).sizes(10**6))
     assert largest[0] == 500
     assert largest == sorted(largest, reverse=True)
+
+
+async def test_callers_with_one_prefix_share_one_batch(engine_factory: EngineFactory) -> None:
+    calls = Calls()
+    options = attrs.evolve(SHARED, name_prefix="shared")
+    async with engine_factory(tasks=calls.tasks) as one, engine_factory(tasks=calls.tasks) as two:
+        found, machine = await sources(one), await target(one)
+        again = await two.get_state_machine(machine.id)
+        both = await asyncio.gather(*(each.execute_batch(found, options=options) for each in (machine, again)))
+        assert len(await one.list_batches()) == 1
+    assert [[result.output for result in results] for results in both] == [[2 * each for each in range(12)]] * 2
+    assert sorted(calls.inputs) == list(range(12))
+
+
+async def test_a_caller_that_joined_a_batch_does_not_stop_it(engine_factory: EngineFactory) -> None:
+    calls = Calls()
+    calls.gate.clear()
+    async with engine_factory(tasks=calls.tasks) as engine:
+        found, machine = await sources(engine), await target(engine)
+        options = attrs.evolve(SHARED, name_prefix="shared")
+        handle = await machine.start_batch(found, options=options)
+        async with machine.stream_batch(found, options=options) as stream:
+            calls.released.update(range(12))
+            assert (await anext(stream)).error is None
+        calls.gate.set()
+        assert (await handle.wait()).item_counts.succeeded == 12
+        assert [each.id for each in await engine.list_batches()] == [handle.id]
 
 
 class Groups(MemoryRepository):

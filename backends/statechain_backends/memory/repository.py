@@ -283,6 +283,9 @@ class MemoryRepository(MemoryLeases):
 
     def _create_batch(self, write: CreateBatch) -> object:
         batch = write.batch
+        if write.joins:
+            running = (each for each in self._batches.values() if each.status is BatchStatus.RUNNING)
+            batch = next((each for each in running if each.does_the_same(batch)), batch)
         if batch.id not in self._batches and write.filter_ is None:
             if len(self._items.setdefault(batch.id, [])) != write.item_count:
                 return items_missing(write)

@@ -58,6 +58,7 @@ __all__ = [
     "batch_uncounted",
     "batches_page",
     "batches_page_uncounted",
+    "batches_running",
     "callbacks_with",
     "chained_holder",
     "execution",
@@ -302,6 +303,13 @@ def batch(batch_id: Text) -> Select[Any]:
 def batch_uncounted(batch_id: Text) -> Select[Any]:
     """Return a batch, all of its items as pending: to count a million takes seconds, to find the last one does not."""
     return _uncounted().where(batches.c.id == batch_id)
+
+
+def batches_running(state_machine_id: Text, name_prefix: Text) -> Select[Any]:
+    """Return the RUNNING batches of a machine that have a name prefix, all of their items as pending, oldest first."""
+    of_machine = batches.c.state_machine_id == state_machine_id, batches.c.status == BatchStatus.RUNNING.value
+    named = _uncounted().where(*of_machine, batches.c.name_prefix == name_prefix)
+    return named.order_by(batches.c.start_time, batches.c.id)
 
 
 def batch_status(batch_id: Text) -> Select[Any]:

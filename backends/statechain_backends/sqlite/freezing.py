@@ -90,6 +90,8 @@ class Freezing:
         batch = self._write.batch
         if (stored := await self._writer.run(perform, batches.stored_batch(batch.id))) is not None:
             return cast("Batch", stored)  # this write was made before, and its reply was lost
+        if self._write.joins and (twin := await self._writer.run(perform, batches.running_twin(batch))) is not None:
+            return cast("Batch", twin)
         async with self._readers.lend() as reader:
             if self._write.filter_ is None:  # its items were added before
                 if not await self._is_whole(reader, self._write.item_count):
@@ -106,7 +108,8 @@ class Freezing:
                 await reader.fetch("DROP TABLE IF EXISTS temp.found")
         if self._is_given_up:
             return None
-        return cast("Batch", await self._writer.run(perform, batches.add_frozen_batch(batch, count)))
+        added = batches.add_frozen_batch(batch, count, joins=self._write.joins)
+        return cast("Batch", await self._writer.run(perform, added))
 
     async def _find(self, reader: Reader, filter_: ExecutionFilter) -> None:
         """Keep the ids of all sources, in their order."""

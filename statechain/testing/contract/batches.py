@@ -54,6 +54,27 @@ async def counts(repository: Repository, stored: Batch) -> ItemCounts:
 class FrozenContract:
     """The set of sources, as it was when the batch began."""
 
+    async def test_a_batch_that_runs_and_does_the_same_is_joined(
+        self, repository: Repository, other: Repository
+    ) -> None:
+        await seed(repository, execution(), execution())
+        first, second, third = (batch(options={"mode": "DISTRIBUTED"}) for _ in range(3))
+        stored = await commit(repository, CreateBatch(batch=first, filter_=OLDEST, joins=True))
+        await start(repository)
+        assert await commit(other, CreateBatch(batch=second, filter_=OLDEST, joins=True)) == stored
+        assert await repository.batch(second.id) is None
+        assert await items(repository, second) == []
+        apart = [
+            attrs.evolve(second, name_prefix="receipt"),
+            attrs.evolve(third, options={"mode": "DISTRIBUTED", "stop_on_error": True}),
+        ]
+        for each in apart:
+            own = await commit(other, CreateBatch(batch=each, filter_=OLDEST, joins=True))
+            assert (own.id, own.item_counts.total) == (each.id, 3)
+        await commit(repository, EndBatch(batch_id=first.id, status=BatchStatus.SUCCEEDED, end_time=moment(9)))
+        again = attrs.evolve(first, id="again")
+        assert (await commit(other, CreateBatch(batch=again, filter_=OLDEST, joins=True))).id == "again"
+
     @pytest.mark.parametrize("order", ["newest_first", "oldest_first"])
     async def test_the_order_is_the_filters(self, repository: Repository, order: str) -> None:
         made = [execution(start_time=moment(at)) for at in (3, 1, 2, 1, 2)]

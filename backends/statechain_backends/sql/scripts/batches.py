@@ -25,8 +25,9 @@ from statechain.storage.repository import (
 from statechain.storage.shards import ShardStatus
 from statechain_backends.sql import filters, queries
 from statechain_backends.sql.compiler import named_row, param, row_params
+from statechain_backends.sql.decoding import readable
 from statechain_backends.sql.rows import batch_item_row, batch_row, to_batch, to_micros_or_none
-from statechain_backends.sql.schema.tables import batch_items, batch_shards, batches
+from statechain_backends.sql.schema.tables import batch_items, batch_shards, batches, state_machines
 
 if TYPE_CHECKING:
     from sqlalchemy import Insert
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from statechain.records.batches import Batch
     from statechain_backends.sql.scripts.steps import Script, Steps
 
-__all__ = ["BATCH_SCRIPTS", "add_frozen_batch", "stored_batch"]
+__all__ = ["BATCH_SCRIPTS", "add_frozen_batch", "running_twin", "stored_batch"]
 
 _ADD_BATCH = insert(batches).values(row_params(batches)).on_conflict_do_nothing().returning(batches.c.id)
 _BATCH = queries.batch_uncounted(param("id"))
@@ -68,8 +69,27 @@ def stored_batch(batch_id: str) -> Script:
     return to_batch(rows[0]) if rows else None
 
 
-def add_frozen_batch(batch: Batch, count: int) -> Script:
-    """Add a batch whose items, that many, are there already."""
+_LOCK_MACHINE = (
+    select(state_machines.c.id)
+    .where(state_machines.c.id == param("machine"), state_machines.c.revision == param("revision"))
+    .with_for_update(key_share=True)
+)
+_RUNNING_NAMED = queries.batches_running(param("machine"), param("prefix"))
+
+
+def running_twin(batch: Batch) -> Script:
+    """Return a RUNNING batch that does the same, or None: then none is added before the transaction is over."""
+    machine = {"machine": batch.state_machine_id}
+    yield _LOCK_MACHINE, {**machine, "revision": batch.state_machine_revision}
+    rows = yield _RUNNING_NAMED, {**machine, "prefix": batch.name_prefix}
+    return next((each for each in readable(rows, to_batch) if each.does_the_same(batch)), None)
+
+
+def add_frozen_batch(batch: Batch, count: int, *, joins: bool = False) -> Script:
+    """Add a batch whose items, that many, are there already; or with ``joins`` drop them for one that does the same."""
+    if joins and (twin := (yield from running_twin(batch))) is not None:
+        yield _DROP_ITEMS, {"of_batch": batch.id, "from_index": 0}
+        return twin
     yield _DROP_ITEMS, {"of_batch": batch.id, "from_index": count}
     yield _ADD_BATCH, named_row(batches, batch_row(batch))
     return (yield from stored_batch(batch.id))
@@ -112,6 +132,8 @@ def _drop_items(write: DropBatchItems) -> Steps:
 def _create_batch(write: CreateBatch) -> Script:
     if write.filter_ is None:
         return (yield from _complete_batch(write))
+    if write.joins and (twin := (yield from running_twin(write.batch))) is not None:
+        return twin
     rows = yield _ADD_BATCH, named_row(batches, batch_row(write.batch))
     if rows:
         yield filters.freeze(write.batch, write.filter_), None
