@@ -8,8 +8,8 @@ PostgreSQL server on this machine, and WAL.
 - "shards": a client starts a DISTRIBUTED batch, and worker processes run it.
 - "one process" runs an INLINE batch, and is what the next two are held against, with the same ``concurrent_batches``.
 - "resumed by both": two processes call ``resume_batch`` for one DISTRIBUTED batch.
-- "same name_prefix": two processes call ``execute_batch`` with it, DISTRIBUTED, so that each has a batch, and every
-  source is chained once.
+- "same name_prefix": two processes call ``execute_batch`` with it, DISTRIBUTED, and share the batch of the
+  one that comes first.
 """
 
 import asyncio

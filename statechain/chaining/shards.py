@@ -305,12 +305,19 @@ class ShardWorker:
             held = len(self._held(batch.id))
             if is_due:
                 (self._had_share.add if held >= share else self._had_share.discard)(batch.id)
-            if held >= most or not self._has_room(batch.id) or await self._claim(batch, target) is None:
+            if held >= most or not self._has_room(batch.id):
                 return
+            if held >= share and not await self._open_tickets(batch):
+                return  # a claim, in vain, would lock the batch and keep others waiting that have less
+            if await self._claim(batch, target) is None:
+                return
+
+    async def _open_tickets(self, batch: Batch) -> Sequence[Ticket]:
+        return await self._repository.open_tickets(batch.id, self._worker_id(), running=self._held(batch.id))
 
     async def _send(self, sender: TicketSender, batch: Batch, target: Target) -> None:
         """Send the tickets of a batch, and claim what they did not lead to."""
-        tickets = await self._repository.open_tickets(batch.id, self._worker_id(), running=self._held(batch.id))
+        tickets = await self._open_tickets(batch)
         for ticket in await sender.send(batch.id, tickets):
             if not self._has_room(batch.id):
                 return
