@@ -64,6 +64,7 @@ GIVEN: dict[str, Any] = {
     "inputs": [],
     "execution_id": "some-id",
     "task_id": "some-task",
+    "executions": [],
     "to": "some-id",
     "handler": len,
     "begin": datetime(2026, 1, 1, tzinfo=UTC),

@@ -6,13 +6,24 @@ Nothing here writes, starts or owns a task, so all of it also works in an engine
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from statechain import asl, drawing
-from statechain.arguments import BATCH_ID, EXECUTION_ID, FLAG, MACHINE, TEXT, WHOLE, checked, count_from, one_of
+from statechain.arguments import (
+    BATCH_ID,
+    EXECUTION_ID,
+    FLAG,
+    MACHINE,
+    TEXT,
+    WHOLE,
+    Argument,
+    checked,
+    count_from,
+    one_of,
+)
 from statechain.chaining.arguments import FILTER
 from statechain.errors import BatchNotFound, ExecutionNotFound
 from statechain.guard import Guard, guarded
@@ -31,12 +42,18 @@ if TYPE_CHECKING:
     from statechain.records.events import HistoryEvent
     from statechain.records.filters import HasId
     from statechain.storage.repository import Repository
+    from statechain.storage.waits import ExecutionWait
     from statechain.worker.revisions import Revisions
 
 __all__ = ["EngineQueries"]
 
 PAGE = 100
 """How many records one query returns at most, where the caller does not choose."""
+
+EXECUTIONS = Argument(
+    "a list of executions",
+    lambda value: isinstance(value, Sequence) and all(isinstance(each, Execution) for each in value),
+)
 
 
 @guarded("iterate_executions", "iterate_execution_history", "iterate_linked_executions", "iterate_batches")
@@ -131,6 +148,22 @@ class EngineQueries:
         filter_ = await with_machine_ids(self.repository, filter or ExecutionFilter())
         count = max(0, await self.repository.count_executions(filter_) - filter_.offset)
         return count if filter_.limit is None else min(count, filter_.limit)
+
+    @checked(executions=EXECUTIONS)
+    async def get_execution_waits(self, executions: Sequence[Execution]) -> dict[str, ExecutionWait]:
+        """Return what executions wait for: a worker, a limit, an answer, a time.
+
+        Arguments:
+            executions: The executions, as they were read.
+
+        Returns:
+            An `ExecutionWait` for each that is RUNNING and waits, by its id. Of one with branches, a Wait state and a
+            retry are known of the branch that was recorded last.
+        """
+        running = [each.id for each in executions if each.end_time is None]
+        found = await self.repository.waits(running) if running else {}
+        now = self.clock.now()
+        return {id_: wait for id_, wait in found.items() if wait.until is None or wait.until > now}
 
     @checked(id=EXECUTION_ID, after=WHOLE, limit=WHOLE.or_none(), reverse=FLAG)
     async def get_execution_history(

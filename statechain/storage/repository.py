@@ -31,6 +31,7 @@ from statechain.storage.leases import LeaseRenewer, LeaseStorage
 from statechain.storage.outlines import VisitOutline
 from statechain.storage.queues import QueueStorage
 from statechain.storage.shards import ShardStorage
+from statechain.storage.waits import ExecutionWait
 from statechain.storage.writes import (
     AddBatchItems,
     Advance,
@@ -211,6 +212,9 @@ class Repository(LeaseStorage, QueueStorage, ShardStorage, Protocol):
 
         Those whose beginning is not known come first, and count as older than any moment.
         """
+
+    async def waits(self, ids: Sequence[str]) -> Mapping[str, ExecutionWait]:
+        """Return what RUNNING executions wait for, by their ids, in one query for many; one that runs is left out."""
 
     async def batch(self, batch_id: str, *, is_counted: bool = True) -> Batch | None:
         """Return a batch, its items counted now; uncounted, which is quick for any number, all of them are pending."""

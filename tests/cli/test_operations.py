@@ -74,6 +74,26 @@ def test_a_task_that_waits_is_listed_and_answered(url: str) -> None:
     assert asyncio.run(recovered(url, "asks")) == {"ok": True}
 
 
+def test_a_list_says_what_executions_wait_for(url: str) -> None:
+    async def start_limited() -> None:
+        async with Engine(url, role="client") as engine:
+            machine = await engine.create_state_machine(
+                "limited", {"StartAt": "P", "States": {"P": {"Type": "Pass", "End": True}}}, max_concurrency=0
+            )
+            await machine.start_execution({}, name="queued")
+
+    asyncio.run(start_limited())
+    listed = run("list", "--status", "RUNNING", "--repository", url).output
+    rows = {row[0]: row for row in (line.split("\t") for line in listed.splitlines())}
+    assert rows["NAME"][4] == "WAITS FOR"
+    assert rows["asks"][4] == "an answer to Ask"
+    assert rows["queued"][4] == "a limit, or its turn"
+    waits = run("list", "--text", "asks", "--json", "--repository", url).output
+    assert json.loads(waits)["waits"] == {"reason": "answer", "about": "Ask", "until": None}
+    assert "an answer to Ask" in run("show", "asks", "--repository", url).output
+    assert "max_concurrency (0 at once" in run("show", "queued", "--repository", url).output
+
+
 def test_a_task_that_waits_is_failed(url: str) -> None:
     done = run("tasks", "fail", "asks", "--error", "No", "--cause", "too large", "--repository", url)
     assert done.exit_code == 0, done.stderr

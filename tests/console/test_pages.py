@@ -85,6 +85,7 @@ async def test_a_list_is_what_its_url_says(office: Office) -> None:
         assert "order-4<" not in failed
         found = (await web.get("/executions?text=order-90")).text
         assert ">order-900<" in found
+        assert "waits for an answer to Approve" in found
         assert found.count('id="x-') == 1
         by_id = (await web.get(f"/executions?text={office.seen['failed'].id}")).text
         assert by_id.count('id="x-') == 1

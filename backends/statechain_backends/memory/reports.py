@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from statechain.records.callbacks import Callback, CallbackStatus
 from statechain.records.executions import Execution, ExecutionStatus
 from statechain.reports import BatchResult, WaitingTask
-from statechain_backends.memory.reads import Item, MemoryReads
+from statechain.storage.waits import Awaited, ExecutionWait, wait_of
+from statechain_backends.memory.reads import Item, MemoryReads, Run
 
 __all__ = ["MemoryReports"]
 
@@ -77,6 +78,19 @@ class MemoryReports(MemoryReads):
             and (since_before is None or callback.since is None or callback.since < since_before)
         ]
         return sorted((each for each in found if after is None or _place(each) > _place(after)), key=_place)[:page]
+
+    async def waits(self, ids: Sequence[str]) -> Mapping[str, ExecutionWait]:
+        """Return what executions wait for."""
+        found = {id_: self._wait(id_, self._runs[id_]) for id_ in ids if id_ in self._runs}
+        return {id_: wait for id_, wait in found.items() if wait is not None}
+
+    def _wait(self, id_: str, run: Run) -> ExecutionWait | None:
+        callbacks = [each for each in self._callbacks.values() if each.execution_id == id_ and self._is_awaited(each)]
+        oldest = min(callbacks, key=lambda each: (each.since or BEGINNING, each.id), default=None)
+        awaited = None if oldest is None else Awaited(oldest.state, oldest.activity, oldest.token_hash is not None)
+        visits = self._visits.get(id_)
+        visit = visits[-1] if visits else None
+        return wait_of(is_owned=run.owner is not None, is_queued=run.queue is not None, awaited=awaited, visit=visit)
 
     def _is_awaited(self, callback: Callback) -> bool:
         execution = self._executions.get(callback.execution_id)

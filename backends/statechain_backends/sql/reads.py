@@ -34,6 +34,7 @@ from statechain_backends.sql.rows import (
 )
 from statechain_backends.sql.statements import EXECUTION, EXECUTION_BY_NAME
 from statechain_backends.sql.text_escape import unescape_text
+from statechain_backends.sql.waits import to_wait, waits_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Executable
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from statechain.reports import BatchResult, WaitingTask
     from statechain.storage.leases import SuspectGroup
     from statechain.storage.outlines import VisitOutline
+    from statechain.storage.waits import ExecutionWait
 
 __all__ = ["Reads"]
 
@@ -77,6 +79,8 @@ _EXECUTIONS_WITH = {
 }
 """By how many ids it takes: fewer are filled up with the first, so that no statement is compiled for each number."""
 
+WAITS = 100
+_WAITS = waits_of([param(f"id_{place}") for place in range(WAITS)])
 _EPOCHS = lease_queries.epochs([param(f"id_{place}") for place in range(CHUNK)])
 
 
@@ -280,6 +284,15 @@ class Reads(ABC):
             reports.to_waiting_task,
             page,
         )
+
+    async def waits(self, ids: Sequence[str]) -> Mapping[str, ExecutionWait]:
+        """Return what executions wait for; a last page is filled up, so that one statement serves all."""
+        found: dict[str, ExecutionWait] = {}
+        for start in range(0, len(ids), WAITS):
+            page = ids[start : start + WAITS]
+            rows = await self._fetch(_WAITS, {f"id_{place}": page[place % len(page)] for place in range(WAITS)})
+            found.update((id_, wait) for id_, wait in readable(rows, to_wait) if wait is not None)
+        return found
 
     async def batch(self, batch_id: str, *, is_counted: bool = True) -> Batch | None:
         """Return a batch."""

@@ -33,6 +33,7 @@ from statechain.records.queues import LimitWait
 
 if TYPE_CHECKING:
     from statechain.engine.engine import Engine
+    from statechain.storage.waits import ExecutionWait
 
 __all__ = ["history", "list_executions", "show", "stop"]
 
@@ -45,6 +46,7 @@ LIST = (
     Column("MACHINE", rank=4),
     Column("STATUS"),
     Column("STATE", rank=2),
+    Column("WAITS FOR", rank=5),
     Column("STARTED", rank=3),
     Column("TOOK", is_figure=True, rank=1),
     Column("ID", is_wide=True),
@@ -100,11 +102,13 @@ async def list_executions(
             if is_cut:
                 break
             shown.append(execution)
+        waits = await engine.get_execution_waits(shown)
     if as_json:
         for execution in shown:
-            echo_json(execution_json(execution, names.get(execution.state_machine_id)))
+            described = execution_json(execution, names.get(execution.state_machine_id))
+            echo_json({**described, "waits": _wait_json(waits.get(execution.id))})
     else:
-        print_table(LIST, [_row(each, names) for each in shown])
+        print_table(LIST, [_row(each, names, waits) for each in shown])
     if is_cut:
         echo_err(f"(the first {MOST}; --limit and --offset show others, --count counts them)")
 
@@ -141,12 +145,17 @@ def _next_trial(suspect: Suspect) -> str:
     return f"in {suspect.due.total_seconds():.0f} s" if suspect.due else "due"
 
 
-def _row(execution: Execution, names: dict[str, str]) -> list[Cell]:
+def _wait_json(wait: ExecutionWait | None) -> dict[str, object] | None:
+    return None if wait is None else {"reason": wait.reason, "about": wait.about, "until": instant(wait.until)}
+
+
+def _row(execution: Execution, names: dict[str, str], waits: Mapping[str, ExecutionWait]) -> list[Cell]:
     return [
         execution.name,
         names.get(execution.state_machine_id, execution.state_machine_id),
         styled(execution.status),
         execution.current_state or "",
+        str(waits.get(execution.id, "")),
         execution.start_time,
         duration_of(execution),
         execution.id,
@@ -169,15 +178,17 @@ async def show(execution: str, storage: Storage, *, as_json: bool) -> None:
         names = await machine_names(engine)
         links = await engine.list_linked_executions(source_execution_id=found.id)
         wait = None if found.status.is_terminal else await engine.get_limit_wait(found.id)
+        waits = await engine.get_execution_waits([found])
     machine = names.get(found.state_machine_id, found.state_machine_id)
     if as_json:
         described = execution_json(found, machine)
         described["visits"] = [_visit_json(visit) for visit in folded(visits)]
         described["chained"] = [link.target_execution_id for link in links]
         described["waits_for"] = None if wait is None else attrs.asdict(wait)
+        described["waits"] = _wait_json(waits.get(found.id))
         echo_json(described, indent=2)
         return
-    for name, value in _facts(found, machine, len(links), wait):
+    for name, value in _facts(found, machine, len(links), wait or waits.get(found.id)):
         click.echo(f"{click.style(f'{name:>8}', dim=True)}  {value}")
     rows = list(visit_rows(found, visits))
     if rows:
@@ -187,7 +198,9 @@ async def show(execution: str, storage: Storage, *, as_json: bool) -> None:
         echo_err("(it has no visits: none was recorded yet, or its state machine is EXPRESS)")
 
 
-def _facts(execution: Execution, machine: str, chained: int, wait: LimitWait | None) -> list[tuple[str, str]]:
+def _facts(
+    execution: Execution, machine: str, chained: int, wait: LimitWait | ExecutionWait | None
+) -> list[tuple[str, str]]:
     reason = ": ".join(part for part in (execution.error, execution.cause) if part)
     colour = STYLES[execution.status]
     state = f" in {execution.current_state}" if reason else ""
@@ -196,7 +209,7 @@ def _facts(execution: Execution, machine: str, chained: int, wait: LimitWait | N
         ("id", execution.id),
         ("machine", f"{machine}, revision {execution.state_machine_revision}"),
         ("status", click.style(str(execution.status), fg=colour) + state),
-        ("waits", "" if wait is None else str(wait).removeprefix("waits ")),
+        ("waits", "" if wait is None else str(wait).removeprefix("waits for ")),
         ("error", printable(reason)),
         ("started", f"{moment(execution.start_time)}, took {duration_of(execution)}"),
         ("redriven", f"{execution.redrive_count} times" if execution.redrive_count else ""),

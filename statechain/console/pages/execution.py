@@ -53,6 +53,7 @@ async def opened(request: Request, tab: str) -> tuple[Engine, Execution, dict[st
         "tab": tab,
         "waits": waits,
         "is_large": False,
+        "wait": (await engine.get_execution_waits([execution])).get(execution.id),
         "limit_wait": await engine.repository.limit_wait(execution.id) if execution.end_time is None else None,
     }
     return engine, execution, context

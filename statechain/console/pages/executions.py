@@ -28,6 +28,7 @@ async def show(request: Request) -> Response:
         "query": query,
         "problem": problem,
         "executions": found.executions,
+        "waits": await engine.get_execution_waits(found.executions),
         "next": found.next,
         "end": found.end,
         "names": names,

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from statechain.records.callbacks import CallbackStatus
+from statechain.records.details import VisitDetail
 from statechain.records.executions import Execution, ExecutionStatus
 from statechain.records.filters import ExecutionFilter
 from statechain.reports import BatchResult, WaitingTask
 from statechain.storage.repository import CloseCallback, FailBatchItem, Repository
+from statechain.storage.waits import ExecutionWait
 from statechain.testing.contract.samples import (
     advance,
     callback,
@@ -25,6 +27,7 @@ from statechain.testing.contract.samples import (
     redriving,
     seed,
     start,
+    visit,
 )
 
 __all__ = ["ReportContract"]
@@ -194,6 +197,27 @@ class ReportContract:
         assert [each.execution_id for each in await all_waiting(repository, 10)] == [waits.id]
         (kept,) = await repository.callbacks([callback(waits).id])
         assert (kept.state, kept.since, kept.status) == ("Ask", moment(1), CallbackStatus.WAITING)
+
+    async def test_what_an_execution_waits_for_is_known_for_many(self, repository: Repository) -> None:
+        runs, unowned, ended = await start(repository), await start(repository, owner=None), await start(repository)
+        asks, takes, rests, retries = [await start(repository) for _ in range(4)]
+        await commit(repository, advance(ended, end=ending(ExecutionStatus.FAILED)))
+        await commit(repository, advance(asks, opened=[callback(asks, state="Ask 🦀", since=moment(1))]))
+        queued = callback(takes, state="Work", since=moment(3), token_hash=None, activity="pack", input_text="{}")
+        await commit(repository, advance(takes, opened=[queued]))
+        resume = VisitDetail(resume_at=moment(9.000001)).dump()
+        for of, kind in ((rests, "Wait"), (retries, "Task")):
+            row = visit(of, type=kind, exited=None, output=None, next=None, detail=resume)
+            await commit(repository, advance(of, row))
+        every = [runs, unowned, ended, asks, takes, rests, retries]
+        assert await repository.waits([*(each.id for each in every), "nothing"]) == {
+            unowned.id: ExecutionWait(reason="worker"),
+            asks.id: ExecutionWait(reason="answer", about="Ask 🦀"),
+            takes.id: ExecutionWait(reason="activity", about="pack"),
+            rests.id: ExecutionWait(reason="time", until=moment(9.000001)),
+            retries.id: ExecutionWait(reason="retry", until=moment(9.000001)),
+        }
+        assert await repository.waits([]) == {}
 
     # Results of a batch
 
