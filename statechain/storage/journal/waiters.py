@@ -64,21 +64,27 @@ class _NoWaiter:
 NO_WAITER = _NoWaiter()
 
 
-class _Both:
-    """Two that wait for the same write."""
+class _Several:
+    """All that wait for the same write, in the order in which they came: as many as an execution has branches."""
 
-    __slots__ = ("_first", "_second")
+    __slots__ = ("_waiting",)
 
-    def __init__(self, first: Waiting, second: Waiting) -> None:
-        self._first = first
-        self._second = second
+    def __init__(self, first: Waiting) -> None:
+        self._waiting = [first]
+
+    def add(self, waiting: Waiting) -> None:
+        self._waiting.append(waiting)
 
     def resolve(self, outcome: object) -> None:
-        """Resolve both, in the order in which they came."""
-        self._first.resolve(outcome)
-        self._second.resolve(outcome)
+        """Resolve all."""
+        for each in self._waiting:
+            each.resolve(outcome)
 
 
 def both(first: Waiting, second: Waiting) -> Waiting:
     """Return what resolves both."""
-    return second if first is NO_WAITER else _Both(first, second)
+    if first is NO_WAITER:
+        return second
+    several = first if isinstance(first, _Several) else _Several(first)
+    several.add(second)
+    return several

@@ -75,21 +75,23 @@ class Heard:
 
 
 @pytest.mark.parametrize("is_lost", [False, True])
+@pytest.mark.parametrize("waiting", [3, 2000])  # more than may call each other
 async def test_all_that_wait_for_one_transition_hear_its_outcome_once_and_in_order(
-    storage: FaultyRepository, journal: Journal, *, is_lost: bool
+    storage: FaultyRepository, journal: Journal, waiting: int, *, is_lost: bool
 ) -> None:
     made = await start(storage)
     ledger = ExecutionWrites(Claim(execution=made, epoch=1 + is_lost, seq=0))
     heard: list[tuple[str, object]] = []
     ledger.add(visit(made, 0))
     journal.post(ledger)  # nothing waits for it
-    for name in ("first", "second", "third"):
+    names = [f"number {number}" for number in range(waiting)]
+    for name in names:
         journal.post(ledger, Heard(name, heard))
     async with asyncio.timeout(PATIENCE):
-        while len(heard) < 3:  # noqa: ASYNC110 -- the journal has no event
+        while len(heard) < waiting:  # noqa: ASYNC110 -- the journal has no event
             await asyncio.sleep(0)
-    assert [name for name, _ in heard] == ["first", "second", "third"]
-    assert [isinstance(outcome, LeaseLost) for _, outcome in heard] == [is_lost] * 3
+    assert [name for name, _ in heard] == names
+    assert [isinstance(outcome, LeaseLost) for _, outcome in heard] == [is_lost] * waiting
     assert len(storage.groups) == 2  # the start, and one commit for all
 
 
