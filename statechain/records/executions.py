@@ -237,6 +237,8 @@ class Execution:
             current_state=state,
             source=self.source,
             redrive_count=self.redrive_count,
+            key=self.key,
+            priority=self.priority,
         )
 
     @property

@@ -111,8 +111,9 @@ def test_reprs_are_short_and_tell_no_payload() -> None:
     assert re.fullmatch(r"<Visit ·/Price#2 waiting>", repr(visit))
 
 
-def test_an_end_changes_what_it_names_and_keeps_the_rest() -> None:
+def test_an_end_or_a_move_changes_what_it_names_and_keeps_the_rest() -> None:
     names = [field.name for field in attrs.fields(Execution)]
     before = Execution(**{name: f"{name} before" for name in names})
     end = {name: f"{name} after" for name in inspect.signature(before.ended).parameters}
     assert attrs.asdict(before.ended(**end)) == {**attrs.asdict(before), **end}
+    assert attrs.asdict(before.moved_to("there")) == {**attrs.asdict(before), "current_state": "there"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 import attrs
 
@@ -23,6 +24,7 @@ from statechain_backends.memory.shards import MemoryShards
 __all__ = ["MemoryQueues"]
 
 MICROS = 1_000_000
+NO_LIMITS: Final = MachineLimits()
 
 
 @attrs.define
@@ -75,7 +77,7 @@ class MemoryQueues(MemoryShards):
 
     def _limits_of(self, state_machine_id: str) -> MachineLimits:
         limited = self._limited.get(state_machine_id)
-        return MachineLimits() if limited is None else limited.limits
+        return NO_LIMITS if limited is None else limited.limits
 
     def _queue(self, machine: str) -> Queue:
         runs = [run for _, run in self._runs_in(machine)]

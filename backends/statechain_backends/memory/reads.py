@@ -57,7 +57,8 @@ class MemoryReads:
 
     def __init__(self) -> None:
         self._machines: dict[str, list[StateMachineRecord]] = {}
-        self._executions: dict[str, Execution] = {}
+        self._stored: dict[str, Execution] = {}
+        self._moved: dict[str, str | None] = {}
         self._names: dict[tuple[str, str], str] = {}
         self._epochs: dict[str, int] = {}
         self._runs: dict[str, Run] = {}
@@ -68,6 +69,14 @@ class MemoryReads:
         self._items: dict[str, list[Item]] = {}
         self._callbacks: dict[str, Callback] = {}
         self._tokens: dict[str, str] = {}
+
+    @property
+    def _executions(self) -> dict[str, Execution]:
+        """The executions. Where those that run have moved is noted with each step, and made a record of here."""
+        while self._moved:
+            execution_id, state = self._moved.popitem()
+            self._stored[execution_id] = self._stored[execution_id].moved_to(state)
+        return self._stored
 
     async def state_machine(self, name_or_id: str, revision: int | None = None) -> StateMachineRecord | None:
         """Return a revision of a state machine."""

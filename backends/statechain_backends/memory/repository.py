@@ -125,10 +125,10 @@ class MemoryRepository(MemoryLeases):
         source = execution.source
         if source is not None:
             chain = self._chains.setdefault((source.execution_id, source.state_name, execution.state_machine_id), [])
-            living = (other for other in map(self._executions.__getitem__, chain) if other.status in LIVING)
+            living = (other for other in chain if self._stored[other].status in LIVING)
             other = next(living, None) if write.exclusive else None
             if other is not None:
-                return other
+                return self._executions[other]
         queue = self._queue_for(execution.state_machine_id, write.owner)
         if isinstance(queue, MachineLimited):
             return queue
@@ -142,7 +142,7 @@ class MemoryRepository(MemoryLeases):
                 created=execution.start_time,
             )
         self._names[execution.state_machine_id, execution.name] = execution.id
-        self._executions[execution.id] = execution
+        self._stored[execution.id] = execution
         self._visits[execution.id] = []
         self._epochs[execution.id] = 1
         self._runs[execution.id] = Run(write.owner, 0 if write.owner is None else 1, queue=queue)
@@ -167,8 +167,8 @@ class MemoryRepository(MemoryLeases):
         run.claims = 0
         if write.end is not None:
             self._end(execution_id, write.end, write.current_state)
-        elif (execution := self._executions[execution_id]).current_state != write.current_state:
-            self._executions[execution_id] = execution.moved_to(write.current_state)
+        else:
+            self._moved[execution_id] = write.current_state
         for callback in write.opened:
             if callback.id not in self._callbacks:
                 self._keep(callback)
@@ -178,7 +178,8 @@ class MemoryRepository(MemoryLeases):
 
     def _end(self, execution_id: str, end: End, current_state: str | None) -> None:
         self._epochs[execution_id] = self._runs.pop(execution_id).epoch
-        self._executions[execution_id] = self._executions[execution_id].ended(
+        self._moved.pop(execution_id, None)
+        self._stored[execution_id] = self._stored[execution_id].ended(
             status=end.status,
             end_time=end.end_time,
             output_text=end.output_text,

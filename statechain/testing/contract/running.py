@@ -55,6 +55,13 @@ async def redrive(repository: Repository, ended: Execution) -> Claim:
 class AdvanceContract:
     """The one transition that running makes, and its guards."""
 
+    async def test_an_execution_that_moves_is_otherwise_as_it_was(self, repository: Repository) -> None:
+        made = execution(key="a", priority=7)
+        await commit(repository, StartExecution(execution=made, owner="one"))
+        for number, state in enumerate(["Second", "Third"]):
+            await commit(repository, advance(made, visit(made, number), seq=number, current_state=state))
+            assert await repository.execution(made.id) == attrs.evolve(made, current_state=state)
+
     async def test_visits_are_appended_in_order(self, repository: Repository) -> None:
         made = await start(repository)
         visits = [visit(made, number) for number in range(5)]
