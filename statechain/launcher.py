@@ -35,7 +35,10 @@ def exceeds(tolerance: Tolerance, failed: int, total: int | None) -> bool:
 
 
 async def launch(
-    items: Iterable[ItemT] | AsyncIterable[ItemT], work: Callable[[ItemT], Awaitable[None]], *, concurrency: int
+    items: Iterable[ItemT] | AsyncIterable[ItemT],
+    work: Callable[[ItemT], Coroutine[Any, Any, None]],
+    *,
+    concurrency: int,
 ) -> None:
     """Do the work for each item, with a bounded number at once, begun in order; with 1 (or 0), one after the other.
 
@@ -46,54 +49,75 @@ async def launch(
     await launch_in_places(items, lambda item, _: work(item), concurrency=concurrency)
 
 
+class _Launch:
+    """What a launch counts: its free places, and what runs; and what wakes it, when it waits for either."""
+
+    __slots__ = ("_waiting", "free", "running")
+
+    def __init__(self, places: int) -> None:
+        self.free = places
+        self.running = 0
+        self._waiting: asyncio.Future[None] | None = None
+
+    def wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    async def wait(self) -> None:
+        self._waiting = asyncio.get_running_loop().create_future()
+        await self._waiting
+
+
 class Place:
     """One of the places of a launch, which its work may leave to the next item before it ends."""
 
-    __slots__ = ("_gate",)
+    __slots__ = ("_is_left", "_launch")
 
-    def __init__(self, gate: asyncio.Semaphore) -> None:
-        self._gate: asyncio.Semaphore | None = gate
+    def __init__(self, launched: _Launch) -> None:
+        self._launch = launched
+        self._is_left = False
+        launched.free -= 1
+        launched.running += 1
 
     def leave(self) -> None:
         """Make room for another item; nothing where that was done."""
-        gate, self._gate = self._gate, None
-        if gate is not None:
-            gate.release()
+        if not self._is_left:
+            self._is_left = True
+            self._launch.free += 1
+            self._launch.wake()
+
+    def end(self, _task: asyncio.Task[None]) -> None:
+        """Take note that the work has ended."""
+        self._launch.running -= 1
+        self._launch.wake()
+        self.leave()
 
 
 async def launch_in_places(
     items: Iterable[ItemT] | AsyncIterable[ItemT],
-    work: Callable[[ItemT, Place], Awaitable[None]],
+    work: Callable[[ItemT, Place], Coroutine[Any, Any, None]],
     *,
     concurrency: int,
 ) -> None:
     """Do the work for each item as `launch` does, and give it its place."""
-    gate = asyncio.Semaphore(max(1, concurrency))
+    launched = _Launch(max(1, concurrency))
     caller = cast("asyncio.Task[Any]", asyncio.current_task())
     cancellations = caller.cancelling()
-    running: set[asyncio.Task[None]] = set()
-
-    async def gated(item: ItemT) -> None:
-        place = Place(gate)
-        try:
-            await work(item, place)
-        finally:
-            place.leave()
-
     source = aiter(items) if isinstance(items, AsyncIterable) else _as_async(items)
     try:
         async with asyncio.TaskGroup() as group:
             while True:
-                await gate.acquire()
+                while not launched.free:
+                    await launched.wait()
                 try:
                     item = await anext(source)
                 except StopAsyncIteration:
                     break
-                task = group.create_task(gated(item))
-                running.add(task)
-                task.add_done_callback(running.discard)
-            if running:  # before Python 3.13 a group that fails while it is being left leaves the caller cancelled
-                await asyncio.wait(running)
+                place = Place(launched)
+                group.create_task(work(item, place)).add_done_callback(place.end)  # after the group's own callback
+            # before Python 3.13 a group that fails while it is left leaves the caller cancelled
+            while launched.running:
+                await launched.wait()
     except BaseExceptionGroup:
         if caller.cancelling() > cancellations:
             raise asyncio.CancelledError from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from random import Random
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from statechain.asl.outcome import Done, Next, Origin
 from statechain.clock import EPOCH
@@ -18,7 +18,15 @@ from statechain.errors import StateError
 from statechain.execution.paths import branch_prefix
 from statechain.execution.run import Run, timestamp
 from statechain.payload import Payload
-from statechain.records.details import STRAIGHT, ExternalWait, Moment, MomentKind, VisitDetail
+from statechain.records.details import (
+    STRAIGHT,
+    ExternalWait,
+    Moment,
+    MomentKind,
+    RawMoment,
+    VisitDetail,
+    dump_moments,
+)
 from statechain.records.executions import Visit
 from statechain.tasks.retry import HeartbeatTimeout
 
@@ -30,9 +38,6 @@ __all__ = ["Frame", "branch_path"]
 
 RETRIED: Final = frozenset({"Task", "Parallel", "Map"})
 """The types of the states that can be tried again."""
-
-RawMoment: TypeAlias = "tuple[MomentKind, int, datetime, tuple[JSONValue, ...]]"
-"""The fields of a `Moment`, which is made only for a row: most visits store none."""
 
 NOTHING: Final[Mapping[str, JSONValue]] = {}
 NO_RETRIES: Final[list[int]] = []
@@ -411,8 +416,11 @@ class Frame:
             result = None
         started = self._iteration_started if self._iteration_started != self.entered_event - 1 else 0
         is_full = is_end and self.is_iteration and not self.run.has_room()
-        if is_brief and result is None and not (assigned or started or is_full or self.round or any(self.retries)):
-            return None
+        if result is None and not (assigned or is_full or self.round or self._written or any(self.retries)):
+            if not is_brief:
+                return dump_moments(self._moments, started)  # a plain visit between those of other branches
+            if not started:
+                return None
         moments, after = ((), 0) if is_brief else self._new_moments()
         detail = VisitDetail(
             moments=moments,

@@ -173,8 +173,6 @@ class Interpreter:
             frame.go_to(step.state)
         if not frame.path:
             frame.run.ledger.current_state = frame.state
-        elif frame.has_unsaved_effect:
-            await self._scribe.flush(frame)
 
     async def _follow(self, frame: Frame) -> Line:
         """Pass through plain states; return the line, which leaves what does not go well to a visit."""

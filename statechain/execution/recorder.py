@@ -42,6 +42,11 @@ class VisitRecorder:
             frame.has_unsaved_effect = False
             frame.run.lapses = lapses
 
+    async def flush_effects(self, frame: Frame) -> None:
+        """Make durable what a line of control that has ended produced last."""
+        if frame.has_unsaved_effect:
+            await self.flush(frame)
+
     async def flush_before_effect(self, frame: Frame) -> None:
         """Before an effect: what earlier effects produced must be durable; the rest may follow later.
 
@@ -52,8 +57,8 @@ class VisitRecorder:
             await self.lease.regained()
         if frame.has_unsaved_effect or frame.run.lapses != self.lease.lapses:
             await self.flush(frame)
-        elif not frame.run.is_express and frame.run.ledger.backlog:
-            self._journal.post(frame.run.ledger)
+        else:
+            self.post_backlog(frame)
 
     # The same for a line, which does not wait itself
 
@@ -67,7 +72,7 @@ class VisitRecorder:
 
     def post_backlog(self, frame: Frame) -> None:
         """Have visits that wait to be written follow later."""
-        if frame.run.ledger.backlog:
+        if frame.run.ledger.backlog and not frame.run.is_express:
             self._journal.post(frame.run.ledger)
 
     def flushed(self, frame: Frame, lapses: int) -> None:

@@ -18,6 +18,7 @@ from statechain.records.details import (
     Moment,
     MomentKind,
     VisitDetail,
+    dump_moments,
 )
 
 BEGAN = datetime(2024, 2, 29, 23, 59, 59, 999_999, tzinfo=UTC)
@@ -44,6 +45,11 @@ DETAILS = st.builds(
 @given(DETAILS)
 def test_a_detail_comes_back_from_its_text(detail: VisitDetail) -> None:
     assert VisitDetail.load(detail.dump()) == detail
+
+
+@given(st.lists(MOMENTS, min_size=1, max_size=4), st.integers(0, 5))
+def test_moments_alone_have_the_text_of_the_detail_that_they_are(moments: list[Moment], started: int) -> None:
+    assert dump_moments(moments, started) == VisitDetail(moments=moments, iteration_started=started).dump()
 
 
 @pytest.mark.parametrize("value", [None, 0, "text", {"a": [1]}])

@@ -53,8 +53,8 @@ async def run_inline(
     if begin_round(frame, clock):
         scribe.add_open_visit(frame)
     await scribe.flush_before_effect(frame)
-    fan_out = _Inline(frame, branches, clock, run_frame, explain, is_map=is_map)
-    outputs = await fan_out.run(effect.max_concurrency or (INLINE_WIDTH if is_map else len(branches)))
+    width = effect.max_concurrency or (INLINE_WIDTH if is_map else len(branches))
+    outputs = await _Inline(frame, branches, scribe, clock, run_frame, explain, width, is_map=is_map).run()
     frame.note(MomentKind.SUCCEEDED, clock.now())
     frame.round = 0
     return outputs
@@ -88,17 +88,19 @@ class _Inline:
 
     frame: Frame
     branches: Sequence[Branch]
+    scribe: VisitRecorder
     clock: Clock
     run_frame: RunFrame
     explain: Explain
+    width: int
     is_map: bool = attrs.field(kw_only=True)
     outputs: dict[int, JSONValue] = attrs.Factory(dict)
     failed: int | None = None
 
-    async def run(self, width: int) -> JSONValue:
+    async def run(self) -> JSONValue:
         self.frame.children = {}
         try:
-            await self._run_all(width)
+            await self._run_all()
         except BaseExceptionGroup as faults:
             fault = decisive_error(faults)
             if isinstance(fault, StateError):
@@ -109,11 +111,11 @@ class _Inline:
             raise
         return [self.outputs[index] for index in range(len(self.branches))]
 
-    async def _run_all(self, width: int) -> None:
+    async def _run_all(self) -> None:
         try:
             for index in self._failed_before():
                 await self._run_one(await self._child(index))
-            await launch(self._children(), self._run_one, concurrency=width)
+            await launch(self._children(), self._run_one, concurrency=self.width)
         finally:
             self._note_begun()
 
@@ -121,12 +123,23 @@ class _Inline:
         index, child = item
         try:
             await self.run_frame(child)
+            await self._save(child)
             self.outputs[index] = child.input.value
         except StateError:
             if self.failed is None:
                 self.failed = index
             raise
         del self.frame.children[index]
+
+    async def _save(self, child: Frame) -> None:
+        """Have what a branch produced written: before another one takes its place, where one can.
+
+        Where all run at once, nothing begins here any more: what comes after them waits for all that they produced.
+        """
+        if len(self.branches) > self.width:
+            await self.scribe.flush_effects(child)
+        else:
+            self.scribe.post_backlog(child)
 
     def _failed_before(self) -> list[int]:
         """Return the branches that had failed before a crash: they decide, before any other runs on."""

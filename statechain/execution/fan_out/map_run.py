@@ -99,7 +99,7 @@ async def run_distributed(
             map_run = SharedMapRun(frame, described, map_runs(), find_branches, scribe, explain, clock)
         else:
             width, label = effect.max_concurrency or INLINE_WIDTH, effect.label or frame.state
-            map_run = _MapRun(frame, await find_branches(), tolerance, run_frame, explain, clock, label, width)
+            map_run = _MapRun(frame, await find_branches(), tolerance, scribe, run_frame, explain, clock, label, width)
         outputs = await _outputs(map_run, effect.writer, files, run_id)
     except StateError as fault:
         frame.note(MomentKind.RUN_FAILED, clock.now(), fault.error, fault.cause)
@@ -171,6 +171,7 @@ class _MapRun:
     frame: Frame
     branches: Sequence[Branch]
     tolerance: Tolerance
+    scribe: VisitRecorder
     run_frame: RunFrame
     explain: Explain
     clock: Clock
@@ -194,6 +195,7 @@ class _MapRun:
         self.begun.add(index)
         try:
             await self.run_frame(child)
+            await self.scribe.flush_effects(child)
             self.outputs[index] = child.input.value
         except StateError as fault:
             self.faults[index] = fault
