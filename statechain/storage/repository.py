@@ -89,7 +89,13 @@ __all__ = [
 
 @runtime_checkable
 class Repository(LeaseStorage, QueueStorage, ShardStorage, Protocol):
-    """Durable storage for executions. Implementations: memory, SQLite, PostgreSQL, and third parties'."""
+    """Durable storage for executions. Implementations: memory, SQLite, PostgreSQL, and third parties'.
+
+    Attributes:
+        commits_in_process: Whether this process makes the commits itself, so that little else of it runs meanwhile.
+    """
+
+    commits_in_process: bool
 
     async def __aenter__(self) -> Self:
         """Open the storage; create or upgrade its schema, safely from many processes at once."""

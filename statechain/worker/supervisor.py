@@ -91,7 +91,8 @@ class Supervisor:
         self._is_interrupted = False
         self._is_entered = False
         self._supervisor: asyncio.Task[None] | None = None
-        self.journal = Journal(repository, settings.clock, settings.observers)
+        in_halves = not repository.commits_in_process
+        self.journal = Journal(repository, settings.clock, settings.observers, in_halves=in_halves)
         self.revisions = Revisions(repository, settings.limits)
         self.callbacks = Callbacks(repository, self.journal, settings.clock, self._tasks)
         self._threads = HandlerThreads(settings.limits.handler_threads, settings.clock)

@@ -52,6 +52,8 @@ __all__ = ["MemoryRepository"]
 class MemoryRepository(MemoryLeases):
     """A `Repository` in memory; it keeps what it has while the object exists, also when closed and entered again."""
 
+    commits_in_process = True
+
     def __init__(self, url: str = "memory://") -> None:
         if url.partition("://")[2]:
             raise ValueError("memory:// takes no path or options: each repository is a storage of its own")

@@ -81,6 +81,8 @@ class PostgresRepository(Reads, Queues, Shards, Checks, Leases):
         ValueError: The URL has an option that is not known, or one that has no such value.
     """
 
+    commits_in_process = False
+
     def __init__(self, url: str) -> None:
         self._asked = self._settings = parse(url)
         self._connections = Connections()

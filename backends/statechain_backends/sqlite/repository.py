@@ -80,6 +80,8 @@ class SQLiteRepository(Reads, Queues, Shards, Checks, Leases):
         ValueError: The URL names a host, or an option that is not known.
     """
 
+    commits_in_process = True
+
     def __init__(self, url: str) -> None:
         self._database, self._synchronous = _parse(url)
         self._file = None if self._database is None else DatabaseFile(self._database)

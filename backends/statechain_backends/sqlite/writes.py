@@ -2,7 +2,8 @@
 
 Each start or advance has a guarded change that decides whether it takes effect, and rows that follow from it. The
 changes of a group run many at once: where as many rows changed as were asked for, which is nearly always, each one
-hit. Else they are taken back and run one by one, for then SQLite says of each. Rarer writes come after them.
+hit. Else the transaction is taken back, and in another they run one by one, for then SQLite says of each. A savepoint
+for that would have SQLite copy each page that a group changes. Rarer writes come after them.
 """
 
 from __future__ import annotations
@@ -67,9 +68,16 @@ _CLOSE = (
 )
 
 
+class _MissedError(Exception):
+    """Not every change of a group took effect."""
+
+
 def commit(connection: sqlite3.Connection, writes: Sequence[Write[object]]) -> list[object]:
     """Commit writes in one transaction; return an outcome for each."""
-    return _transact(connection, lambda: _apply(connection, writes))
+    try:
+        return _transact(connection, lambda: _apply(connection, writes, at_once=True))
+    except _MissedError:
+        return _transact(connection, lambda: _apply(connection, writes, at_once=False))
 
 
 def perform(connection: sqlite3.Connection, script: Script) -> Any:  # noqa: ANN401 -- what the script returns
@@ -106,9 +114,9 @@ def _run(connection: sqlite3.Connection, script: Script) -> object:
         return damage
 
 
-def _apply(connection: sqlite3.Connection, writes: Sequence[Write[object]]) -> list[object]:
+def _apply(connection: sqlite3.Connection, writes: Sequence[Write[object]], *, at_once: bool) -> list[object]:
     moves = {place: write for place, write in enumerate(writes) if _is_move(write)}
-    missed = _move(connection, moves, _queues(connection, [*moves.values()])) if moves else ()
+    missed = _move(connection, moves, _queues(connection, [*moves.values()]), at_once=at_once) if moves else ()
     outcomes: list[object] = []
     for place, write in enumerate(writes):
         if place not in moves:
@@ -127,15 +135,20 @@ def _queues(connection: sqlite3.Connection, writes: Sequence[Write[object]]) -> 
     return {machine: bool(is_limited) for machine, rows in found for (is_limited,) in rows}
 
 
-def _move(connection: sqlite3.Connection, moves: Mapping[int, Write[object]], queues: Mapping[str, bool]) -> set[int]:
-    """Make starts and advances; return the places of those that were refused, or are left to be claimed."""
+def _move(
+    connection: sqlite3.Connection, moves: Mapping[int, Write[object]], queues: Mapping[str, bool], *, at_once: bool
+) -> set[int]:
+    """Make starts and advances; return the places of those that were refused, or are left to be claimed.
+
+    Raises:
+        _MissedError: Made all at once, some of them were refused.
+    """
     missed = {place for place, write in moves.items() if _is_left_to_claims(write, queues)}
     tried = {place: write for place, write in moves.items() if place not in missed}
-    connection.execute("SAVEPOINT moves")
-    if not _execute(connection, _changes([*tried.values()])):
-        connection.execute("ROLLBACK TO moves")
+    if not at_once:
         missed |= {place for place, write in tried.items() if not _execute(connection, _changes([write]))}
-    connection.execute("RELEASE moves")
+    elif not _execute(connection, _changes([*tried.values()])):
+        raise _MissedError
     _execute(connection, _dependent_rows([write for place, write in tried.items() if place not in missed], queues))
     return missed
 

@@ -87,6 +87,8 @@ class Journal:
         relief: The seconds after which a commit that is not answered is left behind.
 
         separation: The seconds after which the writes of a group that is still refused are tried again one by one.
+
+        in_halves: Whether, where all executions wait, one half is committed and goes on while the other is.
     """
 
     def __init__(
@@ -99,8 +101,10 @@ class Journal:
         flush_size: int = FLUSH_SIZE,
         relief: float = RELIEF,
         separation: float = SEPARATION,
+        in_halves: bool = True,
     ) -> None:
         self._capacity, self._flush_size, self._relief = capacity, flush_size, relief
+        self._in_halves = in_halves
         self._repository = repository
         self._clock = clock
         self._observers = tuple(observers)
@@ -345,9 +349,10 @@ class Journal:
         """Return how many writes the next commit takes at most: half of what waits, where all executions wait.
 
         Else they would go on in step for ever: nothing done while they are committed, nothing committed meanwhile.
+        Where the same process does both, that is as well: a commit costs the less the more it takes.
         """
         waiting = len(self._ledgers) + len(self._writes)
-        in_step = self._was_idle and not self._away and waiting >= SPLIT_SIZE
+        in_step = self._in_halves and self._was_idle and not self._away and waiting >= SPLIT_SIZE
         return min(self._flush_size, (waiting + 1) // 2 if in_step else waiting)
 
     def _take_writes(self, keys: set[str], room: int) -> list[Entry]:

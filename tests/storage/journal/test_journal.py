@@ -60,6 +60,13 @@ async def test_what_is_expected_shares_the_commit(storage: FaultyRepository, jou
     assert storage.sizes == [2]
 
 
+async def test_a_storage_of_this_process_is_given_all_at_once(storage: FaultyRepository) -> None:
+    assert storage.commits_in_process is True
+    async with running(storage, in_halves=False) as journal:
+        await write_all(journal, each(40))
+    assert storage.sizes == [40]
+
+
 async def test_each_waiter_hears_its_own_outcome(storage: FaultyRepository, journal: Journal) -> None:
     holder = await start(storage, name="order")
     fresh, unknown = execution(), stopping("nowhere")
