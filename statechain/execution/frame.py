@@ -410,13 +410,14 @@ class Frame:
         """Return what the row of a visit that ends must remember, as JSON text; None where the row itself says all."""
         is_brief = self._is_brief(exited_event)
         result = self.result
-        if is_brief and result is output and not (assigned or self.is_iteration or self.round or self.retries):
+        has_retried = self.retries is not NO_RETRIES and any(self.retries)
+        if is_brief and result is output and not (assigned or self.is_iteration or self.round or has_retried):
             return None  # a plain visit: most are
         if result is not None and (result is output or result.text is None or result.text == output.text):
             result = None
         started = self._iteration_started if self._iteration_started != self.entered_event - 1 else 0
         is_full = is_end and self.is_iteration and not self.run.has_room()
-        if result is None and not (assigned or is_full or self.round or self._written or any(self.retries)):
+        if result is None and not (assigned or is_full or self.round or self._written or has_retried):
             if not is_brief:
                 return dump_moments(self._moments, started)  # a plain visit between those of other branches
             if not started:
