@@ -27,9 +27,7 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
-    column,
     delete,
-    exists,
     func,
     insert,
     literal,
@@ -37,6 +35,7 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    true,
     union_all,
     update,
 )
@@ -203,9 +202,10 @@ def _arguments(columns: Mapping[str, Sequence[Any]], *, is_alone: bool) -> tuple
 
 def _joined(name: str, values: Sequence[Any]) -> str | None:
     """Return a column as one text; None where it could not be split into the same values."""
-    if name not in _TEXTS:
-        return ",".join(["" if value is None else str(value) for value in values])
     nulls = values.count(None)
+    if name not in _TEXTS:
+        numbers = ["NULL" if value is None else str(value) for value in values] if nulls else map(str, values)
+        return "{" + ",".join(numbers) + "}"
     texts = [NULL if value is None else value for value in values] if nulls else values
     text = SEPARATOR.join(texts)
     if not (name in _JSON or is_storable(text)):
@@ -230,9 +230,10 @@ def _statement(parts: tuple[tuple[str, Form, tuple[str, ...]], ...]) -> SQL:
     changed: list[Select[Any]] = []
     effects: list[CTE] = []
     if "started" in given:
-        begun = _begin(given["started"])
+        starting = _with_limits(given["started"])
+        begun = _begin(starting)
         changed.append(select(begun.c.id))
-        effects.append(_begin_runs(given["started"], begun))
+        effects.append(_begin_runs(starting, begun))
         if "links" in given:
             effects.append(_insert(links, given["links"], of=begun.c.id, key="target_execution_id"))
     advanced: list[Select[Any]] = []
@@ -259,11 +260,13 @@ def _all(selects: Sequence[Select[Any]]) -> Any:  # noqa: ANN401 -- a Select or 
 
 
 def _given_rows(part: str, form: Form, given: Sequence[str]) -> CTE:
-    """Return a part's columns, which are given as texts or as arrays, as a table."""
-    types = {name: _PARTS[part][name] for name in given}
+    """Return a part's columns, which are given as texts or as arrays, as a table.
+
+    A SELECT unnests them side by side: in FROM, the server would first keep each column as a table of its own.
+    """
     split = _split if form == "texts" else _array
-    arrays = [split(f"{part}_{name}", _plain(type_)) for name, type_ in types.items()]
-    rows = func.unnest(*arrays).table_valued(*(column(*each) for each in types.items())).render_derived()
+    arrays = {name: split(f"{part}_{name}", _plain(_PARTS[part][name])) for name in given}
+    rows = select(*(func.unnest(array).label(name) for name, array in arrays.items())).subquery()
     filled = [
         func.coalesce(each, literal_column("''")).label(each.name) if each.name in _OFTEN_EMPTY else each
         for each in rows.c
@@ -280,7 +283,7 @@ def _split(name: str, type_: TypeEngine[Any]) -> ColumnElement[Any]:
     text = bindparam(name, type_=Text(), required=False)
     if isinstance(type_, String):
         return func.string_to_array(text, literal_column("E'\\x1f'"), literal_column("E'\\x1e'"))
-    return cast(func.string_to_array(text, literal_column("','"), literal_column("''")), ARRAY(type_))
+    return cast(text, ARRAY(type_))
 
 
 def _given_row(part: str, _form: Form, given: Sequence[str]) -> CTE:
@@ -294,31 +297,37 @@ def _plain(type_: TypeEngine[Any]) -> TypeEngine[Any]:
     return Text() if isinstance(type_, String) else type_
 
 
-def _begin(given: CTE) -> CTE:
+def _with_limits(given: CTE) -> CTE:
+    """Return what is started, with whether its machine has limits: null where it has no queue.
+
+    By a scalar subquery: a join may change the order of the rows, in which they are locked.
+    """
+    limits = select(is_limited()).where(queues.c.state_machine_id == given.c.state_machine_id)
+    return select(*given.c, limits.scalar_subquery().label("is_limited")).cte("starting")
+
+
+def _begin(starting: CTE) -> CTE:
     """Start executions, but not with an owner where their machine has limits: they are claimed."""
-    new = {name: given.c[name] for name in _start if name in given.c}
+    new = {name: starting.c[name] for name in _start if name in starting.c}
     fixed = {"status": literal(ExecutionStatus.RUNNING.value), "redrive_count": literal(0), "epoch": literal(1)}
-    limited = exists().where(queues.c.state_machine_id == given.c.state_machine_id, is_limited())
-    rows = select(*new.values(), *fixed.values()).where(or_(given.c.owner.is_(None), ~limited))
+    rows = select(*new.values(), *fixed.values()).where(
+        or_(starting.c.owner.is_(None), starting.c.is_limited.is_not(true()))
+    )
     begun = insert_or(executions).from_select([*new, *fixed], rows)
     return begun.on_conflict_do_nothing().returning(executions.c.id).cte("begun")
 
 
-def _begin_runs(given: CTE, begun: CTE) -> CTE:
-    new = {"execution_id": given.c.id, "owner": given.c.owner, "current_state": given.c.current_state}
-    fixed = {"epoch": case((given.c.owner.is_(None), 0), else_=1), "seq": literal(0), "claims": literal(0)}
-    queue = queues.c.state_machine_id
-    key, priority = given.c.get("key", null()), given.c.get("priority", null())
+def _begin_runs(starting: CTE, begun: CTE) -> CTE:
+    new = {"execution_id": starting.c.id, "owner": starting.c.owner, "current_state": starting.c.current_state}
+    fixed = {"epoch": case((starting.c.owner.is_(None), 0), else_=1), "seq": literal(0), "claims": literal(0)}
+    is_queued = starting.c.is_limited.is_not(null())
+    key, priority = starting.c.get("key", null()), starting.c.get("priority", null())
     place = {
-        "queue": queue,
-        "key": case((queue.is_not(None), func.coalesce(cast(key, Text), ""))),
-        "rank": case((queue.is_not(None), -func.coalesce(cast(priority, Integer), 0))),
+        "queue": case((is_queued, starting.c.state_machine_id)),
+        "key": case((is_queued, func.coalesce(cast(key, Text), ""))),
+        "rank": case((is_queued, -func.coalesce(cast(priority, Integer), 0))),
     }
-    rows = (
-        select(*new.values(), *fixed.values(), *place.values())
-        .select_from(given.outerjoin(queues, queue == given.c.state_machine_id))
-        .where(given.c.id.in_(select(begun.c.id)))
-    )
+    rows = select(*new.values(), *fixed.values(), *place.values()).where(starting.c.id.in_(select(begun.c.id)))
     return insert(runs).from_select([*new, *fixed, *place], rows).cte("new_runs")
 
 
