@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from support.warm.program import run_warm
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PRINTS = {
@@ -54,15 +55,8 @@ def environment(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str
 
 def run(name: str, folder: Path, environment: dict[str, str]) -> str:
     """Run an example in a folder; return what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLES / f"{name}.py"],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    command = [sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py")]
+    done = run_warm(command, cwd=folder, env=environment, timeout=100)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout

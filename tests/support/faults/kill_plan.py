@@ -19,6 +19,7 @@ import attrs
 from support.faults.ledger import Ledger
 from support.faults.workload import TARGETS
 from support.programs import command
+from support.warm.program import WarmProgram
 
 __all__ = ["KillPlan", "Outcome", "spawn"]
 
@@ -88,7 +89,7 @@ def spawn(url: str, ledger: Path, errors: Path, **options: object) -> subprocess
     """Start a worker process; what it says goes to a file."""
     arguments = command("support.faults.workers.batch", url, ledger, json.dumps(options))
     with errors.open("ab") as log:
-        return subprocess.Popen(arguments, stdout=log, stderr=log, cwd=errors.parent)
+        return WarmProgram(arguments, stdout=log, stderr=log, cwd=errors.parent)
 
 
 @attrs.define
