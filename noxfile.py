@@ -196,6 +196,13 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session
+def properties(session: nox.Session) -> None:
+    """Try 1,000 examples for each property, other ones at each run; CI tries 40, always the same."""
+    session.install(".[test]")
+    session.run("pytest", "-n", "auto", "--dist", "worksteal", *session.posargs, env={"HYPOTHESIS_PROFILE": "full"})
+
+
+@nox.session
 def mutants(session: nox.Session) -> None:
     """Change the write path, the lease and chaining line by line, and see that a test fails for each (hours)."""
     session.install(".[test]", "mutmut>=3.8")

@@ -42,8 +42,9 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Nothing here depends on the machine's speed: a busy one takes longer over an example than Hypothesis allows.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", settings.get_profile("default"), max_examples=20)
-settings.register_profile("ci", settings.get_profile("default"), derandomize=True, print_blob=True)
-settings.load_profile("ci" if os.environ.get("CI") else "default")
+settings.register_profile("ci", settings.get_profile("default"), derandomize=True, print_blob=True, max_examples=40)
+settings.register_profile("full", settings.get_profile("default"), print_blob=True, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "default"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
