@@ -20,5 +20,7 @@ def main() -> None:
         raise SystemExit(2) from None
     # Warnings of the backends are for workers; a command would repeat them each time.
     logging.getLogger("statechain_backends").setLevel(logging.ERROR)
+    # That a schema is upgraded is the exception: it is why a command takes long.
+    logging.getLogger("statechain_backends.sql.schema.migrate").setLevel(logging.WARNING)
     prepare_streams()  # before a wrong option, or --help, is answered
     cli(prog_name="statechain")

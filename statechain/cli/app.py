@@ -14,6 +14,7 @@ from statechain.cli.commands.doctor import doctor
 from statechain.cli.commands.executions import history, list_executions, show, stop
 from statechain.cli.commands.graph import graph
 from statechain.cli.commands.limits import limits
+from statechain.cli.commands.migrate import migrate
 from statechain.cli.commands.run import redrive, run
 from statechain.cli.commands.schema import schema
 from statechain.cli.commands.statistics import statistics
@@ -52,6 +53,7 @@ for command in (
     worker,
     console,
     doctor,
+    migrate,
     import_aws,
 ):
     cli.add_command(command)

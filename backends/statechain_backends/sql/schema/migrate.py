@@ -6,6 +6,7 @@ happens in one transaction under a lock of the database, so that any number of p
 
 from __future__ import annotations
 
+import logging
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 __all__ = ["HEAD", "STORED_VERSION", "VERSION_TABLE", "alembic_config", "is_current", "upgrade"]
+
+logger = logging.getLogger(__name__)
 
 HEAD = "0008_since_0002"
 """The revision that this library's tables have: the newest in ``migrations/versions``, where names ascend."""
@@ -44,6 +47,13 @@ def is_current(stored: str | None) -> bool:
     A migration that only adds is named after the oldest revision whose library may go on beside it, such as
     ``0003_since_0002``: during a rolling upgrade old workers run, and start, on the new schema.
     """
+    if stored is not None and stored < HEAD:
+        logger.warning(
+            "the schema is upgraded from %s to %s; in a large database that takes minutes, and `statechain migrate` "
+            "waits for it however long it takes",
+            stored,
+            HEAD,
+        )
     if stored is None or stored <= HEAD:
         return stored == HEAD
     _, _, oldest = stored.partition(SINCE)
