@@ -191,7 +191,7 @@ import json
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from rounds import US, Measurement, take_in_turn
+from measuring.rounds import US, Measurement, take_in_turn
 
 names = {US: "ours", "floor": "theirs"}
 plan = [Measurement({"what": "executions"}, who, f"{sys.argv[2]}/{name}.py", []) for who, name in names.items()]
