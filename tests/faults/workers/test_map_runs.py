@@ -21,8 +21,8 @@ from support.summary import Figures
 pytestmark = pytest.mark.timeout(1800)
 
 WORKERS = 3
-SILENCE = 120.0
-"""After this many seconds without progress the work is stuck."""
+SILENCE = 240.0
+"""After this many seconds without progress the work is stuck: suspects are tried again after up to a minute."""
 
 
 @attrs.define
@@ -110,7 +110,7 @@ class Siege:
 async def test_no_item_is_lost_or_doubled_when_workers_are_killed(
     durable_url: str, tmp_path: Path, seed: int, figures: Figures, *, full: bool, stops: float
 ) -> None:
-    items, kills = (1000, 100) if full else (60, 6)
+    items, kills = (1000, 40) if full else (60, 6)
     chance = random.Random(seed)
     async with Engine(durable_url, role="client") as client:
         orders = await client.create_state_machine("orders", MACHINE)
