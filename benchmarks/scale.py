@@ -175,7 +175,8 @@ async def same_batch(url: str, targets: StateMachine, meant: ExecutionFilter, fo
     for count, kind in ((1, ALONE), (2, RESUMED), (2, NAMED)):
         job = Job(url, "", options.at_once, kind, str(meant.state_machine_id))
         async with children(folder, count, job) as found:
-            used = found.processor_seconds()
+            usage, used = Usage(url), found.processor_seconds()
+            await usage.start()
             began = time.perf_counter()
             name = f"batch-{len(rows)}"
             if kind == RESUMED:
@@ -186,6 +187,7 @@ async def same_batch(url: str, targets: StateMachine, meant: ExecutionFilter, fo
             pace = options.sources / (time.perf_counter() - began)
             if len(found.calls()) != options.sources:
                 raise RuntimeError(f"{len(found.calls())} calls of {options.sources}")
+            figures = await usage.figures(options.sources)
             rows.append(
                 {
                     "what": kind,
@@ -194,6 +196,7 @@ async def same_batch(url: str, targets: StateMachine, meant: ExecutionFilter, fo
                     "against one": pace / (rows[0]["executions/s"] if rows else pace),
                     "least share": found.least_share(),
                     "workers us": 1e6 * (found.processor_seconds() - used) / options.sources,
+                    **{name: figures[name] for name in ("server us", "WAL bytes") if name in figures},
                 }
             )
     return rows
