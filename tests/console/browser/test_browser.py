@@ -97,11 +97,23 @@ def test_every_page_fits_and_can_be_read_and_reached_by_keyboard(
     one = str(page.get_by_role("link", name="order-3").get_attribute("href")).removeprefix("/statechain/")
     page.goto(f"{service.url}/machines")
     machine = str(page.get_by_role("link", name="orders", exact=True).get_attribute("href"))
+    page.goto(f"{service.url}/waiting")
+    task = str(page.get_by_role("link", name="Answer order-900").get_attribute("href"))
+    waiting = str(page.get_by_role("link", name="order-900", exact=True).get_attribute("href"))
     page.goto(f"{service.url}/batches")
     batch = str(page.get_by_role("link", name="invoices", exact=True).get_attribute("href"))
     of_one = [f"{one}{part}" for part in ("", "/timeline", "/events", "/payload", "/chain")]
     id_ = one.rpartition("/")[2]
-    forms = (f"{machine}?revision=1&against=1", f"{machine}?like={id_}", f"{batch}/counts", f"{batch}?items=all")
+    forms = (
+        task,
+        waiting,
+        f"{waiting}/stop",
+        f"{batch}/stop",
+        f"{machine}?revision=1&against=1",
+        f"{machine}?like={id_}",
+        f"{batch}/counts",
+        f"{batch}?items=all",
+    )
     others = [each.removeprefix("/statechain/") for each in (machine, batch, *forms)]
     for path in (*PATHS, *of_one, *others):
         page.goto(f"{service.url}/{path}")
@@ -111,6 +123,41 @@ def test_every_page_fits_and_can_be_read_and_reached_by_keyboard(
         messages += [f"{path}: {problem}" for problem in serious_problems(page)]
     context.close()
     assert messages == []
+
+
+def test_a_task_is_answered_and_an_execution_stopped_by_keyboard_alone(
+    service: Service, page: Any, messages: list[str]
+) -> None:
+    page.goto(f"{service.url}/waiting")
+    press_on(page, "Answer order-900")
+    page.get_by_role("heading", name="It failed").wait_for()
+    page.get_by_label("Error name").focus()
+    page.keyboard.type("Order.Refused")
+    press_on(page, "Fail the task")
+    page.get_by_text("Answered: the task has failed.").wait_for()
+    press_on(page, "Redrive")
+    page.get_by_text("Redriven: it runs again.").wait_for()
+    press_on(page, "Stop…")
+    page.get_by_role("heading", name="Stop order-900?").wait_for()
+    press_on(page, "Stop it")
+    page.get_by_text("Stopped.", exact=True).wait_for()
+    press_on(page, "Delete…")
+    page.get_by_role("heading", name="Delete 1 execution?").wait_for()
+    press_on(page, "Delete 1")
+    page.get_by_role("heading", name="1 execution deleted").wait_for()
+    assert messages == []
+
+
+def press_on(page: Any, name: str) -> None:
+    """Press Tab until what has this name has the focus, then Enter."""
+    for _ in range(100):
+        page.keyboard.press("Tab")
+        said = page.evaluate("document.activeElement.ariaLabel || document.activeElement.textContent")
+        if said.strip() == name:
+            page.keyboard.press("Enter")
+            page.wait_for_load_state()
+            return
+    raise AssertionError(f"no Tab leads to {name!r}")
 
 
 def serious_problems(page: Any) -> list[str]:
