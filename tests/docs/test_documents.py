@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from statechain import Engine, ExecutionFilter
+from support.forked import run_program
 from support.pages import LINK, PAGES, README, ROOT, blocks
-from support.warm.program import run_warm
 
 
 def programs() -> list[object]:
@@ -20,20 +20,23 @@ def programs() -> list[object]:
     return [pytest.param("\n\n".join(blocks(page, "python")), id=str(page.relative_to(ROOT))) for page in pages]
 
 
-def run(code: str, folder: Path, *, warm: bool = True) -> str:
+def run(code: str, folder: Path) -> str:
     """Run a program in a folder; return what it printed."""
-    command = [sys.executable, "-W", "error", "-c", code]
-    if warm:
-        done = run_warm(command, cwd=folder, timeout=100)
-    else:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def test_the_quick_start_runs_as_it_stands_and_again(tmp_path: Path) -> None:
     quick_start = blocks(README, "python")[0]
-    lines = run(quick_start, tmp_path, warm=False).splitlines()
+    lines = run(quick_start, tmp_path).splitlines()
     assert [line.split(" ", 2)[0] for line in lines] == ["0", "1", "2", "3", "4"]
     # the newest order comes first: it is the fifth, of five lamps at 9.5
     assert lines[0].endswith("{'invoice': 'INV-4', 'amount': 47.5}")
@@ -44,7 +47,11 @@ def test_the_quick_start_runs_as_it_stands_and_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("program", programs())
 def test_the_python_of_a_page_runs(program: str, tmp_path: Path) -> None:
-    run(program, tmp_path)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (tmp_path / "page.py").write_text(program)
+    done = run_program(tmp_path / "page.py", folder)
+    assert done.returncode == 0, done.stderr
 
 
 TOLD_TO_STOP = """

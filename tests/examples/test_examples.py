@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
-from support.warm.program import run_warm
+from support.forked import run_program
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PRINTS = {
@@ -55,8 +54,7 @@ def environment(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str
 
 def run(name: str, folder: Path, environment: dict[str, str]) -> str:
     """Run an example in a folder; return what it printed."""
-    command = [sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py")]
-    done = run_warm(command, cwd=folder, env=environment, timeout=100)
+    done = run_program(EXAMPLES / f"{name}.py", folder, environment=environment)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout

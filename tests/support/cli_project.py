@@ -83,7 +83,7 @@ class CliProject:
     def start(self, *arguments: str, **options: Any) -> AbstractContextManager[subprocess.Popen[str]]:
         """Run a command as a separate process."""
         program = [sys.executable, "-m", "statechain", *arguments]
-        return running(program, warm=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self.folder, **options)
+        return running(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self.folder, **options)
 
     def write(self, name: str, content: Any) -> str:
         """Write a file, and return its name."""

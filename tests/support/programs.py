@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from support.warm.program import WarmProgram
-
 __all__ = ["TESTS", "command", "run_suite", "running"]
 
 TESTS = Path(__file__).parents[1]
@@ -28,9 +26,9 @@ def command(module: str, *arguments: object) -> list[str]:
 
 
 @contextmanager
-def running(command: Sequence[str], *, warm: bool = False, **options: Any) -> Iterator[subprocess.Popen[str]]:
+def running(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
     """Run a program, and wait for its end; where the body fails it is killed, for it might never end."""
-    with (WarmProgram if warm else subprocess.Popen)(command, text=True, **options) as process:
+    with subprocess.Popen(command, text=True, **options) as process:
         try:
             yield process
         except BaseException:

@@ -160,7 +160,9 @@ def test_two_processes_run_one_batch(durable_url: str, tmp_path: Path, figures: 
         log = tmp_path / "log"
         options = {"concurrency": 100, "seconds": 0.0, "lease": 60.0, "resumes": False}
         workers = [spawn(durable_url, ledger.file, log, **options) for _ in range(2)]
-        assert [worker.wait(300) for worker in workers] == [0, 0], log.read_text()
+        for worker in workers:
+            worker.join(300)
+        assert [worker.exitcode for worker in workers] == [0, 0], log.read_text()
         findings = asyncio.run(_examined(durable_url, ledger))
         assert not findings.violations
         duplicates += findings.repeats

@@ -7,19 +7,21 @@ process while it starts up or recovers.
 
 from __future__ import annotations
 
-import json
+import asyncio
+import os
 import random
 import signal
-import subprocess
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import attrs
 
 from support.faults.ledger import Ledger
+from support.faults.workers.batch import main
 from support.faults.workload import TARGETS
-from support.programs import command
-from support.warm.program import WarmProgram
+from support.forked import start
 
 __all__ = ["KillPlan", "Outcome", "spawn"]
 
@@ -85,21 +87,28 @@ class Outcome:
     faults: list[str] = attrs.Factory(list)
 
 
-def spawn(url: str, ledger: Path, errors: Path, **options: object) -> subprocess.Popen[bytes]:
+def spawn(url: str, ledger: Path, errors: Path, **options: object) -> BaseProcess:
     """Start a worker process; what it says goes to a file."""
-    arguments = command("support.faults.workers.batch", url, ledger, json.dumps(options))
-    with errors.open("ab") as log:
-        return WarmProgram(arguments, stdout=log, stderr=log, cwd=errors.parent)
+    return start(_work, url, ledger, options, stdout=errors, stderr=errors, folder=errors.parent)
+
+
+def _work(url: str, ledger: Path, options: dict[str, Any]) -> None:
+    asyncio.run(main(url, Ledger(ledger), **options))
 
 
 @attrs.define
 class _Worker:
     """One place at the front, and the process that fills it."""
 
-    process: subprocess.Popen[bytes]
+    process: BaseProcess
     struck_at: float | None = None
     wakes_at: float | None = None
     is_killed: bool = False
+
+    @property
+    def pid(self) -> int:
+        assert self.process.pid is not None, "it was started"
+        return self.process.pid
 
     @property
     def is_unhurt(self) -> bool:
@@ -131,10 +140,10 @@ class _KillRun:
         finally:
             for worker in workers:
                 worker.process.kill()
-                worker.process.wait()
+                worker.process.join()
         return self._outcome
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
+    def _spawn(self) -> BaseProcess:
         plan = self._assault
         return spawn(
             self._url, self._file, self._errors, concurrency=plan.concurrency, seconds=plan.seconds,
@@ -165,8 +174,8 @@ class _KillRun:
         now = time.monotonic()
         if worker.wakes_at is not None and now >= worker.wakes_at:
             worker.wakes_at = None
-            worker.process.send_signal(signal.SIGCONT)
-        if worker.process.poll() is not None:
+            os.kill(worker.pid, signal.SIGCONT)
+        if worker.process.exitcode is not None:
             return self._replace(worker)
         if worker.struck_at is not None and now >= worker.struck_at:
             worker.struck_at = None
@@ -175,10 +184,10 @@ class _KillRun:
 
     def _strike(self, worker: _Worker) -> None:
         if self._chance.random() < self._assault.stops:
-            worker.process.send_signal(signal.SIGSTOP)
+            os.kill(worker.pid, signal.SIGSTOP)
             worker.wakes_at = time.monotonic() + self._assault.lease * self._chance.uniform(1.2, 2.0)
             self._outcome.stops += 1
-            self._outcome.zombies.add(worker.process.pid)
+            self._outcome.zombies.add(worker.pid)
             self._moved_at = worker.wakes_at
         else:
             worker.is_killed = True
@@ -186,7 +195,7 @@ class _KillRun:
             self._outcome.kills += 1
 
     def _replace(self, worker: _Worker) -> bool:
-        code = worker.process.returncode
+        code = worker.process.exitcode
         if code == -signal.SIGKILL and worker.is_killed:
             worker.process = self._spawn()
             worker.is_killed = False

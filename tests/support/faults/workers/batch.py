@@ -1,16 +1,12 @@
 """A worker process for the harnesses: opens an engine, runs the batch (or resumes one that was left), and ends.
 
-``python batch.py URL LEDGER '{"seconds": …}'``; it exits with 0 once every source has its execution.
+It ends in order once every source has its execution.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
 from datetime import timedelta
-from pathlib import Path
-from typing import Any
 
 from statechain import BatchExecutionOptions, BatchStatus, Engine, ExecutionFilter, StateMachine
 from statechain.dispatchers import open_dispatcher
@@ -80,8 +76,3 @@ async def _join(engine: Engine, targets: StateMachine, meant: ExecutionFilter, c
         started = [await engine.start_batch(targets, meant, options=options)]
     if started[-1].status is BatchStatus.RUNNING:
         await engine.join_batch(started[-1].id)
-
-
-if __name__ == "__main__":
-    options: dict[str, Any] = json.loads(sys.argv[3])
-    asyncio.run(main(sys.argv[1], Ledger(Path(sys.argv[2])), **options))
