@@ -32,6 +32,7 @@ ARGUMENTS: dict[str, Any] = {
     "name_or_id": "machine",
     "id_or_name": "an-id",
     "execution_id": "an-id",
+    "executions": [],
     "task_id": "a-task",
     "worker_id": "an-id",
     "ticket": Ticket("an-id", 0, 0),
@@ -162,6 +163,7 @@ async def test_a_call_on_an_engine_that_is_not_entered_is_refused(repository_url
             engine.iterate_executions()
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # by pytest-xdist, and at its own risk
 async def test_a_call_in_a_forked_process_is_refused(engine: Engine) -> None:
     world = await world_of(engine)
     receiving, sending = multiprocessing.Pipe(duplex=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from contextlib import suppress
 from typing import Any
@@ -69,7 +70,7 @@ def test_yaml_has_the_core_types_alone(text: str, value: Any) -> None:
     ("text", "code", "line", "column"),
     [
         ("", "syntax", 1, 1),
-        ('{"a": 1,}', "syntax", 1, 9),
+        ('{"a": 1,}', "syntax", 1, 8 if sys.version_info >= (3, 13) else 9),  # the comma, or what follows it
         ('{"a": 1} x', "syntax", 1, 10),
         ('{"a": NaN}', "syntax", 1, 1),
         ('{"a": 1,\n "a": 2}', "duplicate-key", 2, 2),

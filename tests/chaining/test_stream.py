@@ -78,8 +78,12 @@ async def test_a_reader_that_is_cancelled_ends_the_batch(chaining: ChainingHarne
     chaining.work.does = chaining.work.hang
     options = BatchExecutionOptions(concurrent_batches=2)
     results = chaining.targets.stream_batch(chaining.select(), options=options)
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(anext(results), 0.1)
+    reading = asyncio.ensure_future(anext(results))
+    while chaining.work.running < 2:  # noqa: ASYNC110 -- it waits for handlers
+        await asyncio.sleep(0.001)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
     assert [execution.status for execution in await chaining.made()] == [ABORTED] * 2
     assert (await chaining.engine.list_batches())[0].status is BatchStatus.ABORTED
 

@@ -51,7 +51,7 @@ def test_yaml_has_places_too(project: CliProject) -> None:
 
 
 def test_text_that_is_no_json_is_told_where_it_breaks(project: CliProject) -> None:
-    project.write("bad.json", '{"StartAt": "A",\n}')
+    project.write("bad.json", '{"StartAt": "A"\n"States": {}}')
     assert "bad.json:2:1: error: not JSON" in project.call("validate", "bad.json", code=1).stderr
 
 

@@ -95,7 +95,7 @@ class InputContract:
         assert stored.item_counts == ItemCounts()
 
     async def test_an_item_whose_name_is_taken_represents_no_execution(self, repository: Repository) -> None:
-        wanted = batch(filter={}, state_machine_id="machine-b", options={"mode": "DISTRIBUTED"})
+        wanted = batch(filter={}, state_machine_id="machine-b", options={"mode": "DISTRIBUTED", "shard_size": 1})
         await commit(repository, given(wanted, 0, 1))
         stored = await commit(repository, CreateBatch(batch=wanted, filter_=None, item_count=2))
         for index in range(2):
