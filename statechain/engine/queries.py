@@ -159,6 +159,10 @@ class EngineQueries:
         Returns:
             An `ExecutionWait` for each that is RUNNING and waits, by its id. Of one with branches, a Wait state and a
             retry are known of the branch that was recorded last.
+
+        Raises:
+            TypeError: What is given is no sequence of executions.
+            EngineNotUsable: The engine is not open, or belongs to another event loop, thread or process.
         """
         running = [each.id for each in executions if each.end_time is None]
         found = await self.repository.waits(running) if running else {}

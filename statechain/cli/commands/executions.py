@@ -209,7 +209,7 @@ def _facts(
         ("id", execution.id),
         ("machine", f"{machine}, revision {execution.state_machine_revision}"),
         ("status", click.style(str(execution.status), fg=colour) + state),
-        ("waits", "" if wait is None else str(wait).removeprefix("waits for ")),
+        ("waits", "" if wait is None else str(wait).removeprefix("waits ")),
         ("error", printable(reason)),
         ("started", f"{moment(execution.start_time)}, took {duration_of(execution)}"),
         ("redriven", f"{execution.redrive_count} times" if execution.redrive_count else ""),
