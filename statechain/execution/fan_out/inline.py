@@ -123,23 +123,13 @@ class _Inline:
         index, child = item
         try:
             await self.run_frame(child)
-            await self._save(child)
+            await self.scribe.flush_effects(child)
             self.outputs[index] = child.input.value
         except StateError:
             if self.failed is None:
                 self.failed = index
             raise
         del self.frame.children[index]
-
-    async def _save(self, child: Frame) -> None:
-        """Have what a branch produced written: before another one takes its place, where one can.
-
-        Where all run at once, nothing begins here any more: what comes after them waits for all that they produced.
-        """
-        if len(self.branches) > self.width:
-            await self.scribe.flush_effects(child)
-        else:
-            self.scribe.post_backlog(child)
 
     def _failed_before(self) -> list[int]:
         """Return the branches that had failed before a crash: they decide, before any other runs on."""
