@@ -75,6 +75,12 @@ class Connections:
             pool.terminate()
             raise
 
+    def cut(self) -> None:
+        """End all connections at once, without a word to the server; nothing where they are closed."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.terminate()
+
     def lend(self) -> Loan:
         """Lend a connection for the body of an ``async with``.
 

@@ -121,7 +121,12 @@ class PostgresRepository(Reads, Queues, Shards, Checks, Leases):
         await self._close()
 
     async def _close(self) -> None:
-        await asyncio.gather(*(each.close() for each in (self._freezing, self._writing, self._connections)))
+        pools = (self._freezing, self._writing, self._connections)
+        try:
+            await asyncio.gather(*(each.close() for each in pools))
+        finally:
+            for each in pools:
+                each.cut()  # a task that is cancelled before its first step has closed nothing
 
     async def _check_encoding(self) -> None:
         """Refuse a database that cannot keep every text: in another encoding some executions could not be written."""
