@@ -149,7 +149,9 @@ def test_a_task_is_answered_and_an_execution_stopped_by_keyboard_alone(
 
 
 def press_on(page: Any, name: str) -> None:
-    """Press Tab until what has this name has the focus, then Enter."""
+    """Press Tab until what has this name has the focus, then Enter; a poll of the page may have to bring it first."""
+    either = page.get_by_role("button", name=name, exact=True).or_(page.get_by_role("link", name=name, exact=True))
+    either.first.wait_for()
     for _ in range(100):
         page.keyboard.press("Tab")
         said = page.evaluate("document.activeElement.ariaLabel || document.activeElement.textContent")
