@@ -162,6 +162,7 @@ class EngineQueries:
 
         Raises:
             TypeError: What is given is no sequence of executions.
+
             EngineNotUsable: The engine is not open, or belongs to another event loop, thread or process.
         """
         running = [each.id for each in executions if each.end_time is None]

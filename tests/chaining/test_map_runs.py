@@ -441,5 +441,5 @@ async def test_no_items_are_an_empty_array(engine_factory: EngineFactory) -> Non
 
 async def test_the_map_runs_of_an_execution_that_does_not_exist(engine_factory: EngineFactory) -> None:
     async with engine_factory() as engine:
-        with pytest.raises(StatechainError, match="parent_execution_id is 'nobody'"):
-            await engine.list_batches(parent_execution_id="nobody")
+        with pytest.raises(StatechainError, match="parent_execution_id is 'no-execution'"):
+            await engine.list_batches(parent_execution_id="no-execution")

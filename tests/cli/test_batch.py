@@ -203,4 +203,4 @@ def test_the_map_runs_of_an_execution_are_listed_and_shown(orders: CliProject) -
     assert f"execution {execution}" in shown
     stored = json.loads(orders.call("batches", "show", run["ID"], "--json").stdout)
     assert stored["parent_execution_id"] == execution
-    assert rows(orders.call("batches", "list", "--execution", "nobody").stdout) == []
+    assert rows(orders.call("batches", "list", "--execution", "no-execution").stdout) == []

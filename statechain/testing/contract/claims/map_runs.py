@@ -40,7 +40,7 @@ class MapRunContract:
         assert await repository.batch(runs[0].id, is_counted=False) == runs[0]
         assert list(await repository.batches(parent_execution_id=parents[0].id, page=9)) == [runs[2], runs[0]]
         assert list(await repository.batches(parent_execution_id=parents[1].id, page=9, is_counted=False)) == [runs[1]]
-        assert list(await repository.batches(parent_execution_id="nobody", page=9)) == []
+        assert list(await repository.batches(parent_execution_id="no-execution", page=9)) == []
         assert [each.id for each in await repository.batches(page=1)] == [other.id]
         assert other.parent_execution_id is None
 
