@@ -158,7 +158,6 @@ async def serve(
             failure = _told(fault)
             if not answer.done():
                 answer.set_exception(failure)
-                answer.exception()  # it is logged above: asyncio does not log it again where the state ended before
         else:
             if not answer.done():
                 answer.set_result(result)
