@@ -70,7 +70,7 @@ class ShardRun:
     _runner: Runner | None = attrs.field(default=None, init=False)
 
     async def run(self) -> bool:
-        """Run the items; then end the shard and return True, or leave it to others and return False.
+        """Run the items; then return True, and the shard is to be ended; or leave it to others and return False.
 
         Raises BatchStopped where the batch ended meanwhile, LeaseLost where the shard is another worker's.
         """
@@ -95,13 +95,11 @@ class ShardRun:
         except BaseExceptionGroup as errors:
             error = first_error(errors)
             if isinstance(error, BatchStopped):  # past the tolerance here: storage is to know at once
-                await self._count(is_done=False)
+                await self._count()
             raise error from error.__cause__
         if self._lost is not None:
             raise self._lost
-        if self._is_complete:
-            await self._count(is_done=True)
-        else:
+        if not self._is_complete:
             await retry_while_unavailable(partial(self._services.repository.release_shard, self._shard))
         return self._is_complete
 
@@ -135,7 +133,7 @@ class ShardRun:
             else:
                 counted, due = self._results.count, loop.time() + RECOUNT_SECONDS
                 try:
-                    status = await self._count(is_done=False, is_seen=not self._was_run_before)
+                    status = await self._count(is_seen=not self._was_run_before)
                 except LeaseLost as lost:
                     self._lost = lost
                     continue
@@ -147,29 +145,45 @@ class ShardRun:
         """Whether items may have ended: under an earlier claim, or in a process that ran the whole batch."""
         return self._shard.epoch > 1 or self._batch.options.get("mode") != DISTRIBUTED
 
-    async def _count(self, *, is_done: bool, is_seen: bool = False) -> BatchStatus:
+    async def _count(self, *, is_seen: bool = False) -> BatchStatus:
         """Count the shard, or store what was seen of it here: that is all as long as no item was cancelled.
 
         What failed before and is yet to be redriven is no failure until the shard is done.
         """
         redrives = bool(self._batch.options.get("redrive_failed"))
-        seen = self._runner.failures if self._runner is not None and (redrives or is_seen) and not is_done else None
         count = partial(
             self._services.repository.count_shard,
             self._shard,
-            is_done=is_done,
+            is_done=False,
             at=self._services.clock.now(),
             ended=self._results.count if is_seen else None,
-            failed=seen,
+            failed=self._runner.failures if self._runner is not None and (redrives or is_seen) else None,
         )
+        return await retry_while_unavailable(count)
+
+    async def end(self) -> None:
+        """End the shard, whose items have ended."""
+        at = self._services.clock.now()
+        count = partial(self._services.repository.count_shard, self._shard, is_done=True, at=at)
         try:
-            return await retry_while_unavailable(count)
+            await retry_while_unavailable(count)
         except LeaseLost:
-            if is_done and await self._is_done():
-                return BatchStatus.RUNNING  # the reply to the count before was lost
-            raise
+            if not await self._is_done():
+                raise
+
+    async def pass_on(self) -> Shard | None:
+        """End the shard, whose items have ended; return another one that is claimed in its place, if there is any."""
+        pass_on = partial(self._services.repository.pass_on, self._shard, at=self._services.clock.now())
+        try:
+            _, claimed = await retry_while_unavailable(pass_on)
+        except LeaseLost:
+            if not await self._is_done():
+                raise
+            return None
+        return claimed
 
     async def _is_done(self) -> bool:
+        """Return whether this claim ended the shard: the reply to that was lost."""
         with suppress(StatechainError):
             shards = await self._services.repository.shards(self._batch.id)
             stored = shards[self._shard.number]

@@ -27,6 +27,7 @@ from statechain.chaining.options import DISTRIBUTED
 from statechain.chaining.runner import BatchServices, Target
 from statechain.chaining.sending import TicketSender
 from statechain.chaining.shard_run import ShardRun
+from statechain.chaining.shard_trials import ShardTrials
 from statechain.chaining.transformers import as_function, stored_transformer
 from statechain.errors import LeaseLost, StatechainError
 from statechain.logs import BATCH
@@ -105,6 +106,7 @@ class ShardWorker:
         self._group: asyncio.TaskGroup | None = None
         self._claiming = asyncio.Lock()
         self._running: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._trials: ShardTrials | None = None
         self._started_here: set[str] = set()
         self._awaited: Counter[str] = Counter()
         self._had_share: set[str] = set()
@@ -188,6 +190,11 @@ class ShardWorker:
         self._is_outdated = True
         self._changed.set()
 
+    def _serves(self, batch_id: str) -> bool:
+        """Return whether this worker claims shards of a batch by itself."""
+        is_served = self._serves_all or batch_id in self._started_here or batch_id in self._parts
+        return is_served and not self._drains(batch_id)
+
     def _drains(self, batch_id: str) -> bool:
         return self._is_draining and self._awaited[batch_id] <= 0
 
@@ -195,6 +202,7 @@ class ShardWorker:
 
     async def run(self) -> None:
         """Claim and run shards until drained."""
+        self._trials = self._trials or ShardTrials(asyncio.get_running_loop().time)
         async with asyncio.TaskGroup() as group:
             self._group = group
             serving = group.create_task(self._serve(), name="statechain tickets")
@@ -249,8 +257,7 @@ class ShardWorker:
             return
         running, alive = await self._batches(is_due=is_due)
         for batch in running:
-            is_served = self._serves_all or batch.id in self._started_here or batch.id in self._parts
-            if is_served and not self._drains(batch.id) and (target := await self._target_of(batch)) is not None:
+            if self._serves(batch.id) and (target := await self._target_of(batch)) is not None:
                 if sender is None or not _is_distributed(batch) or batch.id in self._parts:
                     await self._claim_share(batch, target, alive, is_due=is_due)
                 else:
@@ -328,21 +335,28 @@ class ShardWorker:
     async def _claim(self, batch: Batch, target: Target, ticket: Ticket | None = None) -> asyncio.Task[None] | None:
         """Claim a shard and return the task that runs it, or None where there is none to claim."""
         async with self._claiming:  # a shard that is claimed and not among `held` yet looks like one that was lost
-            if not self._has_room(batch.id):
+            if not self._has_room(batch.id) or self._trials is None:
                 return None
             shard = await self._repository.claim_shard(
-                batch.id, self._worker_id(), running=self._held(batch.id), at=self._services.clock.now(), ticket=ticket
+                batch.id,
+                self._worker_id(),
+                running=self._held(batch.id),
+                at=self._services.clock.now(),
+                ticket=ticket,
+                most_deaths=self._trials.most_deaths(),
             )
-            if shard is None:
-                return None
-            if self._group is None:  # the engine was left meanwhile
-                await self._repository.release_shard(shard)
-                return None
-            plan = ShardPlan.of(batch.options)
-            task = self._group.create_task(self._run_shard(batch, plan, shard, target))
-            self._running[batch.id, shard.number] = task
-            task.add_done_callback(partial(self._forget, (batch.id, shard.number)))
-            return task
+            return None if shard is None else await self._begin(batch, shard, target)
+
+    async def _begin(self, batch: Batch, shard: Shard, target: Target) -> asyncio.Task[None] | None:
+        """Return the task that runs a shard that was just claimed; None where the engine was left meanwhile."""
+        if self._group is None or self._trials is None:
+            await self._repository.release_shard(shard)
+            return None
+        task = self._group.create_task(self._run_shard(batch, shard, target))
+        self._running[batch.id, shard.number] = task
+        self._trials.begin(shard.claims, task)
+        task.add_done_callback(partial(self._forget, (batch.id, shard.number)))
+        return task
 
     # Tickets
 
@@ -386,7 +400,7 @@ class ShardWorker:
 
     # Running
 
-    async def _run_shard(self, batch: Batch, plan: ShardPlan, shard: Shard, target: Target) -> None:
+    async def _run_shard(self, batch: Batch, shard: Shard, target: Target) -> None:
         """Run a shard to its end; an error leaves it to the next claim, by this worker or another."""
         BATCH.set(batch.id)
         task = asyncio.current_task()
@@ -397,9 +411,12 @@ class ShardWorker:
         began = time.monotonic()
         outcome: Literal["DONE", "LEFT"] = "LEFT"
         drains = partial(self._drains, batch.id)
+        plan = ShardPlan.of(batch.options)
         try:
             transformer = self._transformer_of(batch)
-            if await ShardRun(self._services, batch, plan, shard, target, transformer, drains).run():
+            run = ShardRun(self._services, batch, plan, shard, target, transformer, drains)
+            if await run.run():
+                await self._end(run, batch, plan, target)
                 outcome = "DONE"
         except BatchStopped:
             logger.info("shard %s of the batch %s is stopped", shard.number, batch.name_prefix)
@@ -417,6 +434,28 @@ class ShardWorker:
                 self._services.running[batch.id].discard(task)
             if not self._services.running[batch.id]:
                 del self._services.running[batch.id]
+
+    async def _end(self, run: ShardRun, batch: Batch, plan: ShardPlan, target: Target) -> None:
+        """End a shard; where this worker has no more than its share of the batch, claim the next in one transaction."""
+        if not self._goes_on(batch, plan):
+            await run.end()
+            return
+        async with self._claiming:  # what is claimed and not among `held` yet looks like one that was lost
+            claimed = await run.pass_on()
+            if claimed is not None:
+                await self._begin(batch, claimed, target)
+
+    def _goes_on(self, batch: Batch, plan: ShardPlan) -> bool:
+        """Return whether a shard of a batch is followed by another one here: it may, and no ticket is to tell of it."""
+        running, alive = self._known
+        is_sent = self._sender is not None and not self._is_draining and batch.id not in self._parts
+        return (
+            not is_sent
+            and self._serves(batch.id)
+            and self._has_lease()
+            and any(each.id == batch.id and each.options == batch.options for each in running)
+            and len(self._held(batch.id)) <= ceil(plan.width / alive)
+        )
 
     async def _leave(self, batch: Batch, shard: Shard) -> None:
         """Leave a shard of a batch that was stopped.

@@ -22,21 +22,24 @@ from statechain.tickets import Ticket
 
 __all__ = [
     "MOST_CLAIMS",
+    "OPEN",
     "OVER",
     "POISONED",
     "Shard",
     "ShardPlan",
     "ShardStatus",
     "ShardStorage",
+    "claimable",
     "cut",
+    "has_advanced",
     "is_past_tolerance",
+    "poisoned",
     "shard_lost",
     "tickets",
-    "unowned",
 ]
 
 MOST_CLAIMS = 5
-"""How many claims of a shard may follow each other without an item that ended in between."""
+"""How many workers may die one after the other while they had a shard, without an advance of it (`has_advanced`)."""
 
 POISONED = "ShardPoisoned"
 """The error of items that were not started when their shard was given up."""
@@ -55,6 +58,9 @@ class ShardStatus(StrEnum):
     DONE = "DONE"
     FAILED = "FAILED"
 
+
+OPEN = frozenset({ShardStatus.PENDING, ShardStatus.RUNNING})
+"""The statuses of shards that are not over."""
 
 OVER = frozenset({ShardStatus.DONE, ShardStatus.FAILED})
 """The statuses of shards that are never claimed again."""
@@ -79,7 +85,7 @@ class Shard:
 
         epoch: Raised by each claim; what its owner writes is checked against it.
 
-        claims: How many claims there were since an item of it last ended.
+        claims: How many claims there were since it last advanced: of one without an owner, how many workers died.
 
         ended: How many of its items have ended, as of the last count.
 
@@ -96,6 +102,11 @@ class Shard:
     claims: int = 0
     ended: int = 0
     failed: int = 0
+
+    @property
+    def size(self) -> int:
+        """How many items it has."""
+        return self.last - self.first + 1
 
 
 @attrs.frozen
@@ -165,16 +176,53 @@ def is_past_tolerance(options: Mapping[str, JSONValue], failed: int, total: int)
     return percentage is not None and failed * 100 > percentage * total
 
 
+def poisoned(shard: Shard) -> str:
+    """Return the cause of items that were not started when their shard was given up."""
+    return f"{shard.claims} workers died with shard {shard.number} of the batch, without an advance of it in between"
+
+
 def shard_lost(shard: Shard) -> LeaseLost:
     """Return the refusal of a write by a worker whose claim of a shard is over."""
     return LeaseLost(f"shard {shard.number} of the batch {shard.batch_id} is lost to this worker", "ANOTHERS")
 
 
-def unowned(under_way: Iterable[Shard], worker_id: str, running: Collection[int]) -> list[Shard]:
-    """Return which of the shards under way a worker may claim: those without an owner, or its own that it lost."""
-    return [
-        each for each in under_way if each.owner is None or (each.owner == worker_id and each.number not in running)
+def has_advanced(shard: Shard, plan: ShardPlan, ended: int, running: int) -> bool:
+    """Return whether a shard is not to blame for the death of the worker that had it.
+
+    It is not where items of it ended since it was claimed, nor where it began no more of them: as many as may be were
+    executions by then, or all. An execution that kills its workers is contained by itself, and not by its shard.
+    """
+    return ended > shard.ended or running >= plan.concurrency or ended + running >= shard.size
+
+
+def claimable(
+    shards: Iterable[Shard],
+    width: int,
+    worker_id: str,
+    running: Collection[int],
+    *,
+    ticket: Ticket | None = None,
+    most_deaths: int = MOST_CLAIMS,
+) -> list[Shard]:
+    """Return which of a batch's open shards a worker may claim, in order (see `ShardStorage.claim_shard`).
+
+    What was begun and has no owner comes first, or is the worker's own and lost; then as many PENDING ones as there is
+    room for. A shard that is to be given up is among them, however many deaths the worker puts up with.
+    """
+    known = sorted(shards, key=lambda each: each.number)
+    under_way = [each for each in known if each.status is ShardStatus.RUNNING]
+    room = max(0, width - len(under_way))
+    begun = [
+        each
+        for each in under_way
+        if (each.owner is None or (each.owner == worker_id and each.number not in running))
+        and (each.claims <= most_deaths or each.claims >= MOST_CLAIMS)
     ]
+    pending = [each for each in known if each.status is ShardStatus.PENDING]
+    if ticket is None:
+        return [*begun, *pending[:room]]
+    found = [*begun, *pending] if room else begun
+    return [each for each in found if (each.number, each.epoch) == (ticket.shard, ticket.epoch)]
 
 
 def tickets(shards: Iterable[Shard]) -> list[Ticket]:
@@ -189,14 +237,22 @@ class ShardStorage(Protocol):
         """Return the RUNNING batches, oldest first, all of their items as pending; with a mode, those that have it."""
 
     async def claim_shard(
-        self, batch_id: str, worker_id: str, *, running: Collection[int], at: datetime, ticket: Ticket | None = None
+        self,
+        batch_id: str,
+        worker_id: str,
+        *,
+        running: Collection[int],
+        at: datetime,
+        ticket: Ticket | None = None,
+        most_deaths: int = MOST_CLAIMS,
     ) -> Shard | None:
         """Claim a shard of a batch; cut the batch first where that was not done yet.
 
         What was begun and has no owner comes first, then the lowest that is PENDING, unless ``width`` shards (see
-        `ShardPlan`) are under way. The claim raises ``epoch`` and ``claims``. A shard that was claimed too often
-        without progress becomes FAILED instead, and those of its items that were not started get the error `POISONED`.
-        A batch without an open shard is ended; one whose parent execution does not run is ended as ABORTED.
+        `ShardPlan`) are under way. The claim raises ``epoch`` and ``claims``; of a shard that has advanced since it was
+        claimed before (see `has_advanced`), ``claims`` is 1 then. One that was claimed `MOST_CLAIMS` times without
+        becomes FAILED instead, and those of its items that were not started get the error `POISONED`. A batch without
+        an open shard is ended; one whose parent execution does not run is ended as ABORTED.
 
         Arguments:
             batch_id: The batch.
@@ -209,8 +265,23 @@ class ShardStorage(Protocol):
 
             ticket: Where given, only the shard that it names is claimed, and only while its epoch is the ticket's.
 
+            most_deaths: What was begun is claimed where at most that many workers died with it, one after the other.
+
         Returns:
             The shard; None where there is none to claim now.
+        """
+
+    async def pass_on(self, shard: Shard, *, at: datetime) -> tuple[BatchStatus, Shard | None]:
+        """Count and end a claimed shard, and claim the lowest that is PENDING in its place, in one transaction.
+
+        As many shards are under way as before: so no claim of another worker has to wait for it. Return what
+        `count_shard` returns, and the shard; None where none is PENDING, or the batch is over. Raises LeaseLost where
+        the shard is another worker's.
+
+        Arguments:
+            shard: The shard, as it was claimed; all of its items have ended.
+
+            at: The end time of a batch that is ended.
         """
 
     async def open_tickets(self, batch_id: str, worker_id: str, *, running: Collection[int]) -> Sequence[Ticket]:

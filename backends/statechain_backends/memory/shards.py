@@ -12,23 +12,24 @@ from statechain.records.executions import ExecutionStatus
 from statechain.reports import Backlog
 from statechain.storage.shards import (
     MOST_CLAIMS,
+    OPEN,
     POISONED,
     Shard,
     ShardPlan,
     ShardStatus,
+    claimable,
     cut,
+    has_advanced,
     is_past_tolerance,
+    poisoned,
     shard_lost,
     tickets,
-    unowned,
 )
 from statechain.tickets import Ticket
 from statechain_backends.memory.reads import LIVING, Item
 from statechain_backends.memory.reports import MemoryReports
 
 __all__ = ["MemoryShards"]
-
-OPEN = frozenset({ShardStatus.PENDING, ShardStatus.RUNNING})
 
 
 class MemoryShards(MemoryReports):
@@ -44,7 +45,14 @@ class MemoryShards(MemoryReports):
         return [self._uncounted(each) for each in running if mode in {None, each.options.get("mode")}]
 
     async def claim_shard(
-        self, batch_id: str, worker_id: str, *, running: Collection[int], at: datetime, ticket: Ticket | None = None
+        self,
+        batch_id: str,
+        worker_id: str,
+        *,
+        running: Collection[int],
+        at: datetime,
+        ticket: Ticket | None = None,
+        most_deaths: int = MOST_CLAIMS,
     ) -> Shard | None:
         """Claim a shard of a batch."""
         batch = self._batches.get(batch_id)
@@ -53,28 +61,39 @@ class MemoryShards(MemoryReports):
         if self._is_orphaned(batch):
             self._batches[batch_id] = attrs.evolve(batch, status=BatchStatus.ABORTED, end_time=at)
             return None
-        total = len(self._items[batch_id])
         plan = ShardPlan.of(batch.options)
-        shards = self._shards.setdefault(batch_id, list(cut(batch_id, total, plan)))
-
-        def choose() -> Shard | None:
-            if ticket is not None:
-                return _named(shards, plan.width, worker_id, running, ticket)
-            return next(iter(_claimable(shards, plan.width, worker_id, running)), None)
-
-        while (shard := choose()) is not None:
-            if shard.claims < MOST_CLAIMS:
-                claimed = attrs.evolve(
-                    shard,
-                    status=ShardStatus.RUNNING,
-                    owner=worker_id,
-                    epoch=shard.epoch + 1,
-                    claims=shard.claims + 1,
-                )
-                return self._put(claimed)
-            self._give_up(shard)
+        self._cut(batch)
+        while free := claimable(
+            self._shards[batch_id], plan.width, worker_id, running, ticket=ticket, most_deaths=most_deaths
+        ):
+            shard = free[0]
+            ended, _, under_way = self._counts(shard) if shard.claims else (shard.ended, 0, 0)
+            has_died = bool(shard.claims) and not has_advanced(shard, plan, ended, under_way)
+            if has_died and shard.claims >= MOST_CLAIMS:
+                self._give_up(shard)
+                continue
+            claims = shard.claims + 1 if has_died else 1
+            return self._claim_shard(attrs.evolve(shard, ended=ended), worker_id, claims)
         self._end_if_over(batch, at)
         return None
+
+    def _cut(self, batch: Batch, epoch: int = 0) -> None:
+        """Cut a batch, unless it was."""
+        if batch.id not in self._shards:
+            plan, total = ShardPlan.of(batch.options), len(self._items[batch.id])
+            self._shards[batch.id] = [attrs.evolve(each, epoch=epoch) for each in cut(batch.id, total, plan)]
+
+    def _claim_shard(self, shard: Shard, worker_id: str | None, claims: int) -> Shard:
+        status, epoch = ShardStatus.RUNNING, shard.epoch + 1
+        return self._put(attrs.evolve(shard, status=status, owner=worker_id, epoch=epoch, claims=claims))
+
+    async def pass_on(self, shard: Shard, *, at: datetime) -> tuple[BatchStatus, Shard | None]:
+        """End a claimed shard, and claim another one in its place."""
+        status = await self.count_shard(shard, is_done=True, at=at)
+        pending = [each for each in self._shards[shard.batch_id] if each.status is ShardStatus.PENDING]
+        if status is not BatchStatus.RUNNING or not pending:
+            return status, None
+        return status, self._claim_shard(pending[0], shard.owner, 1)
 
     async def open_tickets(self, batch_id: str, worker_id: str, *, running: Collection[int]) -> Sequence[Ticket]:
         """Return a ticket for each shard that can be claimed now."""
@@ -84,18 +103,18 @@ class MemoryShards(MemoryReports):
         total = len(self._items[batch_id])
         plan = ShardPlan.of(batch.options)
         shards = self._shards.get(batch_id) or list(cut(batch_id, total, plan))
-        return tickets(_claimable(shards, plan.width, worker_id, running))
+        return tickets(claimable(shards, plan.width, worker_id, running))
 
     def _put(self, shard: Shard) -> Shard:
         self._shards[shard.batch_id][shard.number] = shard
         return shard
 
     def _give_up(self, shard: Shard) -> None:
-        cause = f"{shard.claims} workers died with shard {shard.number} of the batch before any item of it had ended"
+        cause = poisoned(shard)
         for item, status in self._in_shard(shard):
             if status is None and item.error is None:
                 item.error, item.cause = POISONED, cause
-        ended, failed = self._counts(shard)
+        ended, failed, _ = self._counts(shard)
         self._put(attrs.evolve(shard, status=ShardStatus.FAILED, owner=None, ended=ended, failed=failed))
 
     def _in_shard(self, shard: Shard) -> Iterator[tuple[Item, ExecutionStatus | None]]:
@@ -105,16 +124,17 @@ class MemoryShards(MemoryReports):
             holder = self._represented(batch, item)
             yield item, None if holder is None else self._executions[holder].status
 
-    def _counts(self, shard: Shard) -> tuple[int, int]:
-        """Return how many items have ended, and how many of them did not succeed."""
-        ended = failed = 0
+    def _counts(self, shard: Shard) -> tuple[int, int, int]:
+        """Return how many items have ended, how many of them did not succeed, and how many are RUNNING."""
+        ended = failed = running = 0
         for item, status in self._in_shard(shard):
             if status is None:
                 has_ended = has_failed = item.error is not None
             else:
                 has_ended, has_failed = status.is_terminal, status not in LIVING
+                running += not has_ended
             ended, failed = ended + has_ended, failed + has_failed
-        return ended, failed
+        return ended, failed, running
 
     def _end_if_over(self, batch: Batch, at: datetime) -> BatchStatus:
         """End a batch that is past its tolerance, has no open shard, or outlives its parent; return its status."""
@@ -144,7 +164,7 @@ class MemoryShards(MemoryReports):
             raise shard_lost(shard)
         current = self._shards[shard.batch_id][shard.number]
         if ended is None or failed is None:
-            counted, failures = self._counts(shard)
+            counted, failures, _ = self._counts(shard)
             ended, failed = counted if ended is None else ended, failures if failed is None else failed
         claims = 0 if ended > current.ended else current.claims
         current = attrs.evolve(current, ended=ended, failed=failed, claims=claims)
@@ -180,28 +200,3 @@ class MemoryShards(MemoryReports):
         """Release what workers own."""
         for shard in [each for shards in self._shards.values() for each in shards if each.owner in workers]:
             self._put(attrs.evolve(shard, owner=None, claims=max(0, shard.claims - in_order)))
-
-
-def _claimable(shards: Sequence[Shard], width: int, worker_id: str, running: Collection[int]) -> list[Shard]:
-    """Return the shards to claim, in order: those that were begun and have no owner, then as many PENDING as may be."""
-    room = max(0, width - sum(each.status is ShardStatus.RUNNING for each in shards))
-    return [
-        *_unowned(shards, worker_id, running),
-        *[each for each in shards if each.status is ShardStatus.PENDING][:room],
-    ]
-
-
-def _named(
-    shards: Sequence[Shard], width: int, worker_id: str, running: Collection[int], ticket: Ticket
-) -> Shard | None:
-    """Return the shard that a ticket names, at its epoch; any PENDING one where there is room."""
-    has_room = sum(each.status is ShardStatus.RUNNING for each in shards) < width
-    for each in shards:
-        if (each.number, each.epoch) == (ticket.shard, ticket.epoch):
-            is_free = each in _unowned(shards, worker_id, running)
-            return each if is_free or (has_room and each.status is ShardStatus.PENDING) else None
-    return None
-
-
-def _unowned(shards: Sequence[Shard], worker_id: str, running: Collection[int]) -> list[Shard]:
-    return unowned([each for each in shards if each.status is ShardStatus.RUNNING], worker_id, running)

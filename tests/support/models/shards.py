@@ -1,7 +1,8 @@
 """A model of a batch that is run in shards by many workers: tickets that get lost, claims under epochs, a sweep.
 
 Storage decides, tickets only say where to look: a shard is claimed under (owner, epoch), its items are started each at
-most once, and it is ended under the same epoch. A sweep claims what no live worker has.
+most once, and it is ended under the same epoch, alone or together with the claim of the next in its place. A sweep
+claims what no live worker has.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class Shard:
     owner: int | None = None
     epoch: int = 0
     claims: int = 0
+    begun: int = 0
     started: tuple[int, ...] = ()
 
 
@@ -122,6 +124,7 @@ class Shards:
                 yield f"worker {worker.id}: sweeps", self._sweep(state, slot, worker)
                 if worker.runs:
                     yield f"worker {worker.id}: works", self._work(state, slot)
+                    yield f"worker {worker.id}: passes on", self._work(state, slot, passes_on=True)
         yield from self._faults(state)
 
     def _faults(self, state: ShardsState) -> Iterator[tuple[str, ShardsState]]:
@@ -175,21 +178,33 @@ class Shards:
         return state
 
     def _claim(self, state: ShardsState, slot: int, worker: ShardWorker, number: int) -> ShardsState:
-        """Claim a shard where the batch has room for one more; the claims of one without progress are counted."""
+        """Claim a shard where the batch has room for one more.
+
+        Claims are counted that follow each other without an item that was started in between.
+        """
         shard = state.shards[number]
         others = (*state.shards[:number], *state.shards[number + 1 :])
         is_full = sum(self._is_held(state, each) for each in others) >= self.setting.width
         is_free = not worker.runs and state.now < worker.holds_until
         if is_full or not is_free or not self._is_open(state, shard, worker):
             return state
-        if shard.claims > MOST_CLAIMS:
+        has_advanced = len(shard.started) > shard.begun
+        if shard.claims > MOST_CLAIMS and not has_advanced:
             return _with(state, number, attrs.evolve(shard, status="FAILED", owner=None))
-        epoch, claims = shard.epoch + 1, shard.claims + 1
-        taken = attrs.evolve(shard, status="RUNNING", owner=worker.id, epoch=epoch, claims=claims)
+        return self._taken(state, slot, worker, number, 1 if has_advanced else shard.claims + 1)
+
+    @staticmethod
+    def _taken(state: ShardsState, slot: int, worker: ShardWorker, number: int, claims: int) -> ShardsState:
+        shard = state.shards[number]
+        epoch, begun = shard.epoch + 1, len(shard.started)
+        taken = attrs.evolve(shard, status="RUNNING", owner=worker.id, epoch=epoch, claims=claims, begun=begun)
         return _put(_with(state, number, taken), slot, attrs.evolve(worker, runs=((number, epoch),)))
 
-    def _work(self, state: ShardsState, slot: int) -> ShardsState:
-        """Start the next item of a shard, or end it: each under the epoch of its claim."""
+    def _work(self, state: ShardsState, slot: int, *, passes_on: bool = False) -> ShardsState:
+        """Start the next item of a shard, or end it: each under the epoch of its claim.
+
+        What ends may be followed, in one transaction, by the lowest that is PENDING: there is room for it then.
+        """
         worker = state.workers[slot]
         if worker is None or not worker.runs:
             return state
@@ -201,9 +216,12 @@ class Shards:
             return _put(state, slot, attrs.evolve(worker, runs=()))
         missing = [item for item in range(self.setting.items) if item not in shard.started]
         if missing:
-            return _with(state, number, attrs.evolve(shard, started=(*shard.started, missing[0]), claims=0))
-        ended = attrs.evolve(shard, status="DONE", owner=None)
-        return _put(_with(state, number, ended), slot, attrs.evolve(worker, runs=()))
+            return _with(state, number, attrs.evolve(shard, started=(*shard.started, missing[0])))
+        state = _with(state, number, attrs.evolve(shard, status="DONE", owner=None))
+        pending = [at for at, each in enumerate(state.shards) if each.status == "PENDING"]
+        if passes_on and pending:
+            return self._taken(state, slot, worker, pending[0], 1)
+        return _put(state, slot, attrs.evolve(worker, runs=()))
 
 
 def _put(state: ShardsState, slot: int, worker: ShardWorker | None) -> ShardsState:

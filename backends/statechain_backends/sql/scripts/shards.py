@@ -1,6 +1,7 @@
 """Shards of batches in SQL: scripts as in `writes`, and the part of a repository that runs them.
 
-A claim and a count lock the batch's row, so that the number of shards under way and of failures is exact.
+What is to be claimed is looked for without locks, and then taken by a statement that checks it again. Only a claim of
+what was not begun locks the batch's row, so that the number of shards under way is exact; and so does a batch's end.
 """
 
 from __future__ import annotations
@@ -11,29 +12,30 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, cast
 
-from sqlalchemy import and_, case, func, insert, or_, select, union_all, update
+import attrs
+from sqlalchemy import insert
 
 from statechain.clock import to_micros
 from statechain.records.batches import Batch, BatchStatus
-from statechain.records.executions import ExecutionStatus
 from statechain.storage.shards import (
     MOST_CLAIMS,
-    POISONED,
     Shard,
     ShardPlan,
     ShardStatus,
+    claimable,
     cut,
+    has_advanced,
     is_past_tolerance,
+    poisoned,
     shard_lost,
     tickets,
-    unowned,
 )
 from statechain.tickets import Ticket
-from statechain_backends.sql import queries
-from statechain_backends.sql.compiler import Parameters, param
+from statechain_backends.sql.compiler import Parameters
 from statechain_backends.sql.decoding import Row, readable
 from statechain_backends.sql.rows import to_batch
-from statechain_backends.sql.schema.tables import batch_items, batch_shards, batches, executions, runs
+from statechain_backends.sql.schema.tables import batch_shards
+from statechain_backends.sql.scripts import shard_statements as statements
 from statechain_backends.sql.text_escape import unescape_text
 
 if TYPE_CHECKING:
@@ -44,160 +46,55 @@ if TYPE_CHECKING:
 __all__ = ["Shards"]
 
 CHUNK = 500
-BATCH_RUNNING = BatchStatus.RUNNING.value
-PENDING, RUNNING, DONE, FAILED = (each.value for each in ShardStatus)
-
-_BATCH = queries.batch_uncounted(param("batch"))
-_LOCK_BATCH = _BATCH.with_for_update(of=batches)
-_END_BATCH = (
-    update(batches)
-    .where(batches.c.id == param("batch"), batches.c.status == BATCH_RUNNING)
-    .values(status=param("new_status"), end_time=param("at"))
-)
-_PARENT = select(runs.c.execution_id).where(runs.c.execution_id == param("parent"))
-_all = select(*batch_shards.c).where(batch_shards.c.batch_id == param("batch"))
-_SHARDS = _all.order_by(batch_shards.c.shard)
-_UNDER_WAY = _SHARDS.where(batch_shards.c.status == RUNNING)
-_next = _SHARDS.where(batch_shards.c.status == PENDING).limit(1).subquery()
-_OPEN = union_all(_all.where(batch_shards.c.status == RUNNING), select(*_next.c))
-_FIRST_PENDING = _SHARDS.where(batch_shards.c.status == PENDING).limit(param("width"))
-_ANY = _SHARDS.limit(1)
-_ONE = _all.where(batch_shards.c.shard == param("number"))
-_this = (batch_shards.c.batch_id == param("batch"), batch_shards.c.shard == param("number"))
-_CLAIM = (
-    update(batch_shards)
-    .where(*_this)
-    .values(status=RUNNING, owner=param("worker"), epoch=param("new_epoch"), claims=param("new_claims"))
-    .returning(*batch_shards.c)
-)
-_GIVE_UP = (
-    update(batch_shards)
-    .where(*_this)
-    .values(status=FAILED, owner=None, ended=param("new_ended"), failed=param("new_failed"))
-)
-_held = (*_this, batch_shards.c.owner == param("worker"), batch_shards.c.epoch == param("of_epoch"))
-_counted = {
-    "ended": param("new_ended"),
-    "failed": param("new_failed"),
-    "claims": case((batch_shards.c.ended < param("new_ended"), 0), else_=batch_shards.c.claims),
-}
-_ours = batches.c.id == batch_shards.c.batch_id
-_status = select(batches.c.status).where(_ours, batches.c.parent_execution_id.is_(None)).scalar_subquery()
-_COUNT = update(batch_shards).where(*_held).values(_counted).returning(_status)
-_END = update(batch_shards).where(*_held).values(_counted | {"status": DONE, "owner": None})
-_END = _END.returning(_status)
-_RELEASE = (
-    update(batch_shards)
-    .where(*_held)
-    .values(owner=None, claims=case((batch_shards.c.claims > 0, batch_shards.c.claims - 1), else_=0))
-)
-_sums = (
-    select(
-        func.coalesce(func.sum(batch_shards.c.failed), 0).label("failures"),
-        func.count().filter(batch_shards.c.status.in_([PENDING, RUNNING])).label("still_open"),
-    )
-    .where(batch_shards.c.batch_id == param("batch"))
-    .cte("sums")
-)
-_SUMS = select(*_sums.c)
-_BATCH_WITH_SUMS = _BATCH.add_columns(*(select(each).scalar_subquery() for each in _sums.c))
-
-_in_shard = and_(
-    batch_items.c.batch_id == param("batch"),
-    batch_items.c.index >= param("first"),
-    batch_items.c.index <= param("last"),
-)
-_not_started = and_(executions.c.status.is_(None), batch_items.c.error.is_not(None))
-_has_failed = or_(
-    _not_started, executions.c.status.not_in([ExecutionStatus.RUNNING.value, ExecutionStatus.SUCCEEDED.value])
-)
-_COUNTS = (
-    select(
-        func.count().filter(or_(_not_started, executions.c.status != ExecutionStatus.RUNNING.value)),
-        func.count().filter(_has_failed),
-    )
-    .select_from(queries.items_with_executions)
-    .where(_in_shard)
-)
-_MISSING = (
-    select(batch_items.c.index)
-    .select_from(queries.items_with_executions)
-    .where(_in_shard, executions.c.id.is_(None), batch_items.c.error.is_(None))
-)
-_FAIL_ITEM = (
-    update(batch_items)
-    .where(batch_items.c.batch_id == param("batch"), batch_items.c.index == param("number"))
-    .values(error=param("new_error"), cause=param("new_cause"))
-)
-_RUNNING_BATCHES = select(batches.c.id).where(batches.c.status == BATCH_RUNNING).order_by(batches.c.start_time)
 
 
-def claim(batch_id: str, worker_id: str, running: Collection[int], at: datetime, ticket: Ticket | None) -> Script:
-    """Claim a shard; cut the batch first, and end it where nothing of it is open."""
+def claim_pending(batch_id: str, worker_id: str, width: int, ticket: Ticket | None) -> Script:
+    """Claim the lowest shard that is PENDING, or the one that a ticket names; None where there is no room for it."""
     of_batch = {"batch": batch_id}
-    stored = yield _LOCK_BATCH, of_batch
-    batch = to_batch(stored[0]) if stored else None
-    if batch is None or batch.status is not BatchStatus.RUNNING:
+    if not (yield statements.LOCK_RUNNING, of_batch):
         return None
-    if (yield from _is_orphaned(batch)):
-        yield from _set_end(batch, BatchStatus.ABORTED, at)
-        return None
-    plan = ShardPlan.of(batch.options)
-    is_cut = False
-    while True:
-        found = [_to_shard(row) for row in (yield _OPEN, of_batch)]
-        under_way = sorted((each for each in found if each.status is ShardStatus.RUNNING), key=lambda each: each.number)
-        pending = [each for each in found if each.status is ShardStatus.PENDING]
-        if not (is_cut or found or (yield _ANY, of_batch)):
-            yield from _cut(batch, plan)
-            is_cut = True
-            continue
-        free = unowned(under_way, worker_id, running)
-        if ticket is not None:
-            named = [_to_shard(row) for row in (yield _ONE, {**of_batch, "number": ticket.shard})]
-            is_wide = len(under_way) < plan.width
-            free = [
-                each
-                for each in named
-                if each.epoch == ticket.epoch and (each in free or (is_wide and each.status is ShardStatus.PENDING))
-            ]
-        elif not free and len(under_way) < plan.width:
-            free = pending
-        if not free:
-            if not under_way and not pending:
-                yield from _end_batch(batch, at)
-            return None
-        shard = free[0]
-        if shard.claims < MOST_CLAIMS:
-            break
-        yield from _give_up(shard)
-    new = {"worker": worker_id, "new_epoch": shard.epoch + 1, "new_claims": shard.claims + 1}
-    ((*row,),) = yield _CLAIM, {**_key(shard), **new}
-    return _to_shard(row)
+    new = {**of_batch, "worker": worker_id, "width": width}
+    if ticket is None:
+        rows = yield statements.CLAIM_LOWEST, new
+    else:
+        rows = yield statements.CLAIM_NAMED, {**new, "number": ticket.shard, "of_epoch": ticket.epoch}
+    return _to_shard(rows[0]) if rows else None
 
 
-def _cut(batch: Batch, plan: ShardPlan) -> Steps:
-    shards = list(cut(batch.id, batch.item_counts.total, plan))
+def cut_batch(batch: Batch, epoch: int = 0) -> Script:
+    """Cut a RUNNING batch, unless it was."""
+    of_batch = {"batch": batch.id}
+    if not (yield statements.LOCK_RUNNING, of_batch) or (yield statements.ANY, of_batch):
+        return None
+    shards = list(cut(batch.id, batch.item_counts.total, ShardPlan.of(batch.options)))
     for begin in range(0, len(shards), CHUNK):
-        rows = [_named_row(each) for each in shards[begin : begin + CHUNK]]
+        rows = [_named_row(attrs.evolve(each, epoch=epoch)) for each in shards[begin : begin + CHUNK]]
         yield insert(batch_shards).values(rows), None
+    return None
 
 
-def _give_up(shard: Shard) -> Steps:
+def give_up(shard: Shard, worker_id: str) -> Script:
     """End a shard as FAILED, and fail those of its items that were not started."""
-    items = {"batch": shard.batch_id, "first": shard.first, "last": shard.last}
-    missing = yield _MISSING, items
-    cause = f"{shard.claims} workers died with shard {shard.number} of the batch before any item of it had ended"
-    for (index,) in missing:
-        yield _FAIL_ITEM, {"batch": shard.batch_id, "number": index, "new_error": POISONED, "new_cause": cause}
-    ((ended, failed),) = yield _COUNTS, items
-    yield _GIVE_UP, {**_key(shard), "new_ended": ended, "new_failed": failed}
+    if (yield statements.GIVE_UP, {**_key(shard), "of_epoch": shard.epoch, "worker": worker_id}):
+        yield statements.FAIL_MISSING, {**_range(shard), "new_cause": poisoned(shard)}
+        ((ended, failed, _),) = yield statements.COUNTS, _range(shard)
+        yield statements.SET_COUNTS, {**_key(shard), "new_ended": ended, "new_failed": failed}
+    return None
+
+
+def end_and_claim(shard: Shard, ended: int, failed: int) -> Script:
+    """End a claimed shard, and claim the lowest that is PENDING in its place; return whether it ended, and that one."""
+    rows = yield statements.END, {**_key(shard), **_holder(shard), "new_ended": ended, "new_failed": failed}
+    if not rows:
+        return False, None
+    claimed = yield statements.CLAIM_IN_PLACE, {"batch": shard.batch_id, "worker": shard.owner}
+    return True, _to_shard(claimed[0]) if claimed else None
 
 
 def end_if_over(batch_id: str, at: datetime) -> Script:
     """End a batch that is past its tolerance, or has no open shard, or outlives its parent; return its status."""
     of_batch = {"batch": batch_id}
-    stored = yield _LOCK_BATCH, of_batch
+    stored = yield statements.LOCK_BATCH, of_batch
     if not stored:
         return BatchStatus.ABORTED
     batch = to_batch(stored[0])
@@ -205,7 +102,7 @@ def end_if_over(batch_id: str, at: datetime) -> Script:
         return batch.status
     if (yield from _is_orphaned(batch)):
         return (yield from _set_end(batch, BatchStatus.ABORTED, at))
-    ((failures, still_open),) = yield _SUMS, of_batch
+    ((failures, still_open),) = yield statements.SUMS, of_batch
     if still_open and not is_past_tolerance(batch.options, int(failures), batch.item_counts.total):
         return BatchStatus.RUNNING
     return (yield from _end_batch(batch, at))
@@ -213,13 +110,13 @@ def end_if_over(batch_id: str, at: datetime) -> Script:
 
 def _end_batch(batch: Batch, at: datetime) -> Script:
     """End a batch that is past its tolerance, or has no open shard."""
-    ((failures, _),) = yield _SUMS, {"batch": batch.id}
+    ((failures, _),) = yield statements.SUMS, {"batch": batch.id}
     is_past = is_past_tolerance(batch.options, int(failures), batch.item_counts.total)
     return (yield from _set_end(batch, BatchStatus.FAILED if is_past else BatchStatus.SUCCEEDED, at))
 
 
 def _set_end(batch: Batch, status: BatchStatus, at: datetime) -> Script:
-    yield _END_BATCH, {"batch": batch.id, "new_status": status.value, "at": to_micros(at)}
+    yield statements.END_BATCH, {"batch": batch.id, "new_status": status.value, "at": to_micros(at)}
     return status
 
 
@@ -227,16 +124,24 @@ def _is_orphaned(batch: Batch) -> Script:
     """Return whether a batch is the Map Run of an execution that does not run."""
     if batch.parent_execution_id is None:
         return False
-    return not (yield _PARENT, {"parent": batch.parent_execution_id})
+    return not (yield statements.PARENT, {"parent": batch.parent_execution_id})
 
 
 def release(shard: Shard) -> Steps:
     """Leave a claimed shard to others."""
-    yield _RELEASE, {**_key(shard), "worker": shard.owner, "of_epoch": shard.epoch}
+    yield statements.RELEASE, {**_key(shard), **_holder(shard)}
 
 
 def _key(shard: Shard) -> dict[str, object]:
     return {"batch": shard.batch_id, "number": shard.number}
+
+
+def _holder(shard: Shard) -> dict[str, object]:
+    return {"worker": shard.owner, "of_epoch": shard.epoch}
+
+
+def _range(shard: Shard) -> dict[str, object]:
+    return {"batch": shard.batch_id, "first": shard.first, "last": shard.last}
 
 
 def _named_row(shard: Shard) -> dict[str, object]:
@@ -294,32 +199,83 @@ class Shards(ABC):
     async def running_batches(self, mode: str | None = None) -> Sequence[Batch]:
         """Return the RUNNING batches, or those of them that have a mode."""
         found: list[Batch] = []
-        for (id_,) in await self._fetch(_RUNNING_BATCHES, {}):
-            found += readable(await self._fetch(_BATCH, {"batch": unescape_text(id_)}), to_batch)
+        for (id_,) in await self._fetch(statements.RUNNING_BATCHES, {}):
+            found += readable(await self._fetch(statements.BATCH, {"batch": unescape_text(id_)}), to_batch)
         return [
             each for each in found if mode in {None, each.options.get("mode")} and each.status is BatchStatus.RUNNING
         ]
 
     async def claim_shard(
-        self, batch_id: str, worker_id: str, *, running: Collection[int], at: datetime, ticket: Ticket | None = None
+        self,
+        batch_id: str,
+        worker_id: str,
+        *,
+        running: Collection[int],
+        at: datetime,
+        ticket: Ticket | None = None,
+        most_deaths: int = MOST_CLAIMS,
     ) -> Shard | None:
         """Claim a shard of a batch."""
-        return cast("Shard | None", await self._perform(claim(batch_id, worker_id, running, at, ticket)))
+        of_batch = {"batch": batch_id}
+        while True:  # until there is nothing to claim: another worker may claim first what is found
+            stored = readable(await self._fetch(statements.BATCH, of_batch), to_batch)
+            if not stored or stored[0].status is not BatchStatus.RUNNING:
+                return None
+            (batch,) = stored
+            if await self._is_orphaned(batch):
+                await self._perform(end_if_over(batch_id, at))
+                return None
+            shards = await self._open_shards(batch_id, 1, ticket)
+            if not shards and batch.item_counts.total and not await self._fetch(statements.ANY, of_batch):
+                await self._perform(cut_batch(batch))
+                continue
+            plan = ShardPlan.of(batch.options)
+            free = claimable(shards, plan.width, worker_id, running, ticket=ticket, most_deaths=most_deaths)
+            if not free:
+                if not shards:
+                    await self._perform(end_if_over(batch_id, at))
+                return None
+            if free[0].status is ShardStatus.PENDING:
+                claimed = await self._perform(claim_pending(batch_id, worker_id, plan.width, ticket))
+            else:
+                claimed = await self._take_over(free[0], plan, worker_id)
+            if claimed is not None:
+                return cast("Shard", claimed)
+
+    async def _open_shards(self, batch_id: str, room: int, ticket: Ticket | None = None) -> list[Shard]:
+        """Return a batch's shards that are under way, the first that are PENDING, and the one that a ticket names."""
+        rows = list(await self._fetch(statements.OPEN, {"batch": batch_id, "room": room}))
+        found = {each.number: each for each in map(_to_shard, rows)}
+        if ticket is not None and ticket.shard not in found:
+            for row in await self._fetch(statements.NAMED, {"batch": batch_id, "number": ticket.shard}):
+                found[ticket.shard] = _to_shard(row)
+        return list(found.values())
+
+    async def _take_over(self, shard: Shard, plan: ShardPlan, worker_id: str) -> Shard | None:
+        """Claim what was begun and has no owner, or give it up; None where it is given up, or another worker's now."""
+        ended, claims = shard.ended, 1
+        if shard.claims:
+            ((ended, _, running),) = await self._fetch(statements.COUNTS, _range(shard))
+            if not has_advanced(shard, plan, ended, running):
+                claims = shard.claims + 1
+        if claims > MOST_CLAIMS:
+            await self._perform(give_up(shard, worker_id))
+            return None
+        new = {"worker": worker_id, "of_epoch": shard.epoch, "new_claims": claims, "new_ended": ended}
+        rows = await self._change(statements.TAKE_OVER, {**_key(shard), **new})
+        return _to_shard(rows[0]) if rows else None
 
     async def open_tickets(self, batch_id: str, worker_id: str, *, running: Collection[int]) -> Sequence[Ticket]:
         """Return a ticket for each shard that can be claimed now."""
         of_batch = {"batch": batch_id}
-        for batch in readable(await self._fetch(_BATCH, of_batch), to_batch):
+        for batch in readable(await self._fetch(statements.BATCH, of_batch), to_batch):
             if batch.status is not BatchStatus.RUNNING:
                 return []
-            total = batch.item_counts.total
             plan = ShardPlan.of(batch.options)
-            if not await self._fetch(_ANY, of_batch):
-                return tickets(islice(cut(batch_id, total, plan), plan.width))
-            under_way = [_to_shard(row) for row in await self._fetch(_UNDER_WAY, of_batch)]
-            pending = [_to_shard(row) for row in await self._fetch(_FIRST_PENDING, {**of_batch, "width": plan.width})]
-            room = max(0, plan.width - len(under_way))
-            return tickets([*unowned(under_way, worker_id, running), *pending[:room]])
+            shards = await self._open_shards(batch_id, plan.width)
+            if not shards and not await self._fetch(statements.ANY, of_batch):
+                return tickets(islice(cut(batch.id, batch.item_counts.total, plan), plan.width))
+            return tickets(claimable(shards, plan.width, worker_id, running))
         return []
 
     async def count_shard(
@@ -327,16 +283,23 @@ class Shards(ABC):
     ) -> BatchStatus:
         """Count how many items of a claimed shard have ended."""
         if ended is None or failed is None:
-            items = {"batch": shard.batch_id, "first": shard.first, "last": shard.last}
-            ((counted, failures),) = await self._fetch(_COUNTS, items)
+            ((counted, failures, _),) = await self._fetch(statements.COUNTS, _range(shard))
             ended, failed = counted if ended is None else ended, failures if failed is None else failed
-        held = {**_key(shard), "worker": shard.owner, "of_epoch": shard.epoch}
-        rows = await self._change(_END if is_done else _COUNT, {**held, "new_ended": ended, "new_failed": failed})
-        for (status,) in rows:
+        counts = {**_key(shard), **_holder(shard), "new_ended": ended, "new_failed": failed}
+        for (status,) in await self._change(statements.END if is_done else statements.COUNT, counts):
             if not is_done and not failed and status is not None:
                 return BatchStatus(status)
             return await self._end_if_over(shard, at)
         raise shard_lost(shard)
+
+    async def pass_on(self, shard: Shard, *, at: datetime) -> tuple[BatchStatus, Shard | None]:
+        """End a claimed shard, and claim another one in its place."""
+        ((ended, failed, _),) = await self._fetch(statements.COUNTS, _range(shard))
+        has_ended, claimed = cast("tuple[bool, Shard | None]", await self._perform(end_and_claim(shard, ended, failed)))
+        if not has_ended:
+            raise shard_lost(shard)
+        status = await self._end_if_over(shard, at)
+        return status, claimed if status is BatchStatus.RUNNING else None
 
     async def _end_if_over(self, shard: Shard, at: datetime) -> BatchStatus:
         """End a shard's batch that is past its tolerance, or has no open shard, or outlives its parent.
@@ -346,7 +309,7 @@ class Shards(ABC):
         No lock of the batch is held: the sums are read after the commit, so that of several counts at the same time the
         one that is committed last sees all of them, and ends the batch.
         """
-        for row in await self._fetch(_BATCH_WITH_SUMS, {"batch": shard.batch_id}):
+        for row in await self._fetch(statements.BATCH_WITH_SUMS, {"batch": shard.batch_id}):
             *stored, failures, still_open = row
             for batch in readable([stored], to_batch):
                 is_past = is_past_tolerance(batch.options, int(failures), batch.item_counts.total)
@@ -358,7 +321,7 @@ class Shards(ABC):
 
     async def _is_orphaned(self, batch: Batch) -> bool:
         parent = batch.parent_execution_id
-        return parent is not None and not await self._fetch(_PARENT, {"parent": parent})
+        return parent is not None and not await self._fetch(statements.PARENT, {"parent": parent})
 
     async def release_shard(self, shard: Shard) -> None:
         """Leave a claimed shard to other workers."""
@@ -366,4 +329,4 @@ class Shards(ABC):
 
     async def shards(self, batch_id: str) -> Sequence[Shard]:
         """Return the shards of a batch."""
-        return [_to_shard(row) for row in await self._fetch(_SHARDS, {"batch": batch_id})]
+        return [_to_shard(row) for row in await self._fetch(statements.SHARDS, {"batch": batch_id})]

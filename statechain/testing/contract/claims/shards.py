@@ -75,6 +75,14 @@ async def count(repository: Repository, shard: Shard, *, is_done: bool = False) 
     return await repository.count_shard(shard, is_done=is_done, at=moment(99))
 
 
+async def die(repository: Repository, batch: Batch) -> Shard:
+    """Have a worker die with a shard that it claims; return the shard as it was claimed."""
+    await repository.renew_lease("doomed", LONG)
+    shard = await claimed(repository, batch, "doomed")
+    await bury(repository, "doomed")
+    return shard
+
+
 class ShardContract:
     """Claims, counts and ends of shards."""
 
@@ -230,18 +238,101 @@ class ShardContract:
         assert (stored.owner, stored.epoch, stored.claims) == (None, 2, 0)
 
     async def test_a_shard_whose_workers_die_fails_and_the_others_go_on(self, repository: Repository) -> None:
-        batch = await shared(repository, tolerated_failure_count=5)
+        batch = await shared(repository, tolerated_failure_count=5, shard_concurrency=2)
         (item, *_) = await repository.batch_items(batch.id, page=9)
-        for _ in range(MOST_CLAIMS):
-            await repository.renew_lease("doomed", LONG)
-            assert (await claimed(repository, batch, "doomed")).number == 0
-            await bury(repository, "doomed")
+        for death in range(MOST_CLAIMS):
+            shard = await die(repository, batch)
+            assert (shard.number, shard.claims) == (0, death + 1)
         await start(repository, state_machine_id="machine-b", name=item.name)
         assert (await claimed(repository, batch, "two")).number == 1
         (stored, *_) = await repository.shards(batch.id)
         assert (stored.status, stored.owner, stored.failed) == (FAILED, None, 1)
         found = await repository.batch_items(batch.id, page=9)
         assert [each.error for each in found] == [None, POISONED, None, None, None, None]
+
+    async def test_a_death_is_not_blamed_on_a_shard_of_which_items_ended(self, repository: Repository) -> None:
+        batch = await shared(repository, shard_size=3, shard_concurrency=2)
+        for _ in range(MOST_CLAIMS):
+            shard = await die(repository, batch)
+        (item, *_) = await repository.batch_items(batch.id, page=1)
+        await finish(repository, state_machine_id="machine-b", name=item.name)
+        again = await claimed(repository, batch, "two")
+        assert (again.number, again.epoch, again.claims, again.ended) == (0, shard.epoch + 1, 1, 1)
+        await repository.release("two")
+        assert [(await die(repository, batch)).claims for _ in range(2)] == [1, 2]
+
+    @pytest.mark.parametrize(
+        ("concurrency", "begun", "claims"), [(1, 1, 1), (2, 1, 2), (2, 2, 1), (9, 2, 2), (9, 3, 1)]
+    )
+    async def test_a_death_is_not_blamed_on_a_shard_that_could_begin_no_more_items(
+        self, repository: Repository, concurrency: int, begun: int, claims: int
+    ) -> None:
+        options = {"concurrent_batches": 9, "shard_concurrency": concurrency, "shard_size": 3}
+        batch = await shared(repository, **options)
+        assert (await die(repository, batch)).claims == 1
+        for item in await repository.batch_items(batch.id, page=begun):
+            await start(repository, state_machine_id="machine-b", name=item.name)
+        again = await claimed(repository, batch, "two")
+        assert (again.number, again.claims) == (0, claims)
+
+    async def test_a_worker_claims_no_shard_with_more_deaths_than_it_puts_up_with(self, repository: Repository) -> None:
+        batch = await shared(repository, 4, concurrent_batches=1)
+        claim_at_most = partial(repository.claim_shard, batch.id, "two", running=(), at=moment(99))
+        await die(repository, batch)
+        again = await die(repository, batch)
+        assert await claim_at_most(most_deaths=1) is None
+        assert await claim_at_most(most_deaths=1, ticket=Ticket(batch.id, 0, again.epoch)) is None
+        shard = await claim_at_most(most_deaths=2)
+        assert shard is not None
+        assert (shard.number, shard.claims) == (0, 3)
+
+    async def test_a_shard_of_too_many_deaths_is_given_up_by_any_worker(self, repository: Repository) -> None:
+        batch = await shared(repository, 4, concurrent_batches=1)
+        for _ in range(MOST_CLAIMS):
+            await die(repository, batch)
+        shard = await repository.claim_shard(batch.id, "two", running=(), at=moment(99), most_deaths=0)
+        assert shard is not None
+        assert shard.number == 1
+
+    async def test_a_shard_is_passed_on_to_the_next(self, repository: Repository) -> None:
+        batch = await shared(repository, 8)
+        first, second = await claimed(repository, batch, "one"), await claimed(repository, batch, "two")
+        await run(repository, batch, first, 0)
+        status, third = await repository.pass_on(first, at=moment(99))
+        assert status is BatchStatus.RUNNING
+        assert third is not None
+        assert (third.number, third.status, third.owner, third.epoch, third.claims) == (2, RUNNING, "one", 1, 1)
+        (ended, *_) = await repository.shards(batch.id)
+        assert (ended.status, ended.owner, ended.ended, ended.failed) == (DONE, None, 2, 1)
+        assert await claim(repository, batch, "three") is None, "as many are under way as before"
+        for lost in (first, attrs.evolve(second, epoch=9), attrs.evolve(second, owner="three")):
+            with pytest.raises(LeaseLost):
+                await repository.pass_on(lost, at=moment(99))
+
+    async def test_the_last_shards_are_passed_on_to_none(self, repository: Repository) -> None:
+        batch = await shared(repository, 4)
+        shards = [await claimed(repository, batch, "one", [0][:number]) for number in range(2)]
+        for shard in shards:
+            await run(repository, batch, shard)
+        assert await repository.pass_on(shards[0], at=moment(99)) == (BatchStatus.RUNNING, None)
+        assert await repository.pass_on(shards[1], at=moment(99)) == (BatchStatus.SUCCEEDED, None)
+
+    async def test_none_is_claimed_in_place_of_a_shard_that_ends_its_batch(self, repository: Repository) -> None:
+        batch = await shared(repository, stop_on_error=True)
+        shard = await claimed(repository, batch, "one")
+        await run(repository, batch, shard, 0)
+        assert await repository.pass_on(shard, at=moment(99)) == (BatchStatus.FAILED, None)
+
+    async def test_shards_passed_on_at_once_are_followed_by_different_ones(
+        self, repository: Repository, other: Repository
+    ) -> None:
+        batch = await shared(repository, 8, concurrent_batches=4, shard_size=1)
+        shards = [await claimed(repository, batch, f"worker {number}") for number in range(4)]
+        for shard in shards:
+            await run(repository, batch, shard)
+        ends = [each.pass_on(shard, at=moment(99)) for each, shard in zip([repository, other] * 2, shards, strict=True)]
+        found = [shard for _, shard in await asyncio.gather(*ends) if shard is not None]
+        assert sorted(shard.number for shard in found) == [4, 5, 6, 7]
 
     async def test_progress_clears_the_claims(self, repository: Repository) -> None:
         batch = await shared(repository)
