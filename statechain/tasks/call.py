@@ -88,9 +88,9 @@ async def call_task(
     """
     answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
     handler = _begin(serve(task, value, context, clock, answer, slot))
-    if (failure := failure_to_serve(handler)) is not None and not answer.done():
-        answer.set_exception(failure)
     try:
+        if (failure := failure_to_serve(handler)) is not None and not answer.done():
+            answer.set_exception(failure)
         if handler.done() and is_cancelled_from_outside():
             await asyncio.sleep(0)  # its only step stopped the execution, which learns that here
         if deadline is None and heartbeat is None:
@@ -103,6 +103,7 @@ async def call_task(
             await end_handler(handler, task.name, limits.handler_grace_seconds)
         raise cut_off(fault, limits.cause_characters) from fault.__cause__
     except BaseException:  # a cancellation, or what nothing here expects: either way the handler has no caller any more
+        _drop(answer)
         await end_handler(handler, task.name, limits.handler_grace_seconds)
         raise
     try:
@@ -121,6 +122,12 @@ def cut_off(fault: StateError, characters: int) -> StateError:
 def _begin(serving: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     """Run its own handler in an asyncio task; with eager tasks its first step runs at once, not a turn later."""
     return asyncio.Task(serving, loop=asyncio.get_running_loop(), **EAGER)
+
+
+def _drop(answer: asyncio.Future[object]) -> None:
+    """Take no answer any more; a failure that is there already was logged where the handler raised it."""
+    if not answer.cancel() and not answer.cancelled():
+        answer.exception()  # else asyncio logs it once more, as one that was never retrieved
 
 
 def failure_to_serve(handler: asyncio.Task[None]) -> Exception | None:
