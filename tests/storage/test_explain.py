@@ -21,6 +21,7 @@ from statechain.records.filters import Chained, Cursor
 from statechain_backends.postgres import writes
 from statechain_backends.sql import filters, reports
 from statechain_backends.sql.leases import queries as lease_queries
+from statechain_backends.sql.queues.queries import QUEUES
 from statechain_backends.sqlite import writes as sqlite_writes
 from support.postgres import Postgres
 
@@ -67,8 +68,8 @@ cases = pytest.mark.parametrize(
 )
 
 
-def statement(of: str, name: str, order: str, after: Cursor | None) -> Any:
-    return PAGES[of](attrs.evolve(FILTERS[name], order=order), after, 50)
+def statement(of: str, name: str, order: str, after: Cursor | None, **options: bool) -> Any:
+    return PAGES[of](attrs.evolve(FILTERS[name], order=order), after, 50, **options)
 
 
 DURATIONS = {"machine": "machine-3", "begin": 0, "end": 1 << 62, "most": 50}
@@ -134,6 +135,25 @@ def test_sqlite_reads_the_newest_durations_of_a_machine_by_an_index(sqlite_datab
     assert len(sqlite_database.execute(text, arguments).fetchall()) == 50
 
 
+@pytest.mark.parametrize("state", [None, "State5"])
+def test_sqlite_pages_tasks_that_wait_by_the_time_since_when(
+    sqlite_database: sqlite3.Connection, state: str | None
+) -> None:
+    """Found by the executions that run, all of them would be read and sorted for each page."""
+    query = reports.waiting_tasks(None, None, state, None)
+    for since in (None, BEGIN):
+        text, arguments = sqlite_writes.COMPILER.render(reports.waiting_tasks_page(query, since, None, 50))
+        plan = [step for *_, step in sqlite_database.execute(f"EXPLAIN QUERY PLAN {text}", arguments)]
+        assert [step for step in plan if "callbacks_by_since" in step], plan
+        assert not [step for step in plan if "TEMP B-TREE" in step], plan
+
+
+def test_sqlite_counts_what_waits_in_a_queue_within_its_index(sqlite_database: sqlite3.Connection) -> None:
+    text, arguments = sqlite_writes.COMPILER.render(QUEUES)
+    plan = [step for *_, step in sqlite_database.execute(f"EXPLAIN QUERY PLAN {text}", arguments)]
+    assert [step for step in plan if "COVERING INDEX runs_queued" in step], plan
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def postgres_connection(postgres_server: Postgres) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
     url = postgres_server.url(postgres_server.create_database())
@@ -161,13 +181,16 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 async def test_postgresql_pages_by_an_index(
     postgres_connection: asyncpg.Connection[asyncpg.Record], of: str, name: str, order: str, after: Cursor | None
 ) -> None:
-    text, arguments = writes.COMPILER.render(statement(of, name, order, after))
+    text, arguments = writes.COMPILER.render(statement(of, name, order, after, limits_branches=True))
     explained = json.loads(await postgres_connection.fetchval(f"EXPLAIN (FORMAT JSON, ANALYZE) {text}", *arguments))
     steps = list(nodes(explained[0]["Plan"]))
     scanned = [step for step in steps if step["Node Type"] == "Seq Scan" and step["Relation Name"] == "executions"]
     assert scanned == []
     sorts = [step for step in steps if "Sort" in step["Node Type"]]
     assert not [step for step in sorts if step["Actual Rows"] * step["Actual Loops"] > COUNT / 100], sorts
+    if name in {"machine", "machine and statuses"}:  # all that is wanted is in the order of the index
+        read = [step for step in steps if step.get("Relation Name") == "executions"]
+        assert sum(step["Actual Rows"] * step["Actual Loops"] for step in read) <= 50 * len(STATUSES) + 50, read
 
 
 @pytest.mark.asyncio(loop_scope="module")

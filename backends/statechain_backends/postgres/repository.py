@@ -82,6 +82,7 @@ class PostgresRepository(Reads, Queues, Shards, Checks, Leases):
     """
 
     commits_in_process = False
+    _limits_branches = True
 
     def __init__(self, url: str) -> None:
         self._asked = self._settings = parse(url)

@@ -78,16 +78,19 @@ FREEZE_SECONDS = 3600.0
 """How long a batch may take to freeze its sources: a server that is gone for good is not waited for without end."""
 
 
-BY_KEY = ("enable_seqscan = off", "jit = off", "plan_cache_mode = force_generic_plan")
+NO_JIT = "jit = off"
+"""No plan is compiled: where a cost is estimated high, that takes some hundred milliseconds, and saves few."""
+
+BY_KEY = ("enable_seqscan = off", NO_JIT, "plan_cache_mode = force_generic_plan")
 """How statements of writes are planned: once for each connection, and by their keys.
 
 Each of them names its rows by a key. But the server keeps a plan for as long as the tables are not analyzed, and while
 a table is small it plans to read it from end to end: once 100,000 executions wait, each commit would read all of them.
-`jit` is off because a scan that cannot be avoided costs so much, where scans are off, that the plan would be compiled.
+A scan that cannot be avoided costs so much, where scans are off, that the plan would be compiled, too.
 """
 
 _PARAMETERS: Mapping[Purpose, Sequence[str]] = {
-    "reads": (),
+    "reads": (NO_JIT,),
     "writes": BY_KEY,
     "freezes": ("statement_timeout = 0",),
 }

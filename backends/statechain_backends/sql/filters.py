@@ -116,14 +116,23 @@ def _unindexed(element: unindexed, compiler: SQLCompiler, **options: Any) -> str
     return f"({compiler.process(element.clauses, **options)} || '')"
 
 
-def executions_page(filter_: ExecutionFilter, after: Cursor | None, page: int) -> Query:
-    """Return a page of the executions that a filter means, after a cursor or, without one, after its offset."""
-    return _page(filter_, EXECUTION, after, page)
+def executions_page(
+    filter_: ExecutionFilter, after: Cursor | None, page: int, *, limits_branches: bool = False
+) -> Query:
+    """Return a page of the executions that a filter means, after a cursor or, without one, after its offset.
+
+    With ``limits_branches`` each branch of a union has an order and a limit of its own. PostgreSQL plans a branch that
+    joins without regard to those of the whole: it would read and sort all of a machine's executions for each page.
+    """
+    return _page(filter_, EXECUTION, after, page, limits_branches=limits_branches)
 
 
-def execution_keys_page(filter_: ExecutionFilter, after: Cursor | None, page: int) -> Query:
+def execution_keys_page(
+    filter_: ExecutionFilter, after: Cursor | None, page: int, *, limits_branches: bool = False
+) -> Query:
     """Return start time, id and redrive count of what `executions_page` returns."""
-    return _page(filter_, (executions.c.start_time, executions.c.id, executions.c.redrive_count), after, page)
+    columns = (executions.c.start_time, executions.c.id, executions.c.redrive_count)
+    return _page(filter_, columns, after, page, limits_branches=limits_branches)
 
 
 def count_executions(filter_: ExecutionFilter) -> Select[Any]:
@@ -131,9 +140,20 @@ def count_executions(filter_: ExecutionFilter) -> Select[Any]:
     return select(func.count()).select_from(_union(filter_, (executions.c.id,)).subquery())
 
 
-def _page(filter_: ExecutionFilter, columns: Sequence[ColumnElement[Any]], after: Cursor | None, page: int) -> Query:
-    whole = _ordered(_union(filter_, columns, after), filter_)
-    return (whole if after else _skipping(whole, filter_.offset)).limit(page)
+def _page(
+    filter_: ExecutionFilter,
+    columns: Sequence[ColumnElement[Any]],
+    after: Cursor | None,
+    page: int,
+    *,
+    limits_branches: bool,
+) -> Query:
+    offset = 0 if after else filter_.offset
+    branches = _selects(filter_, columns, after)
+    if limits_branches and len(branches) > 1:
+        first = [_ordered(each, filter_).limit(page + offset).subquery() for each in branches]
+        branches = [select(each) for each in first]
+    return _skipping(_ordered(_merged(branches), filter_), offset).limit(page)
 
 
 def chosen_ids(filter_: ExecutionFilter) -> Query:
@@ -166,10 +186,19 @@ def _order(keys: Sequence[ColumnElement[Any]], filter_: ExecutionFilter) -> list
     return [key.desc() if filter_.order == "newest_first" else key.asc() for key in keys]
 
 
-def _union(filter_: ExecutionFilter, columns: Sequence[ColumnElement[Any]], after: Cursor | None = None) -> Query:
-    whole = select(*columns).select_from(WITH_RUNS).where(*_conditions(filter_, after))
-    branches = [whole.where(branch) for branch in _branches(filter_)]
+def _union(filter_: ExecutionFilter, columns: Sequence[ColumnElement[Any]]) -> Query:
+    return _merged(_selects(filter_, columns, None))
+
+
+def _merged(branches: Sequence[Select[Any]]) -> Query:
     return branches[0] if len(branches) == 1 else union_all(*branches)
+
+
+def _selects(
+    filter_: ExecutionFilter, columns: Sequence[ColumnElement[Any]], after: Cursor | None
+) -> Sequence[Select[Any]]:
+    whole = select(*columns).select_from(WITH_RUNS).where(*_conditions(filter_, after))
+    return [whole.where(branch) for branch in _branches(filter_)]
 
 
 def _branches(filter_: ExecutionFilter) -> Sequence[ColumnElement[bool]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from statechain.clock import to_micros
 from statechain.records.executions import ExecutionStatus
@@ -90,6 +90,9 @@ class Reads(ABC):
     One row that cannot be read is a `DamagedRow`; a list leaves it out and logs it.
     """
 
+    _limits_branches: ClassVar[bool] = False
+    """Whether the database needs a limit in each branch of a page (see `filters.executions_page`)."""
+
     @abstractmethod
     async def _fetch(self, statement: Executable, parameters: Parameters = None) -> Sequence[Row]:
         """Return the rows of a statement, read from what was committed."""
@@ -142,17 +145,22 @@ class Reads(ABC):
 
     async def executions(self, filter_: ExecutionFilter, *, after: Cursor | None, page: int) -> Sequence[Execution]:
         """Return a page of executions."""
-        return await self._page(
-            lambda asked: self._fetch(filters.executions_page(filter_, after, asked)), to_execution, page
-        )
+
+        def fetch(asked: int) -> Awaitable[Sequence[Row]]:
+            return self._fetch(filters.executions_page(filter_, after, asked, limits_branches=self._limits_branches))
+
+        return await self._page(fetch, to_execution, page)
 
     async def execution_keys(
         self, filter_: ExecutionFilter, *, after: Cursor | None, page: int
     ) -> Sequence[ExecutionKey]:
         """Return the keys of a page of executions."""
-        return await self._page(
-            lambda asked: self._fetch(filters.execution_keys_page(filter_, after, asked)), to_execution_key, page
-        )
+
+        def fetch(asked: int) -> Awaitable[Sequence[Row]]:
+            limits = self._limits_branches
+            return self._fetch(filters.execution_keys_page(filter_, after, asked, limits_branches=limits))
+
+        return await self._page(fetch, to_execution_key, page)
 
     async def count_executions(self, filter_: ExecutionFilter) -> int:
         """Return how many executions a filter means."""

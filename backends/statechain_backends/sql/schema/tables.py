@@ -141,12 +141,13 @@ _queued = _unowned & runs.c.queue.is_not(None)
 _limited = runs.c.owner.is_not(None) & runs.c.queue.is_not(None)
 Index("runs_unowned", runs.c.execution_id, sqlite_where=_unowned, postgresql_where=_unowned)
 Index("runs_free", runs.c.execution_id, sqlite_where=_free, postgresql_where=_free)
-Index(
+Index(  # The owner, which is always null there, lets SQLite count what waits without a look into the table.
     "runs_queued",
     runs.c.queue,
     runs.c.key,
     runs.c.rank,
     runs.c.execution_id,
+    runs.c.owner,
     sqlite_where=_queued,
     postgresql_where=_queued,
 )

@@ -40,7 +40,7 @@ def upgrade() -> None:
     op.add_column("runs", sa.Column("rank", sa.Integer()))
     for index, columns, condition in (
         ("runs_free", ["execution_id"], "owner IS NULL AND queue IS NULL"),
-        ("runs_queued", ["queue", "key", "rank", "execution_id"], "owner IS NULL AND queue IS NOT NULL"),
+        ("runs_queued", ["queue", "key", "rank", "execution_id", "owner"], "owner IS NULL AND queue IS NOT NULL"),
         ("runs_limited", ["queue", "key"], "owner IS NOT NULL AND queue IS NOT NULL"),
     ):
         op.create_index(index, "runs", columns, sqlite_where=sa.text(condition), postgresql_where=sa.text(condition))
