@@ -1,29 +1,31 @@
 """The console's pages over a million executions: how long each takes, and how long it holds the service's event loop.
 
-Beside the million there are an execution with 25,000 events in the branches of a Map, one with as many in a loop, and
-two batches of a hundred thousand items. The service runs in a process of its own, on uvicorn. A task in it asks for
+Beside the million there are an execution with 25,000 events in the branches of a Map, one with as many in a loop, one
+whose loop failed and was redriven, two batches of a hundred thousand items, as many tasks that wait, and as many
+executions that a limit holds back. The service runs in a process of its own, on uvicorn. A task in it asks for
 the loop every millisecond; the longest that it had to wait is how long the loop was held. On a machine that other
 processes share, that and the time that a page takes include their turns. The processor time that the service used for
 the page does not, nor does the one that the loop's thread used during a wait: how long the console itself held it.
+The first request of each page is told apart; the first of all is the first one that the process answers.
 """
 
 import asyncio
+import gc
 import http.client
 import json
 import multiprocessing
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import Any
 
 import uvicorn
+from measuring.console_storage import BATCHES, MACHINES, Sizes, fill
 from measuring.harness import run, storage_parser
-from measuring.machines import PAYLOAD, chain_of, tasks
-from measuring.sources import execute
+from measuring.machines import tasks
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -31,129 +33,47 @@ from starlette.routing import Mount, Route
 
 from statechain import Engine, ExecutionFilter
 from statechain.clock import to_micros
-from statechain.codec import encode
 from statechain.console import ADMINISTRATOR, Grant, app
 
 TICK = 0.001
-MACHINES = 10
-SPREAD = timedelta(days=30)
-ITEM_EVENTS, ROUND_EVENTS = 7, 9
-"""How many events an item of the Map has, and a round of the loop."""
-
-
-def fan_out(_count: int) -> dict[str, Any]:
-    """Return a Map of a Task, over the items that it is given."""
-    step = {"StartAt": "Step", "States": {"Step": {"Type": "Task", "Resource": "step", "End": True}}}
-    each = {"Type": "Map", "MaxConcurrency": 100, "ItemProcessor": step, "End": True}
-    return {"StartAt": "Each", "States": {"Each": each}}
-
-
-def loop(count: int) -> dict[str, Any]:
-    """Return a Task in a loop of some rounds."""
-    again = {"Variable": "$", "NumericLessThan": count, "Next": "Step"}
-    return {
-        "StartAt": "Step",
-        "States": {
-            "Step": {"Type": "Task", "Resource": "step", "Next": "Count"},
-            "Count": {"Type": "Pass", "InputPath": "$", "Parameters": {"n.$": "States.MathAdd($, 1)"},
-                      "OutputPath": "$.n", "Next": "IsEnough"},
-            "IsEnough": {"Type": "Choice", "Choices": [again], "Default": "Done"},
-            "Done": {"Type": "Succeed"},
-        },
-    }  # fmt: skip
-
-
-# One statement makes the executions of all machines, one in fifty FAILED; others make a batch of those of the first.
-EXECUTIONS = """
-INSERT INTO executions (id, name, state_machine_id, state_machine_revision, status, input, output, error, cause,
-                        start_time, end_time, current_state, redrive_count, epoch)
-WITH RECURSIVE numbers(number) AS (
-    SELECT 0 UNION ALL SELECT number + 1 FROM numbers WHERE number < {count} - 1
-)
-SELECT 'load-' || CAST(1000000000 + number AS TEXT), 'order-' || CAST(number AS TEXT),
-       CASE number % {machines} {whens} END, 1,
-       CASE WHEN number % 50 = 0 THEN 'FAILED' ELSE 'SUCCEEDED' END, '{payload}',
-       CASE WHEN number % 50 = 0 THEN NULL ELSE '{payload}' END,
-       CASE WHEN number % 50 = 0 THEN 'Out.OfStock' END, CASE WHEN number % 50 = 0 THEN 'none are left' END,
-       {begin} + CAST({step} AS BIGINT) * number,
-       {begin} + CAST({step} AS BIGINT) * number + 500 + number % 997, 'Step0', 0, 1
-FROM numbers
-"""
-BATCH = """
-INSERT INTO batches (id, name_prefix, state_machine_id, state_machine_revision, filter, options, status,
-                     start_time, end_time)
-VALUES ('{batch}', 'order', '{first}', 1, '{{}}', '{{}}', 'SUCCEEDED', {begin}, {end})
-"""
-ITEMS = """
-INSERT INTO batch_items (batch_id, "index", source_execution_id, name)
-WITH RECURSIVE numbers(number) AS (
-    SELECT 0 UNION ALL SELECT number + 1 FROM numbers WHERE number < {items} - 1
-)
-SELECT '{batch}', number, 'load-' || CAST(1000000000 + number AS TEXT),
-       'order-' || CAST(number * {machines} AS TEXT)
-FROM numbers
-"""
-
-
-async def load(url: str, machines: Sequence[str]) -> None:
-    """Let the database make the executions, and the batches."""
-    now = datetime.now(UTC)
-    begin, count = to_micros(now - SPREAD), options.executions
-    known: dict[str, Any] = {"count": count, "machines": len(machines), "first": machines[0], "begin": begin}
-    known["whens"] = " ".join(f"WHEN {place} THEN '{id_}'" for place, id_ in enumerate(machines))
-    known |= {"end": to_micros(now), "step": (to_micros(now) - begin) // count, "payload": encode(PAYLOAD)}
-    statements = [EXECUTIONS.format(**known)]
-    for batch in BATCHES:
-        statements += [text.format(**known, items=count // MACHINES, batch=batch) for text in (BATCH, ITEMS)]
-    await execute(url, *statements)
-
-
-BATCHES = ("load-batch-0", "load-batch-1")
-
-
-async def fill(url: str) -> None:
-    """Fill a storage, unless that was done before."""
-    async with Engine(url, tasks=tasks) as engine:
-        if await engine.repository.state_machine("loop") is not None:
-            return
-        machines = [await engine.create_state_machine(f"orders-{place}", chain_of(1)) for place in range(MACHINES)]
-        fanned = await engine.create_state_machine("fan-out", fan_out(0))
-        await (await fanned.start_execution(list(range(options.events // ITEM_EVENTS)), name="fanned")).wait()
-        await load(url, [machine.id for machine in machines])
-        looped = await engine.create_state_machine("loop", loop(options.events // ROUND_EVENTS))
-        await (await looped.start_execution(0, name="looped")).wait()
+LONG = ("fanned", "looped", "redriven")
 
 
 async def pages(url: str) -> dict[str, str]:
     """Return the URLs to measure, each with its name."""
     async with Engine(url, role="reader") as engine:
-        ids = {name: await _id_of(engine, name) for name in ("fanned", "looped", "order-500")}
-        machine = await engine.repository.state_machine("orders-3")
-        assert machine is not None
+        last = f"queued-{options.waiting - 1}"
+        ids = {name: await _id_of(engine, name) for name in (*LONG, "order-500", "asking-0", last)}
+        machines = {each.name: each.id for each in await engine.repository.state_machines()}
         middle = await engine.count_executions() // 2
         keys = await engine.repository.execution_keys(ExecutionFilter(offset=middle), after=None, page=1)
+    machine, asks = machines["orders-3"], machines["asks"]
     after = f"{to_micros(keys[0].start_time)}_{keys[0].id}"
     found = {f"overview, {window}": f"/?window={window}" for window in ("1h", "24h", "7d", "30d")}
     found |= {f"statistics, {window}": f"/statistics?window={window}" for window in ("24h", "30d")}
     found |= {
-        "statistics of a machine, 30d": f"/statistics?window=30d&machine={machine.id}",
+        "statistics of a machine, 30d": f"/statistics?window=30d&machine={machine}",
         "executions": "/executions",
         "executions, in the middle": f"/executions?after={after}",
         "executions, oldest first": "/executions?order=oldest_first",
         "executions, failed": "/executions?status=FAILED",
-        "executions, failed of a machine": f"/executions?status=FAILED&machine={machine.id}",
+        "executions, failed of a machine": f"/executions?status=FAILED&machine={machine}",
         "executions, running": "/executions?status=RUNNING",
         "executions in a state": "/executions?state=Step0&status=FAILED",
         "executions, text": "/executions?text=order-7777",
         "executions, text of an old one": "/executions?text=order-500&order=newest_first",
         "executions, text of none": "/executions?text=no-such-thing",
         "executions, text of none, failed": "/executions?text=no-such-thing&status=FAILED",
-        "executions, text of none, of a machine": f"/executions?text=no-such-thing&machine={machine.id}",
-        "executions, text of none, of both": f"/executions?text=no-such-thing&machine={machine.id}&status=FAILED",
+        "executions, text of none, of a machine": f"/executions?text=no-such-thing&machine={machine}",
+        "executions, text of none, of both": f"/executions?text=no-such-thing&machine={machine}&status=FAILED",
         "executions, text of none, oldest first": "/executions?text=no-such-thing&order=oldest_first",
+        "executions, running, oldest first": "/executions?status=RUNNING&order=oldest_first",
+        "executions, waiting for a limit": f"/executions?machine={machines['calls']}",
         "execution": f"/executions/{ids['order-500']}",
+        "execution that waits for a task": f"/executions/{ids['asking-0']}",
+        "execution, last of a queue": f"/executions/{ids[last]}",
     }
-    for name in ("fanned", "looped"):
+    for name in LONG:
         one = f"/executions/{ids[name]}"
         found |= {
             f"{name}": one,
@@ -172,13 +92,20 @@ async def pages(url: str) -> dict[str, str]:
         }
     return found | {
         "machines": "/machines",
-        "machine": f"/machines/{machine.id}",
+        "machine": f"/machines/{machine}",
         "batches": "/batches",
         "batch": f"/batches/{BATCHES[0]}",
         "batch, all items": f"/batches/{BATCHES[0]}?items=all",
         "batch, in the middle": f"/batches/{BATCHES[0]}?items=all&after={options.executions // MACHINES // 2}",
         "new batch": "/batches/new",
         "waiting": "/waiting",
+        "waiting, of a machine": f"/waiting?machine={asks}",
+        "waiting, of a machine without any": f"/waiting?machine={machine}",
+        "waiting, in a state": "/waiting?state=Ask",
+        "waiting, in no state": "/waiting?state=Nowhere",
+        "waiting, of a machine, in no state": f"/waiting?machine={asks}&state=Nowhere",
+        "waiting, old ones": "/waiting?older=1h",
+        "waiting, of an execution": f"/waiting?execution={ids['asking-0']}",
     }
 
 
@@ -211,12 +138,15 @@ class Watch:
             last, last_worked = now, worked
 
 
-def serve(url: str, port: int) -> None:
+def serve(url: str, port: int, *, is_frozen: bool) -> None:
     """Serve the console, and at /held how long the loop was held since that was asked before."""
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
-        async with Engine(url, tasks=tasks) as engine:
+        async with Engine(url, tasks=tasks, role="client") as engine:
+            if is_frozen:
+                gc.collect()
+                gc.freeze()
             watch = Watch()
             watching = asyncio.create_task(watch.run())
             yield {"engine": engine, "watch": watch}
@@ -238,7 +168,9 @@ def served(url: str) -> Iterator[http.client.HTTPConnection]:
     """Run the service in a process; return a connection to it."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    process = multiprocessing.get_context("spawn").Process(target=serve, args=(url, port), daemon=True)
+    process = multiprocessing.get_context("spawn").Process(
+        target=serve, args=(url, port), kwargs={"is_frozen": options.freeze}, daemon=True
+    )
     process.start()
     client = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     try:
@@ -267,8 +199,10 @@ def get(client: http.client.HTTPConnection, path: str) -> bytes:
 
 
 def measure_page(client: http.client.HTTPConnection, name: str, path: str) -> dict[str, Any]:
-    """Ask for a page some times: once before it counts, for what is loaded when it is first used."""
+    """Ask for a page some times; the first one loads what is used then, and counts what is kept for the others."""
+    began = time.perf_counter()
     get(client, path)
+    first = time.perf_counter() - began
     columns: dict[str, list[float]] = {"ms": [], "held ms": [], "held, worked ms": [], "processor ms": []}
     size = 0
     for _ in range(options.rounds):
@@ -280,13 +214,14 @@ def measure_page(client: http.client.HTTPConnection, name: str, path: str) -> di
         for figures, seconds in zip(columns.values(), (took, held, worked, used - used_before), strict=True):
             figures.append(1000 * seconds)
     medians = {column: median(figures) for column, figures in columns.items()}
-    return {"page": name, **medians, "most held ms": max(columns["held ms"]), "KiB": round(size / 1024)}
+    most = {f"most {column}": max(columns[column]) for column in ("held ms", "held, worked ms")}
+    return {"page": name, "first ms": 1000 * first, **medians, **most, "KiB": round(size / 1024)}
 
 
 async def measure(url: str) -> list[dict[str, Any]]:
     """Fill the storage, and ask for each page."""
     began = time.perf_counter()
-    await fill(url)
+    await fill(url, Sizes(options.executions, options.events, options.waiting))
     print(f"filled in {time.perf_counter() - began:.0f} s", file=sys.stderr)
     wanted = {name: path for name, path in (await pages(url)).items() if options.only in name}
 
@@ -300,7 +235,9 @@ async def measure(url: str) -> list[dict[str, Any]]:
 if __name__ == "__main__":
     arguments = storage_parser(__doc__)
     arguments.add_argument("--executions", type=int, default=1_000_000)
-    arguments.add_argument("--events", type=int, default=25_000, help="of each of the two long executions")
+    arguments.add_argument("--events", type=int, default=25_000, help="of each of the long executions")
+    arguments.add_argument("--waiting", type=int, default=100_000, help="tasks that wait, and executions in a queue")
+    arguments.add_argument("--freeze", action="store_true", help="gc.freeze() once the service is up, as the docs say")
     arguments.add_argument("--only", default="", help="the pages whose name holds this")
     options = arguments.parse_args()
     run(options, measure)
