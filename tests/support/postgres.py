@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
@@ -43,11 +43,53 @@ class NoPostgres(Exception):
     """This machine has no PostgreSQL server to test with; the text says what to install."""
 
 
+class KeptConnections:
+    """One connection to each database, on the event loop of a separate thread: they outlive tests and their loops.
+
+    A new connection costs many times what it costs to delete the rows of one test.
+    """
+
+    def __init__(self) -> None:
+        self._thread: tuple[ThreadPoolExecutor, asyncio.AbstractEventLoop] | None = None
+        self._open: dict[str, asyncpg.Connection] = {}
+
+    def run(self, url: str, work: Callable[[asyncpg.Connection], Awaitable[None]]) -> None:
+        """Do something on the connection to a database; on a new one where the old one was cut."""
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, "postgres of the tests"), asyncio.new_event_loop()
+        thread, loop = self._thread
+        thread.submit(loop.run_until_complete, self._run(url, work)).result()
+
+    def close(self) -> None:
+        """Close what is open; `run` opens it again."""
+        if self._thread is not None:
+            (thread, loop), self._thread = self._thread, None
+            thread.submit(loop.run_until_complete, self._close()).result()
+            thread.shutdown()
+            loop.close()
+
+    async def _run(self, url: str, work: Callable[[asyncpg.Connection], Awaitable[None]]) -> None:
+        if (kept := self._open.get(url)) is not None:
+            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                return await work(kept)
+            del self._open[url]
+            kept.terminate()
+        self._open[url] = connection = await asyncpg.connect(url, timeout=10, command_timeout=30)
+        return await work(connection)
+
+    async def _close(self) -> None:
+        while self._open:
+            _, connection = self._open.popitem()
+            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await connection.close(timeout=5)
+
+
 class Postgres:
     """A server that tests may fill: databases by name, and the template from which fresh ones are copied."""
 
     def __init__(self, url: str) -> None:
         self._url = url
+        self._kept = KeptConnections()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {urlsplit(self._url).hostname}:{urlsplit(self._url).port}>"
@@ -59,6 +101,8 @@ class Postgres:
     def create_database(self, name: str | None = None, *, template: str | None = None) -> str:
         """Create a database, empty or as a copy; return its name, which is a new one unless it is given."""
         name = name or f"test_{uuid.uuid4().hex}"
+        if template:
+            self._kept.close()  # it is copied while no client is connected
         self.execute(f'CREATE DATABASE "{name}"' + (f' TEMPLATE "{template}"' if template else ""))
         return name
 
@@ -68,7 +112,7 @@ class Postgres:
 
     def empty(self, name: str) -> None:
         """Delete every row of every table but the schema's version: many times faster than a fresh copy."""
-        _wait_for(_empty(self.url(name)))
+        self._kept.run(self.url(name), _empty)
 
     def execute(self, statement: str, database: str = "postgres") -> None:
         """Run a statement on a separate connection."""
@@ -80,6 +124,7 @@ class Postgres:
 
     def stop(self) -> None:
         """Stop what was started here; a server that ran before is left alone."""
+        self._kept.close()
 
 
 class PrivateServer(Postgres):
@@ -145,6 +190,7 @@ class PrivateServer(Postgres):
             "-D", self._data, "-p", str(self._port), "-k", self._data,
             "-c", "listen_addresses=127.0.0.1,::1", "-c", "max_connections=200", "-c", "shared_buffers=64MB",
             "-c", "logging_collector=off",
+            "-c", "fsync=off", "-c", "full_page_writes=off",  # processes are killed here, the machine is not
         ]  # fmt: skip
         with (self._folder / "log").open("ab") as log:
             process: subprocess.Popen[bytes] = subprocess.Popen(
@@ -170,6 +216,7 @@ class PrivateServer(Postgres):
         return False
 
     def _end(self, mode: Mode) -> None:
+        self._kept.close()
         if self._watcher is not None:
             self._watcher.kill()
             self._watcher.communicate()
@@ -201,7 +248,11 @@ def server() -> Iterator[Postgres]:
     """Yield a server to test with, and stop it if it was started here. Raises NoPostgres where there is none."""
     given = os.environ.get(ENVIRONMENT)
     if given:
-        yield Postgres(given)
+        running = Postgres(given)
+        try:
+            yield running
+        finally:
+            running.stop()
         return
     binaries = find_binaries()
     with tempfile.TemporaryDirectory(prefix="statechain-", ignore_cleanup_errors=True) as folder:
@@ -269,14 +320,10 @@ async def _execute(url: str, statement: str) -> None:
         await connection.close()
 
 
-async def _empty(url: str) -> None:
-    connection = await asyncpg.connect(url, timeout=10, command_timeout=30)
-    try:
-        names = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-        tables = [name for (name,) in names if not name.endswith("_version")]
-        await connection.execute("; ".join(["SELECT 1", *(f'DELETE FROM "{table}"' for table in tables)]))
-    finally:
-        await connection.close()
+async def _empty(connection: asyncpg.Connection) -> None:
+    names = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    tables = [name for (name,) in names if not name.endswith("_version")]
+    await connection.execute("; ".join(["SELECT 1", *(f'DELETE FROM "{table}"' for table in tables)]))
 
 
 def _wait_for(work: Coroutine[Any, Any, T]) -> T:
