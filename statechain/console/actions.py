@@ -20,11 +20,11 @@ from statechain.console.confirming import confirmation
 from statechain.console.formats import counted
 from statechain.console.pages.batches import new_batch_page
 from statechain.console.pages.machines import machine_page, past_of, record_of
-from statechain.console.pages.waiting import task_of
+from statechain.console.pages.waiting import frame_of, task_of
 from statechain.console.queries import ExecutionQuery, number
 from statechain.console.rendering import links_of, page
 from statechain.console.serving import engine_of, form_of, log_action, machine_names, require
-from statechain.errors import BatchNotFound, InvalidPayload, StateMachineNotFound
+from statechain.errors import BatchNotFound, InvalidArgument, InvalidPayload, StateMachineNotFound
 from statechain.records.batches import BatchStatus
 from statechain.records.filters import Chained
 
@@ -150,7 +150,9 @@ async def start_batch(request: Request) -> Response:
     count, problem = None, None
     try:
         sources = query.filter()
-        target = await record_of(engine, values.get("target", ""))
+        if not values.get("target"):
+            raise InvalidArgument("Choose the machine that runs.")
+        target = await record_of(engine, values["target"])
         if values.get("unchained"):
             sources = attrs.evolve(sources, unchained_to=Chained(target.id, values.get("source_state") or None))
         options = _batch_options(values)
@@ -257,6 +259,7 @@ async def answer(request: Request) -> Response:
     except (InvalidPayload, ValueError) as error:
         context = {
             "task": task,
+            "frame": frame_of(task),
             "names": await machine_names(engine),
             "command": "",
             "problem": str(error),

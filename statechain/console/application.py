@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -112,6 +113,8 @@ async def _show_error(request: Request, error: Exception) -> Response:
     """Answer with what is wrong, in words."""
     if isinstance(error, HTTPException):
         status, message = error.status_code, error.detail
+        if status == 404 and message == HTTPStatus.NOT_FOUND.phrase:
+            message = "The console has no page at this address."
     else:
         status = next((code for kind, code in STATUS_CODES.items() if isinstance(error, kind)), 400)
         message = str(error)

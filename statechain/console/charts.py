@@ -85,11 +85,11 @@ def _plot() -> float:
 
 
 def _round_up(value: float) -> float:
-    """Return the least of 1, 2 or 5 times a power of ten that is not below a value."""
+    """Return the least of 1, 2, 3, 4, 5, 6 or 8 times a power of ten that is not below a value."""
     if value <= 1:
         return 1
     power = 10.0 ** math.floor(math.log10(value))
-    return next(base * power for base in (1, 2, 5, 10) if base * power >= value)
+    return next(base * power for base in (1, 2, 3, 4, 5, 6, 8, 10) if base * power >= value)
 
 
 def _levels(top: float) -> list[float]:

@@ -112,8 +112,8 @@ class ExecutionQuery:
             state_machine_id=self.machine or None,
             text=self.text or None,
             current_state=self.state or None,
-            start_after=moment_of("from", self.since),
-            start_before=moment_of("until", self.until),
+            start_after=moment_of("Started after", self.since),
+            start_before=moment_of("Started before", self.until),
             order="oldest_first" if self.order == "oldest_first" else "newest_first",
         )
 

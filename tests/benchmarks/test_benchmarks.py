@@ -19,7 +19,7 @@ TINY = {
     "batches": ["--sources=12", "--concurrency=3", "--steps=2"],
     "claims": ["--running=40", "--page=5", "--claims=3", "--looks=3"],
     "commits": ["--commits=20"],
-    "console": ["--executions=600", "--events=90", "--only=events"],
+    "console": ["--executions=600", "--events=90", "--waiting=20", "--only=events"],
     "executions": ["--executions=12", "--concurrency=1,4", "--steps=2"],
     "floor": ["--executions=12", "--concurrency=1,4", "--steps=2"],
     "inflight": ["--executions=100"],
@@ -35,7 +35,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     "commits": [{"commits": 20}],
     "console": [
         {"page": f"{name}, events{part}"}
-        for name in ("fanned", "looped")
+        for name in ("fanned", "looped", "redriven")
         for part in ("", ", in the middle", ", last first")
     ],
     "executions": [{"concurrency": c, "executions": 12} for c in (1, 4)],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from html import unescape
 from xml.etree import ElementTree as ET
@@ -58,7 +59,10 @@ async def test_an_execution_and_its_machine_show_what_waits_for_a_limit(office: 
         assert "<dt>Priority</dt><dd>3</dd>" in text
         row = re.search(r"<tr><th[^>]*><a[^>]*>limited</a>.*?</tr>", (await web.get("/machines")).text)
         assert row
-        assert '<td>0 at once</td><td class="figure">0</td><td class="figure">1</td>' in row[0]
+        wide = re.sub(r'<span class="only-narrow">[^<]*</span>', "", row[0])
+        assert '<td>0 at once</td><td class="figure">0</td><td class="figure">1</td>' in wide
+        picture = (await web.get(f"/executions/{handle.id}")).text
+        assert ">running<" not in picture
     await handle.stop()
 
 
@@ -124,6 +128,33 @@ async def test_there_is_no_other_page(office: Office) -> None:
             assert (await web.get(url)).status_code == 404, url
         gone = await web.get("/waiting/task?execution=nothing&id=x")
         assert gone.status_code == 404
+
+
+async def test_an_address_without_a_page_says_so_in_words(office: Office) -> None:
+    async with client(office.engine, as_user(*READER)) as web:
+        assert "The console has no page at this address." in (await web.get("/nothing")).text
+        said = (await web.get("/executions?since=long")).text
+        assert "Started after: &#39;long&#39; is neither a time" in said
+
+
+async def test_tasks_of_iterations_are_told_apart(office: Office) -> None:
+    ask = {"Type": "Task", "Resource": "ask.waitForTaskToken", "Parameters": {"token.$": "$$.Task.Token"}, "End": True}
+    each = {"Type": "Map", "ItemProcessor": {"StartAt": "Ask", "States": {"Ask": ask}}, "End": True}
+    machine = await office.engine.create_state_machine("asks", {"StartAt": "Each/one", "States": {"Each/one": each}})
+    handle = await machine.start_execution([1, 2], name="asks")
+    while len(await office.engine.list_waiting_tasks(execution_id=handle.id)) < 2:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    try:
+        async with client(office.engine, as_user(*OPERATOR)) as web:
+            shown = (await web.get(f"/waiting?execution={handle.id}")).text
+            for number in (0, 1):
+                assert f'aria-label="Answer asks, Each/one[{number}]"' in shown
+            task = re.search(r'href="(/waiting/task[^"]+)"', shown)
+            assert task
+            assert re.search(r"Each/one\[0\] . Ask", (await web.get(unescape(task[1]))).text)
+            assert "Each" not in (await web.get("/waiting?state=Approve")).text
+    finally:
+        await handle.stop()
 
 
 async def test_verbs_are_the_fixed_lists_of_three_roles() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import attrs
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -78,12 +79,14 @@ async def show(request: Request) -> Response:
     after = max(0, number(request.query_params.get("after"), 0))
     record = await engine.repository.state_machine(execution.state_machine_id, execution.state_machine_revision)
     rows = await outlines(engine, execution)
+    has_begun = bool(rows) or context["limit_wait"] is None
+    drawn = execution if has_begun else attrs.evolve(execution, current_state=None)
 
     def link(name: str) -> str:
         return links("executions", execution.id, state=name) + "#visits"
 
     prepared = await asyncio.to_thread(
-        _prepared, engine, record, execution, rows, engine.clock.now(), link, state, is_failed_only=is_failed_only
+        _prepared, engine, record, drawn, rows, engine.clock.now(), link, state, is_failed_only=is_failed_only
     )
     visits = prepared["visits"]
     shown = visits[after : after + PAGE]

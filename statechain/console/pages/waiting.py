@@ -16,7 +16,7 @@ from statechain.reports import WaitingTask
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["show", "show_all", "task_of"]
+__all__ = ["frame_of", "show", "show_all", "task_of"]
 
 
 async def show_all(request: Request) -> Response:
@@ -30,7 +30,7 @@ async def show_all(request: Request) -> Response:
             execution_id=given["execution"] or None,
             state_machine_id=given["machine"] or None,
             state=given["state"] or None,
-            since_before=moment_of("older than", given["older"]),
+            since_before=moment_of("Older than", given["older"]),
             after=_place(given["after"]),
             limit=PAGE + 1,
         )
@@ -40,6 +40,7 @@ async def show_all(request: Request) -> Response:
                ("--older-than", "older")]  # fmt: skip
     context = {
         "tasks": found[:PAGE],
+        "frames": {task.id: frame_of(task) for task in found},
         "next": _after(found[:PAGE]) if len(found) > PAGE else None,
         "names": await machine_names(engine),
         "given": given,
@@ -64,8 +65,18 @@ async def show(request: Request) -> Response:
     task = await task_of(request, params.get("execution", ""), params.get("id", ""))
     names = await machine_names(engine_of(request))
     command = command_line("tasks", "answer", task.execution_id, "--task", task.id, "--output", "{}")
-    context = {"task": task, "names": names, "command": command, "problem": None, "form": {}}
+    context = {"task": task, "frame": frame_of(task), "names": names, "command": command, "problem": None, "form": {}}
     return await page(request, "waiting_task.html", context)
+
+
+def frame_of(task: WaitingTask) -> str:
+    """Return the branch or iteration that a task waits in, such as ``Each[3]``: "" where that is the execution itself.
+
+    A task's id is that of its execution, the frame, and what the frame's visits and attempts are counted by. A state's
+    name has its slashes and tildes escaped there.
+    """
+    frame = task.id.removeprefix(f"{task.execution_id}/").rpartition("/")[0]
+    return frame.replace("~1", "/").replace("~0", "~")
 
 
 def _after(found: Sequence[WaitingTask]) -> str:
