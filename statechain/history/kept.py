@@ -23,9 +23,14 @@ MOST_EVENTS = 60_000
 
 
 class KeptIndexes:
-    """Indexes by execution and redrive count; what has ended changes no more until it is redriven."""
+    """Indexes by execution and redrive count; what has ended changes no more until it is redriven.
 
-    def __init__(self) -> None:
+    Arguments:
+        most_events: How many events they have together.
+    """
+
+    def __init__(self, *, most_events: int = MOST_EVENTS) -> None:
+        self._most_events = most_events
         self._kept: OrderedDict[Key, Index] = OrderedDict()
 
     def find(self, execution: Execution) -> Index | None:
@@ -39,10 +44,10 @@ class KeptIndexes:
     def keep(self, execution: Execution, index: Index) -> None:
         """Keep an index, and as many of those before it as there is room for."""
         key = _key(execution)
-        if key is None or not LEAST_EVENTS <= len(index.ids) <= MOST_EVENTS:
+        if key is None or not LEAST_EVENTS <= len(index.ids) <= self._most_events:
             return
         self._kept[key] = index
-        while sum(len(each.ids) for each in self._kept.values()) > MOST_EVENTS:
+        while sum(len(each.ids) for each in self._kept.values()) > self._most_events:
             self._kept.popitem(last=False)
 
 

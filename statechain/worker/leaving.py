@@ -16,13 +16,15 @@ LONGEST_PAUSE = 60.0
 MOST_NAMES = 5
 
 
-async def wait_and_log(engine: asyncio.Task[None], waited_for: Callable[[], Sequence[str]]) -> None:
+async def wait_and_log(
+    engine: asyncio.Task[None], waited_for: Callable[[], Sequence[str]], *, first_reminder: float = FIRST_REMINDER
+) -> None:
     """Return once an engine's task has ended; log the names of what it waits for, now and then.
 
     The first message is logged at once, on level INFO. Reminders are warnings: a process that does not exit has to say
     why without any configuration of logging.
     """
-    began, pause, level = time.monotonic(), FIRST_REMINDER, logging.INFO
+    began, pause, level = time.monotonic(), first_reminder, logging.INFO
     while not engine.done():
         names = waited_for()
         if names:

@@ -44,15 +44,27 @@ def test_executions_are_chosen_by_every_field(project: CliProject) -> None:
     assert project.call("list", "--status", "SUCCEEDED", "--count").stdout == "1\n"
 
 
-def test_a_list_that_is_cut_says_so(project: CliProject, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("statechain.cli.commands.executions.MOST", 1)
+def test_a_list_that_is_cut_says_so(project: CliProject) -> None:
     project.run("one")
+    asyncio.run(_start_many(f"sqlite:///{project.folder}/statechain.db", 99))
+    assert len(rows(project.call("list").stdout)) == 100
     assert project.call("list").stderr == ""
     project.run("two")
     result = project.call("list")
-    assert [row["NAME"] for row in rows(result.stdout)] == ["two"]
-    assert "the first 1" in result.stderr
-    assert len(rows(project.call("list", "--limit", "5").stdout)) == 2
+    names = [row["NAME"] for row in rows(result.stdout)]
+    assert len(names) == 100
+    assert names[:2] == ["two", "one"]
+    assert "order-0" not in names  # the oldest
+    assert "the first 100" in result.stderr
+    assert len(rows(project.call("list", "--limit", "200").stdout)) == 101
+
+
+async def _start_many(url: str, count: int) -> None:
+    async with open_repository(url) as repository:
+        orders = await repository.state_machine("orders")
+        assert orders is not None
+        made = [execution(name=f"order-{number}", state_machine_id=orders.id) for number in range(count)]
+        await repository.commit([StartExecution(execution=each, owner="worker") for each in made])
 
 
 def test_suspects_are_listed_with_their_deaths_and_what_comes_next(project: CliProject) -> None:

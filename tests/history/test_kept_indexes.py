@@ -6,14 +6,13 @@ from typing import Any
 
 import pytest
 
-from statechain.history import kept
+from statechain.history.kept import KeptIndexes
 from support.engine_harness import EngineHarness, machine, task
 
 
 async def test_a_long_history_that_has_ended_is_read_once_until_it_is_redriven(
     harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kept, "LEAST_EVENTS", 1)
     broken = {"work"}
 
     def work(value: Any) -> Any:
@@ -22,7 +21,8 @@ async def test_a_long_history_that_has_ended_is_read_once_until_it_is_redriven(
         return value
 
     harness.tasks.add("work", work)
-    failed = await harness.run(machine(Work=task("work")), {})
+    each = {"Type": "Map", "ItemProcessor": machine(Pass={"Type": "Pass"}), "Next": "Work"}
+    failed = await harness.run(machine(Each=each, Work=task("work")), [0] * 250)
     asked: list[int] = []
     read = harness.engine.repository.visit_outlines
 
@@ -31,22 +31,23 @@ async def test_a_long_history_that_has_ended_is_read_once_until_it_is_redriven(
         return await read(execution_id, after=after, page=page)
 
     monkeypatch.setattr(harness.engine.repository, "visit_outlines", outlines)
-    first = await harness.engine.page_execution_history(failed.id, failures=5)
-    again = await harness.engine.page_execution_history(failed.id, failures=5)
+    first = await harness.engine.page_execution_history(failed.id, limit=2_000, failures=5)
+    again = await harness.engine.page_execution_history(failed.id, limit=2_000, failures=5)
     assert len(asked) == 1
+    assert first.total >= 1_000
     assert (again.events, again.failures, again.total) == (first.events, first.failures, first.total)
     broken.clear()
     ended = await (await harness.engine.redrive_execution(failed.id)).wait()
     assert ended.status == "SUCCEEDED"
     asked.clear()  # a redrive reads the visits, too
-    redriven = await harness.engine.page_execution_history(failed.id, failures=5)
+    redriven = await harness.engine.page_execution_history(failed.id, limit=2_000, failures=5)
     assert len(asked) == 1
     assert redriven.events[: len(first.events)] == first.events
     assert redriven.events[-1]["type"] == "ExecutionSucceeded"
     assert redriven.failures == first.failures
 
 
-def test_the_indexes_that_were_used_last_are_kept_as_far_as_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_indexes_that_were_used_last_are_kept_as_far_as_there_is_room() -> None:
     class Index:
         def __init__(self, size: int) -> None:
             self.ids = range(size)
@@ -57,8 +58,7 @@ def test_the_indexes_that_were_used_last_are_kept_as_far_as_there_is_room(monkey
         def __init__(self, id_: str, end_time: object = 1) -> None:
             self.id, self.end_time = id_, end_time
 
-    monkeypatch.setattr(kept, "MOST_EVENTS", 5_000)
-    indexes: Any = kept.KeptIndexes()
+    indexes: Any = KeptIndexes(most_events=5_000)
     short, running, first, second, third = (Execution(each) for each in "srabc")
     running.end_time = None
     for execution, size in ((short, 10), (running, 2_000), (first, 2_000), (second, 2_000)):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from statechain import Engine, ExecutionFilter, ExecutionStatus, StatechainError, TaskRegistry
-from statechain.worker import leaving
+from statechain.worker.leaving import wait_and_log
 
 if TYPE_CHECKING:
     from support.engine_harness import EngineFactory
@@ -136,9 +136,8 @@ async def test_a_nested_execution_that_was_taken_over_is_handed_over_with_its_pa
 
 
 async def test_what_leaving_waits_for_is_logged_by_name(
-    engine_factory: EngineFactory, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    engine_factory: EngineFactory, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(leaving, "FIRST_REMINDER", 0.01)
     approvals = Approvals()
     with caplog.at_level(logging.INFO, logger="statechain.worker"):
         async with asyncio.timeout(GUARD), engine_factory(tasks=approvals.tasks) as engine:
@@ -149,7 +148,21 @@ async def test_what_leaving_waits_for_is_logged_by_name(
     told = [record for record in caplog.records if "leaving the engine" in record.message]
     assert told[0].levelno == logging.INFO
     assert "7 executions: order-0, order-1, order-2, order-3, order-4 and 2 more" in told[0].message
-    assert told[1].levelno == logging.WARNING
+
+
+async def test_after_the_first_message_reminders_are_warnings(caplog: pytest.LogCaptureFixture) -> None:
+    reminded = asyncio.Event()
+
+    def waited_for() -> list[str]:
+        if len(caplog.records) > 1:
+            reminded.set()
+        return ["order-0"]
+
+    with caplog.at_level(logging.INFO, logger="statechain.worker"):
+        async with asyncio.timeout(GUARD):
+            await wait_and_log(asyncio.create_task(reminded.wait()), waited_for, first_reminder=0.01)
+    assert [record.levelno for record in caplog.records][:2] == [logging.INFO, logging.WARNING]
+    assert all("waiting for 1 execution: order-0" in record.message for record in caplog.records)
 
 
 async def test_an_engine_that_reads_registers_no_worker_and_claims_nothing(engine_factory: EngineFactory) -> None:

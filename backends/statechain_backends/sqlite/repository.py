@@ -241,7 +241,7 @@ class SQLiteRepository(Reads, Queues, Shards, Checks, Leases):
 
 
 def _wait_briefly(connection: sqlite3.Connection) -> None:
-    connection.execute(f"PRAGMA busy_timeout={round(min(BUSY_SECONDS, PATIENCE) * 1000)}")
+    connection.execute(f"PRAGMA busy_timeout={round(BUSY_SECONDS * 1000)}")
 
 
 def _patiently(act: Callable[[], object]) -> None:

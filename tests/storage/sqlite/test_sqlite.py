@@ -106,9 +106,9 @@ async def test_readers_go_on_while_another_process_writes(sqlite_url: str) -> No
         assert await repository.execution((await waiting).id) is not None
 
 
-async def test_a_lock_that_is_never_given_up_is_an_outage(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite, "PATIENCE", 0.05)
+async def test_a_lock_that_is_never_given_up_is_an_outage(sqlite_url: str) -> None:
     async with SQLiteRepository(sqlite_url) as repository:
+        await repository._writer.run(lambda each: each.execute("PRAGMA busy_timeout = 50").fetchone())
         holder = sqlite3.connect(path_of(sqlite_url), isolation_level=None)
         holder.execute("BEGIN IMMEDIATE")
         with pytest.raises(RepositoryUnavailable, match="locked") as caught:
