@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import attrs
 
+from statechain.chaining.bulk import Inputs, stream_bulk
 from statechain.chaining.options import BatchExecutionOptions
 from statechain.chaining.runner import BatchServices, Item, Runner, Target
 from statechain.chaining.source import InputTransformer, item_input
@@ -32,13 +33,11 @@ from statechain.storage.repository import CreateBatch, EndBatch
 from statechain.storage.retrying import retry_while_unavailable
 
 __all__ = [
-    "collect",
+    "LocalBatches",
     "ended_executions",
     "new_batch",
-    "resume_batch",
     "stop_batch",
     "stored_item",
-    "stream_batch",
     "watch",
 ]
 
@@ -47,22 +46,6 @@ logger = logging.getLogger(__name__)
 PAGE = 100
 WATCH_SECONDS = 0.5
 STOPPED = frozenset({BatchStatus.ABORTED, BatchStatus.FAILED})
-
-
-def stream_batch(
-    target: Target,
-    filter_: ExecutionFilter,
-    source_state_name: str | None,
-    *,
-    options: BatchExecutionOptions,
-    input_transformer: InputTransformer | str | None,
-    services: BatchServices,
-) -> ResultStream[BatchExecutionResult]:
-    """Chain one execution of the target from each execution that the filter means when the stream is first used."""
-    run = _StoredRun(target, options, as_function(input_transformer, services.tasks), services)
-    name = name_of(input_transformer)
-    produce = partial(run.create, filter_=filter_, source_state_name=source_state_name, transformer=name)
-    return ResultStream(services.streams, produce, capacity=options.concurrent_batches)
 
 
 def new_batch(
@@ -86,20 +69,6 @@ def new_batch(
         status=BatchStatus.RUNNING,
         start_time=services.clock.now(),
     )
-
-
-def resume_batch(
-    target: Target,
-    batch: Batch,
-    *,
-    options: BatchExecutionOptions,
-    input_transformer: InputTransformer | str | None,
-    services: BatchServices,
-) -> ResultStream[BatchExecutionResult]:
-    """Run the frozen items of a stored batch again: what has ended is returned, what is missing is finished."""
-    transformer = as_function(input_transformer or stored_transformer(batch), services.tasks)
-    run = _StoredRun(target, options, transformer, services)
-    return ResultStream(services.streams, partial(run.resume, batch=batch), capacity=options.concurrent_batches)
 
 
 async def stop_batch(
@@ -130,17 +99,59 @@ async def _stop_item(execution_id: str, batch_id: str, stop_execution: Callable[
         await stop_execution(execution_id, cause=f"the batch {batch_id} was stopped")
 
 
-async def collect(stream: ResultStream[BatchExecutionResult]) -> list[BatchExecutionResult]:
-    """Return all results of a batch by index; a BatchStopped gets all that ended."""
-    results: list[BatchExecutionResult] = []
-    async with stream:
-        try:
-            async for result in stream:
-                results.append(result)  # noqa: PERF401 -- what came before a stop must survive it
-        except BatchStopped as stop:
-            stop.results = sorted(results, key=lambda result: result.index)
-            raise
-    return sorted(results, key=lambda result: result.index)
+@attrs.frozen
+class LocalBatches:
+    """The batches and bulk runs that this process runs by itself; `SharedBatches` has those that workers share."""
+
+    _services: BatchServices
+
+    def stream(
+        self,
+        target: Target,
+        filter_: ExecutionFilter,
+        source_state_name: str | None,
+        options: BatchExecutionOptions,
+        input_transformer: InputTransformer | str | None,
+    ) -> ResultStream[BatchExecutionResult]:
+        """Chain one execution of the target from each execution that the filter means when the stream is first used."""
+        services, name = self._services, name_of(input_transformer)
+        run = _StoredRun(target, options, as_function(input_transformer, services.tasks), services)
+        produce = partial(run.create, filter_=filter_, source_state_name=source_state_name, transformer=name)
+        return ResultStream(services.streams, produce, capacity=options.concurrent_batches)
+
+    def stream_bulk(
+        self, target: Target, inputs: Inputs, options: BatchExecutionOptions
+    ) -> ResultStream[BatchExecutionResult]:
+        """Run one execution of the target for each input."""
+        return stream_bulk(target, inputs, options=options, services=self._services)
+
+    def new(
+        self,
+        target: Target,
+        filter_: ExecutionFilter,
+        source_state_name: str | None,
+        options: BatchExecutionOptions,
+        transformer: str | None,
+    ) -> Batch:
+        """Return the record of a batch that is not stored yet."""
+        return new_batch(target, filter_, source_state_name, options, self._services, transformer)
+
+    def resume(
+        self,
+        target: Target,
+        batch: Batch,
+        options: BatchExecutionOptions,
+        input_transformer: InputTransformer | str | None,
+    ) -> ResultStream[BatchExecutionResult]:
+        """Run the frozen items of a stored batch again: what has ended is returned, what is missing is finished."""
+        services = self._services
+        transformer = as_function(input_transformer or stored_transformer(batch), services.tasks)
+        run = _StoredRun(target, options, transformer, services)
+        return ResultStream(services.streams, partial(run.resume, batch=batch), capacity=options.concurrent_batches)
+
+    async def stop(self, batch_id: str, stop_execution: Callable[..., Awaitable[Execution]]) -> None:
+        """Record a batch as ABORTED, and stop what runs of it here and elsewhere."""
+        await stop_batch(batch_id, services=self._services, stop_execution=stop_execution)
 
 
 @attrs.frozen

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from statechain import chaining
 from statechain.arguments import BATCH_ID, MACHINE, TEXT, checked
 from statechain.chaining.arguments import FILTER, OPTIONS, TRANSFORMER
 from statechain.chaining.options import DISTRIBUTED, BatchExecutionOptions
@@ -25,7 +24,6 @@ from statechain.storage.existing import with_machine_ids
 from statechain.storage.repository import CreateBatch
 
 if TYPE_CHECKING:
-    from statechain.chaining.runner import BatchServices
     from statechain.launcher import ResultStream
     from statechain.records.filters import HasId
     from statechain.storage.journal.journal import Journal
@@ -40,7 +38,6 @@ class EngineBatches(EngineLookup):
     """The methods of `Engine` about batches; it sets the attributes that they need."""
 
     journal: Journal
-    batch_services: BatchServices
     _works: bool
 
     @checked(id=BATCH_ID)
@@ -58,7 +55,7 @@ class EngineBatches(EngineLookup):
         Raises:
             BatchNotFound: There is no such batch.
         """
-        await chaining.stop_batch(id, services=self.batch_services, stop_execution=self._services.stop_execution)
+        await self._services.local_batches.stop(id, self._services.stop_execution)
         return await self.get_batch(id)
 
     @checked(id=BATCH_ID, options=OPTIONS, input_transformer=TRANSFORMER)
@@ -181,7 +178,7 @@ class EngineBatches(EngineLookup):
             return await self.get_batch(handle.id)
         filter_ = await with_machine_ids(self.repository, filter)
         name = as_name(input_transformer, self._services.tasks)
-        batch = chaining.new_batch(target, filter_, source_state_name, chosen, self.batch_services, name)
+        batch = self._services.local_batches.new(target, filter_, source_state_name, chosen, name)
         stored = await self.journal.write_for_caller(CreateBatch(batch=batch, filter_=filter_))
         self._run_batch(stored, await self._resumed(stored, chosen, None))
         return stored
@@ -222,13 +219,8 @@ class EngineBatches(EngineLookup):
         is_distributed = (options or BatchExecutionOptions.of(batch)).mode == DISTRIBUTED
         if self._works or is_distributed:  # a client runs no shards
             return self._services.shared_batches.resume(target, batch, options, input_transformer)
-        return chaining.resume_batch(
-            target,
-            batch,
-            options=options or BatchExecutionOptions.of(batch),
-            input_transformer=input_transformer,
-            services=self.batch_services,
-        )
+        chosen = options or BatchExecutionOptions.of(batch)
+        return self._services.local_batches.resume(target, batch, chosen, input_transformer)
 
     def _run_batch(self, batch: Batch, stream: ResultStream[BatchExecutionResult]) -> None:
         """Take a batch's results among the tasks of the engine; how it ended is in storage."""

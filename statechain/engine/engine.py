@@ -170,6 +170,7 @@ class Engine(EngineMachines, EngineBatches, EngineOperations, EngineWaitingTasks
         dependencies: Mapping[Any, object] | None = None,
     ) -> None:
         # All that runs is loaded with the first engine: that takes half as long as the library itself.
+        from statechain.chaining.batch import LocalBatches  # noqa: PLC0415
         from statechain.chaining.distributed import SharedBatches  # noqa: PLC0415
         from statechain.chaining.map_runs import DistributedMapRuns  # noqa: PLC0415
         from statechain.chaining.runner import BatchServices  # noqa: PLC0415
@@ -221,7 +222,7 @@ class Engine(EngineMachines, EngineBatches, EngineOperations, EngineWaitingTasks
         self._callbacks = self._supervisor.callbacks
         self._kept_indexes = KeptIndexes()
         self._revisions = self._supervisor.revisions
-        self.batch_services = BatchServices(
+        batch_services = BatchServices(
             self.repository,
             self.journal,
             self.clock,
@@ -231,7 +232,7 @@ class Engine(EngineMachines, EngineBatches, EngineOperations, EngineWaitingTasks
             observers,
         )
         self.shards = ShardWorker(
-            self.batch_services,
+            batch_services,
             lambda: self.worker.id,
             lambda: self._supervisor.has_lease,
             self._find_target,
@@ -241,9 +242,9 @@ class Engine(EngineMachines, EngineBatches, EngineOperations, EngineWaitingTasks
             sweep=leased.total_seconds() / 3,
         )
         self._map_runs = DistributedMapRuns(
-            self.batch_services, self.shards, self._find_target, self.stop_execution, self.worker.tasks
+            batch_services, self.shards, self._find_target, self.stop_execution, self.worker.tasks
         )
-        self.shared_batches = SharedBatches(self.batch_services, self.shards, self.stop_execution)
+        self.shared_batches = SharedBatches(batch_services, self.shards, self.stop_execution)
         self._services = EngineServices(
             guard=self.guard,
             repository=self.repository,
@@ -252,7 +253,7 @@ class Engine(EngineMachines, EngineBatches, EngineOperations, EngineWaitingTasks
             revisions=self._revisions,
             worker=self.worker,
             tasks=self.tasks,
-            batches=self.batch_services,
+            local_batches=LocalBatches(batch_services),
             shared_batches=self.shared_batches,
         )
         self._dispatcher = dispatcher

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, cast
 
 import attrs
 
-from statechain import chaining
 from statechain.arguments import INPUTS, checked
 from statechain.chaining.arguments import FILTER, OPTIONS, STATE_NAME, TRANSFORMER
 from statechain.chaining.options import DISTRIBUTED, BatchExecutionOptions
@@ -17,6 +16,7 @@ from statechain.chaining.transformers import as_name
 from statechain.codec import JSONInput
 from statechain.guard import Guard, guarded
 from statechain.records.filters import ExecutionFilter
+from statechain.records.results import BatchStopped
 
 if TYPE_CHECKING:
     from statechain.chaining.distributed import BatchHandle
@@ -85,7 +85,7 @@ class MachineBatches:
         An exception of a callback ends the batch and is raised. Cancelling the await aborts the executions that run.
         """
         stream = self.stream_batch(filter, source_state_name, options=options, input_transformer=input_transformer)
-        return await chaining.collect(stream)
+        return await _collected(stream)
 
     @checked(filter=FILTER, source_state_name=STATE_NAME, options=OPTIONS, input_transformer=TRANSFORMER)
     def stream_batch(
@@ -130,14 +130,8 @@ class MachineBatches:
             shared = self._services.shared_batches
             begin = partial(shared.start, self._machine, filter, source_state_name, options, name)
             return shared.stream(begin, options)
-        return chaining.stream_batch(
-            self._machine,
-            filter,
-            source_state_name,
-            options=options,
-            input_transformer=input_transformer,
-            services=self._services.batches,
-        )
+        local = self._services.local_batches
+        return local.stream(self._machine, filter, source_state_name, options, input_transformer)
 
     @checked(filter=FILTER, source_state_name=STATE_NAME, options=OPTIONS, input_transformer=TRANSFORMER)
     async def start_batch(
@@ -207,7 +201,7 @@ class MachineBatches:
         An exception of the inputs or of a callback ends the run and is raised. Cancelling the await aborts the
         executions that run.
         """
-        return await chaining.collect(self.stream_bulk(inputs, options=options))
+        return await _collected(self.stream_bulk(inputs, options=options))
 
     @checked(inputs=INPUTS, options=OPTIONS)
     def stream_bulk(
@@ -239,7 +233,7 @@ class MachineBatches:
         if options.mode == DISTRIBUTED:
             shared = self._services.shared_batches
             return shared.stream(partial(shared.start_bulk, self._machine, inputs, options), options)
-        return chaining.stream_bulk(self._machine, inputs, options=options, services=self._services.batches)
+        return self._services.local_batches.stream_bulk(self._machine, inputs, options)
 
     @checked(inputs=INPUTS, options=OPTIONS)
     async def start_bulk(
@@ -269,3 +263,16 @@ class MachineBatches:
         """
         chosen = attrs.evolve(options or BatchExecutionOptions(), mode=DISTRIBUTED)
         return await self._services.shared_batches.start_bulk(self._machine, inputs, chosen)
+
+
+async def _collected(stream: ResultStream[BatchExecutionResult]) -> list[BatchExecutionResult]:
+    """Return all results of a batch by index; a BatchStopped gets all that ended."""
+    results: list[BatchExecutionResult] = []
+    async with stream:
+        try:
+            async for result in stream:
+                results.append(result)  # noqa: PERF401 -- what came before a stop must survive it
+        except BatchStopped as stop:
+            stop.results = sorted(results, key=lambda result: result.index)
+            raise
+    return sorted(results, key=lambda result: result.index)

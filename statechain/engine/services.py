@@ -11,8 +11,8 @@ from statechain.storage.queues import MachineLimited
 from statechain.storage.retrying import retry_while_unavailable
 
 if TYPE_CHECKING:
+    from statechain.chaining.batch import LocalBatches
     from statechain.chaining.distributed import SharedBatches
-    from statechain.chaining.runner import BatchServices
     from statechain.clock import Clock
     from statechain.execution.running import RunningExecution
     from statechain.guard import Guard
@@ -45,7 +45,7 @@ class EngineServices:
 
         tasks: The handlers and input transformers; None where none were given.
 
-        batches: What a batch runs with.
+        local_batches: The batches that this process runs by itself.
 
         shared_batches: The DISTRIBUTED batches that this engine stores or follows.
     """
@@ -57,7 +57,7 @@ class EngineServices:
     revisions: Revisions
     worker: Worker
     tasks: TaskRegistry | None
-    batches: BatchServices
+    local_batches: LocalBatches
     shared_batches: SharedBatches
 
     async def stop_execution(self, id: str, *, error: str | None = None, cause: str | None = None) -> Execution:  # noqa: A002
