@@ -26,7 +26,7 @@ __all__ = ["Found", "find"]
 BY_NAME = 200_000
 """How many executions a request looks through where the index of starts, which has the names, is read."""
 
-BY_ROW = 20_000
+BY_ROW = 10_000
 """How many where another index is read, and each name in its row."""
 
 TICK = timedelta(microseconds=1)
