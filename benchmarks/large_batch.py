@@ -1,7 +1,8 @@
 """A very large batch: how long its sources take to freeze, what reading it costs, and what a resume spends an item.
 
 The sources, and then the executions of all items, are made by the database, so that no item is run: a resume finds each
-one ended. "totals" are what the shards counted, and need no look at the items.
+one ended. "get_batch" is read before an item has begun, while shards are under way of which half are over, and when all
+have ended. "totals" are what the shards counted, and need no look at the items.
 """
 
 import time
@@ -22,6 +23,15 @@ INSERT INTO executions (id, name, state_machine_id, state_machine_revision, stat
 SELECT 'ended-' || batch_id || '-' || CAST("index" AS TEXT), name, '{machine}', 1, 'SUCCEEDED', '{payload}',
        '{payload}', {epoch} + "index", {epoch} + 1000 + "index", source_execution_id, 0, 1
 FROM batch_items WHERE batch_id = '{batch}'
+"""
+
+HALF_OVER = """
+UPDATE batch_shards SET status = 'DONE', epoch = 1, owner = NULL, ended = last - first + 1
+WHERE batch_id = '{batch}' AND last < {half}
+"""
+UNDER_WAY = """
+UPDATE batch_shards SET status = 'RUNNING', epoch = 1
+WHERE batch_id = '{batch}' AND last >= {half} AND first < {half} + 5000
 """
 
 
@@ -51,11 +61,14 @@ async def measure(url: str) -> list[dict[str, Any]]:
             "sources": size,
             "shards": len(await client.repository.shards(handle.id)),
             "freeze us/source": 1e6 * freeze / size,
-            "get_batch ms": 1000 * await seconds(lambda: client.get_batch(handle.id), 3),
+            "get_batch ms, begun": 1000 * await seconds(lambda: client.get_batch(handle.id), 3),
             "totals ms": 1000 * await seconds(lambda: client.get_batch_totals(handle.id), 20),
         }
         told = {"machine": targets.id, "batch": handle.id, "payload": encode(PAYLOAD), "epoch": EPOCH}
         await execute(url, ENDED.format(**told))
+        for change in (HALF_OVER, UNDER_WAY):
+            await execute(url, change.format(batch=handle.id, half=size // 2))
+        row["half over"] = 1000 * await seconds(lambda: client.get_batch(handle.id), 9)
         await client.stop_batch(handle.id)
     async with Engine(url, tasks=tasks, lease=5) as engine:
         inline = BatchExecutionOptions(concurrent_batches=100)
@@ -63,6 +76,7 @@ async def measure(url: str) -> list[dict[str, Any]]:
         resume = await seconds(lambda: engine.resume_batch(handle.id, options=inline))
         used = time.process_time() - used
         counts = (await engine.get_batch(handle.id)).item_counts
+        row["ended"] = 1000 * await seconds(lambda: engine.get_batch(handle.id), 9)
     if counts.succeeded != size:
         raise RuntimeError(f"the batch ended with {counts}")
     return [{**row, "resume us/item": 1e6 * resume / size, "its client us": 1e6 * used / size}]

@@ -31,6 +31,7 @@ from statechain.engine.handle import ExecutionHandle
 from statechain.engine.queries import EngineQueries
 from statechain.errors import BatchNotFound
 from statechain.guard import guarded
+from statechain.launcher import first_error, launch
 from statechain.records.executions import Execution, ExecutionStatus
 from statechain.records.filters import Cursor, ExecutionFilter
 from statechain.reports import (
@@ -58,6 +59,7 @@ __all__ = ["EngineOperations"]
 logger = logging.getLogger(__name__)
 
 PAGE = 100
+REDRIVEN_AT_ONCE = 100
 MOST_DURATIONS, FEWER_DURATIONS, FEW_INTERVALS = 500, 100, 12
 """How many executions of an interval are asked for their durations: fewer where there are more than a few intervals."""
 
@@ -270,6 +272,9 @@ class EngineOperations(EngineQueries):
     async def redrive_batch(self, id: str, *, after: int = -1, limit: int = PAGE) -> Redriven:  # noqa: A002
         """Redrive executions of a batch that ended without success, in this process; items that never started stay.
 
+        They are redriven at once, so that a few commits have all of them. Each runs on by itself: what the batch, or
+        the Map Run, has ended with stays.
+
         Arguments:
             id: The batch.
 
@@ -284,13 +289,24 @@ class EngineOperations(EngineQueries):
             BatchNotFound: There is no such batch.
         """
         results = await self.list_batch_results(id, status=UNSUCCESSFUL, after=after, limit=limit)
-        count = 0
-        for result in results:
-            if result.execution_id is not None:
-                execution = await self.repository.execution(result.execution_id)
-                count += execution is not None and await self.try_redrive(execution) is not None
+        ids = [each.execution_id for each in results if each.execution_id is not None]
+        count = await self._redrive_all(await self.repository.executions_with(ids) if ids else ())
         is_more = len(results) == limit
         return Redriven(count=count, last=results[-1].index if results else after, is_more=is_more)
+
+    async def _redrive_all(self, executions: Sequence[Execution]) -> int:
+        """Redrive executions at once; return how many were."""
+        redriven: list[ExecutionHandle] = []
+
+        async def redrive(execution: Execution) -> None:
+            if (handle := await self.try_redrive(execution)) is not None:
+                redriven.append(handle)
+
+        try:
+            await launch(executions, redrive, concurrency=REDRIVEN_AT_ONCE)
+        except BaseExceptionGroup as errors:
+            raise first_error(errors) from None
+        return len(redriven)
 
     # Executions
 

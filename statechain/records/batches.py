@@ -66,7 +66,8 @@ class Batch:
 
         end_time: When it ended, or None.
 
-        item_counts: Counted from the executions themselves whenever the batch is read.
+        item_counts: Counted from the executions themselves whenever the batch is read, but for those of shards in which
+            all have succeeded, or none was begun.
 
         parent_execution_id: The execution whose distributed Map the batch is the Map Run of; None for any other batch.
     """

@@ -32,9 +32,12 @@ __all__ = [
     "claimable",
     "cut",
     "has_advanced",
+    "is_begun_elsewhere",
     "is_past_tolerance",
+    "is_settled",
     "poisoned",
     "shard_lost",
+    "shards_of",
     "tickets",
 ]
 
@@ -44,6 +47,7 @@ MOST_CLAIMS = 5
 POISONED = "ShardPoisoned"
 """The error of items that were not started when their shard was given up."""
 
+DISTRIBUTED = "DISTRIBUTED"
 MOST_AT_ONCE = 50
 LARGEST = 500
 SMALLEST = 4
@@ -83,7 +87,7 @@ class Shard:
 
         owner: The worker that runs it; None where it is claimable or over.
 
-        epoch: Raised by each claim; what its owner writes is checked against it.
+        epoch: Raised by each claim; what its owner writes is checked against it. At 0 no item of it was begun.
 
         claims: How many claims there were since it last advanced: of one without an owner, how many workers died.
 
@@ -159,12 +163,21 @@ def _concurrency(at_once: int) -> int:
     return max(range((root + 1) // 2, root + 1), key=lambda each: (at_once // each * each, each))
 
 
-def cut(batch_id: str, total: int, plan: ShardPlan) -> Iterator[Shard]:
+def cut(batch_id: str, total: int, plan: ShardPlan, epoch: int = 0) -> Iterator[Shard]:
     """Yield the shards of a batch with that many items, in order."""
     first = 0
     for number, size in enumerate(plan.sizes(total)):
-        yield Shard(batch_id=batch_id, number=number, first=first, last=first + size - 1)
+        yield Shard(batch_id=batch_id, number=number, first=first, last=first + size - 1, epoch=epoch)
         first += size
+
+
+def shards_of(batch: Batch, *, was_begun: bool = False) -> Iterator[Shard]:
+    """Yield the shards that a batch is cut into; where another mode began it before, at an epoch as if claimed before.
+
+    So nothing of a shard at epoch 0 was begun, and its items need not be looked at.
+    """
+    epoch = int(was_begun or batch.options.get("mode") != DISTRIBUTED)
+    return cut(batch.id, batch.item_counts.total, ShardPlan.of(batch.options), epoch)
 
 
 def is_past_tolerance(options: Mapping[str, JSONValue], failed: int, total: int) -> bool:
@@ -223,6 +236,18 @@ def claimable(
         return [*begun, *pending[:room]]
     found = [*begun, *pending] if room else begun
     return [each for each in found if (each.number, each.epoch) == (ticket.shard, ticket.epoch)]
+
+
+def is_begun_elsewhere(before: Batch, resumed: Batch) -> bool:
+    """Return whether a batch is DISTRIBUTED since it was resumed: its items may have been begun in another mode."""
+    return before.options.get("mode") != DISTRIBUTED and resumed.options.get("mode") == DISTRIBUTED
+
+
+def is_settled(shard: Shard) -> bool:
+    """Return whether the counts of a shard's items can change no more, or not yet: all succeeded, or none was begun."""
+    if shard.status is ShardStatus.PENDING:
+        return shard.epoch == 0
+    return shard.status is ShardStatus.DONE and shard.failed == 0 and shard.ended == shard.size
 
 
 def tickets(shards: Iterable[Shard]) -> list[Ticket]:

@@ -263,15 +263,22 @@ class MemoryReads:
         """Return the id of the execution that an item represents."""
         return None if item.error == NAME_TAKEN else self._names.get((batch.state_machine_id, item.name))
 
+    def _settled(self, batch_id: str) -> Mapping[int, str]:  # noqa: ARG002 -- what is in shards knows more
+        """Return the kind of items that need not be looked at, by their index."""
+        return {}
+
     def _uncounted(self, batch: Batch) -> Batch:
         total = len(self._items[batch.id])
         return attrs.evolve(batch, item_counts=ItemCounts(pending=total, total=total))
 
     def _counted(self, batch: Batch) -> Batch:
         counts = dict.fromkeys(("pending", "running", "succeeded", "failed", "timed_out", "aborted"), 0)
-        for item in self._items[batch.id]:
+        settled = self._settled(batch.id)
+        for index, item in enumerate(self._items[batch.id]):
             target = self._represented(batch, item)
-            if target is not None:
+            if index in settled:
+                counts[settled[index]] += 1
+            elif target is not None:
                 counts[self._executions[target].status.lower()] += 1
             else:
                 counts["pending" if item.error is None else "failed"] += 1

@@ -43,6 +43,7 @@ from statechain.storage.repository import (
     Write,
     items_missing,
 )
+from statechain.storage.shards import is_begun_elsewhere
 from statechain_backends.memory.leases import MemoryLeases
 from statechain_backends.memory.reads import LIVING, Item, Run
 
@@ -319,12 +320,15 @@ class MemoryRepository(MemoryLeases):
         batch = self._batches.get(write.batch_id)
         if batch is None:
             return BatchNotFound(f"there is no batch {write.batch_id!r}")
+        before = batch
         if write.options is not None:
             batch = attrs.evolve(batch, options=write.options)
         if batch.status is not BatchStatus.RUNNING:
             batch = attrs.evolve(batch, status=BatchStatus.RUNNING, end_time=None)
             self._reopen_shards(batch.id)
         self._batches[batch.id] = batch
+        if is_begun_elsewhere(before, batch):
+            self._cut(batch, was_begun=True)
         return self._uncounted(batch)
 
     def _fail_item(self, write: FailBatchItem) -> object:

@@ -18,11 +18,12 @@ from statechain.storage.shards import (
     ShardPlan,
     ShardStatus,
     claimable,
-    cut,
     has_advanced,
     is_past_tolerance,
+    is_settled,
     poisoned,
     shard_lost,
+    shards_of,
     tickets,
 )
 from statechain.tickets import Ticket
@@ -77,11 +78,16 @@ class MemoryShards(MemoryReports):
         self._end_if_over(batch, at)
         return None
 
-    def _cut(self, batch: Batch, epoch: int = 0) -> None:
-        """Cut a batch, unless it was."""
+    def _cut(self, batch: Batch, *, was_begun: bool = False) -> None:
+        """Cut a batch, unless it was cut."""
         if batch.id not in self._shards:
-            plan, total = ShardPlan.of(batch.options), len(self._items[batch.id])
-            self._shards[batch.id] = [attrs.evolve(each, epoch=epoch) for each in cut(batch.id, total, plan)]
+            self._shards[batch.id] = list(shards_of(self._uncounted(batch), was_begun=was_begun))
+
+    def _settled(self, batch_id: str) -> dict[int, str]:
+        """Return the kind of items that need not be looked at, by their index (see `is_settled`)."""
+        kinds = {ShardStatus.DONE: "succeeded", ShardStatus.PENDING: "pending"}
+        settled = [each for each in self._shards.get(batch_id, ()) if is_settled(each)]
+        return {index: kinds[each.status] for each in settled for index in range(each.first, each.last + 1)}
 
     def _claim_shard(self, shard: Shard, worker_id: str | None, claims: int) -> Shard:
         status, epoch = ShardStatus.RUNNING, shard.epoch + 1
@@ -100,9 +106,8 @@ class MemoryShards(MemoryReports):
         batch = self._batches.get(batch_id)
         if batch is None or batch.status is not BatchStatus.RUNNING:
             return []
-        total = len(self._items[batch_id])
         plan = ShardPlan.of(batch.options)
-        shards = self._shards.get(batch_id) or list(cut(batch_id, total, plan))
+        shards = self._shards.get(batch_id) or list(shards_of(self._uncounted(batch)))
         return tickets(claimable(shards, plan.width, worker_id, running))
 
     def _put(self, shard: Shard) -> Shard:

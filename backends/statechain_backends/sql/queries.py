@@ -19,7 +19,6 @@ from sqlalchemy import (
     false,
     func,
     literal,
-    literal_column,
     or_,
     select,
     tuple_,
@@ -28,7 +27,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from statechain.clock import to_micros
-from statechain.records.batches import NAME_TAKEN, BatchStatus
+from statechain.records.batches import BatchStatus
 from statechain.records.executions import ExecutionStatus
 from statechain.storage.outlines import SHORT_DETAIL
 from statechain_backends.sql.filters import EXECUTION, UNFAILED, WITH_RUNS
@@ -52,12 +51,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LINK",
-    "batch",
     "batch_items_page",
     "batch_status",
     "batch_uncounted",
     "batches_page",
-    "batches_page_uncounted",
     "batches_running",
     "callbacks_with",
     "chained_holder",
@@ -65,7 +62,6 @@ __all__ = [
     "execution_by_name",
     "executions_by_names",
     "executions_with",
-    "items_with_executions",
     "last_output",
     "links_page",
     "state_machine",
@@ -295,11 +291,6 @@ def state_machines_newest() -> Select[Any]:
 # Batches
 
 
-def batch(batch_id: Text) -> Select[Any]:
-    """Return a batch with its item counts."""
-    return _counted(select(batches.c.id).where(batches.c.id == batch_id))
-
-
 def batch_uncounted(batch_id: Text) -> Select[Any]:
     """Return a batch, all of its items as pending: to count a million takes seconds, to find the last one does not."""
     return _uncounted().where(batches.c.id == batch_id)
@@ -324,19 +315,7 @@ def batches_page(
     after: Batch | None,
     page: int,
 ) -> Select[Any]:
-    """Return the batches that match all that is given, newest first, after a batch, with their item counts."""
-    newest_first = _newest_first(select(batches.c.id), state_machine_id, status, parent_execution_id, after).limit(page)
-    return _counted(newest_first).order_by(batches.c.start_time.desc(), batches.c.id.desc())
-
-
-def batches_page_uncounted(
-    state_machine_id: str | None,
-    status: BatchStatus | None,
-    parent_execution_id: str | None,
-    after: Batch | None,
-    page: int,
-) -> Select[Any]:
-    """Return the batches that `batches_page` returns, all of their items as pending."""
+    """Return the batches that match all that is given, newest first, after a batch, all of their items as pending."""
     return _newest_first(_uncounted(), state_machine_id, status, parent_execution_id, after).limit(page)
 
 
@@ -365,45 +344,6 @@ def _uncounted() -> Select[Any]:
     total = func.coalesce(last.correlate(batches).scalar_subquery() + 1, 0)
     nothing = [literal(0, literal_execute=True)] * 5
     return select(*batches.c, total, *nothing, total)
-
-
-def _counted(ids: Select[Any]) -> Select[Any]:
-    """Return batches with their items counted by the status of the executions that have the items' names."""
-    chosen = ids.cte("chosen")
-    status = executions.c.status
-    failed_early = and_(status.is_(None), batch_items.c.error.is_not(None))
-    kinds = {
-        "pending": and_(status.is_(None), batch_items.c.error.is_(None)),
-        "running": status == RUNNING.value,
-        "succeeded": status == ExecutionStatus.SUCCEEDED.value,
-        "failed": or_(status == ExecutionStatus.FAILED.value, failed_early),
-        "timed_out": status == ExecutionStatus.TIMED_OUT.value,
-        "aborted": status == ExecutionStatus.ABORTED.value,
-        "total": batch_items.c.batch_id.is_not(None),
-    }
-    counts = (
-        select(batch_items.c.batch_id, *(func.count().filter(kind).label(label) for label, kind in kinds.items()))
-        .select_from(items_with_executions)
-        .where(batch_items.c.batch_id.in_(select(chosen.c.id)))
-        .group_by(batch_items.c.batch_id)
-        .subquery("counts")
-    )
-    return (
-        select(*batches.c, *(func.coalesce(counts.c[label], 0).label(f"items_{label}") for label in kinds))
-        .select_from(batches.outerjoin(counts, counts.c.batch_id == batches.c.id))
-        .where(batches.c.id.in_(select(chosen.c.id)))
-    )
-
-
-_owner = batches.alias("owner")
-items_with_executions = batch_items.join(_owner, _owner.c.id == batch_items.c.batch_id).outerjoin(
-    executions,
-    and_(
-        executions.c.state_machine_id == _owner.c.state_machine_id,
-        executions.c.name == batch_items.c.name,
-        batch_items.c.error.is_distinct_from(literal_column(f"'{NAME_TAKEN}'")),
-    ),
-)
 
 
 def batch_items_page(batch_id: Text, after: Number, page: Number) -> Select[Any]:

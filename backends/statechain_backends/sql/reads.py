@@ -14,6 +14,7 @@ from statechain.clock import to_micros
 from statechain.records.executions import ExecutionStatus
 from statechain.reports import Backlog
 from statechain_backends.sql import filters, queries, reports
+from statechain_backends.sql.batch_counts import counted
 from statechain_backends.sql.compiler import Parameters, param
 from statechain_backends.sql.decoding import Row, readable
 from statechain_backends.sql.leases import queries as lease_queries
@@ -62,7 +63,7 @@ _VISITS = queries.visits_page(param("execution"), param("after"), None)
 _VISITS_PAGE = queries.visits_page(param("execution"), param("after"), param("page"))
 _OUTLINES = queries.visit_outlines_page(param("execution"), param("after"), param("page"))
 _LAST_OUTPUT = queries.last_output(param("execution"), param("state"))
-_BATCH = {True: queries.batch(param("id")), False: queries.batch_uncounted(param("id"))}
+_BATCH = queries.batch_uncounted(param("id"))
 _BATCH_STATUS = queries.batch_status(param("id"))
 _ITEMS = queries.batch_items_page(param("batch"), param("after"), param("page"))
 _RESULTS = reports.batch_results_page(param("batch"), None, param("after"), None, param("page"))
@@ -304,8 +305,10 @@ class Reads(ABC):
 
     async def batch(self, batch_id: str, *, is_counted: bool = True) -> Batch | None:
         """Return a batch."""
-        rows = await self._fetch(_BATCH[is_counted], {"id": batch_id})
-        return to_batch(rows[0]) if rows else None
+        found = [to_batch(row) for row in await self._fetch(_BATCH, {"id": batch_id})]
+        for batch in await counted(found, self._fetch) if is_counted else found:
+            return batch
+        return None
 
     async def batch_status(self, batch_id: str) -> BatchStatus | None:
         """Return a batch's status."""
@@ -324,8 +327,8 @@ class Reads(ABC):
     ) -> Sequence[Batch]:
         """Return batches, newest first."""
         wanted = state_machine_id, status, parent_execution_id, after
-        query = queries.batches_page if is_counted else queries.batches_page_uncounted
-        return await self._page(lambda asked: self._fetch(query(*wanted, asked)), to_batch, page)
+        found = await self._page(lambda asked: self._fetch(queries.batches_page(*wanted, asked)), to_batch, page)
+        return await counted(found, self._fetch) if is_counted else found
 
     async def batch_items(self, batch_id: str, *, after: int = -1, page: int) -> Sequence[BatchItem]:
         """Return items with their sources' outputs."""

@@ -42,6 +42,7 @@ pytest.register_assert_rewrite(*(f"statechain.testing.contract.{chapter}" for ch
 
 from statechain.testing.contract.batches import BatchContract, FrozenContract  # noqa: E402 -- their asserts are rewritten
 from statechain.testing.contract.callbacks import ActivityContract, CallbackContract  # noqa: E402
+from statechain.testing.contract.claims.item_counts import ItemCountContract  # noqa: E402
 from statechain.testing.contract.claims.leases import EpochContract, LeaseContract, OrphanContract, ReleaseContract  # noqa: E402
 from statechain.testing.contract.claims.limits import LimitContract  # noqa: E402
 from statechain.testing.contract.claims.map_runs import MapRunContract  # noqa: E402
@@ -93,6 +94,7 @@ class RepositoryContract(
     LimitContract,
     SuspectContract,
     ShardContract,
+    ItemCountContract,
     ExactnessContract,
     DurabilityContract,
 ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import String, delete, exists, func, or_, select, type_coerce, update
 from sqlalchemy.dialects.postgresql import insert
@@ -22,12 +22,13 @@ from statechain.storage.repository import (
     ResumeBatch,
     items_missing,
 )
-from statechain.storage.shards import ShardStatus
+from statechain.storage.shards import ShardStatus, is_begun_elsewhere
 from statechain_backends.sql import filters, queries
 from statechain_backends.sql.compiler import named_row, param, row_params
 from statechain_backends.sql.decoding import readable
 from statechain_backends.sql.rows import batch_item_row, batch_row, to_batch, to_micros_or_none
 from statechain_backends.sql.schema.tables import batch_items, batch_shards, batches, state_machines
+from statechain_backends.sql.scripts.shards import cut_batch
 
 if TYPE_CHECKING:
     from sqlalchemy import Insert
@@ -190,12 +191,16 @@ def _resume_batch(write: ResumeBatch) -> Script:
     if not rows:
         return BatchNotFound(f"there is no batch {write.batch_id!r}")
     ((status,),) = rows
+    before = cast("Batch", (yield from stored_batch(write.batch_id)))
     if write.options is not None:
         yield _SET_OPTIONS, {**of_batch, "new_options": encode(dict(write.options))}
     if status != _RUNNING:
         yield _REOPEN, of_batch
         yield _END_BATCH, {**of_batch, "new_status": _RUNNING, "new_end_time": None}
-    return (yield from stored_batch(write.batch_id))
+    batch = cast("Batch", (yield from stored_batch(write.batch_id)))
+    if is_begun_elsewhere(before, batch):
+        yield from cut_batch(batch, was_begun=True)
+    return batch
 
 
 BATCH_SCRIPTS: Mapping[type, Callable[[Any], Script]] = {

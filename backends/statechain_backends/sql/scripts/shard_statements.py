@@ -10,6 +10,7 @@ from statechain.records.batches import BatchStatus
 from statechain.records.executions import ExecutionStatus
 from statechain.storage.shards import POISONED, ShardStatus
 from statechain_backends.sql import queries
+from statechain_backends.sql.batch_counts import items_with_executions
 from statechain_backends.sql.compiler import param
 from statechain_backends.sql.schema.tables import batch_items, batch_shards, batches, executions, runs
 
@@ -173,7 +174,7 @@ COUNTS = (
         func.count().filter(_has_failed),
         func.count().filter(_is_running),
     )
-    .select_from(queries.items_with_executions)
+    .select_from(items_with_executions)
     .where(_in_shard)
 )
 _machine = select(batches.c.state_machine_id).where(batches.c.id == param("batch")).scalar_subquery()

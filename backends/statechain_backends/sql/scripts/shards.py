@@ -12,7 +12,6 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, cast
 
-import attrs
 from sqlalchemy import insert
 
 from statechain.clock import to_micros
@@ -23,11 +22,11 @@ from statechain.storage.shards import (
     ShardPlan,
     ShardStatus,
     claimable,
-    cut,
     has_advanced,
     is_past_tolerance,
     poisoned,
     shard_lost,
+    shards_of,
     tickets,
 )
 from statechain.tickets import Ticket
@@ -61,14 +60,14 @@ def claim_pending(batch_id: str, worker_id: str, width: int, ticket: Ticket | No
     return _to_shard(rows[0]) if rows else None
 
 
-def cut_batch(batch: Batch, epoch: int = 0) -> Script:
-    """Cut a RUNNING batch, unless it was."""
+def cut_batch(batch: Batch, *, was_begun: bool = False) -> Script:
+    """Cut a RUNNING batch, unless it was cut."""
     of_batch = {"batch": batch.id}
     if not (yield statements.LOCK_RUNNING, of_batch) or (yield statements.ANY, of_batch):
         return None
-    shards = list(cut(batch.id, batch.item_counts.total, ShardPlan.of(batch.options)))
+    shards = list(shards_of(batch, was_begun=was_begun))
     for begin in range(0, len(shards), CHUNK):
-        rows = [_named_row(attrs.evolve(each, epoch=epoch)) for each in shards[begin : begin + CHUNK]]
+        rows = [_named_row(each) for each in shards[begin : begin + CHUNK]]
         yield insert(batch_shards).values(rows), None
     return None
 
@@ -274,7 +273,7 @@ class Shards(ABC):
             plan = ShardPlan.of(batch.options)
             shards = await self._open_shards(batch_id, plan.width)
             if not shards and not await self._fetch(statements.ANY, of_batch):
-                return tickets(islice(cut(batch.id, batch.item_counts.total, plan), plan.width))
+                return tickets(islice(shards_of(batch), plan.width))
             return tickets(claimable(shards, plan.width, worker_id, running))
         return []
 
