@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shutil
 import signal
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,17 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if is_left_out and _is_quick(config) else None
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Leave the tests themselves, which stay to the end, to no garbage collection: neither now nor while they run."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def _is_quick(config: pytest.Config) -> bool:
     return config.getoption("markexpr", default="") == "quick"
 
@@ -84,13 +97,18 @@ def _is_quick(config: pytest.Config) -> bool:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests by their folder, those that need PostgreSQL, and those of the inner loop."""
     for item in items:
-        marker = MARKED_FOLDERS.get(item.path.relative_to(ROOT).parts[0]) if item.path.is_relative_to(ROOT) else None
+        marker = _marker_of(item.path.parent)
         if marker is not None:
             item.add_marker(marker)
         if _needs_postgres(item):
             item.add_marker("postgres")
         if LEFT_OUT.isdisjoint(mark.name for mark in item.iter_markers()):
             item.add_marker("quick")
+
+
+@cache
+def _marker_of(folder: Path) -> str | None:
+    return MARKED_FOLDERS.get(folder.relative_to(ROOT).parts[0]) if ROOT in folder.parents else None
 
 
 def _needs_postgres(item: pytest.Item) -> bool:
