@@ -21,7 +21,7 @@ from json import encoder
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
 from statechain.errors import InvalidPayload
-from statechain.json_hints import wrong_with
+from statechain.json_hints import wrong_text, wrong_with
 
 __all__ = ["JSONInput", "JSONValue", "decode", "encode", "encode_plain", "isolate", "private", "same_json"]
 
@@ -143,8 +143,14 @@ def decode(text: str | bytes) -> JSONValue:
         value: JSONValue = _read(_decode, text if isinstance(text, str) else text.decode())
     except InvalidPayload:
         raise
-    except (ValueError, RecursionError) as fault:
-        raise InvalidPayload(f"not JSON: {fault}") from fault
+    except json.JSONDecodeError as error:
+        raise InvalidPayload(f"not JSON: line {error.lineno}, column {error.colno}: {wrong_text(error)}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidPayload("not JSON: it is not encoded in UTF-8") from error
+    except RecursionError as error:
+        raise InvalidPayload("not JSON: it nests too deep") from error
+    except ValueError as error:
+        raise InvalidPayload("a number has too many digits: use a string") from error
     return value
 
 

@@ -1,7 +1,8 @@
-"""Why a value is not JSON, and what to give instead, in the words of an error message."""
+"""Why a value or a text is not JSON, and what to give instead, in the words of an error message."""
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from collections.abc import Iterable
@@ -11,7 +12,7 @@ from enum import Enum
 from pathlib import PurePath
 from uuid import UUID
 
-__all__ = ["wrong_with"]
+__all__ = ["wrong_text", "wrong_with"]
 
 BITS_A_DIGIT = 3.3219
 INSTEAD: tuple[tuple[tuple[type, ...], str], ...] = (
@@ -22,6 +23,31 @@ INSTEAD: tuple[tuple[tuple[type, ...], str], ...] = (
     ((bytes, bytearray, memoryview), "give a text, such as base64 of it"),
     ((Enum,), "give its value"),
 )
+
+
+MISSING_VALUE = "Expecting value"
+WRONG_TEXTS: dict[str, str] = {
+    MISSING_VALUE: "no value of JSON begins here",
+    "Expecting property name enclosed in double quotes": "a key in double quotes is missing",
+    "Expecting ':' delimiter": "a colon is missing",
+    "Expecting ',' delimiter": "a comma or a closing bracket is missing",
+    "Illegal trailing comma before end of object": "a comma is followed by nothing",
+    "Illegal trailing comma before end of array": "a comma is followed by nothing",
+    "Extra data": "something follows the value",
+    "Unterminated string starting at": "a string does not end",
+    "Invalid control character at": "a control character in a string has no escape",
+    "Invalid \\escape": "a backslash begins no escape of JSON",
+    "Invalid \\uXXXX escape": "\\u is not followed by four hexadecimal digits",
+    "Unexpected UTF-8 BOM (decode using utf-8-sig)": "a byte order mark is in the way",
+}
+"""The standard library's messages about a text, by how they begin, and what they say of it."""
+
+
+def wrong_text(error: json.JSONDecodeError) -> str:
+    """Return why a text is not JSON, without the place."""
+    if error.msg == MISSING_VALUE and not error.doc[error.pos :].strip():
+        return "it ends where a value is missing"
+    return next((said for begin, said in WRONG_TEXTS.items() if error.msg.startswith(begin)), "it cannot be read")
 
 
 def wrong_with(value: object) -> str | None:

@@ -207,6 +207,34 @@ def test_what_is_not_strict_json_is_not_read(text: str | bytes) -> None:
         decode(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "line 1, column 1: it ends where a value is missing"),
+        ("[1, ", "line 1, column 5: it ends where a value is missing"),
+        ("tru", "line 1, column 1: no value of JSON begins here"),
+        ("[1\n2]", "line 2, column 1: a comma or a closing bracket is missing"),
+        ("{a: 1}", "line 1, column 2: a key in double quotes is missing"),
+        ('{"a" 1}', "line 1, column 6: a colon is missing"),
+        ("1 2", "line 1, column 3: something follows the value"),
+        ('"abc', "line 1, column 1: a string does not end"),
+        ('"a\tb"', "line 1, column 3: a control character in a string has no escape"),
+        ('"\\x"', "line 1, column 2: a backslash begins no escape of JSON"),
+        ('"\\u12"', "line 1, column 3: \\u is not followed by four hexadecimal digits"),
+        (b'"\xff"', "it is not encoded in UTF-8"),
+    ],
+)
+def test_a_text_that_is_not_json_is_refused_in_plain_words(text: str | bytes, why: str) -> None:
+    with pytest.raises(InvalidPayload) as refused:
+        decode(text)
+    assert str(refused.value) == f"not JSON: {why}"
+
+
+def test_a_number_of_more_digits_than_python_reads_is_refused() -> None:
+    with pytest.raises(InvalidPayload, match="a number has too many digits: use a string"):
+        decode("1" * 5_000)
+
+
 def test_a_text_that_is_nested_too_deep_is_refused_not_crashed_on() -> None:
     with pytest.raises(InvalidPayload):
         decode("[" * 200_000 + "]" * 200_000)

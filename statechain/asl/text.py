@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from statechain.codec import JSONValue
 from statechain.errors import DefinitionError, Diagnostic
+from statechain.json_hints import wrong_text
 from statechain.limits import Limits
 
 __all__ = ["Place", "Positions", "YAMLReader", "pointer_to", "read_json", "read_text", "read_yaml", "read_yaml_with"]
@@ -66,7 +67,7 @@ def read_json(text: str, limits: Limits) -> tuple[JSONValue, Positions]:
     except RecursionError:
         raise _fault("too-deep", f"the definition nests deeper than {limits.definition_depth} levels", (1, 1)) from None
     except json.JSONDecodeError as fault:
-        raise _fault("syntax", f"not JSON: {fault.msg}", (fault.lineno, fault.colno)) from fault
+        raise _fault("syntax", f"not JSON: {wrong_text(fault)}", (fault.lineno, fault.colno)) from fault
     except ValueError as fault:
         raise _fault("syntax", f"not JSON: {fault}", (1, 1)) from fault
     reader.read()

@@ -217,6 +217,39 @@ async def test_a_setting_that_evaluates_to_nonsense_is_the_readers_failure(
     assert caught == {"Error": "States.ItemReaderFailed", "Cause": f"The items could not be read: {cause}"}
 
 
+DAMAGED = "it is damaged: what is compressed in it cannot be read"
+
+
+@pytest.mark.parametrize(
+    ("key", "content", "cause"),
+    [
+        ("a.json", b"[1,", "not JSON: line 1, column 4: it ends where a value is missing"),
+        ("a.json", b"", "not JSON: line 1, column 1: it ends where a value is missing"),
+        ("a.json", b'["\xff"]', "not JSON: it is not encoded in UTF-8"),
+        ("a.json", b"[" + b"1" * 5_000 + b"]", "a number has too many digits: use a string"),
+        (
+            "a.jsonl",
+            b"1\n\n{'a': 1}\n",
+            "line 3 of the file: not JSON: line 1, column 2: a key in double quotes is missing",
+        ),
+        ("a.jsonl", b"\xff\n", "it is not encoded in UTF-8"),
+        ("a.csv", b"a\n\xff\n", "it is not encoded in UTF-8"),
+        ("a.csv", b"\x1f\x8b\x08garbage of ten bytes", DAMAGED),
+        ("a.csv", gzip.compress(b"a\n1\n")[:-9], DAMAGED),
+        ("a.csv", gzip.compress(b"a\n1\n")[:-8] + bytes(8), DAMAGED),
+        ("a.csv", zstd(b"a\n1\n")[:-3], DAMAGED),
+        ("a.parquet", b"PAR1 and nothing else PAR1", "it is no Parquet file, or it is damaged"),
+        ("a.parquet", b"", "it is no Parquet file, or it is damaged"),
+    ],
+)
+async def test_a_cause_tells_what_is_wrong_with_a_file_in_plain_words(
+    quick: EngineHarness, bucket: Path, key: str, content: bytes, cause: str
+) -> None:
+    (bucket / key).write_bytes(content)
+    found = await failure(quick, reading(key))
+    assert found == ("States.ItemReaderFailed", f"The items could not be read: {cause}")
+
+
 @pytest.mark.parametrize("arguments", [{"Bucket": 1, "Key": "a"}, {"Bucket": "data"}, {"Bucket": "..", "Key": "a"}])
 @pytest.mark.parametrize("resource", [READ, LIST])
 async def test_a_place_that_is_none_fails_the_reader(

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO, cast
 
-__all__ = ["SUFFIXES", "open_text", "open_uncompressed", "read_errors"]
+__all__ = ["SUFFIXES", "describe", "open_text", "open_uncompressed", "read_errors"]
 
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 SUFFIXES = frozenset({".gz", ".gzip", ".zst", ".zstd"})
@@ -44,9 +44,24 @@ def open_text(path: Path) -> io.TextIOWrapper:
 
 def read_errors() -> tuple[type[Exception], ...]:
     """Return what reading raises where a file is missing, damaged or not of its type."""
-    errors = (OSError, ValueError, EOFError, zlib.error)
+    return (OSError, ValueError, *_damages())
+
+
+def describe(error: Exception) -> str:
+    """Return what is wrong with a file, without where this machine keeps it."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not encoded in UTF-8"
+    if isinstance(error, (gzip.BadGzipFile, *_damages())):
+        return "it is damaged: what is compressed in it cannot be read"
+    if isinstance(error, OSError):
+        return error.strerror or "it cannot be opened"
+    return str(error)
+
+
+def _damages() -> tuple[type[Exception], ...]:
+    """Return what decompressing raises where a file is damaged or ends too early."""
     zstd = _zstd()
-    return errors if zstd is None else (*errors, zstd.ZstdError)
+    return (EOFError, zlib.error) if zstd is None else (EOFError, zlib.error, zstd.ZstdError)
 
 
 def _zstd() -> ModuleType | None:

@@ -20,7 +20,7 @@ from statechain.clock import Clock
 from statechain.codec import JSONValue, encode
 from statechain.errors import StateError
 from statechain.execution.files.buckets import Buckets
-from statechain.execution.files.compression import read_errors
+from statechain.execution.files.compression import describe, read_errors
 from statechain.execution.files.readers import READER_FAILED, Item, choice, read_items
 
 __all__ = ["Ended", "Files"]
@@ -131,11 +131,10 @@ def _failing(error: str, what: str) -> Iterator[None]:
     except StateError:
         raise
     except read_errors() as wrong:
-        reason = wrong.strerror or type(wrong).__name__ if isinstance(wrong, OSError) else str(wrong)
-        raise StateError(error, f"{what}: {reason}") from wrong
+        raise StateError(error, f"{what}: {describe(wrong)}") from wrong
     except Exception as unexpected:
         logger.exception("%s: an unexpected %s", what, type(unexpected).__name__)
-        raise StateError(error, f"{what}: {type(unexpected).__name__}") from unexpected
+        raise StateError(error, f"{what}: an unexpected error, which the log shows") from unexpected
 
 
 # Results

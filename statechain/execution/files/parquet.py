@@ -34,7 +34,7 @@ def parquet_rows(path: Path) -> Iterator[JSONValue]:
                 for row in _to_microseconds(batch, pa.timestamp).to_pylist(maps_as_pydicts="lossy"):
                     yield _as_json(row)
     except pa.ArrowException as error:
-        raise ValueError(f"the Parquet file cannot be read: {error}") from error
+        raise ValueError("it is no Parquet file, or it is damaged") from error
 
 
 def _to_microseconds(batch: Any, timestamp: Callable[..., Any]) -> Any:  # noqa: ANN401 -- pyarrow has no types

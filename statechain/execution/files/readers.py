@@ -16,7 +16,7 @@ import attrs
 
 from statechain.asl.outcome import Transfer
 from statechain.codec import JSONValue, decode, encode
-from statechain.errors import StateError
+from statechain.errors import InvalidPayload, StateError
 from statechain.execution.files.buckets import Buckets
 from statechain.execution.files.compression import SUFFIXES, open_text, open_uncompressed
 from statechain.execution.files.csv_rows import csv_rows
@@ -249,9 +249,16 @@ def _at(pointer: str, value: JSONValue) -> JSONValue:
 
 def _parse_jsonl(path: Path, _config: ReaderConfig) -> Iterator[Member]:
     with open_text(path) as lines:
-        for line in lines:
+        for number, line in enumerate(lines, 1):
             if line.strip():
-                yield None, decode(line)
+                yield None, _decoded_line(line, number)
+
+
+def _decoded_line(line: str, number: int) -> JSONValue:
+    try:
+        return decode(line)
+    except InvalidPayload as error:
+        raise ValueError(f"line {number} of the file: {error}") from error
 
 
 def _parse_csv(path: Path, config: ReaderConfig) -> Iterator[Member]:

@@ -17,6 +17,7 @@ from jsonata import jsonata as library
 from statechain.asl.effort import STEPS_ON_LOOP, need_time
 from statechain.asl.expressions.cause_text import is_number
 from statechain.asl.expressions.jsonata.arithmetic import ARITHMETIC, COMPARISONS, whole_if_whole
+from statechain.asl.expressions.jsonata.ordering import ordered
 from statechain.asl.expressions.jsonata.tokens import parse_tree
 from statechain.asl.expressions.jsonata.tuple_streams import bound, joined
 from statechain.asl.expressions.jsonata.values import NULL, Walker, text_of
@@ -385,6 +386,10 @@ class Engine(library.Jsonata):  # type: ignore[misc]
                 for place, item in enumerate(items)
             )
         return stream if node.stages is None else self.evaluate_stages(node.stages, stream, frame)
+
+    def evaluate_sort_expression(self, node: Node, value: Value, frame: Frame) -> Value:
+        """Return a path's items in the order of the operator's terms."""
+        return ordered(self, node, value, frame)
 
     def evaluate_group_expression(self, node: Node, value: Value, frame: Frame) -> Value:
         """Group the items by their keys, then evaluate each group's value; an object constructor is one group."""

@@ -101,5 +101,10 @@ def test_parses_strict_json(jsonata_fault: Any, text: str) -> None:
     assert jsonata_fault("$parse($states.input)", text).startswith("D3137: Invalid JSON")
 
 
+def test_says_where_a_text_is_not_json(jsonata_fault: Any) -> None:
+    cause = "D3137: Invalid JSON: line 1, column 2: a key in double quotes is missing"
+    assert jsonata_fault("$parse($states.input)", "{a: 1}") == cause
+
+
 def test_deep_json_is_refused(jsonata_fault: Any) -> None:
     assert jsonata_fault("$parse($states.input)", "[" * 100_000).startswith("D3137: Invalid JSON")

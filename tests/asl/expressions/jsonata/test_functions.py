@@ -182,6 +182,14 @@ def test_strings_are_in_the_order_of_their_utf16_code_units(jsonata: Any) -> Non
         True,
         False,
     ]
+    assert jsonata("$states.input^($)", [last, first, "a"]) == ["a", first, last]
+    assert jsonata("$states.input^(>n).n", [{"n": first}, {"n": "a"}, {"n": last}]) == [last, first, "a"]
+    assert jsonata("$states.input#$i^(n).$i", [{"n": last}, {"n": first}, {}]) == [1, 0, 2]
+
+
+@pytest.mark.parametrize(("value", "code"), [([1, "a"], "T2007"), ([1, None], "T2008"), ([True, False], "T2008")])
+def test_what_cannot_be_compared_has_no_order(jsonata_fault: Any, value: Any, code: str) -> None:
+    assert jsonata_fault("$states.input^($)", value).startswith(code)
 
 
 def test_sorting_needs_one_type(jsonata_fault: Any) -> None:
