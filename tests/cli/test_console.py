@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
+from statechain import Engine
 from support.cli_project import CliProject
 
 pytestmark = pytest.mark.slow  # starts processes
@@ -31,6 +33,7 @@ def served(project: CliProject, *options: str) -> Iterator[tuple[subprocess.Pope
             yield process, web
             process.send_signal(signal.SIGTERM)  # while the client's connection is open
             process.communicate(timeout=30)
+            assert process.returncode == 0
 
 
 def failed(project: CliProject) -> str:
@@ -63,3 +66,22 @@ def test_payloads_can_be_left_out(project: CliProject) -> None:
     with served(project, "--no-payloads") as (_, web):
         assert web.get(f"executions/{id_}").status_code == 200
         assert web.get(f"executions/{id_}/payload").status_code == 403
+
+
+def test_what_runs_in_its_process_is_handed_over_on_sigterm(project: CliProject) -> None:
+    async def create() -> str:
+        nap = {"StartAt": "Nap", "States": {"Nap": {"Type": "Wait", "Seconds": 86400, "End": True}}}
+        async with Engine("sqlite:///statechain.db", role="client") as engine:
+            return (await engine.create_state_machine("naps", nap)).id
+
+    machine = asyncio.run(create())
+    with project.start("console", "--port", "0", "--write", "--tasks", "handlers") as process:
+        assert process.stderr is not None
+        at = re.search(r"http://\S+", process.stderr.readline())
+        assert at
+        form = {"name": "nap", "input": "{}"}
+        assert httpx.post(f"{at[0]}machines/{machine}/start", data=form, headers=FORM).status_code == 303
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=30)
+        assert (process.returncode, told.splitlines()[-1]) == (0, "handed over what still ran")
+    assert project.shown("nap")["status"] == "RUNNING"

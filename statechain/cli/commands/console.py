@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import signal
 import socket
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["console"]
 
 PORT = 8080
+GRACE = 5.0
+"""How many seconds what runs in this process gets to end; the rest is handed over."""
+
 NEEDED = {"jinja2", "multipart", "python_multipart", "starlette", "uvicorn"}
 
 
@@ -36,8 +41,13 @@ async def console(port: int, tasks: TaskRegistry | None, storage: Storage, *, wr
     """
     if write:
         role = "client" if tasks is None else "worker"  # without handlers, workers run what is started or redriven
-        async with storage.engine(tasks=tasks, read_only=True, role=role) as engine:
-            await _serve(engine, port, write=True, payloads=payloads)
+        limit = asyncio.timeout(None)
+        try:
+            async with limit, storage.engine(tasks=tasks, read_only=True, role=role) as engine:
+                await _serve(engine, port, write=True, payloads=payloads)
+                limit.reschedule(asyncio.get_running_loop().time() + GRACE)
+        except TimeoutError:
+            echo_err("handed over what still ran")
     else:
         async with storage.reader() as engine:
             await _serve(engine, port, write=False, payloads=payloads)
@@ -65,4 +75,9 @@ async def _serve(engine: Engine, port: int, *, write: bool, payloads: bool) -> N
     with listener:
         what = "reads and writes" if write else "only reads"
         echo_err(f"the console is at http://127.0.0.1:{listener.getsockname()[1]}/ and {what}; Ctrl-C ends it")
-        await uvicorn.Server(config).serve(sockets=[listener])
+        # uvicorn raises SIGTERM again once it has ended, which must not end the process before the engine is left.
+        before = signal.signal(signal.SIGTERM, lambda *_: None)
+        try:
+            await uvicorn.Server(config).serve(sockets=[listener])
+        finally:
+            signal.signal(signal.SIGTERM, before)
