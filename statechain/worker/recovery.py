@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from statechain.worker.revisions import Revision, Revisions
     from statechain.worker.worker import Worker
 
-__all__ = ["Recovery"]
+__all__ = ["Recovery", "pause_after"]
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,13 @@ MOST_AWAITED = 500
 LOOKS_PER_SWEEP = 30
 SHORTEST_PAUSE = 0.02
 CLAIM_SECONDS = 0.25
+MOST_DOUBLINGS = 10
 LONGEST_TRIAL_PAUSE = 1.0
+
+
+def pause_after(failures: int, period: float) -> float:
+    """Return the seconds before the look after so many that failed in a row: twice as long each time, up to a period."""
+    return min(CLAIM_SECONDS * 2.0 ** min(failures - 1, MOST_DOUBLINGS), period)
 
 
 class Recovery:
@@ -72,6 +78,7 @@ class Recovery:
         self._next_look = 0.0
         self._next_trial: float | None = None
         self._looks = 0
+        self._failures = 0
         self._is_sweep_due = False
         self._unserved: set[tuple[str, int]] = set()
         self._reported: tuple[int, int] = (0, 0)
@@ -83,7 +90,8 @@ class Recovery:
     async def run(self, *, claims: bool) -> None:
         """With each period of the lease look for what is lost and (``claims``) for orphans, until cancelled.
 
-        An outage of storage is waited out, and no other error ends it either: it would interrupt all that runs.
+        An outage of storage is waited out, with a pause that grows, and no other error ends it either: it would
+        interrupt all that runs.
         """
         self._schedule_look()
         while True:
@@ -92,6 +100,9 @@ class Recovery:
                 await self._look(claims=claims)
             except Exception as error:  # noqa: BLE001 -- an error of the repository must not end all executions here
                 self._put_off(error)
+                await asyncio.sleep(pause_after(self._failures, self._lease.period))
+            else:
+                self._failures = 0
 
     async def begin(self) -> None:
         """Take over what dead workers left as the engine opens; where storage refuses that, the next look does."""
@@ -101,6 +112,7 @@ class Recovery:
             self._put_off(error)
 
     def _put_off(self, error: Exception) -> None:
+        self._failures += 1
         reason = error if isinstance(error, StatechainError) else type(error).__name__
         logger.warning("executions could not be recovered, trying again: %s", reason)
         self._worker.changed.clear()
