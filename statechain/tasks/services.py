@@ -220,8 +220,13 @@ def _start_execution(
         raise StateError("States.TaskFailed", "startExecution needs a StateMachineArn")
     if name is not None and not isinstance(name, str):
         raise StateError("States.TaskFailed", "startExecution needs a text as the Name of an execution")
-    machine = arn.rpartition(":stateMachine:")[2]
-    return NestedCall(machine, found.get("Input", EMPTY), name, waits, parses, under_token, arn=arn)
+    return NestedCall(_machine_name(arn), found.get("Input", EMPTY), name, waits, parses, under_token, arn=arn)
+
+
+def _machine_name(arn: str) -> str:
+    """Return what names the machine of an ARN; a version or an alias that follows it means the machine itself."""
+    _, is_arn, name = arn.rpartition(":stateMachine:")
+    return name.partition(":")[0] if is_arn else name
 
 
 INTEGRATIONS: dict[str, Callable[[JSONValue], Call]] = {

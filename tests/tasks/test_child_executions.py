@@ -45,6 +45,16 @@ async def test_a_nested_execution_is_awaited(quick: EngineHarness, how: str, tol
     assert output(ended)["StopDate"] - output(ended)["StartDate"] == pytest.approx(50_000, abs=1000)
 
 
+@pytest.mark.parametrize("qualifier", ["", ":7", ":PROD"])
+async def test_a_version_or_an_alias_of_a_nested_machine_means_the_machine(
+    quick: EngineHarness, qualifier: str
+) -> None:
+    await quick.engine.create_state_machine("child", machine(Same={"Type": "Pass"}))
+    arn = f"arn:aws:states:eu-west-1:123456789012:stateMachine:child{qualifier}"
+    start = task(f"{START}.sync:2", Parameters={"StateMachineArn": arn, "Input": {"n": 1}})
+    assert output(await quick.run(machine(Start=start)))["Output"] == {"n": 1}
+
+
 async def test_a_nested_failure_fails_the_task(quick: EngineHarness) -> None:
     await quick.engine.create_state_machine("child", machine(No={"Type": "Fail", "Error": "No", "Cause": "never"}))
     ended = await quick.run(machine(Start=nested(".sync")), {"n": 1})
