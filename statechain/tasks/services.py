@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import attrs
 
-from statechain.codec import JSONValue
-from statechain.errors import DefinitionError, Diagnostic, StateError
+from statechain.codec import JSONValue, decode
+from statechain.errors import DefinitionError, Diagnostic, InvalidPayload, StateError
 from statechain.tasks.registry import Task, TaskRegistry
 
 if TYPE_CHECKING:
@@ -220,7 +220,20 @@ def _start_execution(
         raise StateError("States.TaskFailed", "startExecution needs a StateMachineArn")
     if name is not None and not isinstance(name, str):
         raise StateError("States.TaskFailed", "startExecution needs a text as the Name of an execution")
-    return NestedCall(_machine_name(arn), found.get("Input", EMPTY), name, waits, parses, under_token, arn=arn)
+    return NestedCall(
+        _machine_name(arn), _nested_input(found.get("Input", EMPTY)), name, waits, parses, under_token, arn=arn
+    )
+
+
+def _nested_input(given: JSONValue) -> JSONValue:
+    """Return the input of a nested execution: a text is the JSON text that AWS's API takes, and no string."""
+    if not isinstance(given, str):
+        return given
+    try:
+        return decode(given)
+    except InvalidPayload as fault:
+        cause = f"Invalid State Machine Execution Input: '{fault}'"
+        raise StateError("StepFunctions.InvalidExecutionInputException", cause) from fault
 
 
 def _machine_name(arn: str) -> str:

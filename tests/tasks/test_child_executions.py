@@ -55,6 +55,24 @@ async def test_a_version_or_an_alias_of_a_nested_machine_means_the_machine(
     assert output(await quick.run(machine(Start=start)))["Output"] == {"n": 1}
 
 
+@pytest.mark.parametrize(("text", "value"), [('{"n":[1]}', {"n": [1]}), ('"text"', "text"), ("null", None)])
+async def test_a_text_as_the_input_of_a_nested_execution_is_read_as_json(
+    quick: EngineHarness, text: str, value: Any
+) -> None:
+    await quick.engine.create_state_machine("child", machine(Same={"Type": "Pass"}))
+    start = task(f"{START}.sync:2", Parameters={"StateMachineArn": "child", "Input": text})
+    assert output(await quick.run(machine(Start=start)))["Output"] == value
+
+
+@pytest.mark.parametrize("text", ["", "text", "{"])
+async def test_a_text_that_is_not_json_is_no_input_of_a_nested_execution(quick: EngineHarness, text: str) -> None:
+    await quick.engine.create_state_machine("child", machine(Same={"Type": "Pass"}))
+    start = task(START, Parameters={"StateMachineArn": "child", "Input": text})
+    ended = await quick.run(machine(Start=start))
+    assert ended.error == "StepFunctions.InvalidExecutionInputException"
+    assert (ended.cause or "").startswith("Invalid State Machine Execution Input: 'not JSON: line 1, column ")
+
+
 async def test_a_nested_failure_fails_the_task(quick: EngineHarness) -> None:
     await quick.engine.create_state_machine("child", machine(No={"Type": "Fail", "Error": "No", "Cause": "never"}))
     ended = await quick.run(machine(Start=nested(".sync")), {"n": 1})
