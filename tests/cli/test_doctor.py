@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 
 from support.cli_project import CliProject, rows
 
@@ -11,7 +12,7 @@ __all__: list[str] = []
 
 
 def damage(project: CliProject, statement: str) -> None:
-    with sqlite3.connect(project.folder / "statechain.db") as connection:
+    with closing(sqlite3.connect(project.folder / "statechain.db")) as connection, connection:
         connection.execute("PRAGMA ignore_check_constraints = ON")
         connection.execute(statement)
     connection.close()

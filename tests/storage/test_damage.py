@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -162,7 +163,7 @@ async def test_values_of_a_wrong_type_are_damage(sqlite_url: str) -> None:
     async with open_repository(sqlite_url) as repository:
         for column, value in {"name": 5.5, "input": b"{}", "start_time": "noon", "redrive_count": "x"}.items():
             made = await start(repository)
-            with sqlite3.connect(sqlite_url.removeprefix("sqlite:///")) as connection:
+            with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection, connection:
                 connection.execute(f"UPDATE executions SET {column} = ? WHERE id = ?", (value, made.id))
             connection.close()
             if column == "name":

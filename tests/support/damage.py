@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
@@ -44,7 +45,7 @@ def damager(url: str) -> Damage:
 
     async def run(statement: str, *values: object) -> None:
         if url.startswith("sqlite"):
-            with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
+            with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
                 connection.execute("PRAGMA ignore_check_constraints = ON")
                 connection.execute(statement, values)
             connection.close()

@@ -7,7 +7,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -148,7 +148,7 @@ async def seed(url: str, count: int) -> str:
         " end_time, current_state, redrive_count, epoch) SELECT "
     )
     if url.startswith("sqlite"):
-        with sqlite3.connect(url.removeprefix("sqlite:///")) as file:
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as file, file:
             numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) "
             values = row.format(id="'s' || substr('0000000' || i, -7)", number="i")
             file.execute(numbers + into + values + " FROM n", (count,))
