@@ -325,6 +325,7 @@ class Caller:
         """Start an execution, and wait for its end where the Task says so."""
         outside = frame.outside
         if outside is None:
+            self._text(frame, call.input)
             outside = frame.outside = ExternalWait(deadline=self._deadline(effect) if call.waits else None)
             await self._scribe.checkpoint(frame)
         self._note_once(frame, MomentKind.STARTED)

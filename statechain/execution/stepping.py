@@ -39,6 +39,8 @@ def record_step(
     """
     run = frame.run
     if run.is_express:
+        if output.text is None and not output.is_owned:  # made by expressions, of which each could double it
+            encode_output(output, state.name, limits)
         run.next_event()
         frame.put_out(output, assigned)
         return

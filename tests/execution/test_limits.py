@@ -192,3 +192,83 @@ async def test_a_result_that_goes_in_circles_is_refused(type_: str) -> None:
         machine = await engine.create_state_machine("m", calling("circle"), type=type_)
         ended = await (await machine.start_execution()).wait()
     assert (ended.status, ended.error) == (ExecutionStatus.FAILED, "States.DataLimitExceeded")
+
+
+ONE: dict[str, Any] = {"StartAt": "One", "States": {"One": {"Type": "Pass", "Result": 1, "End": True}}}
+TWICE = {"a.$": "$.text", "b.$": "$.text"}
+DISTRIBUTED = {**ONE, "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}}
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"Type": "Parallel", "Parameters": TWICE, "Branches": [ONE]},
+        {"Type": "Map", "ItemsPath": "$.items", "ItemSelector": TWICE, "ItemProcessor": ONE},
+        {"Type": "Map", "ItemsPath": "$.items", "Parameters": TWICE, "ItemProcessor": ONE},
+        {"Type": "Map", "ItemsPath": "$.items", "ItemSelector": TWICE, "ItemProcessor": DISTRIBUTED},
+        {
+            "Type": "Map",
+            "ItemsPath": "$.items",
+            "ItemBatcher": {"MaxItemsPerBatch": 1, "BatchInput": TWICE},
+            "ItemProcessor": DISTRIBUTED,
+        },
+        {
+            "Type": "Task",
+            "Resource": "arn:aws:states:::states:startExecution",
+            "Parameters": {"StateMachineArn": "one", "Input": TWICE},
+        },
+        {
+            "Type": "Parallel",
+            "QueryLanguage": "JSONata",
+            "Arguments": "{% [$states.input.text, $states.input.text] %}",
+            "Branches": [ONE],
+        },
+        {
+            "Type": "Map",
+            "QueryLanguage": "JSONata",
+            "Items": [1],
+            "ItemSelector": "{% [$states.input.text, $states.input.text] %}",
+            "ItemProcessor": ONE,
+        },
+    ],
+    ids=lambda state: "-".join(key for key in state if key not in {"Branches", "ItemsPath", "ItemProcessor"}),
+)
+async def test_what_a_state_makes_of_its_input_for_others_is_bounded_as_an_input_is(state: dict[str, Any]) -> None:
+    async with Engine("memory://", limits=Limits(payload_bytes=1_000)) as engine:
+        await engine.create_state_machine("one", ONE)
+        definition = {"StartAt": "Work", "States": {"Work": {**state, "End": True}}}
+        machine = await engine.create_state_machine("m", definition)
+        fits = await (await machine.start_execution({"items": [1], "text": "x" * 400})).wait()
+        ended = await (await machine.start_execution({"items": [1], "text": "x" * 900})).wait()
+    assert fits.status == "SUCCEEDED"
+    assert (ended.status, ended.error) == (ExecutionStatus.FAILED, "States.DataLimitExceeded")
+
+
+async def test_the_size_of_a_batch_is_that_of_its_text_as_utf8() -> None:
+    work = {
+        "Type": "Map",
+        "ItemBatcher": {"MaxInputBytesPerBatch": 60},
+        "ItemProcessor": {**DISTRIBUTED, "States": {"One": {"Type": "Pass", "End": True}}},
+        "End": True,
+    }
+    async with Engine("memory://") as engine:
+        machine = await engine.create_state_machine("m", {"StartAt": "Work", "States": {"Work": work}})
+        batches = (await machine.execute(["é" * 10, "é" * 10])).output
+    assert batches == [{"Items": ["é" * 10, "é" * 10]}]
+
+
+@pytest.mark.parametrize("type_", ["STANDARD", "EXPRESS"])
+async def test_what_a_state_puts_out_is_bounded_also_where_the_next_makes_it_small(type_: str) -> None:
+    definition = {
+        "StartAt": "Double",
+        "States": {
+            "Double": {"Type": "Pass", "Parameters": TWICE, "Next": "One"},
+            "One": {"Type": "Pass", "Result": 1, "End": True},
+        },
+    }
+    async with Engine("memory://", limits=Limits(payload_bytes=1_000)) as engine:
+        machine = await engine.create_state_machine("m", definition, type=type_)
+        fits = await (await machine.start_execution({"text": "x" * 400})).wait()
+        ended = await (await machine.start_execution({"text": "x" * 900})).wait()
+    assert fits.status == "SUCCEEDED"
+    assert (ended.status, ended.error) == (ExecutionStatus.FAILED, "States.DataLimitExceeded")

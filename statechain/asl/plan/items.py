@@ -22,6 +22,7 @@ from statechain.asl.expressions.payload import (
 )
 from statechain.asl.model import ABSENT
 from statechain.asl.outcome import Branch, Context, FanOut, Outcome, Tolerance
+from statechain.asl.plan.bounds import within_bounds
 from statechain.asl.plan.flow import compile_input
 from statechain.asl.plan.map_runs import compile_batcher, compile_transfer
 from statechain.codec import JSONValue
@@ -180,8 +181,9 @@ def _compile_selector(state: model.Map, limits: Limits) -> Select | None:
         return None
     if state.query_language == "JSONata":
         evaluate = jsonata_template(template, "ItemSelector", limits)
-        return lambda raw, context: evaluate(states_of(raw, context), context)
-    return jsonpath_template(template, limits)
+        return lambda raw, context: within_bounds(evaluate(states_of(raw, context), context), state.name, limits)
+    make = jsonpath_template(template, limits)
+    return lambda raw, context: within_bounds(make(raw, context), state.name, limits)
 
 
 def _compile_tolerance(state: model.Map, limits: Limits) -> Callable[[JSONValue, Context], Tolerance]:

@@ -11,7 +11,8 @@ from statechain.asl.expressions.jsonpath import compile_path
 from statechain.asl.expressions.payload import jsonata_template, jsonpath_template, states_of
 from statechain.asl.model import ABSENT
 from statechain.asl.outcome import Branch, Context, Transfer
-from statechain.codec import JSONValue, encode
+from statechain.asl.plan.bounds import within_bounds
+from statechain.codec import JSONValue, size_of
 from statechain.errors import StateError
 from statechain.limits import Limits
 
@@ -97,7 +98,14 @@ def compile_batcher(state: model.Map, limits: Limits) -> Callable[[JSONValue, Co
             _bound(state, most, "MaxItemsPerBatch", value, context),
             _bound(state, bytes_, "MaxInputBytesPerBatch", value, context) or limits.payload_bytes,
         )
-        return lambda branches: _pack(branches, common, *bounds)
+
+        def pack(branches: Sequence[Branch]) -> list[Branch]:
+            packed = _pack(branches, common, *bounds)
+            for batch in packed:
+                within_bounds(batch.input, state.name, limits)
+            return packed
+
+        return pack
 
     return batching
 
@@ -118,10 +126,10 @@ def _pack(branches: Sequence[Branch], common: dict[str, JSONValue], most: int, m
     """Fill one batch after the other, up to a number of items (0: any) and a size of its input."""
     packed: list[Branch] = []
     items: list[JSONValue] = []
-    empty = len(encode({**common, "Items": []}))
+    empty = size_of({**common, "Items": []})
     size = empty
     for branch in branches:
-        length = len(encode(branch.input)) + 1
+        length = size_of(branch.input) + 1
         if items and (len(items) == most or size + length > most_bytes):
             packed.append(Branch(branch.plan, {**common, "Items": items}, len(packed)))
             items, size = [], empty

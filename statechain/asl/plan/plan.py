@@ -36,6 +36,7 @@ from statechain.asl.outcome import (
     Step,
     WaitUntil,
 )
+from statechain.asl.plan.bounds import within_bounds
 from statechain.asl.plan.flow import (
     compile_argument,
     compile_catch,
@@ -316,7 +317,7 @@ def _compile_parallel(state: model.Parallel, plans: Sequence[Plan], limits: Limi
     make = compile_argument(template, state, field, limits)
 
     def enter(raw: JSONValue, context: Context) -> Outcome:
-        value = raw if make is None else make(raw, context)
+        value = raw if make is None else within_bounds(make(raw, context), state.name, limits)
         return FanOut(branches=[Branch(plan, value, index) for index, plan in enumerate(plans)])
 
     return enter
