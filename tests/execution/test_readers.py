@@ -232,6 +232,11 @@ DAMAGED = "it is damaged: what is compressed in it cannot be read"
             b"1\n\n{'a': 1}\n",
             "line 3 of the file: not JSON: line 1, column 2: a key in double quotes is missing",
         ),
+        (
+            "a.jsonl",
+            b'1\n{"a":\n',
+            "line 2 of the file: not JSON: line 1, column 6: it ends where a value is missing",
+        ),
         ("a.jsonl", b"\xff\n", "it is not encoded in UTF-8"),
         ("a.csv", b"a\n\xff\n", "it is not encoded in UTF-8"),
         ("a.csv", b"\x1f\x8b\x08garbage of ten bytes", DAMAGED),

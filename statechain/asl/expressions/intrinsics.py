@@ -105,7 +105,8 @@ class _Parser:
         if not fewest <= len(arguments) <= (most if most is not None else len(arguments)):
             self._place = start
             wanted = fewest if fewest == most else f"{fewest} to {most}" if most is not None else f"at least {fewest}"
-            raise self._fault(f"{match[0]} takes {wanted} arguments, and was given {len(arguments)}")
+            plural = "" if wanted == 1 else "s"
+            raise self._fault(f"{match[0]} takes {wanted} argument{plural}, and was given {len(arguments)}")
         return _applied(function, arguments, self._limits)
 
     def end(self) -> None:

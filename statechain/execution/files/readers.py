@@ -243,7 +243,7 @@ def _at(pointer: str, value: JSONValue) -> JSONValue:
         elif isinstance(value, list) and name.isdecimal() and int(name) < len(value):
             value = value[int(name)]
         else:
-            raise ValueError(f"the ItemsPointer {pointer!r} leads nowhere")
+            raise ValueError(f"the ItemsPointer {encode(pointer)} leads nowhere")
     return value
 
 
@@ -251,7 +251,7 @@ def _parse_jsonl(path: Path, _config: ReaderConfig) -> Iterator[Member]:
     with open_text(path) as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
-                yield None, _decoded_line(line, number)
+                yield None, _decoded_line(line.rstrip(), number)
 
 
 def _decoded_line(line: str, number: int) -> JSONValue:
