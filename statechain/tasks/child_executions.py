@@ -149,6 +149,8 @@ def described(execution: Execution, *, parses: bool) -> JSONValue:
         "Input": execution.input if parses else execution.input_text,
         "InputDetails": {"Included": True},
         "Name": execution.name,
+        "RedriveCount": execution.redrive_count,
+        "RedriveStatus": "REDRIVABLE",
         "StartDate": to_micros(execution.start_time) // 1000,
         "StateMachineArn": execution.state_machine_id,
         "Status": str(execution.status),
@@ -156,6 +158,8 @@ def described(execution: Execution, *, parses: bool) -> JSONValue:
     if execution.end_time is not None:
         description["StopDate"] = to_micros(execution.end_time) // 1000
     if execution.status is ExecutionStatus.SUCCEEDED:
+        description["RedriveStatus"] = "NOT_REDRIVABLE"
+        description["RedriveStatusReason"] = "Execution is SUCCEEDED and cannot be redriven"
         description["Output"] = execution.output if parses else execution.output_text
         description["OutputDetails"] = {"Included": True}
         return description

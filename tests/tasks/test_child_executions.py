@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -43,6 +44,17 @@ async def test_a_nested_execution_is_awaited(quick: EngineHarness, how: str, tol
     ended = await quick.run(machine(Start=nested(how)), {"n": 1})
     assert (output(ended)["Status"], output(ended)["Output"]) == ("SUCCEEDED", told)
     assert output(ended)["StopDate"] - output(ended)["StartDate"] == pytest.approx(50_000, abs=1000)
+
+
+async def test_the_answer_of_a_nested_execution_says_whether_it_can_be_redriven(quick: EngineHarness) -> None:
+    await quick.engine.create_state_machine("child", machine(Same={"Type": "Pass"}))
+    told = output(await quick.run(machine(Start=nested(".sync:2")), {"n": 1}))
+    assert (told["RedriveCount"], told["RedriveStatus"]) == (0, "NOT_REDRIVABLE")
+    assert told["RedriveStatusReason"] == "Execution is SUCCEEDED and cannot be redriven"
+    await quick.engine.create_state_machine("child", machine(No={"Type": "Fail"}))
+    failed = json.loads((await quick.run(machine(Start=nested(".sync:2")), {"n": 1})).cause or "")
+    assert (failed["RedriveCount"], failed["RedriveStatus"]) == (0, "REDRIVABLE")
+    assert "RedriveStatusReason" not in failed
 
 
 @pytest.mark.parametrize("qualifier", ["", ":7", ":PROD"])
