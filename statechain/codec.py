@@ -131,6 +131,24 @@ def size_of(value: JSONValue) -> int:
     return len(text.encode(errors="surrogatepass"))
 
 
+def fits(value: JSONValue, *, max_bytes: int, max_depth: int) -> bool:
+    """Return whether `isolate` takes a value that expressions have made; it is not copied where it is plain."""
+    quick = _msgspec()
+    if quick is not None:
+        try:
+            data = quick[0](value)
+        except Exception:  # noqa: BLE001, S110 -- such as a split surrogate, which has an escape
+            pass
+        else:
+            if len(data) <= max_bytes and data.count(b"[") + data.count(b"{") <= max_depth:
+                return True
+    try:
+        isolate(value, max_bytes=max_bytes, max_depth=max_depth)
+    except InvalidPayload:
+        return False
+    return True
+
+
 def decode(text: str | bytes) -> JSONValue:
     """Return the value of a JSON text; raise InvalidPayload where it is not strict JSON."""
     quick = _msgspec()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from statechain.asl.effort import TakesLong
 from statechain.asl.outcome import Done, Next, Origin
 from statechain.clock import SystemClock
-from statechain.codec import JSONValue, private
+from statechain.codec import fits, private
 from statechain.errors import InvalidPayload, StateError
 from statechain.execution.variables import is_admitted
 from statechain.payload import Payload
@@ -83,17 +83,11 @@ class FastPath:
             return None
         if not isinstance(step, Next | Done) or (step.assigned and not is_admitted(frame, step.assigned, self._limits)):
             return None
-        if step.origin is not Origin.INPUT and not self._is_within_bounds(step.output):
+        most, deepest = self._limits.payload_bytes, self._limits.payload_depth
+        if step.origin is not Origin.INPUT and not fits(step.output, max_bytes=most, max_depth=deepest):
             return None
         frame.run.events += EVENTS_OF_STEP
         return step
-
-    def _is_within_bounds(self, output: JSONValue) -> bool:
-        try:
-            private(output, max_bytes=self._limits.payload_bytes, max_depth=self._limits.payload_depth)
-        except InvalidPayload:
-            return False
-        return True
 
     async def _work(self, frame: Frame, state: State, task: Task, caller: asyncio.Task[Any] | None) -> bool:
         """Await a plain Task's handler, whose result is what the state puts out; return False where it was not called.
