@@ -76,7 +76,9 @@ class Interpreter:
         self._limits = limits
         self._lane = lane
         self._lines = lines
-        self._run_distributed = partial(run_distributed, files=files, map_runs=map_runs, shares=shares_map_runs)
+        self._run_distributed = partial(
+            run_distributed, limits=limits, files=files, map_runs=map_runs, shares=shares_map_runs
+        )
 
     async def run(self, run: Run) -> End:
         """Run an execution from where it is to its end, which is the caller's to record, unless `Run.end` has it."""

@@ -205,13 +205,6 @@ DISTRIBUTED = {**ONE, "ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType"
         {"Type": "Parallel", "Parameters": TWICE, "Branches": [ONE]},
         {"Type": "Map", "ItemsPath": "$.items", "ItemSelector": TWICE, "ItemProcessor": ONE},
         {"Type": "Map", "ItemsPath": "$.items", "Parameters": TWICE, "ItemProcessor": ONE},
-        {"Type": "Map", "ItemsPath": "$.items", "ItemSelector": TWICE, "ItemProcessor": DISTRIBUTED},
-        {
-            "Type": "Map",
-            "ItemsPath": "$.items",
-            "ItemBatcher": {"MaxItemsPerBatch": 1, "BatchInput": TWICE},
-            "ItemProcessor": DISTRIBUTED,
-        },
         {
             "Type": "Task",
             "Resource": "arn:aws:states:::states:startExecution",
@@ -242,6 +235,24 @@ async def test_what_a_state_makes_of_its_input_for_others_is_bounded_as_an_input
         ended = await (await machine.start_execution({"items": [1], "text": "x" * 900})).wait()
     assert fits.status == "SUCCEEDED"
     assert (ended.status, ended.error) == (ExecutionStatus.FAILED, "States.DataLimitExceeded")
+
+
+@pytest.mark.parametrize(
+    "made", [{"ItemSelector": TWICE}, {"ItemBatcher": {"MaxItemsPerBatch": 1, "BatchInput": TWICE}}], ids="-".join
+)
+async def test_an_item_of_a_distributed_map_that_is_made_too_large_has_failed(made: dict[str, Any]) -> None:
+    each = {"Type": "Map", "ItemsPath": "$.items", "ItemProcessor": DISTRIBUTED, "End": True, **made}
+    async with Engine("memory://", limits=Limits(payload_bytes=1_000)) as engine:
+        strict = await engine.create_state_machine("strict", {"StartAt": "Each", "States": {"Each": each}})
+        each = {**each, "ToleratedFailureCount": 1}
+        tolerant = await engine.create_state_machine("tolerant", {"StartAt": "Each", "States": {"Each": each}})
+        fits = await (await strict.start_execution({"items": [1], "text": "x" * 400})).wait()
+        too_large = {"items": [1], "text": "x" * 900}
+        ended = await (await strict.start_execution(too_large)).wait()
+        tolerated = await (await tolerant.start_execution(too_large)).wait()
+    assert (fits.status, fits.output) == (ExecutionStatus.SUCCEEDED, [1])
+    assert (ended.status, ended.error) == (ExecutionStatus.FAILED, "States.ExceedToleratedFailureThreshold")
+    assert (tolerated.status, tolerated.output) == (ExecutionStatus.SUCCEEDED, [])
 
 
 async def test_the_size_of_a_batch_is_that_of_its_text_as_utf8() -> None:

@@ -181,8 +181,11 @@ def _compile_selector(state: model.Map, limits: Limits) -> Select | None:
         return None
     if state.query_language == "JSONata":
         evaluate = jsonata_template(template, "ItemSelector", limits)
-        return lambda raw, context: within_bounds(evaluate(states_of(raw, context), context), state.name, limits)
-    make = jsonpath_template(template, limits)
+        make: Select = lambda raw, context: evaluate(states_of(raw, context), context)  # noqa: E731
+    else:
+        make = jsonpath_template(template, limits)
+    if state.item_processor.mode == "DISTRIBUTED":
+        return make  # an item that is too large has failed, and the others go on
     return lambda raw, context: within_bounds(make(raw, context), state.name, limits)
 
 

@@ -11,7 +11,6 @@ from statechain.asl.expressions.jsonpath import compile_path
 from statechain.asl.expressions.payload import jsonata_template, jsonpath_template, states_of
 from statechain.asl.model import ABSENT
 from statechain.asl.outcome import Branch, Context, Transfer
-from statechain.asl.plan.bounds import within_bounds
 from statechain.codec import JSONValue, size_of
 from statechain.errors import StateError
 from statechain.limits import Limits
@@ -98,14 +97,7 @@ def compile_batcher(state: model.Map, limits: Limits) -> Callable[[JSONValue, Co
             _bound(state, most, "MaxItemsPerBatch", value, context),
             _bound(state, bytes_, "MaxInputBytesPerBatch", value, context) or limits.payload_bytes,
         )
-
-        def pack(branches: Sequence[Branch]) -> list[Branch]:
-            packed = _pack(branches, common, *bounds)
-            for batch in packed:
-                within_bounds(batch.input, state.name, limits)
-            return packed
-
-        return pack
+        return lambda branches: _pack(branches, common, *bounds)
 
     return batching
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from statechain.asl.outcome import Branch, FanOut, Tolerance, Transfer
+from statechain.asl.plan.bounds import within_bounds
 from statechain.codec import JSONValue
 from statechain.errors import StateError
 from statechain.execution.fan_out.inline import INLINE_WIDTH, Explain, RunFrame, begin_round, decisive_error
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from statechain.execution.fan_out.shared import MapRuns
     from statechain.execution.files.items import Files
     from statechain.execution.recorder import VisitRecorder
+    from statechain.limits import Limits
 
 __all__ = ["run_distributed"]
 
@@ -51,6 +53,7 @@ async def run_distributed(
     clock: Clock,
     run_frame: RunFrame,
     explain: Explain,
+    limits: Limits,
     files: Files,
     map_runs: Callable[[], MapRuns],
     shares: bool,
@@ -69,6 +72,8 @@ async def run_distributed(
         run_frame: Runs an item in this process.
 
         explain: Reports an error of evaluation with its place.
+
+        limits: Of which the size of an item's input is one: an item that is larger has failed.
 
         files: What stands in the place of S3.
 
@@ -99,7 +104,8 @@ async def run_distributed(
             map_run = SharedMapRun(frame, described, map_runs(), find_branches, scribe, explain, clock)
         else:
             width, label = effect.max_concurrency or INLINE_WIDTH, effect.label or frame.state
-            map_run = _MapRun(frame, await find_branches(), tolerance, scribe, run_frame, explain, clock, label, width)
+            items = await find_branches()
+            map_run = _MapRun(frame, items, tolerance, scribe, run_frame, explain, clock, limits, label, width)
         outputs = await _outputs(map_run, effect.writer, files, run_id)
     except StateError as fault:
         frame.note(MomentKind.RUN_FAILED, clock.now(), fault.error, fault.cause)
@@ -175,6 +181,7 @@ class _MapRun:
     run_frame: RunFrame
     explain: Explain
     clock: Clock
+    limits: Limits
     label: str
     width: int
     outputs: dict[int, JSONValue] = attrs.Factory(dict)
@@ -194,6 +201,7 @@ class _MapRun:
         index, child = item
         self.begun.add(index)
         try:
+            within_bounds(child.input.value, f"{self.label}, item {index}", self.limits)
             await self.run_frame(child)
             await self.scribe.flush_effects(child)
             self.outputs[index] = child.input.value

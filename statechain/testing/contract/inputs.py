@@ -95,7 +95,11 @@ class InputContract:
         assert stored.item_counts == ItemCounts()
 
     async def test_an_item_whose_name_is_taken_represents_no_execution(self, repository: Repository) -> None:
-        wanted = batch(filter={}, state_machine_id="machine-b", options={"mode": "DISTRIBUTED", "shard_size": 1})
+        wanted = batch(
+            filter={},
+            state_machine_id="machine-b",
+            options={"mode": "DISTRIBUTED", "shard_size": 1, "concurrent_batches": 2},
+        )
         await commit(repository, given(wanted, 0, 1))
         stored = await commit(repository, CreateBatch(batch=wanted, filter_=None, item_count=2))
         for index in range(2):
@@ -110,6 +114,7 @@ class InputContract:
         shard = await repository.claim_shard(stored.id, "one", running=(), at=moment(9))
         assert shard is not None
         await repository.count_shard(shard, is_done=False, at=moment(9))
+        assert await repository.claim_shard(stored.id, "two", running=(), at=moment(9)) is not None
         (first, *_) = await repository.shards(stored.id)
         assert (first.ended, first.failed) == (1, 1)
         await commit(repository, FailBatchItem(batch_id=stored.id, index=0, error=None, cause=None))
