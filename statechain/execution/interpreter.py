@@ -99,6 +99,8 @@ class Interpreter:
             raise
         except Exception as error:  # noqa: BLE001 -- it is logged, and ends the execution
             return self._failed(frame, as_state_error(error, frame, self._limits))
+        finally:
+            run.root = None  # the two hold each other: all that an execution held would wait for the garbage collector
         return End(status=ExecutionStatus.SUCCEEDED, end_time=self._clock.now(), output_text=text)
 
     def _failed(self, frame: Frame, fault: StateError) -> End:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 from itertools import pairwise
 from typing import Any
 
@@ -313,3 +314,28 @@ async def test_an_unexpected_error_within_a_line_fails_the_execution(monkeypatch
         ended = await (await created.start_execution({"n": 1})).wait()
     assert (ended.status, ended.error) == ("FAILED", "States.Runtime")
     assert "a bug" in (ended.cause or "")
+
+
+@pytest.mark.parametrize("is_map", [False, True], ids=["a chain", "a distributed Map"])
+async def test_an_execution_that_has_ended_leaves_nothing_to_the_garbage_collector(*, is_map: bool) -> None:
+    tasks = TaskRegistry()
+    tasks.register("same")(_same)
+    config = {"ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}}
+    items = {"Type": "Map", "ItemProcessor": {**config, **chain(One=task("same"), Two=task("same"))}}
+    definition = chain(All=items) if is_map else chain(One=task("same"), Two=task("same"))
+    async with Engine("memory://", tasks=tasks) as engine:
+        machine = await engine.create_state_machine("machine", definition)
+        await machine.execute([1, 2])
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(50):
+                await machine.execute([1, 2])
+            left = gc.collect()
+        finally:
+            gc.enable()
+    assert left < 50, "less than one object an execution"
+
+
+async def _same(value: Any) -> Any:
+    return value

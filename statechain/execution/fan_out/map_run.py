@@ -209,6 +209,8 @@ class _MapRun:
             self.faults[index] = fault
             if exceeds(self.tolerance, len(self.faults), len(self.branches)):
                 raise StateError(*THRESHOLD_EXCEEDED) from fault
+        finally:
+            child.run.root = None  # its own run and it hold each other
 
     def ended(self) -> list[Ended]:
         """Return how each item that was begun ended, in order."""
