@@ -149,8 +149,11 @@ def write_tables(results: Path) -> None:
     """Write the tables of all results that are there."""
     parts = ["<!-- Made by benchmarks/tables.py from the results beside it. -->"]
     told = {name: json.loads(file.read_text()) for name in SECTIONS if (file := results / f"{name}.json").exists()}
-    if any(result["settings"]["size"] != "full" for result in told.values()):
-        parts.append("*Some of these runs were not of full size: they show that the scripts run, not how fast it is.*")
+    sizes = {result["settings"]["size"] for result in told.values()}
+    if "tiny" in sizes:
+        parts.append("*Some of these runs were of the tiny size: they show that the scripts run, not how fast it is.*")
+    elif "small" in sizes:
+        parts.append("*Some of these runs were of the small size, of fewer rounds and executions than the full one.*")
     for name, result in told.items():
         title, tables = SECTIONS[name]
         settings = ", ".join(f"{key} {value}" for key, value in result["settings"].items())

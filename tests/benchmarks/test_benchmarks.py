@@ -15,6 +15,7 @@ import pytest
 from support.postgres import Postgres
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+RESULTS = BENCHMARKS / "results"
 TINY = {
     "batches": ["--sources=12", "--concurrency=3", "--steps=2"],
     "claims": ["--running=40", "--page=5", "--claims=3", "--looks=3"],
@@ -140,7 +141,7 @@ def test_the_report_keeps_tabulates_and_draws_what_it_measured(postgres_server: 
     tables = (results / "tables.md").read_text()
     assert tables.count("\n### ") == len(kept)
     assert "| PostgreSQL, 4 |" in tables
-    assert "not of full size" in tables
+    assert "of the tiny size" in tables
     assert "What an execution uses" in tables
     for name in ("throughput", "batches"):
         drawn = plots / f"{name}.svg"
@@ -231,11 +232,16 @@ def test_what_got_faster_is_told(tmp_path: Path) -> None:
 
 
 def test_the_tables_are_those_of_the_results(tmp_path: Path) -> None:
-    results = BENCHMARKS / "results"
-    for file in results.glob("*.json"):
+    for file in RESULTS.glob("*.json"):
         shutil.copy(file, tmp_path)
     run("tables", tmp_path)
-    assert (tmp_path / "tables.md").read_text() == (results / "tables.md").read_text()
+    assert (tmp_path / "tables.md").read_text() == (RESULTS / "tables.md").read_text()
+
+
+def test_the_figures_that_are_published_are_of_no_tiny_run() -> None:
+    sizes = {file.stem: json.loads(file.read_text())["settings"]["size"] for file in RESULTS.glob("*.json")}
+    assert sizes
+    assert "tiny" not in sizes.values(), sizes
 
 
 def test_what_an_execution_uses_is_held_against_another_checkout() -> None:
