@@ -21,7 +21,7 @@ from json import encoder
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
 from statechain.errors import InvalidPayload
-from statechain.json_hints import wrong_text, wrong_with
+from statechain.json_hints import wrong_place, wrong_with
 
 __all__ = ["JSONInput", "JSONValue", "decode", "encode", "encode_plain", "isolate", "private", "same_json"]
 
@@ -162,7 +162,7 @@ def decode(text: str | bytes) -> JSONValue:
     except InvalidPayload:
         raise
     except json.JSONDecodeError as error:
-        raise InvalidPayload(f"not JSON: line {error.lineno}, column {error.colno}: {wrong_text(error)}") from error
+        raise InvalidPayload(f"not JSON: {wrong_place(error)}") from error
     except UnicodeDecodeError as error:
         raise InvalidPayload("not JSON: it is not encoded in UTF-8") from error
     except RecursionError as error:

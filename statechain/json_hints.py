@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import PurePath
 from uuid import UUID
 
-__all__ = ["wrong_text", "wrong_with"]
+__all__ = ["wrong_place", "wrong_text", "wrong_with"]
 
 BITS_A_DIGIT = 3.3219
 INSTEAD: tuple[tuple[tuple[type, ...], str], ...] = (
@@ -48,6 +48,11 @@ def wrong_text(error: json.JSONDecodeError) -> str:
     if error.msg == MISSING_VALUE and not error.doc[error.pos :].strip():
         return "it ends where a value is missing"
     return next((said for begin, said in WRONG_TEXTS.items() if error.msg.startswith(begin)), "it cannot be read")
+
+
+def wrong_place(error: json.JSONDecodeError) -> str:
+    """Return where a text is not JSON, and why."""
+    return f"line {error.lineno}, column {error.colno}: {wrong_text(error)}"
 
 
 def wrong_with(value: object) -> str | None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 import attrs
 
 from statechain.arguments import FLAG, FUNCTION, Argument, count_from, one_of
 from statechain.codec import JSONInput
 from statechain.errors import InvalidArgument
-from statechain.records.batches import Batch
+from statechain.records.batches import DISTRIBUTED, Batch
 from statechain.records.queues import KEY, PRIORITY
 
 __all__ = ["DISTRIBUTED", "SHARD_OPTIONS", "STORED_OPTIONS", "BatchExecutionOptions"]
@@ -32,7 +32,6 @@ STORED_OPTIONS = (
 SHARD_OPTIONS = ("mode", "shard_concurrency", "shard_size")
 """What a DISTRIBUTED batch is stored with besides."""
 
-DISTRIBUTED: Final = "DISTRIBUTED"
 MAX_CONCURRENCY = count_from(0).or_none()
 
 KEY_OR_FUNCTION = Argument(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 import click
 
 from statechain.codec import JSONValue
-from statechain.json_hints import wrong_text
+from statechain.json_hints import wrong_place
 from statechain.records.executions import ExecutionStatus
 from statechain.tasks.registry import TaskRegistry
 
@@ -77,7 +77,7 @@ class _JSON(ParamType):
         try:
             read: JSONValue = json.loads(text, parse_constant=_refuse)
         except json.JSONDecodeError as fault:
-            self.fail(f"{place}, line {fault.lineno}, column {fault.colno}: {wrong_text(fault)}", param, ctx)
+            self.fail(f"{place}, {wrong_place(fault)}", param, ctx)
         except (ValueError, RecursionError) as fault:
             self.fail(f"{place} is not JSON: {fault}", param, ctx)
         return read

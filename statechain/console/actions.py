@@ -25,7 +25,7 @@ from statechain.console.queries import ExecutionQuery, number
 from statechain.console.rendering import links_of, page
 from statechain.console.serving import engine_of, form_of, log_action, machine_names, require
 from statechain.errors import BatchNotFound, InvalidArgument, InvalidPayload, StateMachineNotFound
-from statechain.json_hints import wrong_text
+from statechain.json_hints import wrong_place
 from statechain.records.batches import BatchStatus
 from statechain.records.filters import Chained
 
@@ -135,9 +135,7 @@ def _json(text: str, what: str) -> JSONValue:
     try:
         value: JSONValue = json.loads(text)
     except json.JSONDecodeError as error:
-        raise InvalidPayload(
-            f"{what} is not JSON: line {error.lineno}, column {error.colno}: {wrong_text(error)}"
-        ) from None
+        raise InvalidPayload(f"{what} is not JSON: {wrong_place(error)}") from None
     except RecursionError:
         raise InvalidPayload(f"{what} is nested too deeply") from None
     return value

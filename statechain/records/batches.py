@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 import attrs
 
 from statechain.codec import JSONValue, encode, same_json
 from statechain.records.executions import ExecutionStatus
 
-__all__ = ["NAME_TAKEN", "Batch", "BatchItem", "BatchStatus", "ItemCounts"]
+__all__ = ["DISTRIBUTED", "NAME_TAKEN", "Batch", "BatchItem", "BatchStatus", "ItemCounts"]
 
+
+DISTRIBUTED: Final = "DISTRIBUTED"
+"""The ``mode`` among the options of a batch that workers share, in shards."""
 
 NAME_TAKEN = "ExecutionAlreadyExists"
 """The error of an item whose name belongs to an execution with another input: it represents no execution."""

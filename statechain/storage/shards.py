@@ -17,7 +17,7 @@ import attrs
 
 from statechain.codec import JSONValue
 from statechain.errors import LeaseLost
-from statechain.records.batches import Batch, BatchStatus
+from statechain.records.batches import DISTRIBUTED, Batch, BatchStatus
 from statechain.tickets import Ticket
 
 __all__ = [
@@ -47,7 +47,6 @@ MOST_CLAIMS = 5
 POISONED = "ShardPoisoned"
 """The error of items that were not started when their shard was given up."""
 
-DISTRIBUTED = "DISTRIBUTED"
 MOST_AT_ONCE = 50
 LARGEST = 500
 SMALLEST = 4

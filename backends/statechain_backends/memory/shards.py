@@ -7,7 +7,7 @@ from datetime import datetime
 
 import attrs
 
-from statechain.records.batches import Batch, BatchStatus
+from statechain.records.batches import DISTRIBUTED, Batch, BatchStatus
 from statechain.records.executions import ExecutionStatus
 from statechain.reports import Backlog
 from statechain.storage.shards import (
@@ -194,7 +194,7 @@ class MemoryShards(MemoryReports):
 
     async def backlog(self) -> Backlog:
         """Return what waits for a worker."""
-        batches = [each.id for each in await self.running_batches("DISTRIBUTED")]
+        batches = [each.id for each in await self.running_batches(DISTRIBUTED)]
         shards = [shard for id_ in batches for shard in self._shards.get(id_, ()) if shard.status in OPEN]
         owned = sum(shard.owner is not None for shard in shards)
         uncut = sum(id_ not in self._shards for id_ in batches)

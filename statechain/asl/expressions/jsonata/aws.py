@@ -17,7 +17,7 @@ from statechain.asl.expressions.jsonata.engine import LARGEST_VALUE, Engine, Val
 from statechain.asl.expressions.jsonata.messages import argument_error
 from statechain.asl.expressions.jsonata.pictures.moments import format_moment
 from statechain.asl.expressions.jsonata.values import NULL, to_library
-from statechain.json_hints import wrong_text
+from statechain.json_hints import wrong_place
 
 __all__ = ["AWS_FUNCTIONS", "millis"]
 
@@ -64,8 +64,7 @@ def _parse(_engine: Engine, text: Value) -> Value:
     try:
         return to_library(_decode(text))
     except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise argument_error(f"Invalid JSON: {place}: {wrong_text(error)}") from error
+        raise argument_error(f"Invalid JSON: {wrong_place(error)}") from error
     except RecursionError as error:
         raise argument_error("Invalid JSON: it nests too deep") from error
     except ValueError as error:
