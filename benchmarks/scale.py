@@ -116,10 +116,9 @@ async def children(folder: Path, count: int, job: Job) -> AsyncIterator[Children
         await found.hear()
         yield found
     finally:
-        for process in found.processes:
-            process.terminate()
-        for process in found.processes:
-            process.communicate()
+        # At the end of their input they leave their engines. One that was killed would be counted as a worker of the
+        # next batch until its lease is over.
+        await asyncio.gather(*(asyncio.to_thread(process.communicate) for process in found.processes))
 
 
 def _spawn(job: Job) -> subprocess.Popen[str]:

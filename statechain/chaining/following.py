@@ -16,7 +16,7 @@ from statechain.records.batches import BatchStatus
 from statechain.records.executions import ExecutionStatus
 from statechain.records.results import BatchExecutionResult, BatchStopped
 from statechain.storage.retrying import backoff_delays, retry_while_unavailable
-from statechain.storage.shards import OVER, Shard, ShardStatus
+from statechain.storage.shards import OVER, Shard, ShardPlan, ShardStatus
 
 if TYPE_CHECKING:
     from statechain.records.executions import Execution
@@ -46,11 +46,23 @@ class Begun:
 
 @attrs.define
 class _Seen:
-    """What was yielded of a shard: the items that had begun and ended, and the count of those that had ended."""
+    """What was yielded of a shard: the items that had begun and ended, and the count of those that had ended.
 
+    All items before ``open_from`` have ended.
+    """
+
+    open_from: int
     begun: set[int] = attrs.field(factory=set)
     ended: set[int] = attrs.field(factory=set)
     count: int = 0
+
+    def add_ended(self, index: int) -> None:
+        """Note that an item has ended."""
+        self.ended.add(index)
+        while self.open_from in self.ended:
+            self.ended.remove(self.open_from)
+            self.begun.discard(self.open_from)
+            self.open_from += 1
 
 
 class Follower:
@@ -82,6 +94,7 @@ class Follower:
         Raises BatchStopped where it ended FAILED (from the first failure) or ABORTED; BatchNotFound after its deletion.
         """
         pauses = backoff_delays(FIRST_POLL, LONGEST_POLL)
+        in_flight = await self._most_in_flight()
         while True:
             status = await batch_status(self._batch_id, self._repository)  # first: the shards are not older than it
             if status is None:
@@ -89,7 +102,7 @@ class Follower:
             is_over = status is not BatchStatus.RUNNING
             for shard in await retry_while_unavailable(partial(self._repository.shards, self._batch_id)):
                 if shard.number not in self._over and self._has_news(shard, is_over=is_over):
-                    for event in await self._news(shard, is_over=is_over):
+                    for event in await self._news(shard, in_flight, is_over=is_over):
                         pauses = backoff_delays(NEXT_POLL, LONGEST_POLL)
                         yield event
             if is_over and not self._seen:
@@ -122,18 +135,16 @@ class Follower:
             return True
         if shard.status is not ShardStatus.RUNNING:
             return False
-        seen = self._seen.setdefault(shard.number, _Seen())
-        waits_for_begin = self._notes_begun and len(seen.begun) <= shard.last - shard.first
+        seen = self._seen.setdefault(shard.number, _Seen(shard.first))
+        waits_for_begin = self._notes_begun and seen.open_from + len(seen.begun) <= shard.last
         return waits_for_begin or shard.ended > seen.count
 
-    async def _news(self, shard: Shard, *, is_over: bool) -> list[Begun | BatchExecutionResult]:
+    async def _news(self, shard: Shard, in_flight: int, *, is_over: bool) -> list[Begun | BatchExecutionResult]:
         """Return what is new of a shard."""
-        seen = self._seen.setdefault(shard.number, _Seen())
+        seen = self._seen.setdefault(shard.number, _Seen(shard.first))
         seen.count = shard.ended
-        size = shard.last - shard.first + 1
-        read = partial(self._repository.batch_results, self._batch_id, after=shard.first - 1, page=size)
-        items = [item for item in await retry_while_unavailable(read) if item.index not in seen.ended]
         is_last = shard.status in OVER
+        items = await self._open_items(shard, seen, None if is_over or is_last else shard.ended + in_flight)
         if is_over and not is_last:
             is_last = not self._is_settling(items)
         ended = [item for item in items if _has_ended(item) and (is_last or self._is_final(item, shard))]
@@ -150,9 +161,28 @@ class Follower:
                 seen.begun.add(item.index)
             if result is not None:
                 events.append(result)
-                seen.ended.add(item.index)
+                seen.add_ended(item.index)
                 self._first_error = self._first_error or result.error
         return events
+
+    async def _most_in_flight(self) -> int:
+        """Return how many items of a shard run at once, or have left their places and not ended yet."""
+        batch = await retry_while_unavailable(partial(self._repository.batch, self._batch_id))
+        if batch is None:
+            raise BatchNotFound(f"there is no batch {self._batch_id!r}")
+        return 2 * ShardPlan.of(batch.options).concurrency
+
+    async def _open_items(self, shard: Shard, seen: _Seen, begun: int | None) -> list[BatchResult]:
+        """Return those items of a shard that had not ended when it was read before, as far as items have begun.
+
+        Items begin in the order of their indexes. None for ``begun`` reads to the end of the shard.
+        """
+        last = shard.last if begun is None else min(shard.last, shard.first + begun - 1)
+        size = last - seen.open_from + 1
+        if size < 1:
+            return []
+        read = partial(self._repository.batch_results, self._batch_id, after=seen.open_from - 1, page=size)
+        return [item for item in await retry_while_unavailable(read) if item.index not in seen.ended]
 
     def _is_settling(self, items: list[BatchResult]) -> bool:
         """Return whether executions of a batch that is over still run, and may soon be aborted."""

@@ -1,8 +1,8 @@
 """A worker's shards of DISTRIBUTED batches: claimed from storage, or on a ticket, and run (see `shard_run`).
 
-A worker looks for shards once a second, and at once when one of its shards ends or a batch is started here. It takes no
-more than its share of a batch at a time, so that other workers find some; where it has had its share since the look
-before, and the batch has room, it takes what is left. A batch in any mode is run in shards where callers resume it, by
+A worker looks for shards four times a second, and at once when one of its shards ends or a batch is started here. It
+takes no more than its share of a batch at a time, so that other workers find some; where it has had its share for a
+second, and the batch has room, it takes what is left. A batch in any mode is run in shards where callers resume it, by
 their processes only (`ShardWorker.joined`).
 
 With a dispatcher the look, or *sweep*, sends tickets instead, and claims what the dispatcher did not deliver. Tickets
@@ -48,7 +48,12 @@ logger = logging.getLogger(__name__)
 SLOTS = 8
 """How many shards a worker runs at once by default."""
 
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 0.25
+"""Seconds between two looks, as for executions that no worker has (`statechain.worker.recovery`)."""
+
+SHARE_SECONDS = 1.0
+"""How long a worker has its share of a batch before it takes what others have left."""
+
 SERVE_AGAIN_SECONDS = (0.1, 10.0)
 """The first and the longest pause before a dispatcher that failed is served again."""
 
@@ -109,7 +114,7 @@ class ShardWorker:
         self._trials: ShardTrials | None = None
         self._started_here: set[str] = set()
         self._awaited: Counter[str] = Counter()
-        self._had_share: set[str] = set()
+        self._has_share_since: dict[str, float] = {}
         self._parts: defaultdict[str, list[_Part]] = defaultdict(list)
         self._changed = asyncio.Event()
         self._due_at = float("-inf")
@@ -256,6 +261,8 @@ class ShardWorker:
         if not self._has_lease() or (sender is None and not self._has_slot and not self._parts):
             return
         running, alive = await self._batches(is_due=is_due)
+        ids = {batch.id for batch in running}
+        self._has_share_since = {id_: since for id_, since in self._has_share_since.items() if id_ in ids}
         for batch in running:
             if self._serves(batch.id) and (target := await self._target_of(batch)) is not None:
                 if sender is None or not _is_distributed(batch) or batch.id in self._parts:
@@ -263,7 +270,7 @@ class ShardWorker:
                 else:
                     await self._send(sender, batch, target)
         if sender is not None:
-            sender.keep({batch.id for batch in running})
+            sender.keep(ids)
 
     async def _batches(self, *, is_due: bool) -> tuple[Sequence[Batch], int]:
         """Return the batches that run, and how many workers there are; after a shard's end, as they were before."""
@@ -301,22 +308,26 @@ class ShardWorker:
         return [number for id_, number in self._running if id_ == batch_id]
 
     async def _claim_share(self, batch: Batch, target: Target, alive: int, *, is_due: bool) -> None:
-        """Claim as many shards as are this worker's share; what is left, too, where it had that at the due look before.
+        """Claim as many shards as are this worker's share; what is left, too, where it has had that for a while.
 
         After a shard that ends between due looks no more than the share is claimed, so that other workers find some.
         """
         plan = ShardPlan.of(batch.options)
         share = ceil(plan.width / alive)
-        most = plan.width if is_due and batch.id in self._had_share else share
+        now = asyncio.get_running_loop().time()
+        had_share = now - self._has_share_since.get(batch.id, now) >= SHARE_SECONDS
+        most = plan.width if is_due and had_share else share
         while not self._is_outdated:  # else the batch may have ended, or have other options: the next look reads it
             held = len(self._held(batch.id))
-            if is_due:
-                (self._had_share.add if held >= share else self._had_share.discard)(batch.id)
+            if is_due and held >= share:
+                self._has_share_since.setdefault(batch.id, now)
             if held >= most or not self._has_room(batch.id):
                 return
             if held >= share and not await self._open_tickets(batch):
                 return  # a claim, in vain, would lock the batch and keep others waiting that have less
             if await self._claim(batch, target) is None:
+                if held < share:
+                    self._has_share_since.pop(batch.id, None)
                 return
 
     async def _open_tickets(self, batch: Batch) -> Sequence[Ticket]:

@@ -156,10 +156,15 @@ class ShardPlan:
 
 
 def _concurrency(at_once: int) -> int:
-    """Return about the square root of what runs at once, such that as little of it as can be is lost by rounding."""
+    """Return about the square root of what runs at once, such that as little of it as can be is lost by rounding.
+
+    Then such that the number of shards is even: two workers have the same share.
+    """
     root = isqrt(at_once)
     root = min(MOST_AT_ONCE, root + (at_once - root * root > root))
-    return max(range((root + 1) // 2, root + 1), key=lambda each: (at_once // each * each, each))
+    most = min(MOST_AT_ONCE, at_once, root + 1)
+    near = sorted(range((root + 1) // 2, most + 1), key=lambda each: abs(each - root))
+    return max(near, key=lambda each: (at_once // each * each, at_once // each % 2 == 0))
 
 
 def cut(batch_id: str, total: int, plan: ShardPlan, epoch: int = 0) -> Iterator[Shard]:
