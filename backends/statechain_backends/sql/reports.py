@@ -103,16 +103,17 @@ def counts(*, of_machine: bool) -> Select[Any]:
 def durations(*, of_machine: bool) -> Select[Any] | CompoundSelect[Any]:
     """Return how long the newest executions in a window took that have ended, in microseconds; start times and ids.
 
-    A machine's are merged from a branch for each status, since no index has them all in order.
+    A machine's are merged from the newest of each status, since no index has them all in order.
     """
     took = (executions.c.end_time - executions.c.start_time).label("took")
     ended = select(took, executions.c.start_time, executions.c.id).where(
         *_window(of_machine=of_machine), executions.c.end_time.is_not(None)
     )
+    newest = ended.order_by(executions.c.start_time.desc(), executions.c.id.desc()).limit(param("most"))
     if not of_machine:
-        return ended.order_by(executions.c.start_time.desc(), executions.c.id.desc()).limit(param("most"))
-    of_status = [ended.where(executions.c.status == status.value) for status in sorted(TERMINAL)]
-    merged = union_all(*of_status)
+        return newest
+    branches = [newest.where(executions.c.status == status.value).subquery() for status in sorted(TERMINAL)]
+    merged = union_all(*(select(branch) for branch in branches))
     columns = merged.selected_columns
     return merged.order_by(columns["start_time"].desc(), columns["id"].desc()).limit(param("most"))
 
@@ -149,8 +150,8 @@ def waiting_tasks(
 ) -> Select[Any]:
     """Return tasks that wait, as far as they match what is given.
 
-    Those of one machine are found by its RUNNING executions. All others are read in the order of the index of tasks
-    that wait, so that a page needs no sort.
+    Those of one machine are found by its RUNNING executions, and nothing is read where it has none. All others are read
+    in the order of the index of tasks that wait, so that a page needs no sort.
     """
     running = executions.c.status if state_machine_id is not None else unordered(executions.c.status)
     wanted = (
@@ -177,7 +178,16 @@ def waiting_tasks(
             running == ExecutionStatus.RUNNING.value,
             executions.c.redrive_count == callbacks.c.redrive_count,
             *(column == value for column, value in wanted if value is not None),
+            *([] if state_machine_id is None else [_any_running(state_machine_id)]),
         )
+    )
+
+
+def _any_running(state_machine_id: str) -> ColumnElement[bool]:
+    """Return whether a machine has RUNNING executions: PostgreSQL asks once, and its statistics cannot tell it."""
+    others = executions.alias()
+    return exists().where(
+        others.c.status == ExecutionStatus.RUNNING.value, others.c.state_machine_id == state_machine_id
     )
 
 
