@@ -197,7 +197,7 @@ async def test_postgresql_pages_by_an_index(
 async def test_postgresql_reads_the_newest_durations_of_a_machine_by_an_index(
     postgres_connection: asyncpg.Connection[asyncpg.Record],
 ) -> None:
-    text, arguments = writes.COMPILER.render(reports.durations(of_machine=True), DURATIONS)
+    text, arguments = writes.COMPILER.render(reports.durations(of_machine=True, limits_branches=True), DURATIONS)
     explained = json.loads(await postgres_connection.fetchval(f"EXPLAIN (FORMAT JSON, ANALYZE) {text}", *arguments))
     steps = list(nodes(explained[0]["Plan"]))
     assert [step for step in steps if step["Node Type"] == "Seq Scan"] == []

@@ -56,7 +56,11 @@ _REVISION = queries.state_machine(param("name_or_id"), param("revision"))
 _MACHINES = queries.state_machines_newest()
 _STATISTICS = queries.statistics(param("machine"))
 _COUNTS = {of_machine: reports.counts(of_machine=of_machine) for of_machine in (False, True)}
-_DURATIONS = {of_machine: reports.durations(of_machine=of_machine) for of_machine in (False, True)}
+_DURATIONS = {
+    (of_machine, limits): reports.durations(of_machine=of_machine, limits_branches=limits)
+    for of_machine in (False, True)
+    for limits in (False, True)
+}
 _UNOWNED = reports.count_unowned()
 _BACKLOG = reports.backlog()
 _VISITS = queries.visits_page(param("execution"), param("after"), None)
@@ -194,7 +198,7 @@ class Reads(ABC):
     ) -> Sequence[timedelta]:
         """Return how long the newest executions in a window took."""
         asked = _window(state_machine_id, start_after, start_before)
-        rows = await self._fetch(_DURATIONS["machine" in asked], {**asked, "most": most})
+        rows = await self._fetch(_DURATIONS["machine" in asked, self._limits_branches], {**asked, "most": most})
         return [timedelta(microseconds=micros) for micros, *_ in rows]
 
     async def visits(self, execution_id: str, *, after: int = 0, page: int | None = None) -> Sequence[Visit]:

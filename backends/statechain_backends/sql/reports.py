@@ -100,10 +100,11 @@ def counts(*, of_machine: bool) -> Select[Any]:
     )
 
 
-def durations(*, of_machine: bool) -> Select[Any] | CompoundSelect[Any]:
+def durations(*, of_machine: bool, limits_branches: bool = False) -> Select[Any] | CompoundSelect[Any]:
     """Return how long the newest executions in a window took that have ended, in microseconds; start times and ids.
 
-    A machine's are merged from the newest of each status, since no index has them all in order.
+    A machine's are merged from a branch for each status, since no index has them all in order. For ``limits_branches``
+    see `statechain_backends.sql.filters.executions_page`.
     """
     took = (executions.c.end_time - executions.c.start_time).label("took")
     ended = select(took, executions.c.start_time, executions.c.id).where(
@@ -112,8 +113,10 @@ def durations(*, of_machine: bool) -> Select[Any] | CompoundSelect[Any]:
     newest = ended.order_by(executions.c.start_time.desc(), executions.c.id.desc()).limit(param("most"))
     if not of_machine:
         return newest
-    branches = [newest.where(executions.c.status == status.value).subquery() for status in sorted(TERMINAL)]
-    merged = union_all(*(select(branch) for branch in branches))
+    branches = [
+        (newest if limits_branches else ended).where(executions.c.status == each.value) for each in sorted(TERMINAL)
+    ]
+    merged = union_all(*(select(each.subquery()) if limits_branches else each for each in branches))
     columns = merged.selected_columns
     return merged.order_by(columns["start_time"].desc(), columns["id"].desc()).limit(param("most"))
 
