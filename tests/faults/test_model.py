@@ -39,6 +39,9 @@ pytestmark = pytest.mark.timeout(7200)
 STEPS = {"memory": (30, 30), "sqlite": (12, 30), "postgresql": (8, 30)}
 """How many examples, of how many steps, when little is tried."""
 
+MOST_DEATHS, MOST_SUSPECTS = 2, 8
+"""How often a worker dies with an execution at most, and with how many (see ``docs/guarantees.md``)."""
+
 T = TypeVar("T")
 
 
@@ -53,6 +56,7 @@ class Known:
     input: dict[str, Any]
     status: ExecutionStatus
     source: str | None = None
+    deaths: int = 0
 
     @property
     def output(self) -> Any:
@@ -90,7 +94,7 @@ class EngineModel(RuleBasedStateMachine):
             as_repository(self.faulty),
             tasks=tasks,
             lease=timedelta(seconds=0.1),
-            limits=Limits(claims=1000),  # crashes here count against no execution
+            limits=Limits(claims=1000, suspect_backoff_seconds=0.01),  # no execution is ended for the crashes here
         )
         await self.engine.__aenter__()
         self.work = await self.engine.create_state_machine("work", ONE_TASK)
@@ -235,6 +239,7 @@ class EngineModel(RuleBasedStateMachine):
                 await self.engine.redrive_execution(known.id)
             return
         handle = await self.engine.redrive_execution(known.id)
+        known.deaths = 0
         if known.input["how"] == "slow" and known.id not in self.released:
             known.status = RUNNING
             return
@@ -256,9 +261,17 @@ class EngineModel(RuleBasedStateMachine):
     def leave_and_reopen(self) -> None:
         self.run(self._reopen(crashes=False))
 
+    @precondition(lambda self: self.may_crash())
     @rule()
     def crash_and_reopen(self) -> None:
+        for known in self.of(RUNNING):
+            known.deaths += 1
         self.run(self._reopen(crashes=True))
+
+    def may_crash(self) -> bool:
+        """Return whether all that runs would be tried again at once: after two deaths eight are, after more fewer."""
+        running = self.of(RUNNING)
+        return len(running) <= MOST_SUSPECTS and all(known.deaths < MOST_DEATHS for known in running)
 
     async def _reopen(self, *, crashes: bool) -> None:
         if crashes:
