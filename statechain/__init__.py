@@ -40,7 +40,6 @@ from statechain.records.executions import DurationStatistics, Execution, Executi
 from statechain.records.filters import Chained, ExecutionFilter
 from statechain.records.results import BatchExecutionResult, BatchStopped, ExecutionFailed
 from statechain.storage.open import open_repository
-from statechain.storage.repository import Repository
 from statechain.tasks.dependencies import Depends
 from statechain.tasks.registry import TaskContext, TaskRegistry
 
@@ -48,13 +47,14 @@ if TYPE_CHECKING:
     from statechain.chaining.distributed import BatchHandle as BatchHandle
     from statechain.launcher import ResultStream as ResultStream
     from statechain.observers import Observer as Observer
+    from statechain.storage.repository import Repository as Repository
     from statechain.tasks.callbacks import ActivityTask as ActivityTask
     from statechain.version import __version__ as __version__
     from statechain_backends import MemoryRepository as MemoryRepository
     from statechain_backends import PostgresRepository as PostgresRepository
     from statechain_backends import SQLiteRepository as SQLiteRepository
 else:
-    # A backend brings its driver; the others bring what runs executions.
+    # A backend brings its driver; the others bring what runs executions, and all that storage is asked.
     __getattr__ = importer(
         __name__,
         {
@@ -63,6 +63,7 @@ else:
             "MemoryRepository": "statechain_backends",
             "Observer": "statechain.observers",
             "PostgresRepository": "statechain_backends",
+            "Repository": "statechain.storage.repository",
             "ResultStream": "statechain.launcher",
             "SQLiteRepository": "statechain_backends",
             "__version__": "statechain.version",

@@ -9,12 +9,14 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
-from statechain.asl.outcome import Tolerance
 from statechain.cancellation import GRACE, await_shielded, wait_ignoring_cancellation
 from statechain.guard import Guard
 from statechain.records.results import BatchStopped
+
+if TYPE_CHECKING:
+    from statechain.asl.outcome import Tolerance
 
 __all__ = ["Place", "ResultStream", "Stream", "StreamGroup", "exceeds", "first_error", "launch", "launch_in_places"]
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 
 from statechain.clock import Clock
 from statechain.limits import Limits
-from statechain.observers import Observer
 from statechain.tasks.registry import TaskRegistry
+
+if TYPE_CHECKING:
+    from statechain.observers import Observer
 
 __all__ = ["Settings"]
 

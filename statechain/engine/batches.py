@@ -21,7 +21,6 @@ from statechain.records.batches import Batch
 from statechain.records.filters import ExecutionFilter
 from statechain.records.results import BatchExecutionResult
 from statechain.storage.existing import with_machine_ids
-from statechain.storage.repository import CreateBatch
 
 if TYPE_CHECKING:
     from statechain.launcher import ResultStream
@@ -169,6 +168,8 @@ class EngineBatches(EngineLookup):
 
             ValueError: The transformer is a function, or this engine has handlers and none of its name.
         """
+        from statechain.storage.writes import CreateBatch  # noqa: PLC0415 -- loaded by the first engine
+
         target = await self.get_state_machine(state_machine_id)
         chosen = options or BatchExecutionOptions()
         if chosen.mode == DISTRIBUTED:

@@ -30,7 +30,6 @@ from statechain.records.queues import (
     Queue,
     Unchanged,
 )
-from statechain.storage.repository import CreateStateMachine, LimitStateMachine
 from statechain.storage.retrying import retry_while_unavailable
 from statechain.tasks import services
 
@@ -114,6 +113,8 @@ class EngineMachines(EngineQueries):
 
             ValueError: The name is empty, too long or not printable.
         """
+        from statechain.storage.writes import CreateStateMachine  # noqa: PLC0415 -- loaded by the first engine
+
         if not 1 <= len(name) <= 80 or not name.isprintable():
             raise ValueError("a state machine's name is 1 to 80 printable characters")
         loaded = await lengthy.loaded(definition, partial(self._load, definition, type, substitutions))
@@ -255,6 +256,8 @@ class EngineMachines(EngineQueries):
         max_concurrency_per_key: int | Unchanged | None,
     ) -> MachineLimits:
         """Set the limits that are given, where that changes them; return those that the machine has."""
+        from statechain.storage.writes import LimitStateMachine  # noqa: PLC0415 -- loaded by the first engine
+
         given = {
             "max_concurrency": max_concurrency,
             "rate": rate,

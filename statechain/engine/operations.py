@@ -44,7 +44,6 @@ from statechain.reports import (
     durations_of,
 )
 from statechain.storage.existing import optional_machine_id, with_machine_ids
-from statechain.storage.repository import DeleteExecutions
 
 if TYPE_CHECKING:
     from statechain.engine.services import EngineServices
@@ -356,5 +355,7 @@ class EngineOperations(EngineQueries):
             raise ValueError(f"execution {execution.name!r} is RUNNING: only one that has ended is deleted")
 
     async def _delete(self, executions: Sequence[Execution]) -> int:
+        from statechain.storage.writes import DeleteExecutions  # noqa: PLC0415 -- loaded by the first engine
+
         ended = {each.id: each.redrive_count for each in executions if each.status.is_terminal}
         return await self.journal.write_for_caller(DeleteExecutions(redrive_counts=ended)) if ended else 0

@@ -14,7 +14,6 @@ import attrs
 from statechain.records.executions import TERMINAL
 from statechain.records.filters import Cursor, ExecutionFilter, ExecutionKey
 from statechain.storage.paging import pages
-from statechain.storage.repository import DeleteExecutions
 from statechain.storage.retrying import retry_while_unavailable
 
 if TYPE_CHECKING:
@@ -45,4 +44,6 @@ async def delete_ended(repository: Repository, journal: Journal, filter_: Execut
 
 
 async def _delete(journal: Journal, page: Sequence[ExecutionKey]) -> int:
+    from statechain.storage.writes import DeleteExecutions  # noqa: PLC0415 -- loaded by the first engine
+
     return await journal.write_for_caller(DeleteExecutions(redrive_counts={key.id: key.redrive_count for key in page}))

@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from importlib import import_module
-from typing import TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
-from statechain.storage.repository import Repository
+if TYPE_CHECKING:
+    from statechain.storage.repository import Repository
 
 __all__ = ["open_repository"]
 
-Factory: TypeAlias = Callable[[str], Repository]
+Factory: TypeAlias = "Callable[[str], Repository]"
 
 GROUP = "statechain.backends"
 
