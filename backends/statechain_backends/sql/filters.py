@@ -53,6 +53,7 @@ __all__ = [
     "execution_keys_page",
     "executions_page",
     "freeze",
+    "unindexed",
 ]
 
 Query: TypeAlias = "Select[Any] | CompoundSelect[Any]"
@@ -105,7 +106,7 @@ def _position_on_sqlite(element: position, compiler: SQLCompiler, **options: Any
 
 
 class unindexed(FunctionElement[str]):  # noqa: N801
-    """A string as it is, by which no index is chosen."""
+    """A string as it is, by which no index is chosen: one in the order of a page is better."""
 
     type = String()
     inherit_cache = True

@@ -12,7 +12,6 @@ from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
     Select,
-    String,
     and_,
     exists,
     func,
@@ -22,8 +21,6 @@ from sqlalchemy import (
     tuple_,
     union_all,
 )
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.functions import FunctionElement
 
 from statechain.clock import to_micros
 from statechain.records.batches import BatchStatus
@@ -34,14 +31,13 @@ from statechain.storage.shards import ShardStatus
 from statechain_backends.sql.batch_counts import items_with_executions
 from statechain_backends.sql.compiler import param
 from statechain_backends.sql.decoding import member, moment_or_none, number, reads, text, text_or_none
+from statechain_backends.sql.filters import unindexed
 from statechain_backends.sql.queries import Number, Text
 from statechain_backends.sql.queues.queries import claimable
 from statechain_backends.sql.schema.tables import batch_items, batch_shards, batches, callbacks, executions, runs
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-    from sqlalchemy.sql.compiler import SQLCompiler
 
     from statechain_backends.sql.decoding import Row
 
@@ -60,23 +56,6 @@ __all__ = [
 
 DISTRIBUTED_OPTION = '%"mode":"DISTRIBUTED"%'
 """What the stored options of such a batch look like."""
-
-
-class unordered(FunctionElement[str]):  # noqa: N801
-    """A string as it is, by whose index SQLite, which has no statistics, does not read instead of one in order."""
-
-    type = String()
-    inherit_cache = True
-
-
-@compiles(unordered)
-def _unordered(element: unordered, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401
-    return compiler.process(element.clauses, **options)
-
-
-@compiles(unordered, "sqlite")
-def _unordered_on_sqlite(element: unordered, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401
-    return f"+{compiler.process(element.clauses, **options)}"
 
 
 def _window(*, of_machine: bool) -> list[ColumnElement[bool]]:
@@ -156,7 +135,7 @@ def waiting_tasks(
     Those of one machine are found by its RUNNING executions, and nothing is read where it has none. All others are read
     in the order of the index of tasks that wait, so that a page needs no sort.
     """
-    running = executions.c.status if state_machine_id is not None else unordered(executions.c.status)
+    running = executions.c.status if state_machine_id is not None else unindexed(executions.c.status)
     wanted = (
         (callbacks.c.execution_id, execution_id),
         (executions.c.state_machine_id, state_machine_id),
