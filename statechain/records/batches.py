@@ -70,8 +70,9 @@ class Batch:
 
         end_time: When it ended, or None.
 
-        item_counts: Counted from the executions themselves whenever the batch is read, but for those of shards in which
-            all have succeeded, or none was begun.
+        item_counts: Counted from the executions themselves whenever the batch is read, but for those of shards that
+            none was begun of, or that are over and of whose executions none was redriven since. These are counted as
+            they ended, also where they are deleted later.
 
         parent_execution_id: The execution whose distributed Map the batch is the Map Run of; None for any other batch.
     """

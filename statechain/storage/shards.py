@@ -8,7 +8,7 @@ that at most ``width`` shards are ever under way, and the items in flight are bo
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from math import isqrt
 from typing import Protocol, cast
@@ -17,10 +17,11 @@ import attrs
 
 from statechain.codec import JSONValue
 from statechain.errors import LeaseLost
-from statechain.records.batches import DISTRIBUTED, Batch, BatchStatus
+from statechain.records.batches import DISTRIBUTED, Batch, BatchStatus, ItemCounts
 from statechain.tickets import Ticket
 
 __all__ = [
+    "CLOCK_SKEW",
     "MOST_CLAIMS",
     "OPEN",
     "OVER",
@@ -34,7 +35,8 @@ __all__ = [
     "has_advanced",
     "is_begun_elsewhere",
     "is_past_tolerance",
-    "is_settled",
+    "number_ended",
+    "number_failed",
     "poisoned",
     "shard_lost",
     "shards_of",
@@ -46,6 +48,9 @@ MOST_CLAIMS = 5
 
 POISONED = "ShardPoisoned"
 """The error of items that were not started when their shard was given up."""
+
+CLOCK_SKEW = timedelta(days=1)
+"""How much the clocks of processes may differ: what ended longer before a batch began was not redriven since."""
 
 MOST_AT_ONCE = 50
 LARGEST = 500
@@ -247,11 +252,14 @@ def is_begun_elsewhere(before: Batch, resumed: Batch) -> bool:
     return before.options.get("mode") != DISTRIBUTED and resumed.options.get("mode") == DISTRIBUTED
 
 
-def is_settled(shard: Shard) -> bool:
-    """Return whether the counts of a shard's items can change no more, or not yet: all succeeded, or none was begun."""
-    if shard.status is ShardStatus.PENDING:
-        return shard.epoch == 0
-    return shard.status is ShardStatus.DONE and shard.failed == 0 and shard.ended == shard.size
+def number_failed(counts: ItemCounts) -> int:
+    """Return how many items have ended without success."""
+    return counts.failed + counts.timed_out + counts.aborted
+
+
+def number_ended(counts: ItemCounts) -> int:
+    """Return how many items have ended."""
+    return counts.succeeded + number_failed(counts)
 
 
 def tickets(shards: Iterable[Shard]) -> list[Ticket]:

@@ -6,7 +6,8 @@ Records are immutable and payloads are texts, so nothing is shared that could be
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import attrs
 
@@ -263,26 +264,30 @@ class MemoryReads:
         """Return the id of the execution that an item represents."""
         return None if item.error == NAME_TAKEN else self._names.get((batch.state_machine_id, item.name))
 
-    def _settled(self, batch_id: str) -> Mapping[int, str]:  # noqa: ARG002 -- what is in shards knows more
-        """Return the kind of items that need not be looked at, by their index."""
-        return {}
+    def _settled(self, batch: Batch) -> Iterable[tuple[range, ItemCounts]]:  # noqa: ARG002 -- what is in shards knows more
+        """Return the items that need not be looked at, in ranges, and how they are counted."""
+        return ()
+
+    def _kind(self, item: Item, status: ExecutionStatus | None) -> str:
+        """Return as what an item is counted whose execution has a status."""
+        if status is None:
+            return "pending" if item.error is None else "failed"
+        return status.lower()
 
     def _uncounted(self, batch: Batch) -> Batch:
         total = len(self._items[batch.id])
         return attrs.evolve(batch, item_counts=ItemCounts(pending=total, total=total))
 
     def _counted(self, batch: Batch) -> Batch:
-        counts = dict.fromkeys(("pending", "running", "succeeded", "failed", "timed_out", "aborted"), 0)
-        settled = self._settled(batch.id)
+        counts, settled = Counter[str](), set[int]()
+        for indexes, of_range in self._settled(batch):
+            settled.update(indexes)
+            counts.update(attrs.asdict(of_range))
         for index, item in enumerate(self._items[batch.id]):
-            target = self._represented(batch, item)
-            if index in settled:
-                counts[settled[index]] += 1
-            elif target is not None:
-                counts[self._executions[target].status.lower()] += 1
-            else:
-                counts["pending" if item.error is None else "failed"] += 1
-        return attrs.evolve(batch, item_counts=ItemCounts(**counts, total=len(self._items[batch.id])))
+            if index not in settled:
+                target = self._represented(batch, item)
+                counts[self._kind(item, None if target is None else self._executions[target].status)] += 1
+        return attrs.evolve(batch, item_counts=ItemCounts(**{**counts, "total": len(self._items[batch.id])}))
 
 
 def _matches(execution: Execution, filter_: ExecutionFilter) -> bool:

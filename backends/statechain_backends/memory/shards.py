@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 
 import attrs
 
-from statechain.records.batches import DISTRIBUTED, Batch, BatchStatus
+from statechain.records.batches import DISTRIBUTED, Batch, BatchStatus, ItemCounts
 from statechain.records.executions import ExecutionStatus
 from statechain.reports import Backlog
 from statechain.storage.shards import (
+    CLOCK_SKEW,
     MOST_CLAIMS,
     OPEN,
     POISONED,
@@ -20,14 +22,15 @@ from statechain.storage.shards import (
     claimable,
     has_advanced,
     is_past_tolerance,
-    is_settled,
+    number_ended,
+    number_failed,
     poisoned,
     shard_lost,
     shards_of,
     tickets,
 )
 from statechain.tickets import Ticket
-from statechain_backends.memory.reads import LIVING, Item
+from statechain_backends.memory.reads import Item
 from statechain_backends.memory.reports import MemoryReports
 
 __all__ = ["MemoryShards"]
@@ -39,6 +42,7 @@ class MemoryShards(MemoryReports):
     def __init__(self) -> None:
         super().__init__()
         self._shards: dict[str, list[Shard]] = {}
+        self._ended: dict[tuple[str, int], ItemCounts] = {}
 
     async def running_batches(self, mode: str | None = None) -> Sequence[Batch]:
         """Return the RUNNING batches, or those of them that have a mode."""
@@ -68,8 +72,9 @@ class MemoryShards(MemoryReports):
             self._shards[batch_id], plan.width, worker_id, running, ticket=ticket, most_deaths=most_deaths
         ):
             shard = free[0]
-            ended, _, under_way = self._counts(shard) if shard.claims else (shard.ended, 0, 0)
-            has_died = bool(shard.claims) and not has_advanced(shard, plan, ended, under_way)
+            counts = self._counts(shard) if shard.claims else ItemCounts()
+            ended = number_ended(counts) if shard.claims else shard.ended
+            has_died = bool(shard.claims) and not has_advanced(shard, plan, ended, counts.running)
             if has_died and shard.claims >= MOST_CLAIMS:
                 self._give_up(shard)
                 continue
@@ -83,14 +88,30 @@ class MemoryShards(MemoryReports):
         if batch.id not in self._shards:
             self._shards[batch.id] = list(shards_of(self._uncounted(batch), was_begun=was_begun))
 
-    def _settled(self, batch_id: str) -> dict[int, str]:
-        """Return the kind of items that need not be looked at, by their index (see `is_settled`)."""
-        kinds = {ShardStatus.DONE: "succeeded", ShardStatus.PENDING: "pending"}
-        settled = [each for each in self._shards.get(batch_id, ()) if is_settled(each)]
-        return {index: kinds[each.status] for each in settled for index in range(each.first, each.last + 1)}
+    def _settled(self, batch: Batch) -> Iterator[tuple[range, ItemCounts]]:
+        """Yield the items that need not be looked at: of shards that were never claimed, or are over.
+
+        But not of a shard with an item that had failed and was redriven since the batch began.
+        """
+        for shard in self._shards.get(batch.id, ()):
+            counts = self._ended.get((batch.id, shard.number))
+            if shard.status is ShardStatus.PENDING and shard.epoch == 0:
+                counts = ItemCounts(pending=shard.size)
+            elif counts is None or (number_failed(counts) and self._has_redriven(batch, shard)):
+                continue
+            yield range(shard.first, shard.last + 1), counts
+
+    def _has_redriven(self, batch: Batch, shard: Shard) -> bool:
+        """Return whether an execution of a shard's items was redriven, and may be since the batch began."""
+        items = self._items[batch.id][shard.first : shard.last + 1]
+        ids = [self._names.get((batch.state_machine_id, item.name)) for item in items]
+        found = [self._executions[id_] for id_ in ids if id_ is not None]
+        since = batch.start_time - CLOCK_SKEW
+        return any(each.redrive_count and (each.end_time is None or each.end_time >= since) for each in found)
 
     def _claim_shard(self, shard: Shard, worker_id: str | None, claims: int) -> Shard:
         status, epoch = ShardStatus.RUNNING, shard.epoch + 1
+        self._ended.pop((shard.batch_id, shard.number), None)
         return self._put(attrs.evolve(shard, status=status, owner=worker_id, epoch=epoch, claims=claims))
 
     async def pass_on(self, shard: Shard, *, at: datetime) -> tuple[BatchStatus, Shard | None]:
@@ -119,7 +140,8 @@ class MemoryShards(MemoryReports):
         for item, status in self._in_shard(shard):
             if status is None and item.error is None:
                 item.error, item.cause = POISONED, cause
-        ended, failed, _ = self._counts(shard)
+        counts = self._counts(shard)
+        ended, failed = number_ended(counts), number_failed(counts)
         self._put(attrs.evolve(shard, status=ShardStatus.FAILED, owner=None, ended=ended, failed=failed))
 
     def _in_shard(self, shard: Shard) -> Iterator[tuple[Item, ExecutionStatus | None]]:
@@ -129,17 +151,9 @@ class MemoryShards(MemoryReports):
             holder = self._represented(batch, item)
             yield item, None if holder is None else self._executions[holder].status
 
-    def _counts(self, shard: Shard) -> tuple[int, int, int]:
-        """Return how many items have ended, how many of them did not succeed, and how many are RUNNING."""
-        ended = failed = running = 0
-        for item, status in self._in_shard(shard):
-            if status is None:
-                has_ended = has_failed = item.error is not None
-            else:
-                has_ended, has_failed = status.is_terminal, status not in LIVING
-                running += not has_ended
-            ended, failed = ended + has_ended, failed + has_failed
-        return ended, failed, running
+    def _counts(self, shard: Shard) -> ItemCounts:
+        """Count the items of a shard by what they are now."""
+        return ItemCounts(**Counter(self._kind(item, status) for item, status in self._in_shard(shard)))
 
     def _end_if_over(self, batch: Batch, at: datetime) -> BatchStatus:
         """End a batch that is past its tolerance, has no open shard, or outlives its parent; return its status."""
@@ -168,9 +182,11 @@ class MemoryShards(MemoryReports):
         if not self._is_held(shard):
             raise shard_lost(shard)
         current = self._shards[shard.batch_id][shard.number]
-        if ended is None or failed is None:
-            counted, failures, _ = self._counts(shard)
-            ended, failed = counted if ended is None else ended, failures if failed is None else failed
+        counts = self._counts(shard)
+        ended = number_ended(counts) if ended is None else ended
+        failed = number_failed(counts) if failed is None else failed
+        if is_done and number_ended(counts) == shard.size:
+            self._ended[shard.batch_id, shard.number] = counts
         claims = 0 if ended > current.ended else current.claims
         current = attrs.evolve(current, ended=ended, failed=failed, claims=claims)
         self._put(attrs.evolve(current, status=ShardStatus.DONE, owner=None) if is_done else current)

@@ -1,19 +1,21 @@
 """How many items of a batch are where: by their executions, and by what its shards counted.
 
-Of a batch in shards, items are looked at in those alone that may have changed since they were counted. An execution
-that has SUCCEEDED stays so, and a shard that was never claimed has begun no item; all others may change at any time.
+Of a batch in shards, items are looked at in those alone that are under way, or that have items which had failed when
+they were counted and were redriven since. A shard that is over keeps how its items had ended, until its next claim; one
+that was never claimed has begun no item.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from sqlalchemy import Select, and_, case, func, literal_column, or_, select
+from sqlalchemy import Select, and_, case, exists, func, literal_column, or_, select
 
 from statechain.records.batches import NAME_TAKEN, Batch, ItemCounts
+from statechain.storage.shards import CLOCK_SKEW
 from statechain_backends.sql.compiler import param
 from statechain_backends.sql.schema.tables import batch_items, batch_shards, batches, executions
 from statechain_backends.sql.text_escape import unescape_text
@@ -31,6 +33,9 @@ __all__ = ["counted", "items_with_executions"]
 MOST_RANGES = 50
 MOST_ITEMS = 25_000
 """Where more of a batch may have changed, all of it is counted by one statement."""
+
+_SKEW = CLOCK_SKEW // timedelta(microseconds=1)
+_ENDED = ("succeeded", "failed", "timed_out", "aborted")
 
 _owner = batches.alias("owner")
 _has_name_of_item = and_(
@@ -80,28 +85,116 @@ def _whole(ids: Sequence[str]) -> Select[Any]:
 
 
 _size = batch_shards.c.last - batch_shards.c.first + 1
-_has_succeeded = and_(batch_shards.c.status == "DONE", batch_shards.c.failed == 0, batch_shards.c.ended == _size)
+_kinds = [batch_shards.c[f"items_{kind}"] for kind in _ENDED]
 _is_untouched = and_(batch_shards.c.status == "PENDING", batch_shards.c.epoch == 0)
-_is_settled = or_(_has_succeeded, _is_untouched)
+_is_counted = batch_shards.c.items_succeeded.is_not(None)  # a claim sets it to null
+_is_settled = or_(_is_untouched, _is_counted)
+_has_failures = batch_shards.c.items_succeeded < _size
 
 
 def _settled(ids: Sequence[str]) -> Select[Any]:
-    """Return how many items are in shards that were never claimed, that have succeeded, and in others, by batch."""
-    kinds = (_is_untouched, _has_succeeded, ~_is_settled)
+    """Return how many items are in shards that were never claimed, have ended in which way, and are in others."""
+    ended = (func.sum(func.coalesce(kind, 0)) for kind in _kinds)
+    untouched, others = (func.sum(case((of, _size), else_=0)) for of in (_is_untouched, ~_is_settled))
     return (
-        select(batch_shards.c.batch_id, *(func.sum(case((kind, _size), else_=0)) for kind in kinds))
+        select(batch_shards.c.batch_id, others, untouched, *ended)
         .where(batch_shards.c.batch_id.in_(ids))
         .group_by(batch_shards.c.batch_id)
     )
 
 
 def _changing(ids: Sequence[str]) -> Select[Any]:
-    """Return the ranges of items that may have changed since their shards were counted, in order."""
-    return (
-        select(batch_shards.c.batch_id, batch_shards.c.first, batch_shards.c.last)
-        .where(batch_shards.c.batch_id.in_(ids), ~_is_settled)
-        .order_by(batch_shards.c.batch_id, batch_shards.c.shard)
+    """Return the ranges of items of shards that are under way."""
+    shards = (batch_shards.c.batch_id, batch_shards.c.first, batch_shards.c.last)
+    return select(*shards).where(batch_shards.c.batch_id.in_(ids), ~_is_settled)
+
+
+_was_redriven = and_(
+    executions.c.state_machine_id == _owner.c.state_machine_id,
+    literal_column("executions.redrive_count > 0"),  # written as in the index
+    or_(executions.c.end_time.is_(None), executions.c.end_time >= _owner.c.start_time - _SKEW),
+)
+
+
+def _with_redriven(ids: Sequence[str]) -> Select[Any]:
+    """Return those of some batches whose machines have executions that were redriven, and may be since they began."""
+    return select(_owner.c.id).where(_owner.c.id.in_(ids), exists().where(_was_redriven))
+
+
+def _redriven(ids: Sequence[str]) -> Select[Any]:
+    """Return the shards that are over and have items that failed, but were redriven, as their ranges and counts."""
+    of_shard = and_(
+        batch_shards.c.batch_id == batch_items.c.batch_id,
+        batch_shards.c.first <= batch_items.c.index,
+        batch_shards.c.last >= batch_items.c.index,
     )
+    return (
+        select(batch_shards.c.batch_id, batch_shards.c.first, batch_shards.c.last, *_kinds)
+        .distinct()
+        .select_from(
+            executions.join(_owner, _was_redriven)
+            .join(batch_items, and_(batch_items.c.batch_id == _owner.c.id, batch_items.c.name == executions.c.name))
+            .join(batch_shards, of_shard)
+        )
+        .where(_owner.c.id.in_(ids), _is_counted, _has_failures)
+    )
+
+
+class _Counting:
+    """Counts the items of some batches: those in shards that are over from their counts, and the others by looks."""
+
+    def __init__(self, fetch: Callable[[Executable, Parameters], Awaitable[Sequence[Row]]]) -> None:
+        self._fetch = fetch
+        self.counts: dict[str, ItemCounts] = {}
+        self._ranges: dict[str, list[tuple[int, int]]] = {}
+
+    async def count(self, ids: Sequence[str]) -> None:
+        """Count batches; afterwards ``counts`` has those that have items."""
+        await self._add_settled(ids)
+        await self._leave_out_redriven()
+        for batch_id, ranges in self._ranges.items():
+            await self._add_ranges(batch_id, _merged(sorted(ranges)))
+        if rest := [id_ for id_ in ids if id_ not in self.counts]:
+            for id_, *row in await self._fetch(_whole(rest), None):
+                self._add(unescape_text(id_), row)
+
+    async def _add_settled(self, ids: Sequence[str]) -> None:
+        """Add up what was counted, and note the ranges that are under way, of batches where these are not too many."""
+        for id_, others, *sums in await self._fetch(_settled(ids), None):
+            if others <= MOST_ITEMS:
+                batch_id = unescape_text(id_)
+                self.counts[batch_id] = ItemCounts(**dict(zip(("pending", *_ENDED), sums, strict=True)))
+                self._ranges[batch_id] = []
+        if self.counts:
+            for id_, first, last in await self._fetch(_changing(list(self.counts)), None):
+                self._ranges[unescape_text(id_)].append((first, last))
+
+    async def _leave_out_redriven(self) -> None:
+        """Have shards looked at that were counted, where items of them had failed and were redriven since."""
+        failed = [id_ for id_, counts in self.counts.items() if counts.failed or counts.timed_out or counts.aborted]
+        ids = [unescape_text(id_) for (id_,) in await self._fetch(_with_redriven(failed), None)] if failed else []
+        for id_, first, last, *stored in await self._fetch(_redriven(ids), None) if ids else ():
+            batch_id = unescape_text(id_)
+            self._ranges[batch_id].append((first, last))
+            before = self.counts[batch_id]
+            less = {kind: getattr(before, kind) - count for kind, count in zip(_ENDED, stored, strict=True)}
+            self.counts[batch_id] = attrs.evolve(before, **less)
+
+    async def _add_ranges(self, batch_id: str, ranges: Sequence[tuple[int, int]]) -> None:
+        """Add the items of ranges, unless these are too many."""
+        if len(ranges) > MOST_RANGES:
+            del self.counts[batch_id]
+            return
+        for first, last in ranges:
+            for row in await self._fetch(_RANGE, {"batch": batch_id, "first": first, "last": last}):
+                self._add(batch_id, row)
+
+    def _add(self, batch_id: str, row: Row) -> None:
+        """Add items: what has no execution has failed where it has an error, else it is pending."""
+        status, has_error, count = row
+        kind = ("failed" if has_error else "pending") if status is None else status.lower()
+        counts = self.counts.get(batch_id, ItemCounts())
+        self.counts[batch_id] = attrs.evolve(counts, **{kind: getattr(counts, kind) + count})
 
 
 async def counted(
@@ -110,27 +203,11 @@ async def counted(
     """Return batches with their items counted by the status of the executions that have the items' names."""
     if not found:
         return []
-    counts: dict[str, ItemCounts] = {}
-    for id_, untouched, succeeded, others in await fetch(_settled([each.id for each in found]), None):
-        if others <= MOST_ITEMS:
-            counts[unescape_text(id_)] = ItemCounts(pending=untouched, succeeded=succeeded)
-    ranges = await fetch(_changing(list(counts)), None) if counts else ()
-    for id_, of_batch in groupby(ranges, key=lambda row: next(iter(row))):
-        batch_id = unescape_text(id_)
-        merged = _merged([(first, last) for _, first, last in of_batch])
-        if len(merged) > MOST_RANGES:
-            del counts[batch_id]
-            continue
-        for first, last in merged:
-            for row in await fetch(_RANGE, {"batch": batch_id, "first": first, "last": last}):
-                counts[batch_id] = _add(counts[batch_id], *row)
-    if rest := [each.id for each in found if each.id not in counts]:
-        for id_, *row in await fetch(_whole(rest), None):
-            batch_id = unescape_text(id_)
-            counts[batch_id] = _add(counts.get(batch_id, ItemCounts()), *row)
+    counting = _Counting(fetch)
+    await counting.count([each.id for each in found])
+    counts = {each.id: counting.counts.get(each.id, ItemCounts()) for each in found}
     return [
-        attrs.evolve(each, item_counts=attrs.evolve(counts.get(each.id, ItemCounts()), total=each.item_counts.total))
-        for each in found
+        attrs.evolve(each, item_counts=attrs.evolve(counts[each.id], total=each.item_counts.total)) for each in found
     ]
 
 
@@ -141,9 +218,3 @@ def _merged(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
         follows = bool(merged) and merged[-1][1] + 1 == first
         merged.append((merged.pop()[0] if follows else first, last))
     return merged
-
-
-def _add(counts: ItemCounts, status: str | None, has_error: object, count: int) -> ItemCounts:
-    """Return counts and some items more: what has no execution has failed where it has an error, else it is pending."""
-    kind = ("failed" if has_error else "pending") if status is None else status.lower()
-    return attrs.evolve(counts, **{kind: getattr(counts, kind) + count})

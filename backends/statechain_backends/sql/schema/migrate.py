@@ -22,7 +22,7 @@ __all__ = ["HEAD", "STORED_VERSION", "VERSION_TABLE", "alembic_config", "is_curr
 
 logger = logging.getLogger(__name__)
 
-HEAD = "0008_since_0002"
+HEAD = "0009_since_0002"
 """The revision that this library's tables have: the newest in ``migrations/versions``, where names ascend."""
 
 SINCE = "_since_"

@@ -103,6 +103,16 @@ Index(
     executions.c.start_time,
     executions.c.id,
 )
+# An execution that was redriven is no more what its batch's shard has counted it as.
+_redriven = text("redrive_count > 0")
+Index(
+    "executions_redriven",
+    executions.c.state_machine_id,
+    executions.c.end_time,
+    executions.c.name,
+    sqlite_where=_redriven,
+    postgresql_where=_redriven,
+)
 Index(
     "executions_by_state",
     executions.c.current_state,
@@ -288,7 +298,8 @@ batch_items = Table(
     sqlite_with_rowid=False,
 )
 
-# A range of a batch's items, which one worker runs at a time; without rows a batch in shards is not cut yet.
+# A range of a batch's items, which one worker runs at a time; without rows a batch in shards is not cut yet. The last
+# four columns are how its items had ended when the shard was over; they are null from its next claim on.
 batch_shards = Table(
     "batch_shards",
     metadata,
@@ -302,6 +313,10 @@ batch_shards = Table(
     Column("claims", Integer, nullable=False),
     Column("ended", Integer, nullable=False),
     Column("failed", Integer, nullable=False),
+    Column("items_succeeded", Integer),
+    Column("items_failed", Integer),
+    Column("items_timed_out", Integer),
+    Column("items_aborted", Integer),
     PrimaryKeyConstraint("batch_id", "shard"),
     CheckConstraint("status IN ('PENDING', 'RUNNING', 'DONE', 'FAILED')", name="status"),
     sqlite_with_rowid=False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, and_, case, exists, func, literal, or_, select, union_all, update
+from sqlalchemy import ColumnElement, and_, case, exists, func, literal, null, or_, select, union_all, update
 
 from statechain.records.batches import BatchStatus
 from statechain.records.executions import ExecutionStatus
@@ -27,6 +27,7 @@ __all__ = [
     "END_BATCH",
     "FAIL_MISSING",
     "GIVE_UP",
+    "ITEM_COUNTS",
     "LOCK_BATCH",
     "LOCK_RUNNING",
     "NAMED",
@@ -65,7 +66,11 @@ PARENT = select(runs.c.execution_id).where(runs.c.execution_id == param("parent"
 
 # What there is to claim
 
-_all = select(*batch_shards.c).where(batch_shards.c.batch_id == param("batch"))
+ITEM_COUNTS = ("succeeded", "failed", "timed_out", "aborted")
+"""The kinds of ended items, in the order of `COUNTS`."""
+
+_columns = [each for each in batch_shards.c if not each.name.startswith("items_")]
+_all = select(*_columns).where(batch_shards.c.batch_id == param("batch"))
 SHARDS = _all.order_by(batch_shards.c.shard)
 _first_pending = SHARDS.where(_is(PENDING)).limit(param("room"))
 _pending = _first_pending.subquery()
@@ -77,7 +82,8 @@ NAMED = _all.where(batch_shards.c.shard == param("number"), _is(PENDING))
 
 _this = (batch_shards.c.batch_id == param("batch"), batch_shards.c.shard == param("number"))
 _at_epoch = (*_this, batch_shards.c.epoch == param("of_epoch"))
-_claimed = {"status": RUNNING, "owner": param("worker"), "epoch": batch_shards.c.epoch + 1}
+_uncounted = {f"items_{kind}": null() for kind in ITEM_COUNTS}
+_claimed = {"status": RUNNING, "owner": param("worker"), "epoch": batch_shards.c.epoch + 1, **_uncounted}
 _claimed_first = _claimed | {"claims": 1}
 _batch_runs = exists().where(batches.c.id == param("batch"), batches.c.status == BATCH_RUNNING)
 _is_unowned = or_(batch_shards.c.owner.is_(None), batch_shards.c.owner == param("worker"))
@@ -85,7 +91,7 @@ TAKE_OVER = (
     update(batch_shards)
     .where(*_at_epoch, _is(RUNNING), _is_unowned, _batch_runs)
     .values(_claimed | {"claims": param("new_claims"), "ended": param("new_ended")})
-    .returning(*batch_shards.c)
+    .returning(*_columns)
 )
 _others = batch_shards.alias("others")
 _under_way = select(func.count()).where(_others.c.batch_id == param("batch"), _is(RUNNING, _others)).scalar_subquery()
@@ -105,10 +111,10 @@ CLAIM_LOWEST = (
         _has_room,
     )
     .values(_claimed_first)
-    .returning(*batch_shards.c)
+    .returning(*_columns)
 )
 CLAIM_NAMED = (
-    update(batch_shards).where(*_at_epoch, _is(PENDING), _has_room).values(_claimed_first).returning(*batch_shards.c)
+    update(batch_shards).where(*_at_epoch, _is(PENDING), _has_room).values(_claimed_first).returning(*_columns)
 )
 CLAIM_IN_PLACE = (
     update(batch_shards)
@@ -119,7 +125,7 @@ CLAIM_IN_PLACE = (
         _batch_runs,
     )
     .values(_claimed_first)
-    .returning(*batch_shards.c)
+    .returning(*_columns)
 )
 GIVE_UP = (
     update(batch_shards)
@@ -140,7 +146,8 @@ _counted = {
 _ours = batches.c.id == batch_shards.c.batch_id
 _status = select(batches.c.status).where(_ours, batches.c.parent_execution_id.is_(None)).scalar_subquery()
 COUNT = update(batch_shards).where(*_held).values(_counted).returning(_status)
-END = update(batch_shards).where(*_held).values(_counted | {"status": DONE, "owner": None})
+_ended = {f"items_{kind}": param(f"items_{kind}") for kind in ITEM_COUNTS}
+END = update(batch_shards).where(*_held).values(_counted | _ended | {"status": DONE, "owner": None})
 END = END.returning(_status)
 RELEASE = (
     update(batch_shards)
@@ -164,15 +171,19 @@ _in_shard = and_(
     batch_items.c.index <= param("last"),
 )
 _not_started = and_(executions.c.status.is_(None), batch_items.c.error.is_not(None))
-_has_failed = or_(
-    _not_started, executions.c.status.not_in([ExecutionStatus.RUNNING.value, ExecutionStatus.SUCCEEDED.value])
-)
-_is_running = executions.c.status == ExecutionStatus.RUNNING.value
+
+
+def _number(status: ExecutionStatus, *others: ColumnElement[bool]) -> ColumnElement[int]:
+    return func.count().filter(or_(executions.c.status == status.value, *others))
+
+
 COUNTS = (
     select(
-        func.count().filter(or_(_not_started, executions.c.status != ExecutionStatus.RUNNING.value)),
-        func.count().filter(_has_failed),
-        func.count().filter(_is_running),
+        _number(ExecutionStatus.SUCCEEDED),
+        _number(ExecutionStatus.FAILED, _not_started),
+        _number(ExecutionStatus.TIMED_OUT),
+        _number(ExecutionStatus.ABORTED),
+        _number(ExecutionStatus.RUNNING),
     )
     .select_from(items_with_executions)
     .where(_in_shard)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 from sqlalchemy import insert
 
 from statechain.clock import to_micros
-from statechain.records.batches import Batch, BatchStatus
+from statechain.records.batches import Batch, BatchStatus, ItemCounts
 from statechain.storage.shards import (
     MOST_CLAIMS,
     Shard,
@@ -24,6 +24,8 @@ from statechain.storage.shards import (
     claimable,
     has_advanced,
     is_past_tolerance,
+    number_ended,
+    number_failed,
     poisoned,
     shard_lost,
     shards_of,
@@ -76,14 +78,14 @@ def give_up(shard: Shard, worker_id: str) -> Script:
     """End a shard as FAILED, and fail those of its items that were not started."""
     if (yield statements.GIVE_UP, {**_key(shard), "of_epoch": shard.epoch, "worker": worker_id}):
         yield statements.FAIL_MISSING, {**_range(shard), "new_cause": poisoned(shard)}
-        ((ended, failed, _),) = yield statements.COUNTS, _range(shard)
-        yield statements.SET_COUNTS, {**_key(shard), "new_ended": ended, "new_failed": failed}
+        (counted,) = yield statements.COUNTS, _range(shard)
+        yield statements.SET_COUNTS, {**_key(shard), **_progress(_to_counts(counted))}
     return None
 
 
-def end_and_claim(shard: Shard, ended: int, failed: int) -> Script:
+def end_and_claim(shard: Shard, counts: ItemCounts) -> Script:
     """End a claimed shard, and claim the lowest that is PENDING in its place; return whether it ended, and that one."""
-    rows = yield statements.END, {**_key(shard), **_holder(shard), "new_ended": ended, "new_failed": failed}
+    rows = yield statements.END, {**_key(shard), **_holder(shard), **_end(shard, counts)}
     if not rows:
         return False, None
     claimed = yield statements.CLAIM_IN_PLACE, {"batch": shard.batch_id, "worker": shard.owner}
@@ -141,6 +143,24 @@ def _holder(shard: Shard) -> dict[str, object]:
 
 def _range(shard: Shard) -> dict[str, object]:
     return {"batch": shard.batch_id, "first": shard.first, "last": shard.last}
+
+
+def _end(shard: Shard, counts: ItemCounts) -> dict[str, object]:
+    """Return what is stored of the items of a shard that is over: how they ended, where all of them have."""
+    is_whole = number_ended(counts) == shard.size
+    kinds = {f"items_{kind}": getattr(counts, kind) if is_whole else None for kind in statements.ITEM_COUNTS}
+    return _progress(counts) | kinds
+
+
+def _progress(counts: ItemCounts) -> dict[str, object]:
+    """Return what is stored of the items of a shard that is under way."""
+    return {"new_ended": number_ended(counts), "new_failed": number_failed(counts)}
+
+
+def _to_counts(row: Row) -> ItemCounts:
+    """Return the counts of a shard's items."""
+    succeeded, failed, timed_out, aborted, running = row
+    return ItemCounts(succeeded=succeeded, failed=failed, timed_out=timed_out, aborted=aborted, running=running)
 
 
 def _named_row(shard: Shard) -> dict[str, object]:
@@ -254,8 +274,9 @@ class Shards(ABC):
         """Claim what was begun and has no owner, or give it up; None where it is given up, or another worker's now."""
         ended, claims = shard.ended, 1
         if shard.claims:
-            ((ended, _, running),) = await self._fetch(statements.COUNTS, _range(shard))
-            if not has_advanced(shard, plan, ended, running):
+            counts = await self._count(shard)
+            ended = number_ended(counts)
+            if not has_advanced(shard, plan, ended, counts.running):
                 claims = shard.claims + 1
         if claims > MOST_CLAIMS:
             await self._perform(give_up(shard, worker_id))
@@ -281,24 +302,32 @@ class Shards(ABC):
         self, shard: Shard, *, is_done: bool, at: datetime, ended: int | None = None, failed: int | None = None
     ) -> BatchStatus:
         """Count how many items of a claimed shard have ended."""
-        if ended is None or failed is None:
-            ((counted, failures, _),) = await self._fetch(statements.COUNTS, _range(shard))
-            ended, failed = counted if ended is None else ended, failures if failed is None else failed
-        counts = {**_key(shard), **_holder(shard), "new_ended": ended, "new_failed": failed}
-        for (status,) in await self._change(statements.END if is_done else statements.COUNT, counts):
-            if not is_done and not failed and status is not None:
+        counts = await self._count(shard) if is_done or ended is None or failed is None else ItemCounts()
+        new = (
+            _end(shard, counts) if is_done else {"new_ended": number_ended(counts), "new_failed": number_failed(counts)}
+        )
+        given = {"new_ended": ended, "new_failed": failed}
+        new |= {name: count for name, count in given.items() if count is not None}
+        statement = statements.END if is_done else statements.COUNT
+        for (status,) in await self._change(statement, {**_key(shard), **_holder(shard), **new}):
+            if not is_done and not new["new_failed"] and status is not None:
                 return BatchStatus(status)
             return await self._end_if_over(shard, at)
         raise shard_lost(shard)
 
     async def pass_on(self, shard: Shard, *, at: datetime) -> tuple[BatchStatus, Shard | None]:
         """End a claimed shard, and claim another one in its place."""
-        ((ended, failed, _),) = await self._fetch(statements.COUNTS, _range(shard))
-        has_ended, claimed = cast("tuple[bool, Shard | None]", await self._perform(end_and_claim(shard, ended, failed)))
+        ending = end_and_claim(shard, await self._count(shard))
+        has_ended, claimed = cast("tuple[bool, Shard | None]", await self._perform(ending))
         if not has_ended:
             raise shard_lost(shard)
         status = await self._end_if_over(shard, at)
         return status, claimed if status is BatchStatus.RUNNING else None
+
+    async def _count(self, shard: Shard) -> ItemCounts:
+        """Count the items of a shard by what they are now."""
+        (row,) = await self._fetch(statements.COUNTS, _range(shard))
+        return _to_counts(row)
 
     async def _end_if_over(self, shard: Shard, at: datetime) -> BatchStatus:
         """End a shard's batch that is past its tolerance, or has no open shard, or outlives its parent.

@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 from statechain.records.batches import Batch, BatchStatus, ItemCounts
+from statechain.records.executions import ExecutionStatus
 from statechain.storage.repository import EndBatch, Repository, ResumeBatch
 from statechain.storage.shards import Shard
 from statechain.testing.contract.claims.shards import SHARED, claimed, count, run, shared
-from statechain.testing.contract.samples import commit, moment, start
+from statechain.testing.contract.samples import advance, commit, ending, moment, redriving, start
 
 __all__ = ["ItemCountContract"]
 
@@ -51,6 +52,35 @@ class ItemCountContract:
         assert await counts(repository, batch) == ended
         await commit(repository, EndBatch(batch_id=batch.id, status=BatchStatus.ABORTED, end_time=moment(98)))
         await commit(repository, ResumeBatch(batch_id=batch.id))
+        assert await counts(repository, batch) == ended
+
+    async def test_what_had_failed_and_is_redriven_is_counted_by_what_it_is(self, repository: Repository) -> None:
+        batch = await shared(repository, 8, tolerated_failure_count=9)
+        for number in range(2):
+            shard = await claimed(repository, batch, "one", range(number))
+            await run(repository, batch, shard, shard.first)
+            await count(repository, shard, is_done=True)
+        assert await counts(repository, batch) == ItemCounts(pending=4, succeeded=2, failed=2, total=8)
+        failed = await repository.batch_results(batch.id, status={ExecutionStatus.FAILED}, page=1)
+        (execution,) = await repository.executions_with([failed[0].execution_id or ""])
+        redriven = await commit(repository, redriving(execution))
+        assert redriven is not None
+        assert await counts(repository, batch) == ItemCounts(pending=4, running=1, succeeded=2, failed=1, total=8)
+        (listed,) = await repository.batches(page=9)
+        assert listed == await repository.batch(batch.id)
+        await commit(repository, advance(execution, seq=redriven.seq, epoch=redriven.epoch, end=ending()))
+        assert await counts(repository, batch) == ItemCounts(pending=4, succeeded=3, failed=1, total=8)
+
+    async def test_what_had_ended_is_counted_before_a_shard_is_claimed_again(self, repository: Repository) -> None:
+        batch = await shared(repository, 6, tolerated_failure_count=0)
+        shard = await claimed(repository, batch, "one")
+        await run(repository, batch, shard, 1)
+        assert await count(repository, shard, is_done=True) is BatchStatus.FAILED
+        ended = ItemCounts(pending=4, succeeded=1, failed=1, total=6)
+        assert await counts(repository, batch) == ended
+        await commit(repository, ResumeBatch(batch_id=batch.id))
+        assert await counts(repository, batch) == ended
+        await claimed(repository, batch, "two")
         assert await counts(repository, batch) == ended
 
     async def test_a_batch_most_of_whose_shards_have_failures_is_counted(self, repository: Repository) -> None:
