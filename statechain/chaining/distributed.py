@@ -28,7 +28,7 @@ from statechain.records.executions import Execution, new_id
 from statechain.records.results import BatchExecutionResult, BatchStopped
 from statechain.storage.existing import why_nothing_matches, with_machine_ids
 from statechain.storage.repository import CreateBatch, ResumeBatch
-from statechain.storage.retrying import backoff_delays, retry_while_unavailable
+from statechain.storage.retrying import polling_delays, retry_while_unavailable
 
 if TYPE_CHECKING:
     from statechain.chaining.shards import ShardWorker
@@ -39,8 +39,6 @@ __all__ = ["BatchHandle", "SharedBatches"]
 
 logger = logging.getLogger(__name__)
 
-FIRST_POLL = 0.05
-LONGEST_POLL = 0.5
 StopExecution = Callable[..., Awaitable[Execution]]
 
 
@@ -69,7 +67,7 @@ class BatchHandle:
         Raises:
             BatchNotFound: It was deleted meanwhile.
         """
-        pauses = backoff_delays(FIRST_POLL, LONGEST_POLL)
+        pauses = polling_delays()
         repository = self._services.repository
         while await batch_status(self._id, repository) is BatchStatus.RUNNING:  # noqa: ASYNC110 -- storage is asked
             await asyncio.sleep(next(pauses))

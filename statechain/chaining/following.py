@@ -15,7 +15,7 @@ from statechain.errors import BatchNotFound, StatechainError
 from statechain.records.batches import BatchStatus
 from statechain.records.executions import ExecutionStatus
 from statechain.records.results import BatchExecutionResult, BatchStopped
-from statechain.storage.retrying import backoff_delays, retry_while_unavailable
+from statechain.storage.retrying import backoff_delays, polling_delays, retry_while_unavailable
 from statechain.storage.shards import OVER, Shard, ShardPlan, ShardStatus
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Begun", "Follower", "batch_status"]
 
 FIRST_POLL, NEXT_POLL, LONGEST_POLL = 0.05, 0.25, 1.0
-"""Seconds until storage is asked first, again after something new, and at most."""
+"""Seconds until storage is asked for news first, again after something new, and at most."""
 
 SETTLE_SECONDS = 2.0
 """How long executions that run when their batch was stopped have to be aborted by their workers."""
@@ -87,6 +87,7 @@ class Follower:
         self._over: set[int] = set()
         self._first_error: Exception | None = None
         self._settle_until: float | None = None
+        self._polls = polling_delays()
 
     async def follow(self) -> AsyncGenerator[Begun | BatchExecutionResult]:
         """Yield what happens to the items until the batch is over; what had begun when it was stopped is among it.
@@ -109,13 +110,20 @@ class Follower:
                 if status is not BatchStatus.SUCCEEDED:
                     raise BatchStopped([]) from (self._first_error if status is BatchStatus.FAILED else None)
                 return
-            await asyncio.sleep(next(pauses))
+            await self._pause(next(pauses))
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep that long, or until the batch is over: only then are all results there."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, next(self._polls)))
+            if await batch_status(self._batch_id, self._repository) is not BatchStatus.RUNNING:
+                return
 
     async def wait(self) -> None:
         """Return once the batch has SUCCEEDED, and read no results; raises what `follow` raises."""
-        pauses = backoff_delays(FIRST_POLL, LONGEST_POLL / 2)
         while (status := await batch_status(self._batch_id, self._repository)) is BatchStatus.RUNNING:  # noqa: ASYNC110
-            await asyncio.sleep(next(pauses))
+            await asyncio.sleep(next(self._polls))
         if status is None:
             raise BatchNotFound(f"there is no batch {self._batch_id!r}")
         if status is not BatchStatus.SUCCEEDED:

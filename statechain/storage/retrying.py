@@ -9,12 +9,14 @@ from typing import TypeVar
 
 from statechain.errors import RepositoryUnavailable
 
-__all__ = ["backoff_delays", "retry_while_unavailable"]
+__all__ = ["backoff_delays", "polling_delays", "retry_while_unavailable"]
 
 T = TypeVar("T")
 
 FIRST_DELAY = 0.05
 LONGEST_DELAY = 5.0
+LONGEST_POLL = 0.5
+SHARE_WAITED = 0.02
 
 
 def backoff_delays(first: float = FIRST_DELAY, longest: float = LONGEST_DELAY) -> Iterator[float]:
@@ -23,6 +25,18 @@ def backoff_delays(first: float = FIRST_DELAY, longest: float = LONGEST_DELAY) -
     while True:
         yield delay * random.uniform(0.5, 1.0)  # noqa: S311 -- jitter, not a secret
         delay = min(delay * 2, longest)
+
+
+def polling_delays(first: float = FIRST_DELAY, longest: float = LONGEST_POLL) -> Iterator[float]:
+    """Yield seconds to wait before storage is asked again for what takes its time.
+
+    They grow with the time waited so far, so that what is waited for is known soon, compared to how long it took.
+    """
+    waited = 0.0
+    while True:
+        delay = min(longest, max(first, SHARE_WAITED * waited))
+        waited += delay
+        yield delay * random.uniform(0.5, 1.0)  # noqa: S311 -- jitter, not a secret
 
 
 async def retry_while_unavailable(read: Callable[[], Awaitable[T]]) -> T:

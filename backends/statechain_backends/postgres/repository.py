@@ -18,7 +18,7 @@ import asyncpg
 from statechain.errors import DamagedRow, RepositoryError, RepositoryUnavailable
 from statechain.storage.leases import lease_lost, missing_lease
 from statechain.storage.queues import MachineLimited
-from statechain.storage.repository import Advance, CreateBatch, StartExecution, TakeUpExecution
+from statechain.storage.repository import Advance, CreateBatch, RedriveExecution, StartExecution, TakeUpExecution
 from statechain_backends.postgres.claiming import CLAIM, rows_of_claims
 from statechain_backends.postgres.connections import Connection, Connections
 from statechain_backends.postgres.errors import RETRIED, translated
@@ -38,6 +38,7 @@ from statechain_backends.sql.queues.reads import Queues
 from statechain_backends.sql.reads import Reads
 from statechain_backends.sql.rows import to_claim, to_execution, to_worker_lease
 from statechain_backends.sql.schema.migrate import STORED_VERSION, is_current
+from statechain_backends.sql.scripts.redrives import redrive_all
 from statechain_backends.sql.scripts.shards import Shards
 from statechain_backends.sql.scripts.steps import Script
 from statechain_backends.sql.scripts.transitions import (
@@ -328,9 +329,15 @@ class _Group:
                 self.outcomes[place] = await _why_not_started(connection, starts[place])
 
     async def perform(self, connection: Connection) -> None:
-        """Run the scripts of the other writes."""
+        """Run the scripts of the other writes; redrives have one for all of them."""
         for place, write in self.others.items():
-            self.outcomes[place] = await _run(connection, SCRIPTS[type(write)](write))
+            if not isinstance(write, RedriveExecution):
+                self.outcomes[place] = await _run(connection, SCRIPTS[type(write)](write))
+        redrives = {place: write for place, write in self.others.items() if isinstance(write, RedriveExecution)}
+        if redrives:
+            outcomes = await _run(connection, redrive_all([*redrives.values()]))
+            for place, each in zip(redrives, cast("Sequence[object]", outcomes), strict=True):
+                self.outcomes[place] = each
 
 
 def _outcome_of_missed(write: Advance | TakeUpExecution, row: Row | None, last: Sequence[Row]) -> object:

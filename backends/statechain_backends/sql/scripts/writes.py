@@ -12,7 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from sqlalchemy import Integer, case, delete, exists, func, literal, null, or_, select, type_coerce, update
+from sqlalchemy import Integer, case, delete, exists, literal, null, or_, select, type_coerce, update
 from sqlalchemy.dialects.postgresql import insert
 
 from statechain.clock import MICROSECOND, to_micros
@@ -40,16 +40,13 @@ from statechain_backends.sql.compiler import named_row, param, row_params
 from statechain_backends.sql.leases import queries as lease_queries
 from statechain_backends.sql.queues import scripts as queue_scripts
 from statechain_backends.sql.rows import (
-    NO_PLACE,
     Row,
     end_row,
     execution_row,
     link_row,
-    queue_place,
     run_row,
     state_machine_row,
     to_callback,
-    to_claim,
     to_execution,
     to_state_machine,
 )
@@ -62,6 +59,7 @@ from statechain_backends.sql.schema.tables import (
     visits,
 )
 from statechain_backends.sql.scripts.batches import BATCH_SCRIPTS
+from statechain_backends.sql.scripts.redrives import redrive
 from statechain_backends.sql.scripts.steps import Script, Steps
 from statechain_backends.sql.statements import ADD_RUN, END_EXECUTION, EXECUTION, EXECUTION_BY_NAME
 from statechain_backends.sql.text_escape import unescape_text
@@ -173,77 +171,6 @@ def _epoch_above(epoch: object) -> int:
 def _found(execution_id: str) -> Script:
     rows = yield EXECUTION, {"id": execution_id}
     return to_execution(rows[0]) if rows else ExecutionNotFound(f"there is no execution {execution_id!r}")
-
-
-_LOCK = (
-    select(
-        executions.c.status,
-        executions.c.redrive_count,
-        executions.c.epoch,
-        executions.c.current_state,
-        executions.c.state_machine_id,
-        executions.c.key,
-        executions.c.priority,
-    )
-    .where(executions.c.id == param("id_"))
-    .with_for_update()
-)
-_REVIVE = (
-    update(executions)
-    .where(executions.c.id == param("id_"))
-    .values(
-        status=ExecutionStatus.RUNNING.value,
-        redrive_count=executions.c.redrive_count + 1,
-        **dict.fromkeys(("output", "error", "cause", "end_time", "current_state"), null()),
-    )
-)
-_LENGTH = select(func.coalesce(func.max(visits.c.seq), 0)).where(visits.c.execution_id == param("id_"))
-# The epoch of the last end is in `executions`: one above it is the claim that the redrive gave, and no later one.
-_REDRIVEN = (
-    select(runs.c.epoch, runs.c.seq, runs.c.claims, literal(0), *filters.EXECUTION)
-    .select_from(filters.WITH_RUNS)
-    .where(
-        executions.c.id == param("id_"),
-        runs.c.owner == param("to_owner"),
-        runs.c.epoch == param("of_epoch"),
-    )
-)
-# A redrive without an owner gives no right to run: who has claimed it since, and whether it has ended, plays no part.
-_REDRIVEN_SINCE = (
-    select(
-        func.coalesce(runs.c.epoch, executions.c.epoch),
-        func.coalesce(runs.c.seq, 0),
-        func.coalesce(runs.c.claims, 0),
-        literal(0),
-        *filters.EXECUTION,
-    )
-    .select_from(filters.WITH_RUNS)
-    .where(executions.c.id == param("id_"))
-)
-
-
-def _redrive(write: RedriveExecution) -> Script:
-    one = {"id_": write.execution_id}
-    rows = yield _LOCK, one
-    if not rows:
-        return ExecutionNotFound(f"there is no execution {write.execution_id!r}")
-    status, count, epoch, state, machine, key, priority = rows[0]
-    if status not in filters.UNFAILED and count == write.redrive_count:
-        queue = yield from queue_scripts.queue_of(unescape_text(machine), write.owner)
-        if isinstance(queue, MachineLimited):
-            return queue
-        yield _REVIVE, one
-        ((seq,),) = yield _LENGTH, one
-        place = queue_place(machine, key, priority) if queue else NO_PLACE
-        run = (write.execution_id, write.owner, epoch + 1, seq, 0, state, None, None, None, *place)
-        yield ADD_RUN, named_row(runs, run)
-    elif count != write.redrive_count + 1:
-        return None
-    if write.owner is None:
-        rows = yield _REDRIVEN_SINCE, one
-    else:
-        rows = yield _REDRIVEN, {**one, "to_owner": write.owner, "of_epoch": epoch + 1}
-    return to_claim(rows[0]) if rows else None
 
 
 _LEAVE = (
@@ -402,7 +329,7 @@ SCRIPTS: Mapping[type, Callable[[Any], Script]] = {
     CreateStateMachine: _create_state_machine,
     DeleteExecutions: _delete,
     LimitStateMachine: queue_scripts.limit_state_machine,
-    RedriveExecution: _redrive,
+    RedriveExecution: redrive,
     ReleaseExecution: _release,
     StartExecution: _start_exclusively,
     StopExecution: _stop,
