@@ -22,8 +22,8 @@ class ExecutionWrites:
     The journal alone moves ``seq``: it commits the transitions of an execution strictly one after the other.
     ``current_state`` is where the root line of control is; the interpreter moves it. ``is_lost`` says that the
     claim is no longer good, ``is_running`` that the execution goes on since its last write was durable, ``is_closed``
-    that this worker writes no more for it. ``end`` is written with its last transition; ``waiter`` is resolved once what is
-    pending is durable. The journal sets both.
+    that this worker writes no more for it. ``end`` is written with its last transition; ``waiter`` is resolved once
+    what is pending is durable. The journal sets both.
     """
 
     __slots__ = (
