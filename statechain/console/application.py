@@ -13,8 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from statechain.console import actions, assets
+from statechain.console import assets
 from statechain.console.access import Access, loopback
+from statechain.console.actions.routes import routes as action_routes
 from statechain.console.counting import COUNTS, Counts
 from statechain.console.guarding import Gate
 from statechain.console.pages import (
@@ -59,7 +60,7 @@ STATUS_CODES: dict[type[Exception], int] = {
 TITLES = {
     400: "That cannot be done",
     403: "You may not do that",
-    404: "There is no such page",
+    404: "Not found",
     409: "It has changed meanwhile",
     503: "The storage cannot be reached",
 }
@@ -95,7 +96,7 @@ def app(engine: Engine | Callable[[Request], Engine], *, access: Access | None =
             Route("/waiting", waiting.show_all),
             Route("/waiting/task", waiting.show),
             Route("/statistics", statistics.show),
-            *actions.routes(),
+            *action_routes(),
         ],
         middleware=[Middleware(Gate, access=access or loopback())],
         exception_handlers={
@@ -120,5 +121,6 @@ async def _show_error(request: Request, error: Exception) -> Response:
         message = str(error)
         if status == 400 and not isinstance(error, ValueError):
             status = 500
-    context = {"title": TITLES.get(status, "Something went wrong"), "message": message, "back": None}
+    message = message[:1].upper() + message[1:]
+    context = {"title": TITLES.get(status, "Something went wrong"), "message": message}
     return await page(request, "message.html", context, status=status)

@@ -1,22 +1,39 @@
-"""What every page needs of a request: the engine, what it may do, a form that it sent."""
+"""What pages and actions need of a request: the engine, what it may do, a form that it sent, a page to see next."""
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import TYPE_CHECKING, cast
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
 
 from statechain.console.guarding import GRANT
+from statechain.console.rendering import links_of
+from statechain.errors import InvalidPayload
+from statechain.json_hints import wrong_place
 
 if TYPE_CHECKING:
     from starlette.datastructures import FormData
 
+    from statechain.codec import JSONValue
     from statechain.console.access import Grant
     from statechain.engine.engine import Engine
 
-__all__ = ["ENGINE", "PAGE", "engine_of", "form_of", "log_action", "machine_names", "may", "require"]
+__all__ = [
+    "ENGINE",
+    "PAGE",
+    "engine_of",
+    "form_of",
+    "json_of",
+    "log_action",
+    "machine_names",
+    "may",
+    "require",
+    "see_other",
+]
 
 logger = logging.getLogger("statechain.console")
 
@@ -49,6 +66,22 @@ def require(request: Request, verb: str) -> Grant:
 async def form_of(request: Request) -> FormData:
     """Return a form that was sent, as long as one of a page may be."""
     return await request.form(max_files=0, max_fields=MOST_FORM_FIELDS)
+
+
+def json_of(text: str, what: str) -> JSONValue:
+    """Return what a field of a form has as JSON. Raises InvalidPayload with what is wrong, and where."""
+    try:
+        value: JSONValue = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InvalidPayload(f"{what} is not JSON: {wrong_place(error)}") from None
+    except RecursionError:
+        raise InvalidPayload(f"{what} is nested too deeply") from None
+    return value
+
+
+def see_other(request: Request, done: str, *path: str) -> Response:
+    """Return to a page, which says what was done."""
+    return RedirectResponse(links_of(request)(*path, done=done), 303)
 
 
 def log_action(grant: Grant, action: str, *what: str) -> None:

@@ -63,7 +63,7 @@ async def test_all_that_match_are_acted_on_after_a_counted_confirmation(office: 
 
 
 async def test_portions_follow_each_other(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
-    from statechain.console import selections
+    from statechain.console.actions import selections
 
     monkeypatch.setattr(selections, "PORTION", 2)
     ended = ExecutionFilter(state_machine_id=office.invoices.id)

@@ -166,11 +166,19 @@ def waiting_tasks(
 
 
 def _any_running(state_machine_id: str) -> ColumnElement[bool]:
-    """Return whether a machine has RUNNING executions: PostgreSQL asks once, and its statistics cannot tell it."""
+    """Return whether a machine has RUNNING executions: PostgreSQL asks once, and its statistics cannot tell it.
+
+    The order is that of the index of machines and statuses. Without it PostgreSQL may read the whole table, in the
+    hope of an early match.
+    """
     others = executions.alias()
-    return exists().where(
-        others.c.status == ExecutionStatus.RUNNING.value, others.c.state_machine_id == state_machine_id
+    first = (
+        select(others.c.id)
+        .where(others.c.status == ExecutionStatus.RUNNING.value, others.c.state_machine_id == state_machine_id)
+        .order_by(others.c.start_time, others.c.id)
+        .limit(1)
     )
+    return first.scalar_subquery().is_not(None)
 
 
 def waiting_tasks_page(

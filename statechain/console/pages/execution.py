@@ -35,6 +35,8 @@ __all__ = ["MOST_VISITS", "opened", "outlines", "show", "timeline"]
 MOST_VISITS = 10_000
 """How many visits are looked at for a picture."""
 
+NOT_SUCCEEDED = frozenset({"failed", "caught", "stopped"})
+
 MANY_VISITS = 1_000
 """From how many on a running execution's page renews itself less often."""
 
@@ -85,16 +87,22 @@ async def show(request: Request) -> Response:
     def link(name: str) -> str:
         return links("executions", execution.id, state=name) + "#visits"
 
-    prepared = await asyncio.to_thread(
-        _prepared, engine, record, drawn, rows, engine.clock.now(), link, state, is_failed_only=is_failed_only
+    now = engine.clock.now()
+    visits, picture = await asyncio.to_thread(
+        lambda: (
+            _selected(drawn, rows, state, is_failed_only=is_failed_only),
+            _picture(engine, record, drawn, rows, now, link),
+        )
     )
-    visits = prepared["visits"]
     shown = visits[after : after + PAGE]
-    failed = [each["visit"].place for each in shown if each["visit"].error is not None]
+    failed = [visit.place for visit in shown if visit.error is not None]
     whole = await engine.repository.visits_at(execution.id, failed)
     context |= {
-        **prepared,
-        "visits": shown,
+        "picture": picture,
+        "visits": [
+            {"visit": visit, "standing": standing_of(visit, drawn), "seconds": seconds_of(visit, drawn, now)}
+            for visit in shown
+        ],
         "causes": {place: row.cause for place, row in whole.items()},
         "state": state,
         "failed_only": is_failed_only,
@@ -109,30 +117,30 @@ async def show(request: Request) -> Response:
     return await page(request, "execution.html", context)
 
 
-def _prepared(
+def _selected(
+    execution: Execution, rows: Sequence[VisitOutline], state: str, *, is_failed_only: bool
+) -> list[VisitOutline]:
+    """Return the visits that were asked for; as few objects as there can be, since the collector looks at each."""
+    return [
+        visit
+        for visit in folded(rows)
+        if state in {"", visit.state} and (not is_failed_only or standing_of(visit, execution) in NOT_SUCCEEDED)
+    ]
+
+
+def _picture(
     engine: Engine,
     record: StateMachineRecord | None,
     execution: Execution,
     rows: Sequence[VisitOutline],
     now: datetime,
     link: Callable[[str], str],
-    state: str,
-    *,
-    is_failed_only: bool,
-) -> dict[str, Any]:
-    """Return the picture, and the visits that were asked for; it takes long enough to be done in a thread."""
-    visits = [
-        {"visit": visit, "standing": standing_of(visit, execution), "seconds": seconds_of(visit, execution, now)}
-        for visit in folded(rows)
-        if state in {"", visit.state}
-    ]
-    if is_failed_only:
-        visits = [each for each in visits if each["standing"] in {"failed", "caught", "stopped"}]
+) -> str | None:
+    """Return the picture; None where the definition is not stored any more."""
     if record is None:
-        return {"picture": None, "visits": visits}
+        return None
     definition = load_stored(record.definition, limits=engine.limits)
-    picture = to_svg(graph_of(definition.model), trace_of(execution, rows, now), link=link, is_inline=True)
-    return {"picture": picture, "visits": visits}
+    return to_svg(graph_of(definition.model), trace_of(execution, rows, now), link=link, is_inline=True)
 
 
 async def timeline(request: Request) -> Response:

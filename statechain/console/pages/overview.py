@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["show"]
 
 MOST_MACHINES = 50
+ALL_SHOWN = 12
+"""Up to how many machines those without an execution in the window have rows of their own."""
+
 FEW = 5
 STATUSES = (
     ExecutionStatus.RUNNING,
@@ -42,10 +45,14 @@ async def show(request: Request) -> Response:
     activity = await activity_of_machines(request, engine.repository, window, [record.id for record in shown])
     machines = list(zip(shown, activity, strict=True))
     known = [activity for _, activity in machines if activity is not None]
+    are_folded = len(machines) > ALL_SHOWN
+    idle = [record for record, each in machines if are_folded and each is not None and not each.total]
+    idle_ids = {record.id for record in idle}
     context = {
         "window": window,
         "windows": list(WINDOWS),
-        "machines": machines,
+        "machines": [each for each in machines if each[0].id not in idle_ids],
+        "idle": idle,
         "more_machines": len(records) - len(shown),
         "totals": {status: sum(each.counts[status] for each in known) for status in STATUSES},
         "is_complete": len(known) == len(machines),

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from statechain.console.confirming import confirmation
+from statechain.console.actions.confirming import confirmation
 from statechain.console.formats import counted
 from statechain.console.queries import ExecutionQuery, place_at
 from statechain.console.rendering import links_of
