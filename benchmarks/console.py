@@ -101,6 +101,7 @@ async def pages(url: str) -> dict[str, str]:
         "waiting": "/waiting",
         "waiting, of a machine": f"/waiting?machine={asks}",
         "waiting, of a machine without any": f"/waiting?machine={machine}",
+        "waiting, of a machine that none waits of": f"/waiting?machine={machines['calls']}",
         "waiting, in a state": "/waiting?state=Ask",
         "waiting, in no state": "/waiting?state=Nowhere",
         "waiting, of a machine, in no state": f"/waiting?machine={asks}&state=Nowhere",
