@@ -90,7 +90,7 @@ def test_the_former_rules_left_executions_running_for_ever_after_a_failover() ->
 NEEDED = {
     "doubts_after_outage": ("a failover", "stay RUNNING for ever"),
     "compares_writes": ("three workers", "for recorded"),
-    "waits_for_missing": ("three workers", "two workers whose leases hold run"),
+    "waits_for_missing": ("starts and failovers", "two workers whose leases hold run"),
     "releases_by_epoch": ("redrives in doubt", "for orphaned, which it runs"),
     "looks_after_answer": ("starts in doubt", "for orphaned, which it runs"),
     "forgets_after_outage": ("a failover and a long execution", "two workers whose leases hold run"),

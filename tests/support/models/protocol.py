@@ -204,15 +204,19 @@ class Protocol:
             storage, rows=rows, leases=tuple(sorted(leases.values())), uptime=storage.uptime + passed, renewed=now
         )
         is_same = was_there and worker.connected_to == state.failovers
-        runs = worker.runs
-        if state.now > worker.holds_until:
+        runs, seen = worker.runs, worker.seen
+        is_lapsed = state.now > worker.holds_until
+        if is_lapsed:
             runs = tuple(attrs.evolve(run, has_lapsed=True) for run in runs)
+        if (is_lapsed or not is_same) and self.rules.forgets_after_outage:
+            seen = ()  # every doubt: storage may be one on which a lease that was renewed is as it had been seen
         worker = attrs.evolve(
             worker,
             holds_until=state.now + LEASE,
             is_in_doubt=worker.is_in_doubt or (not is_same and self.rules.doubts_after_outage),
             connected_to=state.failovers,
             runs=runs,
+            seen=seen,
         )
         return with_worker(attrs.evolve(state, storage=storage), slot, worker)
 
