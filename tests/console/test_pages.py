@@ -66,6 +66,29 @@ async def test_an_execution_and_its_machine_show_what_waits_for_a_limit(office: 
     await handle.stop()
 
 
+async def test_what_was_stopped_says_so_and_a_long_cause_keeps_its_lines(office: Office) -> None:
+    trace = "\n".join(f"  at line {number}" for number in range(60))
+    for cause, shown in (("by hand", "<p>by hand</p>"), (trace, f'aria-label="Cause">{trace}</pre>')):
+        handle = await office.orders.start_execution({"id": 1, "total": 2000})
+        await handle.stop(cause=cause)
+        async with client(office.engine, as_user(*READER)) as web:
+            text = (await web.get(f"/executions/{handle.id}")).text
+            assert "<b>Stopped</b>" in text
+            assert shown in text
+
+
+async def test_machines_without_executions_are_folded_where_there_are_many(office: Office) -> None:
+    definition = {"StartAt": "A", "States": {"A": {"Type": "Pass", "End": True}}}
+    async with client(office.engine, as_user(*READER)) as web:
+        for number in range(11):
+            assert "without executions in this window" not in (await web.get("/")).text
+            await office.engine.create_state_machine(f"idle-{number}", definition)
+        text = (await web.get("/")).text
+        assert "11 machines without executions in this window" in text
+        assert text.count('id="machine-') == 2
+        assert "idle-10" in text
+
+
 async def test_an_execution_shows_why_it_failed(office: Office) -> None:
     failed = office.seen["failed"]
     async with client(office.engine, as_user(*READER)) as web:
