@@ -324,7 +324,9 @@ class ShardWorker:
             if held >= most or not self._has_room(batch.id):
                 return
             if held >= share and not await self._open_tickets(batch):
-                return  # a claim, in vain, would lock the batch and keep others waiting that have less
+                # A claim, in vain, would lock the batch and keep others waiting that have less.
+                self._has_share_since[batch.id] = now
+                return
             if await self._claim(batch, target) is None:
                 if held < share:
                     self._has_share_since.pop(batch.id, None)

@@ -15,6 +15,7 @@ T = TypeVar("T")
 
 FIRST_DELAY = 0.05
 LONGEST_DELAY = 5.0
+FIRST_POLL = 0.1
 LONGEST_POLL = 0.5
 SHARE_WAITED = 0.02
 
@@ -27,7 +28,7 @@ def backoff_delays(first: float = FIRST_DELAY, longest: float = LONGEST_DELAY) -
         delay = min(delay * 2, longest)
 
 
-def polling_delays(first: float = FIRST_DELAY, longest: float = LONGEST_POLL) -> Iterator[float]:
+def polling_delays(first: float = FIRST_POLL, longest: float = LONGEST_POLL) -> Iterator[float]:
     """Yield seconds to wait before storage is asked again for what takes its time.
 
     They grow with the time waited so far, so that what is waited for is known soon, compared to how long it took.

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LINK",
+    "all_batches_running",
     "batch_items_page",
     "batch_status",
     "batch_uncounted",
@@ -294,6 +295,12 @@ def state_machines_newest() -> Select[Any]:
 def batch_uncounted(batch_id: Text) -> Select[Any]:
     """Return a batch, all of its items as pending: to count a million takes seconds, to find the last one does not."""
     return _uncounted().where(batches.c.id == batch_id)
+
+
+def all_batches_running() -> Select[Any]:
+    """Return the RUNNING batches, all of their items as pending, oldest first."""
+    running = _uncounted().where(batches.c.status == BatchStatus.RUNNING.value)
+    return running.order_by(batches.c.start_time, batches.c.id)
 
 
 def batches_running(state_machine_id: Text, name_prefix: Text) -> Select[Any]:

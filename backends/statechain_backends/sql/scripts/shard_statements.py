@@ -198,4 +198,4 @@ FAIL_MISSING = (
     )
     .values(error=POISONED, cause=param("new_cause"))
 )
-RUNNING_BATCHES = select(batches.c.id).where(batches.c.status == BATCH_RUNNING).order_by(batches.c.start_time)
+RUNNING_BATCHES = queries.all_batches_running()

@@ -217,12 +217,8 @@ class Shards(ABC):
 
     async def running_batches(self, mode: str | None = None) -> Sequence[Batch]:
         """Return the RUNNING batches, or those of them that have a mode."""
-        found: list[Batch] = []
-        for (id_,) in await self._fetch(statements.RUNNING_BATCHES, {}):
-            found += readable(await self._fetch(statements.BATCH, {"batch": unescape_text(id_)}), to_batch)
-        return [
-            each for each in found if mode in {None, each.options.get("mode")} and each.status is BatchStatus.RUNNING
-        ]
+        found = readable(await self._fetch(statements.RUNNING_BATCHES, {}), to_batch)
+        return [each for each in found if mode in {None, each.options.get("mode")}]
 
     async def claim_shard(
         self,
