@@ -7,7 +7,7 @@ that was never claimed has begun no item.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from statechain.records.batches import NAME_TAKEN, Batch, ItemCounts
 from statechain.storage.shards import CLOCK_SKEW
 from statechain_backends.sql.compiler import param
 from statechain_backends.sql.schema.tables import batch_items, batch_shards, batches, executions
+from statechain_backends.sql.sized import MOST_IDS, Ids, Sized, asking, sized
 from statechain_backends.sql.text_escape import unescape_text
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def _range() -> Select[Any]:
 _RANGE = _range()
 
 
-def _whole(ids: Sequence[str]) -> Select[Any]:
+def _whole(ids: Ids) -> Select[Any]:
     """Return how many of some batches' items have which status, and an error."""
     key = (batch_items.c.batch_id, executions.c.status, _has_error)
     return (
@@ -92,7 +93,7 @@ _is_settled = or_(_is_untouched, _is_counted)
 _has_failures = batch_shards.c.items_succeeded < _size
 
 
-def _settled(ids: Sequence[str]) -> Select[Any]:
+def _settled(ids: Ids) -> Select[Any]:
     """Return how many items are in shards that were never claimed, have ended in which way, and are in others."""
     ended = (func.sum(func.coalesce(kind, 0)) for kind in _kinds)
     untouched, others = (func.sum(case((of, _size), else_=0)) for of in (_is_untouched, ~_is_settled))
@@ -103,7 +104,7 @@ def _settled(ids: Sequence[str]) -> Select[Any]:
     )
 
 
-def _changing(ids: Sequence[str]) -> Select[Any]:
+def _changing(ids: Ids) -> Select[Any]:
     """Return the ranges of items of shards that are under way."""
     shards = (batch_shards.c.batch_id, batch_shards.c.first, batch_shards.c.last)
     return select(*shards).where(batch_shards.c.batch_id.in_(ids), ~_is_settled)
@@ -116,12 +117,12 @@ _was_redriven = and_(
 )
 
 
-def _with_redriven(ids: Sequence[str]) -> Select[Any]:
+def _with_redriven(ids: Ids) -> Select[Any]:
     """Return those of some batches whose machines have executions that were redriven, and may be since they began."""
     return select(_owner.c.id).where(_owner.c.id.in_(ids), exists().where(_was_redriven))
 
 
-def _redriven(ids: Sequence[str]) -> Select[Any]:
+def _redriven(ids: Ids) -> Select[Any]:
     """Return the shards that are over and have items that failed, but were redriven, as their ranges and counts."""
     of_shard = and_(
         batch_shards.c.batch_id == batch_items.c.batch_id,
@@ -140,6 +141,10 @@ def _redriven(ids: Sequence[str]) -> Select[Any]:
     )
 
 
+_WHOLE, _SETTLED, _CHANGING = sized(_whole), sized(_settled), sized(_changing)
+_WITH_REDRIVEN, _REDRIVEN = sized(_with_redriven), sized(_redriven)
+
+
 class _Counting:
     """Counts the items of some batches: those in shards that are over from their counts, and the others by looks."""
 
@@ -155,25 +160,33 @@ class _Counting:
         for batch_id, ranges in self._ranges.items():
             await self._add_ranges(batch_id, _merged(sorted(ranges)))
         if rest := [id_ for id_ in ids if id_ not in self.counts]:
-            for id_, *row in await self._fetch(_whole(rest), None):
+            for id_, *row in await self._ask(_WHOLE, rest):
                 self._add(unescape_text(id_), row)
+
+    async def _ask(self, statements: Sized, ids: Collection[str]) -> Sequence[Row]:
+        """Return what a statement answers for some ids, which are at least one."""
+        every = list(ids)
+        rows: list[Row] = []
+        for start in range(0, len(every), MOST_IDS):
+            rows += await self._fetch(*asking(statements, every[start : start + MOST_IDS]))
+        return rows
 
     async def _add_settled(self, ids: Sequence[str]) -> None:
         """Add up what was counted, and note the ranges that are under way, of batches where these are not too many."""
-        for id_, others, *sums in await self._fetch(_settled(ids), None):
+        for id_, others, *sums in await self._ask(_SETTLED, ids):
             if others <= MOST_ITEMS:
                 batch_id = unescape_text(id_)
                 self.counts[batch_id] = ItemCounts(**dict(zip(("pending", *_ENDED), sums, strict=True)))
                 self._ranges[batch_id] = []
         if self.counts:
-            for id_, first, last in await self._fetch(_changing(list(self.counts)), None):
+            for id_, first, last in await self._ask(_CHANGING, self.counts):
                 self._ranges[unescape_text(id_)].append((first, last))
 
     async def _leave_out_redriven(self) -> None:
         """Have shards looked at that were counted, where items of them had failed and were redriven since."""
         failed = [id_ for id_, counts in self.counts.items() if counts.failed or counts.timed_out or counts.aborted]
-        ids = [unescape_text(id_) for (id_,) in await self._fetch(_with_redriven(failed), None)] if failed else []
-        for id_, first, last, *stored in await self._fetch(_redriven(ids), None) if ids else ():
+        ids = [unescape_text(id_) for (id_,) in await self._ask(_WITH_REDRIVEN, failed)] if failed else []
+        for id_, first, last, *stored in await self._ask(_REDRIVEN, ids) if ids else ():
             batch_id = unescape_text(id_)
             self._ranges[batch_id].append((first, last))
             before = self.counts[batch_id]

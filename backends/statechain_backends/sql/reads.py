@@ -33,6 +33,7 @@ from statechain_backends.sql.rows import (
     to_visit,
     to_visit_outline,
 )
+from statechain_backends.sql.sized import MOST_IDS, asking, sized
 from statechain_backends.sql.statements import EXECUTION, EXECUTION_BY_NAME
 from statechain_backends.sql.text_escape import unescape_text
 from statechain_backends.sql.waits import to_wait, waits_of
@@ -79,10 +80,7 @@ CHUNK = 500
 LATEST = 2**63 - 1
 """A time after all others, in microseconds."""
 
-_EXECUTIONS_WITH = {
-    size: queries.executions_with([param(f"id_{place}") for place in range(size)]) for size in (1, 8, 64, CHUNK)
-}
-"""By how many ids it takes: fewer are filled up with the first, so that no statement is compiled for each number."""
+_EXECUTIONS_WITH = sized(queries.executions_with)
 
 WAITS = 100
 _WAITS = waits_of([param(f"id_{place}") for place in range(WAITS)])
@@ -135,11 +133,8 @@ class Reads(ABC):
     async def executions_with(self, ids: Sequence[str]) -> Sequence[Execution]:
         """Return executions by id."""
         found: list[Execution] = []
-        for start in range(0, len(ids), CHUNK):
-            some = list(ids[start : start + CHUNK])
-            size, statement = next((size, each) for size, each in _EXECUTIONS_WITH.items() if size >= len(some))
-            some += [some[0]] * (size - len(some))
-            rows = await self._fetch(statement, {f"id_{place}": id_ for place, id_ in enumerate(some)})
+        for start in range(0, len(ids), MOST_IDS):
+            rows = await self._fetch(*asking(_EXECUTIONS_WITH, ids[start : start + MOST_IDS]))
             found.extend(readable(rows, to_execution))
         return found
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import BindParameter, Select, func, insert, literal, null, select, type_coerce, update
+from sqlalchemy import Select, func, insert, literal, null, select, type_coerce, update
 
 from statechain.errors import ExecutionNotFound
 from statechain.records.executions import ExecutionStatus
@@ -17,6 +17,7 @@ from statechain_backends.sql.decoding import outcome
 from statechain_backends.sql.queues import scripts as queue_scripts
 from statechain_backends.sql.rows import to_claim
 from statechain_backends.sql.schema.tables import executions, runs, visits
+from statechain_backends.sql.sized import MOST_IDS, Ids, asking, sized
 from statechain_backends.sql.text_escape import unescape_text
 
 if TYPE_CHECKING:
@@ -27,15 +28,6 @@ if TYPE_CHECKING:
     from statechain_backends.sql.scripts.steps import Script, Steps
 
 __all__ = ["redrive", "redrive_all"]
-
-SIZES = (1, 8, 64, 500)
-"""By how many ids the statements take: fewer are filled up with the first, so that each is compiled once."""
-
-Ids = Sequence[BindParameter[Any]]
-
-
-def _sized(make: Callable[[Ids], Executable]) -> Mapping[int, Executable]:
-    return {size: make([param(f"id_{place}") for place in range(size)]) for size in SIZES}
 
 
 def _lock(ids: Ids) -> Select[Any]:
@@ -103,11 +95,11 @@ def _redriven(ids: Ids) -> Select[Any]:
     )
 
 
-_LOCK = _sized(_lock)
-_ADD_RUNS = {kind: _sized(partial(_add_runs, is_queued=kind)) for kind in (False, True)}
-_REVIVE = _sized(_revive)
-_CLAIMS = _sized(_claims)
-_REDRIVEN = _sized(_redriven)
+_LOCK = sized(_lock)
+_ADD_RUNS = {kind: sized(partial(_add_runs, is_queued=kind)) for kind in (False, True)}
+_REVIVE = sized(_revive)
+_CLAIMS = sized(_claims)
+_REDRIVEN = sized(_redriven)
 
 
 def redrive(write: RedriveExecution) -> Script:
@@ -126,12 +118,12 @@ def redrive_all(writes: Sequence[RedriveExecution]) -> Script:
 
 
 def _portions(writes: Sequence[RedriveExecution]) -> list[Sequence[RedriveExecution]]:
-    return [writes[start : start + SIZES[-1]] for start in range(0, len(writes), SIZES[-1])]
+    return [writes[start : start + MOST_IDS] for start in range(0, len(writes), MOST_IDS)]
 
 
 def _redrive_some(owner: str | None, writes: Mapping[str, RedriveExecution], outcomes: dict[str, object]) -> Steps:
     """Redrive executions for one owner, as many as a statement takes."""
-    locked = yield _of(_LOCK, writes)
+    locked = yield asking(_LOCK, writes)
     found = {unescape_text(id_): (status, count, unescape_text(machine)) for id_, status, count, machine in locked}
     ended: dict[str, list[str]] = {}
     redriven: set[str] = set()
@@ -148,23 +140,13 @@ def _redrive_some(owner: str | None, writes: Mapping[str, RedriveExecution], out
         if isinstance(queue, MachineLimited):
             outcomes.update(dict.fromkeys(ids, queue))
             continue
-        yield _of(_ADD_RUNS[queue], ids, to_owner=owner)
-        yield _of(_REVIVE, ids)
+        yield asking(_ADD_RUNS[queue], ids, to_owner=owner)
+        yield asking(_REVIVE, ids)
         redriven.update(ids)
     if redriven:
-        asked = _of(_REDRIVEN, redriven) if owner is None else _of(_CLAIMS, redriven, to_owner=owner)
+        asked = asking(_REDRIVEN, redriven) if owner is None else asking(_CLAIMS, redriven, to_owner=owner)
         for row in (yield asked):
             outcomes[_id(row)] = outcome(to_claim, row)
-
-
-def _of(
-    statements: Mapping[int, Executable], ids: Collection[str], **others: object
-) -> tuple[Executable, dict[str, object]]:
-    """Return the statement that takes as many ids, and its parameters."""
-    some = list(ids)
-    size, statement = next((size, each) for size, each in statements.items() if size >= len(some))
-    some += [some[0]] * (size - len(some))
-    return statement, {**{f"id_{place}": id_ for place, id_ in enumerate(some)}, **others}
 
 
 def _id(row: Row) -> str:
