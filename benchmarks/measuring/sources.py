@@ -85,7 +85,7 @@ async def _on_postgres(url: str, statements: Sequence[str]) -> None:
     try:
         for statement in statements:
             await connection.execute(statement)
-        for table in ("executions", "batch_items", "batch_shards", "batches", "visits", "runs", "callbacks"):
+        for table in ("executions", "batch_items", "batches", "visits", "runs", "callbacks"):
             await connection.execute(f"VACUUM ANALYZE {table}")
     finally:
         await connection.close()
