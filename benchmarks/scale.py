@@ -1,8 +1,9 @@
 """One batch over 1, 2 and 3 worker processes, two processes that run one batch, and how soon a client's start runs.
 
 The handlers wait for 10 ms, and each process runs at most ``--at-once`` executions. A line has the pace, against that
-of the first line of its kind; the least part of the batch that a process ran; the latency of a start by a client, from
-the call until the handler begins (median); and what an execution used: processor time of the worker processes and of a
+of the first line of its kind; the steady pace, of the middle half of the calls, without the batch's start and end, and
+that against one, too; the least part of the batch that a process ran; the latency of a start by a client, from the call
+until the handler begins (median); and what an execution used: processor time of the worker processes and of a
 PostgreSQL server on this machine, and WAL.
 
 - "shards": a client starts a DISTRIBUTED batch, and worker processes run it.
@@ -89,6 +90,12 @@ class Children:
         counts = [len(log.read_text().splitlines()) for log in self.logs]
         return min(counts) / sum(counts)
 
+    def steady_pace(self) -> float:
+        """Return the pace of the middle half of the calls."""
+        times = sorted(float(at) for at, _ in self.calls())
+        quarter = len(times) // 4
+        return (len(times) - 2 * quarter - 1) / (times[-1 - quarter] - times[quarter])
+
     def processor_seconds(self) -> float:
         """Return how much processor time they have used."""
         return sum(processor_time(process.pid) or 0.0 for process in self.processes)
@@ -137,6 +144,12 @@ async def start_latency(targets: StateMachine, workers: Children) -> float:
     return median(1000 * (float(at) - float(sent)) for at, sent in workers.calls() if float(sent))
 
 
+def steady(processes: Children, rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the pace without start and end, and against that of the first row."""
+    pace = processes.steady_pace()
+    return {"steady/s": pace, "to one": pace / (rows[0]["steady/s"] if rows else pace)}
+
+
 async def shards(url: str, targets: StateMachine, meant: ExecutionFilter, folder: Path) -> list[dict[str, Any]]:
     """Measure a batch in shards with each number of workers."""
     rows: list[dict[str, Any]] = []
@@ -160,6 +173,7 @@ async def shards(url: str, targets: StateMachine, meant: ExecutionFilter, folder
                     "processes": count,
                     "executions/s": pace,
                     "against one": pace / (rows[0]["executions/s"] if rows else pace),
+                    **steady(workers, rows),
                     "least share": workers.least_share(),
                     "start p50 ms": await start_latency(targets, workers),
                     **{name: figures[name] for name in ("workers us", "server us", "WAL bytes") if name in figures},
@@ -193,6 +207,7 @@ async def same_batch(url: str, targets: StateMachine, meant: ExecutionFilter, fo
                     "processes": count,
                     "executions/s": pace,
                     "against one": pace / (rows[0]["executions/s"] if rows else pace),
+                    **steady(found, rows),
                     "least share": found.least_share(),
                     "workers us": 1e6 * (found.processor_seconds() - used) / options.sources,
                     **{name: figures[name] for name in ("server us", "WAL bytes") if name in figures},
