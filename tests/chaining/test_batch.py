@@ -223,6 +223,7 @@ async def test_failures_are_returned_as_they_ended_or_redriven_when_asked(chaini
     assert statuses(first) == [SUCCEEDED, FAILED, SUCCEEDED]
     assert isinstance(first[1].error, ExecutionFailed)
     assert (first[1].error.error, first[1].error.cause) == ("ValueError", "1 is refused")
+    assert isinstance(first[1].error.__cause__, ValueError)
     chaining.work.fails = set()
     again = await chaining.batch(name_prefix="invoice")
     assert statuses(again) == [SUCCEEDED, FAILED, SUCCEEDED]

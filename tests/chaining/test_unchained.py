@@ -49,6 +49,17 @@ async def test_without_a_state_any_chain_to_the_target_counts(chaining: Chaining
     assert await chaining.engine.count_executions(by_another) == 2
 
 
+async def test_a_batch_that_looks_for_chains_from_a_state_joins_none_from_the_whole_output(
+    chaining: ChainingHarness,
+) -> None:
+    await chaining.finish(*range(2))
+    whole = await chaining.targets.execute_batch(chaining.select())
+    by_state = chaining.select(unchained_to=Chained(to=chaining.targets, source_state_name="Prepare"))
+    results = await chaining.targets.execute_batch(by_state)
+    assert statuses(results) == [SUCCEEDED] * 2
+    assert len({result.execution.id for result in [*whole, *results] if result.execution}) == 4
+
+
 async def test_a_chain_that_runs_counts(chaining: ChainingHarness) -> None:
     (source,) = await chaining.finish(0)
     chaining.work.does = chaining.work.hang
