@@ -215,7 +215,7 @@ def _isolate_quickly(value: object, max_bytes: int | None) -> tuple[str, JSONVal
     try:
         data = encode_quickly(value)
         if data.isascii() and (max_bytes is None or len(data) <= max_bytes):
-            copy = _read(decode_quickly, data)
+            copy = decode_quickly(data) if len(data) < LONG_TEXT else _read(decode_quickly, data)
             if copy == value:
                 return data.decode(), copy
     except Exception:  # noqa: BLE001, S110 -- the standard library finds what is wrong, and where

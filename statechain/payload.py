@@ -46,7 +46,9 @@ class Payload:
     def isolated(cls, value: object, *, max_bytes: int | None = None, max_depth: int = MAX_DEPTH) -> Payload:
         """Return the payload of a value from outside, with a private copy of it. Raises InvalidPayload as `isolate`."""
         text, copy = isolate(value, max_bytes=max_bytes, max_depth=max_depth)
-        return cls.owned(copy, text)
+        payload = cls(copy, text)
+        payload.is_owned = True
+        return payload
 
     @classmethod
     def of_text(cls, text: str) -> Payload:
@@ -79,8 +81,8 @@ class Payload:
             return private(self._value, max_bytes=max_bytes, max_depth=max_depth)
         if not self.is_owned:
             return decode(self.text)
-        value, self._value = self.value, UNREAD
-        return value
+        value, self._value = self._value, UNREAD
+        return decode(self.text) if value is UNREAD else value
 
     def taken(self, *, max_bytes: int, max_depth: int) -> JSONValue:
         """Return a value that its taker may change, and give up the payload, of which nothing is asked any more."""

@@ -231,6 +231,7 @@ class RunningExecution:
         return waiter
 
 
-_UNDECIDED: Final = frozenset({RunState.QUEUED, RunState.RUNNING})
-_INTERRUPTED: Final = frozenset({RunState.INTERRUPTED, RunState.HANDED_OVER})
-_OVER: Final = frozenset({RunState.LOST, RunState.OVER})
+# Tuples: the members of an enumeration are hashed by a function in Python.
+_UNDECIDED: Final = (RunState.QUEUED, RunState.RUNNING)
+_INTERRUPTED: Final = (RunState.INTERRUPTED, RunState.HANDED_OVER)
+_OVER: Final = (RunState.LOST, RunState.OVER)

@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from statechain.cancellation import wait_ignoring_cancellation
@@ -31,15 +32,13 @@ BEATS_PER_LEASE = 3
 LAST_BEAT = 1.0
 """Seconds that a renewal which is under way may still take once the lease is given up."""
 
-BOOT_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+boot_time: Callable[[], float] = (
+    partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+)
+"""Seconds on a clock that is never set and that counts while the machine is suspended, where there is one.
 
-
-def boot_time() -> float:
-    """Return seconds on a clock that is never set and that counts while the machine is suspended, where there is one.
-
-    Linux's CLOCK_MONOTONIC does not advance meanwhile, so that a lease would seem to hold after the machine is resumed.
-    """
-    return time.clock_gettime(BOOT_CLOCK) if BOOT_CLOCK is not None else time.monotonic()
+Linux's CLOCK_MONOTONIC does not advance meanwhile, so that a lease would seem to hold after the machine is resumed.
+"""
 
 
 class Lease:

@@ -270,7 +270,7 @@ class _Group:
         self._advances: dict[int, Advance] = {}
         self._taken: dict[int, TakeUpExecution] = {}
         self.others: dict[int, Write[object]] = {}
-        self.freezes = any(isinstance(write, CreateBatch) for write in writes)
+        self.freezes = CreateBatch in map(type, writes)
         for place, write in enumerate(writes):
             if isinstance(write, Advance):
                 self._advances[place] = write

@@ -155,7 +155,7 @@ def visit_row(seq: int, visit: Visit) -> tuple[object, ...]:
         visit.state,
         visit.type,
         to_micros(visit.entered),
-        to_micros_or_none(visit.exited),
+        None if visit.exited is None else to_micros(visit.exited),
         visit.entered_event,
         visit.exited_event,
         visit.output,

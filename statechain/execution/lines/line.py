@@ -23,7 +23,7 @@ from statechain.execution.notify import tell_attempt_ended, tell_attempt_started
 from statechain.execution.stepping import record_step
 from statechain.execution.variables import admit
 from statechain.payload import Payload
-from statechain.records.details import MomentKind
+from statechain.records.details import STRAIGHT
 from statechain.records.executions import ExecutionStatus
 from statechain.storage.repository import End
 from statechain.tasks.call import (
@@ -78,6 +78,12 @@ class _Phase(Enum):
     END = auto()
 
 
+# Each state asks for these several times, and up to Python 3.11 a member of an enumeration takes longer than a call.
+_NOTHING, _WRITE, _TURN, _HANDLER, _END = _Phase
+_BEFORE, _BEGUN, _RETURNED, _DONE = Exit.BEFORE, Exit.BEGUN, Exit.RETURNED, Exit.DONE
+_SCHEDULED, _STARTED, _SUCCEEDED = STRAIGHT
+
+
 class _LineFuture(asyncio.Future[None]):
     """What the execution's task awaits; while a write is under way a cancellation waits for it, as it does elsewhere.
 
@@ -127,14 +133,14 @@ class Line:
     def __init__(self, lines: Lines, frame: Frame) -> None:
         self._lines = lines
         self.frame = frame
-        self.exit = Exit.BEFORE
+        self.exit = _BEFORE
         self.error: BaseException | None = None
         self._loop = asyncio.get_running_loop()
         self._future = _LineFuture(loop=self._loop)
         self.context = contextvars.copy_context()
         self._observers = frame.run.observers
         self._attempt_began: datetime | None = None
-        self._phase = _Phase.NOTHING
+        self._phase = _NOTHING
         self._handler: asyncio.Task[None] | None = None
         self._is_calling = False
         self._answer: Callable[[], None] | None = None
@@ -150,7 +156,7 @@ class Line:
             if self._future.done() and is_cancelled_from_outside():
                 await asyncio.sleep(0)  # a handler's only step stopped the execution, which learns that here
             await self._future
-            if self.exit is Exit.DONE and self.error is not None:
+            if self.exit is _DONE and self.error is not None:
                 raise self.error  # the end could not be written
         except asyncio.CancelledError:
             if self._handler is not None and not self._handler.done():
@@ -168,7 +174,7 @@ class Line:
     def _stop(self, exit_: Exit, error: BaseException | None = None) -> None:
         """Hand the line of control back to the interpreter."""
         self.exit, self.error = exit_, error
-        self._phase = _Phase.NOTHING
+        self._phase = _NOTHING
         self._future.is_refusing = False
         if not self._future.done():
             self._future.set_result(None)
@@ -183,7 +189,7 @@ class Line:
     def fail(self, error: Exception) -> None:
         """Hand the visit back for an error that is none of its state: the interpreter raises it there."""
         self._tell_ended(None)
-        self._stop(Exit.RETURNED, error)
+        self._stop(_RETURNED, error)
 
     # Visits
 
@@ -198,7 +204,7 @@ class Line:
             state = states[frame.state]
             call = lines.call_of(state) if state.type == "Task" else None
             if (call is None and state.type not in INSTANT) or not self._may_begin():
-                self._stop(Exit.BEFORE)
+                self._stop(_BEFORE)
                 return
             frame.begin(state, now)
             frame.steps += 1
@@ -213,10 +219,10 @@ class Line:
                 step = cast("Next | Done", state.enter(frame.input.value, frame))
             except (StateError, TakesLong):
                 frame.restart_draws()
-                self._stop(Exit.BEGUN)
+                self._stop(_BEGUN)
                 return
             now = lines.clock.now()
-            if not self._take(step, now, Exit.BEGUN):
+            if not self._take(step, now, _BEGUN):
                 return
         self._schedule(now)
 
@@ -232,12 +238,12 @@ class Line:
     def _schedule(self, now: datetime) -> None:
         """Have what the visit before produced written first, as `VisitRecorder.flush_before_effect` does."""
         frame, recorder = self.frame, self._lines.recorder
-        frame.note(MomentKind.SCHEDULED, now)
+        frame.note(_SCHEDULED, now)
         if self._observers:
             tell_attempt_started(frame, cast("str", self._state.resource))
             self._attempt_began = now
         if recorder.must_flush(frame):
-            self._phase, self._lapses = _Phase.WRITE, recorder.lease.lapses
+            self._phase, self._lapses = _WRITE, recorder.lease.lapses
             self._future.is_refusing = True
             recorder.post(frame, self)
             return
@@ -255,22 +261,22 @@ class Line:
         """Go on after a write."""
         future = self._future
         future.is_refusing = False
-        if self._phase is _Phase.END:
-            self._stop(Exit.DONE, outcome if isinstance(outcome, StatechainError) else None)
+        if self._phase is _END:
+            self._stop(_DONE, outcome if isinstance(outcome, StatechainError) else None)
             return
         if isinstance(outcome, StatechainError):
             self.fail(outcome)
             return
         self._lines.recorder.flushed(self.frame, self._lapses)
         if future.is_cancelled_later or future.done():
-            self._stop(Exit.BEGUN)  # `run` reports the cancellation
+            self._stop(_BEGUN)  # `run` reports the cancellation
         else:
             self._take_turn()
 
     def _take_turn(self) -> None:
         """Call the handler; in a branch one turn later, so that siblings are scheduled before any of them starts."""
         if self.frame.path:
-            self._phase = _Phase.TURN
+            self._phase = _TURN
             self._loop.call_soon(self._safely, self._start, self._lines.clock, context=self.context)
         else:
             self._start(self._lines.clock)
@@ -280,27 +286,27 @@ class Line:
         if self._future.done():
             return
         caller, frame, call = self._lines.caller, self.frame, self._call
-        frame.note(MomentKind.STARTED, clock.now())
+        frame.note(_STARTED, clock.now())
         try:
             value = caller.private_input(frame, self._given)
         except StateError as fault:
             self._fail(fault)
             return
-        self._phase, self._is_calling = _Phase.HANDLER, True
+        self._phase, self._is_calling = _HANDLER, True
         attempt = call.tag or caller.context_of(frame, self._state)
         self._handler = asyncio.Task(serve(call.task, value, attempt, clock, self, None), loop=self._loop, **EAGER)
         self._is_calling = False
         if self._answer is not None:
             answer, self._answer = self._answer, None
             answer()
-        elif (failure := failure_to_serve(self._handler)) is not None:
+        elif EAGER and (failure := failure_to_serve(self._handler)) is not None:
             raise failure
 
     # The handler's answer
 
     def done(self) -> bool:
         """Return whether an answer would come too late."""
-        return self._phase is not _Phase.HANDLER or self._future.done()
+        return self._phase is not _HANDLER or self._future.done()
 
     def set_result(self, result: object) -> None:
         """Take what the handler returned: leave the visit, and move on to the next write."""
@@ -324,7 +330,7 @@ class Line:
             self.fail(error)
 
     def _return(self, result: object) -> None:
-        self._phase = _Phase.NOTHING
+        self._phase = _NOTHING
         frame, lines, state = self.frame, self._lines, self._state
         limits = lines.limits
         try:
@@ -338,22 +344,22 @@ class Line:
         if self._observers:
             self._tell_ended(None)
         frame.result = payload
-        frame.note(MomentKind.SUCCEEDED, now)
+        frame.note(_SUCCEEDED, now)
         if state.drops_input:
-            goes_on = self._leave(state.next, payload, None, now, Exit.RETURNED)
+            goes_on = self._leave(state.next, payload, None, now, _RETURNED)
         else:
             try:
                 step = state.leave(frame.input.value, payload.value, frame)
             except (StateError, TakesLong):
                 frame.restart_draws()
-                self._stop(Exit.RETURNED)
+                self._stop(_RETURNED)
                 return
-            goes_on = self._take(step, now, Exit.RETURNED)
+            goes_on = self._take(step, now, _RETURNED)
         if goes_on:
             self._advance(now)
 
     def _take_failure(self, error: Exception) -> None:
-        self._phase = _Phase.NOTHING
+        self._phase = _NOTHING
         if isinstance(error, StateError):
             fault = cut_off(error, self._lines.limits.cause_characters)
             fault.__cause__ = error.__cause__
@@ -365,7 +371,7 @@ class Line:
         if self._observers:
             self._tell_ended(fault)
         self._lines.caller.note_failure(self.frame, fault)
-        self._stop(Exit.RETURNED, fault)
+        self._stop(_RETURNED, fault)
 
     def _take(self, step: Next | Done, now: datetime, otherwise: Exit) -> bool:
         """Leave a visit by a step of the plan; return whether there is another visit."""
@@ -410,12 +416,12 @@ class Line:
         run = frame.run
         live = run.live
         if frame.path or live is None or not live.is_undecided or run.plan.timeout_seconds is not None:
-            self._stop(Exit.DONE)
+            self._stop(_DONE)
             return
         live.close(ExecutionStatus.SUCCEEDED)
         run.end = End(status=ExecutionStatus.SUCCEEDED, end_time=now, output_text=frame.input.text)
         run.ledger.current_state, run.ledger.end = frame.state, run.end
-        self._phase, self._future.is_refusing = _Phase.END, True
+        self._phase, self._future.is_refusing = _END, True
         self._lines.recorder.post(frame, self)
 
     # Observers

@@ -184,7 +184,8 @@ class Journal:
             ledger.waiter = waiting
             self._mark_idle(ledger)
             self._ledgers.append(ledger)
-            self._wake_flusher()
+            if self._wake is not None:
+                self._wake_flusher()
         elif waiting is not NO_WAITER:
             ledger.waiter = both(ledger.waiter, waiting)
 
@@ -262,8 +263,9 @@ class Journal:
     # The waiters
 
     def _wake_flusher(self) -> None:
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
+        wake, self._wake = self._wake, None
+        if wake is not None and not wake.done():
+            wake.set_result(None)
 
     def _check_open(self) -> None:
         if not self._is_open:
@@ -340,7 +342,7 @@ class Journal:
         waiters: list[Waiting] = [waiter for _, waiter in writes]
         group: list[Write[object]] = [write for write, _ in writes]
         for ledger in ledgers:
-            waiters.append(cast("Waiting", ledger.waiter))
+            waiters.append(ledger.waiter or NO_WAITER)
             ledger.waiter = None
             group.append(ledger.take())
         return _Flight(group, waiters, ledgers)
