@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from random import Random
 
 __all__ = [
+    "FROM_INPUT",
+    "FROM_RESULT",
+    "MADE",
     "Branch",
     "CallTask",
     "Catch",
@@ -72,6 +75,10 @@ class Origin(Enum):
     MADE = auto()
 
 
+# Each state asks for these, and up to Python 3.11 a member of an enumeration takes longer than a call.
+FROM_INPUT, FROM_RESULT, MADE = Origin
+
+
 @attrs.frozen
 class Next:
     """Go on to another state of the same frame."""
@@ -79,7 +86,7 @@ class Next:
     state: str
     output: JSONValue
     assigned: Mapping[str, JSONValue] | None = None
-    origin: Origin = attrs.field(default=Origin.MADE, eq=False)
+    origin: Origin = attrs.field(default=MADE, eq=False)
 
 
 @attrs.frozen
@@ -88,7 +95,7 @@ class Done:
 
     output: JSONValue
     assigned: Mapping[str, JSONValue] | None = None
-    origin: Origin = attrs.field(default=Origin.MADE, eq=False)
+    origin: Origin = attrs.field(default=MADE, eq=False)
 
 
 @attrs.frozen

@@ -11,7 +11,7 @@ from datetime import datetime
 from random import Random
 from typing import TYPE_CHECKING, Final
 
-from statechain.asl.outcome import Done, Next, Origin
+from statechain.asl.outcome import FROM_INPUT, FROM_RESULT, Done, Next
 from statechain.clock import EPOCH
 from statechain.codec import JSONValue
 from statechain.errors import StateError
@@ -197,9 +197,9 @@ class Frame:
 
     def output_of(self, step: Next | Done) -> Payload:
         """Return what a step puts out: the input or the result as it was, or what was made of them."""
-        if step.origin is Origin.INPUT:
+        if step.origin is FROM_INPUT:
             return self.input
-        if step.origin is Origin.RESULT and self.result is not None:
+        if step.origin is FROM_RESULT and self.result is not None:
             return self.result
         return Payload(step.output)
 

@@ -19,7 +19,7 @@ from statechain.asl.expressions.payload import (
     states_of,
 )
 from statechain.asl.model import ABSENT, Absent
-from statechain.asl.outcome import Catch, Context, Done, Expression, Next, Origin, Step
+from statechain.asl.outcome import FROM_INPUT, FROM_RESULT, MADE, Catch, Context, Done, Expression, Next, Origin, Step
 from statechain.codec import JSONValue
 from statechain.errors import StateError
 from statechain.limits import Limits
@@ -75,17 +75,17 @@ def compile_finish(
         if merge is not None:
             value = merge(raw, value)
         if is_input:
-            return value, assigned, Origin.INPUT
+            return value, assigned, FROM_INPUT
         if is_unchanged:
             return value, assigned, _origin_of(result)
-        return (value if give is None else give(value, context)), assigned, Origin.MADE
+        return (value if give is None else give(value, context)), assigned, MADE
 
     return finish
 
 
 def _origin_of(result: JSONValue | Absent) -> Origin:
     """Return what an output is that nothing is made of."""
-    return Origin.INPUT if result is ABSENT else Origin.RESULT
+    return FROM_INPUT if result is ABSENT else FROM_RESULT
 
 
 def _jsonata_finish(output: model.Optional, assign: model.Optional, limits: Limits) -> Finish | None:
@@ -99,7 +99,7 @@ def _jsonata_finish(output: model.Optional, assign: model.Optional, limits: Limi
         states = states_of(raw, context, **own)
         assigned = None if set_variables is None else cast("Assigned", set_variables(states, context))
         if give is not None:
-            return give(states, context), assigned, Origin.MADE
+            return give(states, context), assigned, MADE
         return (raw if result is ABSENT else result), assigned, _origin_of(result)
 
     return finish
@@ -110,12 +110,10 @@ def to_step(next_state: str | None, finish: Finish | None) -> Step:
     if finish is None:
         if next_state is None:
             return lambda raw, result, _context: (
-                Done(raw, None, Origin.INPUT) if result is ABSENT else Done(result, None, Origin.RESULT)
+                Done(raw, None, FROM_INPUT) if result is ABSENT else Done(result, None, FROM_RESULT)
             )
         return lambda raw, result, _context: (
-            Next(next_state, raw, None, Origin.INPUT)
-            if result is ABSENT
-            else Next(next_state, result, None, Origin.RESULT)
+            Next(next_state, raw, None, FROM_INPUT) if result is ABSENT else Next(next_state, result, None, FROM_RESULT)
         )
     if next_state is None:
         return lambda raw, result, context: Done(*finish(raw, result, context))

@@ -12,7 +12,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from statechain.asl.effort import TakesLong
-from statechain.asl.outcome import Done, Next, Origin
+from statechain.asl.outcome import FROM_INPUT, Done, Next
 from statechain.clock import SystemClock
 from statechain.codec import fits, private
 from statechain.errors import InvalidPayload, StateError
@@ -34,6 +34,8 @@ INSTANT: Final = frozenset({"Pass", "Choice", "Succeed"})
 EVENTS_OF_STEP = 2
 EVENTS_OF_TASK = 5
 TURNS_BEFORE_YIELD = 100
+
+_STEPS: Final = (Next, Done)
 
 
 class FastPath:
@@ -81,10 +83,10 @@ class FastPath:
             step = state.enter(frame.input.value, frame)
         except (StateError, TakesLong):
             return None
-        if not isinstance(step, Next | Done) or (step.assigned and not is_admitted(frame, step.assigned, self._limits)):
+        if not isinstance(step, _STEPS) or (step.assigned and not is_admitted(frame, step.assigned, self._limits)):
             return None
         most, deepest = self._limits.payload_bytes, self._limits.payload_depth
-        if step.origin is not Origin.INPUT and not fits(step.output, max_bytes=most, max_depth=deepest):
+        if step.origin is not FROM_INPUT and not fits(step.output, max_bytes=most, max_depth=deepest):
             return None
         frame.run.events += EVENTS_OF_STEP
         return step
