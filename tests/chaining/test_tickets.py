@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import pytest
@@ -47,6 +47,24 @@ def test_a_ticket_is_json() -> None:
     assert ticket.key == "batch:3:1"
     with pytest.raises(ValueError, match="a ticket has"):
         Ticket.from_json({"batch_id": "batch", "shard": "3"})
+
+
+class RecordingDispatcher(LocalDispatcher):
+    """Notes what it is sent, and delivers nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[Ticket] = []
+
+    async def dispatch(self, tickets: Sequence[Ticket]) -> None:
+        self.sent += tickets
+
+
+async def test_tickets_name_the_shards_that_are_open(engine_factory: EngineFactory) -> None:
+    dispatcher = RecordingDispatcher()
+    async with engine_factory(dispatcher=dispatcher, recovery=False) as starting:
+        id_ = await start(starting)
+        assert dispatcher.sent[:2] == [Ticket(id_, 0, 0), Ticket(id_, 1, 0)]
 
 
 async def test_an_engine_runs_the_shards_that_tickets_name(engine_factory: EngineFactory) -> None:
