@@ -27,8 +27,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from statechain import InvalidPayload, codec
-from statechain.codec import decode, encode, isolate
+from statechain import InvalidPayload
+from statechain.codec import decode, encode, encoding, fits, isolate, require_fit, same_json
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -263,8 +263,8 @@ WITHOUT = [
 def test_texts_are_the_same_without_the_private_encoder(module: object, monkeypatch: pytest.MonkeyPatch) -> None:
     values = [{"a": [1, 2.5, None, True, "é\n\ud800"]}, "x", 10**30, [], {}, (1, 2)]
     texts = [encode(value) for value in values]
-    monkeypatch.setattr(codec, "_encode", codec._make_encode(module))
-    assert codec._encode == codec._canonical.encode
+    monkeypatch.setattr(encoding, "_encode", encoding._make_encode(module))
+    assert encoding._encode == encoding._canonical.encode
     assert [encode(value) for value in values] == texts
     cycle: list[Any] = []
     cycle.append(cycle)
@@ -274,7 +274,7 @@ def test_texts_are_the_same_without_the_private_encoder(module: object, monkeypa
 
 
 def test_the_private_encoder_is_used_where_it_is_there() -> None:
-    assert (codec._make_encode() == codec._canonical.encode) is (getattr(encoder, "c_make_encoder", None) is None)
+    assert (encoding._make_encode() == encoding._canonical.encode) is (getattr(encoder, "c_make_encoder", None) is None)
 
 
 # With msgspec and without it
@@ -324,10 +324,20 @@ def outcome(work: Callable[..., Any], *arguments: Any) -> Any:
 
 def alike(work: Callable[..., Any], *arguments: Any) -> tuple[Any, Any]:
     """Return what comes out with msgspec and without it."""
-    assert codec._msgspec() is not None
+    assert encoding._msgspec() is not None
     quick = outcome(work, *arguments)
-    with mock.patch.object(codec, "_msgspec", return_value=None):
+    with mock.patch.object(encoding, "_msgspec", return_value=None):
         return quick, outcome(work, *arguments)
+
+
+def test_what_fits_is_what_isolate_takes_of_plain_values() -> None:
+    """A number that is not finite is written as null by msgspec, and must be refused all the same."""
+    whole: list[Any] = [None, [None, 1.5], {"a": None}, "é", [[[]]], "x" * 90, math.nan, [math.inf], {"a": -math.inf}]
+    for value in whole:
+        bounds = {"max_bytes": 80, "max_depth": 2}
+        taken = outcome(lambda each, bounds=bounds: isolate(each, **bounds) and None, value)
+        assert alike(lambda each, bounds=bounds: require_fit(each, **bounds), value) == (taken, taken)
+        assert alike(lambda each, bounds=bounds: fits(each, **bounds), value) == (taken is None, taken is None)
 
 
 def check_value(value: Any) -> None:
@@ -336,7 +346,7 @@ def check_value(value: Any) -> None:
     if quick[0] != exact[0]:
         assert quick[0].isascii()
         assert same(json.loads(quick[0]), json.loads(exact[0]))
-        assert codec.same_json(quick[0], exact[0])
+        assert same_json(quick[0], exact[0])
 
 
 @pytest.mark.parametrize("value", ODD, ids=range(len(ODD)))

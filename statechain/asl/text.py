@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from statechain.codec import JSONValue
+from statechain.codec.hints import wrong_text
 from statechain.errors import DefinitionError, Diagnostic
-from statechain.json_hints import wrong_text
 from statechain.limits import Limits
 
 __all__ = ["Place", "Positions", "YAMLReader", "pointer_to", "read_json", "read_text", "read_yaml", "read_yaml_with"]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 import click
 
 from statechain.codec import JSONValue
-from statechain.json_hints import wrong_place
+from statechain.codec.hints import wrong_place
 from statechain.records.executions import ExecutionStatus
 from statechain.tasks.registry import TaskRegistry
 

@@ -10,10 +10,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from statechain.codec.hints import wrong_place
 from statechain.console.guarding import GRANT
 from statechain.console.rendering import links_of
 from statechain.errors import InvalidPayload
-from statechain.json_hints import wrong_place
 
 if TYPE_CHECKING:
     from starlette.datastructures import FormData

@@ -14,8 +14,9 @@ from statechain import DefinitionError, Engine, ExecutionStatus
 from statechain.asl import definition as definition_module
 from statechain.asl.effort import STEPS_ON_LOOP, need_time
 from statechain.asl.expressions.jsonata.engine import Engine as JSONata
-from statechain.codec import InvalidPayload, encode
+from statechain.codec import encode
 from statechain.engine import machines
+from statechain.errors import InvalidPayload
 from support.engine_harness import EngineHarness, machine, task
 
 pytestmark = pytest.mark.slow  # evaluations that take long

@@ -17,7 +17,7 @@ from statechain.asl.expressions.jsonata.engine import LARGEST_VALUE, Engine, Val
 from statechain.asl.expressions.jsonata.messages import argument_error
 from statechain.asl.expressions.jsonata.pictures.moments import format_moment
 from statechain.asl.expressions.jsonata.values import NULL, to_library
-from statechain.json_hints import wrong_place
+from statechain.codec.hints import wrong_place
 
 __all__ = ["AWS_FUNCTIONS", "millis"]
 

@@ -12,18 +12,30 @@ from __future__ import annotations
 import gc
 import json
 import math
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from itertools import chain
 from json import encoder
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
+from statechain.codec.faults import check_size, is_deeper, raise_fault
+from statechain.codec.hints import wrong_place
 from statechain.errors import InvalidPayload
-from statechain.json_hints import wrong_place, wrong_with
 
-__all__ = ["JSONInput", "JSONValue", "decode", "encode", "encode_plain", "isolate", "private", "same_json"]
+__all__ = [
+    "MAX_DEPTH",
+    "JSONInput",
+    "JSONValue",
+    "decode",
+    "encode",
+    "encode_plain",
+    "fits",
+    "isolate",
+    "private",
+    "require_fit",
+    "same_json",
+    "size_of",
+]
 
 JSONValue: TypeAlias = "bool | int | float | str | list[JSONValue] | dict[str, JSONValue] | None"
 JSONInput: TypeAlias = "bool | int | float | str | Sequence[JSONInput] | Mapping[str, JSONInput] | None"
@@ -33,8 +45,6 @@ Text = TypeVar("Text", bound=str | bytes)
 Value = TypeVar("Value")
 
 MAX_DEPTH = 200
-
-_SPLIT = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 _canonical = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 _SAMPLE: dict[str, Any] = {"text": "\u00e9\n", "list": [1, -0.5, True, None, {}]}
@@ -132,7 +142,16 @@ def size_of(value: JSONValue) -> int:
 
 
 def fits(value: JSONValue, *, max_bytes: int, max_depth: int) -> bool:
-    """Return whether `isolate` takes a value that expressions have made; it is not copied where it is plain."""
+    """Return whether a value that expressions have made is one that `require_fit` takes."""
+    try:
+        require_fit(value, max_bytes=max_bytes, max_depth=max_depth)
+    except InvalidPayload:
+        return False
+    return True
+
+
+def require_fit(value: JSONValue, *, max_bytes: int, max_depth: int) -> None:
+    """Raise InvalidPayload, as `isolate` does, for what expressions have made; a plain value is only looked at."""
     quick = _msgspec()
     if quick is not None:
         try:
@@ -140,13 +159,11 @@ def fits(value: JSONValue, *, max_bytes: int, max_depth: int) -> bool:
         except Exception:  # noqa: BLE001, S110 -- such as a split surrogate, which has an escape
             pass
         else:
-            if len(data) <= max_bytes and data.count(b"[") + data.count(b"{") <= max_depth:
-                return True
-    try:
-        isolate(value, max_bytes=max_bytes, max_depth=max_depth)
-    except InvalidPayload:
-        return False
-    return True
+            # A null may be one, or a number that is not finite: msgspec writes both the same.
+            is_plain = len(data) <= max_bytes and b"null" not in data
+            if is_plain and data.count(b"[") + data.count(b"{") <= max_depth:
+                return
+    private(value, max_bytes=max_bytes, max_depth=max_depth)
 
 
 def decode(text: str | bytes) -> JSONValue:
@@ -184,21 +201,21 @@ def isolate(value: object, *, max_bytes: int | None = None, max_depth: int = MAX
         try:
             text = _encode(value)
         except (TypeError, ValueError, RecursionError) as fault:
-            _find_fault(value, max_depth)
+            raise_fault(value, max_depth)
             raise InvalidPayload(f"not JSON: {fault}") from fault
     else:
         text = quick[0]
     if max_bytes is not None and len(text) > max_bytes:
-        _check_size(text, max_bytes)
+        check_size(text, max_bytes)
     # Each level takes two characters, so that a short text needs no second look.
     is_long = len(text) > 2 * max_depth
-    if is_long and text.count("[") + text.count("{") > max_depth and _is_deeper(value, max_depth):
-        _find_fault(value, max_depth)
+    if is_long and text.count("[") + text.count("{") > max_depth and is_deeper(value, max_depth):
+        raise_fault(value, max_depth)
     if quick is not None:
         return quick
     copy: JSONValue = _read(_exactly, text)[0]
     if copy != value:
-        _find_fault(value, max_depth)
+        raise_fault(value, max_depth)
     return text, copy
 
 
@@ -280,65 +297,3 @@ def _plain_copy(value: Any, room: list[int], depth: int) -> JSONValue:  # noqa: 
     if room[0] < 0:
         raise _NotPlainError
     return copy  # type: ignore[no-any-return]
-
-
-def _check_size(text: str, max_bytes: int) -> None:
-    size = len(text)
-    if "\\u" in text:  # some of it takes less as UTF-8
-        made = json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":"))
-        size = len(made.encode(errors="surrogatepass"))
-    if size > max_bytes:
-        raise InvalidPayload(
-            f"the payload has {size} bytes as JSON, and the limit is {max_bytes}: keep it elsewhere, pass a reference",
-            is_too_large=True,
-        )
-
-
-LEAVES = frozenset({str, int, float, bool, type(None)})
-PLAIN_CONTAINERS = frozenset({list, dict})
-CONTAINERS = (list, tuple, Mapping)
-
-
-def _is_deeper(value: object, max_depth: int) -> bool:
-    """Return whether a value without cycles nests deeper; level by level, which takes no pointers."""
-    level: list[Any] = [value] if isinstance(value, CONTAINERS) else []
-    for _ in range(max_depth):
-        members = chain.from_iterable(
-            each if type(each) is list or not isinstance(each, Mapping) else each.values() for each in level
-        )
-        level = [
-            item
-            for item in members
-            if (kind := type(item)) in PLAIN_CONTAINERS or (kind not in LEAVES and isinstance(item, CONTAINERS))
-        ]
-        if not level:
-            return False
-    return any(level)  # what is in them is deeper
-
-
-def _find_fault(value: object, max_depth: int) -> None:
-    """Walk a value that looked wrong and raise at the first place where it is."""
-    stack: list[tuple[object, str, int]] = [(value, "", 0)]
-    while stack:
-        item, pointer, depth = stack.pop()
-        if depth > max_depth:
-            raise InvalidPayload(f"{pointer[:80]}…: nested deeper than {max_depth} levels", is_too_large=True)
-        if isinstance(item, Mapping):
-            for key, child in item.items():
-                if not isinstance(key, str):
-                    place = pointer or "the value"
-                    raise InvalidPayload(f"{place}: a key is {type(key).__name__}, and JSON keys are strings")
-                _refuse_split(key, pointer)
-                stack.append((child, f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}", depth + 1))
-        elif isinstance(item, list | tuple):
-            stack.extend((child, f"{pointer}/{index}", depth + 1) for index, child in enumerate(item))
-        elif isinstance(item, str):
-            _refuse_split(item, pointer)
-        elif (wrong := wrong_with(item)) is not None:
-            raise InvalidPayload(f"{pointer or 'the value'}: {wrong}")
-
-
-def _refuse_split(text: str, pointer: str) -> None:
-    """Refuse a character that is given as two surrogates: JSON reads them as the one character."""
-    if _SPLIT.search(text):
-        raise InvalidPayload(f"{pointer or 'the value'}: a text holds a character split into two surrogates")
