@@ -46,6 +46,7 @@ def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[
             server.empty(name)
             return server.url(name)
 
+        make()  # its kept connection is open before a test counts what is
         yield make
     elif request.param == "sqlite":
         numbers = count()
