@@ -241,9 +241,11 @@ class Shards(ABC):
                 await self._perform(end_if_over(batch_id, at))
                 return None
             shards = await self._open_shards(batch_id, 1, ticket)
-            if not shards and batch.item_counts.total and not await self._fetch(statements.ANY, of_batch):
-                await self._perform(cut_batch(batch))
-                continue
+            if not shards and batch.item_counts.total:
+                if not await self._fetch(statements.ANY, of_batch):
+                    await self._perform(cut_batch(batch))
+                    continue
+                shards = await self._open_shards(batch_id, 1, ticket)  # another worker may have cut it in between
             plan = ShardPlan.of(batch.options)
             free = claimable(shards, plan.width, worker_id, running, ticket=ticket, most_deaths=most_deaths)
             if not free:
