@@ -1,4 +1,7 @@
-"""A service with the console mounted in it, as the browser tests run it: `python service.py DATABASE PORT`."""
+"""A service with the console mounted in it, as the browser tests run it.
+
+`python service.py DATABASE PORT COUNT` has so many executions that ended yesterday.
+"""
 
 from __future__ import annotations
 
@@ -22,38 +25,37 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from statechain.console import ADMINISTRATOR, app
 from support.console.office import as_user, open_office
 
-OLD = 100_000
 COLUMNS = (
     "id, name, state_machine_id, state_machine_revision, status, input, start_time, end_time, redrive_count, epoch"
 )
 
 
-def old_executions(machine: str) -> Iterator[tuple[object, ...]]:
-    """Yield executions that have ended, one of them failed."""
+def old_executions(machine: str, count: int) -> Iterator[tuple[object, ...]]:
+    """Yield executions that have ended; number 54,321 failed."""
     micros = int(time.time() * 1e6) - 86_400 * 10**6
-    for number in range(OLD):
+    for number in range(count):
         status = "FAILED" if number == 54_321 else "SUCCEEDED"
         start = micros + number * 1000
         yield (f"old-{number:06}", f"parcel-{number}", machine, 1, status, "{}", start, start + 900, 0, 1)
 
 
-def load(database: str, machine: str) -> None:
+def load(database: str, machine: str, count: int) -> None:
     """Insert them by SQL."""
     connection = sqlite3.connect(database)
     marks = ", ".join("?" * (COLUMNS.count(",") + 1))
-    connection.executemany(f"INSERT INTO executions ({COLUMNS}) VALUES ({marks})", old_executions(machine))
+    connection.executemany(f"INSERT INTO executions ({COLUMNS}) VALUES ({marks})", old_executions(machine, count))
     connection.execute("UPDATE executions SET error = 'Parcel.Lost', cause = 'left at sea' WHERE id = 'old-054321'")
     connection.commit()
     connection.close()
 
 
-def service(database: str) -> Starlette:
+def service(database: str, count: int) -> Starlette:
     """Return the service: the console at /statechain, and a path that repairs the printer."""
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
         async with open_office(f"sqlite:///{database}") as office:
-            await asyncio.to_thread(load, database, office.orders.id)
+            await asyncio.to_thread(load, database, office.orders.id, count)
             sys.stdout.write("ready\n")
             sys.stdout.flush()
             yield {"office": office}
@@ -70,4 +72,4 @@ def service(database: str) -> Starlette:
 
 
 if __name__ == "__main__":
-    uvicorn.run(service(sys.argv[1]), port=int(sys.argv[2]), log_level="warning")
+    uvicorn.run(service(sys.argv[1], int(sys.argv[3])), port=int(sys.argv[2]), log_level="warning")
