@@ -52,7 +52,8 @@ def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]
     """Run the service with the console at /statechain, with a thousand executions or as many as a test asks for."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, str(PROGRAM), str(tmp_path / "office.db"), str(port), str(getattr(request, "param", 1000))]
+    count = getattr(request, "param", 1000)
+    command = [sys.executable, *map(str, (PROGRAM, tmp_path / "office.db", port, count))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         running = Service(process, f"http://127.0.0.1:{port}/statechain")
         try:
