@@ -47,7 +47,7 @@ async def on_postgres(url: str) -> list[float]:
 
 
 async def on_sqlite(url: str) -> list[float]:
-    """Commit through sqlite3, in a thread of its own."""
+    """Commit through sqlite3, in another thread."""
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(1) as thread:
         connect = partial(sqlite3.connect, url.partition(":///")[2], isolation_level=None)
@@ -67,7 +67,7 @@ async def on_sqlite(url: str) -> list[float]:
 
 
 async def measure(url: str) -> list[dict[str, Any]]:
-    """Measure the commits, and tell how many executions a second they allow, one at a time."""
+    """Measure the commits, and say how many executions a second they allow, one at a time."""
     commit = on_sqlite if url.startswith("sqlite") else on_postgres
     rounds = [await commit(url) for _ in range(options.rounds)]
     rate = median(len(times) / sum(times) for times in rounds)

@@ -1,6 +1,6 @@
 """Hold two results of a benchmark (files that it printed with --json) against each other: what got faster or slower.
 
-Rows are matched by what they measured; each figure is told as the second's ratio to the first. Ratios of runs that
+Rows are matched by what they measured; each figure is printed as the second's ratio to the first. Ratios of runs that
 were not interleaved carry the machine's noise: read anything within a tenth as no change.
 """
 

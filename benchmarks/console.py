@@ -2,11 +2,11 @@
 
 Beside the million there are an execution with 25,000 events in the branches of a Map, one with as many in a loop, one
 whose loop failed and was redriven, two batches of a hundred thousand items, as many tasks that wait, and as many
-executions that a limit holds back. The service runs in a process of its own, on uvicorn. A task in it asks for
+executions that a limit holds back. The service runs in another process, on uvicorn. A task in it asks for
 the loop every millisecond; the longest that it had to wait is how long the loop was held. On a machine that other
 processes share, that and the time that a page takes include their turns. The processor time that the service used for
 the page does not, nor does the one that the loop's thread used during a wait: how long the console itself held it.
-The first request of each page is told apart; the first of all is the first one that the process answers.
+The first request of each page is printed apart; the first of all is the first one that the process answers.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Durable executions and steps a second, at several concurrencies, with latencies, processor time and commits.
 
-Commits are counted in a run of their own, because an observer is told of every state and so slows what it watches.
+Commits are counted in a separate run, because an observer is called for every state and so slows what it watches.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ class Silent:
 
 
 async def drive(machine: StateMachine, executions: int, concurrency: int) -> tuple[float, list[float]]:
-    """Run executions, so many at once; return the seconds in all and of each."""
+    """Run executions, up to ``concurrency`` at once; return the seconds in all and of each."""
     left = iter(range(executions))
     latencies: list[float] = []
 
@@ -64,7 +64,7 @@ async def timed(url: str, count: int, concurrency: int) -> tuple[float, list[flo
 
 
 async def commits_of(url: str, count: int, concurrency: int) -> float:
-    """Return the commits that an execution takes, on average of so many."""
+    """Return the commits that an execution takes, on average over a run."""
     observer = Commits()
     async with Engine(url, tasks=tasks, observers=[observer]) as engine:
         machine = await engine.create_state_machine("chain", chain_of(options.steps), type=options.type)

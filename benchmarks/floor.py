@@ -59,7 +59,7 @@ async def handler(value: Any) -> Any:
 
 
 async def drive(floor: Floor, executions: int, concurrency: int, steps: int) -> float:
-    """Write the rows of so many executions, so many at once; return the seconds."""
+    """Write the rows of executions, up to ``concurrency`` at once; return the seconds."""
     left = iter(range(executions))
 
     async def client() -> None:
@@ -80,7 +80,7 @@ async def drive(floor: Floor, executions: int, concurrency: int, steps: int) -> 
 
 
 async def floor_of(url: str, executions: int, concurrency: int, steps: int) -> tuple[float, dict[str, float]]:
-    """Return the seconds that the rows of so many executions take, with the schema in place, and what each one uses."""
+    """Return the seconds that the rows of executions take, with the schema in place, and what each one uses."""
     async with open_repository(url):
         pass
 

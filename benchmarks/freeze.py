@@ -1,7 +1,7 @@
 """How long other writes wait while a batch freezes its sources: one execution after the other, before and meanwhile.
 
 Each execution of one Pass state waits for two commits. The longest of them, and the share of it that the garbage
-collector of this process took, tell what a freeze holds up; a machine that is busy holds them up as well, before the
+collector of this process took, show what a freeze holds up; a machine that is busy holds them up as well, before the
 freeze too. On PostgreSQL the last column has what the commits of the longest one waited for in the server, as
 pg_stat_activity says every ten milliseconds, and how often.
 """

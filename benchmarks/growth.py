@@ -1,6 +1,6 @@
 """Batches as they grow: throughput, time to the first result and peak memory, from a thousand sources to many.
 
-Each size is a process and a storage of its own, in turn, round after round; `batches.py` measures it.
+Each size is a fresh process and storage, in turn, round after round; `batches.py` measures it.
 """
 
 from measuring.harness import numbers, parser, settings, show

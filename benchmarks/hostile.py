@@ -43,7 +43,7 @@ def many_states(count: int) -> dict[str, Any]:
 
 
 def padded(size: int) -> dict[str, Any]:
-    """Return a definition of so many bytes, in small parts."""
+    """Return a definition of a given size in bytes, in small parts."""
     result = [[1, 2]] * (size // 6)
     return jsonpath(Result=result)
 
@@ -193,7 +193,7 @@ async def measure(case: Case) -> tuple[float, float, float, str]:
 
 
 def main() -> None:
-    """Run the hostile inputs, or those whose name holds a text."""
+    """Run the hostile inputs, or those whose name contains a string."""
     options = parser(__doc__)
     options.add_argument("--only", default="", help="the inputs whose name holds this")
     arguments = options.parse_args()

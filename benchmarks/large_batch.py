@@ -64,7 +64,7 @@ async def measure(url: str) -> list[dict[str, Any]]:
         began = time.perf_counter()
         handle = await targets.start_batch(meant, options=BatchExecutionOptions(concurrent_batches=100))
         freeze = time.perf_counter() - began
-        await client.repository.claim_shard(handle.id, "nobody", running=(), at=client.clock.now())  # cuts the batch
+        await client.repository.claim_shard(handle.id, "no worker", running=(), at=client.clock.now())  # cuts the batch
         row = {
             "sources": size,
             "shards": len(await client.repository.shards(handle.id)),

@@ -29,7 +29,7 @@ mpl.rcParams.update(
     }
 )
 
-# Okabe and Ito's palette, which the colour-blind tell apart.
+# Okabe and Ito's palette, which can be distinguished without colour vision.
 COLOURS = {
     US: "#0072B2",
     "floor": "#555555",

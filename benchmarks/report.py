@@ -59,7 +59,7 @@ Result = dict[str, Any]
 
 
 def call(name: str, arguments: Sequence[str]) -> Result:
-    """Run a script, which tells on the way what it does; return its result."""
+    """Run a script, which prints its progress; return its result."""
     command = [sys.executable, str(HERE / f"{name}.py"), "--json", *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:

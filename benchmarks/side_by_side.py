@@ -1,6 +1,6 @@
 """statechain and its peers, the same work in turn, as medians of ratios.
 
-Every figure is a process of its own on a fresh storage, with the peer's documented fast path and its default
+Every figure comes from a fresh process on a fresh storage, with the peer's documented fast path and its default
 durability (README.md says which). What is not installed here is left out: `nox -s bench_peers` installs all.
 """
 
@@ -19,7 +19,7 @@ CHAINED_STEPS = 3
 
 
 def installed(package: str) -> bool:
-    """Tell whether a package is there, and say so if not."""
+    """Return whether a package is installed; print a line if it is not."""
     try:
         version(package)
     except PackageNotFoundError:
@@ -61,7 +61,7 @@ def transitions(most: int, peers: Sequence[str]) -> Iterator[Measurement]:
 
 
 def _ours(concurrency: int, most: int) -> int:
-    """Return how many executions statechain runs where a peer runs so many: it needs more to be measurable."""
+    """Return how many executions statechain runs for a peer's count: it needs more to be measurable."""
     return min(count_for(concurrency, MOST), 50 * most)
 
 

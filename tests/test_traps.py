@@ -1,4 +1,4 @@
-"""Each fault that systems of this kind have been seen to have is shown here to be absent, by its name."""
+"""Known defects of systems of this kind, each shown to be absent, by its name."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def count_for(concurrency: int, most: int) -> int:
 def peak_memory_mib() -> float:
     """Return the process's peak resident memory so far.
 
-    Linux tells that of the program; what `getrusage` tells there begins with what the parent had when it forked.
+    Linux gives that of the program; what `getrusage` returns there begins with what the parent had when it forked.
     """
     status = Path("/proc/self/status")
     if status.exists():

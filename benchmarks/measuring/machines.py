@@ -16,7 +16,7 @@ async def step(value: Any) -> Any:
 
 
 def chain_of(count: int) -> dict[str, Any]:
-    """Return a definition of so many Task states in a row."""
+    """Return a definition of a number of Task states in a row."""
     states: dict[str, Any] = {
         f"Step{number}": {"Type": "Task", "Resource": "step", "Next": f"Step{number + 1}"} for number in range(count)
     }

@@ -1,4 +1,4 @@
-"""Measurements taken in turn, round after round, each in a process and a storage of its own.
+"""Measurements taken in turn, round after round, each in a fresh process with a fresh storage.
 
 Machines change from minute to minute, and what is compared changes with them. So what is compared runs next to each
 other, a ratio is taken inside its round, and what is reported is the median of the rounds. Every other round runs

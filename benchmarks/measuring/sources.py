@@ -50,7 +50,7 @@ EPOCH = 1_767_225_600_000_000  # the first of January 2026, in microseconds
 
 
 async def load(url: str, machine: StateMachine, count: int, *, failed: bool = False) -> None:
-    """Make so many finished executions of a machine, one in ten FAILED where that is asked for."""
+    """Make finished executions of a machine, one in ten FAILED where that is asked for."""
     if url.startswith("memory"):
         await _run(machine, count)
         return
@@ -63,7 +63,7 @@ async def load(url: str, machine: StateMachine, count: int, *, failed: bool = Fa
 async def load_running(
     url: str, machine: StateMachine, count: int, label: str, owner: str | None, *, is_limited: bool = False
 ) -> None:
-    """Make so many RUNNING executions, with ids that begin with a label, of one owner or without any.
+    """Make RUNNING executions, with ids that begin with a label, of one owner or without any.
 
     Those of a machine with limits have a hundred keys.
     """

@@ -34,7 +34,7 @@ class Usage:
         self._began = time.process_time()
 
     async def figures(self, count: int) -> dict[str, float]:
-        """Return processor microseconds of client and server, and bytes of WAL, for each of so many units."""
+        """Return processor microseconds of client and server, and bytes of WAL, for each unit of work."""
         client = time.process_time() - self._began
         found = {"client us": 1e6 * client / count}
         if self._url is not None:

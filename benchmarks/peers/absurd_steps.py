@@ -23,7 +23,7 @@ async def step() -> Any:
 
 
 async def chain(parameters: Any, context: Any) -> Any:
-    """Run so many steps, one after the other."""
+    """Run the steps, one after the other."""
     value = parameters["value"]
     for number in range(parameters["steps"]):
         value = await context.step(f"step{number}", step)

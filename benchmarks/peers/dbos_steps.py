@@ -1,4 +1,4 @@
-"""DBOS: async workflows of async steps, awaited in their process by so many clients at once; its defaults throughout.
+"""DBOS: async workflows of async steps, awaited in their process by several clients at once; its defaults throughout.
 
 Chained: the finished workflows are listed with their outputs, and each starts one under an id that it gives.
 """
@@ -18,7 +18,7 @@ async def step(value: Any) -> Any:
 
 @DBOS.workflow()
 async def chain(value: Any, steps: int) -> Any:
-    """Run so many steps, one after the other."""
+    """Run the steps, one after the other."""
     for _ in range(steps):
         value = await step(value)
     return value

@@ -1,4 +1,4 @@
-"""LangGraph: a graph of nodes in a row, checkpointed after each, awaited by so many clients at once.
+"""LangGraph: a graph of nodes in a row, checkpointed after each, awaited by several clients at once.
 
 ``durability`` is left at its default, "async": the next node runs while the checkpoint is written. That promises less
 than the others here do. Chained: the state of each finished thread is read, and given to a thread that it names.
@@ -33,7 +33,7 @@ def saver(url: str) -> AbstractAsyncContextManager[Any]:
 
 
 def graph_of(steps: int, checkpointer: Any) -> Any:
-    """Return a graph of so many nodes in a row."""
+    """Return a graph of a number of nodes in a row."""
     graph = StateGraph(State)
     names = [f"step{number}" for number in range(steps)]
     for name in names:

@@ -36,7 +36,7 @@ def play(options: argparse.Namespace, work: Coroutine[Any, Any, None]) -> None:
 
 
 async def clients(one: Callable[[T], Awaitable[object]], items: Iterable[T], concurrency: int) -> list[float]:
-    """Run one execution for each item, so many at once; return the seconds that each took."""
+    """Run one execution for each item, up to ``concurrency`` at once; return the seconds that each took."""
     left = iter(items)
     latencies: list[float] = []
 

@@ -22,7 +22,7 @@ class Ring(StateMachine):
 
 
 async def measure(options: Any) -> None:
-    """Make so many transitions, after some that do not count."""
+    """Make transitions, after some that do not count."""
     ring = Ring()
     await ring.activate_initial_state()
     for _ in range(1000):

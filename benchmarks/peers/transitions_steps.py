@@ -15,7 +15,7 @@ class Model:
 
 
 async def measure(options: Any) -> None:
-    """Make so many transitions, after some that do not count."""
+    """Make transitions, after some that do not count."""
     model = Model()
     states = [f"s{number}" for number in range(options.steps)]
     machine = AsyncMachine(model, states=states, initial="s0", auto_transitions=False)

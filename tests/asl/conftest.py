@@ -64,7 +64,7 @@ def jsonata_fault(jsonata: Ask) -> Callable[..., str]:
         cause = caught.value.cause or ""
         assert cause.startswith(begin)
         said = cause.removeprefix(begin).removeprefix("threw an error during evaluation")
-        return said.removeprefix(". ").removeprefix(": ")  # a colon stands before a bound, as AWS has it
+        return said.removeprefix(". ").removeprefix(": ")  # a colon comes before a bound, as AWS has it
 
     return ask
 

@@ -1,4 +1,4 @@
-"""What the pages of the reference show is true: their states load, and their expressions give what stands beside."""
+"""The pages of the reference are true: their states load, and their expressions give the values beside them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A batch: one execution for each source that matched, each once, in order, whatever fails or is in the way."""
+"""A batch: one execution for each source that matched, once, in order, also where items fail or names are taken."""
 
 from __future__ import annotations
 

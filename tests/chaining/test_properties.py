@@ -1,4 +1,4 @@
-"""Whatever the size, the concurrency, the failures and the bustle around it: a batch keeps its promises."""
+"""A batch keeps its promises at every size and concurrency, with failures and concurrent writers."""
 
 from __future__ import annotations
 

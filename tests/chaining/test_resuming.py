@@ -1,4 +1,4 @@
-"""Batches that several processes resume: they share its items in shards, whatever its mode."""
+"""Batches that several processes resume: they share its items in shards, in each mode."""
 
 from __future__ import annotations
 

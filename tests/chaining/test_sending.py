@@ -15,7 +15,7 @@ TICKETS = [Ticket("batch", 0, 1), Ticket("batch", 1, 1)]
 
 
 class Refusing(LocalDispatcher):
-    """Refuses tickets while it is told to, and counts how often it was asked."""
+    """Refuses tickets while ``is_refusing``, and counts how often it was asked."""
 
     is_refusing = True
     asked = 0

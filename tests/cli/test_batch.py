@@ -1,4 +1,4 @@
-"""`batch` and `batches`: what is chosen, what is told, how it is stopped and resumed."""
+"""`batch` and `batches`: what is chosen, what is printed, how it is stopped and resumed."""
 
 from __future__ import annotations
 

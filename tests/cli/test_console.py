@@ -22,7 +22,7 @@ FORM = {"Sec-Fetch-Site": "same-origin"}
 
 @contextmanager
 def served(project: CliProject, *options: str) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
-    """Serve the console at a free port; it has to end by itself once it is told to."""
+    """Serve the console at a free port; it has to end by itself once it is asked to."""
     with project.start("console", "--port", "0", *options) as process:
         assert process.stderr is not None
         line = process.stderr.readline()

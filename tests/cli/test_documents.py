@@ -1,4 +1,4 @@
-"""The pages about the command line: their commands run as they stand, in order."""
+"""The pages about the command line: their commands run unchanged, in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The operators' commands: tasks that wait, statistics, a text, the redrive of a batch, and the console's own."""
+"""The operators' commands: tasks that wait, statistics, a payload, the redrive of a batch, and the console's own."""
 
 from __future__ import annotations
 

@@ -177,7 +177,7 @@ def _rest(terminal: int) -> bytes:
     try:
         while part := os.read(terminal, 4096):
             shown += part
-    except OSError:  # how Linux says that nobody has the other end open
+    except OSError:  # Linux: no process has the other end open
         pass
     return shown
 

@@ -1,4 +1,4 @@
-"""`worker`: takes over what a killed process left, resumes batches that stand still, ends on SIGTERM."""
+"""`worker`: takes over what a killed process left, resumes batches that no process runs, ends on SIGTERM."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def read_until(stream: IO[str] | None, text: str) -> list[str]:
 
 
 def ended(process: subprocess.Popen[str]) -> str:
-    """Tell a worker to end; return what else it said."""
+    """Send SIGTERM to a worker; return what else it said."""
     process.send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=30)
     assert process.returncode == 0, told

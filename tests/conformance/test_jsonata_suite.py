@@ -75,7 +75,7 @@ def expected(case: Case) -> Case:
 
 
 def comparable(value: Case, *, unordered: bool) -> str:
-    """Return a text that two results have in common exactly where they are equal: true is not 1, but 1.0 is."""
+    """Return a key that two results share exactly where they are equal: true is not 1, but 1.0 is."""
     result = value.get("result")
     if unordered and isinstance(result, list):
         value = {"result": sorted(result, key=lambda item: json.dumps(item, sort_keys=True))}

@@ -1,4 +1,4 @@
-"""The engine: its life, its machines, and the operator's verbs, on every storage."""
+"""The engine: opening and closing, its machines, and the operator's verbs, on every storage."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ async def calls(handler: Handler, count: int) -> None:
             await asyncio.sleep(0.001)
 
 
-# Life
+# Opening and closing
 
 
 @pytest.mark.parametrize(

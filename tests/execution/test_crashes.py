@@ -292,7 +292,7 @@ async def test_a_stop_while_a_handler_runs_leaves_it_in_the_history(harness: Eng
 async def test_an_end_that_is_being_recorded_when_the_engine_closes_stands(
     harness: EngineHarness, *, stopped: bool
 ) -> None:
-    """Whoever waits is told the truth, and nobody takes up again what is over."""
+    """Waiters learn the real end, and no worker takes up an execution that has ended."""
     begun = asyncio.Event()
 
     async def work(_: Any) -> str:

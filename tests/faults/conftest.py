@@ -1,4 +1,4 @@
-"""Size, seed and storages of the fault harnesses: they run small by default, and at full size with ``--full``."""
+"""Size, seed and storages of the harnesses of failures: they run small by default, and at full size with ``--full``."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ async def test_a_caller_is_cancelled_at_every_suspension(
     everywhere: bool,
     full: bool,
 ) -> None:
-    """The engine lives on when its caller is cancelled: what the caller started is ABORTED, and told so."""
+    """The engine stays usable when its caller is cancelled: what the caller started is ABORTED."""
     ledger = Ledger(tmp_path / "ledger")
     stride = 1 if full or not everywhere else STRIDES[kind]
     for at in count(1, stride):

@@ -51,7 +51,7 @@ REASON = "a row breaks a rule of the schema"
 
 
 class Rude(MemoryRepository):
-    """A repository that refuses each kind of write once, and does what a test tells it once it has claimed."""
+    """A repository that refuses each kind of write once, and runs a test's function once it has claimed."""
 
     def __init__(self, *refused: Callable[[Write[object]], bool]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Whatever the engine's own code raises while it performs a state ends the execution, and is logged; nothing hangs."""
+"""Any exception of the engine's own code while it performs a state ends the execution, and is logged; nothing hangs."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ async def test_an_exception_at_any_call_ends_the_execution_at_once(
 
 
 def reading(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a Map that reads a file by a configuration, and catches whatever fails."""
+    """Return a Map that reads a file by a configuration, and catches every error."""
     reader = {"Resource": READ, "Arguments": {"Bucket": "b", "Key": "items.csv"}, "ReaderConfig": config}
     each = {**MAP, "ItemReader": reader, "Catch": [{"ErrorEquals": ["States.ALL"], "Next": "Caught"}], "Next": "Last"}
     del each["ResultWriter"]

@@ -1,4 +1,4 @@
-"""A history is read in pages: whatever the page, its events are those of the whole, in little memory."""
+"""A history is read in pages of any size: together they have the events of the whole, in little memory."""
 
 from __future__ import annotations
 

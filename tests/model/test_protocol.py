@@ -99,7 +99,7 @@ NEEDED = {
 
 @pytest.mark.parametrize("rule", NEEDED)
 def test_each_rule_for_doubts_is_needed(rule: str) -> None:
-    """Without any one of them a search finds a fault."""
+    """Without any one of them a search finds a violation."""
     setting, reason = NEEDED[rule]
     found = found_in(attrs.evolve(NEW, **{rule: False}), SETTINGS[setting])
     assert found is not None

@@ -15,7 +15,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Stored:
-    """So many executions, read by keyset; notes how many were asked for."""
+    """Executions that are read by keyset; notes how many were asked for."""
 
     def __init__(self, total: int) -> None:
         self.keys = [ExecutionKey(id=f"{number:03}", start_time=START, redrive_count=0) for number in range(total)]

@@ -1,4 +1,4 @@
-"""A rate holds in every stretch of its period, whatever the times of the claims, and gives away next to nothing."""
+"""A rate holds in every stretch of its period, for claims at any times, and allows hardly less."""
 
 from __future__ import annotations
 

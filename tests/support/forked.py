@@ -1,7 +1,7 @@
 """Python programs of the tests as forks of a Python that has the library loaded, by ``multiprocessing``'s fork server.
 
 To import the library takes a second of processor time, and the tests start hundreds of processes. What a test says
-about starting itself (imports, memory, the interpreter's settings, a terminal), or about how long a process lives
+about starting itself (imports, memory, the interpreter's settings, a terminal), or about how long a process runs
 before it dies of what it took up, needs a fresh interpreter. Where there is no fork server each process is one.
 """
 

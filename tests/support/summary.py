@@ -1,4 +1,4 @@
-"""Lines at the end of a run: the figures of the fault harnesses, and how much of each public suite conforms.
+"""Lines at the end of a run: the figures of the harnesses of failures, and how much of each public suite conforms.
 
 A fact travels in the test's report (``user_properties``), so that it reaches the end of the run from whichever worker
 process of pytest-xdist ran the test.

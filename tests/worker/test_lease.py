@@ -1,4 +1,4 @@
-"""The thread that renews a lease: what it does about a renewal that failed, whatever the failure is."""
+"""The thread that renews a lease: what it does after a renewal that failed, by any exception."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paths and expressions in fields: whether they compile, and whether they may stand where they do."""
+"""Paths and expressions in fields: whether they compile, and whether they are allowed where they are."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ class Observer:
 async def worker_without_a_lease(storage: Storage) -> AsyncIterator[tuple[Engine, Observer, list[str]]]:
     """Yield an engine that runs executions and whose lease is lost, an observer, and the executions' ids.
 
-    The observer takes over only where it is asked to: a look of its own could come first.
+    The observer takes over only where it is asked to: its regular claim could come first.
     """
     handlers = Handlers()
     async with (

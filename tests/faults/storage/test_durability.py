@@ -1,4 +1,4 @@
-"""What is acknowledged is durable: on the disk, and for everybody, before anything follows from it."""
+"""What is acknowledged is durable: on the disk, and visible to every connection, before anything follows from it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHAIN: dict[str, Any] = {
 
 
 async def test_a_step_begins_when_the_last_one_is_durable(durable_url: str) -> None:
-    """Each handler finds all that came before it through a connection of somebody else."""
+    """Each handler finds all that came before it through another connection."""
     found: list[tuple[str, list[str]]] = []
 
     async def work(value: Any, context: Any) -> Any:

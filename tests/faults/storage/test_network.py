@@ -115,7 +115,7 @@ class Siege:
     Attributes:
         sources: How many sources each batch has.
 
-        enough: How many strikes are to fall, whatever the machine's speed.
+        enough: How many strikes are to fall, on fast and slow machines alike.
 
         longest: The longest pause between two of them.
     """
@@ -208,7 +208,7 @@ async def test_the_server_is_read_only_for_a_while(
 
 
 async def test_an_engine_recovers_again_after_a_read_only_while(postgres_server: Postgres, postgres_url: str) -> None:
-    """No connection of the pool stays read-only for good, whoever uses it: claims work as before."""
+    """No connection of the pool stays read-only for good: claims work as before."""
     database = urlsplit(postgres_url).path[1:]
     operator = await asyncpg.connect(postgres_server.url())
     kick = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"
@@ -217,7 +217,7 @@ async def test_an_engine_recovers_again_after_a_read_only_while(postgres_server:
         return await asyncio.gather(*(engine.recover() for _ in range(5)), return_exceptions=True)
 
     async def until(is_so: Callable[[list[Any]], bool], engine: Engine) -> None:
-        """Ask again: a connection that was terminated lives on for a moment, and one more may rest in the pool."""
+        """Ask again: a connection that was terminated stays for a moment, and one more may rest in the pool."""
         async with asyncio.timeout(60):
             while not is_so(await answers(engine)):  # noqa: ASYNC110 -- it is the server that changes
                 await asyncio.sleep(0.02)

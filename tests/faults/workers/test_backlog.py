@@ -21,7 +21,7 @@ LOOKS_APART = timedelta(hours=3)
 
 
 async def test_a_backlog_needs_no_look_beyond_the_first(repository_url: str, figures: Figures, *, full: bool) -> None:
-    """The lease is so long that whatever waited for the next look would not be done."""
+    """The lease is so long that an execution that waited for the next claim would not be done."""
     count, slots, seconds = (10_000, 100, 0.05) if full else (150, 4, 0.001)
     calls: Counter[str] = Counter()
     running = most = 0

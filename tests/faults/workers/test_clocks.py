@@ -66,7 +66,7 @@ class DatabaseClock:
             await connection.close()
 
     def julianday(self, _when: str) -> float:
-        """Stand in for SQLite's function of that name."""
+        """Replace SQLite's function of that name."""
         now = time.time() if self.stands_at is None else self.stands_at
         return (now + self.by_seconds) / 86400 + 2440587.5
 
@@ -217,7 +217,7 @@ async def test_a_step_back_keeps_no_suspect_waiting(
 
 
 class SteppedClock(SystemClock):
-    """A wall clock that somebody sets."""
+    """A wall clock that can be set."""
 
     def __init__(self) -> None:
         self.by = timedelta(0)

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(3600)
 
 SECONDS = 600.0
 
-# In the small runs a suspect is blamed sooner than anybody would set it, so that innocents have a chance to be.
+# In the small runs a suspect is blamed sooner than in production, so that innocents have a chance to be.
 SOON: dict[str, Any] = {
     "claims": 2,
     "suspect_seconds": 1.0,
@@ -57,7 +57,7 @@ async def prepare(url: str, **counts: int) -> None:
 
 
 async def statuses(url: str) -> dict[str, Counter[ExecutionStatus]]:
-    """Return how many executions of each machine stand in each status."""
+    """Return how many executions of each machine have each status."""
     found: dict[str, Counter[ExecutionStatus]] = {}
     async with Engine(url, role="reader") as engine:
         for machine in await engine.list_state_machines():

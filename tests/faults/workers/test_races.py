@@ -267,7 +267,7 @@ TOKEN = {
 async def test_an_answer_races_with_the_timeout(
     engine_factory: EngineFactory, seed: int, figures: Figures, *, full: bool
 ) -> None:
-    """Either the answer is taken, and told so, or the task times out, and whoever answers learns it."""
+    """Either the answer is accepted, or the task times out and the call that answers raises."""
     chance, ends, tokens = random.Random(seed), Counter[str](), dict[str, str]()
 
     async def ask(_value: object, context: Any) -> None:

@@ -122,7 +122,7 @@ async def test_an_engine_that_closes_at_once_does_not_wait_for_storage(repositor
         with suppress(Left):
             async with Engine(as_repository(faulty), tasks=tasks_of(Work=work), **options) as engine:
                 await (await engine.create_state_machine("one-task", ONE_TASK)).start_execution(name="left")
-                while not faulty.refused["commit"]:  # noqa: ASYNC110 -- the journal tells nobody
+                while not faulty.refused["commit"]:  # noqa: ASYNC110 -- the journal has no event for it
                     await asyncio.sleep(0.002)
                 raise Left
 
@@ -151,7 +151,7 @@ async def test_a_handler_that_blocks_the_loop_keeps_the_lease(durable_url: str) 
     async def block(_value: object) -> str:
         looker = threading.Thread(target=look)
         looker.start()
-        looker.join()  # this is the fault
+        looker.join()  # blocks the loop
         return "done"
 
     async with Engine(durable_url, tasks=tasks_of(Work=block), lease=lease) as engine:
@@ -336,7 +336,7 @@ async def test_what_has_no_handler_here_stays_for_others(engine_factory: EngineF
 
 
 async def test_what_cannot_be_run_here_does_not_hide_what_can(engine_factory: EngineFactory) -> None:
-    """More than a page of executions without a handler stand before the one that has it."""
+    """More than a page of executions without a handler come before the one that has it."""
     with suppress(Left):
         async with engine_factory(tasks=tasks_of(Work=hang, Other=hang)) as engine:
             unfit = await engine.create_state_machine("unfit", ONE_TASK)

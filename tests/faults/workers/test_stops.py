@@ -106,7 +106,7 @@ async def two_engines(
 
 async def until(is_so: Callable[[], object]) -> None:
     async with asyncio.timeout(60):
-        while not is_so():  # noqa: ASYNC110 -- no event tells of it
+        while not is_so():  # noqa: ASYNC110 -- there is no event for it
             await asyncio.sleep(0.005)
 
 
@@ -116,7 +116,7 @@ async def begun(engine: Engine, definition: dict[str, Any], name: str = "resting
 
 
 async def at_rest(engine: Engine, handle: ExecutionHandle, troupe: Troupe, hanging: int, rows: int) -> None:
-    """Return once this many handlers hang, and so many visits are written."""
+    """Return once this many handlers hang, and a number of visits are written."""
     await until(lambda: troupe.calls["hanging"] == hanging)
     async with asyncio.timeout(60):
         while len(await engine.repository.visits(handle.id)) < rows:  # noqa: ASYNC110 -- storage has no event

@@ -1,4 +1,4 @@
-"""The end of a journal: what it was given is written, or whoever waits is told."""
+"""The end of a journal: what it was given is written, or its waiters fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is special to PostgreSQL: one statement for a group, pools of one, outages, options, and what is never told."""
+"""What is special to PostgreSQL: one statement for a group, pools of one, outages, options, what is never logged."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def statements_of(repository: PostgresRepository, writes: Sequence[Write[A
     told: list[str] = []
     with raw.query_logger(lambda query: told.append(query.query)):
         outcomes = await repository.commit(writes)
-        await asyncio.sleep(0)  # the driver tells its loggers a turn later
+        await asyncio.sleep(0)  # the driver calls its loggers a turn later
     return told, list(outcomes)
 
 
@@ -143,7 +143,7 @@ async def test_a_restart_of_the_server_is_an_outage_and_no_more(postgres_server:
                 assert list(await repository.commit([write])) == [None]
                 break
             except RepositoryUnavailable as fault:
-                assert fault.__cause__ is not None  # noqa: PT017 -- what is asserted is how the outage is told
+                assert fault.__cause__ is not None  # noqa: PT017 -- what is asserted is how the outage is reported
         assert len(await repository.visits(made.id)) == 1
         for _ in range(9):
             try:

@@ -34,7 +34,7 @@ def threads() -> int:
 
 async def threads_end() -> None:
     async with asyncio.timeout(10):
-        while threads():  # noqa: ASYNC110 -- a thread that ends says so to nobody
+        while threads():  # noqa: ASYNC110 -- the end of a thread has no event
             await asyncio.sleep(0.001)
 
 

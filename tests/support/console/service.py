@@ -1,6 +1,6 @@
 """A service with the console mounted in it, as the browser tests run it.
 
-`python service.py DATABASE PORT COUNT` has so many executions that ended yesterday.
+`python service.py DATABASE PORT COUNT` has COUNT executions that ended yesterday.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The fault harnesses: workloads, what goes wrong with them, what must hold afterwards, and the worker processes."""
+"""Harnesses of failures: workloads, what goes wrong with them, what must hold afterwards, and the worker processes."""

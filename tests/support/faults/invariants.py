@@ -79,7 +79,7 @@ def _end_faults(target: Execution, source: Execution) -> Iterator[str]:
 
 
 def visit_faults(visits: Iterable[Visit]) -> Iterator[str]:
-    """Tell where a target's journal is not that of a calm run: one exit for each visit, none missing, none added."""
+    """Yield where a target's journal differs from an undisturbed run's: one exit for each visit, and no other."""
     exits = [visit for visit in visits if visit.exited is not None]
     for (frame, number), count in Counter((visit.frame, visit.number) for visit in exits).items():
         if count > 1:
@@ -96,7 +96,7 @@ def visit_faults(visits: Iterable[Visit]) -> Iterator[str]:
 
 
 def _order_faults(calls: Iterable[Call]) -> Iterator[str]:
-    """Tell where a handler ran although its result must have been durable: a later step had begun, or all was over."""
+    """Yield where a handler ran although its result had to be durable: a later step had begun, or all was over."""
     reached: dict[tuple[str, str], tuple[int, int]] = {}
     over: set[str] = set()
     for call in calls:

@@ -64,7 +64,7 @@ class _Driven(Coroutine[Any, Any, T]):
 
 
 async def run_cancelled(work: Coroutine[Any, Any, T], suspensions: Suspensions, *, everywhere: bool) -> T | None:
-    """Run work in a task that is cancelled at a suspension of its own, or (everywhere) of any task in the loop.
+    """Run work in a task that is cancelled at one of its suspensions, or (everywhere) of any task in the loop.
 
     Returns None where the cancellation ended it.
     """

@@ -47,7 +47,7 @@ class _Link:
 
 
 class Proxy:
-    """Stands before the server of a URL; an async context manager.
+    """A proxy before the server of a URL; an async context manager.
 
     Attributes:
         calls: How many calls there have been, over all connections.

@@ -192,7 +192,7 @@ class Protocol:
         leases[worker.id] = (worker.id, now + LEASE, renewals)
         passed = min(max(0, now - storage.renewed), LONGEST_GAP)
         rows = storage.rows
-        if not was_there and not self.rules.trusts_database_clock:  # own again what nobody claimed since
+        if not was_there and not self.rules.trusts_database_clock:  # own again what no worker claimed since
             held = {run.row: run.epoch for run in worker.runs}
             rows = tuple(
                 attrs.evolve(row, owner=worker.id)
@@ -323,7 +323,7 @@ class Protocol:
         return deaths_alone(row.claims) >= self.rules.limit and has_lasted
 
     def _look_by_database_clock(self, state: State, slot: int, worker: Worker, *, is_lost: bool) -> State:
-        """Claim what the database's clock says nobody has, again until there is nothing, as the former rules did."""
+        """Claim what has no owner by the database's clock, again until there is nothing, as the former rules did."""
         running = {run.row for run in worker.runs}
         for _ in range(self.rules.limit + 2):
             alive = {id_ for id_, until, _ in state.storage.leases if until > state.now + state.clock}
@@ -413,7 +413,7 @@ class Protocol:
 
 
 def _spend(state: State, fault: str) -> State | None:
-    """Return the state with one fault less to come; None where none is left."""
+    """Return the state with one failure less to come; None where none is left."""
     budget = dict(state.budget)
     if not budget.get(fault):
         return None

@@ -46,7 +46,7 @@ class Searched:
 
 
 def search(model: Model, *, most: int, settle_every: int = 1) -> Searched:
-    """Look at the nearest states, each once; every so many are also followed without faults to where they lead."""
+    """Look at the nearest states, each once; at an interval one is also followed without failures to its end."""
     start = model.start()
     origins: dict[object, tuple[object, str] | None] = {start: None}
     waiting = deque([(start, 0)])

@@ -163,7 +163,7 @@ class State:
 
 @attrs.frozen
 class Setting:
-    """What is explored: which executions there are, how many workers, and how often each fault may come.
+    """What is explored: which executions there are, how many workers, and how often each failure may come.
 
     The last ``later`` executions are started by any worker at any time; the others run from the beginning. Only where
     there are such does it matter that a worker asks storage and is answered later. ``in_doubt``: the first worker owns

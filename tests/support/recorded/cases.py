@@ -1,6 +1,6 @@
 """Recorded AWS executions → outcomes of this engine, in virtual time, held against the recording.
 
-A case is served its own task results; what conforms is decided by the `compare.py` that stands beside the cases.
+A case is served its own task results; what conforms is decided by the `compare.py` beside the cases.
 """
 
 from __future__ import annotations

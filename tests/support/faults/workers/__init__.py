@@ -1,1 +1,1 @@
-"""The worker processes of the fault harnesses, one program a file."""
+"""The worker processes of the harnesses of failures, one program a file."""

@@ -95,7 +95,7 @@ def leave_a_child(url: str) -> None:
 
 
 def take_memory(url: str, limit: str) -> None:
-    """A worker whose handler takes memory until the kernel kills it, or what stands for the kernel does."""
+    """A worker whose handler takes memory until the kernel, or a stand-in for it, kills it."""
     held: list[bytearray] = []
 
     async def hoard(_value: object) -> None:

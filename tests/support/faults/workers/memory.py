@@ -23,7 +23,7 @@ async def work(value: object) -> object:
 def peak() -> int:
     """Return the most memory that this process ever had, in KiB.
 
-    Linux counts in ``ru_maxrss`` what the parent had when it made the process; the process's own peak stands
+    Linux counts in ``ru_maxrss`` what the parent had when it made the process; the process's own peak is
     in /proc.
     """
     with suppress(FileNotFoundError):
