@@ -184,7 +184,7 @@ class Journal:
             ledger.waiter = waiting
             self._mark_idle(ledger)
             self._ledgers.append(ledger)
-            if self._wake is not None:
+            if self._wake is not None:  # else the flusher is committing, and looks at the queue itself afterwards
                 self._wake_flusher()
         elif waiting is not NO_WAITER:
             ledger.waiter = both(ledger.waiter, waiting)
@@ -280,7 +280,7 @@ class Journal:
         while self._is_full:
             if self._room is None:
                 self._room = asyncio.get_running_loop().create_future()
-            await asyncio.shield(self._room)
+            await asyncio.shield(self._room)  # shared by all that wait for room: one that is cancelled must not end it
             self._check_open()
 
     def _notify_space(self) -> None:
@@ -293,7 +293,7 @@ class Journal:
     async def _flush_all(self, flusher: int) -> None:
         """Commit group after group, until another flusher takes over or the journal has been closed."""
         while self._flusher == flusher:
-            if self._keys:
+            if self._keys:  # a write whose key is on its way elsewhere waits for it, so that the two keep their order
                 self._ledgers = self._keys.passed(self._ledgers, lambda each: each.execution_id)
                 self._writes = self._keys.passed(self._writes, lambda each: each[0].key)
             if self._writes or self._ledgers:
@@ -322,7 +322,7 @@ class Journal:
             self._settle(flight, outcomes)
         if self._flight is flight:
             self._flight = None
-        else:
+        else:  # it was left behind while storage was silent: another flusher runs, and this one ends after it
             self._left_behind.discard(flight)
             self._free(flight.keys)
         self._tell(size, flight.began)
@@ -343,7 +343,7 @@ class Journal:
         group: list[Write[object]] = [write for write, _ in writes]
         for ledger in ledgers:
             waiters.append(ledger.waiter or NO_WAITER)
-            ledger.waiter = None
+            ledger.waiter = None  # what is added while this commit is under way goes into the next one
             group.append(ledger.take())
         return _Flight(group, waiters, ledgers)
 
@@ -368,11 +368,12 @@ class Journal:
             else:
                 left.append(entry)
             if key is not None:
-                keys.add(key)
+                keys.add(key)  # also of what is left: a later write of the same key must not overtake it
         self._writes = left
         return taken
 
     def _settle(self, flight: _Flight, outcomes: Sequence[object]) -> None:
+        # Ledgers first: what a waiter does next may look at what its ledger still has to write.
         first = len(flight.group) - len(flight.ledgers)
         for ledger, write, outcome in zip(flight.ledgers, flight.group[first:], outcomes[first:], strict=True):
             self._settle_ledger(ledger, cast("Advance", write), outcome)
@@ -398,7 +399,7 @@ class Journal:
             self._flight.keys = _keys(self._flight.group)
             self._keys.occupy(self._flight.keys)
             self._flight = None
-            self._flusher += 1
+            self._flusher += 1  # the flusher that awaits storage sees that it was replaced once it is answered
             self._tasks.create_task(self._flush_all(self._flusher), name="statechain flusher")
         else:
             self._watch = asyncio.get_running_loop().call_later(max(self._relief - waited, 0.1), self._look)
@@ -451,6 +452,7 @@ class Journal:
     def _free(self, keys: set[str]) -> None:
         """Let what waited for these keys go on, but for the keys of what is still on its way."""
         held = _keys(straggler.write for straggler in self._apart)
+        # In front of the queue, in their order: what came later with the same key is behind them there.
         for each in reversed(self._keys.free(keys - held)):
             if isinstance(each, ExecutionWrites):
                 self._ledgers.insert(0, each)
