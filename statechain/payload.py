@@ -55,6 +55,18 @@ class Payload:
         """Return the payload of a stored text, which is decoded when its value is asked for."""
         return cls.owned(UNREAD, text)
 
+    @classmethod
+    def passed_on(cls, text: str, *, max_bytes: int, max_depth: int) -> Payload:
+        """Return the payload of a stored text that is to be stored again. Raises InvalidPayload as `isolated`.
+
+        It is decoded once, and not encoded again where it is sure to be within the limits.
+        """
+        value = decode(text)
+        is_small = len(text) <= max_bytes and text.isascii()
+        if is_small and (len(text) <= 2 * max_depth or text.count("[") + text.count("{") <= max_depth):
+            return cls.owned(value, text)
+        return cls.isolated(value, max_bytes=max_bytes, max_depth=max_depth)
+
     def __repr__(self) -> str:
         return f"<Payload of {'unknown size' if self.text is None else f'{len(self.text)} characters'}>"
 

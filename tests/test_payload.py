@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -25,6 +26,25 @@ def test_value_and_text_are_made_of_each_other(value: Any) -> None:
     read = Payload.of_text(encode(value))
     assert read.value == value
     assert Payload(value).encoded() == encode(value)
+
+
+def made(make: Callable[..., Payload], of: Any, **bounds: int) -> tuple[object, ...]:
+    try:
+        payload = make(of, **bounds)
+    except InvalidPayload as refused:
+        return (str(refused),)
+    return payload.text, payload.value
+
+
+@given(VALUES, st.integers(1, 60), st.integers(0, 3))
+def test_a_text_that_is_passed_on_is_taken_or_refused_as_its_value_is(value: Any, most: int, depth: int) -> None:
+    bounds = {"max_bytes": most, "max_depth": depth}
+    assert made(Payload.passed_on, encode(value), **bounds) == made(Payload.isolated, value, **bounds)
+
+
+def test_a_damaged_text_is_not_passed_on() -> None:
+    with pytest.raises(InvalidPayload, match="not JSON"):
+        Payload.passed_on("{", **BOUNDS)
 
 
 def test_an_owned_value_is_given_away_once_and_made_again_from_its_text() -> None:

@@ -18,7 +18,7 @@ import attrs
 from statechain.chaining.bulk import Inputs, stream_bulk
 from statechain.chaining.options import BatchExecutionOptions
 from statechain.chaining.runner import BatchServices, Item, Runner, Target
-from statechain.chaining.source import InputTransformer, item_input
+from statechain.chaining.source import InputTransformer, item_input, passed_text
 from statechain.chaining.stored import describe_options, is_exclusive
 from statechain.chaining.transformers import as_function, name_of, stored_transformer
 from statechain.errors import BatchNotFound, ExecutionNotFound
@@ -222,8 +222,7 @@ class _StoredRun:
             page = await retry_while_unavailable(read)
             ended = await ended_executions(batch.id, page, self.services) if is_resumed else {}
             for item in page:
-                made = stored_item(item, batch.source_state_name, self.transformer)
-                yield attrs.evolve(made, ended=ended.get(item.index))
+                yield stored_item(item, batch.source_state_name, self.transformer, ended.get(item.index))
             if len(page) < size:
                 return
             after = page[-1].index
@@ -264,8 +263,11 @@ async def ended_executions(batch_id: str, page: Sequence[BatchItem], services: B
     return {indexes[each.id]: each for each in found if each.status.is_terminal}
 
 
-def stored_item(item: BatchItem, state_name: str | None, transformer: InputTransformer | None) -> Item:
+def stored_item(
+    item: BatchItem, state_name: str | None, transformer: InputTransformer | None, ended: Execution | None
+) -> Item:
     """Return what to run for an item of a stored batch."""
     source = None if item.source_execution_id is None else Source(item.source_execution_id, state_name)
     load_input = partial(item_input, item, state_name, transformer)
-    return Item(item.index, item.name, source, load_input, was_refused=item.error == NAME_TAKEN)
+    text = passed_text(item) if transformer is None else None
+    return Item(item.index, item.name, source, load_input, text, ended, was_refused=item.error == NAME_TAKEN)

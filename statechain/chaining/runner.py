@@ -24,6 +24,7 @@ from statechain.errors import (
 )
 from statechain.launcher import Place, StreamGroup, exceeds, first_error, launch_in_places
 from statechain.limits import DEFAULT_LIMITS, Limits
+from statechain.payload import Payload
 from statechain.records.batches import Batch
 from statechain.records.executions import Execution, ExecutionStatus, Source
 from statechain.records.results import BatchExecutionResult, BatchStopped, ExecutionFailed
@@ -66,7 +67,7 @@ class Target(Protocol):
 
     async def run_chained(
         self,
-        input: JSONInput,  # noqa: A002 -- the term of the field
+        given: Payload,
         *,
         name: str,
         source: Source | None,
@@ -77,6 +78,8 @@ class Target(Protocol):
         succeeding: Callable[[], None] | None = None,
     ) -> tuple[Execution, BaseException | None]:
         """Start an execution, or join the one that has its name; return it once it ended, and what it failed by here.
+
+        ``given`` is its input, which is its own from now on.
 
         With ``joins``, one that chains the same source already is joined, under any name, and reported. ``succeeding``
         is called when it has SUCCEEDED here, and that is about to be written.
@@ -112,14 +115,16 @@ class BatchServices:
 class Item:
     """One thing to run: where its input comes from, and what it is called.
 
-    ``ended`` is the execution of its name, where it is known to have ended before. ``was_refused`` says that its name
-    was taken when it was run before.
+    ``text`` is the input where a stored one is passed on as it is, so that it need not be loaded. ``ended`` is
+    the execution of its name, where it is known to have ended before. ``was_refused`` says that its name was taken when
+    it was run before.
     """
 
     index: int
     name: str
     source: Source | None
     load_input: Callable[[], Awaitable[JSONInput]]
+    text: str | None = None
     ended: Execution | None = None
     was_refused: bool = False
 
@@ -173,14 +178,17 @@ class Runner:
             raise fault from None
 
     async def _run_item(self, item: Item, place: Place) -> None:
-        await self._tell(self._options.on_execution_start, item.source_id, item.index)
+        options = self._options
+        if options.on_execution_start is not None:
+            await _tell(options.on_execution_start, item.source_id, item.index)
         try:
             result = await self._attempt(item, place)
         except asyncio.CancelledError:
             await self._end_cancelled(item)
             raise
         try:
-            await self._tell(self._options.on_execution_complete, item.source_id, item.index, result.error)
+            if options.on_execution_complete is not None:
+                await _tell(options.on_execution_complete, item.source_id, item.index, result.error)
             self._count(result)
             await self._stream.has_room()
         finally:  # what stops the batch meanwhile: what has ended is among the results
@@ -201,14 +209,14 @@ class Runner:
         if item.ended is not None and not (self._options.redrive_failed and failure_of(item.ended)):
             return _result(item, item.ended, failure_of(item.ended))
         try:
-            value = await item.load_input()
+            given, key = await self._load(item)
             execution, exception = await self._target.run_chained(
-                value,
+                given,
                 name=item.name,
                 source=item.source,
                 joins=partial(self._join, item) if self._exclusive else None,
                 redrive_failed=self._options.redrive_failed,
-                key=self._options.key_of(value),
+                key=key,
                 priority=self._options.priority,
                 succeeding=partial(self._leave, place) if self._overlaps else None,
             )
@@ -218,6 +226,16 @@ class Runner:
         if item.was_refused:
             await self._record_failure(item, None)
         return _result(item, execution, failure_of(execution, exception))
+
+    async def _load(self, item: Item) -> tuple[Payload, str | None]:
+        """Return an item's input, and its key."""
+        limits, key = self._services.limits, self._options.key
+        if item.text is not None and not callable(key):
+            text = item.text
+            return Payload.passed_on(text, max_bytes=limits.payload_bytes, max_depth=limits.payload_depth), key
+        value = await item.load_input()
+        key = self._options.key_of(value)
+        return Payload.isolated(value, max_bytes=limits.payload_bytes, max_depth=limits.payload_depth), key
 
     def _leave(self, place: Place) -> None:
         """Begin the next item, to be started in the commit that ends this one."""
@@ -244,13 +262,14 @@ class Runner:
         if execution is not None:
             error = failure_of(execution)
         self._stream.put(_result(item, execution, error))
-        await self._tell(self._options.on_execution_complete, item.source_id, item.index, error)
+        if self._options.on_execution_complete is not None:
+            await _tell(self._options.on_execution_complete, item.source_id, item.index, error)
 
-    async def _tell(self, callback: Callable[..., Any] | None, *facts: object) -> None:
-        if callback is not None:
-            told = callback(*facts)
-            if inspect.isawaitable(told):
-                await told
+
+async def _tell(callback: Callable[..., Any], *facts: object) -> None:
+    told = callback(*facts)
+    if inspect.isawaitable(told):
+        await told
 
 
 def _tolerance(options: BatchExecutionOptions) -> Tolerance | None:

@@ -116,8 +116,7 @@ class ShardRun:
             for item in page:
                 if self._lost is not None or self._drains():
                     return
-                one = stored_item(item, self._batch.source_state_name, self._transformer)
-                yield attrs.evolve(one, ended=ended.get(item.index))
+                yield stored_item(item, self._batch.source_state_name, self._transformer, ended.get(item.index))
             after = page[-1].index
         self._is_complete = True
 

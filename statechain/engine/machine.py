@@ -222,7 +222,7 @@ class StateMachine(MachineBatches):
 
     async def run_chained(
         self,
-        input: JSONInput,  # noqa: A002
+        given: Payload,
         *,
         name: str,
         source: Source | None,
@@ -239,7 +239,6 @@ class StateMachine(MachineBatches):
         execution, but not one of another name. ``succeeding`` is called when it has SUCCEEDED here, and that is about
         to be written.
         """
-        given = self._isolated(input)
         execution = self._new_execution(given, name, source, key=key, priority=priority)
         worker = self._services.worker
         holder, live = await worker.run(

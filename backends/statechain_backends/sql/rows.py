@@ -9,8 +9,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-import attrs
-
 from statechain.clock import to_micros
 from statechain.codec import encode
 from statechain.errors import DamagedRow
@@ -448,28 +446,26 @@ def _to_item_counts(row: Row) -> ItemCounts:
 def to_batch_item(row: Row) -> BatchItem:
     """Return a batch item from a row of `queries.batch_items`; one whose source or input cannot be read has failed."""
     index, source, name, status, output, error, cause, input_text = row
-    item = BatchItem(
-        index=number(index, "index"),
-        source_execution_id=text(source, "source_execution_id") or None,
-        name=text(name, "name"),
-        source_status=None,
-        source_output=None,
-        error=text_or_none(error, "error"),
-        cause=text_or_none(cause, "cause"),
-    )
+    item_name, source_id = text(name, "name"), text(source, "source_execution_id") or None
+    error, cause = text_or_none(error, "error"), text_or_none(cause, "cause")
+    source_status = source_output = given = None
     try:
-        source_status = None if status is None else member(ExecutionStatus, status, "status")
-        return attrs.evolve(
-            item,
-            source_status=source_status,
-            source_output=payload_or_none(output, "output"),
-            input_text=payload_or_none(input_text, "input"),
-        )
+        if status is not None:
+            source_status = member(ExecutionStatus, status, "status")
+        source_output, given = payload_or_none(output, "output"), payload_or_none(input_text, "input")
     except (TypeError, ValueError) as problem:
-        source_id = item.source_execution_id
-        table, key = ("batch_items", item.name) if source_id is None else ("executions", source_id)
-        damage = DamagedRow(table, (key,), str(problem))
-        return attrs.evolve(item, error=DamagedRow.__name__, cause=str(damage))
+        table, key = ("batch_items", item_name) if source_id is None else ("executions", source_id)
+        error, cause, source_status = DamagedRow.__name__, str(DamagedRow(table, (key,), str(problem))), None
+    return BatchItem(
+        index=number(index, "index"),
+        source_execution_id=source_id,
+        name=item_name,
+        source_status=source_status,
+        source_output=source_output,
+        error=error,
+        cause=cause,
+        input_text=given,
+    )
 
 
 @reads("executions")
