@@ -54,13 +54,18 @@ async def test_migrations_make_the_tables_on_sqlite(tmp_path: Path) -> None:
     engine.dispose()
 
 
-async def test_migrations_make_the_tables_on_postgresql(postgres_url: str) -> None:
-    async with PostgresRepository(postgres_url):
-        pass
-    engine = create_async_engine(postgres_url.replace("postgresql://", "postgresql+asyncpg://"))
-    async with engine.connect() as connection:
-        assert await connection.run_sync(differences) == []
-    await engine.dispose()
+async def test_migrations_make_the_tables_on_postgresql(postgres_server: Postgres) -> None:
+    name = postgres_server.create_database()  # the session's database may have the tables of a dispatcher, too
+    try:
+        async with PostgresRepository(postgres_server.url(name)):
+            pass
+        engine = create_async_engine(postgres_server.url(name).replace("postgresql://", "postgresql+asyncpg://"))
+        async with engine.connect() as connection:
+            found = await connection.run_sync(differences)
+        await engine.dispose()
+    finally:
+        postgres_server.drop_database(name)
+    assert found == []
 
 
 OLD_ROWS = (
