@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
 from statechain.codec import JSONValue, encode
 from statechain.errors import InvalidPayload, StateError
@@ -113,11 +114,11 @@ class Caller:
             case HandlerCall(waits=False):
                 return await self._handle(frame, state, effect, call)
             case HandlerCall():
-                return await self._hand_over(frame, state, effect, call)
+                early = await self._hand_over(frame, state, effect, call)
+                return await self._wait_for_answer(frame, effect, early)
             case NestedCall(under_token=True):
-                return await self._wait_for_token(
-                    frame, effect, lambda outside: self._start_fire_and_forget(frame, call, outside)
-                )
+                early = await self._hand_out(frame, effect, partial(self._start_fire_and_forget, frame, call))
+                return await self._wait_for_answer(frame, effect, early)
             case NestedCall():
                 return await self._start_nested(frame, effect, call)
             case ActivityCall():
@@ -218,53 +219,71 @@ class Caller:
 
     # Task tokens
 
-    async def _hand_over(self, frame: Frame, state: State, effect: CallTask, call: HandlerCall) -> Payload:
-        """Give a handler a task token, and wait for the answer; a plain function needs a thread first."""
+    async def _hand_over(self, frame: Frame, state: State, effect: CallTask, call: HandlerCall) -> Callback | None:
+        """Give a handler a task token, as `_hand_out` does; a plain function needs a thread first."""
+        is_once = call.task.delivery == "at_most_once"
         is_called = frame.outside is not None and frame.outside.called
         if call.task.is_async or is_called:
-            return await self._hand_over_now(frame, state, effect, call, None)
+            submit = partial(self._submit, frame, state, effect, call, None)
+            return await self._hand_out(frame, effect, submit, is_once=is_once)
         async with self._threads.slot() as slot:
-            return await self._hand_over_now(frame, state, effect, call, slot)
+            submit = partial(self._submit, frame, state, effect, call, slot)
+            return await self._hand_out(frame, effect, submit, is_once=is_once)
 
-    async def _hand_over_now(
-        self, frame: Frame, state: State, effect: CallTask, call: HandlerCall, slot: Slot | None
-    ) -> Payload:
-        async def hand(outside: ExternalWait) -> str:
-            return (await self._run_handler(frame, state, effect, call, outside.deadline, slot)).encoded()
+    async def _submit(
+        self,
+        frame: Frame,
+        state: State,
+        effect: CallTask,
+        call: HandlerCall,
+        slot: Slot | None,
+        outside: ExternalWait,
+    ) -> str:
+        return (await self._run_handler(frame, state, effect, call, outside.deadline, slot)).encoded()
 
-        return await self._wait_for_token(frame, effect, hand, is_once=call.task.delivery == "at_most_once")
-
-    async def _wait_for_token(
+    async def _hand_out(
         self,
         frame: Frame,
         effect: CallTask,
-        hand: Callable[[ExternalWait], Awaitable[str]],
+        submit: Callable[[ExternalWait], Awaitable[str]],
         *,
         is_once: bool = False,
-    ) -> Payload:
-        """Hand out a task token, unless that was done before a crash, and wait for the answer under it."""
+    ) -> Callback | None:
+        """Hand out a task token, unless that was done before a crash.
+
+        Returns the answer where one came before the call failed. What the call needed is gone once this returns: many
+        attempts may wait for their answers, for long.
+        """
         outside = frame.outside
         if outside is None:
             outside = frame.outside = ExternalWait(deadline=self._deadline(effect))
-        if not outside.called:
-            if outside.callbacks and is_once:
-                await self._callbacks.close(outside.callbacks)
-                raise StateError("States.TaskFailed", INTERRUPTED)
-            await self._open(frame, outside, token=frame.token)
-            self._note_once(frame, MomentKind.STARTED)
-            try:
-                submitted = await hand(outside)
-            except StateError:
-                answer = await self._callbacks.close(outside.callbacks)
-                if answer is None:
-                    raise
-                return self._answered(frame, answer)
-            outside.called, outside.since = True, self._clock.now()
-            frame.note(MomentKind.SUBMITTED, outside.since, submitted)
-            await self._scribe.checkpoint(frame)
-        answer = await self._callbacks.wait(
-            outside.callbacks, deadline=outside.deadline, heartbeat=effect.heartbeat, since=outside.since
-        )
+        if outside.called:
+            return None
+        if outside.callbacks and is_once:
+            await self._callbacks.close(outside.callbacks)
+            raise StateError("States.TaskFailed", INTERRUPTED)
+        await self._open(frame, outside, token=frame.token)
+        self._note_once(frame, MomentKind.STARTED)
+        try:
+            submitted = await submit(outside)
+        except StateError:
+            answer = await self._callbacks.close(outside.callbacks)
+            if answer is None:
+                raise
+            return answer
+        outside.called, outside.since = True, self._clock.now()
+        frame.note(MomentKind.SUBMITTED, outside.since, submitted)
+        await self._scribe.checkpoint(frame)
+        return None
+
+    async def _wait_for_answer(self, frame: Frame, effect: CallTask, early: Callback | None) -> Payload:
+        """Wait for the answer under a task token that was handed out, unless it came early."""
+        outside = cast("ExternalWait", frame.outside)
+        answer = early
+        if answer is None:
+            answer = await self._callbacks.wait(
+                outside.callbacks, deadline=outside.deadline, heartbeat=effect.heartbeat, since=outside.since
+            )
         return self._answered(frame, answer)
 
     async def _open(
@@ -310,7 +329,7 @@ class Caller:
             outside.callbacks,
             deadline=outside.deadline,
             heartbeat=effect.heartbeat,
-            begun=lambda: self._note_once(frame, MomentKind.STARTED),
+            begun=partial(self._note_once, frame, MomentKind.STARTED),
         )
         return self._answered(frame, answer)
 

@@ -13,8 +13,7 @@ import contextvars
 import hashlib
 import logging
 import secrets
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -121,7 +120,9 @@ class Callbacks:
 
             begun: Called at the first heartbeat, such as that an activity's worker took the task.
         """
-        with self._registered(ids, since) as waiter:
+        waiter = _Waiter(ids, since)
+        try:
+            self._register(waiter)
             while waiter.answer is None:
                 if waiter.last_heartbeat is not since:
                     begun()
@@ -136,6 +137,8 @@ class Callbacks:
             if waiter.last_heartbeat is not since:
                 begun()
             return waiter.answer
+        finally:
+            self._unregister(waiter)
 
     async def close(self, ids: Sequence[str]) -> Callback | None:
         """Wait no more; return the answer where one had come before."""
@@ -154,29 +157,27 @@ class Callbacks:
         waiter.news.clear()
         return True
 
-    @contextmanager
-    def _registered(self, ids: Sequence[str], since: datetime | None) -> Iterator[_Waiter]:
-        """Notify a waiter of its callbacks while the body runs."""
-        waiter = _Waiter(ids, since)
+    def _register(self, waiter: _Waiter) -> None:
+        """Notify a waiter of its callbacks from now on."""
         self._waiters |= dict.fromkeys(waiter.ids, waiter)
         self._newcomers.append(waiter)
         self._pauses = backoff_delays(FIRST_POLL, LONGEST_POLL)
         self._arrival.set()
-        try:
-            if self._poller is None:
-                self._poller = self._group().create_task(
-                    self._poll(),
-                    name="statechain callbacks",
-                    context=contextvars.Context(),  # it serves all that wait, not the one that waited first
-                )
-            yield waiter
-        finally:
-            for each in waiter.ids:
-                self._waiters.pop(each, None)
-            if not self._waiters and self._poller is not None:
-                self._poller.cancel()
-                self._poller = None
-                self._newcomers.clear()
+        if self._poller is None:
+            self._poller = self._group().create_task(
+                self._poll(),
+                name="statechain callbacks",
+                context=contextvars.Context(),  # it serves all that wait, not the one that waited first
+            )
+
+    def _unregister(self, waiter: _Waiter) -> None:
+        """Notify it no more; once nothing waits, storage is not asked."""
+        for each in waiter.ids:
+            self._waiters.pop(each, None)
+        if not self._waiters and self._poller is not None:
+            self._poller.cancel()
+            self._poller = None
+            self._newcomers.clear()
 
     async def _poll(self) -> None:
         """Ask storage until nothing waits. An exception must not end this task: all that runs would end with it."""
