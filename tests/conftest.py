@@ -57,9 +57,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Return the worker processes of ``-n auto``: more than processors, since tests wait for leases and processes."""
+    """Return the worker processes of ``-n auto``: two for each processor, since tests wait for leases and processes."""
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return processors + (processors + 1) // 2
+    return 2 * processors
 
 
 def pytest_configure(config: pytest.Config) -> None:
