@@ -23,6 +23,7 @@ from statechain import (
     StateMachine,
     open_repository,
 )
+from statechain.payload import Payload
 from statechain.tickets import Ticket
 
 PASS = {"StartAt": "Only", "States": {"Only": {"Type": "Pass", "End": True}}}
@@ -45,6 +46,7 @@ ARGUMENTS: dict[str, Any] = {
     "activity": "an-activity",
     "filter": ExecutionFilter(),
     "input": None,
+    "given": Payload(None),
     "inputs": [],
     "source": None,
     "joins": None,
