@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import sys
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import closing
 from functools import cache
@@ -20,6 +21,7 @@ from statechain import Engine, MemoryRepository, Repository, open_repository
 from statechain_backends.sqlite import repository as sqlite
 from support.engine_harness import EngineFactory, EngineHarness, engine_harness
 from support.postgres import NoPostgres, Postgres, server
+from support.shares import in_shares
 
 pytest_plugins = ["support.summary"]
 
@@ -38,8 +40,12 @@ MARKED_FOLDERS = {
 LEFT_OUT = frozenset({"browser", "docs", "faults", "postgres", "slow"})
 """The markers that the inner loop, ``-m quick``, leaves out (see CONTRIBUTING.md)."""
 
-# Child processes would otherwise compile the library from its sources at every start.
+LONG = frozenset({"browser", "docs", "faults"})
+"""The markers of modules that take long, mostly while they wait: they are the first that worker processes run."""
+
+# Child processes would otherwise compile the library from its sources at every start, and worker processes the tests.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Nothing here depends on the machine's speed: a busy one takes longer over an example than Hypothesis allows.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -56,10 +62,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """Return the worker processes of ``-n auto``: two for each processor, since tests wait for leases and processes."""
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return the worker processes of ``-n auto``: more than processors, since tests wait for leases and processes.
+
+    Those of the inner loop seldom wait, and each worker imports the tests before it runs any.
+    """
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 2 * processors
+    return processors + (processors + 1) // 2 if _is_quick(config) else 2 * processors
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -94,7 +103,20 @@ def _is_quick(config: pytest.Config) -> bool:
     return config.getoption("markexpr", default="") == "quick"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, None, None]:
+    """Mark tests; when those that are not chosen are gone, order the others for worker processes."""
+    _mark(items)
+    yield
+    if hasattr(config, "workerinput"):
+        items[:] = in_shares(items, config.workerinput["workercount"], _is_long)
+
+
+def _is_long(item: pytest.Item) -> bool:
+    return not LONG.isdisjoint(mark.name for mark in item.iter_markers())
+
+
+def _mark(items: list[pytest.Item]) -> None:
     """Mark tests by their folder, those that need PostgreSQL, and those of the inner loop."""
     for item in items:
         marker = _marker_of(item.path.parent)
