@@ -82,12 +82,14 @@ class Interpreter:
 
     async def run(self, run: Run) -> End:
         """Run an execution from where it is to its end, which is the caller's to record, unless `Run.end` has it."""
+        # A start hands over the input that it has decoded; of a claim there is the row's text alone.
         given = None if run.live is None else run.live.take_input()
         frame = Frame(run, run.plan, "", given or Payload.of_text(run.execution.input_text))
         try:
             began = self._take_up(run)
             if run.plan.timeout_seconds is None:
                 await self.run_frame(frame)
+            # Counted from the start of the execution, or its last redrive, and not from this worker's take-up.
             elif not await self._run_in_time(frame, began + timedelta(seconds=run.plan.timeout_seconds)):
                 return End(status=ExecutionStatus.TIMED_OUT, end_time=self._clock.now())
             if run.end is not None:
@@ -126,6 +128,7 @@ class Interpreter:
     def _take_up(self, run: Run) -> datetime:
         """Note a redrive that is not noted yet; return when the machine's TimeoutSeconds began to count."""
         execution, past = run.execution, run.past
+        # A redrive is a write of its own; its row in the history is written with the first visit after it.
         if execution.redrive_count > len(past.redrives) and not run.is_express:
             if not run.has_room(EVENTS_OF_REDRIVE):
                 raise run.history_is_full()
@@ -152,10 +155,12 @@ class Interpreter:
         """Run one line of control to its end, which leaves it with its output; raise StateError where it failed."""
         past = frame.run.past
         last = None if past.is_empty else await past.restore(frame)
+        # A branch that had ended before the crash: its output is there, and it is not run again.
         if last is not None and last.is_over:
             if last.visit.output is None:
                 raise last.failure()
             return
+        # A visit that was left is over, and `restore` has moved the frame behind it; an open one goes on.
         stored = last if last is not None and last.visit.exited is None else None
         while True:
             if frame.run.is_unobserved_express and await self._lane.pass_through(frame):
@@ -164,6 +169,7 @@ class Interpreter:
             if line is not None and line.exit is Exit.DONE:
                 break
             state = frame.plan.states[frame.state]
+            # What a line could not do is done here, from where it stopped: in a visit that it has begun, or before one.
             await self._begin(frame, state, stored, line)
             stored = None
             visit = self._visit(frame, state, line)
@@ -173,6 +179,7 @@ class Interpreter:
             step = await visit
             if type(step) is not Next:
                 break
+            # Each turn of the loop starts without what belongs to the visit before.
             frame.forget_visit()
             frame.go_to(step.state)
         if not frame.path:
@@ -310,8 +317,10 @@ class Interpreter:
 
     async def _act(self, frame: Frame, state: State, line: Line | None) -> Next | Done:
         """Enter a state that has an effect, perform it, leave it; retry and catch as the state says."""
+        # The first attempt of a visit may have been a line's; later ones are made here.
         performed = line if line is not None and line.exit is Exit.RETURNED else None
         while True:
+            # The pause before a retry, which a crash does not shorten: `resume_at` was written by `checkpoint`.
             if frame.resume_at is not None and state.type != "Wait":
                 await self._clock.sleep_until(frame.resume_at)
                 frame.resume_at = None
@@ -324,6 +333,7 @@ class Interpreter:
                     step = await self._at_length(frame, state, partial(state.leave, given, result.value, frame))
                 return self._leave(frame, state, step)
             except StateError as fault:
+                # The draw is seeded by the visit, so that a run that is repeated after a crash waits as long.
                 delay = retry_delay(state.retriers, frame.retries, fault, frame.rng("~jitter"))
                 if delay is None:
                     return self._leave(frame, state, await self._catch(frame, state, fault))
@@ -358,6 +368,7 @@ class Interpreter:
 
     async def _catch(self, frame: Frame, state: State, fault: StateError) -> Next:
         """Return where the Catcher of an error leads; raise the error where there is none."""
+        # AWS writes MapStateFailed and ParallelStateFailed also where a Catcher goes on, but not for States.Runtime.
         if state.type in {"Map", "Parallel"} and fault.error != RUNTIME:
             frame.note(MomentKind.FAILED, self._clock.now())
         catcher = catcher_for(state.catch, fault)
@@ -384,6 +395,7 @@ class Interpreter:
 
     async def _wait(self, frame: Frame, effect: WaitUntil) -> Payload:
         if frame.resume_at is None:
+            # From when the state was entered, not from now: a take-up after a crash keeps the moment.
             frame.resume_at = effect.until or frame.entered + timedelta(seconds=effect.seconds or 0)
             if frame.resume_at > self._clock.now():
                 await self._scribe.checkpoint(frame)

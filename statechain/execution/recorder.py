@@ -37,6 +37,7 @@ class VisitRecorder:
     async def flush(self, frame: Frame) -> None:
         """Make durable all that the execution has to write."""
         if not frame.run.is_express:
+            # Read before the write: a lapse while it is under way is not vouched for by it.
             lapses = self.lease.lapses
             await self._journal.record(frame.run.ledger)
             frame.has_unsaved_effect = False
@@ -53,6 +54,7 @@ class VisitRecorder:
         Nothing begins while the lease does not hold. Once it had lapsed, others may have taken the execution over: a
         write shows, for it is refused then.
         """
+        # A handler must not be called by two workers: without a lease another may own the execution by now.
         if not self.lease.holds:
             await self.lease.regained()
         if frame.has_unsaved_effect or frame.run.lapses != self.lease.lapses:

@@ -159,9 +159,11 @@ class StoredVisits:
             return
         self.is_empty = False
         self.highest_number = max(self.highest_number, row.number)
+        # Once a visit is left its exit has the highest id; only an open one needs a look inside.
         if row.exited_event == 0 and row.has_detail:
             self._count_inside(row, await self._rows.detail(row))
         if row.has_output and row.next is None and row.exited is not None:
+            # An output is all that is needed of a line of control that ended well; its rows are dropped.
             self._lines.pop(row.frame, None)
             self._finished[row.frame] = _Finished(row.number, row.place)
         else:
@@ -182,6 +184,7 @@ class StoredVisits:
 
         The branches of a Parallel have no such event. A Parallel's row is written before those of its branches.
         """
+        # MapIterationSucceeded and MapIterationFailed have no row: their id is the one after the last exit.
         is_end = row.frame and row.next is None and row.exited_event
         is_iteration_end = is_end and row.frame.rpartition("[")[0] not in self._parallels
         return max(row.entered_event, row.exited_event + (1 if is_iteration_end else 0))

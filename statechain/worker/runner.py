@@ -65,6 +65,7 @@ class ExecutionRunner:
 
         What this process decided about it meanwhile arrives as a cancellation; the state says what it means.
         """
+        # Read before the start is written: a lapse meanwhile means that others may have claimed it since.
         claimed, lapses = None, self._lease.lapses
         try:
             if live.state is not RunState.RUNNING:
@@ -85,6 +86,7 @@ class ExecutionRunner:
                     raise
         except Exception as error:  # noqa: BLE001 -- what is not the end of the execution is raised again
             end = await self._end_by(error, live, claimed)
+        # From here on neither a stop nor an interruption changes the end that is being written.
         live.close(end.status)
         return await self._close(live, revision, claimed, end)
 
@@ -117,6 +119,7 @@ class ExecutionRunner:
         self._show(live, claimed, revision)
         place = UNLIMITED if self._gate is None else Slot(self._gate)
         async with place:
+            # Written in the slot, not at the claim: what waits for a slot must not look as if it ran (see suspects).
             if live.take_up is not None:
                 await self._journal.write(live.take_up)
             return await self._interpreter.run(
@@ -187,6 +190,7 @@ class ExecutionRunner:
 
     async def _past(self, live: RunningExecution, claimed: Claim) -> StoredVisits:
         """Return what storage remembers of an execution; one without visits has no past."""
+        # The first owner started it: no other worker can have written visits.
         if claimed.epoch == 1:
             return NO_VISITS
         live.given = Payload.of_text(claimed.execution.input_text)
