@@ -1,4 +1,4 @@
-"""What an execution uses here and in another checkout: processor time, and memory while executions are in flight.
+"""What an execution and a chained item use here and in another checkout: processor time, and memory while in flight.
 
 The same scripts run both, in turn, in processes of their own: only the library differs. Nothing is asserted: machines
 differ, and continuous integration prints this beside a change.
@@ -43,6 +43,7 @@ def compared(options: argparse.Namespace) -> Iterator[dict[str, object]]:
     here = HERE.parent
     scripts = {
         "executions": ("executions.py", ["--rounds", 1, "--concurrency", 100, "--executions", options.executions]),
+        "chained": ("batches.py", ["--concurrency", 100, "--sources", options.executions]),
         "one at a time": ("executions.py", ["--rounds", 1, "--concurrency", 1, "--executions", options.executions]),
         "in flight": ("inflight.py", ["--executions", options.executions]),
     }

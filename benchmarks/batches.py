@@ -1,4 +1,4 @@
-"""A chained batch: sources a second, the time to the first result, and the process's peak memory.
+"""A chained batch: sources a second, the time to the first result, processor time, and the process's peak memory.
 
 The sources are there beforehand. One process measures one number of sources at one concurrency, so that the peak is
 its own; `growth.py` runs it for many. Small batches are repeated, each under a fresh prefix, until there is something
@@ -12,6 +12,7 @@ from typing import Any
 from measuring.harness import peak_memory_mib, run, storage_parser
 from measuring.machines import chain_of, tasks
 from measuring.sources import load
+from measuring.usage import Usage
 
 from statechain import BatchExecutionOptions, Engine, ExecutionFilter, StateMachine
 
@@ -40,7 +41,10 @@ async def measure(url: str) -> list[dict[str, Any]]:
         warm = ExecutionFilter(state_machine_id=sources.id, status="SUCCEEDED", limit=min(size, 200))
         await one_batch(targets, warm, options.concurrency)
         repeats = max(options.rounds, min(10, options.enough // size))
+        usage = Usage(url)
+        await usage.start()
         times = [await one_batch(targets, select, options.concurrency) for _ in range(repeats)]
+        used = await usage.figures(size * repeats)
     seconds = median(total for _, total in times)
     return [
         {
@@ -50,6 +54,7 @@ async def measure(url: str) -> list[dict[str, Any]]:
             "seconds": seconds,
             "first result ms": 1000 * median(first for first, _ in times),
             "peak MiB": peak_memory_mib(),
+            **used,
         }
     ]
 
