@@ -116,6 +116,14 @@ def test_a_benchmark_of_drivers_measures_both(name: str, sqlite_url: str, postgr
     check(name, postgres_url)
 
 
+def test_where_processor_time_goes_adds_up(sqlite_url: str) -> None:
+    told = result_of("costs", "--executions=300", "--concurrency=10", "--functions=0", f"--url={sqlite_url}")
+    whole, *parts = told["rows"]
+    assert whole["where"] == "all"
+    assert {"statechain.execution", "asyncio", "other threads"} <= {part["where"] for part in parts}
+    assert sum(part["us each"] for part in parts) == pytest.approx(whole["us each"], rel=0.05)
+
+
 @pytest.mark.parametrize("name", ["executions", "floor"])
 def test_without_a_url_it_is_a_table_of_sqlite(name: str) -> None:
     settings, _, head, *lines = run(name, "--rounds=1", *TINY[name]).splitlines()
