@@ -21,7 +21,7 @@ from statechain import (
     open_repository,
 )
 from statechain.records.executions import new_id
-from support.chaining_harness import ChainingHarness, chaining_harness, numbers, statuses
+from support.chaining.harness import ChainingHarness, chaining_harness, numbers, statuses
 from support.statuses import ABORTED, FAILED, RUNNING, SUCCEEDED
 
 

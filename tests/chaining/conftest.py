@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from support.chaining_harness import ChainingHarness, chaining_harness
+from support.chaining.harness import ChainingHarness, chaining_harness
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from statechain import (
     Source,
     SourceStateNotFound,
 )
-from support.chaining_harness import ChainingHarness, numbers, statuses
+from support.chaining.harness import ChainingHarness, numbers, statuses
 from support.statuses import FAILED, SUCCEEDED
 
 # The set

@@ -13,8 +13,8 @@ from statechain import (
     ExecutionFailed,
     SourceStateNotFound,
 )
-from support.batch_callbacks import Told, Unwelcome
-from support.chaining_harness import ChainingHarness
+from support.chaining.batch_callbacks import Told, Unwelcome
+from support.chaining.harness import ChainingHarness
 from support.statuses import ABORTED, RUNNING, SUCCEEDED
 
 

@@ -19,7 +19,7 @@ from statechain import (
 )
 from statechain.chaining import map_runs
 from statechain.records.batches import BatchStatus
-from support.map_items import Items, created
+from support.chaining.map_items import Items, created
 
 EngineFactory = Callable[..., Engine]
 

@@ -14,8 +14,8 @@ from statechain import Engine, ExecutionFilter, Limits, StatechainError, TaskReg
 from statechain.dispatchers.local import LocalDispatcher
 from statechain.records.batches import BatchStatus
 from statechain.storage.repository import CreateBatch
+from support.chaining.map_items import RUNNING, Items, created, distributed, events, map_run_of, settled
 from support.engine_harness import EngineHarness
-from support.map_items import RUNNING, Items, created, distributed, events, map_run_of, settled
 
 EngineFactory = Callable[..., Engine]
 JSON = Any

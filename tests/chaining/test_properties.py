@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from statechain import BatchExecutionOptions, BatchStatus, BatchStopped, ExecutionFailed, ExecutionStatus
-from support.chaining_harness import ChainingHarness, chaining_harness
+from support.chaining.harness import ChainingHarness, chaining_harness
 
 pytestmark = pytest.mark.slow  # dozens of batches for each property
 

@@ -21,7 +21,7 @@ from statechain import (
     SourceStateNotFound,
     open_repository,
 )
-from support.chaining_harness import ChainingHarness, chaining_harness
+from support.chaining.harness import ChainingHarness, chaining_harness
 
 ECHO = {"StartAt": "Echo", "States": {"Echo": {"Type": "Pass", "End": True}}}
 LOOP = {

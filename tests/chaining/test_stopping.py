@@ -15,8 +15,8 @@ from statechain import (
     ExecutionFailed,
     InputTransformerError,
 )
-from support.batch_callbacks import Told, Unwelcome
-from support.chaining_harness import ChainingHarness, statuses
+from support.chaining.batch_callbacks import Told, Unwelcome
+from support.chaining.harness import ChainingHarness, statuses
 from support.statuses import ABORTED, FAILED, RUNNING, SUCCEEDED
 
 # Stopping

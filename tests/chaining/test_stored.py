@@ -28,7 +28,7 @@ from statechain import (
     open_repository,
 )
 from statechain.storage.repository import StartExecution, Write
-from support.chaining_harness import ChainingHarness, Work, chaining_harness, numbers
+from support.chaining.harness import ChainingHarness, Work, chaining_harness, numbers
 from support.statuses import SUCCEEDED
 
 
@@ -170,7 +170,7 @@ async def test_another_engine_resumes_what_was_stopped(repository: Repository) -
 
 KILLED = """
 import asyncio, datetime, sys
-from support.chaining_harness import Work, chaining_harness
+from support.chaining.harness import Work, chaining_harness
 from statechain import BatchExecutionOptions
 
 async def main():

@@ -20,7 +20,7 @@ from statechain import (
     StatechainError,
     open_repository,
 )
-from support.chaining_harness import ChainingHarness, chaining_harness, numbers, statuses
+from support.chaining.harness import ChainingHarness, chaining_harness, numbers, statuses
 from support.statuses import ABORTED, FAILED, RUNNING, SUCCEEDED
 
 

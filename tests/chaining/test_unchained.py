@@ -10,7 +10,7 @@ from statechain import (
     BatchExecutionOptions,
     Chained,
 )
-from support.chaining_harness import ChainingHarness, numbers, statuses
+from support.chaining.harness import ChainingHarness, numbers, statuses
 from support.statuses import SUCCEEDED
 
 

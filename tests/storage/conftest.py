@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from statechain import Repository, open_repository
-from support.damage import Damage, damager, unchecked_tables
 from support.postgres import Postgres
+from support.storage.damage import Damage, damager, unchecked_tables
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from statechain.testing.contract.samples import (
     start,
     visit,
 )
-from support.damage import TOO_LATE, Damage
+from support.storage.damage import TOO_LATE, Damage
 
 if TYPE_CHECKING:
     pass

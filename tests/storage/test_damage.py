@@ -16,7 +16,7 @@ from statechain.errors import DamagedRow, TaskTimedOut
 from statechain.records.executions import ExecutionStatus
 from statechain.storage.repository import StartExecution, StopExecution
 from statechain.testing.contract.samples import advance, chained, commit, ending, finish, freeze, start, visit
-from support.damage import TOO_LATE, Damage
+from support.storage.damage import TOO_LATE, Damage
 
 if TYPE_CHECKING:
     pass

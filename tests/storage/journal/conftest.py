@@ -8,7 +8,7 @@ import pytest
 
 from statechain.storage.journal.journal import Journal
 from support.faulty_repository import FaultyRepository
-from support.journals import gated, running
+from support.storage.journals import gated, running
 
 
 @pytest.fixture

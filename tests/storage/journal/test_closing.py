@@ -16,7 +16,7 @@ from statechain.storage.journal.journal import Journal
 from statechain.storage.journal.ledger import ExecutionWrites
 from statechain.testing.contract.samples import visit
 from support.faulty_repository import FaultyRepository, as_repository
-from support.journals import PATIENCE, each, running, starting, write_all
+from support.storage.journals import PATIENCE, each, running, starting, write_all
 
 
 async def test_closing_lets_the_journal_finish(storage: FaultyRepository) -> None:

@@ -16,7 +16,7 @@ from statechain.storage.journal.ledger import ExecutionWrites
 from statechain.storage.repository import Advance
 from statechain.testing.contract.samples import ending, execution, start, visit
 from support.faulty_repository import FaultyRepository
-from support.journals import RecordingObserver, each, held, running, starting, stopping, write_all
+from support.storage.journals import RecordingObserver, each, held, running, starting, stopping, write_all
 
 # Groups
 

@@ -17,7 +17,7 @@ from statechain.storage.journal.journal import Journal
 from statechain.storage.journal.ledger import ExecutionWrites
 from statechain.testing.contract.samples import callback, commit, ending, execution, start, visit
 from support.faulty_repository import FaultyRepository
-from support.journals import PATIENCE, running, starting, stopping
+from support.storage.journals import PATIENCE, running, starting, stopping
 
 
 async def test_visits_ride_along_with_the_next_record(storage: FaultyRepository, journal: Journal) -> None:

@@ -18,7 +18,7 @@ from statechain.storage.journal.ledger import ExecutionWrites
 from statechain.storage.repository import Write
 from statechain.testing.contract.samples import ending, execution, start, visit
 from support.faulty_repository import FaultyRepository
-from support.journals import PATIENCE, each, running, starting, stopping, write_all
+from support.storage.journals import PATIENCE, each, running, starting, stopping, write_all
 
 Group = Sequence[Write[Any]]
 

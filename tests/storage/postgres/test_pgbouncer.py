@@ -16,8 +16,8 @@ from statechain.testing import RepositoryContract
 from statechain.testing.contract.samples import finish, start
 from statechain_backends.postgres.poolers import resolve
 from statechain_backends.postgres.url import parse
-from support.pgbouncer import SESSIONS, NoPgBouncer, PgBouncer, pgbouncer
 from support.postgres import Postgres
+from support.storage.pgbouncer import SESSIONS, NoPgBouncer, PgBouncer, pgbouncer
 
 PASS = {"StartAt": "Begin", "States": {"Begin": {"Type": "Pass", "End": True}}}
 

@@ -14,7 +14,7 @@ from support.cli_project import CliProject, rows
 
 pytestmark = pytest.mark.slow  # type-checks what it generates
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 ACCOUNT = "eu-central-1:123456789012"
 
 

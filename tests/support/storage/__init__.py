@@ -1,0 +1,1 @@
+"""Harnesses of storage: journals whose commits wait, damaged rows, and a PgBouncer."""
