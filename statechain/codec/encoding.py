@@ -126,6 +126,7 @@ def encode_plain(value: JSONValue) -> str:
     if quick is not None:
         try:
             data = quick[0](value)
+            # The canonical text is ASCII with escapes; msgspec writes UTF-8, so only an ASCII result is the same.
             if data.isascii():
                 return data.decode()
         except Exception:  # noqa: BLE001, S110 -- such as a split surrogate in a cause, which has an escape

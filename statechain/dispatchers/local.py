@@ -42,13 +42,17 @@ class LocalDispatcher:
         async with asyncio.TaskGroup() as group:
             try:
                 while True:
+                    # The slot comes first: until one is free a ticket stays in the queue, where `depth` counts it
+                    # and another server may take it.
                     await gate.acquire()
                     ticket = await self._queue.get()
+                    # Before the work: a ticket dispatched during it must be queued again, or its signal is lost.
                     self._waiting.discard(ticket)
                     task: asyncio.Task[object] = group.create_task(_call(work, ticket))
                     running.add(task)
                     task.add_done_callback(end)
             except asyncio.CancelledError:
+                # Inside the group: an exception that leaves its body cancels the tasks that still run.
                 if running:
                     await asyncio.wait(running)
                 raise

@@ -44,6 +44,7 @@ ANSWERED = frozenset({CallbackStatus.SUCCEEDED, CallbackStatus.FAILED})
 
 def token_hash(token: str) -> str:
     """Return what is stored of a task token."""
+    # A token comes from outside: one with a lone surrogate is unknown, and must not raise UnicodeEncodeError.
     return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
 
 
@@ -68,6 +69,7 @@ class _Waiter:
 
     def tell(self, callback: Callback) -> None:
         """Note the state of a callback, and wake up where that is news."""
+        # Storage and this process report in any order: the first answer stays, and a heartbeat only moves forward.
         if callback.status in ANSWERED and self.answer is None:
             self.answer = callback
             self.news.set()
