@@ -50,6 +50,7 @@ def graph(names: dict[str, Path]) -> dict[str, set[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_no_module_imports_one_that_imports_it() -> None:
     try:
         TopologicalSorter(graph(modules())).prepare()

@@ -58,6 +58,7 @@ def test_it_accepts_the_definitions_of_our_own_cases() -> None:
     assert accepts_what_loads(CASES) > 50
 
 
+@pytest.mark.slow
 def test_it_accepts_the_definitions_that_were_recorded_on_aws() -> None:
     assert accepts_what_loads(require_cases(CONFORMANCE) / "cases.jsonl") > 500
 

@@ -147,6 +147,7 @@ def test_what_failed_is_redriven_when_the_batch_is_resumed(orders: CliProject) -
     assert "batch bill: 4/4" in told
 
 
+@pytest.mark.slow
 def test_ctrl_c_aborts_what_runs_and_tells_how_to_go_on(orders: CliProject) -> None:
     command = ("batch", "hangs.json", "--tasks", "handlers", "--state-machine", "orders", "--concurrent-batches", "2")
     orders.write("noisy.py", "def started(source, index):\n    print('started', index, flush=True)\n")

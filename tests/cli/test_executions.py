@@ -125,6 +125,7 @@ def test_a_history_is_shown_in_pages(project: CliProject) -> None:
     assert project.call("history", "one", "--json").stdout == json.dumps({"events": events}, indent=2) + "\n"
 
 
+@pytest.mark.slow
 def test_one_that_runs_elsewhere_is_stopped(project: CliProject) -> None:
     with project.start("run", "hangs.json", "--tasks", "handlers", "--name", "endless") as process:
         assert process.stderr is not None

@@ -137,6 +137,7 @@ async def Bill(value):
         assert not {"\x1b", "\x9b"} & set(shown)
 
 
+@pytest.mark.slow
 def test_being_interrupted_aborts_and_tells_how_to_go_on(project: CliProject) -> None:
     with project.start("run", "hangs.json", "--tasks", "handlers", "--name", "endless") as process:
         assert process.stderr is not None
@@ -149,6 +150,7 @@ def test_being_interrupted_aborts_and_tells_how_to_go_on(project: CliProject) ->
     assert project.shown("endless")["status"] == "ABORTED"
 
 
+@pytest.mark.slow
 def test_on_a_terminal_the_state_is_shown_while_it_runs(project: CliProject) -> None:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "statechain", "run", "hangs.json", "--tasks", "handlers", "--name", "endless"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +22,7 @@ TEXTS = st.one_of(PIECES, WORDS)
 NAMES = TEXTS.filter(lambda text: text.isprintable() and len(text) <= 70)
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(name=NAMES, state=NAMES, error=NAMES, cause=TEXTS, value=TEXTS)
 async def test_hostile_names_and_payloads_are_texts_on_every_page(

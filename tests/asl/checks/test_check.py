@@ -102,6 +102,7 @@ def test_twice_the_states_cost_twice_the_calls(faults: Any) -> None:
     assert calls_for(3_000) <= 2.1 * calls_for(1_500)
 
 
+@pytest.mark.slow
 def test_ten_times_the_missing_targets_cost_twice_the_calls_at_most(faults: Any) -> None:
     def calls_for(count: int) -> int:
         states: dict[str, Any] = {f"State{n}": to(f"Sttae{n}") for n in range(count)}
