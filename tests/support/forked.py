@@ -21,7 +21,21 @@ from tempfile import TemporaryDirectory
 __all__ = ["run_program", "start"]
 
 CONTEXT = get_context("forkserver" if sys.platform == "linux" else "spawn")
-CONTEXT.set_forkserver_preload(["statechain_backends.postgres.repository", "statechain_backends.sqlite.repository"])
+CONTEXT.set_forkserver_preload(
+    [
+        "statechain.engine.engine",
+        "statechain.asl.definition",  # these are loaded with the first machine, and the first engine that runs
+        "statechain.asl.checks.check",
+        "statechain.chaining.shards",
+        "statechain.worker.opening",
+        "statechain.worker.supervisor",
+        "statechain_backends.postgres.repository",
+        "statechain_backends.sqlite.repository",
+        "aiosqlite",
+        "alembic.command",  # for programs that open a new storage
+        "alembic.config",
+    ]
+)
 
 
 def start(work: Callable[..., object], *given: object, stdout: Path, stderr: Path, folder: Path) -> BaseProcess:

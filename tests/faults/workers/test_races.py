@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
-import subprocess
-import sys
 from collections import Counter
 from contextlib import closing, suppress
 from datetime import timedelta
@@ -23,6 +21,7 @@ from support.faults.invariants import examine
 from support.faults.kill_plan import spawn
 from support.faults.ledger import Ledger
 from support.faults.one_task import ONE_TASK, Left, hang, tasks_of
+from support.faults.opening import open_in_processes
 from support.faults.workload import make_sources
 from support.faulty_repository import FaultyRepository, as_repository, opened_twice
 from support.summary import Figures
@@ -181,19 +180,6 @@ async def _examined(url: str, ledger: Ledger) -> Any:
         return await examine(engine, await engine.get_state_machine("targets"), list(ledger))
 
 
-OPEN = """
-import asyncio, sys
-from statechain import open_repository
-
-async def main():
-    async with open_repository(sys.argv[1]) as repository:
-        assert await repository.state_machines() == []
-
-sys.stdin.readline()
-asyncio.run(main())
-"""
-
-
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_eight_processes_create_the_schema_at_once(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path, *, full: bool
@@ -204,7 +190,7 @@ def test_eight_processes_create_the_schema_at_once(
         else:
             server = request.getfixturevalue("postgres_server")
             url = server.url(server.create_database())
-        assert open_in_processes(url, 8) == []
+        assert open_in_processes(url, 8, tmp_path) == []
         asyncio.run(_use(url))
         if kind == "sqlite":
             with closing(sqlite3.connect(tmp_path / f"new-{number}.db")) as connection:
@@ -212,20 +198,6 @@ def test_eight_processes_create_the_schema_at_once(
             assert versions == [(HEAD,)]
         else:
             server.drop_database(urlsplit(url).path[1:])
-
-
-def open_in_processes(url: str, count: int) -> list[str]:
-    """Open a storage in processes that begin at once; return the messages of those that failed."""
-    processes = [
-        subprocess.Popen([sys.executable, "-c", OPEN, url], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(count)
-    ]
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
-    spoken = [process.communicate(timeout=100)[1] for process in processes]
-    return [text for process, text in zip(processes, spoken, strict=True) if process.returncode]
 
 
 async def _use(url: str) -> None:
