@@ -56,7 +56,7 @@ async def send_invoice(order: dict[str, Any]) -> dict[str, Any]:
     """Refuse an order without a total; number an invoice for any other, and send it, which takes a moment."""
     if order["total"] <= 0:
         raise ValueError(f"order {order['id']} has nothing to invoice")
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(0.5)
     return {"invoice": f"INV-{order['id']:04}", "amount": order["total"], "priority": order.get("priority", "normal")}
 
 
