@@ -141,7 +141,8 @@ def sdist(session: nox.Session) -> None:
     session.run("python", "-m", "tarfile", "-e", str(archive), str(folder))
     session.chdir(folder / archive.name.removesuffix(".tar.gz"))
     session.install(".[test]")
-    session.run("pytest", *PARALLEL, "-m", "not faults and not postgres", *session.posargs)
+    # nox keeps temporary files inside the environment, where the workers of Ray refuse to start.
+    session.run("pytest", *PARALLEL, "-m", "not faults and not postgres", *session.posargs, env={"TMPDIR": None})
 
 
 @nox.session

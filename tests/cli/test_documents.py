@@ -18,6 +18,7 @@ PAGES = Path(__file__).parents[2] / "docs" / "how-to"
 SHELL = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
+@pytest.mark.timeout(600)  # a program for each command
 @pytest.mark.parametrize("page", ["command-line.md", "migrate-from-aws.md"])
 def test_the_commands_of_a_page_run(project: CliProject, page: str) -> None:
     blocks = SHELL.findall((PAGES / page).read_text())
