@@ -189,7 +189,7 @@ class PrivateServer(Postgres):
         arguments: list[str | Path] = [
             "-D", self._data, "-p", str(self._port), "-k", self._data,
             "-c", "listen_addresses=127.0.0.1,::1", "-c", "max_connections=200", "-c", "shared_buffers=64MB",
-            "-c", "logging_collector=off",
+            "-c", "logging_collector=off", "-c", "jit=off",  # small queries, whose compilation would take longer
             "-c", "fsync=off", "-c", "full_page_writes=off",  # processes are killed here, the machine is not
         ]  # fmt: skip
         with (self._folder / "log").open("ab") as log:
