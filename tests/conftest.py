@@ -21,7 +21,6 @@ from statechain import Engine, MemoryRepository, Repository, open_repository
 from statechain_backends.sqlite import repository as sqlite
 from support.engine_harness import EngineFactory, EngineHarness, engine_harness
 from support.postgres import NoPostgres, Postgres, server
-from support.shares import in_shares
 
 pytest_plugins = ["support.summary"]
 
@@ -39,9 +38,6 @@ MARKED_FOLDERS = {
 
 LEFT_OUT = frozenset({"browser", "docs", "faults", "postgres", "slow"})
 """The markers that the inner loop, ``-m quick``, leaves out (see CONTRIBUTING.md)."""
-
-LONG = frozenset({"browser", "docs", "faults"})
-"""The markers of modules that take long, mostly while they wait: they are the first that worker processes run."""
 
 # Child processes would otherwise compile the library from its sources at every start, and worker processes the tests.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -62,13 +58,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return the worker processes of ``-n auto``: more than processors, since tests wait for leases and processes.
-
-    Those of the inner loop seldom wait, and each worker imports the tests before it runs any.
-    """
+def pytest_xdist_auto_num_workers() -> int:
+    """Return the worker processes of ``-n auto``: more than processors, since tests wait for leases and processes."""
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return processors + (processors + 1) // 2 if _is_quick(config) else 2 * processors
+    return processors + (processors + 1) // 2
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -103,20 +96,7 @@ def _is_quick(config: pytest.Config) -> bool:
     return config.getoption("markexpr", default="") == "quick"
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, None, None]:
-    """Mark tests; when those that are not chosen are gone, order the others for worker processes."""
-    _mark(items)
-    yield
-    if hasattr(config, "workerinput"):
-        items[:] = in_shares(items, config.workerinput["workercount"], _is_long)
-
-
-def _is_long(item: pytest.Item) -> bool:
-    return not LONG.isdisjoint(mark.name for mark in item.iter_markers())
-
-
-def _mark(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests by their folder, those that need PostgreSQL, and those of the inner loop."""
     for item in items:
         marker = _marker_of(item.path.parent)

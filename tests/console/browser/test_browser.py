@@ -79,6 +79,7 @@ def test_a_state_of_the_picture_filters_and_a_payload_is_copied(
     page.get_by_label("Find in it").fill("total")
     page.get_by_role("button", name="Find").click()
     page.get_by_text("1 line has it.").wait_for()
+    page.bring_to_front()  # only a page in front may write to the clipboard
     page.locator(".block .copy").click()
     page.get_by_role("button", name="Copied").wait_for()
     assert '"total": 43' in page.evaluate("navigator.clipboard.readText()")
