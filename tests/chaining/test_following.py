@@ -15,40 +15,16 @@ from statechain import (
     ExecutionFilter,
     ExecutionStatus,
     InputTransformerError,
-    TaskRegistry,
 )
 from statechain.chaining import map_runs
 from statechain.records.batches import BatchStatus
+from support.chaining.calls import Calls
 from support.chaining.map_items import Items, created
 
 EngineFactory = Callable[..., Engine]
 
 PASS = {"StartAt": "Echo", "States": {"Echo": {"Type": "Pass", "End": True}}}
 CALL = {"StartAt": "Call", "States": {"Call": {"Type": "Task", "Resource": "Call", "End": True}}}
-
-
-class Gate:
-    """A handler that waits at a gate, and fails for some inputs."""
-
-    def __init__(self, *failing: int) -> None:
-        self.failing = set(failing)
-        self.inputs: list[int] = []
-        self.open = asyncio.Event()
-        self.open.set()
-        self.tasks = TaskRegistry()
-        self.tasks.register("Call")(self.call)
-
-    async def call(self, value: int) -> int:
-        self.inputs.append(value)
-        await self.open.wait()
-        if value in self.failing:
-            raise ValueError(value)
-        return value
-
-    async def reached_by(self, calls: int) -> None:
-        """Wait until the handler was called that often."""
-        while len(self.inputs) < calls:  # noqa: ASYNC110 -- another engine calls it
-            await asyncio.sleep(0.01)
 
 
 async def sources(engine: Engine, count: int) -> tuple[ExecutionFilter, list[str]]:
@@ -61,8 +37,8 @@ async def sources(engine: Engine, count: int) -> tuple[ExecutionFilter, list[str
 async def test_callbacks_get_the_source_and_the_error_of_the_item(engine_factory: EngineFactory) -> None:
     started: dict[int, str] = {}
     ended: dict[int, tuple[str, type[Exception] | None]] = {}
-    gate = Gate(1)
-    async with engine_factory(tasks=gate.tasks) as engine:
+    calls = Calls(1)
+    async with engine_factory(tasks=calls.tasks) as engine:
         found, ids = await sources(engine, 3)
         options = BatchExecutionOptions(
             mode="DISTRIBUTED",
@@ -77,14 +53,14 @@ async def test_callbacks_get_the_source_and_the_error_of_the_item(engine_factory
 
 
 async def test_what_ran_when_the_batch_was_stopped_is_shown_as_aborted(engine_factory: EngineFactory) -> None:
-    gate = Gate()
-    gate.open.clear()
-    async with engine_factory(tasks=gate.tasks) as engine, engine_factory(role="client") as client:
+    calls = Calls()
+    calls.gate.clear()
+    async with engine_factory(tasks=calls.tasks) as engine, engine_factory(role="client") as client:
         found, _ = await sources(client, 3)
         options = BatchExecutionOptions(mode="DISTRIBUTED", concurrent_batches=3, shard_size=3, shard_concurrency=3)
         machine = await client.create_state_machine("target", CALL)
         handle = await machine.start_batch(found, options=options)
-        await gate.reached_by(3)
+        await calls.reached(3)
         await handle.stop()
         following = handle.results()
         results = [await anext(following) for _ in range(3)]
@@ -96,8 +72,8 @@ async def test_what_ran_when_the_batch_was_stopped_is_shown_as_aborted(engine_fa
 
 
 async def test_a_failure_that_is_redriven_is_shown_by_its_new_end_alone(engine_factory: EngineFactory) -> None:
-    broken, repaired = Gate(0, 1, 2), Gate()
-    repaired.open.clear()
+    broken, repaired = Calls(0, 1, 2), Calls()
+    repaired.gate.clear()
     options = BatchExecutionOptions(
         mode="DISTRIBUTED", name_prefix="again", concurrent_batches=1, shard_size=3, redrive_failed=True
     )
@@ -112,22 +88,22 @@ async def test_a_failure_that_is_redriven_is_shown_by_its_new_end_alone(engine_f
         results = handle.results()
         first = asyncio.ensure_future(anext(results))
         async with engine_factory(tasks=repaired.tasks):
-            await repaired.reached_by(1)
+            await repaired.reached(1)
             await asyncio.wait([first], timeout=0.3)  # the other two have ended FAILED before
             assert not first.done()
-            repaired.open.set()
+            repaired.gate.set()
             shown = [await first, *[result async for result in results]]
     assert [(result.index, result.output, result.error) for result in shown] == [(n, n, None) for n in range(3)]
 
 
 async def test_a_failure_before_any_execution_is_the_cause_of_the_stop(engine_factory: EngineFactory) -> None:
-    gate = Gate()
+    calls = Calls()
 
-    @gate.tasks.transformer("refuse")
+    @calls.tasks.transformer("refuse")
     def refuse(_output: object) -> object:
         raise ValueError("no input can be made")
 
-    async with engine_factory(tasks=gate.tasks) as engine:
+    async with engine_factory(tasks=calls.tasks) as engine:
         found, _ = await sources(engine, 2)
         machine = await engine.create_state_machine("target", CALL)
         options = BatchExecutionOptions(mode="DISTRIBUTED", stop_on_error=True)
@@ -136,7 +112,7 @@ async def test_a_failure_before_any_execution_is_the_cause_of_the_stop(engine_fa
         with pytest.raises(BatchStopped) as stopped:
             await engine.resume_batch(handle.id)
         assert isinstance(stopped.value.__cause__, InputTransformerError)
-    assert gate.inputs == []
+    assert calls.inputs == []
 
 
 async def test_the_outputs_of_more_items_than_a_page_are_in_order(

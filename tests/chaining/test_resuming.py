@@ -16,41 +16,15 @@ from statechain import (
     Engine,
     ExecutionFilter,
     ItemCounts,
-    TaskRegistry,
 )
 from statechain.storage.shards import ShardStatus
+from support.chaining.calls import Calls
 
 EngineFactory = Callable[..., Engine]
 
 PASS = {"StartAt": "Echo", "States": {"Echo": {"Type": "Pass", "End": True}}}
 CALL = {"StartAt": "Call", "States": {"Call": {"Type": "Task", "Resource": "Call", "End": True}}}
 TOTAL = 24
-
-
-class Calls:
-    """A handler that notes its calls, fails for some inputs, and counts in a ledger that engines may share."""
-
-    def __init__(self, *failing: int, ledger: list[int] | None = None) -> None:
-        self.inputs: list[int] = []
-        self.failing = set(failing)
-        self.ledger = [0, 0] if ledger is None else ledger
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.tasks = TaskRegistry()
-        self.tasks.register("Call")(self.call)
-
-    async def call(self, value: int) -> int:
-        self.inputs.append(value)
-        self.ledger[0] += 1
-        self.ledger[1] = max(self.ledger)
-        try:
-            await self.gate.wait()
-            await asyncio.sleep(0.005)
-        finally:
-            self.ledger[0] -= 1
-        if value in self.failing:
-            raise ValueError(value)
-        return value
 
 
 async def stopped_batch(engine_factory: EngineFactory, total: int = TOTAL, **options: object) -> Batch:
