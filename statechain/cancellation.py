@@ -1,4 +1,4 @@
-"""Waits that a cancellation does not interrupted at once: it goes on once they are over, or after a grace."""
+"""Waits that a cancellation does not interrupt at once: it goes on once they are over, or after a grace."""
 
 from __future__ import annotations
 

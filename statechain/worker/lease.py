@@ -84,9 +84,11 @@ class Lease:
 
         ``is_kept``: as `LeaseRenewer.beat` answered it.
         """
+        # The first renewal is no lapse: nothing was owned before it.
         is_lapsed = 0.0 < self._until < self.clock() or not is_kept
         self.lapses += is_lapsed
         self.doubts += is_lapsed
+        # From the request on: storage and the other workers count from later, so that a lease is over here first.
         self._until = asked + self.length.total_seconds()
 
 
@@ -115,6 +117,7 @@ async def kept(
         finally:
             loop.call_soon_threadsafe(ended.set_result, None)
 
+    # A daemon: where a driver hangs in a renewal, the process can exit all the same.
     thread = threading.Thread(target=keep, name="statechain lease", daemon=True)
     thread.start()
     try:
@@ -147,6 +150,7 @@ async def _keep(
         except Exception as fault:  # noqa: BLE001 -- what waits for the lease would wait for ever
             reason = fault if isinstance(fault, RepositoryError) else type(fault).__name__
             logger.warning("the lease could not be renewed, trying again: %s", reason)
+            # It may have been renewed, or storage may have failed over: recovery reconciles what is owned.
             lease.doubts += 1
             stop.wait(min(next(pauses), lease.period))
             pause = 0.0

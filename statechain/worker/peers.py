@@ -26,7 +26,7 @@ class Peers:
     Arguments:
         worker_id: This worker, which never judges itself.
 
-        lease: The its own length lease, for those of workers of a release that does not report theirs.
+        lease: The length of its own lease, for workers of a release that does not report theirs.
     """
 
     def __init__(self, worker_id: str, lease: timedelta) -> None:
@@ -46,6 +46,7 @@ class Peers:
         if doubts != self._doubts:
             self.forget()
         self._doubts = doubts
+        # What is not listed any more is forgotten, so that a worker that comes back is watched for its whole length.
         former, self._seen = self._seen, {}
         dead: list[WorkerLease] = []
         for lease in leases:
@@ -54,6 +55,7 @@ class Peers:
             seen, since = former.get(lease.worker_id, (None, answered))
             since = since if seen == lease else answered
             self._seen[lease.worker_id] = lease, since
+            # Without the lease's own length, this worker's may be too short for it: it must be over for storage, too.
             if lease.is_dead or (asked - since >= self._length(lease) and (lease.is_over or lease.length is not None)):
                 dead.append(lease)
         return dead

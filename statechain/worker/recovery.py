@@ -115,6 +115,7 @@ class Recovery:
         self._failures += 1
         reason = error if isinstance(error, StatechainError) else type(error).__name__
         logger.warning("executions could not be recovered, trying again: %s", reason)
+        # What changed before the failure must not cut the backoff short.
         self._worker.changed.clear()
 
     def stop_claiming(self) -> None:
@@ -126,6 +127,7 @@ class Recovery:
         if is_due:
             self._schedule_look()
             self._looks += 1
+            # What could not be run here may be by now: with each look it is claimed, and tried, again.
             self._unserved.clear()
             await self.drop_lost()
             if self._observers and claims:
@@ -167,6 +169,7 @@ class Recovery:
         now = self._lease.clock()
         if claims or self._worker.elsewhere.awaited(1):
             moments.append(now + CLAIM_SECONDS)
+        # A moment that has passed and changed nothing must not make this a busy loop: the next claim comes soon anyway.
         seconds = max(SHORTEST_PAUSE, min(each for each in moments if each > now or each == self._next_look) - now)
         changed = self._worker.changed
         with suppress(TimeoutError):
@@ -188,6 +191,7 @@ class Recovery:
             epochs = await self._repository.epochs([id_ for id_, _ in page])
             still = self._worker.held()
             for id_, live in page:
+                # A start or an end may have been written while storage was asked: its answer is not about that.
                 epoch = epochs.get(id_)
                 if epoch != live.epoch and still.get(id_) is live:
                     self._lose(live, lease_lost(id_, live.epoch, epoch))
@@ -202,6 +206,7 @@ class Recovery:
         Storage may have failed over to a server that is behind. What runs here asks for it by an empty write, which is
         refused where storage has less; what storage lists as this worker's and does not run, the next claim takes.
         """
+        # Read first: after a doubt that arises while this reconciles, it reconciles once more.
         doubts = self._lease.doubts
         await self._lease.regained()
         held = self._worker.held()
@@ -275,9 +280,11 @@ class Recovery:
             leases = await self._repository.workers()
             strays = await self._repository.strays() if is_sweep else ()
         except RepositoryError:
+            # This worker was cut off: leases may have been renewed that it could not see.
             self._peers.forget()
             self._is_sweep_due = True
             raise
+        # A stray is released once it was seen missing for the length of a lease: until then each look is a sweep.
         self._is_sweep_due = bool(strays)
         answered, doubts = self._lease.clock(), self._lease.doubts
         return self._peers.find_dead([*leases, *strays], asked=asked, answered=answered, doubts=doubts)
@@ -286,6 +293,7 @@ class Recovery:
         """Claim what something here waits for and waits itself for a limit, also of an engine that is being left."""
         room = min(PAGE, self._worker.room)
         if room and self._lease.holds:
+            # Until what was claimed runs: where the reply is lost, storage lists as this worker's what does not run.
             self._is_in_doubt = True
             claims = await self._repository.claim(
                 self._worker.id, page=room, excluded_revisions=self._unserved, only_queued=execution_ids
@@ -305,6 +313,8 @@ class Recovery:
         if not self._lease.holds:
             await self._lease.regained()
         is_in_doubt = self._is_in_doubt or self._worker.is_in_doubt
+        # The worker's doubt is cleared before storage is asked: one that arises meanwhile is for the next claim. This
+        # one's own stays until what was claimed runs, since the reply may be lost.
         self._is_in_doubt, self._worker.is_in_doubt = True, False
         orphaned = await self._find_orphaned() if is_in_doubt else None
         began = self._lease.clock()
@@ -325,6 +335,7 @@ class Recovery:
         What runs here is looked up once storage has answered: an execution that is started meanwhile is no orphan. One
         that is redriven after that has another epoch.
         """
+        # Storage first, then memory: in the other order, what is started in between would look like an orphan.
         owned = await self._repository.owned(self._worker.id)
         running = self._worker.running()
         return {each: epoch for each, epoch in owned.items() if each not in running}
@@ -335,11 +346,13 @@ class Recovery:
             is_left = self._is_leaving and not self._worker.elsewhere.is_awaited(claim.execution.id)
             revision = None if is_left else await self._served(claim)
         except DamagedRow as damage:
+            # No worker can read the row: released, it would be claimed again for ever.
             await self._fail(claim, str(damage))
             return False
         if revision is None:
             execution = claim.execution
             self._unserved.add((execution.state_machine_id, execution.state_machine_revision))
+            # With the deaths that it had: not to be served here is neither progress nor a death.
             await self._journal.write(
                 ReleaseExecution(execution_id=execution.id, epoch=claim.epoch, claims=claim.claims)
             )
@@ -400,6 +413,7 @@ class Recovery:
             due = group.due.total_seconds()
             room = 0 if self._is_leaving else min(self._trials.room(group.deaths), self._worker.room)
             if room and due <= 0:
+                # One number of deaths at a time, since each has its own size of a group.
                 suspects = range(group.deaths, group.deaths + 1)
                 claims = await self._repository.claim(
                     self._worker.id, page=room, excluded_revisions=self._unserved, suspects=suspects

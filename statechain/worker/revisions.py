@@ -46,6 +46,7 @@ class Revisions:
         """Remember a revision whose definition is at hand."""
         resources = tuple(dict.fromkeys(resource for _, resource in definition.resources()))
         revision = Revision(record, definition.plan, resources)
+        # Of two that loaded the same revision at once the first one's plan is used by all.
         return self._known.setdefault((record.id, record.revision), revision)
 
     async def get(self, state_machine_id: str, revision: int) -> Revision:
@@ -64,6 +65,7 @@ class Revisions:
         except InvalidPayload as error:
             raise DamagedRow("state_machines", (record.id, record.revision), "definition is not JSON") from error
         definition = asl.load_stored(record.definition, limits=self._limits)
+        # Compiled here, where a large definition is in a thread.
         _ = definition.plan
         return definition
 

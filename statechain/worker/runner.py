@@ -73,6 +73,8 @@ class ExecutionRunner:
             claimed = beginning if isinstance(beginning, Claim) else await self._begin(live, beginning)
             if claimed is None:
                 return None
+            # 0 for a claim, which may be older than the last lapse: where the lease ever lapsed, a write before the
+            # first effect shows whether the claim is still good.
             end = await self._interpret(live, revision, claimed, lapses if claimed is not beginning else 0)
         except asyncio.CancelledError:
             match live.state:
@@ -157,6 +159,7 @@ class ExecutionRunner:
         holder = await self._journal.write(start)
         live.open(holder)
         execution = start.execution
+        # A start is the first claim: it has epoch 1 and no visits, so that nothing is read back.
         return Claim(execution=execution, epoch=1, seq=0) if holder.id == execution.id else None
 
     def _show(self, live: RunningExecution, claimed: Claim, revision: Revision) -> None:
@@ -173,6 +176,7 @@ class ExecutionRunner:
 
         Where even that is refused, it is this worker's own and in doubt: its next claim asks for it.
         """
+        # After progress this is its first death, for it is not cleared: it could not go on here.
         claims = 1 if live.has_advanced else claimed.claims + 1
         leaving = ReleaseExecution(
             execution_id=claimed.execution.id, epoch=claimed.epoch, claims=claims, backoff=backoff(claims, self._limits)
@@ -182,6 +186,7 @@ class ExecutionRunner:
 
     async def _hand_over(self, live: RunningExecution, claimed: Claim) -> None:
         """Leave an execution to recovery at once: leaving in order is no failure of the execution."""
+        # Progress clears the deaths.
         claims = 0 if live.has_advanced else claimed.claims
         with suppress(StatechainError):
             await self._journal.write(

@@ -71,17 +71,20 @@ class Submissions:
         A caller that is cancelled meanwhile leaves the execution ABORTED, and waits for that no longer than `GRACE`.
         """
         start = StartExecution(execution=execution, owner=None, exclusive=exclusive)
+        # In a task of the engine: a caller that is cancelled leaves no start of which nothing knows.
         submitting = self._owner.own(self._journal.write(start))
         try:
             holder = await await_shielded(submitting, GRACE)
         except asyncio.CancelledError:
             await wait_ignoring_cancellation(self._owner.own(self._stop(execution.id, submitting)), GRACE)
             raise
+        # Recovery claims at once where this process is a worker itself.
         self._owner.changed.set()
         return holder
 
     async def _stop(self, execution_id: str, submitting: asyncio.Future[Execution]) -> None:
         """End what was submitted for a caller that is gone."""
+        # Another execution may hold the name: that one is not this caller's to end.
         if (await submitting).id == execution_id:
             await self._owner.stop(execution_id)
 

@@ -91,6 +91,7 @@ class Supervisor:
         self._is_interrupted = False
         self._is_entered = False
         self._supervisor: asyncio.Task[None] | None = None
+        # Where this process makes the commits, nothing else runs during one: two halves would only be two commits.
         in_halves = not repository.commits_in_process
         self.journal = Journal(repository, settings.clock, settings.observers, in_halves=in_halves)
         self.revisions = Revisions(repository, settings.limits)
@@ -103,6 +104,7 @@ class Supervisor:
         self.shards: Background | None = None
         self.worker.submissions.takes_all = options.role == "client"
         if options.role == "reader":
+            # A reader never opens the journal nor the group: both refuse for this reason.
             self.journal.why_closed = self.worker.why_closed = READS_ONLY
 
     def _interpreter(
@@ -135,9 +137,8 @@ class Supervisor:
     async def open(self, *, owns_repository: bool) -> None:
         """Open the storage where it is this engine's own; start what the engine's role needs."""
         self._is_entered = True
-        if (
-            os.getpid() != self._made_in and self._options.worker_id is None
-        ):  # forked since: its siblings have the same id
+        # Forked since: its siblings have the same id, and two workers under one id would share a lease.
+        if os.getpid() != self._made_in and self._options.worker_id is None:
             self.worker.id = new_id()
         if owns_repository:
             await self._opening.reach(lambda: self._stack.enter_async_context(self._repository))
@@ -190,6 +191,7 @@ class Supervisor:
         if not supervisor.done():
             self._is_interrupted = True
             self._leave()
+            # The deadline first: what is interrupted below waits for its last writes no longer than that.
             self.journal.set_deadline(self._drain_seconds)
             self.worker.interrupt()
             if self.shards is not None:
@@ -198,6 +200,7 @@ class Supervisor:
         try:
             await asyncio.wait([supervisor])
         finally:
+            # Storage is closed after its last user, however often the caller is cancelled.
             await wait_ignoring_cancellation(supervisor)
             await self._stack.aclose()
         fault = None if supervisor.cancelled() else supervisor.exception()
@@ -220,6 +223,7 @@ class Supervisor:
             ),
         ):
             await self._write(self._run(ready))
+        # After the renewer has ended: a late renewal would register the worker again.
         await self._hand_over()
 
     async def _write(self, running: Coroutine[None, None, None]) -> None:
@@ -246,6 +250,7 @@ class Supervisor:
 
     async def _register(self) -> None:
         """Begin the lease."""
+        # Before the request, since a lease is counted from when it was asked for.
         asked = self._lease.clock()
         await self._repository.renew_lease(self.worker.id, self._lease.length)
         self._lease.renewed(asked)
@@ -254,6 +259,7 @@ class Supervisor:
         tell(self._observers, LeaseRenewed(self.worker.id, seconds, self._lease.lapses))
 
     async def _run(self, ready: asyncio.Future[None]) -> None:
+        # The outer group: until the last execution has ended, recovery drops what other workers take over.
         async with asyncio.TaskGroup() as recovering:
             recovery = recovering.create_task(
                 self.recovery.run(claims=self._options.recovers), name="statechain recovery"

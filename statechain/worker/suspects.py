@@ -39,6 +39,7 @@ def deaths_alone(deaths: int) -> int:
 
 def backoff(deaths: int, limits: Limits) -> timedelta:
     """Return how long after that many deaths an execution is not taken up."""
+    # Bounded before the power, so that many deaths do not make a number that is too large for a timedelta.
     doublings = min(deaths - 1, 32)
     return timedelta(seconds=min(limits.suspect_backoff_seconds * 2**doublings, limits.suspect_backoff_longest_seconds))
 
@@ -80,6 +81,7 @@ class Trials:
         now = self._clock()
         self._trials = [trial for trial in self._trials if trial.is_running]
         sizes = [trial.size for trial in self._trials if now < trial.until]
+        # The smallest group decides: one that is to die alone has no other suspect beside it.
         return max(0, min([group_size(deaths), *sizes]) - len(sizes))
 
     def begin(self, live: RunningExecution, deaths: int) -> None:

@@ -95,6 +95,7 @@ class EndWatcher:
         either: list[asyncio.Future[Any]] = [end, turn]
         will_poll = False
         try:
+            # Waited for beside the turn: the poller resolves ends of all, and its own only among them.
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             will_poll = not end.done()
         finally:
@@ -110,6 +111,7 @@ class EndWatcher:
                 if not end.done():
                     await self._sleep()
         finally:
+            # Also where the poller was cancelled: polling must not end with it while others wait.
             self._is_polled = False
             self._pass_on()
 
@@ -134,6 +136,7 @@ class EndWatcher:
 
     async def _poll(self) -> None:
         """Ask which executions still run, and read those that do not."""
+        # A copy: waiters come and go while storage is asked.
         ids = list(self._waiting)
         for begin in range(0, len(ids), PAGE):
             page = ids[begin : begin + PAGE]
@@ -161,6 +164,7 @@ class EndWatcher:
         try:
             execution = await retry_while_unavailable(partial(self._repository.execution, execution_id))
             if execution is not None:
+                # It was inserted, or its row repaired, between the two reads: the next poll reads it.
                 return
         except StatechainError as damaged:
             error = damaged

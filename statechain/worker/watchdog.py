@@ -20,6 +20,7 @@ __all__ = ["watched"]
 
 logger = logging.getLogger(__name__)
 
+# `_holder` reads their variables by name: task, frame, answer, attempt.
 CALLERS = {("statechain.tasks.call", "serve"), ("statechain.execution.lines.fast_path", "_work")}
 """The functions that await a handler, whose variables name it."""
 
@@ -54,6 +55,7 @@ class _Watchdog(threading.Thread):
             try:
                 self._loop.call_soon_threadsafe(answered.set)
             except RuntimeError:
+                # The loop is closed.
                 return
             if not answered.wait(self._seconds):
                 self._log(answered, asked)
@@ -62,6 +64,7 @@ class _Watchdog(threading.Thread):
         top = sys._current_frames().get(self._watched)  # noqa: SLF001 -- documented, for exactly this
         holder, tags = _holder(top)
         where = "unknown" if top is None else f"{top.f_code.co_filename}:{top.f_lineno} in {top.f_code.co_qualname}"
+        # A frame keeps all its variables alive, payloads among them, for as long as it is referenced.
         del top
         extra = {"statechain": tags}
         logger.warning("the event loop is held by %s: %s", holder, where, extra=extra)

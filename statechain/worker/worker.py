@@ -74,6 +74,7 @@ class Worker:
         most = options.max_concurrent
         self._most_recovered = self._limits.recovered if most is None else most
         self._runner = ExecutionRunner(repository, journal, interpreter, lease, settings, most)
+        # A list, no set: of two redrives of one execution at once, the first that is done removes only its own entry.
         self._redriving: list[str] = []
         self._live: dict[str, RunningExecution] = {}
         self.elsewhere = EndWatcher(repository)
@@ -94,6 +95,7 @@ class Worker:
     def room(self) -> int:
         """How many executions may be claimed now."""
         busy = sum(not live.has_rested for live in self._live.values())
+        # What only waits counts against `recovered` (memory) alone, so that it keeps no work from being claimed.
         return max(0, min(self._most_recovered - len(self._live), self._limits.busy - busy))
 
     def running(self) -> frozenset[str]:
@@ -237,6 +239,7 @@ class Worker:
             else:
                 result.set_result(done)
             finally:
+                # Only what the engine's end interrupted has no result yet: its caller must not wait for ever.
                 result.cancel()
 
         self.tasks().create_task(run())
@@ -273,6 +276,7 @@ class Worker:
         """
         former = self._live.get(claim.execution.id)
         if former is not None:
+            # The epoch of the former run is behind storage's: what it writes from here on is refused.
             former.abandon()
         live = RunningExecution(claim.execution.id, claim.epoch)
         live.redriven_from, live.is_limited = before, claim.is_limited
@@ -321,16 +325,19 @@ class Worker:
 
     def _spawn(self, live: RunningExecution, revision: Revision, beginning: StartExecution | Claim) -> None:
         self.tasks().create_task(self._main(live, revision, beginning))
+        # After `tasks()`, which raises where no group is open: what has no task would stay listed.
         self._live[live.execution_id] = live
         if self.is_interrupted:
             live.interrupt()
 
     def _forget(self, live: RunningExecution) -> None:
         """Drop a running execution that is over; its waiters are resolved."""
+        # Not the entry of a later run of the execution, which was adopted while this one came to its end.
         if self._live.get(live.execution_id) is live:
             del self._live[live.execution_id]
             if self.is_awaited or live.is_limited:  # what waits for the limit may be claimed now
                 self.changed.set()
+        # Waiters that are resolved keep their answer: this is for what was interrupted.
         live.resolve(None, StatechainError("the engine was closed before the execution ended: it can be recovered"))
         self._adopted.discard(live)
         if self._is_handing_over and self._adopted:  # it may have been what waited for another
@@ -359,6 +366,7 @@ class Worker:
             live.resolve(ended)
         except Exception as error:  # noqa: BLE001 -- it is logged, and raised where its waiters are
             self._note_failure(live, error)
+            # Lost is no failure to those that wait: another worker runs the execution on, and they poll storage.
             live.resolve(None, None if isinstance(error, LeaseLost) else error)
         finally:
             if self._observers and live.reported is not None:
@@ -403,6 +411,7 @@ class Worker:
             live.stop(end)
             if (ended := await live.ended()) is not None:
                 return ended
+        # It runs elsewhere: the row is ended under its epoch, so that its worker's next write is refused.
         return await self.journal.write_for_caller(StopExecution(execution_id=execution_id, end=end))
 
     async def abort(self, execution_id: str) -> None:
