@@ -45,6 +45,15 @@ def test_the_quick_start_runs_as_it_stands_and_again(tmp_path: Path) -> None:
     assert run(quick_start, tmp_path).splitlines() == lines
 
 
+def test_the_program_of_the_landing_page_is_short_and_finds_what_it_stored(tmp_path: Path) -> None:
+    (program,) = blocks(ROOT / "docs" / "index.md", "python")
+    assert len([line for line in program.splitlines() if line]) <= 10
+    assert run(program, tmp_path) == "Hello, world\n"
+    greeting = 'f"Hello, {name}"'
+    assert greeting in program
+    assert run(program.replace(greeting, "1 / 0"), tmp_path) == "Hello, world\n"
+
+
 @pytest.mark.parametrize("program", programs())
 def test_the_python_of_a_page_runs(program: str, tmp_path: Path) -> None:
     folder = tmp_path / "folder"
