@@ -69,10 +69,12 @@ class Caller:
         if plain is not None and effect.timeout is None and effect.heartbeat is None and _is_fresh(frame):
             return await self._call_plainly(frame, state, effect, plain)
         call = resolve(effect, self._tasks.for_state(state.name))
+        # Not of a subclass: handlers that a test scripts differ from attempt to attempt.
         if type(self._tasks) is TaskRegistry and isinstance(call, HandlerCall) and call.is_only_called:
             self._plain[state] = call.task
         if frame.run.is_express and not (isinstance(call, HandlerCall) and not call.waits):
             raise StateError("States.TaskFailed", f"an EXPRESS execution cannot wait for {effect.resource!r}")
+        # Otherwise an attempt from before a crash goes on, whose stored moments begin with this one.
         if frame.outside is None and not frame.attempting:
             frame.note(MomentKind.SCHEDULED, self._clock.now())
         try:
@@ -158,6 +160,7 @@ class Caller:
 
     async def _start_at_most_once(self, frame: Frame) -> None:
         """Record the attempt before its handler runs; an attempt that a crash interrupted ends here."""
+        # Recorded before a crash: whether the handler ran, and how far, cannot be known.
         if frame.attempting:
             frame.attempting = False
             raise StateError("States.TaskFailed", INTERRUPTED)
@@ -259,14 +262,17 @@ class Caller:
             outside = frame.outside = ExternalWait(deadline=self._deadline(effect))
         if outside.called:
             return None
+        # A token was handed out before a crash: the handler may have been called with it.
         if outside.callbacks and is_once:
             await self._callbacks.close(outside.callbacks)
             raise StateError("States.TaskFailed", INTERRUPTED)
+        # Durable before the handler has the token: an answer must find its callback, however soon it comes.
         await self._open(frame, outside, token=frame.token)
         self._note_once(frame, MomentKind.STARTED)
         try:
             submitted = await submit(outside)
         except StateError:
+            # Storage decides which came first, an answer or this failure.
             answer = await self._callbacks.close(outside.callbacks)
             if answer is None:
                 raise
@@ -291,6 +297,7 @@ class Caller:
     ) -> None:
         """Open a callback, durably; the token itself is stored nowhere."""
         callback = Callback(
+            # Numbered, since each call after a crash hands out another token, and the ones before it stay valid.
             id=f"{frame.attempt_key}~{len(outside.callbacks)}",
             execution_id=frame.run.execution.id,
             redrive_count=frame.run.execution.redrive_count,
@@ -344,6 +351,7 @@ class Caller:
         """Start an execution, and wait for its end where the Task says so."""
         outside = frame.outside
         if outside is None:
+            # Only to refuse an input that is too large, before anything is durable.
             self._text(frame, call.input)
             outside = frame.outside = ExternalWait(deadline=self._deadline(effect) if call.waits else None)
             await self._scribe.checkpoint(frame)
@@ -354,6 +362,7 @@ class Caller:
             return _made(told)
         self._note_once(frame, MomentKind.SUBMITTED, encode(told))
         timeout = self._clock.timeout_at(outside.deadline)
+        # Without its slot: in a worker whose slots are all held by parents, no child would ever run.
         async with frame.run.place.yielded():
             try:
                 async with timeout:
@@ -369,6 +378,7 @@ class Caller:
         try:
             child = await self._nest.start(frame, call)
         except StateError as fault:
+            # The child was started before the crash, and has the token of that time, which still counts.
             if len(outside.callbacks) > 1 and fault.error == child_executions.EXISTS:
                 return "null"
             raise

@@ -39,6 +39,7 @@ __all__ = ["Frame", "branch_path"]
 RETRIED: Final = frozenset({"Task", "Parallel", "Map"})
 """The types of the states that can be tried again."""
 
+# Shared by all frames, and never changed: most need none of their own.
 NOTHING: Final[Mapping[str, JSONValue]] = {}
 NO_RETRIES: Final[list[int]] = []
 NO_CHILDREN: Final[dict[int, Frame]] = {}
@@ -182,6 +183,7 @@ class Frame:
     def begin(self, state: State, now: datetime) -> None:
         """Begin a visit of a state; `forget_visit` has come between it and one that was more than plain."""
         run = self.run
+        # The event comes first: where the history is full it raises, and the visit has not begun.
         self._open(now, run.next_event())
         run.count(self.number)
         self.retries = [0] * len(state.retriers) if state.retriers else NO_RETRIES
@@ -219,6 +221,7 @@ class Frame:
         exited: datetime,
     ) -> Visit:
         """Take what a visit put out; return its row, caught errors included. The text of the output is known."""
+        # First what may raise: where the history is full, the visit stays as it was.
         event = self.run.next_event()
         detail = self._left_detail(event, output, assigned, is_end=following is None)
         self.is_open = False
@@ -254,6 +257,7 @@ class Frame:
         self.forget_visit()
         self.state = visit.state
         self.number = visit.number
+        # A list of its own, which `retry_delay` counts in.
         self.retries = [0] * len(state.retriers)
 
     def resume(self, state: State, visit: Visit, detail: VisitDetail) -> None:
@@ -317,6 +321,7 @@ class Frame:
     @property
     def attempt_key(self) -> str:
         """Identify this attempt for ever, however often it is run."""
+        # Retries count anew after a redrive: without its count, two attempts would share a callback, or a child.
         return f"{self.visit_key}#{self.run.execution.redrive_count}.{self.attempt}"
 
     def object(self) -> dict[str, JSONValue]:
@@ -353,6 +358,7 @@ class Frame:
 
     def rng(self, purpose: str) -> Random:
         """Return a random source of this attempt for one purpose."""
+        # Seeded by a string, which Python hashes the same in all processes, unlike `hash`.
         return Random(f"{self.visit_key}#{self.attempt}{purpose}")  # noqa: S311 -- reproducible by intent
 
     # Rows
@@ -411,6 +417,7 @@ class Frame:
         is_brief = self._is_brief(exited_event)
         result = self.result
         has_retried = self.retries is not NO_RETRIES and any(self.retries)
+        # The row says all: where the result is the output, it is not written twice.
         if is_brief and result is output and not (assigned or self.is_iteration or self.round or has_retried):
             return None  # a plain visit: most are
         if result is not None and (result is output or result.text is None or result.text == output.text):
@@ -440,6 +447,7 @@ class Frame:
         moments = self._moments
         if not moments:
             return True
+        # Its ids follow each other: no event of another branch came in between.
         if len(moments) != len(STRAIGHT) or exited_event != self.entered_event + len(STRAIGHT) + 1:
             return False
         return self.caught is None and (moments[0][0], moments[1][0], moments[2][0]) == STRAIGHT

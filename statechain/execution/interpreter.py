@@ -191,6 +191,7 @@ class Interpreter:
         try:
             await line.run()
         except asyncio.CancelledError:
+            # A line in a visit is cancelled like any visit: the history shows what was interrupted.
             self._record_cancelled(frame)
             raise
         return line
@@ -247,11 +248,13 @@ class Interpreter:
             raise
 
     def _record_cancelled(self, frame: Frame) -> None:
+        # What goes on elsewhere is not cancelled: its open visit is taken up there.
         if frame.is_open and not frame.run.is_left:
             self._scribe.record_cancelled(frame)
 
     def _record_failure(self, frame: Frame, fault: StateError) -> None:
         if not frame.run.is_express and frame.is_open:
+            # A visit that was left has its row: what failed is the end of its iteration, for want of room.
             frame.run.ledger.add(frame.failed(self._clock.now(), fault))
 
     def _guard(self, frame: Frame) -> None:
@@ -262,6 +265,7 @@ class Interpreter:
 
     async def _breathe(self, frame: Frame) -> None:
         """Let others run, and keep what waits to be written small."""
+        # A loop of pure states has no effect to wait for: its rows would pile up in memory.
         if frame.run.ledger.backlog > self._limits.unwritten_visits:
             await self._scribe.flush(frame)
         await asyncio.sleep(0)
@@ -340,12 +344,15 @@ class Interpreter:
                 performed = None
                 frame.retry()
                 frame.resume_at = self._clock.now() + timedelta(seconds=delay)
+                # Before the pause: a crash during it must count the retry, and keep its moment.
                 await self._scribe.checkpoint(frame)
 
     async def _perform(self, frame: Frame, state: State) -> Payload:
         if state.resource is not None:
+            # Before the state is entered: its expressions may ask for `$$.Task.Token`.
             services.prepare(frame, state.resource)
         try:
+            # Again for each attempt: the context object of a retry has another RetryCount, and may have another token.
             effect = self._enter(frame, state)
         except TakesLong:
             effect = await self._at_length(frame, state, partial(state.enter, frame.input.value, frame))

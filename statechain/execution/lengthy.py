@@ -30,6 +30,7 @@ PARTS_ON_LOOP = 500
 async def at_length(frame: Frame, clock: Clock, make: Callable[[], T]) -> T:
     """Make an evaluation of a frame's visit in a thread. What it draws at random begins anew."""
     frame.draw_anew()
+    # The thread is not ended by a cancellation, and need not be: an evaluation has no effect.
     with clock.hold():
         return await asyncio.to_thread(make)
 

@@ -107,6 +107,7 @@ def tell_attempt_ended(
         resource=resource,
         error=None if fault is None else fault.error,
         is_cancelled=is_cancelled,
+        # A TaskError is the handler's answer, and no exception to be reported.
         exception=None if isinstance(origin, StateError) else origin,
         seconds=seconds,
     )

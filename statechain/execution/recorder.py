@@ -91,6 +91,7 @@ class VisitRecorder:
         """Have the history show a visit that is interrupted, and nothing wait any more for an answer to it."""
         self.add_open_visit(frame)
         if frame.outside is not None:
+            # An answer that comes later is refused, as one that comes after a timeout is.
             for each in frame.outside.callbacks:
                 frame.run.ledger.close_callback(each)
 

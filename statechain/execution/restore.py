@@ -152,6 +152,7 @@ class StoredVisits:
         return past
 
     async def _add(self, row: VisitOutline) -> None:
+        # Also for rows that are superseded later: an event's id is never given twice.
         self._count(row.frame, self._last_event_of(row))
         if row.type == REDRIVEN:
             self.redrives.append(row.entered)
@@ -230,6 +231,7 @@ class StoredVisits:
 
     def _since(self, path: str, since: int) -> Sequence[VisitOutline]:
         line = self._lines.get(path)
+        # A round of branches begins above all numbers before it, so that lower ones are an earlier round's.
         if line is None or line.rows[-1].number < since:
             return ()
         return [row for row in line.rows if row.number >= since]
@@ -237,6 +239,7 @@ class StoredVisits:
     async def restore(self, frame: Restorable) -> Restored | None:
         """Move a frame to where it stood; return its last visit, or None where it had not begun."""
         finished = self._finished.get(frame.path)
+        # The same path in an earlier round has a lower number, and plays no part.
         if finished is not None and finished.number >= frame.number:
             if self._outputs is None:
                 self._outputs = _ReadAhead(self._rows, (each.place for each in self._finished.values()))
@@ -255,6 +258,7 @@ class StoredVisits:
         """Give a frame its variables and the last output; return its last visit as its rows report it."""
         if frame.is_iteration:
             detail = await self._rows.detail(rows[0])
+            # An iteration's start is written only where it is not the event right before its first state.
             frame.iteration_started = detail.iteration_started or rows[0].entered_event - 1
         for row in rows:
             if row.has_output and row.has_detail and VisitDetail.may_assign(row.detail):
@@ -328,6 +332,7 @@ class StoredRows:
         """Raise DamagedRow where the contents of a row are none that can be read."""
         try:
             yield
+        # What decoding raises where a detail is JSON, but not of the shape that was written.
         except (TypeError, ValueError, LookupError, AttributeError) as error:
             raise DamagedRow("visits", (self._execution_id, place), f"{type(error).__name__}: {error}") from error
 
@@ -343,10 +348,12 @@ class _ReadAhead:
 
     async def row(self, place: int) -> Visit:
         """Return a row; those behind it are read with it."""
+        # Branches are restored beside each other: without a turn each would read the same rows.
         async with self._turn:
             if place not in self._read:
                 begin = bisect_left(self._places, place)
                 ahead = self._places[begin : begin + READ_AHEAD]
+                # What was read before and not taken is dropped, so that memory stays small.
                 self._read = dict(zip(ahead, await self._rows.at(ahead), strict=True))
             return self._read.pop(place)
 

@@ -117,11 +117,15 @@ class Run:
         self.lapses = lapses
         self.is_express = machine.type == "EXPRESS"
         self.live = live
+        # The start of the execution is event 1, and has no row.
         self.events = max(1, past.last_event)
         self.root: Scope | None = None
         self.end: End | None = None
+        # What was assigned before the crash is not known: the first Assign counts all.
         self.assigned_bytes = UNCOUNTED if past.last_event else 0
+        # AWS's quota for STANDARD (25,000 events); its last event is the end.
         self._events_before_end = sys.maxsize if self.is_express else most_events - 1
+        # In a list, which the copies of `apart` share: numbers are never used twice in one execution.
         self._highest = [past.highest_number]
         self._shown = (execution.id, execution.name, execution.start_time, "")
 

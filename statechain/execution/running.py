@@ -159,6 +159,7 @@ class RunningExecution:
     def go_on(self) -> None:
         """Have its task go on after a stop, to write the end."""
         if self.task is not None:
+            # The cancellation has done its work: a timeout or TaskGroup that is entered next must not see it pending.
             self.task.uncancel()
 
     def interrupt(self) -> None:
@@ -190,6 +191,7 @@ class RunningExecution:
 
     def abandon(self) -> None:
         """Cancel the execution that others have ended or taken over; its waiters poll storage."""
+        # Waiters first: once the state is LOST, `resolve` takes them for resolved.
         self.resolve(None)
         self._cut_short(RunState.LOST)
 
@@ -227,6 +229,7 @@ class RunningExecution:
         if self.is_over:
             waiter.set_result(None)
         else:
+            # Waiters that were cancelled are dropped, so that those of callers with a timeout do not pile up.
             self._waiters = (*(each for each in self._waiters if not each.done()), waiter)
         return waiter
 

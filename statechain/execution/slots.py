@@ -43,6 +43,7 @@ class Slot:
         self._release()
         try:
             yield
+        # Not taken back here: to wait for a slot would hold up the cancellation.
         except asyncio.CancelledError:
             self._yields -= 1
             raise

@@ -46,6 +46,7 @@ def record_step(
         return
     if output.text is None:
         encode_output(output, state.name, limits)
+    # `leave` raises where the history is full, before anything of the visit has changed.
     run.ledger.add(frame.leave(state, following, output, assigned, now))
     if following is None and frame.is_iteration:
         run.next_event()  # the iteration's own end follows at once

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["admit", "is_admitted"]
 
 LIMIT_EXCEEDED = "States.DataLimitExceeded"
+# Bytes of `\uXXXX`, the widest form that a character has in JSON text.
 WIDEST_CHARACTER = 6
+# Integers within it have at most 20 characters, and floats 24.
 WORD = 1 << 63
 LONGEST_NUMBER = 32
 
@@ -47,6 +49,7 @@ def _at_most(assigned: Mapping[str, JSONValue]) -> int:
     for name, value in assigned.items():
         kind = type(value)
         if kind is str:
+            # An upper bound that needs no text: nearly every Assign is far below the limit.
             size += WIDEST_CHARACTER * len(cast("str", value)) + 2
         elif kind is list or kind is dict or (kind is int and not -WORD < cast("int", value) < WORD):
             return size_of(dict(assigned))

@@ -51,6 +51,7 @@ async def run_inline(
     branches = effect.branches or ()
     is_map = frame.type == "Map"
     if begin_round(frame, clock):
+        # Before the rows of its branches: restoring relies on that order (`StoredVisits._last_event_of`).
         scribe.add_open_visit(frame)
     await scribe.flush_before_effect(frame)
     width = effect.max_concurrency or (INLINE_WIDTH if is_map else len(branches))
@@ -76,6 +77,7 @@ def decisive_error(faults: BaseExceptionGroup[BaseException]) -> BaseException:
     while waiting:
         fault = waiting.pop(0)
         if isinstance(fault, BaseExceptionGroup):
+            # Depth first, so that the first error of a nested group comes before the errors after that group.
             waiting[:0] = fault.exceptions
         else:
             flat.append(fault)
@@ -123,6 +125,7 @@ class _Inline:
         index, child = item
         try:
             await self.run_frame(child)
+            # Durable before the branch counts as ended: its output must survive a crash of those that still run.
             await self.scribe.flush_effects(child)
             self.outputs[index] = child.input.value
         except StateError:
@@ -136,6 +139,7 @@ class _Inline:
         frame, past = self.frame, self.frame.run.past
         if past.is_empty:
             return []
+        # Before anything runs: a round that had failed must not call the handlers of the other branches again.
         paths = [(index, branch_path(frame, index)) for index in range(len(self.branches))]
         return [index for index, path in paths if past.failed(path, frame.round)]
 
@@ -159,6 +163,7 @@ class _Inline:
             number=frame.round,
             is_iteration=self.is_map,
         )
+        # An iteration that has visits was started before the crash, and its event is in their rows.
         if self.is_map and not frame.run.past.has_visits(child.path, child.number):
             child.iteration_started = frame.run.next_event()
         frame.children[index] = child
@@ -168,6 +173,7 @@ class _Inline:
         """Remember the iterations that were started and have no visit yet, whose rows would show their start."""
         past = self.frame.run.past
         for index, child in self.frame.children.items():
+            # The first visit's row has the event otherwise, so that it is not noted twice.
             if child.iteration_started and not child.entered_event and not past.has_visits(child.path, child.number):
                 now = self.clock.now()
                 self.frame.note_earlier(
@@ -178,6 +184,7 @@ class _Inline:
         """Report what the failure interrupted, as AWS's history does; a States.Runtime ends all without a word."""
         if fault.error != RUNTIME:
             self._note_open(self.frame, self.failed)
+        # While they are listed, their variables count as kept (`variables._kept`).
         self.frame.children = {}
 
     def _note_open(self, parent: Frame, failed: int | None) -> None:

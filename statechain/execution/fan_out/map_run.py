@@ -88,6 +88,7 @@ async def run_distributed(
     reader = None if effect.reader is None else await evaluated(frame, clock, effect.reader, explain)
     is_shared = shares if is_new else SHARED in frame.facts_of(MomentKind.RUN_STARTED)
     run_id = _run_id(frame, effect.label or frame.state, is_shared=is_shared)
+    # Written before the items run: a take-up finds out from it whether they are executions of their own.
     if is_new:
         frame.note(MomentKind.RUN_STARTED, clock.now(), run_id, *((SHARED,) if is_shared else ()))
         scribe.add_open_visit(frame)
@@ -111,6 +112,7 @@ async def run_distributed(
         frame.note(MomentKind.RUN_FAILED, clock.now(), fault.error, fault.cause)
         raise
     except asyncio.CancelledError:
+        # Without room `note` raises, and the cancellation would be lost in a failure.
         if frame.run.has_room():
             frame.note(MomentKind.RUN_ABORTED, clock.now())
         raise
@@ -142,6 +144,7 @@ async def _write_partly(files: Files, writer: Transfer, run: str, ended: Sequenc
 
 def _run_id(frame: Frame, label: str, *, is_shared: bool) -> str:
     """Return what identifies a Map Run, however often it is resumed; as the id of a batch it is a part of URLs."""
+    # A state's name may have a lone surrogate, which JSON can write.
     digest = hashlib.sha256(f"{frame.visit_key}:{frame.round}".encode(errors="surrogatepass")).hexdigest()
     return f"{UNSAFE.sub('-', label) if is_shared else label}-{digest[:32]}"
 
@@ -201,6 +204,7 @@ class _MapRun:
         index, child = item
         self.begun.add(index)
         try:
+            # An item that is too large is one that failed, within the tolerance.
             within_bounds(child.input.value, f"{self.label}, item {index}", self.limits)
             await self.run_frame(child)
             await self.scribe.flush_effects(child)
@@ -208,6 +212,7 @@ class _MapRun:
         except StateError as fault:
             self.faults[index] = fault
             if exceeds(self.tolerance, len(self.faults), len(self.branches)):
+                # Past the tolerance: this ends the group, which cancels the items that run.
                 raise StateError(*THRESHOLD_EXCEEDED) from fault
         finally:
             child.run.root = None  # its own run and it hold each other
@@ -240,6 +245,7 @@ class _MapRun:
             path=path,
             label=self.label,
             input=branch.input,
+            # An item that was begun before a crash keeps its start time in the context object.
             began=frame.run.past.began(path, frame.round) or self.clock.now(),
         )
         return index, Frame(run, branch.plan, path, Payload(branch.input), item=branch.item, number=frame.round)

@@ -123,12 +123,15 @@ class SharedMapRun:
         """Return the outputs of the items that succeeded, in order; raise StateError where the Map Run failed."""
         await self._rest()
         try:
+            # A Map Run whose items were not all stored is not taken up: they are read and stored once more.
             if not await self.map_runs.take_up(self.map_run):
                 branches = await self.find_branches()
                 await self.map_runs.store(self.map_run, self._inputs(branches), len(branches))
+            # Its items run in the slots of this worker, too.
             async with self.frame.run.place.yielded():
                 status = await self.map_runs.finish(self.map_run)
         except asyncio.CancelledError:
+            # No grace: the items must not run on after the execution that they belong to.
             await await_shielded(asyncio.ensure_future(self._stop_with_parent()))
             raise
         self.has_succeeded = status is BatchStatus.SUCCEEDED
@@ -215,6 +218,7 @@ class SharedMapRun:
                 return SUCCEEDED
             case ExecutionStatus.RUNNING:
                 return PENDING
+            # Stopped with the Map Run, and not by itself.
             case ExecutionStatus.ABORTED if not self.has_succeeded:
                 return PENDING
             case _:

@@ -26,6 +26,7 @@ class Buckets:
         if not isinstance(bucket, str) or not bucket:
             raise ValueError("Bucket must be a string")
         folder = self._root / bucket
+        # As it is written, and as it resolves: the one refuses `..` and `a/b`, the other a link that leads out.
         if folder.parent != self._root or folder.resolve().parent != self._root:
             raise ValueError(f"the bucket '{bucket}' is outside of the folder for files")
         return folder
@@ -48,6 +49,7 @@ class Buckets:
         if not folder.is_dir():
             raise ValueError(f"the bucket '{bucket}' does not exist")
         within = folder / prefix.rpartition("/")[0]
+        # To S3 `..` in a prefix is text; here it would lead `rglob` out of the bucket.
         if not within.resolve().is_relative_to(folder.resolve()):
             return
         keys = (file.relative_to(folder).as_posix() for file in within.rglob("*") if file.is_file())

@@ -17,6 +17,7 @@ __all__ = ["SUFFIXES", "describe", "open_text", "open_uncompressed", "read_error
 
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 SUFFIXES = frozenset({".gz", ".gzip", ".zst", ".zstd"})
+# The standard library's first; the other is its backport, with the same API.
 ZSTD_MODULES = ("compression.zstd", "backports.zstd")
 
 

@@ -81,6 +81,7 @@ class Files:
         items: list[Item] = []
         with _failing(READER_FAILED, "The items could not be read"):
             left = read_items(self._buckets, reader)
+            # The generator is used by one thread at a time, though not always by the same one.
             while some := await self._in_thread(lambda: list(islice(left, ITEMS_AT_ONCE))):
                 items += some
         return items
@@ -120,6 +121,7 @@ class Files:
         from anyio import to_thread  # noqa: PLC0415 -- 30 ms that only files pay
 
         with self._clock.hold():
+            # A cancellation waits for the thread, so that nothing reads or writes after its Map has ended.
             return await to_thread.run_sync(work)
 
 
@@ -132,6 +134,7 @@ def _failing(error: str, what: str) -> Iterator[None]:
         raise
     except read_errors() as wrong:
         raise StateError(error, f"{what}: {describe(wrong)}") from wrong
+    # Such as one from a library for a damaged file: it is the Map's failure, and not the execution's end.
     except Exception as unexpected:
         logger.exception("%s: an unexpected %s", what, type(unexpected).__name__)
         raise StateError(error, f"{what}: an unexpected error, which the log shows") from unexpected
@@ -171,4 +174,5 @@ def _write_all(
             listed[status].append({"Key": f"{key}/{file.name}", "Size": size})
         else:  # a Map Run that is redriven writes again
             file.unlink(missing_ok=True)
+    # Last, so that each file that a manifest lists is complete.
     (folder / "manifest.json").write_bytes(json.dumps({**manifest, "ResultFiles": listed}).encode())

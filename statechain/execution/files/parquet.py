@@ -29,8 +29,10 @@ def parquet_rows(path: Path) -> Iterator[JSONValue]:
     except ImportError as error:
         raise ValueError("a Parquet file is read with pyarrow: pip install 'statechain[parquet]'") from error
     try:
+        # 96-bit timestamps of older writers: as nanoseconds, years before 1678 and after 2262 would overflow.
         with parquet.ParquetFile(path, coerce_int96_timestamp_unit="us") as file:
             for batch in file.iter_batches(batch_size=ROWS_AT_ONCE):
+                # A key that occurs twice is no error: the last value counts, as in JSON.
                 for row in _to_microseconds(batch, pa.timestamp).to_pylist(maps_as_pydicts="lossy"):
                     yield _as_json(row)
     except pa.ArrowException as error:

@@ -220,6 +220,7 @@ def _parse(path: Path, uri: str, config: ReaderConfig) -> Iterator[Item]:
 
 def _decoded(path: Path) -> JSONValue:
     with open_uncompressed(path) as file:
+        # A byte order mark, which JSON does not allow.
         return decode(file.read().removeprefix(b"\xef\xbb\xbf"))
 
 
@@ -237,6 +238,7 @@ def _parse_json(path: Path, config: ReaderConfig) -> Iterator[Member]:
 
 def _at(pointer: str, value: JSONValue) -> JSONValue:
     for step in pointer.split("/")[1:]:
+        # In this order (RFC 6901), so that `~01` means `~1`.
         name = step.replace("~1", "/").replace("~0", "~")
         if isinstance(value, dict) and name in value:
             value = value[name]
@@ -268,6 +270,7 @@ def _parse_csv(path: Path, config: ReaderConfig) -> Iterator[Member]:
         if len(set(names)) < len(names):
             raise StateError(READER_FAILED, "CSV headers cannot contain duplicates.")
         for row in rows:
+            # As on AWS, missing fields are empty strings, and fields beyond the header are skipped.
             yield None, dict(zip(names, [*row, *[""] * (len(names) - len(row))], strict=False))
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["FastPath"]
 
 INSTANT: Final = frozenset({"Pass", "Choice", "Succeed"})
+# What a state would add to a history: errors name the event at which their state was entered.
 EVENTS_OF_STEP = 2
 EVENTS_OF_TASK = 5
 TURNS_BEFORE_YIELD = 100
@@ -45,6 +46,7 @@ class FastPath:
         self._clock = clock
         self._tasks = tasks
         self._limits = limits
+        # A virtual clock must not skip time while a handler runs; the system's clock saves the `with`.
         self._skips_time = type(clock) is not SystemClock
         self._plain: dict[State, Task] = {}
 
@@ -86,6 +88,8 @@ class FastPath:
         if not isinstance(step, _STEPS) or (step.assigned and not is_admitted(frame, step.assigned, self._limits)):
             return None
         most, deepest = self._limits.payload_bytes, self._limits.payload_depth
+        # Counted, not encoded: an EXPRESS execution needs no text between its states. What could be the input passes
+        # uncounted, since it was counted before.
         if step.origin is not FROM_INPUT and not fits(step.output, max_bytes=most, max_depth=deepest):
             return None
         frame.run.events += EVENTS_OF_STEP
@@ -127,12 +131,14 @@ class FastPath:
             copy = private(result, max_bytes=limits.payload_bytes, max_depth=limits.payload_depth)
         except InvalidPayload as error:
             raise refusal_of(error, task.name) from error
+        # A private copy: the handler may have kept what it returned.
         frame.input = Payload.owned(copy)
         frame.run.events += EVENTS_OF_TASK
         return True
 
     def _find(self, state: State) -> Task | None:
         """Return the handler of a plain state, or None where the state is not plain."""
+        # Handlers that a test scripts differ from visit to visit.
         if not state.is_plain or state.resource is None or type(self._tasks) is not TaskRegistry:
             return None
         if waits_for_token(state.resource):

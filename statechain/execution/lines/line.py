@@ -217,6 +217,7 @@ class Line:
                     self._given = frame.input if state.make is None else Payload(state.make(frame.input.value, frame))
                     break
                 step = cast("Next | Done", state.enter(frame.input.value, frame))
+            # Left to the interpreter, which evaluates again, drawing the same numbers, and explains the error.
             except (StateError, TakesLong):
                 frame.restart_draws()
                 self._stop(_BEGUN)
@@ -230,8 +231,10 @@ class Line:
         """Return whether a visit may begin here: what has to wait first is the interpreter's."""
         frame = self.frame
         return (
+            # Without a lease another worker may own the execution by now; a line cannot wait for it.
             self._lines.recorder.lease.holds
             and frame.run.has_room(EVENTS_OF_VISIT)
+            # The interpreter lets other executions run here.
             and (frame.steps + 1) % TURNS_BEFORE_YIELD != 0
         )
 
@@ -243,6 +246,7 @@ class Line:
             tell_attempt_started(frame, cast("str", self._state.resource))
             self._attempt_began = now
         if recorder.must_flush(frame):
+            # Read before the write, which vouches for no lapse that comes while it is under way.
             self._phase, self._lapses = _WRITE, recorder.lease.lapses
             self._future.is_refusing = True
             recorder.post(frame, self)
@@ -268,6 +272,7 @@ class Line:
             self.fail(outcome)
             return
         self._lines.recorder.flushed(self.frame, self._lapses)
+        # Before the handler: a cancellation that waited for the write must not begin an effect.
         if future.is_cancelled_later or future.done():
             self._stop(_BEGUN)  # `run` reports the cancellation
         else:
@@ -283,6 +288,7 @@ class Line:
 
     def _start(self, clock: Clock) -> None:
         """Begin the handler in its own asyncio task."""
+        # A turn has passed since it was scheduled: it may have been cancelled.
         if self._future.done():
             return
         caller, frame, call = self._lines.caller, self.frame, self._call
@@ -299,6 +305,7 @@ class Line:
         if self._answer is not None:
             answer, self._answer = self._answer, None
             answer()
+        # An eager task that failed before its handler was called answers nothing.
         elif EAGER and (failure := failure_to_serve(self._handler)) is not None:
             raise failure
 
@@ -350,6 +357,7 @@ class Line:
         else:
             try:
                 step = state.leave(frame.input.value, payload.value, frame)
+            # As in `_advance`: the result is kept, and only the leaving is evaluated again.
             except (StateError, TakesLong):
                 frame.restart_draws()
                 self._stop(_RETURNED)
@@ -388,6 +396,7 @@ class Line:
     ) -> bool:
         """Leave a visit for the next; return whether there is one. What cannot be left is handed back as it was."""
         frame, limits = self.frame, self._lines.limits
+        # The exit, and the end of the iteration that it may be.
         if not frame.run.has_room(2):
             self._stop(otherwise)
             return False
@@ -418,6 +427,7 @@ class Line:
         if frame.path or live is None or not live.is_undecided or run.plan.timeout_seconds is not None:
             self._stop(_DONE)
             return
+        # Before the write: from here on neither a stop nor an interruption changes the end.
         live.close(ExecutionStatus.SUCCEEDED)
         run.end = End(status=ExecutionStatus.SUCCEEDED, end_time=now, output_text=frame.input.text)
         run.ledger.current_state, run.ledger.end = frame.state, run.end

@@ -67,6 +67,7 @@ class Lines:
         self.clock = clock
         self.caller = caller
         self.limits = limits
+        # Handlers that a test scripts differ from visit to visit: no line begins there.
         self._tasks = tasks if type(tasks) is TaskRegistry else None
         self._found: dict[State, PlainCall] = {}
         self.resolved: list[tuple[Resumable, object]] = []
@@ -100,6 +101,7 @@ class Lines:
         task = self._tasks.find(state.resource)
         if task is None or not task.is_async or task.delivery != "at_least_once":
             return None
+        # A virtual clock is held by `Task.__call__` only, which a bare call goes round.
         is_bare = task.is_plain and type(self.clock) is SystemClock
         call = self._found[state] = PlainCall(task, AttemptTag(state.name, 1) if is_bare else None)
         return call
