@@ -53,10 +53,12 @@ class MemoryLeases(MemoryQueues):
     async def workers(self) -> Sequence[WorkerLease]:
         """Return the leases of all workers."""
         now = timedelta(seconds=time.monotonic()) // MICROSECOND
+        # A copy: the thread that renews a lease may register a worker while this iterates.
         return [attrs.evolve(each, is_over=each.until <= now) for each in tuple(self._leases.values())]
 
     async def release_dead(self, leases: Sequence[WorkerLease]) -> Sequence[str]:
         """Release what dead workers own."""
+        # Compare-and-set: a lease that was renewed since it was seen differs in its renewals, and stays.
         released = [each.worker_id for each in leases if self._lease_of(each.worker_id) == each]
         for worker in released:
             self._leases.pop(worker, None)
@@ -76,12 +78,14 @@ class MemoryLeases(MemoryQueues):
     def _release_where(self, is_wanted: Callable[[Run], bool]) -> None:
         for run in self._runs.values():
             if run.owner is not None and is_wanted(run):
+                # The backoff of a suspect begins at the death of its worker; without deaths it is not asked for.
                 run.owner, run.claimable_after = None, time.monotonic() + run.backoff
 
     async def retain(self, worker_id: str, epochs: Mapping[str, int]) -> None:
         """Own again what was released while the worker runs it."""
         for execution_id, epoch in epochs.items():
             run = self._runs.get(execution_id)
+            # A run that was claimed since has a higher epoch, even where its claimer released it again.
             if run is not None and run.owner is None and run.epoch == epoch:
                 run.owner = worker_id
 
@@ -117,6 +121,7 @@ class MemoryLeases(MemoryQueues):
         free = [each for each, run in orphans if run.queue is None]
         if only_queued is not None:
             queued, free = [each for each in queued if each.id in only_queued], []
+        # Ids are UUIDv7: the smallest are the oldest.
         first = heapq.nsmallest(page, [*free, *(each.id for each in self._admitted(queued, page))])
         chosen = [self._executions[each] for each in first]
         self._note_taken([each for each in chosen if self._runs[each.id].queue is not None])
@@ -155,6 +160,7 @@ class MemoryLeases(MemoryQueues):
         found = [
             Suspect(
                 execution=self._executions[each],
+                # The take-up of one that runs is no death so far.
                 deaths=run.claims if run.owner is None else run.claims - 1,
                 suspected=_suspected(run),
                 is_running=run.owner is not None,
@@ -171,6 +177,7 @@ class MemoryLeases(MemoryQueues):
         self._release_shards([worker_id], in_order=True)
         for run in self._runs.values():
             if run.owner == worker_id:
+                # To leave in order is no death: the take-up by this worker is taken back.
                 run.owner, run.claims, run.claimable_after = None, max(0, run.claims - 1), 0.0
 
     # Writes
@@ -192,6 +199,7 @@ class MemoryLeases(MemoryQueues):
 
 
 def _set_claims(run: Run, claims: int) -> None:
+    # Suspected since the first take-up without progress; later ones leave the moment as it is.
     if run.claims == 0:
         run.suspect_since = time.monotonic()
     run.claims = claims

@@ -95,6 +95,7 @@ class MemoryQueues(MemoryShards):
 
     def _limit(self, write: LimitStateMachine) -> object:
         former = self._limited.get(write.state_machine_id)
+        # What the rate has taken is kept: to set limits again gives no new tokens.
         self._limited[write.state_machine_id] = _Limited(write.limits, None if former is None else former.taken)
         for execution in self._executions.values():
             if execution.state_machine_id == write.state_machine_id and execution.status is ExecutionStatus.RUNNING:
@@ -103,6 +104,7 @@ class MemoryQueues(MemoryShards):
 
     def _queue_for(self, state_machine_id: str, owner: str | None) -> str | MachineLimited | None:
         """Return the queue of a run that begins, if any; or the refusal to run it directly."""
+        # Limits are kept by claims alone: a run that begins with an owner would pass them by.
         if owner is not None and self._limits_of(state_machine_id):
             return MachineLimited(state_machine_id)
         return state_machine_id if state_machine_id in self._limited else None
@@ -123,11 +125,13 @@ class MemoryQueues(MemoryShards):
             room = min(room, window.room(_now()))
         if limits.max_concurrency is not None:
             room = min(room, limits.max_concurrency - owned.total())
+        # What a key owns counts as its first turns, so that a key with much under way comes after the others.
         turns = Counter(owned)
         places: list[tuple[int, int, bytes, Execution]] = []
         for one in sorted(waiting, key=lambda each: (-each.priority, each.id.encode())):
             turns[one.key or ""] += 1
             turn = turns[one.key or ""]
+            # Executions without a key share the turns of the empty key, but no limit.
             most = None if one.key is None else limits.max_concurrency_per_key
             if most is None or turn <= most:
                 places.append((turn, -one.priority, one.id.encode(), one))

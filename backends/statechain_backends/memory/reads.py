@@ -39,6 +39,7 @@ class Run:
     backoff: float = 0.0
     claimable_after: float = 0.0
     suspect_since: float = 0.0
+    # Not compared: a redrive whose reply was lost knows its claim again by the other fields.
     queue: str | None = attrs.field(default=None, eq=False)
 
 
@@ -73,7 +74,8 @@ class MemoryReads:
 
     @property
     def _executions(self) -> dict[str, Execution]:
-        """The executions. Where those that run have moved is noted with each step, and made a record of here."""
+        """The executions."""
+        # A step only notes the state; a record is made of it when one is read, which is much more seldom.
         while self._moved:
             execution_id, state = self._moved.popitem()
             self._stored[execution_id] = self._stored[execution_id].moved_to(state)
@@ -308,6 +310,7 @@ def _place(link: Link) -> tuple[object, str]:
 
 def _statistics(durations: Sequence[float]) -> DurationStatistics:
     def rank(percent: int) -> float:
+        # The nearest rank, as in SQL: no value between two durations.
         return durations[math.ceil(len(durations) * percent / 100) - 1]
 
     return DurationStatistics(

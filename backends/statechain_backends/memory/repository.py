@@ -107,7 +107,8 @@ class MemoryRepository(MemoryLeases):
     # Writing
 
     async def commit(self, writes: Sequence[Write[object]]) -> Sequence[object]:
-        """Apply writes in order; nothing runs in between, so they are one transaction."""
+        """Apply writes in order."""
+        # One transaction, since nothing is awaited in between. Nothing is rolled back: a refused write changed nothing.
         return [self._apply[type(write)](write) for write in writes]
 
     def _create_state_machine(self, write: CreateStateMachine) -> object:
@@ -128,6 +129,7 @@ class MemoryRepository(MemoryLeases):
         source = execution.source
         if source is not None:
             chain = self._chains.setdefault((source.execution_id, source.state_name, execution.state_machine_id), [])
+            # `_stored` without what has moved: the status does not change with a step.
             living = (other for other in chain if self._stored[other].status in LIVING)
             other = next(living, None) if write.exclusive else None
             if other is not None:
@@ -155,7 +157,9 @@ class MemoryRepository(MemoryLeases):
         execution_id = write.execution_id
         run, visits = self._runs.get(execution_id), self._visits.get(execution_id, [])
         grown = write.seq + len(write.visits)
+        # The guard: the epoch is the fencing token, and `seq` the place in the journal of the execution.
         if run is None or run.epoch != write.epoch or len(visits) != write.seq:
+            # Idempotent: after a lost reply the same write finds its own visits, its own end and its epoch there.
             ended_here = run is None and write.end is not None and self._epochs.get(execution_id) == write.epoch
             moved_here = run is not None and run.epoch == write.epoch and write.end is None
             execution, end = self._executions.get(execution_id), write.end
@@ -167,6 +171,7 @@ class MemoryRepository(MemoryLeases):
                 return None
             return lease_lost(execution_id, write.epoch, None if run is None else run.epoch)
         visits.extend(write.visits)
+        # Progress: earlier deaths are not held against it.
         run.claims = 0
         if write.end is not None:
             self._end(execution_id, write.end, write.current_state)
@@ -181,6 +186,7 @@ class MemoryRepository(MemoryLeases):
 
     def _end(self, execution_id: str, end: End, current_state: str | None) -> None:
         self._epochs[execution_id] = self._runs.pop(execution_id).epoch
+        # A state noted here would be set on the record of the end.
         self._moved.pop(execution_id, None)
         self._stored[execution_id] = self._stored[execution_id].ended(
             status=end.status,
@@ -196,6 +202,7 @@ class MemoryRepository(MemoryLeases):
         if write.execution_id not in self._executions:
             return ExecutionNotFound(f"there is no execution {write.execution_id!r}")
         if run is not None:
+            # The fence: the worker that runs it writes under the former epoch, and may not take this end for its own.
             run.epoch += 1
             self._end(write.execution_id, write.end, self._executions[write.execution_id].current_state)
         return self._executions[write.execution_id]
@@ -215,6 +222,7 @@ class MemoryRepository(MemoryLeases):
         redriven = self._executions[execution.id]
         if redriven.redrive_count != write.redrive_count + 1:
             return None
+        # The claim that this write gave is good while nothing was done with it: no take-up, no later claim.
         if write.owner is not None and run != Run(write.owner, epoch):
             return None
         if run is None:  # without an owner the redrive counts, also where the execution has ended since
@@ -271,6 +279,7 @@ class MemoryRepository(MemoryLeases):
 
     def _take(self, write: TakeActivity) -> object:
         taken = self._tokens.get(write.token_hash)
+        # The reply to this very write was lost: the same token has the same task.
         if taken is not None:
             return self._callbacks[taken]
         free = (
@@ -278,6 +287,7 @@ class MemoryRepository(MemoryLeases):
             for callback in self._callbacks.values()
             if callback.activity == write.activity and callback.token_hash is None and self._is_awaited(callback)
         )
+        # An id begins with that of its execution: the oldest execution has the first task.
         oldest = min(free, key=lambda callback: callback.id, default=None)
         if oldest is None:
             return None
@@ -309,10 +319,12 @@ class MemoryRepository(MemoryLeases):
         items += [
             Item(each.source_execution_id, each.name, each.error, each.cause, each.input_text)
             for each in write.items
+            # Pages come without gaps: a page that is added again has no index that is new.
             if each.index >= len(items)
         ]
 
     def _drop_items(self, write: DropBatchItems) -> None:
+        # Compare: the batch may have been created by the write whose reply was lost.
         if write.batch_id not in self._batches:
             del self._items.get(write.batch_id, [])[write.first : write.last + 1]
 
@@ -351,6 +363,7 @@ class MemoryRepository(MemoryLeases):
     def _delete(self, write: DeleteExecutions) -> object:
         counts = write.redrive_counts
         found = [self._executions[each] for each in counts if each in self._executions]
+        # One that was redriven since it was seen is not what was to be deleted.
         ended = [each for each in found if each.status.is_terminal and each.redrive_count == counts[each.id]]
         for execution in ended:
             del self._executions[execution.id], self._names[execution.state_machine_id, execution.name]
@@ -368,6 +381,7 @@ class MemoryRepository(MemoryLeases):
         }
         self._callbacks = {each.id: each for each in self._callbacks.values() if each.execution_id not in gone}
         self._tokens = {token: each for token, each in self._tokens.items() if each in self._callbacks}
+        # What is gone already counts: a deletion that is made again, after a lost reply, answers the same.
         return len(counts) - len(found) + len(ended)
 
 

@@ -75,6 +75,7 @@ class MemoryShards(MemoryReports):
             counts = self._counts(shard) if shard.claims else ItemCounts()
             ended = number_ended(counts) if shard.claims else shard.ended
             has_died = bool(shard.claims) and not has_advanced(shard, plan, ended, counts.running)
+            # Given up, and looked again: another shard may be free.
             if has_died and shard.claims >= MOST_CLAIMS:
                 self._give_up(shard)
                 continue
@@ -111,6 +112,7 @@ class MemoryShards(MemoryReports):
 
     def _claim_shard(self, shard: Shard, worker_id: str | None, claims: int) -> Shard:
         status, epoch = ShardStatus.RUNNING, shard.epoch + 1
+        # A shard that is claimed again may redrive items: how they had ended is no longer true.
         self._ended.pop((shard.batch_id, shard.number), None)
         return self._put(attrs.evolve(shard, status=status, owner=worker_id, epoch=epoch, claims=claims))
 
@@ -120,6 +122,7 @@ class MemoryShards(MemoryReports):
         pending = [each for each in self._shards[shard.batch_id] if each.status is ShardStatus.PENDING]
         if status is not BatchStatus.RUNNING or not pending:
             return status, None
+        # In the place of the one that ended: as many shards are under way as before, so that `width` is not asked.
         return status, self._claim_shard(pending[0], shard.owner, 1)
 
     async def open_tickets(self, batch_id: str, worker_id: str, *, running: Collection[int]) -> Sequence[Ticket]:
@@ -187,6 +190,7 @@ class MemoryShards(MemoryReports):
         failed = number_failed(counts) if failed is None else failed
         if is_done and number_ended(counts) == shard.size:
             self._ended[shard.batch_id, shard.number] = counts
+        # Progress: earlier deaths are not held against it.
         claims = 0 if ended > current.ended else current.claims
         current = attrs.evolve(current, ended=ended, failed=failed, claims=claims)
         self._put(attrs.evolve(current, status=ShardStatus.DONE, owner=None) if is_done else current)
@@ -205,6 +209,7 @@ class MemoryShards(MemoryReports):
     def _reopen_shards(self, batch_id: str) -> None:
         for each in self._shards.get(batch_id, ()):
             self._put(
+                # The fence: a worker that still runs the shard has lost it.
                 Shard(batch_id=batch_id, number=each.number, first=each.first, last=each.last, epoch=each.epoch + 1)
             )
 
@@ -220,4 +225,5 @@ class MemoryShards(MemoryReports):
     def _release_shards(self, workers: Collection[str], *, in_order: bool) -> None:
         """Release what workers own."""
         for shard in [each for shards in self._shards.values() for each in shards if each.owner in workers]:
+            # A worker that left in order did not die: its claim does not count.
             self._put(attrs.evolve(shard, owner=None, claims=max(0, shard.claims - in_order)))
