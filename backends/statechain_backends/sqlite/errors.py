@@ -16,6 +16,7 @@ from statechain.errors import RepositoryError, RepositoryUnavailable
 
 __all__ = ["translated"]
 
+# A full or a broken disk passes too: the journal waits until there is room, in place of failing what runs.
 PASSING = {
     sqlite3.SQLITE_BUSY: "the database is locked by another connection",
     sqlite3.SQLITE_LOCKED: "a table is locked by another connection",
@@ -37,6 +38,7 @@ LASTING = {
     sqlite3.SQLITE_ERROR: "a statement does not fit the schema: was it changed by hand?",
 }
 
+# The lowest byte of an extended result code is its primary one.
 PRIMARY = 0xFF
 
 
@@ -60,6 +62,7 @@ def translated() -> Iterator[None]:
 def _refusal(fault: sqlite3.Error) -> RepositoryError:
     code = getattr(fault, "sqlite_errorcode", -1)
     name = getattr(fault, "sqlite_errorname", type(fault).__name__)
+    # -1: the error is the driver's own, such as ProgrammingError; SQLite gave no result code.
     if code != -1 and code & PRIMARY in PASSING:
         return RepositoryUnavailable(f"SQLite: {PASSING[code & PRIMARY]} ({name})")
     return RepositoryError(f"SQLite: {LASTING.get(code & PRIMARY, 'the driver refused the call')} ({name})")

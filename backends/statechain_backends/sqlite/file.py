@@ -59,6 +59,7 @@ class DatabaseFile:
         """Return the mode for files beside it: for all who may read and write the database."""
         with suppress(OSError):
             mode = stat.S_IMODE(self.path.stat().st_mode)
+            # To lock a file takes the right to write it: those who may only read the database get none.
             return OWNERS_ALONE | sum(each for each in (0o060, 0o006) if mode & each == each)
         return OWNERS_ALONE
 

@@ -104,6 +104,7 @@ class Freezing:
                     count = await self._copy(reader)
                     if self._is_given_up or await self._is_whole(reader, count):
                         break  # else `statechain doctor` beside it has deleted items of a batch that is not there yet
+            # The connection goes back into the pool, where the next batch would meet its table.
             finally:
                 await reader.fetch("DROP TABLE IF EXISTS temp.found")
         if self._is_given_up:
@@ -123,6 +124,7 @@ class Freezing:
         while not self._is_given_up and (ids := await _next_chunk(reader, count, size)):
             seconds = await self._writer.run(self._add_items, count, ids)
             count += len(ids)
+            # At most doubled: one quick chunk says little of the next.
             pace = CHUNK_SECONDS / max(seconds, 1e-6)
             size = min(max(round(size * min(pace, 2.0)), self._chunks.least), self._chunks.most)
         return count

@@ -52,6 +52,7 @@ class Readers:
             URL.create("sqlite+aiosqlite", database=database.as_uri(), query={"mode": "ro", "uri": "true"}),
             connect_args={"timeout": patience, "cached_statements": 200},
             hide_parameters=True,
+            # Else the driver begins a transaction at the INSERT of `freezing`: its snapshot would hold up checkpoints.
             isolation_level="AUTOCOMMIT",
             pool_size=connections,
             max_overflow=0,

@@ -141,6 +141,7 @@ class SQLiteRepository(Reads, Queues, Shards, Checks, Leases):
 
     async def commit(self, writes: Sequence[Write[object]]) -> Sequence[object]:
         """Commit writes in one transaction: one hop to the writer's thread."""
+        # A journal commits a CreateBatch alone. In memory no reader keeps the ids: it is one transaction there.
         if len(writes) == 1 and isinstance(writes[0], CreateBatch) and self._readers is not None:
             return [await self._freeze(writes[0], self._readers)]
         return await self._writer.run(commit, writes)
@@ -207,6 +208,7 @@ class SQLiteRepository(Reads, Queues, Shards, Checks, Leases):
             return await reader.fetch(*COMPILER.render(statement, parameters))
 
     def _heartbeat(self, connection: sqlite3.Connection, worker_id: str, lease: timedelta) -> bool:
+        # Before the lease is there: another process takes a worker with a lease, and no lock, for dead.
         self._locks.lock(worker_id)
         return bool(perform(connection, lease_scripts.renew_lease(worker_id, lease)))
 
@@ -225,6 +227,7 @@ class SQLiteRepository(Reads, Queues, Shards, Checks, Leases):
 
     def _connect(self) -> sqlite3.Connection:
         """Return the connection that writes, set up; in the writer's thread."""
+        # No isolation level: the driver begins no transaction by itself, `writes` does, with BEGIN IMMEDIATE.
         connection = sqlite3.connect(
             self._database or ":memory:", timeout=PATIENCE, isolation_level=None, cached_statements=STATEMENTS
         )

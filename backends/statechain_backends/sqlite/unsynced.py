@@ -22,6 +22,7 @@ SYNCHRONOUS_NORMAL = 1
 def no_sync(connection: sqlite3.Connection) -> Iterator[None]:
     """Let commits of the body return before the disk has what they wrote; a checkpoint still waits for it."""
     (configured,) = connection.execute("PRAGMA synchronous").fetchone()
+    # Where it is OFF, it stays so.
     connection.execute(f"PRAGMA synchronous={min(configured, SYNCHRONOUS_NORMAL)}")
     try:
         yield

@@ -62,6 +62,7 @@ class WorkerLocks:
         mode = self._make_folder(self._folder)
         for _ in range(TRIES):  # another process may look at this moment whether it is free, or remove it
             file = os.open(self._folder / _file_name(worker_id), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            # Without a link the file was removed between open and lock: no other process would ever see this lock.
             if _lock(file) and os.fstat(file).st_nlink:
                 with suppress(OSError):
                     os.fchmod(file, mode)
@@ -129,6 +130,7 @@ class WorkerLocks:
         """Give up a worker's lock."""
         file = self._held.pop(worker_id, None)
         if file is not None and self._folder is not None:
+            # Removed while it is locked: freed first, it would be the file of a dead worker.
             (self._folder / _file_name(worker_id)).unlink(missing_ok=True)
             os.close(file)
 
@@ -149,6 +151,7 @@ def _file_name(worker_id: str) -> str:
 
 def _lock(file: int) -> bool:
     try:
+        # flock, not POSIX locks: those are gone when any descriptor of the file is closed, as each look does.
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False
@@ -159,10 +162,12 @@ def _is_free(path: Path, *, remove: bool = False) -> bool:
     try:
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
+        # Missing, or another user's: nothing is known of a death, so that no live worker is taken for dead.
         return False
     try:
         is_free = _lock(file)
         if is_free and remove:
+            # Under its lock: a worker that has opened it sees that it has no link.
             path.unlink(missing_ok=True)
     finally:
         os.close(file)

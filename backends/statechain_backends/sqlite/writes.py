@@ -49,6 +49,7 @@ COMPILER = Compiler(sqlite.dialect())
 # Statements that run with many rows at a time; a row has their parameters in the order in which they are rendered.
 
 _guard = (runs.c.execution_id == param("id_"), runs.c.epoch == param("of_epoch"), runs.c.seq == param("at_seq"))
+# Written out, as all constants here: a row of `executemany` has the values of parameters alone.
 _none = literal(0, literal_execute=True)
 _MOVE = update(runs).where(*_guard).values(seq=param("new_seq"), claims=_none, current_state=param("new_state"))
 _LEAVE = delete(runs).where(*_guard)
@@ -115,6 +116,7 @@ def _run(connection: sqlite3.Connection, script: Script) -> object:
 
 
 def _apply(connection: sqlite3.Connection, writes: Sequence[Write[object]], *, at_once: bool) -> list[object]:
+    # No two writes of a commit have one key, so that their order does not matter.
     moves = {place: write for place, write in enumerate(writes) if _is_move(write)}
     missed = _move(connection, moves, _queues(connection, [*moves.values()]), at_once=at_once) if moves else ()
     outcomes: list[object] = []
@@ -166,6 +168,7 @@ def _execute(connection: sqlite3.Connection, work: Work) -> bool:
     is_complete = True
     for statement, rows in work.items():
         if rows:
+            # The sum over all rows: a guard that missed, or a name that was taken, changes none.
             count = connection.executemany(COMPILER.known(statement).text, escape_rows(rows)).rowcount
             is_complete = is_complete and count == len(rows)
     return is_complete
@@ -186,6 +189,7 @@ def _refusal(connection: sqlite3.Connection, write: Write[object]) -> object:
 
 def _is_move(write: Write[object]) -> bool:
     if isinstance(write, StartExecution):
+        # An exclusive start asks before it writes: it is a script.
         return not (write.exclusive and write.execution.source)
     return isinstance(write, Advance)
 
