@@ -25,12 +25,14 @@ __all__ = ["CLAIM", "rows_of_claims"]
 
 
 def _claim() -> Select[Any]:
+    # A CTE, for it is asked twice, and both answers must be the same one.
     is_open = open_queues(literal(1)).limit(1).cte("is_open")
     free = (
         select(runs.c.execution_id)
         .where(runs.c.owner.is_(None), runs.c.queue.is_(None), wanted(None, ()), ~select(is_open).exists())
         .order_by(runs.c.execution_id)
         .limit(param("page"))
+        # A claim waits for no other one: what another worker is about to take is passed over.
         .with_for_update(of=runs, skip_locked=True)
         .cte("free")
     )
@@ -41,6 +43,7 @@ def _claim() -> Select[Any]:
         .returning(runs.c.execution_id, runs.c.epoch, runs.c.seq, runs.c.claims, runs.c.current_state)
         .cte("taken")
     )
+    # What a run holds comes from RETURNING: the rest of the statement sees `runs` as it was before.
     current_state = func.coalesce(taken.c.current_state, executions.c.current_state)
     execution: list[ColumnElement[Any]] = [
         current_state if column.name == "current_state" else column for column in EXECUTION

@@ -112,6 +112,7 @@ class Connections:
             return connection
         self._waiting += 1
         try:
+            # Else the pool may count a connection that was lost as lent.
             if connection is not None:
                 await pool.release(connection)
             return await pool.acquire()
@@ -152,6 +153,7 @@ class Loan:
             return
         if isinstance(exc, asyncpg.ReadOnlySQLTransactionError):
             self._cut()  # the next connection may find the server that took over
+        # Past that time the pool has ended the connection itself; what counts is the body's error.
         with contextlib.suppress(TimeoutError, asyncpg.InterfaceError):
             await self._pool.release(self._connection, timeout=CANCELLING_PATIENCE)
 
@@ -182,6 +184,7 @@ class Transaction(Loan):
         elif isinstance(exc, asyncio.CancelledError | TimeoutError):
             self._cut()  # a statement may be under way, whose end would have to be awaited
         else:
+            # Where it fails, `_do` has cut the connection, which rolls back, too: the body has its own error.
             with contextlib.suppress(TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 await self._do("ROLLBACK", CANCELLING_PATIENCE)
         await super().__aexit__(exc_type, exc, traceback)

@@ -53,6 +53,7 @@ LASTING = {
 
 
 def _find(table: dict[str, str], state: str) -> str | None:
+    # The SQLSTATE itself, else its class: the first two of its five characters.
     return table.get(state) or table.get(state[:2])
 
 

@@ -90,6 +90,7 @@ class PostgresRepository(Reads, Queues, Shards, Checks, Leases):
         self._connections = Connections()
         self._writing = Connections()
         self._freezing = Connections()
+        # Whether the last claim took what is in a queue: the next one then begins with the transaction for queues.
         self._claims_queued = False
 
     def __repr__(self) -> str:
@@ -167,6 +168,7 @@ class PostgresRepository(Reads, Queues, Shards, Checks, Leases):
             async with self._writing.statement() as connection:
                 await group.move(connection)
         else:
+            # A batch with many sources holds its connection for long: none of those that other commits wait for.
             async with (self._freezing if group.freezes else self._writing).transaction() as connection:
                 await group.move(connection)
                 await group.perform(connection)
@@ -376,6 +378,7 @@ class _LeaseRenewer:
             if self._connection is None or not is_same:
                 self._connection = await asyncpg.connect(**self._settings.connection())
                 await self._settings.prepare(self._connection)
+                # The first connection replaces none, so that nothing can have been lost with one.
                 is_same, self._is_new = self._is_new, False
             try:
                 await self._connection.execute(self._settings.begin())
@@ -393,6 +396,7 @@ async def _why_not_started(connection: Connection, start: StartExecution) -> Mac
     rows = await _fetch(connection, IS_LIMITED, {"machine": machine})
     if start.owner is not None and any(is_limited for (is_limited,) in rows):
         return MachineLimited(machine)
+    # The journal commits the group again: what is committed has the same outcome, and this start is tried anew.
     raise RepositoryUnavailable("what kept an execution from being started is gone: another one of its name, or limits")
 
 

@@ -130,6 +130,7 @@ class Settings:
             **({} if self.statement_cache_size is None else {"statement_cache_size": self.statement_cache_size}),
             "timeout": self.connect_timeout,
             "command_timeout": self.command_timeout,
+            # No limits: the statement of a commit is long, and is to be planned once for each connection.
             "max_cached_statement_lifetime": 0,
             "max_cacheable_statement_size": 0,
             "server_settings": {"application_name": self.application_name},
@@ -154,6 +155,7 @@ class Settings:
 
     def begin(self, purpose: Purpose = "reads") -> str:
         """Return what begins a transaction, in one round trip; where its session is not its own, with its settings."""
+        # A pooler gives the session to others afterwards: SET LOCAL ends with the transaction.
         parameters = self._parameters(purpose) if self.pool_mode == "transaction" else []
         return "; ".join(["BEGIN", *(f"SET LOCAL {each}" for each in parameters)])
 
@@ -210,6 +212,7 @@ def _split(url: str) -> tuple[str, str, str, str]:
         raise ValueError(UNREADABLE)
     address, _, query = rest.partition("?")
     authority, slash, path = address.partition("/")
+    # An @ behind the first / or ? ends a password with one of these in it: half of it would be taken for a host.
     if "@" in path or "@" in query.partition("&")[0].partition("=")[0]:
         raise ValueError(UNREADABLE)
     credentials, at, hosts = authority.rpartition("@")
@@ -219,6 +222,7 @@ def _split(url: str) -> tuple[str, str, str, str]:
 
 def _encoded(text: str) -> str:
     """Return a part of a URL with what is not encoded in it encoded, and what is left alone."""
+    # Bytes that are no UTF-8, in a password, come through as they are.
     return quote(unquote(text, errors="surrogateescape"), safe="", errors="surrogateescape")
 
 

@@ -108,7 +108,7 @@ def transition(
     """Return the statement that makes all these transitions, and its arguments.
 
     It answers one value: null where all of them took effect, else the ids of the executions of those that did, as JSON
-    (`changed_ids`): about the type of an array the driver would ask the server, on each connection.
+    (`changed_ids`).
     """
     arguments: dict[str, object] = {}
     parts: list[tuple[str, Form, tuple[str, ...]]] = []
@@ -144,8 +144,9 @@ _by_execution = attrgetter("execution_id")
 def _rows(
     starts: Iterable[StartExecution], advances: Iterable[Advance], taken: Iterable[TakeUpExecution]
 ) -> dict[str, list[Row]]:
-    """Return the rows of each part, the guarded ones in the order of their keys, so that two groups never deadlock."""
+    """Return the rows of each part."""
     rows: dict[str, list[Row]] = {part: [] for part in _PARTS}
+    # In the order of keys, in which rows are locked: two groups at once never deadlock.
     for start in sorted(starts, key=_by_name):
         rows["started"].append(_started_row(start))
         if start.execution.source is not None:
@@ -205,6 +206,7 @@ def _joined(name: str, values: Sequence[Any]) -> str | None:
     nulls = values.count(None)
     if name not in _TEXTS:
         numbers = ["NULL" if value is None else str(value) for value in values] if nulls else map(str, values)
+        # The text of an array of numbers, which needs no escapes.
         return "{" + ",".join(numbers) + "}"
     texts = [NULL if value is None else value for value in values] if nulls else values
     text = SEPARATOR.join(texts)
@@ -212,6 +214,7 @@ def _joined(name: str, values: Sequence[Any]) -> str | None:
         text = SEPARATOR.join(map(escape_text, texts))
     if not text and name not in _OFTEN_EMPTY:
         return None
+    # A separator or the mark of nulls in a value: the server would split it into other values.
     is_exact = text.count(SEPARATOR) == len(values) - 1 and text.count(NULL) == nulls
     return text if is_exact else None
 
@@ -230,6 +233,7 @@ def _statement(parts: tuple[tuple[str, Form, tuple[str, ...]], ...]) -> SQL:
     changed: list[Select[Any]] = []
     effects: list[CTE] = []
     if "started" in given:
+        # All parts see the tables as they were before: what follows is tied to the rows that a part returned.
         starting = _with_limits(given["started"])
         begun = _begin(starting)
         changed.append(select(begun.c.id))
@@ -250,6 +254,7 @@ def _statement(parts: tuple[tuple[str, Form, tuple[str, ...]], ...]) -> SQL:
         changed.append(select(ours.c.execution_id))
         effects.extend(build(given[part], ours) for part, build in _FOLLOWING.items() if part in given)
     done = _all(changed).cte("done")
+    # JSON: for an array the driver would ask the server about its type, on each connection.
     missed = func.coalesce(cast(func.json_agg(done.c[0]), Text), literal_column("'[]'"))
     answer = case((func.count() == bindparam("expected", type_=Integer(), required=False), null()), else_=missed)
     return COMPILER.known(select(answer).select_from(done).add_cte(*effects))
@@ -260,11 +265,9 @@ def _all(selects: Sequence[Select[Any]]) -> Any:  # noqa: ANN401 -- a Select or 
 
 
 def _given_rows(part: str, form: Form, given: Sequence[str]) -> CTE:
-    """Return a part's columns, which are given as texts or as arrays, as a table.
-
-    A SELECT unnests them side by side: in FROM, the server would first keep each column as a table of its own.
-    """
+    """Return a part's columns, which are given as texts or as arrays, as a table."""
     split = _split if form == "texts" else _array
+    # In the SELECT list, side by side: in FROM, the server would first keep each column as a table of its own.
     arrays = {name: split(f"{part}_{name}", _plain(_PARTS[part][name])) for name in given}
     rows = select(*(func.unnest(array).label(name) for name, array in arrays.items())).subquery()
     filled = [
@@ -298,10 +301,8 @@ def _plain(type_: TypeEngine[Any]) -> TypeEngine[Any]:
 
 
 def _with_limits(given: CTE) -> CTE:
-    """Return what is started, with whether its machine has limits: null where it has no queue.
-
-    By a scalar subquery: a join may change the order of the rows, in which they are locked.
-    """
+    """Return what is started, with whether its machine has limits: null where it has no queue."""
+    # A scalar subquery: a join may change the order of the rows, in which they are locked.
     limits = select(is_limited()).where(queues.c.state_machine_id == given.c.state_machine_id)
     return select(*given.c, limits.scalar_subquery().label("is_limited")).cte("starting")
 
