@@ -39,6 +39,7 @@ _SKEW = CLOCK_SKEW // timedelta(microseconds=1)
 _ENDED = ("succeeded", "failed", "timed_out", "aborted")
 
 _owner = batches.alias("owner")
+# An item whose name another execution holds (NAME_TAKEN) does not represent that one.
 _has_name_of_item = and_(
     executions.c.state_machine_id == _owner.c.state_machine_id,
     executions.c.name == batch_items.c.name,
@@ -53,10 +54,8 @@ _has_error = batch_items.c.error.is_not(None)
 
 
 def _range() -> Select[Any]:
-    """Return how many of a range of a batch's items have which status, and an error.
-
-    Each execution is looked up: for a join PostgreSQL may read all of them, since it takes a range for a large part.
-    """
+    """Return how many of a range of a batch's items have which status, and an error."""
+    # Looked up one by one: for a join PostgreSQL may read all executions, since it takes a range for a large part.
     found = select(executions.c.status).where(_has_name_of_item).correlate(batch_items, _owner).scalar_subquery()
     status, has_error = found.label("found"), _has_error.label("has_error")
     return (
@@ -156,9 +155,11 @@ class _Counting:
     async def count(self, ids: Sequence[str]) -> None:
         """Count batches; afterwards ``counts`` has those that have items."""
         await self._add_settled(ids)
+        # Before the ranges: it takes shards out of the sums that are then looked at as ranges.
         await self._leave_out_redriven()
         for batch_id, ranges in self._ranges.items():
             await self._add_ranges(batch_id, _merged(sorted(ranges)))
+        # Batches without shards, and those of which too much changes.
         if rest := [id_ for id_ in ids if id_ not in self.counts]:
             for id_, *row in await self._ask(_WHOLE, rest):
                 self._add(unescape_text(id_), row)

@@ -96,6 +96,7 @@ _last = (
 )
 _DELETED = "it is deleted"
 _DROPPED = "it is deleted, and its execution ends FAILED"
+# In this order: a run that does not fit is deleted first, and its execution, now without one, ends FAILED below.
 _RULES = (
     _Rule(runs, ~_has_execution(runs.c.execution_id), "it is the run of no execution", _DELETED),
     _Rule(runs, _has_ended, "its execution has ended", _DELETED),
@@ -104,6 +105,7 @@ _RULES = (
         or_(runs.c.seq != _rows, runs.c.seq != _last),
         "visits are missing, or there are more than it counts",
         _DROPPED,
+        # A step of a live worker since the look moves `seq`: then nothing is repaired.
         seen=(runs.c.epoch, runs.c.seq),
     ),
     _Rule(
@@ -140,6 +142,7 @@ _RULES = (
     ),
     _Rule(
         batch_items,
+        # Also of a batch that is being stored just now: its last write finds that items are missing.
         ~exists().where(batches.c.id == batch_items.c.batch_id).correlate(batch_items),
         "it is the item of no batch",
         _DELETED,
@@ -254,6 +257,7 @@ def _replace(
     if table in {executions, visits, callbacks}:
         has_ended = yield from _end(values["id" if table is executions else "execution_id"], cause)
         if table is executions and has_ended:
+            # `_end` has set these already.
             new = {name: value for name, value in new.items() if name not in _failed("")}
             if not new:
                 return True
@@ -280,6 +284,7 @@ def _renumber(execution_id: str) -> Script:
     if not (yield locked.with_for_update(), None):
         return False
     rows = yield select(visits.c.seq).where(visits.c.execution_id == execution_id).order_by(visits.c.seq), None
+    # In ascending order a row moves down, to a number that is free: the key stays unique in between.
     for place, (seq,) in enumerate(rows, 1):
         if seq != place:
             moved = update(visits).where(visits.c.execution_id == execution_id, visits.c.seq == seq)

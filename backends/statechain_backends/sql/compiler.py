@@ -76,6 +76,7 @@ class Compiler:
         element = cast("ClauseElement", statement)
         compiled = cast(
             "SQLCompiler",
+            # Constants and lists are expanded now: SQLAlchemy's own connections would do it at each execution.
             element.compile(dialect=self._dialect, compile_kwargs={"render_postcompile": True}),
         )
         return SQL(str(compiled), tuple(compiled.positiontup or ()), compiled.construct_params())

@@ -93,6 +93,7 @@ def replacements(table: Table, row: Sequence[object], damaged: Sequence[str]) ->
     new: dict[str, object] = {}
     for name in damaged:
         column = table.columns[name]
+        # A key names the row, and a definition cannot be made up.
         if column.primary_key or name == "definition":
             return None
         new[name] = _replacement(table, column, values)
@@ -127,5 +128,6 @@ def _time_of(values: Mapping[str, object]) -> int:
         except ValueError:
             continue
         if found.version == 7:
+            # The first 48 bits are milliseconds since 1970.
             return min((found.int >> 80) * 1000, now)
     return now

@@ -122,8 +122,7 @@ def executions_page(
 ) -> Query:
     """Return a page of the executions that a filter means, after a cursor or, without one, after its offset.
 
-    With ``limits_branches`` each branch of a union has an order and a limit of its own. PostgreSQL plans a branch that
-    joins without regard to those of the whole: it would read and sort all of a machine's executions for each page.
+    With ``limits_branches`` each branch of a union has a separate order and limit.
     """
     return _page(filter_, EXECUTION, after, page, limits_branches=limits_branches)
 
@@ -151,6 +150,8 @@ def _page(
 ) -> Query:
     offset = 0 if after else filter_.offset
     branches = _selects(filter_, columns, after)
+    # PostgreSQL plans a branch that joins without regard to the order and limit of the whole: it would read and sort
+    # all of a machine's executions for each page.
     if limits_branches and len(branches) > 1:
         first = [_ordered(each, filter_).limit(page + offset).subquery() for each in branches]
         branches = [select(each) for each in first]
@@ -175,6 +176,7 @@ def freeze(stored: Batch, filter_: ExecutionFilter) -> Insert:
 
 
 def _skipping(query: Query, offset: int) -> Query:
+    # BIGINT: as an INTEGER the driver of PostgreSQL refuses a larger number.
     return query.offset(literal(offset, BigInteger)) if offset else query
 
 
@@ -203,11 +205,9 @@ def _selects(
 
 
 def _branches(filter_: ExecutionFilter) -> Sequence[ColumnElement[bool]]:
-    """Split a filter by status and state, which one index cannot serve in order, into disjoint conditions.
-
-    A filter with a text is not split where it has no state: the index of starts, which has the names, is read from end
-    to end then. To look into the table for each row of a status takes four times as long, of a million rows.
-    """
+    """Split a filter by status and state, which one index cannot serve in order, into disjoint conditions."""
+    # Not split: the index of starts, which has the names, is read from end to end. To look into the table for each
+    # row of a status takes four times as long, of a million rows.
     if filter_.text is not None and filter_.current_state is None and filter_.state_machine_id is None:
         wanted = sorted(status.value for status in filter_.status) if filter_.status is not None else None
         return [true() if wanted is None else unindexed(executions.c.status).in_(wanted)]
@@ -245,6 +245,7 @@ def _conditions(filter_: ExecutionFilter, after: Cursor | None) -> list[ColumnEl
     if filter_.start_before is not None:
         conditions.append(executions.c.start_time < to_micros(filter_.start_before))
     if after is not None:
+        # Keyset paging by a row value: both databases begin at its place in the index.
         place = tuple_(literal(to_micros(after.start_time)), literal(after.id))
         conditions.append(key < place if filter_.order == "newest_first" else key > place)
     if filter_.unchained_to is not None:

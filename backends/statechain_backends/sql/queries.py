@@ -206,6 +206,7 @@ def statistics(state_machine_id: Text) -> Select[Any]:
     )
     took = ranked.c.duration
     percentiles = [
+        # The nearest rank, in whole numbers: the least duration that as many percent do not exceed.
         func.min(case((ranked.c.rank * 100 >= ranked.c.number * percent, took))).label(f"p{percent}")
         for percent in _PERCENTILES
     ]
@@ -274,6 +275,7 @@ def state_machine(name_or_id: Text, revision: Number | None) -> Select[Any]:
     query = select(*state_machines.c).where(or_(state_machines.c.id == name_or_id, state_machines.c.name == name_or_id))
     if revision is not None:
         query = query.where(state_machines.c.revision == revision)
+    # A machine may have another one's id as its name.
     by_id = case((state_machines.c.id == name_or_id, 0), else_=1)
     return query.order_by(by_id, state_machines.c.revision.desc()).limit(1)
 
@@ -346,7 +348,8 @@ def _newest_first(
 
 
 def _uncounted() -> Select[Any]:
-    """Return batches, all of their items as pending: the last index is found without counting."""
+    """Return batches, all of their items as pending."""
+    # Items have no gaps: the last index, one look into the key, is how many there are.
     last = select(func.max(batch_items.c.index)).where(batch_items.c.batch_id == batches.c.id)
     total = func.coalesce(last.correlate(batches).scalar_subquery() + 1, 0)
     nothing = [literal(0, literal_execute=True)] * 5

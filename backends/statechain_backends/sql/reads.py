@@ -110,6 +110,7 @@ class Reads(ABC):
             found = readable(rows, read)
             if len(found) >= page or len(rows) < asked:
                 return found[:page]
+            # A short page would be taken for the last one: ask for more than was left out.
             asked += max(page, len(rows) - len(found))
 
     async def state_machine(self, name_or_id: str, revision: int | None = None) -> StateMachineRecord | None:

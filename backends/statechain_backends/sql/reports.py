@@ -54,6 +54,7 @@ __all__ = [
 ]
 
 
+# `encode` writes no spaces.
 DISTRIBUTED_OPTION = '%"mode":"DISTRIBUTED"%'
 """What the stored options of such a batch look like."""
 

@@ -29,5 +29,6 @@ def asking(statements: Sized, ids: Collection[str], **others: object) -> tuple[E
     """Return the statement for some ids, at most `MOST_IDS`, and its parameters: fewer are filled up with the first."""
     some = list(ids)
     size, statement = next((size, each) for size, each in statements.items() if size >= len(some))
+    # An id that is given twice changes nothing in `IN`.
     some += [some[0]] * (size - len(some))
     return statement, {**{f"id_{place}": id_ for place, id_ in enumerate(some)}, **others}

@@ -13,6 +13,7 @@ from typing import Any, overload
 
 __all__ = ["escape_rows", "escape_text", "escape_texts", "is_storable", "unescape_text"]
 
+# A noncharacter, which texts do not have in interchange; where one does, it is escaped itself.
 MARK = "\ufdd0"
 
 FEW = 8

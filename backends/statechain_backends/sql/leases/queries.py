@@ -87,6 +87,7 @@ class now(FunctionElement[int]):  # noqa: N801 -- reads as the SQL function that
 
 @compiles(now)
 def _now(_element: now, _compiler: SQLCompiler, **_options: object) -> str:
+    # Not now(), which is when the transaction began: it may have waited for locks since.
     return "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"
 
 
@@ -148,6 +149,7 @@ def forget_lease() -> ReturningDelete[*tuple[Any, ...]]:
         delete(workers)
         .where(
             workers.c.id == param("worker"),
+            # Compare-and-set: a renewal since the look changes one of these, also by a clock that does not advance.
             workers.c.lease_until == param("until"),
             func.coalesce(workers.c.renewals, 0) == param("renewals"),
         )
@@ -196,6 +198,7 @@ def retain(worker_id: str, execution_ids: Sequence[str], epoch: int) -> Update:
     """Own runs again that have no owner and are still at an epoch."""
     return (
         update(runs)
+        # A claim since then has raised the epoch: the run is left to its claimer.
         .where(runs.c.execution_id.in_(execution_ids), runs.c.epoch == epoch, runs.c.owner.is_(None))
         .values(owner=worker_id)
     )
@@ -269,6 +272,7 @@ def _free_runs(*conditions: ColumnElement[bool]) -> Select[Any]:
         select(runs.c.execution_id)
         .where(runs.c.owner.is_(None), *conditions)
         .order_by(runs.c.execution_id)
+        # Two claims at once never wait for each other, nor take the same run.
         .with_for_update(of=runs, skip_locked=True)
     )
 

@@ -61,19 +61,18 @@ def renew_lease(worker_id: str, lease: timedelta) -> Script:
     rows = yield _RENEW, renewal
     if not rows:
         yield _REGISTER, renewal
+    # Last: all renewals update this one row, which stays locked until the commit.
     yield _ADVANCE_UPTIME, {}
     return bool(rows)
 
 
 def release_dead(leases: Sequence[WorkerLease]) -> Script:
-    """Release what dead workers own, where their leases are as they were seen; return the workers' ids.
-
-    In the place of a lease that was seen missing, a row that equals what was seen is inserted and deleted again: it
-    makes a registration at the same time wait, and one that was made before keeps it from being inserted.
-    """
+    """Release what dead workers own, where their leases are as they were seen; return the workers' ids."""
     released: list[str] = []
     for lease in sorted(leases, key=lambda each: each.worker_id):  # in one order: two that do it at once never deadlock
         seen = {"worker": lease.worker_id, "until": lease.until, "renewals": lease.renewals}
+        # A row that equals what was seen, deleted again at once: a registration at the same time waits for it, and
+        # one that was made before keeps it from being inserted, so that nothing is released.
         if lease.is_missing:
             yield _STAND_IN, {"id_": lease.worker_id}
         rows = yield _FORGET_LEASE, seen
@@ -177,6 +176,7 @@ def _claimed(size: int) -> Select[Any]:
 def end_damaged(row: Row, damage: DamagedRow) -> Steps:
     """End the execution in a row of `queries.claimed` as FAILED: what cannot be read cannot be run."""
     _, _, _, _, stored_id, *_ = row
+    # The id alone: the rest of the row may not be readable.
     id_ = unescape_text(stored_id)
     logger.warning("an execution is ended, since %s", damage)
     yield delete(runs).where(runs.c.execution_id == id_), None

@@ -76,6 +76,7 @@ IS_LIMITED = select(case((is_limited(), 1), else_=0)).where(queues.c.state_machi
 def _set_limits() -> Insert:
     names = ("max_concurrency", "max_concurrency_per_key", "rate_count", "rate_period")
     new = insert(queues).values(state_machine_id=param("machine"), **{name: param(name) for name in names}, free_at=0)
+    # `taken` stays, so that a new rate counts what was taken up; 0 has the next claim work out anew when it is free.
     changed = {name: new.excluded[name] for name in names}
     return new.on_conflict_do_update(index_elements=[queues.c.state_machine_id], set_={**changed, "free_at": 0})
 
@@ -104,6 +105,7 @@ QUEUE_RUNS = _queue_runs()
 
 # A claim
 
+# With the very conditions of the partial indexes `runs_queued` and `runs_limited`, by which a planner knows them.
 _waiting = and_(runs.c.queue == queues.c.state_machine_id, runs.c.owner.is_(None), runs.c.queue.is_not(None))
 _owned = and_(runs.c.queue == queues.c.state_machine_id, runs.c.owner.is_not(None), runs.c.queue.is_not(None))
 
@@ -133,6 +135,7 @@ def lock_open() -> Select[Any]:
     """
     return (
         open_queues(queues.c.state_machine_id, *LIMITS, queues.c.taken, elapsed())
+        # At random: where more queues are open than one claim locks, each has its turn.
         .order_by(func.random())
         .limit(MOST_AT_ONCE)
         .with_for_update(of=queues, skip_locked=True)
@@ -157,6 +160,7 @@ _in_queue = and_(runs.c.queue == param("queue"), runs.c.owner.is_(None), runs.c.
 
 def heads(wanted: ColumnElement[bool]) -> Select[Any]:
     """Return the first run of each key in a queue: key, rank, id. It reads an entry of the index for each key."""
+    # A loose index scan: each step of the recursion jumps to the next key, over all that waits under the one before.
     first = select(func.min(runs.c.key).label("key")).where(_in_queue, wanted).cte("keys", recursive=True)
     later = (
         select(func.min(runs.c.key))

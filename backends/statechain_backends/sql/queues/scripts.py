@@ -95,6 +95,7 @@ def admit(
             window = RateWindow(rate_count, rate_period, taken)
             room = min(room, window.room(now))
         if most is not None or most_per_key is not None:
+            # Behind the lock, by a separate statement (READ COMMITTED): it sees what earlier claims have committed.
             counts = yield queries.OWNED, {"queue": queue}
             owned = dict(map(tuple, counts))
             room = room if most is None else min(room, most - sum(owned.values()))
@@ -122,8 +123,10 @@ def _choose(
         chosen.append(id_)
         if len(chosen) == room:
             break
+        # Asked for when a key's turn comes again, and for no more than there is room.
         if key not in following:
             after = {"queue": queue, "key": key, "rank": rank, "after": id_, "most": room - len(chosen)}
+            # Stored strings are escaped, and each argument of a statement is escaped again.
             rows = yield more, {name: _unescaped(value) for name, value in after.items()}
             following[key] = deque((rank, id_) for rank, id_ in rows)
         if following[key]:

@@ -81,6 +81,8 @@ _RUNNING_NAMED = queries.batches_running(param("machine"), param("prefix"))
 def running_twin(batch: Batch) -> Script:
     """Return a RUNNING batch that does the same, or None: then none is added before the transaction is over."""
     machine = {"machine": batch.state_machine_id}
+    # The second of two looks at once waits here for the first one's commit, and then sees its batch. (On SQLite all
+    # writes wait anyway.)
     yield _LOCK_MACHINE, {**machine, "revision": batch.state_machine_revision}
     rows = yield _RUNNING_NAMED, {**machine, "prefix": batch.name_prefix}
     return next((each for each in readable(rows, to_batch) if each.does_the_same(batch)), None)
@@ -91,6 +93,7 @@ def add_frozen_batch(batch: Batch, count: int, *, joins: bool = False) -> Script
     if joins and (twin := (yield from running_twin(batch))) is not None:
         yield _DROP_ITEMS, {"of_batch": batch.id, "from_index": 0}
         return twin
+    # What an earlier attempt, which found more sources, has left behind.
     yield _DROP_ITEMS, {"of_batch": batch.id, "from_index": count}
     yield _ADD_BATCH, named_row(batches, batch_row(batch))
     return (yield from stored_batch(batch.id))
@@ -187,6 +190,7 @@ _REOPEN = (
 
 def _resume_batch(write: ResumeBatch) -> Script:
     of_batch = {"id_": write.batch_id}
+    # The batch before its shards, as claims lock them.
     rows = yield _LOCK, of_batch
     if not rows:
         return BatchNotFound(f"there is no batch {write.batch_id!r}")
@@ -195,6 +199,7 @@ def _resume_batch(write: ResumeBatch) -> Script:
     if write.options is not None:
         yield _SET_OPTIONS, {**of_batch, "new_options": encode(dict(write.options))}
     if status != _RUNNING:
+        # The epochs are raised: a worker that still runs a shard of before has lost it.
         yield _REOPEN, of_batch
         yield _END_BATCH, {**of_batch, "new_status": _RUNNING, "new_end_time": None}
     batch = cast("Batch", (yield from stored_batch(write.batch_id)))

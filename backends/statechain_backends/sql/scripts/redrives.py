@@ -32,11 +32,12 @@ __all__ = ["redrive", "redrive_all"]
 
 def _lock(ids: Ids) -> Select[Any]:
     columns = (executions.c.id, executions.c.status, executions.c.redrive_count, executions.c.state_machine_id)
+    # In one order: two redrives of the same executions at once never deadlock.
     return select(*columns).where(executions.c.id.in_(ids)).order_by(executions.c.id).with_for_update()
 
 
 def _add_runs(ids: Ids, *, is_queued: bool) -> Executable:
-    """Add a run for each execution, at the epoch above that of its end; it is read from what has not been revived."""
+    """Add a run for each execution, at the epoch above that of its end."""
     length = select(func.coalesce(func.max(visits.c.seq), 0)).where(visits.c.execution_id == executions.c.id)
     place = (null(), null(), null())
     queued = (
@@ -133,6 +134,7 @@ def _redrive_some(owner: str | None, writes: Mapping[str, RedriveExecution], out
             status, count, machine = found[id_]
             if status not in filters.UNFAILED and count == write.redrive_count:
                 ended.setdefault(machine, []).append(id_)
+            # This very write was committed before, or another one's redrive: the claim below shows whose.
             elif count == write.redrive_count + 1:
                 redriven.add(id_)
     for machine, ids in ended.items():
@@ -140,6 +142,7 @@ def _redrive_some(owner: str | None, writes: Mapping[str, RedriveExecution], out
         if isinstance(queue, MachineLimited):
             outcomes.update(dict.fromkeys(ids, queue))
             continue
+        # The run first: it is read from what the revival then clears.
         yield asking(_ADD_RUNS[queue], ids, to_owner=owner)
         yield asking(_REVIVE, ids)
         redriven.update(ids)

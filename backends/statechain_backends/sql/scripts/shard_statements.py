@@ -52,6 +52,7 @@ def _is(status: str, shards: Any = batch_shards) -> ColumnElement[bool]:  # noqa
 
 BATCH = queries.batch_uncounted(param("batch"))
 LOCK_BATCH = BATCH.with_for_update(of=batches)
+# FOR NO KEY UPDATE waits for itself: claims of PENDING shards take turns, so that the number under way is exact.
 LOCK_RUNNING = (
     select(batches.c.id)
     .where(batches.c.id == param("batch"), batches.c.status == BATCH_RUNNING)
@@ -144,6 +145,7 @@ _counted = {
     "claims": case((batch_shards.c.ended < param("new_ended"), 0), else_=batch_shards.c.claims),
 }
 _ours = batches.c.id == batch_shards.c.batch_id
+# Null for a Map Run: `count_shard` has to look at the parent, too.
 _status = select(batches.c.status).where(_ours, batches.c.parent_execution_id.is_(None)).scalar_subquery()
 COUNT = update(batch_shards).where(*_held).values(_counted).returning(_status)
 _ended = {f"items_{kind}": param(f"items_{kind}") for kind in ITEM_COUNTS}

@@ -103,6 +103,7 @@ def end_if_over(batch_id: str, at: datetime) -> Script:
         return batch.status
     if (yield from _is_orphaned(batch)):
         return (yield from _set_end(batch, BatchStatus.ABORTED, at))
+    # Again under the lock: the batch may have been resumed since the look that led here.
     ((failures, still_open),) = yield statements.SUMS, of_batch
     if still_open and not is_past_tolerance(batch.options, int(failures), batch.item_counts.total):
         return BatchStatus.RUNNING
@@ -308,6 +309,7 @@ class Shards(ABC):
         new |= {name: count for name, count in given.items() if count is not None}
         statement = statements.END if is_done else statements.COUNT
         for (status,) in await self._change(statement, {**_key(shard), **_holder(shard), **new}):
+            # Nothing failed, nothing is over: this count ends no batch, and no sums need be read.
             if not is_done and not new["new_failed"] and status is not None:
                 return BatchStatus(status)
             return await self._end_if_over(shard, at)
@@ -331,10 +333,9 @@ class Shards(ABC):
         """End a shard's batch that is past its tolerance, or has no open shard, or outlives its parent.
 
         Return the batch's status.
-
-        No lock of the batch is held: the sums are read after the commit, so that of several counts at the same time the
-        one that is committed last sees all of them, and ends the batch.
         """
+        # No lock of the batch is held: the sums are read after the commit, so that of several counts at the same time
+        # the one that is committed last sees all of them, and ends the batch.
         for row in await self._fetch(statements.BATCH_WITH_SUMS, {"batch": shard.batch_id}):
             *stored, failures, still_open = row
             for batch in readable([stored], to_batch):

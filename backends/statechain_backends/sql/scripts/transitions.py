@@ -33,6 +33,7 @@ def callback_rows(write: Advance) -> Iterator[tuple[object, ...]]:
     """Return the rows of the callbacks that an advance opens; one that it closes at once is written as closed."""
     for callback in write.opened:
         if callback.id in write.closed:
+            # On PostgreSQL one statement cannot change a row that it inserts.
             yield callback_row(attrs.evolve(callback, status=CallbackStatus.CLOSED))
         else:
             yield callback_row(callback)
@@ -79,9 +80,6 @@ def may_be_committed(write: Advance, row: Row | None) -> bool:
 def outcome_after_guard_miss(write: Advance, row: Row | None, last: Row | None) -> LeaseLost | None:
     """Return the outcome of an advance whose guard missed: it was committed before, or the lease is lost.
 
-    The epoch alone does not show which: after a failover that lost a claim, two workers may have the same one. So the
-    last row, and the end, must be this write's own.
-
     Arguments:
         write: The advance.
 
@@ -89,6 +87,8 @@ def outcome_after_guard_miss(write: Advance, row: Row | None, last: Row | None) 
 
         last: What is stored where it puts its last visit (`last_written`); None where there is none.
     """
+    # The epoch alone does not show it: after a failover that lost a claim, two workers may have the same one. So the
+    # last row, and the end, must be this write's own.
     is_own_visit = not write.visits or (last is not None and to_visit(last) == write.visits[-1])
     if may_be_committed(write, row) and is_own_visit:
         return None

@@ -131,6 +131,7 @@ def _start_exclusively(write: StartExecution) -> Script:
         "state": source.state_name,
     }
     link = named_row(links, link_row(execution, source, exclusive=True))
+    # The key of an execution that failed since: its source may be chained again.
     yield _FREE_KEY, {"key": link["exclusive"]}
     while True:  # retry: the conflicting row may not be visible yet
         for question, parameters in ((EXECUTION_BY_NAME, name), (_CHAINED, chain)):
@@ -147,6 +148,7 @@ def _start_exclusively(write: StartExecution) -> Script:
         if rows:
             yield ADD_RUN, named_row(runs, run_row(execution, write.owner, is_queued=queue))
             return execution
+        # Another start has the key. This one is taken back by hand, and the loop finds that other one.
         yield _DROP_EXECUTION, {"id_": execution.id}
 
 
@@ -270,6 +272,7 @@ _free = (
 )
 _TAKE = (
     update(callbacks)
+    # From a CTE, which is run once: a subquery with a limit could be run, and lock another row, for each row looked at.
     .where(callbacks.c.id == select(_free.c.id).scalar_subquery())
     .values(token_hash=param("new_token"), beat=param("new_beat"))
     .returning(*callbacks.c)
