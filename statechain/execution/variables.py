@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["admit", "is_admitted"]
 
 LIMIT_EXCEEDED = "States.DataLimitExceeded"
-# Bytes of `\uXXXX`, the widest form that a character has in JSON text.
+# The most bytes that one character takes in UTF-8 JSON text: those of `\u0000`.
 WIDEST_CHARACTER = 6
 # Integers within it have at most 20 characters, and floats 24.
 WORD = 1 << 63

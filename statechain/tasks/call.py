@@ -87,6 +87,7 @@ async def call_task(
     function runs in the thread of a ``slot``.
     """
     answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+    # In a task of its own, so that a handler which ignores its cancellation can be left behind.
     handler = _begin(serve(task, value, context, clock, answer, slot))
     try:
         if (failure := failure_to_serve(handler)) is not None and not answer.done():
@@ -99,6 +100,7 @@ async def call_task(
             async with _limited(context, clock, deadline, heartbeat):
                 result = await answer
     except StateError as fault:
+        # It timed out, or missed its heartbeat.
         if not handler.done():
             await end_handler(handler, task.name, limits.handler_grace_seconds)
         raise cut_off(fault, limits.cause_characters) from fault.__cause__
@@ -120,7 +122,7 @@ def cut_off(fault: StateError, characters: int) -> StateError:
 
 
 def _begin(serving: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """Run its own handler in an asyncio task; with eager tasks its first step runs at once, not a turn later."""
+    """Run a handler in its own asyncio task; with eager tasks its first step runs at once, not a turn later."""
     return asyncio.Task(serving, loop=asyncio.get_running_loop(), **EAGER)
 
 
@@ -149,6 +151,7 @@ async def serve(
     With an `AttemptTag` the handler takes its input alone. It has its own asyncio task, so that it can be left behind,
     and its own context, as its log records report.
     """
+    # In this task's own context: what runs beside it has another attempt in its log records.
     ATTEMPT.set(attempt)
     try:
         try:
@@ -156,6 +159,7 @@ async def serve(
                 result = await task.handler(value)
             else:
                 result = await task(value, attempt, clock, slot)
+        # Its waiter is cancelled, and not answered: the process ends, and the attempt is run again after that.
         except (KeyboardInterrupt, SystemExit):
             answer.cancel()
             raise
@@ -163,6 +167,7 @@ async def serve(
             if not isinstance(fault, asyncio.CancelledError):
                 log_error(fault, task.name, attempt.state_name)
             failure = _told(fault)
+            # After a timeout or a cancellation nothing takes the answer.
             if not answer.done():
                 answer.set_exception(failure)
         else:
@@ -215,6 +220,7 @@ async def end_handler(handler: asyncio.Task[None], name: str, grace: float) -> N
             _ = handler.cancelled() or handler.exception()  # nothing asks for it any more
         else:
             logger.warning("the handler %r goes on %s seconds after it was cancelled: it is left behind", name, grace)
+            # asyncio refers weakly to its tasks: without a reference one may be collected while it runs.
             LEFT_BEHIND.add(handler)
             handler.add_done_callback(_forget)
 
@@ -222,6 +228,7 @@ async def end_handler(handler: asyncio.Task[None], name: str, grace: float) -> N
 def _forget(handler: asyncio.Task[None]) -> None:
     LEFT_BEHIND.discard(handler)
     if not handler.cancelled():
+        # Asked for, so that asyncio does not log it as never retrieved: `serve` has logged it.
         handler.exception()
 
 
@@ -266,6 +273,7 @@ async def _watched(context: TaskContext, clock: Clock, heartbeat: float) -> Asyn
     begun = clock.now()
 
     async def watch() -> None:
+        # A heartbeat moves the moment on: the watch sleeps once more, and is not woken by each heartbeat.
         while (due := (context._last_beat or begun) + timedelta(seconds=heartbeat)) > clock.now():  # noqa: SLF001
             await clock.sleep_until(due)
         raise HeartbeatTimeout
@@ -276,6 +284,7 @@ async def _watched(context: TaskContext, clock: Clock, heartbeat: float) -> Asyn
             yield
             watcher.cancel()
     except BaseExceptionGroup as faults:
+        # The group has one error, that of the watch or that of the body.
         raise faults.exceptions[0] from None
 
 

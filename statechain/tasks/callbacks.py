@@ -126,6 +126,7 @@ class Callbacks:
         try:
             self._register(waiter)
             while waiter.answer is None:
+                # By identity: a first heartbeat may have the same time as the beginning.
                 if waiter.last_heartbeat is not since:
                     begun()
                 if await self._news_before(waiter, _due(deadline, waiter.last_heartbeat, heartbeat)):
@@ -133,7 +134,9 @@ class Callbacks:
                 await self._ask([waiter])  # a heartbeat may have come through another process
                 due = _due(deadline, waiter.last_heartbeat, heartbeat)
                 if waiter.answer is None and due is not None and due <= self._clock.now():
+                    # Storage decides: an answer that was stored before this is returned, and one after it is refused.
                     return await self.close(ids)
+            # The callbacks of tokens that were handed out before a crash.
             if len(waiter.ids) > 1:
                 await self.close(ids)
             if waiter.last_heartbeat is not since:
@@ -163,6 +166,7 @@ class Callbacks:
         """Notify a waiter of its callbacks from now on."""
         self._waiters |= dict.fromkeys(waiter.ids, waiter)
         self._newcomers.append(waiter)
+        # Short pauses again: most answers come soon.
         self._pauses = backoff_delays(FIRST_POLL, LONGEST_POLL)
         self._arrival.set()
         if self._poller is None:
@@ -177,6 +181,7 @@ class Callbacks:
         for each in waiter.ids:
             self._waiters.pop(each, None)
         if not self._waiters and self._poller is not None:
+            # The last waiter ends it; it must not keep the engine's group from ending.
             self._poller.cancel()
             self._poller = None
             self._newcomers.clear()
@@ -199,6 +204,7 @@ class Callbacks:
                 async with asyncio.timeout_at(again):
                     await self._arrival.wait()
             is_for_all = loop.time() >= again
+            # An answer may have come before they waited: they do not wait for the next round.
             asked = list(dict.fromkeys(self._waiters.values())) if is_for_all else self._newcomers
             self._newcomers = []
             self._arrival.clear()
@@ -265,6 +271,7 @@ class Callbacks:
         pauses = backoff_delays(FIRST_POLL, LONGEST_POLL)
         try:
             while True:
+                # Tasks that were taken for a caller that is gone come first: their tokens have them already.
                 while given_back := self._given_back.get(activity):
                     if (task := await self._take(activity, given_back.pop())) is not None:
                         return task
@@ -298,6 +305,7 @@ class Callbacks:
             else:
                 taking.add_done_callback(partial(self._give_back, activity, token))
             raise
+        # Given back, and closed since: its attempt timed out, say.
         if taken is None or taken.status is not CallbackStatus.WAITING:
             return None
         self._tell(taken)

@@ -93,11 +93,13 @@ class ChildExecutions:
 
         A start is not cut off: where its parent goes on elsewhere, what was begun to be started is joined from there.
         """
+        # From the attempt's key: a parent that is resumed asks for the same name, and joins the child it had started.
         name = call.name or hashlib.sha256(frame.attempt_key.encode(errors="surrogatepass")).hexdigest()[:32]
         starting = asyncio.ensure_future(self._start(call.machine, call.input, name))
         try:
             return await await_shielded(starting)
         except asyncio.CancelledError:
+            # Shielded without a grace, so it is done here: what was started must be stopped, or left with its parent.
             if starting.exception() is None:
                 await await_shielded(asyncio.ensure_future(self._stop_with_parent(frame.run, starting.result())))
             raise
@@ -120,6 +122,7 @@ class ChildExecutions:
 
     async def _stop_with_parent(self, run: Parent, nested: ChildExecution) -> None:
         """Stop a nested execution, unless its parent goes on elsewhere, and goes on to wait for it."""
+        # Of a lost parent only storage knows whether it runs on; of one that is left it is sure.
         if not (await self._parent_is_running(run.execution) if run.is_lost else run.is_left):
             try:
                 await nested.stop(cause="the execution that had started it was stopped")
@@ -164,4 +167,5 @@ def described(execution: Execution, *, parses: bool) -> JSONValue:
         description["OutputDetails"] = {"Included": True}
         return description
     description |= {"Error": execution.error, "Cause": execution.cause}
+    # AWS leaves out what there is not.
     raise StateError("States.TaskFailed", encode({key: each for key, each in description.items() if each is not None}))

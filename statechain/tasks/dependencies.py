@@ -79,6 +79,7 @@ def _marked(scope: Scope, parameter: inspect.Parameter) -> Dependency | None:
     if get_origin(annotation) is not Annotated:
         return None
     type_, *marks = get_args(annotation)
+    # `Annotated[Pool, Depends]` means the same as `Depends()`.
     mark = next((Depends() if each is Depends else each for each in marks if _is_mark(each)), None)
     return None if mark is None else Dependency(type_, mark.factory)
 
@@ -110,10 +111,12 @@ class Dependencies:
             for handler, dependencies in wanted:
                 for parameter, dependency in dependencies.items():
                     await self._make(f"the handler {handler!r}", parameter, dependency, stack, ())
+            # Only once all are made: until here an exception closes those that are.
             self._stack = stack.pop_all()
 
     async def aclose(self) -> None:
         """Close what the factories opened."""
+        # First, so that a handler which still runs is bound to nothing that is being closed.
         self._values.clear()
         await self._stack.aclose()
 
@@ -125,6 +128,7 @@ class Dependencies:
         return partial(handler, **{parameter: self._values[key] for parameter, key in keys.items()})
 
     def _key(self, dependency: Dependency) -> Key:
+        # What the engine is given wins over the mark's own factory, so that tests can replace it.
         return dependency.type if dependency.type in self._given else dependency.factory
 
     async def _make(

@@ -74,6 +74,7 @@ class TaskContext:
     async def heartbeat(self) -> None:
         """Report that the handler still works: the state's HeartbeatSeconds start again."""
         self._last_beat = self._clock.now()
+        # A turn of the loop, in which a timeout or a cancellation can reach a handler that only calculates.
         await asyncio.sleep(0)
 
 
@@ -113,8 +114,10 @@ class Task:
                 result = await self.handler(*arguments)
         else:
             slot = slot or lone_slot(clock)
+            # Not briefly: a thread cannot wait for virtual time.
             with clock.hold():
                 result = await slot.call(self.name, self.handler, *arguments)
+            # A plain function may return a coroutine, as a partial or a decorated handler does.
             if inspect.isawaitable(result):
                 result = await result
         return result if dump is None else dump(result)
@@ -270,6 +273,7 @@ class TaskRegistry:
         TEXT.check("prefix", prefix)
         included = {prefix + name: attrs.evolve(task, name=prefix + name) for name, task in other._tasks.items()}
         transformers = {prefix + name: function for name, function in other._transformers.items()}
+        # All names first, so that a registry is included as a whole or not at all.
         for kind, names, own in (("handler", included, self._tasks), ("transformer", transformers, self._transformers)):
             for name in names:
                 if name in own:
@@ -295,6 +299,7 @@ class TaskRegistry:
 
     def find(self, resource: str) -> Task | None:
         """Return the handler that a Resource means: by exact name, or by the function's name in a Lambda ARN."""
+        # The exact name wins: a handler may be registered under a whole ARN.
         task = self._tasks.get(resource)
         if task is None and (name := function_name(resource)) is not None:
             task = self._tasks.get(name)

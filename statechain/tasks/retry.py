@@ -58,6 +58,7 @@ def matches(error_equals: Collection[str], error: StateError) -> bool:
 def _is_wildcard_for(name: str, error: str | None) -> bool:
     if name == "States.ALL":
         return True
+    # AWS: `States.TaskFailed` matches any error but `States.Timeout`.
     return error in TIMEOUTS if name == TIMEOUT else name == "States.TaskFailed" and error not in TIMEOUTS
 
 
@@ -78,6 +79,7 @@ def retry_delay(retriers: Sequence[Retrier], counts: list[int], error: StateErro
                 return None
             delay = _backoff(retrier, counts[index])
             counts[index] += 1
+            # "Full jitter": anything up to the delay, so that attempts which failed together do not come back together.
             return random.uniform(0, delay) if retrier.jitter_strategy == "FULL" else delay
     return None
 
@@ -86,5 +88,6 @@ def _backoff(retrier: Retrier, retries: int) -> float:
     longest = LONGEST_DELAY if retrier.max_delay_seconds is None else float(retrier.max_delay_seconds)
     try:
         return min(retrier.interval_seconds * retrier.backoff_rate**retries, longest)
+    # A float's power overflows after enough retries; the delay is long past its bound then.
     except OverflowError:
         return longest

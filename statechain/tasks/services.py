@@ -124,6 +124,7 @@ def is_known(resource: str, registry: TaskRegistry) -> bool:
     base = resource.removesuffix(TOKEN_SUFFIX)
     if registry.find(resource) is not None or registry.find(base) is not None:
         return True
+    # A FunctionName or a state machine may come from the input: they are known only when the Task runs.
     return base in {LAMBDA_INVOKE, *INTEGRATIONS} or activity_name(resource) is not None
 
 
@@ -166,6 +167,7 @@ def prepare(frame: Attempt, resource: str) -> None:
     """Give an attempt that waits for a task token the token that its expressions show."""
     if frame.token is None and waits_for_token(resource):
         is_known_outside = frame.outside is not None and frame.outside.called
+        # Only the hash is stored: after a crash, expressions cannot have the token again.
         frame.token = HANDED_OUT_BEFORE if is_known_outside else secrets.token_urlsafe(32)
 
 
@@ -173,6 +175,7 @@ def is_waiting_externally(frame: Attempt, resource: str | None) -> bool:
     """Return whether all that is left of an attempt is to wait for the outside: no handler is to be called for it."""
     if frame.outside is None or resource is None:
         return False
+    # Under a token, the handler has to be called first; a child or an activity's task only waits.
     return frame.outside.called or not waits_for_token(resource)
 
 
@@ -191,6 +194,7 @@ def resolve(effect: CallTask, registry: TaskRegistry) -> Call:
         return HandlerCall(task, effect.input, waits=waits and not task.answers)
     activity = activity_name(resource)
     if activity is not None:
+        # A handler in the place of the activity's workers, as in tests.
         task = registry.find(activity)
         return ActivityCall(activity, effect.input) if task is None else HandlerCall(task, effect.input)
     if base == LAMBDA_INVOKE:
@@ -205,9 +209,11 @@ def _lambda_invoke(value: JSONValue, registry: TaskRegistry, *, waits: bool) -> 
     name = value.get("FunctionName") if isinstance(value, dict) else None
     if not isinstance(name, str) or not isinstance(value, dict):
         raise StateError("States.TaskFailed", "lambda:invoke needs a FunctionName")
+    # A FunctionName may be a name, or an ARN with a version or an alias behind the name.
     task = registry.find(name) or registry.find(name.rpartition(":function:")[2].partition(":")[0])
     if task is None:
         raise StateError("States.TaskFailed", f"no handler is registered for the function {name!r}")
+    # The answer under a token is the result as it is; AWS wraps only what the function returns.
     return HandlerCall(task, value.get("Payload", EMPTY), wraps=not waits, waits=waits, unwraps=True)
 
 

@@ -80,6 +80,7 @@ class _Thread:
         while (call := self._calls.get()) is not None:
             call.perform()
             try:
+                # Futures and the semaphore belong to the loop's thread: they are settled there.
                 call.loop.call_soon_threadsafe(self._returned, self, call)
             except RuntimeError:
                 return  # the event loop is closed
@@ -122,12 +123,14 @@ class HandlerThreads:
         """Wait until a call may be made; a slot in which none was made is free again at the end of the body."""
         if self._gate.locked():
             self._warn_of_left_behind()
+        # To wait for a thread takes real time, over which a virtual clock must not skip.
         with self._clock.hold():
             await self._gate.acquire()
         slot = Slot(self)
         try:
             yield slot
         finally:
+            # A call that is left behind keeps its slot: the thread is still taken.
             if not slot.is_used:
                 self._gate.release()
 
@@ -150,6 +153,7 @@ class HandlerThreads:
 
     def _warn_of_left_behind(self) -> None:
         """Log that calls which nothing awaits any more keep others waiting."""
+        # Done, and still running: it was left behind.
         names = sorted({call.name for call in self._running if call.future.done()})
         if names:
             logger.warning(

@@ -112,6 +112,7 @@ class Scope:
         if annotation is EMPTY or annotation is None:
             return annotation
 
+        # `get_type_hints` takes an object with annotations; this one has only the one to resolve.
         def carrier() -> None: ...
 
         carrier.__annotations__ = {"it": annotation}
@@ -134,6 +135,7 @@ class Scope:
         if isinstance(self._function, types.FunctionType):
             for frame in _frames_round(self._function):
                 found |= frame.f_locals
+            # Last, since a closure's variables are what the handler itself sees.
             found |= _closure_of(self._function)
         return found
 
@@ -154,6 +156,7 @@ def _frames_round(function: types.FunctionType) -> list[types.FrameType]:
     found: list[types.FrameType] = []
     frame: types.FrameType | None = sys._getframe() if enclosing else None  # noqa: SLF001 -- nothing else shows them
     while frame is not None:
+        # By name and module, since a frame does not show its function object.
         if frame.f_globals is function.__globals__ and frame.f_code.co_qualname in enclosing:
             found.append(frame)
         frame = frame.f_back
