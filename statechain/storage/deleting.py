@@ -46,4 +46,5 @@ async def delete_ended(repository: Repository, journal: Journal, filter_: Execut
 async def _delete(journal: Journal, page: Sequence[ExecutionKey]) -> int:
     from statechain.storage.writes import DeleteExecutions  # noqa: PLC0415 -- loaded by the first engine
 
+    # The redrive count that was read: one that is redriven before the write comes is not deleted.
     return await journal.write_for_caller(DeleteExecutions(redrive_counts={key.id: key.redrive_count for key in page}))

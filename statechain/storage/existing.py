@@ -76,6 +76,7 @@ async def why_nothing_matches(repository: Repository, filter_: ExecutionFilter) 
     return f"the storage has {stored}, and none matches {' and '.join(fields)}"
 
 
+# Fields of which the message speaks separately, or that narrow nothing.
 _ANYWAY = frozenset({"status", "limit", "offset", "order"})
 _NARROWING = tuple(field.name for field in attrs.fields(ExecutionFilter) if field.name not in _ANYWAY)
 

@@ -203,5 +203,6 @@ def lease_lost(execution_id: str, epoch: int, stored_epoch: int | None) -> Lease
     """Return the refusal of a write under an epoch; ``stored_epoch`` is the run's, None where there is none."""
     reason: LossReason = "ENDED"
     if stored_epoch is not None:
+        # Epochs only grow: one that is not above the writer's comes from older data.
         reason = "ANOTHERS" if stored_epoch > epoch else "BEHIND"
     return LeaseLost(f"execution {execution_id} is lost to this worker ({reason}): {LOSSES[reason]}", reason)

@@ -83,6 +83,7 @@ def outline(visit: Visit, place: int) -> VisitOutline:
         error=visit.error,
         next=visit.next,
         has_detail=visit.detail is not None,
+        # As in SQL: a long detail is not loaded.
         detail=visit.detail if visit.detail is not None and len(visit.detail) <= SHORT_DETAIL else None,
     )
 

@@ -34,6 +34,7 @@ async def pages(
         page = await read(filter_, after=after, page=wanted)
         if page:
             yield page
+        # A read returns fewer than it is asked for only where there are no more.
         if len(page) < wanted:
             return
         after = Cursor.of(page[-1])

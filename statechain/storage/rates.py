@@ -37,6 +37,7 @@ class RateWindow:
     def free_at(self, now: int) -> int:
         """Return when something may be taken up again; a time that is not later than now where it may be at once."""
         left = self._count - 1
+        # From the newest on: the note that is one too many has to leave the window.
         for at, count in reversed(self._notes):
             left -= count
             if left < 0:
@@ -45,10 +46,13 @@ class RateWindow:
 
     def take(self, now: int, count: int) -> None:
         """Note that some were taken up; never before what was noted already, though a clock may say so."""
+        # What has left the window is forgotten here, so that the string does not grow.
         kept = [note for note in self._notes if note[0] + self._period > now]
         if kept:
             last, former = kept[-1]
+            # Uptime may be behind the last note: the notes stay in order.
             now = max(now, last)
+            # Above 0 for the shortest period, too.
             width = self._period // NOTES + 1
             if now // width == last // width:
                 kept[-1] = (now, former + count)

@@ -17,6 +17,7 @@ FIRST_DELAY = 0.05
 LONGEST_DELAY = 5.0
 FIRST_POLL = 0.1
 LONGEST_POLL = 0.5
+# As a share of what was waited so far; after 25 s the longest poll is reached.
 SHARE_WAITED = 0.02
 
 
@@ -24,6 +25,7 @@ def backoff_delays(first: float = FIRST_DELAY, longest: float = LONGEST_DELAY) -
     """Yield seconds to wait before the second try, the third, and so on, without end."""
     delay = first
     while True:
+        # Spread: many callers that met the same outage do not come back at the same moment.
         yield delay * random.uniform(0.5, 1.0)  # noqa: S311 -- jitter, not a secret
         delay = min(delay * 2, longest)
 

@@ -142,6 +142,7 @@ class ShardPlan:
         at_once = max(1, cast("int", options.get("concurrent_batches", 1)))
         concurrency = cast("int | None", options.get("shard_concurrency"))
         concurrency = min(at_once, concurrency or _concurrency(at_once))
+        # Rounded down: never more items in flight than the caller allows.
         return cls(at_once // concurrency, concurrency, cast("int | None", options.get("shard_size")))
 
     def sizes(self, total: int) -> Iterator[int]:
@@ -185,6 +186,7 @@ def shards_of(batch: Batch, *, was_begun: bool = False) -> Iterator[Shard]:
 
     So nothing of a shard at epoch 0 was begun, and its items need not be looked at.
     """
+    # Epoch 1, as if claimed: an epoch of 0 says that nothing of the shard was begun.
     epoch = int(was_begun or batch.options.get("mode") != DISTRIBUTED)
     return cut(batch.id, batch.item_counts.total, ShardPlan.of(batch.options), epoch)
 
@@ -195,6 +197,7 @@ def is_past_tolerance(options: Mapping[str, JSONValue], failed: int, total: int)
     percentage = cast("float | None", options.get("tolerated_failure_percentage"))
     if count is not None and failed > count:
         return True
+    # Multiplied out: a quotient would be rounded, and there may be no items.
     return percentage is not None and failed * 100 > percentage * total
 
 
@@ -229,7 +232,7 @@ def claimable(
     """Return which of a batch's open shards a worker may claim, in order (see `ShardStorage.claim_shard`).
 
     What was begun and has no owner comes first, or is the worker's own and lost; then as many PENDING ones as there is
-    room for. A shard that is to be given up is among them, however many deaths the worker puts up with.
+    room for.
     """
     known = sorted(shards, key=lambda each: each.number)
     under_way = [each for each in known if each.status is ShardStatus.RUNNING]
@@ -238,6 +241,7 @@ def claimable(
         each
         for each in under_way
         if (each.owner is None or (each.owner == worker_id and each.number not in running))
+        # One that is to be given up is among them, however few deaths the worker puts up with: else it would stay open.
         and (each.claims <= most_deaths or each.claims >= MOST_CLAIMS)
     ]
     pending = [each for each in known if each.status is ShardStatus.PENDING]

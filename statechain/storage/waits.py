@@ -75,12 +75,14 @@ def wait_of(
     *, is_owned: bool, is_queued: bool, awaited: Awaited | None, visit: OpenVisit | None
 ) -> ExecutionWait | None:
     """Return what a RUNNING execution waits for; None where it runs, as far as its last visit says."""
+    # A callback that waits says more than the visit, and holds also while no worker owns the execution.
     if awaited is not None:
         if awaited.activity is not None and not awaited.is_taken:
             return ExecutionWait(reason="activity", about=awaited.activity)
         return ExecutionWait(reason="answer", about=awaited.state)
     if not is_owned:
         return ExecutionWait(reason="limit" if is_queued else "worker")
+    # A look at the text spares decoding the details of executions that run.
     if visit is None or visit.exited is not None or visit.detail is None or '"resume":' not in visit.detail:
         return None
     until = VisitDetail.load(visit.detail).resume_at

@@ -199,7 +199,9 @@ class AnswerCallback(Write[Callback]):
         if (callback.status, callback.error, callback.cause) != (self.status, self.error, self.cause):
             return False
         if callback.output_text is None or self.output_text is None:
+            # One is None: the same answer only where both are.
             return callback.output_text is self.output_text
+        # By value: an answer that is given again may be encoded in another way.
         return same_json(callback.output_text, self.output_text)
 
     key = _key("token_hash")

@@ -85,7 +85,9 @@ class Committer:
                 if outcomes is not None:
                     return outcomes
                 if len(group) == 1 or time.monotonic() - began > self._separation:
+                    # The journal tries these again one by one, as stragglers, and goes on with later groups.
                     return [HeldUp(error)] * len(group)
+            # Storage seems to be away: the whole group waits, since nothing else would be taken either.
             self._outage.goes_on(error, len(group))
             await self._pause(next(pauses))
             try:
@@ -101,6 +103,7 @@ class Committer:
         """Commit one write; return its outcome, and raise RepositoryUnavailable where it may be tried again."""
         try:
             (outcome,) = await self._repository.commit([write])
+        # Not an outcome: the same write may succeed later.
         except RepositoryUnavailable:
             raise
         except Exception as error:  # noqa: BLE001
@@ -109,12 +112,10 @@ class Committer:
         return outcome
 
     async def _commit_each(self, group: Sequence[Write[object]], tries: int) -> Sequence[object] | None:
-        """Commit each write by itself; None where the first ones are all refused, so that storage seems to be away.
-
-        At each try the first ones are others, so that it is not the same few that speak for storage.
-        """
+        """Commit each write by itself; None where the first ones are all refused, so that storage seems to be away."""
         if len(group) == 1:
             return None
+        # Others come first at each try: else the same few writes would speak for storage.
         start = tries * PROBES % len(group)
         places = iter([*range(start, len(group)), *range(start)])
         outcomes: list[object] = [HeldUp(RepositoryUnavailable("it was not tried yet"))] * len(group)
@@ -123,6 +124,7 @@ class Committer:
         async def commit_some() -> None:
             nonlocal tried, refused
             for place in places:
+                # All probes refused: storage is away, and to try the rest would take as many timeouts.
                 if refused == tried >= PROBES or self._is_hurried():
                     return
                 try:
@@ -141,6 +143,7 @@ class Committer:
         """Commit the halves of a refused group, down to the one write that is to blame."""
         if len(group) == 1:
             return [error]
+        # By halves: one bad write among a thousand is found in about twenty commits. Writes are idempotent.
         middle = len(group) // 2
         return [*await self.commit(group[:middle]), *await self.commit(group[middle:])]
 

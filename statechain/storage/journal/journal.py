@@ -34,8 +34,10 @@ __all__ = ["NOT_OPEN", "Journal"]
 T = TypeVar("T")
 
 NOT_OPEN = "the engine is not open: use it as an async context manager"
+# Bounds the memory that waiting payloads take, while storage is slow or away.
 CAPACITY = 10_000
 FLUSH_SIZE = 1_000
+# Below it, halves would cost more in commits than they gain.
 SPLIT_SIZE = 16
 
 RELIEF = 1.0
@@ -167,7 +169,9 @@ class Journal:
         if end is not None:
             ledger.end = end
         waiter = ledger.waiter
+        # Branches of one execution await the same future: all of what they added travels as one transition.
         if not isinstance(waiter, Waiter):
+            # Only a ledger that is not queued yet adds to the queue.
             if waiter is None and self._is_full:
                 await self._wait_for_room()
             waiter = Waiter[None]()
@@ -226,6 +230,7 @@ class Journal:
             with suppress(TimeoutError):
                 async with asyncio.timeout(None) as self._limit, asyncio.TaskGroup() as self._tasks:
                     if self._deadline is not None:
+                        # It was set before there was a limit to reschedule.
                         self.set_deadline(self._deadline - time.monotonic())
                     self._tasks.create_task(self._flush_all(self._flusher), name="statechain flusher")
         finally:
@@ -256,6 +261,7 @@ class Journal:
         """Sleep, but not past the deadline."""
         if self._deadline is None:
             with suppress(TimeoutError):
+                # A deadline that is set meanwhile ends the pause.
                 await asyncio.wait_for(self._hurried.wait(), seconds)
         else:
             await asyncio.sleep(max(0.0, min(seconds, self._deadline - time.monotonic())))
@@ -320,6 +326,7 @@ class Journal:
             except Exception as error:  # noqa: BLE001 -- an error of the repository must not end everybody's journal
                 outcomes = self._set_aside(flight, await self._committer.persist(flight.group, error))
             self._settle(flight, outcomes)
+        # The identity shows whether `_look` has put another flusher in this one's place.
         if self._flight is flight:
             self._flight = None
         else:  # it was left behind while storage was silent: another flusher runs, and this one ends after it
@@ -348,12 +355,10 @@ class Journal:
         return _Flight(group, waiters, ledgers)
 
     def _group_size(self) -> int:
-        """Return how many writes the next commit takes at most: half of what waits, where all executions wait.
-
-        Else they would go on in step for ever: nothing done while they are committed, nothing committed meanwhile.
-        Where the same process does both, that is as well: a commit costs the less the more it takes.
-        """
+        """Return how many writes the next commit takes at most: half of what waits, where all executions wait."""
         waiting = len(self._ledgers) + len(self._writes)
+        # Else handlers and commits alternate for ever: nothing is done while they are committed, and nothing is
+        # committed meanwhile. Where one process does both, that is as well: large commits are cheaper.
         in_step = self._in_halves and self._was_idle and not self._away and waiting >= SPLIT_SIZE
         return min(self._flush_size, (waiting + 1) // 2 if in_step else waiting)
 
@@ -382,6 +387,7 @@ class Journal:
 
     def _settle_ledger(self, ledger: ExecutionWrites, write: Advance, outcome: object) -> None:
         ledger.settle(write, outcome)
+        # Counted as running until its next write is queued: a group is halved only when none runs.
         if ledger.is_going_on and ledger.waiter is None and not ledger.is_running:
             ledger.is_running = True
             self._away += 1
@@ -394,6 +400,7 @@ class Journal:
         if self._flight is None or self._tasks is None:
             return
         waited = time.monotonic() - self._flight.began
+        # Left behind, not cancelled: storage may still commit it, and a lost reply would have to be found out about.
         if waited >= self._relief and len(self._left_behind) < MOST_LEFT_BEHIND:
             self._left_behind.add(self._flight)
             self._flight.keys = _keys(self._flight.group)

@@ -32,6 +32,7 @@ class BusyKeys(Generic[T]):
     def free(self, keys: Collection[str]) -> list[T]:
         """Return what waited for these keys, each key's in its order."""
         self._busy.difference_update(keys)
+        # Each key's in the order in which it came: a transition never overtakes the one before.
         return [each for key in keys for each in self._waiting.pop(key, ())]
 
     def passed(self, entries: Sequence[T], key_of: Callable[[T], str | None]) -> list[T]:

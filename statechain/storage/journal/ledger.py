@@ -61,8 +61,10 @@ class ExecutionWrites:
         if outcome is None:
             self.seq += len(write.visits)
         elif isinstance(outcome, LeaseLost):
+            # The epoch is another one now, or the execution has ended: nothing more can be written here.
             self.is_lost = True
         else:
+            # Pending again, before what was added since: visits keep their order and their places.
             self._pending[:0] = write.visits
             self._opened = (*write.opened, *self._opened)
             self._closed = (*write.closed, *self._closed)
@@ -96,6 +98,7 @@ class ExecutionWrites:
 
     def take(self) -> Advance:
         """Hand out all that is pending as one transition."""
+        # `end` stays: where this transition is not committed, the next one has it, too.
         visits, self._pending = self._pending, []
         opened, self._opened = self._opened, ()
         closed, self._closed = self._closed, ()

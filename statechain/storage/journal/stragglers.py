@@ -93,6 +93,7 @@ class Stragglers:
 
     async def commit(self, straggler: Straggler) -> None:
         """Commit a write that is known to take long, beside all others."""
+        # Without a turn: a batch that freezes its sources for minutes would keep stragglers waiting.
         await self._persist(straggler, nullcontext(), backoff_delays())
 
     async def retry(self, straggler: Straggler, error: RepositoryUnavailable) -> None:
@@ -107,6 +108,7 @@ class Stragglers:
     ) -> None:
         while True:
             try:
+                # The turn is given back during a pause: another straggler is tried meanwhile.
                 async with turn:
                     outcome = await self._commit(straggler.write)
             except RepositoryUnavailable as error:

@@ -28,6 +28,7 @@ class Waiter(asyncio.Future[T]):
 
     def cancel(self, msg: object = None) -> bool:  # noqa: ARG002
         """Refuse."""
+        # asyncio then marks the task, and cancels it at its next step: once this future is done.
         return False
 
     def resolve(self, outcome: object) -> None:
@@ -50,6 +51,7 @@ class CallersWaiter(Waiter[T]):
         """Refuse for a while."""
         if not (self._is_cancelled or self.done()):
             self._is_cancelled = True
+            # The cancel of the base class, past this refusal.
             self.get_loop().call_later(GRACE, asyncio.Future.cancel, self)
         return False
 
