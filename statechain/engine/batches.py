@@ -181,6 +181,7 @@ class EngineBatches(EngineLookup):
         name = as_name(input_transformer, self._services.tasks)
         batch = self._services.local_batches.new(target, filter_, source_state_name, chosen, name)
         stored = await self.journal.write_for_caller(CreateBatch(batch=batch, filter_=filter_))
+        # Resumed at once: the batch is stored, so that a crash from here on leaves it to be resumed elsewhere.
         self._run_batch(stored, await self._resumed(stored, chosen, None))
         return stored
 

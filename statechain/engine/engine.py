@@ -190,6 +190,7 @@ class Engine(EngineMachines, EngineBatches, EngineOperations, EngineWaitingTasks
         self.limits = limits
         self._has_tasks = tasks is not None
         self._dependencies = Dependencies(dependencies or {})
+        # A view: several engines may share a registry, each with dependencies of its own.
         self._tasks = (TaskRegistry() if tasks is None else tasks).with_dependencies(self._dependencies)
         self._works = role == "worker"
         settings = Settings(
@@ -214,6 +215,7 @@ class Engine(EngineMachines, EngineBatches, EngineOperations, EngineWaitingTasks
             settings,
             options,
             start=self._start_nested,
+            # Asked for later: what it returns is made below, of parts of the supervisor.
             map_runs=lambda: self._map_runs,
             guard=self.guard,
         )
@@ -233,12 +235,14 @@ class Engine(EngineMachines, EngineBatches, EngineOperations, EngineWaitingTasks
         )
         self.shards = ShardWorker(
             batch_services,
+            # Asked for each time: in a fork the worker has another id (see `Supervisor.open`).
             lambda: self.worker.id,
             lambda: self._supervisor.has_lease,
             self._find_target,
             slots=slots,
             serves_all=recovery,
             dispatcher=dispatcher,
+            # As often as the lease is renewed (`Lease.period`).
             sweep=leased.total_seconds() / 3,
         )
         self._map_runs = DistributedMapRuns(
@@ -258,6 +262,7 @@ class Engine(EngineMachines, EngineBatches, EngineOperations, EngineWaitingTasks
         )
         self._dispatcher = dispatcher
         self._dispatcher_stack = AsyncExitStack()
+        # A client follows its batches in storage, and runs no shard.
         if role == "worker":
             self._supervisor.shards = self.shards
 
@@ -283,9 +288,11 @@ class Engine(EngineMachines, EngineBatches, EngineOperations, EngineWaitingTasks
 
     async def __aenter__(self) -> Self:
         """Make the handlers' dependencies, open the storage; start the journal, the lease and recovery."""
+        # Before the guard, which a second entry must not open for the first one's calls.
         self._supervisor.check_fresh()
         self.guard.open()
         try:
+            # First: recovery, which opening begins, may call handlers at once.
             if self._works:
                 await self._dependencies.open(self._tasks.wanted())
             if isinstance(self._dispatcher, AbstractAsyncContextManager):
@@ -305,6 +312,7 @@ class Engine(EngineMachines, EngineBatches, EngineOperations, EngineWaitingTasks
         """Wait for what was started here, or after an exception interrupt it; then close what this engine opened."""
         self.guard.check_place()
         try:
+            # The guard stays open meanwhile: handlers that still run may start executions.
             await self._supervisor.close(at_once=exc is not None)
         finally:
             await self._close()
@@ -343,6 +351,7 @@ class Engine(EngineMachines, EngineBatches, EngineOperations, EngineWaitingTasks
 
     async def _start_nested(self, machine: str, input: JSONValue, name: str) -> ExecutionHandle:  # noqa: A002
         """Start an execution on behalf of another (see `statechain.tasks.child_executions`)."""
+        # On behalf of an execution, to which an outage is a pause.
         found = await retry_while_unavailable(partial(self.get_state_machine, machine))
         return await found.start_child(input, name=name)
 
@@ -408,6 +417,7 @@ class Engine(EngineMachines, EngineBatches, EngineOperations, EngineWaitingTasks
             RepositoryUnavailable: Storage does not answer; report it again.
         """
         leases = [lease for lease in await self.repository.workers() if lease.worker_id == worker_id]
+        # As they were read: a lease that was renewed since is another one, and is not released.
         if leases and await self.repository.release_dead(leases):
             logger.info("worker %s is reported dead: what it ran is taken over", worker_id)
             self.shards.look()

@@ -83,4 +83,5 @@ class EngineLookup(EngineQueries):
             if found is None:
                 raise ExecutionNotFound(f"there is no execution with the name {id_or_name!r} of this state machine")
             execution = found
+        # Where it runs here, its end wakes the waiter; elsewhere storage is polled.
         return ExecutionHandle(self._services, execution, self.worker.running_here(execution.id))

@@ -241,6 +241,7 @@ class StateMachine(MachineBatches):
         """
         execution = self._new_execution(given, name, source, key=key, priority=priority)
         worker = self._services.worker
+        # One call for start and end: the caller's task is woken once for each item.
         holder, live = await worker.run(
             self._revision, execution, given, exclusive=joins is not None, succeeding=succeeding
         )
@@ -248,6 +249,7 @@ class StateMachine(MachineBatches):
             return holder, None if live is None else live.exception
         if joins is not None and holder.name != name:
             await joins(holder.name)
+        # What a transformer makes of a source may differ from run to run; the item is the same.
         if source is None:
             self._check_same_input(holder, execution)
         handle = ExecutionHandle(self._services, holder, live)
@@ -266,6 +268,7 @@ class StateMachine(MachineBatches):
 
     def _check_same_input(self, holder: Execution, execution: Execution) -> None:
         """Refuse a name that an execution with another input holds."""
+        # By value: texts of the same input differ by the order of members.
         if holder.id != execution.id and not same_json(holder.input_text, execution.input_text):
             raise ExecutionAlreadyExists(
                 f"the name {execution.name!r} belongs to execution {holder.id} of {self.name!r}, with another input"

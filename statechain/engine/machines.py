@@ -123,6 +123,7 @@ class EngineMachines(EngineQueries):
                 machine=StateMachineRecord(
                     id=new_id(),
                     name=name,
+                    # Storage counts on from the newest revision of the name.
                     revision=1,
                     type=type,
                     definition=await self._as_stored(name, loaded.text),
@@ -131,6 +132,7 @@ class EngineMachines(EngineQueries):
             )
         )
         await self._limit(record.id, max_concurrency, rate, max_concurrency_per_key)
+        # Compiled here already: the first execution does not load it from storage.
         return StateMachine(self._services, self._revisions.add(record, loaded))
 
     def _load(
@@ -148,6 +150,7 @@ class EngineMachines(EngineQueries):
     async def _as_stored(self, name: str, definition: str) -> str:
         """Return a definition as the machine's newest revision has it, where that differs by the order of members."""
         newest = await retry_while_unavailable(partial(self.repository.state_machine, name))
+        # An id wins over a name: what was found may be another machine.
         if newest is None or newest.name != name:
             return definition
         is_same = await lengthy.loaded(definition, partial(same_json, newest.definition, definition))
@@ -265,6 +268,7 @@ class EngineMachines(EngineQueries):
         }
         changed = {name: limit for name, limit in given.items() if not isinstance(limit, Unchanged)}
         former = await retry_while_unavailable(partial(self.repository.machine_limits, state_machine_id))
+        # The three are read, and replaced together: of two callers at once the later one decides all three.
         limits = attrs.evolve(former, **cast("dict[str, Any]", changed))
         if limits != former:
             await self.journal.write_for_caller(LimitStateMachine(state_machine_id=state_machine_id, limits=limits))

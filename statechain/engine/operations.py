@@ -189,6 +189,7 @@ class EngineOperations(EngineQueries):
             async with room:
                 window = {"state_machine_id": machine, "start_after": begin, "start_before": end}
                 counts = await self.repository.count_by_status(**window)  # type: ignore[arg-type]
+                # Most intervals of a quiet day are empty: one query less for each.
                 took = await self.repository.durations(**window, most=most) if any(counts.values()) else ()  # type: ignore[arg-type]
                 return Activity(begin=begin, end=end, counts=counts, durations=durations_of(took))
 
@@ -262,6 +263,7 @@ class EngineOperations(EngineQueries):
         Raises:
             BatchNotFound: There is no such batch.
         """
+        # The status alone: `get_batch` counts all items, and is asked only for its error.
         if await self.repository.batch_status(id) is None:
             await self.get_batch(id)  # raises
         wanted = None if status is None else {ExecutionStatus(each) for each in status}
@@ -290,6 +292,7 @@ class EngineOperations(EngineQueries):
         results = await self.list_batch_results(id, status=UNSUCCESSFUL, after=after, limit=limit)
         ids = [each.execution_id for each in results if each.execution_id is not None]
         count = await self._redrive_all(await self.repository.executions_with(ids) if ids else ())
+        # A full page may be the last one: the next call then redrives nothing.
         is_more = len(results) == limit
         return Redriven(count=count, last=results[-1].index if results else after, is_more=is_more)
 
@@ -357,5 +360,6 @@ class EngineOperations(EngineQueries):
     async def _delete(self, executions: Sequence[Execution]) -> int:
         from statechain.storage.writes import DeleteExecutions  # noqa: PLC0415 -- loaded by the first engine
 
+        # With the redrive count that was read: what is redriven in between is not deleted.
         ended = {each.id: each.redrive_count for each in executions if each.status.is_terminal}
         return await self.journal.write_for_caller(DeleteExecutions(redrive_counts=ended)) if ended else 0

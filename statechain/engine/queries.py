@@ -146,6 +146,7 @@ class EngineQueries:
             StateMachineNotFound: The filter names a state machine that does not exist.
         """
         filter_ = await with_machine_ids(self.repository, filter or ExecutionFilter())
+        # The storage counts all that match: limit and offset are the caller's.
         count = max(0, await self.repository.count_executions(filter_) - filter_.offset)
         return count if filter_.limit is None else min(count, filter_.limit)
 
@@ -168,6 +169,7 @@ class EngineQueries:
         running = [each.id for each in executions if each.end_time is None]
         found = await self.repository.waits(running) if running else {}
         now = self.clock.now()
+        # A time that has come is no wait: the execution runs on.
         return {id_: wait for id_, wait in found.items() if wait.until is None or wait.until > now}
 
     @checked(id=EXECUTION_ID, after=WHOLE, limit=WHOLE.or_none(), reverse=FLAG)
@@ -366,6 +368,7 @@ class EngineQueries:
         while page := await read(after=after):
             for link in page:
                 yield link
+            # A short page is the last: one query less.
             if len(page) < page_size:
                 return
             after = page[-1]

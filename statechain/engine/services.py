@@ -75,6 +75,7 @@ class EngineServices:
         if not submissions.takes(execution.state_machine_id):
             try:
                 live = await self.worker.redrive(revision, execution)
+            # Storage refused to run it here: it is submitted, and claimed when the limits allow it.
             except MachineLimited as limited:
                 submissions.note_limited(limited)
             else:

@@ -182,6 +182,7 @@ class EngineWaitingTasks(EngineQueries):
             tasks = ", ".join(f"{task.id} ({task.state})" for task in found[:5])
             count = f"{PAGE} tasks or more" if len(found) == PAGE else f"{len(found)} tasks"
             raise ValueError(f"{count} of this execution wait; name one by its id: {tasks}")
+        # Read apart: a `WaitingTask` has no hash, so that pages and logs cannot reveal one.
         callbacks = await self.repository.callbacks([found[0].id])
         if not callbacks or callbacks[0].token_hash is None:
             raise ValueError(f"the task waits for a worker of the activity {found[0].activity!r} to take it")

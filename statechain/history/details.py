@@ -91,8 +91,10 @@ def evaluation_failed(moment: Moment, scene: Scene) -> Event:
 def scheduled(service: Service, attempt: int, scene: Scene) -> Event:
     """Return the details of an attempt of a Task: what it was given."""
     frame = scene.frame
+    # The context object shows how often this attempt had been retried.
     frame.retries = [attempt]
     frame.retry()
+    # The token was stored nowhere, and is a secret.
     frame.token = HIDDEN_TOKEN
     try:
         effect = _entered(frame, scene.state)
@@ -159,4 +161,5 @@ def map_run_started(moment: Moment, scene: Scene) -> Event | None:
     """Return the details of a Map Run that starts or is redriven."""
     facts = scene.whole(moment).facts
     names = ("mapRunArn", "redriveCount") if moment.kind is MomentKind.RUN_REDRIVEN else ("mapRunArn",)
+    # A Map Run with shared items has one fact more than its event shows.
     return dict(zip(names, facts, strict=False)) if facts else None

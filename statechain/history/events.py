@@ -76,6 +76,7 @@ class Service:
             return cls("Activity", resource[:LONGEST_ARN], {})
         parts = resource.split(":")
         if len(parts) >= 7 and parts[0] == "arn" and parts[2] == "states":
+            # `arn:aws:states:::aws-sdk:service:action`: the type has two parts.
             place = 7 if parts[5] == "aws-sdk" else 6
             kind, name = ":".join(parts[5:place]), ":".join(parts[place:])
             base = {"resourceType": kind[:LONGEST_RESOURCE], "resource": name[:LONGEST_RESOURCE]}
@@ -89,6 +90,7 @@ class Service:
             details = {**self.base, "region": "local", "parameters": text}
         if effect is not None and effect.timeout is not None:
             details["timeoutInSeconds"] = effect.timeout
+        # AWS's LambdaFunctionScheduled has no heartbeatInSeconds.
         if effect is not None and effect.heartbeat is not None and self.prefix != "LambdaFunction":
             details["heartbeatInSeconds"] = effect.heartbeat
         return details

@@ -64,9 +64,11 @@ class History:
         While an execution runs that was never taken over, a gap is an event that is not written yet. The others keep
         their ids, so that each is the same when it is read again. Any other gap was left by a crash, and is closed.
         """
+        # Only to make frames: nothing is written under epoch 0, which no claim has.
         ledger = ExecutionWrites(Claim(execution=execution, epoch=0, seq=0))
         run = Run(execution, revision.record, revision.plan, ledger, NO_VISITS)
         scenes = _Scenes(run, StoredRows.of(repository, execution.id))
+        # Before the index: read after it, an execution that ends in between would have its gaps closed, and other ids.
         epochs = await retry_while_unavailable(lambda: repository.epochs([execution.id]))
         index = None if kept is None else kept.find(execution)
         if index is None:
@@ -101,6 +103,7 @@ class History:
         """Return the stored ids of the events that a page has, in its order."""
         ids = self._index.ids
         if reverse:
+            # Without gaps an id is a place, and needs no search.
             end = len(ids) if not after else after - 1 if self._is_closed else bisect_left(ids, after)
             begin = 0 if limit is None else max(0, end - limit)
         else:
@@ -175,6 +178,7 @@ class _Scenes:
         places |= {spot.line.visits[spot.number - 1].row.place for spot in spots if spot.number}
         kept = {place: row for place, row in self._rows.items() if place in places}
         missing = sorted(places - kept.keys())
+        # What the page before had read, and this one needs too, is not read again.
         self._rows = {**kept, **dict(zip(missing, await self._stored.at(missing), strict=True))}
 
     async def at(self, spot: Spot) -> Scene:
@@ -192,7 +196,9 @@ class _Scenes:
     async def _frame(self, spot: Spot) -> Frame:
         """Return the frame of a line of control, moved to where a visit began."""
         line = spot.line
+        # Taken out and put back last: the dict is in the order of use, and the first one is dropped.
         cursor = self._cursors.pop(line, None)
+        # A frame only moves on: for an earlier visit it begins anew.
         if cursor is None or cursor.number > spot.number:
             cursor = _Cursor(await self._begin(line))
         if cursor.number < spot.number:
@@ -208,10 +214,12 @@ class _Scenes:
         if line.parent is None:
             return Frame(self._run, line.plan, "", Payload.of_text(self._run.execution.input_text))
         above = await self._frame(line.parent)
+        # Entries of one Map follow each other: its items are evaluated once for all of them.
         if self._effect is None or self._effect[0] is not line.parent:
             effect = await _off_loop(above, partial(effect_of, above, line.parent.state))
             self._effect = line.parent, effect
         effect = self._effect[1]
+        # Its evaluation failed, or its items were read from a file: their inputs are not known any more.
         if effect is None or effect.branches is None:
             return Frame(self._run, line.plan, line.path, Payload(None), variables=above.variables, item=above.item)
         branch = effect.branches[line.index]
@@ -223,6 +231,7 @@ class _Scenes:
         frame = cursor.frame
         passed = [visit.row for visit in spot.line.visits[cursor.number : spot.number] if visit.row.has_output]
         for row in passed:
+            # Looked for in the text: most details assign nothing, and are not decoded.
             if row.has_detail and VisitDetail.may_assign(row.detail):
                 detail = VisitDetail.load((await self._row(row.place)).detail)
                 frame.variables = {**frame.variables, **detail.assigned}

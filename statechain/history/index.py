@@ -67,6 +67,7 @@ class Index:
                 stored.add(row, await rows.detail(row) if row.has_detail else NO_DETAIL)
                 continue
             stretches.append(_Stretch(stored, since, row, await _end_before(row, stored, rows, plan)))
+            # Visits that go on after the redrive are copied when they change: this stretch stays as it was.
             stored, since = stored.fork(), row.exited_event
         index = cls(execution, plan, [*stretches, _Stretch(stored, since)], count)
         await index._in_thread(index._count)
@@ -82,6 +83,7 @@ class Index:
 
     def _count(self) -> None:
         walks = self._walks(frozenset())
+        # Event 1, the start of the execution, has no row.
         self.ids = sorted([1, *(id_ for walk in walks for id_ in walk.ids)])
         self.failures = sorted(id_ for walk in walks for id_ in walk.failures)
 
@@ -107,6 +109,7 @@ class Index:
             walk.add_end(stretch.end, behind, stretch.redriven.entered_event)
             walk.add_redrive(stretch.redriven, number)
         elif self._execution.end_time is not None:
+            # The end has no row: its id is the one after all others.
             walk.add_end(_end_of(self._execution), behind, max(*walk.ids, 1, stretch.since) + 1)
         return walk
 

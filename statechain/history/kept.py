@@ -44,6 +44,7 @@ class KeptIndexes:
     def keep(self, execution: Execution, index: Index) -> None:
         """Keep an index, and as many of those before it as there is room for."""
         key = _key(execution)
+        # A short one is read again as fast, and one that is too long would drop all others.
         if key is None or not LEAST_EVENTS <= len(index.ids) <= self._most_events:
             return
         self._kept[key] = index
@@ -53,4 +54,5 @@ class KeptIndexes:
 
 def _key(execution: Execution) -> Key | None:
     end = execution.end_time
+    # What runs grows with each event.
     return None if end is None else (execution.id, execution.redrive_count, end)

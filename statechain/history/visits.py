@@ -38,6 +38,7 @@ class StoredVisit:
         self.places.append(row.place)
         self.started = detail.iteration_started or self.started
         self.is_full = detail.is_full
+        # A visit that went straight in the end has no moments, after 0 of them: those of its earlier rows are dropped.
         before = (self.moments or [])[: detail.after]
         self.moments = [*before, *map(_brief, detail.moments)] or None
 
@@ -56,6 +57,7 @@ class StoredVisit:
         """Whether it is of a Task that was scheduled, started and succeeded once, of which no moments are stored."""
         row = self.row
         is_task = row.type == "Task" and self.moments is None
+        # Entered, scheduled, started, succeeded, exited: five ids in a row.
         return is_task and row.exited_event == row.entered_event + 4 and row.exited is not None
 
     def known_moments(self) -> list[Moment]:
@@ -142,5 +144,6 @@ def _brief(moment: Moment) -> Moment:
     """Return a moment of the index, where long facts are left out."""
     if not moment.facts:
         return moment
+    # Causes, say; `Scene.whole` has them where they are shown.
     short = (None if isinstance(fact, str) and len(fact) > SHORT_FACT else fact for fact in moment.facts)
     return moment._replace(facts=tuple(short))

@@ -85,11 +85,13 @@ class Walk:
         key: str | None = None,
     ) -> int:
         """Add an event; return its id. Its details object is named by its type, unless a key is given."""
+        # Up to a redrive, the events are those of the stretch before it.
         if event > self._since:
             self.ids.append(event)
             if type_.endswith(FAILURES):
                 self.failures.append(event)
             if self._wanted is None or event in self._wanted:
+                # What came before it may be in the stretch before: then it follows the redrive.
                 previous = max(previous, self._since)
                 self.entries.append(Entry(event, at, type_, previous, key or details_key(type_), made, spot))
         return event
@@ -119,6 +121,7 @@ class Walk:
         row, state = spot.visit.row, spot.state
         if state.type not in {"Map", "Parallel"}:
             events = spot.visit.events()
+            # Nothing of it is wanted, which its ids alone show: its entries are not made.
             if self._wanted is not None and self._wanted.isdisjoint(events):
                 return self._pass_over(spot.visit, events)
         around = row.entered_event if spot.line.path else previous
@@ -189,6 +192,7 @@ class Walk:
                     moment.event, moment.at, f"{state.type}StateStarted", made, previous, spot=spot
                 )
                 since = cast("int", moment.facts[0])
+                # Up to the next round: a retry has its branches under the same paths, with higher numbers.
                 until = next((number for number in rounds if number > since), None)
                 if not is_distributed:
                     chain = self._branches(spot, chain, since, until)
@@ -236,6 +240,7 @@ class Walk:
             end = self._branch(spot, line, ends)
             final = line.visits[-1].row
             last = max(last, end)
+            # The first failure decided, and cancelled the others.
             if not final.has_output and final.exited is not None and end > self._since:
                 decided = min(decided or (final.exited, end), (final.exited, end))
         return last if decided is None else decided[1]
@@ -252,6 +257,7 @@ class Walk:
                 if visit.row.number >= since and (until is None or visit.row.number < until)
             ]
             if visits:
+                # A Parallel has a plan for each branch, a Map one for all.
                 lines.append(Line(path, plans[min(index, len(plans) - 1)], visits, spot, index))
         return lines
 
@@ -261,6 +267,7 @@ class Walk:
             return self.line(line, ends[0])
         first, last = line.visits[0], line.visits[-1]
         iteration = {"name": spot.state.name, "index": line.index}
+        # As `StoredVisits._restore_open` has it: not stored where it is the event before the entry.
         begun = first.row.entered_event - 1 if first.started is None else first.started
         previous = ends[max(0, bisect_left(ends, begun) - 1)]
         previous = self.line(line, self.add(begun, first.row.entered, "MapIterationStarted", iteration, previous))

@@ -40,6 +40,7 @@ def functions(
     """Return functions that structure, that unstructure, and that list the places of a mismatch."""
     models: set[type] = set()
     _resolve(annotation, names, models)
+    # Hooks are made now, so that a type that cannot be converted is refused at registration.
     structure = CONVERTER.get_structure_hook(annotation)
     for model in models:  # a union looks for the hooks of its members only at its first use
         if not getattr(model, "__parameters__", ()):
@@ -55,6 +56,7 @@ def functions(
 
 def _resolve(annotation: Any, names: Mapping[str, Any], seen: set[type]) -> None:  # noqa: ANN401
     """Evaluate the annotations of fields that are strings, as those of local classes are."""
+    # The class of a generic as well as its arguments.
     for part in (get_origin(annotation), annotation):
         if isinstance(part, type) and part not in seen and (attrs.has(part) or dataclasses.is_dataclass(part)):
             seen.add(part)
@@ -103,6 +105,7 @@ def _only(kind: type, noun: str) -> Hook:
 
 
 def _integer(value: object, _type: object) -> int:
+    # `bool` is a subclass of `int`.
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, float) and value.is_integer():  # JSON has one kind of number: 5.0 is 5
@@ -132,6 +135,7 @@ def _guarded(
     converter: JsonConverter, applies: Callable[[Any], bool], kinds: type | tuple[type, ...], noun: str
 ) -> None:
     """Structure the types that a predicate accepts only from values of some kinds."""
+    # While its own hook is looked up, a type passes by this factory: cattrs's hook is the one inside.
     passing: set[int] = set()
 
     def guards(type_: Any) -> bool:  # noqa: ANN401
@@ -174,6 +178,7 @@ def _make() -> JsonConverter:
     converter.register_structure_hook(Decimal, _of_string(Decimal, "a decimal number as a string"))
     converter.register_unstructure_hook(UUID, str)
     converter.register_unstructure_hook(Decimal, str)
+    # `object` takes any JSON value.
     converter.register_structure_hook_func(lambda type_: type_ is object, lambda value, _type: value)
     _guarded(converter, is_mapping, dict, "an object")
     _guarded(converter, _is_array, (list, tuple), "an array")

@@ -111,6 +111,7 @@ def read_as(annotation: Annotation, text: str | None, what: str) -> object:
 
         TypeError: The type cannot be made of JSON.
     """
+    # Kept by annotation; one that cannot be hashed is converted anew each time.
     make = _reader if isinstance(annotation, Hashable) else _reader.__wrapped__
     try:
         converter = make(annotation)
