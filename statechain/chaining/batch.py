@@ -76,6 +76,7 @@ async def stop_batch(
 ) -> None:
     """Record a batch as ABORTED, cancel the tasks that run it here, and stop those of its executions that run."""
     ending = EndBatch(batch_id=batch_id, status=BatchStatus.ABORTED, end_time=services.clock.now())
+    # First: workers elsewhere watch the status, and start no more of it within a second.
     await services.journal.write_for_caller(ending)
     running = tuple(services.running.get(batch_id, ()))
     for task in running:
@@ -236,6 +237,7 @@ async def _unless_stopped(batch_id: str, services: BatchServices, running: Corou
             await running
             watcher.cancel()
     except BaseExceptionGroup as faults:
+        # Out of its group: a caller catches BatchStopped with the failure that caused it.
         raise first_error(faults) from first_error(faults).__cause__
 
 
@@ -260,6 +262,7 @@ async def ended_executions(batch_id: str, page: Sequence[BatchItem], services: B
         if each.execution_id is not None and each.status is not None and each.status.is_terminal
     }
     found = await retry_while_unavailable(partial(services.repository.executions_with, list(indexes)))
+    # Looked at again: one may have been redriven between the two queries.
     return {indexes[each.id]: each for each in found if each.status.is_terminal}
 
 

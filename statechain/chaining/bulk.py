@@ -69,6 +69,7 @@ async def store_bulk(batch: Batch, inputs: Inputs, services: BatchServices) -> N
                 await services.journal.write_for_caller(AddBatchItems(batch_id=batch.id, items=page))
         await services.journal.write_for_caller(CreateBatch(batch=batch, filter_=None, item_count=count))
     except BaseException:
+        # In a task that goes on without the caller: what it does not come to belongs to no batch, and nothing reads it.
         await wait_ignoring_cancellation(asyncio.ensure_future(_drop(batch, count, services)), GRACE)
         raise
 
@@ -76,6 +77,7 @@ async def store_bulk(batch: Batch, inputs: Inputs, services: BatchServices) -> N
 async def _drop(batch: Batch, count: int, services: BatchServices) -> None:
     """Delete the items of a batch that was given up, unless it was created all the same."""
     try:
+        # From the last on: in memory an index is a place in a list, and those behind a gap would move.
         for end in range(count, 0, -DROPPED_AT_ONCE):
             first = max(0, end - DROPPED_AT_ONCE)
             await services.journal.write(DropBatchItems(batch_id=batch.id, first=first, last=end - 1))
@@ -91,6 +93,7 @@ async def _pages(batch: Batch, inputs: Inputs, limits: Limits) -> AsyncGenerator
             item = _stored_item(f"{batch.name_prefix}-{index}", index, value, limits)
             characters += len(item.input_text or "")
             page.append(item)
+            # Both bounds: other writes wait for the commit of a page.
             if len(page) >= PAGE_ITEMS or characters >= PAGE_CHARACTERS:
                 yield page
                 page, characters = [], 0

@@ -194,6 +194,7 @@ class SharedBatches:
         """
 
         async def produce(stream: ResultStream[BatchExecutionResult]) -> None:
+            # Known before it is stored: a caller that is cancelled meanwhile stops it, whether its reply came or not.
             batch_id = new_id()
             async with self._stopping(batch_id):
                 handle = await begin(batch_id=batch_id)
@@ -239,6 +240,7 @@ class SharedBatches:
         """Make a batch RUNNING, and while inside run its shards here."""
         batch_id, function = resumption.batch_id, resumption.transformer
         is_distributed = resumption.options.mode == DISTRIBUTED  # then this engine runs its shards anyway
+        # Before it is RUNNING: a look that finds it then knows with which machine.
         with nullcontext() if is_distributed else self._shards.joined(batch_id, target, function):
             await self._services.journal.write_for_caller(ResumeBatch(batch_id=batch_id, options=resumption.described))
             await self._shards.begin(batch_id)
@@ -273,6 +275,7 @@ class SharedBatches:
                     await _call(on_start, event.source_execution_id, event.index)
                 else:
                     await _call(on_complete, event.source_execution_id, event.index, event.error)
+                    # The follower waits with its caller: results that are not taken stay in storage.
                     await stream.has_room()
                     stream.put(event)
 

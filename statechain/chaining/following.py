@@ -144,6 +144,7 @@ class Follower:
         if shard.status is not ShardStatus.RUNNING:
             return False
         seen = self._seen.setdefault(shard.number, _Seen(shard.first))
+        # Storage counts ends only: what may have begun has to be looked at.
         waits_for_begin = self._notes_begun and seen.open_from + len(seen.begun) <= shard.last
         return waits_for_begin or shard.ended > seen.count
 
@@ -153,6 +154,7 @@ class Follower:
         seen.count = shard.ended
         is_last = shard.status in OVER
         items = await self._open_items(shard, seen, None if is_over or is_last else shard.ended + in_flight)
+        # No worker ends the shard any more: it is over once its executions are, or have had their time.
         if is_over and not is_last:
             is_last = not self._is_settling(items)
         ended = [item for item in items if _has_ended(item) and (is_last or self._is_final(item, shard))]
@@ -202,6 +204,7 @@ class Follower:
     def _is_final(self, item: BatchResult, shard: Shard) -> bool:
         """Return whether an end stays: what failed before may be started or redriven again while the shard runs."""
         if item.status is None:
+            # Under the first claim an error is of this run; a later claim tries such an item again.
             return shard.epoch == 1
         return item.status is ExecutionStatus.SUCCEEDED or not self._redrives
 

@@ -50,6 +50,7 @@ ITEM_MACHINES = UUID("a3c5f0de-2a56-4d6e-9d4c-5f3f0b1b7a10")
 
 FIRST_POLL, LONGEST_POLL = 0.05, 0.5
 PAGE = 500
+# The largest value of the column.
 LAST = 2**31 - 1
 
 
@@ -84,6 +85,7 @@ class DistributedMapRuns:
         if batch is None:
             return False
         redrives = run.parent.redrive_count
+        # Once for each redrive: another worker that takes the execution up finds the number stored.
         if batch.options.get(REDRIVES, 0) != redrives:
             options = {**batch.options, "redrive_failed": True, REDRIVES: redrives}
             await self._services.journal.write_for_caller(ResumeBatch(batch_id=run.id, options=options))
@@ -114,6 +116,7 @@ class DistributedMapRuns:
         key = (run.machine.id, run.machine.revision, run.state)
         if key not in self._machines:
             definition, type_ = item_machine(decode(run.machine.definition), run.state)
+            # Made of what it is for: all workers, and all tries, mean the same machine.
             id_ = str(uuid5(ITEM_MACHINES, encode([run.machine.id, run.state])))
             name = f"{run.machine.name}/{run.label}"
             holder = await retry_while_unavailable(partial(self._services.repository.state_machine, name))
@@ -171,6 +174,7 @@ class DistributedMapRuns:
 
     async def stop_unless_running(self, run: MapRun) -> None:
         """Stop a Map Run unless its execution runs on, under another worker."""
+        # An epoch is there while the execution is RUNNING, owned or not.
         if not await self._services.repository.epochs([run.parent.id]):
             await self.stop(run)
 

@@ -143,6 +143,7 @@ class BatchExecutionOptions:
         priority: int = 0,
     ) -> None:
         MAX_CONCURRENCY.check("max_concurrency", max_concurrency)
+        # 1 is the default: it may not have been given at all.
         if max_concurrency is not None and concurrent_batches not in (1, max_concurrency):
             raise ValueError("give concurrent_batches or max_concurrency, not both: they are the same")
         if mode == DISTRIBUTED and callable(key):

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchServices", "Item", "JoinedCallback", "Runner", "Target"]
 
+# What is wrong with one item alone; any other error ends the batch.
 ITEM_ERRORS = (
     ExecutionAlreadyExists,
     ExecutionNotFound,
@@ -174,6 +175,7 @@ class Runner:
         except BaseExceptionGroup as faults:
             fault = first_error(faults)
             if isinstance(fault, _Stop):
+                # The first failure in time: with several items at once, another one may have been the one too many.
                 raise BatchStopped([]) from self._first_error
             raise fault from None
 
@@ -223,6 +225,7 @@ class Runner:
         except ITEM_ERRORS as fault:
             await self._record_failure(item, fault)
             return _result(item, None, fault)
+        # The name was free this time: the item represents the execution again.
         if item.was_refused:
             await self._record_failure(item, None)
         return _result(item, execution, failure_of(execution, exception))
@@ -230,6 +233,7 @@ class Runner:
     async def _load(self, item: Item) -> tuple[Payload, str | None]:
         """Return an item's input, and its key."""
         limits, key = self._services.limits, self._options.key
+        # A key that is a function needs the value; else a stored text is passed on, and neither decoded nor encoded.
         if item.text is not None and not callable(key):
             text = item.text
             return Payload.passed_on(text, max_bytes=limits.payload_bytes, max_depth=limits.payload_depth), key

@@ -51,12 +51,14 @@ class TicketSender:
         due = [each for each in tickets if now - former.get(each, float("-inf")) >= self.interval]
         if due and not await self._dispatch(due):
             return list(tickets)
+        # A ticket has its shard's epoch: what is claimable again after a claim is another ticket, and sent at once.
         self._sent[batch_id] = {each: now if each in due else former[each] for each in tickets}
         return [each for each in due if each in former]
 
     async def _dispatch(self, tickets: Sequence[Ticket]) -> bool:
         """Return whether the dispatcher accepted tickets; an adapter may raise anything, or hang."""
         try:
+            # The look that sends tickets also claims: a dispatcher that hangs must not keep shards waiting.
             async with asyncio.timeout(min(self.interval, DISPATCH_SECONDS)):
                 await self._dispatcher.dispatch(tickets)
         except Exception as error:  # noqa: BLE001 -- the sweep goes on without the dispatcher

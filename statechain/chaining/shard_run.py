@@ -100,6 +100,7 @@ class ShardRun:
         if self._lost is not None:
             raise self._lost
         if not self._is_complete:
+            # In order, so that the claim is no death of a worker.
             await retry_while_unavailable(partial(self._services.repository.release_shard, self._shard))
         return self._is_complete
 
@@ -114,6 +115,7 @@ class ShardRun:
                 break
             ended = await ended_executions(self._batch.id, page, self._services) if self._was_run_before else {}
             for item in page:
+                # Asked for each item: the fence refuses counts, not the starts of executions.
                 if self._lost is not None or self._drains():
                     return
                 yield stored_item(item, self._batch.source_state_name, self._transformer, ended.get(item.index))
@@ -127,6 +129,7 @@ class ShardRun:
         find_status = partial(self._services.repository.batch_status, self._batch.id)
         while True:
             await asyncio.sleep(COUNT_SECONDS)
+            # Nothing to count, or no right to: the batch's status alone says whether to stop.
             if self._lost is not None or (self._results.count == counted and loop.time() < due):
                 status = await retry_while_unavailable(find_status)
             else:

@@ -42,5 +42,6 @@ class ShardTrials:
 
     def begin(self, claims: int, task: asyncio.Task[Any]) -> None:
         """Note a shard that was claimed so often, and is run by a task from now on."""
+        # The third claim is the first that follows two deaths.
         if claims > 2:
             self._trial, self._until = task, self._clock() + TRIAL_SECONDS

@@ -288,6 +288,7 @@ class ShardWorker:
     async def _target_of(self, batch: Batch) -> Target | None:
         """Return the machine that a batch runs, where it is run here."""
         if parts := self._parts.get(batch.id):
+            # The last caller's: all of them resumed the same batch.
             return parts[-1].target
         return await self._find_target(batch) if _is_distributed(batch) else None
 
@@ -328,6 +329,7 @@ class ShardWorker:
                 self._has_share_since[batch.id] = now
                 return
             if await self._claim(batch, target) is None:
+                # Nothing is left of it, and what this worker has is less than its share.
                 if held < share:
                     self._has_share_since.pop(batch.id, None)
                 return
@@ -390,6 +392,7 @@ class ShardWorker:
             return Outcome.BUSY
         task = await self._claim(batch, target, ticket)
         if task is None:
+            # Not claimed although its ticket is good: no width is free, or another worker is about to claim it.
             return Outcome.DONE if await self._is_stale(ticket) else Outcome.BUSY
         await asyncio.wait([task])
         return Outcome.DONE
@@ -407,6 +410,7 @@ class ShardWorker:
         return shard.epoch != ticket.epoch or shard.status in OVER
 
     def _forget(self, key: tuple[str, int], task: asyncio.Task[None]) -> None:
+        # The shard may have been claimed again here, under a later epoch.
         if self._running.get(key) is task:
             del self._running[key]
         self._changed.set()
@@ -466,6 +470,7 @@ class ShardWorker:
             not is_sent
             and self._serves(batch.id)
             and self._has_lease()
+            # Resumed with other options, its next shard is claimed by a look, which reads them.
             and any(each.id == batch.id and each.options == batch.options for each in running)
             and len(self._held(batch.id)) <= ceil(plan.width / alive)
         )

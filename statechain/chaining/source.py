@@ -52,6 +52,7 @@ async def chained_input(repository: Repository, source: Source, transformer: Inp
 async def item_input(item: BatchItem, state_name: str | None, transformer: InputTransformer | None) -> JSONInput:
     """Return the input that an item of a batch gives; raises what `chained_input` raises, and InvalidPayload."""
     if item.source_status is None and item.error == DamagedRow.__name__:
+        # So marked by `to_batch_item`: the row of the source, or of the input, cannot be read.
         raise RepositoryError(item.cause)
     if item.source_execution_id is None:
         if item.input_text is None:

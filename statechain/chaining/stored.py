@@ -20,6 +20,7 @@ def describe_options(options: BatchExecutionOptions, transformer: str | None = N
     names = (*STORED_OPTIONS, *SHARD_OPTIONS) if options.mode == DISTRIBUTED else STORED_OPTIONS
     described: dict[str, JSONValue] = {name: getattr(options, name) for name in names}
     described[TRANSFORMER_OPTION] = transformer
+    # What is None is left out, so that options compare equal (`does_the_same`) across releases that know more of them.
     return {name: value for name, value in described.items() if value is not None and not callable(value)}
 
 
