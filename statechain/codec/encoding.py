@@ -77,6 +77,7 @@ def _read(make: Callable[[Text], Value], text: Text) -> Value:
     Up to Python 3.11 the collector also runs in the middle of such a call, several times for a large value, and each
     time through all objects of the process: the event loop waits for all of that. Later versions put it off themselves.
     """
+    # Where the process has turned the collector off itself, it stays off afterwards.
     if not _COLLECTS_IN_CALLS or len(text) < LONG_TEXT or not gc.isenabled():
         return make(text)
     gc.disable()
@@ -215,6 +216,7 @@ def isolate(value: object, *, max_bytes: int | None = None, max_depth: int = MAX
     if quick is not None:
         return quick
     copy: JSONValue = _read(_exactly, text)[0]
+    # Not equal is not wrong yet: a tuple comes back as a list. The walk finds out.
     if copy != value:
         raise_fault(value, max_depth)
     return text, copy
@@ -243,6 +245,7 @@ def _isolate_quickly(value: object, max_bytes: int | None) -> tuple[str, JSONVal
 
 def same_json(one: str, other: str) -> bool:
     """Return whether two JSON texts have the same value, in any order of the members of objects."""
+    # Dumped again, since 1, 1.0 and true are equal in Python, and are different texts.
     return one == other or json.dumps(json.loads(one), sort_keys=True) == json.dumps(json.loads(other), sort_keys=True)
 
 

@@ -64,6 +64,7 @@ def raise_fault(value: object, max_depth: int) -> None:
                     place = pointer or "the value"
                     raise InvalidPayload(f"{place}: a key is {type(key).__name__}, and JSON keys are strings")
                 _refuse_split(key, pointer)
+                # Tildes first, or the escape of a slash would be escaped again (RFC 6901).
                 stack.append((child, f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}", depth + 1))
         elif isinstance(item, list | tuple):
             stack.extend((child, f"{pointer}/{index}", depth + 1) for index, child in enumerate(item))

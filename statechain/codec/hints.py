@@ -14,6 +14,7 @@ from uuid import UUID
 
 __all__ = ["wrong_place", "wrong_text", "wrong_with"]
 
+# The binary logarithm of 10.
 BITS_A_DIGIT = 3.3219
 INSTEAD: tuple[tuple[tuple[type, ...], str], ...] = (
     ((date, time), "give its isoformat()"),

@@ -30,6 +30,7 @@ class OpenedOnUse(Generic[T]):
             if self._opened is None:
                 async with AsyncExitStack() as stack:
                     resource = await stack.enter_async_context(self._make())
+                    # Kept once it is open: a failure leaves the stack closed and the resource to the next caller.
                     self._opened = resource, stack.pop_all()
             return self._opened[0]
 

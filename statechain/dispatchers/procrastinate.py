@@ -68,6 +68,7 @@ class ProcrastinateDispatcher:
 
     def __init__(self, url: str, *, queue: str = QUEUE) -> None:
         self._queue = queue
+        # No connection before the first use: the server may be away when the engine opens.
         self._connector = PsycopgConnector(conninfo=_conninfo(url), min_size=0, max_size=POOL)
         self._app = App(connector=self._connector)
         self._work: Work | None = None
@@ -113,6 +114,7 @@ class ProcrastinateDispatcher:
         await self._opened_app.get()
         for ticket in tickets:
             with suppress(AlreadyEnqueued):
+                # One by one: procrastinate's batch is refused as a whole where one of its locks is taken.
                 await self._task.configure(queueing_lock=ticket.key).defer_async(**ticket.to_json())
 
     async def serve(self, work: Work, *, slots: int) -> None:
@@ -126,6 +128,7 @@ class ProcrastinateDispatcher:
                 name="statechain",
                 concurrency=slots,
                 delete_jobs="successful",
+                # Signals are the process's, which has an engine to leave in order.
                 install_signal_handlers=False,
             )
         finally:
@@ -146,6 +149,7 @@ class ProcrastinateDispatcher:
         while True:
             try:
                 for job in await self._app.job_manager.get_stalled_jobs(queue=self._queue, task_name=TASK):
+                    # Deleted, not retried: the ticket's epoch may be over, and the sweep knows what is open.
                     await self._app.job_manager.finish_job(job, Status.FAILED, delete_job=True)
             except ConnectorException as error:
                 logger.info("stalled jobs could not be deleted: %s", type(error).__name__)

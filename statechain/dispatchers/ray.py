@@ -148,8 +148,10 @@ class RayDispatcher:
                 namespace=NAMESPACE,
                 lifetime="detached",
                 get_if_exists=True,
+                # Made again without end; what was running is not repeated, since storage hands it out.
                 max_restarts=-1,
                 max_task_retries=0,
+                # Room beside the runs: an actor that is full still answers `open` and `close`.
                 max_concurrency=self._slots + 2,
                 **self._options,
             ).remote(self._factory)
@@ -163,6 +165,7 @@ class RayDispatcher:
             self._outstanding = {number: set() for number in range(len(self._actors))}
         for ticket in tickets:
             number = min(self._outstanding, key=lambda each: len(self._outstanding[each]))
+            # The one with the fewest is full, so that all are: the next sweep sends what is left.
             if len(self._outstanding[number]) >= self._slots:
                 return
             task = asyncio.create_task(self._submit(number, ticket), name="statechain ticket")
@@ -177,6 +180,7 @@ class RayDispatcher:
                 self._worker_ids[number] = await actor.open.remote()
             await actor.run.remote(ticket.to_json())
         except RayActorError as error:
+            # Reported once, although all tickets of the actor fail; its next process has another worker's id.
             worker_id = self._worker_ids.pop(number, None)
             logger.warning("actor %s-%s died: %s", self._name, number, type(error).__name__)
             if worker_id is not None and self.report_death is not None:

@@ -102,6 +102,7 @@ class Batch:
             and self.state_machine_id == other.state_machine_id
             and self.state_machine_revision == other.state_machine_revision
             and self.parent_execution_id == other.parent_execution_id
+            # By value: what was stored by another process may be written with other numbers (see `codec.encoding`).
             and same_json(encode(dict(self.filter)), encode(dict(other.filter)))
             and same_json(encode(dict(self.options)), encode(dict(other.options)))
         )

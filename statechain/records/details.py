@@ -62,6 +62,7 @@ class MomentKind(StrEnum):
 
 MAP_RUN: Final = frozenset(kind for kind in MomentKind if kind.value.startswith("run_"))
 ITERATION: Final = frozenset(kind for kind in MomentKind if kind.value.startswith("iteration_"))
+# A lookup in the class of an enumeration takes several times as long, and each moment of a history needs one.
 KINDS: Final = {kind.value: kind for kind in MomentKind}
 STRAIGHT: Final = (MomentKind.SCHEDULED, MomentKind.STARTED, MomentKind.SUCCEEDED)
 """The moments of a Task that is scheduled, started and succeeds once."""
@@ -209,6 +210,7 @@ class VisitDetail:
             "missed_heartbeat": self.missed_heartbeat,
             "full": self.is_full,
         }
+        # What is false is left out: `load` puts the same in its place.
         stored: dict[str, JSONValue] = {name: member for name, member in members.items() if member}
         if not stored and self.result is None:
             return None
@@ -245,6 +247,7 @@ class VisitDetail:
     @staticmethod
     def may_assign(text: str | None) -> bool:
         """Return whether a text may have assigned variables, without decoding it; a text that is not known may."""
+        # A quote in a string is escaped: this is the name of a member, be it one of a payload, which costs a look only.
         return text is None or '"assigned":' in text
 
     @classmethod
@@ -253,6 +256,7 @@ class VisitDetail:
         moments: list[Moment] = []
         last = NO_DETAIL
         for last in details:
+            # A brief row has none and counts from 0: all that happened follows from its event ids then.
             del moments[last.after :]
             moments += last.moments
         return attrs.evolve(last, moments=moments, after=0)

@@ -49,8 +49,10 @@ _last_tick = 0
 def new_id() -> str:
     """Return a UUIDv7 (RFC 9562): unique everywhere, and ordered by time within the process."""
     global _last_tick  # noqa: PLW0603 -- the order within a process is state of the process
+    # In 4096ths of a millisecond; one more where the clock was set back, or two ids fall into one of them.
     tick = max(time.time_ns() * 4096 // 1_000_000, _last_tick + 1)
     _last_tick = tick
+    # 48 bits of milliseconds, the version, 12 bits of a fraction, the variant, and 62 random bits.
     value = (tick >> 12) << 80 | 0x7 << 76 | (tick & 0xFFF) << 64 | 0b10 << 62
     digits = f"{value | int.from_bytes(os.urandom(8), 'big') >> 2:032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
@@ -200,7 +202,8 @@ class Execution:
         cause: str | None,
         current_state: str | None,
     ) -> Execution:
-        """Return the execution as its end leaves it; `attrs.evolve` takes five times as long."""
+        """Return the execution as its end leaves it."""
+        # Field by field: `attrs.evolve` takes five times as long, and each execution ends once.
         return Execution(
             id=self.id,
             name=self.name,

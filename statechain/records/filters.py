@@ -42,6 +42,7 @@ def _storable_text(_instance: object, attribute: attrs.Attribute[Any], value: st
 
 def as_id(machine: HasId | str) -> str:
     """Return the id of a machine, or the string that was given; other values are left to a validator."""
+    # A class that has a property `id` is taken for a HasId, too: the validator refuses it.
     return machine.id if isinstance(machine, HasId) and not isinstance(machine, type) else cast("str", machine)
 
 
@@ -103,6 +104,7 @@ def _is_utc(_instance: object, attribute: attrs.Attribute[Any], value: datetime 
         raise ValueError(
             f"{attribute.name} is {value.isoformat()}, a naive time: give it a timezone, such as datetime.now(UTC)"
         )
+    # The converter has made it UTC, but for a time that overflows there.
     if value.tzinfo is not UTC:
         raise ValueError(f"{attribute.name} is {value.isoformat()}, which is beyond the years 1 to 9999 in UTC")
 
@@ -124,6 +126,7 @@ def _is_count(_instance: object, attribute: attrs.Attribute[Any], value: int | N
         return
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidArgument(f"{attribute.name} must be a whole number, not {type(value).__name__}")
+    # What a BIGINT holds: an offset goes into SQL as it is.
     if not 0 <= value < 2**63:
         raise ValueError(f"{attribute.name} is {value}: it must be at least 0 and below 2**63")
 
@@ -222,6 +225,7 @@ class ExecutionFilter:
     def described(self) -> dict[str, JSONValue]:
         """Return the filter as a JSON object, as it is stored with a batch: every field that restricts or orders."""
         values = {field.name: _described(getattr(self, field.name)) for field in attrs.fields(type(self))}
+        # 0 skips nothing: it is left out, as None is.
         if not self.offset:
             del values["offset"]
         return {name: value for name, value in values.items() if value is not None}
@@ -253,7 +257,7 @@ class Cursor:
     """The place of one execution in the order of a filter: a page starts after it."""
 
     start_time: datetime
-    id: str
+    id: str  # breaks ties: many may start in the same microsecond
 
     @classmethod
     def of(cls, execution: Execution | ExecutionKey) -> Cursor:

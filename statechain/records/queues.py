@@ -53,6 +53,7 @@ KEY = Argument(
 )
 PRIORITY = Argument(
     f"a whole number from -{MOST_PRIORITY} to {MOST_PRIORITY}",
+    # True is a whole number to Python, and no priority.
     lambda value: isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MOST_PRIORITY,
 )
 
@@ -89,6 +90,7 @@ class MachineLimits:
 
     def __bool__(self) -> bool:
         """Return whether there is any limit."""
+        # A max_concurrency of 0 is a limit, too: it pauses the machine.
         return self != _UNLIMITED
 
     def __str__(self) -> str:

@@ -30,6 +30,7 @@ class ExecutionFailed(StatechainError):
 
     def __init__(self, execution: Execution) -> None:
         self.execution = execution
+        # The argument that makes it anew: errors are copied and pickled by their arguments.
         super().__init__(execution)
 
     @property
