@@ -64,6 +64,7 @@ class Visit:
         (True, False, None, Visit(exited=UNTIL), None, ""),
         (True, False, None, Visit(detail=None), None, ""),
         (True, False, None, Visit(detail="{}"), None, ""),
+        (True, False, None, Visit(detail='{"assigned":{"resume":1}}'), None, ""),
         (True, False, None, None, None, ""),
     ],
 )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any
 
 import pytest
 
@@ -15,23 +13,9 @@ from statechain.errors import RepositoryUnavailable
 from statechain.records.executions import Claim
 from statechain.storage.journal.journal import Journal
 from statechain.storage.journal.ledger import ExecutionWrites
-from statechain.storage.repository import Write
 from statechain.testing.contract.samples import ending, execution, start, visit
 from support.faulty_repository import FaultyRepository
-from support.storage.journals import PATIENCE, each, running, starting, stopping, write_all
-
-Group = Sequence[Write[Any]]
-
-
-def refuses(culprits: Sequence[Write[Any]], *, timed_out: bool) -> Callable[[Group], Exception | None]:
-    """Return what refuses every commit with one of these writes in it."""
-
-    def before(group: Group) -> Exception | None:
-        if any(write in culprits for write in group):
-            return RepositoryUnavailable("a row is locked", timed_out=timed_out)
-        return None
-
-    return before
+from support.storage.journals import PATIENCE, each, refuses, running, starting, stopping, write_all
 
 
 @pytest.mark.parametrize("timed_out", [True, False], ids=["it-says-so", "it-only-fails"])

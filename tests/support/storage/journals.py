@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,6 +11,7 @@ import attrs
 
 from statechain import Execution, ExecutionStatus, MemoryRepository
 from statechain.clock import SystemClock
+from statechain.errors import RepositoryUnavailable
 from statechain.observers import Fact, JournalFlushed
 from statechain.storage.journal.journal import Journal
 from statechain.storage.repository import StartExecution, StopExecution, Write
@@ -61,6 +62,17 @@ def stopping(execution_id: str) -> StopExecution:
 
 def each(count: int) -> list[StartExecution]:
     return [starting() for _ in range(count)]
+
+
+def refuses(culprits: Sequence[Write[Any]], *, timed_out: bool) -> Callable[[Sequence[Write[Any]]], Exception | None]:
+    """Return what refuses every commit with one of these writes in it."""
+
+    def before(group: Sequence[Write[Any]]) -> Exception | None:
+        if any(write in culprits for write in group):
+            return RepositoryUnavailable("a row is locked", timed_out=timed_out)
+        return None
+
+    return before
 
 
 async def write_all(journal: Journal, writes: Sequence[Write[Any]]) -> list[Any]:
