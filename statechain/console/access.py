@@ -36,12 +36,14 @@ READER = frozenset({"read"})
 OPERATOR = READER | {"payload", "stop", "redrive", "answer", "stop_batch", "redrive_batch"}
 ADMINISTRATOR = frozenset(VERBS)
 
+# What proxies add: behind one, the client's address is the proxy's.
 FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 def _to_verbs(verbs: Collection[str] | str) -> frozenset[str]:
     named = {"read": READER, "write": ADMINISTRATOR}
+    # First: a string is a collection of strings, too, one for each letter.
     if isinstance(verbs, str):
         if verbs not in named:
             raise InvalidArgument(f"access is {verbs!r}: it must be 'read', 'write' or a set of verbs")
@@ -89,8 +91,7 @@ async def grant_of(access: Access, request: Request) -> Grant | None:
 def loopback(verbs: Collection[str] | Literal["read", "write"] = READER | {"payload"}) -> Access:
     """Return an access function that grants verbs to requests from this machine, and nothing to others.
 
-    A request that came through a proxy is another's, and so is one whose Host is no name of this machine: a page of
-    another site may have its own name resolve to 127.0.0.1 (DNS rebinding).
+    A request that came through a proxy is another's, and so is one whose Host is no name of this machine.
     """
     grant = Grant(verbs)
 
@@ -98,6 +99,7 @@ def loopback(verbs: Collection[str] | Literal["read", "write"] = READER | {"payl
         client = request.client
         is_local = client is not None and _is_loopback(client.host)
         is_direct = not any(name in request.headers for name in FORWARDED)
+        # The Host, too: a page of another site may have its name resolve to 127.0.0.1 (DNS rebinding).
         return grant if is_local and is_direct and _host_name(request) in LOCAL_NAMES else None
 
     return access
@@ -107,9 +109,11 @@ def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
+        # Not an address, as of a Unix socket: it is not known to be local.
         return False
 
 
 def _host_name(request: Request) -> str:
     host = request.headers.get("host", "").lower()
+    # An IPv6 address is in brackets, since it has colons itself.
     return host[: host.index("]") + 1] if host.startswith("[") and "]" in host else host.partition(":")[0]

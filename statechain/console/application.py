@@ -90,6 +90,7 @@ def app(engine: Engine | Callable[[Request], Engine], *, access: Access | None =
             Route("/machines", machines.show_all),
             Route("/machines/{id}", machines.show),
             Route("/batches", batches.show_all),
+            # Before `{id}`, which would match it.
             Route("/batches/new", batches.new),
             Route("/batches/{id}", batches.show),
             Route("/batches/{id}/counts", batches.counts),
@@ -119,6 +120,7 @@ async def _show_error(request: Request, error: Exception) -> Response:
     else:
         status = next((code for kind, code in STATUS_CODES.items() if isinstance(error, kind)), 400)
         message = str(error)
+        # An error that is not in the table, and about no value, is the server's.
         if status == 400 and not isinstance(error, ValueError):
             status = 500
     message = message[:1].upper() + message[1:]

@@ -49,6 +49,7 @@ def throughput_chart(activity: Sequence[Activity]) -> str:
 
 def duration_chart(activity: Sequence[Activity]) -> str:
     """Return the 50th and 95th percentile of durations in each interval, on a logarithmic scale."""
+    # Without zeros, which have no logarithm.
     known = [value for each in activity for value in (each.durations.p50, each.durations.p95) if value]
     least = math.floor(math.log10(max(1e-3, min(known, default=0.1))))
     most = max(least + 1, math.ceil(math.log10(max(1e-3, *known, 0.001)))) if known else least + 1
@@ -68,6 +69,7 @@ def _curve(values: Sequence[float | None], y: object, colour: str, name: str) ->
     place_of = y if callable(y) else float
     wide = _plot() / max(1, len(values))
     piece: list[str] = []
+    # A None at the end, so that the last piece is drawn as well.
     for place, value in enumerate([*values, None]):
         if value is not None:
             piece.append(f"{LEFT + (place + 0.5) * wide:.1f},{place_of(value):.1f}")

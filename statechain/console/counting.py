@@ -34,6 +34,7 @@ COUNTS = "statechain_counts"
 BUDGET = 0.12
 """How many seconds a request spends on counting before it leaves the rest to the next one."""
 
+# One that is quicker is not worth its place.
 WORTH_KEEPING = 0.005
 KEPT_FOR, MOST_KEPT_FOR = 100, 60.0
 """For how many times as long as it took a count is kept, and for how many seconds at most."""
@@ -86,7 +87,9 @@ class Counts:
     async def read(self, repository: Repository, wanted: Sequence[Count]) -> dict[Count, Found]:
         """Return as many answers as the budget allows, in the order of the questions, and what was kept."""
         now = time.monotonic()
+        # A count that is out of date is shown as well, until the budget has room for it.
         found = {each: self._kept[each][0] for each in wanted if each in self._kept}
+        # One iterator for all tasks: each question is asked once.
         missing = iter([each for each in wanted if each not in found or self._kept[each][1] < now])
 
         async def answer() -> None:

@@ -47,6 +47,7 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or let a request pass."""
+        # The host's lifespan; there are no routes of WebSockets.
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -57,11 +58,13 @@ class Gate:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers[name] = value
+                # Unless the page has a rule for itself (`rendering.respond`).
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
         request = Request(scope, receive)
         try:
+            # Before the method is looked at: what has no access learns nothing of what there is.
             grant = await grant_of(self._access, request)
         except HTTPException as error:  # such as 401, by which the host asks for a password
             refused = PlainTextResponse(f"{error.detail}\n", error.status_code, dict(error.headers or {}))
@@ -80,15 +83,14 @@ class Gate:
 
 
 def comes_from_elsewhere(request: Request) -> bool:
-    """Return whether a request was sent by a page of another origin, or does not say by which.
-
-    Browsers send Sec-Fetch-Site, older ones Origin; neither can be set by a page. A request with neither is refused: no
-    browser that the console supports sends one.
-    """
+    """Return whether a request was sent by a page of another origin, or does not say by which."""
     site = request.headers.get("sec-fetch-site")
     if site is not None:
+        # Sent by browsers, and set by no page. "none" is an address that was typed, and never a form.
         return site != "same-origin"
     origin = request.headers.get("origin")
+    # Older browsers send Origin. One that the console supports sends no form without either.
     if origin is None:
         return True
+    # "null" is a sandboxed frame, or a file.
     return urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower() or origin == "null"

@@ -23,6 +23,7 @@ class Links:
     def to(self, path: Iterable[str], query: Mapping[str, object] | Iterable[tuple[str, object]]) -> str:
         """Return the URL of a page with a query that may have a name more than once."""
         pairs = query.items() if isinstance(query, Mapping) else query
+        # A lone surrogate in a name has no UTF-8: the link is wrong then, and the page is shown.
         given = urlencode([(name, str(value)) for name, value in pairs if value not in (None, "")], errors="replace")
         # A part of dots alone would be taken out of the path by browsers.
         parts = (

@@ -18,6 +18,7 @@ __all__ = ["with_mount"]
 def with_mount(scope: Scope) -> Scope:
     """Return a request's scope whose path has the mount, and whose root path names it."""
     raw = scope.get("raw_path")
+    # Not all servers have it: then the path is taken as it is.
     if not raw:
         return scope
     whole, rest = unquote(raw.partition(b"?")[0].decode("latin-1")), str(scope["path"]).rstrip("/")

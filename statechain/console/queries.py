@@ -65,12 +65,14 @@ def window_of(name: str | None) -> Window:
     """Return a window; the last day where the name is none of `WINDOWS`."""
     chosen = name if name in WINDOWS else "24h"
     interval = WINDOWS[chosen] / INTERVALS[chosen]
+    # At full intervals, so that requests ask the same questions for a while, and find the counts that were kept.
     end = EPOCH + ((datetime.now(UTC) - EPOCH) // interval + 1) * interval
     return Window(chosen, end - WINDOWS[chosen], end)
 
 
 def number(text: str | None, default: int) -> int:
     """Return a whole number of a query, or what represents one that is missing or wrong."""
+    # 18 digits fit into a BIGINT.
     return int(text) if text is not None and re.fullmatch(r"-?\d{1,18}", text, re.ASCII) else default
 
 
@@ -178,4 +180,5 @@ def moment_of(field: str, text: str) -> datetime | None:
         raise InvalidArgument(
             f"{field}: {text!r} is neither a time (2026-01-31T12:00) nor how long ago (90m, 2h, 7d)"
         ) from None
+    # Forms have no timezone: it is UTC, as in all that pages show.
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

@@ -32,6 +32,7 @@ ENVIRONMENT = Environment(
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
+    # Else each page looks at the files of its templates.
     auto_reload=False,
 )
 ENVIRONMENT.filters.update(formats.FILTERS)
@@ -68,6 +69,7 @@ async def page(
         "user": grant.user,
         "sections": SECTIONS,
         "section": section,
+        # An id that is new each time: htmx would keep an element of the same id, and not load again.
         "nonce": time.time_ns(),
         "here": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
         "done": formats.DONE.get(request.query_params.get("done", "")),
@@ -77,12 +79,14 @@ async def page(
 
 
 def _render(template: str, context: Mapping[str, Any]) -> bytes:
+    # Names and causes may have lone surrogates, which have no UTF-8.
     return ENVIRONMENT.get_template(template).render(context).encode("utf-8", "replace")
 
 
 def respond(request: Request, body: bytes, type_: str, *, status: int = 200, is_kept: bool = True) -> Response:
     """Return a response; one that is kept is asked for again each time, and answered by 304 where it is the same."""
     if not is_kept:
+        # A payload is not to be found in the browser's cache after its user has left.
         return Response(body, status, {"Cache-Control": "no-store"}, media_type=type_)
     tag = f'"{blake2b(body, digest_size=16).hexdigest()}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}

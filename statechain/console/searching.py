@@ -81,6 +81,7 @@ async def _end_of_part(engine: Engine, wanted: ExecutionFilter, after: Cursor | 
     # The names of executions of any status are read, so that all of them count.
     all_of_them = attrs.evolve(wanted, text=None, status=None, offset=BY_NAME if is_by_name else BY_ROW)
     rest = all_of_them if after is None else _narrowed(all_of_them, after.start_time)
+    # One key behind the offset: where this part ends, read from the index alone.
     keys = [] if rest is None else await engine.repository.execution_keys(rest, after=None, page=1)
     return keys[0] if keys else None
 
@@ -89,6 +90,7 @@ def _narrowed(wanted: ExecutionFilter, moment: datetime, *, is_end: bool = False
     """Return a filter of what begins at a moment, in its order, or ends there; None where that is nothing."""
     begin, end = wanted.start_after, wanted.start_before
     if (wanted.order == "newest_first") is is_end:
+        # Bounds are exclusive: a tick further, the moment is inside.
         begin = max(moment - TICK, begin or moment - TICK)
     else:
         end = min(moment + TICK, end or moment + TICK)

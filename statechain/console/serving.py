@@ -65,6 +65,7 @@ def require(request: Request, verb: str) -> Grant:
 
 async def form_of(request: Request) -> FormData:
     """Return a form that was sent, as long as one of a page may be."""
+    # No page uploads files, which would be written to disk.
     return await request.form(max_files=0, max_fields=MOST_FORM_FIELDS)
 
 
@@ -86,6 +87,7 @@ def see_other(request: Request, done: str, *path: str) -> Response:
 
 def log_action(grant: Grant, action: str, *what: str) -> None:
     """Log that something did something; names come from requests, so they are logged as representations."""
+    # Callers log first: also what fails afterwards was asked for by that user.
     logger.info("%s by %r: %s", action, grant.user or "(no name)", ", ".join(repr(each) for each in what))
 
 

@@ -54,6 +54,7 @@ async def start(request: Request) -> Response:
         count = await engine.count_executions(sources)
     except ValueError as error:
         problem = str(error)
+    # It is no ValueError; elsewhere it is a page that does not exist, here it is a field.
     except StateMachineNotFound as error:
         problem = str(error)
     return await new_batch_page(request, query, values, count=count, problem=problem)
@@ -64,6 +65,7 @@ def _options(values: Mapping[str, str]) -> BatchExecutionOptions:
     tolerated = values.get("tolerated", "")
     return BatchExecutionOptions(
         name_prefix=values.get("prefix") or None,
+        # -1 for what is no number: the options refuse it, in words that name the field.
         concurrent_batches=number(values.get("concurrency") or "1", -1),
         mode="DISTRIBUTED" if values.get("distributed") else "INLINE",
         tolerated_failure_count=number(tolerated, -1) if tolerated else None,

@@ -37,6 +37,7 @@ async def doubts(definition: str, value: JSONValue, past: Sequence[Execution], l
     """Return what speaks against starting an execution of a definition with an input, in sentences."""
 
     def check() -> list[str]:
+        # In a thread with a separate event loop: an expression that takes long would hold the host's loop.
         found = asyncio.run(_against_definition(definition, value, limits))
         return [*([] if found is None else [found]), *_against_past(value, past)][:MOST_DOUBTS]
 

@@ -47,6 +47,7 @@ async def act(request: Request) -> Response:
     grant = require(request, action)
     engine = engine_of(request)
     query = ExecutionQuery.of(form)
+    # A form may have more than a page offers.
     ids = [str(each) for each in form.getlist("id")][:PORTION]
     is_all = form.get("scope") == "all"
     wanted = query.filter()
@@ -77,6 +78,7 @@ async def act(request: Request) -> Response:
     chosen, last = await _portion(engine, wanted, query) if is_all else (await _named(engine, ids, action), None)
     log_action(grant, action, *(each.id for each in chosen))
     cause = str(form.get("cause", "")).strip() or f"stopped on the console by {grant.user or 'an operator'}"
+    # The next portions have the same cause.
     hidden.append(("cause", cause))
     done = sum([await _do(engine, action, each, cause) for each in chosen])
     return await confirmation(
@@ -144,6 +146,7 @@ async def _do(engine: Engine, action: str, execution: Execution, cause: str) -> 
             return await engine.try_redrive(execution) is not None
         await engine.delete_execution(execution.id)
     except (StatechainError, ValueError) as error:
+        # Ended, deleted or redriven meanwhile: that one is not done. Storage that is away ends the request.
         if isinstance(error, StatechainError) and not isinstance(error, ValueError | LookupError):
             raise
         return False

@@ -25,6 +25,7 @@ async def start(request: Request) -> Response:
     except InvalidPayload as error:
         return await machine_page(request, form, doubts=[str(error)], is_json=False, has_payloads=True)
     if form.get("confirmed") != "1":
+        # Doubts name members of past inputs, which are payloads.
         past = await past_of(engine, record) if grant.allows("payload") else ()
         found = await doubts(record.definition, value, past, engine.limits)
         if found:

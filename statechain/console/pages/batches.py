@@ -41,6 +41,7 @@ async def counted(engine: Engine, found: Sequence[Batch]) -> list[tuple[Batch, b
     """Return batches, and for each whether its items were counted: those of large ones are not."""
     room, result = COUNTED, []
     for batch in found:
+        # One room for all batches of a page: many small ones take as long as a large one.
         is_counted = batch.item_counts.total <= room
         if is_counted:
             room -= batch.item_counts.total

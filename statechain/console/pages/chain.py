@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["show"]
 
+# Bounds for a page: a chain may be of any length, and fan out.
 GENERATIONS = 8
 MOST_CHAINED = 100
 

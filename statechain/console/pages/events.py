@@ -22,6 +22,7 @@ FAILURES = 50
 LARGE = 1_000
 """From how many events on a running execution's page renews itself less often."""
 
+# What is allowed, not what is forbidden: a detail that is new is hidden until it is listed.
 WITHOUT_PAYLOAD = (
     "name",
     "error",

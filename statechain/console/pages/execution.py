@@ -47,6 +47,7 @@ async def opened(request: Request, tab: str) -> tuple[Engine, Execution, dict[st
     execution = await engine.get_execution(request.path_params["id"])
     names = await machine_names(engine)
     waits = (
+        # Two: one is shown, more are a link.
         await engine.repository.waiting_tasks(execution_id=execution.id, page=2) if execution.end_time is None else ()
     )
     context = {
@@ -82,6 +83,7 @@ async def show(request: Request) -> Response:
     record = await engine.repository.state_machine(execution.state_machine_id, execution.state_machine_revision)
     rows = await outlines(engine, execution)
     has_begun = bool(rows) or context["limit_wait"] is None
+    # One that waits for a limit has not begun: its first state is not drawn as running.
     drawn = execution if has_begun else attrs.evolve(execution, current_state=None)
 
     def link(name: str) -> str:
@@ -96,6 +98,7 @@ async def show(request: Request) -> Response:
     )
     shown = visits[after : after + PAGE]
     failed = [visit.place for visit in shown if visit.error is not None]
+    # Outlines have no causes: the rows of the failed visits that are shown are read whole.
     whole = await engine.repository.visits_at(execution.id, failed)
     context |= {
         "picture": picture,

@@ -142,5 +142,6 @@ def _changes(before: str, after: str) -> list[tuple[str, str]]:
     """Return the lines of a unified difference, each with its kind."""
     old, new = (json.dumps(json.loads(text), indent=2, ensure_ascii=False).splitlines() for text in (before, after))
     kinds = {"+": "added", "-": "removed", "@": "place"}
+    # The first two lines name files.
     lines = list(difflib.unified_diff(old, new, lineterm="", n=3))[2:MOST_LINES]
     return [(kinds.get(line[:1], "same"), line) for line in lines]

@@ -61,6 +61,7 @@ async def _payload(engine: Engine, execution: Execution, which: str) -> tuple[st
         return "Input", execution.input_text
     if which == "output":
         return "Output", execution.output_text
+    # The number is behind the last #: a state's name may have one.
     frame, _, place = which.removeprefix("visit:").rpartition("#")
     visits = folded(await outlines(engine, execution))
     visit = next((each for each in visits if each.frame == frame and str(each.number) == place), None)

@@ -81,6 +81,7 @@ def frame_of(task: WaitingTask) -> str:
 
 def _after(found: Sequence[WaitingTask]) -> str:
     """Return the place of the last task, which the next page begins after."""
+    # A beginning that is not known is stored as 0: it is before all others in the list's order.
     return place_at(found[-1].since or EPOCH, found[-1].id)
 
 
