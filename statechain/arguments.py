@@ -106,10 +106,12 @@ def _id_hint(argument: Argument, value: object) -> str:
 
 
 def _is_number(value: object) -> bool:
+    # To Python True is a number; to a caller it is a mistake.
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _is_inputs(value: object) -> bool:
+    # Iterables, too, and surely meant as one input.
     return isinstance(value, Iterable | AsyncIterable) and not isinstance(value, str | bytes | Mapping)
 
 
@@ -176,6 +178,7 @@ def checked(**arguments: Argument) -> Callable[[Callable[P, T]], Callable[P, T]]
     """Return a decorator that checks the arguments of each call by the names of their parameters."""
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        # Once for a method: to bind the signature at each call would take longer than the checks.
         positions = _positions(function, arguments)
 
         def check(args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
@@ -186,6 +189,7 @@ def checked(**arguments: Argument) -> Callable[[Callable[P, T]], Callable[P, T]]
                     value = kwargs[name]
                 else:
                     continue
+                # Asked first: what a wrong value could have been meant for is only looked for where it is wrong.
                 if not argument.accepts(value):
                     argument.check(name, value, _meant_for(name, value, arguments))
 

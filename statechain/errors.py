@@ -101,6 +101,7 @@ class DefinitionError(StatechainError, ValueError):
 
     def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
         self.diagnostics = tuple(diagnostics)
+        # The arguments as they were given: unpickling calls the class with them.
         super().__init__(self.diagnostics)
 
     def __str__(self) -> str:
@@ -131,6 +132,7 @@ class StateError(StatechainError):
     def origin(self) -> BaseException | None:
         """The exception that the state failed by, such as the one that a handler raised; None where there was none."""
         origin = self.__cause__
+        # Not a subclass: a TaskError is the handler's own exception.
         while type(origin) is StateError and origin.__cause__ is not None:
             origin = origin.__cause__
         return origin
@@ -258,6 +260,7 @@ class DamagedRow(RepositoryError):
         self.table = table
         self.key = key
         self.problem = problem
+        # As they were given, for unpickling; the text is made by `__str__`.
         super().__init__(table, key, problem)
 
     def __str__(self) -> str:

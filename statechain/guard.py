@@ -50,10 +50,12 @@ class Guard:
 
     def close(self) -> None:
         """Take note that it is closed."""
+        # `_opened_in` stays, so that a later call learns that it was left, and not that it never was open.
         self._loop = NOWHERE
 
     def check(self) -> None:
         """Raise EngineNotUsable unless it is open, in the running event loop."""
+        # One comparison for all: another thread, a fork and another `asyncio.run` each have another loop.
         if asyncio._get_running_loop() is not self._loop:  # noqa: SLF001 -- documented; cheap also where none runs
             raise EngineNotUsable(self._why())
 
@@ -109,6 +111,7 @@ def guarded(*more: str) -> Callable[[T], T]:
 
 def _checked_coroutine(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
+    # The check is made when the call is awaited, in the loop that does.
     async def call(self: Guarded, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         self.guard.check()
         return await method(self, *args, **kwargs)

@@ -104,6 +104,7 @@ async def launch_in_places(
     """Do the work for each item as `launch` does, and give it its place."""
     launched = _Launch(max(1, concurrency))
     caller = cast("asyncio.Task[Any]", asyncio.current_task())
+    # The caller may be ending by a cancellation already: only one that comes from here on wins.
     cancellations = caller.cancelling()
     source = aiter(items) if isinstance(items, AsyncIterable) else _as_async(items)
     try:
@@ -175,6 +176,7 @@ class ResultStream(Generic[ResultT]):
     async def has_room(self) -> None:
         """Return once there is room for a result."""
         while len(self._ready) >= self._capacity:
+            # The engine is being left, and no reader makes room: this raises CancelledError at the await below.
             if self._streams.is_closing:
                 self.cancel()
             room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -225,6 +227,7 @@ class ResultStream(Generic[ResultT]):
             finally:
                 self._getter = None
         result = self._ready.popleft()
+        # One that was cancelled meanwhile takes no room: the next one is woken.
         while self._putters and not _wake(self._putters.popleft()):
             pass
         return result

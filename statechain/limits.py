@@ -77,16 +77,21 @@ class Limits:
             lease and the connections, leaving takes five seconds more at most.
     """
 
+    # AWS's quota for the input or result of a task, state or execution: 256 KiB as UTF-8.
     payload_bytes: int = 256 * KIB
     payload_depth: int = 200
+    # AWS's quotas for variables: 256 KiB in one Assign, 10 MiB in all of an execution.
     assign_bytes: int = 256 * KIB
     variables_bytes: int = 10 * KIB * KIB
+    # AWS's quota for STANDARD; on AWS, EXPRESS has no bound, nor a history.
     history_events: int = 25_000
     transitions: int = 1_000_000
     unwritten_visits: int = 500
+    # AWS, CreateStateMachine: 1,048,576 characters.
     definition_bytes: int = KIB * KIB
     definition_states: int = 10_000
     definition_depth: int = 200
+    # AWS, "Intrinsic functions": 1,000 items of ArrayRange, 10,000 characters to encode or hash.
     array_range: int = 1_000
     intrinsic_text: int = 10_000
     jsonata_steps: int = 400_000
@@ -98,6 +103,7 @@ class Limits:
     suspect_backoff_longest_seconds: float = 60.0
     recovered: int = 10_000
     busy: int = 200
+    # AWS's API: a cause has at most 32,768 characters.
     cause_characters: int = 32 * KIB
     handler_threads: int = 40
     loop_hold_seconds: float | None = None

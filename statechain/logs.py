@@ -110,6 +110,7 @@ class ContextFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Complete the record; let every record pass."""
+        # What the record says itself wins.
         record.statechain = {**here(), **getattr(record, "statechain", {})}
         return True
 

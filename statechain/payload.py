@@ -12,6 +12,7 @@ from statechain.codec import MAX_DEPTH, JSONValue, decode, isolate, private
 
 __all__ = ["Payload"]
 
+# No value that a payload may have, as None would be.
 UNREAD: Final[Any] = object()
 """The value of a payload of which only the text is at hand."""
 
@@ -62,7 +63,9 @@ class Payload:
         It is decoded once, and not encoded again where it is sure to be within the limits.
         """
         value = decode(text)
+        # In ASCII, with escapes, a text has at least as many characters as its value has bytes as UTF-8.
         is_small = len(text) <= max_bytes and text.isascii()
+        # Each level takes two characters, and one bracket at least: brackets in strings only count too many.
         if is_small and (len(text) <= 2 * max_depth or text.count("[") + text.count("{") <= max_depth):
             return cls.owned(value, text)
         return cls.isolated(value, max_bytes=max_bytes, max_depth=max_depth)

@@ -52,6 +52,7 @@ logger = logging.getLogger(__name__)
 
 Attributes: TypeAlias = dict[str, str | bool | int | float]
 NAME = "statechain"
+# The SDK's own boundaries are made for milliseconds.
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600, 86400)
 WRITES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
@@ -195,6 +196,7 @@ class _Spans:
 
     def _enter(self, fact: StateEntered) -> None:
         key = fact.execution.id, fact.frame
+        # A frame's path is the parent's, a slash and the branch: in the names of states slashes are escaped.
         parent = self._states.get((key[0], fact.frame.rpartition("/")[0])) if fact.frame else None
         attributes = _identity(fact.execution, fact.state_machine)
         attributes |= {
@@ -216,6 +218,7 @@ class _Spans:
             span.set_attribute("statechain.next", fact.next)
         if fact.outcome == "FAILED":
             _fail(span, fact.error)
+        # Caught: the state went on, and its span is no error.
         elif fact.error is not None:
             span.set_attribute("error.type", fact.error)
         span.end()
@@ -315,6 +318,7 @@ class _Meters:
             case StateLeft():
                 attributes = _place(fact)
                 attributes |= {"statechain.state.type": fact.type, "statechain.outcome": fact.outcome}
+                # The system's clock may have been set back meanwhile.
                 self._state.record(max(0.0, fact.seconds), attributes)
             case AttemptEnded():
                 self._attempt.record(max(0.0, fact.seconds), _place(fact))
@@ -369,6 +373,7 @@ class _Meters:
             "statechain.status": str(execution.status),
         }
         self._ended.add(1, attributes)
+        # The start may be another machine's, whose clock is ahead.
         if execution.end_time is not None:
             self._execution.record(max(0.0, (execution.end_time - execution.start_time).total_seconds()), attributes)
 
