@@ -106,6 +106,7 @@ def load_value(
     if parsed is not None:
         faults = [*faults, *check(parsed, value, limits, type)]
     if parsed is None or faults:
+        # A set: what is wrong at one place may be found by the reader and by a check.
         raise DefinitionError(sorted({placed(fault, positions) for fault in faults}, key=_in_order))
     try:
         text, own = isolate(value, max_depth=limits.definition_depth)
@@ -172,6 +173,7 @@ def placed(fault: Diagnostic, positions: Positions) -> Diagnostic:
     """Return a diagnostic with the line and column of its pointer, or of the nearest one above that has a place."""
     if fault.line is not None or not positions:
         return fault
+    # These are about a key, and not about its value.
     keyed = fault.code in {"unknown-field", "mixed-query-languages", "unreachable", "duplicate-name", "state-name"}
     pointer = fault.pointer
     place = positions.get(f"{pointer}#key") if keyed else None

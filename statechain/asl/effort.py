@@ -30,6 +30,7 @@ _thread = _Thread()
 @contextmanager
 def serving_loop() -> Iterator[None]:
     """Have evaluations in this thread, which runs an event loop, raise TakesLong past the bound while the body runs."""
+    # Counted, since several engines may run in one event loop.
     _thread.loops += 1
     try:
         yield
@@ -40,6 +41,7 @@ def serving_loop() -> Iterator[None]:
 @contextmanager
 def at_length() -> Iterator[None]:
     """Let evaluations in this thread go past the bound while the body runs, which awaits nothing."""
+    # Restored afterwards: the thread may go on to serve its event loop.
     before, _thread.loops = _thread.loops, 0
     try:
         yield

@@ -62,12 +62,14 @@ INPUT: Final = frozenset({"input", "context"})
 RESULT: Final = INPUT | {"result"}
 ERROR: Final = INPUT | {"errorOutput"}
 
+# AWS's bounds on names, on seconds, and (a signed 64-bit integer) on counts.
 MAX_NAME: Final = 80
 MOST_SECONDS: Final = 99_999_999
 MOST_DELAY: Final = 31_622_399
 """A Retrier's MaxDelaySeconds is less than 366 days."""
 
 MOST_COUNT: Final = 2**63 - 1
+# AWS's bounds on MaxItems, and on the input of one batch.
 MOST_ITEMS: Final = 100_000_000
 MOST_BATCH_BYTES: Final = 256 * 1024
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["item_machine"]
 
+# A processor has no query language: its states take the definition's.
 INHERITED = ("QueryLanguage",)
 OWN = ("StartAt", "States")
 

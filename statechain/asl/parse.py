@@ -59,6 +59,7 @@ class _Parser(Reader):
             parsed = self.state(name, state, pointer_to(pointer_to(pointer, "States"), name))
             if parsed is not None:
                 states[name] = parsed
+        # Only the whole machine has one; branches and processors have none.
         timeout = ABSENT if pointer else self.number(value, part.fields["TimeoutSeconds"], pointer, self._language)
         return model.StateMachine(
             pointer=pointer,
@@ -157,6 +158,7 @@ class _Parser(Reader):
         jitter = value.get("JitterStrategy", "NONE")
         if jitter not in ("FULL", "NONE"):
             self.fault("wrong-value", "JitterStrategy is 'FULL' or 'NONE'", pointer_to(pointer, "JitterStrategy"))
+        # ASL's defaults: after 1 second, 3 times, each pause twice as long.
         interval_seconds = 1 if interval is ABSENT else cast("float", interval)
         if longest is not ABSENT and cast("float", longest) <= interval_seconds:
             message = "MaxDelaySeconds must be greater than IntervalSeconds"
@@ -334,6 +336,7 @@ def _item_processor(parser: _Parser, value: Obj, pointer: str) -> model.ItemProc
         parser.fault("wrong-value", "ExecutionType is 'STANDARD' or 'EXPRESS'", pointer_to(config_at, "ExecutionType"))
     return model.ItemProcessor(
         machine=parser.machine(found, at),
+        # A wrong mode was noted above: the model is then never used.
         mode=cast("Literal['INLINE', 'DISTRIBUTED']", mode),
         execution_type=cast("Literal['STANDARD', 'EXPRESS'] | None", type_),
     )

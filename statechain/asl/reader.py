@@ -114,6 +114,7 @@ class Reader:
         if key not in value:
             return None
         found = value[key]
+        # To Python True is an integer; in JSON it is none.
         if not isinstance(found, kind) or (isinstance(found, bool) and kind is not bool):
             self.fault("wrong-type", f"{key} must be {name}", pointer_to(pointer, key))
             return None

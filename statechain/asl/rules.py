@@ -80,6 +80,7 @@ def _comparison(parser: Reader, value: Obj, pointer: str) -> model.Rule:
         return model.Comparison(variable, "IsPresent", operand=True)
     kinds, name = KNOWN_OPERATORS[operator]
     operand = value[operator]
+    # To Python True is a number, and so a NumericEquals would take it.
     if not isinstance(operand, kinds) or (isinstance(operand, bool) and bool not in kinds):
         parser.fault("wrong-type", f"{operator} compares with {name}", at)
     elif operator.startswith("Timestamp") and not operator.endswith("Path") and parse_timestamp(operand) is None:

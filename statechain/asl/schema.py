@@ -122,6 +122,7 @@ class _Schema:
             made["properties"]["Type"] = {"const": name}
             if "Next" in made["properties"]:
                 made["oneOf"] = [{"required": ["Next"]}, {"required": ["End"]}]
+            # In a JSONata definition no state may be in JSONPath.
             languages = ("JSONata",) if definition == "JSONata" else (language,)
             made["properties"]["QueryLanguage"] = {"enum": list(languages)}
         if name == "Map":

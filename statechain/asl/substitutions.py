@@ -50,9 +50,11 @@ class Substituted:
         """Return the place in the text that was written; a place within a value is that of its name."""
         line, column = place
         offset = self._lines[line - 1] + column - 1
+        # The last piece that begins here: after an empty value the text goes on at the same offset.
         index = bisect_right(self._steps, (offset, len(self._written))) - 1
         begin, written = self._steps[index]
         is_value = index % 2 == 1
+        # A value has no places of its own in what was written: all of it is at its name.
         found = written if is_value else written + offset - begin
         number = bisect_right(self._written_lines, found)
         return number, found - self._written_lines[number - 1] + 1

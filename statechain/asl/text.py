@@ -38,6 +38,7 @@ def read_text(text: str, limits: Limits) -> tuple[JSONValue, Positions]:
 
 
 def _check_length(text: str, limits: Limits) -> None:
+    # Characters first: a text that has too many is not encoded only to be refused.
     if len(text) > limits.definition_bytes or len(text.encode(errors="replace")) > limits.definition_bytes:
         raise _fault("too-large", f"the definition is longer than {limits.definition_bytes} bytes", (1, 1))
 
@@ -63,6 +64,7 @@ def read_json(text: str, limits: Limits) -> tuple[JSONValue, Positions]:
     _check_length(text, limits)
     reader = _JSONReader(text, limits)
     try:
+        # The value is made in C; the walk after it only finds places, and repeated keys.
         value = json.loads(text, parse_constant=_refuse, parse_int=_whole)
     except RecursionError:
         raise _fault("too-deep", f"the definition nests deeper than {limits.definition_depth} levels", (1, 1)) from None
@@ -107,6 +109,7 @@ class _JSONReader:
         return place if match is None else match.end()
 
     def _place(self, offset: int) -> Place:
+        # Offsets only grow, so that the lines are gone through once.
         while self._line + 1 < len(self._lines) and self._lines[self._line + 1] <= offset:
             self._line += 1
         return self._line + 1, offset - self._lines[self._line] + 1
@@ -164,6 +167,7 @@ class _JSONReader:
         return place + 1
 
 
+# Python's own bound on digits that become an integer.
 MOST_DIGITS = 4_300
 
 
@@ -194,6 +198,7 @@ def read_yaml_with(
     _check_surrogates(text)
     import yaml  # noqa: PLC0415 -- JSON definitions do not pay for it
 
+    # libyaml, where PyYAML was built with it: much faster than its parser in Python.
     loader = yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader
     try:
         reader = make_reader(yaml, loader(text), limits)

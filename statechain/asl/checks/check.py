@@ -170,6 +170,7 @@ def _check_express(machine: model.StateMachine, type_: MachineType) -> Iterator[
             elif isinstance(state, model.Map):
                 processor = state.item_processor
                 is_own = processor.mode == "DISTRIBUTED" and processor.execution_type is not None
+                # Items of a distributed Map are executions of their own type.
                 pending.append((processor.machine, str(processor.execution_type) if is_own else its_type))
 
 

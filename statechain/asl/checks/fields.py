@@ -97,6 +97,7 @@ def _check_expressions(value: JSONValue, pointer: str, absent: Collection[str], 
 
 def _check_expression(expression: str, pointer: str, absent: Collection[str], limits: Limits) -> Faults:
     try:
+        # Compiled only to be refused in time: the plan compiles it again.
         compile_jsonata(expression, limits=limits)
         used = states_fields_in(expression).intersection(absent)
     except ValueError as fault:
@@ -159,6 +160,7 @@ def _check_dynamic(key: str, value: JSONValue, siblings: Obj, pointer: str, limi
     else:
         message = "the value of a key that ends in .$ is a path or an intrinsic function, as a string"
         yield Diagnostic("wrong-type", message, pointer=pointer)
+    # Both would make the same member of the value.
     if key[:-2] in siblings:
         yield Diagnostic("exclusive-fields", f"{key[:-2]!r} is given twice, with and without .$", pointer=pointer)
 

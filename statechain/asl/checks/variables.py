@@ -55,6 +55,7 @@ class _Scope:
         """Return whether this scope, or one around it, has a variable."""
         scope: _Scope | None = self
         while scope is not None:
+            # Assigned elsewhere in the scope, too: what only this state's Catchers assign comes after its branches.
             if scope.assigned[name] > scope.caught[name]:
                 return True
             scope = scope.outer

@@ -42,6 +42,7 @@ def _instant(value: JSONValue) -> tuple[datetime, str] | None:
     if match is None:
         return None
     day, minute, second, fraction, zone = match.groups()
+    # Nanoseconds: Python's datetime has microseconds, so that the last three digits are compared apart.
     digits = (fraction or "").ljust(9, "0")
     try:
         return datetime.fromisoformat(f"{day}T{minute}{second or ':00'}.{digits[:6]}{zone}"), digits[6:]
@@ -69,6 +70,7 @@ def matches_pattern(text: str, pattern: str) -> bool:
     if len(text) < len(first) + len(last) or not text.startswith(first) or not text.endswith(last):
         return False
     start, end = len(first), len(text) - len(last)
+    # The first place for each part leaves most room for the rest, so that nothing is tried twice.
     for part in middle:
         found = text.find(part, start, end)
         if found < 0:

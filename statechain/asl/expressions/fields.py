@@ -48,6 +48,7 @@ def compile_number(
         result = evaluate(states_of(raw, context), context)
         if not is_number(result):
             raise unexpected(expression, field, "number", result)
+        # 5.0 is whole: JSON has one kind of number.
         if whole and not float(result).is_integer():
             raise evaluation_failed(f"The {field} field cannot be parsed as an integer: {format_value(result)}", field)
         return int(result) if whole else result

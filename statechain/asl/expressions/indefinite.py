@@ -99,6 +99,7 @@ class Search:
         nodes: Iterable[JSONPathMatch] = [start]
         try:
             for segment in self._segments:
+                # Lazily: nodes flow through one by one, so that the budget ends the search early.
                 nodes = segment.resolve(nodes)
             return [cast("JSONValue", node.obj) for node in nodes]
         except (JSONPathError, RecursionError) as fault:
@@ -287,6 +288,7 @@ class _Environment(jsonpath.JSONPathEnvironment):
         budget = self._budget
         budget.left -= nodes
         if budget.left < 0:
+            # The rest is for a thread alone: in an event loop the search is given up, and begun again there.
             if budget.rest:
                 need_time()
             budget.left, budget.rest = budget.left + budget.rest, 0

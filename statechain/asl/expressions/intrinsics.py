@@ -28,6 +28,7 @@ from statechain.limits import DEFAULT_LIMITS, Limits
 
 __all__ = ["FUNCTIONS", "IntrinsicSyntaxError", "compile_intrinsic", "is_intrinsic"]
 
+# AWS, "Intrinsic functions": up to 10 in one field.
 MAX_NESTING = 10
 NAME = re.compile(r"States\.[A-Za-z0-9]+")
 NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?(?=\s*(?:[,)]|\Z))")
@@ -234,6 +235,7 @@ def _text(value: JSONValue, what: str = "the argument") -> str:
 def _array(value: JSONValue) -> list[JSONValue]:
     if not isinstance(value, list):
         raise IntrinsicArgumentError("the first argument must be an array")
+    # An array of that many items is worked on in a thread.
     if len(value) > STEPS_ON_LOOP:
         need_time()
     return value
@@ -286,6 +288,7 @@ def _format(call: Call, template: JSONValue, *arguments: JSONValue) -> JSONValue
             )
         made.append(_formatted(next(left)) if part == "{}" else part[1:] if part in ESCAPES else part)
         size += len(made[-1])
+        # Stopped while it grows: an argument may be repeated any number of times.
         if size > call.limits.payload_bytes:
             raise IntrinsicArgumentError(f"the text would have more than {call.limits.payload_bytes} characters")
     return "".join(made)
@@ -311,6 +314,7 @@ def _partition(_call: Call, array: JSONValue, size: JSONValue) -> JSONValue:
     return [items[place : place + width] for place in range(0, len(items), width)]
 
 
+# Sorted, so that the order of members does not count.
 _identity = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 """A string that two values have in common exactly where they are equal."""
 
@@ -350,6 +354,7 @@ def _base64_encode(call: Call, text: JSONValue) -> JSONValue:
 
 def _base64_decode(call: Call, text: JSONValue) -> JSONValue:
     try:
+        # Without it, Python would leave out what is no Base64.
         return base64.b64decode(_bounded(call, text), validate=True).decode()
     except (binascii.Error, ValueError) as fault:
         raise IntrinsicArgumentError("the argument is no Base64 of a text") from fault
@@ -383,6 +388,7 @@ def _random(call: Call, first: JSONValue, last: JSONValue, seed: JSONValue = Non
     if high <= low:
         raise IntrinsicArgumentError("the end must be greater than the start")
     if seed is None:
+        # The visit's own source: the same after a crash.
         return call.context.random().randrange(low, high)
     if high - low >= WIDEST_DRAW:
         raise IntrinsicArgumentError(f"with a seed the end must be less than {WIDEST_DRAW} after the start")
@@ -397,11 +403,13 @@ def _split(_call: Call, text: JSONValue, separators: JSONValue) -> JSONValue:
     among = _text(separators)
     if not among:
         return [_text(text)] if text else []
+    # All separators become the first: one split, however many there are.
     same = _text(text).translate(dict.fromkeys(map(ord, among), among[0]))
     return [part for part in same.split(among[0]) if part]
 
 
 def _uuid(call: Call) -> JSONValue:
+    # The version (4) and the variant of RFC 9562; the rest is drawn.
     bits = call.context.random().getrandbits(128) & ~(0xF << 76) & ~(0x3 << 62) | 4 << 76 | 2 << 62
     digits = f"{bits:032x}"
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))

@@ -27,10 +27,12 @@ class JavaRandom:
 
     def below(self, bound: int) -> int:
         """Return a whole number from 0 up to, but not including, a bound of at least 1 that fits into 31 bits."""
+        # Java's own way for powers of two: the high bits, which are more random.
         if bound & (bound - 1) == 0:
             return bound * self._bits(31) >> 31
         while True:
             bits = self._bits(31)
             value = bits % bound
+            # Java sees here that its integer overflows: the last, incomplete stretch would favour low numbers.
             if bits - value + bound - 1 < 1 << 31:
                 return value

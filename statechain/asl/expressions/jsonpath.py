@@ -35,6 +35,7 @@ Find: TypeAlias = Callable[[JSONValue], JSONValue]
 
 QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
 FROM_LENGTH = r"\(\s*@\.length\s*-\s*(?P<from_end>\d{1,20})\s*\)"
+# Possessive, so that a long name that leads to no match is not tried again from each of its characters.
 STEP = re.compile(
     r"\.(?P<name>(?:[^\s.\[\]()'\",*?\\]|\\\S)++(?:\(\))?)(?![(])"  # AWS knows no functions: length() is a name
     rf"|\.?\[\s*(?:(?P<quoted>{QUOTED})|(?P<index>-?\d{{1,20}})|{FROM_LENGTH})\s*\]"
@@ -125,6 +126,7 @@ def _of_variable(name: str, find: Find, text: str) -> Expression:
 def _compile(text: str, start: int, limits: Limits) -> Find:
     """Compile what follows the root, whose last character is at ``start``. White space at the end is no part of it."""
     steps, end = _steps(text, start + 1)
+    # Like Jayway JsonPath, which takes white space at the end.
     if end == len(text.rstrip()):
         return _walk(steps, text)
     several = SEVERAL_NAMES.match(text.rstrip(), end)
@@ -179,6 +181,7 @@ def _walk(steps: tuple[Step, ...], text: str) -> Find:
     def walk(value: Any) -> JSONValue:  # noqa: ANN401 -- each step narrows it
         found: Any = value
         for step in steps:
+            # A string has indexes, too, but is no array.
             if type(found) is not (dict if type(step) is str else list):
                 raise _not_found(steps, text, value)
             try:
@@ -193,6 +196,7 @@ def _walk(steps: tuple[Step, ...], text: str) -> Find:
 def _walk_fields(steps: tuple[Step, ...], text: str) -> Find:
     def walk(value: Any) -> JSONValue:  # noqa: ANN401
         try:
+            # In C. Arrays and strings refuse a name by TypeError.
             return cast("JSONValue", reduce(getitem, steps, value))
         except (KeyError, TypeError):
             raise _not_found(steps, text, value) from None
@@ -259,6 +263,7 @@ def _search(text: str, steps: tuple[Step, ...], end: int, limits: Limits) -> Fin
         try:
             return find(walk(value), root=value)
         except PathNotFound:
+            # Where a path may find several, nothing found is an empty list, and no error.
             return []
         except SearchFailed as fault:
             raise StateError("States.Runtime", f"Invalid path '{text}' : {fault}") from fault
@@ -303,6 +308,7 @@ class ReferencePath:
             return new
         step = self.steps[place]
         if isinstance(step, str) and isinstance(value, dict):
+            # Copied along the path alone: the rest is shared with the value that stays as it is.
             return {**value, step: self._set(value.get(step, {}), new, place + 1, whole)}
         if isinstance(step, int) and isinstance(value, list) and step < len(value):
             return [*value[:step], self._set(value[step], new, place + 1, whole), *value[step + 1 :]]

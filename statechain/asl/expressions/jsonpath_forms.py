@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 __all__ = ["standard"]
 
+# First what is kept: strings and regular expressions may hold any of the other forms.
 FORM = re.compile(
     r"""(?P<kept>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|=~\s*/(?:[^/\\]|\\.)*/)
     |(?P<dotted>(?<!\.)\.)(?=\[)
@@ -33,6 +34,7 @@ def standard(path: str) -> tuple[str, Callable[[int], int]]:
 
     def usual(form: re.Match[str]) -> str:
         if form["dotted"] is not None:
+            # As wide as before, so that columns stay the same.
             return " "
         if form["length"] is not None:
             return f"[-{form['count']}]".ljust(len(form["length"]))

@@ -72,6 +72,7 @@ def jsonpath_template(template: JSONValue, limits: Limits) -> Expression:
         return _object_template(template, limits)
     if isinstance(template, list):
         items = [jsonpath_template(item, limits) for item in template]
+        # Made once, and shared by all visits.
         if all(getattr(item, "is_constant", False) for item in items):
             return _constant(template)
         return lambda value, context: [item(value, context) for item in items]

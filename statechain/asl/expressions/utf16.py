@@ -15,6 +15,7 @@ def order_key(text: str) -> bytes:
 
 def as_utf16(one: str, other: str) -> tuple[str, str] | tuple[bytes, bytes]:
     """Return two strings as values that compare by code units: themselves where that is no difference."""
+    # ASCII is below all other characters in both orders.
     if one.isascii() or other.isascii():
         return one, other
     return order_key(one), order_key(other)

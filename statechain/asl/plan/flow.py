@@ -65,10 +65,12 @@ def compile_finish(
     if select is None and set_variables is None and merge is None and give is None:
         return None
     is_unchanged = select is None and merge is None and give is None
+    # A ResultPath of null drops the result: the raw input goes on as it is, and is not encoded again.
     is_input = getattr(state, "result_path", ABSENT) is None and give is None
 
     def finish(raw: JSONValue, result: JSONValue | Absent, context: Context) -> tuple[JSONValue, Assigned, Origin]:
         value = raw if result is ABSENT else result
+        # As on AWS, Assign and the output see the variables from before the state.
         assigned = None if set_variables is None else cast("Assigned", set_variables(value, context))
         if select is not None:
             value = select(value, context)

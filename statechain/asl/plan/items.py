@@ -58,6 +58,7 @@ class ItemContext:
 
     def object(self) -> dict[str, JSONValue]:
         """Return the Map's context object with this item in it."""
+        # A copy: the items share the Map's context object.
         return {**self._context.object(), "Map": {"Item": dict(self._item)}}
 
 

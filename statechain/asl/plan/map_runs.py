@@ -118,10 +118,13 @@ def _pack(branches: Sequence[Branch], common: dict[str, JSONValue], most: int, m
     """Fill one batch after the other, up to a number of items (0: any) and a size of its input."""
     packed: list[Branch] = []
     items: list[JSONValue] = []
+    # Measured once: each batch has the same frame around its items.
     empty = size_of({**common, "Items": []})
     size = empty
     for branch in branches:
+        # And a comma.
         length = size_of(branch.input) + 1
+        # An item that is too large by itself is a batch alone, which then fails.
         if items and (len(items) == most or size + length > most_bytes):
             packed.append(Branch(branch.plan, {**common, "Items": items}, len(packed)))
             items, size = [], empty

@@ -51,6 +51,7 @@ from statechain.limits import DEFAULT_LIMITS, Limits
 
 __all__ = ["Catch", "Plan", "State", "compile_plan"]
 
+# AWS's bound on a number of seconds.
 LONGEST_WAIT = 99_999_999
 FARTHEST_MOMENT = 2**31 - 1
 """How many seconds ahead a moment may be: 24,855 days, as on AWS."""
@@ -101,6 +102,7 @@ def _working(state: model.Task | model.Parallel | model.Map, type_: str, enter: 
         to_step(state.next, finish),
         state.retry,
         tuple(compile_catch(catcher, state, limits) for catcher in state.catch),
+        # Without fields that look at it, the input need not be kept until the result is there.
         drops_input=finish is None,
         next=state.next,
     )
@@ -191,6 +193,7 @@ def _compile_call(state: model.Task, make: Expression | None, limits: Limits) ->
     resource = state.resource
     is_jsonata = state.query_language == "JSONata"
     take = compile_input(state, limits)
+    # Most Tasks: no bound is looked for at each visit.
     if timeout is None and heartbeat is None and state.credentials is ABSENT:
         if make is None:
             return lambda raw, _context: CallTask(resource, raw)

@@ -22,6 +22,7 @@ def whole_if_whole(number: float) -> Value:
 def _divide(one: float, other: float) -> float:
     if other != 0:
         return one / other
+    # The sign of a zero counts: 1 / -0 is -Infinity.
     return math.nan if one == 0 or math.isnan(one) else math.copysign(math.inf, one) * math.copysign(1, other)
 
 
@@ -30,6 +31,7 @@ ARITHMETIC: dict[str, Callable[[float, float], float]] = {
     "-": float.__sub__,
     "*": float.__mul__,
     "/": _divide,
+    # With the sign of the dividend, as in JavaScript; Python's `%` has that of the divisor.
     "%": lambda one, other: math.nan if other == 0 else math.fmod(one, other),
 }
 

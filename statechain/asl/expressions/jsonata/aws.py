@@ -73,6 +73,7 @@ def _parse(_engine: Engine, text: Value) -> Value:
 
 def _whole(digits: str) -> float:
     """Return a whole number exactly where it fits into 64 bits, else as a double."""
+    # A longer one cannot fit into 64 bits: as a double it is read faster.
     number = int(digits) if len(digits) <= 20 else float(digits)
     return number if -(2**63) <= number < 2**63 else _finite(digits)
 
@@ -90,6 +91,7 @@ def _refuse(word: str) -> NoReturn:
 
 def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(members)
+    # Refused: Python's decoder would keep the last one, in silence.
     if len(made) < len(members):
         raise ValueError("a key is repeated")
     return made

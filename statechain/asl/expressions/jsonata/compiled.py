@@ -20,6 +20,7 @@ from statechain.limits import Limits
 
 __all__ = ["compile_expression", "fields_in"]
 
+# An engine holds the budget of one evaluation: each thread has its own.
 _threads = threading.local()
 
 
@@ -69,6 +70,7 @@ def compile_expression(text: str, failure: str, field: str, limits: Limits) -> E
         try:
             result = _engine().run(parsed, bindings, context, limits)
             value = None if result is None else to_json(result)
+        # No error of the expression: it is evaluated again, in a thread.
         except TakesLong:
             raise
         except NotJSON as error:

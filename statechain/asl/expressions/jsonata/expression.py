@@ -68,6 +68,7 @@ def compile_jsonata(text: str, field: str = "", *, limits: Limits = DEFAULT_LIMI
     plain = PLAIN.fullmatch(text)
     names = plain[2].split(".")[1:] if plain is not None else []
     compile_whole = partial(_compile_whole, text, failure, field, limits)
+    # After a dot, too, these are values, and no names.
     if plain is None or not NOT_NAMES.isdisjoint(names) or (plain[1] == "states" and not names):
         return compile_whole()
     return _walk(plain[1], names, failure, field, compile_whole)
@@ -108,9 +109,11 @@ def _walk(root: str, names: list[str], failure: str, field: str, compile_whole: 
         else:
             is_there, value = root in context.variables, context.variables.get(root)
         for name in rest:
+            # JSONata goes into each item of an array: that is left to the library.
             if type(value) is list:
                 if not whole:
                     whole.append(compile_whole())
+                # Compiled at the first array: most paths never meet one.
                 return whole[0](states, context)
             is_there = is_there and type(value) is dict and name in value
             if not is_there:

@@ -108,6 +108,7 @@ class Native(library.Jsonata.JFunction):  # type: ignore[misc]
         for argument in given:
             self._engine.weigh(argument)
         given += [None] * (self._count - len(given))
+        # Missing arguments are None, JSONata's undefined.
         result = self._function(self._engine, *given)
         return whole_if_whole(result) if type(result) is float else result
 
@@ -192,6 +193,7 @@ def _replace(engine: Engine, text: Value, pattern: Value, replacement: Value, li
         found = count if most is None else min(count, most)
         engine.allow(len(text) + found * (len(replacement) - len(pattern)))
         return text.replace(pattern, replacement, found)
+    # A function as the replacement needs matches, also of plain text.
     pattern = compile_regex(re.escape(pattern)) if isinstance(pattern, str) else pattern
     parts, place, size = [], 0, len(text)
     for match in itertools.islice(matches(engine, "replace", pattern, text), _count(limit)):
@@ -223,6 +225,7 @@ def _substituted(match: Found, replacement: str) -> str:
             return "$"
         if found[1].startswith("0"):
             return match.text + found[1][1:]
+        # As many digits as there are groups, as jsonata.js has it: of `$12`, with 9 groups, the 2 is text.
         number, rest = found[1][:most], found[1][most:]
         if most > 1 and int(number) > len(groups):
             number, rest = found[1][: most - 1], found[1][most - 1 :]

@@ -40,6 +40,7 @@ def matches(engine: Engine, name: str, matcher: Value, text: str) -> Iterator[Fo
     for match in matcher.finditer(text, engine.charge):
         if match.start() == match.end():
             raise jexception.JException("D1004", -1)
+        # JSONata has an empty string for a group that took no part.
         yield Found(match[0], match.start(), match.end(), [group or "" for group in match.groups()])
 
 

@@ -33,6 +33,7 @@ def plain_numbers(value: Any) -> JSONValue:  # noqa: ANN401 -- JSON
         changed = {
             key: new
             for key, item in value.items()
+            # Most members are strings or small whole numbers: they are passed over without a call.
             if (of := type(item)) is not str
             and (of is not int or not -LONG <= item < LONG)
             and (of is not float or item.is_integer())
@@ -40,6 +41,7 @@ def plain_numbers(value: Any) -> JSONValue:  # noqa: ANN401 -- JSON
         }
         return {**value, **changed} if changed else cast("JSONValue", value)
     if kind is list:
+        # In C, for long arrays of strings.
         if set(map(type, value)) <= {str, bool}:
             return cast("JSONValue", value)
         items = [plain_numbers(item) for item in value]

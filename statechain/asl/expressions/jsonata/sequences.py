@@ -112,6 +112,7 @@ def _sort(engine: Engine, array: Value, function: Value) -> Value:
 
 def _sorted(array: list[Value]) -> list[Value]:
     """Sort in runs: a sort of many items at once would keep other threads from going on."""
+    # JavaScript's order of strings.
     key = order_key if isinstance(array[0], str) else None
     if len(array) <= SORTED_AT_ONCE:
         return sorted(array, key=key)
@@ -129,6 +130,7 @@ def _merge_sorted(engine: Engine, items: list[Value], function: Value) -> list[V
     one = other = 0
     while one < len(left) and other < len(right):
         engine.charge(1)
+        # Only where the function says so: equal items keep their order.
         if engine.boolize(_applied(engine, function, [left[one], right[other]])):
             merged.append(right[other])
             other += 1
@@ -160,6 +162,7 @@ def _identity(engine: Engine, value: Value, walker: Walker) -> object:
         with walker:
             engine.charge(len(value))
             return "a", tuple(_identity(engine, item, walker) for item in value)
+    # To Python 1 and True are equal.
     return isinstance(value, bool), value
 
 

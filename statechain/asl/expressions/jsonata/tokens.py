@@ -40,6 +40,7 @@ class _Tokenizer(tokenizer.Tokenizer):  # type: ignore[misc]
         if sign in {'"', "'"}:
             return self._string(sign)
         number = NUMBER.match(self.path, self.position)
+        # The library would take it as infinite; jsonata.js refuses it.
         if number is not None and math.isinf(float(number[0])):
             raise jexception.JException("S0102", self.position, number[0])
         token = super().next(prefix)

@@ -56,6 +56,7 @@ def states_fields(root: Node) -> frozenset[str] | None:
             seen += 1
         elif node.type == "path" and _is_states(node.steps[0]) and len(node.steps) > 1 and node.steps[1].type == "name":
             fields.add(str(node.steps[1].value))
+            # Its first step counts as a variable, too: what is left over in the end is read as a whole.
             seen -= 1
     return frozenset(fields) if seen <= 0 else None
 

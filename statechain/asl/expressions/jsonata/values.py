@@ -81,6 +81,7 @@ def to_library(value: Any) -> Any:  # noqa: ANN401 -- JSON, and inside the libra
     """Return a JSON value as the library wants it: itself, or a copy of what holds a null."""
     kind = type(value)
     if kind is dict:
+        # Only what holds a null is copied, along the way to it.
         changed = {
             key: new
             for key, item in value.items()
@@ -130,6 +131,7 @@ def number_text(value: float, *, is_exact: bool = False) -> str:
     if not math.isfinite(number):
         return "null"
     if not number.is_integer() and not is_exact:
+        # As jsonata.js: 15 significant digits hide what doubles add, as in 0.1 + 0.2.
         number = float(f"{number:.15g}")
     if number == 0:
         return "0"

@@ -94,6 +94,7 @@ class Automaton:
             sign = text[current]
             state = state.steps.get(sign) or self._step(state, sign)
             if state.is_special:
+                # Known one character late: the tests ask for the character after the match, too.
                 if state.is_match:
                     found = current
                 if state.is_dead or (state.is_start and found < 0):
@@ -136,7 +137,9 @@ class Automaton:
         classes = self.membership.classes_of(sign) if sign else frozenset()
         program = self.program
         reached = dict.fromkeys(program.then[each] for each in passed if program.other[each] in classes)
+        # Backward no thread is preferred: in one order, fewer states are told apart.
         threads = tuple(sorted(reached) if self._is_backward else reached)
+        # A text could make a new state at each character: memory stays bounded, and the search goes on.
         if self._count >= MOST_STEPS:
             self._states, self._count = {}, 0
         following = self._state(threads, kind, is_match=is_match)

@@ -60,5 +60,6 @@ def _slots(saved: Saved) -> dict[int, int]:
     slots: dict[int, int] = {}
     while saved is not None:
         slot, place, saved = saved
+        # The last written come first, and count.
         slots.setdefault(slot, place)
     return slots

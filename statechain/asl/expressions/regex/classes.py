@@ -126,6 +126,7 @@ def _variants() -> tuple[list[int], list[tuple[int, ...]]]:
 
 def _fold(sign: str) -> str:
     """Return a character's simple case folding: one character, where the full one may be several."""
+    # `ß`, say, folds to two characters.
     for fold in (sign.casefold(), sign.lower()):
         if len(fold) == 1:
             return fold

@@ -36,6 +36,7 @@ class Escapes:
     def quoted(self) -> str:
         """Read quoted text, up to its end mark or the end of the pattern."""
         text, _, _ = self.pattern[self.place + 2 :].partition("\\E")
+        # Both marks, of two characters each; the last one may be missing.
         self.place = min(self.place + 4 + len(text), len(self.pattern))
         return text
 

@@ -121,6 +121,7 @@ class Regex:
             end, read = self._forward.end(text, candidate, is_search=True)
             if end >= 0:
                 return self._backward.begin(text, end, candidate), end, read
+            # The search came to the end; otherwise it was back at its start, and the scan goes on from there.
             if read > len(text):
                 break
         return -1, -1, len(text)
@@ -150,6 +151,7 @@ class Regex:
             if match is None:
                 return
             yield match
+            # Past an empty match, which would be found again.
             place = match.end() + (match.end() == match.start())
 
     def findall(self, text: str) -> list[str | tuple[str | None, ...] | None]:

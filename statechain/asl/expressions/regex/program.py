@@ -78,6 +78,7 @@ def compile_node(node: Node, *, is_reversed: bool = False) -> Program:
     compiler = _Compiler(is_reversed=is_reversed)
     program = compiler.program
     program.start = compiler.compile(node, program.add(MATCH))
+    # The search's own loop: it gives way to every thread that has begun before.
     again = program.add(CHARS, other=compiler.number_of(ANY))
     program.restart = program.add(SPLIT, program.start, again)
     program.then[again] = program.restart
@@ -98,6 +99,7 @@ class _Compiler:
 
     def compile(self, node: Node, then: int) -> int:
         if isinstance(node, Chars):
+            # A class of many ranges costs memory as several instructions do.
             self.program.size += len(node.ranges) // RANGES_AN_INSTRUCTION
             return self.program.add(CHARS, then, self.number_of(node.ranges))
         if isinstance(node, Assertion):
@@ -134,6 +136,7 @@ class _Compiler:
             copies = max(node.least - 1, 0)
             start = self._loop(node, then)
         else:
+            # Optional repetitions are nested: a(a(a)?)?, so that none is tried without the one before.
             copies, end, start = node.least, then, then
             for _ in range(most - node.least):
                 start = self._split(node, self.compile(node.node, start), end)

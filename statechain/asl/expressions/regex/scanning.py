@@ -21,6 +21,7 @@ MOST_RANGES = 64
 def scan_for(node: Node) -> Scan:
     """Return the scan for the matches of a syntax."""
     prefix = _prefix(node)
+    # In C, and the most frequent case: a literal at the beginning.
     if prefix:
         return lambda text, place: text.find(prefix, place)
     if can_be_empty(node):

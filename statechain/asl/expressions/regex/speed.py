@@ -53,6 +53,7 @@ class FastRegex(Regex):
     def search(self, text: str, place: int = 0, charge: Charge | None = None) -> Match | None:
         """Return the first match from a place on."""
         if not _is_unicode(text):
+            # RE2 takes UTF-8, which has no lone surrogates.
             return super().search(text, place, charge)
         found = self._compiled.search(text, place)
         self.charge(charge, (len(text) if found is None else found.end()) - place)
@@ -120,6 +121,7 @@ def _counts_text(node: Repeat) -> str:
 
 def _class_text(ranges: Ranges) -> str:
     if not ranges:
+        # RE2 has no empty class: this is the complement of everything.
         return f"[^{_ranges_text(ANY)}]"
     if len(ranges) == 1 and ranges[0][0] == ranges[0][1]:
         return f"\\x{{{ranges[0][0]:x}}}"

@@ -70,6 +70,7 @@ def read_datetime_picture(picture: str) -> list[Literal | Marker]:
         elif not match[2]:
             raise jexception.JException("D3135", -1)
         else:
+            # White space within a marker means nothing.
             marker = _marker("".join(match[1].split()))
             _limit_previous(parts, marker)
             parts.append(marker)

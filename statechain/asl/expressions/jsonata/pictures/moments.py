@@ -43,6 +43,7 @@ class Moment:
 
     def date(self) -> tuple[int, int, int]:
         """Return the year, the month from 1, and the day."""
+        # Python's dates end with the year 9999; the calendar repeats after a cycle.
         cycles, day = divmod(self.day + UNIX_EPOCH - 1, CYCLE_DAYS)
         found = date.fromordinal(day + 1)
         return found.year + cycles * CYCLE_YEARS, found.month, found.day

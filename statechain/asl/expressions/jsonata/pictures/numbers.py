@@ -79,6 +79,7 @@ class _Symbols:
 
     def shown(self, number: float, places: int) -> str:
         """Return a number without its sign, in this family of digits."""
+        # From there on JavaScript writes exponents, toFixed included.
         text = f"{abs(number):.{places}f}" if abs(number) < 1e21 else number_text(abs(number))
         if self.zero == "0":
             return text
@@ -191,6 +192,7 @@ def _groups(part: _Part, text: str, symbols: _Symbols, *, to_left: bool = False)
     place = text.find(symbols.comma)
     while place >= 0:
         positions.append(symbols.count(text[:place] if to_left else text[place:], optional=True))
+        # Also in a fraction jsonata.js looks for the next one in the whole part.
         place = part.whole.find(symbols.comma, place + 1)
     return positions
 
@@ -270,6 +272,7 @@ def _grouped_fraction(fraction: str, form: _Format, comma: str) -> str:
 
 def rounded(number: float, places: int) -> float:
     """Round half to even by the decimal digits that a number is written with."""
+    # By the digits that are shown, and not by the double: 2.675 to two places is 2.68.
     shifted = float(Decimal(repr(float(number))).scaleb(max(-MOST_SHIFT, min(places, MOST_SHIFT))))
     if not math.isfinite(shifted):
         return number
