@@ -43,4 +43,5 @@ def aws_location(diagnostic: Diagnostic) -> str | None:
     """Return the place as AWS writes it, such as ``/States/A/Choices[0]/Next``; None where it gives none."""
     if not diagnostic.pointer or diagnostic.code == "no-end":
         return None
+    # AWS writes names as they are, and no JSON pointer.
     return INDEX.sub(r"/\1[\2]", diagnostic.pointer).replace("~1", "/").replace("~0", "~")

@@ -160,6 +160,7 @@ def _read_text(
 def _text_of(path: Path, limits: Limits) -> str:
     """Return what a file holds, as far as it may be read: a longer text is refused by its length."""
     with path.open("rb") as file:
+        # One byte more than may be read shows that there are too many.
         content = file.read(limits.definition_bytes + len(BYTE_ORDER_MARK) + 1)
     try:
         return content.removeprefix(BYTE_ORDER_MARK).decode()

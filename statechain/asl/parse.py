@@ -46,6 +46,7 @@ class _Parser(Reader):
         """Read a whole definition, or below it a branch or a processor, whose states take the definition's language."""
         part = PARTS["Machine" if not pointer else "Processor" if pointer.endswith(PROCESSORS) else "Branch"]
         self.part(value, part, self._language, pointer)
+        # Below the top only states set a language, for themselves.
         if not pointer:
             self._language = self.language(value, pointer)
         start_at = self.required_text(value, "StartAt", pointer, "a state machine")

@@ -37,6 +37,7 @@ class Hints:
     def near(self, name: str, names: Collection[str], scope: str) -> str:
         """Return the hint for a name; ``scope`` identifies the names that it is compared with."""
         if (scope, name) not in self._found:
+            # Nothing for the rest: a definition with thousands of wrong names is refused as quickly.
             if self._left < len(names):
                 return ""
             self._left -= len(names)

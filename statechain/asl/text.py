@@ -284,6 +284,7 @@ class YAMLReader:
                 self._report("duplicate-key", f"the key {key!r} stands here for the second time", event, child)
             value = self._value(self._next(), child, depth)
             self.positions[f"{child}#key"] = _at(event)
+            # In quotes `<<` is a member's name.
             if key == "<<" and not event.style:
                 self._merge(members, value, event, child)
             elif key is not None:

@@ -67,6 +67,7 @@ def matches_pattern(text: str, pattern: str) -> bool:
     if len(parts) == 1:
         return text == parts[0]
     first, *middle, last = parts
+    # The two ends may not overlap in the text.
     if len(text) < len(first) + len(last) or not text.startswith(first) or not text.endswith(last):
         return False
     start, end = len(first), len(text) - len(last)

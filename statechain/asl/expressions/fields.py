@@ -81,6 +81,7 @@ def compile_number_at(path: str, field: str, find: Expression, *, whole: bool) -
 
 
 def _as_number(found: JSONValue) -> float | None:
+    # To Python True is a number.
     if isinstance(found, bool) or not isinstance(found, int | float | str):
         return None
     try:

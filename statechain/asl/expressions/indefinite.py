@@ -123,6 +123,7 @@ class _Lexer(Lexer):
     def tokenize(self, path: str) -> Iterator[Token]:
         previous = ""
         for token in super().tokenize(path):
+            # `$..true` looks for members of that name.
             if token.kind in WORDS and previous == TOKEN_DDOT:
                 yield Token(TOKEN_NAME, token.value, token.index, path)
             elif token.kind in FOREIGN or token.value != KEYWORDS.get(token.kind, token.value):
@@ -152,6 +153,7 @@ class _Parser(Parser):
             stream.next()
             flags = stream.next().value
         compiled = compile_regex(pattern, ignore_case="i" in flags, multiline="m" in flags, dot_all="s" in flags)
+        # The library only calls `fullmatch` of it.
         return RegexLiteral(value=cast("Pattern[str]", _CountedRegex(compiled, cast("_Environment", self.env))))
 
     def parse_prefix_expression(self, stream: TokenStream) -> BaseExpression:

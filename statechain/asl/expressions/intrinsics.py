@@ -141,6 +141,7 @@ class _Parser:
         if NAME.match(self._text, self._place):
             return self.call(depth + 1)
         for word, value in LITERALS.items():
+            # A longer word fails at what follows it, which must be a comma or a bracket.
             if self._text.startswith(word, self._place):
                 self._place += len(word)
                 return _constant(value)
@@ -164,6 +165,7 @@ class _Parser:
                 return "".join(characters)
             if character == "\\" and place + 1 < len(self._text):
                 escaped = self._text[place + 1]
+                # Only quotes and backslashes are escaped here; braces are left to States.Format.
                 characters.append(escaped if escaped in "'\\" else character + escaped)
                 place += 2
                 continue

@@ -95,6 +95,7 @@ def _constant(value: JSONValue) -> Expression:
     def constant(_value: JSONValue, _context: Context) -> JSONValue:
         return value
 
+    # Asked by the templates around it: one without expressions is a constant as a whole.
     constant.is_constant = True  # type: ignore[attr-defined]
     return constant
 

@@ -191,6 +191,7 @@ def _replace(engine: Engine, text: Value, pattern: Value, replacement: Value, li
     if isinstance(pattern, str) and isinstance(replacement, str):
         count, most = text.count(pattern), _count(limit)
         found = count if most is None else min(count, most)
+        # Before it is built: the size of the result is known.
         engine.allow(len(text) + found * (len(replacement) - len(pattern)))
         return text.replace(pattern, replacement, found)
     # A function as the replacement needs matches, also of plain text.

@@ -28,6 +28,7 @@ class NotJSON(Exception):
 
 
 DEEPEST = 1_000
+# AWS's bound on a value (`LARGEST_VALUE`) in numbers of 8 bytes.
 MOST = 873_782
 ITEMS_A_STEP = 8
 

@@ -92,6 +92,7 @@ class Automaton:
         found = -1
         for current in range(place, len(text)):
             sign = text[current]
+            # The loop that all time goes into: a dict, and one test for all that is special.
             state = state.steps.get(sign) or self._step(state, sign)
             if state.is_special:
                 # Known one character late: the tests ask for the character after the match, too.
@@ -153,6 +154,7 @@ class Automaton:
         Forward a match ends all threads of lesser preference; backward the longest match is wanted, so none.
         """
         operations, then, other = self.program.operations, self.program.then, self.program.other
+        # A stack: the thread that is preferred is on top.
         pending, seen = list(reversed(threads)), set()
         passed: list[int] = []
         is_match = False

@@ -104,6 +104,7 @@ class Regex:
 
     @cached_property
     def _whole(self) -> Automaton:
+        # The end is a part of the pattern: the preferred match may be a shorter one.
         return Automaton(compile_node(Sequence((self.node, Assertion("text_end")))))
 
     def charge(self, charge: Charge | None, length: int) -> None:

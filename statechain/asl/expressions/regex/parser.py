@@ -81,6 +81,7 @@ class _Parser(Escapes):
         options = [self._sequence()]
         while self.take("|"):
             options.append(self._sequence())
+        # Flags that are set in a group end with it.
         self._flags = flags
         return options[0] if len(options) == 1 else Choice(tuple(options))
 
@@ -111,6 +112,7 @@ class _Parser(Escapes):
         if match is None:
             return None
         bounds = [match[1], match[3] or (None if match[2] else match[1])]
+        # By length first: a count of very many digits is not made a number.
         if any(len(bound) > 4 or int(bound) > MOST_REPEATS for bound in bounds if bound is not None):
             raise self.refused("a repetition of more than 1000")
         least, most = int(match[1]), None if bounds[1] is None else int(bounds[1])
@@ -120,6 +122,7 @@ class _Parser(Escapes):
         return least, most
 
     def _repeat(self, node: Node, least: int, most: int | None) -> Node:
+        # With the flag U the question mark means the opposite.
         is_greedy = self.take("?") == self._flags.is_ungreedy
         return Repeat(node, least, most, is_greedy)
 
@@ -227,6 +230,7 @@ class _Parser(Escapes):
         is_negated = self.take("^")
         found: list[tuple[int, int]] = []
         is_first = True
+        # A closing bracket that comes first is a member.
         while is_first or not self.pattern.startswith("]", self.place):
             if self.place >= len(self.pattern):
                 raise self.refused("an unmatched [", start)
@@ -246,6 +250,7 @@ class _Parser(Escapes):
                 return found
         start = self.place
         first = last = self._member()
+        # A dash before the end is a member, and makes no range.
         if self.pattern.startswith("-", self.place) and not self.pattern.startswith("-]", self.place):
             self.place += 1
             if self.place >= len(self.pattern):
@@ -277,6 +282,7 @@ def _limit_repeats(node: Node, left: int, error: RegexSyntaxError) -> None:
     if isinstance(node, Repeat):
         counted = node.most if node.most is not None else node.least
         is_counted = (node.least, node.most) not in {(0, None), (1, None), (0, 1)}
+        # Counted repetitions are written out: nested ones multiply.
         left = left // counted if is_counted and counted else left
         if left == 0:
             raise error

@@ -223,6 +223,7 @@ def _words(number: float, *, is_ordinal: bool, follows: bool = False) -> str:
     if number < 1000:
         size, name = 100.0, "Hundred"
     else:
+        # Beyond trillions the count before the word grows: a thousand trillion.
         magnitude = min(math.floor(math.log10(number) / 3), len(MAGNITUDES))
         size, name = 1000.0**magnitude, MAGNITUDES[magnitude - 1]
     count = math.floor(number / size)
@@ -250,6 +251,7 @@ def _from_letters(text: str, first: str) -> float:
 
 def _from_roman(text: str) -> float:
     values: list[float] = [ROMAN_DIGITS.get(letter, math.nan) for letter in reversed(text)]
+    # From the right: a digit below one to its right is subtracted, as in IV.
     largest = accumulate(values, max, initial=1.0)
     return sum(value if value >= most else -value for value, most in zip(values, largest, strict=False))
 

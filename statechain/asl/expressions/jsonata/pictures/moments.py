@@ -137,6 +137,7 @@ def _written(marker: Marker, moment: Moment, hours: int, minutes: int, allow: Ca
     if marker.names:
         return _name(marker, value)
     if component == "Y" and marker.year_digits is not None and marker.year_digits < MOST_YEAR_DIGITS:
+        # With the sign of the year: those before 1 are negative.
         value = int(math.fmod(value, 10**marker.year_digits))
     return marker.number.format(value, allow)
 
@@ -183,6 +184,7 @@ def iso_millis(text: str) -> int:
         moment = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
     except ValueError:
         raise jexception.JException("D3110", -1, text) from None
+    # Milliseconds: further digits are cut off.
     millis = (moment - EPOCH) // timedelta(milliseconds=1) + int(f"{match[7] or ''}000"[:3])
     return millis - _zone_millis(match[8])
 
