@@ -32,6 +32,7 @@ __all__ = ["cli"]
 @click.version_option(version("statechain"), prog_name="statechain", message="%(prog)s %(version)s")
 def cli(repository: str | None) -> None:  # noqa: ARG001 -- `storage_option` reads it
     """Durable Amazon States Language state machines, chained in batches."""
+    # Once more: the colour is turned off in click's context, which there is none of before.
     prepare_streams()
 
 

@@ -31,6 +31,7 @@ __all__ = [
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 MachineType = Literal["STANDARD", "EXPRESS"]
+# The longest first, as a name is cut by the first that fits.
 SUFFIXES = (".asl.json", ".asl.yaml", ".asl.yml", ".json", ".asl", ".yaml", ".yml")
 
 
@@ -84,6 +85,7 @@ def substitutions_options(command: FunctionT) -> FunctionT:
         "substitute",
         multiple=True,
         metavar="NAME=VALUE",
+        # Read first: the callback of --substitutions adds these.
         is_eager=True,
         expose_value=False,
         callback=_keep_substitutes,
@@ -115,11 +117,13 @@ def _read_substitutions(ctx: click.Context, _param: click.Parameter, name: str |
         if not isinstance(item, str | int | float | bool):
             raise click.BadParameter(f"{name}: it is an object of strings, numbers and booleans")
         values[key] = item
+    # What is given one by one counts more than the file.
     return {**values, **given}
 
 
 def read_text(name: str) -> str:
     """Return a file's text, or that of standard input."""
+    # utf-8-sig: editors on Windows write a byte order mark, which JSON does not have.
     return sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8-sig")
 
 
@@ -150,7 +154,7 @@ def read_machines(
 
         substitutions: What ``${Name}`` means.
 
-        kind: The type of the machine; a its own machine template has a type.
+        kind: The type of the machine, where it is not one of a template.
     """
     folder = Path(name).parent
     shown = _stem(name)
@@ -176,6 +180,7 @@ def read_machines(
 
 def _one(name: str, shown: str, text: str, substitutions: Substitutions | None, kind: MachineType) -> Checked:
     described = _described(text)
+    # The very same text: it is no description by AWS, and `load` reads the file, by its suffix.
     is_file = described is text and name != "-"
     made = Checked(name=shown, file=name, text=text, type=kind)
     try:
@@ -187,6 +192,7 @@ def _one(name: str, shown: str, text: str, substitutions: Substitutions | None, 
 
 def _described(text: str) -> str:
     """Return the definition inside AWS's description of a state machine, or the text itself."""
+    # A look spares most files a second parse.
     if '"stateMachineArn"' not in text and '"definition"' not in text:
         return text
     try:

@@ -100,6 +100,7 @@ class WorkerProcesses:
         loop = asyncio.get_running_loop()
         while not stop.is_set():
             began = loop.time()
+            # The pipe is never written to: its end tells the child that the parent has died, however that came.
             process = await asyncio.create_subprocess_exec(*self._command, stdin=PIPE)
             try:
                 if await _ends_first(process, stop):
@@ -108,6 +109,7 @@ class WorkerProcesses:
             finally:
                 if process.returncode is None:  # this task was cancelled, or met an error
                     process.terminate()
+            # It ran well for long: what it died of is another cause than that of a child that cannot begin.
             if loop.time() - began >= self._restarts.steady:
                 deaths, delays = 0, self._restarts.delays()
             deaths += 1
@@ -120,6 +122,7 @@ class WorkerProcesses:
             delay = next(delays)
             echo_err(f"{how}; another is started in {spoken(delay)}")
             with suppress(TimeoutError):
+                # A stop ends the pause.
                 await asyncio.wait_for(stop.wait(), delay)
 
     async def _end(self, process: Process) -> None:
@@ -144,6 +147,7 @@ async def _ends_first(process: Process, stop: asyncio.Event) -> bool:
     finally:
         for wait in waits:
             wait.cancel()
+        # Awaited, too: no task is left pending when the command ends.
         await asyncio.wait(waits)
     return process.returncode is None
 
@@ -164,6 +168,7 @@ def stop_at_end_of_input(stop: asyncio.Event) -> None:
     """Set an event once standard input ends: of a child that is when its parent has died."""
 
     def read() -> None:
+        # The descriptor itself: a reader of `sys.stdin` would block in its buffer.
         if not os.read(0, 1024):
             loop.remove_reader(0)
             stop.set()

@@ -117,6 +117,7 @@ def _plain(cell: Cell) -> str:
     if isinstance(cell, datetime):
         return instant(cell) or ""
     text = cell.plain if isinstance(cell, Text) else cell
+    # They separate cells and rows.
     return printable(text).replace("\t", " ").replace("\n", " ")
 
 
@@ -159,6 +160,7 @@ async def echo_json_array(name: str, values: AsyncIterator[Any]) -> None:
     """Write an object whose one member is an array, value by value, indented as `echo_json` does it."""
     click.echo(f'{{\n  "{name}": [', nl=False)
     separator = end = ""
+    # Written as it comes: a history of any length is never whole in memory.
     async for value in values:
         click.echo(f"{separator}\n{textwrap.indent(_json_text(value, 2), '    ')}", nl=False)
         separator, end = ",", "\n  "

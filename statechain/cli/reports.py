@@ -49,6 +49,7 @@ def write_github(findings: Iterable[Finding]) -> None:
 
 
 def _command_data(text: str) -> str:
+    # The percent sign first, or the escapes of the others would be escaped again.
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 

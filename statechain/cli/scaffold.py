@@ -77,6 +77,7 @@ def skeleton(needs: Sequence[Need], files: Sequence[str]) -> str:
     handlers = {need.handler: need for need in needs if need.handler is not None}
     names = ["TaskContext", "TaskRegistry"] if any(n.waits for n in handlers.values()) else ["TaskRegistry"]
     parts = [HEAD.format(files=_inside(", ".join(files)), names=", ".join(names))]
+    # What the module has for itself.
     taken: set[str] = {"tasks", "logger", "logging", "event", "context"}
     for handler, need in handlers.items():
         function = _function_name(handler, taken)
@@ -103,6 +104,7 @@ def _function_name(handler: str, taken: set[str]) -> str:
         name = f"handle_{name}"
     number = 2
     unique = name
+    # Resources of several regions, or services, may end in the same word.
     while unique in taken:
         unique, number = f"{name}_{number}", number + 1
     return unique

@@ -113,6 +113,7 @@ class FilterOptions:
         target = None if self.unchained_to is None else await find_machine(engine, self.unchained_to)
         if target is None and state is not None:
             raise click.UsageError("--unchained-state needs --unchained-to")
+        # click gives an empty tuple where there was none; to a filter that is no status at all.
         fields["status"] = fields["status"] or None
         fields["limit"] = limit if self.limit is None else self.limit
         fields["unchained_to"] = None if target is None else Chained(target, state)
@@ -147,6 +148,7 @@ def _gathered(
         return command(*args, **kwargs)
 
     decorated: Any = gathering
+    # Decorators are applied from the last on, and --help shows them in the order of the text.
     for option in reversed([*options.values()]):
         decorated = option(decorated)
     return decorated  # type: ignore[no-any-return]
@@ -179,8 +181,10 @@ async def find_execution(engine: Engine, text: str) -> Execution:
         if found is not None:
             return found
     records = await engine.repository.state_machines()
+    # The whole text: a name may have a slash itself.
     named = [(record, await engine.repository.execution_by_name(record.id, text)) for record in records]
     fitting = [(record.name, execution) for record, execution in named if execution is not None]
+    # A name is unique within its machine alone.
     if len(fitting) == 1:
         return fitting[0][1]
     if fitting:

@@ -36,6 +36,7 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 DEFAULT_URL = "sqlite:///statechain.db"
 VARIABLES = ["STATECHAIN_URL", "DATABASE_URL"]
 INTERRUPTED = 130
+# Up to the last @: one in a password may have been left as it is.
 PASSWORD = re.compile(r"[^:]+://[^:@/]*:(?P<password>.*)@", re.DOTALL)
 
 
@@ -74,8 +75,10 @@ class Storage:
         """Return a string without the password, in case it holds it."""
         found = PASSWORD.match(self.url)
         password = None if found is None else found["password"]
+        # Drivers decode it.
         for secret in {password, unquote(password)} if password else ():
             text = text.replace(f":{secret}@", ":***@")
+            # A shorter one would blank out parts of words.
             if len(secret) > 3:
                 text = text.replace(secret, "***")
         return text
@@ -93,6 +96,7 @@ class Storage:
         if read_only:
             self._check_exists()
         try:
+            # Not to be opened: what is wrong with the URL, or missing of a driver, shows in making it.
             open_repository(self.url)
         except (ValueError, ImportError) as fault:
             raise Failure(self.hide(str(fault))) from None
@@ -120,6 +124,7 @@ def storage_option(command: FunctionT) -> FunctionT:
     def read(ctx: click.Context, _param: click.Parameter, value: str | None) -> Storage:
         above = ctx.find_root().params.get("repository")
         explicit = ctx.get_parameter_source("storage") is click.core.ParameterSource.COMMANDLINE
+        # Behind the command it counts most, then before the command, then in the environment.
         return Storage((value if explicit or above is None else above) or DEFAULT_URL)
 
     return click.option(
@@ -141,9 +146,11 @@ def asynchronous(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T
         hide = storage.hide if isinstance(storage, Storage) else str
         try:
             return asyncio.run(function(*args, **kwargs))
+        # asyncio.run has cancelled the command, and awaited its end.
         except KeyboardInterrupt:
             raise click.exceptions.Exit(INTERRUPTED) from None
         except BaseExceptionGroup as group:
+            # What is not the library's error is a defect: its traceback is shown.
             known, unknown = group.split(StatechainError)
             if known is None or unknown is not None:
                 raise
@@ -162,6 +169,7 @@ def _first(group: BaseExceptionGroup[StatechainError]) -> StatechainError:
 def _told(fault: StatechainError) -> str:
     cause = fault.__cause__
     text = str(fault) or type(fault).__name__
+    # The cause has the driver's words, which no message of a repository repeats.
     if isinstance(fault, DefinitionError) or cause is None or str(cause) in text:
         return text
     return f"{text} ({type(cause).__name__}: {cause})"

@@ -57,6 +57,7 @@ def prepare_streams() -> None:
     codecs.register_error(FALLBACK, _in_ascii)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
+            # A stream that a test or a host has put in their place is left as it is.
             stream.reconfigure(errors=FALLBACK)
     context: Any = click.get_current_context(silent=True)
     if context is not None and is_plain():

@@ -58,6 +58,7 @@ class _Rate(ParamType):
         if str(value).lower() == "none":
             return NO_LIMIT
         found = PER.fullmatch(value)
+        # A number and a slash alone name no time.
         if found is None or not (found[2] or found[3]):
             self.fail(f"{value!r} is no rate: write such as 100/60s, 5/s, or none", param, ctx)
         return int(found[1]), timedelta(**{UNITS[found[3] or "s"]: float(found[2] or 1)}).total_seconds()
@@ -101,6 +102,7 @@ class _Moment(ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:  # noqa: ANN401
         """Return the moment that the text means."""
+        # click may pass on what was converted already.
         if isinstance(value, datetime):
             return value
         ago = AGO.fullmatch(value.strip())
@@ -158,10 +160,12 @@ class _Object(ParamType):
         else:
             folder = str(Path.cwd())
         if folder not in sys.path:
+            # In front, as `python` does it for a script.
             sys.path.insert(0, folder)
         try:
             return importlib.import_module(name)
         except ModuleNotFoundError as fault:
+            # The module that was named, or a package of it, is missing; else it is one that the module imports.
             if fault.name is not None and (name == fault.name or name.startswith(f"{fault.name}.")):
                 self.fail(f"there is no module {fault.name!r}, neither in {folder} nor installed", param, ctx)
             self.fail(_told(name, fault), param, ctx)
@@ -171,6 +175,7 @@ class _Object(ParamType):
 
 def _told(module: str, fault: Exception) -> str:
     """Return what went wrong in the user's module, and where in it."""
+    # Without those of the import system.
     frames = [frame for frame in traceback.extract_tb(fault.__traceback__) if not frame.filename.startswith("<frozen")]
     place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if len(frames) > 1 else ""
     if isinstance(fault, SyntaxError) and fault.filename:

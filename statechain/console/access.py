@@ -85,6 +85,7 @@ async def grant_of(access: Access, request: Request) -> Grant | None:
     if answer is None:
         return None
     grant = answer if isinstance(answer, Grant) else Grant(answer)
+    # Without "read" no page is left.
     return grant if grant.allows("read") else None
 
 

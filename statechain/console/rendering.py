@@ -90,6 +90,7 @@ def respond(request: Request, body: bytes, type_: str, *, status: int = 200, is_
         return Response(body, status, {"Cache-Control": "no-store"}, media_type=type_)
     tag = f'"{blake2b(body, digest_size=16).hexdigest()}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+    # A proxy that compresses makes a tag a weak one.
     if tag in [each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")]:
         return Response(status_code=304, headers=headers)
     return Response(body, status, headers, media_type=type_)

@@ -61,6 +61,7 @@ async def find(engine: Engine, wanted: ExecutionFilter, after: Cursor | None, si
     found = [] if part is None else list(await engine.repository.executions(part, after=after, page=size + 1))
     if end is None or len(found) > size:
         return _page(found, size)
+    # On the first page alone: it is found in any part of the order.
     if after is None:
         named = await _by_id(engine, wanted)
         found = [*named, *(each for each in found if each not in named)]

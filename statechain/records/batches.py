@@ -97,6 +97,7 @@ class Batch:
 
     def does_the_same(self, other: Batch) -> bool:
         """Return whether another batch chains the same sources to the same names of the same machine, the same way."""
+        # Its id, its times and its status play no part.
         return (
             (self.name_prefix, self.source_state_name) == (other.name_prefix, other.source_state_name)
             and self.state_machine_id == other.state_machine_id

@@ -145,6 +145,7 @@ class Execution:
     @property
     def input(self) -> JSONValue:
         """The input, decoded afresh at each access."""
+        # Not kept: the record is shared, and a caller may change the value that it gets.
         return decode(self.input_text)
 
     @property

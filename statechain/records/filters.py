@@ -77,6 +77,7 @@ def _to_statuses(
         return None
     if not isinstance(value, Iterable):
         raise InvalidArgument(f"status must be one status or a collection of them, not {type(value).__name__}")
+    # A status is a string, and an iterable of its letters.
     members = [value] if isinstance(value, str) else list(value)
     try:
         return frozenset(ExecutionStatus(member) for member in members)

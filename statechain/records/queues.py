@@ -59,6 +59,7 @@ PRIORITY = Argument(
 
 
 def _is_rate(value: object) -> bool:
+    # A string of two characters is a sequence of two, too.
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:
         return False
     count, period = value

@@ -97,7 +97,9 @@ def _function_of(task: model.Task) -> str | None:
     """Return the name of the function that lambda:invoke calls, where the definition shows it."""
     for given in (task.parameters, task.arguments):
         named = given.get("FunctionName") if isinstance(given, dict) else None
+        # A JSONata expression is no name: it is known when the Task runs.
         if isinstance(named, str) and not named.startswith("{%"):
+            # Without the alias, or the version, behind a colon.
             return function_name(named) or named.partition(":")[0]
     return None
 

@@ -89,6 +89,7 @@ async def batch(
     if dry_run:
         await _count(storage, target, machine, selection, tasks=tasks)
         return
+    # Made here, so that the batch is found again when Ctrl-C has interrupted it.
     prefix = name_prefix or new_id()
     async with storage.engine(tasks=tasks or TaskRegistry(), files=files, read_only=True) as engine:
         chained = await machine_of(engine, target, machine, tasks=tasks)
@@ -104,6 +105,7 @@ async def batch(
         async with resume_hint(engine, chained, prefix):
             with progress:
                 await outcome.take(stream)
+    # Once the engine is left: what was cancelled has ended, too.
     outcome.show()
     exit_with(outcome.code)
 
@@ -231,5 +233,6 @@ async def resume_hint(engine: Engine, machine: StateMachine, prefix: str) -> Asy
 
 async def find_batch(engine: Engine, machine: StateMachine, prefix: str) -> Batch | None:
     """Return the newest batch of a machine with this prefix."""
+    # It was begun last, or nearly so.
     page = await engine.repository.batches(state_machine_id=machine.id, page=20)
     return next((each for each in page if each.name_prefix == prefix), None)

@@ -202,9 +202,11 @@ async def redrive(batch_id: str, tasks: TaskRegistry | None, files: str | None, 
         await check_served(engine, stored.state_machine_id, stored.state_machine_revision, tasks)
         after, count, is_more = -1, 0, True
         while is_more:
+            # In portions: one call redrives a bounded number.
             done = await engine.redrive_batch(batch_id, after=after)
             after, count, is_more = done.last, count + done.count, done.is_more
         echo_err(f"{count} execution{'' if count == 1 else 's'} redriven")
     async with storage.reader() as engine:
+        # The engine that redrove has been left, which waits for what runs: the counts are final.
         counts = (await engine.get_batch(batch_id)).item_counts
     exit_with(0 if counts.succeeded == counts.total else 1)

@@ -45,6 +45,7 @@ async def console(port: int, tasks: TaskRegistry | None, storage: Storage, *, wr
         try:
             async with limit, storage.engine(tasks=tasks, read_only=True, role=role) as engine:
                 await _serve(engine, port, write=True, payloads=payloads)
+                # From now on: the engine, which is left next, has as long for what runs.
                 limit.reschedule(asyncio.get_running_loop().time() + GRACE)
         except TimeoutError:
             echo_err("handed over what still ran")
@@ -64,8 +65,10 @@ async def _serve(engine: Engine, port: int, *, write: bool, payloads: bool) -> N
         raise Failure(f"the console needs {error.name}: pip install 'statechain[cli,console]'") from None
     verbs = pages.ADMINISTRATOR if write else pages.READER | {"payload"}
     app = pages.app(engine, access=pages.loopback(verbs if payloads else verbs - {"payload"}))
+    # No forwarded headers: they would give a request from elsewhere an address of this machine.
     config = uvicorn.Config(app, log_level="warning", lifespan="off", proxy_headers=False)
     try:
+        # Bound here, not by uvicorn: for an error in words, and for the number of a port that is chosen by 0.
         listener = socket.create_server(("127.0.0.1", port))
     except OSError as error:
         raise Failure(f"port {port} of this machine cannot be listened on: {error.strerror}") from None

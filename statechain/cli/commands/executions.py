@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["history", "list_executions", "show", "stop"]
 
 MOST = 100
+# As good as no limit.
 ALL = 10**9
 MOST_VALUE = 2000
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
@@ -90,6 +91,7 @@ async def list_executions(
         if suspect:
             await _list_suspects(engine, selection.limit, count=count, as_json=as_json)
             return
+        # One more than is shown says that the list is cut.
         filter_ = await selection.filter(engine, limit=None if count else MOST + 1)
         if count:
             click.echo(await engine.count_executions(filter_))

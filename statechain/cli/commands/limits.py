@@ -69,6 +69,7 @@ async def set_limits(machine: str, storage: Storage, **given: Any) -> None:  # n
 
     A limit that is left out stays as it is; "none" removes it. What runs goes on.
     """
+    # click's None is an option that was not given; what is to be None is NO_LIMIT until the next line.
     changes = {name: UNCHANGED if value is None else value for name, value in given.items()}
     changes = {name: None if value is NO_LIMIT else value for name, value in changes.items()}
     async with storage.engine(read_only=True) as engine:

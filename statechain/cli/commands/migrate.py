@@ -19,5 +19,6 @@ async def migrate(storage: Storage) -> None:
     Every engine does that when it opens, and gives up where it takes longer than storage may be away. In a database
     with millions of executions an upgrade takes minutes: this command waits for it.
     """
+    # Not by an engine, which gives up where storage does not open in time.
     async with open_repository(storage.url):
         echo_err("the schema is what this release needs")

@@ -148,6 +148,7 @@ def _read_target(
     kind: Literal["STANDARD", "EXPRESS"] = "STANDARD",
 ) -> Checked | None:
     """Return the definition that a file has; None where the target names a stored machine."""
+    # A file comes before a stored state machine of that name.
     if Path(target).is_file():
         return read_definition(target, name, substitutions, kind)
     if target.endswith(SUFFIXES):
@@ -177,6 +178,7 @@ def _refuse(checked: Checked, diagnostics: Iterable[Diagnostic], tasks: TaskRegi
 async def check_served(engine: Engine, state_machine_id: str, revision: int, tasks: TaskRegistry | None) -> None:
     """Refuse to run a stored revision whose handlers are not among these."""
     record = await engine.repository.state_machine(state_machine_id, revision)
+    # Before anything runs: a Task without a handler would fail its execution.
     faults = [] if record is None else unserved(load_stored(record.definition), tasks or TaskRegistry())
     if record is not None and faults:
         told = "; ".join(fault.message for fault in faults[:3])
@@ -195,6 +197,7 @@ async def follow(engine: Engine, handle: ExecutionHandle) -> Execution:
             if watcher is not None:
                 watcher.cancel()
     except asyncio.CancelledError:
+        # Ctrl-C has cancelled this task once: the end is recorded before the cancellation goes on.
         stopped = await handle.stop(cause="interrupted on the command line")
         echo_err(f"{handle.name} {stopped.status}; go on with\n  statechain redrive {handle.id} --tasks …")
         raise

@@ -74,6 +74,7 @@ def validate(
         checked = [_with_unserved(each, tasks) for each in read_machines(name, text, substitutions, kind)]
         findings += [(each.file, found) for each in checked for found in each.diagnostics]
         if any(each.diagnostics for each in checked):
+            # A file that could not be read weighs more.
             code = max(code, 1)
         if format_ == "text" and not as_json:
             _show(name, checked, quiet=quiet)
@@ -158,6 +159,7 @@ def show_faults(name: str, text: str, faults: list[Diagnostic] | tuple[Diagnosti
 def _show_line(line: str, number: int, column: int) -> None:
     """Write a line and, below the token at the column, a caret with its tail; long lines are cut round it."""
     begin = max(0, column - 60)
+    # A tab takes one column, so that the caret is below its token.
     shown = printable(line[begin : begin + 110].replace("\t", " ")).rstrip()
     token = TOKEN.match(line, column - 1)
     length = min(len(token[0]) if token else 1, len(shown) - (column - 1 - begin)) or 1

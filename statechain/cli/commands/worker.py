@@ -112,12 +112,14 @@ async def worker(
     With --processes a parent starts that many workers, replaces those that die, passes SIGTERM and Ctrl-C on, and ends
     with exit code 1 where they keep dying.
     """
+    # `main` has turned them off, for commands that end at once.
     logging.getLogger("statechain_backends").setLevel(logging.WARNING)
     if sys.platform == "win32":
         raise click.UsageError("workers need Linux or macOS: they end in order by SIGTERM, which Windows has not")
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
+        # SIGINT, too: asyncio.run would cancel the command, in place of an end in order.
         loop.add_signal_handler(number, told.set)
     if is_child:
         stop_at_end_of_input(told)
@@ -130,6 +132,7 @@ async def worker(
     carrier = _open_dispatcher(dispatcher, storage)
     try:
         async with (
+            # Around the engine: it bounds how long leaving it may take, once it is asked to end.
             asyncio.timeout(None) as limit,
             storage.engine(
                 tasks=tasks,
@@ -178,17 +181,15 @@ async def _serve(
 async def _serve_batches(
     engine: Engine, target: str, transformer: InputTransformer | str | None, patience: float
 ) -> None:
-    """Join the batches of a machine that others resume in shards, and resume those that are stalled, one by one.
-
-    A batch has no owner: that its counts do not change while nothing of it runs says that its process is gone. To be
-    wrong costs nothing, because two processes that run one batch join each other's executions.
-    """
+    """Join the batches of a machine that others resume in shards, and resume those that are stalled, one by one."""
     seen: dict[str, ItemCounts] = {}
     while True:
         running = await engine.list_batches(state_machine_id=target, status=BatchStatus.RUNNING)
         for batch in running:
             counts = batch.item_counts
             is_shared = batch.options.get("mode") == DISTRIBUTED  # each worker looks for its shards anyway
+            # A batch has no owner: counts that do not change while nothing runs say that its process is gone. To be
+            # wrong costs nothing, since two processes that run one batch join each other's executions.
             is_stalled = counts.running == 0 and seen.get(batch.id) == counts
             if not is_shared and (is_stalled or await _is_resumed(engine, batch)):
                 echo_err(f"resuming batch {batch.name_prefix}: {counts.pending} of {counts.total} left")
