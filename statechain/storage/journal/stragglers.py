@@ -87,10 +87,6 @@ class Stragglers:
         self._held: dict[Straggler, RepositoryUnavailable] = {}
         self._logged = time.monotonic()
 
-    def __iter__(self) -> Iterator[Straggler]:
-        """Return what is not committed yet."""
-        return iter(tuple(self._held))
-
     async def commit(self, straggler: Straggler) -> None:
         """Commit a write that is known to take long, beside all others."""
         # Without a turn: a batch that freezes its sources for minutes would keep stragglers waiting.
