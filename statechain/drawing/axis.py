@@ -53,6 +53,7 @@ class Axis:
         shown = whole
         for place, piece in enumerate(by_length[:MOST_CUTS], 1):
             rest = sum(end - begin for begin, end in by_length[place:])
+            # Where all but one piece are of no length, what is left would be stretched over the whole axis.
             if len(pieces) < 3 or rest <= whole * LEAST_SHOWN or piece[1] - piece[0] <= 2 * rest:
                 break
             cut.add(piece)

@@ -64,6 +64,7 @@ def find_x(layers: Sequence[Sequence[Cell]]) -> None:
     separations = list(_separations(layers, column_of))
     for _ in range(ROUNDS):
         _project(columns, separations, [column.wanted for column in columns])
+    # The projection leaves columns nearly apart: this makes it exact.
     _push_apart(columns, separations)
     for column in columns:
         for cell in column.cells:
@@ -87,6 +88,7 @@ def _straight(upper_layer: Sequence[Cell], lower_layer: Sequence[Cell]) -> list[
         lower = _only(upper.main_below, upper.below)
         if lower is not None and lower in places and _only(lower.main_above, lower.above) is upper:
             found.append((place, places[lower], upper, lower))
+    # Stable: ways come last, and are left out where they cross what was chosen before.
     found.sort(key=lambda link: link[2].is_way + link[3].is_way)
     chosen: list[tuple[int, int, Cell, Cell]] = []
     for link in found:
@@ -122,6 +124,7 @@ def _project(columns: Sequence[_Column], separations: Sequence[_Separation], wan
     for each in separations:
         _push(each, each.force)
     for number in range(PASSES):
+        # From both sides in turn, so that pushes travel through a row quickly.
         for each in separations if number % 2 else reversed(separations):
             left, right = each.left, each.right
             missing = each.least - (right.x - left.x)

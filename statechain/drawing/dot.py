@@ -12,6 +12,7 @@ __all__ = ["to_dot"]
 
 def to_dot(graph: Graph, trace: Trace | None = None) -> str:
     """Return a Graphviz digraph."""
+    # Names may hold anything: numbers are ids in every format.
     ids = {node.name: f"s{place}" for place, node in enumerate(graph.every())}
     lines = ["digraph {", "  graph [compound=true, fontname=Helvetica, fontsize=11, nodesep=0.4, ranksep=0.5];"]
     if trace:

@@ -1,6 +1,6 @@
 """Model → graph: states as nodes, ways as edges, the insides of Parallel and Map as separate graphs.
 
-The `picture_*` modules draw it: as Mermaid, DOT or SVG, plain or with what an execution did on it.
+`mermaid`, `dot` and `svg` draw it, plain or with what an execution did on it.
 """
 
 from __future__ import annotations
@@ -81,6 +81,7 @@ class Graph:
 
 def graph_of(machine: model.StateMachine) -> Graph:
     """Return the graph of a definition."""
+    # Rules or Catchers that lead to the same state are one edge, with all their labels.
     edges: dict[tuple[str, str | None, bool], list[str]] = {}
     for state in machine.states.values():
         for edge in _edges(state):

@@ -102,6 +102,7 @@ def reverse_cycles(cells: Sequence[Cell], links: Sequence[Link]) -> None:
         if id(root) in done:
             continue
         inside.add(id(root))
+        # A stack of its own: a long chain of states nests deeper than Python's calls may.
         walk = [(root, iter(tuple(leaving[id(root)])))]
         while walk:
             cell, rest = walk[-1]
@@ -116,6 +117,7 @@ def reverse_cycles(cells: Sequence[Cell], links: Sequence[Link]) -> None:
                 inside.add(id(way.lower))
                 walk.append((way.lower, iter(tuple(leaving[id(way.lower)]))))
     for link in links:
+        # Only now: the walk has to see the links as they are written.
         if link.is_reversed:
             link.upper, link.lower = link.lower, link.upper
 
@@ -144,6 +146,7 @@ def layered(cells: Iterable[Cell], links: Sequence[Link]) -> list[list[Cell]]:
     for link in links:
         crossed = range(link.upper.layer + 1, link.lower.layer)
         if len(crossed) > MOST_WAYPOINTS:
+            # The first layer and the last: one waypoint at each end.
             crossed = range(crossed[0], crossed[-1] + 1, crossed[-1] - crossed[0])
         for place, layer in enumerate(crossed):
             label = "" if place else link.label
@@ -177,5 +180,6 @@ def order(layers: Sequence[list[Cell]]) -> None:
             for cell in layer:
                 near = cell.above if is_down else cell.below
                 keys[id(cell)] = sum(places[id(other)] for other in near) / len(near) if near else places[id(cell)]
+            # A stable sort: cells with the same neighbours stay in the order of the definition.
             layer.sort(key=lambda cell: keys[id(cell)])
             note(layer)

@@ -138,8 +138,10 @@ def lay_out(graph: Graph, describe: Describe, *, has_ends: bool = True) -> Layou
         links.insert(0, _Way(start, cells[graph.start_at]))
     loops = [link for link in links if link.upper is link.lower]
     _make_room(loops)
+    # A way back to the same state crosses no layer: it is drawn at the state's side.
     links = [link for link in links if link.upper is not link.lower]
     first = start if has_ends else cells[graph.start_at]
+    # The start comes first: cycles are found by a walk from there.
     every = [first, *(cell for cell in cells.values() if cell is not first)]
     if any(link.lower is end for link in links):
         every.append(end)
@@ -218,6 +220,7 @@ def _placed(
         tops.append(y)
         heights.append(max(cell.height for cell in layer))
         y += heights[-1]
+    # By number: a layer without a cell has no row.
     rows = {cell_layer[0].layer: (top, height) for cell_layer, top, height in zip(layers, tops, heights, strict=True)}
 
     def middle(cell: Cell) -> float:
@@ -312,8 +315,10 @@ def _line(
         top, height = rows[way.layer]
         points += [(way.x, top), (way.x, top + height)]
     points += [(enters, rows[link.lower.layer][0]), (enters, middle(link.lower) - link.lower.height / 2)]
+    # Ports right above each other give the same point twice.
     points = [point for place, point in enumerate(points) if not place or point != points[place - 1]]
     label_at = (_label_x(link.ways[0].x, link.label), middle(link.ways[0])) if link.label else None
+    # Laid out downwards, and drawn in its own direction.
     return Line(edge=link.edge, points=tuple(reversed(points) if link.is_reversed else points), label_at=label_at)
 
 

@@ -119,6 +119,7 @@ def folded(rows: Iterable[V]) -> list[V]:
     latest: dict[tuple[str, int], V] = {}
     for row in rows:
         if row.type in STATE_TYPES:  # not a redrive, say, which is no visit of a state
+            # A visit that waits has rows before its last one.
             latest[row.frame, row.number] = row
     return sorted(latest.values(), key=lambda visit: (visit.entered_event, visit.number))
 
@@ -135,6 +136,7 @@ def standing_of(visit: AnyVisit, execution: Execution) -> Standing:
 def seconds_of(visit: AnyVisit, execution: Execution, now: datetime) -> float:
     """Return how long a visit took, or has taken by now."""
     until = visit.exited or execution.end_time or now
+    # The workers' clocks may differ: a visit is not drawn backwards.
     return max(0.0, (until - visit.entered).total_seconds())
 
 

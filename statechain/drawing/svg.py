@@ -80,6 +80,7 @@ def document(
 def element(tag: str, content: str = "", /, **attributes: object) -> str:
     """Return an element; underscores in names of attributes represent hyphens."""
     given = "".join(
+        # `class_` and the like are Python's words without the last character.
         f' {name.rstrip("_").replace("_", "-")}="{escape(f"{value:.1f}" if isinstance(value, float) else str(value))}"'
         for name, value in attributes.items()
         if value is not None

@@ -40,6 +40,7 @@ def timeline_svg(
     """
     visits = _nested(folded(rows))
     shown = visits[:most]
+    # Never 0: the axis divides by it.
     whole = max(((execution.end_time or now) - execution.start_time).total_seconds(), 1e-6)
     labels = [(_label(visit), visit.frame.count("[") * INDENT) for visit in shown]
     left = max((text_width(label, TEXT_SIZE) + indent for label, indent in labels), default=60.0) + 2 * MARGIN
@@ -111,6 +112,7 @@ def _bar(visit: AnyVisit, execution: Execution, now: datetime, axis: Axis, y: fl
     standing: Standing = standing_of(visit, execution)
     begin = max(0.0, (visit.entered - execution.start_time).total_seconds())
     x = axis.x(begin)
+    # What took no time is visible all the same.
     width = max(2.0, axis.x(begin + seconds_of(visit, execution, now)) - x)
     is_waiting = visit.type == "Wait"
     painted = paint(fill=f"{standing}-fill" if is_waiting else standing, stroke=standing, also="bar")

@@ -127,6 +127,7 @@ class Functions:
 
     def value(self, value: JSONValue, pointer: str) -> JSONValue:
         """Return a value with its functions evaluated. Raises DefinitionError."""
+        # Shared values are counted each time: aliases of aliases would unfold without end.
         self._left -= 1
         if self._left < 0:
             raise error_at(f"the template comes to more than {MOST_VALUES} values", pointer, "too-large")
@@ -135,6 +136,7 @@ class Functions:
             return [item for item in items if item != NO_VALUE]
         if not isinstance(value, dict):
             return value
+        # A function is the only member of its object.
         if len(value) == 1:
             ((name, argument),) = value.items()
             if name in self._functions:
@@ -220,6 +222,7 @@ class Functions:
             text, values = argument[0], section(argument[1])
         if not isinstance(text, str):
             raise error_at("Fn::Sub takes a string, or a string and an object", pointer)
+        # Evaluated first: their values are put in, and are not searched for names.
         own = {name: self.text(value, pointer_to(pointer_to(pointer, 1), name)) for name, value in values.items()}
         return SUB.sub(lambda found: self._sub_one(found, own, pointer), text)
 
@@ -282,6 +285,7 @@ class Functions:
         conditions = section(self._template, "Conditions")
         if not isinstance(name, str) or name not in conditions:
             raise error_at(f"there is no condition {name}", pointer)
+        # Conditions may refer to each other, in a circle too.
         if name in self._asked:
             raise error_at(f"the condition {name} depends on itself", pointer)
         self._asked.add(name)

@@ -27,6 +27,7 @@ __all__ = ["FileReader", "TemplateMachine", "find_machines", "is_template"]
 FileReader: TypeAlias = Callable[[str], str]
 """Returns the text of a file by its path from the template's folder; raises OSError."""
 
+# Read only to tell a template from a definition: not worth a parser.
 LOOK: Final = re.compile(r"""(?:^|[{,])\s*["']?(?:Resources|stepFunctions)["']?\s*:""", re.MULTILINE)
 TYPES: Final = ("AWS::StepFunctions::StateMachine", "AWS::Serverless::StateMachine")
 SERVERLESS: Final = ("stepFunctions", "stateMachines")
@@ -188,6 +189,7 @@ class _Reader:
         if key not in properties:
             return self._given
         own = section(self._value(properties[key], f"{pointer}/{key}"))
+        # The caller's values come before those in the template.
         return {name: item for name, item in own.items() if isinstance(item, SIMPLE)} | {**(self._given or {})}
 
     def _value(self, value: JSONValue, pointer: str) -> JSONValue:
@@ -211,6 +213,7 @@ class _Reader:
             return self._file(str(section(found).get("Key", "") if isinstance(found, dict) else found), at)
         if isinstance(found, str):
             return self._string(written, found, at)
+        # The definition's own places, by pointers from its root on.
         inside = (f"{at}/", f"{at}#")
         positions = self._template.positions.items()
         return _Value(found, {key.removeprefix(at): place for key, place in positions if f"{key}/".startswith(inside)})
@@ -232,6 +235,7 @@ class _Reader:
         sub = written.get("Fn::Sub") if isinstance(written, dict) else None
         block = self._template.blocks.get(pointer if sub is None else f"{pointer}/Fn::Sub")
         lines = len(str(written if sub is None else sub).splitlines())
+        # A function that puts in a line end moves all lines below it: then only the beginning is known.
         if block is None or lines != len(text.splitlines()):
             place = self._template.positions.get(pointer, (1, 1))
             return _Text(text, lambda _: place)

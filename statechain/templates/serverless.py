@@ -53,11 +53,13 @@ class Variables:
             return [self.value(item, pointer_to(pointer, index), depth) for index, item in enumerate(value)]
         if isinstance(value, dict):
             return {key: self.value(item, pointer_to(pointer, key), depth) for key, item in value.items()}
+        # From the inside out: a variable may be a part of another one's name.
         while isinstance(value, str) and (found := self._innermost(value)) is not None:
             depth += 1
             if depth > DEEPEST:
                 raise error_at(f"variables lead to variables more than {DEEPEST} times", pointer, "too-deep")
             one = self._variable(found["body"], pointer, depth)
+            # The whole string: the value keeps its type.
             if found.span() == (0, len(value)):
                 return self.value(one, pointer, depth)
             if not isinstance(one, str | int | float | bool):
@@ -74,6 +76,7 @@ class Variables:
         """Return the value of a variable: of the first of its sources that has one."""
         if body in self._given:
             return self._given[body]
+        # Not at a comma within brackets, as in the path of a file.
         for part in re.split(r",\s*(?![^(]*\))", body):
             found = self._source(part.strip(), pointer, depth)
             if found is not None:

@@ -79,6 +79,7 @@ class _TemplateReader(YAMLReader):
         if isinstance(event, self._yaml.ScalarEvent) and event.style == "|":
             self._note_block(event, at)
         if name:
+            # `!GetAtt A.B` names a resource and an attribute, and the attribute may have dots.
             is_path = name == "GetAtt" and isinstance(value, str)
             value = {key: list(str(value).partition(".")[::2]) if is_path else value}
         if anchor:
@@ -99,6 +100,7 @@ class _TemplateReader(YAMLReader):
     def _shared(self, value: JSONValue, event: Any, pointer: str) -> JSONValue:  # noqa: ANN401
         """Return the value of an alias, as long as all of them together are not too large."""
         pending = [value]
+        # Each use of an alias counts all of its values: a few lines could unfold to billions.
         while pending and self._size <= MOST_MEMBERS:
             item = pending.pop()
             self._size += 1
@@ -114,6 +116,7 @@ class _TemplateReader(YAMLReader):
         for each in value if isinstance(value, list) else [value]:
             if isinstance(each, dict):
                 for key, item in each.items():
+                    # As YAML has it: what the mapping says itself wins, before the merge key and after it.
                     members.setdefault(key, item)
             elif each is not None:
                 self._report("merge-key", "a merge key takes a mapping, or a list of them", event, pointer)

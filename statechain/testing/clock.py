@@ -74,6 +74,7 @@ class VirtualClock:
 
     def now(self) -> datetime:
         """Return the virtual time."""
+        # What asks for the time is at work: the quiet turns begin anew, and so does the grace.
         self._turns = 0
         self._has_waited = False
         return self._now
@@ -102,6 +103,7 @@ class VirtualClock:
     def hold(self, *, briefly: bool = False) -> Iterator[None]:
         """Keep time from jumping while the body runs; briefly, only as long as the grace."""
         task = asyncio.current_task()
+        # Held by an outer call in the same task already, as a handler in a script is.
         if briefly and task in self._handlers:
             yield
             return
@@ -145,6 +147,7 @@ class VirtualClock:
 
     def _set(self, moment: datetime, ring: Callable[[], None], *, cuts_short: bool = False) -> _Alarm:
         alarm = _Alarm(ring, cuts_short)
+        # Alarms at the same moment ring in the order in which they were set; they do not compare.
         heapq.heappush(self._alarms, (moment, next(self._numbers), alarm))
         self._stir()
         return alarm
@@ -169,6 +172,7 @@ class VirtualClock:
 
     def _jump(self, moment: datetime) -> None:
         """Set the time, and ring all that is due, in the order of moments, then of setting."""
+        # Time does not go back, also not to an alarm that was set for the past.
         self._now = max(self._now, moment)
         while (due := self._earliest()) is not None and due <= self._now:
             _, _, alarm = heapq.heappop(self._alarms)
@@ -184,6 +188,7 @@ class VirtualClock:
     def _stir(self) -> None:
         """Begin to count the quiet turns anew, or stop counting where there is nothing to wait for."""
         self._turns = 0
+        # A stir during the grace takes it back.
         if self._turning is not None and (self._has_waited or not self._is_watching()):
             self._turning.cancel()
             self._turning = None

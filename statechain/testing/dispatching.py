@@ -153,6 +153,7 @@ class DispatcherContract:
                 done.set()
             return Outcome.DONE
 
+        # The only slot is taken by the work that dispatches: to dispatch must not wait for a slot.
         async with serving(dispatcher, work, slots=1), asyncio.timeout(SECONDS):
             await dispatcher.dispatch([first])
             await done.wait()
@@ -201,6 +202,7 @@ class DispatcherContract:
             while not work.begun:  # noqa: ASYNC110 -- either may be the first
                 await asyncio.sleep(0.01)
             server.cancel()
+            # Time enough to end at once, or to take another ticket.
             await asyncio.sleep(0.05)
             assert not server.done()
             assert work.running == 1

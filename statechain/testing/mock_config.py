@@ -67,6 +67,7 @@ def _member(parent: Mapping[str, Any], name: str, place: str) -> Mapping[str, An
 
 def _responses(numbered: Mapping[str, Any], place: str) -> list[Response]:
     """Return the responses in the order of their numbers, which begin at 0 and leave none out."""
+    # By number: JSON has no order of members, and "10" comes before "2" as text.
     spans = sorted((*_span(numbers, place), numbers) for numbers in numbered)
     responses: list[Response] = []
     for first, last, numbers in spans:

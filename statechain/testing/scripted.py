@@ -192,6 +192,7 @@ class ScriptedTasks(TaskRegistry):
         self._views[state] = _View(_task(state, answer))
 
     async def _answer(self, state: str, lines: _Lines, value: JSONValue, context: TaskContext) -> object:
+        # Counted by execution, so that those that run beside each other do not take each other's answers.
         count = self._counts[context.execution_id, state]
         self._counts[context.execution_id, state] += 1
         seen = copy.deepcopy(value)  # a handler may do with its input as it likes

@@ -125,6 +125,7 @@ async def run_state(
         compiled,
         limits,
         clock or SystemClock(),
+        # A copy: what the test passes in is not changed by a handler.
         input=isolate(input)[1],
         variables=dict(variables or {}),
         context=dict(context or {}),
@@ -160,6 +161,7 @@ def _find(
 
 def _machine_of(state: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return a machine around a single state, in which what it leads to ends."""
+    # What it leads to need not be given: each target ends there.
     ways = [state, *state.get("Catch", ()), *state.get("Choices", ())]
     targets = [way[key] for way in ways if isinstance(way, Mapping) for key in ("Next", "Default") if key in way]
     return {"StartAt": name, "States": {**{target: {"Type": "Succeed"} for target in targets}, name: state}}
@@ -295,6 +297,7 @@ class _Bench:
         deadline = None if effect.timeout is None else self._clock.now() + timedelta(seconds=effect.timeout)
         answer = await call_task(
             call.task,
+            # The inspection shows the input as it was: a handler may change what it is given.
             copy.deepcopy(call.input),
             context,
             self._clock,
