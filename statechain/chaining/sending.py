@@ -22,7 +22,7 @@ class TicketSender:
     Arguments:
         dispatcher: What carries the tickets.
 
-        interval: After so many seconds a ticket whose shard can be claimed still counts as lost.
+        interval: The seconds after which a ticket whose shard can still be claimed counts as lost.
 
     A dispatcher that refuses tickets, or does not answer in time, is away: for an interval it is given none.
     """

@@ -463,7 +463,7 @@ class ShardWorker:
                 await self._begin(batch, claimed, target)
 
     def _goes_on(self, batch: Batch, plan: ShardPlan) -> bool:
-        """Return whether a shard of a batch is followed by another one here: it may, and no ticket is to tell of it."""
+        """Return whether a shard of a batch is followed by another one here: it may, and needs no ticket."""
         running, alive = self._known
         is_sent = self._sender is not None and not self._is_draining and batch.id not in self._parts
         return (

@@ -100,7 +100,7 @@ class WorkerProcesses:
         loop = asyncio.get_running_loop()
         while not stop.is_set():
             began = loop.time()
-            # The pipe is never written to: its end tells the child that the parent has died, however that came.
+            # The pipe is never written to: it ends with the parent, by which a child knows.
             process = await asyncio.create_subprocess_exec(*self._command, stdin=PIPE)
             try:
                 if await _ends_first(process, stop):

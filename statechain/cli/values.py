@@ -169,7 +169,7 @@ class _Object(ParamType):
             if fault.name is not None and (name == fault.name or name.startswith(f"{fault.name}.")):
                 self.fail(f"there is no module {fault.name!r}, neither in {folder} nor installed", param, ctx)
             self.fail(_told(name, fault), param, ctx)
-        except Exception as fault:  # noqa: BLE001 -- whatever the user's module raises is told as its own
+        except Exception as fault:  # noqa: BLE001 -- the user's module may raise anything
             self.fail(_told(name, fault), param, ctx)
 
 

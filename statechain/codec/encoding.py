@@ -72,7 +72,7 @@ _COLLECTS_IN_CALLS = sys.version_info < (3, 12)
 
 
 def _read(make: Callable[[Text], Value], text: Text) -> Value:
-    """Make the value of a text in one call of C, and collect garbage afterwards.
+    """Make the value of a JSON text in one call of C, and collect garbage afterwards.
 
     Up to Python 3.11 the collector also runs in the middle of such a call, several times for a large value, and each
     time through all objects of the process: the event loop waits for all of that. Later versions put it off themselves.
@@ -225,8 +225,8 @@ def isolate(value: object, *, max_bytes: int | None = None, max_depth: int = MAX
 def _isolate_quickly(value: object, max_bytes: int | None) -> tuple[str, JSONValue] | None:
     """Return what msgspec makes of a value, where its text is ASCII and comes back as an equal value; else None.
 
-    It takes types that are not JSON, as texts, but those are not equal to what they were made from. A text that is too
-    long is not read back: copying a large value takes long, and most of all the garbage collections that it causes.
+    It takes types that are not JSON, as texts, but those are not equal to what they were made from. A string that is
+    too long is not read back: to copy a large value takes long, most of all by the garbage collections that it causes.
     """
     quick = _msgspec()
     if quick is None:

@@ -1,4 +1,4 @@
-"""Why a value or a text is not JSON, and what to give instead, in the words of an error message."""
+"""Why a value or a string is not JSON, and what to give instead, in the words of an error message."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ WRONG_TEXTS: dict[str, str] = {
 
 
 def wrong_text(error: json.JSONDecodeError) -> str:
-    """Return why a text is not JSON, without the place."""
+    """Return why a string is not JSON, without the place."""
     if error.msg == MISSING_VALUE and not error.doc[error.pos :].strip():
         return "it ends where a value is missing"
     return next((said for begin, said in WRONG_TEXTS.items() if error.msg.startswith(begin)), "it cannot be read")
 
 
 def wrong_place(error: json.JSONDecodeError) -> str:
-    """Return where a text is not JSON, and why."""
+    """Return where a string is not JSON, and why."""
     return f"line {error.lineno}, column {error.colno}: {wrong_text(error)}"
 
 

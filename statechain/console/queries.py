@@ -144,7 +144,7 @@ def place_at(moment: datetime, id_: str) -> str:
 
 
 def cursor_at(place: str) -> Cursor | None:
-    """Return what `place_at` made a text of; None without one. Raises ValueError where it made no such text."""
+    """Return the place that `place_at` wrote; None without one. Raises ValueError where it wrote no such string."""
     if not place:
         return None
     micros, _, id_ = place.partition("_")

@@ -1,7 +1,7 @@
 """Pages of executions for a query; one that looks for text goes through a part of them at a time.
 
 No index finds text in the middle of a name, so that a search reads names one after the other. Each request reads a
-bounded number, whatever is found among them, and says where the next one goes on: it takes no longer in a storage of
+bounded number, however few are found, and says where the next one goes on: it takes no longer in a storage of
 any size.
 """
 

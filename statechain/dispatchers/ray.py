@@ -1,4 +1,4 @@
-"""A dispatcher over Ray: detached actors, each with an engine of its own, run the tickets on many machines.
+"""A dispatcher over Ray: detached actors, each with a separate engine, run the tickets on many machines.
 
 An actor is made again by Ray when its process dies, and a call that was lost is not repeated (``max_task_retries=0``):
 the death is reported to storage, and the sweeps of the actors' engines send what is open.

@@ -246,7 +246,7 @@ class VisitDetail:
 
     @staticmethod
     def may_assign(text: str | None) -> bool:
-        """Return whether a text may have assigned variables, without decoding it; a text that is not known may."""
+        """Return whether a detail may have assigned variables, without decoding it; one that is not known may."""
         # A quote in a string is escaped: this is the name of a member, be it one of a payload, which costs a look only.
         return text is None or '"assigned":' in text
 

@@ -170,7 +170,7 @@ class Execution:
     def output_as(self, type: type[T]) -> T: ...
 
     @overload
-    def output_as(self, type: Any) -> Any: ...  # noqa: ANN401 -- a union has no type of its own
+    def output_as(self, type: Any) -> Any: ...  # noqa: ANN401 -- a union is no type
 
     def output_as(self, type: Any) -> Any:  # noqa: A002
         """Return the output as a type, such as an attrs class or a pydantic model.

@@ -82,7 +82,7 @@ class BatchExecutionResult:
     def output_as(self, type: type[T]) -> T: ...
 
     @overload
-    def output_as(self, type: Any) -> Any: ...  # noqa: ANN401 -- a union has no type of its own
+    def output_as(self, type: Any) -> Any: ...  # noqa: ANN401 -- a union is no type
 
     def output_as(self, type: Any) -> Any:  # noqa: A002
         """Return the output as a type (see `Execution.output_as`); where it did not succeed, ``error`` is raised.

@@ -1,6 +1,6 @@
 """The usual claim in one statement: executions that are in no queue and no suspects, while no queue is open.
 
-Else a claim is a transaction of several statements, each with a round trip, in which the slots of a worker stand
+Else a claim is a transaction of several statements, each with a round trip, in which the slots of a worker are
 empty. While a queue has something that it may give, the statement takes nothing and says so: which of both comes
 first is decided in that transaction alone.
 """

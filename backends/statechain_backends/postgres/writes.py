@@ -267,7 +267,7 @@ def _all(selects: Sequence[Select[Any]]) -> Any:  # noqa: ANN401 -- a Select or 
 def _given_rows(part: str, form: Form, given: Sequence[str]) -> CTE:
     """Return a part's columns, which are given as texts or as arrays, as a table."""
     split = _split if form == "texts" else _array
-    # In the SELECT list, side by side: in FROM, the server would first keep each column as a table of its own.
+    # In the SELECT list, side by side: in FROM, the server would first keep each column as a separate table.
     arrays = {name: split(f"{part}_{name}", _plain(_PARTS[part][name])) for name in given}
     rows = select(*(func.unnest(array).label(name) for name, array in arrays.items())).subquery()
     filled = [

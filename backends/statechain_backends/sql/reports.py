@@ -167,7 +167,7 @@ def waiting_tasks(
 
 
 def _any_running(state_machine_id: str) -> ColumnElement[bool]:
-    """Return whether a machine has RUNNING executions: PostgreSQL asks once, and its statistics cannot tell it.
+    """Return whether a machine has RUNNING executions: PostgreSQL asks once; its statistics do not show it.
 
     The order is that of the index of machines and statuses. Without it PostgreSQL may read the whole table, in the
     hope of an early match.

@@ -144,7 +144,7 @@ def _both(ours: Callable[..., None], theirs: Callable[..., Any] | None) -> Calla
     if theirs is None:
         return ours
 
-    async def call(*facts: Any) -> None:  # noqa: ANN401 -- whatever the callback is told
+    async def call(*facts: Any) -> None:  # noqa: ANN401 -- the facts of any callback
         ours(*facts)
         told: Awaitable[None] | None = theirs(*facts)
         if inspect.isawaitable(told):

@@ -58,7 +58,7 @@ async def graph(
             one = await find_execution(engine, execution)
             found = one, list(await engine.repository.visits(one.id))
             record = await engine.repository.state_machine(one.state_machine_id, one.state_machine_revision)
-            # A text that is empty is refused as a definition, in words.
+            # An empty string is refused as a definition, in words.
             definition, name = load_stored("" if record is None else record.definition), one.name
     else:
         definition, name = await _definition(str(target), machine, storage)

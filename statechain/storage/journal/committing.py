@@ -67,7 +67,7 @@ class Committer:
         """Commit a group; return its outcomes, `HeldUp` for what storage does not take."""
         try:
             return await self._repository.commit(group)
-        except Exception as error:  # noqa: BLE001 -- an error of the repository must not end everybody's journal
+        except Exception as error:  # noqa: BLE001 -- an error of the repository must not end the journal
             return await self.persist(group, error)
 
     async def persist(self, group: Sequence[Write[object]], error: Exception) -> Sequence[object]:

@@ -323,7 +323,7 @@ class Journal:
         with self._clock.hold():
             try:
                 outcomes = await self._repository.commit(flight.group)
-            except Exception as error:  # noqa: BLE001 -- an error of the repository must not end everybody's journal
+            except Exception as error:  # noqa: BLE001 -- an error of the repository must not end the journal
                 outcomes = self._set_aside(flight, await self._committer.persist(flight.group, error))
             self._settle(flight, outcomes)
         # The identity shows whether `_look` has put another flusher in this one's place.

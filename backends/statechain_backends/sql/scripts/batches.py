@@ -123,7 +123,7 @@ def _add_items(write: AddBatchItems) -> Steps:
 
 @cache
 def _adding(count: int) -> Insert:
-    """Return the statement that adds so many items, but for those that are there already."""
+    """Return the statement that adds this many items, but for those that are there already."""
     names = batch_items.columns.keys()
     rows = [{name: param(f"{name}_{n}") for name in names} for n in range(count)]
     return insert(batch_items).values(rows).on_conflict_do_nothing()
