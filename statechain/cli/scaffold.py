@@ -25,7 +25,7 @@ class Need:
 
         handler: The name that a handler is registered under; None where none is needed, or the name is not known.
 
-        reported: What happens here, in a few words.
+        takes: What it takes here, in a few words.
 
         waits: Whether the state waits for an answer under a task token.
     """
@@ -33,7 +33,7 @@ class Need:
     resource: str
     states: tuple[str, ...]
     handler: str | None
-    told: str
+    takes: str
     waits: bool = False
 
 
@@ -60,7 +60,7 @@ HANDLER = '''
 async def {function}({arguments}) -> Any:
     """{summary}
 
-    {told}.
+    {takes}.
     """
     logger.warning("%s is not written yet: its input is its answer", {name})
 {body}'''
@@ -88,7 +88,7 @@ def skeleton(needs: Sequence[Need], files: Sequence[str]) -> str:
                 function=function,
                 arguments="event: Any, context: TaskContext" if need.waits else "event: Any",
                 summary=_inside(shortened(f"Serve {', '.join(need.states)}.", 100)),
-                told=textwrap.fill(_inside(f"It gets {need.told}"), 112, subsequent_indent="    "),
+                takes=textwrap.fill(_inside(f"It gets {need.takes}"), 112, subsequent_indent="    "),
                 body=ANSWER_LATER if need.waits else ANSWER_NOW,
             )
         )

@@ -45,7 +45,7 @@ def import_aws(files: tuple[str, ...], output: str | None, substitutions: Substi
             show_faults(each.file, each.text, each.diagnostics)
     definitions = [each.definition for each in checked if each.definition is not None]
     needs = _merged([need for definition in definitions for need in needs_of(definition)])
-    print_table(COLUMNS, [[", ".join(n.states), n.resource, n.handler or "-", n.told] for n in needs])
+    print_table(COLUMNS, [[", ".join(n.states), n.resource, n.handler or "-", n.takes] for n in needs])
     if output is not None and definitions:
         Path(output).write_text(skeleton(needs, [Path(name).name for name in files]), encoding="utf-8")
         echo_err(f"wrote {output}; try it: statechain run {files[0]} --tasks {Path(output).stem}:tasks")
@@ -65,7 +65,7 @@ def needs_of(definition: Definition) -> Iterator[Need]:
                 pending.append(state.item_processor.machine)
                 for part in (state.item_reader, state.result_writer):
                     if part is not None and part.resource:
-                        yield Need(resource=part.resource, states=(state.name,), handler=None, told=READS_FILES)
+                        yield Need(resource=part.resource, states=(state.name,), handler=None, takes=READS_FILES)
 
 
 def _need(task: model.Task) -> Need:
@@ -75,22 +75,22 @@ def _need(task: model.Task) -> Need:
     under = "; then answer under context.task_token, by engine.send_task_success" if waits else ""
     if base == LAMBDA_INVOKE:
         name = _function_of(task)
-        told = f"the Payload{under}" if name else "the function is chosen by the input: register each by its name"
-        return Need(resource=resource, states=states, handler=name, told=told, waits=waits)
+        takes = f"the Payload{under}" if name else "the function is chosen by the input: register each by its name"
+        return Need(resource=resource, states=states, handler=name, takes=takes, waits=waits)
     if base == START_EXECUTION or base.startswith(f"{START_EXECUTION}.sync"):
-        told = "no handler: create that state machine under its name, in the same storage"
-        return Need(resource=resource, states=states, handler=None, told=told)
+        takes = "no handler: create that state machine under its name, in the same storage"
+        return Need(resource=resource, states=states, handler=None, takes=takes)
     activity = activity_name(base)
     if activity is not None:
-        told = "what the activity's worker was given (or leave it to workers: it needs no handler then)"
-        return Need(resource=resource, states=states, handler=activity, told=told)
+        takes = "what the activity's worker was given (or leave it to workers: it needs no handler then)"
+        return Need(resource=resource, states=states, handler=activity, takes=takes)
     function = function_name(base)
     if function is not None:
-        return Need(resource=resource, states=states, handler=function, told=f"the state's input{under}", waits=waits)
-    told = f"the Parameters, or Arguments: do what {base.rpartition(':::')[2]} did{under}"
+        return Need(resource=resource, states=states, handler=function, takes=f"the state's input{under}", waits=waits)
+    takes = f"the Parameters, or Arguments: do what {base.rpartition(':::')[2]} did{under}"
     if not base.startswith("arn:"):
-        told = f"the state's input{under}"
-    return Need(resource=resource, states=states, handler=base, told=told, waits=waits)
+        takes = f"the state's input{under}"
+    return Need(resource=resource, states=states, handler=base, takes=takes, waits=waits)
 
 
 def _function_of(task: model.Task) -> str | None:

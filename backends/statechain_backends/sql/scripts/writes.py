@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 from sqlalchemy import Integer, case, delete, exists, literal, null, or_, select, type_coerce, update
@@ -63,9 +63,6 @@ from statechain_backends.sql.scripts.redrives import redrive
 from statechain_backends.sql.scripts.steps import Script, Steps
 from statechain_backends.sql.statements import ADD_RUN, END_EXECUTION, EXECUTION, EXECUTION_BY_NAME
 from statechain_backends.sql.text_escape import unescape_text
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["LOST_EPOCHS", "SCRIPTS", "chunks"]
 
