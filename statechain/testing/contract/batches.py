@@ -60,6 +60,7 @@ class FrozenContract:
         await seed(repository, execution(), execution())
         first, second, third = (batch(options={"mode": "DISTRIBUTED"}) for _ in range(3))
         stored = await commit(repository, CreateBatch(batch=first, filter_=OLDEST, joins=True))
+        # It is meant by the filter, too; who joins gets the set as it was frozen.
         await start(repository)
         assert await commit(other, CreateBatch(batch=second, filter_=OLDEST, joins=True)) == stored
         assert await repository.batch(second.id) is None
@@ -87,6 +88,7 @@ class FrozenContract:
 
     @pytest.mark.parametrize(
         ("offset", "limit", "expected"),
+        # The last pair's sum is past 64 bits, with which an SQL backend may count.
         [(0, 2, [0, 1]), (1, 2, [1, 2]), (3, None, [3, 4]), (4, 9, [4]), (5, 1, []), (0, 0, []), (2**62, 2**62, [])],
     )
     async def test_limit_and_offset_apply(
@@ -119,6 +121,7 @@ class FrozenContract:
     async def test_what_comes_later_is_not_in_it(self, repository: Repository) -> None:
         made = await start(repository)
         stored = await freeze(repository, OLDEST)
+        # Older than all that was frozen: by the filter's order it would come first.
         await start(repository, start_time=moment(-99))
         await finish(repository)
         assert [item.source_execution_id for item in await items(repository, stored)] == [made.id]
@@ -147,6 +150,7 @@ class FrozenContract:
         made = await start(repository)
         write = CreateBatch(batch=batch(), filter_=ExecutionFilter())
         first = await commit(repository, write)
+        # Between commit and repetition: the set is not read again.
         await start(repository)
         assert await commit(repository, write) == first
         assert [item.source_execution_id for item in await items(repository, first)] == [made.id]

@@ -134,6 +134,7 @@ class CallbackContract:
     async def test_what_is_opened_again_stays_as_it_is(self, repository: Repository) -> None:
         """A transition without visits passes its guard twice, where its reply was lost and it is committed again."""
         made = await start(repository)
+        # Another token of the same id must not replace the one that was given out.
         first, other = callback(made), callback(made, token_hash=str(callback(made, "other").token_hash))
         await commit(repository, advance(made, opened=[first]))
         answered = await commit(repository, success(first))
@@ -173,6 +174,7 @@ class CallbackContract:
     @pytest.mark.parametrize("answer", [success, failure])
     async def test_the_same_answer_again_is_the_same_answer(self, repository: Repository, answer: Any) -> None:  # noqa: ANN401
         each = await waiting(repository)
+        # The second time as after a lost reply.
         assert await commit(repository, answer(each)) == await commit(repository, answer(each))
 
     @pytest.mark.parametrize("how", ["ended", "stopped", "redriven"])
@@ -212,6 +214,7 @@ class CallbackContract:
         each = await waiting(repository)
         beaten = attrs.evolve(each, last_heartbeat=moment(99.000001))
         assert await commit(repository, beating(each)) == beaten
+        # Again, as after a lost reply.
         assert await commit(repository, beating(each)) == beaten
         assert await stored(repository, each) == beaten
         assert (await commit(repository, success(each))).last_heartbeat == beaten.last_heartbeat
@@ -239,6 +242,7 @@ class CallbackContract:
                 repository.commit([success(each)]), other.commit([CloseCallback(id=each.id)])
             )
             seen = await stored(repository, each)
+            # Storage decides which came first, and tells both callers the same.
             assert closes[0] == seen
             assert isinstance(answers[0], TaskTimedOut) == (seen.status is CallbackStatus.CLOSED)
 
@@ -251,6 +255,7 @@ class CallbackContract:
         after = callback(made, "again", redrive_count=1)
         await commit(repository, advance(made, epoch=claim.epoch, opened=[after]))
         assert (await commit(repository, success(after))).status is CallbackStatus.SUCCEEDED
+        # The token of the run before is still known: too late, and not invalid.
         with pytest.raises(TaskTimedOut):
             await commit(repository, success(before))
 
@@ -297,6 +302,7 @@ class ActivityContract:
 
     async def test_the_order_is_that_of_the_ids(self, repository: Repository) -> None:
         made = await start(repository)
+        # Bytewise, as no collation of a language would sort them.
         keys = ["b", "a", "B", "ä", "10", "9"]
         fields = {"token_hash": None, "activity": "Pack"}
         opened = [callback(made, key, **fields) for key in keys]
@@ -307,6 +313,7 @@ class ActivityContract:
     async def test_the_same_token_again_gets_the_same_task(self, repository: Repository) -> None:
         await queue(repository, 2)
         first = await commit(repository, taking("token"))
+        # A poll whose reply was lost asks again under its token, and must not take a second task.
         assert await commit(repository, taking("token")) == first
         assert (await commit(repository, taking("token-2"))) != first
 
@@ -346,6 +353,7 @@ class ActivityContract:
         assert taken is not None
         await commit(repository, CloseCallback(id=taken.id))
         again = await commit(repository, taking("token"))
+        # Its wish was granted once: it learns what became of that task, and gets no other.
         assert again == attrs.evolve(taken, status=CallbackStatus.CLOSED)
 
     async def test_at_once_each_task_is_given_out_once(self, repository: Repository, other: Repository) -> None:

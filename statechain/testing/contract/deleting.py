@@ -63,6 +63,7 @@ class DeletionContract:
     async def test_what_is_gone_counts_whoever_deleted_it(self, repository: Repository) -> None:
         made = [await finish(repository) for _ in range(2)]
         await commit(repository, deleting(made[0]))
+        # Also what was never stored: storage cannot tell it from what another deletion took.
         assert await commit(repository, deleting(*made, execution())) == 3
         assert await left(repository) == []
 
@@ -71,6 +72,7 @@ class DeletionContract:
         running = await start(repository)
         write = deleting(*made[:2], running)
         assert await commit(repository, write) == 2
+        # The reply to the first was lost, and the caller's count must not shrink by that.
         assert await commit(repository, write) == 2
         assert await left(repository) == ids([made[2], running])
 
@@ -81,6 +83,7 @@ class DeletionContract:
         assert await commit(repository, deleting(seen)) == 0
         assert await commit(repository, deleting(running)) == 0
         await commit(repository, advance(running, visit(running), epoch=2, end=ending()))
+        # It has ended again, but under another redrive count, which fences what was read before the redrive.
         assert await commit(repository, deleting(seen)) == 0
         assert list(await repository.visits(seen.id)) == [visit(seen)]
         ended = await repository.execution(seen.id)
@@ -129,6 +132,7 @@ class DeletionContract:
         assert await repository.execution(target.id) == target
 
     async def test_many_at_once(self, repository: Repository) -> None:
+        # More than the 500 ids that one statement of the SQL backends names.
         made = [execution(end_time=moment(9), status=ExecutionStatus.ABORTED) for _ in range(700)]
         await seed(repository, *made)
         assert await commit(repository, deleting(*made[:650])) == 650
@@ -137,6 +141,7 @@ class DeletionContract:
     async def test_at_once_two_deletions_count_what_both_name(self, repository: Repository, other: Repository) -> None:
         made = [execution(end_time=moment(9), status=ExecutionStatus.FAILED) for _ in range(60)]
         await seed(repository, *made)
+        # In opposite orders: rows that are locked as they are named would deadlock the two.
         writes = deleting(*made[:50]), deleting(*reversed(made[10:]))
         one, two = await asyncio.gather(commit(repository, writes[0]), commit(other, writes[1]))
         assert (one, two) == (50, 50)
@@ -152,6 +157,7 @@ class DeletionContract:
         redrives = asyncio.gather(*(other.commit([redriving(each)]) for each in failed))
         gone, redriven = await asyncio.gather(commit(repository, deleting(*failed)), redrives)
         claims = [claim for (claim,) in redriven if isinstance(claim, Claim)]
+        # Whichever came first: the redrive count fences the deletion, or the redrive finds nothing.
         assert gone == len(failed) - len(claims)
         assert await left(repository) == [claim.execution.id for claim in claims]
         for claim in claims:

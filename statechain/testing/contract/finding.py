@@ -42,6 +42,7 @@ def model(stored: Iterable[Execution], filter_: ExecutionFilter) -> list[Executi
     """Return what a filter means of some executions, in its order; limit and offset play no part."""
     everything = list(stored)
     meant = [each for each in everything if _is_meant(each, filter_, everything)]
+    # Python sorts by code points, which is the order of the UTF-8 bytes too.
     return sorted(meant, key=lambda each: (each.start_time, each.id), reverse=filter_.order == "newest_first")
 
 
@@ -89,6 +90,7 @@ def zoo() -> list[Execution]:
     for index in range(30):
         status = list(ExecutionStatus)[index % 5]
         one = execution(
+            # Not in the order of the times, so that a tie is seen to be broken by the id.
             id=f"{'zyxwvu'[index % 6]}{index:02}",
             name=f"{('order', 'Order', 'bill')[index % 3]}-{index}",
             state_machine_id=f"machine-{'ab'[index % 2]}",
@@ -143,6 +145,7 @@ FILTERS: list[dict[str, Any]] = [
     },
 ]
 
+# Wildcards of LIKE and GLOB, quotes, and letters that case folding, normalisation or a collation would equate.
 AWKWARD = [
     "100%",
     "100% sure",
@@ -221,6 +224,7 @@ class FilterContract:
             datetime.min.replace(tzinfo=UTC),
             datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
             datetime(1970, 1, 1, tzinfo=UTC),
+            # Past what 64 bits hold in nanoseconds since 1970.
             datetime(2262, 4, 12, tzinfo=UTC),
             datetime.max.replace(tzinfo=UTC),
         ]
@@ -309,6 +313,7 @@ class PagingContract:
 
     @pytest.mark.parametrize("order", ["newest_first", "oldest_first"])
     async def test_ties_in_time_go_by_id_bytewise(self, repository: Repository, order: str) -> None:
+        # The crab and U+FF5E change places where UTF-16 units are compared.
         keys = ["b", "a", "B", "aa", "ä", "-", "10", "9", "🦀", "\uff5e", "a b"]
         await seed(repository, *(execution(id=key, start_time=moment()) for key in keys))
         filter_ = ExecutionFilter(order=order)  # type: ignore[arg-type]
@@ -353,6 +358,7 @@ class PagingContract:
         while got := await repository.executions(filter_, after=after, page=2):
             found.extend(got)
             after = Cursor.of(got[-1])
+            # On the side that was read already, where an offset would shift, and a cursor does not.
             behind = -1 if order == "oldest_first" else 1
             await start(repository, start_time=got[0].start_time + timedelta(seconds=behind))
         assert ids(found) == ids(model(made, filter_))
@@ -361,6 +367,7 @@ class PagingContract:
         made = [await finish(repository) for _ in range(7)]
         filter_ = ExecutionFilter(order="oldest_first")
         first = await repository.executions(filter_, after=None, page=3)
+        # With the execution that the cursor names, and the next one.
         assert await commit(repository, deleting(*made[:4])) == 4
         rest = await repository.executions(filter_, after=Cursor.of(first[-1]), page=9)
         assert ids([*first, *rest]) == ids([*made[:3], *made[4:]])

@@ -41,6 +41,7 @@ class InputContract:
 
     async def test_items_come_back_with_their_inputs(self, repository: Repository) -> None:
         wanted = batch(filter={})
+        # Items are stored before their batch, page by page: its commit makes all of them visible at once.
         await commit(repository, given(wanted, *range(75)))
         await commit(repository, given(wanted, 75, 76, error="InvalidPayload"))
         assert await repository.batch(wanted.id) is None
@@ -64,10 +65,12 @@ class InputContract:
 
     async def test_writes_that_come_again_change_nothing(self, repository: Repository) -> None:
         wanted = batch(filter={})
+        # The second time as after a lost reply.
         for _ in range(2):
             await commit(repository, given(wanted, 0, 1))
         write = CreateBatch(batch=wanted, filter_=None, item_count=2)
         stored = await commit(repository, write)
+        # The page comes once more, and late: what the batch may have read by now is not replaced.
         await commit(repository, given(wanted, 0, 1, error="Late"))
         assert await commit(repository, write) == stored
         assert [item.error for item in await items_of(repository, stored)] == [None, None]

@@ -40,6 +40,7 @@ class StateMachineContract:
 
     async def test_the_same_definition_is_the_same_revision(self, repository: Repository) -> None:
         first = await commit(repository, CreateStateMachine(machine=machine()))
+        # The time of its creation plays no part in the comparison.
         again = await commit(repository, CreateStateMachine(machine=machine(created=moment(60))))
         assert again == first
         assert await repository.state_machine(again.id, 2) is None
@@ -87,6 +88,7 @@ class StateMachineContract:
         assert await repository.state_machine(impostor.id, 1) == impostor
 
     async def test_the_listing_has_the_newest_revisions_by_name_bytewise(self, repository: Repository) -> None:
+        # The last two change places where UTF-16 units are compared.
         names = ["b", "a", "B", "ä", "a b", "Z", "z\u0301", "\U0001f980", "\uff5e"]
         for name in names:
             await commit(repository, CreateStateMachine(machine=machine(name)))
@@ -104,6 +106,7 @@ class StateMachineContract:
     async def test_creating_twice_changes_nothing(self, repository: Repository) -> None:
         write = CreateStateMachine(machine=machine())
         first = await commit(repository, write)
+        # The second time as after a lost reply.
         assert await commit(repository, write) == first
         assert await repository.state_machines() == [first]
 
@@ -126,5 +129,6 @@ class StateMachineContract:
                 for index, each in enumerate(wanted)
             )
         )
+        # Each definition differs: every commit is a revision of its own, and none is lost.
         assert len({each.id for each in stored}) == 1
         assert sorted(each.revision for each in stored) == [1, 2, 3, 4, 5, 6]

@@ -31,7 +31,9 @@ quick = settings(
 
 MACHINES = ("machine-a", "machine-b", "Machine-a")
 STATES = (None, "Price", "price", "Prüfung")
+# LIKE's wildcards and escape, quotes, both cases, and an accent as a letter and as a combining mark.
 TEXTS = st.text(st.sampled_from("aAbé%_\\'\" 🦀\u0301-"), max_size=4)
+# Ties, and neighbours a microsecond apart.
 TIMES = st.sampled_from([moment() + timedelta(microseconds=tick) for tick in (0, 1, 2, 3, 1_000_000)])
 
 
@@ -83,6 +85,7 @@ def filters(draw: st.DrawFn) -> ExecutionFilter:
 
 async def clear(repository: Repository, made: list[Execution]) -> None:
     """Leave nothing of an example."""
+    # Only what has ended can be deleted.
     stop = ending(ExecutionStatus.ABORTED)
     await repository.commit([StopExecution(execution_id=each.id, end=stop) for each in made])
     await commit(repository, deleting(*made))

@@ -153,6 +153,7 @@ class ReportContract:
         other = await start(repository, state_machine_id="machine-b")
         opened = [
             callback(made, "late", state="Ask", since=moment(5)),
+            # As a release before this field left it.
             callback(made, "old", state=None, since=None),
             callback(made, "early", state="Ask 🦀", since=moment(1.000001)),
             callback(made, "queued", state="Work", since=moment(3), token_hash=None, activity="pack", input_text="{}"),
@@ -182,6 +183,7 @@ class ReportContract:
         assert await all_waiting(repository, 1, execution_id=other.id, task_id=opened[0].id) == []
         old = await all_waiting(repository, 2, since_before=moment(4))
         assert [each.since for each in old] == [None, moment(1.000001), moment(3)]
+        # A report must not show what answers a task, not even as its hash.
         assert not any(each.token_hash in repr(found) for each in opened if each.token_hash)
 
     async def test_what_waits_no_more_is_not_listed(self, repository: Repository) -> None:

@@ -81,6 +81,7 @@ class AdvanceContract:
         await commit(repository, advance(made, visit(made), current_state="Third"))
         assert await repository.execution(made.id) == attrs.evolve(made, current_state="Third")
 
+    # Epoch and seq are (1, 2) in storage: each alone is stale or ahead here, or both are wrong.
     @pytest.mark.parametrize(("epoch", "seq"), [(0, 2), (2, 2), (1, 1), (1, 3), (1, 0), (2, 3)])
     async def test_another_epoch_or_seq_is_refused_and_writes_nothing(
         self, repository: Repository, epoch: int, seq: int
@@ -120,6 +121,7 @@ class AdvanceContract:
         assert [type(outcome) for outcome in outcomes] == [LeaseLost, ExecutionNotFound, type(None), ExecutionNotFound]
         assert len(await repository.visits(made.id)) == 1
 
+    # Without visits seq does not move: the guard alone does not tell a repetition from a first commit.
     @pytest.mark.parametrize("count", [0, 1, 3])
     async def test_advancing_twice_changes_nothing(self, repository: Repository, count: int) -> None:
         made = await start(repository)
@@ -148,12 +150,14 @@ class AdvanceContract:
     ) -> None:
         made = await start(repository)
         await commit(repository, advance(made, end=ending(end_time=moment(1))))
+        # Only the time of the end tells this one from a repetition after a lost reply.
         with pytest.raises(LeaseLost):
             await commit(repository, advance(made, end=ending(end_time=moment(2))))
 
     async def test_another_end_at_the_same_moment_is_no_commit_of_this_one(self, repository: Repository) -> None:
         made = await start(repository)
         await commit(repository, advance(made, end=ending(end_time=moment(1))))
+        # Equal in time, too: status and texts have to be compared.
         with pytest.raises(LeaseLost):
             await commit(repository, advance(made, end=ending(ExecutionStatus.FAILED, end_time=moment(1))))
 
@@ -171,6 +175,7 @@ class AdvanceContract:
         made = [await start(repository) for _ in range(4)]
         lost, ended = advance(made[1], visit(made[1]), epoch=2), advance(made[2], visit(made[2]), end=ending())
         writes = [advance(made[0], visit(made[0])), lost, ended, advance(made[3])]
+        # The second time as after a lost reply: refusals come again as well.
         for _ in range(2):
             outcomes = await repository.commit(writes)
             assert [type(outcome) for outcome in outcomes] == [type(None), LeaseLost, type(None), type(None)]
@@ -205,6 +210,7 @@ class AdvanceContract:
         writes = [
             advance(
                 each,
+                # None to three visits each: rows are matched with executions by ids, not by their places.
                 *(visit(each, number) for number in range(index % 4)),
                 current_state=f"State{index}",
                 end=ending() if index % 3 == 0 else None,
@@ -253,6 +259,7 @@ class AdvanceContract:
     async def test_at_once_all_commits_go_through(self, repository: Repository, other: Repository) -> None:
         made = [await start(repository) for _ in range(20)]
         writes = [advance(each, visit(each), end=ending()) for each in made]
+        # Readings in between: a reader must not make a writer fail as locked or busy.
         readings = (repository.executions(ExecutionFilter(), after=None, page=100) for _ in range(20))
         await asyncio.gather(
             *(commit(other if index % 2 else repository, write) for index, write in enumerate(writes)),
@@ -263,6 +270,7 @@ class AdvanceContract:
     async def test_at_once_one_of_two_writers_at_a_place_wins(self, repository: Repository, other: Repository) -> None:
         made = await start(repository)
         one, two = advance(made, visit(made, output='"one"')), advance(made, visit(made, 0), visit(made, 1))
+        # Two workers under one claim, as after a failover: seq lets one of them through.
         outcomes = await asyncio.gather(repository.commit([one]), other.commit([two]))
         assert sorted(isinstance(outcome, LeaseLost) for (outcome,) in outcomes) == [False, True]
         visits = await repository.visits(made.id)
@@ -328,6 +336,7 @@ class EndContract:
             stop = StopExecution(execution_id=each.id, end=ending(ExecutionStatus.ABORTED))
             outcomes = await asyncio.gather(repository.commit([advance(each, end=ending())]), other.commit([stop]))
             stored = await repository.execution(each.id)
+            # Storage orders the two; the stop's outcome is the execution as that left it.
             assert stored == outcomes[1][0]
             assert stored is not None
             assert stored.status is (ExecutionStatus.SUCCEEDED if outcomes[0][0] is None else ExecutionStatus.ABORTED)
@@ -350,6 +359,7 @@ class EndContract:
         made = await start(repository)
         stop = StopExecution(execution_id=made.id, end=ending(ExecutionStatus.ABORTED))
         claim = await redrive(repository, await commit(repository, stop))
+        # Every epoch before the redrive's is refused, that of the stopped run included.
         for stale in range(1, claim.epoch):
             with pytest.raises(LeaseLost):
                 await commit(repository, advance(made, visit(made), epoch=stale))
@@ -360,6 +370,7 @@ class EndContract:
         write = advance(made, end=ending(ExecutionStatus.FAILED))
         await commit(repository, write)
         await redrive(repository, made)
+        # Its reply was lost, and it is committed again only after the redrive.
         with pytest.raises(LeaseLost):
             await commit(repository, write)
 
@@ -395,6 +406,7 @@ class EndContract:
         claim = await redrive(repository, made)
         await commit(repository, advance(made, epoch=claim.epoch, end=ending(ExecutionStatus.ABORTED)))
         ended = await repository.execution(made.id)
+        # It had read redrive count 0: by now a repetition, which must not run again what has ended since.
         assert await commit(repository, redriving(made)) is None
         assert await commit(repository, redriving(attrs.evolve(made, redrive_count=2))) is None
         assert await repository.execution(made.id) == ended

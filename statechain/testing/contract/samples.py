@@ -57,6 +57,7 @@ __all__ = [
 
 T = TypeVar("T")
 
+# With microseconds, so that a storage that rounds to milliseconds is found out.
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 ENDINGS = tuple(status for status in ExecutionStatus if status.is_terminal)
 FAILURES = tuple(status for status in ENDINGS if status is not ExecutionStatus.SUCCEEDED)
@@ -87,6 +88,7 @@ def machine(name: str = "orders", **fields: Any) -> StateMachineRecord:  # noqa:
 
 def execution(**fields: Any) -> Execution:  # noqa: ANN401
     """Return a RUNNING execution of ``machine-a`` that is not stored yet, named after its id."""
+    # UUIDv7, ordered by time: claims by id take these in the order in which they were made.
     key = new_id()
     defaults: dict[str, Any] = {
         "id": key,
@@ -218,6 +220,7 @@ async def finish(
 
 async def seed(repository: Repository, *wanted: Execution) -> None:
     """Store executions as they are given, ended ones too, in two commits."""
+    # Nothing is stored as ended: a start is RUNNING, and an end is a transition of its own.
     begun = [attrs.evolve(each, status=ExecutionStatus.RUNNING, end_time=None, output_text=None) for each in wanted]
     starts = [StartExecution(execution=attrs.evolve(each, error=None, cause=None), owner="worker") for each in begun]
     await repository.commit(starts)

@@ -79,6 +79,7 @@ class StartContract:
         assert await repository.execution_by_name("machine-a", "order") == first
         assert await repository.execution_by_name("machine-b", "order") == second
 
+    # Each pair is one name to some case folding, normalisation, collation, padding or LIKE.
     @pytest.mark.parametrize(
         ("one", "other_name"),
         [
@@ -123,8 +124,10 @@ class StartContract:
     async def test_starting_twice_changes_nothing(self, repository: Repository) -> None:
         made = execution()
         assert await commit(repository, starting(made)) == made
+        # After a lost reply it is its own id that holds the name.
         assert await commit(repository, starting(made)) == made
         assert await repository.count_executions(ExecutionFilter()) == 1
+        # The claim of the first commit still stands: epoch 1, seq 0.
         await commit(repository, advance(made, visit(made)))
 
     async def test_the_same_commit_of_many_twice_changes_nothing(self, repository: Repository) -> None:
@@ -137,6 +140,7 @@ class StartContract:
         assert list(await repository.commit(writes)) == list(first)
 
     async def test_at_once_one_start_gets_the_name(self, repository: Repository, other: Repository) -> None:
+        # Different inputs, so that an outcome mixed of two starts would be none of them.
         made = [execution(name="order", input_text=str(number)) for number in range(8)]
         outcomes = await asyncio.gather(
             *(commit(other if index % 2 else repository, starting(each)) for index, each in enumerate(made))
@@ -187,6 +191,7 @@ class ChainingContract:
 
     async def test_twice_stores_one_link(self, repository: Repository) -> None:
         write = starting(chained(await finish(repository)), exclusive=True)
+        # When it is committed again, its own execution must not stand in its way.
         assert await commit(repository, write) == await commit(repository, write)
         assert len(await repository.links(page=10)) == 1
 
@@ -257,6 +262,7 @@ class ChainingContract:
     async def test_two_exclusive_starts_in_one_commit(self, repository: Repository) -> None:
         source = await finish(repository)
         first, second = chained(source), chained(source)
+        # Within one transaction the second sees what the first wrote.
         outcomes = await repository.commit([starting(first, exclusive=True), starting(second, exclusive=True)])
         assert list(outcomes) == [first, first]
         assert await repository.execution(second.id) is None
@@ -286,6 +292,7 @@ class ChainingContract:
         assert await commit(repository, starting(second, exclusive=True)) == second
 
     async def test_the_source_need_not_be_stored(self, repository: Repository) -> None:
+        # A link is no foreign key: its source may be deleted, or stored elsewhere.
         made = execution(source=Source("elsewhere"))
         assert await commit(repository, starting(made)) == made
         assert len(await repository.links(source_execution_id="elsewhere", page=10)) == 1

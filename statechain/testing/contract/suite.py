@@ -38,6 +38,7 @@ CHAPTERS = (
     "texts",
     *(f"claims.{name}" for name in ("leases", "limits", "map_runs", "shards", "suspects")),
 )
+# Before the imports below: pytest cannot rewrite what is loaded already.
 pytest.register_assert_rewrite(*(f"statechain.testing.contract.{chapter}" for chapter in (*CHAPTERS, "samples")))
 
 from statechain.testing.contract.batches import BatchContract, FrozenContract  # noqa: E402 -- their asserts are rewritten
@@ -115,6 +116,7 @@ class RepositoryContract(
         """What closes the repository, and returns one that is open on what was stored."""
 
         async def close_and_open() -> Repository:
+            # The same object: a backend in memory has no storage outside it to open again.
             await repository.__aexit__(None, None, None)
             return await repository.__aenter__()
 

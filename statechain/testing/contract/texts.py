@@ -45,6 +45,8 @@ from statechain.testing.contract.samples import (
 
 __all__ = ["DurabilityContract", "ExactnessContract"]
 
+# PostgreSQL's jsonb would refuse NUL and lone surrogates, drop duplicate keys and sort the rest; floats would change
+# the numbers.
 PAYLOADS = {
     "null": "null",
     "empty": '""',
@@ -65,6 +67,8 @@ PAYLOADS = {
     "a megabyte of escapes": json.dumps("🦀" * 90_000),
 }
 
+# PostgreSQL refuses NUL, UTF-8 has no lone surrogates; backends escape both behind the mark U+FDD0, and the mark
+# itself.
 PROSE = [
     "",
     " ",
@@ -84,6 +88,7 @@ TIMES = [
     datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC),
     datetime(2026, 3, 1, 12, 0, 0, 1, tzinfo=UTC),
     datetime(2026, 3, 1, 12, 0, 0, 999999, tzinfo=UTC),
+    # Negative, where microseconds since 1970 are stored.
     datetime(1969, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
     datetime.min.replace(tzinfo=UTC),
     datetime.max.replace(tzinfo=UTC) - TICK,
@@ -175,6 +180,7 @@ class ExactnessContract:
             EndBatch(batch_id=key, status=aborted, end_time=moment()): BatchNotFound,
         }
         for write, outcome in writes.items():
+            # A refusal must not roll back its neighbours in the transaction.
             neighbour = advance(made, current_state="First")
             assert [type(each) for each in await repository.commit([write, neighbour])] == [outcome, type(None)]
 
@@ -188,6 +194,7 @@ class ExactnessContract:
         stored = await repository.execution(made.id)
         assert stored is not None
         assert (stored.start_time, stored.end_time) == (at, at + TICK)
+        # `==` alone would accept another time zone.
         assert stored.start_time.utcoffset() == timedelta(0)
         assert list(await repository.visits(made.id)) == [seen]
         (link,) = await repository.links(page=9)
@@ -235,6 +242,7 @@ class DurabilityContract:
         move = advance(made, visit(made), end=ending(end_time=moment(99)))
         await commit(repository, move)
         again = await reopen()
+        # Both replies were lost with the process, say: its successor commits the same writes.
         assert await commit(again, write) == await again.execution(made.id)
         await commit(again, move)
         assert len(await again.visits(made.id)) == 1

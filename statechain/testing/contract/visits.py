@@ -65,6 +65,7 @@ class VisitContract:
 
     async def test_a_long_detail_and_an_output_are_not_part_of_an_outline(self, repository: Repository) -> None:
         made = await start(repository)
+        # As JSON strings: their two quotes count.
         short, long = encode("x" * (SHORT_DETAIL - 2)), encode("x" * (SHORT_DETAIL - 1))
         await commit(repository, advance(made, visit(made, 0, detail=short), visit(made, 1, detail=long)))
         outlines = await repository.visit_outlines(made.id, page=10)
@@ -97,6 +98,7 @@ class VisitContract:
             advance(
                 made,
                 visit(made, 0, state="Price", output="1"),
+                # The last in order that has an output, whatever its frame: failures and waits have none.
                 visit(made, 1, state="Price", frame="Fanout[1]", output="2"),
                 visit(made, 2, state="Price", output=None, error="Card.Declined"),
                 visit(made, 3, state="Price", output=None, exited=None),
@@ -125,6 +127,7 @@ class VisitContract:
 
     async def test_what_was_returned_before_does_not_change(self, repository: Repository) -> None:
         made = await start(repository)
+        # Records are values: a backend in memory must not hand out the lists that it goes on writing to.
         before, visits = await repository.execution(made.id), await repository.visits(made.id)
         await commit(repository, advance(made, visit(made), end=ending()))
         assert before == made

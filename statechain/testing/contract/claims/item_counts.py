@@ -43,6 +43,7 @@ class ItemCountContract:
 
     async def test_items_that_another_mode_began_are_counted(self, repository: Repository) -> None:
         batch = await shared(repository, 6, mode="INLINE")
+        # A batch in this mode has no shards: this one only names the items 4 and 5.
         await run(repository, batch, Shard(batch_id=batch.id, number=0, first=4, last=5), 5)
         ended = ItemCounts(pending=4, succeeded=1, failed=1, total=6)
         assert await counts(repository, batch) == ended

@@ -104,6 +104,7 @@ class LeaseContract:
         missing = await repository.strays()
         assert list(await other.release_dead(missing)) == ["one"]
         assert list(await repository.workers()) == []
+        # False tells the worker that others may have claimed what it still runs.
         assert not await repository.renew_lease("one", LONG)
         assert list(await other.release_dead(missing)) == []
 
@@ -123,12 +124,14 @@ class LeaseContract:
         await repository.renew_lease("two", LONG)
         await start(repository, owner="one")
         assert list(await repository.claim("two", page=10)) == []
+        # Not even by its owner, which runs it: `orphaned` alone says that it does not.
         assert list(await repository.claim("one", page=10)) == []
 
     async def test_a_lease_that_is_over_by_the_clock_alone_is_not_released(self, repository: Repository) -> None:
         await repository.renew_lease("one", timedelta(0))
         await repository.renew_lease("two", LONG)
         await start(repository, owner="one")
+        # Over by the database's clock alone: nobody may act on that before a peer saw it unchanged for its length.
         assert {each.worker_id: each.is_over for each in await repository.workers()} == {"one": True, "two": False}
         assert list(await repository.strays()) == []
         assert list(await repository.claim("two", page=10)) == []
@@ -146,6 +149,7 @@ class LeaseContract:
         await start(repository, owner="one")
         seen = await repository.workers()
         assert await repository.renew_lease("one", LONG)
+        # Compare-and-set on the lease as it was seen: the renewal in between fences the release.
         assert list(await repository.release_dead(seen)) == []
         assert list(await repository.claim("two", page=10)) == []
 
@@ -153,6 +157,7 @@ class LeaseContract:
         await repository.renew_lease("one", LONG)
         seen = await repository.workers()
         assert list(await repository.release_dead(seen)) == ["one"]
+        # Two peers that come to the same verdict release it once.
         assert list(await other.release_dead(seen)) == []
 
     async def test_a_renewal_shows(self, repository: Repository) -> None:
@@ -180,6 +185,7 @@ class LeaseContract:
             await repository.renew_lease("ghost", LONG)
             (claim,) = await repository.claim("ghost", page=10)
             assert (claim.epoch, claim.claims, claim.execution) == (1 + count, 0, made)
+            # Dead before it committed a take-up: no death that the execution is blamed for.
             await bury(repository, "ghost")
 
     async def test_a_claim_shows_the_execution_as_it_stands(self, repository: Repository) -> None:
@@ -191,6 +197,7 @@ class LeaseContract:
     async def test_who_was_taken_over_can_write_no_more(self, repository: Repository) -> None:
         made = await orphan(repository)
         (claim,) = await repository.claim("two", page=10)
+        # Its old epoch is the fencing token: it refuses progress, a write without visits, and an end.
         for late in (advance(made, visit(made)), advance(made), advance(made, visit(made), end=ending())):
             with pytest.raises(LeaseLost) as lost:
                 await commit(repository, late)
@@ -249,6 +256,7 @@ class LeaseContract:
             async with renewer:
                 return [await renewer.renew(), await renewer.renew()]
 
+        # Another event loop: a renewer may share no connection or lock with the repository's.
         assert await asyncio.to_thread(lambda: asyncio.run(beat())) == [True, True]
         (after,) = await repository.workers()
         assert after != before
@@ -259,6 +267,7 @@ class LeaseContract:
             assert await renewer.renew()
             await bury(repository, "one")
             assert not await renewer.renew()
+            # The renewal that told of the loss registered the worker anew.
             assert await renewer.renew()
 
     async def test_workers_compare_bytewise(self, repository: Repository) -> None:
@@ -326,6 +335,7 @@ class EpochContract:
         await commit(other, StopExecution(execution_id=made.id, end=ending(ExecutionStatus.ABORTED)))
         assert dict(await repository.epochs([made.id])) == {}
 
+    # The SQL backends ask for 500 ids in one statement: one short of it, at it, past it, and several.
     @pytest.mark.parametrize("count", [499, 500, 501, 1200])
     async def test_many_epochs_at_once(self, repository: Repository, count: int) -> None:
         made = [execution() for _ in range(count)]
@@ -373,6 +383,7 @@ class OrphanContract:
             await repository.renew_lease(worker, LONG)
         running, lost, others = [await start(repository, owner=owner) for owner in ("two", "two", "one")]
         assert dict(await repository.owned("two")) == {running.id: 1, lost.id: 1}
+        # Another worker's is named as well: a claim releases only what the claimer itself owns.
         (claim,) = await repository.claim("two", page=9, orphaned={lost.id: 1, others.id: 1})
         assert (claim.execution.id, claim.epoch) == (lost.id, 2)
         assert dict(await repository.owned("two")) == {running.id: 1, lost.id: 2}
@@ -403,6 +414,7 @@ class OrphanContract:
         taken = await asyncio.gather(*(take_all(worker, each) for worker, each in workers.items()))
         found = sorted(each for some in taken for each in some)
         assert len(found) == len(set(found))
+        # A claim skips rows that another one has locked, and may come back empty while some are left.
         rest = claimed(await repository.claim("one", page=100))
         assert sorted([*found, *rest]) == sorted(ids(made))
 
@@ -432,6 +444,7 @@ class ReleaseContract:
     async def test_a_release_ends_no_epoch(self, repository: Repository) -> None:
         made = await start(repository, owner="one")
         await repository.release("one")
+        # The epoch is the fence, and not the owner: until the next claim, a write under way is accepted.
         await commit(repository, advance(made, visit(made)))
 
     async def test_releasing_nothing(self, repository: Repository) -> None:
@@ -448,6 +461,7 @@ class ReleaseContract:
             await repository.renew_lease(worker, LONG)
         made, kept = await start(repository, owner="one"), await start(repository, owner="one")
         write = ReleaseExecution(execution_id=made.id, epoch=1, claims=claims)
+        # The second time as after a lost reply.
         for _ in range(2):
             await commit(repository, write)
         (claim,) = await repository.claim("two", page=9, suspects=range(4, 5) if claims else None)
@@ -458,6 +472,7 @@ class ReleaseContract:
         await repository.renew_lease("two", LONG)
         await start(repository, owner=None)
         (claim,) = await repository.claim("two", page=9)
+        # An owner that was taken over must not release what its successor runs.
         for epoch in (claim.epoch - 1, claim.epoch + 1):
             await commit(repository, ReleaseExecution(execution_id=claim.execution.id, epoch=epoch, claims=0))
         assert list(await repository.claim("three", page=9)) == []

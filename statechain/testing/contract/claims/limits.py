@@ -253,6 +253,7 @@ class LimitContract:
             claims = await repository.claim("one", page=9)
             moments += [(begun, time.monotonic())] * len(claims)
             await asyncio.sleep(0.01)
+        # From before the one claim to after the third one later: storage's own moments lie within.
         for (begun, _), (_, ended) in zip(moments, moments[3:], strict=False):
             assert ended - begun >= 0.3 - 0.005  # SQLite's clock has milliseconds
 
@@ -393,6 +394,7 @@ class LimitContract:
             ended, owned = owned[::2], owned[1::2]
             await end(repository, *ended)
             done.update(ids(ended))
+        # The limit was reached, so that the claimers did contend for it.
         assert most == 5
 
     @quick
@@ -415,11 +417,13 @@ class LimitContract:
         await limit(repository, max_concurrency=most, max_concurrency_per_key=most_per_key)
         made = [await start(repository, owner=None, key=key, priority=priority) for key, priority in keys]
         waiting, owned = list(made), list[Execution]()
+        # Without limits there is no queue, and the model below is that of a queue.
         if most is None and most_per_key is None:
             waiting = []
             await repository.claim("one", page=99)
         for page in pages:
             expected = _chosen(waiting, owned, page, most, most_per_key)
+            # A claim answers by id, whatever the turns were.
             assert claimed(await repository.claim("one", page=page)) == sorted(ids(expected))
             waiting = [each for each in waiting if each not in expected]
             owned += expected

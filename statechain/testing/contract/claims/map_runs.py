@@ -60,6 +60,7 @@ class MapRunContract:
         parent = await start(repository)
         run = await map_run(repository, parent)
         await finish(repository, of=parent, status=status)
+        # An execution's end leaves its Map Runs alone: the next claim, or count, finds it and ends them.
         assert await repository.claim_shard(run.id, "one", running=(), at=moment(9)) is None
         found = await repository.batch(run.id)
         assert found is not None

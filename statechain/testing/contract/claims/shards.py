@@ -163,6 +163,7 @@ class ShardContract:
         (stored, *_) = await repository.shards(batch.id)
         assert (stored.ended, stored.failed, stored.claims) == (1, 1, 1) or stored.claims == 0
         await run(repository, batch, shard)
+        # Item 1 was started after all: its execution counts now, and its error no more.
         await count(repository, shard)
         (stored, *_) = await repository.shards(batch.id)
         assert (stored.status, stored.ended, stored.failed) == (RUNNING, 2, 0)
@@ -205,6 +206,7 @@ class ShardContract:
         await bury(repository, "one")
         taken = await claimed(repository, batch, "two", [kept.number])
         assert (taken.number, taken.epoch, taken.claims) == (0, 2, 2)
+        # The worker that was taken for dead may only be slow: its epoch fences counts, ends and releases.
         for is_done in (False, True):
             with pytest.raises(LeaseLost):
                 await count(repository, lost, is_done=is_done)
@@ -243,6 +245,7 @@ class ShardContract:
         for death in range(MOST_CLAIMS):
             shard = await die(repository, batch)
             assert (shard.number, shard.claims) == (0, death + 1)
+        # What was started goes on by itself: only the other item of the shard is given up with it.
         await start(repository, state_machine_id="machine-b", name=item.name)
         assert (await claimed(repository, batch, "two")).number == 1
         (stored, *_) = await repository.shards(batch.id)
@@ -290,6 +293,7 @@ class ShardContract:
         batch = await shared(repository, 4, concurrent_batches=1)
         for _ in range(MOST_CLAIMS):
             await die(repository, batch)
+        # It is claimed to be given up, and not to be run: deaths are no reason to refrain.
         shard = await repository.claim_shard(batch.id, "two", running=(), at=moment(99), most_deaths=0)
         assert shard is not None
         assert shard.number == 1
@@ -359,6 +363,7 @@ class ShardContract:
         tolerant = {**SHARED, "tolerated_failure_count": 5, "concurrent_batches": 1}
         resumed = await commit(repository, ResumeBatch(batch_id=batch.id, options=tolerant))
         assert (resumed.status, resumed.end_time, resumed.options) == (BatchStatus.RUNNING, None, tolerant)
+        # Their epochs are raised, so that late counts of their former owners are refused.
         assert [(each.status, each.owner, each.epoch, each.ended) for each in await repository.shards(batch.id)] == [
             (PENDING, None, 2, 0),
             (PENDING, None, 2, 0),
@@ -397,6 +402,7 @@ class ShardContract:
         (stored, *_) = await repository.shards(batch.id)
         assert (stored.ended, stored.failed, stored.claims) == (1, 0, 0)
         assert await seen(ended=2, failed=1) is BatchStatus.FAILED
+        # It has ended: a better count does not bring it back.
         assert await seen(ended=2, failed=0) is BatchStatus.FAILED
         with pytest.raises(LeaseLost):
             await repository.count_shard(attrs.evolve(shard, epoch=9), is_done=False, at=moment(99), ended=1, failed=0)
@@ -439,6 +445,7 @@ class ShardContract:
         last = Ticket(batch.id, 2, 0)
         assert (await claim_with(repository, last, "one")) is not None
         assert (await claim_with(repository, last, "two")) is None
+        # Not by the same worker again either: its claim raised the epoch that the ticket names.
         assert (await claim_with(repository, last, "one")) is None
         assert [each.epoch for each in await repository.shards(batch.id)] == [0, 0, 1]
 

@@ -30,6 +30,7 @@ async def suspect(repository: Repository, deaths: int = 1, *, backoff: timedelta
     """Store an execution after whose take-ups that many workers died."""
     await repository.renew_lease("doomed", LONG)
     made = await start(repository, owner="doomed")
+    # Its take-up is committed before its death: the death alone would be blamed on nothing.
     await commit(repository, taking_up(Claim(execution=made, epoch=1, seq=0), deaths, backoff))
     await bury(repository, "doomed")
     return made
@@ -67,8 +68,10 @@ class SuspectContract:
         made = await suspect(repository, 2)
         (claim,) = await repository.claim("two", page=9, suspects=ANY)
         with pytest.raises(LeaseLost):
+            # Under epoch 1, the dead owner's: a write that is fenced off is no progress.
             await commit(repository, advance(made, visit(made)))
         await repository.renew_lease("two", LONG)
+        # It dies before its take-up, so that no death is added either.
         await bury(repository, "two")
         (claim,) = await repository.claim("three", page=9, suspects=ANY)
         assert claim.claims == 2
@@ -76,6 +79,7 @@ class SuspectContract:
     async def test_a_take_up_may_be_written_again(self, repository: Repository) -> None:
         await start(repository, owner=None)
         (claim,) = await repository.claim("two", page=9)
+        # The second time as after a lost reply.
         for _ in range(2):
             assert list(await repository.commit([taking_up(claim, 1)])) == [None]
         await commit(repository, advance(claim.execution, visit(claim.execution), epoch=claim.epoch))
@@ -123,6 +127,7 @@ class SuspectContract:
         async with asyncio.timeout(30):
             while not (claims := await repository.claim("two", page=9, suspects=ANY)):
                 await asyncio.sleep(0.02)
+                # A backoff is counted in uptime, which advances only while some worker renews its lease.
                 await repository.renew_lease("two", LONG)
         assert [claim.execution for claim in claims] == [brief]
         assert list(await repository.claim("two", page=9, suspects=ANY)) == []
@@ -137,6 +142,7 @@ class SuspectContract:
         await suspect(repository, 2)
         await repository.renew_lease("two", LONG)
         (claim,) = await repository.claim("two", page=9, suspects=ANY)
+        # The orderly release takes this take-up back, and its backoff of an hour never begins.
         await commit(repository, taking_up(claim, 3, LONG))
         await repository.release("two")
         (claim,) = await repository.claim("three", page=9, suspects=ANY)
