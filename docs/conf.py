@@ -1,9 +1,11 @@
 """The documentation's configuration: `sphinx-build -W docs docs/_build`."""
 
 from importlib.metadata import version as version_of
+from pathlib import Path
 
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.transforms import SphinxTransform
 
 project = "statechain"
 author = "The statechain maintainers"
@@ -16,6 +18,8 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"statechain {release}"
 html_copy_source = False
+html_static_path = ["static"]
+html_css_files = ["pictures.css"]
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
@@ -32,6 +36,25 @@ default_role = "code"
 copybutton_exclude = ".linenos, .gp, .go"
 copybutton_prompt_text = r"\$ "
 copybutton_prompt_is_regexp = True
+
+
+class DarkTwins(SphinxTransform):
+    """Show the dark twin of a picture, where there is a file `name-dark` beside it, to readers of the dark theme."""
+
+    default_priority = 200
+
+    def apply(self) -> None:
+        """Place the twins."""
+        folder = Path(self.env.doc2path(self.env.docname)).parent
+        for image in list(self.document.findall(nodes.image)):
+            path = Path(image["uri"])
+            dark = path.with_stem(f"{path.stem}-dark")
+            if (folder / dark).is_file():
+                twin = image.deepcopy()
+                twin["uri"] = dark.as_posix()
+                image["classes"].append("only-light")
+                twin["classes"].append("only-dark")
+                image.parent.insert(image.parent.index(image) + 1, twin)
 
 
 def link_names(app: Sphinx, doctree: nodes.document, page: str) -> None:
@@ -53,5 +76,6 @@ def link_names(app: Sphinx, doctree: nodes.document, page: str) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Have names linked once all pages are read."""
+    """Have pictures in both themes, and names linked once all pages are read."""
+    app.add_transform(DarkTwins)
     app.connect("doctree-resolved", link_names)

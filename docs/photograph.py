@@ -1,6 +1,7 @@
 """Takes the pictures of the console in the docs, in Chromium: `python docs/photograph.py` writes docs/pictures/console.
 
-It needs the extra `browser`, and Chromium (Debian: apt-get install chromium). It shows what the browser tests see.
+It needs the extra `browser`, and Chromium (Debian: apt-get install chromium). It shows what the browser tests see, each
+page in light and, as `name-dark.png`, in dark.
 """
 
 import shutil
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 HERE = Path(__file__).parent
 PICTURES = HERE / "pictures" / "console"
@@ -25,11 +26,11 @@ def served() -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, str(SERVICE), str(Path(folder) / "office.db"), str(port)]
+        command = [sys.executable, str(SERVICE), str(Path(folder) / "office.db"), str(port), "0"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 -- a program of ours
             try:
-                while process.stdout and process.stdout.readline().strip() != "ready":
-                    continue
+                if process.stdout is None or process.stdout.readline().strip() != "ready":
+                    raise RuntimeError("the service has not started")
                 with socket.socket() as probe:
                     while probe.connect_ex(("127.0.0.1", port)):
                         continue
@@ -39,12 +40,12 @@ def served() -> Iterator[str]:
                 process.communicate()  # what it writes until it ends
 
 
-def take(page: Page, url: str) -> None:
+def take(page: Page, url: str, suffix: str) -> None:
     """Go through the pages, and take their pictures."""
 
     def shoot(name: str, heading: str) -> None:
         page.get_by_role("heading", name=heading, exact=True).wait_for()
-        page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
+        page.screenshot(path=PICTURES / f"{name}{suffix}.png", full_page=True)
 
     page.goto(url)
     shoot("overview", "Longest running")
@@ -64,7 +65,9 @@ def main() -> None:
     with sync_playwright() as playwright, served() as url:
         options = ["--no-sandbox", "--disable-gpu"]
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=options)
-        take(browser.new_page(viewport={"width": 1280, "height": 600}), url)
+        size: ViewportSize = {"width": 960, "height": 600}
+        take(browser.new_page(viewport=size, color_scheme="light"), url, "")
+        take(browser.new_page(viewport=size, color_scheme="dark"), url, "-dark")
         browser.close()
 
 

@@ -151,14 +151,27 @@ def test_the_report_keeps_tabulates_and_draws_what_it_measured(postgres_server: 
     assert "| PostgreSQL, 4 |" in tables
     assert "of the tiny size" in tables
     assert "What an execution uses" in tables
-    for name in ("throughput", "batches"):
-        drawn = plots / f"{name}.svg"
-        texts = {element.text for element in ET.parse(drawn).iter("{http://www.w3.org/2000/svg}text")}
-        assert "PostgreSQL" in texts
-        assert drawn.stat().st_size < 100_000
+    check_plots(plots)
     once = [file.read_bytes() for file in sorted(plots.iterdir())]
     run("plots", results, plots)
     assert [file.read_bytes() for file in sorted(plots.iterdir())] == once, "plots change without their results"
+
+
+def check_plots(folder: Path) -> None:
+    panels = {
+        "batches-first-result": "PostgreSQL",
+        "batches-peak-memory": "PostgreSQL",
+        "batches-whole-batch": "PostgreSQL",
+        "throughput-postgresql": "PostgreSQL",
+        "throughput-sqlite": "SQLite",
+    }
+    assert {file.stem for file in folder.iterdir()} == {*panels}
+    for name, storage in panels.items():
+        drawn = folder / f"{name}.svg"
+        texts = {element.text for element in ET.parse(drawn).iter("{http://www.w3.org/2000/svg}text")}
+        assert storage in texts
+        assert drawn.stat().st_size < 100_000
+        assert "prefers-color-scheme:dark" in drawn.read_text()
 
 
 def check_ratios(told: dict[str, Any]) -> None:

@@ -48,10 +48,10 @@ def test_the_quick_start_runs_as_it_stands_and_again(tmp_path: Path) -> None:
 def test_the_program_of_the_landing_page_is_short_and_finds_what_it_stored(tmp_path: Path) -> None:
     (program,) = blocks(ROOT / "docs" / "index.md", "python")
     assert len([line for line in program.splitlines() if line]) <= 10
-    assert run(program, tmp_path) == "Hello, world\n"
-    greeting = 'f"Hello, {name}"'
-    assert greeting in program
-    assert run(program.replace(greeting, "1 / 0"), tmp_path) == "Hello, world\n"
+    assert run(program, tmp_path) == "Hi, Ann\n"
+    handler = 'f"Hi, {name}"'
+    assert handler in program
+    assert run(program.replace(handler, "1 / 0"), tmp_path) == "Hi, Ann\n"
 
 
 @pytest.mark.parametrize("program", programs())
