@@ -19,6 +19,7 @@ MICROSECOND = timedelta(microseconds=1)
 
 def to_micros(moment: datetime) -> int:
     """Return a moment as whole microseconds since 1970."""
+    # In whole numbers: `timestamp()`, a float, loses microseconds of times far from 1970.
     return (moment - EPOCH) // MICROSECOND
 
 
@@ -70,6 +71,7 @@ class Clock(Protocol):
         """
 
 
+# A nullcontext keeps nothing of its uses: one serves all.
 NO_HOLD = nullcontext()
 
 
@@ -83,10 +85,12 @@ class SystemClock:
     async def sleep_until(self, moment: datetime) -> None:
         """Sleep until the system's time has reached the moment, also when that clock is set meanwhile."""
         while (seconds := (moment - self.now()).total_seconds()) > 0:  # noqa: ASYNC110 -- the clock may be set meanwhile
+            # asyncio sleeps by the monotonic clock: the wall clock, which may be set, is asked at least each hour.
             await asyncio.sleep(min(seconds, 3600.0))
 
     def timeout_at(self, moment: datetime | None) -> asyncio.Timeout:
         """Return asyncio's own timeout for the time that is left."""
+        # From here on by the monotonic clock: to set the wall clock does not move it.
         return asyncio.timeout(None if moment is None else max(0.0, (moment - self.now()).total_seconds()))
 
     def hold(self, *, briefly: bool = False) -> AbstractContextManager[None]:  # noqa: ARG002

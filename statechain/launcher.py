@@ -213,6 +213,7 @@ class ResultStream(Generic[ResultT]):
             raise RuntimeError("another task awaits the next result of this stream already")
         while not self._ready:
             if self._ended is None or self._ended.done():
+                # Raised once: from then on the stream is at its end, as a generator would be.
                 fault, self._fault = self._fault, None
                 if fault is not None:
                     raise fault
@@ -274,6 +275,7 @@ class ResultStream(Generic[ResultT]):
     def end(self, task: asyncio.Task[None]) -> None:
         """Signal the consumer that there will be no more."""
         if task.cancelled():
+            # The reader must not get CancelledError: nobody cancelled its task.
             self._fault = BatchStopped([])
         _wake(self._ended)
         _wake(self._getter)

@@ -128,6 +128,7 @@ class LogObserver:
     def observe(self, fact: Fact) -> None:
         """Log a fact, where its level is wanted."""
         level = _level_of(fact)
+        # Before anything is made of the fact: there are several for each state, and most are logged nowhere.
         if not self._logger.isEnabledFor(level):
             return
         match fact:

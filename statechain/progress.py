@@ -145,6 +145,7 @@ class BatchProgress:
         self._last_line = self._now()
         pace = self.pace()
         line = f"{self._description}: {self.told()}" + (f" ({pace})" if pace else "")
+        # One line, however long, for what reads logs; and brackets in a description are no markup.
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -165,6 +166,7 @@ class _Sign(SpinnerColumn):
 class _Counts(ProgressColumn):
     """The counts, coloured, with the pace."""
 
+    # Rich draws ten times a second, too often to read a rate.
     max_refresh = 0.2
 
     def __init__(self, progress: BatchProgress) -> None:

@@ -115,6 +115,7 @@ async def _measure(engine: HasBacklog, gauges: _BacklogGauges, seconds: float) -
     while True:
         try:
             gauges.set(await engine.backlog())
+        # An outage of storage must not end the measuring.
         except StatechainError as error:
             logger.warning("what waits for a worker could not be counted: %s", type(error).__name__)
         await asyncio.sleep(seconds)

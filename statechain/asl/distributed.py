@@ -110,6 +110,7 @@ def _object(reader: Reader, value: Obj, key: str, pointer: str, language: QueryL
     found = value.get(key, ABSENT)
     if found is ABSENT or _is_expression(found, language):
         return found
+    # In the place of what is wrong: its error is noted, and reading goes on to find the others.
     return reader.typed(value, key, dict, pointer, "an object") or {}
 
 

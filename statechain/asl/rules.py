@@ -41,6 +41,7 @@ def _condition(parser: Reader, value: Obj, pointer: str) -> model.Rule:
         parser.fault("wrong-type", message, pointer_to(pointer, "Condition"))
     else:
         parser.fault("missing-field", "a rule of a JSONata state needs the field 'Condition'", pointer)
+    # In the place of what is wrong: its error is noted, and reading goes on to find the others.
     return model.Condition(value=False)
 
 

@@ -117,5 +117,6 @@ def ticks(whole: float) -> list[float]:
 
 def _step(whole: float) -> float:
     steps = [base * 10.0**power for power in range(-6, 2) for base in (1, 2, 5)]
+    # Beyond 20 s, times are read as minutes, hours and days.
     steps = [step for step in steps if step <= 20] + [30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 21600, 43200]
     return next((step for step in steps if whole / step <= 8), None) or 86_400 * (1 + whole // (8 * 86_400))

@@ -24,6 +24,7 @@ class _Mermaid:
     def __init__(self, graph: Graph, trace: Trace | None) -> None:
         self._graph = graph
         self._trace = trace
+        # Not the names themselves, which may be Mermaid's words, such as `end`, or hold its signs.
         self._ids = {node.name: f"s{place}" for place, node in enumerate(graph.every())}
         self._links = 0
         self._taken = [0]  # the way in
@@ -80,6 +81,7 @@ class _Mermaid:
         for standing, (fill, line) in COLOURS.items():
             names = [name for name in self._ids if self._trace.standing(name) == standing]
             if names:
+                # Ink on a fill of its own: the light text of a dark theme could not be read on it.
                 yield f"  classDef {standing} fill:{fill},stroke:{line},color:#1b1f24"
                 yield f"  class {','.join(self._ids[name] for name in names)} {standing}"
         if self._taken:

@@ -130,6 +130,7 @@ def standing_of(visit: AnyVisit, execution: Execution) -> Standing:
         return "stopped" if execution.status.is_terminal else "running"
     if visit.error is None and visit.has_output:
         return "succeeded"
+    # A Catcher makes an output of the error; a visit that failed has none.
     return "caught" if visit.has_output else "failed"
 
 

@@ -119,6 +119,7 @@ class _Pen:
         """Yield what a graph, a branch or a processor consists of."""
         for line in sorted(layout.lines, key=self._is_taken):  # on top, where lines share a port
             yield self._path(line)
+        # Boxes hide the ends of lines, and labels, which come after them, are above both.
         for box in layout.boxes:
             yield from self._box(box)
         for line in layout.lines:
@@ -197,6 +198,7 @@ def _loop(points: Sequence[Point]) -> str:
 def _label(text: str, at: Point, *, is_catch: bool) -> Iterator[str]:
     width = text_width(text, TEXT_SIZE) + 4
     left, top = at[0] - width / 2, at[1] - LINE_HEIGHT / 2
+    # A ground of its own: the label lies on its line.
     yield element("rect", x=left, y=top, width=width, height=LINE_HEIGHT, **paint(fill="ground"))
     yield text_at(left + 2, at[1] + 4, text, TEXT_SIZE, fill="caught" if is_catch else "grey")
 

@@ -128,6 +128,7 @@ class MachineBatches:
         if options.mode == DISTRIBUTED:
             name = as_name(input_transformer, self._services.tasks)
             shared = self._services.shared_batches
+            # Called when the stream is first used: one that is never used has stored nothing.
             begin = partial(shared.start, self._machine, filter, source_state_name, options, name)
             return shared.stream(begin, options)
         local = self._services.local_batches

@@ -130,6 +130,7 @@ class EngineQueries:
             StateMachineNotFound: The filter names a state machine that does not exist.
         """
         filter_ = await with_machine_ids(self.repository, filter or ExecutionFilter())
+        # A caller may stop early: the pages are closed here, and not when the garbage collector finds them.
         async with aclosing(pages(self.repository.executions, filter_, page_size)) as found:
             async for page in found:
                 for execution in page:
@@ -265,6 +266,7 @@ class EngineQueries:
         visits = await self.repository.visits(id)
         now = self.clock.now()
 
+        # In a thread: to lay out a large definition takes long, and the event loop serves executions meanwhile.
         def draw() -> str:
             definition = asl.load_stored(revision.record.definition, limits=self.limits)
             return drawing.draw_execution(execution, definition.model, visits, now, format)

@@ -70,6 +70,7 @@ class EngineServices:
         It is not redriven where it runs, or another caller has redriven it.
         """
         number = execution.state_machine_revision
+        # An outage is waited out, as it would be for the write below.
         revision = await retry_while_unavailable(partial(self.revisions.get, execution.state_machine_id, number))
         submissions = self.worker.submissions
         if not submissions.takes(execution.state_machine_id):

@@ -90,6 +90,7 @@ class EngineWaitingTasks(EngineQueries):
 
             TaskTimedOut: The task waits no more: it was answered, or its execution has ended.
         """
+        # First, so that an execution that does not exist is not reported as a task that is over.
         await require_execution(self.repository, "execution_id", execution_id)
         found = await self.repository.waiting_tasks(execution_id=execution_id, task_id=task_id, page=1)
         if not found:

@@ -30,6 +30,7 @@ def check_variables(root: model.StateMachine) -> Iterator[Diagnostic]:
             yield from _check_name(name, pointer, outer)
         counts = Counter(name for name, _ in assigned)
         for state in machine.states.values():
+            # The items of a distributed Map are executions of their own, with no scope around them.
             is_apart = isinstance(state, model.Map) and state.item_processor.mode == "DISTRIBUTED"
             scope = None if is_apart else _Scope(counts, Counter(name for name, _ in _caught(state)), outer)
             pending.extend((each, scope) for each in _below(state))

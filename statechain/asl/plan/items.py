@@ -137,6 +137,7 @@ def _members(items: JSONValue, *, is_distributed: bool) -> Sequence[Member] | No
     if isinstance(items, list):
         return [(None, item, source) for item in items]
     if is_distributed and isinstance(items, dict):
+        # AWS hands out the members of an object in this shape.
         return [(key, {"Key": key, "Value": item}, source) for key, item in items.items()]
     return None
 

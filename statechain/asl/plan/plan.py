@@ -203,6 +203,7 @@ def _compile_call(state: model.Task, make: Expression | None, limits: Limits) ->
         value = raw if take is None else take(raw, context)
         return CallTask(
             resource,
+            # Not `value`: `make` applies InputPath itself.
             raw if make is None else make(raw, context),
             _positive(timeout, "TimeoutSeconds", value, context, is_jsonata=is_jsonata),
             _positive(heartbeat, "HeartbeatSeconds", value, context, is_jsonata=is_jsonata),
@@ -233,6 +234,7 @@ def _compile_wait(state: model.Wait, limits: Limits) -> State:
         state.name,
         "Wait",
         lambda raw, context: enter(take(raw, context), context),
+        # Applied again: what is kept while a Wait rests is the raw input.
         lambda raw, _, context: step(raw, take(raw, context), context),
     )
 

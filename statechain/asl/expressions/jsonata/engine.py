@@ -46,7 +46,7 @@ CHARACTERS_A_STEP = 128
 TOO_DEEP = "Stack overflow error: Check for non-terminating recursive function. Consider rewriting as tail-recursive."
 TOO_LONG = "Expression evaluation timeout: Check for infinite loop"
 TOO_LARGE = "Expression evaluation memory limit exceeded: Check for excessive memory usage"
-LONGEST_RANGE = 10_000_000
+LONGEST_RANGE = 10_000_000  # JSONata's own bound, error D2014
 
 JList = utils.Utils.JList
 sequence_of = utils.Utils.create_sequence
@@ -112,6 +112,7 @@ class Engine(library.Jsonata):  # type: ignore[misc]
         A state has no input ``document``; expressions of other programs do.
         """
         self.context = context
+        # At first only as much as may hold an event loop: for the rest `_go_on` asks for a thread.
         self._left = min(limits.jsonata_steps, STEPS_ON_LOOP)
         self._rest = limits.jsonata_steps - self._left
         self._depth = 0
@@ -156,7 +157,7 @@ class Engine(library.Jsonata):  # type: ignore[misc]
 
     def eval(self, node: Node, value: Value, frame: Frame) -> Value:
         """Evaluate a node in the context of a value, within the budget."""
-        self._left -= 1
+        self._left -= 1  # `charge(1)`, written out: every node comes through here
         self._depth += 1
         if self._left < 0:
             self._go_on()
@@ -169,11 +170,12 @@ class Engine(library.Jsonata):  # type: ignore[misc]
                 result = self.evaluate_filter(predicate.expr, result, frame)
         if node.group is not None and node.type != "path":
             result = self.evaluate_group_expression(node.group, result, frame)
-        self._depth -= 1
+        self._depth -= 1  # not in a `finally`: nothing is evaluated after an error, and `run` begins at 0 again
         return self._settled(node, result)
 
     def _settled(self, node: Node, result: Value) -> Value:
         """Weigh a result; a sequence of one is that one, an empty sequence is nothing."""
+        # The exact type, which is cheaper than `isinstance`, and a JList is a list, too.
         kind = type(result)
         if kind is str or kind is list:
             self.weigh(result)
@@ -255,7 +257,7 @@ class Engine(library.Jsonata):  # type: ignore[misc]
                 if left.keys() != right.keys():
                     return False
                 pending.extend((item, right[key]) for key, item in left.items())
-            elif left != right or isinstance(left, bool) is not isinstance(right, bool):
+            elif left != right or isinstance(left, bool) is not isinstance(right, bool):  # to Python True equals 1
                 return False
             self.charge(1)
         return True
@@ -352,6 +354,7 @@ class Engine(library.Jsonata):  # type: ignore[misc]
             if not isinstance(item, list):
                 found.append(item)
             if isinstance(item, list | dict):
+                # Reversed: taken from the end, they come in the order of the document.
                 pending.extend([*(item.values() if isinstance(item, dict) else item)][::-1])
         return found[0] if len(found) == 1 else found
 

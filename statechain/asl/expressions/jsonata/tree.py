@@ -76,6 +76,7 @@ def refuse_bare(root: Node) -> None:
         kind = getattr(node, "type", None)
         if kind == "name":
             instead = f"write $states.input.{node.value}"
+            # The library's position is the one behind a name.
             raise BareReference(f"{node.value!r} {REFERS}: {instead}", max(0, node.position - len(str(node.value))))
         if kind == "variable" and node.value in {"", "$"}:
             raise BareReference(f"'${node.value}' {REFERS}: write $states.input", max(0, node.position - 1))
