@@ -275,7 +275,7 @@ class ResultStream(Generic[ResultT]):
     def end(self, task: asyncio.Task[None]) -> None:
         """Signal the consumer that there will be no more."""
         if task.cancelled():
-            # The reader must not get CancelledError: nobody cancelled its task.
+            # The reader must not get CancelledError: its own task was not cancelled.
             self._fault = BatchStopped([])
         _wake(self._ended)
         _wake(self._getter)

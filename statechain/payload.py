@@ -63,7 +63,7 @@ class Payload:
         It is decoded once, and not encoded again where it is sure to be within the limits.
         """
         value = decode(text)
-        # In ASCII, with escapes, a text has at least as many characters as its value has bytes as UTF-8.
+        # In ASCII, with escapes, a JSON text has at least as many characters as its value has bytes as UTF-8.
         is_small = len(text) <= max_bytes and text.isascii()
         # Each level takes two characters, and one bracket at least: brackets in strings only count too many.
         if is_small and (len(text) <= 2 * max_depth or text.count("[") + text.count("{") <= max_depth):

@@ -86,7 +86,7 @@ class Next:
     state: str
     output: JSONValue
     assigned: Mapping[str, JSONValue] | None = None
-    # Tells what is encoded already, and is no part of what a state decides: it is not compared.
+    # Says what is encoded already, and is no part of what a state decides: it is not compared.
     origin: Origin = attrs.field(default=MADE, eq=False)
 
 

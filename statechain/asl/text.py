@@ -38,7 +38,7 @@ def read_text(text: str, limits: Limits) -> tuple[JSONValue, Positions]:
 
 
 def _check_length(text: str, limits: Limits) -> None:
-    # Characters first: a text that has too many is not encoded only to be refused.
+    # Characters first: a string that has too many is not encoded only to be refused.
     if len(text) > limits.definition_bytes or len(text.encode(errors="replace")) > limits.definition_bytes:
         raise _fault("too-large", f"the definition is longer than {limits.definition_bytes} bytes", (1, 1))
 

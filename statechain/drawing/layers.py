@@ -102,7 +102,7 @@ def reverse_cycles(cells: Sequence[Cell], links: Sequence[Link]) -> None:
         if id(root) in done:
             continue
         inside.add(id(root))
-        # A stack of its own: a long chain of states nests deeper than Python's calls may.
+        # An explicit stack: a long chain of states nests deeper than Python's calls may.
         walk = [(root, iter(tuple(leaving[id(root)])))]
         while walk:
             cell, rest = walk[-1]

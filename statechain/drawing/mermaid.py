@@ -81,7 +81,7 @@ class _Mermaid:
         for standing, (fill, line) in COLOURS.items():
             names = [name for name in self._ids if self._trace.standing(name) == standing]
             if names:
-                # Ink on a fill of its own: the light text of a dark theme could not be read on it.
+                # Dark ink with each fill: the light text of a dark theme could not be read on it.
                 yield f"  classDef {standing} fill:{fill},stroke:{line},color:#1b1f24"
                 yield f"  class {','.join(self._ids[name] for name in names)} {standing}"
         if self._taken:

@@ -198,7 +198,7 @@ def _loop(points: Sequence[Point]) -> str:
 def _label(text: str, at: Point, *, is_catch: bool) -> Iterator[str]:
     width = text_width(text, TEXT_SIZE) + 4
     left, top = at[0] - width / 2, at[1] - LINE_HEIGHT / 2
-    # A ground of its own: the label lies on its line.
+    # The label has a ground, since it lies on its line.
     yield element("rect", x=left, y=top, width=width, height=LINE_HEIGHT, **paint(fill="ground"))
     yield text_at(left + 2, at[1] + 4, text, TEXT_SIZE, fill="caught" if is_catch else "grey")
 

@@ -27,7 +27,7 @@ __all__ = ["FileReader", "TemplateMachine", "find_machines", "is_template"]
 FileReader: TypeAlias = Callable[[str], str]
 """Returns the text of a file by its path from the template's folder; raises OSError."""
 
-# Read only to tell a template from a definition: not worth a parser.
+# Read only to distinguish a template from a definition: not worth a parser.
 LOOK: Final = re.compile(r"""(?:^|[{,])\s*["']?(?:Resources|stepFunctions)["']?\s*:""", re.MULTILINE)
 TYPES: Final = ("AWS::StepFunctions::StateMachine", "AWS::Serverless::StateMachine")
 SERVERLESS: Final = ("stepFunctions", "stateMachines")

@@ -242,7 +242,7 @@ class CallbackContract:
                 repository.commit([success(each)]), other.commit([CloseCallback(id=each.id)])
             )
             seen = await stored(repository, each)
-            # Storage decides which came first, and tells both callers the same.
+            # Storage decides which came first, and both callers learn the same.
             assert closes[0] == seen
             assert isinstance(answers[0], TaskTimedOut) == (seen.status is CallbackStatus.CLOSED)
 

@@ -63,7 +63,7 @@ class DeletionContract:
     async def test_what_is_gone_counts_whoever_deleted_it(self, repository: Repository) -> None:
         made = [await finish(repository) for _ in range(2)]
         await commit(repository, deleting(made[0]))
-        # Also what was never stored: storage cannot tell it from what another deletion took.
+        # Also what was never stored: storage cannot distinguish it from what another deletion removed.
         assert await commit(repository, deleting(*made, execution())) == 3
         assert await left(repository) == []
 

@@ -129,6 +129,6 @@ class StateMachineContract:
                 for index, each in enumerate(wanted)
             )
         )
-        # Each definition differs: every commit is a revision of its own, and none is lost.
+        # Each definition differs: every commit makes another revision, and none is lost.
         assert len({each.id for each in stored}) == 1
         assert sorted(each.revision for each in stored) == [1, 2, 3, 4, 5, 6]

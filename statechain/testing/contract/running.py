@@ -121,7 +121,7 @@ class AdvanceContract:
         assert [type(outcome) for outcome in outcomes] == [LeaseLost, ExecutionNotFound, type(None), ExecutionNotFound]
         assert len(await repository.visits(made.id)) == 1
 
-    # Without visits seq does not move: the guard alone does not tell a repetition from a first commit.
+    # Without visits seq does not move: the guard alone does not distinguish a repetition from a first commit.
     @pytest.mark.parametrize("count", [0, 1, 3])
     async def test_advancing_twice_changes_nothing(self, repository: Repository, count: int) -> None:
         made = await start(repository)
@@ -150,7 +150,7 @@ class AdvanceContract:
     ) -> None:
         made = await start(repository)
         await commit(repository, advance(made, end=ending(end_time=moment(1))))
-        # Only the time of the end tells this one from a repetition after a lost reply.
+        # Only the time of the end distinguishes this one from a repetition after a lost reply.
         with pytest.raises(LeaseLost):
             await commit(repository, advance(made, end=ending(end_time=moment(2))))
 

@@ -220,7 +220,7 @@ async def finish(
 
 async def seed(repository: Repository, *wanted: Execution) -> None:
     """Store executions as they are given, ended ones too, in two commits."""
-    # Nothing is stored as ended: a start is RUNNING, and an end is a transition of its own.
+    # Nothing is stored as ended: a start is RUNNING, and an end is a later transition.
     begun = [attrs.evolve(each, status=ExecutionStatus.RUNNING, end_time=None, output_text=None) for each in wanted]
     starts = [StartExecution(execution=attrs.evolve(each, error=None, cause=None), owner="worker") for each in begun]
     await repository.commit(starts)

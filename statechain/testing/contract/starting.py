@@ -127,7 +127,7 @@ class StartContract:
         # After a lost reply it is its own id that holds the name.
         assert await commit(repository, starting(made)) == made
         assert await repository.count_executions(ExecutionFilter()) == 1
-        # The claim of the first commit still stands: epoch 1, seq 0.
+        # The claim of the first commit is still valid: epoch 1, seq 0.
         await commit(repository, advance(made, visit(made)))
 
     async def test_the_same_commit_of_many_twice_changes_nothing(self, repository: Repository) -> None:
@@ -191,7 +191,7 @@ class ChainingContract:
 
     async def test_twice_stores_one_link(self, repository: Repository) -> None:
         write = starting(chained(await finish(repository)), exclusive=True)
-        # When it is committed again, its own execution must not stand in its way.
+        # When it is committed again, its own execution must not keep it from starting.
         assert await commit(repository, write) == await commit(repository, write)
         assert len(await repository.links(page=10)) == 1
 

@@ -98,7 +98,7 @@ class VisitContract:
             advance(
                 made,
                 visit(made, 0, state="Price", output="1"),
-                # The last in order that has an output, whatever its frame: failures and waits have none.
+                # The last in order that has an output, in any frame: failures and waits have none.
                 visit(made, 1, state="Price", frame="Fanout[1]", output="2"),
                 visit(made, 2, state="Price", output=None, error="Card.Declined"),
                 visit(made, 3, state="Price", output=None, exited=None),

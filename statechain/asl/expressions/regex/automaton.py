@@ -138,7 +138,7 @@ class Automaton:
         classes = self.membership.classes_of(sign) if sign else frozenset()
         program = self.program
         reached = dict.fromkeys(program.then[each] for each in passed if program.other[each] in classes)
-        # Backward no thread is preferred: in one order, fewer states are told apart.
+        # Backward no thread is preferred: in one order, fewer states differ.
         threads = tuple(sorted(reached) if self._is_backward else reached)
         # A text could make a new state at each character: memory stays bounded, and the search goes on.
         if self._count >= MOST_STEPS:

@@ -104,7 +104,7 @@ class LeaseContract:
         missing = await repository.strays()
         assert list(await other.release_dead(missing)) == ["one"]
         assert list(await repository.workers()) == []
-        # False tells the worker that others may have claimed what it still runs.
+        # False: others may have claimed what the worker still runs.
         assert not await repository.renew_lease("one", LONG)
         assert list(await other.release_dead(missing)) == []
 
@@ -131,7 +131,7 @@ class LeaseContract:
         await repository.renew_lease("one", timedelta(0))
         await repository.renew_lease("two", LONG)
         await start(repository, owner="one")
-        # Over by the database's clock alone: nobody may act on that before a peer saw it unchanged for its length.
+        # Over by the database's clock alone: no peer may act on that before it saw the lease unchanged for its length.
         assert {each.worker_id: each.is_over for each in await repository.workers()} == {"one": True, "two": False}
         assert list(await repository.strays()) == []
         assert list(await repository.claim("two", page=10)) == []
@@ -267,7 +267,7 @@ class LeaseContract:
             assert await renewer.renew()
             await bury(repository, "one")
             assert not await renewer.renew()
-            # The renewal that told of the loss registered the worker anew.
+            # The renewal that reported the loss registered the worker again.
             assert await renewer.renew()
 
     async def test_workers_compare_bytewise(self, repository: Repository) -> None:

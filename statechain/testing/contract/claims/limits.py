@@ -423,7 +423,7 @@ class LimitContract:
             await repository.claim("one", page=99)
         for page in pages:
             expected = _chosen(waiting, owned, page, most, most_per_key)
-            # A claim answers by id, whatever the turns were.
+            # A claim returns them by id, not by their turns.
             assert claimed(await repository.claim("one", page=page)) == sorted(ids(expected))
             waiting = [each for each in waiting if each not in expected]
             owned += expected

@@ -17,7 +17,7 @@ MONTHS = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
     "December",
 )  # fmt: skip
-# A picture may ask for any width, and so for a text of that size: this bounds it.
+# A picture may ask for any width, and so for a string of that size: this bounds it.
 WIDEST = 1_000
 INTEGERS = frozenset("YMDdFWwXxHhmsf")
 PRESENTATIONS = {

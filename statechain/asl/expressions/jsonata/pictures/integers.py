@@ -148,7 +148,7 @@ class IntegerPicture:
 
     def _ascii_digits(self, text: str) -> str:
         digits = text[:-2] if self.is_ordinal else text
-        # jsonata.js removes commas here, whatever the separator is.
+        # jsonata.js removes commas here, also where the separator is another sign.
         for mark in [","] if self.every else [mark for _, mark in self.separators]:
             digits = digits.replace(mark, "")
         if self.zero != 0x30:
