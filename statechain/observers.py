@@ -35,7 +35,7 @@ __all__ = [
     "StateOutcome",
     "SuspectTakenUp",
     "SuspectsCounted",
-    "tell",
+    "emit",
 ]
 
 logger = logging.getLogger(__name__)
@@ -369,7 +369,7 @@ class Observer(Protocol):
         """Note a fact; called from the event loop, so it must not block. What it raises is logged."""
 
 
-def tell(observers: Sequence[Observer], fact: Fact) -> None:
+def emit(observers: Sequence[Observer], fact: Fact) -> None:
     """Notify all observers; one that raises harms neither the run nor the others."""
     for observer in observers:
         try:

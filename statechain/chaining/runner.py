@@ -182,7 +182,7 @@ class Runner:
     async def _run_item(self, item: Item, place: Place) -> None:
         options = self._options
         if options.on_execution_start is not None:
-            await _tell(options.on_execution_start, item.source_id, item.index)
+            await _call_back(options.on_execution_start, item.source_id, item.index)
         try:
             result = await self._attempt(item, place)
         except asyncio.CancelledError:
@@ -190,7 +190,7 @@ class Runner:
             raise
         try:
             if options.on_execution_complete is not None:
-                await _tell(options.on_execution_complete, item.source_id, item.index, result.error)
+                await _call_back(options.on_execution_complete, item.source_id, item.index, result.error)
             self._count(result)
             await self._stream.has_room()
         finally:  # what stops the batch meanwhile: what has ended is among the results
@@ -267,13 +267,13 @@ class Runner:
             error = failure_of(execution)
         self._stream.put(_result(item, execution, error))
         if self._options.on_execution_complete is not None:
-            await _tell(self._options.on_execution_complete, item.source_id, item.index, error)
+            await _call_back(self._options.on_execution_complete, item.source_id, item.index, error)
 
 
-async def _tell(callback: Callable[..., Any], *facts: object) -> None:
-    told = callback(*facts)
-    if inspect.isawaitable(told):
-        await told
+async def _call_back(callback: Callable[..., Any], *facts: object) -> None:
+    result = callback(*facts)
+    if inspect.isawaitable(result):
+        await result
 
 
 def _tolerance(options: BatchExecutionOptions) -> Tolerance | None:

@@ -23,7 +23,7 @@ from statechain.launcher import first_error
 from statechain.records.batches import Batch, BatchStatus
 from statechain.records.results import BatchStopped
 from statechain.storage.retrying import retry_while_unavailable
-from statechain.storage.shards import Shard, ShardPlan
+from statechain.storage.shards import OVER, Shard, ShardPlan
 
 if TYPE_CHECKING:
     from statechain.records.results import BatchExecutionResult
@@ -189,5 +189,5 @@ class ShardRun:
         with suppress(StatechainError):
             shards = await self._services.repository.shards(self._batch.id)
             stored = shards[self._shard.number]
-            return stored.epoch == self._shard.epoch and stored.owner is None
+            return stored.epoch == self._shard.epoch and stored.status in OVER
         return False

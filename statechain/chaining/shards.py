@@ -31,7 +31,7 @@ from statechain.chaining.shard_trials import ShardTrials
 from statechain.chaining.transformers import as_function, stored_transformer
 from statechain.errors import LeaseLost, StatechainError
 from statechain.logs import BATCH
-from statechain.observers import ShardEnded, ShardStarted, tell
+from statechain.observers import ShardEnded, ShardStarted, emit
 from statechain.records.batches import Batch, BatchStatus
 from statechain.records.results import BatchStopped
 from statechain.storage.retrying import backoff_delays
@@ -424,7 +424,7 @@ class ShardWorker:
         if task is not None:
             self._services.running[batch.id].add(task)
         observers = self._services.observers
-        tell(observers, ShardStarted(batch_id=batch.id, shard=shard.number, claims=shard.claims))
+        emit(observers, ShardStarted(batch_id=batch.id, shard=shard.number, claims=shard.claims))
         began = time.monotonic()
         outcome: Literal["DONE", "LEFT"] = "LEFT"
         drains = partial(self._drains, batch.id)
@@ -446,7 +446,7 @@ class ShardWorker:
             logger.exception("shard %s of the batch %s met an internal error", shard.number, batch.name_prefix)
         finally:
             seconds = time.monotonic() - began
-            tell(observers, ShardEnded(batch_id=batch.id, shard=shard.number, outcome=outcome, seconds=seconds))
+            emit(observers, ShardEnded(batch_id=batch.id, shard=shard.number, outcome=outcome, seconds=seconds))
             if task is not None:
                 self._services.running[batch.id].discard(task)
             if not self._services.running[batch.id]:

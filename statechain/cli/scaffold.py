@@ -66,7 +66,7 @@ async def {function}({arguments}) -> Any:
 {body}'''
 
 ANSWER_NOW = "    return event\n"
-ANSWER_LATER = """    # Whoever gets the token answers: engine.send_task_success(token, output) ends the state.
+ANSWER_LATER = """    # To answer, call engine.send_task_success(token, output): that ends the state.
     logger.warning("its task token is %s", context.task_token)
     return event
 """

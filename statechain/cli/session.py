@@ -47,8 +47,8 @@ class Failure(click.ClickException):
 
     def show(self, file: Any = None) -> None:  # noqa: ANN401 -- click's signature
         """Write it to standard error, coloured on a terminal."""
-        told = printable(self.format_message())
-        line = f"{click.style('error:', fg='red', bold=True)} {told}"
+        message = printable(self.format_message())
+        line = f"{click.style('error:', fg='red', bold=True)} {message}"
         click.echo(line, file=file, err=True, color=False if is_plain() else None)
 
 
@@ -154,9 +154,9 @@ def asynchronous(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T
             known, unknown = group.split(StatechainError)
             if known is None or unknown is not None:
                 raise
-            raise Failure(hide(_told(_first(known)))) from None
+            raise Failure(hide(_message(_first(known)))) from None
         except StatechainError as fault:
-            raise Failure(hide(_told(fault))) from None
+            raise Failure(hide(_message(fault))) from None
 
     return command
 
@@ -166,7 +166,7 @@ def _first(group: BaseExceptionGroup[StatechainError]) -> StatechainError:
     return _first(fault) if isinstance(fault, BaseExceptionGroup) else fault
 
 
-def _told(fault: StatechainError) -> str:
+def _message(fault: StatechainError) -> str:
     cause = fault.__cause__
     text = str(fault) or type(fault).__name__
     # The cause has the driver's words, which no message of a repository repeats.

@@ -61,7 +61,7 @@ def _line(node: Node, edges: list[Edge], trace: Trace | None) -> Text:
     line = Text.assemble((f"{sign} ", style), (printable(node.name), "bold" if mark or not trace else "dim"))
     line.append(f"  {node.type} {node.about}".rstrip(), style="dim")
     if mark is not None:
-        line.append(f"  {_told(mark)}", style=style)
+        line.append(f"  {_described(mark)}", style=style)
     for edge in edges:
         is_taken = trace is None or (edge.source, edge.target, edge.is_catch) in trace.taken
         if edge.target is not None and is_taken:
@@ -70,5 +70,5 @@ def _line(node: Node, edges: list[Edge], trace: Trace | None) -> Text:
     return line
 
 
-def _told(mark: Mark) -> str:
-    return printable(f"{mark.told()} · {mark.error}") if mark.error is not None else mark.told()
+def _described(mark: Mark) -> str:
+    return printable(f"{mark.described()} · {mark.error}") if mark.error is not None else mark.described()

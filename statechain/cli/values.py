@@ -168,12 +168,12 @@ class _Object(ParamType):
             # The module that was named, or a package of it, is missing; else it is one that the module imports.
             if fault.name is not None and (name == fault.name or name.startswith(f"{fault.name}.")):
                 self.fail(f"there is no module {fault.name!r}, neither in {folder} nor installed", param, ctx)
-            self.fail(_told(name, fault), param, ctx)
+            self.fail(_message(name, fault), param, ctx)
         except Exception as fault:  # noqa: BLE001 -- the user's module may raise anything
-            self.fail(_told(name, fault), param, ctx)
+            self.fail(_message(name, fault), param, ctx)
 
 
-def _told(module: str, fault: Exception) -> str:
+def _message(module: str, fault: Exception) -> str:
     """Return what went wrong in the user's module, and where in it."""
     # Without those of the import system.
     frames = [frame for frame in traceback.extract_tb(fault.__traceback__) if not frame.filename.startswith("<frozen")]

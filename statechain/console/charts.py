@@ -41,9 +41,9 @@ def throughput_chart(activity: Sequence[Activity]) -> str:
             if tall:
                 y -= tall
                 x = LEFT + place * wide
-                told = f"<title>{each.counts[status]} {status}, {_time(each)}</title>"
+                title = f"<title>{each.counts[status]} {status}, {_time(each)}</title>"
                 bar = paint(fill=standing, also="bar")
-                body.append(element("rect", told, x=x + wide * 0.1, y=y, width=wide * 0.8, height=tall, **bar))
+                body.append(element("rect", title, x=x + wide * 0.1, y=y, width=wide * 0.8, height=tall, **bar))
     return document(WIDTH, HEIGHT, "\n".join(body), title="Executions started, by status", is_inline=True)
 
 
@@ -74,8 +74,8 @@ def _curve(values: Sequence[float | None], y: object, colour: str, name: str) ->
         if value is not None:
             piece.append(f"{LEFT + (place + 0.5) * wide:.1f},{place_of(value):.1f}")
             x, at = piece[-1].split(",")
-            told = f"<title>{name} {spoken(value)}</title>"
-            yield element("circle", told, cx=x, cy=at, r=2.5, **paint(fill=colour))
+            title = f"<title>{name} {spoken(value)}</title>"
+            yield element("circle", title, cx=x, cy=at, r=2.5, **paint(fill=colour))
             continue
         if len(piece) > 1:
             yield element("polyline", points=" ".join(piece), fill="none", stroke_width=2, **paint(stroke=colour))

@@ -51,8 +51,8 @@ def _inside(graph: Graph, ids: dict[str, str], trace: Trace | None, indent: str,
 def _node(node: Node, ids: dict[str, str], trace: Trace | None, indent: str) -> Iterator[str]:
     own = ids[node.name]
     standing = trace.standing(node.name) if trace else None
-    told = trace.told(node.name, MOST_LABEL) if trace else []
-    label = _quoted("\n".join([node.name, f"{node.type} {node.about}".strip(), *told]))
+    marked = trace.lines(node.name, MOST_LABEL) if trace else []
+    label = _quoted("\n".join([node.name, f"{node.type} {node.about}".strip(), *marked]))
     fill, line = COLOURS[standing] if standing else (None, None)
     if not node.inside:
         shape = "hexagon" if node.type == "Choice" else None

@@ -49,7 +49,7 @@ class _Mermaid:
     def _node(self, node: Node, indent: str) -> Iterator[str]:
         own = self._ids[node.name]
         lines = [node.name, f"{node.type} {node.about}".strip()]
-        lines += self._trace.told(node.name, MOST_LABEL) if self._trace else []
+        lines += self._trace.lines(node.name, MOST_LABEL) if self._trace else []
         label = "<br/>".join(_quoted(line) for line in lines)
         if not node.inside:
             left, right = SHAPES.get(node.type, ("[", "]"))

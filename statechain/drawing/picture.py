@@ -72,7 +72,7 @@ class Mark:
     retries: int = 0
     error: str | None = None
 
-    def told(self) -> str:
+    def described(self) -> str:
         """Return it as a short text: how often, how long, what went wrong."""
         parts = [f"×{self.visits}"] if self.visits > 1 else []
         parts.append("running" if self.standing == "running" else spoken(self.seconds))
@@ -105,13 +105,17 @@ class Trace:
         mark = self.marks.get(state)
         return None if mark is None else mark.standing
 
-    def told(self, state: str, most: int) -> list[str]:
+    def lines(self, state: str, most: int) -> list[str]:
         """Return what a picture says of a state, as lines of at most that many characters."""
         mark = self.marks.get(state)
         if mark is None:
             return []
         is_wrong = mark.error is not None and mark.standing != "succeeded"
-        return [mark.told(), shortened(mark.error, most)] if is_wrong and mark.error is not None else [mark.told()]
+        return (
+            [mark.described(), shortened(mark.error, most)]
+            if is_wrong and mark.error is not None
+            else [mark.described()]
+        )
 
 
 def folded(rows: Iterable[V]) -> list[V]:

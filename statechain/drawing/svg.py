@@ -44,7 +44,7 @@ def to_svg(graph: Graph, trace: Trace | None = None, *, link: Link | None = None
 
     def describe(node: Node) -> Sequence[str]:
         lines = [shortened(node.name, MOST_NAME), shortened(f"{node.type}  {node.about}".strip(), MOST_TEXT)]
-        return [*lines, *(trace.told(node.name, MOST_TEXT) if trace else ())]
+        return [*lines, *(trace.lines(node.name, MOST_TEXT) if trace else ())]
 
     layout = lay_out(graph, describe)
     title = trace.title if trace else None

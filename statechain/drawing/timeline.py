@@ -103,9 +103,9 @@ def _axis(axis: Axis, bottom: float) -> Iterator[str]:
             dashed = paint(fill="inside", stroke="pale", also="cut")
             size = {"x": stretch.left, "y": ROW - 4, "width": stretch.width, "height": bottom - ROW + 4}
             yield element("rect", stroke_dasharray="2 3", **size, **dashed)
-            told = spoken(stretch.end - stretch.begin)
+            duration = spoken(stretch.end - stretch.begin)
             middle = stretch.left + stretch.width / 2
-            yield text_at(middle, bottom + 11, f"✂ {told}", 9, fill="grey", anchor="middle")
+            yield text_at(middle, bottom + 11, f"✂ {duration}", 9, fill="grey", anchor="middle")
 
 
 def _bar(visit: AnyVisit, execution: Execution, now: datetime, axis: Axis, y: float) -> Iterator[str]:

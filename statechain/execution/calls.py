@@ -357,10 +357,10 @@ class Caller:
             await self._scribe.checkpoint(frame)
         self._note_once(frame, MomentKind.STARTED)
         child = await self._nest.start(frame, call)
-        told = child_executions.started(child.execution)
+        started = child_executions.started(child.execution)
         if not call.waits:
-            return _made(told)
-        self._note_once(frame, MomentKind.SUBMITTED, encode(told))
+            return _made(started)
+        self._note_once(frame, MomentKind.SUBMITTED, encode(started))
         timeout = self._clock.timeout_at(outside.deadline)
         # Without its slot: in a worker whose slots are all held by parents, no child would ever run.
         async with frame.run.place.yielded():

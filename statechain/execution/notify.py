@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from statechain.asl.outcome import Next
 from statechain.errors import StateError
-from statechain.observers import AttemptEnded, AttemptStarted, StateEntered, StateLeft, StateOutcome, tell
+from statechain.observers import AttemptEnded, AttemptStarted, StateEntered, StateLeft, StateOutcome, emit
 
 if TYPE_CHECKING:
     from statechain.asl.outcome import CallTask, Done
@@ -42,7 +42,7 @@ def tell_entered(frame: Frame, state: State) -> None:
         state=state.name,
         type=state.type,
     )
-    tell(run.observers, entered)
+    emit(run.observers, entered)
 
 
 def tell_left(
@@ -68,7 +68,7 @@ def tell_left(
         error=error,
         seconds=(now - frame.entered).total_seconds(),
     )
-    tell(run.observers, left)
+    emit(run.observers, left)
 
 
 def tell_attempt_started(frame: Frame, resource: str) -> None:
@@ -83,7 +83,7 @@ def tell_attempt_started(frame: Frame, resource: str) -> None:
         attempt=frame.attempt,
         resource=resource,
     )
-    tell(run.observers, started)
+    emit(run.observers, started)
 
 
 def tell_attempt_ended(
@@ -111,7 +111,7 @@ def tell_attempt_ended(
         exception=None if isinstance(origin, StateError) else origin,
         seconds=seconds,
     )
-    tell(run.observers, ended)
+    emit(run.observers, ended)
 
 
 async def observe_visit(

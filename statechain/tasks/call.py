@@ -166,7 +166,7 @@ async def serve(
         except BaseException as fault:  # noqa: BLE001 -- it is raised again where the answer is awaited
             if not isinstance(fault, asyncio.CancelledError):
                 log_error(fault, task.name, attempt.state_name)
-            failure = _told(fault)
+            failure = _state_error(fault)
             # After a timeout or a cancellation nothing takes the answer.
             if not answer.done():
                 answer.set_exception(failure)
@@ -178,7 +178,7 @@ async def serve(
             answer.set_exception(unexpected)
 
 
-def _told(fault: BaseException) -> StateError:
+def _state_error(fault: BaseException) -> StateError:
     """Return what a handler raised while nothing had cancelled it, in the language's terms."""
     if isinstance(fault, asyncio.CancelledError):
         failure = StateError("States.TaskFailed", CANCELLED_WITHIN)
@@ -207,7 +207,7 @@ def as_failure(fault: BaseException, name: str, state: str, characters: int) -> 
         return fault if isinstance(fault, asyncio.CancelledError) else asyncio.CancelledError()
     if not isinstance(fault, asyncio.CancelledError):
         log_error(fault, name, state)
-    return cut_off(_told(fault), characters)
+    return cut_off(_state_error(fault), characters)
 
 
 async def end_handler(handler: asyncio.Task[None], name: str, grace: float) -> None:

@@ -67,7 +67,7 @@ class _Waiter:
         self.last_heartbeat = since
         self.news = asyncio.Event()
 
-    def tell(self, callback: Callback) -> None:
+    def notify(self, callback: Callback) -> None:
         """Note the state of a callback, and wake up where that is news."""
         # Storage and this process report in any order: the first answer stays, and a heartbeat only moves forward.
         if callback.status in ANSWERED and self.answer is None:
@@ -223,12 +223,12 @@ class Callbacks:
         with self._clock.hold():
             callbacks = await retry_while_unavailable(lambda: self._repository.callbacks(ids))
         for callback in callbacks:
-            self._tell(callback)
+            self._notify(callback)
 
-    def _tell(self, callback: Callback) -> None:
+    def _notify(self, callback: Callback) -> None:
         waiter = self._waiters.get(callback.id)
         if waiter is not None:
-            waiter.tell(callback)
+            waiter.notify(callback)
 
     # Answering
 
@@ -243,17 +243,17 @@ class Callbacks:
     async def answer(self, hashed: str, output_text: str) -> None:
         """Answer with an output what waits under the token that has a hash. Raises InvalidToken, TaskTimedOut."""
         write = AnswerCallback(token_hash=hashed, output_text=output_text)
-        self._tell(await self._journal.write_for_caller(write))
+        self._notify(await self._journal.write_for_caller(write))
 
     async def refuse(self, hashed: str, error: str | None, cause: str | None) -> None:
         """Answer that it failed to what waits under the token that has a hash. Raises InvalidToken, TaskTimedOut."""
         write = AnswerCallback(token_hash=hashed, error=error, cause=cause)
-        self._tell(await self._journal.write_for_caller(write))
+        self._notify(await self._journal.write_for_caller(write))
 
     async def heartbeat(self, token: str) -> None:
         """Report that the work goes on. Raises InvalidToken, TaskTimedOut."""
         write = HeartbeatCallback(token_hash=token_hash(token), heartbeat=self._clock.now())
-        self._tell(await self._journal.write_for_caller(write))
+        self._notify(await self._journal.write_for_caller(write))
 
     # Activities
 
@@ -308,7 +308,7 @@ class Callbacks:
         # Given back, and closed since: its attempt timed out, say.
         if taken is None or taken.status is not CallbackStatus.WAITING:
             return None
-        self._tell(taken)
+        self._notify(taken)
         return ActivityTask(token, decode(taken.input_text or "null"))
 
     def _give_back(self, activity: str, token: str, taking: asyncio.Future[Callback | None]) -> None:

@@ -277,13 +277,13 @@ class _Bench:
         if isinstance(mock, Return):
             return isolate(mock.result)[1]
         if isinstance(effect, FanOut):
-            raise ValueError(f"what the branches of the {self._state.type} come to is for a mock to tell: give one")
+            raise ValueError(f"the result of the branches of the {self._state.type} comes from a mock: give one")
         return await self._call(effect, TaskRegistry() if tasks is None else tasks)
 
     async def _call(self, effect: CallTask, tasks: TaskRegistry) -> JSONValue:
         call = resolve(effect, tasks.for_state(self._state.name))
         if not isinstance(call, HandlerCall) or call.waits:
-            raise ValueError(f"what {effect.resource!r} waits for is for a mock to tell: give one")
+            raise ValueError(f"what {effect.resource!r} waits for comes from a mock: give one")
         context = TaskContext(
             execution_id="execution",
             execution_name="execution",

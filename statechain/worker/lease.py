@@ -27,9 +27,9 @@ __all__ = ["Lease", "boot_time", "kept"]
 
 logger = logging.getLogger(__name__)
 
-BEATS_PER_LEASE = 3
+RENEWALS_PER_LEASE = 3
 
-LAST_BEAT = 1.0
+LAST_RENEWAL = 1.0
 """Seconds that a renewal which is under way may still take once the lease is given up."""
 
 boot_time: Callable[[], float] = (
@@ -67,7 +67,7 @@ class Lease:
     @property
     def period(self) -> float:
         """The seconds between two renewals."""
-        return self.length.total_seconds() / BEATS_PER_LEASE
+        return self.length.total_seconds() / RENEWALS_PER_LEASE
 
     @property
     def holds(self) -> bool:
@@ -82,7 +82,7 @@ class Lease:
     def renewed(self, asked: float, *, is_kept: bool = True) -> None:
         """Note a renewal that was asked for at a moment of the clock, and succeeded since.
 
-        ``is_kept``: as `LeaseRenewer.beat` answered it.
+        ``is_kept``: as `LeaseRenewer.renew` answered it.
         """
         # The first renewal is no lapse: nothing was owned before it.
         is_lapsed = 0.0 < self._until < self.clock() or not is_kept
@@ -94,21 +94,21 @@ class Lease:
 
 @asynccontextmanager
 async def kept(
-    lease: Lease, make_renewer: Callable[[], LeaseRenewer], told: Callable[[float], None] | None = None
+    lease: Lease, make_renewer: Callable[[], LeaseRenewer], on_renewal: Callable[[float], None] | None = None
 ) -> AsyncIterator[None]:
-    """Renew a lease from a thread, until left; ``told`` is called in this loop with the seconds of each renewal."""
+    """Renew a lease from a thread, until left; ``on_renewal`` is called in this loop with each renewal's seconds."""
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
     stop = threading.Event()
-    beating: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = []
+    renewing: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = []
 
-    def tell(seconds: float) -> None:
-        if told is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(told, seconds)
+    def report(seconds: float) -> None:
+        if on_renewal is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(on_renewal, seconds)
 
     async def renew() -> None:
-        beating.append((asyncio.get_running_loop(), cast("asyncio.Task[None]", asyncio.current_task())))
-        await _keep(lease, make_renewer, stop, tell)
+        renewing.append((asyncio.get_running_loop(), cast("asyncio.Task[None]", asyncio.current_task())))
+        await _keep(lease, make_renewer, stop, report)
 
     def keep() -> None:
         try:
@@ -124,17 +124,17 @@ async def kept(
         yield
     finally:
         stop.set()
-        await wait_ignoring_cancellation(ended, LAST_BEAT)
+        await wait_ignoring_cancellation(ended, LAST_RENEWAL)
         if not ended.done():  # storage does not answer
             with suppress(RuntimeError):  # the thread's loop is closed by now
-                for its_loop, task in beating:
+                for its_loop, task in renewing:
                     its_loop.call_soon_threadsafe(task.cancel)
             await wait_ignoring_cancellation(ended)
         thread.join()
 
 
 async def _keep(
-    lease: Lease, make_renewer: Callable[[], LeaseRenewer], stop: threading.Event, tell: Callable[[float], None]
+    lease: Lease, make_renewer: Callable[[], LeaseRenewer], stop: threading.Event, report: Callable[[float], None]
 ) -> None:
     """Renew until stopped; after a failure soon again, with a new renewer. No failure leaves waiters behind."""
     pauses, pause = backoff_delays(), lease.period
@@ -145,7 +145,7 @@ async def _keep(
                     asked = lease.clock()
                     is_kept = await renewer.renew()
                     lease.renewed(asked, is_kept=is_kept)
-                    tell(lease.clock() - asked)
+                    report(lease.clock() - asked)
                     pauses, pause = backoff_delays(), lease.period
         except Exception as fault:  # noqa: BLE001 -- what waits for the lease would wait for ever
             reason = fault if isinstance(fault, RepositoryError) else type(fault).__name__

@@ -23,7 +23,7 @@ from statechain.observers import (
     QueueCounted,
     SuspectsCounted,
     SuspectTakenUp,
-    tell,
+    emit,
 )
 from statechain.records.executions import Claim, ExecutionStatus
 from statechain.storage.leases import lease_lost
@@ -154,7 +154,7 @@ class Recovery:
             fact = QueueCounted(
                 worker_id=self._worker.id, state_machine=name, waiting=queue.waiting, running=queue.running
             )
-            tell(self._observers, fact)
+            emit(self._observers, fact)
 
     # When to look
 
@@ -326,7 +326,7 @@ class Recovery:
         seconds = self._lease.clock() - began
         limited = sum(claim.is_limited for claim in claims)
         fact = ExecutionsClaimed(worker_id=self._worker.id, count=len(claims), seconds=seconds, limited=limited)
-        tell(self._observers, fact)
+        emit(self._observers, fact)
         return claims
 
     async def _find_orphaned(self) -> Mapping[str, int]:
@@ -369,7 +369,7 @@ class Recovery:
                 fact = SuspectTakenUp(
                     execution=claim.execution, state_machine=name, deaths=claim.claims, group_size=size
                 )
-                tell(self._observers, fact)
+                emit(self._observers, fact)
         return True
 
     async def _served(self, claim: Claim) -> Revision | None:
@@ -430,7 +430,7 @@ class Recovery:
         count = sum(group.count for group in groups)
         most = max((group.deaths for group in groups), default=0)
         if self._observers and (count or self._reported[0]):
-            tell(self._observers, SuspectsCounted(worker_id=self._worker.id, count=count, most_deaths=most))
+            emit(self._observers, SuspectsCounted(worker_id=self._worker.id, count=count, most_deaths=most))
         if groups and self._reported != (count, most):
             first = min(groups, key=lambda group: group.due)
             logger.warning(
@@ -453,7 +453,7 @@ class Recovery:
         if await self._fail(claim, cause) and self._observers:
             name = revision.record.name
             fact = ExecutionPoisoned(execution=claim.execution, state_machine=name, deaths=claim.claims)
-            tell(self._observers, fact)
+            emit(self._observers, fact)
 
     async def _fail(self, claim: Claim, cause: str) -> bool:
         """End a claimed execution as FAILED; return False where it is another worker's by now."""

@@ -18,7 +18,7 @@ from statechain.execution.running import RunningExecution, RunState
 from statechain.execution.slots import UNLIMITED, Slot
 from statechain.execution.unexpected import PASSING, runtime_error
 from statechain.logs import ATTEMPT, EXECUTION, about
-from statechain.observers import ExecutionEnded, ExecutionResumed, ExecutionStarted, tell
+from statechain.observers import ExecutionEnded, ExecutionResumed, ExecutionStarted, emit
 from statechain.payload import Payload
 from statechain.records.executions import Claim, Execution, ExecutionStatus
 from statechain.storage.journal.ledger import ExecutionWrites
@@ -112,7 +112,7 @@ class ExecutionRunner:
             current_state=live.ledger.current_state,
         )
         if self._observers:
-            tell(self._observers, ExecutionEnded(ended, revision.record.name))
+            emit(self._observers, ExecutionEnded(ended, revision.record.name))
         return ended
 
     async def _interpret(self, live: RunningExecution, revision: Revision, claimed: Claim, lapses: int) -> End:
@@ -169,7 +169,7 @@ class ExecutionRunner:
         ATTEMPT.set(None)  # it may have been started by a handler
         if self._observers:
             kind = ExecutionStarted if claimed.epoch == 1 else ExecutionResumed
-            tell(self._observers, kind(claimed.execution, revision.record.name))
+            emit(self._observers, kind(claimed.execution, revision.record.name))
 
     async def _release(self, live: RunningExecution, claimed: Claim) -> None:
         """Leave an execution to recovery that this worker cannot run on; without progress that counts as a death.

@@ -23,7 +23,7 @@ from statechain.execution.lines.fast_path import FastPath
 from statechain.execution.lines.shared import Lines
 from statechain.execution.recorder import VisitRecorder
 from statechain.launcher import StreamGroup, first_error
-from statechain.observers import LeaseRenewed, tell
+from statechain.observers import LeaseRenewed, emit
 from statechain.records.executions import new_id
 from statechain.storage.journal.journal import Journal
 from statechain.tasks.callbacks import Callbacks
@@ -219,7 +219,7 @@ class Supervisor:
             kept(
                 self._lease,
                 lambda: self._repository.lease_renewer(self.worker.id, self._lease.length),
-                self._tell_of_beat if self._observers else None,
+                self._emit_renewed if self._observers else None,
             ),
         ):
             await self._write(self._run(ready))
@@ -255,8 +255,8 @@ class Supervisor:
         await self._repository.renew_lease(self.worker.id, self._lease.length)
         self._lease.renewed(asked)
 
-    def _tell_of_beat(self, seconds: float) -> None:
-        tell(self._observers, LeaseRenewed(self.worker.id, seconds, self._lease.lapses))
+    def _emit_renewed(self, seconds: float) -> None:
+        emit(self._observers, LeaseRenewed(self.worker.id, seconds, self._lease.lapses))
 
     async def _run(self, ready: asyncio.Future[None]) -> None:
         # The outer group: until the last execution has ended, recovery drops what other workers take over.

@@ -15,7 +15,7 @@ from statechain.cancellation import GRACE, await_shielded, wait_ignoring_cancell
 from statechain.errors import LeaseLost, RepositoryError, StatechainError
 from statechain.execution.running import RunningExecution
 from statechain.logs import about
-from statechain.observers import ExecutionLeft, tell
+from statechain.observers import ExecutionLeft, emit
 from statechain.payload import Payload
 from statechain.records.executions import Claim, Execution, ExecutionStatus, new_id
 from statechain.storage.journal.journal import NOT_OPEN
@@ -370,7 +370,7 @@ class Worker:
             live.resolve(None, None if isinstance(error, LeaseLost) else error)
         finally:
             if self._observers and live.reported is not None:
-                tell(self._observers, ExecutionLeft(live.reported, revision.record.name))
+                emit(self._observers, ExecutionLeft(live.reported, revision.record.name))
             if live.ledger is not None:
                 self.journal.close_execution(live.ledger)
             self._forget(live)

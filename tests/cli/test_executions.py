@@ -138,6 +138,11 @@ def test_one_that_runs_elsewhere_is_stopped(project: CliProject) -> None:
     assert "it had ended before" in project.call("stop", "endless").stderr
 
 
+def test_the_name_of_what_is_stopped_is_printed_as_it_is(project: CliProject) -> None:
+    project.run("one[red]")
+    assert project.call("stop", "one[red]").stderr.startswith("one[red] SUCCEEDED")
+
+
 def test_looking_makes_no_database(project: CliProject) -> None:
     told = project.call("list", code=2).stderr
     assert "there is no database statechain.db yet" in told

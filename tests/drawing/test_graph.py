@@ -192,7 +192,11 @@ def test_the_later_row_of_a_visit_counts() -> None:
 def test_marks_tell_how_often_how_long_and_what_went_wrong() -> None:
     trace = trace_of(execution(ExecutionStatus.FAILED), VISITS, START)
     marks = trace.marks
-    assert (marks["Left"].standing, marks["Left"].error, marks["Left"].told()) == ("failed", "No", "2 s · 2 retries")
+    assert (marks["Left"].standing, marks["Left"].error, marks["Left"].described()) == (
+        "failed",
+        "No",
+        "2 s · 2 retries",
+    )
     assert (marks["Both"].standing, marks["Each"].standing) == ("caught", "stopped")
     assert (marks["Item"].visits, marks["Item"].standing) == (2, "stopped")
     assert ("Both", "Rest", True) in trace.taken

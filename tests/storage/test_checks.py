@@ -62,6 +62,7 @@ DAMAGES = {
     "no run": ("DELETE FROM runs WHERE execution_id = ?", "running", "executions"),
     "a run that counts other visits": ("DELETE FROM visits WHERE seq = 1 AND execution_id = ?", "running", "runs"),
     "a gap": ("DELETE FROM visits WHERE seq = 2 AND execution_id = ?", "three", "visits"),
+    "a visit before the first": ("UPDATE visits SET seq = 0 WHERE seq = 3 AND execution_id = ?", "three", "visits"),
     "an unknown status": ("UPDATE executions SET status = 'LOST' WHERE id = ?", "running", "executions"),
     "an unknown end": ("UPDATE executions SET status = 'LOST' WHERE id = ?", "ended", "executions"),
     "no end time": ("UPDATE executions SET end_time = NULL WHERE id = ?", "ended", "executions"),

@@ -180,14 +180,14 @@ async def test_what_a_map_comes_to_is_for_a_mock_to_tell() -> None:
     assert (result.status, result.output) == ("SUCCEEDED", [1, 2])
     assert result.inspection["afterItemSelector"] == [{"sku": "lamp"}, {"sku": "desk"}]
     assert result.inspection["maxConcurrency"] == 2
-    with pytest.raises(ValueError, match="what the branches of the Map come to is for a mock to tell"):
+    with pytest.raises(ValueError, match="the result of the branches of the Map comes from a mock"):
         await run_state(MACHINE, value, state_name="Each")
 
 
 async def test_a_task_that_waits_for_others_needs_a_mock_or_a_script() -> None:
     state = {"Type": "Task", "Resource": "arn:aws:states:::states:startExecution.sync", "End": True}
     value = {"StateMachineArn": "child"}
-    with pytest.raises(ValueError, match="waits for is for a mock to tell"):
+    with pytest.raises(ValueError, match="waits for comes from a mock"):
         await run_state(state, value)
     assert (await run_state(state, value, mock=Return({"Status": "SUCCEEDED"}))).output == {"Status": "SUCCEEDED"}
     scripted = ScriptedTasks({"State": Return("scripted")})

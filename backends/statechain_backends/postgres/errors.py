@@ -67,16 +67,14 @@ def translated() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if (told := _translation(error)) is None:
+        if (translation := _translation(error)) is None:
             raise
-        raise told from error
+        raise translation from error
 
 
 def _translation(error: Exception) -> RepositoryError | None:
     if isinstance(error, asyncpg.PostgresError):
         return _of_the_server(error)
-    if isinstance(error, asyncpg.DataError):
-        return RepositoryError("PostgreSQL: a value does not fit its column")
     if isinstance(error, asyncpg.ClientConfigurationError):
         return RepositoryError(f"PostgreSQL: the URL, or a file that it names, cannot be used: {error.args[0]}")
     if isinstance(error, asyncpg.TargetServerAttributeNotMatched):

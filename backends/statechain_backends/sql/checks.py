@@ -284,9 +284,12 @@ def _renumber(execution_id: str) -> Script:
     if not (yield locked.with_for_update(), None):
         return False
     rows = yield select(visits.c.seq).where(visits.c.execution_id == execution_id).order_by(visits.c.seq), None
-    # In ascending order a row moves down, to a number that is free: the key stays unique in between.
-    for place, (seq,) in enumerate(rows, 1):
-        if seq != place:
-            moved = update(visits).where(visits.c.execution_id == execution_id, visits.c.seq == seq)
-            yield moved.values(seq=place), None
+    places = [(seq, place) for place, (seq,) in enumerate(rows, 1)]
+    # The key stays unique in between: the rows that move up go from the last to the first, those that move down follow
+    # from the first to the last, so that each finds its number free.
+    up = [(seq, place) for seq, place in reversed(places) if seq < place]
+    down = [(seq, place) for seq, place in places if seq > place]
+    for seq, place in [*up, *down]:
+        moved = update(visits).where(visits.c.execution_id == execution_id, visits.c.seq == seq)
+        yield moved.values(seq=place), None
     return True

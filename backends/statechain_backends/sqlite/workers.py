@@ -29,7 +29,7 @@ __all__ = ["WorkerLocks"]
 logger = logging.getLogger(__name__)
 
 TRIES = 100
-MENDED = (((3, 44, 6), (3, 45)), ((3, 50, 7), (3, 51)), ((3, 51, 3), (4,)))
+FIXED = (((3, 44, 6), (3, 45)), ((3, 50, 7), (3, 51)), ((3, 51, 3), (4,)))
 """From which version of SQLite on, and before which, two that write and checkpoint at once cannot harm a database."""
 
 _warned: set[Path] = set()
@@ -70,6 +70,12 @@ class WorkerLocks:
                 return
             os.close(file)
             time.sleep(0.001)
+        logger.warning(
+            "the worker %s has no lock in %s, which another process holds or the file system does not have: "
+            "only its lease says that it is alive",
+            worker_id,
+            self._folder,
+        )
 
     def _make_folder(self, folder: Path) -> int:
         """Make the folder for all who may use the database, and no others; return the mode for its files."""
@@ -142,7 +148,7 @@ class WorkerLocks:
 
 
 def _has_wal_fix() -> bool:
-    return any(first <= sqlite3.sqlite_version_info < last for first, last in MENDED)
+    return any(first <= sqlite3.sqlite_version_info < last for first, last in FIXED)
 
 
 def _file_name(worker_id: str) -> str:

@@ -146,9 +146,9 @@ def _both(ours: Callable[..., None], theirs: Callable[..., Any] | None) -> Calla
 
     async def call(*facts: Any) -> None:  # noqa: ANN401 -- the facts of any callback
         ours(*facts)
-        told: Awaitable[None] | None = theirs(*facts)
-        if inspect.isawaitable(told):
-            await told
+        result: Awaitable[None] | None = theirs(*facts)
+        if inspect.isawaitable(result):
+            await result
 
     return call
 
@@ -233,6 +233,7 @@ async def resume_hint(engine: Engine, machine: StateMachine, prefix: str) -> Asy
 
 async def find_batch(engine: Engine, machine: StateMachine, prefix: str) -> Batch | None:
     """Return the newest batch of a machine with this prefix."""
-    # It was begun last, or nearly so.
-    page = await engine.repository.batches(state_machine_id=machine.id, page=20)
-    return next((each for each in page if each.name_prefix == prefix), None)
+    # It was begun last, or nearly so. Its items alone are counted.
+    page = await engine.repository.batches(state_machine_id=machine.id, page=20, is_counted=False)
+    found = next((each for each in page if each.name_prefix == prefix), None)
+    return None if found is None else await engine.get_batch(found.id)

@@ -106,8 +106,8 @@ async def show(batch_id: str, storage: Storage, *, as_json: bool) -> None:
         shards = Counter(shard.status for shard in await engine.repository.shards(batch_id))
     machine = names.get(batch.state_machine_id, batch.state_machine_id)
     if as_json:
-        told = {str(status): count for status, count in sorted(shards.items())}
-        echo_json(batch_json(batch, machine) | ({"shards": told} if told else {}), indent=2)
+        counts = {str(status): count for status, count in sorted(shards.items())}
+        echo_json(batch_json(batch, machine) | ({"shards": counts} if counts else {}), indent=2)
         return
     counts = batch_json(batch)["item_counts"]
     rows: list[list[Cell]] = [

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
-from rich.markup import escape
 
 from statechain.cli.commands.batches import machine_names
 from statechain.cli.render import (
@@ -296,4 +295,4 @@ async def stop(executions: tuple[str, ...], error: str | None, cause: str | None
             found = await find_execution(engine, text)
             ended = await engine.stop_execution(found.id, error=error, cause=cause)
             before = "" if found.status == "RUNNING" else " (it had ended before)"
-            echo_err(f"{escape(ended.name)} {ended.status}{before}")
+            echo_err(f"{ended.name} {ended.status}{before}")

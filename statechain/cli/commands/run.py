@@ -181,8 +181,8 @@ async def check_served(engine: Engine, state_machine_id: str, revision: int, tas
     # Before anything runs: a Task without a handler would fail its execution.
     faults = [] if record is None else unserved(load_stored(record.definition), tasks or TaskRegistry())
     if record is not None and faults:
-        told = "; ".join(fault.message for fault in faults[:3])
-        raise Failure(f"{record.name}: {told}" + ("" if tasks else f"; {NAME_THEM}"))
+        messages = "; ".join(fault.message for fault in faults[:3])
+        raise Failure(f"{record.name}: {messages}" + ("" if tasks else f"; {NAME_THEM}"))
 
 
 async def follow(engine: Engine, handle: ExecutionHandle) -> Execution:

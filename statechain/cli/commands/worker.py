@@ -84,7 +84,7 @@ __all__ = ["worker"]
     show_default=True,
     help="Seconds after which other workers take over what this one ran, once it has died.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Do not tell of each execution.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing of each execution.")
 @storage_option
 @asynchronous
 async def worker(
@@ -116,17 +116,17 @@ async def worker(
     logging.getLogger("statechain_backends").setLevel(logging.WARNING)
     if sys.platform == "win32":
         raise click.UsageError("workers need Linux or macOS: they end in order by SIGTERM, which Windows has not")
-    told = asyncio.Event()
+    asked_to_end = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         # SIGINT, too: asyncio.run would cancel the command, in place of an end in order.
-        loop.add_signal_handler(number, told.set)
+        loop.add_signal_handler(number, asked_to_end.set)
     if is_child:
-        stop_at_end_of_input(told)
+        stop_at_end_of_input(asked_to_end)
     elif processes > 1:
         _open_dispatcher(dispatcher, storage)  # what is wrong with it is said once, not by each child
         echo_err(f"{processes} worker processes; Ctrl-C or SIGTERM ends them")
-        exit_with(await WorkerProcesses(own_command("--child"), processes, grace=grace).run(told))
+        exit_with(await WorkerProcesses(own_command("--child"), processes, grace=grace).run(asked_to_end))
         return
     observers = () if quiet else (_ConsoleObserver(),)
     carrier = _open_dispatcher(dispatcher, storage)
@@ -149,7 +149,7 @@ async def worker(
         ):
             targets = [(await find_machine(engine, name)).id for name in machines]
             echo_err(f"serving {len(tasks)} handlers on {storage}; Ctrl-C or SIGTERM ends it")
-            await _serve(engine, targets, transformer, patience, told)
+            await _serve(engine, targets, transformer, patience, asked_to_end)
             echo_err(f"ending: what runs gets {spoken(grace)}" if len(engine.worker) else "ending")
             limit.reschedule(loop.time() + grace)
     except TimeoutError:
@@ -169,11 +169,11 @@ async def _serve(
     targets: Sequence[str],
     transformer: InputTransformer | str | None,
     patience: float,
-    told: asyncio.Event,
+    asked_to_end: asyncio.Event,
 ) -> None:
     async with asyncio.TaskGroup() as group:
         servers = [group.create_task(_serve_batches(engine, target, transformer, patience)) for target in targets]
-        await told.wait()
+        await asked_to_end.wait()
         for server in servers:
             server.cancel()
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from statechain.errors import RepositoryUnavailable, StatechainError
-from statechain.observers import JournalFlushed, Observer, tell
+from statechain.observers import JournalFlushed, Observer, emit
 from statechain.storage.journal.committing import Committer, HeldUp
 from statechain.storage.journal.keys import BusyKeys
 from statechain.storage.journal.ledger import ExecutionWrites
@@ -332,12 +332,12 @@ class Journal:
         else:  # it was left behind while storage was silent: another flusher runs, and this one ends after it
             self._left_behind.discard(flight)
             self._free(flight.keys)
-        self._tell(size, flight.began)
+        self._emit_flushed(size, flight.began)
 
-    def _tell(self, size: int, began: float) -> None:
+    def _emit_flushed(self, size: int, began: float) -> None:
         if self._observers:
             pending = len(self._writes) + len(self._ledgers)
-            tell(self._observers, JournalFlushed(size, time.monotonic() - began, pending))
+            emit(self._observers, JournalFlushed(size, time.monotonic() - began, pending))
 
     def _take_group(self) -> _Flight:
         size = self._group_size()
@@ -440,7 +440,7 @@ class Journal:
                 self._settle_ledger(ledger, cast("Advance", write), outcome)
             waiter.resolve(outcome)
             self._free(keys)
-            self._tell(1, began)
+            self._emit_flushed(1, began)
 
         straggler, keys = Straggler(write, end, began), _keys([write])
         self._apart.add(straggler)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import stat
@@ -60,6 +61,21 @@ async def test_what_is_beside_a_database_is_for_those_who_may_write_it(sqlite_ur
     assert found[database.name] == f"{mode:o}"
     assert found[f"{database.name}-workers"] == folder
     assert found["worker"] == folder.replace("7", "6")
+
+
+async def test_a_worker_without_a_lock_is_warned_of(sqlite_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    with locked(Path(f"{sqlite_url.removeprefix('sqlite:///')}-workers") / "worker"):
+        async with SQLiteRepository(sqlite_url) as repository:
+            await repository.renew_lease("worker", LEASE)
+    assert "the worker worker has no lock in" in caplog.text
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    path.parent.mkdir()
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def prepare(database: Path, mode: int) -> None:
