@@ -7,13 +7,15 @@ import logging
 
 import pytest
 
+from statechain import ExecutionFilter
 from statechain.cancellation import GRACE
 from statechain.clock import SystemClock
 from statechain.errors import RepositoryUnavailable
 from statechain.records.executions import Claim
 from statechain.storage.journal.journal import Journal
 from statechain.storage.journal.ledger import ExecutionWrites
-from statechain.testing.contract.samples import ending, execution, start, visit
+from statechain.storage.repository import CreateBatch
+from statechain.testing.contract.samples import batch, ending, execution, start, visit
 from support.faulty_repository import FaultyRepository
 from support.storage.journals import PATIENCE, each, refuses, running, starting, stopping, write_all
 
@@ -48,6 +50,23 @@ async def test_a_write_that_is_alone_when_it_is_refused_holds_up_no_other(
         assert not waiting.done()
         storage.before = lambda _: None
     assert waiting.result() == culprit.execution
+
+
+async def test_a_batch_is_frozen_beside_all_other_writes_and_again_while_storage_is_away(
+    storage: FaultyRepository, journal: Journal
+) -> None:
+    freezing = CreateBatch(batch=batch(), filter_=ExecutionFilter())
+    away = iter([RepositoryUnavailable("away")] * 2)
+    storage.before = lambda group: next(away, None) if freezing in group else None
+    storage.hold(lambda write: write is freezing)
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(journal.write(freezing))
+        await storage.asked(1)
+        assert await journal.write(later := starting()) == later.execution
+        assert not waiting.done()
+        storage.gate.set()
+    assert waiting.result().id == freezing.batch.id
+    assert [group for group in storage.groups if freezing in group] == [[freezing]] * 3
 
 
 async def test_a_commit_that_is_not_answered_is_left_behind(storage: FaultyRepository) -> None:
@@ -194,3 +213,4 @@ async def test_a_journal_that_is_out_of_time_gives_up_its_stragglers(storage: Fa
         await storage.asked(2)
         journal.close(0.05)
     assert [type(outcome) for outcome in waiting.result()] == [RepositoryUnavailable]
+    assert str(waiting.result()[0]) == "a row is locked"
