@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -14,9 +15,10 @@ from statechain.errors import RepositoryUnavailable, StatechainError
 from statechain.records.executions import Claim
 from statechain.storage.journal.journal import Journal
 from statechain.storage.journal.ledger import ExecutionWrites
-from statechain.testing.contract.samples import visit
+from statechain.storage.repository import CreateBatch
+from statechain.testing.contract.samples import batch, visit
 from support.faulty_repository import FaultyRepository, as_repository
-from support.storage.journals import PATIENCE, each, running, starting, write_all
+from support.storage.journals import PATIENCE, each, held, running, starting, write_all
 
 
 async def test_closing_lets_the_journal_finish(storage: FaultyRepository) -> None:
@@ -72,6 +74,60 @@ async def test_patience_has_an_end(storage: FaultyRepository) -> None:
     assert outcomes.result() == [fault] * 3
 
 
+@pytest.mark.parametrize(("first", "second"), [(0.05, 2 * PATIENCE), (2 * PATIENCE, 0.05)])
+async def test_the_earlier_of_two_deadlines_holds(storage: FaultyRepository, first: float, second: float) -> None:
+    fault = RepositoryUnavailable("away")
+    storage.before = lambda _: fault
+    async with _closing(storage) as journal, asyncio.TaskGroup() as tasks:
+        outcomes = tasks.create_task(write_all(journal, each(2)))
+        await storage.asked(1)
+        journal.set_deadline(first)
+        journal.close(second)
+    assert outcomes.result() == [fault] * 2
+
+
+async def test_a_deadline_that_was_set_before_it_runs_holds(storage: FaultyRepository) -> None:
+    storage.gate.clear()
+    journal = Journal(as_repository(storage), SystemClock())
+    journal.open()
+    journal.close(0)
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+        outcomes = tasks.create_task(write_all(journal, each(2)))
+        await asyncio.sleep(0)
+        tasks.create_task(journal.run())
+    assert [type(outcome) for outcome in outcomes.result()] == [RepositoryUnavailable] * 2
+
+
+@pytest.mark.parametrize("patience", [0, PATIENCE])
+async def test_what_storage_answers_in_time_or_a_moment_later_is_heard(
+    storage: FaultyRepository, patience: float
+) -> None:
+    async with _closing(storage) as journal, asyncio.TaskGroup() as tasks:
+        written = await held(storage, journal, tasks)
+        journal.close(patience)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        storage.gate.set()
+    assert await storage.execution(written.result().id) == written.result()
+
+
+async def test_what_was_on_its_way_beside_the_groups_is_not_confirmed_by_a_journal_that_was_cut_off(
+    storage: FaultyRepository,
+) -> None:
+    journal = Journal(as_repository(storage), SystemClock())
+    journal.open()
+    storage.gate.clear()
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+        run = tasks.create_task(journal.run())
+        await asyncio.sleep(0)
+        freezing = CreateBatch(batch=batch(), filter_=ExecutionFilter())
+        freezes = tasks.create_task(_outcome(journal.write(freezing)))
+        await storage.asked(1)
+        run.cancel()
+    assert isinstance(freezes.result(), RepositoryUnavailable)
+    assert str(freezes.result()).endswith("it may or may not have been committed")
+
+
 async def test_nobody_waits_for_a_journal_that_was_cut_off(storage: FaultyRepository) -> None:
     journal = Journal(storage, SystemClock())
     journal.open()
@@ -115,6 +171,16 @@ async def test_a_journal_that_is_not_open_takes_nothing(storage: FaultyRepositor
     with pytest.raises(StatechainError, match="not open"):
         await journal.write(starting())
     assert storage.groups == []
+
+
+@asynccontextmanager
+async def _closing(storage: FaultyRepository) -> AsyncIterator[Journal]:
+    """Run a journal, which the test closes."""
+    journal = Journal(as_repository(storage), SystemClock())
+    journal.open()
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+        tasks.create_task(journal.run())
+        yield journal
 
 
 async def _outcome(work: Coroutine[Any, Any, Any]) -> Any:

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from statechain import Engine, TaskRegistry
+from statechain import Engine, ExecutionFilter, TaskRegistry
 from statechain.errors import ExecutionNotFound, LeaseLost, RepositoryError, RepositoryUnavailable
 from statechain.records.executions import Claim
 from statechain.storage.journal.journal import Journal
 from statechain.storage.journal.ledger import ExecutionWrites
-from statechain.storage.repository import Advance
-from statechain.testing.contract.samples import ending, execution, start, visit
+from statechain.storage.repository import Advance, CreateBatch
+from statechain.testing.contract.samples import batch, ending, execution, start, visit
 from support.faulty_repository import FaultyRepository
 from support.storage.journals import RecordingObserver, each, held, running, starting, stopping, write_all
 
@@ -111,6 +111,22 @@ async def test_what_waits_has_a_bound(storage: FaultyRepository) -> None:
     assert sum(storage.sizes) == 22
 
 
+async def test_what_executions_record_has_a_bound_too(storage: FaultyRepository) -> None:
+    made = [await start(storage) for _ in range(9)]
+    ledgers = [ExecutionWrites(Claim(execution=one, epoch=1, seq=0)) for one in made]
+    for one, ledger in zip(made, ledgers, strict=True):
+        ledger.add(visit(one))
+    async with running(storage, capacity=4) as journal, asyncio.TaskGroup() as tasks:
+        await held(storage, journal, tasks)
+        for ledger in ledgers:
+            tasks.create_task(journal.record(ledger))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        storage.gate.set()
+    assert [ledger.seq for ledger in ledgers] == [1] * 9
+    assert max(storage.sizes) <= 4
+
+
 async def test_who_is_cancelled_while_there_is_no_room_has_written_nothing(storage: FaultyRepository) -> None:
     async with running(storage, capacity=1) as journal, asyncio.TaskGroup() as tasks:
         await held(storage, journal, tasks)
@@ -134,6 +150,14 @@ async def test_observers_hear_of_each_commit(storage: FaultyRepository) -> None:
         await journal.write(starting())
     assert [flush.writes for flush in ear.flushes] == [7, 1]
     assert all(flush.seconds >= 0 for flush in ear.flushes)
+
+
+async def test_observers_hear_of_a_batch_that_is_frozen_beside_the_groups(storage: FaultyRepository) -> None:
+    ear = RecordingObserver()
+    async with running(storage, ear) as journal:
+        await journal.write(CreateBatch(batch=batch(), filter_=ExecutionFilter()))
+    assert [(flush.writes, flush.pending) for flush in ear.flushes] == [(1, 0)]
+    assert ear.flushes[0].seconds >= 0
 
 
 # Outages and refusals
