@@ -22,7 +22,6 @@ except ModuleNotFoundError as fault:
     ) from fault
 
 from statechain.cancellation import wait_ignoring_cancellation
-from statechain.errors import StatechainError
 from statechain.observers import (
     AttemptEnded,
     AttemptStarted,
@@ -115,8 +114,7 @@ async def _measure(engine: HasBacklog, gauges: _BacklogGauges, seconds: float) -
     while True:
         try:
             gauges.set(await engine.backlog())
-        # An outage of storage must not end the measuring.
-        except StatechainError as error:
+        except Exception as error:  # noqa: BLE001 -- neither an outage of storage nor a meter must end the measuring
             logger.warning("what waits for a worker could not be counted: %s", type(error).__name__)
         await asyncio.sleep(seconds)
 

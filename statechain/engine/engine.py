@@ -231,7 +231,7 @@ class Engine(EngineMachines, EngineBatches, EngineOperations, EngineWaitingTasks
             self._supervisor.streams,
             self.tasks,
             limits,
-            observers,
+            settings.observers,
         )
         self.shards = ShardWorker(
             batch_services,

@@ -320,7 +320,8 @@ class EngineOperations(EngineQueries):
             id: The execution.
 
         Returns:
-            A handle on the execution, to wait for its end.
+            A handle on the execution, to wait for its end. A caller that is cancelled meanwhile leaves it ABORTED, one
+            of an engine that runs nothing (``role="client"``) may leave it RUNNING.
 
         Raises:
             ExecutionNotFound: There is no such execution.

@@ -72,7 +72,7 @@ class Caller:
         # Not of a subclass: handlers that a test scripts differ from attempt to attempt.
         if type(self._tasks) is TaskRegistry and isinstance(call, HandlerCall) and call.is_only_called:
             self._plain[state] = call.task
-        if frame.run.is_express and not (isinstance(call, HandlerCall) and not call.waits):
+        if frame.run.is_express and _waits_externally(call):
             raise StateError("States.TaskFailed", f"an EXPRESS execution cannot wait for {effect.resource!r}")
         # Otherwise an attempt from before a crash goes on, whose stored moments begin with this one.
         if frame.outside is None and not frame.attempting:
@@ -383,6 +383,17 @@ class Caller:
                 return "null"
             raise
         return encode(child_executions.started(child.execution))
+
+
+def _waits_externally(call: Call) -> bool:
+    """Return whether an attempt waits for what ends outside of it, which must be found again after a crash."""
+    match call:
+        case HandlerCall():
+            return call.waits
+        case NestedCall():
+            return call.waits or call.under_token
+        case ActivityCall():
+            return True
 
 
 def _made(result: JSONValue) -> Payload:

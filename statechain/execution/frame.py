@@ -358,8 +358,9 @@ class Frame:
 
     def rng(self, purpose: str) -> Random:
         """Return a random source of this attempt for one purpose."""
-        # Seeded by a string, which Python hashes the same in all processes, unlike `hash`.
-        return Random(f"{self.visit_key}#{self.attempt}{purpose}")  # noqa: S311 -- reproducible by intent
+        # Seeded by bytes, which Python hashes the same in all processes, unlike `hash`: names may have lone surrogates.
+        seed = f"{self.visit_key}#{self.attempt}{purpose}".encode(errors="surrogatepass")
+        return Random(seed)  # noqa: S311 -- reproducible by intent
 
     # Rows
 

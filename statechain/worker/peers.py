@@ -10,7 +10,7 @@ lease that was renewed is again as it had been seen.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -24,12 +24,12 @@ class Peers:
     """The other workers' leases, as this worker has seen them.
 
     Arguments:
-        worker_id: This worker, which never judges itself.
+        worker_id: Returns the id of this worker, which never judges itself. A fork of a process has another one.
 
         lease: The length of its own lease, for workers of a release that does not report theirs.
     """
 
-    def __init__(self, worker_id: str, lease: timedelta) -> None:
+    def __init__(self, worker_id: Callable[[], str], lease: timedelta) -> None:
         self._worker_id = worker_id
         self._lease = lease
         self._seen: dict[str, tuple[WorkerLease, float]] = {}
@@ -50,7 +50,7 @@ class Peers:
         former, self._seen = self._seen, {}
         dead: list[WorkerLease] = []
         for lease in leases:
-            if lease.worker_id == self._worker_id:
+            if lease.worker_id == self._worker_id():
                 continue
             seen, since = former.get(lease.worker_id, (None, answered))
             since = since if seen == lease else answered

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from statechain.errors import DamagedRow, LeaseLost, RepositoryError, StatechainError
@@ -34,7 +34,7 @@ from statechain.worker.submissions import SUBMITS_ONLY
 from statechain.worker.suspects import Trials, backoff, deaths_alone, group_size, is_poisoned
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from statechain.execution.running import RunningExecution
     from statechain.settings import Settings
@@ -72,7 +72,7 @@ class Recovery:
         self._revisions = revisions
         self._lease = lease
         self._clock, self._limits, self._observers = settings.clock, settings.limits, settings.observers
-        self._peers = Peers(worker.id, lease.length)
+        self._peers = Peers(lambda: worker.id, lease.length)
         self._trials = Trials(lease.clock)
         self._opened = lease.clock()
         self._next_look = 0.0
@@ -123,7 +123,8 @@ class Recovery:
         self._is_leaving = True
 
     async def _look(self, *, claims: bool) -> None:
-        is_due = self._lease.clock() >= self._next_look
+        # After a failure at once: what the failed look was about to do would otherwise wait for the next period.
+        is_due = self._failures > 0 or self._lease.clock() >= self._next_look
         if is_due:
             self._schedule_look()
             self._looks += 1
@@ -293,14 +294,22 @@ class Recovery:
         """Claim what something here waits for and waits itself for a limit, also of an engine that is being left."""
         room = min(PAGE, self._worker.room)
         if room and self._lease.holds:
-            # Until what was claimed runs: where the reply is lost, storage lists as this worker's what does not run.
-            self._is_in_doubt = True
-            claims = await self._repository.claim(
-                self._worker.id, page=room, excluded_revisions=self._unserved, only_queued=execution_ids
-            )
-            for claim in claims:
-                await self._resume(claim)
-            self._is_in_doubt = False
+            with self._doubting():
+                claims = await self._repository.claim(
+                    self._worker.id, page=room, excluded_revisions=self._unserved, only_queued=execution_ids
+                )
+                for claim in claims:
+                    await self._resume(claim)
+
+    @contextmanager
+    def _doubting(self) -> Iterator[None]:
+        """Be in doubt until what is claimed runs: where that fails, storage lists as this worker's what does not run.
+
+        A doubt from before stays: what is claimed here does not clear it up.
+        """
+        before, self._is_in_doubt = self._is_in_doubt, True
+        yield
+        self._is_in_doubt = before
 
     async def _claim(self, page: int) -> list[Claim]:
         """Claim one page of executions without deaths.
@@ -415,10 +424,11 @@ class Recovery:
             if room and due <= 0:
                 # One number of deaths at a time, since each has its own size of a group.
                 suspects = range(group.deaths, group.deaths + 1)
-                claims = await self._repository.claim(
-                    self._worker.id, page=room, excluded_revisions=self._unserved, suspects=suspects
-                )
-                taken += [claim.execution.id for claim in claims if await self._resume(claim)]
+                with self._doubting():
+                    claims = await self._repository.claim(
+                        self._worker.id, page=room, excluded_revisions=self._unserved, suspects=suspects
+                    )
+                    taken += [claim.execution.id for claim in claims if await self._resume(claim)]
             moments.append(due if due > 0 else LONGEST_TRIAL_PAUSE)
         self._next_trial = self._lease.clock() + min(LONGEST_TRIAL_PAUSE, *moments) if moments else None
         self._worker.is_awaited |= bool(groups)

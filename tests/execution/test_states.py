@@ -57,6 +57,13 @@ async def test_full_jitter_waits_less_than_the_delay_and_repeats_itself(quick: E
     assert len({round(delay, 3) for delay in delays}) == 3
 
 
+async def test_a_state_below_one_whose_name_is_no_unicode_text_is_retried(quick: EngineHarness) -> None:
+    called = failing(quick, "E")
+    branch = machine(Work=task("Work", Retry=[{"ErrorEquals": ["E"]}]))
+    ended = await quick.run(machine(**{"\ud800": {"Type": "Parallel", "Branches": [branch]}}), 1)
+    assert (ended.output, len(called)) == ([{"done": 1}], 2)
+
+
 async def test_each_retrier_counts_for_itself(quick: EngineHarness) -> None:
     called = failing(quick, "A", "B", "A", "B", "B")
     retry = [

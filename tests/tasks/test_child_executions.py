@@ -38,6 +38,14 @@ async def test_a_nested_execution_is_started_and_not_awaited(quick: EngineHarnes
     assert child.input == {"n": 1}
 
 
+async def test_an_express_execution_starts_another_one_and_does_not_wait_for_it(quick: EngineHarness) -> None:
+    await quick.engine.create_state_machine("child", machine(Same={"Type": "Pass"}))
+    parent = await quick.engine.create_state_machine("parent", machine(Start=nested()), type="EXPRESS")
+    started = await parent.execute({"n": 1})
+    (child,) = await children(quick)
+    assert output(started)["ExecutionArn"] == child.id
+
+
 @pytest.mark.parametrize(("how", "told"), [(".sync", '{"n":1}'), (".sync:2", {"n": 1})])
 async def test_a_nested_execution_is_awaited(quick: EngineHarness, how: str, told: Any) -> None:
     await quick.engine.create_state_machine("child", machine(Long={"Type": "Wait", "Seconds": 50}))

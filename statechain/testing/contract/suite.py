@@ -36,7 +36,7 @@ CHAPTERS = (
     "reports",
     "models",
     "texts",
-    *(f"claims.{name}" for name in ("leases", "limits", "map_runs", "shards", "suspects")),
+    *(f"claims.{name}" for name in ("item_counts", "leases", "limits", "map_runs", "shards", "suspects")),
 )
 # Before the imports below: pytest cannot rewrite what is loaded already.
 pytest.register_assert_rewrite(*(f"statechain.testing.contract.{chapter}" for chapter in (*CHAPTERS, "samples")))

@@ -161,7 +161,8 @@ class ShardContract:
         for _ in range(3):
             assert await count(repository, shard) is BatchStatus.RUNNING
         (stored, *_) = await repository.shards(batch.id)
-        assert (stored.ended, stored.failed, stored.claims) == (1, 1, 1) or stored.claims == 0
+        # Progress clears the claims: of a shard of which items end, no death is to be blamed.
+        assert (stored.ended, stored.failed, stored.claims) == (1, 1, 0)
         await run(repository, batch, shard)
         # Item 1 was started after all: its execution counts now, and its error no more.
         await count(repository, shard)
