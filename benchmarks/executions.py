@@ -9,7 +9,7 @@ from statistics import median, quantiles
 from typing import Any
 
 from measuring.harness import count_for, numbers, run, storage_parser
-from measuring.machines import PAYLOAD, chain_of, tasks
+from measuring.machines import PAYLOAD, SHAPES, tasks
 from measuring.usage import Usage
 
 from statechain import Engine, StateMachine
@@ -55,7 +55,7 @@ async def timed(url: str, count: int, concurrency: int) -> tuple[float, list[flo
     """Run executions on a fresh engine, after some that do not count; return the seconds, and what each one used."""
     observers = [Silent()] if options.observed else []
     async with Engine(url, tasks=tasks, observers=observers) as engine:
-        machine = await engine.create_state_machine("chain", chain_of(options.steps), type=options.type)
+        machine = await engine.create_state_machine("chain", SHAPES[options.shape](options.steps), type=options.type)
         await drive(machine, min(max(50, concurrency), count), concurrency)
         usage = Usage(url)
         await usage.start()
@@ -67,7 +67,7 @@ async def commits_of(url: str, count: int, concurrency: int) -> float:
     """Return the commits that an execution takes, on average over a run."""
     observer = Commits()
     async with Engine(url, tasks=tasks, observers=[observer]) as engine:
-        machine = await engine.create_state_machine("chain", chain_of(options.steps), type=options.type)
+        machine = await engine.create_state_machine("chain", SHAPES[options.shape](options.steps), type=options.type)
         before = observer.count
         await drive(machine, count, concurrency)
         return (observer.count - before) / count
@@ -107,6 +107,7 @@ if __name__ == "__main__":
     arguments.add_argument("--concurrency", type=numbers, default=[1, 10, 100, 1000])
     arguments.add_argument("--executions", type=int, default=8000, help="at most so many a round")
     arguments.add_argument("--steps", type=int, default=5)
+    arguments.add_argument("--shape", choices=SHAPES, default="chain", help="how the Task states are arranged")
     arguments.add_argument("--type", choices=["STANDARD", "EXPRESS"], default="STANDARD")
     arguments.add_argument("--observed", action="store_true", help="with an observer that does nothing")
     options = arguments.parse_args()

@@ -266,6 +266,7 @@ def test_the_figures_that_are_published_are_of_no_tiny_run() -> None:
 
 
 def test_what_an_execution_uses_is_held_against_another_checkout() -> None:
-    told = result_of("against", BENCHMARKS.parent, "--rounds=1", "--executions=100")
+    only = ["--only", "executions", "in flight"]
+    told = result_of("against", BENCHMARKS.parent, "--rounds=1", "--executions=100", *only)
     figures = {(row["what"], row["figure"]) for row in told["rows"]}
     assert {("executions", "client us"), ("in flight", "objects each"), ("in flight", "allocations each")} <= figures
