@@ -1,4 +1,4 @@
-"""A journal that runs, and the storage below it."""
+"""A journal that runs, the storage below it, and the clock that both go by."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from statechain.storage.journal import committing, stragglers
+from statechain.storage.journal import journal as journals
 from statechain.storage.journal.journal import Journal
 from support.faulty_repository import FaultyRepository
-from support.storage.journals import gated, running
+from support.storage.journals import HeldClock, gated, running
 
 
 @pytest.fixture
@@ -20,3 +22,11 @@ def storage() -> FaultyRepository:
 async def journal(storage: FaultyRepository) -> AsyncIterator[Journal]:
     async with running(storage) as opened:
         yield opened
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> HeldClock:
+    held = HeldClock()
+    for module in (committing, journals, stragglers):
+        monkeypatch.setattr(module, "time", held)
+    return held

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from itertools import repeat
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from statechain import ExecutionFilter, MemoryRepository
 from statechain.clock import SystemClock
 from statechain.errors import RepositoryUnavailable, StatechainError
 from statechain.records.executions import Claim
+from statechain.storage.journal import committing
 from statechain.storage.journal.journal import Journal
 from statechain.storage.journal.ledger import ExecutionWrites
 from statechain.storage.repository import CreateBatch
@@ -72,6 +74,19 @@ async def test_patience_has_an_end(storage: FaultyRepository) -> None:
         journal.close(0.05)
     assert task.done()
     assert outcomes.result() == [fault] * 3
+
+
+async def test_no_pause_between_two_tries_outlasts_the_deadline(
+    storage: FaultyRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committing, "backoff_delays", lambda: repeat(PATIENCE))
+    fault = RepositoryUnavailable("away")
+    storage.before = lambda _: fault
+    async with _closing(storage) as journal, asyncio.TaskGroup() as tasks:
+        outcomes = tasks.create_task(write_all(journal, each(2)))
+        await storage.asked(1)
+        journal.close(0.05)
+    assert outcomes.result() == [fault] * 2
 
 
 @pytest.mark.parametrize(("first", "second"), [(0.05, 2 * PATIENCE), (2 * PATIENCE, 0.05)])

@@ -11,30 +11,12 @@ import pytest
 
 from statechain.errors import RepositoryUnavailable
 from statechain.records.batches import BatchStatus
-from statechain.storage.journal import stragglers
 from statechain.storage.journal.stragglers import Outage, Straggler, Stragglers, described
 from statechain.storage.repository import CreateBatch, DeleteExecutions, EndBatch, Write
 from statechain.testing.contract.samples import batch
-from support.storage.journals import each, starting, stopping
+from support.storage.journals import HeldClock, each, starting, stopping, turns
 
 LOCKED = RepositoryUnavailable("a row is locked")
-
-
-@attrs.define
-class Clock:
-    """The monotonic clock, as the test sets it."""
-
-    now: float = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    set_by_test = Clock()
-    monkeypatch.setattr(stragglers, "time", set_by_test)
-    return set_by_test
 
 
 @attrs.define
@@ -59,11 +41,6 @@ def retrying(held: Stragglers, write: Write[Any]) -> Coroutine[Any, Any, None]:
     return held.retry(Straggler(write, lambda _outcome: None, began=1.0), LOCKED)
 
 
-async def turns() -> None:
-    for _ in range(100):
-        await asyncio.sleep(0)
-
-
 @pytest.fixture
 def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
     """Return what was logged since it was asked before."""
@@ -77,25 +54,25 @@ def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
 
 
 async def test_ten_writes_that_are_held_up_are_named_each_minute_and_the_rest_counted(
-    clock: Clock, logged: Callable[[], list[str]]
+    clock: HeldClock, logged: Callable[[], list[str]]
 ) -> None:
     row, writes = Row(), each(12)
     held, names = row.stragglers(), [f"StartExecution of execution {write.execution.id}" for write in writes[:10]]
     async with asyncio.TaskGroup() as tasks:
         for write in writes[:10]:
             tasks.create_task(retrying(held, write))
-        await turns()
+        await turns(100)
         again = "it is tried again by itself, beside other writes"
         assert logged() == [f"{name} is not committed: a row is locked; {again}" for name in names]
         clock.now = 61
-        await turns()
+        await turns(100)
         assert logged() == [f"{name} is not committed after 60 s: a row is locked" for name in names]
         for write in writes[10:]:
             tasks.create_task(retrying(held, write))
-        await turns()
+        await turns(100)
         assert logged() == []
         clock.now = 122
-        await turns()
+        await turns(100)
         lasting = [f"{name} is not committed after 121 s: a row is locked" for name in names]
         assert logged() == [*lasting, "2 more writes are not committed"]
         row.is_locked = False
@@ -103,7 +80,7 @@ async def test_ten_writes_that_are_held_up_are_named_each_minute_and_the_rest_co
 
 
 async def test_a_write_that_is_held_up_alone_is_logged_each_minute(
-    clock: Clock, logged: Callable[[], list[str]]
+    clock: HeldClock, logged: Callable[[], list[str]]
 ) -> None:
     row, write = Row(), starting()
     name = f"StartExecution of execution {write.execution.id}"
@@ -112,20 +89,20 @@ async def test_a_write_that_is_held_up_alone_is_logged_each_minute(
     async with asyncio.TaskGroup() as tasks:
         clock.now = 1050
         tasks.create_task(retrying(held, write))
-        await turns()
+        await turns(100)
         assert len(logged()) == 1
         clock.now = 1100
-        await turns()
+        await turns(100)
         assert logged() == []
         clock.now = 1111
-        await turns()
+        await turns(100)
         assert logged() == [f"{name} is not committed after 1110 s: a row is locked"]
         row.is_hurried = True
     assert logged() == []
 
 
 def test_an_outage_is_logged_when_it_begins_each_minute_and_when_it_is_over(
-    clock: Clock, logged: Callable[[], list[str]]
+    clock: HeldClock, logged: Callable[[], list[str]]
 ) -> None:
     outage = Outage()
     outage.over()
@@ -144,7 +121,9 @@ def test_an_outage_is_logged_when_it_begins_each_minute_and_when_it_is_over(
     assert logged() == ["storage takes writes again after 80.0 s"]
 
 
-def test_an_outage_that_follows_within_a_minute_is_not_logged(clock: Clock, logged: Callable[[], list[str]]) -> None:
+def test_an_outage_that_follows_within_a_minute_is_not_logged(
+    clock: HeldClock, logged: Callable[[], list[str]]
+) -> None:
     outage = Outage()
     outage.goes_on(LOCKED, 1)
     outage.over()

@@ -38,6 +38,31 @@ class RecordingObserver:
         return [fact for fact in self.facts if isinstance(fact, JournalFlushed)]
 
 
+@attrs.define
+class HeldClock:
+    """The monotonic clock, which stands still until a test sets it."""
+
+    now: float = 0.0
+    readings: int = 0
+
+    def monotonic(self) -> float:
+        self.readings += 1
+        return self.now
+
+    async def read(self) -> None:
+        """Return once it is read again."""
+        before = self.readings
+        async with asyncio.timeout(PATIENCE):
+            while self.readings == before:  # noqa: ASYNC110 -- a timer reads it
+                await asyncio.sleep(0)
+
+
+async def turns(count: int = 10) -> None:
+    """Let all that can go on go on for some turns of the event loop."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
 @asynccontextmanager
 async def running(storage: FaultyRepository, *observers: RecordingObserver, **bounds: Any) -> AsyncIterator[Journal]:
     """Run a journal, and let it finish what it was given."""
