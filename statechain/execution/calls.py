@@ -200,7 +200,8 @@ class Caller:
             attempt=frame.attempt,
             idempotency_key=frame.visit_key,
             task_token=frame.token,
-            credentials=credentials,
+            # Literal ones are a part of the plan, which all executions share; others may be a part of a variable.
+            credentials=None if credentials is None else self.private_input(frame, Payload(credentials)),
             clock=self._clock,
         )
 

@@ -291,7 +291,7 @@ class _Bench:
             state_name=self._state.name,
             attempt=self._retry_count + 1,
             idempotency_key="execution//0",
-            credentials=effect.credentials,
+            credentials=copy.deepcopy(effect.credentials),
             clock=self._clock,
         )
         deadline = None if effect.timeout is None else self._clock.now() + timedelta(seconds=effect.timeout)

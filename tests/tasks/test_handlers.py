@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import sys
 import threading
 import time
@@ -124,6 +125,30 @@ async def test_a_handler_that_changes_its_input_changes_no_other_copy(quick: Eng
     kept[0]["list"].append("later")
     assert ended.output == [{"list": [1, "spoilt"]}] * 2
     assert given == {"list": [1]}
+
+
+@pytest.mark.parametrize("kind", ["STANDARD", "EXPRESS"])
+async def test_a_handler_may_change_its_credentials(quick: EngineHarness, kind: str) -> None:
+    given: list[Any] = []
+
+    async def spoil(value: Any, context: TaskContext) -> Any:
+        given.append(copy.deepcopy(context.credentials))
+        context.credentials["role"].append("spoilt")  # type: ignore[index, call-overload, union-attr]
+        return value
+
+    quick.tasks.add("Spoil", spoil)
+    assign = {"Type": "Pass", "Assign": {"role": ["kept"]}, "Next": "Literal"}
+    definition = machine(
+        Assign=assign,
+        Literal=task("Spoil", Credentials={"role": ["kept"]}, Next="OfVariable"),
+        OfVariable=task("Spoil", Credentials={"role.$": "$role"}, Next="Show"),
+        Show={"Type": "Pass", "Parameters": {"role.$": "$role"}},
+    )
+    created = await quick.engine.create_state_machine("played", definition, type=kind)
+    for _ in range(2):
+        ended = await (await created.start_execution({})).wait()
+        assert ended.output == {"role": ["kept"]}
+    assert given == [{"role": ["kept"]}] * 4
 
 
 async def test_the_context_tells_of_the_attempt(quick: EngineHarness) -> None:
