@@ -9,15 +9,19 @@ import pytest
 
 from statechain import (
     BatchExecutionOptions,
+    BatchHandle,
     BatchStopped,
     Engine,
     ExecutionFailed,
     ExecutionFilter,
     ExecutionStatus,
     InputTransformerError,
+    TaskRegistry,
 )
-from statechain.chaining import map_runs
+from statechain.chaining import following, map_runs, shard_run
 from statechain.records.batches import BatchStatus
+from statechain.storage.repository import EndBatch
+from statechain.storage.shards import ShardStatus
 from support.chaining.calls import Calls
 from support.chaining.map_items import Items, created
 
@@ -124,3 +128,167 @@ async def test_the_outputs_of_more_items_than_a_page_are_in_order(
         machine = await created(engine)
         for count in (4, 11):
             assert (await machine.execute(list(range(count)))).output == [2 * number for number in range(count)]
+
+
+async def test_an_item_without_an_execution_is_shown_while_its_shard_runs(engine_factory: EngineFactory) -> None:
+    calls = Calls()
+    calls.gate.clear()
+
+    @calls.tasks.transformer("odd")
+    def odd(output: int) -> int:
+        if output % 2 == 0:
+            raise ValueError("no input can be made")
+        return output
+
+    options = BatchExecutionOptions(mode="DISTRIBUTED", concurrent_batches=1, shard_size=2, redrive_failed=True)
+    async with engine_factory(tasks=calls.tasks) as engine:
+        found, _ = await sources(engine, 2)
+        machine = await engine.create_state_machine("target", CALL)
+        handle = await machine.start_batch(found, input_transformer="odd", options=options)
+        results = handle.results()
+        first = await anext(results)
+        assert (first.index, type(first.error)) == (0, InputTransformerError)
+        assert [each.status for each in await engine.repository.shards(handle.id)] == [ShardStatus.RUNNING]
+        calls.gate.set()
+        assert [(result.index, result.output) async for result in results] == [(1, 1)]
+
+
+async def test_what_was_redriven_is_shown_while_former_failures_wait_for_their_turn(
+    engine_factory: EngineFactory,
+) -> None:
+    broken, repaired = Calls(0, 1, 2), Calls()
+    options = BatchExecutionOptions(
+        mode="DISTRIBUTED", name_prefix="again", concurrent_batches=1, shard_size=3, redrive_failed=True
+    )
+    async with engine_factory(tasks=broken.tasks) as engine:
+        found, _ = await sources(engine, 3)
+        machine = await engine.create_state_machine("target", CALL)
+        await (await machine.start_batch(found, options=options)).wait()
+
+    async def one_by_one(value: int) -> int:
+        if value == 1:
+            await repaired.gate.wait()
+        return value
+
+    repaired.gate.clear()
+    tasks = TaskRegistry()
+    tasks.register("Call")(one_by_one)
+    async with engine_factory(tasks=tasks) as engine:
+        machine = await engine.get_state_machine("target")
+        results = (await machine.start_batch(found, options=options)).results()
+        assert (await anext(results)).index == 0
+        second = asyncio.ensure_future(anext(results))
+        await asyncio.wait([second], timeout=0.05)
+        assert not second.done(), "1 and 2 failed before, and have not been redriven yet"
+        repaired.gate.set()
+        shown = [await second, *[result async for result in results]]
+    assert [(result.index, result.output) for result in shown] == [(1, 1), (2, 2)]
+
+
+async def test_a_failure_is_shown_while_its_shard_runs(engine_factory: EngineFactory) -> None:
+    calls = Calls(0)
+    calls.gate.clear()
+    tasks = TaskRegistry()
+
+    @tasks.register("Call")
+    async def call(value: int) -> int:
+        if value == 0:
+            raise ValueError(value)
+        return await calls.call(value)
+
+    async with engine_factory(tasks=tasks) as engine:
+        found, _ = await sources(engine, 2)
+        machine = await engine.create_state_machine("target", CALL)
+        options = BatchExecutionOptions(mode="DISTRIBUTED", concurrent_batches=1, shard_size=2)
+        results = (await machine.start_batch(found, options=options)).results()
+        first = await anext(results)
+        assert (first.index, type(first.error)) == (0, ExecutionFailed)
+        calls.gate.set()
+        assert [result.index async for result in results] == [1]
+
+
+async def test_of_a_batch_that_was_stopped_also_ends_that_were_not_counted_are_shown(
+    engine_factory: EngineFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard_run, "COUNT_SECONDS", 3600.0)
+    calls = Calls()
+    tasks = TaskRegistry()
+
+    @tasks.register("Call")
+    async def call(value: int) -> int:
+        if value == 5:
+            calls.gate.clear()
+        return await calls.call(value)
+
+    async with engine_factory(tasks=tasks) as engine:
+        found, _ = await sources(engine, 7)
+        machine = await engine.create_state_machine("target", CALL)
+        options = BatchExecutionOptions(mode="DISTRIBUTED", concurrent_batches=1, shard_size=7)
+        handle = await machine.start_batch(found, options=options)
+        await calls.reached(6)
+        await handle.stop()
+        shown = await shown_of_stopped(handle)
+    assert shown == [ExecutionStatus.SUCCEEDED] * 5 + [ExecutionStatus.ABORTED]
+
+
+async def shown_of_stopped(handle: BatchHandle) -> list[ExecutionStatus | None]:
+    """Follow a batch that was stopped; return the statuses of what is shown, in order."""
+    shown: list[ExecutionStatus | None] = []
+
+    async def follow() -> None:
+        async for result in handle.results():
+            shown.append(result.execution and result.execution.status)  # noqa: PERF401 -- it ends by an exception
+
+    with pytest.raises(BatchStopped):
+        await follow()
+    return shown
+
+
+async def end(engine: Engine, batch_id: str) -> None:
+    """End a batch as a worker elsewhere does that has met one failure too many."""
+    ending = EndBatch(batch_id=batch_id, status=BatchStatus.FAILED, end_time=engine.clock.now())
+    await engine.repository.commit([ending])
+
+
+async def test_what_runs_when_its_batch_fails_elsewhere_is_shown_once_it_is_aborted(
+    engine_factory: EngineFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "SETTLE_SECONDS", 60.0)
+    calls = Calls()
+    calls.gate.clear()
+    async with engine_factory(tasks=calls.tasks) as engine, engine_factory(role="client") as client:
+        found, _ = await sources(client, 2)
+        machine = await client.create_state_machine("target", CALL)
+        options = BatchExecutionOptions(mode="DISTRIBUTED", concurrent_batches=2, shard_size=2, shard_concurrency=2)
+        handle = await machine.start_batch(found, options=options)
+        await calls.reached(2)
+        await end(engine, handle.id)
+        shown = await shown_of_stopped(handle)
+    assert shown == [ExecutionStatus.ABORTED] * 2
+
+
+@pytest.mark.parametrize("is_resumed", [False, True])
+async def test_a_failed_batch_ends_for_its_followers_where_no_worker_aborts_what_runs(
+    engine_factory: EngineFactory, monkeypatch: pytest.MonkeyPatch, *, is_resumed: bool
+) -> None:
+    monkeypatch.setattr(following, "SETTLE_SECONDS", 0.1)
+    calls = Calls()
+    calls.gate.clear()
+    gone = engine_factory(tasks=calls.tasks)
+    await gone.__aenter__()
+    async with engine_factory(role="client") as client:
+        found, _ = await sources(client, 1)
+        machine = await client.create_state_machine("target", CALL)
+        handle = await machine.start_batch(found, options=BatchExecutionOptions(mode="DISTRIBUTED"))
+        await calls.reached(1)
+        await gone.__aexit__(RuntimeError, RuntimeError("struck"), None)
+        await end(client, handle.id)
+        if is_resumed:
+            resuming = asyncio.ensure_future(client.resume_batch(handle.id))
+            while await client.repository.batch_status(handle.id) is not BatchStatus.RUNNING:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+            await end(client, handle.id)
+            with pytest.raises(BatchStopped):
+                await resuming
+        else:
+            assert await shown_of_stopped(handle) == [ExecutionStatus.RUNNING]
