@@ -1,0 +1,211 @@
+"""How workers share the shards of one batch: no more than a share each at first, no claim without need, no doubles."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from statechain import (
+    Batch,
+    BatchExecutionOptions,
+    BatchHandle,
+    BatchStatus,
+    Engine,
+    MemoryRepository,
+    RepositoryUnavailable,
+    TaskRegistry,
+)
+from statechain.chaining import shard_run, shards
+from statechain.errors import LeaseLost
+from statechain.observers import Fact, ShardEnded, ShardStarted
+from statechain.storage.shards import ShardStatus
+from support.chaining.calls import Calls
+
+CALL = {"StartAt": "Call", "States": {"Call": {"Type": "Task", "Resource": "Call", "End": True}}}
+LONG = timedelta(hours=1)
+OPTIONS = BatchExecutionOptions(mode="DISTRIBUTED", concurrent_batches=4, shard_concurrency=1, shard_size=2)
+
+
+class Storage(MemoryRepository):
+    """Counts looks and claims lost, and may lose the reply to the next end of a shard."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks = 0
+        self.loses_reply = False
+        self.has_refused = asyncio.Event()
+
+    async def running_batches(self, mode: str | None = None) -> Any:
+        self.looks += 1
+        return await super().running_batches(mode)
+
+    async def looked(self, times: int) -> None:
+        """Return after this many more looks for shards."""
+        until = self.looks + times
+        while self.looks < until:  # noqa: ASYNC110 -- a number has no event
+            await asyncio.sleep(0.005)
+
+    async def count_shard(self, *arguments: Any, is_done: bool, **named: Any) -> Any:
+        try:
+            status = await super().count_shard(*arguments, is_done=is_done, **named)
+        except LeaseLost:
+            self.has_refused.set()
+            raise
+        self._lose_reply(is_done)
+        return status
+
+    async def pass_on(self, *arguments: Any, **named: Any) -> Any:
+        passed = await super().pass_on(*arguments, **named)
+        self._lose_reply(True)
+        return passed
+
+    def _lose_reply(self, is_done: bool) -> None:
+        if is_done and self.loses_reply:
+            self.loses_reply = False
+            raise RepositoryUnavailable("the reply was lost")
+
+
+class Facts:
+    """An observer of shards."""
+
+    def __init__(self) -> None:
+        self.claims: list[tuple[int, int]] = []
+        self.outcomes: list[tuple[int, str]] = []
+
+    def observe(self, fact: Fact) -> None:
+        if isinstance(fact, ShardStarted):
+            self.claims.append((fact.shard, fact.claims))
+        elif isinstance(fact, ShardEnded):
+            self.outcomes.append((fact.shard, fact.outcome))
+
+
+@pytest.fixture(autouse=True)
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "LOOK_SECONDS", 0.01)
+
+
+@pytest.fixture
+async def storage() -> AsyncIterator[Storage]:
+    async with Storage() as repository:
+        yield repository
+
+
+async def start(engine: Engine, count: int = 8, options: BatchExecutionOptions = OPTIONS) -> BatchHandle:
+    machine = await engine.create_state_machine("target", CALL)
+    return await machine.start_bulk(range(count), options=options)
+
+
+async def held(storage: Storage, batch_id: str) -> list[int]:
+    """Return the shards that are under way."""
+    return [each.number for each in await storage.shards(batch_id) if each.status is ShardStatus.RUNNING]
+
+
+async def test_each_shard_is_claimed_once_where_nothing_goes_wrong(storage: Storage) -> None:
+    calls, facts = Calls(), Facts()
+    async with Engine(storage, tasks=calls.tasks, observers=[facts]) as engine:
+        batch: Batch = await (await start(engine, 12)).wait()
+    assert batch.status is BatchStatus.SUCCEEDED
+    assert sorted(facts.claims) == [(number, 1) for number in range(6)]
+    assert sorted(facts.outcomes) == [(number, "DONE") for number in range(6)]
+
+
+async def test_a_worker_has_its_share_first_and_later_what_others_leave(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "SHARE_SECONDS", 3600.0)
+    calls = Calls()
+    calls.gate.clear()
+    await storage.renew_lease("another", LONG)
+    async with Engine(storage, tasks=calls.tasks) as engine:
+        handle = await start(engine)
+        await calls.reached(2)
+        await storage.looked(5)
+        assert await held(storage, handle.id) == [0, 1], "two workers, four shards at once"
+        monkeypatch.setattr(shards, "SHARE_SECONDS", 0.0)
+        await calls.reached(4)
+        assert await held(storage, handle.id) == [0, 1, 2, 3]
+        calls.gate.set()
+        assert (await handle.wait()).status is BatchStatus.SUCCEEDED
+
+
+async def test_a_worker_that_has_its_share_claims_nothing_where_nothing_is_left(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "SHARE_SECONDS", 0.0)
+    calls = Calls()
+    calls.gate.clear()
+    await storage.renew_lease("another", LONG)
+    async with Engine(storage, tasks=calls.tasks) as engine:
+        handle = await start(engine, 4)
+        await calls.reached(2)
+        await storage.looked(5)
+        calls.gate.set()
+        assert (await handle.wait()).status is BatchStatus.SUCCEEDED
+
+
+async def test_a_worker_runs_no_more_shards_at_once_than_it_has_slots(storage: Storage) -> None:
+    calls = Calls()
+    async with Engine(storage, tasks=calls.tasks, slots=3) as engine:
+        assert (await (await start(engine, 12)).wait()).status is BatchStatus.SUCCEEDED
+    assert calls.ledger[1] == 3
+
+
+async def test_how_far_a_shard_has_come_is_counted_while_it_runs(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard_run, "COUNT_SECONDS", 0.01)
+    calls, tasks = Calls(1), TaskRegistry()
+
+    @tasks.register("Call")
+    async def call(value: int) -> int:
+        if value == 3:
+            calls.gate.clear()
+        return await calls.call(value)
+
+    async with Engine(storage, tasks=tasks) as engine:
+        handle = await start(engine, 4, BatchExecutionOptions(mode="DISTRIBUTED", shard_size=4))
+        while (totals := await engine.get_batch_totals(handle.id)).ended < 3:  # noqa: ASYNC110 -- storage is asked
+            await asyncio.sleep(0.005)
+        assert (totals.ended, totals.failed) == (3, 1)
+        calls.gate.set()
+        assert (await handle.wait()).item_counts.succeeded == 3
+
+
+async def test_of_a_shard_that_another_worker_claimed_nothing_more_is_started(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard_run, "COUNT_SECONDS", 0.01)
+    monkeypatch.setattr(shard_run, "RECOUNT_SECONDS", 0.0)
+    calls, facts = Calls(), Facts()
+    calls.gate.clear()
+    await storage.renew_lease("another", LONG)
+    async with Engine(storage, tasks=calls.tasks, observers=[facts]) as engine:
+        handle = await start(engine, 3, BatchExecutionOptions(mode="DISTRIBUTED", shard_size=3))
+        await calls.reached(1)
+        await storage.release_shard((await storage.shards(handle.id))[0])
+        claimed = await storage.claim_shard(handle.id, "another", running=(), at=engine.clock.now())
+        assert claimed is not None
+        await storage.has_refused.wait()
+        await asyncio.sleep(0)
+        calls.gate.set()
+        while not facts.outcomes:  # noqa: ASYNC110 -- a list has no event
+            await asyncio.sleep(0.005)
+        assert facts.outcomes == [(0, "LEFT")]
+        assert calls.inputs == [0]
+        (shard,) = await storage.shards(handle.id)
+        assert (shard.owner, shard.epoch) == ("another", claimed.epoch)
+
+
+async def test_a_shard_whose_end_was_written_is_done_although_the_reply_was_lost(storage: Storage) -> None:
+    calls, facts = Calls(), Facts()
+    storage.loses_reply = True
+    async with Engine(storage, tasks=calls.tasks, observers=[facts]) as engine:
+        handle = await start(engine, 2)
+        assert (await handle.wait()).status is BatchStatus.SUCCEEDED
+    assert not storage.loses_reply
+    assert facts.outcomes == [(0, "DONE")]
+    assert calls.inputs == [0, 1]
