@@ -142,11 +142,22 @@ class Resumption:
 
 @attrs.frozen
 class SharedBatches:
-    """The batches in shards of one engine: stored, for workers to run, and followed where a caller awaits them."""
+    """The batches in shards of one engine: stored, for workers to run, and followed where a caller awaits them.
+
+    Arguments:
+        services: What a batch needs of the engine.
+
+        shards: What runs shards here.
+
+        stop_execution: Stops one execution.
+
+        tasks: Returns the group of the tasks that the engine waits for when it is left.
+    """
 
     _services: BatchServices
     _shards: ShardWorker
     _stop_execution: StopExecution
+    _tasks: Callable[[], asyncio.TaskGroup]
 
     async def start(
         self,
@@ -251,6 +262,8 @@ class SharedBatches:
         """While inside, run a batch's shards also while the engine is being left; stop it where its caller fails."""
         try:
             with self._shards.awaiting(batch_id):
+                # The engine may be left already, and run no more shards: it waits for what it runs in the background.
+                self._shards.revive(self._tasks())
                 yield
         except BatchStopped:
             raise

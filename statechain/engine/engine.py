@@ -248,7 +248,7 @@ class Engine(EngineMachines, EngineBatches, EngineOperations, EngineWaitingTasks
         self._map_runs = DistributedMapRuns(
             batch_services, self.shards, self._find_target, self.stop_execution, self.worker.tasks
         )
-        self.shared_batches = SharedBatches(batch_services, self.shards, self.stop_execution)
+        self.shared_batches = SharedBatches(batch_services, self.shards, self.stop_execution, self.worker.tasks)
         self._services = EngineServices(
             guard=self.guard,
             repository=self.repository,

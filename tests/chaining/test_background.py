@@ -1,0 +1,114 @@
+"""Batches of one process that it starts, or resumes, in the background or as a client that runs no shards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from statechain import (
+    BatchExecutionOptions,
+    BatchStatus,
+    BatchStopped,
+    Engine,
+    ExecutionFailed,
+    ExecutionFilter,
+    ItemCounts,
+    StateMachine,
+)
+from support.chaining.calls import Calls
+
+EngineFactory = Callable[..., Engine]
+
+PASS = {"StartAt": "Echo", "States": {"Echo": {"Type": "Pass", "End": True}}}
+CALL = {"StartAt": "Call", "States": {"Call": {"Type": "Task", "Resource": "Call", "End": True}}}
+
+
+async def sources(engine: Engine, count: int) -> tuple[ExecutionFilter, list[str]]:
+    """Store executions whose outputs are numbers; return the filter that finds them, and their ids."""
+    machine = await engine.create_state_machine("sources", PASS)
+    ids = [(await machine.execute(number)).id for number in range(count)]
+    return ExecutionFilter(state_machine_id=machine.id, order="oldest_first"), ids
+
+
+async def target(engine: Engine) -> StateMachine:
+    return await engine.create_state_machine("target", CALL)
+
+
+async def test_a_batch_that_is_started_is_finished_before_the_engine_is_left(engine_factory: EngineFactory) -> None:
+    calls = Calls(1)
+    calls.tasks.transformer("hundredfold")(lambda value: value * 100)
+    async with engine_factory(tasks=calls.tasks) as engine:
+        found, ids = await sources(engine, 3)
+        machine = await target(engine)
+        options = BatchExecutionOptions(name_prefix="nightly", concurrent_batches=2)
+        stored = await engine.start_batch(machine, found, "Echo", options=options, input_transformer="hundredfold")
+        assert (stored.status, stored.item_counts.total) == (BatchStatus.RUNNING, 3)
+        assert (stored.state_machine_id, stored.source_state_name) == (machine.id, "Echo")
+        assert (stored.name_prefix, stored.options["concurrent_batches"]) == ("nightly", 2)
+        assert stored.options["input_transformer"] == "hundredfold"
+    async with engine_factory(role="client") as client:
+        ended = await client.get_batch(stored.id)
+        assert (ended.status, ended.item_counts) == (BatchStatus.SUCCEEDED, ItemCounts(succeeded=3, total=3))
+        listed = await client.list_batch_results(stored.id)
+        assert [each.name for each in listed] == [f"nightly-{id_}" for id_ in ids]
+    assert sorted(calls.inputs) == [0, 100, 200]
+
+
+async def stopped_batch(engine_factory: EngineFactory, **options: int) -> str:
+    """Return the id of a batch of four sources that the failure of the second one stopped."""
+    calls = Calls(1)
+    async with engine_factory(tasks=calls.tasks) as engine:
+        found, _ = await sources(engine, 4)
+        with pytest.raises(BatchStopped):
+            await (await target(engine)).execute_batch(
+                found, options=BatchExecutionOptions(stop_on_error=True, page_size=2, **options)
+            )
+        (batch,) = await engine.list_batches()
+    return batch.id
+
+
+async def test_a_client_resumes_a_batch_and_workers_run_its_executions(engine_factory: EngineFactory) -> None:
+    batch_id = await stopped_batch(engine_factory)
+    calls = Calls()
+    began: list[int] = []
+    options = BatchExecutionOptions(
+        concurrent_batches=2, redrive_failed=True, on_execution_start=lambda _, index: began.append(index)
+    )
+    async with engine_factory(tasks=calls.tasks), engine_factory(role="client") as client:
+        resumed = await client.resume_batch(batch_id, options=options, input_transformer=lambda value: value + 10)
+        assert (resumed.status, resumed.item_counts) == (BatchStatus.SUCCEEDED, ItemCounts(succeeded=4, total=4))
+        assert resumed.end_time is not None
+    assert began == [0, 1, 2, 3]
+    assert sorted(calls.inputs) == [1, 12, 13], "a redriven execution keeps its input"
+
+
+async def test_a_batch_that_a_client_resumes_is_running_meanwhile(engine_factory: EngineFactory) -> None:
+    batch_id = await stopped_batch(engine_factory)
+    calls = Calls()
+    calls.gate.clear()
+    async with engine_factory(tasks=calls.tasks), engine_factory(role="client") as client:
+        await client.continue_batch(batch_id, options=BatchExecutionOptions(redrive_failed=True))
+        await calls.reached(1)
+        running = await client.get_batch(batch_id)
+        assert (running.status, running.end_time) == (BatchStatus.RUNNING, None)
+        calls.gate.set()
+    async with engine_factory(role="client") as client:
+        assert (await client.get_batch(batch_id)).status is BatchStatus.SUCCEEDED
+
+
+async def test_what_had_failed_is_returned_as_it_ended_also_after_its_source_was_deleted(
+    engine_factory: EngineFactory,
+) -> None:
+    batch_id = await stopped_batch(engine_factory)
+    errors: dict[int, type[Exception]] = {}
+    options = BatchExecutionOptions(
+        on_execution_complete=lambda _, index, error: errors.__setitem__(index, type(error)),
+    )
+    calls = Calls()
+    async with engine_factory(tasks=calls.tasks), engine_factory(role="client") as client:
+        failed = (await client.list_batch_results(batch_id))[1]
+        await client.delete_execution(failed.source_execution_id or "")
+        await client.resume_batch(batch_id, options=options)
+    assert errors == {0: type(None), 1: ExecutionFailed, 2: type(None), 3: type(None)}
+    assert sorted(calls.inputs) == [2, 3]
