@@ -19,7 +19,7 @@ from statechain.payload import Payload
 from statechain.records.callbacks import Callback, CallbackStatus
 from statechain.records.details import ExternalWait, MomentKind
 from statechain.tasks import child_executions
-from statechain.tasks.call import call_task
+from statechain.tasks.call import call_task, cut_off
 from statechain.tasks.callbacks import token_hash
 from statechain.tasks.registry import Task, TaskContext, TaskRegistry
 from statechain.tasks.retry import TIMEOUTS, HeartbeatTimeout
@@ -80,9 +80,11 @@ class Caller:
         try:
             attempt = self._attempt(frame, state, effect, call)
             result = await (observe_attempt(frame, effect, self._clock, attempt) if frame.run.observers else attempt)
-        except StateError as fault:
+        except StateError as failure:
+            # Such as the description of a nested execution that failed, its input included.
+            fault = cut_off(failure, self._limits.cause_characters)
             self.note_failure(frame, fault)
-            raise
+            raise fault from failure.__cause__
         frame.note(MomentKind.SUCCEEDED, self._clock.now())
         frame.result = result
         return result

@@ -32,6 +32,7 @@ from statechain.records.details import FormerEnd, MomentKind
 from statechain.records.executions import Execution, ExecutionStatus, Visit
 from statechain.storage.repository import End
 from statechain.tasks import services
+from statechain.tasks.call import cut_off
 from statechain.tasks.retry import RUNTIME, catcher_for, retry_delay
 
 if TYPE_CHECKING:
@@ -298,7 +299,8 @@ class Interpreter:
     def _explained(self, frame: Frame, state: State, fault: StateError) -> StateError:
         """Return an error of evaluation with the place in the execution before its cause, as AWS shows it."""
         place = f"the state '{state.name}' (entered at the event id #{frame.entered_event})"
-        cause = f"An error occurred while executing {place}. {fault.cause or ''}".rstrip()
+        # Causes of evaluations show values, which may be long.
+        cause = self._limits.cut_off(f"An error occurred while executing {place}. {fault.cause or ''}".rstrip())
         explained = StateError(fault.error, cause, location=fault.location)
         if fault.location is not None:
             frame.note(
@@ -336,7 +338,8 @@ class Interpreter:
                     given = None if state.drops_input else frame.input.value
                     step = await self._at_length(frame, state, partial(state.leave, given, result.value, frame))
                 return self._leave(frame, state, step)
-            except StateError as fault:
+            except StateError as failure:
+                fault = cut_off(failure, self._limits.cause_characters)
                 # The draw is seeded by the visit, so that a run that is repeated after a crash waits as long.
                 delay = retry_delay(state.retriers, frame.retries, fault, frame.rng("~jitter"))
                 if delay is None:

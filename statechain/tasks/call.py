@@ -111,14 +111,16 @@ async def call_task(
     try:
         return Payload.isolated(result, max_bytes=limits.payload_bytes, max_depth=limits.payload_depth)
     except InvalidPayload as fault:
-        raise refusal_of(fault, task.name) from fault
+        raise refusal_of(fault, task.name, limits) from fault
 
 
 def cut_off(fault: StateError, characters: int) -> StateError:
-    """Return a handler's failure with a cause that is no longer than a cause may be."""
+    """Return a failure with a cause that is no longer than a cause may be."""
     if fault.cause is None or len(fault.cause) <= characters:
         return fault
-    return StateError(fault.error, fault.cause[:characters], location=fault.location)
+    short = StateError(fault.error, fault.cause[:characters], location=fault.location)
+    short.__cause__ = fault.__cause__
+    return short
 
 
 def _begin(serving: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -232,12 +234,14 @@ def _forget(handler: asyncio.Task[None]) -> None:
         handler.exception()
 
 
-def refusal_of(fault: InvalidPayload, name: str) -> StateError:
+def refusal_of(fault: InvalidPayload, name: str, limits: Limits) -> StateError:
     """Return the language's error for a handler's result that cannot be kept."""
     if fault.is_too_large:
         size = "a result with a size exceeding the maximum number of bytes service limit"
         return StateError("States.DataLimitExceeded", f"The state/task '{name}' returned {size}.")
-    return StateError("States.TaskFailed", f"the result of the handler {name!r} cannot be kept: {fault}")
+    # The place in the result is named by its keys, which may be long.
+    cause = limits.cut_off(f"the result of the handler {name!r} cannot be kept: {fault}")
+    return StateError("States.TaskFailed", cause)
 
 
 def failure_of(fault: BaseException) -> StateError:

@@ -28,7 +28,7 @@ from statechain.errors import StateError
 from statechain.execution.frame import RETRIED
 from statechain.execution.run import timestamp
 from statechain.limits import DEFAULT_LIMITS, Limits
-from statechain.tasks.call import call_task
+from statechain.tasks.call import call_task, cut_off
 from statechain.tasks.dependencies import Dependencies
 from statechain.tasks.registry import TaskContext, TaskRegistry
 from statechain.tasks.retry import HasErrorEquals, matches, retry_delay
@@ -232,7 +232,7 @@ class _Bench:
             self._see_result(result)
             return self._left(self._leave(result), "SUCCEEDED")
         except StateError as fault:
-            return self._failed(fault)
+            return self._failed(cut_off(fault, self._limits.cause_characters))
 
     @at_length()
     def _enter(self) -> Outcome:
@@ -337,7 +337,7 @@ class _Bench:
         try:
             return self._left(self._state.catch[index].apply(self._input, fault, self._fresh()), "CAUGHT_ERROR", fault)
         except StateError as nested:
-            return self._ended("FAILED", nested)
+            return self._ended("FAILED", cut_off(nested, self._limits.cause_characters))
 
     def _ended(self, status: StateStatus, fault: StateError) -> StateResult:
         return StateResult(

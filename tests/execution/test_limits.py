@@ -118,6 +118,65 @@ async def test_a_cause_is_cut_off(definition: dict[str, Any], kind: Any) -> None
             assert causes == {"x" * 100}
 
 
+START = "arn:aws:states:::states:startExecution.sync:2"
+
+
+def one_task(name: str, **fields: Any) -> dict[str, Any]:
+    """Return a machine of one Task with more fields."""
+    return {"StartAt": "A", "States": {"A": {"Type": "Task", "Resource": name, **fields, "End": True}}}
+
+
+FAILS_WITH_A_VALUE = {
+    "a path on entry": (passing({"Parameters": {"a.$": "$.none"}}), "States.Runtime"),
+    "a path on exit": (one_task("keep", ResultSelector={"a.$": "$.none"}), "States.Runtime"),
+    "an expression": (
+        passing({"Output": "{% $number($states.input.text) %}"}, QueryLanguage="JSONata"),
+        "States.QueryEvaluationError",
+    ),
+    "the name of a function": (
+        one_task("arn:aws:states:::lambda:invoke", Parameters={"FunctionName.$": "$.text"}),
+        "States.TaskFailed",
+    ),
+    "the name of a result's member": (calling("misname"), "States.TaskFailed"),
+}
+
+
+@tasks.register
+async def keep(value: Any) -> Any:
+    return value
+
+
+@tasks.register
+async def misname(value: Any) -> Any:
+    return {"x" * 1000: object()}
+
+
+@pytest.mark.parametrize("kind", ["STANDARD", "EXPRESS"])
+@pytest.mark.parametrize(("definition", "error"), FAILS_WITH_A_VALUE.values(), ids=FAILS_WITH_A_VALUE)
+async def test_a_cause_that_shows_a_value_is_cut_off(definition: dict[str, Any], error: str, kind: Any) -> None:
+    async with Engine("memory://", tasks=tasks, limits=Limits(cause_characters=100)) as engine:
+        machine = await engine.create_state_machine("m", definition, type=kind)
+        ended = await (await machine.start_execution({"text": "x" * 1000})).wait()
+        assert ended.error == error
+        assert len(ended.cause or "") == 100
+        if kind == "STANDARD":
+            events = await engine.get_execution_history(ended.id)
+            details = [each for event in events for each in event.values() if isinstance(each, dict)]
+            assert {each["cause"] for each in details if "cause" in each} == {ended.cause}
+
+
+async def test_the_cause_that_describes_a_nested_execution_is_cut_off() -> None:
+    catch = [{"ErrorEquals": ["States.ALL"], "Next": "Caught"}]
+    start = one_task(START, Parameters={"StateMachineArn": "child", "Input.$": "$"}, Catch=catch)
+    start["States"]["Caught"] = {"Type": "Succeed"}
+    async with Engine("memory://", tasks=tasks, limits=Limits(cause_characters=100)) as engine:
+        await engine.create_state_machine("child", {"StartAt": "No", "States": {"No": {"Type": "Fail"}}})
+        machine = await engine.create_state_machine("m", start)
+        ended = await machine.execute({"text": "x" * 1000})
+    assert ended.output["Error"] == "States.TaskFailed"
+    assert len(ended.output["Cause"]) == 100
+
+
 @pytest.mark.parametrize("by", ["its id", "its handle"])
 async def test_the_cause_of_a_stop_is_cut_off(by: str) -> None:
     async with Engine("memory://", limits=Limits(cause_characters=100)) as engine:

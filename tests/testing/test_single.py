@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from statechain import DefinitionError, TaskContext, TaskError, TaskRegistry
+from statechain import DefinitionError, Limits, TaskContext, TaskError, TaskRegistry
 from statechain.testing import Return, ScriptedTasks, StateResult, Throw, VirtualClock, run_state
 
 TASK = {
@@ -232,3 +232,10 @@ async def test_faults_are_told() -> None:
         await run_state({"Type": "Wait", "Seconds": "soon", "End": True})
     with pytest.raises(ValueError, match="there is no state 'Pack': give state_name as one of Each, Pick"):
         await run_state(MACHINE, state_name="Pack")
+
+
+async def test_a_cause_is_cut_off() -> None:
+    state = {"Type": "Pass", "Parameters": {"a.$": "$.none"}, "End": True}
+    result = await run_state(state, {"text": "x" * 1000}, limits=Limits(cause_characters=100))
+    assert (result.status, result.error) == ("FAILED", "States.Runtime")
+    assert len(result.cause or "") == 100

@@ -27,6 +27,7 @@ from statechain.execution.lengthy import evaluated
 from statechain.launcher import exceeds, launch
 from statechain.payload import Payload
 from statechain.records.details import MomentKind
+from statechain.tasks.call import cut_off
 
 if TYPE_CHECKING:
     from statechain.clock import Clock
@@ -108,9 +109,10 @@ async def run_distributed(
             items = await find_branches()
             map_run = _MapRun(frame, items, tolerance, scribe, run_frame, explain, clock, limits, label, width)
         outputs = await _outputs(map_run, effect.writer, files, run_id)
-    except StateError as fault:
+    except StateError as failure:
+        fault = cut_off(failure, limits.cause_characters)
         frame.note(MomentKind.RUN_FAILED, clock.now(), fault.error, fault.cause)
-        raise
+        raise fault from failure.__cause__
     except asyncio.CancelledError:
         # Without room `note` raises, and the cancellation would be lost in a failure.
         if frame.run.has_room():

@@ -113,7 +113,7 @@ class FastPath:
         try:
             value = payload.taken(max_bytes=limits.payload_bytes, max_depth=limits.payload_depth)
         except InvalidPayload as error:
-            raise refusal_of(error, task.name) from error
+            raise refusal_of(error, task.name, limits) from error
         try:
             if self._skips_time:
                 with self._clock.hold(briefly=True):
@@ -130,7 +130,7 @@ class FastPath:
         try:
             copy = private(result, max_bytes=limits.payload_bytes, max_depth=limits.payload_depth)
         except InvalidPayload as error:
-            raise refusal_of(error, task.name) from error
+            raise refusal_of(error, task.name, limits) from error
         # A private copy: the handler may have kept what it returned.
         frame.input = Payload.owned(copy)
         frame.run.events += EVENTS_OF_TASK

@@ -343,7 +343,7 @@ class Line:
         try:
             payload = Payload.isolated(result, max_bytes=limits.payload_bytes, max_depth=limits.payload_depth)
         except InvalidPayload as error:
-            refusal = refusal_of(error, self._call.task.name)
+            refusal = refusal_of(error, self._call.task.name, limits)
             refusal.__cause__ = error
             self._fail(refusal)
             return
@@ -369,9 +369,7 @@ class Line:
     def _take_failure(self, error: Exception) -> None:
         self._phase = _NOTHING
         if isinstance(error, StateError):
-            fault = cut_off(error, self._lines.limits.cause_characters)
-            fault.__cause__ = error.__cause__
-            self._fail(fault)
+            self._fail(cut_off(error, self._lines.limits.cause_characters))
         else:
             self.fail(error)
 
