@@ -293,3 +293,31 @@ async def test_no_task_is_left_when_a_branch_fails(quick: EngineHarness) -> None
     await quick.run(machine(Fork=parallel(*slow, machine(No={"Type": "Fail"}))))
     await asyncio.sleep(0)
     assert len(asyncio.all_tasks()) == before
+
+
+@pytest.mark.parametrize(
+    ("field", "error", "cause"),
+    [
+        ({"Type": "Wait", "SecondsPath": "$"}, "States.Runtime", "Wait state delay is too long."),
+        (task("Work", TimeoutSecondsPath="$"), "States.Runtime", "TimeoutSeconds must be between 1 and 99999999"),
+        (task("Work", HeartbeatSecondsPath="$"), "States.Runtime", "HeartbeatSeconds must be between 1 and 99999999"),
+    ],
+    ids=["a Wait", "a timeout", "a heartbeat"],
+)
+async def test_a_number_beyond_a_double_is_too_long_a_time(
+    quick: EngineHarness, field: dict[str, Any], error: str, cause: str
+) -> None:
+    failing(quick)
+    ended = await quick.run(machine(Only=field), 10**400)
+    assert ended.error == error
+    assert cause in (ended.cause or "")
+
+
+@pytest.mark.parametrize("given", [{"Timestamp": "0001-01-01T00:00:00+14:00"}, {"TimestampPath": "$"}])
+async def test_a_wait_for_a_moment_before_the_year_1_is_over_at_once(
+    quick: EngineHarness, given: dict[str, Any]
+) -> None:
+    before = quick.clock.now()
+    ended = await quick.run(machine(Wait={"Type": "Wait", **given}), "0001-01-01T00:30:00+01:00")
+    assert ended.status == "SUCCEEDED"
+    assert quick.clock.now() == before

@@ -7,7 +7,7 @@ from typing import TypeGuard
 
 from statechain.codec import JSONValue
 
-__all__ = ["format_unquoted", "format_value", "is_number", "type_name"]
+__all__ = ["format_unquoted", "format_value", "is_number", "is_whole", "type_name"]
 
 TYPE_NAMES = {str: "string", bool: "boolean", int: "number", float: "number", list: "array", dict: "object"}
 
@@ -32,3 +32,9 @@ def format_unquoted(value: JSONValue) -> str:
 def is_number(value: object) -> TypeGuard[float]:
     """Return whether a value is a number (which booleans are not)."""
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_whole(value: object) -> TypeGuard[float]:
+    """Return whether a value is a number without a fraction: 5 or 5.0."""
+    # Not by way of `float`, which an integer of hundreds of digits does not fit into.
+    return is_number(value) and (isinstance(value, int) or value.is_integer())

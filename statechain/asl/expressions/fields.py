@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeAlias, cast
 
 from statechain.asl import model
-from statechain.asl.expressions.cause_text import format_unquoted, format_value, is_number, type_name
+from statechain.asl.expressions.cause_text import format_unquoted, format_value, is_number, is_whole, type_name
 from statechain.asl.expressions.jsonata import evaluation_failed
 from statechain.asl.expressions.jsonpath import compile_path
 from statechain.asl.expressions.payload import expression_in, jsonata_template, jsonpath_expression, states_of
@@ -49,7 +49,7 @@ def compile_number(
         if not is_number(result):
             raise unexpected(expression, field, "number", result)
         # 5.0 is whole: JSON has one kind of number.
-        if whole and not float(result).is_integer():
+        if whole and not is_whole(result):
             raise evaluation_failed(f"The {field} field cannot be parsed as an integer: {format_value(result)}", field)
         return int(result) if whole else result
 
@@ -57,7 +57,7 @@ def compile_number(
 
 
 def _integer_at(value: JSONValue, path: str, field: str) -> float:
-    if not is_number(value) or not float(value).is_integer():
+    if not is_whole(value):
         cause = f"The {field}Path parameter does not reference an integer value: {path} == {format_unquoted(value)}"
         raise StateError("States.Runtime", cause)
     return int(value)

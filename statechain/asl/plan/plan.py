@@ -13,7 +13,7 @@ from typing import cast
 import attrs
 
 from statechain.asl import model
-from statechain.asl.expressions.cause_text import format_unquoted, is_number
+from statechain.asl.expressions.cause_text import format_unquoted, is_whole
 from statechain.asl.expressions.choice import compile_rule, parse_timestamp
 from statechain.asl.expressions.fields import Number, compile_number, compile_text, out_of_range
 from statechain.asl.expressions.jsonata import evaluation_failed
@@ -263,7 +263,7 @@ def _compile_seconds_path(path: str, limits: Limits) -> Enter:
     def enter(raw: JSONValue, context: Context) -> Outcome:
         found = find(raw, context)
         place = f"{path} == {format_unquoted(found)}"
-        if not is_number(found) or not float(found).is_integer():
+        if not is_whole(found):
             cause = f"The SecondsPath parameter cannot be parsed as a long value: {place}"
             raise StateError("States.Runtime", cause)
         if found < 0:
@@ -289,7 +289,7 @@ def _compile_timestamp_path(state: model.Wait, path: str, limits: Limits) -> Ent
             raise StateError("States.Runtime", cause)
         if not _is_in_reach(moment, context):
             raise StateError("States.Runtime", TOO_LONG)
-        return WaitUntil(until=moment.astimezone(UTC))
+        return WaitUntil(until=_in_utc(moment))
 
     return enter
 
@@ -307,9 +307,17 @@ def _compile_timestamp(state: model.Wait, limits: Limits) -> Enter:
             raise evaluation_failed(f"{words}: {found}", "Timestamp")
         if not _is_in_reach(moment, context):
             raise evaluation_failed(TOO_LONG, "Timestamp") if is_expression else StateError("States.Runtime", TOO_LONG)
-        return WaitUntil(until=moment.astimezone(UTC))
+        return WaitUntil(until=_in_utc(moment))
 
     return enter
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """Return a moment in UTC; one before the year 1 there, which Python cannot hold, is as long past as can be."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def _is_in_reach(moment: datetime, context: Context) -> bool:
