@@ -5,8 +5,9 @@ one fills, so that idle writes meet no added latency. The flusher runs in a task
 is out of time; a caller that is cancelled waits for its commit, from outside the engine for `GRACE` seconds at most.
 
 A commit that storage does not answer is left behind after `RELIEF` seconds: another flusher goes on with what waits. A
-group that is refused is committed write by write, and what is refused even so is tried again beside the groups
-(`stragglers`). Two writes with one key are never on their way together, so that they keep their order.
+batch, which may have many sources, is committed beside the groups from the beginning. A group that is refused is
+committed write by write, and what is refused even so is tried again beside the groups (`stragglers`). Two writes with
+one key are never on their way together, so that they keep their order.
 """
 
 from __future__ import annotations
@@ -62,10 +63,11 @@ Entry: TypeAlias = "tuple[Write[object], Waiter[object]]"
 class _Flight:
     """One commit that is under way: its writes, the last of which are those of the ledgers, and their waiters."""
 
-    __slots__ = ("began", "group", "keys", "ledgers", "waiters")
+    __slots__ = ("began", "group", "keys", "ledgers", "size", "waiters")
 
     def __init__(self, group: list[Write[object]], waiters: list[Waiting], ledgers: list[ExecutionWrites]) -> None:
         self.group = group
+        self.size = len(group)
         self.waiters = waiters
         self.ledgers = ledgers
         self.keys: set[str] = set()
@@ -114,6 +116,7 @@ class Journal:
         self._ledgers: list[ExecutionWrites] = []
         self._flight: _Flight | None = None
         self._left_behind: set[_Flight] = set()
+        self._freezing: set[_Flight] = set()
         self._committer = Committer(repository, self._pause, self._is_hurried, separation)
         self._stragglers = Stragglers(self._committer.commit_alone, self._pause, self._is_hurried)
         self._apart: set[Straggler] = set()
@@ -155,10 +158,12 @@ class Journal:
         if self._is_full:
             await self._wait_for_room()
         self._check_open()
-        # The sources of a batch may be many: they are frozen beside the journal, so that no other write waits for them.
+        # The sources of a batch may be many: they are frozen beside the groups, so that no other write waits for them.
         if isinstance(write, CreateBatch) and self._tasks is not None:
-            straggler = self._keep_apart(write, waiter, None, time.monotonic())
-            self._begin(self._stragglers.commit(straggler))
+            flight = _Flight([write], [waiter], [])
+            self._freezing.add(flight)
+            self._detach(flight)
+            self._tasks.create_task(self._commit(flight), name="statechain freezing")
         else:
             self._writes.append((write, waiter))
             self._wake_flusher()
@@ -248,7 +253,7 @@ class Journal:
         )
         for straggler in tuple(self._apart):
             straggler.settle(cut)
-        flights = [*self._left_behind, *([] if self._flight is None else [self._flight])]
+        flights = [*self._left_behind, *self._freezing, *([] if self._flight is None else [self._flight])]
         for waiter in [waiter for flight in flights for waiter in flight.waiters]:
             waiter.resolve(cut)
         for each in [*self._writes, *self._ledgers, *self._keys.waiting]:
@@ -317,9 +322,11 @@ class Journal:
 
     async def _flush(self) -> None:
         flight = self._flight = self._take_group()
-        size = len(flight.group)
         if self._watch is None:
             self._watch = asyncio.get_running_loop().call_later(self._relief, self._look)
+        await self._commit(flight)
+
+    async def _commit(self, flight: _Flight) -> None:
         with self._clock.hold():
             try:
                 outcomes = await self._repository.commit(flight.group)
@@ -329,10 +336,11 @@ class Journal:
         # The identity shows whether `_look` has put another flusher in this one's place.
         if self._flight is flight:
             self._flight = None
-        else:  # it was left behind while storage was silent: another flusher runs, and this one ends after it
+        else:  # beside the groups: it was a batch, or left behind while storage was silent, and its flusher ends
+            self._freezing.discard(flight)
             self._left_behind.discard(flight)
             self._free(flight.keys)
-        self._emit_flushed(size, flight.began)
+        self._emit_flushed(flight.size, flight.began)
 
     def _emit_flushed(self, size: int, began: float) -> None:
         if self._observers:
@@ -394,6 +402,11 @@ class Journal:
 
     # Beside the groups
 
+    def _detach(self, flight: _Flight) -> None:
+        """Let later writes with the keys of a flight wait for it: no flusher does."""
+        flight.keys = _keys(flight.group)
+        self._keys.occupy(flight.keys)
+
     def _look(self) -> None:
         """Leave a commit behind that has not been answered for too long: another flusher goes on."""
         self._watch = None
@@ -403,8 +416,7 @@ class Journal:
         # Left behind, not cancelled: storage may still commit it, and a lost reply would have to be found out about.
         if waited >= self._relief and len(self._left_behind) < MOST_LEFT_BEHIND:
             self._left_behind.add(self._flight)
-            self._flight.keys = _keys(self._flight.group)
-            self._keys.occupy(self._flight.keys)
+            self._detach(self._flight)
             self._flight = None
             self._flusher += 1  # the flusher that awaits storage sees that it was replaced once it is answered
             self._tasks.create_task(self._flush_all(self._flusher), name="statechain flusher")

@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from typing import Any, TypeAlias
 
 import attrs
 
 from statechain.errors import RepositoryUnavailable
-from statechain.storage.repository import Write
+from statechain.storage.repository import CreateBatch, Write
 from statechain.storage.retrying import backoff_delays
 
 __all__ = ["AT_ONCE", "RARELY", "Outage", "Straggler", "Stragglers", "described"]
@@ -87,34 +87,23 @@ class Stragglers:
         self._held: dict[Straggler, RepositoryUnavailable] = {}
         self._logged = time.monotonic()
 
-    async def commit(self, straggler: Straggler) -> None:
-        """Commit a write that is known to take long, beside all others."""
-        # Without a turn: a batch that freezes its sources for minutes would keep stragglers waiting.
-        await self._persist(straggler, nullcontext(), backoff_delays())
-
     async def retry(self, straggler: Straggler, error: RepositoryUnavailable) -> None:
         """Commit a write that was refused just now; few of these are tried at once."""
         self._hold(straggler, error)
-        pauses = backoff_delays()
-        await self._pause(next(pauses))
-        await self._persist(straggler, self._turns, pauses)
-
-    async def _persist(
-        self, straggler: Straggler, turn: AbstractAsyncContextManager[object], pauses: Iterator[float]
-    ) -> None:
-        while True:
+        # Without a turn: a batch that freezes its sources for minutes would keep other stragglers waiting.
+        turn = nullcontext() if isinstance(straggler.write, CreateBatch) else self._turns
+        for pause in backoff_delays():
+            await self._pause(pause)
             try:
                 # The turn is given back during a pause: another straggler is tried meanwhile.
                 async with turn:
                     outcome = await self._commit(straggler.write)
-            except RepositoryUnavailable as error:
-                self._hold(straggler, error)
-                if self._is_hurried():
-                    outcome = error
-                    break
-                await self._pause(next(pauses))
-            else:
                 break
+            except RepositoryUnavailable as again:
+                self._hold(straggler, again)
+                if self._is_hurried():
+                    outcome = again
+                    break
         self._drop(straggler)
         straggler.settle(outcome)
 
