@@ -45,7 +45,8 @@ class EngineCallbacks:
 
             InvalidPayload: The output is not JSON, or too large.
         """
-        await self._callbacks.succeed(token, encode(output, max_bytes=self.limits.payload_bytes))
+        text = encode(output, max_bytes=self.limits.payload_bytes, max_depth=self.limits.payload_depth)
+        await self._callbacks.succeed(token, text)
 
     @checked(token=TOKEN, error=TEXT.or_none(), cause=TEXT.or_none())
     async def send_task_failure(self, token: str, error: str | None = None, cause: str | None = None) -> None:

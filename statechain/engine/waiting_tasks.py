@@ -124,7 +124,7 @@ class EngineWaitingTasks(EngineQueries):
 
             InvalidPayload: The output is not JSON, or too large.
         """
-        text = encode(output, max_bytes=self.limits.payload_bytes)
+        text = encode(output, max_bytes=self.limits.payload_bytes, max_depth=self.limits.payload_depth)
         task, token_hash = await self._waiting(execution_id, state, task_id)
         await self._callbacks.answer(token_hash, text)
         return task

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
+from statechain.asl.plan.bounds import refused_input
 from statechain.codec import JSONValue, encode
 from statechain.errors import InvalidPayload, StateError
 from statechain.execution.notify import observe_attempt
@@ -19,7 +20,7 @@ from statechain.payload import Payload
 from statechain.records.callbacks import Callback, CallbackStatus
 from statechain.records.details import ExternalWait, MomentKind
 from statechain.tasks import child_executions
-from statechain.tasks.call import call_task, cut_off
+from statechain.tasks.call import call_task, cut_off, refusal_of
 from statechain.tasks.callbacks import token_hash
 from statechain.tasks.registry import Task, TaskContext, TaskRegistry
 from statechain.tasks.retry import TIMEOUTS, HeartbeatTimeout
@@ -150,7 +151,7 @@ class Caller:
         finally:
             frame.attempting = False
         if call.wraps:
-            return _made({"ExecutedVersion": "$LATEST", "Payload": result.value, "StatusCode": 200})
+            return self._made(effect, {"ExecutedVersion": "$LATEST", "Payload": result.value, "StatusCode": 200})
         return result
 
     async def _start_at_least_once(self, frame: Frame) -> None:
@@ -212,13 +213,21 @@ class Caller:
         try:
             return given.copied(max_bytes=self._limits.payload_bytes, max_depth=self._limits.payload_depth)
         except InvalidPayload as fault:
-            raise _too_large(frame, fault) from fault
+            raise refused_input(fault, frame.state) from fault
 
     def _text(self, frame: Frame, value: JSONValue) -> str:
         try:
-            return encode(value, max_bytes=self._limits.payload_bytes)
+            return encode(value, max_bytes=self._limits.payload_bytes, max_depth=self._limits.payload_depth)
         except InvalidPayload as fault:
-            raise _too_large(frame, fault) from fault
+            raise refused_input(fault, frame.state) from fault
+
+    def _made(self, effect: CallTask, result: JSONValue) -> Payload:
+        """Return the payload of a result that was made here of others; raise StateError where it is too large."""
+        try:
+            text = encode(result, max_bytes=self._limits.payload_bytes, max_depth=self._limits.payload_depth)
+        except InvalidPayload as fault:
+            raise refusal_of(fault, effect.resource, self._limits) from fault
+        return Payload.owned(result, text)
 
     def _deadline(self, effect: CallTask) -> datetime | None:
         return None if effect.timeout is None else self._clock.now() + timedelta(seconds=effect.timeout)
@@ -362,7 +371,7 @@ class Caller:
         child = await self._nest.start(frame, call)
         started = child_executions.started(child.execution)
         if not call.waits:
-            return _made(started)
+            return self._made(effect, started)
         self._note_once(frame, MomentKind.SUBMITTED, encode(started))
         timeout = self._clock.timeout_at(outside.deadline)
         # Without its slot: in a worker whose slots are all held by parents, no child would ever run.
@@ -374,7 +383,7 @@ class Caller:
                 if timeout.expired():
                     raise StateError("States.Timeout") from None
                 raise
-        return _made(child_executions.described(ended, parses=call.parses))
+        return self._made(effect, child_executions.described(ended, parses=call.parses))
 
     async def _start_fire_and_forget(self, frame: Frame, call: NestedCall, outside: ExternalWait) -> str:
         """Start an execution that has a task token in its input; one started before a crash has the former token."""
@@ -397,15 +406,6 @@ def _waits_externally(call: Call) -> bool:
             return call.waits or call.under_token
         case ActivityCall():
             return True
-
-
-def _made(result: JSONValue) -> Payload:
-    """Return the payload of a result that was made here, with its text."""
-    return Payload.owned(result, encode(result))
-
-
-def _too_large(frame: Frame, fault: InvalidPayload) -> StateError:
-    return StateError("States.DataLimitExceeded", f"the input of the state '{frame.state}': {fault}")
 
 
 def _is_fresh(frame: Frame) -> bool:

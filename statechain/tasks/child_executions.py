@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from statechain.cancellation import await_shielded
 from statechain.clock import to_micros
-from statechain.codec import JSONValue, encode
+from statechain.codec import JSONValue, encode_plain
 from statechain.errors import (
     ExecutionAlreadyExists,
     RepositoryError,
@@ -168,4 +168,5 @@ def described(execution: Execution, *, parses: bool) -> JSONValue:
         return description
     description |= {"Error": execution.error, "Cause": execution.cause}
     # AWS leaves out what there is not.
-    raise StateError("States.TaskFailed", encode({key: each for key, each in description.items() if each is not None}))
+    cause = encode_plain({key: each for key, each in description.items() if each is not None})
+    raise StateError("States.TaskFailed", cause)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -342,3 +343,58 @@ async def test_what_a_state_puts_out_is_bounded_also_where_the_next_makes_it_sma
         ended = await (await machine.start_execution({"text": "x" * 900})).wait()
     assert fits.status == "SUCCEEDED"
     assert (ended.status, ended.error) == (ExecutionStatus.FAILED, "States.DataLimitExceeded")
+
+
+WRAPS = {
+    "a function": one_task("arn:aws:states:::lambda:invoke", Parameters={"FunctionName": "keep", "Payload.$": "$"}),
+    "a nested execution": one_task(START, Parameters={"StateMachineArn": "child", "Input.$": "$"}),
+}
+
+
+@pytest.mark.parametrize("definition", WRAPS.values(), ids=WRAPS)
+@pytest.mark.parametrize("value", [["x" * 1_400], [[[[[1]]]]]], ids=["large", "deep"])
+async def test_a_result_with_what_is_put_around_it_is_bounded(definition: dict[str, Any], value: Any) -> None:
+    async with Engine("memory://", tasks=tasks, limits=Limits(payload_bytes=1_450, payload_depth=5)) as engine:
+        await engine.create_state_machine("child", passing({}))
+        machine = await engine.create_state_machine("m", definition)
+        fits = await (await machine.start_execution(["x"])).wait()
+        ended = await (await machine.start_execution(value)).wait()
+    assert fits.status == "SUCCEEDED"
+    assert ended.error == "States.DataLimitExceeded"
+    assert "returned a result with a size exceeding the maximum number of bytes service limit" in (ended.cause or "")
+
+
+@pytest.mark.parametrize("kind", ["STANDARD", "EXPRESS"])
+@pytest.mark.parametrize(
+    ("given", "error"), [({"n": [[[[1]]]]}, "States.DataLimitExceeded"), ({"n": "\ud83d"}, "States.Runtime")]
+)
+async def test_what_a_state_cannot_hand_on_is_named_as_its_input(given: Any, error: str, kind: Any) -> None:
+    """Two halves of one character make a text that is no JSON, which is not a question of size."""
+    made = {"is": "States.Format('{}\ude00', $.n)"} if error == "States.Runtime" else {"is": "$"}
+    definition = one_task("keep", Parameters={f"{key}.$": path for key, path in made.items()})
+    async with Engine("memory://", tasks=tasks, limits=Limits(payload_depth=5)) as engine:
+        machine = await engine.create_state_machine("m", definition, type=kind)
+        ended = await (await machine.start_execution(given)).wait()
+    assert ended.error == error
+    assert (ended.cause or "").startswith("the input of the state 'A': ")
+
+
+async def test_an_answer_that_nests_too_deep_is_refused() -> None:
+    definition = one_task("hand_over.waitForTaskToken", Parameters={"token.$": "$$.Task.Token"})
+    tokens: asyncio.Queue[str] = asyncio.Queue()
+    waiting = TaskRegistry()
+
+    async def hand_over(value: Any) -> None:
+        tokens.put_nowait(value["token"])
+
+    waiting.add("hand_over", hand_over)
+    async with Engine("memory://", tasks=waiting, limits=Limits(payload_depth=3)) as engine:
+        machine = await engine.create_state_machine("m", definition)
+        handle = await machine.start_execution({})
+        token = await asyncio.wait_for(tokens.get(), 60)
+        with pytest.raises(InvalidPayload, match="nested deeper than 3 levels"):
+            await engine.send_task_success(token, [[[[1]]]])
+        with pytest.raises(InvalidPayload, match="nested deeper than 3 levels"):
+            await engine.answer_waiting_task(handle.id, [[[[1]]]])
+        await engine.send_task_success(token, [[[1]]])
+        assert (await handle.wait()).output == [[[1]]]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from statechain.asl.effort import TakesLong
 from statechain.asl.outcome import FROM_INPUT, Done, Next
+from statechain.asl.plan.bounds import refused_input
 from statechain.clock import SystemClock
 from statechain.codec import fits, private
 from statechain.errors import InvalidPayload, StateError
@@ -113,7 +114,7 @@ class FastPath:
         try:
             value = payload.taken(max_bytes=limits.payload_bytes, max_depth=limits.payload_depth)
         except InvalidPayload as error:
-            raise refusal_of(error, task.name, limits) from error
+            raise refused_input(error, state.name) from error
         try:
             if self._skips_time:
                 with self._clock.hold(briefly=True):
