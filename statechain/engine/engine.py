@@ -279,7 +279,10 @@ class Engine(EngineMachines, EngineBatches, EngineOperations, EngineWaitingTasks
         return None if self.worker.missing(revision) else StateMachine(self._services, revision)
 
     def __repr__(self) -> str:
-        return f"<Engine on {self.repository!r}, {len(self.worker)} running>"
+        # Where the constructor raised, tracebacks and debuggers show what there is of it.
+        if not hasattr(self, "_supervisor"):
+            return "<Engine, not constructed>"
+        return f"<Engine on {self.repository!r}, {len(self._supervisor.worker)} running>"
 
     @property
     def tasks(self) -> TaskRegistry | None:

@@ -68,6 +68,9 @@ class VirtualClock:
         self._turning: asyncio.Handle | None = None
 
     def __repr__(self) -> str:
+        # Where the constructor raised, tracebacks and debuggers show what there is of it.
+        if not hasattr(self, "_now"):
+            return "<VirtualClock, not constructed>"
         return f"<VirtualClock {self._now.isoformat()}, {len(self._alarms) - self._silenced} waiting>"
 
     # What a clock does

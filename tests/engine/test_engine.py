@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from statechain import (
     ExecutionFilter,
     ExecutionNotFound,
     MemoryRepository,
+    PostgresRepository,
     Repository,
+    SQLiteRepository,
     StatechainError,
     StateMachineNotFound,
     TaskRegistry,
@@ -27,6 +29,7 @@ from statechain import (
 from statechain.observers import ExecutionEnded, ExecutionStarted, Fact, JournalFlushed
 from statechain.records.executions import StateMachineRecord
 from statechain.storage.repository import CreateStateMachine
+from statechain.testing import VirtualClock
 from support.statuses import ABORTED, FAILED, RUNNING, SUCCEEDED
 
 ECHO = {"StartAt": "Echo", "States": {"Echo": {"Type": "Pass", "End": True}}}
@@ -120,6 +123,25 @@ async def test_a_duration_may_be_a_number_of_seconds() -> None:
 async def test_whatever_implements_it_is_a_repository(repository: Repository) -> None:
     assert isinstance(repository, Repository)
     assert not isinstance("memory://", Repository)
+
+
+@pytest.mark.parametrize(
+    "construct",
+    [
+        lambda: Engine("memory://", lease=0),
+        lambda: Engine("nothing"),
+        lambda: Engine(lease="soon"),  # type: ignore[arg-type]
+        lambda: SQLiteRepository("sqlite:///shop.db?colour=red"),
+        lambda: PostgresRepository("postgresql://localhost:many/shop"),
+        lambda: VirtualClock(datetime(2026, 1, 1)),  # noqa: DTZ001
+    ],
+)
+def test_what_a_constructor_that_raised_leaves_can_be_shown(construct: Callable[[], object]) -> None:
+    with pytest.raises(ValueError, match=".") as raised:
+        construct()
+    # As tracebacks with local variables do, such as those of rich, Sentry and debuggers.
+    shown = [repr(value) for entry in raised.traceback for value in entry.frame.f_locals.values()]
+    assert any("not constructed" in text for text in shown)
 
 
 async def test_an_engine_that_is_not_open_says_so() -> None:

@@ -94,6 +94,9 @@ class PostgresRepository(Reads, Queues, Shards, Checks, Leases):
         self._claims_queued = False
 
     def __repr__(self) -> str:
+        # Where the constructor raised, tracebacks and debuggers show what there is of it.
+        if not hasattr(self, "_settings"):
+            return "<PostgresRepository, not constructed>"
         return f"<PostgresRepository {self._settings.place}>"
 
     async def __aenter__(self) -> Self:

@@ -94,6 +94,9 @@ class SQLiteRepository(Reads, Queues, Shards, Checks, Leases):
         self._reads: set[asyncio.Task[Any]] = set()
 
     def __repr__(self) -> str:
+        # Where the constructor raised, tracebacks and debuggers show what there is of it.
+        if not hasattr(self, "_database"):
+            return "<SQLiteRepository, not constructed>"
         return f"<SQLiteRepository {self._database or 'in memory'}>"
 
     async def __aenter__(self) -> Self:
