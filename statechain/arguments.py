@@ -20,6 +20,7 @@ from statechain.errors import InvalidArgument
 
 __all__ = [
     "BATCH_ID",
+    "COUNT",
     "DURATION",
     "EXECUTION_ID",
     "FLAG",
@@ -29,6 +30,7 @@ __all__ = [
     "MOMENT",
     "NAME",
     "PATH",
+    "SECONDS",
     "TEXT",
     "TOKEN",
     "WHOLE",
@@ -46,6 +48,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+MOST_SHOWN = 100
+"""How many characters of a wrong value a message shows."""
+
+
 @attrs.frozen
 class Argument:
     """What an argument may be.
@@ -57,13 +63,13 @@ class Argument:
 
         is_text: Whether any string is accepted: then nothing can be concluded from the value.
 
-        is_choice: Whether it is one of a few strings: then a message may show another one.
+        is_setting: Whether it is never a payload: then a message may show a wrong one.
     """
 
     meant: str
     accepts: Callable[[Any], bool]
     is_text: bool = False
-    is_choice: bool = False
+    is_setting: bool = False
 
     def or_none(self) -> Argument:
         """Return the same argument for a parameter that may be left out by None."""
@@ -79,7 +85,7 @@ class Argument:
     def check(self, name: str, value: object, hint: str = "") -> None:
         """Raise InvalidArgument where a value is not what is meant."""
         if not self.accepts(value):
-            shown = repr(value) if self.is_choice and isinstance(value, str) else _shown(value)
+            shown = _shown(value, whole=self.is_setting)
             raise InvalidArgument(f"{name} must be {self.meant}, not {shown}{hint or _id_hint(self, value)}")
 
     def __call__(self, _instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -87,13 +93,20 @@ class Argument:
         self.check(attribute.name, value)
 
 
-def _shown(value: object) -> str:
-    """Return a value for a message: its type, for the value itself may be a payload."""
-    if value is None or isinstance(value, bool):
-        return repr(value)
+def _shown(value: object, *, whole: bool) -> str:
+    """Return a value for a message: its type, unless it is shown as a whole, for it may be a payload."""
+    if isinstance(value, str) and not value:
+        return "an empty string"
+    if whole and isinstance(value, str | tuple | list):
+        text_ = repr(value)
+        return text_ if len(text_) <= MOST_SHOWN else f"{text_[:MOST_SHOWN]}…"
     if isinstance(value, type):
         return f"the class {value.__name__}"
-    return repr(value) if isinstance(value, int | float) else type(value).__name__
+    if isinstance(value, datetime) and value.tzinfo is None:
+        return "a naive datetime"
+    if isinstance(value, int) and value.bit_length() > LONGEST.bit_length():
+        return f"a number of {value.bit_length()} bits"
+    return str(value) if isinstance(value, int | float | timedelta | None) else type(value).__name__
 
 
 def _id_hint(argument: Argument, value: object) -> str:
@@ -104,10 +117,29 @@ def _id_hint(argument: Argument, value: object) -> str:
 
 # What arguments may be
 
+MOST_COUNT = 2**31 - 1
+"""What every database and every C function takes for a count."""
+
+LONGEST = 2**63 - 1
+"""What every database takes for a whole number."""
+
+LONGEST_DURATION = timedelta(days=36_500)
+"""A century: moments that are this far ahead can still be reckoned with."""
+
+
+def _is_duration(value: object) -> bool:
+    if isinstance(value, timedelta):
+        return abs(value) <= LONGEST_DURATION
+    return _is_number(value) and abs(cast("float", value)) <= LONGEST_DURATION.total_seconds()
+
+
+def _is_whole(value: object, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
 
 def _is_number(value: object) -> bool:
     # To Python True is a number; to a caller it is a mistake.
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
 
 
 def _is_inputs(value: object) -> bool:
@@ -133,12 +165,17 @@ BATCH_ID = text("the id of a batch")
 TOKEN = text("a task token")
 FLAG = Argument("True or False", lambda value: isinstance(value, bool))
 FUNCTION = Argument("a function", callable)
-DURATION = Argument("seconds or a timedelta", lambda value: isinstance(value, timedelta) or _is_number(value))
+DURATION = Argument(f"seconds or a timedelta, {LONGEST_DURATION.days} days at most", _is_duration)
 MOMENT = Argument(
     "a datetime with its timezone", lambda value: isinstance(value, datetime) and value.tzinfo is not None
 )
 PATH = Argument("a path", lambda value: isinstance(value, str | Path))
-WHOLE = Argument("a whole number", lambda value: isinstance(value, int) and not isinstance(value, bool))
+WHOLE = Argument("a whole number, below 2**63", lambda value: _is_whole(value, -LONGEST, LONGEST))
+SECONDS = Argument(
+    f"seconds, from 0 to {LONGEST_DURATION.total_seconds():.0f}",
+    lambda value: _is_number(value) and 0 <= cast("float", value) <= LONGEST_DURATION.total_seconds(),
+)
+COUNT = Argument("a whole number of at least 0, below 2**63", lambda value: _is_whole(value, 0, LONGEST))
 NAME = text("a string of 1 to 80 printable characters")
 INPUTS = Argument("an iterable of inputs (a list of one, for one)", _is_inputs)
 
@@ -162,13 +199,14 @@ def sequence_with(method: str, meant: str) -> Argument:
 def one_of(*values: str) -> Argument:
     """Return an argument that is one of several strings."""
     meant = " or ".join(repr(str(value)) for value in values)
-    return Argument(meant, lambda value: isinstance(value, str) and value in values, is_choice=True)
+    return Argument(meant, lambda value: isinstance(value, str) and value in values, is_setting=True)
 
 
 def count_from(least: int) -> Argument:
     """Return an argument that is a whole number of at least so much."""
-    meant = f"a whole number of at least {least}"
-    return Argument(meant, lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= least)
+    return Argument(
+        f"a whole number of at least {least}, below 2**31", lambda value: _is_whole(value, least, MOST_COUNT)
+    )
 
 
 # Checking the arguments of a call
@@ -191,7 +229,9 @@ def checked(**arguments: Argument) -> Callable[[Callable[P, T]], Callable[P, T]]
                     continue
                 # Asked first: what a wrong value could have been meant for is only looked for where it is wrong.
                 if not argument.accepts(value):
-                    argument.check(name, value, _meant_for(name, value, arguments))
+                    # What is given by its name is meant for that.
+                    hint = "" if name in kwargs else _meant_for(name, value, arguments)
+                    argument.check(name, value, hint)
 
         if inspect.iscoroutinefunction(function):
 

@@ -5,11 +5,19 @@ A limit is data: the code that enforces it reads it here and raises the error th
 
 from __future__ import annotations
 
+from typing import Final
+
 import attrs
+
+from statechain.arguments import COUNT, SECONDS, Argument, count_from
 
 __all__ = ["DEFAULT_LIMITS", "Limits"]
 
 KIB = 1024
+
+_BY_TYPE: Final[dict[str, Argument]] = {"int": COUNT, "float": SECONDS, "float | None": SECONDS.or_none()}
+# Without a thread no plain handler would ever begin.
+_ARGUMENTS: Final[dict[str, Argument]] = {"handler_threads": count_from(1)}
 
 
 @attrs.frozen(kw_only=True)
@@ -109,6 +117,11 @@ class Limits:
     loop_hold_seconds: float | None = None
     handler_grace_seconds: float = 5.0
     drain_seconds: float = 5.0
+
+    def __attrs_post_init__(self) -> None:
+        """Raise InvalidArgument for a limit that is none."""
+        for field in attrs.fields(Limits):
+            _ARGUMENTS.get(field.name, _BY_TYPE[str(field.type)]).check(field.name, getattr(self, field.name))
 
     def cut_off(self, cause: str | None) -> str | None:
         """Return a cause no longer than one may be."""

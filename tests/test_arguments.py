@@ -23,6 +23,7 @@ from statechain import (
     ExecutionFilter,
     ExecutionHandle,
     ExecutionNotFound,
+    Limits,
     Source,
     StatechainError,
     StateMachine,
@@ -155,6 +156,66 @@ def test_an_error_about_an_argument_can_be_caught_in_three_ways() -> None:
     for kind in (TypeError, ValueError, StatechainError):
         with pytest.raises(kind, match="tasks must be a TaskRegistry, or None, not dict"):
             Engine(tasks={})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"lease": 1e30}, "lease must be .* 36500 days at most, not 1e[+]30"),
+        ({"lease": timedelta.max}, "lease must be .* 36500 days at most, not 999999999 days"),
+        ({"connect_timeout": 10**400}, "connect_timeout must be .* not a number of 1329 bits"),
+        ({"slots": 2**31}, "slots must be .* below 2[*][*]31, not 2147483648"),
+        ({"dependencies": {"pool": object()}}, "dependencies must be a mapping from types"),
+    ],
+)
+def test_what_is_far_too_large_or_named_instead_of_typed_is_refused(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidArgument, match=said):
+        Engine(**wrong)
+
+
+async def test_what_no_database_can_count_is_refused_on_every_storage_alike(engine: Engine) -> None:
+    for call in (
+        lambda: engine.create_state_machine("pass", PASS, max_concurrency=2**31),
+        lambda: engine.create_state_machine("pass", PASS, rate=(10**30, 1)),
+        lambda: engine.create_state_machine("pass", PASS, rate=(1, timedelta.max)),
+        lambda: engine.iterate_executions(page_size=10**30),
+        lambda: engine.list_suspects(limit=10**30),
+        lambda: engine.list_batch_results("some-id", after=10**30),
+        lambda: engine.get_activity_task("pack", patience=1e300),
+    ):
+        with pytest.raises(InvalidArgument):
+            await outcome(call())
+    for option in ("page_size", "concurrent_batches", "shard_size", "tolerated_failure_count"):
+        with pytest.raises(InvalidArgument, match=option):
+            BatchExecutionOptions(**{option: 10**30})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"key": ""}, "key must be .* not an empty string"),
+        ({"key": "k" * 200}, "key must be .* not 'k{99}…"),
+        ({"key": "a\0"}, r"key must be .* not 'a\\x00'"),
+        ({"name": 3}, "name must be .* not 3$"),
+    ],
+)
+async def test_a_wrong_setting_is_shown_and_one_given_by_its_name_is_not_guessed_at(
+    engine: Engine, wrong: dict[str, Any], said: str
+) -> None:
+    machine = await engine.create_state_machine("pass", PASS)
+    with pytest.raises(InvalidArgument, match=said):
+        await machine.execute(1, **wrong)
+    with pytest.raises(InvalidArgument, match=r"rate must be .* not bytes"):
+        await engine.create_state_machine("pass", PASS, rate=b"ab")  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match=r"since_before must be .* not a naive datetime"):
+        await engine.list_waiting_tasks(since_before=datetime(2026, 1, 1))  # noqa: DTZ001
+
+
+@pytest.mark.parametrize("limit", attrs.fields(Limits), ids=lambda limit: limit.name)
+def test_a_limit_that_is_none_is_refused(limit: Any) -> None:
+    for wrong in ("1 MB", -1, True, float("nan")):
+        with pytest.raises(InvalidArgument, match=rf"\b{limit.name} must be"):
+            Limits(**{limit.name: wrong})
 
 
 async def test_options_in_the_place_of_a_states_name_are_recognized(engine: Engine) -> None:

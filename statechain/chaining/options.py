@@ -37,19 +37,12 @@ MAX_CONCURRENCY = count_from(0).or_none()
 KEY_OR_FUNCTION = Argument(
     "a string of 1 to 80 printable characters, or a function of the input",
     lambda value: callable(value) or KEY.accepts(value),
+    is_setting=True,
 ).or_none()
 
 KeyFunction: TypeAlias = Callable[[Any], "str | None"]
 OnStart: TypeAlias = Callable[[Any, int], "Awaitable[None] | None"]
 OnComplete: TypeAlias = Callable[[Any, int, "Exception | None"], "Awaitable[None] | None"]
-
-
-def _at_least(least: int) -> Callable[[object, attrs.Attribute[int], int], None]:
-    def check(_instance: object, attribute: attrs.Attribute[int], value: int) -> None:
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"{attribute.name} must be a whole number of at least {least}, not {value!r}")
-
-    return check
 
 
 def _is_percentage(_instance: object, attribute: attrs.Attribute[float], value: float) -> None:
@@ -107,19 +100,19 @@ class BatchExecutionOptions:
     """
 
     name_prefix: str | None = attrs.field(default=None, validator=attrs.validators.optional(_is_prefix))
-    concurrent_batches: int = attrs.field(default=1, validator=_at_least(0))
+    concurrent_batches: int = attrs.field(default=1, validator=count_from(0))
     stop_on_error: bool = attrs.field(default=False, validator=FLAG)
-    tolerated_failure_count: int | None = attrs.field(default=None, validator=attrs.validators.optional(_at_least(0)))
+    tolerated_failure_count: int | None = attrs.field(default=None, validator=attrs.validators.optional(count_from(0)))
     tolerated_failure_percentage: float | None = attrs.field(
         default=None, validator=attrs.validators.optional(_is_percentage)
     )
     redrive_failed: bool = attrs.field(default=False, validator=FLAG)
     on_execution_start: OnStart | None = attrs.field(default=None, validator=FUNCTION.or_none())
     on_execution_complete: OnComplete | None = attrs.field(default=None, validator=FUNCTION.or_none())
-    page_size: int = attrs.field(default=100, validator=_at_least(1))
+    page_size: int = attrs.field(default=100, validator=count_from(1))
     mode: Literal["INLINE", "DISTRIBUTED"] = attrs.field(default="INLINE", validator=one_of("INLINE", DISTRIBUTED))
-    shard_concurrency: int | None = attrs.field(default=None, validator=attrs.validators.optional(_at_least(1)))
-    shard_size: int | None = attrs.field(default=None, validator=attrs.validators.optional(_at_least(1)))
+    shard_concurrency: int | None = attrs.field(default=None, validator=attrs.validators.optional(count_from(1)))
+    shard_size: int | None = attrs.field(default=None, validator=attrs.validators.optional(count_from(1)))
     key: str | KeyFunction | None = attrs.field(default=None, validator=KEY_OR_FUNCTION)
     priority: int = attrs.field(default=0, validator=PRIORITY)
 

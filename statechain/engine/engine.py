@@ -54,7 +54,7 @@ from statechain.storage.deleting import delete_ended
 from statechain.storage.existing import with_machine_ids
 from statechain.storage.open import open_repository
 from statechain.storage.retrying import retry_while_unavailable
-from statechain.tasks.dependencies import Dependencies
+from statechain.tasks.dependencies import DEPENDENCIES, Dependencies
 from statechain.tasks.registry import TaskRegistry
 from statechain.tickets import Ticket
 
@@ -146,7 +146,7 @@ class Engine(EngineMachines, EngineBatches, EngineOperations, EngineWaitingTasks
         map_runs=one_of("local", "shared"),
         role=one_of("worker", "client", "reader"),
         wait_for=one_of("started", "all"),
-        dependencies=instance_of(Mapping, meant="a mapping from types to values or factories").or_none(),
+        dependencies=DEPENDENCIES.or_none(),
     )
     def __init__(
         self,

@@ -50,6 +50,7 @@ PER_KEY = count_from(1).or_none()
 KEY = Argument(
     "a string of 1 to 80 printable characters",
     lambda value: isinstance(value, str) and 1 <= len(value) <= MOST_KEY and value.isprintable(),
+    is_setting=True,
 )
 PRIORITY = Argument(
     f"a whole number from -{MOST_PRIORITY} to {MOST_PRIORITY}",
@@ -59,14 +60,14 @@ PRIORITY = Argument(
 
 
 def _is_rate(value: object) -> bool:
-    # A string of two characters is a sequence of two, too.
-    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:
+    # A string or bytes of two characters are a sequence of two, too.
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes | bytearray) or len(value) != 2:
         return False
     count, period = value
     return count_from(1).accepts(count) and DURATION.accepts(period) and as_duration(period) > timedelta(0)
 
 
-RATE = Argument("(n, seconds): n of at least 1, seconds or a timedelta above 0", _is_rate).or_none()
+RATE = Argument("(n, seconds): n of at least 1, seconds or a timedelta above 0", _is_rate, is_setting=True).or_none()
 
 
 def _to_rate(value: Any) -> Any:  # noqa: ANN401 -- what is no rate is left to the validator

@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypeAlias, get_args, get_origin
 
 import attrs
 
-from statechain.arguments import FUNCTION
+from statechain.arguments import FUNCTION, Argument
 from statechain.errors import InvalidArgument, StateError
 from statechain.tasks.typed import Scope
 
@@ -86,6 +86,13 @@ def _marked(scope: Scope, parameter: inspect.Parameter) -> Dependency | None:
 
 def _is_mark(value: object) -> bool:
     return value is Depends or isinstance(value, Depends)
+
+
+DEPENDENCIES = Argument(
+    "a mapping from types to values or factories",
+    # A name is the mistake that is near at hand; what else may be a type is left to the one who annotates with it.
+    lambda value: isinstance(value, Mapping) and not any(isinstance(key, str | int | None) for key in value),
+)
 
 
 class Dependencies:
