@@ -292,8 +292,13 @@ class StreamGroup:
         self._group = group
         self.guard = guard
         self._running: set[ResultStream[Any]] = set()
+        self._interrupted = asyncio.Event()
         self.is_closing = False
-        self.is_interrupted = False
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether what the streams do is left as it is."""
+        return self._interrupted.is_set()
 
     def begin(self, stream: ResultStream[Any], pump: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
         """Run what produces a stream's results. Raises StatechainError where the owner is not open."""
@@ -311,9 +316,30 @@ class StreamGroup:
 
     def interrupt(self) -> None:
         """End every stream at once, to leave what it does as it is."""
-        self.is_closing = self.is_interrupted = True
+        self.is_closing = True
+        self._interrupted.set()
         for stream in tuple(self._running):
             stream.cancel()
+
+    async def finished(self, work: Coroutine[Any, Any, ResultT]) -> ResultT:
+        """Return what work returns that a task does while it is cancelled, however long that takes.
+
+        Once the streams are interrupted it may take `GRACE` seconds more, and TimeoutError is raised then, since
+        nothing cancels the task a second time.
+        """
+        task = asyncio.ensure_future(work)
+        interrupted = asyncio.ensure_future(self._interrupted.wait())
+        try:
+            await asyncio.wait([task, interrupted], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([task], timeout=GRACE)
+            if not task.done():
+                raise TimeoutError
+            return task.result()
+        finally:
+            interrupted.cancel()
+            if not task.done():
+                task.cancel()
+                await wait_ignoring_cancellation(task, GRACE)
 
 
 def _wake(future: asyncio.Future[None] | None) -> bool:

@@ -19,6 +19,7 @@ from statechain.errors import (
     ExecutionNotFound,
     InputTransformerError,
     InvalidPayload,
+    RepositoryUnavailable,
     SourceNotFinished,
     SourceStateNotFound,
 )
@@ -260,9 +261,14 @@ class Runner:
 
     async def _end_cancelled(self, item: Item) -> None:
         """Report how an item ended that was cancelled with its siblings: as its execution was recorded."""
-        find = partial(self._services.repository.execution_by_name, self._target.id, item.name)
-        execution = await retry_while_unavailable(find)
+        execution: Execution | None = None
         error: Exception | None = ExecutionNotFound(f"item {item.index} was cancelled before its execution was started")
+        find = partial(self._services.repository.execution_by_name, self._target.id, item.name)
+        try:
+            # Not for as long as storage is away where the engine is interrupted, which would wait for it.
+            execution = await self._services.streams.finished(retry_while_unavailable(find))
+        except TimeoutError:
+            error = RepositoryUnavailable(f"item {item.index} was cancelled, and storage did not say how it ended")
         if execution is not None:
             error = failure_of(execution)
         self._stream.put(_result(item, execution, error))
