@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
-from statechain.codec import JSONValue, size_of
-from statechain.errors import StateError
+from statechain.codec import JSONValue, require_fit, size_of
+from statechain.codec.faults import is_deeper
+from statechain.errors import InvalidPayload, StateError
+from statechain.tasks.retry import RUNTIME
 
 if TYPE_CHECKING:
     from statechain.execution.frame import Frame
@@ -25,14 +27,15 @@ WIDEST_CHARACTER = 6
 # Integers within it have at most 20 characters, and floats 24.
 WORD = 1 << 63
 LONGEST_NUMBER = 32
+# A string that is not ASCII may have a character split into two surrogates, which is no JSON.
+LOOKED_AT = frozenset({list, dict, str})
 
 
 def admit(frame: Frame, assigned: Mapping[str, JSONValue], limits: Limits) -> None:
-    """Count what a frame is about to assign; raise StateError where it is too much."""
+    """Count what a frame is about to assign; raise StateError where it is too much, nests too deep, or is no JSON."""
     size = _at_most(assigned)
-    if size > limits.assign_bytes and (size := size_of(dict(assigned))) > limits.assign_bytes:
-        cause = f"The variables that the state '{frame.state}' assigns have more than {limits.assign_bytes} bytes."
-        raise StateError(LIMIT_EXCEEDED, cause)
+    if size is None or size > limits.assign_bytes:
+        size = _measured(frame.state, dict(assigned), limits)
     run = frame.run
     run.assigned_bytes += size
     if run.assigned_bytes > limits.variables_bytes:
@@ -43,16 +46,30 @@ def admit(frame: Frame, assigned: Mapping[str, JSONValue], limits: Limits) -> No
         run.assigned_bytes = total
 
 
-def _at_most(assigned: Mapping[str, JSONValue]) -> int:
-    """Return a size that an assignment does not exceed; of scalars it is found without making their text."""
+def _measured(state: str, assigned: dict[str, JSONValue], limits: Limits) -> int:
+    """Return the size of an assignment; raise StateError where it cannot be kept."""
+    # The object of all variables is one level more.
+    deepest = limits.payload_depth + 1
+    try:
+        require_fit(assigned, max_bytes=limits.assign_bytes, max_depth=deepest)
+    except InvalidPayload as fault:
+        cause = f"The variables that the state '{state}' assigns have more than {limits.assign_bytes} bytes."
+        if not fault.is_too_large or is_deeper(assigned, deepest):
+            cause = f"the variables that the state '{state}' assigns: {fault}"
+        raise StateError(LIMIT_EXCEEDED if fault.is_too_large else RUNTIME, cause) from fault
+    return size_of(assigned)
+
+
+def _at_most(assigned: Mapping[str, JSONValue]) -> int | None:
+    """Return a size that an assignment of scalars does not exceed; None for one that needs a second look."""
     size = 2
     for name, value in assigned.items():
         kind = type(value)
-        if kind is str:
+        if kind is str and cast("str", value).isascii():
             # An upper bound that needs no text: nearly every Assign is far below the limit.
             size += WIDEST_CHARACTER * len(cast("str", value)) + 2
-        elif kind is list or kind is dict or (kind is int and not -WORD < cast("int", value) < WORD):
-            return size_of(dict(assigned))
+        elif kind in LOOKED_AT or (kind is int and not -WORD < cast("int", value) < WORD):
+            return None
         else:
             size += LONGEST_NUMBER
         size += WIDEST_CHARACTER * len(name) + 4

@@ -214,7 +214,8 @@ class VisitDetail:
         stored: dict[str, JSONValue] = {name: member for name, member in members.items() if member}
         if not stored and self.result is None:
             return None
-        text = encode(stored) if self.assigned else encode_plain(stored)  # the rest was made here
+        # Variables were looked at when they were assigned, and the rest was made here.
+        text = encode_plain(stored)
         if self.result is None:
             return text
         before = f"{text[:-1]}," if stored else "{"

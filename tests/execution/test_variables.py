@@ -150,3 +150,55 @@ async def test_the_bound_holds_after_a_crash(harness: EngineHarness) -> None:
         await harness.written(handle, len(names) + 1)
         await harness.reopen(limits=SMALL)
         assert (await harness.ended(handle.id)).status == status
+
+
+# What no variable can be
+
+
+@pytest.mark.parametrize("language", ["JSONPath", "JSONata"])
+@pytest.mark.parametrize("kind", ["STANDARD", "EXPRESS"])
+async def test_a_variable_nests_as_deep_as_a_payload(quick: EngineHarness, language: str, kind: str) -> None:
+    taken = {"JSONPath": {"x.$": "$"}, "JSONata": {"x": "{% $states.input %}"}}[language]
+    deeper = {"JSONPath": {"x": {"in.$": "$"}}, "JSONata": {"x": {"in": "{% $states.input %}"}}}[language]
+    deep: Any = 1
+    for _ in range(200):
+        deep = [deep]
+    assign = {"QueryLanguage": language, "Type": "Pass", "Next": "See"}
+    fits = await quick.run(machine(Set={**assign, "Assign": taken}, See={"Type": "Succeed"}), deep, type=kind)
+    assert (fits.status, fits.output) == ("SUCCEEDED", deep)
+    too_deep = machine(Set={**assign, "Assign": deeper}, See={"Type": "Succeed"})
+    created = await quick.engine.create_state_machine("deeper", too_deep, type=kind)
+    ended = await (await created.start_execution(deep)).wait()
+    assert ended.error == TOO_MUCH
+    assert "nested deeper than 201 levels" in (ended.cause or "")
+
+
+async def test_a_deep_variable_is_there_after_a_crash(quick: EngineHarness) -> None:
+    deep: Any = 1
+    for _ in range(200):
+        deep = [deep]
+    definition = machine(
+        Set={"Type": "Pass", "Assign": {"x.$": "$"}, "Next": "Rest"},
+        Rest={"Type": "Wait", "Seconds": 1, "Next": "See"},
+        See={"Type": "Pass", "InputPath": "$x"},
+    )
+    started = await quick.start(definition, deep)
+    await quick.written(started, 2)
+    await quick.reopen()
+    ended = await quick.ended(started.id)
+    assert ended.output == deep
+    events = await quick.history(ended)
+    details = [each for event in events for each in event.values() if isinstance(each, dict)]
+    (assigned,) = [each for each in details if "assignedVariables" in each]
+    assert assigned["assignedVariables"] == {"x": ended.output_text}
+
+
+@pytest.mark.parametrize("kind", ["STANDARD", "EXPRESS"])
+async def test_a_variable_with_half_a_character_beside_the_other_half_is_no_json(
+    quick: EngineHarness, kind: str
+) -> None:
+    assign = {"Type": "Pass", "Assign": {"x.$": "States.Format('{}\ude00', $)"}}
+    ended = await quick.run(machine(Set=assign), "\ud83d", type=kind)
+    assert ended.error == "States.Runtime"
+    assert "a text holds a character split into two surrogates" in (ended.cause or "")
+    assert "unexpected" not in (ended.cause or "")
