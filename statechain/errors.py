@@ -142,9 +142,22 @@ class StateError(StatechainError):
 
 
 class TaskError(StateError):
-    """Raise it in a handler to fail the task with an error of any name: ``TaskError("Card.Declined", "card 42")``."""
+    """Raise it in a handler to fail the task with an error of any name: ``TaskError("Card.Declined", "card 42")``.
+
+    Arguments:
+        error: The error name, which Retry and Catch match.
+
+        cause: A message for people; of an exception, give ``str(exception)``.
+
+    Raises:
+        InvalidArgument: One of them is no string.
+    """
 
     def __init__(self, error: str, cause: str | None = None) -> None:
+        if not isinstance(error, str):
+            raise InvalidArgument(f"error must be the name of an error, a string, not {type(error).__name__}")
+        if cause is not None and not isinstance(cause, str):
+            raise InvalidArgument(f"cause must be a string, or None, not {type(cause).__name__}: give str() of it")
         super().__init__(error, cause)
 
 

@@ -19,6 +19,7 @@ from enum import IntEnum, StrEnum
 from fractions import Fraction
 from json import encoder
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import Any
 from unittest import mock
 
@@ -141,6 +142,7 @@ class Line:
         (Line(1), "Line is not JSON: give attrs.asdict() of it"),
         ({1}, "set is not JSON: give a list"),
         (range(2), "range is not JSON: give a list"),
+        (MappingProxyType({"a": 1}), "mappingproxy is not JSON: give dict() of it"),
         (print, "builtin_function_or_method is not JSON"),
         pytest.param(10**5000, "a number of so many digits cannot be read back: give a text", id="digits"),
     ],

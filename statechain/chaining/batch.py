@@ -63,7 +63,8 @@ def new_batch(
         name_prefix=options.name_prefix or new_id(),
         state_machine_id=target.id,
         state_machine_revision=target.revision,
-        source_state_name=source_state_name,
+        # No state has an empty name.
+        source_state_name=source_state_name or None,
         filter={} if filter_ is None else filter_.described(),
         options=describe_options(options, transformer),
         status=BatchStatus.RUNNING,

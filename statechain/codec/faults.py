@@ -66,6 +66,8 @@ def raise_fault(value: object, max_depth: int) -> None:
                 _refuse_split(key, pointer)
                 # Tildes first, or the escape of a slash would be escaped again (RFC 6901).
                 stack.append((child, f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}", depth + 1))
+            if not isinstance(item, dict):
+                raise InvalidPayload(f"{pointer or 'the value'}: {type(item).__name__} is not JSON: give dict() of it")
         elif isinstance(item, list | tuple):
             stack.extend((child, f"{pointer}/{index}", depth + 1) for index, child in enumerate(item))
         elif isinstance(item, str):

@@ -62,8 +62,8 @@ class MachineBatches:
         Arguments:
             filter: The executions to chain from. One that has no output, such as a RUNNING one, is a failed item.
 
-            source_state_name: The state of the source whose output becomes the input; by default, the source's own
-                output does.
+            source_state_name: The state of the source whose output becomes the input; by default, or where it is empty,
+                the source's own output does.
 
             options: Concurrency, tolerated failures, names and callbacks. By default, items run one after the other,
                 and any number may fail.
@@ -151,8 +151,8 @@ class MachineBatches:
         Arguments:
             filter: The executions to chain from.
 
-            source_state_name: The state of the source whose output becomes the input; by default, the source's own
-                output does.
+            source_state_name: The state of the source whose output becomes the input; by default, or where it is empty,
+                the source's own output does.
 
             options: Concurrency over all workers, tolerated failures and names. Callbacks are not called.
 

@@ -77,6 +77,11 @@ TERMINAL = frozenset(status for status in ExecutionStatus if status.is_terminal)
 """The statuses of executions that have ended."""
 
 
+def _to_state_name(name: str | None) -> str | None:
+    # No state has an empty name. What is no string is left to the validator.
+    return None if isinstance(name, str) and not name else name
+
+
 @attrs.frozen
 class Source:
     """What a chained execution takes its input from.
@@ -84,11 +89,15 @@ class Source:
     Attributes:
         execution_id: The finished execution.
 
-        state_name: Take the output of its last visit of this state; None takes its final output.
+        state_name: Take the output of its last visit of this state; None, or an empty string, its final output.
     """
 
     execution_id: str = attrs.field(validator=EXECUTION_ID)
-    state_name: str | None = attrs.field(default=None, validator=text("the name of a state").or_none())
+    state_name: str | None = attrs.field(
+        default=None,
+        converter=_to_state_name,
+        validator=text("the name of a state").or_none(),
+    )
 
 
 @attrs.frozen(kw_only=True, repr=False)

@@ -203,7 +203,7 @@ class TaskRegistry:
             raise ValueError(f"a handler named {name!r} is registered already")
         DELIVERY.check("delivery", delivery)
         dependencies = dependencies_of(name, handler)
-        takes_context = _takes_context(handler, dependencies)
+        takes_context = _takes_context(name, handler, dependencies)
         conversion = conversion_of(name, handler)
         is_async = _is_async(handler)
         self._tasks[name] = Task(
@@ -338,8 +338,10 @@ def function_name(resource: str) -> str | None:
 
 def _name_of(handler: Handler) -> str:
     name = getattr(handler, "__name__", None)
-    if not isinstance(name, str):
-        raise TypeError(f"{handler!r} has no __name__: register it under a name")
+    # A lambda's is the same for all of them, and no Resource names it.
+    if not isinstance(name, str) or name == (lambda: None).__name__:
+        what = "lambda" if isinstance(name, str) else type(handler).__name__
+        raise TypeError(f"a {what} has no name: register it under one, as in tasks.add('Price', handler)")
     return name
 
 
@@ -347,21 +349,23 @@ def _is_async(handler: Handler) -> bool:
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004
 
 
-def _takes_context(handler: Handler, filled_in: Collection[str]) -> bool:
+def _takes_context(name: str, handler: Handler, filled_in: Collection[str]) -> bool:
     """Return whether a handler takes (input, context), beside what the engine fills in.
 
     Raises:
         TypeError: It cannot take an input alone, or is a generator.
     """
     if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
-        raise TypeError(f"{handler!r} is a generator: a handler returns its result, and does not yield")
+        raise TypeError(f"the handler {name!r} is a generator: a handler returns its result, and does not yield")
     try:
         signature = inspect.signature(handler)
     except ValueError:  # some built-ins have none
         return False
     parameters = [each for each in signature.parameters.values() if each.name not in filled_in]
-    if any(signature.parameters[name].kind is inspect.Parameter.POSITIONAL_ONLY for name in filled_in):
-        raise TypeError(f"{handler!r} marks a positional-only parameter by Depends: it is filled in by its name")
+    if any(signature.parameters[each].kind is inspect.Parameter.POSITIONAL_ONLY for each in filled_in):
+        raise TypeError(
+            f"the handler {name!r} marks a positional-only parameter by Depends: it is filled in by its name"
+        )
     positional = [p for p in parameters if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD}]
     required = [p for p in positional if p.default is p.empty]
     takes_any = any(p.kind is p.VAR_POSITIONAL for p in parameters)
@@ -371,7 +375,7 @@ def _takes_context(handler: Handler, filled_in: Collection[str]) -> bool:
         or any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters)
     ):
         raise TypeError(
-            f"{handler!r} must take (input) or (input, context), and mark its other parameters by Depends, as in "
-            f"`pool: Annotated[Pool, Depends()]`"
+            f"the handler {name!r} must take (input) or (input, context), and mark its other parameters by Depends, "
+            f"as in `pool: Annotated[Pool, Depends()]`"
         )
     return len(required) == 2 or (len(positional) >= 2 and positional[1].name == "context")

@@ -39,6 +39,17 @@ async def test_every_source_that_matches_is_chained_once_in_the_filters_order(ch
     assert numbers(await chaining.targets.execute_batch(newest)) == [4, 3, 2, 1, 0]
 
 
+async def test_a_states_name_that_is_empty_chains_the_final_output(chaining: ChainingHarness) -> None:
+    (source,) = await chaining.finish(0)
+    for mode in ("INLINE", "DISTRIBUTED"):
+        options = BatchExecutionOptions(mode=mode)
+        (result,) = await chaining.targets.execute_batch(chaining.select(), "", options=options)
+        assert result.error is None
+        assert result.execution is not None
+        assert result.execution.input == source.output
+        assert result.execution.source == Source(source.id)
+
+
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [

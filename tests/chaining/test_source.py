@@ -70,7 +70,7 @@ HALFWAY = {
 async def test_the_final_output_becomes_the_input(chaining: ChainingHarness) -> None:
     (source,) = await chaining.finish(7)
     echo = await chaining.engine.create_state_machine("echo", ECHO)
-    for given in (source.id, source, Source(source.id)):
+    for given in (source.id, source, Source(source.id), Source(source.id, "")):
         chained = await echo.execute(source=given)
         assert chained.input == chained.output == {"n": 7, "step": "finished"}
         assert chained.source == Source(source.id)

@@ -117,6 +117,17 @@ async def test_what_a_handler_raises_on_purpose_is_the_cause_as_it_was_raised(qu
     assert failed.value.__cause__ is raised
 
 
+@pytest.mark.parametrize(("given", "wrong"), [(("Declined", KeyError("x")), "cause"), ((KeyError("x"),), "error")])
+async def test_a_task_error_is_made_of_strings(quick: EngineHarness, given: Any, wrong: str) -> None:
+    async def decline(_value: Any) -> Any:
+        raise TaskError(*given)
+
+    quick.tasks.add("decline", decline)
+    ended = await quick.run(machine(Work=task("decline")))
+    assert ended.error == "InvalidArgument"
+    assert str(ended.cause).startswith(f"{wrong} must be ")
+
+
 async def test_a_failure_without_an_exception_has_no_cause(quick: EngineHarness) -> None:
     created = await quick.engine.create_state_machine("failing", machine(Stop={"Type": "Fail", "Error": "Stopped"}))
     with pytest.raises(ExecutionFailed) as failed:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,6 +25,11 @@ def serve(harness: EngineHarness, handler: Any) -> dict[str, Any]:
     """Register a handler; return the machine of one Task that calls it."""
     harness.tasks.add("Work", handler)
     return machine(Work=task("Work"))
+
+
+class Doubler:
+    def __call__(self, value: int) -> int:
+        return value * 2
 
 
 class Odd(BaseException):
@@ -343,6 +349,23 @@ async def test_handlers_run_with_and_without_eager_tasks(
 
     ended = await quick.run(serve(quick, double), 21)
     assert (ended.status, ended.output) == ("SUCCEEDED", 42)
+
+
+@pytest.mark.parametrize(
+    "handler", [lambda value: value, partial(max, 1), Doubler()], ids=["lambda", "partial", "object"]
+)
+def test_what_has_no_name_is_registered_under_one(handler: Any) -> None:
+    for register in (TaskRegistry().register, TaskRegistry().register(), TaskRegistry().transformer):
+        with pytest.raises(TypeError, match=r"^a (lambda|partial|Doubler) has no name: register it under one"):
+            register(handler)
+
+
+@pytest.mark.parametrize(
+    "handler", [lambda: None, lambda a, b, c: None, lambda *, value: value, lambda **values: values], ids=range(4)
+)
+def test_a_handler_that_cannot_take_an_input_is_refused_by_its_name(handler: Any) -> None:
+    with pytest.raises(TypeError, match=r"^the handler 'Price' must take \(input\) or \(input, context\)"):
+        TaskRegistry().add("Price", handler)
 
 
 def test_a_generator_is_no_handler() -> None:
