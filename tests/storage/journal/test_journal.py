@@ -154,10 +154,14 @@ async def test_observers_hear_of_each_commit(storage: FaultyRepository) -> None:
 
 async def test_observers_hear_of_a_batch_that_is_frozen_beside_the_groups(storage: FaultyRepository) -> None:
     ear = RecordingObserver()
-    async with running(storage, ear) as journal:
-        await journal.write(CreateBatch(batch=batch(), filter_=ExecutionFilter()))
-    assert [(flush.writes, flush.pending) for flush in ear.flushes] == [(1, 0)]
-    assert ear.flushes[0].seconds >= 0
+    async with running(storage, ear) as journal, asyncio.TaskGroup() as tasks:
+        await held(storage, journal, tasks)
+        batches = [CreateBatch(batch=batch(), filter_=ExecutionFilter()) for _ in range(2)]
+        tasks.create_task(write_all(journal, batches))
+        await storage.asked(3)
+        storage.gate.set()
+    assert [(flush.writes, flush.pending) for flush in ear.flushes] == [(1, 0)] * 3
+    assert all(flush.seconds >= 0 for flush in ear.flushes)
 
 
 # Outages and refusals

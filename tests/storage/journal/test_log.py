@@ -11,10 +11,12 @@ import pytest
 
 from statechain.errors import RepositoryUnavailable
 from statechain.records.batches import BatchStatus
+from statechain.storage.journal.journal import Journal
 from statechain.storage.journal.stragglers import Outage, Straggler, Stragglers, described
 from statechain.storage.repository import CreateBatch, DeleteExecutions, EndBatch, Write
 from statechain.testing.contract.samples import batch
-from support.storage.journals import HeldClock, each, starting, stopping, turns
+from support.faulty_repository import FaultyRepository
+from support.storage.journals import HeldClock, each, refuses, starting, stopping, turns
 
 LOCKED = RepositoryUnavailable("a row is locked")
 
@@ -99,6 +101,21 @@ async def test_a_write_that_is_held_up_alone_is_logged_each_minute(
         assert logged() == [f"{name} is not committed after 1110 s: a row is locked"]
         row.is_hurried = True
     assert logged() == []
+
+
+async def test_how_long_a_write_was_held_up_counts_from_its_first_try(
+    storage: FaultyRepository, journal: Journal, clock: HeldClock, logged: Callable[[], list[str]]
+) -> None:
+    write, clock.now = starting(), 10
+    storage.before = refuses([write], timed_out=True)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(journal.write(write))
+        await storage.asked(1)
+        await turns()
+        assert len(logged()) == 1
+        clock.now = 12.5
+        storage.before = lambda _: None
+    assert logged() == [f"StartExecution of execution {write.execution.id} is settled after 2.5 s"]
 
 
 def test_an_outage_is_logged_when_it_begins_each_minute_and_when_it_is_over(

@@ -68,6 +68,22 @@ async def test_after_it_was_relieved_there_is_one_commit_at_a_time_again(
     assert storage.sizes == [1, 1, 1, 1, 2]
 
 
+async def test_what_is_answered_at_last_makes_room_for_others_that_are_not(
+    storage: FaultyRepository, clock: HeldClock
+) -> None:
+    async with running(storage, relief=RELIEF) as journal, asyncio.TaskGroup() as tasks:
+        for number in range(MOST_LEFT_BEHIND + 1):
+            storage.gate.clear()
+            silent = tasks.create_task(journal.write(starting()))
+            await storage.asked(2 * number + 1)
+            later = tasks.create_task(journal.write(starting()))
+            clock.now += 1
+            await storage.asked(2 * number + 2)
+            storage.gate.set()
+            await asyncio.wait([silent, later])
+            await turns()
+
+
 async def test_who_waits_for_a_commit_that_was_left_behind_hears_that_the_journal_was_cut_off(
     storage: FaultyRepository, clock: HeldClock
 ) -> None:

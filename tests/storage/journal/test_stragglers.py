@@ -17,7 +17,7 @@ from statechain.storage.journal.ledger import ExecutionWrites
 from statechain.storage.repository import CreateBatch
 from statechain.testing.contract.samples import batch, ending, execution, start, visit
 from support.faulty_repository import FaultyRepository
-from support.storage.journals import PATIENCE, each, refuses, running, starting, stopping, write_all
+from support.storage.journals import PATIENCE, each, refuses, running, starting, stopping, turns, write_all
 
 
 @pytest.mark.parametrize("timed_out", [True, False], ids=["it-says-so", "it-only-fails"])
@@ -102,6 +102,25 @@ async def test_writes_with_the_key_of_a_straggler_keep_their_order(storage: Faul
         storage.before = lambda _: None
     assert list(await storage.visits(made.id)) == [visit(made), visit(made, 1)]
     assert stop.result().status == "SUCCEEDED"
+
+
+async def test_what_waited_for_its_key_goes_before_what_came_later(storage: FaultyRepository, journal: Journal) -> None:
+    culprit, second, third = (starting(execution(name="order")) for _ in range(3))
+    storage.before = refuses([culprit], timed_out=True)
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+        first = tasks.create_task(journal.write(culprit))
+        await storage.asked(1)
+        tasks.create_task(journal.write(second))
+        await turns()
+        blocking = starting()
+        storage.hold(lambda write: write is blocking)
+        tasks.create_task(journal.write(blocking))
+        await storage.held.wait()
+        tasks.create_task(journal.write(third))
+        storage.before = lambda _: None
+        await first
+        storage.gate.set()
+    assert storage.groups[-4:] == [[blocking], [culprit], [second], [third]]
 
 
 async def test_an_outage_is_no_trouble_of_single_writes(storage: FaultyRepository, journal: Journal) -> None:
