@@ -154,7 +154,8 @@ class ShardPlan:
         left, smallest = total, SMALLEST * self.concurrency
         while left > 0:
             fair = min(LARGEST, max(left // (2 * self.width), min(smallest, -(-left // self.width))))
-            for _ in range(self.width):
+            # No more turns than there are items: a width without bound, as of a batch with none, is a large number.
+            for _ in range(min(self.width, left)):
                 size = min(left, self.size or fair)
                 if size > 0:
                     yield size

@@ -37,3 +37,8 @@ def test_shards_become_smaller_towards_the_end(options: dict[str, Any], total: i
     largest = list(ShardPlan.of({"concurrent_batches": 100}).sizes(10**6))
     assert largest[0] == 500
     assert largest == sorted(largest, reverse=True)
+
+
+def test_a_width_far_above_the_number_of_items_costs_nothing() -> None:
+    plan = ShardPlan.of({"concurrent_batches": 2**31 - 1, "shard_concurrency": 1})
+    assert list(plan.sizes(3)) == [1, 1, 1]
