@@ -86,8 +86,8 @@ class CreateStateMachine(Write[StateMachineRecord]):
 class LimitStateMachine(Write[None]):
     """Set a machine's limits in the place of its former ones, from the next claim on.
 
-    Its RUNNING executions are in its queue from then on: those that are owned count. Without any limit those that
-    wait are claimed like all others. Outcome: None.
+    With limits, its RUNNING executions are in its queue from then on: those that are owned count. Without any, those
+    that wait in it are claimed like all others. Outcome: None.
     """
 
     state_machine_id: str

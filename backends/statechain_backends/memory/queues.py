@@ -97,7 +97,8 @@ class MemoryQueues(MemoryShards):
         former = self._limited.get(write.state_machine_id)
         # What the rate has taken is kept: to set limits again gives no new tokens.
         self._limited[write.state_machine_id] = _Limited(write.limits, None if former is None else former.taken)
-        for execution in self._executions.values():
+        # Without limits nothing has to wait: what runs, or waits for a worker, is put into no queue.
+        for execution in self._executions.values() if write.limits else ():
             if execution.state_machine_id == write.state_machine_id and execution.status is ExecutionStatus.RUNNING:
                 self._runs[execution.id].queue = write.state_machine_id
         return None

@@ -225,7 +225,7 @@ _of_key = (
     .scalar_subquery()
 )
 WAIT = (
-    select(*STATUS, case((runs.c.key == "", None), else_=_of_key), case((queues.c.free_at <= elapsed(), 1), else_=0))
+    select(*STATUS, case((runs.c.key == "", None), else_=_of_key), queues.c.taken, elapsed())
     .select_from(runs.join(queues, queues.c.state_machine_id == runs.c.queue))
     .where(runs.c.execution_id == param("execution"), runs.c.owner.is_(None))
 )

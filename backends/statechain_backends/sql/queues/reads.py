@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from statechain.records.queues import LimitWait, MachineLimits, Queue
 from statechain.storage.queues import limit_reached
+from statechain.storage.rates import RateWindow
 from statechain_backends.sql.compiler import param
 from statechain_backends.sql.decoding import number, reads, text
 from statechain_backends.sql.queues import queries
@@ -49,9 +50,12 @@ class Queues(ABC):
         """Return why an execution has not been claimed."""
         rows = await self._fetch(queries.WAIT, {"execution": execution_id})
         for row in rows:
-            *of_queue, running_of_key, has_token = row
+            *of_queue, running_of_key, taken, now = row
             queue = _to_queue(of_queue)
-            limit = limit_reached(queue, running_of_key=running_of_key, has_token=bool(has_token))
+            # From what was taken, as a claim does: `free_at` is 0 from a change of the limits to the next claim.
+            *_, count, period, _, _ = of_queue
+            has_token = count is None or RateWindow(count, period, taken).room(now) > 0
+            limit = limit_reached(queue, running_of_key=running_of_key, has_token=has_token)
             return LimitWait(limit=limit, queue=queue)
         return None
 

@@ -94,6 +94,10 @@ def admit(
         if rate_count is not None:
             window = RateWindow(rate_count, rate_period, taken)
             room = min(room, window.room(now))
+            if not room:
+                # It was open since its limits were set: what its rate has taken keeps it shut from here on.
+                yield _note(queue, window, now)
+                continue
         if most is not None or most_per_key is not None:
             # Behind the lock, by a separate statement (READ COMMITTED): it sees what earlier claims have committed.
             counts = yield queries.OWNED, {"queue": queue}
@@ -145,11 +149,10 @@ def note_taken(admissions: Sequence[Admission], taken: Collection[str]) -> Steps
         count = sum(id_ in taken for id_ in each.ids)
         if each.window is not None and count:
             each.window.take(each.now, count)
-            yield (
-                queries.NOTE_TAKEN,
-                {
-                    "queue": _unescaped(each.queue),
-                    "now_taken": each.window.stored(),
-                    "now_free_at": each.window.free_at(each.now),
-                },
-            )
+            yield _note(each.queue, each.window, each.now)
+
+
+def _note(queue: str, window: RateWindow, now: int) -> tuple[Executable, Parameters]:
+    """Return what stores a queue's window, and when it is free again."""
+    new = {"queue": _unescaped(queue), "now_taken": window.stored(), "now_free_at": window.free_at(now)}
+    return queries.NOTE_TAKEN, new

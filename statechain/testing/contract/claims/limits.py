@@ -371,6 +371,27 @@ class LimitContract:
         await limit(repository, max_concurrency_per_key=1)
         assert (await reason(second), await reason(third)) == ("max_concurrency_per_key", None)
 
+    async def test_what_a_rate_has_taken_is_a_reason_after_limits_are_set_again(self, repository: Repository) -> None:
+        await repository.renew_lease("one", LONG)
+        for _ in range(2):
+            await limit(repository, rate=(1, 3600))
+            waiting = await submit(repository, None, None)
+            await repository.claim("one", page=1)
+            for _ in range(2):  # before a claim finds that nothing may be taken, and after it
+                wait = await repository.limit_wait(waiting[1].id)
+                assert wait is not None
+                assert wait.limit == "rate"
+                assert await repository.claim("one", page=1) == []
+        await limit(repository, rate=(2, 3600))
+        assert len(await repository.claim("one", page=9)) == 1
+
+    async def test_a_machine_that_never_had_limits_has_no_queue_once_none_are_set(self, repository: Repository) -> None:
+        (waiting,) = await submit(repository, None)
+        await limit(repository)
+        assert await repository.queues() == []
+        assert await repository.limit_wait(waiting.id) is None
+        assert claimed(await repository.claim("one", page=9)) == [waiting.id]
+
     # Properties
 
     async def test_claimers_at_once_never_exceed_the_limits(self, repository: Repository, other: Repository) -> None:
