@@ -92,6 +92,8 @@ class PostgresRepository(Reads, Queues, Shards, Checks, Leases):
         self._freezing = Connections()
         # Whether the last claim took what is in a queue: the next one then begins with the transaction for queues.
         self._claims_queued = False
+        # Whose leases were renewed over a connection: a later one replaces it, whichever renewer makes it.
+        self._renewed: set[str] = set()
 
     def __repr__(self) -> str:
         # Where the constructor raised, tracebacks and debuggers show what there is of it.
@@ -201,7 +203,12 @@ class PostgresRepository(Reads, Queues, Shards, Checks, Leases):
 
     def lease_renewer(self, worker_id: str, lease: timedelta) -> LeaseRenewer:
         """Return what renews a worker's lease over its own connection."""
-        return _LeaseRenewer(self._settings, worker_id, lease)
+        return _LeaseRenewer(self._settings, worker_id, lease, self._renewed)
+
+    async def release(self, worker_id: str) -> None:
+        """Release all that a worker owns."""
+        await super().release(worker_id)
+        self._renewed.discard(worker_id)
 
     async def claim(
         self,
@@ -355,12 +362,12 @@ def _outcome_of_missed(write: Advance | TakeUpExecution, row: Row | None, last: 
 class _LeaseRenewer:
     """Renews a lease over a connection of the renewer, made anew where it was lost."""
 
-    def __init__(self, settings: Settings, worker_id: str, lease: timedelta) -> None:
+    def __init__(self, settings: Settings, worker_id: str, lease: timedelta, renewed: set[str]) -> None:
         self._settings = settings
         self._worker_id = worker_id
         self._lease = lease
+        self._renewed = renewed
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
-        self._is_new = True
 
     async def __aenter__(self) -> Self:
         return self
@@ -375,14 +382,14 @@ class _LeaseRenewer:
             self._connection.terminate()
 
     async def renew(self) -> bool:
-        """Renew the lease; return whether it was there, and the connection is still the same."""
+        """Renew the lease; return whether it was there, and the connection is that of the renewal before."""
         with translated():
             is_same = self._connection is not None and not self._connection.is_closed()
             if self._connection is None or not is_same:
-                self._connection = await asyncpg.connect(**self._settings.connection())
-                await self._settings.prepare(self._connection)
-                # The first connection replaces none, so that nothing can have been lost with one.
-                is_same, self._is_new = self._is_new, False
+                self._connection = await self._connect()
+                # A worker's first connection replaces none, so that nothing can have been lost with one. That of
+                # another renewer counts: a loss is mostly noticed by a renewal that fails, and ends its renewer.
+                is_same = self._worker_id not in self._renewed
             try:
                 await self._connection.execute(self._settings.begin())
                 was_there = await _run(self._connection, lease_scripts.renew_lease(self._worker_id, self._lease))
@@ -390,7 +397,17 @@ class _LeaseRenewer:
             except BaseException:
                 self._connection.terminate()
                 raise
+        self._renewed.add(self._worker_id)
         return bool(was_there) and is_same
+
+    async def _connect(self) -> asyncpg.Connection[asyncpg.Record]:
+        connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(**self._settings.connection())
+        try:
+            await self._settings.prepare(connection)
+        except BaseException:
+            connection.terminate()  # else the next renewal would take it for one that is set up
+            raise
+        return connection
 
 
 async def _why_not_started(connection: Connection, start: StartExecution) -> MachineLimited:

@@ -1,0 +1,47 @@
+"""What renews a lease on PostgreSQL says where a connection was lost, since the server may have failed over with it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import asyncpg
+import pytest
+
+from statechain import PostgresRepository, RepositoryError, RepositoryUnavailable
+
+LEASE = timedelta(seconds=30)
+END_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'renewing'"
+COUNT = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'renewing'"
+
+
+async def test_a_renewal_after_one_that_failed_says_that_the_connection_is_another(postgres_url: str) -> None:
+    async with PostgresRepository(f"{postgres_url}?application_name=renewing") as repository:
+        await repository.renew_lease("worker", LEASE)
+        async with repository.lease_renewer("worker", LEASE) as renewer:
+            assert [await renewer.renew(), await renewer.renew()] == [True, True]
+            server = await asyncpg.connect(postgres_url)
+            await server.execute(END_ALL)
+            with pytest.raises(RepositoryUnavailable):
+                await renewer.renew()
+        # As the worker's thread does after a failure: it makes another renewer.
+        async with repository.lease_renewer("worker", LEASE) as renewer:
+            assert [await renewer.renew(), await renewer.renew()] == [False, True]
+        await server.close()
+        assert [each.worker_id for each in await repository.workers()] == ["worker"]  # a read replaces lost connections
+        await repository.release("worker")
+        await repository.renew_lease("worker", LEASE)
+        async with repository.lease_renewer("worker", LEASE) as renewer:
+            assert await renewer.renew()
+
+
+async def test_a_connection_that_could_not_be_set_up_renews_nothing(postgres_url: str) -> None:
+    # The server takes no such time limit: each connection is made, and refused what it is to be set up with.
+    repository = PostgresRepository(f"{postgres_url}?application_name=renewing&lock_timeout=1e10")
+    async with repository.lease_renewer("worker", LEASE) as renewer:
+        for _ in range(2):
+            with pytest.raises(RepositoryError, match="22023"):
+                await renewer.renew()
+    server = await asyncpg.connect(postgres_url)
+    while await server.fetchval(COUNT):  # the server ends a session once it sees that its connection is gone
+        pass
+    await server.close()
