@@ -273,6 +273,25 @@ async def test_a_state_machine_that_does_not_exist_is_an_error_and_not_an_empty_
 
 
 @pytest.mark.parametrize(
+    ("using", "argument"),
+    [
+        (lambda engine: engine.count_executions(ExecutionFilter(state_machine_id="nothing")), "state_machine_id"),
+        (lambda engine: engine.count_executions(ExecutionFilter(unchained_to="nothing")), "unchained_to"),
+        (lambda engine: engine.list_batches(state_machine_id="nothing"), "state_machine_id"),
+        (
+            lambda engine: engine.list_linked_executions(target_state_machine_id="nothing"),
+            "target_state_machine_id",
+        ),
+    ],
+)
+async def test_a_state_machine_that_does_not_exist_is_named_by_its_argument(
+    using: Callable[[Engine], Any], argument: str, engine: Engine
+) -> None:
+    with pytest.raises(StateMachineNotFound, match=f"^{argument} is 'nothing'"):
+        await outcome(using(engine))
+
+
+@pytest.mark.parametrize(
     "using",
     [
         lambda engine, machine: engine.list_executions(ExecutionFilter(state_machine_id=machine)),
@@ -348,10 +367,13 @@ async def test_a_batch_that_matches_nothing_says_why(shop: Engine, caplog: pytes
 
     other = await why(state_machine_id=orders.id, status={"FAILED", "RUNNING"})
     assert other == "none is FAILED or RUNNING: the filter's other fields leave 3 SUCCEEDED"
+    of_no_status = "none is no status at all: the filter's other fields leave 3 SUCCEEDED"
+    assert await why(state_machine_id=orders.id, status=set()) == of_no_status
     assert await why(state_machine_id=orders.id, offset=5) == "offset 5 skips all 3 that match"
     assert await why(limit=0) == "limit is 0"
     nothing_named_so = "the storage has 3 SUCCEEDED, 1 FAILED, and none matches state_machine_id and name"
     assert await why(state_machine_id=orders.id, name="x-y") == nothing_named_so
+    assert await why(state_machine_id=orders.id, name="x-y", status="FAILED") == nothing_named_so
     await invoices.execute_batch(ExecutionFilter(state_machine_id=orders.id))
     chained = ExecutionFilter(state_machine_id=orders.id, unchained_to=invoices)
     assert "all 3 that match are chained to" in await why(state_machine_id=orders.id, unchained_to=invoices)
