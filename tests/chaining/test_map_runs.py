@@ -360,6 +360,26 @@ async def test_another_worker_goes_on_with_the_same_map_run(engine_factory: Engi
     assert sorted(two.inputs) == list(range(9)), "those that had begun are run again, under their own executions"
 
 
+async def test_items_that_failed_are_not_redriven_by_the_worker_that_takes_over(engine_factory: EngineFactory) -> None:
+    one, two = Items(0), Items(0)
+    one.gate.clear()
+    first = engine_factory(tasks=one.tasks, map_runs="shared")
+    await first.__aenter__()
+    definition = distributed(MaxConcurrency=1, ToleratedFailureCount=1)
+    handle = await (await created(first, definition)).start_execution([0, 1, 2])
+    await one.reached(1)
+    one.gate.set()  # the first item alone goes on, and fails
+    one.gate.clear()
+    await one.reached(2)
+    options = (await map_run_of(first, handle.execution)).options
+    await crash(first)
+    async with engine_factory(tasks=two.tasks, map_runs="shared") as second:
+        ended = await (await second.get_handle(handle.id)).wait()
+        assert ended.output == [2, 4]
+        assert (await map_run_of(second, ended)).options == options
+    assert sorted(two.inputs) == [1, 2]
+
+
 async def test_items_that_were_stored_in_part_are_stored_anew(harness: EngineHarness) -> None:
     """A worker that dies while it stores the items leaves some, which belong to no batch."""
     items = Items()
