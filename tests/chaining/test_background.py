@@ -112,3 +112,11 @@ async def test_what_had_failed_is_returned_as_it_ended_also_after_its_source_was
         await client.resume_batch(batch_id, options=options)
     assert errors == {0: type(None), 1: ExecutionFailed, 2: type(None), 3: type(None)}
     assert sorted(calls.inputs) == [2, 3]
+
+
+async def test_a_client_without_handlers_knows_no_transformer_by_name(engine_factory: EngineFactory) -> None:
+    batch_id = await stopped_batch(engine_factory)
+    async with engine_factory(role="client") as client:
+        with pytest.raises(ValueError, match=r"no input_transformer is registered under the name 'hundredfold'"):
+            await client.resume_batch(batch_id, input_transformer="hundredfold")
+        assert (await client.get_batch(batch_id)).status is BatchStatus.FAILED

@@ -14,6 +14,7 @@ from statechain import (
     ExecutionFilter,
     ExecutionNotFound,
     InputTransformerError,
+    InvalidArgument,
     Source,
     SourceStateNotFound,
 )
@@ -257,3 +258,11 @@ async def test_two_that_redrive_what_failed_at_once_run_it_once(chaining: Chaini
     both = await asyncio.gather(*(chaining.batch(**again) for _ in range(2)))
     assert [statuses(results) for results in both] == [[SUCCEEDED] * 4] * 2
     assert sorted(chaining.work.begun) == list(range(4))
+
+
+@pytest.mark.parametrize("key", ["", "k" * 81, 7])
+async def test_what_a_key_function_returns_must_be_a_key(chaining: ChainingHarness, key: Any) -> None:
+    await chaining.finish(0)
+    with pytest.raises(InvalidArgument, match="what key returns"):
+        await chaining.batch(key=lambda _input: key)
+    assert await chaining.made() == []

@@ -192,3 +192,42 @@ async def test_a_cancelled_resumption_stops_the_batch(
             await resuming
         ended = await engine.get_batch(batch.id)
         assert (ended.status, ended.item_counts.running) == (BatchStatus.ABORTED, 0)
+
+
+async def test_a_batch_that_is_resumed_here_runs_beyond_the_slots(engine_factory: EngineFactory) -> None:
+    batch = await stopped_batch(engine_factory, 3)
+    calls = Calls()
+    async with engine_factory(tasks=calls.tasks, slots=1) as engine:
+        calls.gate.clear()
+        machine = await engine.get_state_machine("targets")
+        taking = await machine.start_bulk([100], options=BatchExecutionOptions(mode="DISTRIBUTED"))
+        await calls.reached(1)
+        resuming = asyncio.ensure_future(engine.resume_batch(batch.id, options=BatchExecutionOptions()))
+        await calls.reached(2)
+        calls.gate.set()
+        assert (await resuming).item_counts.succeeded == 2
+        assert (await taking.wait()).status is BatchStatus.SUCCEEDED
+
+
+async def test_a_process_that_resumes_a_batch_leaves_those_alone_that_run_in_another_one(
+    engine_factory: EngineFactory,
+) -> None:
+    batch = await stopped_batch(engine_factory, 2)
+    one, other = Calls(), Calls()
+    one.gate.clear()
+    other.gate.clear()
+    async with engine_factory(tasks=one.tasks, recovery=False) as first, engine_factory(tasks=other.tasks) as second:
+        machine = await first.get_state_machine("targets")
+        found = ExecutionFilter(state_machine_id="sources", order="oldest_first")
+        running = asyncio.ensure_future(machine.execute_batch(found))
+        await one.reached(1)
+        again = BatchExecutionOptions(redrive_failed=True)
+        resuming = asyncio.ensure_future(second.resume_batch(batch.id, options=again))
+        await other.reached(1)
+        stored = next(each for each in await second.list_batches() if each.id != batch.id)
+        other.gate.set()
+        await resuming
+        assert list(await second.repository.shards(stored.id)) == []
+        one.gate.set()
+        assert [result.output for result in await running] == [0, 1]
+    assert sorted(one.inputs) == sorted(other.inputs) == [0, 1]

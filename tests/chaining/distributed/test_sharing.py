@@ -125,7 +125,7 @@ async def test_a_worker_has_its_share_first_and_later_what_others_leave(
         await calls.reached(2)
         await storage.looked(5)
         assert await held(storage, handle.id) == [0, 1], "two workers, four shards at once"
-        monkeypatch.setattr(shards, "SHARE_SECONDS", 0.0)
+        monkeypatch.setattr(shards, "SHARE_SECONDS", 0.001)
         await calls.reached(4)
         assert await held(storage, handle.id) == [0, 1, 2, 3]
         calls.gate.set()

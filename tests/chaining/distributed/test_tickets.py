@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from statechain import BatchExecutionOptions, BatchStatus, Engine, ExecutionFilter, StatechainError, TaskRegistry
+from statechain import Batch, BatchExecutionOptions, BatchStatus, Engine, ExecutionFilter, StatechainError, TaskRegistry
 from statechain.dispatchers.local import LocalDispatcher
 from statechain.storage.shards import ShardStatus
 from statechain.tickets import Outcome, Ticket
@@ -137,3 +137,28 @@ async def test_a_reported_death_ends_a_lease(engine_factory: EngineFactory) -> N
         await engine.report_death("unknown")
         found = (await engine.repository.shards(id_))[shard.number]
         assert (found.owner, found.claims) == (None, 1)
+
+
+async def ended(engine: Engine, batch_id: str) -> Batch:
+    """Return a batch once it is over."""
+    while (batch := await engine.get_batch(batch_id)).status is BatchStatus.RUNNING:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    return batch
+
+
+async def test_a_batch_is_run_by_what_its_dispatcher_delivers(engine_factory: EngineFactory) -> None:
+    """The sweep of so long a lease would come in twenty minutes."""
+    async with engine_factory(tasks=handlers(), dispatcher=LocalDispatcher(), lease=LONG) as engine:
+        batch = await ended(engine, await start(engine, 8))
+        assert (batch.status, batch.item_counts.succeeded) == (BatchStatus.SUCCEEDED, 8)
+        assert batch.end_time is not None
+
+
+async def test_shards_whose_tickets_are_not_delivered_are_claimed_by_the_sweep(engine_factory: EngineFactory) -> None:
+    dispatcher = RecordingDispatcher()
+    async with engine_factory(tasks=handlers(), dispatcher=dispatcher, lease=timedelta(seconds=0.9)) as engine:
+        id_ = await start(engine)
+        assert (await ended(engine, id_)).item_counts.succeeded == 4
+        shards = await engine.repository.shards(id_)
+    assert [(each.status, each.epoch) for each in shards] == [(ShardStatus.DONE, 1)] * 2
+    assert Ticket(id_, 0, 0) in dispatcher.sent
