@@ -149,6 +149,8 @@ class ResultStream(Generic[ResultT]):
     >>> async with machine.stream_batch(filter) as results:  # doctest: +SKIP
     ...     async for result in results: ...
 
+    A loop without ``async with`` that is left early, as by ``break``, ends what still runs without waiting for it.
+
     The producer runs in a task of its `StreamGroup`, from the first use on; it waits while as many results as
     ``capacity`` have not been taken. Its exception is raised once the results before it have been taken. A cancellation
     while a result is awaited ends what still runs, as it would end an asynchronous generator; it goes on after `GRACE`
@@ -172,6 +174,7 @@ class ResultStream(Generic[ResultT]):
         self._ended: asyncio.Future[None] | None = None
         self._fault: BaseException | None = None
         self._left: float | None = None
+        self._is_entered = False
 
     async def has_room(self) -> None:
         """Return once there is room for a result."""
@@ -192,6 +195,7 @@ class ResultStream(Generic[ResultT]):
         """Begin."""
         self._streams.guard.check()
         self._begin()
+        self._is_entered = True
         return self
 
     async def __aexit__(
@@ -203,8 +207,22 @@ class ResultStream(Generic[ResultT]):
         """End what still runs."""
         await (self._leave() if exc_type is asyncio.CancelledError else self.aclose())
 
-    def __aiter__(self) -> Self:
-        return self
+    def __aiter__(self) -> AsyncIterator[ResultT]:
+        # In `async with`, its end ends what still runs; one loop may be left there, and another one go on.
+        return self if self._is_entered else self._until_left()
+
+    async def _until_left(self) -> AsyncIterator[ResultT]:
+        """Yield the results; end what still runs where the loop over them is left early."""
+        try:
+            while True:
+                try:
+                    result = await self.__anext__()
+                except StopAsyncIteration:
+                    return
+                yield result
+        except GeneratorExit:
+            self.cancel()
+            raise
 
     async def __anext__(self) -> ResultT:
         self._streams.guard.check_place()

@@ -50,6 +50,29 @@ async def test_a_stream_that_is_only_iterated_runs_to_its_end(chaining: Chaining
     assert numbers([result async for result in stream]) == list(range(5))
 
 
+async def test_a_loop_that_is_left_early_ends_its_batch_also_without_a_context_manager(
+    chaining: ChainingHarness,
+) -> None:
+    await chaining.finish(*range(5))
+
+    async def hang_after_the_first(value: dict[str, Any]) -> Any:
+        if value["n"] > 0:
+            await asyncio.Event().wait()
+        return await chaining.work.answer(value)
+
+    chaining.work.does = hang_after_the_first
+    options = BatchExecutionOptions(concurrent_batches=3)
+    async for result in chaining.targets.stream_batch(chaining.select(), options=options):
+        assert result.index == 0
+        break
+    (batch,) = await chaining.engine.list_batches()
+    while batch.status is BatchStatus.RUNNING:
+        await asyncio.sleep(0)
+        batch = await chaining.engine.get_batch(batch.id)
+    assert batch.status is BatchStatus.ABORTED
+    assert (batch.item_counts.running, batch.item_counts.succeeded) == (0, 1)
+
+
 @pytest.mark.parametrize("concurrency", [1, 3])
 async def test_leaving_early_cancels_what_runs(chaining: ChainingHarness, concurrency: int) -> None:
     await chaining.finish(*range(9))
