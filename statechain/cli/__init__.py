@@ -18,6 +18,8 @@ def main() -> None:
             raise
         sys.stderr.write(f"statechain: the command line needs {fault.name}: pip install 'statechain[cli]'\n")
         raise SystemExit(2) from None
+    except KeyboardInterrupt:  # to load it takes a moment
+        raise SystemExit(130) from None
     # Warnings of the backends are for workers; a command would repeat them each time.
     logging.getLogger("statechain_backends").setLevel(logging.ERROR)
     # That a schema is upgraded is the exception: it is why a command takes long.

@@ -21,13 +21,13 @@ from statechain.cli.commands.statistics import statistics
 from statechain.cli.commands.tasks import tasks
 from statechain.cli.commands.validate import validate
 from statechain.cli.commands.worker import worker
-from statechain.cli.session import VARIABLES
+from statechain.cli.session import VARIABLES, Commands
 from statechain.cli.terminal import prepare_streams
 
 __all__ = ["cli"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option("--repository", metavar="URL", help=f"The storage, for any command; also {' or '.join(VARIABLES)}.")
 @click.version_option(version("statechain"), prog_name="statechain", message="%(prog)s %(version)s")
 def cli(repository: str | None) -> None:  # noqa: ARG001 -- `storage_option` reads it

@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from io import StringIO
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 from urllib.parse import unquote
@@ -27,7 +28,18 @@ from statechain.errors import DefinitionError, StatechainError
 from statechain.storage.open import open_repository
 from statechain.tasks.registry import TaskRegistry
 
-__all__ = ["Failure", "Storage", "asynchronous", "echo_err", "errors", "exit_with", "storage_option", "usage_errors"]
+__all__ = [
+    "INTERRUPTED",
+    "Commands",
+    "Failure",
+    "Storage",
+    "asynchronous",
+    "echo_err",
+    "errors",
+    "exit_with",
+    "storage_option",
+    "usage_errors",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -159,6 +171,31 @@ def asynchronous(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T
             raise Failure(hide(_message(fault))) from None
 
     return command
+
+
+class Commands(click.Group):
+    """All commands: Ctrl-C, and an output that cannot be written, have an exit code and no traceback."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 -- click's signature
+        """Run the command that was asked for, and leave with its exit code."""
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            # One of a file has its name.
+            if error.filename is not None:
+                raise
+            # The interpreter writes what is left when it ends, which would fail again.
+            sys.stdout = StringIO()
+            failure = Failure(f"the output cannot be written: {error.strerror or error}")
+            failure.show()
+            sys.exit(failure.exit_code)
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 -- click's signature
+        """Run the command; Ctrl-C while an option or a file is read ends it as it does while the command runs."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(INTERRUPTED) from None
 
 
 def _first(group: BaseExceptionGroup[StatechainError]) -> StatechainError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from io import StringIO
@@ -109,6 +110,29 @@ def test_json_stays_json_in_any_encoding(shop: CliProject) -> None:
     shop.run("naïve → 🐍")
     result = CliRunner(charset="cp1252").invoke(cli, ["list", "--json", "--limit", "1"])
     assert json.loads(result.stdout_bytes)["name"] == "naïve → 🐍"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is full")  # noqa: PTH110
+@pytest.mark.parametrize("arguments", [("list",), ("graph", "orders.json"), ("--help",)])
+def test_an_output_that_cannot_be_written_is_said_in_words(shop: CliProject, arguments: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "statechain", *arguments]
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, cwd=shop.folder, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "error: the output cannot be written: No space left on device\n")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_ctrl_c_while_a_file_is_read_ends_a_command_as_it_does_elsewhere(shop: CliProject) -> None:
+    pipe = shop.folder / "later.json"
+    os.mkfifo(pipe)
+    for command in (["validate", "later.json"], ["run", "orders.json", "--input", "@later.json"]):
+        with shop.start(*command) as process:
+            # Opened once the command reads it.
+            with pipe.open("w"):
+                process.send_signal(signal.SIGINT)
+                process.wait(timeout=30)
+            _, said = process.communicate()
+        assert (process.returncode, said) == (130, "")
 
 
 @pytest.mark.parametrize("columns", [36, 48])
