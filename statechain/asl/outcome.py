@@ -62,6 +62,9 @@ class Context(Protocol):
     def random(self) -> Random:
         """Return the random source of this visit; the same visit, run again, draws the same numbers."""
 
+    def rng(self, purpose: str) -> Random:
+        """Return another one for one purpose, which draws the same numbers whatever else is drawn."""
+
 
 Expression: TypeAlias = Callable[[JSONValue, Context], JSONValue]
 """A compiled path, intrinsic or template: (input, context) → value; raises StateError."""

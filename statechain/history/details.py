@@ -11,23 +11,25 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 import attrs
 
-from statechain.asl.effort import TakesLong, at_length
+from statechain.asl.effort import TakesLong, need_time, serving_loop
 from statechain.asl.outcome import CallTask, FanOut
-from statechain.codec import encode
+from statechain.codec import encode_plain
 from statechain.errors import StateError
 from statechain.history.events import LONGEST_LOCATION, WHOLE, Event, Service, fault_details
 from statechain.records.details import MomentKind
 
 if TYPE_CHECKING:
-    from statechain.asl.outcome import Outcome
+    from statechain.asl.outcome import Branch, Outcome
     from statechain.asl.plan.plan import State
     from statechain.execution.frame import Frame
+    from statechain.payload import Payload
     from statechain.records.details import Moment, VisitDetail
     from statechain.records.executions import Visit
 
 __all__ = [
     "Details",
     "Scene",
+    "branch_of",
     "effect_of",
     "entered",
     "evaluation_failed",
@@ -63,7 +65,7 @@ Details: TypeAlias = "Event | Callable[[Scene], Event | None] | None"
 
 def entered(scene: Scene) -> Event:
     """Return the details of a state's entry."""
-    return {"name": scene.state.name, "input": scene.frame.input.encoded(), "inputDetails": WHOLE}
+    return {"name": scene.state.name, "input": _text_of(scene.frame.input), "inputDetails": WHOLE}
 
 
 def exited(scene: Scene) -> Event:
@@ -71,7 +73,7 @@ def exited(scene: Scene) -> Event:
     details: Event = {"name": scene.state.name, "output": scene.visit.output, "outputDetails": WHOLE}
     assigned = scene.detail.assigned
     if assigned:
-        details["assignedVariables"] = {name: encode(assigned[name]) for name in sorted(assigned)}
+        details["assignedVariables"] = {name: encode_plain(assigned[name]) for name in sorted(assigned)}
         details["assignedVariablesDetails"] = WHOLE
     return details
 
@@ -101,8 +103,9 @@ def scheduled(service: Service, attempt: int, scene: Scene) -> Event:
     except StateError:
         effect = None
     if not isinstance(effect, CallTask):
-        return service.scheduled(frame.input.encoded(), None)
-    return service.scheduled(encode(effect.input), effect)
+        return service.scheduled(_text_of(frame.input), None)
+    # Not checked: an input that was refused, since it nests too deep, say, is shown as it was made.
+    return service.scheduled(encode_plain(effect.input), effect)
 
 
 def submitted(service: Service, moment: Moment, scene: Scene) -> Event:
@@ -113,7 +116,7 @@ def submitted(service: Service, moment: Moment, scene: Scene) -> Event:
 def succeeded(service: Service, scene: Scene) -> Event:
     """Return the details of an attempt that succeeded."""
     result = scene.detail.result
-    return service.produced(scene.visit.output if result is None else result.encoded())
+    return service.produced(scene.visit.output if result is None else _text_of(result))
 
 
 def failed(service: Service, moment: Moment, scene: Scene) -> Event:
@@ -124,21 +127,30 @@ def failed(service: Service, moment: Moment, scene: Scene) -> Event:
 def _entered(frame: Frame, state: State) -> Outcome:
     """Return what a state made of its input, by the same draws as when it was performed.
 
-    What was evaluated in a thread then, for it took long, had been begun before: it drew anew.
+    What was evaluated in a thread then, for it took long, had been begun before: it drew anew. Raises TakesLong where
+    this thread has an event loop, which it would hold.
     """
     try:
-        return state.enter(frame.input.value, frame)
-    except TakesLong:
-        frame.draw_anew()
-        with at_length():
+        with serving_loop():
             return state.enter(frame.input.value, frame)
+    except TakesLong:
+        need_time()
+        frame.draw_anew()
+        return state.enter(frame.input.value, frame)
+
+
+def _text_of(payload: Payload) -> str:
+    """Return a payload's text; what expressions have made, and what was bounded when it was made, has none yet."""
+    return encode_plain(payload.value) if payload.text is None else payload.text
 
 
 # Parallel and Map
 
 
-def effect_of(frame: Frame, state: State) -> FanOut | None:
-    """Return what a Parallel or Map makes of its input; None where that fails."""
+def effect_of(frame: Frame, state: State, attempt: int) -> FanOut | None:
+    """Return what a Parallel or Map makes of its input in an attempt, from 0; None where that fails."""
+    frame.retries = [attempt]
+    frame.retry()
     try:
         effect = _entered(frame, state)
     except StateError:
@@ -146,9 +158,19 @@ def effect_of(frame: Frame, state: State) -> FanOut | None:
     return effect if isinstance(effect, FanOut) else None
 
 
-def iterations(scene: Scene) -> Event:
+def branch_of(effect: FanOut | None, index: int) -> Branch | None:
+    """Return a branch or an item; None where it is not known any more, as when items were read from a file."""
+    if effect is None or effect.branches is None or index >= len(effect.branches):
+        return None
+    try:
+        return effect.branches[index]
+    except StateError:
+        return None
+
+
+def iterations(attempt: int, scene: Scene) -> Event:
     """Return the details of a Map's start: how many items there are."""
-    effect = effect_of(scene.frame, scene.state)
+    effect = effect_of(scene.frame, scene.state, attempt)
     return {"length": len(effect.branches) if effect is not None and effect.branches is not None else 0}
 
 

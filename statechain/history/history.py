@@ -7,6 +7,7 @@ asks the plan again what each state made of its input, so that what a Task was g
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from bisect import bisect_left, bisect_right
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from functools import partial
@@ -14,10 +15,11 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import attrs
 
+from statechain.asl.effort import TakesLong
 from statechain.execution.frame import Frame
 from statechain.execution.restore import NO_VISITS, StoredRows, detail_of
 from statechain.execution.run import Run
-from statechain.history.details import Scene, effect_of
+from statechain.history.details import Scene, branch_of, effect_of
 from statechain.history.events import Event
 from statechain.history.index import Index
 from statechain.history.visits import Line, Spot
@@ -149,8 +151,11 @@ class History:
 
 
 async def _off_loop(frame: Frame, work: Callable[[], T]) -> T:
-    """Do what a frame's input is needed for: in a thread where the input is long, so that it holds no event loop."""
-    return await asyncio.to_thread(work) if len(frame.input.text or "") > LONG_INPUT else work()
+    """Do what a frame's input is needed for: in a thread where that takes long, so that it holds no event loop."""
+    if len(frame.input.text or "") <= LONG_INPUT:
+        with contextlib.suppress(TakesLong):
+            return work()
+    return await asyncio.to_thread(work)
 
 
 @attrs.define
@@ -169,7 +174,7 @@ class _Scenes:
         self._stored = rows
         self._rows: dict[int, Visit] = {}
         self._cursors: dict[Line, _Cursor] = {}
-        self._effect: tuple[Spot, FanOut | None] | None = None
+        self._effect: tuple[Spot, int, FanOut | None] | None = None
 
     async def read(self, entries: Collection[Entry]) -> None:
         """Read what the details of some entries are made of, all at once."""
@@ -215,14 +220,13 @@ class _Scenes:
             return Frame(self._run, line.plan, "", Payload.of_text(self._run.execution.input_text))
         above = await self._frame(line.parent)
         # Entries of one Map follow each other: its items are evaluated once for all of them.
-        if self._effect is None or self._effect[0] is not line.parent:
-            effect = await _off_loop(above, partial(effect_of, above, line.parent.state))
-            self._effect = line.parent, effect
-        effect = self._effect[1]
-        # Its evaluation failed, or its items were read from a file: their inputs are not known any more.
-        if effect is None or effect.branches is None:
+        if self._effect is None or self._effect[0] is not line.parent or self._effect[1] != line.attempt:
+            effect = await _off_loop(above, partial(effect_of, above, line.parent.state, line.attempt))
+            self._effect = line.parent, line.attempt, effect
+        above.retries = [line.attempt]  # an item's expressions see the Map's frame
+        branch = await _off_loop(above, partial(branch_of, self._effect[2], line.index))
+        if branch is None:
             return Frame(self._run, line.plan, line.path, Payload(None), variables=above.variables, item=above.item)
-        branch = effect.branches[line.index]
         item = above.item if branch.item is None else branch.item
         return Frame(self._run, line.plan, line.path, Payload(branch.input), variables=above.variables, item=item)
 

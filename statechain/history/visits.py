@@ -113,13 +113,17 @@ class StoredVisits:
 
 @attrs.frozen(eq=False)
 class Line:
-    """A line of control in one round: its visits, and the visit of the Parallel or Map that it is a branch of."""
+    """A line of control in one round: its visits, and the visit of the Parallel or Map that it is a branch of.
+
+    ``attempt`` counts the rounds of that visit from 0.
+    """
 
     path: str
     plan: Plan
     visits: Sequence[StoredVisit]
     parent: Spot | None = None
     index: int = 0
+    attempt: int = 0
 
 
 @attrs.frozen(eq=False)

@@ -165,7 +165,7 @@ class Walk:
             made: Details = service.started()
             if moment.kind is MomentKind.SCHEDULED:
                 made = partial(details.scheduled, service, attempt)
-                attempt += 1
+                attempt += moment.event > self._since  # with a redrive, retries count anew
             elif moment.kind is MomentKind.SUBMITTED:
                 made = partial(details.submitted, service, moment)
             elif moment.kind is MomentKind.SUCCEEDED:
@@ -180,22 +180,23 @@ class Walk:
 
     def _fan_out(self, spot: Spot, previous: int, around: int) -> int:
         state, moments = spot.state, spot.visit.known_moments()
-        rounds = [cast("int", moment.facts[0]) for moment in moments if moment.kind is MomentKind.STARTED]
+        rounds = _rounds(moments)
         is_distributed = any(moment.kind.is_of_map_run for moment in moments)
         begun = chain = previous
         for moment in moments:
             if moment.event <= self._since and moment.kind is not MomentKind.STARTED:
                 continue  # the branches go on after the redrive: they decide what comes next
             if moment.kind is MomentKind.STARTED:
-                made = details.iterations if state.type == "Map" else None
+                since = cast("int", moment.facts[0])
+                attempt = rounds[since]
+                made = partial(details.iterations, attempt) if state.type == "Map" else None
                 begun = chain = self.add(
                     moment.event, moment.at, f"{state.type}StateStarted", made, previous, spot=spot
                 )
-                since = cast("int", moment.facts[0])
                 # Up to the next round: a retry has its branches under the same paths, with higher numbers.
                 until = next((number for number in rounds if number > since), None)
                 if not is_distributed:
-                    chain = self._branches(spot, chain, since, until)
+                    chain = self._branches(spot, chain, since, until, attempt)
                 previous = chain
             elif moment.kind is MomentKind.EVALUATION_FAILED:
                 is_on_entry = previous == spot.visit.row.entered_event
@@ -227,14 +228,14 @@ class Walk:
         index, name = moment.facts
         self.add(moment.event, moment.at, MOMENTS[moment.kind], {"name": name, "index": index}, previous)
 
-    def _branches(self, spot: Spot, started: int, since: int, until: int | None) -> int:
+    def _branches(self, spot: Spot, started: int, since: int, until: int | None, attempt: int) -> int:
         """Add the events of every branch in one round; return the event that decided: the failure's, or the last.
 
         A failure from before the redrive decides nothing: the branch is taken up again.
         """
         last = started
         decided: tuple[datetime, int] | None = None
-        lines = self._round(spot, since, until)
+        lines = self._round(spot, since, until, attempt)
         ends = [started, *sorted(line.visits[-1].row.exited_event for line in lines if line.visits[-1].is_done)]
         for line in lines:
             end = self._branch(spot, line, ends)
@@ -245,7 +246,7 @@ class Walk:
                 decided = min(decided or (final.exited, end), (final.exited, end))
         return last if decided is None else decided[1]
 
-    def _round(self, spot: Spot, since: int, until: int | None) -> list[Line]:
+    def _round(self, spot: Spot, since: int, until: int | None, attempt: int) -> list[Line]:
         """Return the lines of control below a visit that have visits in one round."""
         prefix, plans = branch_prefix(spot.line.path, spot.state.name), spot.state.plans
         lines = []
@@ -258,7 +259,7 @@ class Walk:
             ]
             if visits:
                 # A Parallel has a plan for each branch, a Map one for all.
-                lines.append(Line(path, plans[min(index, len(plans) - 1)], visits, spot, index))
+                lines.append(Line(path, plans[min(index, len(plans) - 1)], visits, spot, index, attempt))
         return lines
 
     def _branch(self, spot: Spot, line: Line, ends: Sequence[int]) -> int:
@@ -275,3 +276,16 @@ class Walk:
             event = last.row.exited_event + 1
             return self.add(event, last.row.exited, "MapIterationSucceeded", dict(iteration), previous)
         return previous
+
+
+def _rounds(moments: Sequence[Moment]) -> dict[int, int]:
+    """Return where each round of a visit's branches began to count, in order, and which attempt it is, from 0."""
+    rounds: dict[int, int] = {}
+    attempt = 0
+    for moment in moments:
+        if moment.kind is MomentKind.STARTED:
+            rounds[cast("int", moment.facts[0])] = attempt
+            attempt += 1
+        elif moment.kind is MomentKind.FAILED:
+            attempt = 0  # what comes after it is of a redrive, with which retries count anew
+    return rounds

@@ -201,6 +201,9 @@ class _Context:
     def random(self) -> Random:
         return self._random
 
+    def rng(self, purpose: str) -> Random:
+        return Random(purpose)  # noqa: S311 -- reproducible by intent
+
 
 @attrs.define
 class _Bench:

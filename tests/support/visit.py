@@ -29,3 +29,6 @@ class Visit:
 
     def random(self) -> random.Random:
         return random.Random(1)
+
+    def rng(self, purpose: str) -> random.Random:
+        return random.Random(purpose)

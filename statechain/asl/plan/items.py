@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, TypeAlias, overload
 
 import attrs
@@ -45,16 +45,21 @@ Source: TypeAlias = Callable[[JSONValue, Context], Sequence[Member]]
 
 
 class ItemContext:
-    """The context of one item: that of the Map, with ``Map.Item`` in its context object."""
+    """The context of one item: that of the Map, with ``Map.Item`` in its context object.
 
-    __slots__ = ("_context", "_item", "now", "random", "variables")
+    Each item draws from a random source of its own: the numbers must not depend on which items are made before it,
+    since after a crash, and in a history, it may be made without them.
+    """
+
+    __slots__ = ("_context", "_item", "now", "random", "rng", "variables")
 
     def __init__(self, context: Context, item: Mapping[str, JSONValue]) -> None:
         self._context = context
         self._item = item
         self.variables = context.variables
         self.now = context.now
-        self.random = context.random
+        self.rng = context.rng
+        self.random = cache(partial(context.rng, f"~item{item['Index']}"))
 
     def object(self) -> dict[str, JSONValue]:
         """Return the Map's context object with this item in it."""
