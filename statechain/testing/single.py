@@ -161,10 +161,14 @@ def _find(
 
 def _machine_of(state: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return a machine around a single state, in which what it leads to ends."""
-    # What it leads to need not be given: each target ends there.
-    ways = [state, *state.get("Catch", ()), *state.get("Choices", ())]
-    targets = [way[key] for way in ways if isinstance(way, Mapping) for key in ("Next", "Default") if key in way]
-    return {"StartAt": name, "States": {**{target: {"Type": "Succeed"} for target in targets}, name: state}}
+    # What it leads to need not be given: each target ends there. What has a wrong type is the checker's to refuse.
+    ways = [state]
+    for field in ("Catch", "Choices"):
+        given = state.get(field)
+        ways += [way for way in given if isinstance(way, Mapping)] if isinstance(given, list | tuple) else []
+    targets = [way.get(key) for way in ways for key in ("Next", "Default")]
+    states: dict[str, Any] = {target: {"Type": "Succeed"} for target in targets if isinstance(target, str)}
+    return {"StartAt": name, "States": {**states, name: state}}
 
 
 def _machines(definition: Definition) -> Iterator[model.StateMachine]:
@@ -271,8 +275,7 @@ class _Bench:
     ) -> JSONValue:
         if isinstance(effect, FanOut):
             self._seen["maxConcurrency"] = effect.max_concurrency
-            if self._state.type == "Map" and effect.branches is not None:
-                self._seen["afterItemSelector"] = [branch.input for branch in effect.branches]
+            self._see_items(effect)
         if isinstance(effect, WaitUntil):
             return self._input
         if isinstance(mock, Throw):
@@ -360,6 +363,11 @@ class _Bench:
         self._see("afterInputPath", compile_input(state, self._limits), self._input)
         parameters = getattr(state, "parameters", ABSENT)
         self._see("afterParameters", compile_argument(parameters, state, "Parameters", self._limits), self._input)
+
+    @at_length()
+    def _see_items(self, effect: FanOut) -> None:
+        if self._state.type == "Map" and effect.branches is not None:
+            self._seen["afterItemSelector"] = [branch.input for branch in effect.branches]
 
     @at_length()
     def _see_result(self, result: JSONValue) -> None:

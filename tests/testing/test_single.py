@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from statechain import DefinitionError, Limits, TaskContext, TaskError, TaskRegistry
+from statechain import DefinitionError, Engine, Limits, TaskContext, TaskError, TaskRegistry
 from statechain.testing import Return, ScriptedTasks, StateResult, Throw, VirtualClock, run_state
 
 TASK = {
@@ -239,3 +239,31 @@ async def test_a_cause_is_cut_off() -> None:
     result = await run_state(state, {"text": "x" * 1000}, limits=Limits(cause_characters=100))
     assert (result.status, result.error) == ("FAILED", "States.Runtime")
     assert len(result.cause or "") == 100
+
+
+@pytest.mark.parametrize(
+    ("state", "place"),
+    [
+        ({"Type": "Task", "Resource": "price", "Catch": 5, "End": True}, "/States/State/Catch"),
+        ({"Type": "Task", "Resource": "price", "Catch": None, "End": True}, "/States/State/Catch"),
+        ({"Type": "Task", "Resource": "price", "Next": ["a"]}, "/States/State/Next"),
+        ({"Type": "Choice", "Choices": 5}, "/States/State/Choices"),
+    ],
+)
+async def test_a_state_of_a_wrong_shape_is_refused_as_a_definition_is(state: dict[str, Any], place: str) -> None:
+    with pytest.raises(DefinitionError, match=place):
+        await run_state(state)
+
+
+async def test_items_that_take_long_to_make_are_shown_beside_an_engine() -> None:
+    state = {
+        "QueryLanguage": "JSONata",
+        "Type": "Map",
+        "Items": [1, 2],
+        "ItemSelector": "{% $sum($map([1..3000], function($i) { $i })) %}",
+        "ItemProcessor": {"StartAt": "A", "States": {"A": {"Type": "Pass", "End": True}}},
+        "End": True,
+    }
+    async with Engine("memory://"):
+        result = await run_state(state, {}, mock=Return([]))
+    assert result.inspection["afterItemSelector"] == [4501500, 4501500]
