@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict, deque
+from collections import defaultdict
 from contextlib import suppress
 from functools import partial
 from itertools import islice
@@ -46,7 +46,8 @@ class EndWatcher:
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
         self._waiting: defaultdict[str, set[asyncio.Future[Execution]]] = defaultdict(set)
-        self._successors: deque[asyncio.Future[Any]] = deque()
+        # In their order, as keys: a waiter that has its end is taken out, wherever it is.
+        self._successors: dict[asyncio.Future[Any], None] = {}
         self._is_polled = False
         self._pause = FIRST_POLL
         self._arrived = asyncio.Event()
@@ -91,7 +92,7 @@ class EndWatcher:
     async def _follow(self, end: asyncio.Future[Execution]) -> None:
         """Return once the end is there, or it is this waiter's turn to poll."""
         turn: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._successors.append(turn)
+        self._successors[turn] = None
         either: list[asyncio.Future[Any]] = [end, turn]
         will_poll = False
         try:
@@ -99,9 +100,9 @@ class EndWatcher:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             will_poll = not end.done()
         finally:
+            self._successors.pop(turn, None)
             if turn.done() and not will_poll:  # it has its end, or is cancelled: the turn is another's
                 self._pass_on()
-            turn.cancel()
 
     async def _poll_until(self, end: asyncio.Future[Execution]) -> None:
         self._is_polled = True
@@ -117,11 +118,10 @@ class EndWatcher:
 
     def _pass_on(self) -> None:
         """Have the next waiter poll."""
-        while self._successors:
-            turn = self._successors.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
+        turn = next(iter(self._successors), None)
+        if turn is not None:
+            del self._successors[turn]
+            turn.set_result(None)
 
     async def _sleep(self) -> None:
         """Wait for the next poll; a new waiter brings it forward, but not below what the queries of a poll allow."""
