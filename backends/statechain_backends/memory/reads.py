@@ -39,8 +39,7 @@ class Run:
     backoff: float = 0.0
     claimable_after: float = 0.0
     suspect_since: float = 0.0
-    # Not compared: a redrive whose reply was lost knows its claim again by the other fields.
-    queue: str | None = attrs.field(default=None, eq=False)
+    queue: str | None = None
 
 
 @attrs.define

@@ -222,8 +222,8 @@ class MemoryRepository(MemoryLeases):
         redriven = self._executions[execution.id]
         if redriven.redrive_count != write.redrive_count + 1:
             return None
-        # The claim that this write gave is good while nothing was done with it: no take-up, no later claim.
-        if write.owner is not None and run != Run(write.owner, epoch):
+        # The claim that this write gave is good until a later one.
+        if write.owner is not None and (run is None or (run.owner, run.epoch) != (write.owner, epoch)):
             return None
         if run is None:  # without an owner the redrive counts, also where the execution has ended since
             return Claim(execution=redriven, epoch=self._epochs[execution.id], seq=0)

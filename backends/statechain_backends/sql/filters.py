@@ -61,6 +61,9 @@ Query: TypeAlias = "Select[Any] | CompoundSelect[Any]"
 LAST = "\U0010ffff"
 """The last character: what begins with a string lies between it and the text with this behind it, bytewise."""
 
+MOST = 2**63 - 1
+"""The largest number that a LIMIT takes."""
+
 RUNNING = ExecutionStatus.RUNNING
 UNFAILED = [RUNNING.value, ExecutionStatus.SUCCEEDED.value]
 """The statuses of a chained execution that represents its source's being chained."""
@@ -153,7 +156,7 @@ def _page(
     # PostgreSQL plans a branch that joins without regard to the order and limit of the whole: it would read and sort
     # all of a machine's executions for each page.
     if limits_branches and len(branches) > 1:
-        first = [_ordered(each, filter_).limit(page + offset).subquery() for each in branches]
+        first = [_ordered(each, filter_).limit(min(page + offset, MOST)).subquery() for each in branches]
         branches = [select(each) for each in first]
     return _skipping(_ordered(_merged(branches), filter_), offset).limit(page)
 

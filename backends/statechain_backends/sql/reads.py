@@ -77,8 +77,8 @@ T = TypeVar("T")
 _SUSPECT_GROUPS = lease_queries.suspect_groups()
 
 CHUNK = 500
-LATEST = 2**63 - 1
-"""A time after all others, in microseconds."""
+EARLIEST, LATEST = -(2**63), 2**63 - 1
+"""Times before and after all others, in microseconds."""
 
 _EXECUTIONS_WITH = sized(queries.executions_with)
 
@@ -356,5 +356,6 @@ class Reads(ABC):
 
 def _window(machine: str | None, after: datetime | None, before: datetime | None) -> dict[str, object]:
     """Return the parameters of a window."""
-    window = {"begin": 0 if after is None else to_micros(after), "end": LATEST if before is None else to_micros(before)}
+    begin = EARLIEST if after is None else to_micros(after)
+    window = {"begin": begin, "end": LATEST if before is None else to_micros(before)}
     return {**window, **({} if machine is None else {"machine": machine})}

@@ -332,6 +332,12 @@ class PagingContract:
         keys = await repository.execution_keys(filter_, after=None, page=3)
         assert list(keys) == [ExecutionKey.of(each) for each in expected[:3]]
 
+    @pytest.mark.parametrize("machine", [None, "machine-a"])
+    async def test_the_largest_offset_skips_all(self, repository: Repository, machine: str | None) -> None:
+        await start(repository)
+        filter_ = ExecutionFilter(state_machine_id=machine, offset=2**63 - 1, limit=2**63 - 1)
+        assert await all_pages(repository, filter_, 3) == []
+
     async def test_the_offset_plays_no_part_behind_a_cursor(self, repository: Repository) -> None:
         stored = zoo()
         await seed(repository, *stored)

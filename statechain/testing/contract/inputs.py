@@ -97,6 +97,13 @@ class InputContract:
         stored = await commit(repository, CreateBatch(batch=batch(filter={}), filter_=None, item_count=0))
         assert stored.item_counts == ItemCounts()
 
+    async def test_a_batch_of_inputs_is_joined_too(self, repository: Repository) -> None:
+        first, second = (batch(filter={}, name_prefix="same") for _ in range(2))
+        for each in (first, second):
+            await commit(repository, given(each, 0))
+            stored = await commit(repository, CreateBatch(batch=each, filter_=None, item_count=1, joins=True))
+            assert stored.id == first.id
+
     async def test_an_item_whose_name_is_taken_represents_no_execution(self, repository: Repository) -> None:
         wanted = batch(
             filter={},

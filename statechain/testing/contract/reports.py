@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -22,6 +22,7 @@ from statechain.testing.contract.samples import (
     commit,
     ending,
     execution,
+    finish,
     freeze,
     moment,
     redriving,
@@ -135,6 +136,17 @@ class ReportContract:
             took = [each.duration for each in reversed(inside) if each.end_time is not None]
             assert list(await repository.durations(**window, most=50)) == took
             assert list(await repository.durations(**window, most=3)) == took[:3]
+
+    async def test_what_was_started_in_1970_or_before_is_in_a_window_without_a_beginning(
+        self, repository: Repository
+    ) -> None:
+        for year in (1969, 1970):
+            begun = datetime(year, 1, 1, tzinfo=UTC)
+            await finish(repository, state_machine_id=f"machine-{year}", start_time=begun)
+            counts = await repository.count_by_status(state_machine_id=f"machine-{year}")
+            assert counts[ExecutionStatus.SUCCEEDED] == 1
+            assert len(await repository.durations(state_machine_id=f"machine-{year}", most=9)) == 1
+        assert len(await repository.durations(most=9)) == 2
 
     async def test_what_has_no_owner_is_counted(self, repository: Repository) -> None:
         assert await repository.count_unowned() == 0

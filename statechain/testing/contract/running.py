@@ -20,9 +20,11 @@ from statechain.storage.repository import (
     CreateBatch,
     CreateStateMachine,
     RedriveExecution,
+    ReleaseExecution,
     Repository,
     StartExecution,
     StopExecution,
+    TakeUpExecution,
 )
 from statechain.testing.contract.samples import (
     ENDINGS,
@@ -373,6 +375,26 @@ class EndContract:
         # Its reply was lost, and it is committed again only after the redrive.
         with pytest.raises(LeaseLost):
             await commit(repository, write)
+
+    async def test_a_redrive_that_is_committed_again_has_its_claim_until_a_later_one(
+        self, repository: Repository
+    ) -> None:
+        ended = await finish(repository, status=ExecutionStatus.FAILED)
+        claim = await commit(repository, redriving(ended))
+        assert claim is not None
+        made, epoch = claim.execution, claim.epoch
+        taken_up = TakeUpExecution(execution_id=made.id, epoch=epoch, claims=1, backoff=timedelta(seconds=1))
+        await commit(repository, taken_up)
+        again = await commit(repository, redriving(ended))
+        assert again == attrs.evolve(claim, claims=1)
+        await commit(repository, advance(made, visit(made), epoch=epoch, seq=claim.seq))
+        again = await commit(repository, redriving(ended))
+        assert again is not None
+        assert (again.epoch, again.seq, again.claims) == (epoch, claim.seq + 1, 0)
+        await commit(repository, ReleaseExecution(execution_id=made.id, epoch=epoch, claims=0))
+        assert await commit(repository, redriving(ended)) is None
+        assert len(await repository.claim("worker", page=9)) == 1
+        assert await commit(repository, redriving(ended)) is None
 
     async def test_redrives_are_counted(self, repository: Repository) -> None:
         made = await finish(repository, status=ExecutionStatus.FAILED)

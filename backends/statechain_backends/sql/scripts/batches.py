@@ -134,10 +134,10 @@ def _drop_items(write: DropBatchItems) -> Steps:
 
 
 def _create_batch(write: CreateBatch) -> Script:
-    if write.filter_ is None:
-        return (yield from _complete_batch(write))
     if write.joins and (twin := (yield from running_twin(write.batch))) is not None:
         return twin
+    if write.filter_ is None:
+        return (yield from _complete_batch(write))
     rows = yield _ADD_BATCH, named_row(batches, batch_row(write.batch))
     if rows:
         yield filters.freeze(write.batch, write.filter_), None
