@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -52,18 +52,25 @@ def _instant(value: JSONValue) -> tuple[datetime, str] | None:
 
 def matches_pattern(text: str, pattern: str) -> bool:
     r"""Return whether a string matches a pattern in which ``*`` matches anything; ``\*`` and ``\\`` are literal."""
-    parts: list[str] = [""]
-    place = 0
-    while place < len(pattern):
-        character = pattern[place]
-        if character == "\\" and pattern[place + 1 : place + 2] in {"*", "\\"}:
-            parts[-1] += pattern[place + 1]
-            place += 1
-        elif character == "*":
-            parts.append("")
+    return _matches(text, _parts_of(pattern))
+
+
+PIECE = re.compile(r"[^*\\]+|\*|\\[*\\]|\\")
+
+
+def _parts_of(pattern: str) -> list[str]:
+    """Return the literal strings between the ``*`` of a pattern."""
+    parts: list[list[str]] = [[]]
+    for piece in PIECE.findall(pattern):
+        if piece == "*":
+            parts.append([])
         else:
-            parts[-1] += character
-        place += 1
+            parts[-1].append(piece[1:] if piece in {"\\*", "\\\\"} else piece)
+    return ["".join(part) for part in parts]
+
+
+def _matches(text: str, parts: Sequence[str]) -> bool:
+    """Return whether a string is some parts in their order, with anything between two of them."""
     if len(parts) == 1:
         return text == parts[0]
     first, *middle, last = parts
@@ -153,6 +160,9 @@ def _compile_comparison(rule: model.Comparison, limits: Limits) -> Predicate:
     if name not in OPERATORS:
         return _against_path(_found(find, rule.variable), OPERATORS[name.removesuffix("Path")], rule, limits)
     compare, operand, find_variable = OPERATORS[name], rule.operand, _found(find, rule.variable)
+    if name == "StringMatches":
+        parts = _parts_of(str(operand))  # read once, and not for each string
+        compare = _of_strings(lambda value, _: _matches(value, parts))
     return lambda value, context: compare(find_variable(value, context), operand)
 
 

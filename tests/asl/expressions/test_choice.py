@@ -174,6 +174,19 @@ def test_a_pattern_of_stars_is_read_once(ending: str) -> None:
     assert lines() <= 10 * len(pattern)
 
 
+def test_a_long_pattern_is_not_read_by_its_characters() -> None:
+    pattern = "é" * 100_000
+    with counted_lines() as lines:
+        assert matches_pattern(pattern, pattern)
+    assert lines() < 100
+
+
+def test_a_rule_reads_its_pattern_once(enter: Any) -> None:
+    rule = {"Variable": "$.v", "StringMatches": r"a*\*b", "Next": "B"}
+    choice = {"Type": "Choice", "Choices": [rule], "Default": "A"}
+    assert [enter(choice, {"v": text}).state for text in ("a*b", "axx*b", "ab", 7)] == ["B", "B", "A", "A"]
+
+
 @pytest.mark.parametrize(
     "text",
     ["2024-01-01T00:00:00Z", "2024-01-01T00:00:00.123456789Z", "2024-02-29T23:59:59+14:00", "2024-01-01T00:00Z"],
