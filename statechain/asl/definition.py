@@ -107,7 +107,9 @@ def load_value(
         faults = [*faults, *check(parsed, value, limits, type)]
     if parsed is None or faults:
         # A set: what is wrong at one place may be found by the reader and by a check.
-        raise DefinitionError(sorted({placed(fault, positions) for fault in faults}, key=_in_order))
+        # Each once, and those of one place in the order in which they were found: a set has another one each time.
+        found = dict.fromkeys(placed(fault, positions) for fault in faults)
+        raise DefinitionError(sorted(found, key=_in_order))
     try:
         text, own = isolate(value, max_depth=limits.definition_depth)
     except InvalidPayload as fault:

@@ -161,3 +161,13 @@ def test_no_definition_breaks_the_loader(top: Any, state: Any, type_: Any) -> No
     for value in (top, {"StartAt": "A", "States": {"A": {"Type": type_, **state}}}):
         with suppress(DefinitionError):
             load(value)
+
+
+def test_faults_of_one_place_are_listed_in_the_order_in_which_they_are_found() -> None:
+    states = {f"Task{number}": {"Type": "Task", "Next": f"Task{number}", "End": True} for number in range(10)}
+    with pytest.raises(DefinitionError) as refused:
+        load({"StartAt": "Task0", "States": states})
+    for name in states:
+        here = [fault.code for fault in refused.value.diagnostics if fault.pointer == f"/States/{name}"]
+        assert len(here) > 1
+        assert here == [fault.code for fault in refused.value.diagnostics if fault.pointer == "/States/Task0"]
