@@ -34,6 +34,7 @@ __all__ = [
     "TEXT",
     "TOKEN",
     "WHOLE",
+    "WORKER_ID",
     "Argument",
     "checked",
     "count_from",
@@ -160,6 +161,12 @@ MACHINE = Argument(
         isinstance(value, str) or (not isinstance(value, type) and isinstance(getattr(value, "id", None), str))
     ),
     is_text=True,
+)
+# It is compared with what is stored, and shown in logs. Without one the engine makes one.
+WORKER_ID = Argument(
+    "a string of printable characters",
+    lambda value: isinstance(value, str) and (not value or value.isprintable()),
+    is_setting=True,
 )
 BATCH_ID = text("the id of a batch")
 TOKEN = text("a task token")

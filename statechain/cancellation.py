@@ -21,8 +21,11 @@ async def await_shielded(future: asyncio.Future[T], grace: float | None = None) 
     """
     try:
         return await asyncio.shield(future)
-    except asyncio.CancelledError:
+    except asyncio.CancelledError as cancelled:
         await wait_ignoring_cancellation(future, grace)
+        if future.done() and not future.cancelled():
+            # Nothing else asks for it: asyncio would log that it was never retrieved.
+            cancelled.__cause__ = future.exception()
         raise
 
 

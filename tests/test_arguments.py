@@ -164,11 +164,13 @@ def test_an_error_about_an_argument_can_be_caught_in_three_ways() -> None:
         ({"lease": 1e30}, "lease must be .* 36500 days at most, not 1e[+]30"),
         ({"lease": timedelta.max}, "lease must be .* 36500 days at most, not 999999999 days"),
         ({"connect_timeout": 10**400}, "connect_timeout must be .* not a number of 1329 bits"),
+        ({"worker_id": "a\0b"}, r"worker_id must be .* printable characters.* not 'a\\x00b'"),
+        ({"worker_id": "\ud800"}, "worker_id must be"),
         ({"slots": 2**31}, "slots must be .* below 2[*][*]31, not 2147483648"),
         ({"dependencies": {"pool": object()}}, "dependencies must be a mapping from types"),
     ],
 )
-def test_what_is_far_too_large_or_named_instead_of_typed_is_refused(wrong: dict[str, Any], said: str) -> None:
+def test_what_an_engine_cannot_work_with_is_refused(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(InvalidArgument, match=said):
         Engine(**wrong)
 

@@ -6,6 +6,7 @@ Where there are no such locks (in memory, on Windows), leases alone decide.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import re
@@ -29,6 +30,9 @@ __all__ = ["WorkerLocks"]
 logger = logging.getLogger(__name__)
 
 TRIES = 100
+LONGEST_NAME = 255
+"""How many characters the name of a file may have, on every common file system."""
+
 FIXED = (((3, 44, 6), (3, 45)), ((3, 50, 7), (3, 51)), ((3, 51, 3), (4,)))
 """From which version of SQLite on, and before which, two that write and checkpoint at once cannot harm a database."""
 
@@ -152,7 +156,11 @@ def _has_wal_fix() -> bool:
 
 
 def _file_name(worker_id: str) -> str:
-    return re.sub(r"[^\w-]", lambda found: f"%{ord(found[0]):x}", worker_id, flags=re.ASCII)
+    name = re.sub(r"[^\w-]", lambda found: f"%{ord(found[0]):x}", worker_id, flags=re.ASCII)
+    if len(name) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(worker_id.encode(errors="surrogatepass")).hexdigest()
+    return f"{name[: LONGEST_NAME - len(digest) - 1]}-{digest}"
 
 
 def _lock(file: int) -> bool:

@@ -189,7 +189,8 @@ async def follow(engine: Engine, handle: ExecutionHandle) -> Execution:
     """Wait for an execution's end, with a live line on a terminal; being interrupted aborts it."""
     console = errors()
     if not console.is_terminal:
-        echo_err(f"started {handle.name} ({handle.id})")
+        named = "" if handle.name == handle.id else f" ({handle.id})"
+        echo_err(f"started {handle.name}{named}")
     try:
         async with asyncio.TaskGroup() as group:
             watcher = group.create_task(_watch(engine, handle, console)) if console.is_terminal else None

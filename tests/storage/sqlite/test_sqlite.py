@@ -324,3 +324,24 @@ async def test_a_claim_does_not_wait_for_the_disk_unless_a_machine_has_limits(sq
         limits = MachineLimits(max_concurrency=1)
         await commit(repository, LimitStateMachine(state_machine_id=made.state_machine_id, limits=limits))
         assert await syncs(repository, repository.claim("one", page=9)) == ["COMMIT"]
+
+
+@pytest.mark.parametrize("worker_id", ["w" * 10_000, "ü/%.." * 100], ids=["long", "odd"])
+async def test_a_worker_may_have_an_id_of_any_length(tmp_path: Path, worker_id: str) -> None:
+    url = f"sqlite:///{tmp_path / 'shop.db'}"
+    async with SQLiteRepository(url) as repository, SQLiteRepository(url) as other:
+        await repository.renew_lease(worker_id, LEASE)
+        await other.renew_lease(f"{worker_id}2", LEASE)
+        assert {each.worker_id for each in await repository.workers()} == {worker_id, f"{worker_id}2"}
+        await repository.release(worker_id)
+        assert [each.worker_id for each in await other.workers()] == [f"{worker_id}2"]
+
+
+async def test_an_opening_that_fails_while_it_is_cancelled_gives_the_cancellation_its_cause(tmp_path: Path) -> None:
+    opening = asyncio.ensure_future(SQLiteRepository(f"sqlite:///{tmp_path / 'nowhere' / 'shop.db'}").__aenter__())
+    await asyncio.sleep(0)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError) as cancelled:
+        await opening
+    # So it is shown, and asyncio does not log that nothing retrieved it.
+    assert isinstance(cancelled.value.__cause__, RepositoryError)
