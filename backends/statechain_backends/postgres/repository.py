@@ -259,7 +259,7 @@ class PostgresRepository(Reads, Queues, Shards, Checks, Leases):
 
     async def strays(self) -> Sequence[WorkerLease]:
         """Return the missing leases of owners without one."""
-        return [missing_lease(owner) for (owner,) in await self._fetch(_STRAYS, {})]
+        return [missing_lease(unescape_text(owner)) for (owner,) in await self._fetch(_STRAYS, {})]
 
     async def _change(self, statement: Executable, parameters: Parameters) -> Sequence[Row]:
         text, arguments = COMPILER.render(statement, parameters)

@@ -299,7 +299,7 @@ def to_worker_lease(row: Row) -> WorkerLease:
     """Return a worker's lease from a row of `lease_queries.leases`."""
     id_, until, renewals, length, is_over = row
     return WorkerLease(
-        worker_id=id_,
+        worker_id=unescape_text(id_),
         until=until,
         renewals=renewals,
         length=None if length is None else _micros(length),

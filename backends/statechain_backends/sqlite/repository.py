@@ -32,6 +32,7 @@ from statechain_backends.sql.reads import Reads
 from statechain_backends.sql.rows import to_worker_lease
 from statechain_backends.sql.schema.migrate import STORED_VERSION, is_current
 from statechain_backends.sql.scripts.shards import Shards
+from statechain_backends.sql.text_escape import unescape_text
 from statechain_backends.sqlite import unsynced
 from statechain_backends.sqlite.connection import ConnectionThread
 from statechain_backends.sqlite.file import DatabaseFile
@@ -224,7 +225,7 @@ class SQLiteRepository(Reads, Queues, Shards, Checks, Leases):
         return [attrs.evolve(each, is_dead=each.worker_id in dead) for each in leases]
 
     def _look_at_strays(self, connection: sqlite3.Connection) -> Sequence[WorkerLease]:
-        owners = [owner for (owner,) in fetch(connection, _STRAYS, {})]  # before the locks, as above
+        owners = [unescape_text(owner) for (owner,) in fetch(connection, _STRAYS, {})]  # before the locks, as above
         unlocked = set(self._locks.unlocked(owners))
         return [missing_lease(each, is_dead=each in unlocked) for each in owners]
 

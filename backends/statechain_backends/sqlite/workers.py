@@ -156,11 +156,18 @@ def _has_wal_fix() -> bool:
 
 
 def _file_name(worker_id: str) -> str:
-    name = re.sub(r"[^\w-]", lambda found: f"%{ord(found[0]):x}", worker_id, flags=re.ASCII)
+    """Return the name of a worker's file, which is no other worker's."""
+    name = re.sub(r"[^\w-]", _escaped, worker_id, flags=re.ASCII)
     if len(name) <= LONGEST_NAME:
         return name
     digest = hashlib.sha256(worker_id.encode(errors="surrogatepass")).hexdigest()
     return f"{name[: LONGEST_NAME - len(digest) - 1]}-{digest}"
+
+
+def _escaped(found: re.Match[str]) -> str:
+    # Each of a fixed width, so that no two ids have one name; u is no hexadecimal digit.
+    code = ord(found[0])
+    return f"%{code:02x}" if code <= 0xFF else f"%u{code:06x}"
 
 
 def _lock(file: int) -> bool:

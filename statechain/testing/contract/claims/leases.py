@@ -276,6 +276,16 @@ class LeaseContract:
         assert list(await repository.release_dead(await repository.strays())) == ["one"]
         assert claimed(await repository.claim("two", page=10)) == [made.id]
 
+    @pytest.mark.parametrize("worker", ["one\ud800", "\x00two"], ids=ascii)
+    async def test_a_worker_whose_id_is_no_text_is_released_as_any_other(
+        self, repository: Repository, worker: str
+    ) -> None:
+        await repository.renew_lease(worker, LONG)
+        made = [await start(repository, owner=owner) for owner in (worker, f"{worker}!")]
+        await bury(repository, worker)
+        assert list(await repository.release_dead(await repository.strays())) == [f"{worker}!"]
+        assert claimed(await repository.claim("two", page=10)) == ids(made)
+
     async def test_a_start_that_found_its_name_taken_owns_nothing(self, repository: Repository) -> None:
         await repository.renew_lease("two", LONG)
         holder = await start(repository, name="order", owner=None)
