@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import msgspec
@@ -96,6 +97,37 @@ def test_a_message_shows_no_value_of_the_payload() -> None:
     with pytest.raises(InvalidPayload) as raised:
         ended('{"sku":"secret","count":"secret"}').output_as(Line)
     assert "secret" not in str(raised.value)
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+@attrs.frozen
+class Card:
+    number: int
+    colour: Colour = Colour.RED
+
+
+@pytest.mark.parametrize(
+    ("type_", "text", "expected"),
+    [
+        (Literal["card", "cash"], '"hidden"', "expected one of 'card', 'cash', got a string"),
+        (int | bool, '"hidden"', "expected one of int, bool, got a string"),
+        (int | str | None, '{"hidden":1}', "expected one of int, str, null, got an object"),
+        (Card | Line, '{"hidden":1}', "expected one of Card, Line, got an object"),
+        (Colour, '"hidden"', "expected one of 'red', got a string"),
+        (Card, '{"number":1,"colour":"hidden"}', r"expected one of 'red', got a string @ [$].colour"),
+        (bytes, '"hidden \\u00e9"', "expected bytes in base85, got a string"),
+        (list[bytes], '[{"hidden":1}]', r"expected bytes in base85, got an object @ [$]\[0\]"),
+        (dict[str, date], '{"at":"hidden"}', "expected an ISO 8601 date, got a string"),
+    ],
+    ids=str,
+)
+def test_a_choice_that_is_none_is_said_without_the_value(type_: Any, text: str, expected: str) -> None:
+    with pytest.raises(InvalidPayload, match=expected) as refused:
+        ended(text).output_as(type_)
+    assert "hidden" not in str(refused.value)
 
 
 def test_a_type_that_json_cannot_give_is_a_type_error() -> None:

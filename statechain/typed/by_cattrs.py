@@ -6,10 +6,13 @@ The only module that imports cattrs. Times are ISO 8601, UUIDs and Decimals stri
 from __future__ import annotations
 
 import dataclasses
+from base64 import b85decode
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
+from enum import Enum
+from types import UnionType
+from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 import attrs
@@ -131,10 +134,8 @@ def _of_string(make: Callable[[str], object], noun: str) -> Hook:
     return structure
 
 
-def _guarded(
-    converter: JsonConverter, applies: Callable[[Any], bool], kinds: type | tuple[type, ...], noun: str
-) -> None:
-    """Structure the types that a predicate accepts only from values of some kinds."""
+def _wrapped(converter: JsonConverter, applies: Callable[[Any], bool], wrap: Callable[[Hook, Any], Hook]) -> None:
+    """Structure the types that a predicate accepts by a hook around cattrs's."""
     # While its own hook is looked up, a type passes by this factory: cattrs's hook is the one inside.
     passing: set[int] = set()
 
@@ -147,7 +148,15 @@ def _guarded(
             inner = converter.get_structure_hook(type_, cache_result=False)
         finally:
             passing.discard(id(type_))
+        return wrap(inner, type_)
 
+    converter.register_structure_hook_factory(guards, make)
+
+
+def _only_from(kinds: type | tuple[type, ...], noun: str) -> Callable[[Hook, Any], Hook]:
+    """Return a wrapper that takes values of some kinds only."""
+
+    def wrap(inner: Hook, _type: object) -> Hook:
         def structure(value: object, wanted: object) -> object:
             if not isinstance(value, kinds):
                 raise _Mismatch(noun, value)
@@ -155,7 +164,40 @@ def _guarded(
 
         return structure
 
-    converter.register_structure_hook_factory(guards, make)
+    return wrap
+
+
+def _choice(inner: Hook, type_: Any) -> Hook:  # noqa: ANN401
+    """Say what there is to choose from; cattrs and enum say which value was given, which may be a payload."""
+    choices = [each.value for each in type_] if _is_enum(type_) else get_args(type_)
+    name = _name_of if _is_union(type_) else repr
+    noun = f"one of {', '.join(map(name, choices))}"
+
+    def structure(value: object, wanted: object) -> object:
+        try:
+            return inner(value, wanted)
+        except (_Mismatch, ExceptionGroup):  # of a member that was chosen
+            raise
+        except Exception:  # noqa: BLE001 -- cattrs raises that itself
+            raise _Mismatch(noun, value) from None
+
+    return structure
+
+
+def _name_of(type_: Any) -> str:  # noqa: ANN401
+    return "null" if type_ is type(None) else getattr(type_, "__name__", str(type_))
+
+
+def _is_enum(type_: Any) -> bool:  # noqa: ANN401
+    return isinstance(type_, type) and issubclass(type_, Enum)
+
+
+def _is_union(type_: Any) -> bool:  # noqa: ANN401
+    return get_origin(type_) in {Union, UnionType}
+
+
+def _is_choice(type_: Any) -> bool:  # noqa: ANN401
+    return _is_enum(type_) or get_origin(type_) is Literal or _is_union(type_)
 
 
 def _is_class(type_: Any) -> bool:  # noqa: ANN401
@@ -180,9 +222,11 @@ def _make() -> JsonConverter:
     converter.register_unstructure_hook(Decimal, str)
     # `object` takes any JSON value.
     converter.register_structure_hook_func(lambda type_: type_ is object, lambda value, _type: value)
-    _guarded(converter, is_mapping, dict, "an object")
-    _guarded(converter, _is_array, (list, tuple), "an array")
-    _guarded(converter, _is_class, dict, "an object")
+    converter.register_structure_hook(bytes, _of_string(b85decode, "bytes in base85"))
+    _wrapped(converter, is_mapping, _only_from(dict, "an object"))
+    _wrapped(converter, _is_array, _only_from((list, tuple), "an array"))
+    _wrapped(converter, _is_class, _only_from(dict, "an object"))
+    _wrapped(converter, _is_choice, _choice)
     return converter
 
 
