@@ -380,6 +380,23 @@ async def test_items_that_failed_are_not_redriven_by_the_worker_that_takes_over(
     assert sorted(two.inputs) == [1, 2]
 
 
+async def test_a_worker_that_lost_the_execution_leaves_the_map_run_to_the_next(engine_factory: EngineFactory) -> None:
+    one, two = Items(), Items()
+    one.gate.clear()
+    two.gate.clear()
+    async with engine_factory(tasks=one.tasks, map_runs="shared", lease=0.9, recovery=False) as first:
+        handle = await (await created(first)).start_execution([1, 2])
+        await one.reached(2)
+        async with engine_factory(tasks=two.tasks, map_runs="shared") as second:
+            await second.repository.release(first.worker.id)
+            await two.reached(2)
+            while first.worker.running_here(handle.id) is not None:  # noqa: ASYNC110 -- it learns of its loss when it renews its lease
+                await asyncio.sleep(0.01)
+            assert (await map_run_of(second, handle.execution)).status is BatchStatus.RUNNING
+            two.gate.set()
+            assert (await (await second.get_handle(handle.id)).wait()).output == [2, 4]
+
+
 async def test_items_that_were_stored_in_part_are_stored_anew(harness: EngineHarness) -> None:
     """A worker that dies while it stores the items leaves some, which belong to no batch."""
     items = Items()
