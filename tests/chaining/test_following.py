@@ -207,6 +207,26 @@ async def test_a_failure_is_shown_while_its_shard_runs(engine_factory: EngineFac
         assert [result.index async for result in results] == [1]
 
 
+async def test_each_item_is_shown_once_however_often_storage_is_read(
+    engine_factory: EngineFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard_run, "COUNT_SECONDS", 0.01)
+    monkeypatch.setattr(following, "NEXT_POLL", 0.01)
+    calls = Calls()
+    calls.gate.clear()
+    async with engine_factory(tasks=calls.tasks) as engine:
+        machine = await engine.create_state_machine("target", CALL)
+        options = BatchExecutionOptions(mode="DISTRIBUTED", concurrent_batches=1, shard_size=3)
+        handle = await machine.start_bulk(range(6), options=options)
+        results = handle.results()
+        for index in range(6):
+            await calls.reached(index + 1)
+            calls.gate.set()  # the one that waits goes on alone
+            calls.gate.clear()
+            assert (await anext(results)).index == index
+        assert [result.index async for result in results] == []
+
+
 async def test_of_a_batch_that_was_stopped_also_ends_that_were_not_counted_are_shown(
     engine_factory: EngineFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -175,16 +175,20 @@ async def test_a_stopped_batch_aborts_what_runs(engine_factory: EngineFactory) -
             await asyncio.sleep(0.02)
 
 
-async def test_a_stop_aborts_what_runs_on_other_workers_before_it_returns(engine_factory: EngineFactory) -> None:
+@pytest.mark.parametrize("count", [1, 3])
+async def test_a_stop_aborts_what_runs_elsewhere_before_it_returns(engine_factory: EngineFactory, count: int) -> None:
     calls = Calls()
     calls.gate.clear()
     async with engine_factory(tasks=calls.tasks) as engine, engine_factory(role="client") as client:
-        handle = await (await target(client)).start_batch(await sources(engine, 2), options=SHARED)
-        while len(calls.inputs) < 2:  # noqa: ASYNC110 -- it waits for another engine
+        machine = await target(client)
+        handle = await machine.start_batch(
+            await sources(engine, count), options=attrs.evolve(SHARED, shard_concurrency=3)
+        )
+        while len(calls.inputs) < count:  # noqa: ASYNC110 -- it waits for another engine
             await asyncio.sleep(0.01)
         await handle.stop()
         stopped = await client.get_batch(handle.id)
-        assert (stopped.status, stopped.item_counts.aborted) == (BatchStatus.ABORTED, 2)
+        assert (stopped.status, stopped.item_counts.aborted) == (BatchStatus.ABORTED, count)
         assert stopped.end_time is not None
         for result in await client.list_batch_results(handle.id):
             aborted = await client.get_execution(result.execution_id or "")
