@@ -16,6 +16,7 @@ from statechain import (
     ExecutionFilter,
     ExecutionStatus,
     InputTransformerError,
+    Source,
     TaskRegistry,
 )
 from statechain.chaining import following, map_runs, shard_run
@@ -312,3 +313,23 @@ async def test_a_failed_batch_ends_for_its_followers_where_no_worker_aborts_what
                 await resuming
         else:
             assert await shown_of_stopped(handle) == [ExecutionStatus.RUNNING]
+
+
+async def test_workers_chain_the_output_of_the_state_that_was_named(engine_factory: EngineFactory) -> None:
+    calls = Calls()
+    steps = {
+        "StartAt": "First",
+        "States": {
+            "First": {"Type": "Pass", "Result": 1, "Next": "Then"},
+            "Then": {"Type": "Pass", "Result": 2, "End": True},
+        },
+    }
+    async with engine_factory(tasks=calls.tasks) as engine:
+        source = await (await engine.create_state_machine("steps", steps)).execute()
+        machine = await engine.create_state_machine("target", CALL)
+        found = ExecutionFilter(state_machine_id="steps")
+        options = BatchExecutionOptions(mode="DISTRIBUTED")
+        (result,) = await machine.execute_batch(found, "First", options=options)
+        assert (result.output, result.source_execution_id) == (1, source.id)
+        assert result.execution is not None
+        assert result.execution.source == Source(source.id, "First")

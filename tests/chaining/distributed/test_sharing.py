@@ -200,6 +200,25 @@ async def test_of_a_shard_that_another_worker_claimed_nothing_more_is_started(
         assert (shard.owner, shard.epoch) == ("another", claimed.epoch)
 
 
+async def test_a_shard_that_was_claimed_elsewhere_is_not_done_here(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard_run, "COUNT_SECONDS", 3600.0)
+    calls, facts = Calls(), Facts()
+    calls.gate.clear()
+    await storage.renew_lease("another", LONG)
+    async with Engine(storage, tasks=calls.tasks, observers=[facts]) as engine:
+        handle = await start(engine, 1)
+        await calls.reached(1)
+        await storage.release_shard((await storage.shards(handle.id))[0])
+        await storage.claim_shard(handle.id, "another", running=(), at=engine.clock.now())
+        calls.gate.set()
+        while not facts.outcomes:  # noqa: ASYNC110 -- a list has no event
+            await asyncio.sleep(0.005)
+        assert facts.outcomes == [(0, "LEFT")]
+        assert await storage.batch_status(handle.id) is BatchStatus.RUNNING
+
+
 async def test_a_shard_whose_end_was_written_is_done_although_the_reply_was_lost(storage: Storage) -> None:
     calls, facts = Calls(), Facts()
     storage.loses_reply = True
