@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from typing import Annotated, Any, TypeAlias, get_args, get_origin
@@ -54,7 +54,7 @@ def dependencies_of(name: str, function: Factory) -> dict[str, Dependency]:
     """Return the marked parameters of a handler or a factory, by name.
 
     Raises:
-        TypeError: A mark is there, but its annotation cannot be resolved.
+        TypeError: A mark is there, but its annotation cannot be resolved; or the mark is a default.
     """
     try:
         parameters = inspect.signature(function).parameters
@@ -67,6 +67,12 @@ def dependencies_of(name: str, function: Factory) -> dict[str, Dependency]:
 
 def _marked(scope: Scope, parameter: inspect.Parameter) -> Dependency | None:
     annotation = parameter.annotation
+    if _is_mark(parameter.default):
+        # As in FastAPI: the mark itself would be given to the handler.
+        raise TypeError(
+            f"{scope.name!r} has Depends as the default of its parameter {parameter.name!r}: write it into the "
+            f"annotation, as in `{parameter.name}: Annotated[Pool, Depends(make_pool)]`"
+        )
     if annotation is parameter.empty:
         return None
     if isinstance(annotation, str):
@@ -164,6 +170,10 @@ class Dependencies:
             parameter: await self._make(f"the factory {name!r}", parameter, dependency, stack, making)
             for parameter, dependency in dependencies_of(name, factory).items()
         }
+        if missing := _missing(factory, arguments):
+            raise InvalidArgument(
+                f"the factory {name!r} needs {missing!r}, and nothing gives it: mark the parameter by Depends"
+            )
         inner = inspect.unwrap(factory)  # what `asynccontextmanager` wraps
         if inspect.isasyncgenfunction(inner):
             enter = asynccontextmanager(factory) if factory is inner else factory
@@ -172,6 +182,17 @@ class Dependencies:
             return stack.enter_context((contextmanager(factory) if factory is inner else factory)(**arguments))
         made = factory(**arguments)
         return await made if inspect.isawaitable(made) else made
+
+
+def _missing(factory: Factory, arguments: Collection[str]) -> str | None:
+    """Return the first parameter that a factory needs and is not given."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):  # some built-ins have no signature
+        return None
+    variadic = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+    needed = (each.name for each in parameters if each.default is each.empty and each.kind not in variadic)
+    return next((name for name in needed if name not in arguments), None)
 
 
 def _is_instance(value: object, type_: object) -> bool:

@@ -14,7 +14,7 @@ from statechain.arguments import FUNCTION, TEXT, Argument, one_of
 from statechain.clock import SystemClock
 from statechain.tasks.dependencies import Dependencies, Dependency, dependencies_of, unprovided
 from statechain.tasks.threads import Slot, lone_slot
-from statechain.tasks.typed import PLAIN, Conversion, conversion_of
+from statechain.tasks.typed import PLAIN, Conversion, Scope, conversion_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -378,4 +378,26 @@ def _takes_context(name: str, handler: Handler, filled_in: Collection[str]) -> b
             f"the handler {name!r} must take (input) or (input, context), and mark its other parameters by Depends, "
             f"as in `pool: Annotated[Pool, Depends()]`"
         )
-    return len(required) == 2 or (len(positional) >= 2 and positional[1].name == "context")
+    takes_context = len(required) == 2 or (len(positional) >= 2 and positional[1].name == "context")
+    if takes_context and len(positional) >= 2:
+        _check_context(name, handler, positional[1])
+    return takes_context
+
+
+def _check_context(name: str, handler: Handler, parameter: inspect.Parameter) -> None:
+    """Raise TypeError where the parameter for the context is annotated with another class."""
+    try:
+        annotation = Scope(name, handler).resolve(f"parameter {parameter.name!r}", parameter.annotation)
+    except TypeError:  # such as a TaskContext that is imported for type checkers only
+        return
+    # Any is a class, too, from Python 3.11 on; whether something is what a protocol says is not known.
+    if not isinstance(annotation, type) or annotation in {Any, parameter.empty}:
+        return
+    if getattr(annotation, "_is_protocol", False):
+        return
+    if not issubclass(TaskContext, annotation) and not issubclass(annotation, TaskContext):
+        raise TypeError(
+            f"the handler {name!r} gets its TaskContext as {parameter.name!r}, which is annotated with "
+            f"{annotation.__name__}: mark what the engine is to give by Depends, as in "
+            f"`{parameter.name}: Annotated[{annotation.__name__}, Depends()]`"
+        )

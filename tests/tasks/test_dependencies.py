@@ -199,6 +199,15 @@ async def test_a_factory_that_needs_itself_is_refused() -> None:
             raise AssertionError
 
 
+async def test_a_factory_that_needs_what_nothing_gives_is_refused() -> None:
+    def pool_of(url: str) -> Pool:
+        return Pool(url)
+
+    with pytest.raises(InvalidArgument, match="the factory 'pool_of' needs 'url', and nothing gives it: mark"):
+        async with Engine(tasks=registry(), dependencies={Pool: pool_of}):
+            raise AssertionError
+
+
 async def test_a_factory_that_fails_closes_what_was_made_and_its_exception_is_raised() -> None:
     tasks = TaskRegistry()
 
@@ -255,6 +264,9 @@ def test_a_signature_that_cannot_be_served_is_refused_at_registration() -> None:
     async def unresolved(value: Any, pool: Annotated[Unknown, Depends()]) -> None: ...  # type: ignore[name-defined]  # noqa: F821
     async def by_position(value: Any, pool: Annotated[Pool, Depends()], /) -> None: ...
     async def fine(value: Any, context: CheckedOnly) -> None: ...
+    async def by_default(value: Any, pool: Pool = Depends(opened_pool)) -> None: ...  # type: ignore[assignment]  # noqa: B008
+    async def unmarked(value: Any, pool: Pool) -> None: ...
+    async def mail(value: Any, mailer: Mailer) -> None: ...
 
     with pytest.raises(TypeError, match=r"must take \(input\)"):
         tasks.add("only", only)
@@ -264,7 +276,14 @@ def test_a_signature_that_cannot_be_served_is_refused_at_registration() -> None:
         tasks.add("unresolved", unresolved)
     with pytest.raises(TypeError, match="positional-only"):
         tasks.add("by position", by_position)
+    with pytest.raises(
+        TypeError, match=r"'by default' has Depends as the default of its parameter 'pool': write it into"
+    ):
+        tasks.add("by default", by_default)
+    with pytest.raises(TypeError, match=r"gets its TaskContext as 'pool', which is annotated with Pool: mark"):
+        tasks.add("unmarked", unmarked)
     tasks.add("fine", fine)
+    tasks.add("a protocol", mail)
     with pytest.raises(InvalidArgument, match="factory must be a function"):
         Depends("make_pool")  # type: ignore[arg-type]
 
