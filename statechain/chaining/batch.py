@@ -20,7 +20,7 @@ from statechain.chaining.options import BatchExecutionOptions
 from statechain.chaining.runner import BatchServices, Item, Runner, Target
 from statechain.chaining.source import InputTransformer, item_input, passed_text
 from statechain.chaining.stored import describe_options, is_exclusive
-from statechain.chaining.transformers import as_function, name_of, stored_transformer
+from statechain.chaining.transformers import as_function, as_name, name_of, stored_transformer
 from statechain.errors import BatchNotFound, ExecutionNotFound
 from statechain.launcher import ResultStream, first_error
 from statechain.logs import BATCH
@@ -34,6 +34,7 @@ from statechain.storage.retrying import retry_while_unavailable
 
 __all__ = [
     "LocalBatches",
+    "create_batch",
     "ended_executions",
     "new_batch",
     "stop_batch",
@@ -70,6 +71,32 @@ def new_batch(
         status=BatchStatus.RUNNING,
         start_time=services.clock.now(),
     )
+
+
+async def create_batch(
+    target: Target,
+    filter_: ExecutionFilter,
+    source_state_name: str | None,
+    options: BatchExecutionOptions,
+    services: BatchServices,
+    transformer: str | None,
+    *,
+    batch_id: str | None = None,
+    joins: bool = False,
+) -> Batch:
+    """Store a batch of what a filter means now, for a caller outside the engine; return it, or the one it joined."""
+    resolved = await with_machine_ids(services.repository, filter_)
+    batch = new_batch(target, resolved, source_state_name, options, services, transformer, batch_id=batch_id)
+    stored = await services.journal.write_for_caller(CreateBatch(batch=batch, filter_=resolved, joins=joins))
+    await _warn_if_empty(stored, resolved, services)
+    return stored
+
+
+async def _warn_if_empty(batch: Batch, filter_: ExecutionFilter, services: BatchServices) -> None:
+    """Log why a batch that was just stored has no sources, where it has none."""
+    if not batch.item_counts.total:
+        why = await retry_while_unavailable(partial(why_nothing_matches, services.repository, filter_))
+        logger.warning("the batch %s matches no execution: %s", batch.name_prefix, why)
 
 
 async def stop_batch(
@@ -127,16 +154,17 @@ class LocalBatches:
         """Run one execution of the target for each input."""
         return stream_bulk(target, inputs, options=options, services=self._services)
 
-    def new(
+    async def create(
         self,
         target: Target,
         filter_: ExecutionFilter,
         source_state_name: str | None,
         options: BatchExecutionOptions,
-        transformer: str | None,
+        input_transformer: InputTransformer | str | None,
     ) -> Batch:
-        """Return the record of a batch that is not stored yet."""
-        return new_batch(target, filter_, source_state_name, options, self._services, transformer)
+        """Store a batch of what a filter means now, which is run by `resume`; its transformer has a name."""
+        name = as_name(input_transformer, self._services.tasks)
+        return await create_batch(target, filter_, source_state_name, options, self._services, name)
 
     def resume(
         self,
@@ -178,9 +206,7 @@ class _StoredRun:
         batch = new_batch(self.target, resolved, source_state_name, self.options, self.services, transformer)
         async with self._opened(batch.id):
             stored = await self.services.journal.write(CreateBatch(batch=batch, filter_=resolved))
-            if not stored.item_counts.total:
-                why = await retry_while_unavailable(partial(why_nothing_matches, self.services.repository, resolved))
-                logger.warning("the batch %s matches no execution: %s", batch.name_prefix, why)
+            await _warn_if_empty(stored, resolved, self.services)
             await self._run(stored, stream, is_resumed=False)
 
     async def resume(self, stream: ResultStream[BatchExecutionResult], *, batch: Batch) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager, nullcontext, suppress
 from functools import partial
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from statechain.cancellation import GRACE, wait_ignoring_cancellation
-from statechain.chaining.batch import new_batch, stop_batch
+from statechain.chaining.batch import create_batch, new_batch, stop_batch
 from statechain.chaining.bulk import Inputs, store_bulk
 from statechain.chaining.following import Begun, Follower, batch_status
 from statechain.chaining.options import DISTRIBUTED, BatchExecutionOptions
@@ -26,8 +25,7 @@ from statechain.launcher import ResultStream
 from statechain.records.batches import Batch, BatchStatus
 from statechain.records.executions import Execution, new_id
 from statechain.records.results import BatchExecutionResult, BatchStopped
-from statechain.storage.existing import why_nothing_matches, with_machine_ids
-from statechain.storage.repository import CreateBatch, ResumeBatch
+from statechain.storage.repository import ResumeBatch
 from statechain.storage.retrying import polling_delays, retry_while_unavailable
 
 if TYPE_CHECKING:
@@ -36,8 +34,6 @@ if TYPE_CHECKING:
     from statechain.records.filters import ExecutionFilter
 
 __all__ = ["BatchHandle", "SharedBatches"]
-
-logger = logging.getLogger(__name__)
 
 StopExecution = Callable[..., Awaitable[Execution]]
 
@@ -173,14 +169,16 @@ class SharedBatches:
 
         With a name prefix of the caller's, a batch that runs and does the same is joined instead.
         """
-        services = self._services
-        filter_ = await with_machine_ids(services.repository, filter_)
-        batch = new_batch(target, filter_, source_state_name, options, services, transformer, batch_id=batch_id)
-        creating = CreateBatch(batch=batch, filter_=filter_, joins=options.name_prefix is not None)
-        stored = await services.journal.write_for_caller(creating)
-        if not stored.item_counts.total:
-            why = await retry_while_unavailable(partial(why_nothing_matches, services.repository, filter_))
-            logger.warning("the batch %s matches no execution: %s", batch.name_prefix, why)
+        stored = await create_batch(
+            target,
+            filter_,
+            source_state_name,
+            options,
+            self._services,
+            transformer,
+            batch_id=batch_id,
+            joins=options.name_prefix is not None,
+        )
         return await self._begun(stored.id, options)
 
     async def start_bulk(

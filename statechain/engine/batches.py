@@ -12,7 +12,6 @@ from statechain.arguments import BATCH_ID, MACHINE, TEXT, checked
 from statechain.chaining.arguments import FILTER, OPTIONS, TRANSFORMER
 from statechain.chaining.options import DISTRIBUTED, BatchExecutionOptions
 from statechain.chaining.source import InputTransformer
-from statechain.chaining.transformers import as_name
 from statechain.engine.lookup import EngineLookup
 from statechain.engine.machine import StateMachine
 from statechain.errors import StatechainError
@@ -20,12 +19,10 @@ from statechain.guard import guarded
 from statechain.records.batches import Batch
 from statechain.records.filters import ExecutionFilter
 from statechain.records.results import BatchExecutionResult
-from statechain.storage.existing import with_machine_ids
 
 if TYPE_CHECKING:
     from statechain.launcher import ResultStream
     from statechain.records.filters import HasId
-    from statechain.storage.journal.journal import Journal
 
 __all__ = ["EngineBatches"]
 
@@ -36,7 +33,6 @@ logger = logging.getLogger(__name__)
 class EngineBatches(EngineLookup):
     """The methods of `Engine` about batches; it sets the attributes that they need."""
 
-    journal: Journal
     _works: bool
 
     @checked(id=BATCH_ID)
@@ -168,8 +164,6 @@ class EngineBatches(EngineLookup):
 
             ValueError: The transformer is a function, or this engine has handlers and none of its name.
         """
-        from statechain.storage.writes import CreateBatch  # noqa: PLC0415 -- loaded by the first engine
-
         target = await self.get_state_machine(state_machine_id)
         chosen = options or BatchExecutionOptions()
         if chosen.mode == DISTRIBUTED:
@@ -177,10 +171,8 @@ class EngineBatches(EngineLookup):
                 filter, source_state_name, options=chosen, input_transformer=input_transformer
             )
             return await self.get_batch(handle.id)
-        filter_ = await with_machine_ids(self.repository, filter)
-        name = as_name(input_transformer, self._services.tasks)
-        batch = self._services.local_batches.new(target, filter_, source_state_name, chosen, name)
-        stored = await self.journal.write_for_caller(CreateBatch(batch=batch, filter_=filter_))
+        batches = self._services.local_batches
+        stored = await batches.create(target, filter, source_state_name, chosen, input_transformer)
         # Resumed at once: the batch is stored, so that a crash from here on leaves it to be resumed elsewhere.
         self._run_batch(stored, await self._resumed(stored, chosen, None))
         return stored
