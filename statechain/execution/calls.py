@@ -274,10 +274,14 @@ class Caller:
             outside = frame.outside = ExternalWait(deadline=self._deadline(effect))
         if outside.called:
             return None
-        # A token was handed out before a crash: the handler may have been called with it.
-        if outside.callbacks and is_once:
-            await self._callbacks.close(outside.callbacks)
-            raise StateError("States.TaskFailed", INTERRUPTED)
+        # A token was handed out before a crash: the handler may have been called with it, and it may be answered.
+        if outside.callbacks:
+            close = self._callbacks.close if is_once else self._callbacks.close_answered
+            answer = await close(outside.callbacks)
+            if answer is not None:
+                return answer
+            if is_once:
+                raise StateError("States.TaskFailed", INTERRUPTED)
         # Durable before the handler has the token: an answer must find its callback, however soon it comes.
         await self._open(frame, outside, token=frame.token)
         self._note_once(frame, MomentKind.STARTED)
@@ -285,10 +289,10 @@ class Caller:
             submitted = await submit(outside)
         except StateError:
             # Storage decides which came first, an answer or this failure.
-            answer = await self._callbacks.close(outside.callbacks)
-            if answer is None:
+            early = await self._callbacks.close(outside.callbacks)
+            if early is None:
                 raise
-            return answer
+            return early
         outside.called, outside.since = True, self._clock.now()
         frame.note(MomentKind.SUBMITTED, outside.since, submitted)
         await self._scribe.checkpoint(frame)

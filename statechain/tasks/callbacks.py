@@ -150,6 +150,12 @@ class Callbacks:
         closed = [await self._journal.write(CloseCallback(id=each)) for each in ids]
         return next((each for each in closed if each is not None and each.status in ANSWERED), None)
 
+    async def close_answered(self, ids: Sequence[str]) -> Callback | None:
+        """Return the answer to one of some callbacks, and wait no more; None where none has come, and all stay open."""
+        with self._clock.hold():
+            found = await retry_while_unavailable(lambda: self._repository.callbacks(ids))
+        return await self.close(ids) if any(each.status in ANSWERED for each in found) else None
+
     async def _news_before(self, waiter: _Waiter, due: datetime | None) -> bool:
         timeout = self._clock.timeout_at(due)
         try:

@@ -268,6 +268,34 @@ async def test_an_at_most_once_handler_is_not_called_again_with_another_token(ha
     assert (ended.error, harness.calls["Ask"]) == ("States.TaskFailed", 1)
 
 
+@pytest.mark.parametrize("delivery", ["at_least_once", "at_most_once"])
+@pytest.mark.parametrize("meanwhile", [True, False], ids=["while no engine runs", "before the crash"])
+async def test_an_answer_that_was_accepted_counts_though_a_crash_cut_the_handler_short(
+    harness: EngineHarness, delivery: str, *, meanwhile: bool
+) -> None:
+    tokens: list[str] = []
+
+    async def ask(_: Any, context: TaskContext) -> None:
+        tokens.append(context.task_token or "")
+        if not meanwhile:
+            await harness.engine.send_task_success(tokens[0], "accepted")
+        harness.calls["Ask"] += 1
+        if not harness.crashes:
+            await asyncio.sleep(3600)
+
+    harness.tasks.add("Ask", ask, delivery=delivery)
+    started = await harness.start(machine(Ask=task(ASK)))
+    await harness.reached("Ask")
+    await harness.crash()
+    if meanwhile:
+        async with Engine(harness.repository, clock=SystemClock(), recovery=False) as operator:
+            await operator.send_task_success(tokens[0], "accepted")
+    await harness.open()
+    ended = await harness.ended(started.id)
+    assert (ended.status, ended.output) == ("SUCCEEDED", "accepted")
+    assert harness.calls["Ask"] == 1
+
+
 async def test_nobody_can_answer_a_task_that_a_sibling_cut_short(harness: EngineHarness) -> None:
     tokens = asking(harness)
     bad = machine(Paint=task(ACTIVITY))
