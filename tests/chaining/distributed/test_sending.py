@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 
@@ -68,3 +69,16 @@ async def test_within_an_interval_a_ticket_is_sent_once() -> None:
     sender.keep(["another"])
     assert await sender.send("batch", TICKETS) == []
     assert dispatcher.asked == 2, "the tickets of a batch that is forgotten are sent anew"
+
+
+class Hanging(LocalDispatcher):
+    """Never answers."""
+
+    async def dispatch(self, tickets: Sequence[Ticket]) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_what_a_dispatcher_does_not_accept_in_time_is_run_by_the_sender() -> None:
+    sender = TicketSender(Hanging(), interval=0.01)
+    assert await sender.send("batch", TICKETS) == TICKETS
+    assert sender.is_away

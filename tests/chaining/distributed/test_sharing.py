@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -20,6 +21,7 @@ from statechain import (
     TaskRegistry,
 )
 from statechain.chaining import shard_run, shards
+from statechain.dispatchers.local import LocalDispatcher
 from statechain.errors import LeaseLost
 from statechain.observers import Fact, ShardEnded, ShardStarted
 from statechain.storage.shards import ShardStatus
@@ -109,6 +111,7 @@ async def test_each_shard_is_claimed_once_where_nothing_goes_wrong(storage: Stor
     async with Engine(storage, tasks=calls.tasks, observers=[facts]) as engine:
         batch: Batch = await (await start(engine, 12)).wait()
     assert batch.status is BatchStatus.SUCCEEDED
+    assert batch.end_time is not None
     assert sorted(facts.claims) == [(number, 1) for number in range(6)]
     assert sorted(facts.outcomes) == [(number, "DONE") for number in range(6)]
 
@@ -200,6 +203,35 @@ async def test_of_a_shard_that_another_worker_claimed_nothing_more_is_started(
         assert (shard.owner, shard.epoch) == ("another", claimed.epoch)
 
 
+async def test_one_failure_too_many_ends_the_batch_under_the_same_claim(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard_run, "COUNT_SECONDS", 3600.0)
+    calls, facts = Calls(0), Facts()
+    options = BatchExecutionOptions(mode="DISTRIBUTED", shard_size=3, stop_on_error=True)
+    async with Engine(storage, tasks=calls.tasks, observers=[facts]) as engine:
+        batch = await (await start(engine, 3, options)).wait()
+    assert (batch.status, batch.item_counts.failed, batch.item_counts.pending) == (BatchStatus.FAILED, 1, 2)
+    assert (facts.claims, facts.outcomes) == ([(0, 1)], [(0, "LEFT")])
+    assert calls.inputs == [0]
+
+
+async def test_a_shard_that_is_left_in_order_counts_as_no_death(
+    storage: Storage, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls, facts = Calls(), Facts()
+    calls.gate.clear()
+    async with Engine(storage, tasks=calls.tasks, observers=[facts]) as engine:
+        handle = await start(engine, 2)
+        await calls.reached(1)
+        asyncio.get_running_loop().call_later(0.02, calls.gate.set)
+    (shard,) = await storage.shards(handle.id)
+    assert (shard.owner, shard.claims) == (None, 0)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+    assert facts.outcomes == [(0, "LEFT")]
+    assert calls.inputs == [0]
+
+
 async def test_a_shard_that_was_claimed_elsewhere_is_not_done_here(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,10 +251,14 @@ async def test_a_shard_that_was_claimed_elsewhere_is_not_done_here(
         assert await storage.batch_status(handle.id) is BatchStatus.RUNNING
 
 
-async def test_a_shard_whose_end_was_written_is_done_although_the_reply_was_lost(storage: Storage) -> None:
+@pytest.mark.parametrize("is_dispatched", [False, True])
+async def test_a_shard_whose_end_was_written_is_done_although_the_reply_was_lost(
+    storage: Storage, *, is_dispatched: bool
+) -> None:
     calls, facts = Calls(), Facts()
     storage.loses_reply = True
-    async with Engine(storage, tasks=calls.tasks, observers=[facts]) as engine:
+    dispatcher = LocalDispatcher() if is_dispatched else None
+    async with Engine(storage, tasks=calls.tasks, observers=[facts], dispatcher=dispatcher, lease=LONG) as engine:
         handle = await start(engine, 2)
         assert (await handle.wait()).status is BatchStatus.SUCCEEDED
     assert not storage.loses_reply
