@@ -279,6 +279,8 @@ class Caller:
             close = self._callbacks.close if is_once else self._callbacks.close_answered
             answer = await close(outside.callbacks)
             if answer is not None:
+                self._note_once(frame, MomentKind.STARTED)
+                frame.note(MomentKind.SUBMITTED, self._clock.now(), "null")  # what the handler returned is not known
                 return answer
             if is_once:
                 raise StateError("States.TaskFailed", INTERRUPTED)
