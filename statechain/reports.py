@@ -96,9 +96,10 @@ class Backlog:
         executions: RUNNING executions without an owner: submitted by a client, or left by a worker. Of a machine with
             limits no more are counted than its ``max_concurrency`` lets run now.
 
-        shards: Shards of RUNNING batches without an owner; a batch that is not cut into shards yet counts as one.
+        shards: Shards of RUNNING batches without an owner; a batch that is not cut into shards yet counts as one. Those
+            of DISTRIBUTED batches: what a caller resumes in another mode is run by its own process.
 
-        running_shards: Shards that workers run.
+        running_shards: Shards of these batches that workers run.
 
         tickets: Tickets that wait with the dispatcher; None without one, or where it does not know.
     """

@@ -344,13 +344,18 @@ class MemoryRepository(MemoryLeases):
         return self._uncounted(batch)
 
     def _fail_item(self, write: FailBatchItem) -> object:
-        item = self._items[write.batch_id][write.index]
-        item.error, item.cause = write.error, write.cause
+        for item in self._items_at(write):
+            item.error, item.cause = write.error, write.cause
         return None
 
     def _join_item(self, write: JoinBatchItem) -> object:
-        self._items[write.batch_id][write.index].name = write.name
+        for item in self._items_at(write):
+            item.name = write.name
         return None
+
+    def _items_at(self, write: FailBatchItem | JoinBatchItem) -> Sequence[Item]:
+        """Return the item that a write is about; none where there is no such one."""
+        return self._items.get(write.batch_id, [])[write.index : write.index + 1]
 
     def _end_batch(self, write: EndBatch) -> object:
         batch = self._batches.get(write.batch_id)

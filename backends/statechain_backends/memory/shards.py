@@ -218,7 +218,7 @@ class MemoryShards(MemoryReports):
         batches = [each.id for each in await self.running_batches(DISTRIBUTED)]
         shards = [shard for id_ in batches for shard in self._shards.get(id_, ()) if shard.status in OPEN]
         owned = sum(shard.owner is not None for shard in shards)
-        uncut = sum(id_ not in self._shards for id_ in batches)
+        uncut = sum(not self._shards.get(id_) for id_ in batches)
         unowned = await self.count_unowned()
         return Backlog(executions=unowned, shards=len(shards) - owned + uncut, running_shards=owned)
 

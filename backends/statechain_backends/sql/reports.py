@@ -111,17 +111,17 @@ def backlog() -> Select[Any]:
 
     Shards are counted within the partial index of the open ones, batch by batch.
     """
-    is_running = batches.c.status == literal(BatchStatus.RUNNING.value, literal_execute=True)
+    # Shards of a batch in another mode are run by the process of its caller alone, and wait for no worker.
+    is_running = and_(
+        batches.c.status == literal(BatchStatus.RUNNING.value, literal_execute=True),
+        batches.c.options.like(DISTRIBUTED_OPTION),
+    )
     of_batch = batch_shards.c.batch_id == batches.c.id
     is_open = batch_shards.c.status.in_(
         [literal(each.value, literal_execute=True) for each in (ShardStatus.PENDING, ShardStatus.RUNNING)]
     )
     shards = select(func.count()).select_from(batches.join(batch_shards, of_batch)).where(is_running, is_open)
-    uncut = (
-        select(func.count())
-        .select_from(batches)
-        .where(is_running, batches.c.options.like(DISTRIBUTED_OPTION), ~exists().where(of_batch))
-    )
+    uncut = select(func.count()).select_from(batches).where(is_running, ~exists().where(of_batch))
     waiting = shards.where(batch_shards.c.owner.is_(None)).scalar_subquery() + uncut.scalar_subquery()
     owned = shards.where(batch_shards.c.owner.is_not(None)).scalar_subquery()
     free = count_unowned().where(runs.c.queue.is_(None)).scalar_subquery()

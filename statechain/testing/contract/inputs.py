@@ -9,7 +9,14 @@ import attrs
 from statechain.errors import RepositoryError
 from statechain.records.batches import NAME_TAKEN, Batch, BatchItem, ItemCounts
 from statechain.records.executions import ExecutionStatus
-from statechain.storage.repository import AddBatchItems, CreateBatch, DropBatchItems, FailBatchItem, Repository
+from statechain.storage.repository import (
+    AddBatchItems,
+    CreateBatch,
+    DropBatchItems,
+    FailBatchItem,
+    JoinBatchItem,
+    Repository,
+)
 from statechain.testing.contract.samples import batch, commit, finish, moment
 
 __all__ = ["InputContract"]
@@ -103,6 +110,17 @@ class InputContract:
             await commit(repository, given(each, 0))
             stored = await commit(repository, CreateBatch(batch=each, filter_=None, item_count=1, joins=True))
             assert stored.id == first.id
+
+    async def test_a_write_about_an_item_that_does_not_exist_changes_nothing(self, repository: Repository) -> None:
+        wanted = batch(filter={})
+        await commit(repository, given(wanted, 0))
+        await commit(repository, CreateBatch(batch=wanted, filter_=None, item_count=1))
+        before = await items_of(repository, wanted)
+        for batch_id, index in ((wanted.id, 1), ("nowhere", 0)):
+            failing = FailBatchItem(batch_id=batch_id, index=index, error="Refused", cause=None)
+            joining = JoinBatchItem(batch_id=batch_id, index=index, name="another")
+            assert list(await repository.commit([failing, joining])) == [None, None]
+        assert await items_of(repository, wanted) == before
 
     async def test_an_item_whose_name_is_taken_represents_no_execution(self, repository: Repository) -> None:
         wanted = batch(

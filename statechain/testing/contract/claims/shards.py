@@ -104,6 +104,20 @@ class ShardContract:
         await commit(repository, EndBatch(batch_id=batch.id, status=BatchStatus.ABORTED, end_time=moment(98)))
         assert await waiting(repository) == (0, 0), "a batch that has ended needs none"
 
+    async def test_shards_that_only_their_caller_runs_wait_for_no_worker(self, repository: Repository) -> None:
+        batch = await shared(repository, mode="INLINE")
+        await claimed(repository, batch, "caller")
+        assert await waiting(repository) == (0, 0)
+        await commit(repository, ResumeBatch(batch_id=batch.id, options=SHARED))
+        assert await waiting(repository) == (2, 1)
+
+    async def test_a_batch_without_items_waits_for_the_worker_that_ends_it(self, repository: Repository) -> None:
+        batch = await shared(repository, 0, mode="INLINE")
+        await commit(repository, ResumeBatch(batch_id=batch.id, options=SHARED))  # which cuts it, into no shards
+        assert await waiting(repository) == (1, 0)
+        assert await claim(repository, batch, "one") is None
+        assert await waiting(repository) == (0, 0)
+
     async def test_the_first_claim_cuts_a_batch(self, repository: Repository) -> None:
         batch = await shared(repository, 5)
         assert list(await repository.shards(batch.id)) == []
