@@ -8,7 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,27 @@ def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]
             yield running
         finally:
             process.kill()
+
+
+@pytest.fixture
+def console(tmp_path: Path) -> Iterator[Callable[[str], Service]]:
+    """Return a function that serves the storage of a URL by the command line."""
+    with ExitStack() as stack:
+
+        def serve(url: str) -> Service:
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                port = free.getsockname()[1]
+            command = [sys.executable, "-m", "statechain", "console", "--port", str(port), "--repository", url]
+            process = stack.enter_context(
+                subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True, cwd=tmp_path)
+            )
+            stack.callback(process.kill)
+            with socket.socket() as probe:
+                while probe.connect_ex(("127.0.0.1", port)):
+                    assert process.poll() is None
+            return Service(process, f"http://127.0.0.1:{port}")
+
+        yield serve
 
 
 @pytest.fixture(scope="module")

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
+from statechain import BatchExecutionOptions, Engine, ExecutionFilter
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conftest import Service
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
@@ -125,6 +131,55 @@ def test_every_page_fits_and_can_be_read_and_reached_by_keyboard(
         messages += [f"{path}: {problem}" for problem in serious_problems(page)]
     context.close()
     assert messages == []
+
+
+async def leave_long_names(url: str) -> tuple[list[str], str]:
+    """Store a machine, its states, executions and a batch that have the longest names; return pages of them."""
+    widest, error = "W" * 80, "E" * 200
+    definition = {
+        "StartAt": widest,
+        "States": {
+            widest: {"Type": "Pass", "Next": f"{widest[1:]}2"},
+            f"{widest[1:]}2": {"Type": "Fail", "Error": error, "Cause": "C" * 3000},
+        },
+    }
+    async with Engine(url) as engine:
+        machine = await engine.create_state_machine(widest, definition)
+        ended = await (await machine.start_execution({widest * 5: widest * 20}, name=widest)).wait()
+        batched = await engine.create_state_machine(f"{widest[1:]}2", definition)
+        options = BatchExecutionOptions(name_prefix=widest)
+        await batched.execute_batch(ExecutionFilter(state_machine_id=machine), widest, options=options)
+        (batch,) = await engine.list_batches()
+    one = f"executions/{ended.id}"
+    return [
+        "",
+        "executions",
+        f"executions?text={widest}&machine={machine.id}&state={widest}",
+        "machines",
+        f"machines/{machine.id}",
+        "batches",
+        f"batches/{batch.id}",
+        "statistics",
+        *(f"{one}{part}" for part in ("", "/timeline", "/events", "/payload", "/chain", f"?state={widest}")),
+        f"{one}/payload?of=input",
+    ], widest
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_pages_with_the_longest_names_are_no_wider_than_the_screen(
+    console: Callable[[str], Service], chromium: Any, tmp_path: Path, width: int
+) -> None:
+    url = f"sqlite:///{tmp_path / 'long.db'}"
+    with ThreadPoolExecutor() as pool:  # Playwright has an event loop in this thread
+        paths, widest = pool.submit(lambda: asyncio.run(leave_long_names(url))).result()
+    served = console(url)
+    context = chromium.new_context(viewport={"width": width, "height": 900})
+    page = context.new_page()
+    for path in paths:
+        page.goto(f"{served.url}/{path}")
+        assert widest[:30] in page.text_content("main") or path in {"", "statistics"}, path
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
+    context.close()
 
 
 def test_a_task_is_answered_and_an_execution_stopped_by_keyboard_alone(
