@@ -121,6 +121,27 @@ async def test_a_function_maps_the_inputs_where_it_was_given(engine_factory: Eng
     assert sorted(calls.inputs) == list(range(101, 106))
 
 
+async def test_a_function_maps_the_inputs_where_a_batch_is_joined(engine_factory: EngineFactory) -> None:
+    stopped, calls = Calls(), Calls()
+    stopped.gate.clear()
+    async with engine_factory(tasks=stopped.tasks, recovery=False) as engine:
+        sources = await engine.create_state_machine("sources", PASS)
+        targets = await engine.create_state_machine("targets", CALL)
+        for number in range(3):
+            await sources.execute(number)
+        found = ExecutionFilter(state_machine_id=sources.id, order="oldest_first")
+        running = asyncio.ensure_future(targets.execute_batch(found))
+        await stopped.reached(1)
+        (batch,) = await engine.list_batches()
+        await engine.stop_batch(batch.id)
+        with pytest.raises(BatchStopped):
+            await running
+    async with engine_factory(tasks=calls.tasks) as engine:
+        joined = await engine.join_batch(batch.id, input_transformer=lambda value: value + 100)
+        assert (joined.item_counts.aborted, joined.item_counts.succeeded) == (1, 2)
+    assert sorted(calls.inputs) == [101, 102]
+
+
 async def test_the_name_of_a_transformer_is_stored_with_a_batch_and_maps_what_is_resumed(
     engine_factory: EngineFactory,
 ) -> None:

@@ -80,6 +80,7 @@ async def test_an_engine_runs_the_shards_that_tickets_name(engine_factory: Engin
                 Ticket(id_, 1, 0),
                 Ticket(id_, 1, 1),
                 Ticket(id_, 0, 5),
+                Ticket(id_, 2, 0),
                 Ticket(id_, 9, 0),
                 Ticket("no", 0, 0),
             ):
@@ -162,3 +163,28 @@ async def test_shards_whose_tickets_are_not_delivered_are_claimed_by_the_sweep(e
         shards = await engine.repository.shards(id_)
     assert [(each.status, each.epoch) for each in shards] == [(ShardStatus.DONE, 1)] * 2
     assert Ticket(id_, 0, 0) in dispatcher.sent
+
+
+async def test_a_worker_that_is_being_left_is_busy(engine_factory: EngineFactory) -> None:
+    gate, begun = asyncio.Event(), asyncio.Event()
+    tasks = TaskRegistry()
+
+    @tasks.register("Call")
+    async def call(value: int) -> int:
+        begun.set()
+        await gate.wait()
+        return value
+
+    async with engine_factory() as starting:
+        id_ = await start(starting)
+        worker = engine_factory(tasks=tasks, recovery=False)
+        await worker.__aenter__()
+        running = asyncio.create_task(worker.run_ticket(Ticket(id_, 0, 0)))
+        await begun.wait()
+        leaving = asyncio.create_task(worker.__aexit__(None, None, None))
+        await asyncio.sleep(0)
+        assert await worker.run_ticket(Ticket(id_, 1, 0)) is Outcome.BUSY
+        gate.set()
+        await leaving
+        assert await running is Outcome.DONE
+        assert [each.epoch for each in await starting.repository.shards(id_)] == [1, 0]
