@@ -198,9 +198,14 @@ def with_method(method: str, meant: str) -> Argument:
 
 
 def sequence_with(method: str, meant: str) -> Argument:
-    """Return an argument that is a sequence of objects with a method."""
+    """Return an argument that is a sequence of objects with a method that is no coroutine function."""
     each = with_method(method, meant)
-    return Argument(meant, lambda value: isinstance(value, Sequence) and all(map(each.accepts, value)))
+
+    def accepts(value: object) -> bool:
+        # What a coroutine function returns would be awaited by nothing, so that its body never ran.
+        return each.accepts(value) and not inspect.iscoroutinefunction(getattr(value, method))
+
+    return Argument(meant, lambda value: isinstance(value, Sequence) and all(map(accepts, value)))
 
 
 def one_of(*values: str) -> Argument:

@@ -375,4 +375,4 @@ def emit(observers: Sequence[Observer], fact: Fact) -> None:
         try:
             observer.observe(fact)
         except Exception:
-            logger.exception("the observer %r raised at %s", observer, type(fact).__name__)
+            logger.exception("the observer %s raised at %s", type(observer).__qualname__, type(fact).__name__)

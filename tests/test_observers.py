@@ -10,7 +10,7 @@ from datetime import timedelta
 import attrs
 import pytest
 
-from statechain import Engine, ExecutionFilter, ExecutionStatus, TaskContext, TaskError, TaskRegistry
+from statechain import Engine, ExecutionFilter, ExecutionStatus, InvalidArgument, TaskContext, TaskError, TaskRegistry
 from statechain.logs import BATCH, ContextFilter, LogObserver
 from statechain.observers import (
     AttemptEnded,
@@ -248,6 +248,15 @@ async def test_the_journal_and_the_lease_are_told(repository_url: str) -> None:
     (beat, *_) = ear.of(LeaseRenewed)
     assert isinstance(beat, LeaseRenewed)
     assert beat.worker_id == engine.worker.id
+
+
+def test_an_observer_that_is_asynchronous_is_refused() -> None:
+    class Asynchronous:
+        async def observe(self, fact: Fact) -> None:
+            raise AssertionError
+
+    with pytest.raises(InvalidArgument, match=r"observers must be .* a method observe that is no coroutine function"):
+        Engine(observers=[Asynchronous()])  # type: ignore[list-item]
 
 
 async def test_an_observer_that_raises_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:

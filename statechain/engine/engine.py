@@ -140,7 +140,9 @@ class Engine(EngineMachines, EngineBatches, EngineOperations, EngineWaitingTasks
         max_concurrent_executions=count_from(1).or_none(),
         slots=count_from(1),
         dispatcher=DISPATCHER.or_none(),
-        observers=sequence_with("observe", "a list of observers, each with a method observe"),
+        observers=sequence_with(
+            "observe", "a list of observers, each with a method observe that is no coroutine function"
+        ),
         limits=instance_of(Limits, meant="Limits"),
         recovery=FLAG,
         files=PATH.or_none(),
