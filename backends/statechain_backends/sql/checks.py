@@ -179,7 +179,7 @@ class Checks(ABC):
                 yield finding
         for (execution_id,) in await self._fetch(_GAPS):
             problem, what = "the numbers of its rows have gaps", "they are numbered anew"
-            fix = partial(_renumber, execution_id)
+            fix = partial(_renumber, unescape_text(execution_id))
             yield await self._finding(visits, (execution_id,), problem, what, fix, repair=repair)
 
     async def _matching(self, rule: _Rule, *, repair: bool) -> AsyncIterator[Finding]:
@@ -187,9 +187,9 @@ class Checks(ABC):
         while rows := [tuple(row) for row in await self._fetch(rule.find(after))]:
             for row in rows:
                 key = row[: len(rule.key)]
-                fix = partial(_once, rule.fix(row))
+                fix = partial(_once, rule.fix(_plain(row)))
                 yield await self._finding(rule.table, key, rule.problem, rule.repair, fix, repair=repair)
-            after = rows[-1][: len(rule.key)]
+            after = _plain(rows[-1][: len(rule.key)])
             if len(rows) < PAGE:
                 return
 
@@ -209,7 +209,7 @@ class Checks(ABC):
                     yield await self._mend(table, named, row, damaged, repair=repair)
             if len(rows) < PAGE:
                 return
-            after = tuple(rows[-1][place] for place in places)
+            after = _plain([rows[-1][place] for place in places])
 
     async def _mend(
         self, table: Table, key: tuple[object, ...], row: Sequence[object], damaged: Mapping[str, str], *, repair: bool
@@ -217,27 +217,28 @@ class Checks(ABC):
         new = replacements(table, row, [*damaged])
         problem = "; ".join(damaged.values())
         if new is None:
-            return Finding(table=table.name, key=_shown(key), problem=problem, repair=None)
-        cause = f"the row {', '.join(map(repr, _shown(key)))} of {table.name} could not be read: {problem}"
+            return Finding(table=table.name, key=_plain(key), problem=problem, repair=None)
+        cause = f"the row {', '.join(map(repr, _plain(key)))} of {table.name} could not be read: {problem}"
         if table is runs:
-            same = (column == value for column, value in zip(table.primary_key.columns, key, strict=True))
+            same = (column == value for column, value in zip(table.primary_key.columns, _plain(key), strict=True))
             drop = partial(_once, delete(runs).where(*same).returning(runs.c.execution_id))
             return await self._finding(table, key, problem, _DROPPED, drop, repair=repair)
         what = f"{', '.join(new)} {'is' if len(new) == 1 else 'are'} replaced"
         if table in {executions, visits, callbacks}:
             what += "; its execution, where it is RUNNING, ends FAILED"
-        fix = partial(_replace, table, key, row, new, cause)
+        fix = partial(_replace, table, _plain(key), _plain(row), new, cause)
         return await self._finding(table, key, problem, what, fix, repair=repair)
 
     async def _finding(
         self, table: Table, key: tuple[object, ...], problem: str, what: str, fix: Callable[[], Script], *, repair: bool
     ) -> Finding:
         is_repaired = bool(await self._perform(fix())) if repair else False
-        return Finding(table=table.name, key=_shown(key), problem=problem, repair=what, is_repaired=is_repaired)
+        return Finding(table=table.name, key=_plain(key), problem=problem, repair=what, is_repaired=is_repaired)
 
 
-def _shown(key: Sequence[object]) -> tuple[object, ...]:
-    return tuple(unescape_text(value) if isinstance(value, str) else value for value in key)
+def _plain(row: Sequence[object]) -> tuple[object, ...]:
+    """Return the values of a row as they were given: as an argument of a statement, each text is escaped again."""
+    return tuple(unescape_text(value) if isinstance(value, str) else value for value in row)
 
 
 # Repairs, as scripts; each returns whether it took effect
