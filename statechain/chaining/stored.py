@@ -26,7 +26,7 @@ def describe_options(options: BatchExecutionOptions, transformer: str | None = N
 
 def read_options(described: Mapping[str, JSONValue]) -> dict[str, Any]:
     """Return the arguments that made the options."""
-    return {name: value for name, value in described.items() if name in STORED_OPTIONS}
+    return {name: value for name, value in described.items() if name in (*STORED_OPTIONS, *SHARD_OPTIONS)}
 
 
 def is_exclusive(batch: Batch) -> bool:

@@ -92,6 +92,7 @@ def test_a_named_transformer_is_found_again_when_the_batch_is_resumed(orders: Cl
     (batch,) = rows(orders.call("batches", "list").stdout)
     assert "input transformer Tenfold" in orders.call("batches", "show", batch["ID"]).stdout
     orders.call("batches", "resume", batch["ID"], "--tasks", "named")
+    assert json.loads(orders.call("batches", "show", batch["ID"], "--json").stdout)["options"]["mode"] == "DISTRIBUTED"
     told = orders.call("batches", "resume", batch["ID"], "--tasks", "handlers", code=2).stderr
     assert "no input_transformer is registered under the name 'Tenfold'" in told
 
