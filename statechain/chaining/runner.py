@@ -13,6 +13,7 @@ import attrs
 
 from statechain.asl.outcome import Tolerance
 from statechain.chaining.options import BatchExecutionOptions
+from statechain.chaining.source import naming_transformer
 from statechain.codec import JSONInput
 from statechain.errors import (
     ExecutionAlreadyExists,
@@ -240,7 +241,9 @@ class Runner:
             return Payload.passed_on(text, max_bytes=limits.payload_bytes, max_depth=limits.payload_depth), key
         value = await item.load_input()
         key = self._options.key_of(value)
-        return Payload.isolated(value, max_bytes=limits.payload_bytes, max_depth=limits.payload_depth), key
+        # An item that has a source has a text, too, unless a transformer maps it.
+        with naming_transformer(is_there=item.source is not None and item.text is None):
+            return Payload.isolated(value, max_bytes=limits.payload_bytes, max_depth=limits.payload_depth), key
 
     def _leave(self, place: Place) -> None:
         """Begin the next item, to be started in the commit that ends this one."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from statechain.codec import JSONInput, JSONValue, decode
@@ -22,7 +23,15 @@ from statechain.records.executions import Execution, ExecutionStatus, Source
 if TYPE_CHECKING:
     from statechain.storage.repository import Repository
 
-__all__ = ["InputTransformer", "as_source", "chained_input", "item_input", "passed_text", "transform"]
+__all__ = [
+    "InputTransformer",
+    "as_source",
+    "chained_input",
+    "item_input",
+    "naming_transformer",
+    "passed_text",
+    "transform",
+]
 
 InputTransformer: TypeAlias = Callable[[Any], "JSONInput | Awaitable[JSONInput]"]
 """Maps a source's output to an input; sync or async. It runs in the event loop, so it must not block."""
@@ -80,6 +89,18 @@ def _output(text: str | None, execution_id: str, status: ExecutionStatus, state_
     if state_name is not None:
         raise SourceStateNotFound(f"execution {execution_id!r} never completed a state {state_name!r}")
     raise SourceNotFinished(f"execution {execution_id!r} ended {status}, without an output: name a state to chain from")
+
+
+@contextmanager
+def naming_transformer(*, is_there: bool) -> Iterator[None]:
+    """Have an InvalidPayload say that it is about what a transformer returned, where there is one."""
+    try:
+        yield
+    except InvalidPayload as refused:
+        if not is_there:
+            raise
+        message = f"the result of the input_transformer cannot be kept: {refused}"
+        raise InvalidPayload(message, is_too_large=refused.is_too_large) from refused
 
 
 async def transform(output: JSONValue, transformer: InputTransformer | None) -> JSONInput:

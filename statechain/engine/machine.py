@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from statechain import asl, drawing
 from statechain.arguments import NAME, checked
 from statechain.chaining.arguments import SOURCE, TRANSFORMER
-from statechain.chaining.source import InputTransformer, as_source, chained_input
+from statechain.chaining.source import InputTransformer, as_source, chained_input, naming_transformer
 from statechain.chaining.transformers import as_function
 from statechain.codec import JSONInput, JSONValue, decode, same_json
 from statechain.engine.handle import ExecutionHandle, succeeded
@@ -202,7 +202,8 @@ class StateMachine(MachineBatches):
             input = await chained_input(self._services.repository, origin, transformer)  # noqa: A001
         elif input_transformer is not None:
             raise ValueError("an input_transformer maps a source's output: give a source")
-        given = self._isolated(input)
+        with naming_transformer(is_there=input_transformer is not None):
+            given = self._isolated(input)
         named = None if name is None else _checked_name(name)
         return self._new_execution(given, named, origin, key=key, priority=priority), given
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
@@ -20,7 +20,6 @@ from statechain.arguments import (
     MACHINE,
     MOMENT,
     WHOLE,
-    Argument,
     checked,
     count_from,
     instance_of,
@@ -33,7 +32,7 @@ from statechain.errors import BatchNotFound
 from statechain.guard import guarded
 from statechain.launcher import first_error, launch
 from statechain.records.executions import Execution, ExecutionStatus
-from statechain.records.filters import Cursor, ExecutionFilter
+from statechain.records.filters import Cursor, ExecutionFilter, to_statuses
 from statechain.reports import (
     Activity,
     Backlog,
@@ -49,7 +48,7 @@ if TYPE_CHECKING:
     from statechain.engine.services import EngineServices
     from statechain.history.kept import KeptIndexes
     from statechain.records.events import HistoryEvent
-    from statechain.records.filters import HasId
+    from statechain.records.filters import HasId, Statuses
     from statechain.storage.journal.journal import Journal
     from statechain.tickets import Dispatcher
 
@@ -70,10 +69,6 @@ DEPTH_SECONDS = 5.0
 
 UNSUCCESSFUL = frozenset({ExecutionStatus.FAILED, ExecutionStatus.TIMED_OUT, ExecutionStatus.ABORTED})
 CURSOR = instance_of(Cursor, meant="a Cursor (`Cursor.of` an execution)")
-STATUSES = Argument(
-    "statuses of executions",
-    lambda value: isinstance(value, Collection) and not isinstance(value, str) and set(value) <= set(ExecutionStatus),
-)
 
 
 @guarded()
@@ -237,12 +232,12 @@ class EngineOperations(EngineQueries):
 
     # Batches
 
-    @checked(id=BATCH_ID, status=STATUSES.or_none(), after=WHOLE, until=WHOLE.or_none(), limit=count_from(1))
+    @checked(id=BATCH_ID, after=WHOLE, until=WHOLE.or_none(), limit=count_from(1))
     async def list_batch_results(
         self,
         id: str,  # noqa: A002
         *,
-        status: Collection[ExecutionStatus] | None = None,
+        status: Statuses | None = None,
         after: int = -1,
         until: int | None = None,
         limit: int = PAGE,
@@ -252,7 +247,8 @@ class EngineOperations(EngineQueries):
         Arguments:
             id: The batch.
 
-            status: Only items whose executions have one of these statuses; FAILED includes those that were not started.
+            status: Only items whose executions have this status, or one of these; FAILED includes those that were not
+                started.
 
             after: Only items with an index above this.
 
@@ -262,11 +258,13 @@ class EngineOperations(EngineQueries):
 
         Raises:
             BatchNotFound: There is no such batch.
+
+            ValueError: A status is unknown.
         """
+        wanted = to_statuses(status)
         # The status alone: `get_batch` counts all items, and is asked only for its error.
         if await self.repository.batch_status(id) is None:
             await self.get_batch(id)  # raises
-        wanted = None if status is None else {ExecutionStatus(each) for each in status}
         return list(await self.repository.batch_results(id, status=wanted, after=after, until=until, page=limit))
 
     @checked(id=BATCH_ID, after=WHOLE, limit=count_from(1))

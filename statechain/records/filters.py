@@ -16,7 +16,7 @@ from statechain.codec import JSONValue
 from statechain.errors import InvalidArgument
 from statechain.records.executions import Execution, ExecutionStatus
 
-__all__ = ["Chained", "Cursor", "ExecutionFilter", "ExecutionKey", "HasId", "as_id"]
+__all__ = ["Chained", "Cursor", "ExecutionFilter", "ExecutionKey", "HasId", "Statuses", "as_id", "to_statuses"]
 
 OPTIONAL_TEXT = TEXT.or_none()
 Order = Literal["newest_first", "oldest_first"]
@@ -70,9 +70,8 @@ class Chained:
     source_state_name: str | None = attrs.field(default=None, validator=_storable_text)
 
 
-def _to_statuses(
-    value: Statuses | None,
-) -> frozenset[ExecutionStatus] | None:
+def to_statuses(value: Statuses | None) -> frozenset[ExecutionStatus] | None:
+    """Return the statuses that one status, or a collection of them, means. Raises ValueError."""
     if value is None:
         return None
     if not isinstance(value, Iterable):
@@ -169,7 +168,7 @@ class ExecutionFilter:
         InvalidArgument: A value is of the wrong type.
     """
 
-    status: frozenset[ExecutionStatus] | None = attrs.field(default=None, converter=_to_statuses)
+    status: frozenset[ExecutionStatus] | None = attrs.field(default=None, converter=to_statuses)
     state_machine_id: str | None = attrs.field(
         default=None,
         converter=attrs.converters.optional(as_id),

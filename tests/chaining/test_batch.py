@@ -40,6 +40,17 @@ async def test_every_source_that_matches_is_chained_once_in_the_filters_order(ch
     assert numbers(await chaining.targets.execute_batch(newest)) == [4, 3, 2, 1, 0]
 
 
+async def test_results_of_a_batch_are_found_by_a_status_or_several(chaining: ChainingHarness) -> None:
+    await chaining.finish(0)
+    await chaining.batch()
+    (batch,) = await chaining.engine.list_batches()
+    for status in ("SUCCEEDED", SUCCEEDED, ["SUCCEEDED", "FAILED"], None):
+        assert len(await chaining.engine.list_batch_results(batch.id, status=status)) == 1
+    assert await chaining.engine.list_batch_results(batch.id, status="FAILED") == []
+    with pytest.raises(ValueError, match="the statuses are RUNNING, SUCCEEDED, FAILED"):
+        await chaining.engine.list_batch_results(batch.id, status="failed")
+
+
 async def test_a_states_name_that_is_empty_chains_the_final_output(chaining: ChainingHarness) -> None:
     (source,) = await chaining.finish(0)
     for mode in ("INLINE", "DISTRIBUTED"):

@@ -187,6 +187,19 @@ async def test_a_transformer_cannot_change_what_the_source_put_out(chaining: Cha
     assert (await chaining.engine.get_execution(source.id)).output == {"n": 2, "step": "finished"}
 
 
+async def test_what_a_transformer_returns_and_cannot_be_kept_is_called_so(chaining: ChainingHarness) -> None:
+    (source,) = await chaining.finish(7)
+    said = "the result of the input_transformer cannot be kept: the value: set is not JSON: give a list"
+    echo = await chaining.engine.create_state_machine("echo", ECHO)
+    with pytest.raises(InvalidPayload) as refused:
+        await echo.execute(source=source, input_transformer=lambda _output: {1})  # type: ignore[arg-type,return-value]
+    assert str(refused.value) == said
+    (result,) = await chaining.targets.execute_batch(chaining.select(), input_transformer=lambda _output: {1})  # type: ignore[arg-type,return-value]
+    assert str(result.error) == said
+    (result,) = await chaining.targets.execute_bulk([{1}])  # type: ignore[list-item]
+    assert str(result.error) == "the value: set is not JSON: give a list"
+
+
 async def test_an_input_beside_a_source_and_a_transformer_without_one_are_refused(chaining: ChainingHarness) -> None:
     (source,) = await chaining.finish(2)
     with pytest.raises(ValueError, match="not both"):
