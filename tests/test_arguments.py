@@ -199,6 +199,7 @@ async def test_what_no_database_can_count_is_refused_on_every_storage_alike(engi
         ({"key": "k" * 200}, "key must be .* not 'k{99}…"),
         ({"key": "a\0"}, r"key must be .* not 'a\\x00'"),
         ({"name": 3}, "name must be .* not 3$"),
+        ({"name": "x" * 81}, "an execution's name is 1 to 80 printable characters"),
     ],
 )
 async def test_a_wrong_setting_is_shown_and_one_given_by_its_name_is_not_guessed_at(

@@ -15,6 +15,7 @@ from typing import Any
 
 from orders import ORDERS, tasks
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
@@ -24,6 +25,8 @@ from statechain import (
     Execution,
     ExecutionAlreadyExists,
     ExecutionNotFound,
+    InvalidArgument,
+    InvalidPayload,
     InvalidToken,
     StatechainError,
     TaskTimedOut,
@@ -45,9 +48,20 @@ async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
             drain.reschedule(asyncio.get_running_loop().time() + DRAIN_SECONDS)
 
 
+async def read_object(request: Request, *names: str) -> dict[str, Any]:
+    """Return the body of a request, an object with these fields; another one is the client's mistake."""
+    try:
+        body = await request.json()
+    except ValueError:
+        raise HTTPException(400, "the body is not JSON") from None
+    if not isinstance(body, dict) or not all(name in body for name in names):
+        raise HTTPException(400, f"the body must be an object with {', '.join(names)}")
+    return body
+
+
 async def place_order(request: Request) -> JSONResponse:
     """Start an order's execution; the answer goes out once the start is durable. The same order twice is one."""
-    order = await request.json()
+    order = await read_object(request, "id")
     handle = await request.state.orders.start_execution(order, name=f"order-{order['id']}")
     return JSONResponse({"execution": handle.id}, status_code=202, headers={"Location": f"/executions/{handle.id}"})
 
@@ -68,7 +82,7 @@ async def show_execution(request: Request) -> JSONResponse:
 
 async def approve(request: Request) -> JSONResponse:
     """Answer the task that waits under a token, in whatever process it waits."""
-    answer = await request.json()
+    answer = await read_object(request, "token", "approved", "by")
     if answer["approved"]:
         await request.state.engine.send_task_success(answer["token"], {"by": answer["by"]})
     else:
@@ -77,6 +91,8 @@ async def approve(request: Request) -> JSONResponse:
 
 
 STATUS_CODES: dict[type[Exception], int] = {
+    InvalidArgument: 400,
+    InvalidPayload: 400,
     ExecutionNotFound: 404,
     InvalidToken: 404,
     ExecutionAlreadyExists: 409,

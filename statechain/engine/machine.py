@@ -13,7 +13,7 @@ from statechain.chaining.transformers import as_function
 from statechain.codec import JSONInput, JSONValue, decode, same_json
 from statechain.engine.handle import ExecutionHandle, succeeded
 from statechain.engine.machine_batches import MachineBatches
-from statechain.errors import ExecutionAlreadyExists
+from statechain.errors import ExecutionAlreadyExists, InvalidArgument
 from statechain.guard import guarded
 from statechain.payload import Payload
 from statechain.records.executions import Execution, ExecutionStatus, Source, new_id
@@ -310,5 +310,5 @@ def _is_end_of(found: Execution, execution: Execution) -> bool:
 def _checked_name(name: str) -> str:
     """Return a name that every backend can keep and compare."""
     if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME or not name.isprintable():
-        raise ValueError(f"an execution's name is 1 to {MAX_NAME} printable characters")
+        raise InvalidArgument(f"an execution's name is 1 to {MAX_NAME} printable characters")
     return name

@@ -15,7 +15,7 @@ from statechain.arguments import EXECUTION_ID, MACHINE, NAME, Argument, checked,
 from statechain.codec import same_json
 from statechain.engine.machine import StateMachine
 from statechain.engine.queries import EngineQueries
-from statechain.errors import StateMachineNotFound
+from statechain.errors import InvalidArgument, StateMachineNotFound
 from statechain.execution import lengthy
 from statechain.guard import guarded
 from statechain.records.executions import StateMachineRecord, new_id
@@ -116,7 +116,7 @@ class EngineMachines(EngineQueries):
         from statechain.storage.writes import CreateStateMachine  # noqa: PLC0415 -- loaded by the first engine
 
         if not 1 <= len(name) <= 80 or not name.isprintable():
-            raise ValueError("a state machine's name is 1 to 80 printable characters")
+            raise InvalidArgument("a state machine's name is 1 to 80 printable characters")
         loaded = await lengthy.loaded(definition, partial(self._load, definition, type, substitutions))
         record = await self.journal.write_for_caller(
             CreateStateMachine(

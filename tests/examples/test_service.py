@@ -124,6 +124,9 @@ def test_requests_start_show_and_answer_executions(tmp_path: Path, sqlite_url: s
         clash = server.client.post("/orders", json={"id": 1, "total": 11})
         assert (clash.status_code, clash.json()["error"]) == (409, "ExecutionAlreadyExists")
         assert server.client.get("/executions/none").status_code == 404
+        for wrong in ("not JSON", "[]", "{}", '{"id": "%s"}' % ("x" * 99), '{"id": 9, "total": NaN}'):
+            assert server.client.post("/orders", content=wrong).status_code == 400, wrong
+        assert server.client.post("/approvals", json={"token": "made up"}).status_code == 400
 
         large, refused = server.place(id=2, total=2000), server.place(id=3, total=3000)
         server.wait_until(large, state="Approve")
