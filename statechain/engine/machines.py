@@ -267,9 +267,13 @@ class EngineMachines(EngineQueries):
             "max_concurrency_per_key": max_concurrency_per_key,
         }
         changed = {name: limit for name, limit in given.items() if not isinstance(limit, Unchanged)}
-        former = await retry_while_unavailable(partial(self.repository.machine_limits, state_machine_id))
-        # The three are read, and replaced together: of two callers at once the later one decides all three.
+        find = partial(self.repository.machine_limits, state_machine_id)
+        former = await retry_while_unavailable(find)
         limits = attrs.evolve(former, **cast("dict[str, Any]", changed))
-        if limits != former:
-            await self.journal.write_for_caller(LimitStateMachine(state_machine_id=state_machine_id, limits=limits))
-        return limits
+        if limits == former:
+            return former
+        # Those that are not given stay as storage has them by then: another process may set them at the same time.
+        unchanged = given.keys() - changed.keys()
+        limiting = LimitStateMachine(state_machine_id=state_machine_id, limits=limits, unchanged=unchanged)
+        await self.journal.write_for_caller(limiting)
+        return await retry_while_unavailable(find)

@@ -6,7 +6,7 @@ what they touch, and no two writes of one commit have the same key.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
@@ -88,10 +88,19 @@ class LimitStateMachine(Write[None]):
 
     With limits, its RUNNING executions are in its queue from then on: those that are owned count. Without any, those
     that wait in it are claimed like all others. Outcome: None.
+
+    Attributes:
+        state_machine_id: The machine.
+
+        limits: Its limits.
+
+        unchanged: The names of those that stay as they are stored, whatever ``limits`` says: another process may have
+            set them since they were read.
     """
 
     state_machine_id: str
     limits: MachineLimits
+    unchanged: Collection[str] = ()
 
     key = _key("state_machine_id")
 

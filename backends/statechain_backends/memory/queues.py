@@ -95,10 +95,12 @@ class MemoryQueues(MemoryShards):
 
     def _limit(self, write: LimitStateMachine) -> object:
         former = self._limited.get(write.state_machine_id)
+        kept = self._limits_of(write.state_machine_id)
+        limits = attrs.evolve(write.limits, **{name: getattr(kept, name) for name in write.unchanged})
         # What the rate has taken is kept: to set limits again gives no new tokens.
-        self._limited[write.state_machine_id] = _Limited(write.limits, None if former is None else former.taken)
+        self._limited[write.state_machine_id] = _Limited(limits, None if former is None else former.taken)
         # Without limits nothing has to wait: what runs, or waits for a worker, is put into no queue.
-        for execution in self._executions.values() if write.limits else ():
+        for execution in self._executions.values() if limits else ():
             if execution.state_machine_id == write.state_machine_id and execution.status is ExecutionStatus.RUNNING:
                 self._runs[execution.id].queue = write.state_machine_id
         return None

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "IS_LIMITED",
+    "KEPT",
     "LIMITS",
     "NOTE_TAKEN",
     "OWNED",
@@ -73,11 +74,22 @@ IS_LIMITED = select(case((is_limited(), 1), else_=0)).where(queues.c.state_machi
 # Limits
 
 
+KEPT = {
+    "max_concurrency": "max_concurrency",
+    "max_concurrency_per_key": "max_concurrency_per_key",
+    "rate_count": "rate",
+    "rate_period": "rate",
+}
+"""The columns of limits, and the names of the limits that they are of."""
+
+
 def _set_limits() -> Insert:
-    names = ("max_concurrency", "max_concurrency_per_key", "rate_count", "rate_period")
-    new = insert(queues).values(state_machine_id=param("machine"), **{name: param(name) for name in names}, free_at=0)
+    new = insert(queues).values(state_machine_id=param("machine"), **{name: param(name) for name in KEPT}, free_at=0)
     # `taken` stays, so that a new rate counts what was taken up; 0 has the next claim work out anew when it is free.
-    changed = {name: new.excluded[name] for name in names}
+    changed = {
+        name: case((type_coerce(param(f"keeps_{limit}"), Integer) == 1, queues.c[name]), else_=new.excluded[name])
+        for name, limit in KEPT.items()
+    }
     return new.on_conflict_do_update(index_elements=[queues.c.state_machine_id], set_={**changed, "free_at": 0})
 
 

@@ -52,14 +52,18 @@ def limit_state_machine(write: LimitStateMachine) -> Script:
     """Set a machine's limits, and put what runs of it into its queue."""
     limits, machine = write.limits, write.state_machine_id
     count, seconds = limits.rate or (None, None)
-    new = {
+    given = {
         "max_concurrency": limits.max_concurrency,
         "max_concurrency_per_key": limits.max_concurrency_per_key,
         "rate_count": count,
         "rate_period": None if seconds is None else round(seconds * 1_000_000),
     }
-    yield queries.SET_LIMITS, {"machine": machine, **new}
-    if limits:
+    # Where nothing is stored, there is no limit to keep.
+    new = {name: None if limit in write.unchanged else given[name] for name, limit in queries.KEPT.items()}
+    keeps = {f"keeps_{limit}": int(limit in write.unchanged) for limit in queries.KEPT.values()}
+    yield queries.SET_LIMITS, {"machine": machine, **new, **keeps}
+    ((is_limited,),) = yield queries.IS_LIMITED, {"machine": machine}
+    if is_limited:
         yield queries.QUEUE_RUNS, {"machine": machine}
     return None
 

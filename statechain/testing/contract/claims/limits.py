@@ -98,6 +98,26 @@ class LimitContract:
 
     # Starts
 
+    async def test_limits_that_are_not_to_be_changed_stay_as_they_are(self, repository: Repository) -> None:
+        async def change(*unchanged: str, **limits: object) -> MachineLimits:
+            made = MachineLimits(**limits)  # type: ignore[arg-type]
+            await commit(repository, LimitStateMachine(state_machine_id=MACHINE, limits=made, unchanged=unchanged))
+            return await repository.machine_limits(MACHINE)
+
+        (waiting,) = await submit(repository, None)
+        assert not await change("max_concurrency", "rate", "max_concurrency_per_key", max_concurrency=5)
+        assert claimed(await repository.claim("one", page=9)) == [waiting.id]
+        assert await change("rate", max_concurrency=0, rate=(9, 9)) == MachineLimits(max_concurrency=0)
+        held = MachineLimits(max_concurrency=0, rate=(2, 60.0))
+        assert await change("max_concurrency", rate=(2, 60)) == held
+        assert await change("max_concurrency", "rate", max_concurrency_per_key=1) == attrs.evolve(
+            held, max_concurrency_per_key=1
+        )
+        assert await change("max_concurrency", "max_concurrency_per_key") == MachineLimits(
+            max_concurrency=0, max_concurrency_per_key=1
+        )
+        assert (await repository.queues())[0].running == 1
+
     async def test_an_execution_is_not_started_with_an_owner(self, repository: Repository) -> None:
         await limit(repository, max_concurrency=1)
         made, other = execution(key="a", priority=7), execution(state_machine_id="machine-b")
