@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -398,3 +399,31 @@ async def test_an_answer_that_nests_too_deep_is_refused() -> None:
             await engine.answer_waiting_task(handle.id, [[[[1]]]])
         await engine.send_task_success(token, [[[1]]])
         assert (await handle.wait()).output == [[[1]]]
+
+
+MANY = "$map([1..4000], function($i) { $states.input })"
+UNFOLDED = {
+    "a result": (MANY, "Expression evaluation memory limit exceeded: Check for excessive memory usage"),
+    "a string": (f"$string({MANY})", "Expression evaluation timeout: Check for infinite loop"),
+    "a string with line ends": (f"$string({MANY}, true)", "Expression evaluation timeout: Check for infinite loop"),
+    "a concatenation": (f"{MANY} & ''", "Expression evaluation timeout: Check for infinite loop"),
+    "a cause": (f"-({MANY})", "D1002: Cannot negate a non-numeric value: …"),
+    "the key of an object": (f"{{ {MANY}: 1 }}", "T1003: Key in object structure must evaluate to a string; got: …"),
+}
+
+
+@pytest.mark.parametrize(("expression", "cause"), UNFOLDED.values(), ids=UNFOLDED)
+@pytest.mark.parametrize("value", [{"text": "x" * 200_000}, {"x" * 200_000: 1}], ids=["a text", "a name"])
+async def test_an_expression_that_has_its_input_thousands_of_times_is_not_unfolded(
+    expression: str, cause: str, value: Any
+) -> None:
+    """As JSON it would have 800 MB."""
+    tracemalloc.start()
+    try:
+        ended = await end_of(passing({"Output": f"{{% {expression} %}}"}, QueryLanguage="JSONata"), value)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert ended.error == "States.QueryEvaluationError"
+    assert (ended.cause or "").endswith(cause)
+    assert peak < 100 * MEGABYTE

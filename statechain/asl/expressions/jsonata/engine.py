@@ -11,12 +11,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from jsonata import functions, jexception, regex_engine, utils
+from jsonata import functions, regex_engine, utils
 from jsonata import jsonata as library
 
 from statechain.asl.effort import STEPS_ON_LOOP, need_time
 from statechain.asl.expressions.cause_text import is_number
 from statechain.asl.expressions.jsonata.arithmetic import ARITHMETIC, COMPARISONS, whole_if_whole
+from statechain.asl.expressions.jsonata.messages import JSONataError
 from statechain.asl.expressions.jsonata.ordering import ordered
 from statechain.asl.expressions.jsonata.tokens import parse_tree
 from statechain.asl.expressions.jsonata.tuple_streams import bound, joined
@@ -59,7 +60,7 @@ class Exhausted(Exception):
 def parse(text: str) -> Node:
     """Return the syntax tree of an expression; raise what the library raises where it has none."""
     if len(text) > LONGEST_EXPRESSION:
-        raise jexception.JException("D3137", 0, f"an expression has at most {LONGEST_EXPRESSION} characters")
+        raise JSONataError("D3137", 0, f"an expression has at most {LONGEST_EXPRESSION} characters")
     return parse_tree(text, _regular_expression)
 
 
@@ -67,7 +68,7 @@ def _regular_expression(pattern: str, flags: regex_engine.RegexFlags) -> Value:
     try:
         return compile_regex(pattern, ignore_case=flags.case_insensitive, multiline=flags.multiline)
     except RegexSyntaxError as fault:
-        raise jexception.JException("D3137", 0, str(fault)) from fault
+        raise JSONataError("D3137", 0, str(fault)) from fault
 
 
 class Engine(library.Jsonata):  # type: ignore[misc]
@@ -202,7 +203,7 @@ class Engine(library.Jsonata):  # type: ignore[misc]
             number = self.eval(node.expression, value, frame)
             if number is None or is_number(number):
                 return None if number is None else -number
-            raise jexception.JException("D1002", node.position, number)
+            raise JSONataError("D1002", node.position, number)
         if node.value == "[":
             return self._array(node, value, frame)
         return self.evaluate_group_expression(node, value, frame) if node.value == "{" else None
@@ -211,11 +212,9 @@ class Engine(library.Jsonata):  # type: ignore[misc]
         made = JList()
         for item in node.expressions:
             result = self.eval(item, value, frame)
-            if result is None:
-                continue
             if isinstance(result, list) and item.value != "[":
                 made.extend(result)
-            else:
+            elif result is not None:
                 made.append(result)
         made.cons = bool(node.consarray)
         return made
@@ -223,9 +222,9 @@ class Engine(library.Jsonata):  # type: ignore[misc]
     def evaluate_numeric_expression(self, left: Value, right: Value, operator: str) -> Value:
         """Calculate with doubles: dividing by nothing is infinite, as in JavaScript."""
         if left is not None and not utils.Utils.is_numeric(left):
-            raise jexception.JException("T2001", -1, operator)
+            raise JSONataError("T2001", -1, operator)
         if right is not None and not utils.Utils.is_numeric(right):
-            raise jexception.JException("T2002", -1, operator)
+            raise JSONataError("T2002", -1, operator)
         if left is None or right is None:
             return None
         return whole_if_whole(ARITHMETIC[operator](float(left), float(right)))
@@ -266,11 +265,11 @@ class Engine(library.Jsonata):  # type: ignore[misc]
         """Compare two numbers or two texts."""
         for value in (left, right):
             if value is not None and not isinstance(value, str) and not is_number(value):
-                raise jexception.JException("T2010", -1, operator)
+                raise JSONataError("T2010", -1, operator)
         if left is None or right is None:
             return None
         if isinstance(left, str) is not isinstance(right, str):
-            raise jexception.JException("T2009", -1, left, right, operator)
+            raise JSONataError("T2009", -1, left, right, operator)
         return COMPARISONS[operator](left, right)
 
     def evaluate_string_concat(self, left: Value, right: Value) -> str:
@@ -282,7 +281,7 @@ class Engine(library.Jsonata):  # type: ignore[misc]
         if isinstance(value, str):
             return value
         if isinstance(value, float) and not math.isfinite(value):
-            raise jexception.JException("D3001", -1)
+            raise JSONataError("D3001", -1)
         if is_function(value):
             return ""
         return text_of(value, self.walker(), indent=indent, is_json=True)
@@ -310,11 +309,11 @@ class Engine(library.Jsonata):  # type: ignore[misc]
         """Return the whole numbers from one to another, if they are few enough."""
         for value, code in ((first, "T2003"), (last, "T2004")):
             if value is not None and not (is_number(value) and float(value).is_integer()):
-                raise jexception.JException(code, -1, value)
+                raise JSONataError(code, -1, value)
         if first is None or last is None or first > last:
             return None
         if last - first + 1 > LONGEST_RANGE:
-            raise jexception.JException("D2014", -1, last - first + 1)
+            raise JSONataError("D2014", -1, last - first + 1)
         self.allow((last - first + 1) * NUMBER_BYTES)
         items = sequence_of()
         items.extend(range(int(first), int(last) + 1))
@@ -406,10 +405,10 @@ class Engine(library.Jsonata):  # type: ignore[misc]
                 if key is None:
                     continue
                 if not isinstance(key, str):
-                    raise jexception.JException("T1003", node.position, key)
+                    raise JSONataError("T1003", node.position, key)
                 of_pair, members = groups.setdefault(key, (place, []))
                 if of_pair != place:
-                    raise jexception.JException("D1009", node.position, key)
+                    raise JSONataError("D1009", node.position, key)
                 members.append(item)
         made = {}
         for key, (place, members) in groups.items():
@@ -426,7 +425,7 @@ class Engine(library.Jsonata):  # type: ignore[misc]
             return self.evaluate_function(node.rhs, value, frame, left)
         function = self.eval(node.rhs, value, frame)
         if not is_function(function):
-            raise jexception.JException("T2006", node.position)
+            raise JSONataError("T2006", node.position)
         if is_function(left):
             return self.apply(self.eval(self.chain_ast(), None, frame), [left, function], None, frame)
         return self.apply(function, [left], None, frame)
@@ -436,13 +435,13 @@ class Engine(library.Jsonata):  # type: ignore[misc]
         procedure = node.procedure
         name = str(procedure.steps[0].value) if procedure.type == "path" else ""
         if name and self.eval(procedure, value, frame) is None and frame.lookup(name) is not None:
-            raise jexception.JException("T1007", node.position, name)
+            raise JSONataError("T1007", node.position, name)
         return super().evaluate_partial_application(node, value, frame)
 
     def apply_inner(self, function: Value, arguments: Value, value: Value, frame: Frame) -> Value:
         """Call a function. Raises JException (T1006) where it is none; the library would print it."""
         if not is_function(function):
-            raise jexception.JException("T1006", 0)
+            raise JSONataError("T1006", 0)
         if isinstance(function, Regex):
             function.charge(self.charge, sum(len(each) for each in arguments if isinstance(each, str)))
         return super().apply_inner(function, arguments, value, frame)
@@ -480,14 +479,14 @@ class _Transformer(library.Jsonata.JFunctionCallable):  # type: ignore[misc]
     def _update(self, match: dict[str, Value]) -> None:
         update = self._engine.eval(self._node.update, match, self._frame)
         if update is not None and not isinstance(update, dict):
-            raise jexception.JException("T2011", self._node.update.position, update)
+            raise JSONataError("T2011", self._node.update.position, update)
         match.update(update or {})
         if self._node.delete is None:
             return
         deletions = self._engine.eval(self._node.delete, match, self._frame)
         names = deletions if isinstance(deletions, list) else [] if deletions is None else [deletions]
         if not utils.Utils.is_array_of_strings(names):
-            raise jexception.JException("T2012", self._node.delete.position, deletions)
+            raise JSONataError("T2012", self._node.delete.position, deletions)
         for name in names:
             match.pop(name, None)
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from jsonata import jexception
 
-from statechain.asl.expressions.jsonata.values import NULL, text_of
+from statechain.asl.expressions.jsonata.values import NULL, TooLarge, text_of
 
-__all__ = ["argument_error", "sentence"]
+__all__ = ["JSONataError", "argument_error", "sentence"]
 
 PLACEHOLDER = re.compile(r"(\{?)\{\{(\w+)\}\}\}?")
 OWN = {
@@ -23,6 +23,25 @@ OWN = {
     "D3140": "Malformed URL passed to ${{{functionName}}}(): {{value}}",
     "T0411": "Context value is not a compatible type with argument {{index}} of function {{token}}",
 }
+
+
+class JSONataError(jexception.JException):  # type: ignore[misc]
+    """An error of the library's kind that keeps its values as they are, to be shown by `sentence`, if at all.
+
+    The library's own puts them into a message as soon as it is made, however large they are.
+    """
+
+    def __init__(
+        self, error: str, location: int = 0, current: object = None, expected: object = None, extra: object = None
+    ) -> None:
+        RuntimeError.__init__(self, error)
+        self.error = error
+        self.location = location
+        self.current = current
+        self.expected = expected
+        self.extra = extra
+        self.type = None
+        self.remaining = None
 
 
 def argument_error(message: str) -> jexception.JException:
@@ -56,4 +75,7 @@ def _filled(template: str, inserts: list[Any]) -> str:
 def _shown(value: object) -> str:
     """Return a value as JSON, or a function as what it is."""
     is_json = value is None or value is NULL or isinstance(value, str | int | float | list | dict)
-    return text_of(value) if is_json else "function"
+    try:
+        return text_of(value) if is_json else "function"
+    except (TooLarge, RecursionError):
+        return "…"

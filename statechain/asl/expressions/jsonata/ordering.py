@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from functools import cmp_to_key
 from typing import Any, TypeAlias
 
-from jsonata import jexception, utils
+from jsonata import utils
 
 from statechain.asl.expressions.cause_text import is_number
 from statechain.asl.expressions.jsonata.arithmetic import COMPARISONS
+from statechain.asl.expressions.jsonata.messages import JSONataError
 
 __all__ = ["ordered"]
 
@@ -46,9 +47,9 @@ def _compare(one: Value, other: Value, term: Node, position: int) -> int:
         return (one is None) - (other is None)
     for value in (one, other):
         if not (is_number(value) or isinstance(value, str)):
-            raise jexception.JException("T2008", position, one, other)
+            raise JSONataError("T2008", position, one, other)
     if isinstance(one, str) != isinstance(other, str):
-        raise jexception.JException("T2007", position, one, other)
+        raise JSONataError("T2007", position, one, other)
     if one == other:
         return 0
     return -1 if COMPARISONS["<"](one, other) != bool(term.descending) else 1

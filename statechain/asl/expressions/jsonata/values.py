@@ -28,9 +28,13 @@ class NotJSON(Exception):
 
 
 DEEPEST = 1_000
-# AWS's bound on a value (`LARGEST_VALUE`) in numbers of 8 bytes.
+# AWS's bound on a value (`LARGEST_VALUE`) in numbers of 8 bytes, of which each character takes one.
 MOST = 873_782
+NUMBER_BYTES = 8
+# As many parts as the text of a payload can have: of what is longer a cause shows nothing.
+MOST_SHOWN = 1 << 17
 ITEMS_A_STEP = 8
+CHARACTERS_A_STEP = 128
 
 
 class TooLarge(Exception):
@@ -63,14 +67,19 @@ class Walker:
         if count >= ITEMS_A_STEP:
             self._charge(count // ITEMS_A_STEP)
 
+    def pass_text(self, value: object) -> None:
+        """Count what is copied of a value where that is a string."""
+        if isinstance(value, str) and len(value) >= CHARACTERS_A_STEP:
+            self._charge(len(value) // CHARACTERS_A_STEP)
+
 
 class _Count:
     """Counts the values of a result up to the most that one may have."""
 
     __slots__ = ("left",)
 
-    def __init__(self) -> None:
-        self.left = MOST
+    def __init__(self, most: int = MOST) -> None:
+        self.left = most
 
     def take(self, count: int) -> None:
         self.left -= count
@@ -105,7 +114,12 @@ def to_json(value: Any) -> JSONValue:  # noqa: ANN401
 
 def _to_json(value: Any, walker: Walker, count: _Count) -> JSONValue:  # noqa: ANN401
     kind = type(value)
-    if kind is str or kind is bool:
+    if kind is str:
+        # The result may have one string many times, which is one object here and so many texts in its JSON.
+        if len(value) >= NUMBER_BYTES:
+            count.take(len(value) // NUMBER_BYTES)
+        return value  # type: ignore[no-any-return]
+    if kind is bool:
         return value  # type: ignore[no-any-return]
     if kind is int or kind is float:
         return plain_number(value)
@@ -118,7 +132,7 @@ def _to_json(value: Any, walker: Walker, count: _Count) -> JSONValue:  # noqa: A
         return value if kind is list and all(new is old for new, old in zip(items, value, strict=True)) else items
     if isinstance(value, Mapping):
         with walker:
-            count.take(len(value))
+            count.take(len(value) + sum(map(len, value)) // NUMBER_BYTES)
             changed = {key: new for key, item in value.items() if (new := _to_json(item, walker, count)) is not item}
         return {**value, **changed} if changed or kind is not dict else cast("JSONValue", value)
     raise NotJSON
@@ -184,17 +198,22 @@ def text_of(
         return "null"
     if not isinstance(value, list | Mapping):
         return '""'
-    walker = Walker(_Count().take) if walker is None else walker
+    walker = Walker(_Count(MOST_SHOWN).take) if walker is None else walker
+
+    def member(key: str, item: object) -> str:
+        walker.pass_text(key)
+        return f"{encode_basestring(key)}:{space}{shown(item)}"
 
     def shown(item: object) -> str:  # a `partial` would nest calls in C, which Python 3.12 allows a few hundred of
+        walker.pass_text(item)
         return text_of(item, walker, indent=indent, depth=depth + 1, is_json=is_json)
 
+    space = " " if indent else ""
     with walker:
         walker.pass_items(len(value))
         if isinstance(value, list):
             return _enclosed("[", [shown(item) for item in value], "]", indent, depth)
-        space = " " if indent else ""
-        members = [f"{encode_basestring(key)}:{space}{shown(item)}" for key, item in value.items()]
+        members = [member(key, item) for key, item in value.items()]
         return _enclosed("{", members, "}", indent, depth)
 
 
