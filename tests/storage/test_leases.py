@@ -20,6 +20,7 @@ def test_a_missing_lease_is_over_and_is_no_lease_that_is_there() -> None:
     ("stored", "reason", "words"),
     [
         (8, "ANOTHERS", "another worker claimed it"),
+        (7, "BEHIND", "storage holds less than it acknowledged"),
         (6, "BEHIND", "storage holds less than it acknowledged"),
         (None, "ENDED", "it has ended, or was deleted"),
     ],
