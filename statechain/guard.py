@@ -12,7 +12,7 @@ import inspect
 import os
 import threading
 from collections.abc import Callable
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, NoReturn, Protocol, TypeVar
 
 from statechain.errors import EngineNotUsable
 
@@ -104,9 +104,20 @@ def guarded(*more: str) -> Callable[[T], T]:
                 setattr(cls, name, _checked_coroutine(method))
             elif name in more or (inspect.isasyncgenfunction(method) and not name.startswith("_")):
                 setattr(cls, name, _checked(method))
+        # Pickling and copying would fail at a future or a lock deep inside, or copy half of an event loop.
+        setattr(cls, "__reduce_ex__", _refuse_to_copy)  # noqa: B010 -- type checkers know another signature
         return cls
 
     return decorate
+
+
+def _refuse_to_copy(self: object, _protocol: int) -> NoReturn:
+    """Raise TypeError, as the ``__reduce_ex__`` of what belongs to an engine."""
+    name = type(self).__name__
+    raise TypeError(
+        f"{name} cannot be pickled or copied, it belongs to an engine that is open in this process: pass ids, and make "
+        f"an engine on the same storage where they are used"
+    )
 
 
 def _checked_coroutine(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -193,7 +193,6 @@ class ResultStream(Generic[ResultT]):
 
     async def __aenter__(self) -> Self:
         """Begin."""
-        self._streams.guard.check()
         self._begin()
         self._is_entered = True
         return self
@@ -280,6 +279,7 @@ class ResultStream(Generic[ResultT]):
 
     def _begin(self) -> None:
         if self._ended is None:
+            self._streams.guard.check()
             self._task = self._streams.begin(self, self._pump)
             self._ended = asyncio.get_running_loop().create_future()
 

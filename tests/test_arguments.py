@@ -182,6 +182,7 @@ async def test_what_no_database_can_count_is_refused_on_every_storage_alike(engi
         lambda: engine.create_state_machine("pass", PASS, rate=(1, timedelta.max)),
         lambda: engine.iterate_executions(page_size=10**30),
         lambda: engine.list_suspects(limit=10**30),
+        lambda: engine.execution_activity(HOUR_AGO, datetime.now(UTC), intervals=1001),
         lambda: engine.list_batch_results("some-id", after=10**30),
         lambda: engine.get_activity_task("pack", patience=1e300),
     ):

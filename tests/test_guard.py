@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 import multiprocessing
 import os
+import pickle
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
@@ -63,7 +65,7 @@ class World:
     def __init__(self, engine: Engine, machine: StateMachine, handle: ExecutionHandle, execution: Execution) -> None:
         self.arguments = {**ARGUMENTS, "execution": execution}
         self.stream = machine.stream_bulk([None])
-        self.objects = [engine, machine, handle]
+        self.objects: list[object] = [engine, machine, handle]
 
     def calls(self) -> Iterator[tuple[str, Callable[[], Any]]]:
         """Yield each public method that touches storage or the event loop, with arguments that fit."""
@@ -114,7 +116,9 @@ async def engine(repository_url: str) -> AsyncIterator[Engine]:
 async def world_of(engine: Engine) -> World:
     machine = await engine.create_state_machine("machine", PASS)
     handle = await machine.start_execution()
-    return World(engine, machine, handle, await handle.wait())
+    world = World(engine, machine, handle, await handle.wait())
+    world.objects.append(await machine.start_bulk([]))
+    return world
 
 
 async def test_a_call_from_another_thread_is_refused(engine: Engine) -> None:
@@ -147,6 +151,14 @@ async def refusals_but_reading_a_stream(world: World) -> list[str]:
     calls = list(world.calls())[:-1]
     world.calls = lambda: iter(calls)  # type: ignore[method-assign]
     return await refusals(world)
+
+
+async def test_a_stream_that_begins_after_its_engine_was_left_is_refused() -> None:
+    async with Engine("memory://") as engine:
+        machine = await engine.create_state_machine("machine", PASS)
+        stream = machine.stream_bulk([1])
+    with pytest.raises(EngineNotUsable, match="not open any more, it was left"):
+        await anext(stream)
 
 
 async def test_a_call_on_an_engine_that_is_not_entered_is_refused(repository_url: str) -> None:
@@ -197,3 +209,14 @@ async def test_a_pool_of_connections_is_refused_in_another_event_loop(postgres_u
         with pytest.raises(EngineNotUsable, match="the repository"):
             await asyncio.to_thread(lambda: asyncio.run(repository.count_executions(ExecutionFilter())))  # type: ignore[arg-type]
         assert await repository.count_executions(ExecutionFilter()) == 0
+
+
+async def test_what_belongs_to_an_engine_is_neither_pickled_nor_copied() -> None:
+    async with Engine("memory://") as engine:
+        machine = await engine.create_state_machine("pass", PASS)
+        handle = await machine.start_execution()
+        started = await machine.start_bulk([1])
+        for owned in (engine, machine, handle, started):
+            for copied in (pickle.dumps, copy.copy, copy.deepcopy):
+                with pytest.raises(TypeError, match=rf"^{type(owned).__name__} cannot be pickled or copied.*pass ids"):
+                    copied(owned)

@@ -21,6 +21,7 @@ from statechain.chaining.source import InputTransformer
 from statechain.chaining.stored import describe_options
 from statechain.chaining.transformers import as_function, as_name, name_of, stored_transformer
 from statechain.errors import BatchNotFound
+from statechain.guard import guarded
 from statechain.launcher import ResultStream
 from statechain.records.batches import Batch, BatchStatus
 from statechain.records.executions import Execution, new_id
@@ -38,12 +39,14 @@ __all__ = ["BatchHandle", "SharedBatches"]
 StopExecution = Callable[..., Awaitable[Execution]]
 
 
+@guarded()
 class BatchHandle:
     """A DISTRIBUTED batch that was started: workers run it, what becomes of this process."""
 
     def __init__(
         self, batch_id: str, services: BatchServices, stop_execution: StopExecution, *, redrives: bool = False
     ) -> None:
+        self.guard = services.streams.guard
         self._id = batch_id
         self._redrives = redrives
         self._services = services

@@ -20,6 +20,7 @@ from statechain.arguments import (
     MACHINE,
     MOMENT,
     WHOLE,
+    Argument,
     checked,
     count_from,
     instance_of,
@@ -69,6 +70,13 @@ DEPTH_SECONDS = 5.0
 
 UNSUCCESSFUL = frozenset({ExecutionStatus.FAILED, ExecutionStatus.TIMED_OUT, ExecutionStatus.ABORTED})
 CURSOR = instance_of(Cursor, meant="a Cursor (`Cursor.of` an execution)")
+
+
+MOST_INTERVALS = 1000
+INTERVALS = Argument(
+    f"a whole number from 1 to {MOST_INTERVALS}",
+    lambda value: count_from(1).accepts(value) and value <= MOST_INTERVALS,
+)
 
 
 @guarded()
@@ -149,7 +157,7 @@ class EngineOperations(EngineQueries):
             failed=sum(shard.failed for shard in shards) if is_shared else None,
         )
 
-    @checked(begin=MOMENT, end=MOMENT, intervals=count_from(1), state_machine_id=MACHINE.or_none())
+    @checked(begin=MOMENT, end=MOMENT, intervals=INTERVALS, state_machine_id=MACHINE.or_none())
     async def execution_activity(
         self, begin: datetime, end: datetime, *, intervals: int = 1, state_machine_id: HasId | str | None = None
     ) -> list[Activity]:
@@ -163,7 +171,7 @@ class EngineOperations(EngineQueries):
 
             end: Where the last one ends.
 
-            intervals: How many there are.
+            intervals: How many there are, at most 1,000: each costs two queries.
 
             state_machine_id: Only executions of this machine: itself, its name or its id.
 
