@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from statechain.drawing.graph import MOST_LABEL, Graph, Node
-from statechain.drawing.picture import COLOURS, Trace
+from statechain.drawing.picture import COLOURS, Trace, printable
 
 __all__ = ["to_dot"]
 
@@ -99,4 +99,4 @@ def _attributes(**given: str | None) -> str:
 def _quoted(text: str | None) -> str | None:
     if text is None:
         return None
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+    return '"' + printable(text).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'

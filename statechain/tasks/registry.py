@@ -379,6 +379,13 @@ def _takes_context(name: str, handler: Handler, filled_in: Collection[str]) -> b
             f"as in `pool: Annotated[Pool, Depends()]`"
         )
     takes_context = len(required) == 2 or (len(positional) >= 2 and positional[1].name == "context")
+    passed = [each.name for each in positional[: 2 if takes_context else 1]]
+    # They are passed by their places, and what is filled in by its name: the one must not take the place of the other.
+    if list(signature.parameters)[: len(passed)] != passed:
+        raise TypeError(
+            f"the handler {name!r} takes its {' and its '.join(passed)} after a parameter that is marked by Depends: "
+            f"put what is marked last"
+        )
     if takes_context and len(positional) >= 2:
         _check_context(name, handler, positional[1])
     return takes_context

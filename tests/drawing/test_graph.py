@@ -127,6 +127,14 @@ def test_names_that_are_markup_elsewhere_stay_names() -> None:
     assert re.search(r'\[label="a \\"b\\" <i>&amp; \\\\n; end', to_dot(drawn))
 
 
+@pytest.mark.parametrize("draw", [to_mermaid, to_dot, to_svg])
+@pytest.mark.parametrize("name", ["\ud83d", "a\x00b", "a\x1bb", "\ufffe"])
+def test_names_that_no_file_can_have_are_drawn(draw: Any, name: str) -> None:
+    drawn = draw(graph({"StartAt": name, "States": {name: {"Type": "Pass", "End": True}}}))
+    assert name not in drawn
+    assert drawn.encode().decode() == drawn
+
+
 def test_dot_enters_and_leaves_groups_at_their_borders() -> None:
     dot = to_dot(graph())
     assert 's0 -> s1 [label="total > 100 and not (vip = true)", lhead=cluster_s1];' in dot

@@ -256,6 +256,20 @@ def _calls(resource: str) -> dict[str, Any]:
     return {"StartAt": "Call", "States": {"Call": {"Type": "Task", "Resource": resource, "End": True}}}
 
 
+def test_what_is_marked_comes_last() -> None:
+    tasks = TaskRegistry()
+
+    async def first(pool: Annotated[Pool, Depends()], value: Any) -> None: ...
+    async def between(value: Any, pool: Annotated[Pool, Depends()], context: Any = None) -> None: ...
+    async def last(value: Any, pool: Annotated[Pool, Depends()], more: Any = None) -> None: ...
+
+    with pytest.raises(TypeError, match=r"'first' takes its value after a parameter that is marked by Depends"):
+        tasks.add("first", first)
+    with pytest.raises(TypeError, match=r"'between' takes its value and its context after a parameter that is marked"):
+        tasks.add("between", between)
+    tasks.add("last", last)
+
+
 def test_a_signature_that_cannot_be_served_is_refused_at_registration() -> None:
     tasks = TaskRegistry()
 
