@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager, nullcontext, suppress
 from functools import partial
@@ -20,7 +21,7 @@ from statechain.chaining.runner import BatchServices, Target
 from statechain.chaining.source import InputTransformer
 from statechain.chaining.stored import describe_options
 from statechain.chaining.transformers import as_function, as_name, name_of, stored_transformer
-from statechain.errors import BatchNotFound
+from statechain.errors import BatchNotFound, StatechainError
 from statechain.guard import guarded
 from statechain.launcher import ResultStream
 from statechain.records.batches import Batch, BatchStatus
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from statechain.records.filters import ExecutionFilter
 
 __all__ = ["BatchHandle", "SharedBatches"]
+
+logger = logging.getLogger(__name__)
 
 StopExecution = Callable[..., Awaitable[Execution]]
 
@@ -274,8 +277,12 @@ class SharedBatches:
             raise
 
     async def _stop(self, batch_id: str) -> None:
-        with suppress(BatchNotFound):  # it never came to be stored
-            await stop_batch(batch_id, services=self._services, stop_execution=self._stop_execution)
+        """Stop a batch in a task that goes on without the caller: what keeps it from that is logged."""
+        try:
+            with suppress(BatchNotFound):  # it never came to be stored
+                await stop_batch(batch_id, services=self._services, stop_execution=self._stop_execution)
+        except StatechainError as error:
+            logger.warning("the batch %s could not be stopped for its caller: %s", batch_id, error)
 
     async def _follow(
         self, batch_id: str, options: BatchExecutionOptions, stream: ResultStream[BatchExecutionResult]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import suppress
 from typing import Any
 
@@ -20,10 +21,11 @@ class _Left(Exception):
     pass
 
 
-async def leave_while_a_batch_runs(*, cancels: bool = False, **options: Any) -> None:
+async def leave_while_a_batch_runs(*, cancels: bool = False, leaves_it: bool = False, **options: Any) -> None:
     """Leave an engine by an exception while a batch runs, and its storage takes no calls any more.
 
-    With ``cancels`` the batch is cancelled before: its items ask storage how their executions have ended.
+    With ``cancels`` the batch is cancelled before: its items ask storage how their executions have ended. With
+    ``leaves_it`` its reader is gone before.
     """
     async with MemoryRepository() as inner:
         faulty = FaultyRepository(inner)
@@ -39,6 +41,8 @@ async def leave_while_a_batch_runs(*, cancels: bool = False, **options: Any) -> 
                 faulty.fail_all()
                 if cancels:
                     stream.cancel()
+                if leaves_it:
+                    await stream.__aexit__(asyncio.CancelledError, asyncio.CancelledError(), None)
                 while cancels and faulty.refused["execution_by_name"] < 3:  # noqa: ASYNC110 -- until they ask storage
                     await asyncio.sleep(0.01)
                 raise _Left
@@ -51,3 +55,14 @@ async def test_an_engine_is_left_while_a_batch_runs_and_storage_is_away(mode: st
 
 async def test_an_engine_is_left_while_cancelled_items_wait_for_storage() -> None:
     await leave_while_a_batch_runs(cancels=True)
+
+
+async def test_a_batch_that_could_not_be_stopped_for_its_caller_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    lost: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: lost.append(context))
+    await leave_while_a_batch_runs(leaves_it=True, mode="DISTRIBUTED")
+    for _ in range(9):  # the task that stops it goes on without its caller
+        await asyncio.sleep(0)
+    gc.collect()
+    assert lost == []
+    assert "could not be stopped for its caller" in caplog.text
