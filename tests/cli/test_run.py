@@ -137,6 +137,16 @@ async def Bill(value):
         assert not {"\x1b", "\x9b"} & set(shown)
 
 
+def test_a_definition_comes_from_standard_input_as_elsewhere(project: CliProject) -> None:
+    definition = (project.folder / "orders.json").read_text()
+    command = ("--tasks", "handlers", "--machine", "piped", "--input", '{"quantity": 4}')
+    assert json.loads(project.call("run", "-", *command, given=definition).stdout)["total"] == 8
+    assert json.loads(project.call("run", "piped", "--tasks", "handlers", "--input", '{"quantity": 4}').stdout)
+    assert "give one by --machine" in project.call("run", "-", "--tasks", "handlers", given=definition, code=2).stderr
+    faulty = project.call("run", "-", *command, given="{}", code=2).stderr
+    assert "a state machine needs the field 'States'" in faulty
+
+
 @pytest.mark.slow
 def test_being_interrupted_aborts_and_tells_how_to_go_on(project: CliProject) -> None:
     with project.start("run", "hangs.json", "--tasks", "handlers", "--name", "endless") as process:

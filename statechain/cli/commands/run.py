@@ -148,6 +148,10 @@ def _read_target(
     kind: Literal["STANDARD", "EXPRESS"] = "STANDARD",
 ) -> Checked | None:
     """Return the definition that a file has; None where the target names a stored machine."""
+    if target == "-":
+        if name is None:
+            raise click.UsageError("a definition from standard input has no name: give one by --machine")
+        return read_definition(target, name, substitutions, kind)
     # A file comes before a stored state machine of that name.
     if Path(target).is_file():
         return read_definition(target, name, substitutions, kind)
