@@ -29,10 +29,12 @@ from statechain import (
     StateMachine,
     StateMachineNotFound,
     TaskRegistry,
+    console,
     open_repository,
 )
 from statechain.errors import InvalidArgument
 from statechain.storage.existing import why_nothing_matches
+from statechain.testing import ScriptedTasks, Throw, VirtualClock
 
 if TYPE_CHECKING:
     from support.engine_harness import EngineFactory
@@ -220,6 +222,27 @@ def test_a_limit_that_is_none_is_refused(limit: Any) -> None:
     for wrong in ("1 MB", -1, True, float("nan")):
         with pytest.raises(InvalidArgument, match=rf"\b{limit.name} must be"):
             Limits(**{limit.name: wrong})
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: console.app(3), "engine must be an Engine, or a function that returns one for a request, not 3"),
+        (lambda: console.app(Engine), "engine must be .* not the class Engine"),
+        (lambda: console.app(Engine(), access="write"), "access must be a function of a request .* not str"),
+        (lambda: console.app(Engine(), access=console.Grant), "access must be .* not the class Grant"),
+        (lambda: open_repository(None), "url must be a storage URL, not None"),
+        (lambda: VirtualClock("2026"), "start must be a datetime with its timezone, not str"),
+        (lambda: VirtualClock(grace=-1), "grace must be seconds, from 0 .* not -1"),
+        (lambda: VirtualClock().advance(float("nan")), "by must be seconds or a timedelta.* not nan"),
+        (lambda: ScriptedTasks(None), "script must be a mapping from the names of states to answers, not None"),
+        (lambda: ScriptedTasks({}, fallback={}), "fallback must be a TaskRegistry, or None, not dict"),
+        (lambda: Throw(ValueError), "error must be the name of an error, not the class ValueError"),
+    ],
+)
+async def test_what_is_beside_an_engine_names_a_wrong_argument_too(call: Callable[[], Any], said: str) -> None:
+    with pytest.raises(InvalidArgument, match=said):
+        await outcome(call())
 
 
 async def test_options_in_the_place_of_a_states_name_are_recognized(engine: Engine) -> None:

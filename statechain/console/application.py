@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from statechain.arguments import Argument, checked
 from statechain.console import assets
 from statechain.console.access import Access, loopback
 from statechain.console.actions.routes import routes as action_routes
@@ -66,6 +67,18 @@ TITLES = {
 }
 
 
+ENGINE_OR_FUNCTION = Argument(
+    "an Engine, or a function that returns one for a request",
+    lambda value: not isinstance(value, type) and (callable(value) or callable(getattr(value, "get_execution", None))),
+)
+ACCESS = Argument(
+    "a function of a request that returns 'read', 'write', a set of verbs, a Grant or None",
+    # A class would make an object of the request, which grants nothing.
+    lambda value: callable(value) and not isinstance(value, type),
+)
+
+
+@checked(engine=ENGINE_OR_FUNCTION, access=ACCESS.or_none())
 def app(engine: Engine | Callable[[Request], Engine], *, access: Access | None = None) -> Starlette:
     """Return the console: an ASGI application to mount in one's own service, at any path.
 

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, TypeAlias, cast
 
+from statechain.arguments import checked, text
+
 if TYPE_CHECKING:
     from statechain.storage.repository import Repository
 
@@ -36,6 +38,7 @@ _DRIVERS = {"aiosqlite", "alembic", "asyncpg", "sqlalchemy"}
 _OWN = {"statechain", "statechain_backends"}
 
 
+@checked(url=text("a storage URL"))
 def open_repository(url: str) -> Repository:
     """Return the repository that a URL means; enter it (``async with``) to open its storage.
 

@@ -20,7 +20,8 @@ from typing import Self
 
 import attrs
 
-from statechain.clock import Timeout
+from statechain.arguments import DURATION, FLAG, SECONDS, checked, instance_of
+from statechain.clock import Timeout, as_duration
 
 __all__ = ["VirtualClock"]
 
@@ -51,6 +52,7 @@ class VirtualClock:
             a timeout expires. Make it longer where handlers do slow real work, such as calls over a network.
     """
 
+    @checked(start=instance_of(datetime, meant="a datetime with its timezone"), auto=FLAG, grace=SECONDS)
     def __init__(self, start: datetime = START, *, auto: bool = True, grace: float = 0.05) -> None:
         if start.utcoffset() is None:
             raise ValueError(f"{start.isoformat()} is a naive time: give it a timezone")
@@ -126,13 +128,14 @@ class VirtualClock:
 
     # What a test does
 
+    @checked(by=DURATION)
     async def advance(self, by: timedelta | float) -> None:
         """Let so much time pass, stopping at each alarm on the way until all that it woke waits again.
 
         Arguments:
             by: A duration, or seconds.
         """
-        until = self._now + (by if isinstance(by, timedelta) else timedelta(seconds=by))
+        until = self._now + as_duration(by)
         await self._rest()
         while (moment := self._earliest()) is not None and moment <= until:
             self._jump(moment)

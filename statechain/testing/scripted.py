@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
 
 import attrs
 
+from statechain.arguments import TEXT, checked, instance_of, text
 from statechain.codec import JSONValue
 from statechain.errors import StateError
 from statechain.records.executions import Execution
@@ -58,8 +59,8 @@ class Throw:
         after: How long it takes by the engine's clock: a duration, or seconds.
     """
 
-    error: str
-    cause: str | None = None
+    error: str = attrs.field(validator=text("the name of an error"))
+    cause: str | None = attrs.field(default=None, validator=TEXT.or_none())
     after: timedelta = attrs.field(default=timedelta(0), converter=_delay, kw_only=True)
 
 
@@ -100,6 +101,10 @@ class ScriptedTasks(TaskRegistry):
         calls: Every call of a scripted state, in order.
     """
 
+    @checked(
+        script=instance_of(Mapping, meant="a mapping from the names of states to answers"),
+        fallback=instance_of(TaskRegistry, meant="a TaskRegistry").or_none(),
+    )
     def __init__(
         self, script: Mapping[str, Answer | Sequence[Answer]], *, fallback: TaskRegistry | None = None
     ) -> None:
