@@ -112,7 +112,7 @@ class ShardWorker:
         self._claiming = asyncio.Lock()
         self._running: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._trials: ShardTrials | None = None
-        self._started_here: set[str] = set()
+        self._started_here: dict[str, object] = {}
         self._awaited: Counter[str] = Counter()
         self._has_share_since: dict[str, float] = {}
         self._parts: defaultdict[str, list[_Part]] = defaultdict(list)
@@ -144,7 +144,8 @@ class ShardWorker:
 
         What keeps the tickets from being sent is logged: the batch is stored, and the workers' sweeps find it.
         """
-        self._started_here.add(batch_id)
+        if not self._serves_all:
+            self._started_here[batch_id] = object()
         if self._sender is not None:
             try:
                 tickets = await self._repository.open_tickets(batch_id, self._worker_id(), running=())
@@ -165,6 +166,8 @@ class ShardWorker:
             yield
         finally:
             self._awaited[batch_id] -= 1
+            if self._awaited[batch_id] <= 0:
+                del self._awaited[batch_id]
             self._read_again()
 
     def revive(self, group: asyncio.TaskGroup) -> None:
@@ -276,12 +279,17 @@ class ShardWorker:
         """Return the batches that run, and how many workers there are; after a shard's end, as they were before."""
         if is_due or self._is_outdated:
             self._is_outdated = False  # what changes while storage is asked is read at the next look
+            started = dict(self._started_here)
             try:
                 running = await self._repository.running_batches(None if self._parts else DISTRIBUTED)
                 leases = await self._repository.workers() if running else ()
             except BaseException:
                 self._is_outdated = True
                 raise
+            for batch_id in started.keys() - {batch.id for batch in running}:
+                # It has ended, unless it was begun again since storage was asked.
+                if self._started_here.get(batch_id) is started[batch_id]:
+                    del self._started_here[batch_id]
             self._known = running, max(1, sum(not lease.is_over for lease in leases))
         return self._known
 
