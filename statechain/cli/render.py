@@ -34,6 +34,7 @@ __all__ = [
     "styled",
     "styled_batch",
     "visit_rows",
+    "zoned",
 ]
 
 STYLES = {"RUNNING": "blue", "SUCCEEDED": "green", "FAILED": "red", "TIMED_OUT": "red", "ABORTED": "magenta"}
@@ -138,6 +139,11 @@ def styled(status: str) -> Text:
 def moment(at: datetime | None) -> str:
     """Return a time for people: local, to the second."""
     return "" if at is None else at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def zoned(at: datetime) -> str:
+    """Return a time for people that can be given back to a command: local, with the offset from UTC."""
+    return at.astimezone().isoformat(sep=" ", timespec="seconds")
 
 
 def after(execution: Execution, at: datetime) -> str:

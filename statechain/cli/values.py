@@ -113,7 +113,8 @@ class _Moment(ParamType):
         except ValueError:
             self.fail(f"{value!r} is neither a time (2026-01-31T12:00:00Z) nor how long ago (90m, 2h, 7d)", param, ctx)
         if moment.tzinfo is None:
-            self.fail(f"{value!r} has no timezone: write {moment.isoformat()}Z for UTC", param, ctx)
+            utc, local = f"{moment.isoformat()}Z", moment.astimezone().isoformat()
+            self.fail(f"{value!r} has no timezone: write {utc} for UTC, or {local} for the time here", param, ctx)
         return moment
 
 

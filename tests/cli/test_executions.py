@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import sqlite3
+import time
 from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -42,6 +44,22 @@ def test_executions_are_chosen_by_every_field(project: CliProject) -> None:
     assert names("--start-before", "1h") == []
     assert names("--start-after", "1h", "--state-machine", "orders", "--order", "oldest_first") == ["one", "two"]
     assert project.call("list", "--status", "SUCCEEDED", "--count").stdout == "1\n"
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="no time zones of a process")
+def test_the_time_that_show_gives_is_taken_by_a_list(project: CliProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.run("one")
+    with monkeypatch.context() as there:
+        there.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        shown = project.call("show", "one").stdout
+        refused = project.call("list", "--start-after", "2026-01-01 12:00", code=2).stderr
+    time.tzset()
+    started = re.search(r"started +(\S+ \S+[+]09:00), took", shown)
+    assert started is not None
+    assert "2026-01-01T12:00:00Z for UTC, or 2026-01-01T12:00:00+09:00 for the time here" in " ".join(refused.split())
+    for option, count in (("--start-after", "1\n"), ("--start-before", "0\n")):
+        assert project.call("list", option, started[1], "--count").stdout == count
 
 
 def test_a_list_that_is_cut_says_so(project: CliProject) -> None:

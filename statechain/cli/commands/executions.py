@@ -18,10 +18,10 @@ from statechain.cli.render import (
     duration_of,
     echo_json,
     echo_json_array,
-    moment,
     print_table,
     styled,
     visit_rows,
+    zoned,
 )
 from statechain.cli.selection import FilterOptions, filter_options, find_execution
 from statechain.cli.session import Storage, asynchronous, echo_err, storage_option
@@ -212,7 +212,7 @@ def _facts(
         ("status", click.style(str(execution.status), fg=colour) + state),
         ("waits", "" if wait is None else str(wait).removeprefix("waits ")),
         ("error", printable(reason)),
-        ("started", f"{moment(execution.start_time)}, took {duration_of(execution)}"),
+        ("started", f"{zoned(execution.start_time)}, took {duration_of(execution)}"),
         ("redriven", f"{execution.redrive_count} times" if execution.redrive_count else ""),
         ("key", printable(execution.key or "")),
         ("priority", str(execution.priority or "")),
