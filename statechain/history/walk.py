@@ -6,7 +6,8 @@ some events only, and passes over each visit that has none of them: it costs lit
 
 from __future__ import annotations
 
-from bisect import bisect_left
+import sys
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
@@ -72,6 +73,7 @@ class Walk:
         self.ids: list[int] = []
         self.failures: list[int] = []
         self.entries: list[Entry] = []
+        self._rounds: dict[str, list[int]] = {}
 
     def add(
         self,
@@ -193,10 +195,8 @@ class Walk:
                 begun = chain = self.add(
                     moment.event, moment.at, f"{state.type}StateStarted", made, previous, spot=spot
                 )
-                # Up to the next round: a retry has its branches under the same paths, with higher numbers.
-                until = next((number for number in rounds if number > since), None)
                 if not is_distributed:
-                    chain = self._branches(spot, chain, since, until, attempt)
+                    chain = self._branches(spot, chain, since, attempt)
                 previous = chain
             elif moment.kind is MomentKind.EVALUATION_FAILED:
                 is_on_entry = previous == spot.visit.row.entered_event
@@ -228,14 +228,14 @@ class Walk:
         index, name = moment.facts
         self.add(moment.event, moment.at, MOMENTS[moment.kind], {"name": name, "index": index}, previous)
 
-    def _branches(self, spot: Spot, started: int, since: int, until: int | None, attempt: int) -> int:
+    def _branches(self, spot: Spot, started: int, since: int, attempt: int) -> int:
         """Add the events of every branch in one round; return the event that decided: the failure's, or the last.
 
         A failure from before the redrive decides nothing: the branch is taken up again.
         """
         last = started
         decided: tuple[datetime, int] | None = None
-        lines = self._round(spot, since, until, attempt)
+        lines = self._round(spot, since, attempt)
         ends = [started, *sorted(line.visits[-1].row.exited_event for line in lines if line.visits[-1].is_done)]
         for line in lines:
             end = self._branch(spot, line, ends)
@@ -246,21 +246,33 @@ class Walk:
                 decided = min(decided or (final.exited, end), (final.exited, end))
         return last if decided is None else decided[1]
 
-    def _round(self, spot: Spot, since: int, until: int | None, attempt: int) -> list[Line]:
+    def _round(self, spot: Spot, since: int, attempt: int) -> list[Line]:
         """Return the lines of control below a visit that have visits in one round."""
         prefix, plans = branch_prefix(spot.line.path, spot.state.name), spot.state.plans
+        until = self._next_round(prefix, spot, since)
         lines = []
         for index in sorted(self._stored.children.get(prefix, ())):
             path = f"{prefix}[{index}]"
-            visits = [
-                visit
-                for visit in self._stored.lines[path]
-                if visit.row.number >= since and (until is None or visit.row.number < until)
-            ]
+            every = self._stored.lines[path]
+            begin = bisect_left(every, since, key=_number_of)
+            visits = every[begin : bisect_left(every, until, begin, key=_number_of)]
             if visits:
                 # A Parallel has a plan for each branch, a Map one for all.
                 lines.append(Line(path, plans[min(index, len(plans) - 1)], visits, spot, index, attempt))
         return lines
+
+    def _next_round(self, prefix: str, spot: Spot, since: int) -> int:
+        """Return where the next round of branches under the same paths begins to count, or a number beyond all.
+
+        A retry has its branches under the same paths, with higher numbers, and so has a later visit of the state: in a
+        loop, or after a retry of what the state is in.
+        """
+        rounds = self._rounds.get(prefix)
+        if rounds is None:
+            visits = [each for each in self._stored.lines[spot.line.path] if each.row.state == spot.state.name]
+            rounds = self._rounds[prefix] = sorted(each for visit in visits for each in _rounds(visit.known_moments()))
+        place = bisect_right(rounds, since)
+        return rounds[place] if place < len(rounds) else sys.maxsize
 
     def _branch(self, spot: Spot, line: Line, ends: Sequence[int]) -> int:
         """Add the events of a branch, which follows the round's start or, in a Map, the iteration that made room."""
@@ -289,3 +301,7 @@ def _rounds(moments: Sequence[Moment]) -> dict[int, int]:
         elif moment.kind is MomentKind.FAILED:
             attempt = 0  # what comes after it is of a redrive, with which retries count anew
     return rounds
+
+
+def _number_of(visit: StoredVisit) -> int:
+    return visit.row.number
