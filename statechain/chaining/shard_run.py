@@ -95,7 +95,9 @@ class ShardRun:
         except BaseExceptionGroup as errors:
             error = first_error(errors)
             if isinstance(error, BatchStopped):  # past the tolerance here: storage is to know at once
-                await self._count()
+                # What stopped the batch wins over a cancellation that came meanwhile, and comes no more.
+                with suppress(TimeoutError):
+                    await self._services.streams.finished(self._count())
             raise error from error.__cause__
         if self._lost is not None:
             raise self._lost

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from statechain import BatchExecutionOptions, Limits, MemoryRepository
+from statechain import BatchExecutionOptions, BatchStatus, Limits, MemoryRepository
+from statechain.storage.repository import Advance, EndBatch
+from statechain.testing.contract.samples import moment
 from support.chaining.harness import chaining_harness
 from support.faulty_repository import FaultyRepository, as_repository
 
@@ -55,6 +57,28 @@ async def test_an_engine_is_left_while_a_batch_runs_and_storage_is_away(mode: st
 
 async def test_an_engine_is_left_while_cancelled_items_wait_for_storage() -> None:
     await leave_while_a_batch_runs(cancels=True)
+
+
+async def test_an_engine_is_left_while_a_batch_ends_that_was_stopped_elsewhere() -> None:
+    async with MemoryRepository() as inner:
+        faulty = FaultyRepository(inner)
+        limits = Limits(drain_seconds=0.1)
+        with suppress(_Left):
+            async with asyncio.timeout(GUARD), chaining_harness(as_repository(faulty), limits=limits) as chaining:
+                await chaining.finish(*range(3))
+                chaining.work.does = chaining.work.hang
+                batch = BatchExecutionOptions(concurrent_batches=3, mode="DISTRIBUTED")
+                started = await chaining.targets.start_batch(chaining.select(), options=batch)
+                while chaining.work.running < 3:  # noqa: ASYNC110 -- until all of them are at work
+                    await asyncio.sleep(0.01)
+                faulty.hold(lambda write: isinstance(write, Advance))
+                await inner.commit([EndBatch(batch_id=started.id, status=BatchStatus.ABORTED, end_time=moment())])
+                await faulty.held.wait()  # an execution is aborted
+                faulty.fail_all()
+                faulty.gate.set()
+                while faulty.refused["execution_by_name"] < 3:  # noqa: ASYNC110 -- until they ask storage
+                    await asyncio.sleep(0.01)
+                raise _Left
 
 
 async def test_a_batch_that_could_not_be_stopped_for_its_caller_is_logged(caplog: pytest.LogCaptureFixture) -> None:
