@@ -30,6 +30,7 @@ __all__ = [
     "MOMENT",
     "NAME",
     "PATH",
+    "PAUSE",
     "SECONDS",
     "TEXT",
     "TOKEN",
@@ -182,6 +183,7 @@ SECONDS = Argument(
     f"seconds, from 0 to {LONGEST_DURATION.total_seconds():.0f}",
     lambda value: _is_number(value) and 0 <= cast("float", value) <= LONGEST_DURATION.total_seconds(),
 )
+PAUSE = Argument("seconds, above 0", lambda value: SECONDS.accepts(value) and bool(value))
 COUNT = Argument("a whole number of at least 0, below 2**63", lambda value: _is_whole(value, 0, LONGEST))
 NAME = text("a string of 1 to 80 printable characters")
 INPUTS = Argument("an iterable of inputs (a list of one, for one)", _is_inputs)

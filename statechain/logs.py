@@ -13,6 +13,7 @@ from typing import Protocol, TypeAlias
 
 import attrs
 
+from statechain.arguments import checked, with_method
 from statechain.observers import (
     AttemptEnded,
     AttemptStarted,
@@ -122,6 +123,7 @@ class LogObserver:
         logger: Where to; the logger ``statechain.run`` unless given.
     """
 
+    @checked(logger=with_method("isEnabledFor", "a logger, as logging.getLogger(name) returns it").or_none())
     def __init__(self, logger: logging.Logger | None = None) -> None:
         self._logger = logger or logging.getLogger("statechain.run")
 

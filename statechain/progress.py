@@ -18,6 +18,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.text import Text
 
+from statechain.arguments import COUNT, TEXT, checked, with_method
 from statechain.records.results import ExecutionFailed
 
 __all__ = ["BatchCallbacks", "BatchProgress", "batch_progress"]
@@ -32,6 +33,11 @@ class BatchCallbacks(TypedDict):
     on_execution_complete: Callable[[Any, int, Exception | None], None]
 
 
+@checked(
+    total=COUNT.or_none(),
+    description=TEXT,
+    console=with_method("print", "a Console of rich").or_none(),
+)
 def batch_progress(
     total: int | None = None, *, description: str = "batch", console: Console | None = None
 ) -> BatchProgress:

@@ -21,6 +21,7 @@ except ModuleNotFoundError as fault:
         "telemetry needs OpenTelemetry's API: pip install 'statechain[otel]'", name=fault.name
     ) from fault
 
+from statechain.arguments import PAUSE, checked, with_method
 from statechain.cancellation import wait_ignoring_cancellation
 from statechain.observers import (
     AttemptEnded,
@@ -65,6 +66,10 @@ class OpenTelemetryObserver:
         meter_provider: Where metrics go; the global provider unless given.
     """
 
+    @checked(
+        tracer_provider=with_method("get_tracer", "a TracerProvider").or_none(),
+        meter_provider=with_method("get_meter", "a MeterProvider").or_none(),
+    )
     def __init__(
         self,
         tracer_provider: trace.TracerProvider | None = None,
@@ -86,6 +91,11 @@ class HasBacklog(Protocol):
         """Return what waits for a worker now."""
 
 
+@checked(
+    engine=with_method("backlog", "an Engine"),
+    seconds=PAUSE,
+    meter_provider=with_method("get_meter", "a MeterProvider").or_none(),
+)
 @asynccontextmanager
 async def backlog_metrics(
     engine: HasBacklog, *, seconds: float = 15.0, meter_provider: metrics.MeterProvider | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,7 +34,10 @@ from statechain import (
     open_repository,
 )
 from statechain.errors import InvalidArgument
+from statechain.logs import LogObserver
+from statechain.progress import batch_progress
 from statechain.storage.existing import why_nothing_matches
+from statechain.telemetry import OpenTelemetryObserver, backlog_metrics
 from statechain.testing import ScriptedTasks, Throw, VirtualClock
 
 if TYPE_CHECKING:
@@ -237,6 +241,13 @@ def test_a_limit_that_is_none_is_refused(limit: Any) -> None:
         (lambda: VirtualClock().advance(float("nan")), "by must be seconds or a timedelta.* not nan"),
         (lambda: ScriptedTasks(None), "script must be a mapping from the names of states to answers, not None"),
         (lambda: ScriptedTasks({}, fallback={}), "fallback must be a TaskRegistry, or None, not dict"),
+        (lambda: LogObserver("shop"), "logger must be a logger, as logging.getLogger.* not str"),
+        (lambda: OpenTelemetryObserver(3), "tracer_provider must be a TracerProvider, or None, not 3"),
+        (lambda: OpenTelemetryObserver(meter_provider=3), "meter_provider must be"),
+        (lambda: backlog_metrics(Engine(), seconds=0), "seconds must be seconds, above 0, not 0"),
+        (lambda: backlog_metrics(3), "engine must be an Engine, not 3"),
+        (lambda: batch_progress("many"), "total must be .* not str"),
+        (lambda: batch_progress(console=sys.stderr), "console must be a Console of rich, or None, not"),
         (lambda: Throw(ValueError), "error must be the name of an error, not the class ValueError"),
     ],
 )
