@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from statechain import TaskError
-from support.engine_harness import EngineHarness, machine, task, types
+from statechain import StatechainError, TaskError
+from support.engine_harness import EngineHarness, engine_harness, machine, task, types
 
 MORE = {"Type": "Choice", "Choices": [{"Variable": "$.turn", "NumericLessThan": 3, "Next": "Do"}], "Default": "End"}
 COUNT = {"Type": "Pass", "Parameters": {"turn.$": "States.MathAdd($.turn, 1)"}, "Next": "More"}
@@ -71,3 +71,44 @@ async def test_each_visit_has_its_own_branches(quick: EngineHarness, definition:
     assert [text.partition('"turn":')[2][:1] for text in shown] == [str(turn) for turn in turns]
     for event in events:
         assert await quick.engine.get_execution_history(ended.id, after=event["id"] - 1, limit=1) == [event]
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+async def test_an_iteration_that_had_failed_before_a_crash_is_shown_once(failing: int) -> None:
+    each = {
+        "Type": "Map",
+        "ItemsPath": "$.items",
+        "ItemProcessor": machine(
+            First=task("Pass", Next="Second"), Second=task("Fail", Next="Last"), Last=task("Pass")
+        ),
+        "Catch": [{"ErrorEquals": ["No"], "Next": "End"}],
+    }
+    both = {"Type": "Parallel", "Branches": [machine(Each=each, End={"Type": "Pass"}), machine(Side=task("Pass"))]}
+
+    async def play(dies_at: int) -> tuple[list[dict[str, Any]], int]:
+        async with engine_harness("memory://") as harness:
+
+            async def fail(value: int) -> int:
+                if value == failing:
+                    raise TaskError("No")
+                return value
+
+            harness.tasks.add("Pass", lambda value: value)
+            harness.tasks.add("Fail", fail)
+            started = await harness.start(machine(Both=both), {"items": [0, 1]})
+            harness.crash_at_commit(dies_at, keeps_last=True)
+            try:
+                ended = await started.wait()
+            except StatechainError:
+                await harness.reopen()
+                ended = await harness.ended(started.id)
+            assert ended.status == "SUCCEEDED"
+            return await harness.history(ended), harness.crashes
+
+    dies_at, crashes = 0, 1
+    while crashes:
+        dies_at += 1
+        events, crashes = await play(dies_at)
+        assert [event["id"] for event in events] == list(range(1, len(events) + 1)), dies_at
+        assert Counter(types(events))["MapIterationStarted"] == 2, dies_at
+    assert dies_at > 3

@@ -174,7 +174,7 @@ class _Inline:
         past = self.frame.run.past
         for index, child in self.frame.children.items():
             # The first visit's row has the event otherwise, so that it is not noted twice.
-            if child.iteration_started and not child.entered_event and not past.has_visits(child.path, child.number):
+            if child.iteration_started and not child.entered_event and not past.has_visits(child.path, child.first):
                 now = self.clock.now()
                 self.frame.note_earlier(
                     MomentKind.ITERATION_STARTED, child.iteration_started, now, index, self.frame.state
