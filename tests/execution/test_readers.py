@@ -349,6 +349,16 @@ async def test_a_bucket_that_does_not_exist_fails_the_reader(quick: EngineHarnes
     assert found == ("States.ItemReaderFailed", "The items could not be read: the bucket 'nowhere' does not exist")
 
 
+@pytest.mark.parametrize("key", ["missing.json", "folder.json"])
+async def test_an_object_that_does_not_exist_is_named(quick: EngineHarness, bucket: Path, key: str) -> None:
+    (bucket / "folder.json").mkdir()
+    found = await failure(quick, reading(key))
+    assert found == ("States.ItemReaderFailed", f"The items could not be read: the bucket 'data' has no object '{key}'")
+    bucket.rename(bucket.parent / "elsewhere")  # noqa: ASYNC240
+    found = await failure(quick, reading(key))
+    assert found == ("States.ItemReaderFailed", "The items could not be read: the bucket 'data' does not exist")
+
+
 async def test_load_and_flatten_reads_the_listed_objects(quick: EngineHarness, bucket: Path) -> None:
     (bucket / "in").mkdir()
     (bucket / "in" / "a.json").write_text("[1, 2]")

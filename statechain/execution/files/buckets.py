@@ -41,6 +41,15 @@ class Buckets:
             raise ValueError(f"the object '{key}' is outside of its bucket")
         return path
 
+    def existing(self, bucket: JSONValue, key: JSONValue) -> Path:
+        """Return the file of an object that is there: the message of the system would not say which one is missing."""
+        path = self.file(bucket, key)
+        if not self.folder(bucket).is_dir():
+            raise ValueError(f"the bucket '{bucket}' does not exist")
+        if not path.is_file():
+            raise ValueError(f"the bucket '{bucket}' has no object '{key}'")
+        return path
+
     def objects(self, bucket: JSONValue, prefix: JSONValue) -> Iterator[tuple[str, Path]]:
         """Yield the key and the file of each object whose key begins with a prefix, in the order of the keys."""
         if not isinstance(prefix, str):

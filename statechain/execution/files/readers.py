@@ -130,7 +130,7 @@ def read_items(buckets: Buckets, reader: Transfer) -> Iterator[Item]:
 
 def _read_object(buckets: Buckets, arguments: Mapping[str, JSONValue], config: ReaderConfig) -> Iterator[Item]:
     bucket = arguments.get("Bucket")
-    path = buckets.file(bucket, arguments.get("Key"))
+    path = buckets.existing(bucket, arguments.get("Key"))
     match config.manifest_type:
         case "S3_INVENTORY":
             return _read_inventory(buckets, bucket, path, config)
@@ -145,7 +145,7 @@ def _list_objects(buckets: Buckets, arguments: Mapping[str, JSONValue], config: 
     bucket = arguments.get("Bucket")
     for key, path in buckets.objects(bucket, arguments.get("Prefix", "")):
         if config.flattens:
-            yield from _parse(buckets.file(bucket, key), _uri(bucket, key), config)
+            yield from _parse(buckets.existing(bucket, key), _uri(bucket, key), config)
         else:
             yield None, _described(key, path), f"S3://{bucket}"
 
@@ -188,7 +188,7 @@ def _read_inventory(buckets: Buckets, bucket: JSONValue, path: Path, config: Rea
     config = attrs.evolve(config, input_type=type_, headers=[name.strip() for name in schema.split(",")])
     for file in files:
         key = file.get("key") if isinstance(file, dict) else None
-        yield from _parse(buckets.file(bucket, key), _uri(bucket, key), config)
+        yield from _parse(buckets.existing(bucket, key), _uri(bucket, key), config)
 
 
 def _read_listed(buckets: Buckets, path: Path, config: ReaderConfig) -> Iterator[Item]:
@@ -198,7 +198,7 @@ def _read_listed(buckets: Buckets, path: Path, config: ReaderConfig) -> Iterator
             uri = line.strip().strip('"')
             if uri:
                 bucket, _, key = uri.removeprefix("s3://").partition("/")
-                yield from _parse(buckets.file(bucket, key), _uri(bucket, key), config)
+                yield from _parse(buckets.existing(bucket, key), _uri(bucket, key), config)
 
 
 READERS: dict[str, Callable[[Buckets, Mapping[str, JSONValue], ReaderConfig], Iterator[Item]]] = {
