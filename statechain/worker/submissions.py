@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from statechain.cancellation import GRACE, await_shielded, wait_ignoring_cancellation
+from statechain.errors import StatechainError
 from statechain.storage.repository import RedriveExecution, StartExecution
 
 if TYPE_CHECKING:
@@ -37,7 +39,10 @@ class Owner(Protocol):
     changed: asyncio.Event
 
     def own(self, work: Coroutine[None, None, T]) -> asyncio.Future[T]:
-        """Run work in a task of the engine; its error is the caller's alone."""
+        """Run work in a task of the engine; its error is the caller's alone.
+
+        Raises StatechainError where the engine is left.
+        """
 
     async def stop(self, execution_id: str) -> Execution:
         """End an execution as ABORTED."""
@@ -76,7 +81,8 @@ class Submissions:
         try:
             holder = await await_shielded(submitting, GRACE)
         except asyncio.CancelledError:
-            await wait_ignoring_cancellation(self._owner.own(self._stop(execution.id, submitting)), GRACE)
+            with suppress(StatechainError):  # the engine is left meanwhile: the cancellation goes on all the same
+                await wait_ignoring_cancellation(self._owner.own(self._stop(execution.id, submitting)), GRACE)
             raise
         # Recovery claims at once where this process is a worker itself.
         self._owner.changed.set()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from statechain.cancellation import GRACE, await_shielded, wait_ignoring_cancellation
@@ -227,7 +228,10 @@ class Worker:
         return live
 
     def own(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
-        """Run work among the executions, so that it goes on without its caller; its error is the caller's alone."""
+        """Run work among the executions, so that it goes on without its caller; its error is the caller's alone.
+
+        Raises StatechainError where the engine is left.
+        """
         result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
         async def run() -> None:
@@ -242,7 +246,13 @@ class Worker:
                 # Only what the engine's end interrupted has no result yet: its caller must not wait for ever.
                 result.cancel()
 
-        self.tasks().create_task(run())
+        running = run()
+        try:
+            self.tasks().create_task(running)
+        except (RuntimeError, StatechainError):  # the group is gone, or its last task has just ended
+            running.close()
+            work.close()
+            raise StatechainError(self.why_closed) from None
         return result
 
     async def _redrive(self, revision: Revision, execution: Execution) -> RunningExecution | None:
@@ -416,5 +426,5 @@ class Worker:
 
     async def abort(self, execution_id: str) -> None:
         """End an execution whose caller is being cancelled, which waits for that no longer than `GRACE`."""
-        if self.group is not None:  # else it is over here, or left to others
+        with suppress(StatechainError):  # the engine is left: it is over here, or left to others
             await wait_ignoring_cancellation(self.own(self.stop(execution_id)), GRACE)
