@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from statechain.dispatchers.opening import OpenedOnUse
+from statechain.errors import StatechainError
 from statechain.storage.retrying import backoff_delays
 from statechain.tickets import Ticket, Work
 
@@ -115,6 +116,7 @@ class RayDispatcher:
         **options: Any,  # noqa: ANN401
     ) -> None:
         self._factory, self._count, self._slots, self._name, self._options = factory, actors, slots, name, options
+        self._finding = asyncio.Lock()
         self._actors: list[Any] = []
         self._worker_ids: dict[int, str] = {}
         self._outstanding: dict[int, set[asyncio.Task[None]]] = {}
@@ -160,9 +162,10 @@ class RayDispatcher:
 
     async def dispatch(self, tickets: Sequence[Ticket]) -> None:
         """Submit each ticket to the actor with the fewest outstanding; what finds no slot is left to the sweep."""
-        if not self._actors:
-            self._actors = await asyncio.to_thread(self._find_actors)
-            self._outstanding = {number: set() for number in range(len(self._actors))}
+        async with self._finding:  # found once: what another call has submitted is not to be forgotten
+            if not self._actors:
+                self._actors = await asyncio.to_thread(self._find_actors)
+                self._outstanding = {number: set() for number in range(len(self._actors))}
         for ticket in tickets:
             number = min(self._outstanding, key=lambda each: len(self._outstanding[each]))
             # The one with the fewest is full, so that all are: the next sweep sends what is left.
@@ -183,10 +186,19 @@ class RayDispatcher:
             # Reported once, although all tickets of the actor fail; its next process has another worker's id.
             worker_id = self._worker_ids.pop(number, None)
             logger.warning("actor %s-%s died: %s", self._name, number, type(error).__name__)
-            if worker_id is not None and self.report_death is not None:
-                await self.report_death(worker_id)
+            if worker_id is not None:
+                await self._report(worker_id)
         except RayError as error:
             logger.warning("shard %s of %s: %s", ticket.shard, ticket.batch_id, type(error).__name__)
+
+    async def _report(self, worker_id: str) -> None:
+        """Report a death; where that fails, others take over once the lease is over."""
+        if self.report_death is not None:
+            try:
+                await self.report_death(worker_id)
+            except Exception as error:  # noqa: BLE001 -- it is the user's, and nothing awaits this task
+                reason = error if isinstance(error, StatechainError) else type(error).__name__
+                logger.warning("the death of the worker %s could not be reported: %s", worker_id, reason)
 
     async def serve(self, work: Work, *, slots: int) -> None:
         """Return at once: the actors call `Engine.run_ticket`."""
