@@ -136,6 +136,9 @@ def test_a_type_that_json_cannot_give_is_a_type_error() -> None:
 
     with pytest.raises(TypeError, match="the output of execution 'order-3' cannot be converted to Opaque"):
         ended("{}").output_as(Opaque)
+    for wrong in (Opaque, list[Opaque], "Line", 3):
+        with pytest.raises(TypeError, match=r"cattrs has no JSON form of (Opaque|Line|3)$"):
+            ended("{}").output_as(wrong)
 
 
 def test_an_item_of_a_batch_is_read_or_raises_its_error() -> None:

@@ -98,7 +98,13 @@ def converter_of(
     except ModuleNotFoundError:
         raise
     except Exception as error:
-        reason = f"{library} says {type(error).__name__}: {error}"
+        # cattrs's own message speaks of hooks, which nothing here takes; it names the type that it does not know.
+        unknown = getattr(error, "type_", None)
+        reason = (
+            f"{library} says {type(error).__name__}: {error}"
+            if unknown is None
+            else f"{library} has no JSON form of {shown(unknown)}"
+        )
         raise TypeError(f"cannot be converted to {shown(annotation)}: {reason}") from error
     return Converter(shown(annotation), *made)
 
