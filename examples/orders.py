@@ -62,7 +62,7 @@ async def send_invoice(order: dict[str, Any]) -> dict[str, Any]:
 
 def storage_url() -> str:
     """Return what DATABASE_URL names, or the embedded default."""
-    return os.environ.get("DATABASE_URL", "sqlite:///orders.db")
+    return os.environ.get("DATABASE_URL") or "sqlite:///orders.db"
 
 
 async def pipelines(engine: Engine) -> tuple[StateMachine, StateMachine]:

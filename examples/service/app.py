@@ -32,10 +32,10 @@ from statechain import (
     TaskTimedOut,
 )
 
-URL = os.environ.get("DATABASE_URL", "sqlite:///orders.db")
-ROLE: Any = os.environ.get("ROLE", "worker")  # Engine checks it
-LEASE_SECONDS = float(os.environ.get("LEASE_SECONDS", "30"))
-DRAIN_SECONDS = float(os.environ.get("DRAIN_SECONDS", "5"))
+URL = os.environ.get("DATABASE_URL") or "sqlite:///orders.db"
+ROLE: Any = os.environ.get("ROLE") or "worker"  # Engine checks it
+LEASE_SECONDS = float(os.environ.get("LEASE_SECONDS") or 30)
+DRAIN_SECONDS = float(os.environ.get("DRAIN_SECONDS") or 5)
 
 
 @asynccontextmanager

@@ -10,8 +10,8 @@ from statechain import TaskContext, TaskRegistry
 
 tasks = TaskRegistry()
 
-OUTBOX = Path(os.environ.get("OUTBOX", "outbox.jsonl"))
-PACK_SECONDS = float(os.environ.get("PACK_SECONDS", "1"))
+OUTBOX = Path(os.environ.get("OUTBOX") or "outbox.jsonl")
+PACK_SECONDS = float(os.environ.get("PACK_SECONDS") or 1)
 
 ORDERS = {
     "StartAt": "Reserve",

@@ -72,6 +72,12 @@ def test_an_example_runs_and_prints_what_it_promises(name: str, tmp_path: Path, 
     assert (tmp_path / "orders.db").exists() == ("DATABASE_URL" not in environment)
 
 
+def test_a_variable_that_is_empty_is_as_one_that_is_not_set(tmp_path: Path) -> None:
+    # As a Compose file sets it by `DATABASE_URL: ${DATABASE_URL:-}`.
+    run("basic_batch", tmp_path, {**os.environ, "DATABASE_URL": ""})
+    assert (tmp_path / "orders.db").exists()
+
+
 def test_the_batch_example_can_be_run_again(tmp_path: Path, environment: dict[str, str]) -> None:
     run("batch_chained_execution", tmp_path, environment)
     assert "30 invoices have been chained" in run("batch_chained_execution", tmp_path, environment)
