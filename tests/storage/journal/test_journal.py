@@ -16,7 +16,7 @@ from statechain.storage.journal.ledger import ExecutionWrites
 from statechain.storage.repository import Advance, CreateBatch
 from statechain.testing.contract.samples import batch, ending, execution, start, visit
 from support.faulty_repository import FaultyRepository
-from support.storage.journals import RecordingObserver, each, held, running, starting, stopping, write_all
+from support.storage.journals import RecordingObserver, each, held, running, starting, stopping, turns, write_all
 
 # Groups
 
@@ -58,6 +58,14 @@ async def test_what_is_expected_shares_the_commit(storage: FaultyRepository, jou
         tasks.create_task(journal.write(first))
         tasks.create_task(follow())
     assert storage.sizes == [2]
+
+
+async def test_what_is_expected_and_does_not_come_holds_up_nothing(storage: FaultyRepository, journal: Journal) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        journal.expect()
+        tasks.create_task(journal.write(starting()))
+        await turns()
+        assert storage.sizes == [1]
 
 
 async def test_a_storage_of_this_process_is_given_all_at_once(storage: FaultyRepository) -> None:
