@@ -168,6 +168,28 @@ async def test_results_are_written_as_the_writer_says(quick: EngineHarness, buck
     assert (bucket / succeeded["Key"]).read_text() == "1\n2\n3\n"
 
 
+@pytest.mark.parametrize("transformation", ["NONE", "COMPACT"])
+@pytest.mark.parametrize(("levels", "failed"), [(2, 0), (3, 1)])
+async def test_results_that_nest_as_deep_as_a_payload_are_written(
+    quick: EngineHarness, bucket: Path, transformation: str, levels: int, failed: int
+) -> None:
+    """With three levels around it the first item is too deep, and has failed."""
+    deep: Any = 1
+    for _ in range(198):
+        deep = [deep]
+    selector: Any = {"in.$": "$$.Map.Item.Value"}
+    for _ in range(levels - 1):
+        selector = {"in": selector}
+    writer = {"Resource": WRITE, "Parameters": {"Bucket": "data"}, "WriterConfig": {"Transformation": transformation}}
+    each = distributed(ItemsPath="$.items", ItemSelector=selector, ToleratedFailureCount=1, ResultWriter=writer)
+    ended = await quick.run(machine(Each=each), {"items": [deep, 1]})
+    manifest = json.loads((bucket / output(ended)["ResultWriterDetails"]["Key"]).read_text())
+    bad = [json.loads((bucket / file["Key"]).read_text()) for file in manifest["ResultFiles"]["FAILED"]]
+    assert [entry["Error"] for entries in bad for entry in entries] == ["States.DataLimitExceeded"] * failed
+    (good,) = [json.loads((bucket / file["Key"]).read_text()) for file in manifest["ResultFiles"]["SUCCEEDED"]]
+    assert len(good) == 2 - failed
+
+
 async def test_a_distributed_map_that_crashed_does_not_repeat_its_items(harness: EngineHarness) -> None:
     async def work(value: int) -> int:
         harness.calls[str(value)] += 1

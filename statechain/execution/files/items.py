@@ -17,7 +17,7 @@ import attrs
 
 from statechain.asl.outcome import Transfer
 from statechain.clock import Clock
-from statechain.codec import JSONValue, encode
+from statechain.codec import JSONValue, encode_plain
 from statechain.errors import StateError
 from statechain.execution.files.buckets import Buckets
 from statechain.execution.files.compression import describe, read_errors
@@ -56,7 +56,7 @@ class Ended:
         """Return the entry of an untransformed result."""
         entry: dict[str, JSONValue] = {
             "ExecutionArn": self.id,
-            "Input": encode(self.input),
+            "Input": encode_plain(self.input),
             "InputDetails": {"Included": True},
             "Name": self.name,
             "StateMachineArn": self.machine,
@@ -65,7 +65,7 @@ class Ended:
         if self.fault is not None:
             entry |= {"Error": self.fault.error, "Cause": self.fault.cause}
         elif self.status == SUCCEEDED:
-            entry |= {"Output": encode(self.output), "OutputDetails": {"Included": True}}
+            entry |= {"Output": encode_plain(self.output), "OutputDetails": {"Included": True}}
         return entry
 
 
@@ -169,7 +169,7 @@ def _write_all(
         file = folder / f"{status}_0.{'jsonl' if is_lines else 'json'}"
         if ended:
             entries = _transformed(ended, config if status == SUCCEEDED else {})
-            text = "".join(f"{encode(entry)}\n" for entry in entries) if is_lines else encode(entries)
+            text = "".join(f"{encode_plain(entry)}\n" for entry in entries) if is_lines else encode_plain(entries)
             size = file.write_bytes(text.encode())
             listed[status].append({"Key": f"{key}/{file.name}", "Size": size})
         else:  # a Map Run that is redriven writes again
