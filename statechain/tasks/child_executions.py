@@ -94,7 +94,8 @@ class ChildExecutions:
         A start is not cut off: where its parent goes on elsewhere, what was begun to be started is joined from there.
         """
         # From the attempt's key: a parent that is resumed asks for the same name, and joins the child it had started.
-        name = call.name or hashlib.sha256(frame.attempt_key.encode(errors="surrogatepass")).hexdigest()[:32]
+        made = hashlib.sha256(frame.attempt_key.encode(errors="surrogatepass")).hexdigest()[:32]
+        name = made if call.name is None else call.name
         starting = asyncio.ensure_future(self._start(call.machine, call.input, name))
         try:
             return await await_shielded(starting)

@@ -192,3 +192,12 @@ async def test_a_retry_starts_another_child(quick: EngineHarness) -> None:
     retry = [{"ErrorEquals": ["States.ALL"], "MaxAttempts": 2, "IntervalSeconds": 1}]
     await quick.run(machine(Start=nested(".sync", Retry=retry)), {"n": 1})
     assert len(await children(quick)) == 3
+
+
+@pytest.mark.parametrize("name", ["", "x" * 81, "a\nb"])
+async def test_a_name_that_no_execution_can_have_fails_the_task(quick: EngineHarness, name: str) -> None:
+    await quick.engine.create_state_machine("child", machine(Work={"Type": "Pass"}))
+    start = task(START, Parameters={"StateMachineArn": "child", "Name": name})
+    ended = await quick.run(machine(Start=start))
+    assert ended.error == "StepFunctions.ValidationException"
+    assert await quick.engine.count_executions() == 1
