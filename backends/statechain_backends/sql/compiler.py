@@ -1,13 +1,14 @@
 """Core expressions → SQL text and positional arguments, for drivers that are spoken to directly.
 
-A statement that comes with parameters is a constant of its module: it is compiled once. One without was built for
-the occasion.
+A statement that comes with parameters is compiled once, and kept for as long as it exists: most are constants of their
+modules. One without was built for the occasion.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from weakref import WeakKeyDictionary
 
 import attrs
 from sqlalchemy import BindParameter, bindparam
@@ -58,10 +59,11 @@ class Compiler:
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
-        self._known: dict[Executable, SQL] = {}
+        # By weak references: a claim may build statements, with parameters, that are gone with it.
+        self._known: WeakKeyDictionary[Executable, SQL] = WeakKeyDictionary()
 
     def known(self, statement: Executable) -> SQL:
-        """Return a constant statement, compiled once."""
+        """Return a statement that takes parameters, compiled once."""
         found = self._known.get(statement)
         if found is None:
             found = self._known[statement] = self._compile(statement)
