@@ -247,7 +247,7 @@ class ChainingContract:
             chained(two),
             chained(one, state="Price"),
             chained(one, state="price"),
-            chained(one, state=""),
+            chained(one, state=" "),
             chained(one, state_machine_id="machine-c"),
         ]
         assert list(await repository.commit([starting(each, exclusive=True) for each in made])) == made
