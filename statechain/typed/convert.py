@@ -103,7 +103,7 @@ def converter_of(
         reason = (
             f"{library} says {type(error).__name__}: {error}"
             if unknown is None
-            else f"{library} has no JSON form of {shown(unknown)}"
+            else f"{library} has no JSON form of the type {shown(unknown)}"
         )
         raise TypeError(f"cannot be converted to {shown(annotation)}: {reason}") from error
     return Converter(shown(annotation), *made)
