@@ -104,6 +104,42 @@ async def test_a_renewal_over_a_new_connection_leaves_doubt() -> None:
         assert lease.doubts >= 1
 
 
+@pytest.mark.parametrize(
+    ("fault", "reason"), [(RepositoryUnavailable("away"), "away"), (KeyError("a fault of the repository"), "KeyError")]
+)
+async def test_each_renewal_that_failed_leaves_doubt_and_is_logged(
+    fault: Exception, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    lease, renewer = Lease(LEASE), LeaseRenewer(fault, fails=2)
+    lease.renewed(lease.clock())
+    async for _ in renewed(lease, renewer, 3):
+        assert lease.doubts == 2
+    logged = [each.getMessage() for each in caplog.records if each.name == "statechain.worker.lease"]
+    assert logged == [f"the lease could not be renewed, trying again: {reason}"] * 2
+
+
+async def test_what_waits_for_the_lease_goes_on_once_it_is_renewed_and_renewals_are_reported() -> None:
+    lease, renewer = Lease(timedelta(seconds=0.3)), LeaseRenewer(RepositoryUnavailable("away"), fails=0)
+    reported: list[float] = []
+    assert not lease.holds
+    began = lease.clock()
+    async with asyncio.timeout(30), kept(lease, lambda: renewer, reported.append):
+        await lease.regained()
+        while len(reported) < 2:  # noqa: ASYNC110 -- it is another thread that renews
+            await asyncio.sleep(0.01)
+    assert all(0 <= seconds <= lease.clock() - began for seconds in reported)
+    assert (lease.lapses, lease.doubts) == (0, 0)
+
+
+def test_a_lease_counts_each_time_that_it_lapsed() -> None:
+    now = 0.5
+    lease = Lease(timedelta(seconds=0.2), clock=lambda: now)
+    for _ in range(3):
+        lease.renewed(now)
+        now += 0.3
+    assert (lease.lapses, lease.doubts) == (2, 2)
+
+
 def test_a_lease_lapses_while_the_machine_is_suspended() -> None:
     now = 100.0
     lease = Lease(LEASE, clock=lambda: now)

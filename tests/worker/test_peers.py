@@ -34,6 +34,7 @@ def test_its_length_is_its_own() -> None:
     assert dead_at(peers, 100, brief, long) == []
     assert peers.next_due() == 103
     assert not peers.is_due(102)
+    assert peers.is_due(103)
     assert dead_at(peers, 104, brief, long) == ["brief"]
 
 
@@ -56,6 +57,7 @@ def test_a_worker_never_judges_itself() -> None:
     assert dead_at(peers, 100, lease(is_dead=True)) == []
     assert dead_at(peers, 900, lease(is_over=True)) == []
     assert peers.next_due() is None
+    assert dead_at(peers, 901, lease(is_dead=True), lease("three", is_dead=True)) == ["three"]
 
 
 def test_what_storage_knows_to_be_dead_is_dead_at_once() -> None:
