@@ -29,6 +29,7 @@ BACKENDS = ("memory", "sqlite", "postgresql")
 ROOT = Path(__file__).parent
 MARKED_FOLDERS = {
     "benchmarks": "docs",
+    "chaining/distributed": "slow",  # workers that look for shards by the clock on the wall
     "conformance": "slow",
     "docs": "docs",
     "examples": "docs",
@@ -58,10 +59,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """Return the worker processes of ``-n auto``: more than processors, since tests wait for leases and processes."""
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return the worker processes of ``-n auto``: more than processors, since tests wait for leases and processes.
+
+    Those of the inner loop start no servers, and wait half of the time.
+    """
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return processors + (processors + 1) // 2
+    return 5 * processors // 2 if config.getoption("markexpr") == "quick" else processors + (processors + 1) // 2
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -77,7 +81,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Do not even import the tests that the inner loop leaves out by their folder."""
-    is_left_out = collection_path.parent == ROOT and MARKED_FOLDERS.get(collection_path.name) in LEFT_OUT
+    is_left_out = collection_path.is_dir() and _marker_of(collection_path) in LEFT_OUT
     return True if is_left_out and _is_quick(config) else None
 
 
@@ -110,7 +114,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @cache
 def _marker_of(folder: Path) -> str | None:
-    return MARKED_FOLDERS.get(folder.relative_to(ROOT).parts[0]) if ROOT in folder.parents else None
+    if ROOT not in folder.parents:
+        return None
+    path = folder.relative_to(ROOT)
+    names = (each.as_posix() for each in (path, *path.parents))
+    return next((MARKED_FOLDERS[name] for name in names if name in MARKED_FOLDERS), None)
 
 
 def _needs_postgres(item: pytest.Item) -> bool:
