@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,6 @@ from statechain import (
     open_repository,
 )
 from statechain.observers import ExecutionEnded, ExecutionStarted, Fact, JournalFlushed
-from statechain.records.executions import StateMachineRecord
-from statechain.storage.repository import CreateStateMachine
 from statechain.testing import VirtualClock
 from support.statuses import ABORTED, FAILED, RUNNING, SUCCEEDED
 
@@ -486,26 +484,3 @@ async def test_an_engine_that_was_left_starts_nothing(handler: Handler, tasks: T
         machine = await engine.create_state_machine("call", CALL)
     with pytest.raises(StatechainError, match="not open"):
         await machine.start_execution(1)
-
-
-async def test_a_stored_definition_runs_though_it_would_be_refused_now(engine: Engine) -> None:
-    processor = {"StartAt": "P", "States": {"P": {"Type": "Pass", "End": True}}}
-    definition = {
-        "StartAt": "M",
-        "States": {"M": {"Type": "Map", "Label": "", "ItemProcessor": processor, "End": True}},
-    }
-    with pytest.raises(DefinitionError):
-        await engine.create_state_machine("stored", definition)
-    record = StateMachineRecord(
-        id="stored",
-        name="stored",
-        revision=1,
-        type="STANDARD",
-        definition=json.dumps(definition),
-        created=datetime(2025, 1, 1, tzinfo=UTC),
-    )
-    await engine.repository.commit([CreateStateMachine(machine=record)])
-    machine = await engine.get_state_machine("stored")
-    assert (await machine.execute([1])).output == [1]
-    assert machine.definition == definition
-    assert "M" in machine.to_mermaid()
