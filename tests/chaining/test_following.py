@@ -25,18 +25,9 @@ from statechain.storage.repository import EndBatch
 from statechain.storage.shards import ShardStatus
 from support.chaining.calls import Calls
 from support.chaining.map_items import Items, created
+from support.chaining.sources import CALL, sources
 
 EngineFactory = Callable[..., Engine]
-
-PASS = {"StartAt": "Echo", "States": {"Echo": {"Type": "Pass", "End": True}}}
-CALL = {"StartAt": "Call", "States": {"Call": {"Type": "Task", "Resource": "Call", "End": True}}}
-
-
-async def sources(engine: Engine, count: int) -> tuple[ExecutionFilter, list[str]]:
-    """Store executions whose outputs are numbers; return the filter that finds them, and their ids."""
-    machine = await engine.create_state_machine("sources", PASS)
-    ids = [(await machine.execute(number)).id for number in range(count)]
-    return ExecutionFilter(state_machine_id=machine.id, order="oldest_first"), ids
 
 
 async def test_callbacks_get_the_source_and_the_error_of_the_item(engine_factory: EngineFactory) -> None:
