@@ -12,6 +12,7 @@ from statechain import Batch, BatchExecutionOptions, BatchStatus, Engine, Execut
 from statechain.dispatchers.local import LocalDispatcher
 from statechain.storage.shards import ShardStatus
 from statechain.tickets import Outcome, Ticket
+from support.chaining.calls import Calls
 
 EngineFactory = Callable[..., Engine]
 
@@ -104,25 +105,18 @@ async def test_a_worker_without_the_handlers_is_busy(engine_factory: EngineFacto
 
 
 async def test_a_worker_without_a_free_slot_is_busy(engine_factory: EngineFactory) -> None:
-    gate, begun = asyncio.Event(), asyncio.Event()
-    tasks = TaskRegistry()
-
-    @tasks.register("Call")
-    async def call(value: int) -> int:
-        begun.set()
-        await gate.wait()
-        return value
-
+    calls = Calls()
+    calls.gate.clear()
     async with (
         engine_factory() as starting,
-        engine_factory(tasks=tasks, recovery=False, slots=1) as worker,
+        engine_factory(tasks=calls.tasks, recovery=False, slots=1) as worker,
     ):
         id_ = await start(starting)
         running = asyncio.create_task(worker.run_ticket(Ticket(id_, 0, 0)))
-        await begun.wait()
+        await calls.reached(1)
         assert await worker.run_ticket(Ticket(id_, 1, 0)) is Outcome.BUSY
         assert await worker.run_ticket(Ticket(id_, 0, 0)) is Outcome.BUSY
-        gate.set()
+        calls.gate.set()
         assert await running is Outcome.DONE
         assert await worker.run_ticket(Ticket(id_, 0, 0)) is Outcome.DONE
 
@@ -166,25 +160,18 @@ async def test_shards_whose_tickets_are_not_delivered_are_claimed_by_the_sweep(e
 
 
 async def test_a_worker_that_is_being_left_is_busy(engine_factory: EngineFactory) -> None:
-    gate, begun = asyncio.Event(), asyncio.Event()
-    tasks = TaskRegistry()
-
-    @tasks.register("Call")
-    async def call(value: int) -> int:
-        begun.set()
-        await gate.wait()
-        return value
-
+    calls = Calls()
+    calls.gate.clear()
     async with engine_factory() as starting:
         id_ = await start(starting)
-        worker = engine_factory(tasks=tasks, recovery=False)
+        worker = engine_factory(tasks=calls.tasks, recovery=False)
         await worker.__aenter__()
         running = asyncio.create_task(worker.run_ticket(Ticket(id_, 0, 0)))
-        await begun.wait()
+        await calls.reached(1)
         leaving = asyncio.create_task(worker.__aexit__(None, None, None))
         await asyncio.sleep(0)
         assert await worker.run_ticket(Ticket(id_, 1, 0)) is Outcome.BUSY
-        gate.set()
+        calls.gate.set()
         await leaving
         assert await running is Outcome.DONE
         assert [each.epoch for each in await starting.repository.shards(id_)] == [1, 0]
