@@ -1,4 +1,4 @@
-"""Items → a TaskGroup gated by a semaphore → results as they complete: the stone under batches, bulk and Maps.
+"""Items → a TaskGroup gated by a semaphore → results as they complete: what batches, bulk runs and distributed Maps share.
 
 It knows items, concurrency and tolerances; what is done with an item is the caller's.
 """
@@ -42,7 +42,7 @@ async def launch(
     *,
     concurrency: int,
 ) -> None:
-    """Do the work for each item, with a bounded number at once, begun in order; with 1 (or 0), one after the other.
+    """Run the work for each item, with a bounded number at once, begun in order; with 1 (or 0), one after the other.
 
     An item is asked for only when there is room for it. An exception of the work cancels its siblings and leaves as
     TaskGroup leaves it; a cancellation of the caller wins over it, also one that comes while the siblings end. A
@@ -101,7 +101,7 @@ async def launch_in_places(
     *,
     concurrency: int,
 ) -> None:
-    """Do the work for each item as `launch` does, and give it its place."""
+    """Run the work for each item as `launch` does, and pass it its place."""
     launched = _Launch(max(1, concurrency))
     caller = cast("asyncio.Task[Any]", asyncio.current_task())
     # The caller may be ending by a cancellation already: only one that comes from here on wins.
@@ -304,7 +304,7 @@ Stream = ResultStream
 
 
 class StreamGroup:
-    """The streams of one owner: it lends them its TaskGroup, and waits for no reader once it is closing."""
+    """The streams of one owner: they run in its TaskGroup, and none waits for its reader once the group is closing."""
 
     def __init__(self, group: Callable[[], asyncio.TaskGroup], guard: Guard) -> None:
         self._group = group

@@ -14,7 +14,7 @@ __all__ = ["Payload"]
 
 # No value that a payload may have, as None would be.
 UNREAD: Final[Any] = object()
-"""The value of a payload of which only the text is at hand."""
+"""The value of a payload of which only the text is known."""
 
 
 class Payload:

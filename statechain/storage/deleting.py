@@ -39,7 +39,7 @@ async def delete_ended(repository: Repository, journal: Journal, filter_: Execut
     async with aclosing(pages(read, ended, PAGE)) as found:
         if filter_.unchained_to is None:
             return sum([await _delete(journal, page) async for page in found])
-        # To delete a chain makes its source unchained, which would be met on a later page: all is read before.
+        # To delete a chain makes its source unchained, which would appear on a later page: all is read before.
         return sum([await _delete(journal, page) for page in [page async for page in found]])
 
 

@@ -96,7 +96,7 @@ def _is_mark(value: object) -> bool:
 
 DEPENDENCIES = Argument(
     "a mapping from types to values or factories",
-    # A name is the mistake that is near at hand; what else may be a type is left to the one who annotates with it.
+    # A name is the likeliest mistake; what else may be a type is left to the one who annotates with it.
     lambda value: isinstance(value, Mapping) and not any(isinstance(key, str | int | None) for key in value),
 )
 

@@ -35,7 +35,7 @@ class Revision:
 
 
 class Revisions:
-    """The revisions that this process has met."""
+    """The revisions that this process has read or created."""
 
     def __init__(self, repository: Repository, limits: Limits) -> None:
         self._repository = repository
@@ -43,7 +43,7 @@ class Revisions:
         self._known: dict[tuple[str, int], Revision] = {}
 
     def add(self, record: StateMachineRecord, definition: Definition) -> Revision:
-        """Remember a revision whose definition is at hand."""
+        """Remember a revision, with its definition."""
         resources = tuple(dict.fromkeys(resource for _, resource in definition.resources()))
         revision = Revision(record, definition.plan, resources)
         # Of two that loaded the same revision at once the first one's plan is used by all.

@@ -1,4 +1,4 @@
-"""A pool of connections, of which the one used last stays at hand.
+"""A pool of connections, of which the one used last is kept outside it for the next caller.
 
 Taking a connection from asyncpg's pool and giving it back costs more than the statement of a small commit: a task, a
 shield and three turns of the event loop. So the last one is lent again as it is.
@@ -37,7 +37,7 @@ CANCELLING_PATIENCE = 1.0
 
 
 class Connections:
-    """Opens, lends and closes connections."""
+    """Opens, hands out and closes connections."""
 
     def __init__(self) -> None:
         self._guard = Guard("the repository", "async with open_repository(url) as repository:")
@@ -106,7 +106,7 @@ class Connections:
         return self._pool
 
     async def take(self, pool: Pool) -> Connection:
-        """Return the connection at hand while it is open, else one of the pool's."""
+        """Return the kept connection while it is open, else one of the pool's."""
         connection, self._at_hand = self._at_hand, None
         if connection is not None and not connection.is_closed():
             return connection
@@ -122,7 +122,7 @@ class Connections:
             self._waiting -= 1
 
     async def give_back(self, pool: Pool, connection: Connection) -> None:
-        """Keep a sound connection at hand, or give it to the pool: where others wait for one, or it is closing."""
+        """Keep a sound connection for the next caller, or give it to the pool: where others wait for one, or it is closing."""
         if self._at_hand is None and not self._waiting and self._pool is pool:
             self._at_hand = connection
         else:

@@ -432,5 +432,5 @@ async def _run(connection: AnyConnection, script: Script) -> object:
             question = script.send(await _fetch(connection, *question))
     except StopIteration as done:
         return done.value
-    except DamagedRow as damage:  # of this write alone; its neighbours are none the worse
+    except DamagedRow as damage:  # of this write alone; the others of the group take effect
         return damage

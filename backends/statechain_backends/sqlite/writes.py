@@ -111,7 +111,7 @@ def _run(connection: sqlite3.Connection, script: Script) -> object:
             question = script.send(fetch(connection, *question))
     except StopIteration as done:
         return done.value
-    except DamagedRow as damage:  # of this write alone; its neighbours are none the worse
+    except DamagedRow as damage:  # of this write alone; the others of the group take effect
         return damage
 
 

@@ -76,7 +76,7 @@ async def run_distributed(
 
         limits: Of which the size of an item's input is one: an item that is larger has failed.
 
-        files: What stands in the place of S3.
+        files: The files that are read and written in place of S3.
 
         map_runs: Returns what runs items as executions of their own.
 
