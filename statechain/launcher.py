@@ -1,4 +1,4 @@
-"""Items → a TaskGroup gated by a semaphore → results as they complete: what batches, bulk runs and distributed Maps share.
+"""Items → a TaskGroup gated by a semaphore → results as they complete: batches, bulk runs and Map Runs share it.
 
 It knows items, concurrency and tolerances; what is done with an item is the caller's.
 """

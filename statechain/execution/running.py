@@ -54,7 +54,7 @@ class RunState(enum.Enum):
 class RunningExecution:
     """An execution that this process runs, or is about to, under the epoch of one claim.
 
-    ``given`` is its input where that is in memory; `take_input` hands it over. ``holder`` is the execution that holds its
+    ``given`` is its input, if in memory; `take_input` hands it over. ``holder`` is the execution that holds its
     name, once its start is durable; ``started`` is done then, where something waits for the start alone. ``succeeding``
     is called when it has SUCCEEDED, and that is about to be written.
     """

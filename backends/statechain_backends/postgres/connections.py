@@ -42,7 +42,7 @@ class Connections:
     def __init__(self) -> None:
         self._guard = Guard("the repository", "async with open_repository(url) as repository:")
         self._pool: Pool | None = None
-        self._at_hand: Connection | None = None
+        self._kept: Connection | None = None
         self._waiting = 0
         self.begin = BEGIN
 
@@ -63,7 +63,7 @@ class Connections:
         pool, self._pool = self._pool, None
         if pool is None:
             return
-        at_hand, self._at_hand = self._at_hand, None
+        at_hand, self._kept = self._kept, None
         try:
             async with asyncio.timeout(CLOSING_PATIENCE):
                 if at_hand is not None:
@@ -107,7 +107,7 @@ class Connections:
 
     async def take(self, pool: Pool) -> Connection:
         """Return the kept connection while it is open, else one of the pool's."""
-        connection, self._at_hand = self._at_hand, None
+        connection, self._kept = self._kept, None
         if connection is not None and not connection.is_closed():
             return connection
         self._waiting += 1
@@ -122,9 +122,9 @@ class Connections:
             self._waiting -= 1
 
     async def give_back(self, pool: Pool, connection: Connection) -> None:
-        """Keep a sound connection for the next caller, or give it to the pool: where others wait for one, or it is closing."""
-        if self._at_hand is None and not self._waiting and self._pool is pool:
-            self._at_hand = connection
+        """Keep a sound connection for the next caller; give it to the pool where others wait, or it is closing."""
+        if self._kept is None and not self._waiting and self._pool is pool:
+            self._kept = connection
         else:
             await pool.release(connection)
 
