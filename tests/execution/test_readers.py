@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import decimal
 import gzip
@@ -17,61 +16,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from statechain import TaskError
-from support.engine_harness import EngineHarness, machine, output, types
-
-READ = "arn:aws:states:::s3:getObject"
-LIST = "arn:aws:states:::s3:listObjectsV2"
-DISTRIBUTED = {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}
-
-
-def each(reader: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """Return a machine whose Map puts out the items that a reader means."""
-    processor = {"ProcessorConfig": DISTRIBUTED, **machine(Same={"Type": "Pass"})}
-    return machine(Each={"Type": "Map", "ItemProcessor": processor, "ItemReader": reader, **more})
-
-
-def reading(key: str, **config: Any) -> dict[str, Any]:
-    """Return a machine that reads an object, of the type that its name says unless another is given."""
-    if "ManifestType" not in config:
-        config.setdefault("InputType", key.split(".")[1].upper())
-    if config.get("InputType") == "CSV":
-        config.setdefault("CSVHeaderLocation", "FIRST_ROW")
-    return each({"Resource": READ, "Parameters": {"Bucket": "data", "Key": key}, "ReaderConfig": config})
-
-
-def listing(prefix: str, **config: Any) -> dict[str, Any]:
-    """Return a machine that lists objects."""
-    return each({"Resource": LIST, "Parameters": {"Bucket": "data", "Prefix": prefix}, "ReaderConfig": config})
-
-
-def zstd(content: bytes) -> bytes:
-    """Compress with Zstandard."""
-    if sys.version_info >= (3, 14):
-        from compression.zstd import compress
-    else:
-        from backports.zstd import compress
-    return compress(content)
-
-
-@pytest.fixture
-async def bucket(quick: EngineHarness, tmp_path: Path) -> Path:
-    """Return a bucket of the harness's engine."""
-    await quick.close()
-    await quick.open(files=tmp_path)
-    folder = tmp_path / "data"
-    folder.mkdir()
-    return folder
-
-
-async def failure(
-    harness: EngineHarness, definition: dict[str, Any], value: Any = None
-) -> tuple[str | None, str | None]:
-    """Return the error and the cause that an execution failed with."""
-    ended = await harness.run(definition, value)
-    assert ended.status == "FAILED"
-    return ended.error, ended.cause
-
+from support.engine_harness import EngineHarness, output, types
+from support.item_files import LIST, READ, each, failure, listing, reading, zstd
 
 # Compressed files
 
@@ -419,79 +365,3 @@ async def test_the_files_of_an_athena_manifest_are_read(quick: EngineHarness, bu
     (bucket / "manifest.csv").write_text("s3://data/one.gz\ns3://data/two\n")
     config = {"ManifestType": "ATHENA_DATA", "InputType": "JSONL"}
     assert (await quick.run(reading("manifest.csv", **config))).output == [{"a": 1}, {"a": 2}, {"a": 3}]
-
-
-# Results
-
-
-@pytest.mark.parametrize(
-    ("config", "outputs"),
-    [({"Transformation": "COMPACT"}, [[1, 2], 3]), ({"Transformation": "FLATTEN"}, [1, 2, 3])],
-)
-async def test_results_are_transformed_without_being_written(
-    quick: EngineHarness, config: dict[str, str], outputs: list[Any]
-) -> None:
-    processor = {"ProcessorConfig": DISTRIBUTED, **machine(Same={"Type": "Pass"})}
-    state = {"Type": "Map", "ItemProcessor": processor, "ResultWriter": {"WriterConfig": config}}
-    assert (await quick.run(machine(Each=state), [[1, 2], 3])).output == outputs
-
-
-async def test_the_results_of_a_map_run_that_failed_are_written(quick: EngineHarness, bucket: Path) -> None:
-    async def work(value: int) -> int:
-        quick.calls["work"] += 1
-        if quick.calls["well"]:
-            return value
-        if value == 1:
-            await quick.reached("work", 3)
-            raise TaskError("Odd")
-        if value == 2:
-            await asyncio.sleep(3600)
-        return value
-
-    quick.tasks.add("Work", work)
-    processor = {"ProcessorConfig": DISTRIBUTED, **machine(Do={"Type": "Task", "Resource": "Work"})}
-    writer = {"Resource": "arn:aws:states:::s3:putObject", "Parameters": {"Bucket": "data", "Prefix": "out"}}
-    state = {"Type": "Map", "MaxConcurrency": 2, "ItemProcessor": processor, "ResultWriter": writer}
-    failed = await quick.run(machine(**{"a/b": state}), [0, 1, 2, 3])
-    assert failed.error == "States.ExceedToleratedFailureThreshold"
-    (path,) = (bucket / "out").rglob("manifest.json")
-    manifest = json.loads(path.read_text())
-    assert manifest["MapRunArn"] == path.parent.relative_to(bucket / "out").as_posix()
-    inputs = {}
-    for status, files in manifest["ResultFiles"].items():
-        (file,) = files
-        entries = json.loads((bucket / file["Key"]).read_text())
-        assert {entry["Status"] for entry in entries} == {status}
-        inputs[status] = [json.loads(entry["Input"]) for entry in entries]
-    assert inputs == {"FAILED": [1], "PENDING": [2], "SUCCEEDED": [0]}
-
-    quick.calls["well"] = 1
-    await (await quick.engine.redrive_execution(failed.id)).wait()
-    files = json.loads(path.read_text())["ResultFiles"]
-    assert (files["FAILED"], files["PENDING"]) == ([], [])
-    assert {file.name for file in path.parent.iterdir()} == {"manifest.json", "SUCCEEDED_0.json"}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "config"),
-    [
-        ({"Bucket": "data"}, {"Transformation": "{% 'SQUEEZE' %}"}),
-        ({"Bucket": "data"}, {"OutputType": "{% 'XML' %}"}),
-        ({"Bucket": "{% 1 %}"}, {}),
-        ({"Bucket": "data", "Prefix": "{% 1 %}"}, {}),
-        ({"Bucket": "data", "Prefix": "../other"}, {}),
-    ],
-)
-async def test_a_writer_that_could_not_write_fails_before_the_items_run(
-    quick: EngineHarness, bucket: Path, arguments: dict[str, str], config: dict[str, str]
-) -> None:
-    async def work(value: Any) -> Any:
-        quick.calls["work"] += 1
-        return value
-
-    quick.tasks.add("Work", work)
-    processor = {"ProcessorConfig": DISTRIBUTED, **machine(Do={"Type": "Task", "Resource": "Work"})}
-    writer = {"Resource": "arn:aws:states:::s3:putObject", "Arguments": arguments, "WriterConfig": config}
-    state = {"Type": "Map", "QueryLanguage": "JSONata", "ItemProcessor": processor, "ResultWriter": writer}
-    error, _ = await failure(quick, machine(Each=state), [1])
-    assert (error, quick.calls["work"]) == ("States.ResultWriterFailed", 0)
