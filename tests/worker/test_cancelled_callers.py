@@ -88,7 +88,7 @@ async def test_a_caller_that_is_cancelled_waits_no_longer_than_its_grace_and_wha
         await asyncio.wait([caller])
         assert caller.cancelled()
         faulty.gate.set()
-        while (ended := await engine.get_execution(failed.id)).status != "ABORTED":
+        while (ended := await engine.get_execution(failed.id)).status != "ABORTED":  # noqa: ASYNC110 -- storage has no event
             await asyncio.sleep(0)
         assert ended.redrive_count == 1
 
@@ -129,5 +129,5 @@ async def test_a_caller_that_is_cancelled_while_its_start_is_written_waits_no_lo
             await asyncio.wait([caller])
             assert caller.cancelled()
             faulty.gate.set()
-            while not (found := await engine.list_executions()) or found[0].status != "ABORTED":
+            while not (found := await engine.list_executions()) or found[0].status != "ABORTED":  # noqa: ASYNC110 -- likewise
                 await asyncio.sleep(0)
