@@ -23,6 +23,7 @@ def rows(text: str, delimiter: str = ",") -> list[list[str]]:
         ("a,b\r\n1,2\r\n", [["a", "b"], ["1", "2"]]),
         ("a,b\r1,2", [["a", "b"], ["1", "2"]]),
         ("a\n\n\nb\n", [["a"], ["b"]]),
+        (" a, \n", [[" a", " "]]),
         ("a,,c\n,\n", [["a", "", "c"], ["", ""]]),
         ('"a,b",c\n', [["a,b", "c"]]),
         ('"one\ntwo","three\r\nfour"\n5,6\n', [["one\ntwo", "three\r\nfour"], ["5", "6"]]),
@@ -54,6 +55,11 @@ def test_any_delimiter_separates(delimiter: str) -> None:
     assert rows(f'a{delimiter}"b{delimiter}c"{delimiter}\\{delimiter}\n', delimiter) == [
         ["a", f"b{delimiter}c", delimiter]
     ]
+
+
+@pytest.mark.parametrize("delimiter", [",", "|", ";", " ", "\t"])
+def test_the_last_field_of_a_row_may_be_empty(delimiter: str) -> None:
+    assert rows(f"a{delimiter}\r\n{delimiter}\n", delimiter) == [["a", ""], ["", ""]]
 
 
 def test_a_field_may_be_longer_than_the_csv_module_allows() -> None:

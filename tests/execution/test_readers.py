@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import gzip
-import hashlib
 import json
 import sys
 from collections.abc import Callable
@@ -17,7 +16,7 @@ import pytest
 from pyarrow import parquet
 
 from support.engine_harness import EngineHarness, output, types
-from support.item_files import LIST, READ, each, failure, listing, reading, zstd
+from support.item_files import LIST, READ, each, failure, reading, zstd
 
 # Compressed files
 
@@ -125,7 +124,96 @@ async def test_parquet_that_is_not_installed_names_the_extra(
     assert (error, "statechain[parquet]" in str(cause)) == ("States.ItemReaderFailed", True)
 
 
+async def test_a_timestamp_is_cut_off_at_the_microsecond(quick: EngineHarness, bucket: Path) -> None:
+    nanoseconds = 1_767_323_045_123_456_789
+    table = pa.table(
+        {
+            "fine": pa.array([nanoseconds], pa.timestamp("ns")),
+            "zoned": pa.array([nanoseconds], pa.timestamp("ns", tz="Asia/Tokyo")),
+            "coarse": pa.array([1_767_323_045], pa.timestamp("s")),
+        }
+    )
+    parquet.write_table(table, bucket / "a.parquet")
+    (row,) = output(await quick.run(reading("a.parquet")))
+    assert row == {
+        "fine": "2026-01-02T03:04:05.123456",
+        "zoned": "2026-01-02T03:04:05.123456Z",
+        "coarse": "2026-01-02T03:04:05",
+    }
+
+
+async def test_a_timestamp_of_an_older_writer_may_have_any_year(quick: EngineHarness, bucket: Path) -> None:
+    moments = [dt.datetime(1, 1, 1), dt.datetime(9999, 12, 31)]  # noqa: DTZ001 -- such timestamps have no zone
+    table = pa.table({"at": pa.array(moments, pa.timestamp("us"))})
+    parquet.write_table(table, bucket / "a.parquet", use_deprecated_int96_timestamps=True)
+    rows = output(await quick.run(reading("a.parquet")))
+    assert [row["at"] for row in rows] == ["0001-01-01T00:00:00", "9999-12-31T00:00:00"]
+
+
+async def test_a_whole_decimal_is_an_exact_integer(quick: EngineHarness, bucket: Path) -> None:
+    number = 12_345_678_901_234_567_890
+    parquet.write_table(pa.table({"n": [decimal.Decimal(f"{number}.00")]}), bucket / "a.parquet")
+    assert (await quick.run(reading("a.parquet"))).output == [{"n": number}]
+
+
+# JSON
+
+
+async def test_json_may_begin_with_a_byte_order_mark(quick: EngineHarness, bucket: Path) -> None:
+    (bucket / "a.json").write_bytes(b"\xef\xbb\xbf[1]")
+    assert (await quick.run(reading("a.json"))).output == [1]
+
+
+NESTED = {"a/b": {"~1": [[1], [2, 3]]}, "": [4], "1": [5]}
+
+
+@pytest.mark.parametrize(
+    ("pointer", "items"),
+    [("/a~1b/~01/1", [2, 3]), ("/a~1b/~01/0", [1]), ("/", [4]), ("/1", [5])],
+)
+async def test_an_items_pointer_leads_into_objects_and_arrays(
+    quick: EngineHarness, bucket: Path, pointer: str, items: list[int]
+) -> None:
+    (bucket / "a.json").write_text(json.dumps(NESTED))
+    assert (await quick.run(reading("a.json", ItemsPointer=pointer))).output == items
+
+
+@pytest.mark.parametrize("pointer", ["/b", "/a~1b/~01/2", "/a~1b/~01/-1", "/a~1b/~01/x", "/1/0/0"])
+async def test_an_items_pointer_that_leads_nowhere_fails_the_reader(
+    quick: EngineHarness, bucket: Path, pointer: str
+) -> None:
+    (bucket / "a.json").write_text(json.dumps(NESTED))
+    cause = f'The items could not be read: the ItemsPointer "{pointer}" leads nowhere'
+    assert await failure(quick, reading("a.json", ItemsPointer=pointer)) == ("States.ItemReaderFailed", cause)
+
+
+async def test_all_items_of_a_large_file_are_read(quick: EngineHarness, bucket: Path) -> None:
+    (bucket / "a.jsonl").write_text("".join(f"{number}\n" for number in range(1_001)))
+    assert (await quick.run(reading("a.jsonl"))).output == list(range(1_001))
+
+
 # Delimited text
+
+
+async def test_a_line_end_within_quotes_is_kept(quick: EngineHarness, bucket: Path) -> None:
+    (bucket / "a.csv").write_bytes(b'a,b\r\n"one\r\ntwo",3\r\n')
+    assert (await quick.run(reading("a.csv"))).output == [{"a": "one\r\ntwo", "b": "3"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "items"),
+    [
+        ("", []),
+        ("a,b\n", []),
+        ("a,b\n1\n", [{"a": "1", "b": ""}]),
+        ("a,b\n1,2,3\n", [{"a": "1", "b": "2"}]),
+    ],
+)
+async def test_a_row_has_the_fields_of_the_header(
+    quick: EngineHarness, bucket: Path, text: str, items: list[dict[str, str]]
+) -> None:
+    (bucket / "a.csv").write_text(text)
+    assert (await quick.run(reading("a.csv"))).output == items
 
 
 async def test_a_row_of_any_length_is_read(quick: EngineHarness, bucket: Path) -> None:
@@ -189,6 +277,7 @@ DAMAGED = "it is damaged: what is compressed in it cannot be read"
         ("a.csv", gzip.compress(b"a\n1\n", mtime=0)[:-9], DAMAGED),
         ("a.csv", gzip.compress(b"a\n1\n", mtime=0)[:-8] + bytes(8), DAMAGED),
         ("a.csv", zstd(b"a\n1\n")[:-3], DAMAGED),
+        ("a.csv", zstd(b"")[:4] + b"\xff" * 20, DAMAGED),
         ("a.parquet", b"PAR1 and nothing else PAR1", "it is no Parquet file, or it is damaged"),
         ("a.parquet", b"", "it is no Parquet file, or it is damaged"),
     ],
@@ -210,6 +299,48 @@ async def test_a_place_that_is_none_fails_the_reader(
         arguments = {**arguments, "Prefix": 5}
     error, _ = await failure(quick, each({"Resource": resource, "Parameters": arguments}))
     assert error == "States.ItemReaderFailed"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cause"),
+    [
+        ({"Bucket": 1, "Key": "a"}, "Bucket must be a string"),
+        ({"Bucket": "", "Key": "a"}, "Bucket must be a string"),
+        ({"Bucket": "data", "Key": 1}, "Key must be a string"),
+        ({"Bucket": "data", "Key": ""}, "Key must be a string"),
+        ({"Bucket": "..", "Key": "secret.json"}, "the bucket '..' is outside of the folder for files"),
+        ({"Bucket": "link", "Key": "secret.json"}, "the bucket 'link' is outside of the folder for files"),
+        ({"Bucket": "data", "Key": "link.json"}, "the object 'link.json' is outside of its bucket"),
+        ({"Bucket": "data", "Key": "../data.json"}, "the object '../data.json' is outside of its bucket"),
+    ],
+)
+async def test_no_place_leads_out_of_the_folder_for_files(
+    quick: EngineHarness, bucket: Path, tmp_path: Path, arguments: dict[str, Any], cause: str
+) -> None:
+    outside = tmp_path.parent / "secret.json"
+    outside.write_text("[1]")
+    (tmp_path / "link").symlink_to(tmp_path.parent)
+    (bucket / "link.json").symlink_to(outside)
+    reader = {"Resource": READ, "Parameters": arguments, "ReaderConfig": {"InputType": "JSON"}}
+    assert await failure(quick, each(reader)) == ("States.ItemReaderFailed", f"The items could not be read: {cause}")
+
+
+@pytest.mark.parametrize("key", ["/in/a.json", "in/a.json", "X/in.json"])
+async def test_a_key_may_begin_with_a_slash(quick: EngineHarness, bucket: Path, key: str) -> None:
+    path = bucket / key.removeprefix("/")
+    path.parent.mkdir()
+    path.write_text("[1]")
+    definition = reading(key)
+    definition["States"]["Each"]["ItemSelector"] = {"from.$": "$$.Map.Item.Source"}
+    assert (await quick.run(definition)).output == [{"from": f"S3://data/{key.removeprefix('/')}"}]
+
+
+@pytest.mark.parametrize("key", ["a", "a.txt", "json", "a.gz"])
+async def test_a_file_whose_type_nothing_says_fails_the_reader(quick: EngineHarness, bucket: Path, key: str) -> None:
+    (bucket / key).write_text("[1]")
+    found = await failure(quick, each({"Resource": READ, "Parameters": {"Bucket": "data", "Key": key}}))
+    cause = "the InputType is none of JSON, JSONL, CSV, PARQUET, and the Key does not say it"
+    assert found == ("States.ItemReaderFailed", f"The items could not be read: {cause}")
 
 
 # MaxItems
@@ -254,114 +385,3 @@ async def test_an_expression_for_max_items_must_give_an_integer(quick: EngineHar
 async def test_no_more_is_read_than_max_items(quick: EngineHarness, bucket: Path) -> None:
     (bucket / "a.jsonl").write_text("1\n2\nthis is no JSON\n")
     assert (await quick.run(reading("a.jsonl", MaxItems=2))).output == [1, 2]
-
-
-# Listings
-
-
-async def test_listed_objects_are_described_as_s3_does(quick: EngineHarness, bucket: Path) -> None:
-    (bucket / "in").mkdir()
-    (bucket / "in" / "a.txt").write_bytes(b"text")
-    (item,) = output(await quick.run(listing("in/")))
-    digest = hashlib.md5(b"text").hexdigest()
-    changed = int((bucket / "in" / "a.txt").stat().st_mtime)
-    assert item == {
-        "Etag": f'"{digest}"',
-        "Key": "in/a.txt",
-        "LastModified": changed,
-        "Size": 4,
-        "StorageClass": "STANDARD",
-    }
-
-
-async def test_objects_are_listed_in_the_order_of_their_keys(quick: EngineHarness, bucket: Path) -> None:
-    for key in ("a/b", "a-b", "a.b", "b/é", "b/z"):
-        (bucket / key).parent.mkdir(exist_ok=True)
-        (bucket / key).write_text("")
-    items = output(await quick.run(listing("")))
-    assert [item["Key"] for item in items] == ["a-b", "a.b", "a/b", "b/z", "b/é"]
-
-
-async def test_a_prefix_leads_nowhere_outside_its_bucket(quick: EngineHarness, bucket: Path) -> None:
-    (bucket.parent / "other").mkdir()
-    (bucket.parent / "other" / "secret").write_text("")
-    for prefix in ("../other/", str(bucket.parent / "other") + "/"):
-        assert (await quick.run(listing(prefix))).output == []
-
-
-async def test_a_bucket_that_does_not_exist_fails_the_reader(quick: EngineHarness, bucket: Path) -> None:
-    reader = {"Resource": LIST, "Parameters": {"Bucket": "nowhere"}}
-    found = await failure(quick, each(reader))
-    assert found == ("States.ItemReaderFailed", "The items could not be read: the bucket 'nowhere' does not exist")
-
-
-@pytest.mark.parametrize("key", ["missing.json", "folder.json"])
-async def test_an_object_that_does_not_exist_is_named(quick: EngineHarness, bucket: Path, key: str) -> None:
-    (bucket / "folder.json").mkdir()
-    found = await failure(quick, reading(key))
-    assert found == ("States.ItemReaderFailed", f"The items could not be read: the bucket 'data' has no object '{key}'")
-    bucket.rename(bucket.parent / "elsewhere")  # noqa: ASYNC240
-    found = await failure(quick, reading(key))
-    assert found == ("States.ItemReaderFailed", "The items could not be read: the bucket 'data' does not exist")
-
-
-async def test_load_and_flatten_reads_the_listed_objects(quick: EngineHarness, bucket: Path) -> None:
-    (bucket / "in").mkdir()
-    (bucket / "in" / "a.json").write_text("[1, 2]")
-    (bucket / "in" / "b.json").write_bytes(gzip.compress(b"[3]"))
-    (bucket / "other.json").write_text("[9]")
-    config = {"InputType": "JSON", "Transformation": "LOAD_AND_FLATTEN"}
-    assert (await quick.run(listing("in/", **config))).output == [1, 2, 3]
-    assert (await quick.run(listing("in/", MaxItems=2, **config))).output == [1, 2]
-
-
-async def test_each_flattened_table_has_its_own_header(quick: EngineHarness, bucket: Path) -> None:
-    (bucket / "a.csv").write_text("x,y\n1,2\n")
-    (bucket / "b.csv").write_text("y,x\n3,4\n")
-    config = {"InputType": "CSV", "CSVHeaderLocation": "FIRST_ROW", "Transformation": "LOAD_AND_FLATTEN"}
-    assert (await quick.run(listing("", **config))).output == [{"x": "1", "y": "2"}, {"y": "3", "x": "4"}]
-
-
-# Manifests
-
-INVENTORY = {
-    "sourceBucket": "source",
-    "destinationBucket": "arn:aws:s3:::lists",
-    "fileFormat": "CSV",
-    "fileSchema": "Bucket, Key, Size",
-    "files": [{"key": "one.csv.gz"}, {"key": "two.csv"}],
-}
-
-
-@pytest.mark.parametrize("config", [{"InputType": "MANIFEST"}, {"ManifestType": "S3_INVENTORY"}])
-async def test_the_rows_of_an_inventory_are_items(quick: EngineHarness, bucket: Path, config: dict[str, str]) -> None:
-    lists = bucket.parent / "lists"
-    lists.mkdir()
-    (lists / "one.csv.gz").write_bytes(gzip.compress(b'"source","a","1"\n"source","b","2"\n'))
-    (lists / "two.csv").write_text('"source","c","3"\n')
-    (bucket / "manifest.json").write_text(json.dumps(INVENTORY))
-    items = output(await quick.run(reading("manifest.json", **config)))
-    assert [(item["Bucket"], item["Key"], item["Size"]) for item in items] == [
-        ("source", "a", "1"),
-        ("source", "b", "2"),
-        ("source", "c", "3"),
-    ]
-
-
-@pytest.mark.parametrize(
-    "manifest",
-    [[], {}, {"files": 1}, {**INVENTORY, "fileFormat": "ORC"}, {**INVENTORY, "files": [{}]}],
-    ids=["an array", "no files", "files that are none", "ORC", "a file without key"],
-)
-async def test_a_manifest_that_is_none_fails_the_reader(quick: EngineHarness, bucket: Path, manifest: Any) -> None:
-    (bucket / "manifest.json").write_text(json.dumps(manifest))
-    error, _ = await failure(quick, reading("manifest.json", InputType="MANIFEST"))
-    assert error == "States.ItemReaderFailed"
-
-
-async def test_the_files_of_an_athena_manifest_are_read(quick: EngineHarness, bucket: Path) -> None:
-    (bucket / "one.gz").write_bytes(gzip.compress(b'{"a": 1}\n{"a": 2}\n'))
-    (bucket / "two").write_text('{"a": 3}\n')
-    (bucket / "manifest.csv").write_text("s3://data/one.gz\ns3://data/two\n")
-    config = {"ManifestType": "ATHENA_DATA", "InputType": "JSONL"}
-    assert (await quick.run(reading("manifest.csv", **config))).output == [{"a": 1}, {"a": 2}, {"a": 3}]

@@ -182,9 +182,11 @@ def _read_inventory(buckets: Buckets, bucket: JSONValue, path: Path, config: Rea
         raise ValueError("the manifest is no S3 inventory: it has no array of files")
     destination = manifest.get("destinationBucket")
     bucket = destination.rpartition(":")[2] if isinstance(destination, str) else bucket
-    schema, type_ = str(manifest.get("fileSchema", "")), str(manifest.get("fileFormat", "CSV")).upper()
+    schema, type_ = manifest.get("fileSchema"), str(manifest.get("fileFormat", "CSV")).upper()
     if type_ not in {"CSV", "PARQUET"}:
         raise ValueError(f"an inventory in the format {type_} cannot be read: make it CSV")
+    if not isinstance(schema, str):
+        raise ValueError("the manifest is no S3 inventory: it has no fileSchema")
     config = attrs.evolve(config, input_type=type_, headers=[name.strip() for name in schema.split(",")])
     for file in files:
         key = file.get("key") if isinstance(file, dict) else None
