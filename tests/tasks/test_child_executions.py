@@ -11,7 +11,7 @@ import pytest
 
 from statechain import Engine
 from statechain.storage.repository import Advance, StartExecution
-from support.engine_harness import EngineHarness, machine, output, task
+from support.engine_harness import EngineHarness, machine, output, task, types
 
 START = "arn:aws:states:::states:startExecution"
 ACTIVITY = "arn:aws:states:eu-west-1:123456789012:activity:paint"
@@ -201,3 +201,70 @@ async def test_a_name_that_no_execution_can_have_fails_the_task(quick: EngineHar
     ended = await quick.run(machine(Start=start))
     assert ended.error == "StepFunctions.ValidationException"
     assert await quick.engine.count_executions() == 1
+
+
+def reporting(harness: EngineHarness) -> dict[str, Any]:
+    """Register a handler that answers under the token in its input; return the definition of what calls it."""
+
+    async def report(value: Any) -> None:
+        harness.calls["Report"] += 1
+        await harness.engine.send_task_success(value["token"], {"by": "the child"})
+
+    harness.tasks.add("Report", report)
+    return machine(Pause={"Type": "Wait", "Seconds": 50, "Next": "Report"}, Report=task("Report"))
+
+
+def under_token(**more: Any) -> dict[str, Any]:
+    parameters = {"StateMachineArn": "child", "Input": {"token.$": "$$.Task.Token"}, **more}
+    return task(f"{START}.waitForTaskToken", Parameters=parameters)
+
+
+async def test_a_nested_execution_answers_under_the_token_in_its_input(quick: EngineHarness) -> None:
+    await quick.engine.create_state_machine("child", reporting(quick))
+    ended = await quick.run(machine(Start=under_token()))
+    assert output(ended) == {"by": "the child"}
+    (child,) = await children(quick)
+    history = await quick.history(ended)
+    assert types(history)[2:6] == ["TaskScheduled", "TaskStarted", "TaskSubmitted", "TaskSucceeded"]
+    assert json.loads(history[4]["taskSubmittedEventDetails"]["output"])["ExecutionArn"] == child.id
+
+
+async def test_a_nested_execution_that_was_started_before_a_crash_answers_under_the_token_of_then(
+    harness: EngineHarness,
+) -> None:
+    await harness.engine.create_state_machine("child", reporting(harness))
+    created = await harness.engine.create_state_machine("parent", machine(Start=under_token()))
+    held, released = harness.hold(is_submitted)
+    started = await created.start_execution(name="one")
+    await held.wait()
+    crashing = asyncio.ensure_future(harness.crash())
+    await asyncio.sleep(0)
+    released.set()
+    await crashing
+    await harness.open()
+    ended = await harness.ended(started.id)
+    assert (ended.status, output(ended)) == ("SUCCEEDED", {"by": "the child"})
+    assert len(await children(harness)) == 1
+    submitted = [event for event in await harness.history(ended) if event["type"] == "TaskSubmitted"]
+    assert [event["taskSubmittedEventDetails"]["output"] for event in submitted] == ["null"]
+
+
+def is_submitted(write: Any) -> bool:
+    return isinstance(write, Advance) and any('"submitted"' in (visit.detail or "") for visit in write.visits)
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ({"Name": "taken"}, "StepFunctions.ExecutionAlreadyExistsException"),
+        ({"StateMachineArn": "missing"}, "StepFunctions.StateMachineDoesNotExistException"),
+    ],
+)
+async def test_a_nested_execution_under_a_token_that_cannot_be_started_fails_the_task(
+    quick: EngineHarness, given: dict[str, Any], error: str
+) -> None:
+    child = await quick.engine.create_state_machine("child", machine(Same={"Type": "Pass"}))
+    await child.start_execution({"another": "input"}, name="taken")
+    ended = await quick.run(machine(Start=under_token(**given)))
+    assert ended.error == error
+    assert types(await quick.history(ended))[2:5] == ["TaskScheduled", "TaskStarted", "TaskFailed"]
