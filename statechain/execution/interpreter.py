@@ -335,8 +335,8 @@ class Interpreter:
                 try:
                     step = self._exit(frame, state, result)
                 except TakesLong:
-                    given = None if state.drops_input else frame.input.value
-                    step = await self._at_length(frame, state, partial(state.leave, given, result.value, frame))
+                    leave = partial(state.leave, frame.input.value, result.value, frame)
+                    step = await self._at_length(frame, state, leave)
                 return self._leave(frame, state, step)
             except StateError as failure:
                 fault = cut_off(failure, self._limits.cause_characters)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from statechain import DefinitionError, Engine, ExecutionStatus
+from statechain import DefinitionError, Engine, ExecutionStatus, TaskError
 from statechain.asl import definition as definition_module
 from statechain.asl.effort import STEPS_ON_LOOP, need_time
 from statechain.asl.expressions.jsonata.engine import Engine as JSONata
@@ -86,6 +86,52 @@ async def test_a_long_expression_is_evaluated_in_a_thread_wherever_it_is(
         ended = await quick.run(definition, type=type_)
         assert (ended.status, ended.output) == (ExecutionStatus.SUCCEEDED, TOTAL), (name, ended.error, ended.cause)
         assert threads, name
+
+
+@pytest.mark.parametrize("type_", ["STANDARD", "EXPRESS"])
+async def test_a_long_expression_sees_what_a_short_one_would(
+    quick: EngineHarness, type_: Any, threads: list[str]
+) -> None:
+    async def work(value: Any) -> Any:
+        if value == "fail":
+            raise TaskError("Broken")
+        return [value]
+
+    quick.tasks.add("work", work)
+
+    def late(*seen: str) -> str:
+        """Return an expression that takes long, and shows something."""
+        return f"{{% [{LONG}, [{', '.join(seen)}]][1] %}}"
+
+    catch = [{"ErrorEquals": ["Broken"], "Output": late("$states.errorOutput.Error", "$states.input"), "Next": "T"}]
+    last = {"Type": "Succeed"}
+    name = "$states.context.State.Name"
+    definitions: dict[str, tuple[dict[str, Any], Any]] = {
+        "Pass": (jsonata(S={"Type": "Pass", "Output": late(name, "$states.input")}), ["S", 7]),
+        "Arguments": (jsonata(S=task("work", Arguments=late(name, "$states.input"))), [["S", 7]]),
+        "Output": (jsonata(S=task("work", Output=late(name, "$states.input", "$states.result[0]"))), ["S", 7, 7]),
+        "Catch": (jsonata(S=task("work", Arguments="fail", Catch=catch), T=last), ["Broken", 7]),
+    }
+    for place, (definition, expected) in definitions.items():
+        threads.clear()
+        ended = await quick.run(definition, 7, type=type_)
+        assert (place, ended.output, ended.cause) == (place, expected, None)
+        assert threads, place
+
+
+@pytest.mark.parametrize("place", ["Arguments", "Output"])
+async def test_a_long_expression_of_a_task_that_fails_is_explained(
+    quick: EngineHarness, place: str, threads: list[str]
+) -> None:
+    async def work(value: Any) -> Any:
+        return value
+
+    quick.tasks.add("work", work)
+    endless = "{% ($f := function($n) {$f($n + 1)}; $f(0)) %}"
+    ended = await quick.run(jsonata(S=task("work", **{place: endless})))
+    assert ended.error == "States.QueryEvaluationError"
+    assert "while executing the state 'S' (entered at the event id #2)" in str(ended.cause)
+    assert threads
 
 
 async def test_a_long_expression_that_fails_is_the_states_error(quick: EngineHarness, threads: list[str]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from statechain import Limits
+from statechain import Limits, TaskError
 from support.engine_harness import EngineHarness, machine, task, types
 
 ANY = [{"ErrorEquals": ["States.ALL"], "IntervalSeconds": 1, "MaxAttempts": 9}]
@@ -164,3 +164,24 @@ async def test_payloads_that_nest_deeper_than_is_usual_are_shown(quick: EngineHa
     ended = await quick.run(definition, deep)
     assert (ended.status, ended.output) == ("SUCCEEDED", [{"id": {"id": deep}}])
     assert types(await quick.history(ended))[-1] == "ExecutionSucceeded"
+
+
+@pytest.mark.parametrize(
+    ("more", "failures"),
+    [({}, 0), ({"Retry": ANY}, 2), ({"TimeoutSeconds": 60}, 0), ({"TimeoutSeconds": 60, "Retry": ANY}, 2)],
+    ids=["a plain one", "after retries", "with a timeout", "with a timeout, after retries"],
+)
+async def test_a_result_is_shown_where_the_output_is_another_one(
+    quick: EngineHarness, more: dict[str, Any], failures: int
+) -> None:
+    async def work(value: Any) -> Any:
+        quick.calls["Work"] += 1
+        if quick.calls["Work"] <= failures:
+            raise TaskError("Broken")
+        return {"made": value}
+
+    quick.tasks.add("Work", work)
+    ended = await quick.run(machine(Work=task("Work", ResultPath="$.result", **more)), {"n": 1})
+    events = {event["type"]: event for event in await quick.history(ended)}
+    assert events["TaskSucceeded"]["taskSucceededEventDetails"]["output"] == '{"made":{"n":1}}'
+    assert events["TaskStateExited"]["stateExitedEventDetails"]["output"] == '{"n":1,"result":{"made":{"n":1}}}'

@@ -85,6 +85,7 @@ async def test_a_history_is_the_beginning_of_the_redriven_one(quick: EngineHarne
         history = await quick.history(ended)
         assert history[: len(before)] == before
         assert follow(history)
+        await quick.clock.sleep_until(quick.clock.now() + timedelta(seconds=5))
         redriven = await quick.engine.redrive_execution(ended.id)
         running = await quick.history(redriven)
         assert running[: len(history)] == history
