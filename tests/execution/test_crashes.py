@@ -240,6 +240,30 @@ async def test_an_at_most_once_attempt_is_not_repeated(harness: EngineHarness) -
     assert harness.calls["Charge"] == 1
 
 
+async def test_a_retrier_repeats_an_at_most_once_attempt_that_was_interrupted(harness: EngineHarness) -> None:
+    async def work(value: Any) -> Any:
+        harness.calls["Work"] += 1
+        if harness.calls["Work"] == 1:
+            await asyncio.sleep(3600)
+        return value
+
+    harness.tasks.add("Work", work, delivery="at_most_once")
+    retry = [{"ErrorEquals": ["States.TaskFailed"], "MaxAttempts": 1}]
+    started = await harness.start(machine(Work=task("Work", Retry=retry)), 7)
+    await harness.reached("Work")
+    await harness.reopen()
+    ended = await harness.ended(started.id)
+    assert (ended.status, ended.output, harness.calls["Work"]) == ("SUCCEEDED", 7, 2)
+    assert types(await harness.history(ended))[2:-2] == [
+        "TaskScheduled",
+        "TaskStarted",
+        "TaskFailed",
+        "TaskScheduled",
+        "TaskStarted",
+        "TaskSucceeded",
+    ]
+
+
 async def test_the_idempotency_key_is_the_same_for_every_run_of_a_visit(harness: EngineHarness) -> None:
     keys: list[tuple[str, int, str]] = []
 
