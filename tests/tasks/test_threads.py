@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from statechain import Engine, ExecutionStatus, Limits, TaskRegistry
-from support.engine_harness import machine, task
+from support.engine_harness import EngineHarness, machine, task
 
 REQUEST: contextvars.ContextVar[str] = contextvars.ContextVar("request", default="none")
 
@@ -151,6 +151,50 @@ async def test_a_task_token_is_handed_to_a_plain_handler_in_a_thread(handlers: H
         for _ in waiting:
             await engine.send_task_success(await tokens.get(), "answered")
         assert [(await each.wait()).output for each in waiting] == ["answered"] * 3
+
+
+async def test_a_task_token_is_handed_to_an_asynchronous_handler_while_all_threads_are_busy(handlers: Handlers) -> None:
+    tokens: asyncio.Queue[str] = asyncio.Queue()
+
+    async def ask(_value: Any, context: Any) -> None:
+        tokens.put_nowait(context.task_token)
+
+    handlers.tasks.add("ask", ask)
+    async with asyncio.timeout(60), Engine(tasks=handlers.tasks, limits=Limits(handler_threads=1)) as engine:
+        busy = await (await created(engine, "slow")).start_execution()
+        await handlers.hanging(1)
+        asked = await (await created(engine, "ask.waitForTaskToken")).start_execution()
+        await engine.send_task_success(await tokens.get(), "answered")
+        assert await asked.result() == "answered"
+        handlers.released.set()
+        assert await busy.result() == "slow"
+
+
+async def test_an_attempt_that_has_waited_since_before_a_crash_needs_no_thread(
+    harness: EngineHarness, handlers: Handlers
+) -> None:
+    tokens: list[str] = []
+
+    def ask(_value: Any, context: Any) -> None:
+        tokens.append(context.task_token)
+        harness.calls["ask"] += 1
+
+    harness.tasks.add("ask", ask)
+    harness.tasks.add("slow", handlers.slow)
+    asks = await harness.engine.create_state_machine("asks", machine(Ask=task("ask.waitForTaskToken")))
+    asked = await asks.start_execution()
+    await harness.reached("ask")
+    await harness.written(asked, 2)  # the token, and that the handler was called
+    await harness.crash()
+    await harness.open(limits=Limits(handler_threads=1), recovery=False)
+    busy = await harness.start(machine(Slow=task("slow")))
+    await handlers.hanging(1)
+    await harness.engine.recover()
+    await harness.engine.send_task_success(tokens[0], "answered")
+    async with asyncio.timeout(60):
+        assert (await harness.ended(asked.id)).output == "answered"
+    handlers.released.set()
+    assert (await busy.wait()).output == "slow"
 
 
 def test_the_process_ends_although_a_handler_hangs() -> None:
