@@ -205,7 +205,7 @@ def properties(session: nox.Session) -> None:
 
 @nox.session
 def mutants(session: nox.Session) -> None:
-    """Change the write path, the worker and chaining line by line, and see that a test fails for each (hours)."""
+    """Change the write path, the runtime and chaining line by line, and see that a test fails for each (hours)."""
     session.install(".[test]", "mutmut>=3.8")
     session.run("mutmut", "run", "--max-children", "2", *session.posargs)
     session.run("mutmut", "results")
