@@ -215,3 +215,26 @@ async def test_results_that_could_not_be_written_fail_the_map_without_the_path_o
     (bucket / "out").write_text("a file where a folder must be")
     found = await failure(doubling, writing({"Bucket": "data", "Prefix": "out"}), [1])
     assert found == ("States.ResultWriterFailed", "The results could not be written: Not a directory")
+
+
+async def test_an_item_that_had_failed_before_a_crash_is_listed_with_its_error(
+    quick: EngineHarness, bucket: Path, tmp_path: Path
+) -> None:
+    async def work(value: int) -> int:
+        quick.calls[str(value)] += 1
+        if value == 0:
+            raise TaskError("Zero", cause="nothing to double")
+        if quick.calls[str(value)] == 1:
+            await asyncio.sleep(3600)
+        return value * 2
+
+    quick.tasks.add("Double", work)
+    definition = writing({"Bucket": "data"})
+    definition["States"]["Each"]["MaxConcurrency"] = 1
+    started = await quick.start(definition, [0, 1])
+    await quick.reached("1")
+    await quick.written(started, 2)  # the Map, and the item that failed
+    await quick.reopen(files=tmp_path)
+    run = output(await quick.ended(started.id))["MapRunArn"]
+    (failed,) = json.loads((bucket / run / "FAILED_0.json").read_text())
+    assert (failed["Error"], failed["Cause"], quick.calls) == ("Zero", "nothing to double", {"0": 1, "1": 2})
