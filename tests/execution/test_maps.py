@@ -27,16 +27,6 @@ def read(key: str, **config: Any) -> dict[str, Any]:
     return {"Resource": READ, "Parameters": {"Bucket": "data", "Key": key}, "ReaderConfig": config}
 
 
-@pytest.fixture
-async def bucket(quick: EngineHarness, tmp_path: Path) -> Path:
-    """Return a bucket of the harness's engine."""
-    await quick.close()
-    await quick.open(files=tmp_path)
-    folder = tmp_path / "data"
-    folder.mkdir()
-    return folder
-
-
 @pytest.mark.parametrize(
     ("name", "text", "config", "items"),
     [
@@ -207,6 +197,29 @@ async def test_a_distributed_map_that_crashed_does_not_repeat_its_items(harness:
     await harness.reopen()
     assert (await harness.ended(started.id)).output == [0, 4, 6, 8]
     assert harness.calls == {"0": 1, "1": 1, "2": 1, "3": 2, "4": 1}
+
+
+@pytest.mark.parametrize("is_nested", [False, True])
+async def test_after_a_crash_the_events_of_items_do_not_count_among_the_executions(
+    harness: EngineHarness, *, is_nested: bool
+) -> None:
+    async def work(value: int) -> int:
+        harness.calls["work"] += 1
+        if harness.calls["work"] == 2:
+            await asyncio.sleep(3600)
+        return value
+
+    harness.tasks.add("Work", work)
+    steps = {f"P{number}": {"Type": "Pass", "Next": f"P{number + 1}"} for number in range(9)}
+    inner = {"Type": "Map", "ItemProcessor": machine(**steps, P9=task("Work"))}
+    each = distributed(machine(Inner=inner), MaxConcurrency=1)
+    fork = {"Type": "Parallel", "Branches": [machine(Each=each)], "OutputPath": "$[0]"}
+    started = await harness.start(machine(Fork=fork) if is_nested else machine(Each=each), [[1], [2], [3]])
+    await harness.reached("work", 2)
+    await harness.reopen()
+    assert (await harness.ended(started.id)).output == [[1], [2], [3]]
+    history = await harness.history(started)
+    assert [event["id"] for event in history] == list(range(1, len(history) + 1))
 
 
 @pytest.mark.parametrize(("bound", "widest"), [({}, 40), ({"MaxConcurrency": 3}, 3), ({"MaxConcurrency": 1}, 1)])

@@ -144,6 +144,13 @@ async def test_the_machines_timeout_counts_from_the_redrive(harness: EngineHarne
     assert ended.status == "SUCCEEDED"
 
 
+async def test_the_machines_timeout_counts_from_the_redrive_after_a_crash_too(harness: EngineHarness) -> None:
+    failed = await harness.run({"TimeoutSeconds": 10, **machine(Long={"Type": "Wait", "Seconds": 15})})
+    await harness.engine.redrive_execution(failed.id)
+    await harness.reopen()
+    assert (await harness.ended(failed.id)).status == "SUCCEEDED"
+
+
 async def test_a_crash_after_a_redrive_does_not_undo_it(harness: EngineHarness) -> None:
     mended = Mended(harness, "b")
     pause = {"Type": "Wait", "Seconds": 5, "Next": "D"}
