@@ -105,3 +105,14 @@ async def test_an_item_of_the_input_knows_that_too(quick: EngineHarness) -> None
     assert output(await quick.run(machine(Each=distributed()), ["a"])) == [{"s": "STATE_DATA"}]
     inline = {"Type": "Map", "ItemProcessor": PASS, "ItemSelector": {"i.$": "$$.Map.Item"}}
     assert output(await quick.run(machine(Each=inline), ["a"])) == [{"i": {"Index": 0, "Value": "a"}}]
+
+
+async def test_a_state_within_branches_of_an_iteration_knows_the_item(quick: EngineHarness) -> None:
+    see = {"Type": "Pass", "Parameters": {"item.$": "$$.Map.Item"}}
+    inner = {"Type": "Map", "ItemProcessor": machine(Inmost=see)}
+    fork = {"Type": "Parallel", "Branches": [machine(See=see), machine(Inner=inner)]}
+    outer = {"Type": "Map", "ItemProcessor": machine(Fork=fork)}
+    assert output(await quick.run(machine(Outer=outer), [["a"], ["b"]])) == [
+        [{"item": {"Index": index, "Value": [letter]}}, [{"item": {"Index": 0, "Value": letter}}]]
+        for index, letter in enumerate("ab")
+    ]

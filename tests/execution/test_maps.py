@@ -242,6 +242,17 @@ async def test_a_map_runs_as_wide_as_it_may(quick: EngineHarness, bound: dict[st
     assert running[1] == widest
 
 
+async def test_all_branches_of_a_parallel_run_at_once(quick: EngineHarness) -> None:
+    async def work(value: Any) -> Any:
+        quick.calls["work"] += 1
+        await quick.reached("work", 41)
+        return value
+
+    quick.tasks.add("Work", work)
+    fork = {"Type": "Parallel", "Branches": [machine(**{f"Do{number}": task("Work")}) for number in range(41)]}
+    assert (await quick.run(machine(Fork=fork), 1)).output == [1] * 41
+
+
 async def test_an_item_sees_an_execution_of_its_own(quick: EngineHarness) -> None:
     look = machine(Look={"Type": "Pass", "Parameters": {"context.$": "$$"}})
     definition = machine(Each=distributed(look, ItemSelector={"n.$": "$$.Map.Item.Value"}, Label="Spread"))

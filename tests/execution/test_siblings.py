@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from statechain.errors import LeaseLost, StateError
+from statechain.execution.fan_out.inline import decisive_error
 from statechain.execution.slots import Slot
 from support.engine_harness import EngineHarness, machine, task
 
@@ -118,6 +120,25 @@ async def test_an_express_handler_that_hides_its_cancellation_stops_nothing(
         ended = await started.stop()
     assert ended.status == ("ABORTED" if end == "stop" else "TIMED_OUT")
     assert not quick.calls["After"]
+
+
+# The error that decides
+
+BROKEN, LATE, GONE = StateError("Broken", ""), StateError("Late", ""), LeaseLost("gone")
+
+
+@pytest.mark.parametrize(
+    ("errors", "decisive"),
+    [
+        ([BROKEN, LATE], BROKEN),
+        ([BROKEN, GONE], GONE),
+        ([ExceptionGroup("", [ExceptionGroup("", [BROKEN]), LATE]), LATE], BROKEN),
+        ([ExceptionGroup("", [BROKEN, LATE]), GONE], GONE),
+        ([LATE, ExceptionGroup("", [GONE, BROKEN])], GONE),
+    ],
+)
+def test_what_is_no_error_of_a_state_decides_and_else_the_first(errors: list[Exception], decisive: Exception) -> None:
+    assert decisive_error(ExceptionGroup("", errors)) is decisive
 
 
 # Places
