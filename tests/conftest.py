@@ -62,7 +62,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Return the worker processes of ``-n auto``: more than processors, since tests wait for leases and processes.
 
-    Those of the inner loop start no servers, and wait more than half of the time.
+    Those of the inner loop start no servers, and wait half of the time.
     """
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return 5 * processors // 2 if config.getoption("markexpr") == "quick" else 2 * processors
