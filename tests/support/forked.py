@@ -12,7 +12,7 @@ import runpy
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -54,13 +54,17 @@ def _call(work: Callable[..., object], given: tuple[object, ...], stdout: Path, 
 
 
 def run_program(
-    program: Path, folder: Path, *, environment: Mapping[str, str] | None = None, timeout: float = 100
+    program: Path,
+    folder: Path,
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    timeout: float = 100,
 ) -> subprocess.CompletedProcess[str]:
-    """Do what ``python -W error PROGRAM`` does in a folder."""
+    """Do what ``python -W error PROGRAM ARGUMENTS`` does in a folder."""
     environment = dict(os.environ if environment is None else environment)
     with TemporaryDirectory() as prints:
         stdout, stderr = Path(prints, "stdout"), Path(prints, "stderr")
-        process = start(_run, program, environment, stdout=stdout, stderr=stderr, folder=folder)
+        process = start(_run, program, arguments, environment, stdout=stdout, stderr=stderr, folder=folder)
         process.join(timeout)
         if process.exitcode is None:
             process.kill()
@@ -69,9 +73,9 @@ def run_program(
         return subprocess.CompletedProcess([program], process.exitcode, stdout.read_text(), stderr.read_text())
 
 
-def _run(program: Path, environment: Mapping[str, str]) -> None:
+def _run(program: Path, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
     os.environ.clear()
     os.environ.update(environment)
     warnings.simplefilter("error")
-    sys.argv, sys.path[0] = [str(program)], str(program.parent)
+    sys.argv, sys.path[0] = [str(program), *arguments], str(program.parent)
     runpy.run_path(str(program), run_name="__main__")
