@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, settings
 from statechain import Engine, MemoryRepository, Repository, open_repository
 from statechain_backends.sqlite import repository as sqlite
 from support.engine_harness import EngineFactory, EngineHarness, engine_harness
-from support.postgres import NoPostgres, Postgres, server
+from support.postgres import NoPostgres, Postgres, PrivateServer, server
 
 pytest_plugins = ["support.long_first", "support.summary"]
 
@@ -135,7 +135,9 @@ def _needs_postgres(item: pytest.Item) -> bool:
 def postgres_server() -> Iterator[Postgres]:
     """A server for the whole session; where there is none, a skip that says so, or in CI a failure."""
     try:
-        with server() as running:
+        with server() as running, pytest.MonkeyPatch.context() as patch:
+            if isinstance(running, PrivateServer):
+                patch.setenv("PGSSLMODE", "disable")  # it has no TLS, which each connection would ask for
             yield running
     except NoPostgres as fault:
         if os.environ.get("CI") or os.environ.get("STATECHAIN_REQUIRE_POSTGRES"):
