@@ -204,6 +204,23 @@ async def test_variables_carry_over(harness: EngineHarness) -> None:
     assert (await harness.ended(started.id)).output == 42
 
 
+async def test_a_variable_of_any_length_carries_over(harness: EngineHarness) -> None:
+    stubborn(harness, "Blocked")
+    definition = {
+        "QueryLanguage": "JSONata",
+        **machine(
+            Short={"Type": "Pass", "Assign": {"short": "{% $states.input.text %}", "kept": 1}, "Next": "Long"},
+            Long={"Type": "Pass", "Assign": {"long": "{% $pad('', 3000, $short) %}"}, "Next": "Stuck"},
+            Stuck=task("Blocked", Next="Tell"),
+            Tell={"Type": "Pass", "Output": "{% [$short, $long, $kept] %}"},
+        ),
+    }
+    started = await harness.start(definition, {"text": "x"})
+    await harness.reached("Blocked")
+    await harness.reopen()
+    assert (await harness.ended(started.id)).output == ["x", "x" * 3000, 1]
+
+
 async def test_the_machines_timeout_counts_from_its_start(harness: EngineHarness) -> None:
     began = harness.clock.now()
     stubborn(harness, "Blocked", crashes=1)
