@@ -170,6 +170,17 @@ async def test_a_task_token_is_handed_to_an_asynchronous_handler_while_all_threa
         assert await busy.result() == "slow"
 
 
+async def test_a_plain_at_most_once_handler_is_not_called_again_with_another_token(
+    harness: EngineHarness, handlers: Handlers
+) -> None:
+    harness.tasks.add("slow", handlers.slow, delivery="at_most_once")
+    started = await harness.start(machine(Ask=task("slow.waitForTaskToken")))
+    await handlers.hanging(1)
+    await harness.reopen()
+    ended = await harness.ended(started.id)
+    assert (ended.error, handlers.begun) == ("States.TaskFailed", 1)
+
+
 async def test_an_attempt_that_has_waited_since_before_a_crash_needs_no_thread(
     harness: EngineHarness, handlers: Handlers
 ) -> None:
