@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from statechain import Engine, ExecutionFailed, ExecutionStatus, Limits, TaskContext, TaskError, TaskRegistry
+from statechain.asl.expressions import intrinsics
 
 tasks = TaskRegistry()
 seen: list[Any] = []
@@ -200,3 +201,30 @@ async def test_a_failure_raises_where_it_is_awaited() -> None:
         with pytest.raises(ExecutionFailed) as failed:
             await machine.execute({})
         assert (failed.value.error, failed.value.cause) == ("Card.Declined", "card 42")
+
+
+@pytest.mark.parametrize(
+    "last",
+    [{"Type": "Pass"}, {"Type": "Task", "Resource": "add"}],
+    ids=["in a pure state", "in a Task"],
+)
+async def test_an_unexpected_exception_is_placed_as_in_a_standard_execution(
+    last: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> Any:
+        raise ZeroDivisionError("of the library")
+
+    monkeypatch.setitem(intrinsics.FUNCTIONS, "States.UUID", (broken, 0, 0))
+    definition = {
+        "StartAt": "A",
+        "States": {
+            "A": {"Type": "Pass", "Next": "B"},
+            "B": {"Type": "Task", "Resource": "add", "Next": "C"},
+            "C": {**last, "Parameters": {"id.$": "States.UUID()"}, "End": True},
+        },
+    }
+    express = await outcome(definition, {"n": 1}, "EXPRESS")
+    assert express == await outcome(definition, {"n": 1}, "STANDARD")
+    place = "An error occurred while executing the state 'C' (entered at the event id #9)."
+    reason = "The engine met an unexpected ZeroDivisionError: of the library"
+    assert express[2:] == ("States.Runtime", f"{place} {reason}", "C")
