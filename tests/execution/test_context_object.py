@@ -116,3 +116,45 @@ async def test_a_state_within_branches_of_an_iteration_knows_the_item(quick: Eng
         [{"item": {"Index": index, "Value": [letter]}}, [{"item": {"Index": 0, "Value": letter}}]]
         for index, letter in enumerate("ab")
     ]
+
+
+async def test_it_names_the_execution_and_its_machine(quick: EngineHarness) -> None:
+    ended = await quick.run(machine(See={"Type": "Pass", "InputPath": "$$"}), {"n": 1})
+    began = "2025-01-01T00:00:00Z"
+    assert output(ended) == {
+        "Execution": {
+            "Id": ended.id,
+            "Input": {"n": 1},
+            "Name": ended.name,
+            "RoleArn": "",
+            "StartTime": began,
+            "RedriveCount": 0,
+        },
+        "StateMachine": {"Id": ended.state_machine_id, "Name": "played"},
+        "State": {"Name": "See", "EnteredTime": began},
+    }
+
+
+@pytest.mark.parametrize(("label", "shown"), [({}, "Each"), ({"Label": "every"}, "every")])
+async def test_an_item_of_a_distributed_map_is_an_execution_of_its_own(
+    quick: EngineHarness, label: dict[str, str], shown: str
+) -> None:
+    echoing(quick)
+    missing = task(
+        "Echo",
+        Parameters={"x.$": "States.StringToJson($.text)"},
+        Catch=[{"ErrorEquals": ["States.ALL"], "Next": "See"}],
+    )
+    see = {"Type": "Pass", "Parameters": {"context.$": "$$", "cause.$": "$.Cause", "kept.$": "$kept"}}
+    states = machine(Keep={"Type": "Pass", "Assign": {"kept": "it"}, "Next": "Miss"}, Miss=missing, See=see)
+    processor = {"ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}, **states}
+    each = {"Type": "Map", "ItemProcessor": processor, "ItemsPath": "$.items", **label}
+    wait = {"Type": "Wait", "Seconds": 61, "Next": "Each"}
+    ended = await quick.run(machine(Wait=wait, Each=each), {"items": [{"text": "{"}]})
+    (seen,) = output(ended)
+    execution, states_machine = seen["context"]["Execution"], seen["context"]["StateMachine"]
+    assert execution["Id"] == f"{ended.id}/{execution['Name']}"
+    assert (execution["Input"], execution["StartTime"]) == ({"text": "{"}, "2025-01-01T00:01:01Z")
+    assert states_machine == {"Id": f"{ended.state_machine_id}/{shown}", "Name": f"played/{shown}"}
+    assert "the state 'Miss' (entered at the event id #4)" in seen["cause"]
+    assert seen["kept"] == "it"

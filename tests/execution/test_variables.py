@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from statechain import TaskError
+from statechain.codec import size_of
 from statechain.limits import KIB, Limits
 from support.engine_harness import EngineHarness, machine, output, task
 
@@ -79,6 +80,39 @@ async def test_bytes_are_those_of_utf_8(quick: EngineHarness) -> None:
     await quick.open(limits=SMALL)
     for length, status in ((496, "SUCCEEDED"), (497, "FAILED")):
         assert (await quick.run(machine(Set={"Type": "Pass", "Assign": {"x": "é" * length}}))).status == status
+
+
+SCALARS: dict[str, dict[str, Any]] = {
+    "characters that are escaped": {"x": "\0" * 50},
+    "characters of two bytes": {"x": "ü" * 50},
+    "an empty text": {"x": ""},
+    "a float of many digits": {"x": -2.2250738585072014e-308},
+    "integers of many digits": {"x": 2**63 - 1, "y": -(2**63) + 1},
+    "integers of more digits": {"x": 2**63, "y": 10**300},
+    "constants": {"x": None, "y": True, "z": False},
+    "a long name": {"x" * 80: 1},
+    "many names": {f"x{number}": number for number in range(100)},
+}
+
+
+@pytest.mark.parametrize("assigned", SCALARS.values(), ids=SCALARS)
+async def test_one_assign_holds_as_many_bytes_as_the_limit_and_no_more(
+    quick: EngineHarness, assigned: dict[str, Any]
+) -> None:
+    definition = machine(Set={"Type": "Pass", "Assign": assigned})
+    size = size_of(assigned)
+    for limit, status in ((size, "SUCCEEDED"), (size - 1, "FAILED")):
+        await quick.reopen(limits=Limits(assign_bytes=limit))
+        ended = await quick.run(definition)
+        assert (ended.status, ended.error) == (status, TOO_MUCH if status == "FAILED" else None)
+
+
+async def test_all_variables_hold_as_many_bytes_as_the_limit_and_no_more(quick: EngineHarness) -> None:
+    definition = filling("a", "b")
+    size = 2 * size_of({"a": "x" * 800})
+    for limit, status in ((size, "SUCCEEDED"), (size - 1, "FAILED")):
+        await quick.reopen(limits=Limits(assign_bytes=1_000, variables_bytes=limit))
+        assert (await quick.run(definition)).status == status
 
 
 async def test_an_assign_that_is_too_large_is_caught(quick: EngineHarness) -> None:
