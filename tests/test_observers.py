@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import attrs
 import pytest
@@ -120,6 +121,61 @@ async def test_a_visit_is_told_with_its_attempts_in_order() -> None:
     assert isinstance(left, StateLeft)
     assert left.seconds == pytest.approx(60, abs=1)
     assert left.state_machine == "retried"
+
+
+@pytest.mark.parametrize("type_", ["STANDARD", "EXPRESS"])
+async def test_what_is_told_of_a_visit_and_an_attempt_is_complete(type_: Any) -> None:
+    ear, clock, reason = Ear(), VirtualClock(), KeyError("gone")
+    tasks = TaskRegistry()
+
+    @tasks.register
+    async def call(value: int) -> None:
+        await clock.sleep_until(clock.now() + timedelta(seconds=3))
+        raise reason if value == 1 else TaskError("Declined")
+
+    catch = [{"ErrorEquals": ["KeyError"], "Next": "Again", "ResultPath": None}]
+    branch = {
+        "StartAt": "Call",
+        "States": {
+            "Call": {"Type": "Task", "Resource": "call", "Catch": catch, "End": True},
+            "Again": {"Type": "Task", "Resource": "call", "Parameters": 2, "End": True},
+        },
+    }
+    definition = {
+        "StartAt": "Pause",
+        "States": {
+            "Pause": {"Type": "Wait", "Seconds": 5, "Next": "Both"},
+            "Both": {"Type": "Parallel", "Branches": [branch], "End": True},
+        },
+    }
+    async with Engine(tasks=tasks, observers=[ear], clock=clock) as engine:
+        machine = await engine.create_state_machine("told", definition, type=type_)
+        ended = await (await machine.start_execution(1)).wait()
+    facts = [
+        attrs.asdict(fact, recurse=False) for fact in ear.of(StateEntered, StateLeft, AttemptStarted, AttemptEnded)
+    ]
+    assert {fact.pop("execution").id for fact in facts} == {ended.id}
+    pause = {"state_machine": "told", "frame": "", "number": 0, "state": "Pause"}
+    both = {**pause, "number": 1, "state": "Both"}
+    called = {**pause, "frame": "Both[0]", "number": 2, "state": "Call"}
+    again = {**called, "number": 3, "state": "Again"}
+    attempt = {"attempt": 1, "resource": "call"}
+    fact = {"error": None, "next": None}
+    cut = {"is_cancelled": False, "seconds": 3.0}
+    assert facts == [
+        {**pause, "type": "Wait"},
+        {**pause, **fact, "type": "Wait", "outcome": "SUCCEEDED", "next": "Both", "seconds": 5.0},
+        {**both, "type": "Parallel"},
+        {**called, "type": "Task"},
+        {**called, **attempt},
+        {**called, **attempt, **cut, "error": "KeyError", "exception": reason},
+        {**called, "type": "Task", "outcome": "CAUGHT", "next": "Again", "error": "KeyError", "seconds": 3.0},
+        {**again, "type": "Task"},
+        {**again, **attempt},
+        {**again, **attempt, **cut, "error": "Declined", "exception": None},
+        {**again, "type": "Task", "outcome": "FAILED", "next": None, "error": "Declined", "seconds": 3.0},
+        {**both, "type": "Parallel", "outcome": "FAILED", "next": None, "error": "Declined", "seconds": 6.0},
+    ]
 
 
 async def test_an_express_execution_is_told_as_any_other() -> None:

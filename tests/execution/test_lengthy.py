@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -189,6 +190,31 @@ async def test_a_large_definition_is_read_in_a_thread(
     assert read_in == ["thread", "loop"]
     with pytest.raises(DefinitionError):
         await quick.engine.create_state_machine("large", {**definition, "StartAt": "Nowhere"})
+
+
+LENGTHY: dict[str, dict[str, Any]] = {
+    "a long text": {"Result": "x" * 20_000},
+    "a list of many": {"Result": [0] * 600},
+    "many within few": {"Result": [[0] * 90 for _ in range(9)]},
+    "a tuple of many": {"Result": (0,) * 600},
+}
+
+
+@pytest.mark.parametrize("state", LENGTHY.values(), ids=LENGTHY)
+async def test_a_definition_with_a_large_part_is_read_in_a_thread(
+    quick: EngineHarness, read_in: list[str], state: dict[str, Any]
+) -> None:
+    await quick.engine.create_state_machine("large", machine(S={"Type": "Pass", **state}))
+    assert set(read_in) == {"thread"}
+
+
+async def test_a_definition_in_a_file_is_read_in_a_thread(
+    quick: EngineHarness, read_in: list[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "small.json"
+    file.write_text(json.dumps(machine(S={"Type": "Pass"})))
+    await quick.engine.create_state_machine("small", file)
+    assert read_in == ["thread"]
 
 
 async def test_another_revision_of_a_large_definition_is_compared_and_drawn_in_a_thread(
