@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, settings
 from statechain import Engine, MemoryRepository, Repository, open_repository
 from statechain_backends.sqlite import repository as sqlite
 from support.engine_harness import EngineFactory, EngineHarness, engine_harness
-from support.postgres import NoPostgres, Postgres, PrivateServer, server
+from support.postgres import NoPostgres, Postgres, PrivateServer, server, without_pooler
 
 pytest_plugins = ["support.long_first", "support.summary"]
 
@@ -203,7 +203,7 @@ def repository_url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def engine_factory(repository_url: str) -> EngineFactory:
     """What makes engines that share one storage, one after the other or side by side."""
-    storage: str | Repository = MemoryRepository() if repository_url == "memory://" else repository_url
+    storage: str | Repository = MemoryRepository() if repository_url == "memory://" else without_pooler(repository_url)
 
     def make(**options: object) -> Engine:
         return Engine(storage, **options)  # type: ignore[arg-type]
@@ -221,7 +221,7 @@ async def engine(engine_factory: EngineFactory) -> AsyncIterator[Engine]:
 @pytest.fixture
 async def harness(repository_url: str) -> AsyncIterator[EngineHarness]:
     """Engines on each kind of storage, in virtual time, that can crash at any commit."""
-    async with engine_harness(repository_url) as opened:
+    async with engine_harness(without_pooler(repository_url)) as opened:
         yield opened
 
 

@@ -22,12 +22,13 @@ from statechain import (
 )
 from statechain.records.executions import new_id
 from support.chaining.harness import ChainingHarness, chaining_harness, numbers, statuses
+from support.postgres import without_pooler
 from support.statuses import ABORTED, FAILED, RUNNING, SUCCEEDED
 
 
 @pytest.fixture
 async def chaining(repository_url: str) -> AsyncIterator[ChainingHarness]:
-    async with chaining_harness(repository_url) as opened:
+    async with chaining_harness(without_pooler(repository_url)) as opened:
         yield opened
 
 

@@ -9,6 +9,7 @@ import pytest_asyncio
 
 from statechain import MemoryRepository, PostgresRepository, SQLiteRepository
 from statechain.testing import RepositoryContract
+from support.postgres import without_pooler
 
 
 class TestMemory(RepositoryContract):
@@ -34,12 +35,12 @@ class TestSQLite(RepositoryContract):
 class TestPostgres(RepositoryContract):
     @pytest_asyncio.fixture
     async def repository(self, postgres_url: str) -> AsyncIterator[PostgresRepository]:
-        async with PostgresRepository(postgres_url) as repository:
+        async with PostgresRepository(without_pooler(postgres_url)) as repository:
             yield repository
 
     @pytest_asyncio.fixture
     async def other(self, postgres_url: str, repository: PostgresRepository) -> AsyncIterator[PostgresRepository]:
-        async with PostgresRepository(postgres_url) as other:
+        async with PostgresRepository(without_pooler(postgres_url)) as other:
             yield other
 
 

@@ -27,7 +27,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-__all__ = ["USER", "NoPostgres", "Postgres", "PrivateServer", "find_binaries", "server"]
+__all__ = ["USER", "NoPostgres", "Postgres", "PrivateServer", "find_binaries", "server", "without_pooler"]
 
 ENVIRONMENT = "STATECHAIN_TEST_POSTGRES"
 USER = "statechain"
@@ -241,6 +241,14 @@ class PrivateServer(Postgres):
             return {"env": environment}
         account = self._account
         return {"env": environment, "user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+
+
+def without_pooler(url: str) -> str:
+    """Return the URL of a storage so that PostgreSQL is opened with one connection, not two.
+
+    Another would find out each time that no pooler is between.
+    """
+    return f"{url}?pool_mode=session" if url.startswith("postgresql:") else url
 
 
 @contextmanager
