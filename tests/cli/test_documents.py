@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from support.cli_project import CliProject
+from support.forked import run_script
 
 pytestmark = pytest.mark.slow  # runs every command of the pages
 
@@ -23,10 +21,9 @@ SHELL = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 def test_the_commands_of_a_page_run(project: CliProject, page: str) -> None:
     blocks = SHELL.findall((PAGES / page).read_text())
     assert len(blocks) >= 3
-    script = f'set -eu\nstatechain() {{ {shlex.quote(sys.executable)} -m statechain "$@"; }}\n' + "\n".join(blocks)
     folder = project.folder / "empty"
     folder.mkdir()
-    done = subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True, check=False)
+    done = run_script("\n".join(blocks), folder)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
 

@@ -11,14 +11,16 @@ import os
 import runpy
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from subprocess import DEVNULL, PIPE
 from tempfile import TemporaryDirectory
 
-__all__ = ["run_program", "start"]
+__all__ = ["run_program", "run_script", "start"]
 
 CONTEXT = get_context("forkserver" if sys.platform == "linux" else "spawn")
 CONTEXT.set_forkserver_preload(
@@ -71,6 +73,64 @@ def run_program(
             process.join()
             raise AssertionError(f"{program.name} did not end within {timeout} s:\n{stderr.read_text()[-3000:]}")
         return subprocess.CompletedProcess([program], process.exitcode, stdout.read_text(), stderr.read_text())
+
+
+def run_script(script: str, folder: Path, *, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    """Run a script of bash in a folder, in which ``statechain`` is the command line, and one command runs at a time.
+
+    The shell writes what a command is given into one pipe, and reads its exit code from another.
+    """
+    with TemporaryDirectory() as pipes:
+        given, ended = Path(pipes, "given"), Path(pipes, "ended")
+        for pipe in (given, ended):
+            os.mkfifo(pipe)
+        command = ["bash", "-c", SHELL + script, "bash", str(given), str(ended)]
+        with subprocess.Popen(command, cwd=folder, stdout=PIPE, stderr=PIPE, stdin=DEVNULL, text=True) as shell:
+            thread = threading.Thread(target=_serve, args=(given, ended))
+            thread.start()
+            try:
+                stdout, stderr = shell.communicate(timeout=timeout)
+            finally:
+                shell.kill()
+                given.write_bytes(b"")  # the end of what is given
+                thread.join()
+        return subprocess.CompletedProcess(command, shell.returncode, stdout, stderr)
+
+
+SHELL = r"""
+set -eu
+given=$1
+exec 3<>"$2"
+statechain() {
+  printf '%s\0' "$BASHPID" "$PWD" "$@" >"$given"
+  local code
+  read -r -u 3 code
+  return "$code"
+}
+"""
+
+
+def _serve(given: Path, ended: Path) -> None:
+    """Run commands, each with the files of the shell that gives it, until nothing is given."""
+    while command := given.read_bytes():
+        shell, folder, *arguments = map(os.fsdecode, command.split(b"\0")[:-1])
+        stdin, stdout, stderr = (Path("/proc", shell, "fd", str(number)) for number in range(3))
+        environment = dict(os.environ)
+        process = start(_command, stdin, arguments, environment, stdout=stdout, stderr=stderr, folder=Path(folder))
+        process.join()
+        ended.write_text(f"{process.exitcode}\n")
+
+
+def _command(stdin: Path, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    with stdin.open("rb") as opened:
+        os.dup2(opened.fileno(), 0)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 -- the process's, as the next two
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", closefd=False, buffering=1)  # noqa: SIM115
+    sys.argv, sys.path[0] = ["statechain", *arguments], str(Path.cwd())
+    runpy.run_module("statechain", run_name="__main__", alter_sys=True)
 
 
 def _run(program: Path, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
