@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import runpy
+import shlex
 import subprocess
 import sys
 import threading
@@ -78,8 +79,12 @@ def run_program(
 def run_script(script: str, folder: Path, *, timeout: float = 300) -> subprocess.CompletedProcess[str]:
     """Run a script of bash in a folder, in which ``statechain`` is the command line, and one command runs at a time.
 
-    The shell writes what a command is given into one pipe, and reads its exit code from another.
+    The shell writes what a command is given into one pipe, and reads its exit code from another. The command takes the
+    shell's files from ``/proc``; where there is none, each command is a fresh interpreter.
     """
+    if sys.platform != "linux":
+        fresh = f'set -eu\nstatechain() {{ {shlex.quote(sys.executable)} -m statechain "$@"; }}\n{script}'
+        return subprocess.run(["bash", "-c", fresh], cwd=folder, capture_output=True, text=True, check=False)
     with TemporaryDirectory() as pipes:
         given, ended = Path(pipes, "given"), Path(pipes, "ended")
         for pipe in (given, ended):
@@ -117,8 +122,12 @@ def _serve(given: Path, ended: Path) -> None:
         stdin, stdout, stderr = (Path("/proc", shell, "fd", str(number)) for number in range(3))
         environment = dict(os.environ)
         process = start(_command, stdin, arguments, environment, stdout=stdout, stderr=stderr, folder=Path(folder))
-        process.join()
-        ended.write_text(f"{process.exitcode}\n")
+        process.join(60)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+        with os.fdopen(os.open(ended, os.O_RDWR), "w") as answer:  # waits for no reader: the shell may be gone
+            answer.write(f"{process.exitcode}\n")
 
 
 def _command(stdin: Path, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
