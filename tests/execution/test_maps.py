@@ -134,6 +134,15 @@ async def test_failures_are_tolerated_up_to_a_bound(
         assert types(await quick.history(ended))[-3:] == ["MapRunFailed", "MapStateFailed", "ExecutionFailed"]
 
 
+async def test_a_map_run_that_failed_says_why_in_the_history(quick: EngineHarness) -> None:
+    ended = await quick.run(machine(Each=distributed(machine(No={"Type": "Fail", "Error": "No"}))), [1])
+    (failed,) = [event for event in await quick.history(ended) if event["type"] == "MapRunFailed"]
+    assert failed["mapRunFailedEventDetails"] == {
+        "error": "States.ExceedToleratedFailureThreshold",
+        "cause": "The specified tolerated failure threshold was exceeded",
+    }
+
+
 async def test_results_are_written_to_files(quick: EngineHarness, bucket: Path) -> None:
     writer = {"Resource": WRITE, "Parameters": {"Bucket": "data", "Prefix": "out"}}
     definition = machine(Each=distributed(picky(quick), ToleratedFailureCount=1, ResultWriter=writer))
@@ -223,7 +232,10 @@ async def test_after_a_crash_the_events_of_items_do_not_count_among_the_executio
 
 
 @pytest.mark.parametrize(("bound", "widest"), [({}, 40), ({"MaxConcurrency": 3}, 3), ({"MaxConcurrency": 1}, 1)])
-async def test_a_map_runs_as_wide_as_it_may(quick: EngineHarness, bound: dict[str, int], widest: int) -> None:
+@pytest.mark.parametrize("is_distributed", [False, True])
+async def test_a_map_runs_as_wide_as_it_may(
+    quick: EngineHarness, bound: dict[str, int], widest: int, *, is_distributed: bool
+) -> None:
     running: list[int] = [0, 0]
 
     async def work(value: Any) -> Any:
@@ -236,7 +248,8 @@ async def test_a_map_runs_as_wide_as_it_may(quick: EngineHarness, bound: dict[st
         return value
 
     quick.tasks.add("Work", work)
-    each = {"Type": "Map", "ItemProcessor": machine(Do=task("Work")), **bound}
+    work_on = machine(Do=task("Work"))
+    each = distributed(work_on, **bound) if is_distributed else {"Type": "Map", "ItemProcessor": work_on, **bound}
     ended = await quick.run(machine(Each=each), list(range(50)))
     assert ended.output == list(range(50))
     assert running[1] == widest
