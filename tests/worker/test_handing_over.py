@@ -1,18 +1,25 @@
-"""What an engine that is left hands over: at once, and with the deaths that no progress has cleared."""
+"""What an engine that is left, or dies, leaves to others: at once, and with the deaths that no progress has cleared."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from statechain import Engine, Limits, MemoryRepository, TaskRegistry
+from statechain.storage.leases import SuspectGroup
 from statechain.storage.repository import TakeUpExecution
 from statechain.testing.contract.samples import bury
 from support.engine_harness import machine, task
+from support.faulty_repository import FaultyRepository, as_repository
+
+
+class _Struck(Exception):
+    pass
 
 
 @pytest.mark.parametrize("has_advanced", [False, True])
@@ -47,3 +54,61 @@ async def test_what_is_handed_over_keeps_its_deaths_unless_it_made_progress(
         (again,) = await repository.claim("next", page=1, suspects=suspects)
         assert again.claims == (0 if has_advanced else 2)
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+@pytest.mark.parametrize("deaths", [0, 1])
+async def test_what_is_taken_up_has_one_death_more_once_its_worker_dies(deaths: int) -> None:
+    begun, tasks = asyncio.Event(), TaskRegistry()
+
+    async def wait(_value: Any) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    tasks.add("wait", wait)
+    limits = Limits(suspect_backoff_seconds=3600.0, suspect_backoff_longest_seconds=36_000.0)
+    async with MemoryRepository() as repository:
+        async with Engine(repository, role="client") as client:
+            created = await client.create_state_machine("waits", machine(Wait=task("wait")))
+            id_ = (await created.start_execution(1)).id
+        await repository.renew_lease("doomed", timedelta(hours=1))
+        (claim,) = await repository.claim("doomed", page=1)
+        if deaths:
+            taking = TakeUpExecution(execution_id=id_, epoch=claim.epoch, claims=deaths, backoff=timedelta(0))
+            await repository.commit([taking])
+        await bury(repository, "doomed")
+        faulty = FaultyRepository(repository)
+        with suppress(_Struck):
+            async with asyncio.timeout(20), Engine(as_repository(faulty), tasks=tasks, limits=limits) as engine:
+                await begun.wait()
+                faulty.crash()
+                raise _Struck
+        await bury(repository, engine.worker.id)
+        (group,) = await repository.suspect_groups()
+        backoff = timedelta(hours=2**deaths)
+        assert group == SuspectGroup(deaths=deaths + 1, count=1, due=group.due)
+        assert backoff - timedelta(minutes=1) < group.due <= backoff
+
+
+async def test_what_is_redriven_has_no_death_once_its_worker_dies() -> None:
+    begun, tasks = asyncio.Event(), TaskRegistry()
+    outcomes = iter([ValueError()])
+
+    async def fail_and_then_wait(_value: Any) -> None:
+        for error in outcomes:
+            raise error
+        begun.set()
+        await asyncio.Event().wait()
+
+    tasks.add("wait", fail_and_then_wait)
+    async with MemoryRepository() as repository:
+        faulty = FaultyRepository(repository)
+        with suppress(_Struck):
+            async with asyncio.timeout(20), Engine(as_repository(faulty), tasks=tasks) as engine:
+                created = await engine.create_state_machine("waits", machine(Wait=task("wait")))
+                failed = await (await created.start_execution(1)).wait()
+                await engine.redrive_execution(failed.id)
+                await begun.wait()
+                faulty.crash()
+                raise _Struck
+        await bury(repository, engine.worker.id)
+        assert await repository.suspect_groups() == []
