@@ -7,10 +7,12 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from statechain import BatchExecutionOptions, Engine, ExecutionFilter, StateMachine
+from statechain import BatchExecutionOptions, Engine, ExecutionFilter, MemoryRepository, StateMachine
+from statechain.storage.repository import StopExecution
 from support.chaining.calls import Calls
 from support.chaining.map_items import Items, begun, created, settled
 from support.chaining.sources import CALL, sources
+from support.faulty_repository import FaultyRepository, as_repository
 
 EngineFactory = Callable[..., Engine]
 
@@ -59,3 +61,37 @@ async def test_items_of_a_map_say_so_where_another_worker_runs_them(engine_facto
         await execution.stop()
         await settled(engine)
         assert await causes(engine, batch.state_machine_id) == [("ABORTED", f"the batch {batch.id} was stopped")] * 2
+
+
+async def test_what_a_client_submitted_for_a_batch_ends_before_its_caller_does(engine_factory: EngineFactory) -> None:
+    calls = Calls()
+    calls.gate.clear()
+    async with engine_factory(role="client") as client, engine_factory(tasks=calls.tasks) as worker:
+        found, _ = await sources(worker, 2)
+        target = await client.create_state_machine("target", CALL)
+        caller = asyncio.create_task(target.execute_batch(found, options=BatchExecutionOptions(concurrent_batches=2)))
+        await calls.reached(2)
+        caller.cancel()
+        await asyncio.wait([caller])
+        assert caller.cancelled()
+        assert await causes(client, target) == [("ABORTED", None)] * 2
+
+
+async def test_a_caller_waits_for_that_no_longer_than_its_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("statechain.worker.worker.GRACE", 0.0)
+    calls = Calls()
+    calls.gate.clear()
+    async with MemoryRepository() as inner:
+        faulty = FaultyRepository(inner)
+        async with Engine(inner, tasks=calls.tasks) as worker, Engine(as_repository(faulty), role="client") as client:
+            found, _ = await sources(worker, 1)
+            target = await client.create_state_machine("target", CALL)
+            caller = asyncio.create_task(target.execute_batch(found))
+            await calls.reached(1)
+            faulty.hold(lambda write: isinstance(write, StopExecution))
+            caller.cancel()
+            await faulty.held.wait()
+            await asyncio.wait([caller], timeout=20)
+            assert caller.cancelled()
+            assert await causes(worker, target) == [("RUNNING", None)]
+            faulty.gate.set()
