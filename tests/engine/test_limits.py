@@ -259,6 +259,16 @@ async def test_an_engine_without_recovery_runs_what_it_waits_for(engine_factory:
     assert sorted(calls.made) == [1, 2]
 
 
+async def test_an_engine_without_recovery_runs_nothing_else(engine_factory: EngineFactory, calls: Calls) -> None:
+    async with engine_factory(role="client") as client, engine_factory(tasks=calls.tasks, recovery=False) as engine:
+        submitted = await client.create_state_machine("calls", CALL, max_concurrency=5)
+        other = await submitted.start_execution("other")
+        machine = await engine.get_state_machine("calls")
+        assert [(await machine.execute(number)).output for number in range(2)] == [0, 1]
+        assert (await client.get_execution(other.id)).status is ExecutionStatus.RUNNING
+    assert calls.made == [0, 1]
+
+
 async def test_what_is_not_waited_for_is_left_to_others(engine_factory: EngineFactory, calls: Calls) -> None:
     async with engine_factory(tasks=calls.tasks) as engine:
         machine = await engine.create_state_machine("calls", CALL, max_concurrency=0)
