@@ -344,6 +344,18 @@ async def test_either_the_answer_wins_or_the_timeout_never_both(harness: EngineH
     assert sum(end.error == "States.Timeout" for end in ends) == count - accepted
 
 
+async def test_a_handler_that_was_given_a_token_is_cut_off_at_the_deadline(quick: EngineHarness) -> None:
+    async def hang(_: Any) -> None:
+        await asyncio.Event().wait()
+
+    quick.tasks.add("Ask", hang)
+    began = quick.clock.now()
+    async with asyncio.timeout(60):
+        ended = await quick.run(machine(Ask=task(ASK, TimeoutSeconds=30)))
+    assert (ended.error, ended.end_time) == ("States.Timeout", began + timedelta(seconds=30))
+    assert types(await quick.history(ended))[2:5] == ["TaskScheduled", "TaskStarted", "TaskTimedOut"]
+
+
 # Activities
 
 
