@@ -212,6 +212,24 @@ async def test_branches_are_told_by_their_lines_of_control() -> None:
     assert story[-2:] == ["<Both FAILED Bad None", "ended FAILED"]
 
 
+@pytest.mark.parametrize("more", [{}, {"TimeoutSeconds": 60}], ids=["a plain Task", "a Task with a timeout"])
+async def test_an_attempt_that_a_stop_interrupts_is_told_as_cancelled(more: dict[str, Any]) -> None:
+    ear, begun, tasks = Ear(), asyncio.Event(), TaskRegistry()
+
+    @tasks.register
+    async def call(_value: object) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    definition = {"StartAt": "Call", "States": {"Call": {"Type": "Task", "Resource": "call", "End": True, **more}}}
+    async with asyncio.timeout(60), Engine(tasks=tasks, observers=[ear]) as engine:
+        handle = await (await engine.create_state_machine("call", definition)).start_execution()
+        await begun.wait()
+        await handle.stop()
+    told = ["started", ">Call", "try 1 call", "tried 1 cut", "<Call CANCELLED None None", "ended ABORTED"]
+    assert sorted(ear.story()) == sorted(told)
+
+
 async def test_what_is_interrupted_is_left_and_then_resumed(engine_factory: Callable[..., Engine]) -> None:
     begun, finish = asyncio.Event(), asyncio.Event()
     tasks = TaskRegistry()
