@@ -294,12 +294,14 @@ async def test_an_answer_that_was_accepted_counts_though_a_crash_cut_the_handler
     ended = await harness.ended(started.id)
     assert (ended.status, ended.output) == ("SUCCEEDED", "accepted")
     assert harness.calls["Ask"] == 1
-    assert types(await harness.history(ended))[2:6] == [
+    history = await harness.history(ended)
+    assert types(history)[2:6] == [
         "TaskScheduled",
         "TaskStarted",
         "TaskSubmitted",
         "TaskSucceeded",
     ]
+    assert history[4]["taskSubmittedEventDetails"]["output"] == "null"  # what the handler returned is not known
 
 
 async def test_nobody_can_answer_a_task_that_a_sibling_cut_short(harness: EngineHarness) -> None:
