@@ -424,16 +424,6 @@ async def test_an_activitys_task_survives_a_crash_of_the_engine(harness: EngineH
     assert (await harness.ended(started.id)).output == 2
 
 
-async def test_an_activitys_task_that_was_taken_before_a_crash_is_answered_after_it(harness: EngineHarness) -> None:
-    started = await harness.start(machine(Paint=task(ACTIVITY)), {"n": 1})
-    taken = await harness.engine.get_activity_task("paint")
-    assert taken is not None
-    await harness.reopen()
-    await harness.engine.send_task_success(taken.token, "painted")
-    async with asyncio.timeout(60):
-        assert (await harness.ended(started.id)).output == "painted"
-
-
 @pytest.mark.parametrize("resource", [ASK, ACTIVITY], ids=["a task token", "an activity"])
 async def test_an_answer_that_is_not_there_in_time_is_no_missed_heartbeat(quick: EngineHarness, resource: str) -> None:
     asking(quick)
