@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from statechain import TaskError
 from statechain.testing.clock import VirtualClock
 from support.engine_harness import EngineHarness, machine, output, task
+from support.item_files import DISTRIBUTED
 
 EXECUTION = {"Id", "Input", "Name", "RoleArn", "StartTime", "RedriveCount"}
 PASS = {"StartAt": "P", "States": {"P": {"Type": "Pass", "End": True}}}
@@ -158,3 +160,28 @@ async def test_an_item_of_a_distributed_map_is_an_execution_of_its_own(
     assert states_machine == {"Id": f"{ended.state_machine_id}/{shown}", "Name": f"played/{shown}"}
     assert "the state 'Miss' (entered at the event id #4)" in seen["cause"]
     assert seen["kept"] == "it"
+
+
+async def test_a_state_of_a_distributed_maps_item_knows_the_item(quick: EngineHarness) -> None:
+    processor = machine(See={"Type": "Pass", "Parameters": {"item.$": "$$.Map.Item"}})
+    state = distributed(ItemProcessor={"ProcessorConfig": DISTRIBUTED, **processor})
+    seen = [each["item"] for each in output(await quick.run(machine(Each=state), ["a", "b"]))]
+    assert [(item["Index"], item["Value"]) for item in seen] == [(0, "a"), (1, "b")]
+
+
+async def test_an_item_that_was_begun_before_a_crash_keeps_its_start_time(harness: EngineHarness) -> None:
+    async def block(_: Any) -> None:
+        harness.calls["block"] += 1
+        if harness.calls["block"] == 1:
+            await asyncio.sleep(3600)
+
+    harness.tasks.add("Block", block)
+    see = {"Type": "Pass", "Parameters": {"began.$": "$$.Execution.StartTime", "now.$": "$$.State.EnteredTime"}}
+    pause = {"Type": "Wait", "Seconds": 10, "Next": "Block"}
+    processor = machine(Pause=pause, Block=task("Block", Next="See"), See=see)
+    state = distributed(ItemProcessor={"ProcessorConfig": DISTRIBUTED, **processor})
+    started = await harness.start(machine(Each=state), [1])
+    await harness.reached("block")
+    await harness.reopen()
+    (seen,) = output(await harness.ended(started.id))
+    assert seen == {"began": "2025-01-01T00:00:00Z", "now": "2025-01-01T00:00:10Z"}
