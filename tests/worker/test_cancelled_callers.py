@@ -113,14 +113,16 @@ async def test_a_redrive_that_is_refused_for_a_cancelled_caller_is_no_error_of_t
     assert lost == []
 
 
+@pytest.mark.parametrize("role", ["client", "worker"])
 @pytest.mark.parametrize("call", [StateMachine.start_execution, StateMachine.execute], ids=["start", "execute"])
 async def test_a_caller_that_is_cancelled_while_its_start_is_written_waits_no_longer_than_its_grace(
-    monkeypatch: pytest.MonkeyPatch, call: Any
+    monkeypatch: pytest.MonkeyPatch, role: Any, call: Any
 ) -> None:
     monkeypatch.setattr("statechain.worker.worker.GRACE", 0.0)
+    monkeypatch.setattr("statechain.worker.submissions.GRACE", 0.0)
     async with MemoryRepository() as inner:
         faulty = FaultyRepository(inner)
-        async with asyncio.timeout(GUARD), Engine(as_repository(faulty)) as engine:
+        async with asyncio.timeout(GUARD), Engine(as_repository(faulty), role=role) as engine:
             machine = await engine.create_state_machine("pass", PASS)
             faulty.hold(lambda write: isinstance(write, StartExecution))
             caller = asyncio.create_task(call(machine, {}, name="started"))
