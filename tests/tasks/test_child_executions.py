@@ -54,6 +54,15 @@ async def test_a_nested_execution_is_awaited(quick: EngineHarness, how: str, tol
     assert output(ended)["StopDate"] - output(ended)["StartDate"] == pytest.approx(50_000, abs=1000)
 
 
+async def test_the_history_shows_which_execution_is_awaited(quick: EngineHarness) -> None:
+    await quick.engine.create_state_machine("child", machine(Same={"Type": "Pass"}))
+    ended = await quick.run(machine(Start=nested(".sync:2")), {"n": 1})
+    history = await quick.history(ended)
+    assert types(history)[2:6] == ["TaskScheduled", "TaskStarted", "TaskSubmitted", "TaskSucceeded"]
+    (child,) = await children(quick)
+    assert json.loads(history[4]["taskSubmittedEventDetails"]["output"])["ExecutionArn"] == child.id
+
+
 async def test_the_answer_of_a_nested_execution_says_whether_it_can_be_redriven(quick: EngineHarness) -> None:
     await quick.engine.create_state_machine("child", machine(Same={"Type": "Pass"}))
     told = output(await quick.run(machine(Start=nested(".sync:2")), {"n": 1}))
