@@ -76,7 +76,7 @@ class Interpreter:
         self._caller = caller
         self._limits = limits
         self._lane = lane
-        self._lines = lines
+        self.lines = lines
         self._run_distributed = partial(
             run_distributed, limits=limits, files=files, map_runs=map_runs, shares=shares_map_runs
         )
@@ -152,8 +152,16 @@ class Interpreter:
             run.ledger.add(row)
         return past.redriven_at or execution.start_time
 
-    async def run_frame(self, frame: Frame) -> None:
-        """Run one line of control to its end, which leaves it with its output; raise StateError where it failed."""
+    async def run_branch(self, frame: Frame, line: Line | None = None) -> None:
+        """Run a branch to its end, as `run_frame` does, and make that durable: siblings may run on, and crash."""
+        await self.run_frame(frame, line)
+        await self._scribe.flush_effects(frame)
+
+    async def run_frame(self, frame: Frame, line: Line | None = None) -> None:
+        """Run one line of control to its end, which leaves it with its output; raise StateError where it failed.
+
+        With a ``line`` that was begun elsewhere, and has stopped, go on from there.
+        """
         past = frame.run.past
         last = None if past.is_empty else await past.restore(frame)
         # A branch that had ended before the crash: its output is there, and it is not run again.
@@ -166,8 +174,10 @@ class Interpreter:
         while True:
             if frame.run.is_unobserved_express and await self._lane.pass_through(frame):
                 break
-            line = await self._follow(frame) if stored is None and self._lines.begins(frame) else None
-            if line is not None and line.exit is Exit.DONE:
+            if line is None and stored is None and self.lines.begins(frame):
+                line = Line(self.lines, frame)
+                line.begin()
+            if line is not None and await self.follow(line) is Exit.DONE:
                 break
             state = frame.plan.states[frame.state]
             # What a line could not do is done here, from where it stopped: in a visit that it has begun, or before one.
@@ -181,21 +191,21 @@ class Interpreter:
             if type(step) is not Next:
                 break
             # Each turn of the loop starts without what belongs to the visit before.
+            line = None
             frame.forget_visit()
             frame.go_to(step.state)
         if not frame.path:
             frame.run.ledger.current_state = frame.state
 
-    async def _follow(self, frame: Frame) -> Line:
-        """Pass through plain states; return the line, which leaves what does not go well to a visit."""
-        line = Line(self._lines, frame)
+    async def follow(self, line: Line) -> Exit:
+        """Return where a line through plain states stopped; it leaves what does not go well to a visit."""
         try:
-            await line.run()
+            await line.wait()
         except asyncio.CancelledError:
             # A line in a visit is cancelled like any visit: the history shows what was interrupted.
-            self._record_cancelled(frame)
+            self._record_cancelled(line.frame)
             raise
-        return line
+        return line.exit
 
     async def _begin(self, frame: Frame, state: State, stored: Restored | None, line: Line | None) -> None:
         """Begin a visit, or take up the stored one, unless a line has begun it."""
@@ -396,7 +406,7 @@ class Interpreter:
                 effect,
                 scribe=self._scribe,
                 clock=self._clock,
-                run_frame=self.run_frame,
+                frames=self,
                 explain=partial(self._explained, frame, state),
             )
         except StateError:

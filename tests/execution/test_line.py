@@ -82,6 +82,11 @@ def handlers() -> TaskRegistry:
     return tasks
 
 
+def branches() -> list[dict[str, Any]]:
+    """Return branches of two Tasks each."""
+    return [chain(**{f"First{n}": task("add"), f"Then{n}": task("add")}) for n in range(3)]
+
+
 def definitions() -> dict[str, dict[str, Any]]:
     """Return definitions that a line passes through, leaves and takes up again."""
     caught = {"Type": "Pass", "End": True}
@@ -112,6 +117,8 @@ def definitions() -> dict[str, dict[str, Any]]:
         "wait": chain(A=task("add"), B={"Type": "Wait", "Seconds": 0}, C=task("add")),
         "map": chain(M={"Type": "Map", "ItemsPath": "$.items", "MaxConcurrency": 1, "ItemProcessor": branch}),
         "parallel": chain(P={"Type": "Parallel", "Branches": [branch]}, Last={"Type": "Pass"}),
+        "branches": chain(P={"Type": "Parallel", "Branches": branches()}, Last={"Type": "Pass"}),
+        "iterations": chain(M={"Type": "Map", "ItemsPath": "$.items", "ItemProcessor": branch}),
     }
 
 
@@ -128,13 +135,13 @@ async def history_of(definition: dict[str, Any], *observers: Facts) -> tuple[Exe
 @pytest.mark.parametrize("name", definitions())
 async def test_the_history_is_the_same_on_the_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[Line] = []
-    run = Line.run
+    begin = Line._begin
 
-    async def noted(line: Line) -> None:
+    def noted(line: Line) -> None:
         lines.append(line)
-        await run(line)
+        begin(line)
 
-    monkeypatch.setattr(Line, "run", noted)
+    monkeypatch.setattr(Line, "_begin", noted)
     definition, off, on = definitions()[name], Facts(), Facts()
     with monkeypatch.context() as patch:
         patch.setattr(Lines, "begins", lambda *_: False)
@@ -153,6 +160,19 @@ async def test_the_history_is_the_same_on_the_line(name: str, monkeypatch: pytes
         observed.error,
         observed.cause,
     )
+
+
+async def test_a_branch_that_fails_interrupts_the_same_visits_of_its_siblings_on_the_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    definition = chain(All={"Type": "Parallel", "Branches": [*branches(), chain(Fails=task("fail"))]})
+    with monkeypatch.context() as patch:
+        patch.setattr(Lines, "begins", lambda *_: False)
+        _, expected = await history_of(definition)
+    ended, events = await history_of(definition)
+    assert (ended.status, ended.error) == ("FAILED", "ValueError")
+    assert "TaskStateAborted" in [event["type"] for event in events]
+    assert events == expected
 
 
 async def turns(count: int = 20) -> None:

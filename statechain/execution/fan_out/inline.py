@@ -1,12 +1,12 @@
-"""Parallel and Map: frames under one TaskGroup, so that a failing branch cancels its siblings.
+"""Parallel and Map: one round of branches, of which a failing one cancels its siblings.
 
-The interpreter's `run_frame` is handed in; this room never imports it. Distributed Maps go on to
+The interpreter is handed in; this room never imports it. Distributed Maps go on to
 `statechain.execution.fan_out.map_run`.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import attrs
@@ -14,9 +14,9 @@ import attrs
 from statechain.asl.outcome import Branch, FanOut
 from statechain.codec import JSONValue
 from statechain.errors import StateError
+from statechain.execution.fan_out.branches import Branches, FrameRunner
 from statechain.execution.frame import Frame, branch_path
 from statechain.execution.lengthy import evaluated
-from statechain.launcher import launch
 from statechain.payload import Payload
 from statechain.records.details import MomentKind
 from statechain.tasks.retry import RUNTIME
@@ -25,12 +25,9 @@ if TYPE_CHECKING:
     from statechain.clock import Clock
     from statechain.execution.recorder import VisitRecorder
 
-__all__ = ["INLINE_WIDTH", "Explain", "RunFrame", "begin_round", "decisive_error", "run_inline"]
+__all__ = ["INLINE_WIDTH", "Explain", "begin_round", "decisive_error", "run_inline"]
 
 T = TypeVar("T")
-RunFrame: TypeAlias = Callable[[Frame], Awaitable[None]]
-"""Run a frame to its end, which leaves it with its output; raise StateError where it failed."""
-
 Explain: TypeAlias = Callable[[StateError], StateError]
 """Report an error of evaluation with its place in the execution."""
 
@@ -42,7 +39,7 @@ ABORTABLE = frozenset({"Task", "Wait", "Map", "Parallel"})
 
 
 async def run_inline(
-    frame: Frame, effect: FanOut, *, scribe: VisitRecorder, clock: Clock, run_frame: RunFrame, explain: Explain
+    frame: Frame, effect: FanOut, *, scribe: VisitRecorder, clock: Clock, frames: FrameRunner, explain: Explain
 ) -> JSONValue:
     """Run the branches of a Parallel or an inline Map; return their outputs in order.
 
@@ -55,7 +52,7 @@ async def run_inline(
         scribe.add_open_visit(frame)
     await scribe.flush_before_effect(frame)
     width = effect.max_concurrency or (INLINE_WIDTH if is_map else len(branches))
-    outputs = await _Inline(frame, branches, scribe, clock, run_frame, explain, width, is_map=is_map).run()
+    outputs = await _Inline(frame, branches, clock, frames, explain, width, is_map=is_map).run()
     frame.note(MomentKind.SUCCEEDED, clock.now())
     frame.round = 0
     return outputs
@@ -90,9 +87,8 @@ class _Inline:
 
     frame: Frame
     branches: Sequence[Branch]
-    scribe: VisitRecorder
     clock: Clock
-    run_frame: RunFrame
+    frames: FrameRunner
     explain: Explain
     width: int
     is_map: bool = attrs.field(kw_only=True)
@@ -114,25 +110,20 @@ class _Inline:
         return [self.outputs[index] for index in range(len(self.branches))]
 
     async def _run_all(self) -> None:
+        branches = Branches(self.frames, self._collect, self.width)
         try:
             for index in self._failed_before():
-                await self._run_one(await self._child(index))
-            await launch(self._children(), self._run_one, concurrency=self.width)
+                self.failed, child = await self._child(index)
+                await self.frames.run_branch(child)
+            await branches.run(self._children())
         finally:
+            if self.failed is None:
+                self.failed = branches.failed
             self._note_begun()
 
-    async def _run_one(self, item: tuple[int, Frame]) -> None:
-        index, child = item
-        try:
-            await self.run_frame(child)
-            # Durable before the branch counts as ended: its output must survive a crash of those that still run.
-            await self.scribe.flush_effects(child)
-            self.outputs[index] = child.input.value
-        except StateError:
-            if self.failed is None:
-                self.failed = index
-            raise
-        del self.frame.children[index]
+    def _collect(self, index: int) -> None:
+        """Take the output of a branch that has succeeded."""
+        self.outputs[index] = self.frame.children.pop(index).input.value
 
     def _failed_before(self) -> list[int]:
         """Return the branches that had failed before a crash: they decide, before any other runs on."""
@@ -143,11 +134,9 @@ class _Inline:
         paths = [(index, branch_path(frame, index)) for index in range(len(self.branches))]
         return [index for index, path in paths if past.failed(path, frame.round)]
 
-    async def _children(self) -> AsyncIterator[tuple[int, Frame]]:
-        """Yield the branches as there is room for them; none begins once one has failed."""
+    async def _children(self) -> AsyncGenerator[tuple[int, Frame]]:
+        """Yield the branches that have not ended yet."""
         for index in range(len(self.branches)):
-            if self.failed is not None:
-                return
             yield await self._child(index)
 
     async def _child(self, index: int) -> tuple[int, Frame]:

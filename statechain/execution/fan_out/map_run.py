@@ -19,7 +19,7 @@ from statechain.asl.outcome import Branch, FanOut, Tolerance, Transfer
 from statechain.asl.plan.bounds import within_bounds
 from statechain.codec import JSONValue
 from statechain.errors import StateError
-from statechain.execution.fan_out.inline import INLINE_WIDTH, Explain, RunFrame, begin_round, decisive_error
+from statechain.execution.fan_out.inline import INLINE_WIDTH, Explain, begin_round, decisive_error
 from statechain.execution.fan_out.shared import THRESHOLD_EXCEEDED, MapRun, SharedMapRun
 from statechain.execution.files.items import FAILED, PENDING, SUCCEEDED, Ended
 from statechain.execution.frame import Frame, branch_path
@@ -31,6 +31,7 @@ from statechain.tasks.call import cut_off
 
 if TYPE_CHECKING:
     from statechain.clock import Clock
+    from statechain.execution.fan_out.branches import FrameRunner
     from statechain.execution.fan_out.shared import MapRuns
     from statechain.execution.files.items import Files
     from statechain.execution.recorder import VisitRecorder
@@ -52,7 +53,7 @@ async def run_distributed(
     *,
     scribe: VisitRecorder,
     clock: Clock,
-    run_frame: RunFrame,
+    frames: FrameRunner,
     explain: Explain,
     limits: Limits,
     files: Files,
@@ -70,7 +71,7 @@ async def run_distributed(
 
         clock: What times go by.
 
-        run_frame: Runs an item in this process.
+        frames: Runs an item in this process.
 
         explain: Reports an error of evaluation with its place.
 
@@ -107,7 +108,7 @@ async def run_distributed(
         else:
             width, label = effect.max_concurrency or INLINE_WIDTH, effect.label or frame.state
             items = await find_branches()
-            map_run = _MapRun(frame, items, tolerance, scribe, run_frame, explain, clock, limits, label, width)
+            map_run = _MapRun(frame, items, tolerance, frames, explain, clock, limits, label, width)
         outputs = await _outputs(map_run, effect.writer, files, run_id)
     except StateError as failure:
         fault = cut_off(failure, limits.cause_characters)
@@ -182,8 +183,7 @@ class _MapRun:
     frame: Frame
     branches: Sequence[Branch]
     tolerance: Tolerance
-    scribe: VisitRecorder
-    run_frame: RunFrame
+    frames: FrameRunner
     explain: Explain
     clock: Clock
     limits: Limits
@@ -208,8 +208,7 @@ class _MapRun:
         try:
             # An item that is too large is one that failed, within the tolerance.
             within_bounds(child.input.value, f"{self.label}, item {index}", self.limits)
-            await self.run_frame(child)
-            await self.scribe.flush_effects(child)
+            await self.frames.run_branch(child)
             self.outputs[index] = child.input.value
         except StateError as fault:
             self.faults[index] = fault

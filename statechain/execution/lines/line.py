@@ -94,7 +94,7 @@ class _LineFuture(asyncio.Future[None]):
     is_cancelled_later = False
 
     def cancel(self, msg: object = None) -> bool:
-        if self.is_refusing:
+        if self.is_refusing or self.done():
             self.is_cancelled_later = True
             return False
         return super().cancel(msg)
@@ -124,6 +124,7 @@ class Line:
         "_observers",
         "_phase",
         "_state",
+        "_when_stopped",
         "context",
         "error",
         "exit",
@@ -145,17 +146,32 @@ class Line:
         self._is_calling = False
         self._answer: Callable[[], None] | None = None
         self._lapses = 0
+        self._when_stopped: Callable[[Line], None] | None = None
 
-    async def run(self) -> None:
-        """Pass through plain states, until the line stops at its `exit`.
+    def begin(self) -> None:
+        """Pass through plain states, as far as that goes without waiting."""
+        self.context.run(self._begin)
+
+    def begin_soon(self, when_stopped: Callable[[Line], None]) -> None:
+        """Begin in the next turn of the event loop, and call a function when the line stops, unless it is cancelled."""
+        self._when_stopped = when_stopped
+        self._loop.call_soon(self._begin, context=self.context)
+
+    def _begin(self) -> None:
+        if not self._future.done():
+            self._safely(self._advance, self._lines.clock.now())
+
+    async def wait(self) -> None:
+        """Return once the line has stopped at its `exit`.
 
         A cancellation reaches the handler that runs, and is raised once that has ended, or after its grace.
         """
-        self.context.run(self._safely, self._advance, self._lines.clock.now())
         try:
             if self._future.done() and is_cancelled_from_outside():
                 await asyncio.sleep(0)  # a handler's only step stopped the execution, which learns that here
             await self._future
+            if self._future.is_cancelled_later:
+                raise asyncio.CancelledError  # noqa: TRY301 -- it waited for a write
             if self.exit is _DONE and self.error is not None:
                 raise self.error  # the end could not be written
         except asyncio.CancelledError:
@@ -178,6 +194,8 @@ class Line:
         self._future.is_refusing = False
         if not self._future.done():
             self._future.set_result(None)
+            if self._when_stopped is not None and not self._future.is_cancelled_later:
+                self._when_stopped(self)
 
     def _safely(self, go: Callable[[Any], None], given: Any) -> None:  # noqa: ANN401 -- what it takes
         """Go on; what is raised is the interpreter's to raise again, in the visit that is open."""
@@ -246,13 +264,17 @@ class Line:
             tell_attempt_started(frame, cast("str", self._state.resource))
             self._attempt_began = now
         if recorder.must_flush(frame):
-            # Read before the write, which vouches for no lapse that comes while it is under way.
-            self._phase, self._lapses = _WRITE, recorder.lease.lapses
-            self._future.is_refusing = True
-            recorder.post(frame, self)
+            self._write(_WRITE)
             return
         recorder.post_backlog(frame)
         self._take_turn()
+
+    def _write(self, phase: _Phase) -> None:
+        """Have all that the execution has to write made durable, and go on in `written`."""
+        # Read before the write, which vouches for no lapse that comes while it is under way.
+        self._phase, self._lapses = phase, self._lines.recorder.lease.lapses
+        self._future.is_refusing = True
+        self._lines.recorder.post(self.frame, self)
 
     def resolve(self, outcome: object) -> None:
         """Take the outcome of a write, and go on a turn later, so that the journal sends its next commit first."""
@@ -265,13 +287,16 @@ class Line:
         """Go on after a write."""
         future = self._future
         future.is_refusing = False
-        if self._phase is _END:
-            self._stop(_DONE, outcome if isinstance(outcome, StatechainError) else None)
-            return
         if isinstance(outcome, StatechainError):
-            self.fail(outcome)
+            if self._phase is _END:
+                self._stop(_DONE, outcome)
+            else:
+                self.fail(outcome)
             return
         self._lines.recorder.flushed(self.frame, self._lapses)
+        if self._phase is _END:
+            self._stop(_DONE)
+            return
         # Before the handler: a cancellation that waited for the write must not begin an effect.
         if future.is_cancelled_later or future.done():
             self._stop(_BEGUN)  # `run` reports the cancellation
@@ -324,7 +349,7 @@ class Line:
         self._answered(self._take_failure, error)
 
     def cancel(self) -> bool:
-        """Cancel the execution: the handler was stopped with the whole process."""
+        """Cancel the line, or what awaits it: its siblings failed, or the whole process stops in its handler."""
         return self._future.cancel()
 
     def _answered(self, go: Callable[[Any], None], answer: object) -> None:
@@ -415,13 +440,17 @@ class Line:
         return True
 
     def _finish(self, now: datetime) -> None:
-        """Stop at the end of the line of control; with the root's last visit the end of the execution is written.
+        """Stop at the end of the line of control, once that is durable; the root's end is that of the execution.
 
         Not where a timeout of the machine could still cut it short, or where another end is decided already.
         """
         frame = self.frame
         run = frame.run
         live = run.live
+        if frame.path and frame.has_unsaved_effect:
+            # The output of a branch must survive a crash of those that still run.
+            self._write(_END)
+            return
         if frame.path or live is None or not live.is_undecided or run.plan.timeout_seconds is not None:
             self._stop(_DONE)
             return
@@ -429,8 +458,7 @@ class Line:
         live.close(ExecutionStatus.SUCCEEDED)
         run.end = End(status=ExecutionStatus.SUCCEEDED, end_time=now, output_text=frame.input.text)
         run.ledger.current_state, run.ledger.end = frame.state, run.end
-        self._phase, self._future.is_refusing = _END, True
-        self._lines.recorder.post(frame, self)
+        self._write(_END)
 
     # Observers
 

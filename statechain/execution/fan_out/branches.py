@@ -1,0 +1,146 @@
+"""Branches in order, a bounded number at once, each in an asyncio task of its own only from where it needs one.
+
+A branch that begins with a plain Task begins as a line, which no task awaits; most end there. Where the line stops
+before the end of the branch, a task goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, cast
+
+from statechain.errors import StateError
+from statechain.execution.lines.line import Exit, Line
+
+if TYPE_CHECKING:
+    from statechain.execution.frame import Frame
+    from statechain.execution.lines.shared import Lines
+
+__all__ = ["Branches", "FrameRunner"]
+
+
+class FrameRunner(Protocol):
+    """The interpreter, as what fans out sees it."""
+
+    @property
+    def lines(self) -> Lines:
+        """What makes lines."""
+
+    async def run_branch(self, frame: Frame, line: Line | None = None) -> None:
+        """Run a branch from where its line stopped to its end, made durable, which leaves the frame with its output.
+
+        Raises StateError where it failed.
+        """
+
+    async def follow(self, line: Line) -> Exit:
+        """Wait until a line has stopped; where it is cancelled, record what that interrupts, and raise."""
+
+
+class Branches:
+    """Runs the branches of one round; ``failed`` is the one that failed first.
+
+    Arguments:
+        frames: Runs a branch.
+
+        collect: Takes a branch, by its index, that has succeeded, its end durable.
+
+        width: How many run at once.
+    """
+
+    def __init__(self, frames: FrameRunner, collect: Callable[[int], None], width: int) -> None:
+        self._frames = frames
+        self._collect = collect
+        self._free = max(1, width)
+        self._running = 0
+        self._lines: dict[Line, int] = {}
+        self._waiting: asyncio.Future[None] | None = None
+        self.failed: int | None = None
+
+    async def run(self, branches: AsyncGenerator[tuple[int, Frame]]) -> None:
+        """Run all branches; the next one is asked for once there is room for it, and none after one has failed.
+
+        An exception of a branch cancels its siblings and leaves as TaskGroup leaves it; a cancellation of the caller
+        wins over it.
+        """
+        caller = cast("asyncio.Task[object]", asyncio.current_task())
+        # The caller may be ending by a cancellation already: only one that comes from here on wins.
+        cancellations = caller.cancelling()
+        try:
+            async with asyncio.TaskGroup() as group:
+                try:
+                    while (following := await self._next(branches)) is not None:
+                        self._begin(*following, group)
+                    # Before Python 3.13 a group that fails while it is left leaves the caller cancelled.
+                    while self._running:
+                        await self._wait()
+                finally:
+                    await self._end_lines()
+        except BaseExceptionGroup:
+            if caller.cancelling() > cancellations:
+                raise asyncio.CancelledError from None
+            raise
+        finally:
+            await branches.aclose()
+
+    async def _next(self, branches: AsyncGenerator[tuple[int, Frame]]) -> tuple[int, Frame] | None:
+        while not self._free:
+            await self._wait()
+        return None if self.failed is not None else await anext(branches, None)
+
+    def _begin(self, index: int, frame: Frame, group: asyncio.TaskGroup) -> None:
+        self._free -= 1
+        self._running += 1
+        # One that has visits is restored from them first, which a line does not do.
+        if frame.run.past.is_empty and self._frames.lines.begins(frame):
+            line = Line(self._frames.lines, frame)
+            self._lines[line] = index
+            line.begin_soon(partial(self._take_stopped, group))
+        else:
+            self._spawn(index, frame, None, group)
+
+    def _take_stopped(self, group: asyncio.TaskGroup, line: Line) -> None:
+        """Take a branch whose line has stopped: it has ended, or a task goes on with it."""
+        index = self._lines.pop(line)
+        if line.exit is Exit.DONE and line.error is None:
+            self._collect(index)
+            self._leave()
+        else:
+            self._spawn(index, line.frame, line, group)
+
+    def _spawn(self, index: int, frame: Frame, line: Line | None, group: asyncio.TaskGroup) -> None:
+        task = group.create_task(self._run_one(index, frame, line))
+        task.add_done_callback(self._leave)  # after the group's own callback
+
+    async def _run_one(self, index: int, frame: Frame, line: Line | None) -> None:
+        try:
+            await self._frames.run_branch(frame, line)
+        except BaseException as error:
+            self._cancel_lines()  # now, and not when the group cancels the caller: its siblings begin nothing more
+            if self.failed is None and isinstance(error, StateError):
+                self.failed = index
+            raise
+        self._collect(index)
+
+    def _cancel_lines(self) -> None:
+        for line in self._lines:
+            line.cancel()
+
+    async def _end_lines(self) -> None:
+        """Cancel the lines that still run, and wait until their handlers have ended."""
+        self._cancel_lines()
+        if self._lines:
+            async with asyncio.TaskGroup() as ending:
+                for line in self._lines:
+                    ending.create_task(self._frames.follow(line))
+
+    def _leave(self, _task: asyncio.Task[None] | None = None) -> None:
+        self._running -= 1
+        self._free += 1
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    async def _wait(self) -> None:
+        self._waiting = asyncio.get_running_loop().create_future()
+        await self._waiting
