@@ -6,6 +6,7 @@ a handler's result to its row and to the next handler.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, cast
 
 from statechain.codec import MAX_DEPTH, JSONValue, decode, isolate, private
@@ -63,12 +64,24 @@ class Payload:
         It is decoded once, and not encoded again where it is sure to be within the limits.
         """
         value = decode(text)
-        # In ASCII, with escapes, a JSON text has at least as many characters as its value has bytes as UTF-8.
-        is_small = len(text) <= max_bytes and text.isascii()
-        # Each level takes two characters, and one bracket at least: brackets in strings only count too many.
-        if is_small and (len(text) <= 2 * max_depth or text.count("[") + text.count("{") <= max_depth):
+        if _is_small(text, max_bytes, max_depth):
             return cls.owned(value, text)
         return cls.isolated(value, max_bytes=max_bytes, max_depth=max_depth)
+
+    @classmethod
+    def listed(cls, members: Sequence[Payload], *, max_bytes: int, max_depth: int) -> Payload:
+        """Return the payload of an array of payloads; its text is made of theirs where it is sure to be within limits.
+
+        Else the text is not known, and `encoded` says what is wrong. The members are given up.
+        """
+        text: str | None = None
+        if all(member.text is not None for member in members):
+            text = f"[{','.join([cast('str', member.text) for member in members])}]"
+        payload = cls([member.value for member in members])
+        if text is not None and _is_small(text, max_bytes, max_depth):
+            payload.text = text
+        payload.is_owned = all(member.is_owned for member in members)
+        return payload
 
     def __repr__(self) -> str:
         return f"<Payload of {'unknown size' if self.text is None else f'{len(self.text)} characters'}>"
@@ -104,3 +117,12 @@ class Payload:
         if self.is_owned:
             return self.value
         return self.copied(max_bytes=max_bytes, max_depth=max_depth)
+
+
+def _is_small(text: str, max_bytes: int, max_depth: int) -> bool:
+    """Return whether a value is sure to be within the limits, as its canonical text shows."""
+    # In ASCII, with escapes, a JSON text has at least as many characters as its value has bytes as UTF-8.
+    if len(text) > max_bytes or not text.isascii():
+        return False
+    # Each level takes two characters, and one bracket at least: brackets in strings only count too many.
+    return len(text) <= 2 * max_depth or text.count("[") + text.count("{") <= max_depth

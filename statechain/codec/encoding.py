@@ -251,6 +251,10 @@ def same_json(one: str, other: str) -> bool:
 
 def private(value: object, *, max_bytes: int, max_depth: int = MAX_DEPTH) -> JSONValue:
     """Return a value's private copy, as `isolate` does, without making its text where the value is small and plain."""
+    # msgspec makes the text and reads it in less time than Python copies a value.
+    quick = _isolate_quickly(value, max_bytes)
+    if quick is not None and (len(quick[0]) <= 2 * max_depth or quick[0].count("[") + quick[0].count("{") <= max_depth):
+        return quick[1]
     try:
         return _plain_copy(value, [max_bytes], max_depth)
     except _NotPlainError:

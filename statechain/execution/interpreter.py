@@ -38,7 +38,6 @@ from statechain.tasks.retry import RUNTIME, catcher_for, retry_delay
 if TYPE_CHECKING:
     from statechain.asl.plan.plan import State
     from statechain.clock import Clock
-    from statechain.codec import JSONValue
     from statechain.execution.calls import Caller
     from statechain.execution.fan_out.shared import MapRuns
     from statechain.execution.files.items import Files
@@ -77,9 +76,7 @@ class Interpreter:
         self._limits = limits
         self._lane = lane
         self.lines = lines
-        self._run_distributed = partial(
-            run_distributed, limits=limits, files=files, map_runs=map_runs, shares=shares_map_runs
-        )
+        self._run_distributed = partial(run_distributed, files=files, map_runs=map_runs, shares=shares_map_runs)
 
     async def run(self, run: Run) -> End:
         """Run an execution from where it is to its end, which is the caller's to record, unless `Run.end` has it."""
@@ -375,7 +372,7 @@ class Interpreter:
             case WaitUntil():
                 return await self._wait(frame, effect)
             case FanOut():
-                frame.result = Payload(await self._fan_out(frame, state, effect))
+                frame.result = await self._fan_out(frame, state, effect)
                 return frame.result
             case Next() | Done() | Fail():
                 raise AssertionError(f"{state.type} states have an effect, not {effect!r}")
@@ -398,7 +395,7 @@ class Interpreter:
         apply = partial(catcher.apply, frame.input.value, fault, frame)
         return await evaluated(frame, self._clock, apply, partial(self._explained, frame, state))
 
-    async def _fan_out(self, frame: Frame, state: State, effect: FanOut) -> JSONValue:
+    async def _fan_out(self, frame: Frame, state: State, effect: FanOut) -> Payload:
         run = self._run_distributed if effect.distributed else run_inline
         try:
             return await run(
@@ -407,6 +404,7 @@ class Interpreter:
                 scribe=self._scribe,
                 clock=self._clock,
                 frames=self,
+                limits=self._limits,
                 explain=partial(self._explained, frame, state),
             )
         except StateError:

@@ -103,7 +103,7 @@ RawMoment: TypeAlias = "tuple[MomentKind, int, datetime, tuple[JSONValue, ...]]"
 
 def dump_moments(moments: Iterable[RawMoment], iteration_started: int) -> str:
     """Return the text of a `VisitDetail` that has no more than these, in a fifth of the time that it takes."""
-    rows: list[JSONValue] = [[kind.value, event, to_micros(at), *facts] for kind, event, at, facts in moments]
+    rows: list[JSONValue] = [[kind, event, to_micros(at), *facts] for kind, event, at, facts in moments]
     return encode_plain({"moments": rows, "started": iteration_started} if iteration_started else {"moments": rows})
 
 

@@ -102,12 +102,13 @@ class Branches:
 
     def _take_stopped(self, group: asyncio.TaskGroup, line: Line) -> None:
         """Take a branch whose line has stopped: it has ended, or a task goes on with it."""
-        index = self._lines.pop(line)
+        index = self._lines[line]
         if line.exit is Exit.DONE and line.error is None:
             self._collect(index)
             self._leave()
         else:
             self._spawn(index, line.frame, line, group)
+        del self._lines[line]  # last: it is called once more where it raises
 
     def _spawn(self, index: int, frame: Frame, line: Line | None, group: asyncio.TaskGroup) -> None:
         task = group.create_task(self._run_one(index, frame, line))

@@ -7,12 +7,11 @@ The interpreter is handed in; this room never imports it. Distributed Maps go on
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
 from statechain.asl.outcome import Branch, FanOut
-from statechain.codec import JSONValue
 from statechain.errors import StateError
 from statechain.execution.fan_out.branches import Branches, FrameRunner
 from statechain.execution.frame import Frame, branch_path
@@ -24,10 +23,10 @@ from statechain.tasks.retry import RUNTIME
 if TYPE_CHECKING:
     from statechain.clock import Clock
     from statechain.execution.recorder import VisitRecorder
+    from statechain.limits import Limits
 
 __all__ = ["INLINE_WIDTH", "Explain", "begin_round", "decisive_error", "run_inline"]
 
-T = TypeVar("T")
 Explain: TypeAlias = Callable[[StateError], StateError]
 """Report an error of evaluation with its place in the execution."""
 
@@ -39,8 +38,15 @@ ABORTABLE = frozenset({"Task", "Wait", "Map", "Parallel"})
 
 
 async def run_inline(
-    frame: Frame, effect: FanOut, *, scribe: VisitRecorder, clock: Clock, frames: FrameRunner, explain: Explain
-) -> JSONValue:
+    frame: Frame,
+    effect: FanOut,
+    *,
+    scribe: VisitRecorder,
+    clock: Clock,
+    frames: FrameRunner,
+    explain: Explain,
+    limits: Limits,
+) -> Payload:
     """Run the branches of a Parallel or an inline Map; return their outputs in order.
 
     Raises the first StateError of a branch after its siblings have been cancelled.
@@ -52,7 +58,7 @@ async def run_inline(
         scribe.add_open_visit(frame)
     await scribe.flush_before_effect(frame)
     width = effect.max_concurrency or (INLINE_WIDTH if is_map else len(branches))
-    outputs = await _Inline(frame, branches, clock, frames, explain, width, is_map=is_map).run()
+    outputs = await _Inline(frame, branches, clock, frames, explain, width, is_map=is_map).run(limits)
     frame.note(MomentKind.SUCCEEDED, clock.now())
     frame.round = 0
     return outputs
@@ -92,10 +98,10 @@ class _Inline:
     explain: Explain
     width: int
     is_map: bool = attrs.field(kw_only=True)
-    outputs: dict[int, JSONValue] = attrs.Factory(dict)
+    outputs: dict[int, Payload] = attrs.Factory(dict)
     failed: int | None = None
 
-    async def run(self) -> JSONValue:
+    async def run(self, limits: Limits) -> Payload:
         self.frame.children = {}
         try:
             await self._run_all()
@@ -107,7 +113,8 @@ class _Inline:
         except StateError as fault:
             self._note_failure(fault)
             raise
-        return [self.outputs[index] for index in range(len(self.branches))]
+        outputs = [self.outputs[index] for index in range(len(self.branches))]
+        return Payload.listed(outputs, max_bytes=limits.payload_bytes, max_depth=limits.payload_depth)
 
     async def _run_all(self) -> None:
         branches = Branches(self.frames, self._collect, self.width)
@@ -123,7 +130,7 @@ class _Inline:
 
     def _collect(self, index: int) -> None:
         """Take the output of a branch that has succeeded."""
-        self.outputs[index] = self.frame.children.pop(index).input.value
+        self.outputs[index] = self.frame.children.pop(index).input
 
     def _failed_before(self) -> list[int]:
         """Return the branches that had failed before a crash: they decide, before any other runs on."""
@@ -146,7 +153,8 @@ class _Inline:
             frame.run,
             branch.plan,
             branch_path(frame, index),
-            Payload(branch.input),
+            # Its text, where that is known: a handler's private copy is read from it.
+            Payload(branch.input, frame.input.text if branch.input is frame.input.value else None),
             variables=frame.variables,
             item=branch.item if branch.item is not None else frame.item,
             number=frame.round,

@@ -59,7 +59,7 @@ async def run_distributed(
     files: Files,
     map_runs: Callable[[], MapRuns],
     shares: bool,
-) -> JSONValue:
+) -> Payload:
     """Run the items of a distributed Map; return the outputs of those that succeeded, in order, or where they are.
 
     Arguments:
@@ -122,7 +122,7 @@ async def run_distributed(
     frame.note(MomentKind.RUN_SUCCEEDED, clock.now())
     frame.note(MomentKind.SUCCEEDED, clock.now())
     frame.round = 0
-    return outputs
+    return Payload(outputs)
 
 
 async def _outputs(map_run: _MapRun | SharedMapRun, writer: Transfer | None, files: Files, run: str) -> JSONValue:

@@ -158,8 +158,12 @@ class Line:
         self._loop.call_soon(self._begin, context=self.context)
 
     def _begin(self) -> None:
-        if not self._future.done():
-            self._safely(self._advance, self._lines.clock.now())
+        if self._future.done():
+            return  # it was cancelled before
+        try:
+            self._advance(self._lines.clock.now())
+        except Exception as error:  # noqa: BLE001 -- it is raised where the line is awaited
+            self.fail(error)
 
     async def wait(self) -> None:
         """Return once the line has stopped at its `exit`.
@@ -194,15 +198,9 @@ class Line:
         self._future.is_refusing = False
         if not self._future.done():
             self._future.set_result(None)
-            if self._when_stopped is not None and not self._future.is_cancelled_later:
-                self._when_stopped(self)
-
-    def _safely(self, go: Callable[[Any], None], given: Any) -> None:  # noqa: ANN401 -- what it takes
-        """Go on; what is raised is the interpreter's to raise again, in the visit that is open."""
-        try:
-            go(given)
-        except Exception as error:  # noqa: BLE001 -- it is raised where the line is awaited
-            self.fail(error)
+        if self._when_stopped is not None and not self._future.cancelled() and not self._future.is_cancelled_later:
+            self._when_stopped(self)
+            self._when_stopped = None  # afterwards: where it raises, `fail` calls it once more
 
     def fail(self, error: Exception) -> None:
         """Hand the visit back for an error that is none of its state: the interpreter raises it there."""
@@ -307,9 +305,15 @@ class Line:
         """Call the handler; in a branch one turn later, so that siblings are scheduled before any of them starts."""
         if self.frame.path:
             self._phase = _TURN
-            self._loop.call_soon(self._safely, self._start, self._lines.clock, context=self.context)
+            self._loop.call_soon(self._start_later, context=self.context)
         else:
             self._start(self._lines.clock)
+
+    def _start_later(self) -> None:
+        try:
+            self._start(self._lines.clock)
+        except Exception as error:  # noqa: BLE001 -- it is raised where the line is awaited
+            self.fail(error)
 
     def _start(self, clock: Clock) -> None:
         """Begin the handler in its own asyncio task."""
