@@ -1,7 +1,7 @@
 """What every command shares: where the storage is, an engine on it, errors → one line and an exit code.
 
 Exit codes: 0, it is done; 1, the answer is no (an error in a definition, an execution that failed); 2, it could not be
-done (a wrong option, nothing of that name, storage away); 130, interrupted.
+done (a wrong option, nothing of that name, storage away); 130, interrupted; 143, ended by SIGTERM.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import re
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from io import StringIO
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 from urllib.parse import unquote
 
 import attrs
@@ -48,6 +49,7 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 DEFAULT_URL = "sqlite:///statechain.db"
 VARIABLES = ["STATECHAIN_URL", "DATABASE_URL"]
 INTERRUPTED = 130
+TERMINATED = 143
 # Up to the last @: one in a password may have been left as it is.
 PASSWORD = re.compile(r"[^:]+://[^:@/]*:(?P<password>.*)@", re.DOTALL)
 
@@ -150,17 +152,19 @@ def storage_option(command: FunctionT) -> FunctionT:
 
 
 def asynchronous(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
-    """Run a coroutine function as a command: errors become one line, Ctrl-C an exit code."""
+    """Run a coroutine function as a command: errors become one line, Ctrl-C and SIGTERM an exit code."""
 
     @functools.wraps(function)
     def command(*args: P.args, **kwargs: P.kwargs) -> T:
         storage = kwargs.get("storage")
         hide = storage.hide if isinstance(storage, Storage) else str
         try:
-            return asyncio.run(function(*args, **kwargs))
+            return asyncio.run(_cancelled_by_sigterm(function(*args, **kwargs)))
         # asyncio.run has cancelled the command, and awaited its end.
         except KeyboardInterrupt:
             raise click.exceptions.Exit(INTERRUPTED) from None
+        except _Terminated:
+            raise click.exceptions.Exit(TERMINATED) from None
         except BaseExceptionGroup as group:
             # What is not the library's error is a defect: its traceback is shown.
             known, unknown = group.split(StatechainError)
@@ -171,6 +175,28 @@ def asynchronous(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T
             raise Failure(hide(_message(fault))) from None
 
     return command
+
+
+class _Terminated(Exception):
+    """SIGTERM has ended a command."""
+
+
+async def _cancelled_by_sigterm(command: Coroutine[Any, Any, T]) -> T:
+    """Await a command; on SIGTERM cancel it, as asyncio.run does on Ctrl-C, and raise _Terminated after its end."""
+    terminated, task = asyncio.Event(), cast("asyncio.Task[Any]", asyncio.current_task())
+
+    def terminate() -> None:
+        terminated.set()
+        task.cancel()
+
+    with suppress(NotImplementedError, RuntimeError):  # on Windows, and outside the main thread
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
+    try:
+        return await command
+    except asyncio.CancelledError:
+        if not terminated.is_set():
+            raise
+        raise _Terminated from None
 
 
 class Commands(click.Group):

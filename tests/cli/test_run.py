@@ -148,13 +148,14 @@ def test_a_definition_comes_from_standard_input_as_elsewhere(project: CliProject
 
 
 @pytest.mark.slow
-def test_being_interrupted_aborts_and_tells_how_to_go_on(project: CliProject) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_being_interrupted_aborts_and_tells_how_to_go_on(project: CliProject, number: int, code: int) -> None:
     with project.start("run", "hangs.json", "--tasks", "handlers", "--name", "endless") as process:
         assert process.stderr is not None
         assert "started endless" in process.stderr.readline()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, told = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "statechain redrive" in told
     assert "Traceback" not in told
     assert project.shown("endless")["status"] == "ABORTED"

@@ -84,7 +84,8 @@ async def batch(
 ) -> None:
     """Start one execution of a state machine from each finished execution that the options choose.
 
-    Leaves with 0 where all SUCCEEDED, with 1 where any did not. Ctrl-C aborts what runs, and says how to go on.
+    Leaves with 0 where all SUCCEEDED, with 1 where any did not. Ctrl-C or SIGTERM aborts what runs, and
+    says how to go on.
     """
     if dry_run:
         await _count(storage, target, machine, selection, tasks=tasks)

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import signal
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -78,6 +79,8 @@ async def _serve(engine: Engine, port: int, *, write: bool, payloads: bool) -> N
     with listener:
         what = "reads and writes" if write else "only reads"
         echo_err(f"the console is at http://127.0.0.1:{listener.getsockname()[1]}/ and {what}; Ctrl-C ends it")
+        with suppress(NotImplementedError):  # on Windows, whose event loops take no signals
+            asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)  # uvicorn ends by it, not this command
         # uvicorn raises SIGTERM again once it has ended, which must not end the process before the engine is left.
         before = signal.signal(signal.SIGTERM, lambda *_: None)
         try:

@@ -82,7 +82,8 @@ async def run(
 ) -> None:
     """Run a definition (or a stored state machine) once, and write its output as JSON.
 
-    Leaves with 0 where it SUCCEEDED, with 1 where it ended otherwise. Ctrl-C aborts it; it can be redriven.
+    Leaves with 0 where it SUCCEEDED, with 1 where it ended otherwise. Ctrl-C or SIGTERM aborts it; it can be
+    redriven.
     """
     async with storage.engine(tasks=tasks or TaskRegistry(), files=files) as engine:
         target = await machine_of(engine, file, machine, kind, tasks=tasks, substitutions=substitutions)
