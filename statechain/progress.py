@@ -123,7 +123,7 @@ class BatchProgress:
             self.failed += 1
         self._show()
 
-    def told(self) -> str:
+    def counts(self) -> str:
         """Return the counts as a string, such as ``40/100, 2 failed, 5 running``."""
         of = "" if self.total is None else f"/{self.total}"
         running = self.started - self.ended
@@ -150,7 +150,7 @@ class BatchProgress:
     def _say(self) -> None:
         self._last_line = self._now()
         pace = self.pace()
-        line = f"{self._description}: {self.told()}" + (f" ({pace})" if pace else "")
+        line = f"{self._description}: {self.counts()}" + (f" ({pace})" if pace else "")
         # One line, however long, for what reads logs; and brackets in a description are no markup.
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 

@@ -121,4 +121,4 @@ def test_the_pace_is_told_as_one_would_say_it() -> None:
     assert progress.pace() == "20/s, 8:20 left"
     progress.total = None
     assert progress.pace() == "20/s"
-    assert progress.told() == "1"
+    assert progress.counts() == "1"

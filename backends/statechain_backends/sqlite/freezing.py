@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 import attrs
-from sqlalchemy import func, select
 from sqlalchemy.dialects.sqlite import insert
 
 from statechain.storage.repository import items_missing
@@ -39,8 +38,6 @@ __all__ = ["Chunks", "Freezing"]
 
 CHUNK_SECONDS = 0.01
 """How long a transaction may take, for which other writes wait; the next one is sized by the pace of the last."""
-
-_STORED = select(func.count()).where(batch_items.c.batch_id == param("batch"), batch_items.c.index < param("end"))
 
 _COLUMNS = ("batch_id", "index", "source_execution_id", "name")
 _added = insert(batch_items).values({name: param(f"new_{name}") for name in _COLUMNS})
@@ -92,25 +89,27 @@ class Freezing:
             return cast("Batch", stored)  # this write was made before, and its reply was lost
         if self._write.joins and (twin := await self._writer.run(perform, batches.running_twin(batch))) is not None:
             return cast("Batch", twin)
+        if self._write.filter_ is None:  # its items were added before
+            added = await self._add(self._write.item_count)
+            return items_missing(self._write) if added is None else added
         async with self._readers.lend() as reader:
-            if self._write.filter_ is None:  # its items were added before
-                if not await self._is_whole(reader, self._write.item_count):
-                    return items_missing(self._write)
-                added = batches.add_frozen_batch(batch, self._write.item_count)
-                return cast("Batch", await self._writer.run(perform, added))
             try:
                 await self._find(reader, self._write.filter_)
-                while True:
+                added = None
+                while added is None:  # again where `statechain doctor` has deleted items of a batch not there yet
                     count = await self._copy(reader)
-                    if self._is_given_up or await self._is_whole(reader, count):
-                        break  # else `statechain doctor` beside it has deleted items of a batch that is not there yet
+                    if self._is_given_up:
+                        return None
+                    added = await self._add(count)
+                return added
             # The connection goes back into the pool, where the next batch would meet its table.
             finally:
                 await reader.fetch("DROP TABLE IF EXISTS temp.found")
-        if self._is_given_up:
-            return None
-        added = batches.add_frozen_batch(batch, count, joins=self._write.joins)
-        return cast("Batch", await self._writer.run(perform, added))
+
+    async def _add(self, count: int) -> Batch | None:
+        """Write the batch in the transaction that finds all of its items; None where any is missing."""
+        added = batches.add_frozen_batch(self._write.batch, count, joins=self._write.joins)
+        return cast("Batch | None", await self._writer.run(perform, added))
 
     async def _find(self, reader: Reader, filter_: ExecutionFilter) -> None:
         """Keep the ids of all sources, in their order."""
@@ -128,10 +127,6 @@ class Freezing:
             pace = CHUNK_SECONDS / max(seconds, 1e-6)
             size = min(max(round(size * min(pace, 2.0)), self._chunks.least), self._chunks.most)
         return count
-
-    async def _is_whole(self, reader: Reader, count: int) -> bool:
-        stored = await reader.fetch(*COMPILER.render(_STORED, {"batch": self._write.batch.id, "end": count}))
-        return tuple(stored[0]) == (count,)
 
     def _add_items(self, connection: sqlite3.Connection, first: int, ids: Sequence[str]) -> float:
         """Write items in a transaction; return how many seconds other writes had to wait for it."""

@@ -12,11 +12,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from statechain import RepositoryError, SQLiteRepository
+from statechain import Batch, RepositoryError, SQLiteRepository
 from statechain.testing.contract.samples import finish, freeze, start
 from statechain_backends.sqlite.connection import ConnectionThread
 from statechain_backends.sqlite.freezing import Freezing
-from statechain_backends.sqlite.readers import Reader
 
 
 def connect() -> sqlite3.Connection:
@@ -166,17 +165,17 @@ async def test_items_that_are_deleted_while_a_batch_is_frozen_are_written_again(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`statechain doctor` deletes items of no batch, as those of a batch are until all of them are written."""
-    find, looks = Freezing._is_whole, 0
+    add, looks = Freezing._add, 0
 
-    async def is_whole(freezing: Freezing, reader: Reader, count: int) -> bool:
+    async def add_after_a_repair(freezing: Freezing, count: int) -> Batch | None:
         nonlocal looks
         looks += 1
         if looks == 1:
             found = [finding async for finding in other.check(repair=True)]
             assert {(each.table, each.is_repaired) for each in found} == {("batch_items", True)}
-        return await find(freezing, reader, count)
+        return await add(freezing, count)
 
-    monkeypatch.setattr(Freezing, "_is_whole", is_whole)
+    monkeypatch.setattr(Freezing, "_add", add_after_a_repair)
     async with SQLiteRepository(sqlite_url) as repository, SQLiteRepository(sqlite_url) as other:
         for _ in range(120):
             await finish(repository)

@@ -88,18 +88,27 @@ def running_twin(batch: Batch) -> Script:
     return next((each for each in readable(rows, to_batch) if each.does_the_same(batch)), None)
 
 
+_COUNT_FIRST = select(func.count()).where(batch_items.c.batch_id == param("id"), batch_items.c.index < param("end"))
+
+
 def add_frozen_batch(batch: Batch, count: int, *, joins: bool = False) -> Script:
-    """Add a batch whose items, that many, are there already; or with ``joins`` drop them for one that does the same."""
+    """Add a batch whose items, that many, are there already; or with ``joins`` drop them for one that does the same.
+
+    Return None, and add nothing, where any of the items is missing.
+    """
     if joins and (twin := (yield from running_twin(batch))) is not None:
         yield _DROP_ITEMS, {"of_batch": batch.id, "from_index": 0}
         return twin
+    # In the same transaction as the batch: until it is there, `statechain doctor` may delete items of no batch.
+    ((stored,),) = yield _COUNT_FIRST, {"id": batch.id, "end": count}
+    if stored != count:
+        return None
     # What an earlier attempt, which found more sources, has left behind.
     yield _DROP_ITEMS, {"of_batch": batch.id, "from_index": count}
     yield _ADD_BATCH, named_row(batches, batch_row(batch))
     return (yield from stored_batch(batch.id))
 
 
-_COUNT_ITEMS = select(func.count()).where(batch_items.c.batch_id == param("id"))
 _DROP_ORPHANS = delete(batch_items).where(
     batch_items.c.batch_id == param("of_batch"),
     batch_items.c.index >= param("first"),
@@ -149,10 +158,8 @@ def _complete_batch(write: CreateBatch) -> Script:
     """Add a batch whose items were added before, unless some are missing."""
     if (stored := (yield from stored_batch(write.batch.id))) is not None:
         return stored
-    ((count,),) = yield _COUNT_ITEMS, {"id": write.batch.id}
-    if count != write.item_count:
-        return items_missing(write)
-    return (yield from add_frozen_batch(write.batch, write.item_count))
+    added = yield from add_frozen_batch(write.batch, write.item_count)
+    return items_missing(write) if added is None else added
 
 
 def _fail_item(write: FailBatchItem) -> Steps:
