@@ -12,8 +12,8 @@ import pytest
 
 from statechain import Engine, ExecutionFilter, Limits, StatechainError, TaskRegistry
 from statechain.dispatchers.local import LocalDispatcher
-from statechain.records.batches import BatchStatus
-from statechain.storage.repository import CreateBatch
+from statechain.records.batches import BatchItem, BatchStatus
+from statechain.storage.repository import AddBatchItems, CreateBatch
 from support.chaining.map_items import RUNNING, Items, created, distributed, events, map_run_of, settled
 from support.engine_harness import EngineHarness
 
@@ -406,6 +406,13 @@ async def test_items_that_were_stored_in_part_are_stored_anew(harness: EngineHar
     held, gate = harness.hold(lambda write: isinstance(write, CreateBatch))
     handle = await harness.start(distributed(), [3, 4, 5])
     await held.wait()
+    (begun,) = [
+        each for each in await harness.engine.get_execution_history(handle.id) if each["type"] == "MapRunStarted"
+    ]
+    run_id = begun["mapRunStartedEventDetails"]["mapRunArn"]
+    # As if another one of it had read more items, from a file that has been cut short since.
+    left = BatchItem(index=3, source_execution_id=None, name=f"{run_id}-3", input_text="6")
+    await harness.repository.commit([AddBatchItems(batch_id=run_id, items=[left])])
     harness.crash_at_commit(1, keeps_last=False)
     gate.set()
     await harness.reopen()
@@ -413,6 +420,9 @@ async def test_items_that_were_stored_in_part_are_stored_anew(harness: EngineHar
     assert ended.output == [6, 8, 10]
     (run,) = await harness.engine.list_batches()
     assert run.item_counts.succeeded == run.item_counts.total == 3
+    assert [item.name for item in await harness.engine.list_batch_results(run.id)] == [
+        f"{run.id}-{n}" for n in range(3)
+    ]
     assert sorted(items.inputs) == [3, 4, 5]
 
 

@@ -1,0 +1,32 @@
+"""Redrives of executions with shared Map Runs: each reaches a Map Run once, whoever goes on with it."""
+
+from __future__ import annotations
+
+from statechain.storage.repository import Advance
+from support.chaining.map_items import Items, distributed
+from support.engine_harness import EngineHarness
+
+
+async def test_a_map_run_that_is_over_is_not_redriven_again_by_the_worker_that_takes_over(
+    harness: EngineHarness,
+) -> None:
+    items = Items(0, 1)
+    harness.tasks.add("Item", items.item)
+    await harness.close()
+    await harness.open(map_runs="shared")
+    handle = await harness.start(distributed(ToleratedFailureCount=1), [0, 1])
+    assert (await harness.ended(handle.id)).status == "FAILED"
+    items.failing.remove(1)
+    items.inputs.clear()
+    held, gate = harness.hold(
+        lambda write: isinstance(write, Advance) and write.execution_id == handle.id and write.end
+    )
+    await harness.engine.redrive_execution(handle.id)
+    await held.wait()
+    assert sorted(items.inputs) == [0, 1]
+    harness.crash_at_commit(1, keeps_last=False)
+    gate.set()
+    await harness.reopen(map_runs="shared")
+    ended = await harness.ended(handle.id)
+    assert ended.output == [2]
+    assert sorted(items.inputs) == [0, 1], "the one that failed again is tolerated"
