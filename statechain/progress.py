@@ -130,6 +130,9 @@ class BatchProgress:
         counts = ((self.failed, "failed"), (self.aborted, "aborted"), (running, "running"))
         return ", ".join([f"{self.ended}{of}", *(f"{count} {what}" for count, what in counts if count)])
 
+    told = counts
+    """The name before version 0.2."""
+
     def pace(self) -> str:
         """Return the rate and the time left, as far as they can be known, such as ``12/s, 5 s left``."""
         seconds = self._now() - self._began
