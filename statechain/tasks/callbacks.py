@@ -13,7 +13,7 @@ import contextvars
 import hashlib
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -123,8 +123,7 @@ class Callbacks:
             begun: Called at the first heartbeat, such as that an activity's worker took the task.
         """
         waiter = _Waiter(ids, since)
-        try:
-            self._register(waiter)
+        with self._registered(waiter):
             while waiter.answer is None:
                 # By identity: a first heartbeat may have the same time as the beginning.
                 if waiter.last_heartbeat is not since:
@@ -142,8 +141,6 @@ class Callbacks:
             if waiter.last_heartbeat is not since:
                 begun()
             return waiter.answer
-        finally:
-            self._unregister(waiter)
 
     async def close(self, ids: Sequence[str]) -> Callback | None:
         """Wait no more; return the answer where one had come before."""
@@ -168,29 +165,30 @@ class Callbacks:
         waiter.news.clear()
         return True
 
-    def _register(self, waiter: _Waiter) -> None:
-        """Notify a waiter of its callbacks from now on."""
+    @contextlib.contextmanager
+    def _registered(self, waiter: _Waiter) -> Iterator[None]:
+        """Notify a waiter of its callbacks for the body; once nothing waits, storage is not asked."""
         self._waiters |= dict.fromkeys(waiter.ids, waiter)
-        self._newcomers.append(waiter)
-        # Short pauses again: most answers come soon.
-        self._pauses = backoff_delays(FIRST_POLL, LONGEST_POLL)
-        self._arrival.set()
-        if self._poller is None:
-            self._poller = self._group().create_task(
-                self._poll(),
-                name="statechain callbacks",
-                context=contextvars.Context(),  # it serves all that wait, not the one that waited first
-            )
-
-    def _unregister(self, waiter: _Waiter) -> None:
-        """Notify it no more; once nothing waits, storage is not asked."""
-        for each in waiter.ids:
-            self._waiters.pop(each, None)
-        if not self._waiters and self._poller is not None:
-            # The last waiter ends it; it must not keep the engine's group from ending.
-            self._poller.cancel()
-            self._poller = None
-            self._newcomers.clear()
+        try:
+            self._newcomers.append(waiter)
+            # Short pauses again: most answers come soon.
+            self._pauses = backoff_delays(FIRST_POLL, LONGEST_POLL)
+            self._arrival.set()
+            if self._poller is None:
+                self._poller = self._group().create_task(
+                    self._poll(),
+                    name="statechain callbacks",
+                    context=contextvars.Context(),  # it serves all that wait, not the one that waited first
+                )
+            yield
+        finally:
+            for each in waiter.ids:
+                self._waiters.pop(each, None)
+            if not self._waiters and self._poller is not None:
+                # The last waiter ends it; it must not keep the engine's group from ending.
+                self._poller.cancel()
+                self._poller = None
+                self._newcomers.clear()
 
     async def _poll(self) -> None:
         """Ask storage until nothing waits. An exception must not end this task: all that runs would end with it."""

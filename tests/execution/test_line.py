@@ -74,10 +74,19 @@ def handlers() -> TaskRegistry:
         await asyncio.sleep(0)
         return {**value, "n": value.get("n", 0) + 1}
 
+    async def wait_for_ever(_value: Any) -> None:
+        await asyncio.Event().wait()
+
     async def unencodable(_value: Any) -> Any:
         return {"when": object()}
 
-    for name, handler in {"flaky": flaky, "fail": fail, "add": add, "unencodable": unencodable}.items():
+    for name, handler in {
+        "flaky": flaky,
+        "fail": fail,
+        "add": add,
+        "wait for ever": wait_for_ever,
+        "unencodable": unencodable,
+    }.items():
         tasks.add(name, handler)
     return tasks
 
@@ -165,7 +174,8 @@ async def test_the_history_is_the_same_on_the_line(name: str, monkeypatch: pytes
 async def test_a_branch_that_fails_interrupts_the_same_visits_of_its_siblings_on_the_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    definition = chain(All={"Type": "Parallel", "Branches": [*branches(), chain(Fails=task("fail"))]})
+    waiting = [chain(**{f"Waits{n}": task("wait for ever")}) for n in range(3)]
+    definition = chain(All={"Type": "Parallel", "Branches": [*waiting, chain(Fails=task("fail"))]})
     with monkeypatch.context() as patch:
         patch.setattr(Lines, "begins", lambda *_: False)
         _, expected = await history_of(definition)
