@@ -1,4 +1,4 @@
-"""Redrives of executions with shared Map Runs: each reaches a Map Run once, whoever goes on with it."""
+"""Redrives of executions with shared Map Runs: each reaches a Map Run once, whichever worker continues it."""
 
 from __future__ import annotations
 

@@ -410,7 +410,7 @@ async def test_items_that_were_stored_in_part_are_stored_anew(harness: EngineHar
         each for each in await harness.engine.get_execution_history(handle.id) if each["type"] == "MapRunStarted"
     ]
     run_id = begun["mapRunStartedEventDetails"]["mapRunArn"]
-    # As if another one of it had read more items, from a file that has been cut short since.
+    # Left over from a worker that had read more items, before the file was shortened.
     left = BatchItem(index=3, source_execution_id=None, name=f"{run_id}-3", input_text="6")
     await harness.repository.commit([AddBatchItems(batch_id=run_id, items=[left])])
     harness.crash_at_commit(1, keeps_last=False)
