@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from statechain import Engine, Limits
-from support.chaining.map_items import created, distributed, map_run_of
+from statechain import Engine
+from support.chaining.map_items import created, map_run_of, refusing
 
 EngineFactory = Callable[..., Engine]
 
@@ -16,17 +16,9 @@ async def test_an_item_that_was_refused_is_written_with_its_cause(
     engine_factory: EngineFactory, tmp_path: Path
 ) -> None:
     (tmp_path / "data").mkdir()
-    definition = distributed(
-        "STANDARD",
-        {"StartAt": "Same", "States": {"Same": {"Type": "Pass", "End": True}}},
-        ToleratedFailureCount=1,
-        ItemSelector={"n.$": "$$.Map.Item.Value", "text.$": "States.Format('{}{}', $$.Map.Item.Value, $.text)"},
-        ItemsPath="$.all",
-        ResultWriter={"Resource": "arn:aws:states:::s3:putObject", "Parameters": {"Bucket": "data", "Prefix": "out"}},
-    )
-    limits = Limits(payload_bytes=3_000)
+    writer = {"Resource": "arn:aws:states:::s3:putObject", "Parameters": {"Bucket": "data", "Prefix": "out"}}
+    definition, value, limits = refusing(ResultWriter=writer)
     async with engine_factory(map_runs="shared", limits=limits, files=tmp_path) as engine:
-        value = {"all": ["x" * 1_500, "y"], "text": "z" * 1_000}
         execution = await (await created(engine, definition)).execute(value)
         run = await map_run_of(engine, execution)
         (refused, _) = await engine.list_batch_results(run.id)

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from statechain import Engine, ExecutionFilter, Limits, StatechainError, TaskRegistry
+from statechain import Engine, ExecutionFilter, StatechainError, TaskRegistry
 from statechain.dispatchers.local import LocalDispatcher
 from statechain.records.batches import BatchItem, BatchStatus
 from statechain.storage.repository import AddBatchItems, CreateBatch
-from support.chaining.map_items import RUNNING, Items, created, distributed, events, map_run_of, settled
+from support.chaining.map_items import RUNNING, Items, created, distributed, events, map_run_of, refusing, settled
 from support.engine_harness import EngineHarness
 
 EngineFactory = Callable[..., Engine]
@@ -181,16 +181,8 @@ async def test_as_many_items_may_fail_as_are_tolerated(
 
 
 async def test_an_input_that_is_too_large_is_an_item_that_failed(engine_factory: EngineFactory) -> None:
-    definition = distributed(
-        "STANDARD",
-        {"StartAt": "Same", "States": {"Same": {"Type": "Pass", "End": True}}},
-        ToleratedFailureCount=1,
-        ItemSelector={"n.$": "$$.Map.Item.Value", "text.$": "States.Format('{}{}', $$.Map.Item.Value, $.text)"},
-        ItemsPath="$.all",
-        ResultSelector={"n.$": "$[*].n"},
-    )
-    async with engine_factory(map_runs="shared", limits=Limits(payload_bytes=3_000)) as engine:
-        value = {"all": ["x" * 1_500, "y"], "text": "z" * 1_000}
+    definition, value, limits = refusing(ResultSelector={"n.$": "$[*].n"})
+    async with engine_factory(map_runs="shared", limits=limits) as engine:
         execution = await (await created(engine, definition)).execute(value)
         assert execution.output == {"n": ["y"]}
         failed, _ = await engine.list_batch_results((await map_run_of(engine, execution)).id)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from datetime import timedelta
 
 import pytest
 
 from statechain import Engine, MemoryRepository, TaskRegistry
 from statechain.observers import ExecutionsClaimed, Fact, SuspectsCounted, SuspectTakenUp
-from statechain.storage.repository import TakeUpExecution
-from statechain.testing.contract.samples import bury
+from support.deaths import die_of
 from support.engine_harness import machine, task
 
 
@@ -33,11 +31,7 @@ async def test_observers_are_shown_what_is_claimed_and_which_suspects_are_taken_
     async with MemoryRepository() as repository, Engine(repository, role="client") as client:
         created = await client.create_state_machine("works", machine(Work=task("work")))
         suspect = await created.start_execution(1)
-        await repository.renew_lease("doomed", timedelta(hours=1))
-        (claim,) = await repository.claim("doomed", page=1)
-        taking = TakeUpExecution(execution_id=suspect.id, epoch=claim.epoch, claims=2, backoff=timedelta(0))
-        await repository.commit([taking])
-        await bury(repository, "doomed")
+        await die_of(repository, later=2)
         limited = await client.create_state_machine("limited", machine(Work=task("work")), max_concurrency=5)
         others = [await each.start_execution(2) for each in (created, limited)]
         engine = Engine(repository, tasks=tasks, observers=[observer])

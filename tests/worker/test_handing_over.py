@@ -12,8 +12,8 @@ import pytest
 
 from statechain import Engine, Limits, MemoryRepository, TaskRegistry
 from statechain.storage.leases import SuspectGroup
-from statechain.storage.repository import TakeUpExecution
 from statechain.testing.contract.samples import bury
+from support.deaths import suspected
 from support.engine_harness import machine, task
 from support.faulty_repository import FaultyRepository, as_repository
 
@@ -37,15 +37,7 @@ async def test_what_is_handed_over_keeps_its_deaths_unless_it_made_progress(
     states = {"Work": task("work", Next="Wait")} if has_advanced else {}
     limits = Limits(suspect_backoff_seconds=0.01, suspect_backoff_longest_seconds=0.02)
     async with MemoryRepository() as repository:
-        async with Engine(repository, role="client") as client:
-            created = await client.create_state_machine("suspected", machine(**states, Wait=task("wait")))
-            suspect = await created.start_execution(1)
-        await repository.renew_lease("doomed", timedelta(hours=1))
-        (claim,) = await repository.claim("doomed", page=1)
-        await repository.commit(
-            [TakeUpExecution(execution_id=suspect.id, epoch=claim.epoch, claims=2, backoff=timedelta(0))]
-        )
-        await bury(repository, "doomed")
+        await suspected(repository, machine(**states, Wait=task("wait")), deaths=2)
         async with asyncio.timeout(20), Engine(repository, tasks=tasks, limits=limits):
             await begun.wait()
         assert sum(group.count for group in await repository.suspect_groups()) == (0 if has_advanced else 1)
@@ -68,15 +60,7 @@ async def test_what_is_taken_up_has_one_death_more_once_its_worker_dies(deaths: 
     tasks.add("wait", wait)
     limits = Limits(suspect_backoff_seconds=3600.0, suspect_backoff_longest_seconds=36_000.0)
     async with MemoryRepository() as repository:
-        async with Engine(repository, role="client") as client:
-            created = await client.create_state_machine("waits", machine(Wait=task("wait")))
-            id_ = (await created.start_execution(1)).id
-        await repository.renew_lease("doomed", timedelta(hours=1))
-        (claim,) = await repository.claim("doomed", page=1)
-        if deaths:
-            taking = TakeUpExecution(execution_id=id_, epoch=claim.epoch, claims=deaths, backoff=timedelta(0))
-            await repository.commit([taking])
-        await bury(repository, "doomed")
+        await suspected(repository, machine(Wait=task("wait")), deaths=deaths)
         faulty = FaultyRepository(repository)
         with suppress(_Struck):
             async with asyncio.timeout(20), Engine(as_repository(faulty), tasks=tasks, limits=limits) as engine:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 
 from statechain import Engine, Limits, MemoryRepository, TaskRegistry
 from statechain.errors import RepositoryUnavailable
 from statechain.records.executions import Claim
-from statechain.storage.repository import TakeUpExecution
-from statechain.testing.contract.samples import bury
 from statechain.worker.recovery import pause_after
+from support.deaths import suspected
 from support.engine_harness import machine, task
 from support.faulty_repository import FaultyRepository, as_repository
 
@@ -39,19 +37,11 @@ async def test_suspects_whose_claim_got_no_reply_are_taken_up_all_the_same() -> 
     tasks.add("work", str)
     limits = Limits(suspect_backoff_seconds=0.01, suspect_backoff_longest_seconds=0.02)
     async with MemoryRepository() as repository:
-        async with Engine(repository, role="client") as client:
-            created = await client.create_state_machine("suspected", machine(Work=task("work")))
-            suspect = await created.start_execution(1)
-        await repository.renew_lease("doomed", timedelta(hours=1))
-        (claim,) = await repository.claim("doomed", page=1)
-        await repository.commit(
-            [TakeUpExecution(execution_id=suspect.id, epoch=claim.epoch, claims=1, backoff=timedelta(0))]
-        )
-        await bury(repository, "doomed")
+        id_ = await suspected(repository, machine(Work=task("work")), deaths=1)
         losing = LosesAClaimOfSuspects(repository)
         # A long lease: between two looks nothing but the doubt has storage asked for what this worker does not run.
         async with Engine(as_repository(losing), tasks=tasks, limits=limits, lease=600) as engine:
-            handle = await engine.get_handle(suspect.id)
+            handle = await engine.get_handle(id_)
             async with asyncio.timeout(20):
                 assert (await handle.wait()).status == "SUCCEEDED"
         assert losing.refused["claim"] == 1

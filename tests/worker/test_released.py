@@ -10,27 +10,13 @@ import pytest
 
 from statechain import Engine, Limits, MemoryRepository, RepositoryError, TaskRegistry
 from statechain.storage.leases import SuspectGroup
-from statechain.storage.repository import Advance, ReleaseExecution, TakeUpExecution
-from statechain.testing.contract.samples import bury
+from statechain.storage.repository import Advance, ReleaseExecution
+from support.deaths import suspected
 from support.engine_harness import machine, task
 from support.faulty_repository import FaultyRepository, as_repository
 
 LIMITS = Limits(suspect_backoff_seconds=3600.0, suspect_backoff_longest_seconds=36_000.0)
 DEATHS = 2
-
-
-async def suspected(repository: MemoryRepository, definition: dict[str, Any]) -> str:
-    """Submit an execution, and have workers die of it."""
-    async with Engine(repository, role="client") as client:
-        created = await client.create_state_machine("suspected", definition)
-        suspect = await created.start_execution(1)
-    await repository.renew_lease("doomed", timedelta(hours=1))
-    (claim,) = await repository.claim("doomed", page=1)
-    await repository.commit(
-        [TakeUpExecution(execution_id=suspect.id, epoch=claim.epoch, claims=DEATHS, backoff=timedelta(0))]
-    )
-    await bury(repository, "doomed")
-    return suspect.id
 
 
 def is_end(write: Any) -> bool:
@@ -52,7 +38,7 @@ async def test_what_cannot_go_on_is_released_and_has_one_death_more_unless_it_ma
     tasks.add("fail", fail)
     states = {"Work": task("work", Next="Fail")} if has_advanced else {}
     async with MemoryRepository() as inner:
-        id_ = await suspected(inner, machine(**states, Fail=task("fail")))
+        id_ = await suspected(inner, machine(**states, Fail=task("fail")), deaths=DEATHS)
         faulty = FaultyRepository(inner, remembers=True)
         faulty.before = lambda writes: RepositoryError("refused") if any(map(is_end, writes)) else None
         released: list[ReleaseExecution] = []

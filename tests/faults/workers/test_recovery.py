@@ -16,9 +16,9 @@ import pytest
 from statechain import Engine, ExecutionFilter, ExecutionStatus, Limits, Repository
 from statechain.limits import DEFAULT_LIMITS
 from statechain.records.executions import Claim, Visit
-from statechain.storage.repository import TakeUpExecution
 from statechain.testing.contract.samples import bury
 from statechain.worker.suspects import GROUPS
+from support.deaths import die_of
 from support.faults.one_task import ONE_TASK, Left, answer, hang, tasks_of
 from support.faults.workers.poisoned import DEADLY, DEATH, LIMITS
 from support.faulty_repository import FaultyRepository, as_repository, opened_twice
@@ -258,7 +258,7 @@ async def test_whoever_only_waits_is_not_poison(repository_url: str, definition:
                 await until_waiting(one, handle.id)
                 raise Left
         for number in range(DEATHS):
-            await die_of(one, f"dies at once {number}", number)
+            await die_of(one, f"dies at once {number}", deaths=number, later=number + 1)
         with suppress(Left):
             async with Engine(one, tasks=tasks) as engine, asyncio.timeout(30):
                 while await one.suspects(page=1):  # noqa: ASYNC110 -- storage has no event
@@ -291,7 +291,7 @@ async def test_a_branch_that_waits_does_not_clear_what_runs_beside_it(repository
                 await until_waiting(one, handle.id)
                 raise Left
         for number in range(DEATHS):
-            await die_of(one, f"dies at once {number}", number)
+            await die_of(one, f"dies at once {number}", deaths=number, later=number + 1)
         called = calls
         with suppress(Left):
             async with Engine(one, tasks=tasks), asyncio.timeout(30):
@@ -300,18 +300,6 @@ async def test_a_branch_that_waits_does_not_clear_what_runs_beside_it(repository
                 (suspect,) = await one.suspects(page=1)
                 assert suspect.deaths >= DEATHS
                 raise Left
-
-
-async def die_of(repository: Repository, worker: str, deaths: int) -> None:
-    """Take up an execution that has this many deaths, and die."""
-    await repository.renew_lease(worker, LONG_LEASE)
-    (claim,) = await repository.claim(worker, page=1, suspects=range(deaths, deaths + 1) if deaths else None)
-    assert claim.claims == deaths
-    backoff = timedelta(0)
-    await repository.commit(
-        [TakeUpExecution(execution_id=claim.execution.id, epoch=claim.epoch, claims=deaths + 1, backoff=backoff)]
-    )
-    await bury(repository, worker)
 
 
 async def refuse(_value: Any) -> None:

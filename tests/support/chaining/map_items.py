@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from statechain import Engine, Execution, ExecutionFilter, StateMachine, TaskRegistry
+from statechain import Engine, Execution, ExecutionFilter, Limits, StateMachine, TaskRegistry
 from statechain.records.batches import Batch
 
-__all__ = ["RUNNING", "Items", "begun", "created", "distributed", "events", "map_run_of", "settled"]
+__all__ = ["RUNNING", "Items", "begun", "created", "distributed", "events", "map_run_of", "refusing", "settled"]
 
 JSON = Any
 RUNNING = ExecutionFilter(status="RUNNING")
@@ -51,6 +51,19 @@ def distributed(type_: str = "STANDARD", processor: JSON = None, /, **fields: JS
     config = {"ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": type_}}
     state = {"Type": "Map", "ItemProcessor": {**config, **(processor or call)}, "End": True, **fields}
     return {"StartAt": "Each", "States": {"Each": state}}
+
+
+def refusing(**fields: JSON) -> tuple[dict[str, JSON], JSON, Limits]:
+    """Return a definition, an input and limits by which the first of two items is refused, and tolerated."""
+    definition = distributed(
+        "STANDARD",
+        {"StartAt": "Same", "States": {"Same": {"Type": "Pass", "End": True}}},
+        ToleratedFailureCount=1,
+        ItemSelector={"n.$": "$$.Map.Item.Value", "text.$": "States.Format('{}{}', $$.Map.Item.Value, $.text)"},
+        ItemsPath="$.all",
+        **fields,
+    )
+    return definition, {"all": ["x" * 1_500, "y"], "text": "z" * 1_000}, Limits(payload_bytes=3_000)
 
 
 async def created(engine: Engine, definition: JSON = None) -> StateMachine:
