@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
@@ -18,7 +19,18 @@ from statechain.records.results import BatchStopped
 if TYPE_CHECKING:
     from statechain.asl.outcome import Tolerance
 
-__all__ = ["Place", "ResultStream", "Stream", "StreamGroup", "exceeds", "first_error", "launch", "launch_in_places"]
+__all__ = [
+    "Place",
+    "Places",
+    "ResultStream",
+    "Stream",
+    "StreamGroup",
+    "exceeds",
+    "first_error",
+    "launch",
+    "launch_in_places",
+    "siblings",
+]
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -51,21 +63,34 @@ async def launch(
     await launch_in_places(items, lambda item, _: work(item), concurrency=concurrency)
 
 
-class _Launch:
-    """What a launch counts: its free places, and what runs; and what wakes it, when it waits for either."""
+class Places:
+    """How many places are free for more to begin, and how many run; a launch waits for either to change."""
 
     __slots__ = ("_waiting", "free", "running")
 
     def __init__(self, places: int) -> None:
-        self.free = places
+        self.free = max(1, places)
         self.running = 0
         self._waiting: asyncio.Future[None] | None = None
 
+    def take(self) -> None:
+        """Count what begins to run."""
+        self.free -= 1
+        self.running += 1
+
+    def give_back(self, _task: asyncio.Task[None] | None = None) -> None:
+        """Count what has ended, such as a task."""
+        self.free += 1
+        self.running -= 1
+        self.wake()
+
     def wake(self) -> None:
+        """Have a launch look again."""
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(None)
 
     async def wait(self) -> None:
+        """Return once a place is free, or what ran has ended."""
         self._waiting = asyncio.get_running_loop().create_future()
         await self._waiting
 
@@ -73,25 +98,24 @@ class _Launch:
 class Place:
     """One of the places of a launch, which its work may leave to the next item before it ends."""
 
-    __slots__ = ("_is_left", "_launch")
+    __slots__ = ("_is_left", "_places")
 
-    def __init__(self, launched: _Launch) -> None:
-        self._launch = launched
+    def __init__(self, places: Places) -> None:
+        self._places = places
         self._is_left = False
-        launched.free -= 1
-        launched.running += 1
+        places.take()
 
     def leave(self) -> None:
         """Make room for another item; nothing where that was done."""
         if not self._is_left:
             self._is_left = True
-            self._launch.free += 1
-            self._launch.wake()
+            self._places.free += 1
+            self._places.wake()
 
     def end(self, _task: asyncio.Task[None]) -> None:
         """Take note that the work has ended."""
-        self._launch.running -= 1
-        self._launch.wake()
+        self._places.running -= 1
+        self._places.wake()
         self.leave()
 
 
@@ -102,32 +126,40 @@ async def launch_in_places(
     concurrency: int,
 ) -> None:
     """Run the work for each item as `launch` does, and pass it its place."""
-    launched = _Launch(max(1, concurrency))
-    caller = cast("asyncio.Task[Any]", asyncio.current_task())
-    # The caller may be ending by a cancellation already: only one that comes from here on wins.
-    cancellations = caller.cancelling()
+    places = Places(concurrency)
     source = aiter(items) if isinstance(items, AsyncIterable) else _as_async(items)
     try:
-        async with asyncio.TaskGroup() as group:
+        async with siblings() as group:
             while True:
-                while not launched.free:
-                    await launched.wait()
+                while not places.free:
+                    await places.wait()
                 try:
                     item = await anext(source)
                 except StopAsyncIteration:
                     break
-                place = Place(launched)
+                place = Place(places)
                 group.create_task(work(item, place)).add_done_callback(place.end)  # after the group's own callback
             # before Python 3.13 a group that fails while it is left leaves the caller cancelled
-            while launched.running:
-                await launched.wait()
+            while places.running:
+                await places.wait()
+    finally:
+        if isinstance(source, AsyncGenerator):
+            await source.aclose()
+
+
+@asynccontextmanager
+async def siblings() -> AsyncIterator[asyncio.TaskGroup]:
+    """Open a TaskGroup, over whose errors a cancellation of the caller wins."""
+    caller = cast("asyncio.Task[Any]", asyncio.current_task())
+    # The caller may be ending by a cancellation already: only one that comes from here on wins.
+    cancellations = caller.cancelling()
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
     except BaseExceptionGroup:
         if caller.cancelling() > cancellations:
             raise asyncio.CancelledError from None
         raise
-    finally:
-        if isinstance(source, AsyncGenerator):
-            await source.aclose()
 
 
 async def _as_async(items: Iterable[ItemT]) -> AsyncIterator[ItemT]:

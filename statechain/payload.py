@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
-from statechain.codec import MAX_DEPTH, JSONValue, decode, isolate, private
+from statechain.codec import MAX_DEPTH, JSONValue, decode, is_surely_shallow, isolate, private
 
 __all__ = ["Payload"]
 
@@ -122,7 +122,4 @@ class Payload:
 def _is_small(text: str, max_bytes: int, max_depth: int) -> bool:
     """Return whether a value is sure to be within the limits, as its canonical text shows."""
     # In ASCII, with escapes, a JSON text has at least as many characters as its value has bytes as UTF-8.
-    if len(text) > max_bytes or not text.isascii():
-        return False
-    # Each level takes two characters, and one bracket at least: brackets in strings only count too many.
-    return len(text) <= 2 * max_depth or text.count("[") + text.count("{") <= max_depth
+    return len(text) <= max_bytes and text.isascii() and is_surely_shallow(text, max_depth)

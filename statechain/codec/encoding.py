@@ -30,6 +30,7 @@ __all__ = [
     "encode",
     "encode_plain",
     "fits",
+    "is_surely_shallow",
     "isolate",
     "private",
     "require_fit",
@@ -209,9 +210,7 @@ def isolate(value: object, *, max_bytes: int | None = None, max_depth: int = MAX
         text = quick[0]
     if max_bytes is not None and len(text) > max_bytes:
         check_size(text, max_bytes)
-    # Each level takes two characters, so that a short text needs no second look.
-    is_long = len(text) > 2 * max_depth
-    if is_long and text.count("[") + text.count("{") > max_depth and is_deeper(value, max_depth):
+    if not is_surely_shallow(text, max_depth) and is_deeper(value, max_depth):
         raise_fault(value, max_depth)
     if quick is not None:
         return quick
@@ -243,6 +242,12 @@ def _isolate_quickly(value: object, max_bytes: int | None) -> tuple[str, JSONVal
     return None
 
 
+def is_surely_shallow(text: str, max_depth: int) -> bool:
+    """Return whether a JSON text is seen at once to nest no deeper; else `is_deeper` looks at its value."""
+    # Each level takes two characters, and one bracket at least: brackets in strings only count too many.
+    return len(text) <= 2 * max_depth or text.count("[") + text.count("{") <= max_depth
+
+
 def same_json(one: str, other: str) -> bool:
     """Return whether two JSON texts have the same value, in any order of the members of objects."""
     # Dumped again, since 1, 1.0 and true are equal in Python, and are different texts.
@@ -250,15 +255,13 @@ def same_json(one: str, other: str) -> bool:
 
 
 def private(value: object, *, max_bytes: int, max_depth: int = MAX_DEPTH) -> JSONValue:
-    """Return a value's private copy, as `isolate` does, without making its text where the value is small and plain."""
-    # msgspec makes the text and reads it in less time than Python copies a value.
-    quick = _isolate_quickly(value, max_bytes)
-    if quick is not None and (len(quick[0]) <= 2 * max_depth or quick[0].count("[") + quick[0].count("{") <= max_depth):
-        return quick[1]
-    try:
-        return _plain_copy(value, [max_bytes], max_depth)
-    except _NotPlainError:
-        return isolate(value, max_bytes=max_bytes, max_depth=max_depth)[1]
+    """Return a value's private copy, as `isolate` does; without msgspec no text is made of a small and plain value."""
+    if _msgspec() is None:  # which makes a text and reads it in less time than Python copies a value
+        try:
+            return _plain_copy(value, [max_bytes], max_depth)
+        except _NotPlainError:
+            pass
+    return isolate(value, max_bytes=max_bytes, max_depth=max_depth)[1]
 
 
 class _NotPlainError(Exception):

@@ -63,11 +63,11 @@ class Connections:
         pool, self._pool = self._pool, None
         if pool is None:
             return
-        at_hand, self._kept = self._kept, None
+        kept, self._kept = self._kept, None
         try:
             async with asyncio.timeout(CLOSING_PATIENCE):
-                if at_hand is not None:
-                    await pool.release(at_hand)
+                if kept is not None:
+                    await pool.release(kept)
                 await pool.close()
         except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             pool.terminate()

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
 from statechain.errors import StateError
 from statechain.execution.lines.line import Exit, Line
+from statechain.launcher import Places, siblings
 
 if TYPE_CHECKING:
     from statechain.execution.frame import Frame
@@ -52,10 +54,8 @@ class Branches:
     def __init__(self, frames: FrameRunner, collect: Callable[[int], None], width: int) -> None:
         self._frames = frames
         self._collect = collect
-        self._free = max(1, width)
-        self._running = 0
+        self._places = Places(width)
         self._lines: dict[Line, int] = {}
-        self._waiting: asyncio.Future[None] | None = None
         self.failed: int | None = None
 
     async def run(self, branches: AsyncGenerator[tuple[int, Frame]]) -> None:
@@ -64,34 +64,23 @@ class Branches:
         An exception of a branch cancels its siblings and leaves as TaskGroup leaves it; a cancellation of the caller
         wins over it.
         """
-        caller = cast("asyncio.Task[object]", asyncio.current_task())
-        # The caller may be ending by a cancellation already: only one that comes from here on wins.
-        cancellations = caller.cancelling()
-        try:
-            async with asyncio.TaskGroup() as group:
-                try:
-                    while (following := await self._next(branches)) is not None:
-                        self._begin(*following, group)
-                    # Before Python 3.13 a group that fails while it is left leaves the caller cancelled.
-                    while self._running:
-                        await self._wait()
-                finally:
-                    await self._end_lines()
-        except BaseExceptionGroup:
-            if caller.cancelling() > cancellations:
-                raise asyncio.CancelledError from None
-            raise
-        finally:
-            await branches.aclose()
+        async with aclosing(branches), siblings() as group:
+            try:
+                while (following := await self._next(branches)) is not None:
+                    self._begin(*following, group)
+                # Before Python 3.13 a group that fails while it is left leaves the caller cancelled.
+                while self._places.running:
+                    await self._places.wait()
+            finally:
+                await self._end_lines()
 
     async def _next(self, branches: AsyncGenerator[tuple[int, Frame]]) -> tuple[int, Frame] | None:
-        while not self._free:
-            await self._wait()
+        while not self._places.free:
+            await self._places.wait()
         return None if self.failed is not None else await anext(branches, None)
 
     def _begin(self, index: int, frame: Frame, group: asyncio.TaskGroup) -> None:
-        self._free -= 1
-        self._running += 1
+        self._places.take()
         # One that has visits is restored from them first, which a line does not do.
         if frame.run.past.is_empty and self._frames.lines.begins(frame):
             line = Line(self._frames.lines, frame)
@@ -105,14 +94,14 @@ class Branches:
         index = self._lines[line]
         if line.exit is Exit.DONE and line.error is None:
             self._collect(index)
-            self._leave()
+            self._places.give_back()
         else:
             self._spawn(index, line.frame, line, group)
         del self._lines[line]  # last: it is called once more where it raises
 
     def _spawn(self, index: int, frame: Frame, line: Line | None, group: asyncio.TaskGroup) -> None:
         task = group.create_task(self._run_one(index, frame, line))
-        task.add_done_callback(self._leave)  # after the group's own callback
+        task.add_done_callback(self._places.give_back)  # after the group's own callback
 
     async def _run_one(self, index: int, frame: Frame, line: Line | None) -> None:
         try:
@@ -135,13 +124,3 @@ class Branches:
             async with asyncio.TaskGroup() as ending:
                 for line in self._lines:
                     ending.create_task(self._frames.follow(line))
-
-    def _leave(self, _task: asyncio.Task[None] | None = None) -> None:
-        self._running -= 1
-        self._free += 1
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
-
-    async def _wait(self) -> None:
-        self._waiting = asyncio.get_running_loop().create_future()
-        await self._waiting

@@ -142,7 +142,7 @@ class _Inline:
         return [index for index, path in paths if past.failed(path, frame.round)]
 
     async def _children(self) -> AsyncGenerator[tuple[int, Frame]]:
-        """Yield the branches that have not ended yet."""
+        """Yield the branches, each made when it is asked for."""
         for index in range(len(self.branches)):
             yield await self._child(index)
 

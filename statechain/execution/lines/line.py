@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from statechain.asl.outcome import Done
-    from statechain.clock import Clock
     from statechain.codec import JSONValue
     from statechain.execution.frame import Frame
     from statechain.execution.lines.shared import Lines
@@ -150,20 +149,16 @@ class Line:
 
     def begin(self) -> None:
         """Pass through plain states, as far as that goes without waiting."""
-        self.context.run(self._begin)
+        self.context.run(self._safely, self._begin)
 
     def begin_soon(self, when_stopped: Callable[[Line], None]) -> None:
         """Begin in the next turn of the event loop, and call a function when the line stops, unless it is cancelled."""
         self._when_stopped = when_stopped
-        self._loop.call_soon(self._begin, context=self.context)
+        self._loop.call_soon(self._safely, self._begin, context=self.context)
 
     def _begin(self) -> None:
-        if self._future.done():
-            return  # it was cancelled before
-        try:
+        if not self._future.done():  # else it was cancelled before
             self._advance(self._lines.clock.now())
-        except Exception as error:  # noqa: BLE001 -- it is raised where the line is awaited
-            self.fail(error)
 
     async def wait(self) -> None:
         """Return once the line has stopped at its `exit`.
@@ -201,6 +196,13 @@ class Line:
         if self._when_stopped is not None and not self._future.cancelled() and not self._future.is_cancelled_later:
             self._when_stopped(self)
             self._when_stopped = None  # afterwards: where it raises, `fail` calls it once more
+
+    def _safely(self, go: Callable[[], None]) -> None:
+        """Go on; what is raised is the interpreter's to raise again, in the visit that is open."""
+        try:
+            go()
+        except Exception as error:  # noqa: BLE001 -- it is raised where the line is awaited
+            self.fail(error)
 
     def fail(self, error: Exception) -> None:
         """Hand the visit back for an error that is none of its state: the interpreter raises it there."""
@@ -305,22 +307,16 @@ class Line:
         """Call the handler; in a branch one turn later, so that siblings are scheduled before any of them starts."""
         if self.frame.path:
             self._phase = _TURN
-            self._loop.call_soon(self._start_later, context=self.context)
+            self._loop.call_soon(self._safely, self._start, context=self.context)
         else:
-            self._start(self._lines.clock)
+            self._start()
 
-    def _start_later(self) -> None:
-        try:
-            self._start(self._lines.clock)
-        except Exception as error:  # noqa: BLE001 -- it is raised where the line is awaited
-            self.fail(error)
-
-    def _start(self, clock: Clock) -> None:
+    def _start(self) -> None:
         """Begin the handler in its own asyncio task."""
         # A turn has passed since it was scheduled: it may have been cancelled.
         if self._future.done():
             return
-        caller, frame, call = self._lines.caller, self.frame, self._call
+        caller, clock, frame, call = self._lines.caller, self._lines.clock, self.frame, self._call
         frame.note(_STARTED, clock.now())
         try:
             value = caller.private_input(frame, self._given)
