@@ -127,6 +127,17 @@ async def refuse(_value: object) -> None:
 @pytest.mark.parametrize("everywhere", [False, True], ids=["its-own", "anyone's"])
 async def test_a_redrive_is_cancelled_at_every_suspension(fresh: Callable[[], str], *, everywhere: bool) -> None:
     """Either it was not made, or what it made is ABORTED: nothing runs without an owner."""
+    found: set[str] = set()
+    # A busy server's answer comes in several parts: a pass over the suspensions may miss that of the write.
+    for _ in range(5):
+        found |= await redriven(fresh, everywhere=everywhere)
+        if {"ABORTED", "SUCCEEDED"} <= found:
+            break
+    assert {"ABORTED", "SUCCEEDED"} <= found <= {"FAILED", "ABORTED", "SUCCEEDED"}
+
+
+async def redriven(fresh: Callable[[], str], *, everywhere: bool) -> set[str]:
+    """Cancel a redrive at each of its suspensions; return how the executions ended."""
     found = set()
     for at in count(1):
         is_over = asyncio.Event()
@@ -146,7 +157,7 @@ async def test_a_redrive_is_cancelled_at_every_suspension(fresh: Callable[[], st
                 found.add(await ended(engine, failed.id))
         if suspensions.count < at:
             break
-    assert {"ABORTED", "SUCCEEDED"} <= found <= {"FAILED", "ABORTED", "SUCCEEDED"}
+    return found
 
 
 @pytest.mark.parametrize("everywhere", [False, True], ids=["its-own", "anyone's"])
