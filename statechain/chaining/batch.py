@@ -18,7 +18,7 @@ import attrs
 from statechain.chaining.bulk import Inputs, stream_bulk
 from statechain.chaining.options import BatchExecutionOptions
 from statechain.chaining.runner import BatchServices, Item, Runner, Target
-from statechain.chaining.source import InputTransformer, item_input, passed_text
+from statechain.chaining.source import InputTransformer, item_input
 from statechain.chaining.stored import describe_options, is_exclusive
 from statechain.chaining.transformers import as_function, as_name, name_of, stored_transformer
 from statechain.errors import BatchNotFound, ExecutionNotFound
@@ -299,5 +299,5 @@ def stored_item(
     """Return what to run for an item of a stored batch."""
     source = None if item.source_execution_id is None else Source(item.source_execution_id, state_name)
     load_input = partial(item_input, item, state_name, transformer)
-    text = passed_text(item) if transformer is None else None
+    text = item.passed_text if transformer is None else None
     return Item(item.index, item.name, source, load_input, text, ended, was_refused=item.error == NAME_TAKEN)

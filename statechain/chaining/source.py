@@ -29,7 +29,6 @@ __all__ = [
     "chained_input",
     "item_input",
     "naming_transformer",
-    "passed_text",
     "transform",
 ]
 
@@ -71,14 +70,6 @@ async def item_input(item: BatchItem, state_name: str | None, transformer: Input
         raise ExecutionNotFound(f"the source {item.source_execution_id!r} was deleted after the batch had begun")
     output = _output(item.source_output, item.source_execution_id, item.source_status, state_name)
     return await transform(output, transformer)
-
-
-def passed_text(item: BatchItem) -> str | None:
-    """Return the stored text that is an item's input where nothing maps it; None where `item_input` says why."""
-    if item.source_execution_id is None:
-        return item.input_text
-    is_finished = item.source_status is not None and item.source_status.is_terminal
-    return item.source_output if is_finished else None
 
 
 def _output(text: str | None, execution_id: str, status: ExecutionStatus, state_name: str | None) -> JSONValue:

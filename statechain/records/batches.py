@@ -143,3 +143,11 @@ class BatchItem:
     error: str | None = None
     cause: str | None = None
     input_text: str | None = attrs.field(default=None, repr=False)
+
+    @property
+    def passed_text(self) -> str | None:
+        """The stored text that is the input where nothing maps it; None where the item has none to pass on."""
+        if self.source_execution_id is None:
+            return self.input_text
+        is_finished = self.source_status is not None and self.source_status.is_terminal
+        return self.source_output if is_finished else None
