@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -90,6 +91,24 @@ async def test_what_comes_while_siblings_end_arrives(quick: EngineHarness, how: 
     assert not quick.calls["After"]
     left = await quick.repository.execution(started.id)
     assert left.status == ("ABORTED" if how == "stop" else "RUNNING")
+
+
+@pytest.mark.parametrize("end", ["stop", "fail"])
+async def test_while_a_handler_ends_its_siblings_begin_nothing_more(quick: EngineHarness, end: str) -> None:
+    ending = Ending(quick)
+    waiting = machine(Pause={"Type": "Wait", "Seconds": 5, "Next": "After"}, After=task("After"))
+    branches = [machine(CleanUp=task("CleanUp")), waiting, *([machine(Fail=task("Fail"))] if end == "fail" else [])]
+    started = await quick.start(machine(Both={"Type": "Parallel", "Branches": branches}))
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        if end == "stop":
+            await ending.began.wait()
+            group.create_task(started.stop())
+        await ending.cleaning.wait()
+        await quick.clock.sleep_until(quick.clock.now() + timedelta(seconds=10))
+        await turns()
+        ending.released.set()
+    assert (await started.wait()).status == ("ABORTED" if end == "stop" else "FAILED")
+    assert not quick.calls["After"]
 
 
 @pytest.mark.parametrize("way", ["returns", "raises"])

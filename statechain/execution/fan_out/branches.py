@@ -12,6 +12,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from statechain.cancellation import await_shielded
 from statechain.errors import StateError
 from statechain.execution.lines.line import Exit, Line
 from statechain.launcher import Places, siblings
@@ -55,7 +56,9 @@ class Branches:
         self._frames = frames
         self._collect = collect
         self._places = Places(width)
-        self._lines: dict[Line, int] = {}
+        self._lines: dict[int, Line] = {}
+        self._ends: list[asyncio.Task[Exit]] = []
+        self._is_ending = False
         self.failed: int | None = None
 
     async def run(self, branches: AsyncGenerator[tuple[int, Frame]]) -> None:
@@ -64,40 +67,43 @@ class Branches:
         An exception of a branch cancels its siblings and leaves as TaskGroup leaves it; a cancellation of the caller
         wins over it.
         """
-        async with aclosing(branches), siblings() as group:
-            try:
-                while (following := await self._next(branches)) is not None:
-                    self._begin(*following, group)
-                # Before Python 3.13 a group that fails while it is left leaves the caller cancelled.
-                while self._places.running:
-                    await self._places.wait()
-            finally:
-                await self._end_lines()
+        try:
+            async with aclosing(branches), siblings() as group:
+                try:
+                    while (following := await self._next(branches)) is not None:
+                        self._begin(*following, group)
+                    # Before Python 3.13 a group that fails while it is left leaves the caller cancelled.
+                    while self._places.running:
+                        await self._places.wait()
+                except BaseException:
+                    self._end_lines()  # together with the tasks, which the group cancels: neither waits for the other
+                    raise
+        finally:
+            await self._lines_ended()
 
     async def _next(self, branches: AsyncGenerator[tuple[int, Frame]]) -> tuple[int, Frame] | None:
         while not self._places.free:
             await self._places.wait()
-        return None if self.failed is not None else await anext(branches, None)
+        following = None if self._is_ending else await anext(branches, None)
+        return None if self._is_ending else following
 
     def _begin(self, index: int, frame: Frame, group: asyncio.TaskGroup) -> None:
         self._places.take()
         # One that has visits is restored from them first, which a line does not do.
         if frame.run.past.is_empty and self._frames.lines.begins(frame):
-            line = Line(self._frames.lines, frame)
-            self._lines[line] = index
-            line.begin_soon(partial(self._take_stopped, group))
+            line = self._lines[index] = Line(self._frames.lines, frame)
+            line.begin_soon(partial(self._take_stopped, index, group))
         else:
             self._spawn(index, frame, None, group)
 
-    def _take_stopped(self, group: asyncio.TaskGroup, line: Line) -> None:
+    def _take_stopped(self, index: int, group: asyncio.TaskGroup, line: Line) -> None:
         """Take a branch whose line has stopped: it has ended, or a task goes on with it."""
-        index = self._lines[line]
+        self._lines.pop(index, None)  # this is called once more, for another exit, where it raises
         if line.exit is Exit.DONE and line.error is None:
             self._collect(index)
             self._places.give_back()
         else:
             self._spawn(index, line.frame, line, group)
-        del self._lines[line]  # last: it is called once more where it raises
 
     def _spawn(self, index: int, frame: Frame, line: Line | None, group: asyncio.TaskGroup) -> None:
         task = group.create_task(self._run_one(index, frame, line))
@@ -106,21 +112,25 @@ class Branches:
     async def _run_one(self, index: int, frame: Frame, line: Line | None) -> None:
         try:
             await self._frames.run_branch(frame, line)
+            self._collect(index)
         except BaseException as error:
-            self._cancel_lines()  # now, and not when the group cancels the caller: its siblings begin nothing more
+            self._end_lines()  # now, and not when the group cancels the caller: its siblings begin nothing more
             if self.failed is None and isinstance(error, StateError):
                 self.failed = index
             raise
-        self._collect(index)
 
-    def _cancel_lines(self) -> None:
-        for line in self._lines:
+    def _end_lines(self) -> None:
+        """Cancel the lines that still run; each has a task from here on, in which its handler ends."""
+        self._is_ending = True
+        for line in self._lines.values():
             line.cancel()
+            self._ends.append(asyncio.ensure_future(self._frames.follow(line)))
+        self._lines.clear()
 
-    async def _end_lines(self) -> None:
-        """Cancel the lines that still run, and wait until their handlers have ended."""
-        self._cancel_lines()
-        if self._lines:
-            async with asyncio.TaskGroup() as ending:
-                for line in self._lines:
-                    ending.create_task(self._frames.follow(line))
+    async def _lines_ended(self) -> None:
+        """Wait until the handlers of lines that were cancelled have ended; raise what is no cancellation of theirs."""
+        if not self._ends:
+            return
+        for outcome in await await_shielded(asyncio.gather(*self._ends, return_exceptions=True)):
+            if isinstance(outcome, Exception):
+                raise outcome
