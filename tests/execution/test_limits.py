@@ -427,3 +427,33 @@ async def test_an_expression_that_has_its_input_thousands_of_times_is_not_unfold
     assert ended.error == "States.QueryEvaluationError"
     assert (ended.cause or "").endswith(cause)
     assert peak < 100 * MEGABYTE
+
+
+REFERENCES = {f"v{n}.$": "$" for n in range(4_000)}
+REPEATED = {
+    "Parameters": {"Parameters": REFERENCES},
+    "nested objects": {"Parameters": {"nested": [{"deeper": REFERENCES}]}},
+    "an intrinsic function": {"Parameters": {"all.$": f"States.Array({', '.join(['$'] * 4_000)})"}},
+    "variables": {"Assign": REFERENCES},
+    "JSONata": {"QueryLanguage": "JSONata", "Output": ["{% $states.input %}"] * 4_000},
+}
+
+
+@pytest.mark.parametrize("made", REPEATED.values(), ids=REPEATED)
+@pytest.mark.parametrize("value", [{"text": "x" * 200_000}, {"x" * 200_000: 1}], ids=["a text", "a name"])
+async def test_a_template_that_has_its_input_thousands_of_times_is_refused_before_its_text_is_made(
+    made: dict[str, Any], value: Any
+) -> None:
+    tracemalloc.start()
+    try:
+        ended = await end_of(passing(made), value)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert ended.error == "States.DataLimitExceeded"
+    assert peak < 100 * MEGABYTE
+
+
+async def test_a_path_may_choose_a_part_of_what_a_template_has_made_too_large() -> None:
+    definition = passing({"Parameters": {f"{n}.$": "$.text" for n in range(40)}, "OutputPath": "$.7"})
+    assert (await end_of(definition, {"text": "x" * 20_000})).output == "x" * 20_000

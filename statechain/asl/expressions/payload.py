@@ -14,6 +14,7 @@ from statechain.asl.expressions.cause_text import format_value
 from statechain.asl.expressions.intrinsics import compile_intrinsic, is_intrinsic
 from statechain.asl.expressions.jsonata import Evaluate, States, compile_jsonata
 from statechain.asl.expressions.jsonpath import PathNotFound, compile_path, compile_reference_path
+from statechain.asl.expressions.repeating import bounded
 from statechain.asl.model import ABSENT, Absent
 from statechain.asl.outcome import Context, Expression
 from statechain.codec import JSONValue
@@ -68,10 +69,14 @@ def jsonpath_expression(text: str, field: str, limits: Limits, *, is_template: b
 
 def jsonpath_template(template: JSONValue, limits: Limits) -> Expression:
     """Compile a payload template (ASL, "Payload Template"): keys that end in ``.$`` are evaluated, the rest stays."""
+    return bounded(template, _template(template, limits), limits)
+
+
+def _template(template: JSONValue, limits: Limits) -> Expression:
     if isinstance(template, dict):
         return _object_template(template, limits)
     if isinstance(template, list):
-        items = [jsonpath_template(item, limits) for item in template]
+        items = [_template(item, limits) for item in template]
         # Made once, and shared by all visits.
         if all(getattr(item, "is_constant", False) for item in items):
             return _constant(template)
@@ -85,7 +90,7 @@ def _object_template(template: Mapping[str, JSONValue], limits: Limits) -> Expre
         if key.endswith(".$") and isinstance(value, str):
             members.append((key[:-2], jsonpath_expression(value, key, limits, is_template=True)))
         else:
-            members.append((key, jsonpath_template(value, limits)))
+            members.append((key, _template(value, limits)))
     if all(getattr(member, "is_constant", False) for _, member in members):
         return _constant(dict(template))
     return lambda value, context: {name: member(value, context) for name, member in members}
@@ -106,7 +111,7 @@ def input_filter(path: JSONValue | Absent, limits: Limits) -> Expression | None:
         return None
     if path is None:
         return _constant(EMPTY)
-    return compile_path(str(path), limits=limits)
+    return bounded(path, compile_path(str(path), limits=limits), limits)
 
 
 def output_filter(path: JSONValue | Absent, limits: Limits) -> Expression | None:
@@ -136,14 +141,18 @@ def expression_in(value: JSONValue | Absent) -> str | None:
 
 def jsonata_template(template: JSONValue, field: str, limits: Limits) -> Evaluate:
     """Compile a value in which strings in ``{% %}`` are expressions (ASL, "Using JSONata Expressions")."""
+    return bounded(template, _jsonata(template, field, limits), limits)
+
+
+def _jsonata(template: JSONValue, field: str, limits: Limits) -> Evaluate:
     expression = expression_in(template)
     if expression is not None:
         return compile_jsonata(expression, field, limits=limits)
     if isinstance(template, dict):
-        members = {key: jsonata_template(value, f"{field}/{key}", limits) for key, value in template.items()}
+        members = {key: _jsonata(value, f"{field}/{key}", limits) for key, value in template.items()}
         return lambda states, context: {key: member(states, context) for key, member in members.items()}
     if isinstance(template, list):
-        items = [jsonata_template(item, f"{field}[{place}]", limits) for place, item in enumerate(template)]
+        items = [_jsonata(item, f"{field}[{place}]", limits) for place, item in enumerate(template)]
         return lambda states, context: [item(states, context) for item in items]
     return lambda _states, _context: template
 
