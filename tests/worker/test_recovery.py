@@ -6,8 +6,11 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from statechain import Engine, Limits, MemoryRepository, TaskRegistry
+import pytest
+
+from statechain import Engine, Limits, MemoryRepository, Repository, TaskRegistry
 from statechain.errors import RepositoryUnavailable
+from statechain.observers import ExecutionPoisoned, Fact
 from statechain.records.executions import Claim
 from statechain.worker.recovery import pause_after
 from support.deaths import suspected
@@ -45,3 +48,78 @@ async def test_suspects_whose_claim_got_no_reply_are_taken_up_all_the_same() -> 
             async with asyncio.timeout(20):
                 assert (await handle.wait()).status == "SUCCEEDED"
         assert losing.refused["claim"] == 1
+
+
+async def test_a_suspect_is_taken_up_when_its_backoff_is_over_and_not_with_the_next_look() -> None:
+    tasks = TaskRegistry()
+    tasks.add("work", str)
+    async with MemoryRepository() as repository:
+        id_ = await suspected(repository, machine(Work=task("work")), deaths=1, backoff=0.3)
+        async with Engine(repository, tasks=tasks, lease=600) as engine, asyncio.timeout(20):
+            assert [(each.deaths, each.count) for each in await repository.suspect_groups()] == [(1, 1)]
+            assert (await (await engine.get_handle(id_)).wait()).status == "SUCCEEDED"
+
+
+class CountsClaimsOfSuspects(FaultyRepository):
+    """Keeps how many executions each claim of suspects had."""
+
+    def __init__(self, inner: Repository) -> None:
+        super().__init__(inner)
+        self.claimed: list[int] = []
+        self.asked = asyncio.Event()
+
+    async def claim(self, worker_id: str, **named: Any) -> Sequence[Claim]:
+        claims = await self._inner.claim(worker_id, **named)
+        if named.get("suspects"):
+            self.claimed.append(len(claims))
+            if len(self.claimed) == 3:
+                self.asked.set()
+        return claims
+
+
+async def test_a_suspect_whose_handlers_are_elsewhere_is_claimed_once_between_two_looks() -> None:
+    async with MemoryRepository() as repository:
+        id_ = await suspected(repository, machine(Work=task("elsewhere")), deaths=2)
+        counting = CountsClaimsOfSuspects(repository)
+        async with Engine(as_repository(counting), tasks=TaskRegistry(), lease=600), asyncio.timeout(20):
+            await counting.asked.wait()
+        assert counting.claimed[:3] == [1, 0, 0]
+        # It keeps its deaths: that nothing serves it here is neither progress nor a death.
+        assert [(each.deaths, each.count) for each in await repository.suspect_groups()] == [(2, 1)]
+        execution = await repository.execution(id_)
+        assert execution is not None
+        assert execution.status == "RUNNING"
+
+
+class Facts:
+    """Keeps what it is shown."""
+
+    def __init__(self) -> None:
+        self.seen: list[Fact] = []
+
+    def observe(self, fact: Fact) -> None:
+        self.seen.append(fact)
+
+
+@pytest.mark.parametrize("observers", [0, 1])
+async def test_an_execution_of_which_workers_die_alone_ends_failed(
+    observers: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    facts, tasks = Facts(), TaskRegistry()
+    tasks.add("work", str)
+    limits = Limits(claims=2, suspect_seconds=0)
+    async with MemoryRepository() as repository:
+        id_ = await suspected(repository, machine(Work=task("work")), deaths=6)
+        engine = Engine(repository, tasks=tasks, limits=limits, observers=[facts] * observers)
+        async with engine, asyncio.timeout(20):
+            ended = await (await engine.get_handle(id_)).wait()
+    assert (ended.status, ended.error, ended.current_state) == ("FAILED", "States.Runtime", "Work")
+    assert ended.end_time is not None
+    assert (ended.cause or "").startswith(
+        "6 workers died after they had taken the execution up, 2 of them while it was"
+    )
+    assert any(f"execution {id_} is ended" in record.message for record in caplog.records)
+    poisoned = [fact for fact in facts.seen if isinstance(fact, ExecutionPoisoned)]
+    assert [(fact.execution.id, fact.state_machine, fact.deaths) for fact in poisoned] == [
+        (id_, "suspected", 6)
+    ] * observers
