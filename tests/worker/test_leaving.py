@@ -165,6 +165,18 @@ async def test_after_the_first_message_reminders_are_warnings(caplog: pytest.Log
     assert all("waiting for 1 execution: order-0" in record.message for record in caplog.records)
 
 
+@pytest.mark.parametrize(
+    ("count", "listed"),
+    [(5, "5 executions: 0, 1, 2, 3, 4"), (6, "6 executions: 0, 1, 2, 3, 4 and 1 more")],
+)
+async def test_the_names_of_five_executions_are_logged_and_the_count_of_the_others(
+    count: int, listed: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="statechain.worker"):
+        await wait_and_log(asyncio.create_task(asyncio.sleep(0)), lambda: [str(n) for n in range(count)])
+    assert [record.message for record in caplog.records] == [f"leaving the engine: waiting for {listed}"]
+
+
 async def test_an_engine_that_reads_registers_no_worker_and_claims_nothing(engine_factory: EngineFactory) -> None:
     (left,) = await leave_behind(engine_factory, "taken")
     async with engine_factory(role="reader") as reader:
