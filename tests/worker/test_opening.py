@@ -1,0 +1,106 @@
+"""Opening an engine while storage is away: one time limit over all calls, and what is given up when it is left."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import pytest
+
+from statechain.errors import RepositoryError, RepositoryUnavailable
+from statechain.worker.opening import Opening
+
+AWAY = RepositoryUnavailable("the server is away")
+
+
+def opening(seconds: float) -> Opening:
+    """Return an opening that is not left."""
+    return Opening(timedelta(seconds=seconds), asyncio.Event())
+
+
+def failing(times: int) -> Callable[[], Awaitable[str]]:
+    """Return a call that finds storage away so many times, and is then answered."""
+    left = [AWAY] * times
+
+    async def call() -> str:
+        if left:
+            raise left.pop()
+        return "answer"
+
+    return call
+
+
+async def silent() -> str:
+    """Wait for ever."""
+    await asyncio.Event().wait()
+    return "answer"
+
+
+async def test_storage_is_called_until_it_answers(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    async with asyncio.timeout(20):
+        assert await opening(10).reach(failing(3)) == "answer"
+    messages = [record.message for record in caplog.records]
+    # The outage is logged once, and that it is over: not each try.
+    assert len(messages) == 2
+    assert messages[0].startswith("storage cannot be reached, trying for 10 s more: the server is away")
+    assert messages[1].startswith("storage can be reached after ")
+
+
+async def test_an_answer_at_once_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    assert await opening(10).reach(failing(0)) == "answer"
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("call", "why"), [(failing(1_000), "the server is away"), (silent, "it does not answer")], ids=["away", "silent"]
+)
+async def test_the_error_says_for_how_long_and_why_once_the_time_is_over(
+    call: Callable[[], Awaitable[str]], why: str
+) -> None:
+    async with asyncio.timeout(20):
+        with pytest.raises(RepositoryUnavailable, match=f"^storage was away for 0.05 s: {why}$"):
+            await opening(0.05).reach(call)
+
+
+async def test_the_time_is_one_for_all_calls() -> None:
+    one = opening(0.05)
+    async with asyncio.timeout(20):
+        with pytest.raises(RepositoryUnavailable):
+            await one.reach(silent)
+        with pytest.raises(RepositoryUnavailable):
+            await one.reach(failing(1))
+
+
+async def test_another_error_of_storage_is_raised_at_once() -> None:
+    async def refuse() -> str:
+        raise RepositoryError("no such database")
+
+    async with asyncio.timeout(20):
+        with pytest.raises(RepositoryError, match="no such database"):
+            await opening(1_000).reach(refuse)
+
+
+async def test_what_is_left_meanwhile_is_cancelled_and_waited_for() -> None:
+    closing, ends = asyncio.Event(), list[str]()
+    one = Opening(timedelta(seconds=1_000), closing)
+
+    async def work() -> None:
+        try:
+            closing.set()
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            ends.append("ended")
+
+    async with asyncio.timeout(20):
+        assert await one.unless_left(work()) is None
+    assert ends == ["ended"]
+
+
+async def test_what_is_not_left_returns_or_raises() -> None:
+    assert await opening(10).unless_left(failing(0)()) == "answer"
+    with pytest.raises(RepositoryUnavailable):
+        await opening(10).unless_left(failing(1)())
