@@ -16,11 +16,12 @@ from typing import Any, cast
 import attrs
 
 from statechain.chaining.bulk import Inputs, stream_bulk
-from statechain.chaining.options import BatchExecutionOptions
+from statechain.chaining.options import DISTRIBUTED, BatchExecutionOptions
+from statechain.chaining.resumption import Resumption
 from statechain.chaining.runner import BatchServices, Item, Runner, Target
 from statechain.chaining.source import InputTransformer, item_input
 from statechain.chaining.stored import describe_options, is_exclusive
-from statechain.chaining.transformers import as_function, as_name, name_of, stored_transformer
+from statechain.chaining.transformers import as_function, as_name, name_of
 from statechain.errors import BatchNotFound, ExecutionNotFound
 from statechain.launcher import ResultStream, first_error
 from statechain.logs import BATCH
@@ -29,7 +30,7 @@ from statechain.records.executions import Execution, ExecutionStatus, Source, ne
 from statechain.records.filters import ExecutionFilter
 from statechain.records.results import BatchExecutionResult, BatchStopped
 from statechain.storage.existing import why_nothing_matches, with_machine_ids
-from statechain.storage.repository import CreateBatch, EndBatch
+from statechain.storage.repository import CreateBatch, EndBatch, ResumeBatch
 from statechain.storage.retrying import retry_while_unavailable
 
 __all__ = [
@@ -170,14 +171,19 @@ class LocalBatches:
         self,
         target: Target,
         batch: Batch,
-        options: BatchExecutionOptions,
+        options: BatchExecutionOptions | None,
         input_transformer: InputTransformer | str | None,
     ) -> ResultStream[BatchExecutionResult]:
         """Run the frozen items of a stored batch again: what has ended is returned, what is missing is finished."""
         services = self._services
-        transformer = as_function(input_transformer or stored_transformer(batch), services.tasks)
-        run = _StoredRun(target, options, transformer, services)
-        return ResultStream(services.streams, partial(run.resume, batch=batch), capacity=options.concurrent_batches)
+        resumption = Resumption.of(batch, options, input_transformer, services)
+        options = resumption.options
+        run = _StoredRun(target, options, resumption.transformer, services)
+        # Workers that run its shards go on: what they have not claimed is to be theirs.
+        is_shared = batch.status is BatchStatus.RUNNING and BatchExecutionOptions.of(batch).mode == DISTRIBUTED
+        resuming = ResumeBatch(batch_id=batch.id) if is_shared else resumption.write
+        produce = partial(run.resume, resuming=resuming)
+        return ResultStream(services.streams, produce, capacity=options.concurrent_batches)
 
     async def stop(self, batch_id: str, stop_execution: Callable[..., Awaitable[Execution]]) -> None:
         """Record a batch as ABORTED, and stop what runs of it here and elsewhere."""
@@ -209,10 +215,9 @@ class _StoredRun:
             await _warn_if_empty(stored, resolved, self.services)
             await self._run(stored, stream, is_resumed=False)
 
-    async def resume(self, stream: ResultStream[BatchExecutionResult], *, batch: Batch) -> None:
+    async def resume(self, stream: ResultStream[BatchExecutionResult], *, resuming: ResumeBatch) -> None:
         """Run what is missing of a batch."""
-        async with self._opened(batch.id):
-            resuming = EndBatch(batch_id=batch.id, status=BatchStatus.RUNNING, end_time=None)
+        async with self._opened(resuming.batch_id):
             await self._run(await self.services.journal.write(resuming), stream, is_resumed=True)
 
     @asynccontextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,22 +17,19 @@ from statechain.chaining.batch import create_batch, new_batch, stop_batch
 from statechain.chaining.bulk import Inputs, store_bulk
 from statechain.chaining.following import Begun, Follower, batch_status
 from statechain.chaining.options import DISTRIBUTED, BatchExecutionOptions
+from statechain.chaining.resumption import Resumption
 from statechain.chaining.runner import BatchServices, Target
 from statechain.chaining.source import InputTransformer
-from statechain.chaining.stored import describe_options
-from statechain.chaining.transformers import as_function, as_name, name_of, stored_transformer
 from statechain.errors import BatchNotFound, StatechainError
 from statechain.guard import guarded
 from statechain.launcher import ResultStream
 from statechain.records.batches import Batch, BatchStatus
 from statechain.records.executions import Execution, new_id
 from statechain.records.results import BatchExecutionResult, BatchStopped
-from statechain.storage.repository import ResumeBatch
 from statechain.storage.retrying import polling_delays, retry_while_unavailable
 
 if TYPE_CHECKING:
     from statechain.chaining.shards import ShardWorker
-    from statechain.codec import JSONValue
     from statechain.records.filters import ExecutionFilter
 
 __all__ = ["BatchHandle", "SharedBatches"]
@@ -96,50 +93,6 @@ class BatchHandle:
             BatchNotFound: It was deleted meanwhile.
         """
         await stop_batch(self._id, services=self._services, stop_execution=self._stop_execution)
-
-
-@attrs.frozen
-class Resumption:
-    """How a stored batch is resumed.
-
-    Attributes:
-        batch_id: The batch.
-
-        options: How what is missing is run.
-
-        described: These options as they are stored; None where the batch has them already.
-
-        transformer: What this process maps the sources' outputs with, unless the batch is DISTRIBUTED.
-    """
-
-    batch_id: str
-    options: BatchExecutionOptions
-    described: Mapping[str, JSONValue] | None
-    transformer: InputTransformer | None
-
-    @classmethod
-    def of(
-        cls,
-        batch: Batch,
-        options: BatchExecutionOptions | None,
-        input_transformer: InputTransformer | str | None,
-        services: BatchServices,
-    ) -> Resumption:
-        """Return how a batch is resumed with what a caller gives, or else with what it was stored with.
-
-        Raises ValueError where the transformer is not registered, or is a function and the batch DISTRIBUTED.
-        """
-        chosen = options or BatchExecutionOptions.of(batch)
-        given = input_transformer or stored_transformer(batch)
-        is_distributed = chosen.mode == DISTRIBUTED
-        name = as_name(given, services.tasks) if is_distributed else name_of(given)
-        described = describe_options(chosen, name)
-        return cls(
-            batch.id,
-            chosen,
-            None if described == batch.options else described,
-            None if is_distributed else as_function(given, services.tasks),
-        )
 
 
 @attrs.frozen
@@ -257,7 +210,7 @@ class SharedBatches:
         is_distributed = resumption.options.mode == DISTRIBUTED  # then this engine runs its shards anyway
         # Before it is RUNNING: a look that finds it then knows with which machine.
         with nullcontext() if is_distributed else self._shards.joined(batch_id, target, function):
-            await self._services.journal.write_for_caller(ResumeBatch(batch_id=batch_id, options=resumption.described))
+            await self._services.journal.write_for_caller(resumption.write)
             await self._shards.begin(batch_id)
             yield
 

@@ -213,8 +213,7 @@ class EngineBatches(EngineLookup):
         is_distributed = (options or BatchExecutionOptions.of(batch)).mode == DISTRIBUTED
         if self._works or is_distributed:  # a client runs no shards
             return self._services.shared_batches.resume(target, batch, options, input_transformer)
-        chosen = options or BatchExecutionOptions.of(batch)
-        return self._services.local_batches.resume(target, batch, chosen, input_transformer)
+        return self._services.local_batches.resume(target, batch, options, input_transformer)
 
     def _run_batch(self, batch: Batch, stream: ResultStream[BatchExecutionResult]) -> None:
         """Take a batch's results among the tasks of the engine; how it ended is in storage."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -110,3 +111,52 @@ async def test_a_client_without_handlers_knows_no_transformer_by_name(engine_fac
         with pytest.raises(ValueError, match=r"no input_transformer is registered under the name 'hundredfold'"):
             await client.resume_batch(batch_id, input_transformer="hundredfold")
         assert (await client.get_batch(batch_id)).status is BatchStatus.FAILED
+
+
+async def test_options_that_a_client_gives_are_stored_for_later_resumptions(engine_factory: EngineFactory) -> None:
+    batch_id = await stopped_batch(engine_factory)
+    calls = Calls()
+    async with engine_factory(tasks=calls.tasks), engine_factory(role="client") as client:
+        await client.resume_batch(batch_id, options=BatchExecutionOptions(concurrent_batches=3))
+        stored = (await client.get_batch(batch_id)).options
+        assert (stored["concurrent_batches"], stored["stop_on_error"]) == (3, False)
+        await client.continue_batch(batch_id, options=BatchExecutionOptions(redrive_failed=True))
+    async with engine_factory(role="client") as client:
+        assert (await client.get_batch(batch_id)).options["redrive_failed"] is True
+
+
+async def test_a_client_that_continues_a_batch_of_which_nothing_is_missing_ends_it_as_it_was(
+    engine_factory: EngineFactory,
+) -> None:
+    calls = Calls()
+    async with engine_factory(tasks=calls.tasks) as engine:
+        found, _ = await sources(engine, 3)
+        await (await target(engine)).execute_batch(found)
+        (before,) = await engine.list_batches()
+        async with engine_factory(role="client") as client:
+            await client.continue_batch(before.id)
+        after = await engine.get_batch(before.id)
+    assert (after.status, after.item_counts) == (BatchStatus.SUCCEEDED, before.item_counts)
+    assert after.end_time is not None
+    assert sorted(calls.inputs) == [0, 1, 2], "what has ended is not run again"
+
+
+async def test_a_batch_that_a_client_resumes_goes_on_while_a_worker_takes_part(engine_factory: EngineFactory) -> None:
+    batch_id = await stopped_batch(engine_factory)
+    async with engine_factory(tasks=Calls(2).tasks) as engine:  # once to its end in shards, with a failure
+        options = BatchExecutionOptions(redrive_failed=True, shard_size=1)
+        assert (await engine.resume_batch(batch_id, options=options)).item_counts.failed == 1
+    calls = Calls()
+    calls.gate.clear()
+    async with engine_factory(tasks=calls.tasks) as worker, engine_factory(role="client") as client:
+        resuming = asyncio.ensure_future(client.resume_batch(batch_id))
+        await calls.reached(1)
+        joining = asyncio.ensure_future(worker.join_batch(batch_id))
+        shards = client.repository.shards
+        while not joining.done() and all(each.owner is None for each in await shards(batch_id)):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert await client.repository.batch_status(batch_id) is BatchStatus.RUNNING
+        calls.gate.set()
+        assert (await resuming).item_counts == ItemCounts(succeeded=4, total=4)
+        assert (await joining).status is BatchStatus.SUCCEEDED
+    assert calls.inputs == [2]
