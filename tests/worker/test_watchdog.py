@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -15,8 +16,10 @@ def block(seconds: float) -> None:
     time.sleep(seconds)
 
 
-@pytest.mark.parametrize("type_", ["STANDARD", "EXPRESS"])
-async def test_a_handler_that_holds_the_loop_is_named(type_: Any, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(("type_", "bound"), [("STANDARD", {}), ("STANDARD", {"TimeoutSeconds": 60}), ("EXPRESS", {})])
+async def test_a_handler_that_holds_the_loop_is_named(
+    type_: Any, bound: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
     tasks = TaskRegistry()
 
     async def greedy(_value: Any) -> None:
@@ -24,12 +27,16 @@ async def test_a_handler_that_holds_the_loop_is_named(type_: Any, caplog: pytest
 
     tasks.add("greedy", greedy)
     async with Engine(tasks=tasks, limits=Limits(loop_hold_seconds=0.1)) as engine:
-        created = await engine.create_state_machine("holding", machine(Work=task("greedy")), type=type_)
+        created = await engine.create_state_machine("holding", machine(Work=task("greedy", **bound)), type=type_)
         execution = await created.execute()
-    messages = [record.getMessage() for record in caplog.records if record.name == "statechain.worker.watchdog"]
-    held = [message for message in messages if "'greedy'" in message]
-    assert any("in block" in message for message in held), messages
-    assert all(execution.id in message for message in held)
+    records = [record for record in caplog.records if "'greedy'" in record.getMessage()]
+    assert {record.name for record in records} == {"statechain.worker.watchdog"}
+    messages = [record.getMessage() for record in records]
+    assert any("in block" in message for message in messages), messages
+    assert all(execution.id in message for message in messages)
+    assert all(vars(record)["statechain"] == {"handler": "greedy", "execution": execution.id} for record in records)
+    (held,) = [found[1] for message in messages if (found := re.search(r"was held for (\S+) seconds", message))]
+    assert 0.1 < float(held) < 60
 
 
 async def test_nothing_is_watched_unless_asked(caplog: pytest.LogCaptureFixture) -> None:
