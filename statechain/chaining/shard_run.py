@@ -74,9 +74,7 @@ class ShardRun:
 
         Raises BatchStopped where the batch ended meanwhile, LeaseLost where the shard is another worker's.
         """
-        options = attrs.evolve(
-            BatchExecutionOptions.of(self._batch), concurrent_batches=self._plan.concurrency, name_prefix=None
-        )
+        options = attrs.evolve(BatchExecutionOptions.of(self._batch), concurrent_batches=self._plan.concurrency)
         self._runner = runner = Runner(
             self._target,
             options,

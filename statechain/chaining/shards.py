@@ -349,10 +349,10 @@ class ShardWorker:
         """Send the tickets of a batch, and claim what they did not lead to."""
         tickets = await self._open_tickets(batch)
         for ticket in await sender.send(batch.id, tickets):
-            if not self._has_room(batch.id):
+            if not self._has_slot:
                 return
             await self._claim(batch, target, ticket)
-        if not tickets and self._has_room(batch.id):  # a claim ends a batch of which nothing is open
+        if not tickets and self._has_slot:  # a claim ends a batch of which nothing is open
             await self._claim(batch, target)
 
     async def _claim(self, batch: Batch, target: Target, ticket: Ticket | None = None) -> asyncio.Task[None] | None:

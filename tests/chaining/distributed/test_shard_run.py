@@ -11,7 +11,7 @@ from statechain import MemoryRepository
 from statechain.chaining.runner import BatchServices
 from statechain.chaining.shard_run import ShardRun
 from statechain.clock import SystemClock
-from statechain.errors import LeaseLost
+from statechain.errors import LeaseLost, RepositoryUnavailable
 from statechain.records.batches import Batch
 from statechain.storage.repository import Repository
 from statechain.storage.shards import Shard, ShardPlan
@@ -44,5 +44,20 @@ async def test_a_shard_that_was_taken_from_a_dead_worker_has_not_ended(repositor
     batch = await shared(repository)
     shard = await claimed(repository, batch, "one")
     await repository.release_dead(await repository.strays())
+    with pytest.raises(LeaseLost):
+        await ended_by(repository, batch, shard)
+
+
+async def test_a_lost_shard_has_not_ended_where_storage_does_not_say_so(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = await shared(repository)
+    shard = await claimed(repository, batch, "one")
+    await repository.release_dead(await repository.strays())
+
+    async def away(_batch_id: str) -> None:
+        raise RepositoryUnavailable("away")
+
+    monkeypatch.setattr(repository, "shards", away)
     with pytest.raises(LeaseLost):
         await ended_by(repository, batch, shard)
