@@ -75,7 +75,7 @@ class BatchExecutionOptions:
         tolerated_failure_percentage: Stop once more than this percentage of all items failed, from 0 to 100.
 
         redrive_failed: Whether an execution of an earlier run that ended without success is redriven instead of
-            returned.
+            returned. One that fails again is redriven once more where another worker takes its shard over meanwhile.
 
         on_execution_start: Called with (source execution id, index) before each item starts; sync or async. In bulk,
             the id is None.

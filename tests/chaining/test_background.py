@@ -38,12 +38,24 @@ async def test_a_batch_that_is_started_is_finished_before_the_engine_is_left(eng
         assert (stored.state_machine_id, stored.source_state_name) == (machine.id, "Echo")
         assert (stored.name_prefix, stored.options["concurrent_batches"]) == ("nightly", 2)
         assert stored.options["input_transformer"] == "hundredfold"
+        assert stored.filter == found.described()
     async with engine_factory(role="client") as client:
         ended = await client.get_batch(stored.id)
         assert (ended.status, ended.item_counts) == (BatchStatus.SUCCEEDED, ItemCounts(succeeded=3, total=3))
         listed = await client.list_batch_results(stored.id)
         assert [each.name for each in listed] == [f"nightly-{id_}" for id_ in ids]
     assert sorted(calls.inputs) == [0, 100, 200]
+
+
+async def test_two_batches_of_one_prefix_that_are_started_at_once_are_two(engine_factory: EngineFactory) -> None:
+    calls = Calls()
+    async with engine_factory(tasks=calls.tasks) as engine:
+        found, _ = await sources(engine, 3)
+        machine = await target(engine)
+        options = BatchExecutionOptions(name_prefix="nightly")
+        one, other = [await engine.start_batch(machine, found, options=options) for _ in range(2)]
+        assert one.id != other.id
+    assert sorted(calls.inputs) == [0, 1, 2], "they have their executions in common"
 
 
 async def stopped_batch(engine_factory: EngineFactory, **options: int) -> str:

@@ -252,3 +252,31 @@ async def test_a_process_that_resumes_a_batch_leaves_those_alone_that_run_in_ano
         one.gate.set()
         assert [result.output for result in await running] == [0, 1]
     assert sorted(one.inputs) == sorted(other.inputs) == [0, 1]
+
+
+async def test_what_failed_again_is_redriven_once_more_by_a_worker_that_takes_its_shard_over(
+    engine_factory: EngineFactory,
+) -> None:
+    options = BatchExecutionOptions(
+        mode="DISTRIBUTED", name_prefix="again", concurrent_batches=1, shard_size=5, redrive_failed=True
+    )
+    broken, one, other = Calls(0, 2, 3, 4), Calls(0), Calls()
+    async with engine_factory(tasks=broken.tasks) as engine:
+        machine = await engine.create_state_machine("targets", CALL)
+        handle = await machine.start_bulk(range(5), options=options)
+        assert (await handle.wait()).item_counts.failed == 4
+    one.gate.clear()
+    async with engine_factory(role="client") as client:
+        again = asyncio.ensure_future(client.resume_batch(handle.id))
+        async with engine_factory(tasks=one.tasks):
+            await one.reached(1)
+            one.gate.set()
+            one.gate.clear()
+            await one.reached(2)
+            asyncio.get_running_loop().call_later(0.05, one.gate.set)
+        assert one.inputs == [0, 2]
+        async with engine_factory(tasks=other.tasks):
+            assert (await again).item_counts.succeeded == 5
+        first = (await client.list_batch_results(handle.id))[0]
+        assert (await client.get_execution(first.execution_id or "")).redrive_count == 2
+    assert other.inputs == [0, 3, 4], "what has succeeded since is not run again"
