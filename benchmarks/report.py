@@ -1,13 +1,13 @@
 """Run all benchmarks, keep what they print as results/*.json, and make the tables and the plots of it.
 
 `python benchmarks/report.py --postgres URL` takes some twenty minutes on two cores; `--size small` a fifth of
-that, and `--size tiny` shows only that everything runs. Without a server SQLite alone is measured; peers that are not
-installed are left out.
+that. `--size tiny` shows only that everything runs, and takes the scripts as forks. Without a server SQLite alone is
+measured; peers that are not installed are left out.
 """
 
 import argparse
 import json
-import subprocess
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +16,7 @@ from typing import Any
 
 from measuring.harness import parser
 from measuring.rounds import HERE, Storage, memory, sqlite, storages
+from measuring.scripts import FORKS, run
 from tables import write_tables
 
 SIZES = ("tiny", "small", "full")
@@ -60,8 +61,7 @@ Result = dict[str, Any]
 
 def call(name: str, arguments: Sequence[str]) -> Result:
     """Run a script, which prints its progress; return its result."""
-    command = [sys.executable, str(HERE / f"{name}.py"), "--json", *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    done = run(HERE / f"{name}.py", ["--json", *arguments], shows_progress=True)
     if done.returncode:
         sys.exit(f"{name}.py failed, with what it says above")
     result: Result = json.loads(done.stdout.strip().splitlines()[-1])
@@ -106,6 +106,8 @@ def main() -> None:
     arguments.add_argument("--plots", type=Path, default=PLOTS)
     options = arguments.parse_args()
     options.results.mkdir(parents=True, exist_ok=True)
+    if options.size == "tiny":
+        os.environ[FORKS] = "1"
     for name, measure in benchmarks(options).items():
         if name in options.only:
             began = time.perf_counter()

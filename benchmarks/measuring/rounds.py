@@ -22,6 +22,8 @@ from uuid import uuid4
 import asyncpg
 import attrs
 
+from measuring.scripts import run
+
 HERE = Path(__file__).parents[1]
 US = "statechain"
 RATE = "per second"
@@ -113,8 +115,7 @@ class Measurement:
 
     def _run(self) -> subprocess.CompletedProcess[str]:
         with self.storage() as url:
-            command = [sys.executable, str(HERE / self.script), "--json", "--url", url, *map(str, self.arguments)]
-            return subprocess.run(command, capture_output=True, text=True, check=False)
+            return run(HERE / self.script, ["--json", "--url", url, *map(str, self.arguments)])
 
 
 def take_in_turn(plan: Sequence[Measurement], rounds: int) -> list[dict[str, Any]]:
