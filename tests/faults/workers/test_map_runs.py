@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
-import subprocess
 from collections import Counter
+from contextlib import suppress
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import attrs
@@ -14,8 +16,7 @@ import pytest
 
 from statechain import Engine, Execution, ExecutionFilter
 from statechain.records.batches import BatchStatus
-from support.faults.workers.map_run import LEASE, MACHINE, WIDTH
-from support.programs import command
+from support.faults.workers.map_run import LEASE, MACHINE, WIDTH, spawn
 from support.summary import Figures
 
 pytestmark = pytest.mark.timeout(1800)
@@ -40,7 +41,7 @@ class Siege:
     chance: random.Random
     stops: float
     kills: Counter[str] = attrs.Factory(Counter)
-    workers: dict[int, subprocess.Popen[bytes]] = attrs.Factory(dict)
+    workers: dict[int, BaseProcess] = attrs.Factory(dict)
 
     @property
     def notes(self) -> list[list[str]]:
@@ -64,18 +65,18 @@ class Siege:
                 assert asyncio.get_running_loop().time() - moved < SILENCE, self._log()
                 self._strike(notes)
             for worker in self.workers.values():
-                assert await asyncio.to_thread(worker.wait, SILENCE) == 0, self._log()
+                await asyncio.to_thread(worker.join, SILENCE)
+                assert worker.exitcode == 0, self._log()
             return await ending
         finally:
             ending.cancel()
             for worker in self.workers.values():
                 worker.kill()
-                worker.wait()
+                worker.join()
 
     def _spawn(self) -> None:
-        arguments = command("support.faults.workers.map_run", self.url, self.folder / "notes", self.execution_id)
-        with (self.folder / "log").open("ab") as log:
-            process = subprocess.Popen(arguments, stdout=log, stderr=log, cwd=self.folder)
+        process = spawn(self.url, self.folder / "notes", self.execution_id, self.folder / "log")
+        assert process.pid is not None
         self.workers[process.pid] = process
 
     def _strike(self, notes: list[list[str]]) -> None:
@@ -88,22 +89,27 @@ class Siege:
             victim = parent if is_parent else self.chance.choice(others)
             self.kills["of the execution" if is_parent else "of items"] += 1
             if self.chance.random() < self.stops:
-                self._stop(self.workers[victim])
+                self._stop(victim)
                 continue
             killed = self.workers.pop(victim)
-            killed.send_signal(signal.SIGKILL)
-            killed.wait()
+            killed.kill()
+            killed.join()
             self._spawn()
 
-    def _stop(self, worker: subprocess.Popen[bytes]) -> None:
+    def _stop(self, worker: int) -> None:
         """Stop a process for longer than its lease."""
         self.kills["stopped"] += 1
-        worker.send_signal(signal.SIGSTOP)
+        _send(worker, signal.SIGSTOP)
         seconds = LEASE * self.chance.uniform(1.2, 2.0)
-        asyncio.get_running_loop().call_later(seconds, worker.send_signal, signal.SIGCONT)
+        asyncio.get_running_loop().call_later(seconds, _send, worker, signal.SIGCONT)
 
     def _log(self) -> str:
         return (self.folder / "log").read_text()[-3000:]
+
+
+def _send(process: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):  # it has ended, or was killed
+        os.kill(process, number)
 
 
 @pytest.mark.parametrize("stops", [0.0, 0.5], ids=["killed", "zombies"])

@@ -1,20 +1,21 @@
 """A worker process that shares distributed Maps, until one execution has ended.
 
-``python map_run.py URL NOTES EXECUTION``: what it does is appended to the notes, a line at a time, with its process's
-id: ``item VALUE`` where a handler begins, ``parent`` where it takes the execution of the Map up.
+What it does is appended to the notes, a line at a time, with its process's id: ``item VALUE`` where a handler begins,
+``parent`` where it takes the execution of the Map up.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import sys
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from statechain import Engine, TaskRegistry
 from statechain.observers import ExecutionResumed, ExecutionStarted, Fact
+from support.forked import start
 
-__all__ = ["LEASE", "MACHINE", "WIDTH"]
+__all__ = ["LEASE", "MACHINE", "WIDTH", "spawn"]
 
 LEASE = 1.5
 SECONDS = 0.02
@@ -56,7 +57,16 @@ class Notes:
             self.add("parent")
 
 
-async def main(url: str, notes: Notes, execution_id: str) -> None:
+def spawn(url: str, notes: Path, execution_id: str, log: Path) -> BaseProcess:
+    """Start a worker; what it prints is added to the log."""
+    return start(_work, url, notes, execution_id, stdout=log, stderr=log, folder=log.parent)
+
+
+def _work(url: str, notes: Path, execution_id: str) -> None:
+    asyncio.run(_serve(url, Notes(notes), execution_id))
+
+
+async def _serve(url: str, notes: Notes, execution_id: str) -> None:
     """Serve until the execution has ended."""
     tasks = TaskRegistry()
 
@@ -68,7 +78,3 @@ async def main(url: str, notes: Notes, execution_id: str) -> None:
 
     async with Engine(url, tasks=tasks, lease=LEASE, map_runs="shared", observers=[notes]) as engine:
         await (await engine.get_handle(execution_id)).wait()
-
-
-if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], Notes(Path(sys.argv[2])), sys.argv[3]))
