@@ -111,6 +111,26 @@ async def test_while_a_handler_ends_its_siblings_begin_nothing_more(quick: Engin
     assert not quick.calls["After"]
 
 
+@pytest.mark.parametrize("turn", range(5))
+async def test_a_stop_at_any_turn_of_a_branchs_failure_shows_that_its_visit_was_interrupted(
+    quick: EngineHarness, turn: int
+) -> None:
+    ending = Ending(quick)
+    retry = [{"ErrorEquals": ["States.ALL"], "IntervalSeconds": 1000}]
+    hang = {"Type": "Wait", "Seconds": 1000, "Next": "CleanUp"}
+    branches = [machine(Fail=task("Fail", Retry=retry)), machine(Hang=hang, CleanUp=task("CleanUp"))]
+    async with asyncio.timeout(60):
+        started = await quick.start(machine(Both={"Type": "Parallel", "Branches": branches}))
+        await quick.written(started, 1)
+        ending.began.set()
+        for _ in range(turn):
+            await asyncio.sleep(0)
+        assert (await started.stop()).status == "ABORTED"
+    events = await quick.history(started)
+    assert "Fail" in [event.get("stateEnteredEventDetails", {}).get("name") for event in events]
+    assert [event["id"] for event in events] == [*range(1, len(events) + 1)]
+
+
 @pytest.mark.parametrize("way", ["returns", "raises"])
 @pytest.mark.parametrize("end", ["stop", "timeout"])
 async def test_an_express_handler_that_hides_its_cancellation_stops_nothing(

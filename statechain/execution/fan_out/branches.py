@@ -56,7 +56,7 @@ class Branches:
         self._frames = frames
         self._collect = collect
         self._places = Places(width)
-        self._lines: dict[int, Line] = {}
+        self._lines: dict[int, Line] = {}  # those that run, and those that stopped whose tasks have not begun
         self._ends: list[asyncio.Task[Exit]] = []
         self._is_ending = False
         self.failed: int | None = None
@@ -98,8 +98,8 @@ class Branches:
 
     def _take_stopped(self, index: int, group: asyncio.TaskGroup, line: Line) -> None:
         """Take a branch whose line has stopped: it has ended, or a task goes on with it."""
-        self._lines.pop(index, None)  # this is called once more, for another exit, where it raises
         if line.exit is Exit.DONE and line.error is None:
+            del self._lines[index]
             self._collect(index)
             self._places.give_back()
         else:
@@ -110,6 +110,7 @@ class Branches:
         task.add_done_callback(self._places.give_back)  # after the group's own callback
 
     async def _run_one(self, index: int, frame: Frame, line: Line | None) -> None:
+        self._lines.pop(index, None)
         try:
             await self._frames.run_branch(frame, line)
             self._collect(index)
@@ -122,13 +123,18 @@ class Branches:
     def _end_lines(self) -> None:
         """Cancel the lines that still run; each has a task from here on, in which its handler ends."""
         self._is_ending = True
-        for line in self._lines.values():
-            line.cancel()
-            self._ends.append(asyncio.ensure_future(self._frames.follow(line)))
-        self._lines.clear()
+        for index in [index for index, line in self._lines.items() if not line.has_stopped]:
+            self._end_line(self._lines.pop(index))
+
+    def _end_line(self, line: Line) -> None:
+        line.cancel()
+        self._ends.append(asyncio.ensure_future(self._frames.follow(line)))
 
     async def _lines_ended(self) -> None:
         """Wait until the handlers of lines that were cancelled have ended; raise what is no cancellation of theirs."""
+        # A task that is cancelled before its first step never runs: nothing else records the visit that it was to end.
+        for line in self._lines.values():
+            self._end_line(line)
         if not self._ends:
             return
         for outcome in await await_shielded(asyncio.gather(*self._ends, return_exceptions=True)):

@@ -180,6 +180,11 @@ class Line:
                 self.context.run(self._tell_cancelled)
             raise
 
+    @property
+    def has_stopped(self) -> bool:
+        """Whether it does nothing more: it has stopped at its `exit`, or was cancelled."""
+        return self._future.done()
+
     def result(self) -> Payload:
         """Return what the handler returned; raise what the visit failed by."""
         if self.error is not None or self.frame.result is None:
