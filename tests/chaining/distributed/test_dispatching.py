@@ -22,7 +22,7 @@ LONG = timedelta(hours=1)
 
 
 class Storage(MemoryRepository):
-    """Counts looks for shards."""
+    """Counts looks for shards, at which others have their turn, as with storage that is not in memory."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,6 +30,7 @@ class Storage(MemoryRepository):
 
     async def running_batches(self, mode: str | None = None) -> Sequence[Batch]:
         self.looks += 1
+        await asyncio.sleep(0)
         return await super().running_batches(mode)
 
 

@@ -25,6 +25,7 @@ from statechain import (
 from statechain.chaining import shard_run, shard_trials, shards
 from statechain.dispatchers.local import LocalDispatcher
 from statechain.errors import LeaseLost
+from statechain.logs import BATCH
 from statechain.observers import Fact, ShardEnded, ShardStarted
 from statechain.storage.repository import EndBatch
 from statechain.storage.shards import ShardStatus
@@ -314,7 +315,7 @@ async def test_a_worker_without_a_lease_claims_nothing(storage: Storage, monkeyp
         handle = await start(engine, 2)
         for _ in range(5):
             await asyncio.sleep(0.01)
-        assert await held(storage, handle.id) == []
+        assert calls.inputs == []
         monkeypatch.undo()
         assert (await handle.wait()).status is BatchStatus.SUCCEEDED
 
@@ -373,3 +374,19 @@ async def test_what_is_unchained_is_chained_once_also_where_another_batch_did_it
         async with Engine(storage, tasks=calls.tasks):
             assert (await handle.wait()).item_counts.succeeded == 1
     assert calls.inputs == [1]
+
+
+async def test_what_is_logged_of_a_shard_is_about_its_batch(storage: Storage) -> None:
+    seen, tasks = set(), TaskRegistry()
+
+    @tasks.register("Call")
+    async def call(_value: int) -> None:
+        seen.add(BATCH.get())
+
+    async with Engine(storage, tasks=tasks) as engine:
+        ids = set()
+        for _ in range(2):
+            handle = await start(engine, 3)
+            await handle.wait()
+            ids.add(handle.id)
+    assert seen == ids
