@@ -10,7 +10,7 @@ import pytest
 
 from statechain import Execution, MemoryRepository
 from statechain.errors import DamagedRow, ExecutionNotFound
-from statechain.testing.contract.samples import finish, start
+from statechain.testing.contract.samples import advance, commit, ending, finish, start
 from statechain.worker.waiting import EndWatcher
 from support.faulty_repository import FaultyRepository, as_repository
 
@@ -71,3 +71,26 @@ async def test_an_execution_that_was_inserted_between_two_reads_is_read_again() 
         reading = LeavesOut(repository, ended)
         assert await EndWatcher(as_repository(reading)).wait(ended.id) == ended
     assert reading.refused["execution"] == 1
+
+
+async def test_a_waiter_that_is_cancelled_while_its_execution_is_looked_for_disturbs_no_other() -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(FaultyRepository):
+        async def execution(self, execution_id: str) -> Execution | None:
+            asked.set()
+            await go_on.wait()
+            return await self._inner.execution(execution_id)
+
+    async with MemoryRepository() as repository, asyncio.timeout(20):
+        running = await start(repository)
+        watcher = EndWatcher(as_repository(Slow(repository)))
+        polling = asyncio.ensure_future(watcher.wait(running.id))
+        await asyncio.sleep(0)
+        cancelled = asyncio.ensure_future(watcher.wait("missing"))
+        await asked.wait()
+        cancelled.cancel()
+        await asyncio.wait([cancelled])
+        go_on.set()
+        await commit(repository, advance(running, end=ending()))
+        assert (await polling).id == running.id
