@@ -265,7 +265,8 @@ async def test_whoever_only_waits_is_not_poison(repository_url: str, definition:
                     await asyncio.sleep(0.01)
                 claims: Sequence[Claim] = ()
                 while not claims:  # its renewal may come in between
-                    await bury(one, engine.worker.id)  # it dies, too
+                    dead = [lease for lease in await one.workers() if lease.worker_id == engine.worker.id]
+                    await one.release_dead(dead)  # it dies, too
                     claims = await one.claim("the next", page=1)
                 assert [claim.claims for claim in claims] == [0]
                 raise Left
