@@ -82,3 +82,25 @@ async def test_what_a_dispatcher_does_not_accept_in_time_is_run_by_the_sender() 
     sender = TicketSender(Hanging(), interval=0.01)
     assert await sender.send("batch", TICKETS) == TICKETS
     assert sender.is_away
+
+
+async def test_a_ticket_is_lost_an_interval_after_it_was_sent_whatever_is_sent_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
+    dispatcher = Refusing()
+    dispatcher.is_refusing = False
+    sender = TicketSender(dispatcher, interval=10.0)
+    assert await sender.send("batch", TICKETS[:1]) == []
+    now = 6.0
+    assert await sender.send("batch", TICKETS) == []
+    now = 10.0
+    assert await sender.send("batch", TICKETS) == TICKETS[:1]
+    dispatcher.is_refusing = True
+    now = 20.0
+    assert await sender.send("batch", TICKETS) == TICKETS
+    dispatcher.is_refusing = False
+    now = 30.0
+    assert await sender.send("batch", TICKETS) == TICKETS, "both were sent long ago"
+    assert dispatcher.asked == 5, "after an interval it is asked again"
