@@ -306,6 +306,39 @@ async def test_a_failed_batch_ends_for_its_followers_where_no_worker_aborts_what
             assert await shown_of_stopped(handle) == [ExecutionStatus.RUNNING]
 
 
+@pytest.mark.parametrize("status", [BatchStatus.FAILED, BatchStatus.ABORTED])
+async def test_a_resumption_that_ends_elsewhere_is_over_once_what_ran_is_aborted(
+    engine_factory: EngineFactory, monkeypatch: pytest.MonkeyPatch, status: BatchStatus
+) -> None:
+    """It fails from the first failure where the batch FAILED, and from none where that was stopped."""
+    monkeypatch.setattr(following, "SETTLE_SECONDS", 60.0)
+    calls = Calls()
+    tasks = TaskRegistry()
+    calls.gate.clear()
+
+    @tasks.register("Call")
+    async def call(value: int) -> int:
+        if value == 0:
+            raise ValueError(value)
+        return await calls.call(value)
+
+    async with engine_factory(tasks=tasks) as engine, engine_factory(role="client") as client:
+        machine = await client.create_state_machine("target", CALL)
+        options = BatchExecutionOptions(mode="DISTRIBUTED", concurrent_batches=3, shard_size=3, shard_concurrency=3)
+        handle = await machine.start_bulk(range(3), options=options)
+        await calls.reached(2)
+        resuming = asyncio.ensure_future(client.resume_batch(handle.id))
+        await asyncio.wait([resuming], timeout=0.2)
+        assert not resuming.done()
+        ending = EndBatch(batch_id=handle.id, status=status, end_time=engine.clock.now())
+        await engine.repository.commit([ending])
+        with pytest.raises(BatchStopped) as stopped:
+            await resuming
+        assert (await client.get_batch(handle.id)).item_counts.running == 0
+    cause = stopped.value.__cause__
+    assert isinstance(cause, ExecutionFailed) if status is BatchStatus.FAILED else cause is None
+
+
 async def test_workers_chain_the_output_of_the_state_that_was_named(engine_factory: EngineFactory) -> None:
     calls = Calls()
     steps = {

@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 
-from statechain import BatchExecutionOptions, BatchStopped, Engine, ExecutionFilter, MemoryRepository, StatechainError
+from statechain import (
+    BatchExecutionOptions,
+    BatchStopped,
+    Engine,
+    ExecutionFailed,
+    ExecutionFilter,
+    MemoryRepository,
+    StatechainError,
+    TaskRegistry,
+)
 from statechain.chaining import following, shard_run
 from statechain.records.batches import BatchStatus
 from statechain.reports import BatchResult
@@ -157,3 +166,24 @@ async def test_a_batch_that_failed_fails_from_the_first_failure_also_of_a_kind_t
         with pytest.raises(BatchStopped) as stopped:
             await anext(results)
         assert stopped.value.__cause__ is errors[0]
+
+
+async def test_a_failure_that_could_be_redriven_is_shown_once_its_shard_is_over(storage: Storage) -> None:
+    calls, tasks = Calls(), TaskRegistry()
+    calls.gate.clear()
+
+    @tasks.register("Call")
+    async def call(value: int) -> int:
+        if value == 0:
+            raise ValueError(value)
+        return await calls.call(value)
+
+    async with Engine(storage, tasks=tasks) as engine:
+        machine = await engine.create_state_machine("target", CALL)
+        handle = await machine.start_bulk(range(2), options=shared(shard_size=1, redrive_failed=True))
+        results = handle.results()
+        first = await anext(results)
+        assert (first.index, type(first.error)) == (0, ExecutionFailed)
+        assert await storage.batch_status(handle.id) is BatchStatus.RUNNING
+        calls.gate.set()
+        assert [each.output async for each in results] == [1]
