@@ -73,6 +73,7 @@ class Caller:
         # Not of a subclass: handlers that a test scripts differ from attempt to attempt.
         if type(self._tasks) is TaskRegistry and isinstance(call, HandlerCall) and call.is_only_called:
             self._plain[state] = call.task
+        # Version 0.1 did not refuse such a definition, and what is stored is not checked again.
         if frame.run.is_express and _waits_externally(call):
             raise StateError("States.TaskFailed", f"an EXPRESS execution cannot wait for {effect.resource!r}")
         # Otherwise an attempt from before a crash goes on, whose stored moments begin with this one.

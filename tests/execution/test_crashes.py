@@ -137,6 +137,55 @@ async def test_branches_that_had_ended_do_not_run_again(harness: EngineHarness) 
     assert harness.calls == {"Quick": 3, "Slow": 2}
 
 
+async def test_a_branch_that_had_failed_decides_before_another_runs_on(harness: EngineHarness) -> None:
+    released = asyncio.Event()
+    held, gate = asyncio.Event(), asyncio.Event()
+
+    async def slow(_value: Any) -> None:
+        harness.calls["Slow"] += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await released.wait()
+
+    async def first(_value: Any) -> None:
+        nonlocal held, gate
+        held, gate = harness.hold(lambda write: isinstance(write, Advance))
+        harness.calls["First"] += 1
+
+    async def second(_value: Any) -> None:
+        await harness.reached("First")
+        await held.wait()
+        harness.calls["Second"] += 1
+
+    async def failing(_value: Any) -> None:
+        await harness.reached("Second")
+        harness.calls["Failing"] += 1
+        raise TaskError("Refused", "")
+
+    for name, handler in {"Slow": slow, "First": first, "Second": second, "Failing": failing}.items():
+        harness.tasks.add(name, handler)
+    names = ("Slow", "First", "Second", "Failing")
+    both = {"Type": "Parallel", "Branches": [machine(**{name: task(name)}) for name in names]}
+    started = await harness.start(machine(Both=both))
+    await harness.reached("Failing")
+    for _ in range(20):
+        await asyncio.sleep(0)
+    gate.set()  # what is written next has the failure of one branch beside the end of another
+    async with asyncio.timeout(60):
+        while all(  # noqa: ASYNC110 -- storage has no event
+            visit.error is None for visit in await harness.repository.visits(started.id)
+        ):
+            await asyncio.sleep(0.001)
+    crashing = asyncio.create_task(harness.reopen())
+    await asyncio.sleep(0)
+    released.set()
+    await crashing
+    ended = await harness.ended(started.id)
+    assert (ended.status, ended.error) == ("FAILED", "Refused")
+    assert harness.calls["Slow"] == 1
+
+
 async def test_iterations_of_nested_maps_go_on_where_they_stood(harness: EngineHarness) -> None:
     async def work(value: Any, context: TaskContext) -> Any:
         harness.calls[str(value)] += 1

@@ -9,6 +9,7 @@ import pytest
 
 from statechain import Engine, ExecutionFailed, ExecutionStatus, Limits, TaskContext, TaskError, TaskRegistry
 from statechain.asl.expressions import intrinsics
+from statechain.codec import private
 
 tasks = TaskRegistry()
 seen: list[Any] = []
@@ -228,3 +229,32 @@ async def test_an_unexpected_exception_is_placed_as_in_a_standard_execution(
     place = "An error occurred while executing the state 'C' (entered at the event id #9)."
     reason = "The engine met an unexpected ZeroDivisionError: of the library"
     assert express[2:] == ("States.Runtime", f"{place} {reason}", "C")
+
+
+async def test_an_unexpected_exception_names_the_task_whose_result_it_met(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(value: dict[str, Any], **limits: Any) -> Any:
+        if value["n"] == 3:
+            raise ZeroDivisionError("of the library")
+        return private(value, **limits)
+
+    monkeypatch.setattr("statechain.execution.lines.fast_path.private", broken)
+    _, _, error, cause, state = await outcome(chain("add", "add"), {"n": 1}, "EXPRESS")
+    assert (state, error) == ("S1", "States.Runtime")
+    assert "executing the state 'S1' (entered at the event id #7)" in cause
+
+
+@pytest.mark.parametrize(
+    "resource",
+    ["add.waitForTaskToken", "arn:aws:states:::states:startExecution.sync", "arn:aws:states:l:1:activity:by-hand"],
+)
+async def test_what_an_earlier_version_stored_does_not_wait_in_an_express_execution(
+    resource: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("statechain.asl.checks.check._check_express", lambda *_: iter(()))
+    parameters = {"StateMachineArn": "m"}
+    definition = {
+        "StartAt": "A",
+        "States": {"A": {"Type": "Task", "Resource": resource, "Parameters": parameters, "End": True}},
+    }
+    _, _, error, cause, _ = await outcome(definition, {"n": 1}, "EXPRESS")
+    assert (error, cause) == ("States.TaskFailed", f"an EXPRESS execution cannot wait for {resource!r}")

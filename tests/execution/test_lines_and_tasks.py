@@ -19,6 +19,8 @@ from statechain.execution.lines.shared import Lines
 from statechain.testing import VirtualClock
 from support.engine_harness import task
 
+pytestmark = pytest.mark.timeout(1800)  # at full size it runs two thousand executions
+
 ALL = ["States.ALL"]
 ITEMS = [{"n": 1}, {"n": 2}, {"n": 3}]
 ITEM = "$$.Map.Item.Value"

@@ -103,7 +103,8 @@ class FastPath:
         """
         payload = frame.input
         if state.make is None:
-            frame.steps += 1  # no expression is evaluated, so nothing sees when the visit began
+            frame.steps += 1  # no expression is evaluated, so nothing sees the moment at which the visit began
+            frame.entered_event = frame.run.events + 1
         else:
             frame.begin_untracked(self._clock.now())
             try:
