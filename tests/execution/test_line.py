@@ -346,6 +346,29 @@ async def test_an_unexpected_error_within_a_line_fails_the_execution(monkeypatch
     assert "a bug" in (ended.cause or "")
 
 
+async def test_what_an_unexpected_error_ends_is_reported_in_the_context_of_the_execution(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug")
+
+    tasks, facts = handlers(), Facts()
+
+    @tasks.register("breaks")
+    async def breaks(value: Any) -> Any:
+        await asyncio.sleep(0)
+        monkeypatch.setattr("statechain.execution.lines.line.Payload.isolated", broken)
+        return value
+
+    async with Engine(tasks=tasks, observers=[facts]) as engine:
+        created = await engine.create_state_machine("bug", chain(A=task("breaks")))
+        ended = await (await created.start_execution({"n": 1})).wait()
+    assert (ended.status, ended.error) == ("FAILED", "States.Runtime")
+    assert [(kind, *where) for kind, _, _, *where in facts.seen] == [
+        (kind, True, None) for kind in ("StateEntered", "AttemptStarted", "AttemptEnded", "StateLeft")
+    ]
+
+
 @pytest.mark.parametrize("is_map", [False, True], ids=["a chain", "a distributed Map"])
 async def test_an_execution_that_has_ended_leaves_nothing_to_the_garbage_collector(*, is_map: bool) -> None:
     tasks = TaskRegistry()
