@@ -6,20 +6,24 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
-from litestar import Litestar, asgi
 
 from statechain.console import READER, app
 from support.console.office import Office, as_user
 
+# Each is imported by its test, not when tests are collected: that is done in each process, and Litestar takes long.
+
 
 def in_fastapi(console: Any) -> Any:
+    from fastapi import FastAPI
+
     service = FastAPI()
     service.mount("/statechain", console)
     return service
 
 
 def in_litestar(console: Any) -> Any:
+    from litestar import Litestar, asgi
+
     return Litestar([asgi("/statechain", is_mount=True, copy_scope=True)(console)], openapi_config=None)
 
 
