@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections import deque
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime
 from typing import Any, Literal
 
@@ -91,6 +94,20 @@ def test_classes_of_each_library_and_json_itself_can_be_read(text: str | None, t
 def test_what_does_not_match_is_refused_with_its_places(text: str | None, type_: Any, message: str) -> None:
     with pytest.raises(InvalidPayload, match=message):
         ended(text).output_as(type_)
+
+
+@pytest.mark.parametrize(
+    "type_",
+    [
+        *(set, frozenset, tuple, list, deque, AbstractSet),
+        *(set[str], frozenset[str], tuple[str, ...], list[str], deque[str], Sequence[str], AbstractSet[str]),
+    ],
+)
+@pytest.mark.parametrize("text", ['"abc"', '{"a":"b"}'])
+def test_only_an_array_is_read_as_a_collection(text: str, type_: Any) -> None:
+    with pytest.raises(InvalidPayload, match="expected an array, got "):
+        ended(text).output_as(type_)
+    assert list(ended('["a"]').output_as(type_)) == ["a"]
 
 
 def test_a_message_shows_no_value_of_the_payload() -> None:

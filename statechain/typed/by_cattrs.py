@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from base64 import b85decode
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
@@ -17,7 +18,7 @@ from uuid import UUID
 
 import attrs
 from cattrs import transform_error
-from cattrs.cols import is_mapping, is_sequence, is_set
+from cattrs.cols import is_mapping, is_sequence
 from cattrs.preconf.json import JsonConverter, make_converter
 
 __all__ = ["functions"]
@@ -205,7 +206,9 @@ def _is_class(type_: Any) -> bool:  # noqa: ANN401
 
 
 def _is_array(type_: Any) -> bool:  # noqa: ANN401
-    return get_origin(type_) is tuple or type_ is tuple or is_sequence(type_) or is_set(type_)
+    kind = get_origin(type_) or type_
+    # To cattrs a frozenset is no set.
+    return kind is tuple or is_sequence(type_) or (isinstance(kind, type) and issubclass(kind, AbstractSet))
 
 
 def _make() -> JsonConverter:
