@@ -325,6 +325,29 @@ async def test_no_place_leads_out_of_the_folder_for_files(
     assert await failure(quick, each(reader)) == ("States.ItemReaderFailed", f"The items could not be read: {cause}")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ({"Bucket": "da\0ta", "Key": "a"}, r"the bucket 'da\x00ta'"),
+        ({"Bucket": "\ud800", "Key": "a"}, r"the bucket '\ud800'"),
+        ({"Bucket": "data", "Key": "a\0"}, r"the object 'a\x00'"),
+        ({"Bucket": "data", "Key": "in/\ud800"}, r"the object 'in/\ud800'"),
+    ],
+)
+async def test_a_name_that_no_file_can_have_is_named_in_the_cause(
+    quick: EngineHarness, bucket: Path, arguments: dict[str, Any], name: str
+) -> None:
+    reader = {"Resource": READ, "Parameters": arguments, "ReaderConfig": {"InputType": "JSON"}}
+    cause = f"The items could not be read: {name} has a character that no file's name can have"
+    assert await failure(quick, each(reader)) == ("States.ItemReaderFailed", cause)
+
+
+async def test_a_prefix_that_no_file_can_have_is_named_in_the_cause(quick: EngineHarness, bucket: Path) -> None:
+    reader = {"Resource": "arn:aws:states:::s3:listObjectsV2", "Parameters": {"Bucket": "data", "Prefix": "a\0/"}}
+    cause = r"The items could not be read: the prefix 'a\x00/' has a character that no file's name can have"
+    assert await failure(quick, each(reader)) == ("States.ItemReaderFailed", cause)
+
+
 @pytest.mark.parametrize("key", ["/in/a.json", "in/a.json", "X/in.json"])
 async def test_a_key_may_begin_with_a_slash(quick: EngineHarness, bucket: Path, key: str) -> None:
     path = bucket / key.removeprefix("/")

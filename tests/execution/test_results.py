@@ -197,6 +197,7 @@ async def test_only_results_that_succeeded_are_transformed_in_files(
         ({"Bucket": ".."}, "the bucket '..' is outside of the folder for files"),
         ({"Bucket": "data", "Prefix": "{% 1 %}"}, "Prefix must be a string"),
         ({"Bucket": "data", "Prefix": "../other"}, "the object '../other' is outside of its bucket"),
+        ({"Bucket": "data", "Prefix": "a\0"}, r"the object 'a\x00' has a character that no file's name can have"),
     ],
 )
 async def test_why_a_writer_could_not_write_is_the_cause(

@@ -177,6 +177,8 @@ def _compile_jsonata_source(state: model.Map, limits: Limits) -> Source:
             return members
         if evaluate is None:
             raise evaluation_failed(f"Map state input must be an array but was: {format_value(items)}", "")
+        if expression is None:  # an object in the definition, of which no expression is wrong
+            raise evaluation_failed(f"The Items field must be an array but was: {format_value(items)}", "Items")
         raise unexpected(expression, "Items", "array", items)
 
     return source

@@ -5,6 +5,7 @@ No name leads out of the root, and no key out of its bucket. Raises ValueError w
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ class Buckets:
             raise ValueError("the engine was given no folder for files")
         if not isinstance(bucket, str) or not bucket:
             raise ValueError("Bucket must be a string")
+        _check_name("bucket", bucket)
         folder = self._root / bucket
         # As it is written, and as it resolves: the one refuses `..` and `a/b`, the other a link that leads out.
         if folder.parent != self._root or folder.resolve().parent != self._root:
@@ -35,6 +37,7 @@ class Buckets:
         """Return the file of an object, which stays inside its bucket."""
         if not isinstance(key, str) or not key:
             raise ValueError("Key must be a string")
+        _check_name("object", key)
         folder = self.folder(bucket)
         path = (folder / key.lstrip("/")).resolve()
         if not path.is_relative_to(folder.resolve()):
@@ -54,6 +57,7 @@ class Buckets:
         """Yield the key and the file of each object whose key begins with a prefix, in the order of the keys."""
         if not isinstance(prefix, str):
             raise ValueError("Prefix must be a string")
+        _check_name("prefix", prefix)
         folder = self.folder(bucket)
         if not folder.is_dir():
             raise ValueError(f"the bucket '{bucket}' does not exist")
@@ -64,3 +68,13 @@ class Buckets:
         keys = (file.relative_to(folder).as_posix() for file in within.rglob("*") if file.is_file())
         for key in sorted(key for key in keys if key.startswith(prefix)):
             yield key, folder / key
+
+
+def _check_name(what: str, name: str) -> None:
+    """Refuse what the file system would: its own message does not say which name is meant."""
+    try:
+        is_possible = b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        is_possible = False
+    if not is_possible:
+        raise ValueError(f"the {what} {name!a} has a character that no file's name can have")

@@ -63,6 +63,13 @@ def test_what_an_expression_finds_instead_is_told(fan: Any) -> None:
     )
 
 
+def test_an_object_that_the_definition_gives_as_items_is_told_without_an_expression(fan: Any) -> None:
+    with pytest.raises(StateError) as caught:
+        fan(None, language="JSONata", Items={"a": "{% 1 + 1 %}"})
+    assert (caught.value.error, caught.value.location) == ("States.QueryEvaluationError", "Items")
+    assert caught.value.cause == 'The Items field must be an array but was: {"a":2}'
+
+
 def test_the_members_of_an_object_are_items_of_a_distributed_map(fan: Any) -> None:
     for fields in ({}, {"language": "JSONata"}):
         effect = fan({"a": 1, "b": 2}, distributed=True, **fields)
