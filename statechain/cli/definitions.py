@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -14,6 +13,7 @@ import click
 from statechain.asl import Definition, load
 from statechain.asl.substitutions import Substitutions
 from statechain.asl.text import read_text as read_value
+from statechain.cli.texts import read_text, reason_of
 from statechain.errors import DefinitionError, Diagnostic
 from statechain.limits import DEFAULT_LIMITS
 from statechain.templates import find_machines
@@ -23,8 +23,6 @@ __all__ = [
     "Checked",
     "MachineType",
     "read_machines",
-    "read_text",
-    "reason_of",
     "substitutions_options",
     "text_of",
 ]
@@ -121,25 +119,12 @@ def _read_substitutions(ctx: click.Context, _param: click.Parameter, name: str |
     return {**values, **given}
 
 
-def read_text(name: str) -> str:
-    """Return a file's text, or that of standard input."""
-    # utf-8-sig: editors on Windows write a byte order mark, which JSON does not have.
-    return sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8-sig")
-
-
 def text_of(name: str) -> str:
     """Return a file's text; a file that cannot be read is a usage error."""
     try:
         return read_text(name)
     except (OSError, UnicodeDecodeError) as error:
         raise click.UsageError(f"{name}: {reason_of(error)}") from None
-
-
-def reason_of(error: Exception) -> str:
-    """Return why a file cannot be read."""
-    if isinstance(error, UnicodeDecodeError):
-        return "is not UTF-8 text"
-    return getattr(error, "strerror", None) or str(error)
 
 
 def read_machines(
@@ -159,7 +144,7 @@ def read_machines(
     folder = Path(name).parent
     shown = _stem(name)
     try:
-        found = find_machines(text, lambda path: (folder / path).read_text(encoding="utf-8-sig"), substitutions)
+        found = find_machines(text, lambda path: read_text(folder / path), substitutions)
     except DefinitionError as error:
         return [Checked(name=shown, file=name, text=text, type=kind, diagnostics=error.diagnostics)]
     if found is None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 import click
 
+from statechain.cli.texts import read_text, reason_of
 from statechain.codec import JSONValue
 from statechain.codec.hints import wrong_place
 from statechain.records.executions import ExecutionStatus
@@ -32,6 +33,7 @@ NO_LIMIT: Final = object()
 """What "none" means where a limit may be given."""
 
 PER = re.compile(r"(\d{1,9})/(\d{1,9}(?:\.\d{1,6})?)?\s*([smhd]?)", re.ASCII)
+STANDARD_INPUT = frozenset({"-", "@-"})
 AGO = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])", re.ASCII)
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -74,7 +76,8 @@ class _JSON(ParamType):
         try:
             text, place = self._read(value)
         except (OSError, UnicodeDecodeError) as fault:
-            self.fail(f"{value[1:]} cannot be read: {getattr(fault, 'strerror', None) or fault}", param, ctx)
+            place = "standard input" if value in STANDARD_INPUT else value[1:]
+            self.fail(f"{place} cannot be read: {reason_of(fault)}".lstrip(), param, ctx)
         try:
             read: JSONValue = json.loads(text, parse_constant=_refuse)
         except json.JSONDecodeError as fault:
@@ -84,10 +87,10 @@ class _JSON(ParamType):
         return read
 
     def _read(self, value: str) -> tuple[str, str]:
-        if value in {"-", "@-"}:
-            return sys.stdin.read(), "standard input"
+        if value in STANDARD_INPUT:
+            return read_text("-"), "standard input"
         if value.startswith("@"):
-            return Path(value[1:]).read_text(encoding="utf-8-sig"), value[1:]
+            return read_text(value[1:]), value[1:]
         return value, "the text"
 
 

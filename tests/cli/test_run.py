@@ -39,6 +39,16 @@ def test_an_input_that_is_no_json_is_a_usage_error(project: CliProject, value: s
     assert told in project.call("run", "orders.json", "--tasks", "handlers", "--input", value, code=2).stderr
 
 
+def test_why_an_input_cannot_be_read_is_told_in_words(project: CliProject) -> None:
+    (project.folder / "latin.json").write_bytes(b"\xff\xfe{")
+    for value, told in (
+        ("@latin.json", "latin.json cannot be read: is not UTF-8 text"),
+        ("@/dev/zero", "/dev/zero cannot be read: is longer than 64 MiB"),
+        ("@", "cannot be read: no file is named"),
+    ):
+        assert told in project.call("run", "orders.json", "--tasks", "handlers", "--input", value, code=2).stderr
+
+
 def test_a_failure_leaves_with_1_and_tells_why(project: CliProject) -> None:
     result = project.call("run", "orders.json", "--tasks", "handlers", "--input", '{"refuse": true}', code=1)
     assert result.stdout == ""

@@ -9,17 +9,10 @@ import click
 
 from statechain.asl import Definition
 from statechain.asl.substitutions import Substitutions
-from statechain.cli.definitions import (
-    Checked,
-    MachineType,
-    read_machines,
-    read_text,
-    reason_of,
-    substitutions_options,
-    text_of,
-)
+from statechain.cli.definitions import Checked, MachineType, read_machines, substitutions_options, text_of
 from statechain.cli.reports import REPORTS, Finding
 from statechain.cli.session import exit_with
+from statechain.cli.texts import read_text, reason_of
 from statechain.cli.values import TASKS
 from statechain.drawing.picture import printable
 from statechain.errors import Diagnostic
@@ -68,7 +61,9 @@ def validate(
         try:
             text = read_text(name)
         except (OSError, UnicodeDecodeError) as fault:
-            click.echo(f"{click.style('error:', fg='red', bold=True)} {name}: {reason_of(fault)}", err=True)
+            click.echo(
+                f"{click.style('error:', fg='red', bold=True)} {name or repr(name)}: {reason_of(fault)}", err=True
+            )
             code = 2
             continue
         checked = [_with_unserved(each, tasks) for each in read_machines(name, text, substitutions, kind)]

@@ -64,6 +64,14 @@ def test_a_file_that_cannot_be_read_does_not_hide_the_faults_of_others(project: 
     assert "bad.json:1:1: error: " in result.stderr
 
 
+def test_a_file_without_an_end_is_refused_by_its_length(project: CliProject) -> None:
+    assert "/dev/zero: is longer than 64 MiB" in project.call("validate", "/dev/zero", code=2).stderr
+
+
+def test_a_name_that_is_empty_is_no_file(project: CliProject) -> None:
+    assert "'': no file is named" in project.call("validate", "", code=2).stderr
+
+
 def test_handlers_that_nobody_registered_are_faults_where_handlers_are_given(project: CliProject) -> None:
     project.write("other.py", "from statechain import TaskRegistry\ntasks = TaskRegistry()\n")
     told = project.call("validate", "bills.json", "--tasks", "other:tasks", code=1).stderr
