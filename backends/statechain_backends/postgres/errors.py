@@ -42,8 +42,10 @@ LASTING = {
     "23": "a row breaks a rule of the schema",
     "26000": "a pooler gave the connection another session: write pool_mode=transaction in the URL",
     "28": "the user, or the password, is not accepted",
-    "28000": "the server takes no such connection: its pg_hba.conf says which user, database, host and encryption",
+    "28000": "the server takes no such connection: the user must exist and have LOGIN, and its pg_hba.conf says which "
+    "user, database, host and encryption",
     "3D000": "the database does not exist: create it",
+    "3F000": "no schema of the user's search_path exists: create one, or set search_path for this user",
     "42": "a statement does not fit the schema: was it changed by hand?",
     "42P05": "a pooler gave the connection another's session: write pool_mode=transaction in the URL",
     "42501": "the user lacks a right: it needs to create tables in the schema, and to read and write them",

@@ -286,4 +286,6 @@ def _parse(url: str) -> tuple[Path | None, str]:
     if synchronous not in SYNCHRONOUS:
         raise ValueError(f"synchronous is {synchronous!r}: it must be one of {', '.join(SYNCHRONOUS)}")
     path = unquote(parts.path.removeprefix("/"))
+    if "\0" in path:
+        raise ValueError("a SQLite URL names a file, whose name has no null character")
     return (None if path in {"", ":memory:"} else Path(path).absolute()), synchronous

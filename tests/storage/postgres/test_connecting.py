@@ -286,6 +286,20 @@ async def test_files_that_hold_no_certificate_are_told(postgres_url: str, tmp_pa
     assert "a file of certificates or keys cannot be read" in said
 
 
+async def test_a_user_who_cannot_use_the_server_is_told_what_lacks(
+    postgres_server: Postgres, postgres_url: str
+) -> None:
+    connection = await asyncpg.connect(postgres_url)
+    await connection.execute("DROP ROLE IF EXISTS barred, adrift")  # roles are the server's, and outlive a database
+    await connection.execute("CREATE ROLE barred PASSWORD 'x'")
+    await connection.execute("CREATE ROLE adrift SUPERUSER LOGIN PASSWORD 'x'")
+    await connection.execute("ALTER ROLE adrift SET search_path = nowhere")
+    await connection.close()
+    place = postgres_url.rpartition("@")[2]
+    assert "the user must exist and have LOGIN" in await refusal_of(f"postgresql://barred:x@{place}")
+    assert "no schema of the user's search_path exists" in await refusal_of(f"postgresql://adrift:x@{place}")
+
+
 async def test_an_unknown_mode_is_told(postgres_url: str) -> None:
     assert "`sslmode` parameter must be one of" in await refusal_of(f"{postgres_url}?sslmode=always")
 

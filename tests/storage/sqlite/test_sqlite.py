@@ -70,6 +70,8 @@ async def test_commits_are_durable_unless_the_url_says_otherwise(sqlite_url: str
     ("url", "message"),
     [
         ("sqlite://host/shop.db", "names no host"),
+        ("sqlite:///shop\0.db", "no null character"),
+        ("sqlite:///shop%00.db", "no null character"),
         ("sqlite:///shop.db?mode=ro", "no option 'mode'"),
         ("sqlite:///shop.db?synchronous=sometimes", "full, normal, extra, off"),
     ],
