@@ -152,12 +152,12 @@ class Line:
 
     def begin(self) -> None:
         """Pass through plain states, as far as that goes without waiting."""
-        self.context.run(self.go_on, self._begin)
+        self.context.run(self._safely, self._begin)
 
     def begin_soon(self, when_stopped: Callable[[Line], None]) -> None:
         """Begin in the next turn of the event loop, and call a function when the line stops, unless it is cancelled."""
         self._when_stopped = when_stopped
-        self._loop.call_soon(self.go_on, self._begin, context=self.context)
+        self._loop.call_soon(self._safely, self._begin, context=self.context)
 
     def _begin(self) -> None:
         if not self._future.done():  # else it was cancelled before
@@ -203,16 +203,16 @@ class Line:
             self._future.set_result(None)
         if self._when_stopped is not None and not self._future.cancelled() and not self._future.is_cancelled_later:
             self._when_stopped(self)
-            self._when_stopped = None  # afterwards: where it raises, `go_on` calls it once more
+            self._when_stopped = None  # afterwards: where it raises, `fail` calls it once more
 
-    def go_on(self, go: Callable[[*Ts], None], *arguments: *Ts) -> None:
+    def _safely(self, go: Callable[[*Ts], None], *arguments: *Ts) -> None:
         """Go on; what is raised is the interpreter's to raise again, in the visit that is open."""
         try:
             go(*arguments)
         except Exception as error:  # noqa: BLE001 -- it is raised where the line is awaited
-            self._hand_back(error)
+            self.fail(error)
 
-    def _hand_back(self, error: Exception) -> None:
+    def fail(self, error: Exception) -> None:
         """Hand the visit back for an error that is none of its state: the interpreter raises it there."""
         self._tell_ended(None)
         self._stop(_RETURNED, error)
@@ -299,7 +299,7 @@ class Line:
             if self._phase is _END:
                 self._stop(_DONE, outcome)
             else:
-                self._hand_back(outcome)
+                self.fail(outcome)
             return
         self._lines.recorder.flushed(self.frame, self._lapses)
         if self._phase is _END:
@@ -315,7 +315,7 @@ class Line:
         """Call the handler; in a branch one turn later, so that siblings are scheduled before any of them starts."""
         if self.frame.path:
             self._phase = _TURN
-            self._loop.call_soon(self.go_on, self._start, context=self.context)
+            self._loop.call_soon(self._safely, self._start, context=self.context)
         else:
             self._start()
 
@@ -364,7 +364,7 @@ class Line:
         if self._is_calling:  # an eager task, which runs within `_start`: that goes on with it
             self._answer = partial(go, answer)
         else:
-            self.context.run(self.go_on, go, answer)
+            self.context.run(self._safely, go, answer)
 
     def _return(self, result: object) -> None:
         self._phase = _NOTHING
@@ -401,7 +401,7 @@ class Line:
         if isinstance(error, StateError):
             self._fail(cut_off(error, self._lines.limits.cause_characters))
         else:
-            self._hand_back(error)
+            self.fail(error)
 
     def _fail(self, fault: StateError) -> None:
         if self._observers:

@@ -10,7 +10,6 @@ from statechain.tasks.registry import Task, TaskRegistry
 from statechain.tasks.services import waits_for_token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from contextvars import Context
 
     from statechain.asl.plan.plan import State
@@ -46,10 +45,10 @@ class Resumable(Protocol):
     context: Context
 
     def written(self, outcome: object, /) -> None:
-        """Go on after the write."""
+        """Go on."""
 
-    def go_on(self, go: Callable[[object], None], outcome: object, /) -> None:
-        """Go on by a function; an exception of it stops the line."""
+    def fail(self, error: Exception, /) -> None:
+        """Stop by an exception."""
 
     def resolve(self, outcome: object, /) -> None:
         """Go on in a later turn."""
@@ -88,7 +87,10 @@ class Lines:
         lines = iter(resolved)
         try:
             for line, outcome in lines:
-                line.context.run(line.go_on, line.written, outcome)
+                try:
+                    line.context.run(line.written, outcome)
+                except Exception as error:  # noqa: BLE001 -- it is raised where the line is awaited
+                    line.context.run(line.fail, error)
         finally:  # only what stops the whole process passes here: the others learn of their writes all the same
             for line, outcome in lines:
                 line.resolve(outcome)
