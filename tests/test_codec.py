@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import enum
@@ -151,6 +152,17 @@ def test_a_refusal_says_what_to_give_instead(value: Any, instead: str) -> None:
     with pytest.raises(InvalidPayload) as refused:
         isolate({"a": [value]})
     assert str(refused.value) == f"/a/0: {instead}"
+
+
+async def test_what_is_not_awaited_yet_is_told_to_be() -> None:
+    async def price() -> int:
+        return 5
+
+    coroutine, future = price(), asyncio.get_running_loop().create_future()
+    for value in (coroutine, future):
+        with pytest.raises(InvalidPayload, match=r"is not JSON: give what it returns, by await$"):
+            isolate(value)
+    coroutine.close()
 
 
 def test_a_model_of_pydantic_is_dumped_by_its_method() -> None:

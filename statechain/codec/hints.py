@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -72,6 +72,8 @@ def _hint(value: object) -> str:
             return f": {instead}"
     if isinstance(value, type) or callable(value):
         return ""
+    if isinstance(value, Awaitable):  # a future is iterable, too
+        return ": give what it returns, by await"
     if hasattr(value, "model_dump"):  # pydantic's
         return ": give its model_dump(mode='json')"
     if hasattr(value, "__dataclass_fields__"):
