@@ -39,6 +39,7 @@ async def test_a_batch_that_is_started_is_finished_before_the_engine_is_left(eng
         assert (stored.name_prefix, stored.options["concurrent_batches"]) == ("nightly", 2)
         assert stored.options["input_transformer"] == "hundredfold"
         assert stored.filter == found.described()
+        assert None not in stored.options.values(), "what is None is not stored"
     async with engine_factory(role="client") as client:
         ended = await client.get_batch(stored.id)
         assert (ended.status, ended.item_counts) == (BatchStatus.SUCCEEDED, ItemCounts(succeeded=3, total=3))

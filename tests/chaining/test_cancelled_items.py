@@ -55,6 +55,7 @@ async def test_what_is_cancelled_with_its_siblings_is_reported_as_it_ended(chain
     assert statuses(results) == ["SUCCEEDED", "ABORTED", None, "FAILED"]
     errors = {fact[2]: fact[3] for fact in told.facts}
     assert errors == {result.index: result.error for result in results}
+    assert {fact[2]: fact[1] for fact in told.facts} == {result.index: result.source_execution_id for result in results}
     assert [type(result.error) for result in results] == [
         type(None),
         ExecutionFailed,
