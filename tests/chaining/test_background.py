@@ -173,3 +173,17 @@ async def test_a_batch_that_a_client_resumes_goes_on_while_a_worker_takes_part(e
         assert (await resuming).item_counts == ItemCounts(succeeded=4, total=4)
         assert (await joining).status is BatchStatus.SUCCEEDED
     assert calls.inputs == [2]
+
+
+async def test_a_client_that_resumes_what_workers_run_in_shards_leaves_them_their_options(
+    engine_factory: EngineFactory,
+) -> None:
+    calls = Calls()
+    options = BatchExecutionOptions(mode="DISTRIBUTED", shard_size=1, concurrent_batches=1)
+    async with engine_factory(role="client") as client, engine_factory(tasks=calls.tasks, recovery=False):
+        handle = await (await target(client)).start_bulk(range(3), options=options)
+        stored = (await client.get_batch(handle.id)).options
+        resuming = asyncio.ensure_future(client.resume_batch(handle.id, options=BatchExecutionOptions()))
+        async with engine_factory(tasks=calls.tasks):
+            ended = await resuming
+        assert (ended.options, ended.item_counts) == (stored, ItemCounts(succeeded=3, total=3))
