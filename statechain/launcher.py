@@ -9,8 +9,9 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, cast
 
 from statechain.cancellation import GRACE, await_shielded, wait_ignoring_cancellation
 from statechain.guard import Guard
@@ -25,6 +26,7 @@ __all__ = [
     "ResultStream",
     "Stream",
     "StreamGroup",
+    "Unattended",
     "exceeds",
     "first_error",
     "launch",
@@ -60,7 +62,7 @@ async def launch(
     TaskGroup leaves it; a cancellation of the caller wins over it, also one that comes while the siblings end. A
     generator of items is closed.
     """
-    await launch_in_places(items, lambda item, _: work(item), concurrency=concurrency)
+    await launch_in_places(items, lambda item, place: place.run(work(item)), concurrency=concurrency)
 
 
 class Places:
@@ -95,15 +97,26 @@ class Places:
         await self._waiting
 
 
+class Unattended(Protocol):
+    """Work of a launch that goes on without an asyncio task, and notes itself at its place how it has stopped."""
+
+    def rest(self) -> Coroutine[Any, Any, None]:
+        """Do what is left to be done in a task, once it has stopped before its end."""
+
+    def cut_short(self) -> Coroutine[Any, Any, None]:
+        """Cancel it where it still runs, and do what is left: its launch has failed, or was cancelled."""
+
+
 class Place:
     """One of the places of a launch, which its work may leave to the next item before it ends."""
 
-    __slots__ = ("_is_left", "_places")
+    __slots__ = ("_is_left", "_launch", "_places")
 
-    def __init__(self, places: Places) -> None:
-        self._places = places
+    def __init__(self, launch: _Launch) -> None:
         self._is_left = False
-        places.take()
+        self._launch = launch
+        self._places = launch.places
+        self._places.take()
 
     def leave(self) -> None:
         """Make room for another item; nothing where that was done."""
@@ -112,37 +125,92 @@ class Place:
             self._places.free += 1
             self._places.wake()
 
-    def end(self, _task: asyncio.Task[None]) -> None:
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do the work in a task, with whose end this ends."""
+        self._launch.group.create_task(work).add_done_callback(self.end)  # after the group's own callback
+
+    def keep(self, work: Unattended) -> None:
+        """Note work that has begun and that no task does."""
+        self._launch.unattended.add(work)
+
+    def done(self, work: Unattended) -> None:
+        """Note the end of work that no task did."""
+        self._launch.unattended.discard(work)
+        self.end()
+
+    def resume(self, work: Unattended) -> None:
+        """Do the rest of such work in a task."""
+        launch = self._launch
+        rest = launch.attend(work)
+        try:
+            # The work may have stopped in the context of anything.
+            task = launch.group.create_task(rest, context=launch.context.copy())
+        except RuntimeError:  # the group fails, or was left by an error: the work is cut short
+            rest.close()
+        else:
+            task.add_done_callback(self.end)
+
+    def end(self, _task: asyncio.Task[None] | None = None) -> None:
         """Take note that the work has ended."""
         self._places.running -= 1
         self._places.wake()
         self.leave()
 
 
+class _Launch:
+    """What the places of one launch share: its tasks, and the work that goes on without one."""
+
+    __slots__ = ("context", "group", "places", "unattended")
+
+    def __init__(self, places: Places, group: asyncio.TaskGroup) -> None:
+        self.places = places
+        self.group = group
+        self.context = copy_context()
+        self.unattended: set[Unattended] = set()
+
+    async def attend(self, work: Unattended) -> None:
+        """Do the rest of work in the task that this is, unless it was cut short before that made its first step."""
+        if work in self.unattended:
+            self.unattended.remove(work)
+            await work.rest()
+
+    def cut_short(self) -> list[asyncio.Task[None]]:
+        """Cancel the work that no task does; return tasks in which it ends, that nothing cancels."""
+        works, self.unattended = self.unattended, set()
+        return [asyncio.create_task(work.cut_short()) for work in works]
+
+
 async def launch_in_places(
     items: Iterable[ItemT] | AsyncIterable[ItemT],
-    work: Callable[[ItemT, Place], Coroutine[Any, Any, None]],
+    begin: Callable[[ItemT, Place], None],
     *,
     concurrency: int,
 ) -> None:
-    """Run the work for each item as `launch` does, and pass it its place."""
+    """Run the work for each item as `launch` does, which is begun at its place: in a task, or unattended."""
     places = Places(concurrency)
     source = aiter(items) if isinstance(items, AsyncIterable) else _as_async(items)
+    ends: list[asyncio.Task[None]] = []
     try:
         async with siblings() as group:
-            while True:
-                while not places.free:
+            started = _Launch(places, group)
+            try:
+                while True:
+                    while not places.free:
+                        await places.wait()
+                    try:
+                        item = await anext(source)
+                    except StopAsyncIteration:
+                        break
+                    begin(item, Place(started))
+                # before Python 3.13 a group that fails while it is left leaves the caller cancelled
+                while places.running:
                     await places.wait()
-                try:
-                    item = await anext(source)
-                except StopAsyncIteration:
-                    break
-                place = Place(places)
-                group.create_task(work(item, place)).add_done_callback(place.end)  # after the group's own callback
-            # before Python 3.13 a group that fails while it is left leaves the caller cancelled
-            while places.running:
-                await places.wait()
+            except BaseException:
+                ends = started.cut_short()  # together with the tasks, which the group cancels
+                raise
     finally:
+        if ends:  # what they raise comes after the error that ended the launch
+            await wait_ignoring_cancellation(asyncio.gather(*ends, return_exceptions=True))
         if isinstance(source, AsyncGenerator):
             await source.aclose()
 
@@ -208,9 +276,14 @@ class ResultStream(Generic[ResultT]):
         self._left: float | None = None
         self._is_entered = False
 
+    @property
+    def is_full(self) -> bool:
+        """Whether as many results as `capacity` have not been taken."""
+        return len(self._ready) >= self._capacity
+
     async def has_room(self) -> None:
         """Return once there is room for a result."""
-        while len(self._ready) >= self._capacity:
+        while self.is_full:
             # The engine is being left, and no reader makes room: this raises CancelledError at the await below.
             if self._streams.is_closing:
                 self.cancel()

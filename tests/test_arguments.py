@@ -95,7 +95,7 @@ def methods(owner: type) -> Iterator[tuple[str, Callable[..., object]]]:
 
 INSIDE = {
     "try_redrive",
-    "run_chained",
+    "begin_chained",
     "start_child",
     "for_state",
     "find",

@@ -42,6 +42,8 @@ RECOUNT_SECONDS = 2.0
 class _NoResults:
     """Takes results that nothing here waits for, since they are in storage, and counts them."""
 
+    is_full = False
+
     def __init__(self) -> None:
         self.count = 0
 

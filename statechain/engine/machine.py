@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from statechain import asl, drawing
@@ -10,10 +9,11 @@ from statechain.arguments import NAME, checked
 from statechain.chaining.arguments import SOURCE, TRANSFORMER
 from statechain.chaining.source import InputTransformer, as_source, chained_input, naming_transformer
 from statechain.chaining.transformers import as_function
-from statechain.codec import JSONInput, JSONValue, decode, same_json
+from statechain.codec import JSONInput, JSONValue, decode
+from statechain.engine.chained import ChainedRun, check_same_input, is_end_of, wait_or_abort
 from statechain.engine.handle import ExecutionHandle, succeeded
 from statechain.engine.machine_batches import MachineBatches
-from statechain.errors import ExecutionAlreadyExists, InvalidArgument
+from statechain.errors import InvalidArgument
 from statechain.guard import guarded
 from statechain.payload import Payload
 from statechain.records.executions import Execution, ExecutionStatus, Source, new_id
@@ -128,12 +128,14 @@ class StateMachine(MachineBatches):
         storage takes longer than a second, by the engine soon after.
         """
         execution, given = await self._prepared(input, name, source, input_transformer, key, priority)
-        found, live = await self._services.worker.run(self._revision, execution, given)
-        if _is_end_of(found, execution):
+        worker = self._services.worker
+        # Begun and concluded by one task, which is woken once: for the end.
+        found, live = await worker.conclude(execution, worker.begin(self._revision, execution, given))
+        if is_end_of(found, execution):
             return succeeded(found, None if live is None else live.exception)
-        self._check_same_input(found, execution)
+        check_same_input(found, execution, self.name)
         handle = ExecutionHandle(self._services, found, live)
-        return succeeded(await self._wait_or_abort(handle), handle.exception)
+        return succeeded(await wait_or_abort(self._services, handle), handle.exception)
 
     @checked(name=NAME.or_none(), source=SOURCE, input_transformer=TRANSFORMER, key=KEY.or_none(), priority=PRIORITY)
     async def start_execution(
@@ -218,10 +220,10 @@ class StateMachine(MachineBatches):
 
     async def _started(self, execution: Execution, given: Payload, *, owns: bool = True) -> ExecutionHandle:
         holder, live = await self._services.worker.start(self._revision, execution, given, owns=owns)
-        self._check_same_input(holder, execution)
+        check_same_input(holder, execution, self.name)
         return ExecutionHandle(self._services, holder, live)
 
-    async def run_chained(
+    def begin_chained(
         self,
         given: Payload,
         *,
@@ -232,33 +234,21 @@ class StateMachine(MachineBatches):
         key: str | None,
         priority: int,
         succeeding: Callable[[], None] | None = None,
-    ) -> tuple[Execution, BaseException | None]:
-        """Run one item of a batch to its end, in any status; join the execution that has its name already.
+    ) -> ChainedRun:
+        """Begin the execution of one item of a batch.
 
-        With ``joins`` the execution that already chains this source is joined, under any name, and reported. With
-        ``redrive_failed`` one that ended without success is redriven first. Cancelling the await aborts the
-        execution, but not one of another name. ``succeeding`` is called when it has SUCCEEDED here, and that is about
-        to be written.
+        ``given`` is its input, which is its own from now on. With ``joins`` the execution that already chains this
+        source is joined, under any name, and reported. With ``redrive_failed`` one that ended without success is
+        redriven first. ``succeeding`` is called when it has SUCCEEDED here, and that is about to be written.
         """
+        self.guard.check()
         execution = self._new_execution(given, name, source, key=key, priority=priority)
-        worker = self._services.worker
-        # One call for start and end: the caller's task is woken once for each item.
-        holder, live = await worker.run(
+        begun = self._services.worker.begin(
             self._revision, execution, given, exclusive=joins is not None, succeeding=succeeding
         )
-        if _is_end_of(holder, execution):
-            return holder, None if live is None else live.exception
-        if joins is not None and holder.name != name:
-            await joins(holder.name)
-        # What a transformer makes of a source may differ from run to run; the item is the same.
-        if source is None:
-            self._check_same_input(holder, execution)
-        handle = ExecutionHandle(self._services, holder, live)
-        if redrive_failed and holder.status.is_terminal and holder.status is not ExecutionStatus.SUCCEEDED:
-            is_redriven, live = await self._services.redrive(holder)
-            handle = ExecutionHandle(self._services, holder, live) if is_redriven else handle
-        ended = await (self._wait_or_abort(handle) if holder.name == name else handle.wait())
-        return ended, handle.exception
+        return ChainedRun(
+            self._services, execution, begun, joins, machine_name=self.name, redrive_failed=redrive_failed
+        )
 
     # Inside
 
@@ -266,14 +256,6 @@ class StateMachine(MachineBatches):
         """Return an input as it is stored, and as the execution begins with it: a private copy."""
         limits = self._services.limits
         return Payload.isolated(value, max_bytes=limits.payload_bytes, max_depth=limits.payload_depth)
-
-    def _check_same_input(self, holder: Execution, execution: Execution) -> None:
-        """Refuse a name that an execution with another input holds."""
-        # By value: texts of the same input differ by the order of members.
-        if holder.id != execution.id and not same_json(holder.input_text, execution.input_text):
-            raise ExecutionAlreadyExists(
-                f"the name {execution.name!r} belongs to execution {holder.id} of {self.name!r}, with another input"
-            )
 
     def _new_execution(
         self, given: Payload, name: str | None, source: Source | None, *, key: str | None = None, priority: int = 0
@@ -292,19 +274,6 @@ class StateMachine(MachineBatches):
             key=key,
             priority=priority,
         )
-
-    async def _wait_or_abort(self, handle: ExecutionHandle) -> Execution:
-        try:
-            return await handle.wait()
-        except asyncio.CancelledError:
-            if not self._services.worker.is_interrupted:  # else it stays RUNNING, for the worker that recovers it
-                await self._services.worker.abort(handle.id)
-            raise
-
-
-def _is_end_of(found: Execution, execution: Execution) -> bool:
-    """Return whether what was found is how an execution ended that was just started."""
-    return found.id == execution.id and found.status.is_terminal
 
 
 def _checked_name(name: str) -> str:

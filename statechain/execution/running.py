@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from statechain.records.executions import ExecutionStatus
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from statechain.storage.journal.ledger import ExecutionWrites
     from statechain.storage.repository import End, TakeUpExecution
 
-__all__ = ["RunState", "RunningExecution"]
+__all__ = ["Follower", "RunState", "RunningExecution"]
 
 
 class RunState(enum.Enum):
@@ -49,6 +49,16 @@ class RunState(enum.Enum):
 
     OVER = enum.auto()
     """Nothing more comes of it here: its waiters are resolved."""
+
+
+class Follower(Protocol):
+    """What waits for the end of an execution: a future, or what is called back."""
+
+    def done(self) -> bool:
+        """Return whether it waits no longer."""
+
+    def set_result(self, result: None, /) -> None:
+        """Take note that the execution is over here. Does not raise."""
 
 
 class RunningExecution:
@@ -92,7 +102,7 @@ class RunningExecution:
         self.ledger: ExecutionWrites | None = None
         self._end: Execution | None = None
         self._fault: BaseException | None = None
-        self._waiters: Sequence[asyncio.Future[None]] = ()
+        self._waiters: Sequence[Follower] = ()
         self.stopping: End | None = None
         self.succeeding: Callable[[], None] | None = None
         self.has_rested = False
@@ -215,6 +225,11 @@ class RunningExecution:
             if not waiter.done():
                 waiter.set_result(None)
 
+    @property
+    def end(self) -> Execution | None:
+        """The execution as it ended here; None where it runs, storage knows more, or an error was raised."""
+        return self._end
+
     async def ended(self) -> Execution | None:
         """Return the execution once it is over here, or None where storage knows more."""
         if not self.is_over:
@@ -229,9 +244,13 @@ class RunningExecution:
         if self.is_over:
             waiter.set_result(None)
         else:
-            # Waiters that were cancelled are dropped, so that those of callers with a timeout do not pile up.
-            self._waiters = (*(each for each in self._waiters if not each.done()), waiter)
+            self.follow(waiter)
         return waiter
+
+    def follow(self, follower: Follower) -> None:
+        """Resolve a follower once the execution, which runs, is over here."""
+        # Waiters that were cancelled are dropped, so that those of callers with a timeout do not pile up.
+        self._waiters = (*(each for each in self._waiters if not each.done()), follower)
 
 
 # Tuples: the members of an enumeration are hashed by a function in Python.

@@ -150,7 +150,7 @@ class Worker:
             raise
         return (holder, live) if holder.id == execution.id else self._joined(holder, owns=owns)
 
-    async def run(
+    def begin(
         self,
         revision: Revision,
         execution: Execution,
@@ -158,33 +158,47 @@ class Worker:
         *,
         exclusive: bool = False,
         succeeding: Callable[[], None] | None = None,
-    ) -> tuple[Execution, RunningExecution | None]:
-        """Record and run an execution as `start` does, and return once it is over here.
+    ) -> RunningExecution | None:
+        """Record and run an execution as `start` does, for `conclude` to wait for; None where that has to submit it.
 
-        Its caller is not woken for the start, only for the end; ``succeeding`` is called when that is SUCCEEDED, and
-        about to be written.
+        ``succeeding`` is called when its end is SUCCEEDED, and about to be written.
+        """
+        if self.submissions.takes(execution.state_machine_id):
+            return None
+        live = self._begin_new(revision, execution, given, exclusive=exclusive)
+        live.succeeding = succeeding
+        return live
+
+    async def conclude(
+        self, execution: Execution, live: RunningExecution | None, *, exclusive: bool = False
+    ) -> tuple[Execution, RunningExecution | None]:
+        """Return once an execution that was begun is over here.
+
+        Its caller is not woken for the start, only for the end.
 
         Returns:
             The execution as it ended, and how it ran; or, RUNNING as far as is known here, the one to wait for: another
             one that holds its name, or this one where it goes on elsewhere.
         """
-        if self.submissions.takes(execution.state_machine_id):
+        if live is None:
             return await self.submissions.start(execution, exclusive=exclusive), None
-        live = self._begin_new(revision, execution, given, exclusive=exclusive)
-        live.succeeding = succeeding
         try:
             ended = await live.ended()
         except MachineLimited as limited:
             self.submissions.note_limited(limited)
             return await self.submissions.start(execution, exclusive=exclusive), None
         except asyncio.CancelledError:
-            if not self.is_interrupted:  # else it stays RUNNING, for the worker that recovers it
-                await self._abort_new(live)
+            await self.abort_begun(live)
             raise
         if ended is not None:
             return ended, live
         is_elsewhere = live.holder is None or live.holder.id == execution.id
         return (execution, live) if is_elsewhere or live.holder is None else self._joined(live.holder)
+
+    async def abort_begun(self, live: RunningExecution) -> None:
+        """End an execution that was begun, and that nothing waits for any more, as `start` does for its caller."""
+        if not self.is_interrupted:  # else it stays RUNNING, for the worker that recovers it
+            await self._abort_new(live)
 
     def _begin_new(
         self, revision: Revision, execution: Execution, given: Payload, *, exclusive: bool

@@ -12,7 +12,7 @@ import pytest
 import statechain
 from statechain import BatchHandle, Engine, ExecutionHandle, ResultStream, StateMachine, TaskRegistry
 
-INSIDE = {"abandon", "cancel", "end", "has_room", "put", "try_redrive", "run_chained", "start_child"}
+INSIDE = {"abandon", "cancel", "end", "has_room", "put", "try_redrive", "begin_chained", "start_child", "is_full"}
 INSIDE |= {"for_state", "find", "find_transformer", "with_dependencies", "wanted"}
 """What the library calls itself."""
 
