@@ -454,6 +454,26 @@ async def test_a_template_that_has_its_input_thousands_of_times_is_refused_befor
     assert peak < 100 * MEGABYTE
 
 
+TEXTS = {f"v{n}.$": "States.JsonToString($)" for n in range(2_000)}
+MADE = {
+    "Parameters": {"Parameters": TEXTS},
+    "nested objects": {"Parameters": {"nested": [{f"o{n}": {"v.$": "States.JsonToString($)"}} for n in range(2_000)]}},
+    "variables": {"Assign": TEXTS},
+}
+
+
+@pytest.mark.parametrize("made", MADE.values(), ids=MADE)
+async def test_a_template_stops_at_the_text_that_is_too_much_and_makes_no_more(made: dict[str, Any]) -> None:
+    tracemalloc.start()
+    try:
+        ended = await end_of(passing(made), {"text": "x" * 200_000})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert ended.error == "States.DataLimitExceeded"
+    assert peak < 100 * MEGABYTE
+
+
 async def test_a_path_may_choose_a_part_of_what_a_template_has_made_too_large() -> None:
     definition = passing({"Parameters": {f"{n}.$": "$.text" for n in range(40)}, "OutputPath": "$.7"})
     assert (await end_of(definition, {"text": "x" * 20_000})).output == "x" * 20_000

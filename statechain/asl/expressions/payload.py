@@ -14,7 +14,7 @@ from statechain.asl.expressions.cause_text import format_value
 from statechain.asl.expressions.intrinsics import compile_intrinsic, is_intrinsic
 from statechain.asl.expressions.jsonata import Evaluate, States, compile_jsonata
 from statechain.asl.expressions.jsonpath import PathNotFound, compile_path, compile_reference_path
-from statechain.asl.expressions.repeating import bounded
+from statechain.asl.expressions.repeating import bounded, counted
 from statechain.asl.model import ABSENT, Absent
 from statechain.asl.outcome import Context, Expression
 from statechain.codec import JSONValue
@@ -88,7 +88,8 @@ def _object_template(template: Mapping[str, JSONValue], limits: Limits) -> Expre
     members: list[tuple[str, Expression]] = []
     for key, value in template.items():
         if key.endswith(".$") and isinstance(value, str):
-            members.append((key[:-2], jsonpath_expression(value, key, limits, is_template=True)))
+            expression = jsonpath_expression(value, key, limits, is_template=True)
+            members.append((key[:-2], counted(expression, limits)))
         else:
             members.append((key, _template(value, limits)))
     if all(getattr(member, "is_constant", False) for _, member in members):

@@ -7,6 +7,7 @@ much is measured before a text is made of it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import TypeVar
 
 from statechain.asl.effort import need_time
@@ -14,7 +15,7 @@ from statechain.codec import JSONValue
 from statechain.errors import StateError
 from statechain.limits import Limits
 
-__all__ = ["FEW", "bounded", "references_in"]
+__all__ = ["FEW", "bounded", "counted", "references_in"]
 
 InputT = TypeVar("InputT")
 ContextT = TypeVar("ContextT")
@@ -27,6 +28,10 @@ TIMES = 4
 
 PARTS_ON_LOOP = 50_000
 """Parts that are measured in the thread of an event loop, in a few milliseconds."""
+
+
+_left: ContextVar[list[int] | None] = ContextVar("_left", default=None)
+"""How many characters the texts of the template that is evaluated may still have, where they are counted."""
 
 
 def references_in(template: JSONValue) -> int:
@@ -52,12 +57,38 @@ def bounded(
     most = TIMES * limits.payload_bytes
 
     def evaluate(value: InputT, context: ContextT) -> JSONValue:
-        made = make(value, context)
+        token = _left.set([most])
+        try:
+            made = make(value, context)
+        finally:
+            _left.reset(token)
         if _is_longer(made, most):
-            raise StateError("States.DataLimitExceeded", f"The expressions make a value of more than {most} bytes.")
+            raise _too_long(most)
         return made
 
     return evaluate
+
+
+def counted(make: Callable[[InputT, ContextT], JSONValue], limits: Limits) -> Callable[[InputT, ContextT], JSONValue]:
+    """Return what evaluates one expression of a template, and stops it once its texts are too long together.
+
+    A function makes each of its texts anew, so that thousands would fill the memory before the value is measured.
+    """
+    most = TIMES * limits.payload_bytes
+
+    def evaluate(value: InputT, context: ContextT) -> JSONValue:
+        made = make(value, context)
+        if isinstance(made, str) and (left := _left.get()) is not None:
+            left[0] -= len(made)
+            if left[0] < 0:
+                raise _too_long(most)
+        return made
+
+    return evaluate
+
+
+def _too_long(most: int) -> StateError:
+    return StateError("States.DataLimitExceeded", f"The expressions make a value of more than {most} bytes.")
 
 
 def _is_longer(value: JSONValue, most: int) -> bool:
