@@ -174,7 +174,7 @@ class Interpreter:
             if line is None and stored is None and self.lines.begins(frame):
                 line = Line(self.lines, frame)
                 line.begin()
-            if line is not None and await self.follow(line) is Exit.DONE:
+            if line is not None and await line.wait() is Exit.DONE:
                 break
             state = frame.plan.states[frame.state]
             # What a line could not do is done here, from where it stopped: in a visit that it has begun, or before one.
@@ -193,16 +193,6 @@ class Interpreter:
             frame.go_to(step.state)
         if not frame.path:
             frame.run.ledger.current_state = frame.state
-
-    async def follow(self, line: Line) -> Exit:
-        """Return where a line through plain states stopped; it leaves what does not go well to a visit."""
-        try:
-            await line.wait()
-        except asyncio.CancelledError:
-            # A line in a visit is cancelled like any visit: the history shows what was interrupted.
-            self._record_cancelled(line.frame)
-            raise
-        return line.exit
 
     async def _begin(self, frame: Frame, state: State, stored: Restored | None, line: Line | None) -> None:
         """Begin a visit, or take up the stored one, unless a line has begun it."""
@@ -252,13 +242,8 @@ class Interpreter:
             self._record_failure(frame, failure)
             raise failure from error
         except asyncio.CancelledError:
-            self._record_cancelled(frame)
-            raise
-
-    def _record_cancelled(self, frame: Frame) -> None:
-        # What goes on elsewhere is not cancelled: its open visit is taken up there.
-        if frame.is_open and not frame.run.is_left:
             self._scribe.record_cancelled(frame)
+            raise
 
     def _record_failure(self, frame: Frame, fault: StateError) -> None:
         if not frame.run.is_express and frame.is_open:

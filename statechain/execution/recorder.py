@@ -89,6 +89,9 @@ class VisitRecorder:
 
     def record_cancelled(self, frame: Frame) -> None:
         """Have the history show a visit that is interrupted, and nothing wait any more for an answer to it."""
+        # What goes on elsewhere is not cancelled: its open visit is taken up there.
+        if not frame.is_open or frame.run.is_left:
+            return
         self.add_open_visit(frame)
         if frame.outside is not None:
             # An answer that comes later is refused, as one that comes after a timeout is.

@@ -37,9 +37,6 @@ class FrameRunner(Protocol):
         Raises StateError where it failed.
         """
 
-    async def follow(self, line: Line) -> Exit:
-        """Wait until a line has stopped; where it is cancelled, record what that interrupts, and raise."""
-
 
 class Branches:
     """Runs the branches of one round; ``failed`` is the one that failed first.
@@ -128,7 +125,7 @@ class Branches:
 
     def _end_line(self, line: Line) -> None:
         line.cancel()
-        self._ends.append(asyncio.ensure_future(self._frames.follow(line)))
+        self._ends.append(asyncio.ensure_future(line.wait()))
 
     async def _lines_ended(self) -> None:
         """Wait until the handlers of lines that were cancelled have ended; raise what is no cancellation of theirs."""

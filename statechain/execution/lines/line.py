@@ -163,10 +163,11 @@ class Line:
         if not self._future.done():  # else it was cancelled before
             self._advance(self._lines.clock.now())
 
-    async def wait(self) -> None:
-        """Return once the line has stopped at its `exit`.
+    async def wait(self) -> Exit:
+        """Return where the line stopped, once it has; what does not go well is left to a visit.
 
-        A cancellation reaches the handler that runs, and is raised once that has ended, or after its grace.
+        A cancellation reaches the handler that runs, and is raised once that has ended, or after its grace. The history
+        shows what it interrupted, as of any visit.
         """
         try:
             if self._future.done() and is_cancelled_from_outside():
@@ -177,11 +178,15 @@ class Line:
             if self.exit is _DONE and self.error is not None:
                 raise self.error  # the end could not be written
         except asyncio.CancelledError:
-            if self._handler is not None and not self._handler.done():
-                await end_handler(self._handler, self._call.task.name, self._lines.limits.handler_grace_seconds)
-            if self._observers:
-                self.context.run(self._tell_cancelled)
+            try:
+                if self._handler is not None and not self._handler.done():
+                    await end_handler(self._handler, self._call.task.name, self._lines.limits.handler_grace_seconds)
+                if self._observers:
+                    self.context.run(self._tell_cancelled)
+            finally:  # a second cancellation may come while the handler ends
+                self._lines.recorder.record_cancelled(self.frame)
             raise
+        return self.exit
 
     @property
     def has_stopped(self) -> bool:
