@@ -474,6 +474,12 @@ async def test_a_template_stops_at_the_text_that_is_too_much_and_makes_no_more(m
     assert peak < 100 * MEGABYTE
 
 
+async def test_jsonata_stops_at_the_text_that_is_too_much_and_makes_no_more() -> None:
+    output = [*["{% $string($states.input) %}"] * 40, "{% $error('evaluated all the same') %}"]
+    ended = await end_of(passing({"Output": output}, QueryLanguage="JSONata"), {"text": "x" * 200_000})
+    assert ended.error == "States.DataLimitExceeded"
+
+
 async def test_a_path_may_choose_a_part_of_what_a_template_has_made_too_large() -> None:
     definition = passing({"Parameters": {f"{n}.$": "$.text" for n in range(40)}, "OutputPath": "$.7"})
     assert (await end_of(definition, {"text": "x" * 20_000})).output == "x" * 20_000

@@ -148,7 +148,7 @@ def jsonata_template(template: JSONValue, field: str, limits: Limits) -> Evaluat
 def _jsonata(template: JSONValue, field: str, limits: Limits) -> Evaluate:
     expression = expression_in(template)
     if expression is not None:
-        return compile_jsonata(expression, field, limits=limits)
+        return counted(compile_jsonata(expression, field, limits=limits), limits)
     if isinstance(template, dict):
         members = {key: _jsonata(value, f"{field}/{key}", limits) for key, value in template.items()}
         return lambda states, context: {key: member(states, context) for key, member in members.items()}
