@@ -209,8 +209,9 @@ async def launch_in_places(
                 ends = started.cut_short()  # together with the tasks, which the group cancels
                 raise
     finally:
-        if ends:  # what they raise comes after the error that ended the launch
-            await wait_ignoring_cancellation(asyncio.gather(*ends, return_exceptions=True))
+        # What they raise comes after the error that ended the launch, over which a cancellation of the caller wins.
+        if ends:
+            await await_shielded(asyncio.gather(*ends, return_exceptions=True))
         if isinstance(source, AsyncGenerator):
             await source.aclose()
 
