@@ -120,7 +120,8 @@ def test_a_benchmark_of_drivers_measures_both(name: str, sqlite_url: str, postgr
 
 
 def test_where_processor_time_goes_adds_up(sqlite_url: str) -> None:
-    told = result_of("costs", "--executions=300", "--concurrency=10", "--functions=0", f"--url={sqlite_url}")
+    # Enough for some hundred samples: each part is then surely among them.
+    told = result_of("costs", "--executions=1500", "--concurrency=10", "--functions=0", f"--url={sqlite_url}")
     whole, *parts = told["rows"]
     assert whole["where"] == "all"
     assert {"statechain.execution", "asyncio", "other threads"} <= {part["where"] for part in parts}
