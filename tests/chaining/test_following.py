@@ -23,7 +23,7 @@ from statechain.chaining import following, map_runs, shard_run
 from statechain.records.batches import BatchStatus
 from statechain.storage.repository import EndBatch
 from statechain.storage.shards import ShardStatus
-from support.chaining.calls import Calls
+from support.chaining.calls import Calls, failing_at_once
 from support.chaining.map_items import Items, created
 from support.chaining.sources import CALL, sources
 
@@ -313,15 +313,8 @@ async def test_a_resumption_that_ends_elsewhere_is_over_once_what_ran_is_aborted
     """It fails from the first failure where the batch FAILED, and from none where that was stopped."""
     monkeypatch.setattr(following, "SETTLE_SECONDS", 60.0)
     calls = Calls()
-    tasks = TaskRegistry()
     calls.gate.clear()
-
-    @tasks.register("Call")
-    async def call(value: int) -> int:
-        if value == 0:
-            raise ValueError(value)
-        return await calls.call(value)
-
+    tasks = failing_at_once(calls, 0)
     async with engine_factory(tasks=tasks) as engine, engine_factory(role="client") as client:
         machine = await client.create_state_machine("target", CALL)
         options = BatchExecutionOptions(mode="DISTRIBUTED", concurrent_batches=3, shard_size=3, shard_concurrency=3)

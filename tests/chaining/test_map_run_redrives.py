@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
+from statechain import Engine
 from statechain.storage.repository import Advance
-from support.chaining.map_items import Items, distributed
+from support.chaining.map_items import Items, created, distributed
 from support.engine_harness import EngineHarness
 
 
@@ -30,3 +34,26 @@ async def test_a_map_run_that_is_over_is_not_redriven_again_by_the_worker_that_t
     ended = await harness.ended(handle.id)
     assert ended.output == [2]
     assert sorted(items.inputs) == [0, 1], "the one that failed again is tolerated"
+
+
+async def test_the_items_of_a_map_run_that_is_stored_are_not_read_again(
+    engine_factory: Callable[..., Engine], tmp_path: Path
+) -> None:
+    file = tmp_path / "data" / "items.json"
+    file.parent.mkdir()
+    file.write_text("[1, 2]")
+    reader = {
+        "Resource": "arn:aws:states:::s3:getObject",
+        "ReaderConfig": {"InputType": "JSON"},
+        "Parameters": {"Bucket": "data", "Key": "items.json"},
+    }
+    one, two = Items(2), Items()
+    async with engine_factory(tasks=one.tasks, map_runs="shared", files=tmp_path) as first:
+        machine = await created(first, distributed(MaxConcurrency=1, ItemReader=reader))
+        handle = await machine.start_execution(None)
+        assert (await handle.wait()).status == "FAILED"
+    assert one.inputs == [1, 2]
+    file.unlink()
+    async with engine_factory(tasks=two.tasks, map_runs="shared", files=tmp_path) as second:
+        assert (await (await second.redrive_execution(handle.id)).wait()).output == [2, 4]
+    assert two.inputs == [2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from statechain import Engine, ExecutionFilter, StatechainError, TaskRegistry
 from statechain.dispatchers.local import LocalDispatcher
 from statechain.records.batches import BatchItem, BatchStatus
 from statechain.storage.repository import AddBatchItems, CreateBatch
-from statechain.tickets import Ticket
+from support.chaining.dispatchers import RecordingDispatcher
 from support.chaining.map_items import RUNNING, Items, created, distributed, events, map_run_of, refusing, settled
 from support.engine_harness import EngineHarness
 
@@ -487,17 +487,6 @@ async def test_the_map_runs_of_an_execution_that_does_not_exist(engine_factory: 
             await engine.list_batches(parent_execution_id="no-execution")
 
 
-class RecordingDispatcher(LocalDispatcher):
-    """Notes what it is sent, and delivers nothing."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sent: list[Ticket] = []
-
-    async def dispatch(self, tickets: Sequence[Ticket]) -> None:
-        self.sent += tickets
-
-
 async def test_the_tickets_of_a_map_run_are_sent_as_it_begins(engine_factory: EngineFactory) -> None:
     """The next sweep of so long a lease would come in twenty minutes."""
     items, dispatcher = Items(), RecordingDispatcher()
@@ -505,26 +494,3 @@ async def test_the_tickets_of_a_map_run_are_sent_as_it_begins(engine_factory: En
         execution = await (await created(engine, distributed(MaxConcurrency=2))).execute([1, 2])
         run = await map_run_of(engine, execution)
     assert {ticket.batch_id for ticket in dispatcher.sent} == {run.id}
-
-
-async def test_the_items_of_a_map_run_that_is_stored_are_not_read_again(
-    engine_factory: EngineFactory, tmp_path: Path
-) -> None:
-    file = tmp_path / "data" / "items.json"
-    file.parent.mkdir()
-    file.write_text("[1, 2]")
-    reader = {
-        "Resource": "arn:aws:states:::s3:getObject",
-        "ReaderConfig": {"InputType": "JSON"},
-        "Parameters": {"Bucket": "data", "Key": "items.json"},
-    }
-    one, two = Items(2), Items()
-    async with engine_factory(tasks=one.tasks, map_runs="shared", files=tmp_path) as first:
-        machine = await created(first, distributed(MaxConcurrency=1, ItemReader=reader))
-        handle = await machine.start_execution(None)
-        assert (await handle.wait()).status == "FAILED"
-    assert one.inputs == [1, 2]
-    file.unlink()
-    async with engine_factory(tasks=two.tasks, map_runs="shared", files=tmp_path) as second:
-        assert (await (await second.redrive_execution(handle.id)).wait()).output == [2, 4]
-    assert two.inputs == [2]

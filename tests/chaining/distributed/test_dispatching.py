@@ -15,6 +15,7 @@ from statechain.dispatchers.local import LocalDispatcher
 from statechain.storage.shards import ShardStatus
 from statechain.tickets import Outcome, Ticket, Work
 from support.chaining.calls import Calls
+from support.chaining.dispatchers import RecordingDispatcher
 
 CALL = {"StartAt": "Call", "States": {"Call": {"Type": "Task", "Resource": "Call", "End": True}}}
 LONG = timedelta(hours=1)
@@ -32,17 +33,6 @@ class Storage(MemoryRepository):
         self.looks += 1
         await asyncio.sleep(0)
         return await super().running_batches(mode)
-
-
-class RecordingDispatcher(LocalDispatcher):
-    """Notes what it is sent, and delivers nothing."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sent: list[Ticket] = []
-
-    async def dispatch(self, tickets: Sequence[Ticket]) -> None:
-        self.sent += tickets
 
 
 class FailingDispatcher(LocalDispatcher):

@@ -16,14 +16,13 @@ from statechain import (
     ExecutionFilter,
     MemoryRepository,
     StatechainError,
-    TaskRegistry,
 )
 from statechain.chaining import following, shard_run
 from statechain.records.batches import BatchStatus
 from statechain.reports import BatchResult
 from statechain.storage.repository import EndBatch, FailBatchItem
 from statechain.storage.shards import Shard
-from support.chaining.calls import Calls
+from support.chaining.calls import Calls, failing_at_once
 
 CALL = {"StartAt": "Call", "States": {"Call": {"Type": "Task", "Resource": "Call", "End": True}}}
 ECHO = {"StartAt": "Echo", "States": {"Echo": {"Type": "Pass", "End": True}}}
@@ -169,16 +168,9 @@ async def test_a_batch_that_failed_fails_from_the_first_failure_also_of_a_kind_t
 
 
 async def test_a_failure_that_could_be_redriven_is_shown_once_its_shard_is_over(storage: Storage) -> None:
-    calls, tasks = Calls(), TaskRegistry()
+    calls = Calls()
     calls.gate.clear()
-
-    @tasks.register("Call")
-    async def call(value: int) -> int:
-        if value == 0:
-            raise ValueError(value)
-        return await calls.call(value)
-
-    async with Engine(storage, tasks=tasks) as engine:
+    async with Engine(storage, tasks=failing_at_once(calls, 0)) as engine:
         machine = await engine.create_state_machine("target", CALL)
         handle = await machine.start_bulk(range(2), options=shared(shard_size=1, redrive_failed=True))
         results = handle.results()

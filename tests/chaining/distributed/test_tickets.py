@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -13,6 +13,7 @@ from statechain.dispatchers.local import LocalDispatcher
 from statechain.storage.shards import ShardStatus
 from statechain.tickets import Outcome, Ticket
 from support.chaining.calls import Calls
+from support.chaining.dispatchers import RecordingDispatcher
 
 EngineFactory = Callable[..., Engine]
 
@@ -48,17 +49,6 @@ def test_a_ticket_is_json() -> None:
     assert ticket.key == "batch:3:1"
     with pytest.raises(ValueError, match="a ticket has"):
         Ticket.from_json({"batch_id": "batch", "shard": "3"})
-
-
-class RecordingDispatcher(LocalDispatcher):
-    """Notes what it is sent, and delivers nothing."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sent: list[Ticket] = []
-
-    async def dispatch(self, tickets: Sequence[Ticket]) -> None:
-        self.sent += tickets
 
 
 async def test_tickets_name_the_shards_that_are_open(engine_factory: EngineFactory) -> None:

@@ -6,7 +6,7 @@ import asyncio
 
 from statechain import TaskRegistry
 
-__all__ = ["Calls"]
+__all__ = ["Calls", "failing_at_once"]
 
 
 class Calls:
@@ -38,3 +38,16 @@ class Calls:
         """Wait until the handler was called that often."""
         while len(self.inputs) < count:  # noqa: ASYNC110 -- another engine calls it
             await asyncio.sleep(0.01)
+
+
+def failing_at_once(calls: Calls, failing: int) -> TaskRegistry:
+    """Return the handler, which fails for one input at once, also while all others are held back."""
+    tasks = TaskRegistry()
+
+    @tasks.register("Call")
+    async def call(value: int) -> int:
+        if value == failing:
+            raise ValueError(value)
+        return await calls.call(value)
+
+    return tasks
