@@ -145,7 +145,7 @@ class Place:
         try:
             # The work may have stopped in the context of anything.
             task = launch.group.create_task(rest, context=launch.context.copy())
-        except RuntimeError:  # the group fails, or was left by an error: the work is cut short
+        except RuntimeError:  # the group fails, or was left by an error: its launch cancels the work
             rest.close()
         else:
             task.add_done_callback(self.end)
@@ -169,7 +169,7 @@ class _Launch:
         self.unattended: set[Unattended] = set()
 
     async def attend(self, work: Unattended) -> None:
-        """Do the rest of work in the task that this is, unless it was cut short before that made its first step."""
+        """Do the rest of work in the task that this is, unless it was cancelled before that made its first step."""
         if work in self.unattended:
             self.unattended.remove(work)
             await work.rest()

@@ -186,9 +186,8 @@ class ShardWorker:
         self._is_draining = True
         self._awaited.clear()
         self._read_again()
-        if (
-            self._looking is not None
-        ):  # storage may not answer; a shard that was claimed all the same is another's later
+        # Storage may not answer; a shard that was claimed all the same is another worker's later.
+        if self._looking is not None:
             self._looking.cancel()
         for task in tuple(self._running.values()):
             task.cancel()

@@ -215,8 +215,8 @@ class Callbacks:
             for start in range(0, len(asked), PAGE):
                 try:
                     await self._ask(asked[start : start + PAGE])
-                except Exception as fault:  # noqa: BLE001 -- a fault of the repository must not end everybody's waiting
-                    reason = fault if isinstance(fault, RepositoryError) else type(fault).__name__
+                except Exception as error:  # noqa: BLE001 -- an error of the repository must not end the wait of every caller
+                    reason = error if isinstance(error, RepositoryError) else type(error).__name__
                     logger.warning("answers to waiting tasks could not be read, trying again: %s", reason)
             if is_for_all:
                 again = loop.time() + next(self._pauses)

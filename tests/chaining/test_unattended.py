@@ -13,7 +13,7 @@ from support.engine_harness import machine, task
 
 
 class Kept:
-    """Work without a task, which ends when it is released once it was cut short."""
+    """Work without a task, which is released by the test once it was cancelled."""
 
     def __init__(self) -> None:
         self.cut, self.released, self.ended = asyncio.Event(), asyncio.Event(), asyncio.Event()

@@ -85,7 +85,7 @@ def _linked(states: dict[str, dict[str, Any]], caught: str) -> dict[str, Any]:
 
 @st.composite
 def definitions(draw: st.DrawFn) -> dict[str, Any]:
-    """Draw a Parallel of several branches, which may be cut short."""
+    """Draw a Parallel of several branches, which may be cancelled."""
     numbers = count(1)
     branches = draw(st.lists(bodies(numbers, 2), min_size=2, max_size=4))
     definition = _linked({"All": {"Type": "Parallel", "Branches": branches}}, "Caught")
