@@ -215,7 +215,7 @@ class Callbacks:
             for start in range(0, len(asked), PAGE):
                 try:
                     await self._ask(asked[start : start + PAGE])
-                except Exception as error:  # noqa: BLE001 -- an error of the repository must not end the wait of every caller
+                except Exception as error:  # noqa: BLE001 -- an error of the repository must not end all waits
                     reason = error if isinstance(error, RepositoryError) else type(error).__name__
                     logger.warning("answers to waiting tasks could not be read, trying again: %s", reason)
             if is_for_all:
