@@ -132,11 +132,11 @@ class Observer:
 async def worker_without_a_lease(storage: Storage) -> AsyncIterator[tuple[Engine, Observer, list[str]]]:
     """Yield an engine that runs executions and whose lease is lost, an observer, and the executions' ids.
 
-    The observer takes over only where it is asked to: its regular claim could come first.
+    Neither claims by itself: a regular claim could come between the observer's release and its claim.
     """
     handlers = Handlers()
     async with (
-        Engine(storage.of_engine, tasks=handlers.tasks, lease=LEASE) as one,
+        Engine(storage.of_engine, tasks=handlers.tasks, lease=LEASE, recovery=False) as one,
         Engine(storage.of_engine, tasks=handlers.tasks, lease=LEASE, recovery=False) as two,
     ):
         machine = await one.create_state_machine("m", TWO_TASKS)
