@@ -89,7 +89,8 @@ def _object_template(template: Mapping[str, JSONValue], limits: Limits) -> Expre
     for key, value in template.items():
         if key.endswith(".$") and isinstance(value, str):
             expression = jsonpath_expression(value, key, limits, is_template=True)
-            members.append((key[:-2], counted(expression, limits)))
+            # A path finds texts that are there; only a function makes more of them.
+            members.append((key[:-2], counted(expression, limits) if is_intrinsic(value) else expression))
         else:
             members.append((key, _template(value, limits)))
     if all(getattr(member, "is_constant", False) for _, member in members):

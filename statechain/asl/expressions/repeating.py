@@ -15,7 +15,7 @@ from statechain.codec import JSONValue
 from statechain.errors import StateError
 from statechain.limits import Limits
 
-__all__ = ["FEW", "bounded", "counted", "references_in"]
+__all__ = ["bounded", "counted"]
 
 InputT = TypeVar("InputT")
 ContextT = TypeVar("ContextT")
@@ -34,7 +34,7 @@ _left: ContextVar[list[int] | None] = ContextVar("_left", default=None)
 """How many characters the texts of the template that is evaluated may still have, where they are counted."""
 
 
-def references_in(template: JSONValue) -> int:
+def _references_in(template: JSONValue) -> int:
     """Return how many parts of its input the text of a template may repeat, at most; a descendant counts as many."""
     count, waiting = 0, [template]
     while waiting:
@@ -52,7 +52,7 @@ def bounded(
     template: JSONValue, make: Callable[[InputT, ContextT], JSONValue], limits: Limits
 ) -> Callable[[InputT, ContextT], JSONValue]:
     """Return what evaluates a template; where that may repeat much, a value that is too large is a StateError."""
-    if references_in(template) <= FEW:
+    if _references_in(template) <= FEW:
         return make
     most = TIMES * limits.payload_bytes
 
