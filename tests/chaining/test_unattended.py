@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from statechain import BatchExecutionOptions, BatchStopped, Engine, ExecutionFilter, TaskRegistry
+from statechain import BatchExecutionOptions, BatchStopped, Engine, ExecutionFilter, StateMachine, TaskRegistry
 from statechain.launcher import Place, launch_in_places
 from support.engine_harness import machine, task
 
@@ -70,6 +70,15 @@ async def test_a_cancellation_while_such_work_ends_waits_for_it_and_wins() -> No
     assert kept.ended.is_set()
 
 
+async def chaining(engine: Engine, count: int) -> tuple[StateMachine, ExecutionFilter]:
+    """Return a machine that calls the handler, and what finds so many executions to chain from."""
+    source = await engine.create_state_machine("source", machine(Pass={"Type": "Pass"}))
+    for value in range(count):
+        await (await source.start_execution(value)).wait()
+    target = await engine.create_state_machine("target", machine(Work=task("work")))
+    return target, ExecutionFilter(state_machine_id=source.id)
+
+
 async def test_a_failure_ends_all_items_that_run_and_each_has_its_result() -> None:
     running, tasks = asyncio.Event(), TaskRegistry()
     calls: list[Any] = []
@@ -85,11 +94,7 @@ async def test_a_failure_ends_all_items_that_run_and_each_has_its_result() -> No
 
     tasks.add("work", work)
     async with asyncio.timeout(20), Engine(tasks=tasks) as engine:
-        source = await engine.create_state_machine("source", machine(Pass={"Type": "Pass"}))
-        for value in range(4):
-            await (await source.start_execution(value)).wait()
-        target = await engine.create_state_machine("target", machine(Work=task("work")))
-        found = ExecutionFilter(state_machine_id=source.id)
+        target, found = await chaining(engine, 4)
         with pytest.raises(BatchStopped) as stopped:
             await target.execute_batch(found, options=BatchExecutionOptions(concurrent_batches=4, stop_on_error=True))
     ended = sorted((each.execution.status, each.index) for each in stopped.value.results if each.execution is not None)
@@ -100,11 +105,8 @@ async def test_items_whose_results_nobody_takes_wait_and_are_all_handed_out() ->
     tasks = TaskRegistry()
     tasks.add("work", str)
     async with asyncio.timeout(20), Engine(tasks=tasks) as engine:
-        source = await engine.create_state_machine("source", machine(Pass={"Type": "Pass"}))
-        for value in range(20):
-            await (await source.start_execution(value)).wait()
-        target = await engine.create_state_machine("target", machine(Work=task("work")))
-        found, options = ExecutionFilter(state_machine_id=source.id), BatchExecutionOptions(concurrent_batches=4)
+        target, found = await chaining(engine, 20)
+        options = BatchExecutionOptions(concurrent_batches=4)
         seen = []
         async with target.stream_batch(found, options=options) as results:
             first = await anext(aiter(results))
