@@ -53,15 +53,10 @@ class Definition:
 
     def resources(self) -> Iterator[tuple[str, str]]:
         """Yield the pointer and the Resource of every Task, nested ones included."""
-        pending = [self.model]
-        while pending:
-            for state in pending.pop().states.values():
+        for machine in self.model.walk():
+            for state in machine.states.values():
                 if isinstance(state, model.Task):
                     yield f"{state.pointer}/Resource", state.resource
-                elif isinstance(state, model.Parallel):
-                    pending.extend(state.branches)
-                elif isinstance(state, model.Map):
-                    pending.append(state.item_processor.machine)
 
     def place(self, fault: Diagnostic) -> Diagnostic:
         """Return a diagnostic with its line and column, where the definition was text."""

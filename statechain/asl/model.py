@@ -5,7 +5,7 @@ Payload templates stay plain JSON values and expressions stay strings; `plan` co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Final, Literal, TypeAlias
 
@@ -101,6 +101,11 @@ class _State:
     output_path: Optional = ABSENT
     output: Optional = ABSENT
     assign: Optional = ABSENT
+
+    @property
+    def machines(self) -> tuple[StateMachine, ...]:
+        """The machines inside: a Parallel's branches, a Map's processor."""
+        return ()
 
 
 @attrs.frozen(kw_only=True)
@@ -226,6 +231,11 @@ class Parallel(_Working):
 
     branches: tuple[StateMachine, ...]
 
+    @property
+    def machines(self) -> tuple[StateMachine, ...]:
+        """The branches."""
+        return self.branches
+
 
 @attrs.frozen(kw_only=True)
 class ItemProcessor:
@@ -286,6 +296,11 @@ class Map(_Working):
     item_batcher: ItemBatcher | None = None
     result_writer: ResultWriter | None = None
 
+    @property
+    def machines(self) -> tuple[StateMachine, ...]:
+        """What each item runs."""
+        return (self.item_processor.machine,)
+
 
 State: TypeAlias = Task | Pass | Choice | Wait | Succeed | Fail | Parallel | Map
 
@@ -301,3 +316,12 @@ class StateMachine:
     comment: str | None = None
     version: str | None = None
     timeout_seconds: float | None = None
+
+    def walk(self) -> Iterator[StateMachine]:
+        """Yield this machine and all inside it, without recursion."""
+        pending = [self]
+        while pending:
+            machine = pending.pop()
+            yield machine
+            for state in machine.states.values():
+                pending.extend(state.machines)

@@ -99,13 +99,12 @@ def graph_of(machine: model.StateMachine) -> Graph:
 
 
 def _node(state: model.State) -> Node:
-    inside: tuple[Graph, ...] = ()
-    if isinstance(state, model.Parallel):
-        inside = tuple(graph_of(branch) for branch in state.branches)
-    elif isinstance(state, model.Map):
-        inside = (graph_of(state.item_processor.machine),)
-    kind = type(state).__name__
-    return Node(name=state.name, type=kind, about=shortened(_about(state), MOST_LABEL), inside=inside)
+    return Node(
+        name=state.name,
+        type=type(state).__name__,
+        about=shortened(_about(state), MOST_LABEL),
+        inside=tuple(graph_of(inner) for inner in state.machines),
+    )
 
 
 def _about(state: model.State) -> str:

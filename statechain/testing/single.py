@@ -7,7 +7,7 @@ state does comes from handlers or from a mock.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from statechain.asl import Definition, load, model
+from statechain.asl import load, model
 from statechain.asl.effort import at_length
 from statechain.asl.expressions.payload import jsonpath_template
 from statechain.asl.model import ABSENT
@@ -151,11 +151,11 @@ def _find(
         state_name = state_name or UNNAMED
         definition = _machine_of(definition, state_name)
     loaded = load(definition, limits=limits)
-    for machine in _machines(loaded):
+    for machine in loaded.model.walk():
         if state_name is not None and state_name in machine.states:
             plan: Plan = compile_plan(machine, limits=limits)
             return machine.states[state_name], plan.states[state_name]
-    known = sorted(name for machine in _machines(loaded) for name in machine.states)
+    known = sorted(name for machine in loaded.model.walk() for name in machine.states)
     raise ValueError(f"there is no state {state_name!r}: give state_name as one of {', '.join(known)}")
 
 
@@ -169,19 +169,6 @@ def _machine_of(state: Mapping[str, Any], name: str) -> dict[str, Any]:
     targets = [way.get(key) for way in ways for key in ("Next", "Default")]
     states: dict[str, Any] = {target: {"Type": "Succeed"} for target in targets if isinstance(target, str)}
     return {"StartAt": name, "States": {**states, name: state}}
-
-
-def _machines(definition: Definition) -> Iterator[model.StateMachine]:
-    """Yield a machine and those nested in it."""
-    pending = [definition.model]
-    while pending:
-        machine = pending.pop(0)
-        yield machine
-        for state in machine.states.values():
-            if isinstance(state, model.Parallel):
-                pending += state.branches
-            elif isinstance(state, model.Map):
-                pending.append(state.item_processor.machine)
 
 
 # Running it

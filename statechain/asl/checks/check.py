@@ -29,7 +29,7 @@ def check(
     machine: model.StateMachine, value: JSONValue, limits: Limits, type_: MachineType = "STANDARD"
 ) -> list[Diagnostic]:
     """Return every error of meaning in a well-formed definition; ``value`` is what the model was made from."""
-    machines = list(_machines(machine))
+    machines = list(machine.walk())
     states = [(each, state) for each in machines for state in each.states.values()]
     hints = Hints()
     faults = [fault for each in machines for fault in _check_flow(each, _names(value, each), hints)]
@@ -43,19 +43,6 @@ def check(
         faults += _check_times(state)
         faults += check_fields(state, cast("dict[str, JSONValue]", _at(value, state.pointer)), limits)
     return faults + list(check_variables(machine))
-
-
-def _machines(machine: model.StateMachine) -> Iterator[model.StateMachine]:
-    """Yield a machine and all below it."""
-    pending = [machine]
-    while pending:
-        each = pending.pop()
-        yield each
-        for state in each.states.values():
-            if isinstance(state, model.Parallel):
-                pending.extend(state.branches)
-            elif isinstance(state, model.Map):
-                pending.append(state.item_processor.machine)
 
 
 def _at(value: JSONValue, pointer: str) -> JSONValue:
@@ -159,19 +146,17 @@ WAITING = re.compile(
 
 def _check_express(machine: model.StateMachine, type_: MachineType) -> Iterator[Diagnostic]:
     """Yield a diagnostic for each state that does what an EXPRESS execution cannot do."""
-    pending: list[tuple[model.StateMachine, str]] = [(machine, type_)]
+    pending = [(machine, type_)]
     while pending:
         each, its_type = pending.pop()
         for state in each.states.values():
             if its_type == "EXPRESS":
                 yield from _check_express_state(state)
-            if isinstance(state, model.Parallel):
-                pending.extend((branch, its_type) for branch in state.branches)
-            elif isinstance(state, model.Map):
-                processor = state.item_processor
-                is_own = processor.mode == "DISTRIBUTED" and processor.execution_type is not None
-                # Items of a distributed Map are executions of their own type.
-                pending.append((processor.machine, str(processor.execution_type) if is_own else its_type))
+            inner_type = its_type
+            # Items of a distributed Map are executions of their own type.
+            if isinstance(state, model.Map) and state.item_processor.mode == "DISTRIBUTED":
+                inner_type = state.item_processor.execution_type or its_type
+            pending.extend((inner, inner_type) for inner in state.machines)
 
 
 def _check_express_state(state: model.State) -> Iterator[Diagnostic]:

@@ -33,7 +33,7 @@ def check_variables(root: model.StateMachine) -> Iterator[Diagnostic]:
             # The items of a distributed Map are executions of their own, with no scope around them.
             is_apart = isinstance(state, model.Map) and state.item_processor.mode == "DISTRIBUTED"
             scope = None if is_apart else _Scope(counts, Counter(name for name, _ in _caught(state)), outer)
-            pending.extend((each, scope) for each in _below(state))
+            pending.extend((each, scope) for each in state.machines)
 
 
 @attrs.frozen
@@ -94,9 +94,3 @@ def _caught(state: model.State) -> Iterator[tuple[str, str]]:
 def _names(state: model.State, assign: model.Optional, pointer: str) -> Iterator[tuple[str, str]]:
     for key in assign if isinstance(assign, dict) else ():
         yield key.removesuffix(".$") if state.query_language == "JSONPath" else key, pointer_to(pointer, key)
-
-
-def _below(state: model.State) -> tuple[model.StateMachine, ...]:
-    if isinstance(state, model.Parallel):
-        return state.branches
-    return (state.item_processor.machine,) if isinstance(state, model.Map) else ()

@@ -54,15 +54,11 @@ def import_aws(files: tuple[str, ...], output: str | None, substitutions: Substi
 
 def needs_of(definition: Definition) -> Iterator[Need]:
     """Yield what each Task, and each Map that reads or writes files, needs."""
-    pending = [definition.model]
-    while pending:
-        for state in pending.pop().states.values():
+    for machine in definition.model.walk():
+        for state in machine.states.values():
             if isinstance(state, model.Task):
                 yield _need(state)
-            elif isinstance(state, model.Parallel):
-                pending.extend(state.branches)
             elif isinstance(state, model.Map):
-                pending.append(state.item_processor.machine)
                 for part in (state.item_reader, state.result_writer):
                     if part is not None and part.resource:
                         yield Need(resource=part.resource, states=(state.name,), handler=None, takes=READS_FILES)
