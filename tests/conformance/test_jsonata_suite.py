@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from jsonata import jexception, utils
 
-from statechain.asl.expressions.jsonata.engine import Exhausted, parse
+from statechain.asl.expressions.jsonata.budget import Exhausted
+from statechain.asl.expressions.jsonata.engine import parse
 from statechain.asl.expressions.jsonata.functions import new_engine
 from statechain.asl.expressions.jsonata.values import to_json, to_library
 from statechain.asl.expressions.regex import compile_regex, speed

@@ -12,9 +12,11 @@ from typing import Any, NoReturn
 from jsonata import jexception
 
 from statechain.asl.expressions.java_random import JavaRandom
-from statechain.asl.expressions.jsonata.arithmetic import whole_if_whole
-from statechain.asl.expressions.jsonata.engine import LARGEST_VALUE, Engine, Value
+from statechain.asl.expressions.jsonata.budget import LARGEST_VALUE
+from statechain.asl.expressions.jsonata.engine import Engine
+from statechain.asl.expressions.jsonata.library import Value
 from statechain.asl.expressions.jsonata.messages import argument_error
+from statechain.asl.expressions.jsonata.operators.arithmetic import whole_if_whole
 from statechain.asl.expressions.jsonata.pictures.moments import format_moment
 from statechain.asl.expressions.jsonata.values import NULL, to_library
 from statechain.codec.hints import wrong_place

@@ -1,60 +1,35 @@
 """The JSONata library, repaired and under a budget: an `Engine` evaluates syntax trees, one at a time.
 
-Each evaluation has a number of steps and a depth. What costs more than a step, because it walks or copies long texts
-and sequences, is charged for by their length, so that an expression which runs away ends soon, however it does it.
 What the library gets wrong (AWS answers otherwise) or does in quadratic time is overridden, method by method.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping
 
 from jsonata import functions, regex_engine, utils
 from jsonata import jsonata as library
 
-from statechain.asl.effort import STEPS_ON_LOOP, need_time
 from statechain.asl.expressions.cause_text import is_number
-from statechain.asl.expressions.jsonata.arithmetic import ARITHMETIC, COMPARISONS, whole_if_whole
+from statechain.asl.expressions.jsonata.budget import NUMBER_BYTES, TOO_DEEP, Budget, Exhausted
+from statechain.asl.expressions.jsonata.library import Frame, JList, Node, Value, is_function, sequence_of
 from statechain.asl.expressions.jsonata.messages import JSONataError
-from statechain.asl.expressions.jsonata.ordering import ordered
+from statechain.asl.expressions.jsonata.operators.arithmetic import ARITHMETIC, COMPARISONS, whole_if_whole
+from statechain.asl.expressions.jsonata.operators.grouping import grouped
+from statechain.asl.expressions.jsonata.operators.ordering import ordered
+from statechain.asl.expressions.jsonata.operators.transform import transformer
+from statechain.asl.expressions.jsonata.operators.tuple_streams import tuples
 from statechain.asl.expressions.jsonata.tokens import parse_tree
-from statechain.asl.expressions.jsonata.tuple_streams import bound, joined
 from statechain.asl.expressions.jsonata.values import NULL, Walker, text_of
 from statechain.asl.expressions.regex import Regex, RegexSyntaxError, compile_regex
 from statechain.asl.outcome import Context
 from statechain.limits import Limits
 
-__all__ = ["LARGEST_VALUE", "Engine", "Exhausted", "Frame", "Node", "Value", "is_function", "parse"]
-
-Node: TypeAlias = Any
-"""A node of the library's syntax tree."""
-
-Value: TypeAlias = Any
-"""A value inside the library: JSON, its null, None for undefined, or a function."""
-
-Frame: TypeAlias = Any
-"""A scope of variables."""
+__all__ = ["Engine", "parse"]
 
 LONGEST_EXPRESSION = 65_536
-LARGEST_VALUE = 6_990_256
-"""Bytes of one value, a number counting as 8 and a character as 1: AWS's own bound."""
-
-NUMBER_BYTES = 8
-ITEMS_A_STEP = 8
-CHARACTERS_A_STEP = 128
-TOO_DEEP = "Stack overflow error: Check for non-terminating recursive function. Consider rewriting as tail-recursive."
-TOO_LONG = "Expression evaluation timeout: Check for infinite loop"
-TOO_LARGE = "Expression evaluation memory limit exceeded: Check for excessive memory usage"
 LONGEST_RANGE = 10_000_000  # JSONata's own bound, error D2014
-
-JList = utils.Utils.JList
-sequence_of = utils.Utils.create_sequence
-
-
-class Exhausted(Exception):
-    """An evaluation went past its budget; its text is AWS's."""
 
 
 def parse(text: str) -> Node:
@@ -71,15 +46,11 @@ def _regular_expression(pattern: str, flags: regex_engine.RegexFlags) -> Value:
         raise JSONataError("D3137", 0, str(fault)) from fault
 
 
-class Engine(library.Jsonata):  # type: ignore[misc]
-    """Evaluates syntax trees, one at a time."""
+class Engine(Budget, library.Jsonata):  # type: ignore[misc]
+    """Evaluates syntax trees, one at a time, each within its budget."""
 
     def __init__(self) -> None:
         super().__init__("null")
-        self._left = 0
-        self._rest = 0
-        self._depth = 0
-        self._deepest = 0
         self.context: Context
         self.natives: Frame = library.Jsonata.Frame(None)
         self._kinds: dict[str, Callable[[Node, Value, Frame], Value]] = {
@@ -113,11 +84,7 @@ class Engine(library.Jsonata):  # type: ignore[misc]
         A state has no input ``document``; expressions of other programs do.
         """
         self.context = context
-        # At first only as much as may hold an event loop: for the rest `_go_on` asks for a thread.
-        self._left = min(limits.jsonata_steps, STEPS_ON_LOOP)
-        self._rest = limits.jsonata_steps - self._left
-        self._depth = 0
-        self._deepest = limits.jsonata_depth
+        self.begin(limits)
         frame = library.Jsonata.Frame(self.natives)
         frame.bindings = dict(bindings)
         library.Jsonata.CURRENT.jsonata = self  # the library's functions call back through it
@@ -126,35 +93,6 @@ class Engine(library.Jsonata):  # type: ignore[misc]
     def get_per_thread_instance(self) -> Engine:
         """Return itself: an engine belongs to one thread."""
         return self
-
-    def charge(self, steps: int) -> None:
-        """Take steps from the budget."""
-        self._left -= steps
-        if self._left < 0:
-            self._go_on()
-
-    def _go_on(self) -> None:
-        """Take the rest of the budget, unless that would hold an event loop. Raises TakesLong, Exhausted."""
-        if self._rest:
-            need_time()
-        self._left, self._rest = self._left + self._rest, 0
-        if self._left < 0:
-            raise Exhausted(TOO_LONG)
-
-    def weigh(self, value: Value) -> None:
-        """Charge for a string or a sequence by its length, and refuse one that is too large."""
-        if isinstance(value, str):
-            if len(value) > CHARACTERS_A_STEP:
-                self.allow(len(value))
-                self.charge(len(value) // CHARACTERS_A_STEP)
-        elif isinstance(value, list) and len(value) >= ITEMS_A_STEP:
-            self.allow(len(value) * NUMBER_BYTES)
-            self.charge(len(value) // ITEMS_A_STEP)
-
-    def allow(self, size: float) -> None:
-        """Refuse a value of too many bytes, before it is built where that can be known."""
-        if size > LARGEST_VALUE:
-            raise Exhausted(TOO_LARGE)
 
     def eval(self, node: Node, value: Value, frame: Frame) -> Value:
         """Evaluate a node in the context of a value, within the budget."""
@@ -376,17 +314,7 @@ class Engine(library.Jsonata):  # type: ignore[misc]
             return super().evaluate_tuple_step(node, value, bindings, frame)
         stream = sequence_of()
         stream.tuple_stream = True
-        for binding in bindings if bindings is not None else [{"@": item} for item in value]:
-            found = self.eval(node, binding["@"], self.create_frame_from_tuple(frame, binding))
-            if found is None:
-                continue
-            items = found if isinstance(found, list) else [found]
-            self.charge(len(items))
-            is_stream = isinstance(found, JList) and found.tuple_stream
-            stream.extend(
-                {**binding, **(item if is_stream else bound(node, binding, item, place))}
-                for place, item in enumerate(items)
-            )
+        stream.extend(tuples(self, node, [{"@": item} for item in value] if bindings is None else bindings, frame))
         return stream if node.stages is None else self.evaluate_stages(node.stages, stream, frame)
 
     def evaluate_sort_expression(self, node: Node, value: Value, frame: Frame) -> Value:
@@ -395,28 +323,7 @@ class Engine(library.Jsonata):  # type: ignore[misc]
 
     def evaluate_group_expression(self, node: Node, value: Value, frame: Frame) -> Value:
         """Group the items by their keys, then evaluate each group's value; an object constructor is one group."""
-        is_stream = isinstance(value, JList) and value.tuple_stream
-        items: list[Value] = (value or ([] if is_stream else [None])) if isinstance(value, list) else [value]
-        groups: dict[str, tuple[int, list[Value]]] = {}
-        for item in items:
-            scope = self.create_frame_from_tuple(frame, item) if is_stream else frame
-            for place, (key_node, _) in enumerate(node.lhs_object):
-                key = self.eval(key_node, item["@"] if is_stream else item, scope)
-                if key is None:
-                    continue
-                if not isinstance(key, str):
-                    raise JSONataError("T1003", node.position, key)
-                of_pair, members = groups.setdefault(key, (place, []))
-                if of_pair != place:
-                    raise JSONataError("D1009", node.position, key)
-                members.append(item)
-        made = {}
-        for key, (place, members) in groups.items():
-            context, scope = _merged_tuples(self, members, frame) if is_stream else (joined(members), frame)
-            result = self.eval(node.lhs_object[place][1], context, scope)
-            if result is not None:
-                made[key] = result
-        return made
+        return grouped(self, node, value, frame)
 
     def evaluate_apply_expression(self, node: Node, value: Value, frame: Frame) -> Value:
         """Apply a function to a value, or chain it to another function."""
@@ -448,52 +355,4 @@ class Engine(library.Jsonata):  # type: ignore[misc]
 
     def evaluate_transform_expression(self, node: Node, _value: Value, frame: Frame) -> Value:
         """Return the function that a transform is."""
-        return library.Jsonata.JFunction(_Transformer(self, node, frame), "<(oa):o>")
-
-
-def _merged_tuples(engine: Engine, members: list[Value], frame: Frame) -> tuple[Value, Frame]:
-    merged = {name: joined([member[name] for member in members]) for name in members[0]}
-    context = merged.pop("@")
-    return context, engine.create_frame_from_tuple(frame, merged)
-
-
-class _Transformer(library.Jsonata.JFunctionCallable):  # type: ignore[misc]
-    """The transform operator: a copy of an object, changed wherever the pattern finds something."""
-
-    def __init__(self, engine: Engine, node: Node, frame: Frame) -> None:
-        self._engine = engine
-        self._node = node
-        self._frame = frame
-
-    def call(self, _value: Value, arguments: Sequence[Value]) -> Value:
-        """Return the changed copy of the first argument."""
-        if arguments[0] is None:
-            return None
-        result = self._engine.copy(arguments[0])
-        matches = self._engine.eval(self._node.pattern, result, self._frame)
-        for match in matches if isinstance(matches, list) else [] if matches is None else [matches]:
-            if isinstance(match, dict):
-                self._update(match)
-        return result
-
-    def _update(self, match: dict[str, Value]) -> None:
-        update = self._engine.eval(self._node.update, match, self._frame)
-        if update is not None and not isinstance(update, dict):
-            raise JSONataError("T2011", self._node.update.position, update)
-        match.update(update or {})
-        if self._node.delete is None:
-            return
-        deletions = self._engine.eval(self._node.delete, match, self._frame)
-        names = deletions if isinstance(deletions, list) else [] if deletions is None else [deletions]
-        if not utils.Utils.is_array_of_strings(names):
-            raise JSONataError("T2012", self._node.delete.position, deletions)
-        for name in names:
-            match.pop(name, None)
-
-
-def is_function(value: Value) -> bool:
-    """Return whether a value can be called: a function, a lambda or a regular expression."""
-    library_functions = functions.Functions
-    return bool(
-        utils.Utils.is_function(value) or library_functions.is_lambda(value) or library_functions.is_regex(value)
-    )
+        return transformer(self, node, frame)

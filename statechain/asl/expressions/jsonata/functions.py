@@ -13,15 +13,17 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from jsonata import functions as library_functions
-from jsonata import jexception, signature, utils
+from jsonata import jexception, signature
 from jsonata import jsonata as library
 
 from statechain.asl.expressions.cause_text import is_number
-from statechain.asl.expressions.jsonata.arithmetic import whole_if_whole
 from statechain.asl.expressions.jsonata.aws import AWS_FUNCTIONS, millis
-from statechain.asl.expressions.jsonata.engine import LARGEST_VALUE, Engine, Value, is_function
+from statechain.asl.expressions.jsonata.budget import LARGEST_VALUE
+from statechain.asl.expressions.jsonata.engine import Engine
+from statechain.asl.expressions.jsonata.library import JList, Value, is_function, sequence_of
 from statechain.asl.expressions.jsonata.matching import Found, matches
 from statechain.asl.expressions.jsonata.messages import argument_error
+from statechain.asl.expressions.jsonata.operators.arithmetic import whole_if_whole
 from statechain.asl.expressions.jsonata.pictures.integers import LONGEST_PICTURE, IntegerPicture, read_integer_picture
 from statechain.asl.expressions.jsonata.pictures.moments import format_moment, iso_millis, parse_moment
 from statechain.asl.expressions.jsonata.pictures.numbers import format_number, rounded
@@ -32,8 +34,7 @@ from statechain.asl.expressions.regex import Match, compile_regex
 __all__ = ["new_engine"]
 
 Library = library_functions.Functions
-sequence_of = utils.Utils.create_sequence
-SYMBOLS = {str: "s", bool: "b", int: "n", float: "n", list: "a", utils.Utils.JList: "a", dict: "o", type(None): "m"}
+SYMBOLS = {str: "s", bool: "b", int: "n", float: "n", list: "a", JList: "a", dict: "o", type(None): "m"}
 TYPE_NAMES = {"a": "arrays", "b": "booleans", "f": "functions", "n": "numbers", "o": "objects", "s": "strings"}
 
 
@@ -117,7 +118,7 @@ class Native(library.Jsonata.JFunction):  # type: ignore[misc]
 
 
 def _string(engine: Engine, value: Value, prettify: Value) -> Value:
-    if isinstance(value, utils.Utils.JList) and value.outer_wrapper:
+    if isinstance(value, JList) and value.outer_wrapper:
         value = value[0]
     return None if value is None else engine.string(value, indent=2 if prettify is True else 0)
 
@@ -244,8 +245,8 @@ def _decoded(_engine: Engine, text: Value) -> Value:
         raise argument_error("The argument of base64decode is no Base64 of a text") from fault
 
 
-CHARACTERS_A_STEP = 16
-"""Of the functions on URLs, which look at each character."""
+URL_CHARACTERS_A_STEP = 16
+"""Fewer than elsewhere: the functions on URLs look at each character."""
 
 
 def _url(name: str, function: Callable[[str], str]) -> Callable[..., Value]:
@@ -254,7 +255,7 @@ def _url(name: str, function: Callable[[str], str]) -> Callable[..., Value]:
     def convert(engine: Engine, text: Value) -> Value:
         if text is None:
             return None
-        engine.charge(len(text) // CHARACTERS_A_STEP)
+        engine.charge(len(text) // URL_CHARACTERS_A_STEP)
         try:
             return function(text)
         except UnicodeError as fault:
@@ -367,7 +368,7 @@ def _from_millis(engine: Engine, number: Value, picture: Value, timezone: Value)
     return None if number is None else format_moment(number, picture, timezone, engine.allow)
 
 
-MENDED: dict[str, Callable[..., Value]] = {
+CORRECTED: dict[str, Callable[..., Value]] = {
     "string": _string,
     "lowercase": lambda _engine, text: None if text is None else text.lower(),
     "pad": _pad,
@@ -409,7 +410,7 @@ def new_engine() -> Engine:
     """Return an engine with every function that an expression may call; AWS has no ``$eval``."""
     engine = Engine()
     for name, found in library.Jsonata.static_frame.bindings.items():
-        function = MENDED.get(name) or _without_engine(found.method)
+        function = CORRECTED.get(name) or _without_engine(found.method)
         engine.natives.bind(name, Native(engine, Signature.of(found.signature), function))
     for name, (notation, function) in AWS_FUNCTIONS.items():
         engine.natives.bind(name, Native(engine, Signature(notation, name), function))

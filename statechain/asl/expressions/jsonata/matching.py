@@ -10,7 +10,8 @@ from jsonata import functions as library_functions
 from jsonata import jexception
 
 from statechain.asl.expressions.cause_text import is_number
-from statechain.asl.expressions.jsonata.engine import Engine, Value, is_function
+from statechain.asl.expressions.jsonata.engine import Engine
+from statechain.asl.expressions.jsonata.library import Value, is_function
 
 __all__ = ["Found", "matches"]
 

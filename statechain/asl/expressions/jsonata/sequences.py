@@ -9,17 +9,17 @@ import heapq
 from collections.abc import Callable
 
 from jsonata import functions as library_functions
-from jsonata import jexception, utils
+from jsonata import jexception
 
 from statechain.asl.expressions.cause_text import is_number
-from statechain.asl.expressions.jsonata.engine import Engine, Value, is_function
+from statechain.asl.expressions.jsonata.engine import Engine
+from statechain.asl.expressions.jsonata.library import JList, Value, is_function, sequence_of
 from statechain.asl.expressions.jsonata.values import Walker
 from statechain.asl.expressions.utf16 import order_key
 
 __all__ = ["SEQUENCE_FUNCTIONS"]
 
 Library = library_functions.Functions
-sequence_of = utils.Utils.create_sequence
 SORTED_AT_ONCE = 10_000
 
 
@@ -147,7 +147,7 @@ def _distinct(engine: Engine, array: Value) -> Value:
     walker = engine.walker()
     for item in array:
         seen.setdefault(_identity(engine, item, walker), item)
-    results = sequence_of() if isinstance(array, utils.Utils.JList) and array.sequence else []
+    results = sequence_of() if isinstance(array, JList) and array.sequence else []
     results.extend(seen.values())
     return results
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any, TypeAlias
+from typing import Any
 
 from jsonata import jexception, parser, regex_engine, tokenizer
 
+from statechain.asl.expressions.jsonata.library import Node
+
 __all__ = ["parse_tree"]
 
-Node: TypeAlias = Any
 
 UNICODE_ESCAPE = re.compile(r"[0-9a-fA-F]{4}", re.ASCII)
 SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+
+from statechain.asl.expressions.jsonata.library import Node
 
 __all__ = ["BareReference", "refuse_bare", "states_fields", "variables"]
 
-Node: TypeAlias = Any
 
 OWN = ("lhs", "rhs", "expression", "procedure", "body", "condition", "then", "_else")
 CHILDREN = (*OWN, "pattern", "update", "delete", "expr", "group")

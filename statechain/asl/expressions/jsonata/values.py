@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from jsonata import jexception, utils
 
+from statechain.asl.expressions.jsonata.budget import CHARACTERS_A_STEP, ITEMS_A_STEP, NUMBER_BYTES
 from statechain.asl.expressions.jsonata.plain_numbers import plain_number
 from statechain.codec import JSONValue
 
@@ -30,11 +31,8 @@ class NotJSON(Exception):
 DEEPEST = 1_000
 # AWS's bound on a value (`LARGEST_VALUE`) in numbers of 8 bytes, of which each character takes one.
 MOST = 873_782
-NUMBER_BYTES = 8
 # As many parts as the text of a payload can have: of what is longer a cause shows nothing.
 MOST_SHOWN = 1 << 17
-ITEMS_A_STEP = 8
-CHARACTERS_A_STEP = 128
 
 
 class TooLarge(Exception):

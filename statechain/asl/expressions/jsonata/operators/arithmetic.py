@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
-from typing import Any, TypeAlias
 
+from statechain.asl.expressions.jsonata.library import Value
 from statechain.asl.expressions.utf16 import as_utf16
 
 __all__ = ["ARITHMETIC", "COMPARISONS", "whole_if_whole"]
-
-Value: TypeAlias = Any
 
 
 def whole_if_whole(number: float) -> Value:

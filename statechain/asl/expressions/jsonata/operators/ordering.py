@@ -4,28 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cmp_to_key
-from typing import Any, TypeAlias
-
-from jsonata import utils
 
 from statechain.asl.expressions.cause_text import is_number
-from statechain.asl.expressions.jsonata.arithmetic import COMPARISONS
+from statechain.asl.expressions.jsonata.library import Evaluator, Frame, JList, Node, Value
 from statechain.asl.expressions.jsonata.messages import JSONataError
+from statechain.asl.expressions.jsonata.operators.arithmetic import COMPARISONS
 
 __all__ = ["ordered"]
 
-Engine: TypeAlias = Any
-Node: TypeAlias = Any
-Value: TypeAlias = Any
-Frame: TypeAlias = Any
 
-
-def ordered(engine: Engine, node: Node, items: Sequence[Value], frame: Frame) -> Sequence[Value]:
+def ordered(engine: Evaluator, node: Node, items: Sequence[Value], frame: Frame) -> Sequence[Value]:
     """Return a path's items, or the tuples of its stream, in a node's order.
 
     Raises JException (T2007, T2008) where two values cannot be compared.
     """
-    is_stream = isinstance(items, utils.Utils.JList) and items.tuple_stream
+    is_stream = isinstance(items, JList) and items.tuple_stream
 
     def evaluate(expression: Node, item: Value) -> Value:
         if is_stream:
