@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Sequence
 
 __all__ = ["wait_and_log"]
@@ -24,11 +23,12 @@ async def wait_and_log(
     The first message is logged at once, on level INFO. Reminders are warnings: a process that does not exit has to say
     why without any configuration of logging.
     """
-    began, pause, level = time.monotonic(), first_reminder, logging.INFO
+    clock = asyncio.get_running_loop().time
+    began, pause, level = clock(), first_reminder, logging.INFO
     while not engine.done():
         names = waited_for()
         if names:
-            logger.log(level, "leaving the engine: waiting for %s%s", _listed(names), _since(began))
+            logger.log(level, "leaving the engine: waiting for %s%s", _listed(names), _since(clock() - began))
         await asyncio.wait([engine], timeout=pause)
         if level == logging.WARNING:
             pause = min(2 * pause, LONGEST_PAUSE)
@@ -42,6 +42,5 @@ def _listed(names: Sequence[str]) -> str:
     return f"{count}: {shown}" + (f" and {more} more" if more > 0 else "")
 
 
-def _since(began: float) -> str:
-    seconds = time.monotonic() - began
+def _since(seconds: float) -> str:
     return f" (for {seconds:.0f} s)" if seconds >= 1 else ""

@@ -10,6 +10,7 @@ import pytest
 
 from statechain import Engine, ExecutionFilter, ExecutionStatus, StatechainError, TaskRegistry
 from statechain.worker.leaving import wait_and_log
+from support.virtual_loop import run_virtually
 
 if TYPE_CHECKING:
     from support.engine_harness import EngineFactory
@@ -163,6 +164,39 @@ async def test_after_the_first_message_reminders_are_warnings(caplog: pytest.Log
             await wait_and_log(asyncio.create_task(reminded.wait()), waited_for, first_reminder=0.01)
     assert [record.levelno for record in caplog.records][:2] == [logging.INFO, logging.WARNING]
     assert all("waiting for 1 execution: order-0" in record.message for record in caplog.records)
+
+
+def test_reminders_come_after_twice_as_long_each_time_up_to_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    async def leave() -> list[float]:
+        loop, reminded = asyncio.get_running_loop(), list[float]()
+
+        def waited_for() -> list[str]:
+            reminded.append(loop.time())
+            return ["order-0"]
+
+        await wait_and_log(asyncio.create_task(asyncio.sleep(250)), waited_for)
+        return reminded
+
+    with caplog.at_level(logging.INFO, logger="statechain.worker"):
+        assert run_virtually(leave()) == [0, 5, 10, 20, 40, 80, 140, 200]
+    said = [
+        record.message.removeprefix("leaving the engine: waiting for 1 execution: order-0") for record in caplog.records
+    ]
+    assert said == ["", *[f" (for {seconds} s)" for seconds in (5, 10, 20, 40, 80, 140, 200)]]
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(0.99, ""), (1.0, " (for 1 s)")])
+def test_reminders_say_for_how_long_once_that_is_a_second(
+    seconds: float, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def leave() -> None:
+        engine = asyncio.create_task(asyncio.sleep(1.5 * seconds))
+        await wait_and_log(engine, lambda: ["order-0"], first_reminder=seconds)
+
+    run_virtually(leave())
+    assert [record.message for record in caplog.records] == [
+        f"leaving the engine: waiting for 1 execution: order-0{said}"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
 from statechain.errors import RepositoryError, RepositoryUnavailable
 from statechain.worker.opening import Opening
+from support.virtual_loop import run_virtually
 
 AWAY = RepositoryUnavailable("the server is away")
 
@@ -72,6 +74,30 @@ async def test_the_time_is_one_for_all_calls() -> None:
             await one.reach(silent)
         with pytest.raises(RepositoryUnavailable):
             await one.reach(failing(1))
+
+
+def test_an_outage_is_logged_every_ten_seconds_and_waited_out_to_the_end_of_the_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def reach() -> float:
+        with pytest.raises(RepositoryUnavailable, match=r"^storage was away for 35 s: the server is away$"):
+            await opening(35).reach(failing(10_000))
+        return asyncio.get_running_loop().time()
+
+    assert run_virtually(reach()) == pytest.approx(35)
+    left = [float(record.message.split()[6]) for record in caplog.records]
+    assert left[0] == 35
+    assert all(10 <= former - later <= 16 for former, later in pairwise(left))
+    assert left[-1] <= 16
+
+
+def test_a_call_without_an_answer_is_given_up_at_the_end_of_the_time() -> None:
+    async def reach() -> float:
+        with pytest.raises(RepositoryUnavailable, match=r"^storage was away for 35 s: it does not answer$"):
+            await opening(35).reach(silent)
+        return asyncio.get_running_loop().time()
+
+    assert run_virtually(reach()) == pytest.approx(35)
 
 
 async def test_another_error_of_storage_is_raised_at_once() -> None:

@@ -6,13 +6,15 @@ import asyncio
 import gc
 from typing import Any
 
+import attrs
 import pytest
 
-from statechain import Execution, MemoryRepository
+from statechain import Execution, MemoryRepository, Repository
 from statechain.errors import DamagedRow, ExecutionNotFound
 from statechain.testing.contract.samples import advance, commit, ending, finish, start
 from statechain.worker.waiting import EndWatcher
 from support.faulty_repository import FaultyRepository, as_repository
+from support.virtual_loop import run_virtually
 
 
 async def test_waits_that_are_over_leave_nothing_behind_while_another_one_polls() -> None:
@@ -94,3 +96,65 @@ async def test_a_waiter_that_is_cancelled_while_its_execution_is_looked_for_dist
         go_on.set()
         await commit(repository, advance(running, end=ending()))
         assert (await polling).id == running.id
+
+
+class CountsReads(FaultyRepository):
+    """Keeps when it was asked for the ends of executions, all of which run."""
+
+    def __init__(self, inner: Repository, running: Execution) -> None:
+        super().__init__(inner)
+        self.running = running
+        self.moments: list[float] = []
+
+    async def executions_with(self, ids: list[str]) -> list[Execution]:
+        self.moments.append(round(asyncio.get_running_loop().time(), 3))
+        return [attrs.evolve(self.running, id=each) for each in ids]
+
+    async def epochs(self, ids: list[str]) -> dict[str, int]:
+        self.moments.append(round(asyncio.get_running_loop().time(), 3))
+        return dict.fromkeys(ids, 1)
+
+
+@pytest.mark.parametrize(
+    ("waiters", "polls"),
+    [
+        (1, [0, 0.02, 0.06, 0.14, 0.3, 0.62, 1.12, 1.62]),
+        (50, [0, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.14, 1.64]),
+        (51, [0, 0.02, 0.22, 0.42, 0.62, 0.82, 1.14, 1.64]),
+        (501, [0, 0.02, 0.02, 0.42, 0.42, 0.82, 0.82, 1.22, 1.22, 1.62, 1.62]),
+    ],
+)
+def test_polls_are_further_and_further_apart_and_never_closer_than_their_queries_allow(
+    waiters: int, polls: list[float]
+) -> None:
+    """The first poll is that of the first waiter alone; more than 500 executions take two queries each time."""
+
+    async def poll() -> list[float]:
+        async with MemoryRepository() as repository:
+            counting = CountsReads(repository, await start(repository))
+            watcher = EndWatcher(as_repository(counting))
+            waiting = [asyncio.ensure_future(watcher.wait(f"execution-{number}")) for number in range(waiters)]
+            await asyncio.sleep(2)
+            for each in waiting:
+                each.cancel()
+            await asyncio.wait(waiting)
+            return counting.moments
+
+    assert run_virtually(poll()) == polls
+
+
+def test_a_new_waiter_has_the_next_poll_brought_forward() -> None:
+    async def poll() -> list[float]:
+        async with MemoryRepository() as repository:
+            counting = CountsReads(repository, await start(repository))
+            watcher = EndWatcher(as_repository(counting))
+            waiting = [asyncio.ensure_future(watcher.wait("former"))]
+            await asyncio.sleep(1.2)
+            waiting.append(asyncio.ensure_future(watcher.wait("new")))
+            await asyncio.sleep(0.1)
+            for each in waiting:
+                each.cancel()
+            await asyncio.wait(waiting)
+            return counting.moments
+
+    assert run_virtually(poll()) == [0, 0.02, 0.06, 0.14, 0.3, 0.62, 1.12, 1.2, 1.22, 1.26]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from typing import Any
 
@@ -49,3 +50,8 @@ async def test_nothing_is_watched_unless_asked(caplog: pytest.LogCaptureFixture)
     async with Engine(tasks=tasks) as engine:
         await (await engine.create_state_machine("holding", machine(Work=task("greedy")))).execute()
     assert "held" not in caplog.text
+
+
+async def test_a_process_can_exit_whose_engine_was_never_left() -> None:
+    async with Engine(tasks=TaskRegistry(), limits=Limits(loop_hold_seconds=10)):
+        assert [each.daemon for each in threading.enumerate() if each.name == "statechain watchdog"] == [True]
