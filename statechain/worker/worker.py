@@ -79,6 +79,7 @@ class Worker:
         self._redriving: list[str] = []
         self._live: dict[str, RunningExecution] = {}
         self.elsewhere = EndWatcher(repository)
+        self._recovers = options.recovers
         self.is_interrupted = False
         self.is_in_doubt = False
         self._adopted: set[RunningExecution] = set()
@@ -425,6 +426,9 @@ class Worker:
         live = live or self._live.get(execution_id)
         if live is not None and (ended := await live.ended()) is not None:
             return ended
+        if not self._recovers:
+            # Recovery sleeps until its next look, and claims what is waited for: it may wait for a limit.
+            self.changed.set()
         return await self.elsewhere.wait(execution_id)
 
     async def stop(self, execution_id: str, *, error: str | None = None, cause: str | None = None) -> Execution:

@@ -27,7 +27,7 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
         return self.now
 
 
-class _Selector(selectors.DefaultSelector):  # type: ignore[misc, valid-type]  # which one it is depends on the system
+class _Selector(selectors.DefaultSelector):
     """Waits for no timer; without one, for other threads."""
 
     def __init__(self, loop: _VirtualLoop) -> None:

@@ -16,6 +16,7 @@ from statechain.worker.recovery import pause_after
 from support.deaths import suspected
 from support.engine_harness import machine, task
 from support.faulty_repository import FaultyRepository, as_repository
+from support.virtual_loop import run_virtually
 
 
 def test_looks_that_fail_are_further_and_further_apart_up_to_a_period_of_the_lease() -> None:
@@ -24,24 +25,25 @@ def test_looks_that_fail_are_further_and_further_apart_up_to_a_period_of_the_lea
     assert pause_after(1, 0.1) == 0.1
 
 
-class LosesAClaimOfSuspects(FaultyRepository):
-    """Claims suspects the first time without a reply."""
+class LosesAClaim(FaultyRepository):
+    """Claims something the first time without a reply."""
 
     async def claim(self, worker_id: str, **named: Any) -> Sequence[Claim]:
         claims = await self._inner.claim(worker_id, **named)
-        if named.get("suspects") and not self.refused["claim"]:
+        if claims and not self.refused["claim"]:
             self.refused["claim"] += len(claims)
             raise RepositoryUnavailable("the reply was lost")
         return claims
 
 
-async def test_suspects_whose_claim_got_no_reply_are_taken_up_all_the_same() -> None:
+@pytest.mark.parametrize("deaths", [0, 1])
+async def test_what_was_claimed_without_a_reply_is_taken_up_all_the_same(deaths: int) -> None:
     tasks = TaskRegistry()
     tasks.add("work", str)
     limits = Limits(suspect_backoff_seconds=0.01, suspect_backoff_longest_seconds=0.02)
     async with MemoryRepository() as repository:
-        id_ = await suspected(repository, machine(Work=task("work")), deaths=1)
-        losing = LosesAClaimOfSuspects(repository)
+        id_ = await suspected(repository, machine(Work=task("work")), deaths=deaths)
+        losing = LosesAClaim(repository)
         # A long lease: between two looks nothing but the doubt has storage asked for what this worker does not run.
         async with Engine(as_repository(losing), tasks=tasks, limits=limits, lease=600) as engine:
             handle = await engine.get_handle(id_)
@@ -58,6 +60,38 @@ async def test_a_suspect_is_taken_up_when_its_backoff_is_over_and_not_with_the_n
         async with Engine(repository, tasks=tasks, lease=600) as engine, asyncio.timeout(20):
             assert [(each.deaths, each.count) for each in await repository.suspect_groups()] == [(1, 1)]
             assert (await (await engine.get_handle(id_)).wait()).status == "SUCCEEDED"
+
+
+async def test_to_recover_returns_suspects_of_all_numbers_of_deaths() -> None:
+    tasks = TaskRegistry()
+    tasks.add("work", str)
+    async with MemoryRepository() as repository:
+        ids = [await suspected(repository, machine(Work=task("work")), deaths=deaths) for deaths in (1, 2)]
+        async with Engine(repository, tasks=tasks, recovery=False, wait_for="all") as engine:
+            assert await engine.recover() == ids
+
+
+def test_suspects_that_are_tried_alone_follow_each_other_at_once() -> None:
+    """Also one whose deaths are one fewer than those of which each is tried alone."""
+
+    async def run() -> list[tuple[float, float]]:
+        tried, tasks = list[tuple[float, float]](), TaskRegistry()
+
+        async def work(_value: Any) -> None:
+            clock = asyncio.get_running_loop().time
+            begun = clock()
+            await asyncio.sleep(1)
+            tried.append((begun, clock()))
+
+        tasks.add("work", work)
+        async with MemoryRepository() as repository:
+            ids = [await suspected(repository, machine(Work=task("work")), deaths=deaths) for deaths in (3, 4, 5)]
+            async with Engine(repository, tasks=tasks, lease=3600) as engine:
+                for id_ in ids:
+                    await (await engine.get_handle(id_)).wait()
+        return tried
+
+    assert run_virtually(run()) == [(0, 1), (1, 2), (2, 3)]
 
 
 class CountsClaimsOfSuspects(FaultyRepository):
