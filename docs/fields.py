@@ -32,15 +32,15 @@ def _row(field: Field) -> str:
 
 
 def _held(field: Field) -> str:
-    told = field.holds.value
+    text = field.holds.value
     if field.words:
-        told = " or ".join(f"`{word}`" for word in field.words)
+        text = " or ".join(f"`{word}`" for word in field.words)
     elif field.holds in {Holds.WHOLE, Holds.NUMBER}:
-        told += f", {field.least:,} to {field.most:,}"
+        text += f", {field.least:,} to {field.most:,}"
     elif field.part:
-        told += f": {PARTS[field.part].what}"
-    told += ", or null" if field.is_nullable else ""
-    return told + ("; in a distributed Map only" if field.is_distributed else "")
+        text += f": {PARTS[field.part].what}"
+    text += ", or null" if field.is_nullable else ""
+    return text + ("; in a distributed Map only" if field.is_distributed else "")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Five orders, then four batches of invoices chained from them: sequential, concurrent, by time, transformed.
 
-Runs on SQLite (orders.db), or on whatever DATABASE_URL names. Run it again: it places five more orders.
+Runs on SQLite (orders.db), or on the database that DATABASE_URL names. Run it again: it places five more orders.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from statechain import BatchExecutionOptions, BatchExecutionResult, Engine, Exec
 
 
 class Progress:
-    """Tells of every start and every end, and how long it took."""
+    """Reports every start and every end, and how long it took."""
 
     def __init__(self) -> None:
         self._began: dict[int, float] = {}
@@ -25,14 +25,14 @@ class Progress:
         print(f"   [{index}] {short(source_execution_id)} …")
 
     def ended(self, source_execution_id: str, index: int, error: Exception | None) -> None:
-        """Tell of an end."""
+        """Report an end."""
         milliseconds = 1000 * (time.perf_counter() - self._began[index])
         outcome = "done" if error is None else f"failed: {error}"
         print(f"   [{index}] {short(source_execution_id)} {outcome} after {milliseconds:.0f} ms")
 
 
 def short(execution_id: str | None) -> str:
-    """Return the part of an id that tells it from its neighbours."""
+    """Return the part of an id by which it differs from its neighbours."""
     return str(execution_id)[-8:]
 
 

@@ -1,4 +1,4 @@
-"""Use case, notifications: tell customers what became of their orders, each once, however often this runs."""
+"""Use case, notifications: inform customers about the ends of their orders, each once, however often this runs."""
 
 import asyncio
 from typing import Any
@@ -19,7 +19,7 @@ async def notify(order: dict[str, Any]) -> str:
 
 @tasks.register
 async def alert(failure: dict[str, Any]) -> str:
-    """Tell the operator of an order that failed."""
+    """Alert the operator about an order that failed."""
     return f"to the operator: {failure['name']} failed with {failure['error']}"
 
 

@@ -14,7 +14,7 @@ class Progress:
     failed = 0
 
     def started(self, source_execution_id: str, index: int) -> None:
-        """Tell of a start."""
+        """Report a start."""
         print(f"[{index}] started, from …{source_execution_id[-8:]}")
 
     async def ended(self, _source_execution_id: str, index: int, error: Exception | None) -> None:

@@ -50,6 +50,9 @@ def batch_progress(
 
         console: Where it is shown; standard error unless given. A console that is no terminal gets plain lines, at
             most one in five seconds and one at the end.
+
+    Returns:
+        The context manager. What it is entered as is unpacked into `BatchExecutionOptions`.
     """
     return BatchProgress(total, description=description, console=console)
 

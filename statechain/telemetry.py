@@ -110,6 +110,9 @@ async def backlog_metrics(
         seconds: How long it is from one question to the next.
 
         meter_provider: Where metrics go; the global provider unless given.
+
+    Returns:
+        An asynchronous context manager.
     """
     gauges = _BacklogGauges(metrics.get_meter(NAME, meter_provider=meter_provider))
     measuring = asyncio.create_task(_measure(engine, gauges, seconds), name="statechain backlog")

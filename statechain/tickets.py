@@ -45,7 +45,14 @@ class Ticket:
 
     @classmethod
     def from_json(cls, value: Mapping[str, object]) -> Self:
-        """Return the ticket that `to_json` wrote. Raises ValueError where the value is none."""
+        """Return the ticket that `to_json` wrote.
+
+        Arguments:
+            value: The JSON object.
+
+        Raises:
+            ValueError: The value is not a ticket.
+        """
         batch_id, shard, epoch = (value.get(name) for name in ("batch_id", "shard", "epoch"))
         if not (isinstance(batch_id, str) and isinstance(shard, int) and isinstance(epoch, int)):
             raise ValueError("a ticket has a batch_id (a string), a shard and an epoch (whole numbers)")

@@ -67,7 +67,7 @@ async def place_order(request: Request) -> JSONResponse:
 
 
 async def show_execution(request: Request) -> JSONResponse:
-    """Tell how an execution stands."""
+    """Return the status of an execution."""
     execution: Execution = await request.state.engine.get_execution(request.path_params["id"])
     return JSONResponse(
         {
@@ -81,7 +81,7 @@ async def show_execution(request: Request) -> JSONResponse:
 
 
 async def approve(request: Request) -> JSONResponse:
-    """Answer the task that waits under a token, in whatever process it waits."""
+    """Answer the task that waits under a token, in the process where it waits, or in any other."""
     answer = await read_object(request, "token", "approved", "by")
     if answer["approved"]:
         await request.state.engine.send_task_success(answer["token"], {"by": answer["by"]})
@@ -101,7 +101,7 @@ STATUS_CODES: dict[type[Exception], int] = {
 
 
 async def show_error(_request: Request, fault: Exception) -> JSONResponse:
-    """Tell what was wrong with a request, or with us."""
+    """Return what was wrong with a request, or with this service."""
     return JSONResponse({"error": type(fault).__name__, "message": str(fault)}, STATUS_CODES.get(type(fault), 500))
 
 

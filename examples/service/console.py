@@ -2,7 +2,7 @@
 
     CONSOLE_USERS=ann:secret:operator,bea:hidden:administrator uvicorn console:app --app-dir examples/service
 
-The console has no login of its own: the service decides who may do what. Here that is HTTP's Basic authentication; a
+The console has no login: the service decides who may do what. Here that is HTTP's Basic authentication; a
 service with sessions would look at its own session instead.
 """
 

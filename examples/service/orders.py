@@ -44,7 +44,7 @@ async def reserve(order: dict[str, Any], context: TaskContext) -> str:
 
 @tasks.register
 async def ask_approval(request: dict[str, Any]) -> None:
-    """Send the token to whoever approves; the answer comes back by POST /approvals, to any process."""
+    """Send the token to the approver; the answer comes back by POST /approvals, to any process."""
     send({"kind": "please approve", **request})
 
 

@@ -146,7 +146,7 @@ class _JSONReader:
             child = pointer_to(pointer, key)
             at = self._place(place)
             if key in seen:
-                message = f"the key {key!r} stands here for the second time"
+                message = f"the key {key!r} is here for the second time"
                 self.faults.append(Diagnostic("duplicate-key", message, pointer=child, line=at[0], column=at[1]))
             seen.add(key)
             place = self._skip(self._skip(match.end()) + 1)
@@ -281,7 +281,7 @@ class YAMLReader:
             child = pointer_to(pointer, getattr(event, "value", ""))
             key = self._key(event, pointer, depth)
             if key in seen:
-                self._report("duplicate-key", f"the key {key!r} stands here for the second time", event, child)
+                self._report("duplicate-key", f"the key {key!r} is here for the second time", event, child)
             value = self._value(self._next(), child, depth)
             self.positions[f"{child}#key"] = _at(event)
             # In quotes `<<` is a member's name.
@@ -296,7 +296,7 @@ class YAMLReader:
         key = self._value(event, pointer_to(pointer, getattr(event, "value", "")), depth)
         if isinstance(key, str):
             return key
-        self._report("key", "a key is a text: put it in quotes", event, pointer)
+        self._report("key", "a key is a string: put it in quotes", event, pointer)
         return None
 
     def _merge(self, members: dict[str, JSONValue], value: JSONValue, event: Any, pointer: str) -> None:  # noqa: ANN401, ARG002

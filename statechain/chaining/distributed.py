@@ -41,7 +41,7 @@ StopExecution = Callable[..., Awaitable[Execution]]
 
 @guarded()
 class BatchHandle:
-    """A DISTRIBUTED batch that was started: workers run it, what becomes of this process."""
+    """A DISTRIBUTED batch that was started: workers run it, also after this process has ended."""
 
     def __init__(
         self, batch_id: str, services: BatchServices, stop_execution: StopExecution, *, redrives: bool = False
@@ -64,7 +64,7 @@ class BatchHandle:
         """Return the batch once it has ended, in any status; cancelling the wait does not touch it.
 
         Raises:
-            BatchNotFound: It was deleted meanwhile.
+            BatchNotFound: Storage has no such batch any more, as after a failover.
         """
         pauses = polling_delays()
         repository = self._services.repository
@@ -90,7 +90,7 @@ class BatchHandle:
         """End the batch as ABORTED: nothing more of it is started, and what runs is aborted.
 
         Raises:
-            BatchNotFound: It was deleted meanwhile.
+            BatchNotFound: Storage has no such batch any more, as after a failover.
         """
         await stop_batch(self._id, services=self._services, stop_execution=self._stop_execution)
 

@@ -176,6 +176,12 @@ class BatchExecutionOptions:
         """Return the options that a batch was stored with; change them with `attrs.evolve`.
 
         Callbacks are not stored. The ``name_prefix`` is left out, since a resumed batch keeps its own.
+
+        Arguments:
+            batch: The batch, as it was read.
+
+        Returns:
+            Its options, as `Engine.resume_batch` takes them.
         """
         stored = {name: value for name, value in batch.options.items() if name in (*STORED_OPTIONS, *SHARD_OPTIONS)}
         return cls(**cast("dict[str, Any]", stored))

@@ -84,6 +84,15 @@ class Engine(EngineMachines, EngineBatches, EngineOperations, EngineWaitingTasks
     continue them at once. Executions that were taken over from other workers are always handed over in this way, unless
     ``wait_for="all"``.
 
+    >>> async with Engine("sqlite:///shop.db", tasks=tasks) as engine:  # doctest: +SKIP
+    ...     orders = await engine.create_state_machine("orders", definition)
+    ...     print((await orders.execute({"id": 7}, name="order-7")).output)
+
+    Every method raises `InvalidArgument` for an argument of the wrong type, `EngineNotUsable` where the engine is not
+    open, or belongs to another event loop, thread or process, and `RepositoryError` where storage fails:
+    `RepositoryUnavailable` where the same call may succeed later. Under *Raises* is what a method raises beside these.
+    The same holds for state machines and handles.
+
     Arguments:
         repository: A URL (see `open_repository`) or a `Repository`. The engine closes only what it opened.
 
@@ -128,6 +137,12 @@ class Engine(EngineMachines, EngineBatches, EngineOperations, EngineWaitingTasks
 
         dependencies: What handlers get for parameters marked with `Depends`, by type: a value or a factory. A factory
             is called when the engine is entered; what it yields is closed after the engine was left.
+
+    Raises:
+        ValueError: The URL names no backend or has options that it does not know, or ``lease`` or ``connect_timeout``
+            is not positive.
+
+        ImportError: The backend's driver is not installed.
     """
 
     @checked(

@@ -124,6 +124,8 @@ class StateMachine(MachineBatches):
 
             InvalidPayload: The input is not JSON, or too large.
 
+            ValueError: As for `start_execution`.
+
         Cancelling the await aborts the execution: ABORTED is recorded before the cancellation goes on, or, where
         storage takes longer than a second, by the engine soon after.
         """

@@ -82,6 +82,8 @@ class MachineBatches:
 
             StateMachineNotFound: The filter names a state machine that does not exist.
 
+            ValueError: No transformer is registered under its name, or that of a DISTRIBUTED batch is a function.
+
         An exception of a callback ends the batch and is raised. Cancelling the await aborts the executions that run.
         """
         stream = self.stream_batch(filter, source_state_name, options=options, input_transformer=input_transformer)

@@ -96,7 +96,14 @@ class Batch:
         return self.state_machine_id
 
     def does_the_same(self, other: Batch) -> bool:
-        """Return whether another batch chains the same sources to the same names of the same machine, the same way."""
+        """Return whether another batch chains the same sources to the same names of the same machine, the same way.
+
+        Arguments:
+            other: The other batch.
+
+        Returns:
+            True where only its id, times and status differ: `CreateBatch` joins it.
+        """
         # Its id, its times and its status play no part.
         return (
             (self.name_prefix, self.source_state_name) == (other.name_prefix, other.source_state_name)

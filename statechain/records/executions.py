@@ -171,7 +171,18 @@ class Execution:
     def input_as(self, type: Any) -> Any:  # noqa: A002
         """Return the input as a type, such as an attrs class or a pydantic model.
 
-        Arguments and errors are those of `output_as`.
+        Arguments:
+            type: What a typed handler may take (see `output_as`).
+
+        Returns:
+            The input, converted and checked.
+
+        Raises:
+            InvalidPayload: The input does not match the type. The message names each place, and shows no value.
+
+            ModuleNotFoundError: The extra ``typed`` is needed (``pip install 'statechain[typed]'``).
+
+            TypeError: The type cannot be made of JSON.
         """
         return _read_as(type, self.input_text, f"the input of execution {self.name!r}")
 

@@ -85,13 +85,20 @@ class BatchExecutionResult:
     def output_as(self, type: Any) -> Any: ...  # noqa: ANN401 -- a union is no type
 
     def output_as(self, type: Any) -> Any:  # noqa: A002
-        """Return the output as a type (see `Execution.output_as`); where it did not succeed, ``error`` is raised.
+        """Return the output as a type (see `Execution.output_as`).
 
         Arguments:
             type: What a typed handler may return, such as an attrs class.
 
+        Returns:
+            The output, converted and checked.
+
         Raises:
+            StatechainError: The item failed: its ``error`` is raised, such as `ExecutionFailed`.
+
             InvalidPayload: The output does not match the type.
+
+            ModuleNotFoundError, TypeError: As for `Execution.output_as`.
         """
         if self.error is not None:
             raise self.error

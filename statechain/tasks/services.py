@@ -225,7 +225,7 @@ def _start_execution(
     if not isinstance(arn, str):
         raise StateError("States.TaskFailed", "startExecution needs a StateMachineArn")
     if name is not None and not isinstance(name, str):
-        raise StateError("States.TaskFailed", "startExecution needs a text as the Name of an execution")
+        raise StateError("States.TaskFailed", "startExecution needs a string as the Name of an execution")
     return NestedCall(
         _machine_name(arn), _nested_input(found.get("Input", EMPTY)), name, waits, parses, under_token, arn=arn
     )

@@ -250,7 +250,7 @@ class Functions:
             index = str(found[0])
             if index.isdigit() and int(index) < len(found[1]):
                 return found[1][int(index)]
-        raise error_at("Fn::Select takes an index and a list that has so many members", pointer)
+        raise error_at("Fn::Select takes a list, and an index that is within it", pointer)
 
     def _split(self, argument: JSONValue, pointer: str) -> JSONValue:
         if not isinstance(argument, list) or len(argument) != 2 or not argument[0]:

@@ -143,7 +143,7 @@ class ScriptedTasks(TaskRegistry):
             fallback: The handlers of states that the test case does not mock.
 
         Raises:
-            ValueError: where the file is not of that kind, or has no such test case.
+            ValueError: The file is not of that kind, or has no such test case.
         """
         tasks = cls({}, fallback=fallback)
         for state, responses in read_mock_config(config, state_machine, test_case).items():
@@ -151,7 +151,11 @@ class ScriptedTasks(TaskRegistry):
         return tasks
 
     def inputs(self, state: str) -> list[JSONValue]:
-        """Return what a scripted state was called with, in order."""
+        """Return what a scripted state was called with, in order.
+
+        Arguments:
+            state: The state's name.
+        """
         return [call.input for call in self.calls if call.state == state]
 
     @property
@@ -255,6 +259,12 @@ def _answer_of(response: Response) -> Return | Throw:
 
 
 async def visited_states(engine: Engine, execution: Execution | str) -> list[str]:
-    """Return the names of the states that an execution entered, in order, each time anew; retries are no entries."""
+    """Return the names of the states that an execution entered, in order, each time anew; retries are no entries.
+
+    Arguments:
+        engine: The engine that the execution is stored in.
+
+        execution: The execution, or its id.
+    """
     history = await engine.get_execution_history(execution if isinstance(execution, str) else execution.id)
     return [event["stateEnteredEventDetails"]["name"] for event in history if event["type"].endswith("StateEntered")]

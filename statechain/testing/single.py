@@ -88,7 +88,11 @@ async def run_state(
     limits: Limits = DEFAULT_LIMITS,
     dependencies: Mapping[Any, object] | None = None,
 ) -> StateResult:
-    """Run one state.
+    """Run one state, as AWS's TestState does: nothing is stored, waited for or retried.
+
+    >>> result = await run_state({"Type": "Pass", "Result": 7, "End": True})  # doctest: +SKIP
+    >>> result.output  # doctest: +SKIP
+    7
 
     Arguments:
         definition: The state, as a mapping; or a whole machine in any form, of which ``state_name`` is tested.
@@ -114,10 +118,13 @@ async def run_state(
         dependencies: Values and factories for the handlers' parameters that are marked by `Depends`, as `Engine` takes
             them.
 
-    Raises:
-        DefinitionError: with every error of the definition.
+    Returns:
+        What became of the state: its status, output, error and what follows.
 
-        ValueError: where there is no such state, or where only a mock can say what the state comes to.
+    Raises:
+        DefinitionError: The definition is not valid; the error lists all diagnostics.
+
+        ValueError: There is no such state, or only a mock can say what the state comes to.
     """
     found, compiled = _find(definition, state_name, limits)
     bench = _Bench(

@@ -407,7 +407,7 @@ class Worker:
             return
         self.doubt()
         if not isinstance(error, StatechainError):
-            message = "execution %s met a fault of the engine; it is left to recovery"
+            message = "execution %s met an error of the engine; it is left to recovery"
             logger.error(message, live.execution_id, exc_info=error, extra=about(live.reported))
         elif isinstance(error, RepositoryError) and live.holder is not None:
             logger.warning("execution %s could not go on: %s", live.execution_id, error, extra=about(live.reported))

@@ -98,7 +98,11 @@ class MemoryRepository(MemoryLeases):
         """Close it; there is nothing to do."""
 
     async def check(self, *, repair: bool = False) -> AsyncIterator[Finding]:
-        """Yield nothing: records in memory cannot be damaged."""
+        """Yield nothing: records in memory cannot be damaged.
+
+        Arguments:
+            repair: Plays no part; a database would be repaired.
+        """
         del repair
         nothing: Sequence[Finding] = ()
         for finding in nothing:

@@ -50,7 +50,7 @@ LASTING = {
     "42P05": "a pooler gave the connection another's session: write pool_mode=transaction in the URL",
     "42501": "the user lacks a right: it needs to create tables in the schema, and to read and write them",
     "54": "a limit of the server was passed",
-    "XX": "the server met a fault of its own, or its files are damaged",
+    "XX": "the server met an internal error, or its files are damaged",
 }
 
 

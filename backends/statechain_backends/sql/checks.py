@@ -170,7 +170,11 @@ class Checks(ABC):
         """Run a script in a separate transaction."""
 
     async def check(self, *, repair: bool = False) -> AsyncIterator[Finding]:
-        """Yield what is damaged, repaired where that is asked for."""
+        """Yield each row that cannot be read or leads to nothing, as `statechain doctor` does; live workers may go on.
+
+        Arguments:
+            repair: Whether to repair each of them before it is yielded. Some cannot be repaired.
+        """
         for table in TABLES:
             async for finding in self._unreadable(table, repair=repair):
                 yield finding

@@ -56,7 +56,7 @@ def translated() -> Iterator[None]:
     except PoolTimeoutError as fault:
         raise RepositoryUnavailable("SQLite: all connections were busy for too long") from fault
     except UnicodeEncodeError as fault:
-        raise RepositoryError("SQLite: a text holds a lone surrogate, which UTF-8 has no form for") from fault
+        raise RepositoryError("SQLite: a string has a lone surrogate, which UTF-8 has no form for") from fault
 
 
 def _refusal(fault: sqlite3.Error) -> RepositoryError:

@@ -180,9 +180,9 @@ def _check_answers(state: model.State) -> Iterator[Diagnostic]:
             pointer = f"{state.pointer}/{field.capitalize()}/{index}/ErrorEquals"
             if "States.ALL" in answer.error_equals:
                 if len(answer.error_equals) > 1:
-                    yield Diagnostic("states-all", "States.ALL stands alone in ErrorEquals", pointer=pointer)
+                    yield Diagnostic("states-all", "States.ALL must be alone in ErrorEquals", pointer=pointer)
                 if index + 1 < len(answers):
-                    message = f"States.ALL stands in the last of {field.capitalize()} only"
+                    message = f"only the last of {field.capitalize()} may have States.ALL"
                     yield Diagnostic("states-all", message, pointer=pointer)
 
 

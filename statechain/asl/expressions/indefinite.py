@@ -175,7 +175,7 @@ class _CountedRegex:
 
 def _of_dialect(selector: JSONPathSelector) -> JSONPathSelector:
     if not isinstance(selector, SELECTORS):
-        message = "only names in quotes, indexes, slices, * and filters stand in brackets"
+        message = "brackets take only names in quotes, indexes, slices, * and filters"
         raise JSONPathSyntaxError(message, token=selector.token)
     if isinstance(selector, Filter):
         return _Filter(env=selector.env, token=selector.token, expression=selector.expression)

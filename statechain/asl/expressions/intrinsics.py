@@ -258,7 +258,7 @@ def _integer(value: JSONValue) -> int:
 def _bounded(call: Call, value: JSONValue) -> str:
     text = _text(value)
     if len(text) > call.limits.intrinsic_text:
-        raise IntrinsicArgumentError(f"a text may have at most {call.limits.intrinsic_text} characters")
+        raise IntrinsicArgumentError(f"a string may have at most {call.limits.intrinsic_text} characters")
     return text
 
 

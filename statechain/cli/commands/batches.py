@@ -48,7 +48,7 @@ def batches() -> None:
 @click.option("--state-machine", metavar="NAME|ID", help="Of this state machine.")
 @click.option("--status", type=click.Choice([str(each) for each in BatchStatus], case_sensitive=False))
 @click.option("--execution", metavar="ID", help="The Map Runs of this execution.")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many are listed, at most.")
 @json_option
 @storage_option
 @asynchronous

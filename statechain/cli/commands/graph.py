@@ -78,7 +78,7 @@ def _kind_of(output: str | None) -> str:
         return "tree" if sys.stdout.isatty() else "mermaid"
     suffix = Path(output).suffix
     if suffix not in SUFFIXES:
-        raise click.UsageError(f"the suffix of {output} tells no format: say which by --format")
+        raise click.UsageError(f"the suffix of {output} names no format: say which by --format")
     return SUFFIXES[suffix]
 
 

@@ -63,7 +63,7 @@ __all__ = ["worker"]
     "machines",
     metavar="NAME|ID",
     multiple=True,
-    help="Resume batches of this state machine that stand still; may be given more than once.",
+    help="Resume batches of this state machine that make no progress; may be given more than once.",
 )
 @transformer_option
 @files_option
