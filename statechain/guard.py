@@ -67,7 +67,8 @@ class Guard:
     def _why(self) -> str:
         if self._opened_in is NOWHERE:
             return f"{self._what} is not open: use it as an async context manager, as in `{self._how}`"
-        if self._loop is NOWHERE and asyncio._get_running_loop() is self._opened_in:  # noqa: SLF001
+        # In a fork it is open nowhere, too, and what to do there is another thing.
+        if self._loop is NOWHERE and os.getpid() == self._pid:
             return f"{self._what} is not open any more, it was left: make another one, as in `{self._how}`"
         return self._why_elsewhere()
 

@@ -146,6 +146,13 @@ async def test_a_call_on_an_engine_that_was_left_is_refused(repository_url: str)
     assert all("not open any more" in text for text in texts), texts
 
 
+async def test_a_call_from_elsewhere_on_an_engine_that_was_left_learns_that(repository_url: str) -> None:
+    async with Engine(repository_url) as engine:
+        await engine.create_state_machine("machine", PASS)
+    with pytest.raises(EngineNotUsable, match="not open any more"):
+        await asyncio.to_thread(asyncio.run, engine.get_state_machine("machine"))
+
+
 async def refusals_but_reading_a_stream(world: World) -> list[str]:
     """Return what each public method says; a stream that has begun may be read to its end."""
     calls = list(world.calls())[:-1]

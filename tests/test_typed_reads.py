@@ -73,6 +73,8 @@ def test_an_output_and_an_input_are_read_as_classes() -> None:
         ("null", Line | None, None),
         (None, Line | None, None),
         ("5", int, 5),
+        ("null", None, None),
+        (None, type(None), None),
         ('{"a":[1]}', dict[str, list[int]], {"a": [1]}),
         ('{"a":[1,"x"]}', Any, {"a": [1, "x"]}),
     ],
@@ -89,6 +91,8 @@ def test_classes_of_each_library_and_json_itself_can_be_read(text: str | None, t
         ('"5"', int, "is not a valid int: expected an integer, got a string"),
         ('{"a":[1,"x"]}', dict[str, list[int]], r"not a valid dict\[str, list\[int\]\]: .*got a string"),
         (None, Line, "is not a valid Line"),
+        ('{"sku":"a"}', None, "is not a valid NoneType: expected null, got an object"),
+        ("5", type(None), "is not a valid NoneType: expected null, got a number"),
     ],
 )
 def test_what_does_not_match_is_refused_with_its_places(text: str | None, type_: Any, message: str) -> None:

@@ -422,15 +422,15 @@ class JoinBatchItem(Write[None]):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class EndBatch(Write[Batch]):
-    """Set a batch's status: an end with its time, or RUNNING (and no time) to resume it.
+    """End a RUNNING batch; one that has ended keeps its status and its time.
 
-    A batch that is not RUNNING keeps its status unless the new one is RUNNING. Outcome: the batch, all of its items as
-    pending: none is counted here, since other writes would wait for that. `BatchNotFound` as an error.
+    Outcome: the batch, all of its items as pending: none is counted here, since other writes would wait for that.
+    `BatchNotFound` as an error.
     """
 
     batch_id: str
-    status: BatchStatus
-    end_time: datetime | None
+    status: BatchStatus = attrs.field(validator=attrs.validators.not_(attrs.validators.in_([BatchStatus.RUNNING])))
+    end_time: datetime
 
     key = _key("batch_id")
 

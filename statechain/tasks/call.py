@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -215,13 +216,18 @@ def as_failure(fault: BaseException, name: str, state: str, characters: int) -> 
 async def end_handler(handler: asyncio.Task[None], name: str, grace: float) -> None:
     """Cancel a handler and wait until it has ended, but not for ever."""
     handler.cancel()
+    since = time.monotonic()
     try:
         await asyncio.wait([handler], timeout=grace)
     finally:
         if handler.done():
             _ = handler.cancelled() or handler.exception()  # nothing asks for it any more
         else:
-            logger.warning("the handler %r goes on %s seconds after it was cancelled: it is left behind", name, grace)
+            # Less than the grace where this wait was cancelled, too.
+            passed = time.monotonic() - since
+            logger.warning(
+                "the handler %r goes on %.1f seconds after it was cancelled: it is left behind", name, passed
+            )
             # asyncio refers weakly to its tasks: without a reference one may be collected while it runs.
             LEFT_BEHIND.add(handler)
             handler.add_done_callback(_forget)

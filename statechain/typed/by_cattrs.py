@@ -216,6 +216,7 @@ def _make() -> JsonConverter:
     converter.register_structure_hook(str, _only(str, "a string"))
     converter.register_structure_hook(bool, _only(bool, "a boolean"))
     converter.register_structure_hook(int, _integer)
+    converter.register_structure_hook(type(None), _only(type(None), "null"))
     converter.register_structure_hook(float, _number)
     converter.register_structure_hook(datetime, _of_string(datetime.fromisoformat, "an ISO 8601 time"))
     converter.register_structure_hook(date, _of_string(date.fromisoformat, "an ISO 8601 date"))

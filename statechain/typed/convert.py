@@ -117,6 +117,8 @@ def read_as(annotation: Annotation, text: str | None, what: str) -> object:
 
         TypeError: The type cannot be made of JSON.
     """
+    if annotation is None:  # as in an annotation, where None is the type of None
+        annotation = type(None)
     # Kept by annotation; one that cannot be hashed is converted anew each time.
     make = _reader if isinstance(annotation, Hashable) else _reader.__wrapped__
     try:

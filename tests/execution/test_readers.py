@@ -358,6 +358,18 @@ async def test_a_key_may_begin_with_a_slash(quick: EngineHarness, bucket: Path, 
     assert (await quick.run(definition)).output == [{"from": f"S3://data/{key.removeprefix('/')}"}]
 
 
+@pytest.mark.parametrize("key", ["a.json/", "in//a.json", "./a.json", "in/../a.json", "in/./a.json", "//a.json/."])
+async def test_a_key_that_is_written_in_another_way_is_another_object(
+    quick: EngineHarness, bucket: Path, key: str
+) -> None:
+    for path in (bucket / "a.json", bucket / "in" / "a.json"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("[1]")
+    reader = {"Resource": READ, "Parameters": {"Bucket": "data", "Key": key}, "ReaderConfig": {"InputType": "JSON"}}
+    cause = f"The items could not be read: the bucket 'data' has no object '{key}'"
+    assert await failure(quick, each(reader)) == ("States.ItemReaderFailed", cause)
+
+
 @pytest.mark.parametrize("key", ["a", "a.txt", "json", "a.gz"])
 async def test_a_file_whose_type_nothing_says_fails_the_reader(quick: EngineHarness, bucket: Path, key: str) -> None:
     (bucket / key).write_text("[1]")

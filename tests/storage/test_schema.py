@@ -20,7 +20,7 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from statechain import PostgresRepository, Repository, RepositoryError, SQLiteRepository, open_repository
-from statechain_backends.sql.schema.migrate import HEAD, VERSION_TABLE, alembic_config
+from statechain_backends.sql.schema.migrate import HEAD, REVISIONS, VERSION_TABLE, alembic_config
 from statechain_backends.sql.schema.tables import metadata
 from support.postgres import Postgres
 
@@ -43,6 +43,11 @@ def differences(connection: Connection) -> list[Any]:
 
 def test_the_head_is_the_newest_migration() -> None:
     assert ScriptDirectory.from_config(alembic_config()).get_current_head() == HEAD
+
+
+def test_every_migration_is_known_by_its_revision() -> None:
+    scripts = ScriptDirectory.from_config(alembic_config()).walk_revisions()
+    assert tuple(script.revision for script in scripts)[::-1] == REVISIONS
 
 
 async def test_migrations_make_the_tables_on_sqlite(tmp_path: Path) -> None:
@@ -150,6 +155,14 @@ async def test_a_newer_sqlite_schema_is_left_alone(sqlite_url: str) -> None:
     connection.commit()
     connection.close()
     with pytest.raises(RepositoryError, match="upgrade statechain"):
+        await open_repository(sqlite_url).__aenter__()
+
+
+@pytest.mark.parametrize("version", ["", "0004_of_another", "0001_initial"])
+async def test_a_version_that_no_release_made_is_named(sqlite_url: str, version: str) -> None:
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as connection, connection:
+        connection.execute(f"UPDATE {VERSION_TABLE} SET version_num = ?", [version])
+    with pytest.raises(RepositoryError, match=f"schema has the version '{version}', which no release"):
         await open_repository(sqlite_url).__aenter__()
 
 

@@ -1,4 +1,4 @@
-"""When a write was made before: the answer of a callback that was given by it."""
+"""Writes as values: when one was made before, and what one cannot be."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 import attrs
 import pytest
 
+from statechain.records.batches import BatchStatus
 from statechain.records.callbacks import CallbackStatus
-from statechain.storage.repository import AnswerCallback
-from statechain.testing.contract.samples import callback, execution
+from statechain.storage.repository import AnswerCallback, EndBatch
+from statechain.testing.contract.samples import callback, execution, moment
 
 SUCCEEDED, FAILED = CallbackStatus.SUCCEEDED, CallbackStatus.FAILED
 
@@ -33,3 +34,8 @@ def test_an_answer_is_given_where_it_means_the_same(
     waiting = callback(execution())
     write = AnswerCallback(token_hash=str(waiting.token_hash), **answer)
     assert write.is_given_to(attrs.evolve(waiting, **stored)) is is_the_same
+
+
+def test_no_end_of_a_batch_is_running() -> None:
+    with pytest.raises(ValueError, match="status"):
+        EndBatch(batch_id="batch", status=BatchStatus.RUNNING, end_time=moment())

@@ -7,6 +7,7 @@ import copy
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -257,6 +258,27 @@ async def test_a_handler_that_ignores_its_cancellation_is_left_behind(quick: Eng
     finally:
         release.set()
         await asyncio.sleep(0.01)
+
+
+async def test_a_handler_that_is_left_behind_is_logged_with_the_time_it_had(caplog: pytest.LogCaptureFixture) -> None:
+    release, is_begun = asyncio.Event(), asyncio.Event()
+
+    async def deaf() -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(3600)
+        is_begun.set()
+        await release.wait()
+
+    handler = asyncio.create_task(deaf())
+    await asyncio.sleep(0)
+    waiter = asyncio.create_task(call.end_handler(handler, "Deaf", 3600))
+    await is_begun.wait()
+    waiter.cancel()  # as a second Ctrl-C does
+    await asyncio.wait([waiter])
+    release.set()
+    await handler
+    (logged,) = (record.getMessage() for record in caplog.records if "left behind" in record.message)
+    assert "3600" not in logged
 
 
 async def test_a_handler_that_swallows_its_cancellation_does_not_go_on_to_the_next_state(quick: EngineHarness) -> None:

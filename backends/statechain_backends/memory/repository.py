@@ -365,7 +365,7 @@ class MemoryRepository(MemoryLeases):
         batch = self._batches.get(write.batch_id)
         if batch is None:
             return BatchNotFound(f"there is no batch {write.batch_id!r}")
-        if batch.status is BatchStatus.RUNNING or write.status is BatchStatus.RUNNING:
+        if batch.status is BatchStatus.RUNNING:
             batch = self._batches[batch.id] = attrs.evolve(batch, status=write.status, end_time=write.end_time)
         return self._uncounted(batch)
 

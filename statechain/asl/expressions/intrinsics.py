@@ -273,6 +273,10 @@ def _formatted(value: JSONValue) -> str:
         return "{" + ", ".join(f"{key}={_formatted(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(_formatted(item) for item in value) + "]"
+    if isinstance(value, float) and "e" in (text := repr(value)):
+        # As Java writes it, which AWS's objects and arrays follow, too: 1.0E-5.
+        mantissa, _, exponent = text.partition("e")
+        return f"{mantissa}{'' if '.' in mantissa else '.0'}E{int(exponent)}"
     return format_value(value)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from statechain.codec import JSONValue
 
@@ -49,7 +49,7 @@ class Buckets:
         path = self.file(bucket, key)
         if not self.folder(bucket).is_dir():
             raise ValueError(f"the bucket '{bucket}' does not exist")
-        if not path.is_file():
+        if not _is_plain(key) or not path.is_file():
             raise ValueError(f"the bucket '{bucket}' has no object '{key}'")
         return path
 
@@ -68,6 +68,12 @@ class Buckets:
         keys = (file.relative_to(folder).as_posix() for file in within.rglob("*") if file.is_file())
         for key in sorted(key for key in keys if key.startswith(prefix)):
             yield key, folder / key
+
+
+def _is_plain(key: JSONValue) -> bool:
+    """Return whether the file system takes a key as it is written, as it does not `a.csv/` or `x/../a.csv`."""
+    written = str(key).lstrip("/")
+    return PurePosixPath(written).as_posix() == written and ".." not in written.split("/")
 
 
 def _check_name(what: str, name: str) -> None:

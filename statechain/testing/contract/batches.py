@@ -16,6 +16,7 @@ from statechain.storage.repository import (
     EndBatch,
     FailBatchItem,
     Repository,
+    ResumeBatch,
 )
 from statechain.testing.contract.samples import (
     ENDINGS,
@@ -283,7 +284,7 @@ class BatchContract:
     async def test_a_batch_that_ended_runs_again(self, repository: Repository) -> None:
         stored = await freeze(repository)
         await commit(repository, EndBatch(batch_id=stored.id, status=BatchStatus.ABORTED, end_time=moment(99)))
-        resume = EndBatch(batch_id=stored.id, status=BatchStatus.RUNNING, end_time=None)
+        resume = ResumeBatch(batch_id=stored.id)
         assert await commit(repository, resume) == stored
         assert await commit(repository, resume) == stored
         end = EndBatch(batch_id=stored.id, status=BatchStatus.FAILED, end_time=moment(100))

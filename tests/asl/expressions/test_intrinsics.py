@@ -32,6 +32,8 @@ UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
     [
         ("States.Format('plain')", "plain"),
         ("States.Format('{} and {}', $.s, 1.5)", "text and 1.5"),
+        ("States.Format('{} {} {}', 0.00001, -2.5e-7, 1.25e300)", "1.0E-5 -2.5E-7 1.25E300"),
+        ("States.Format('{} {}', 0.001, 1e7)", "0.001 10000000.0"),
         ("States.Format('{}', $.nul)", "null"),
         ("States.Format('{}', $.t)", "true"),
         ("States.Format('{}', $.obj)", "{a=1}"),

@@ -14,7 +14,7 @@ from statechain.records.batches import BatchStatus
 from statechain.storage.journal.journal import Journal
 from statechain.storage.journal.stragglers import Outage, Straggler, Stragglers, described
 from statechain.storage.repository import CreateBatch, DeleteExecutions, EndBatch, Write
-from statechain.testing.contract.samples import batch
+from statechain.testing.contract.samples import batch, moment
 from support.faulty_repository import FaultyRepository
 from support.storage.journals import HeldClock, each, refuses, starting, stopping, turns
 
@@ -156,6 +156,6 @@ def test_a_write_is_described_by_what_it_is_about() -> None:
     assert described(start) == f"StartExecution of execution {start.execution.id}"
     assert described(stopping("one")) == "StopExecution of execution one"
     assert described(CreateBatch(batch=made, filter_=None)) == f"CreateBatch of batch {made.id}"
-    ended = EndBatch(batch_id="two", status=BatchStatus.ABORTED, end_time=None)
+    ended = EndBatch(batch_id="two", status=BatchStatus.ABORTED, end_time=moment())
     assert described(ended) == "EndBatch of batch two"
     assert described(DeleteExecutions(redrive_counts={"one": 0})) == "DeleteExecutions"

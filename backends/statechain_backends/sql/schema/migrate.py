@@ -18,12 +18,19 @@ from statechain.errors import RepositoryError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-__all__ = ["HEAD", "STORED_VERSION", "VERSION_TABLE", "alembic_config", "is_current", "upgrade"]
+__all__ = ["HEAD", "REVISIONS", "STORED_VERSION", "VERSION_TABLE", "alembic_config", "is_current", "upgrade"]
 
 logger = logging.getLogger(__name__)
 
-HEAD = "0009_since_0002"
-"""The revision that this library's tables have: the newest in ``migrations/versions``, where names ascend."""
+REVISIONS = (
+    "0001",
+    "0002",
+    *(f"{number:04}_since_0002" for number in range(3, 10)),
+)
+"""Every revision in ``migrations/versions``, in order; Alembic is not asked, since it is not loaded."""
+
+HEAD = REVISIONS[-1]
+"""The revision that this library's tables have."""
 
 SINCE = "_since_"
 """Between a revision's number and that of the oldest library that may use its schema."""
@@ -48,6 +55,11 @@ def is_current(stored: str | None) -> bool:
     ``0003_since_0002``: during a rolling upgrade old workers run, and start, on the new schema.
     """
     if stored is not None and stored < HEAD:
+        if stored not in REVISIONS:
+            raise RepositoryError(
+                f"the database's schema has the version {stored!r}, which no release of statechain has made: was it "
+                f"changed by hand? It is stored in the table {VERSION_TABLE}",
+            )
         logger.warning(
             "the schema is upgraded from %s to %s; in a large database that takes minutes, and `statechain migrate` "
             "waits for it however long it takes",

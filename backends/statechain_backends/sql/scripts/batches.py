@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
-from sqlalchemy import String, delete, exists, func, or_, select, type_coerce, update
+from sqlalchemy import delete, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from statechain.clock import to_micros
 from statechain.codec import encode
 from statechain.errors import BatchNotFound
 from statechain.records.batches import BatchStatus
@@ -26,7 +27,7 @@ from statechain.storage.shards import ShardStatus, is_begun_elsewhere
 from statechain_backends.sql import filters, queries
 from statechain_backends.sql.compiler import named_row, param, row_params
 from statechain_backends.sql.decoding import readable
-from statechain_backends.sql.rows import batch_item_row, batch_row, to_batch, to_micros_or_none
+from statechain_backends.sql.rows import batch_item_row, batch_row, to_batch
 from statechain_backends.sql.schema.tables import batch_items, batch_shards, batches, state_machines
 from statechain_backends.sql.scripts.shards import cut_batch
 
@@ -56,12 +57,10 @@ _JOIN_ITEM = (
 )
 _END_BATCH = (
     update(batches)
-    .where(
-        batches.c.id == param("id_"),
-        or_(batches.c.status == _RUNNING, type_coerce(param("new_status"), String) == _RUNNING),
-    )
+    .where(batches.c.id == param("id_"), batches.c.status == _RUNNING)
     .values(status=param("new_status"), end_time=param("new_end_time"))
 )
+_RUN_AGAIN = update(batches).where(batches.c.id == param("id_")).values(status=_RUNNING, end_time=None)
 
 
 def stored_batch(batch_id: str) -> Script:
@@ -181,7 +180,7 @@ def _join_item(write: JoinBatchItem) -> Script:
 
 def _end_batch(write: EndBatch) -> Script:
     status = write.status.value
-    yield _END_BATCH, {"id_": write.batch_id, "new_status": status, "new_end_time": to_micros_or_none(write.end_time)}
+    yield _END_BATCH, {"id_": write.batch_id, "new_status": status, "new_end_time": to_micros(write.end_time)}
     rows = yield _BATCH, {"id": write.batch_id}
     return to_batch(rows[0]) if rows else BatchNotFound(f"there is no batch {write.batch_id!r}")
 
@@ -208,7 +207,7 @@ def _resume_batch(write: ResumeBatch) -> Script:
     if status != _RUNNING:
         # The epochs are raised: a worker that still runs a shard of before has lost it.
         yield _REOPEN, of_batch
-        yield _END_BATCH, {**of_batch, "new_status": _RUNNING, "new_end_time": None}
+        yield _RUN_AGAIN, of_batch
     batch = cast("Batch", (yield from stored_batch(write.batch_id)))
     if is_begun_elsewhere(before, batch):
         yield from cut_batch(batch, was_begun=True)
