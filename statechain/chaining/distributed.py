@@ -29,7 +29,7 @@ from statechain.records.results import BatchExecutionResult, BatchStopped
 from statechain.storage.retrying import polling_delays, retry_while_unavailable
 
 if TYPE_CHECKING:
-    from statechain.chaining.shards import ShardWorker
+    from statechain.chaining.shards.worker import ShardWorker
     from statechain.records.filters import ExecutionFilter
 
 __all__ = ["BatchHandle", "SharedBatches"]
@@ -149,7 +149,7 @@ class SharedBatches:
         return await self._begun(batch.id, options)
 
     async def _begun(self, batch_id: str, options: BatchExecutionOptions) -> BatchHandle:
-        await self._shards.begin(batch_id)
+        await self._shards.announce(batch_id)
         return BatchHandle(batch_id, self._services, self._stop_execution, redrives=options.redrive_failed)
 
     def stream(
@@ -166,7 +166,7 @@ class SharedBatches:
             batch_id = new_id()
             async with self._stopping(batch_id):
                 handle = await begin(batch_id=batch_id)
-                with self._shards.awaiting(handle.id):
+                with self._shards.served.awaiting(handle.id):
                     await self._follow(handle.id, options, stream)
 
         return ResultStream(self._services.streams, produce, capacity=max(1, options.concurrent_batches))
@@ -209,16 +209,16 @@ class SharedBatches:
         batch_id, function = resumption.batch_id, resumption.transformer
         is_distributed = resumption.options.mode == DISTRIBUTED  # then this engine runs its shards anyway
         # Before it is RUNNING: a look that finds it then knows with which machine.
-        with nullcontext() if is_distributed else self._shards.joined(batch_id, target, function):
+        with nullcontext() if is_distributed else self._shards.served.joined(batch_id, target, function):
             await self._services.journal.write_for_caller(resumption.write)
-            await self._shards.begin(batch_id)
+            await self._shards.announce(batch_id)
             yield
 
     @asynccontextmanager
     async def _stopping(self, batch_id: str) -> AsyncIterator[None]:
         """While inside, run a batch's shards also while the engine is being left; stop it where its caller fails."""
         try:
-            with self._shards.awaiting(batch_id):
+            with self._shards.served.awaiting(batch_id):
                 # The engine may be left already, and run no more shards: it waits for what it runs in the background.
                 self._shards.revive(self._tasks())
                 yield

@@ -31,7 +31,7 @@ from statechain.storage.retrying import backoff_delays, retry_while_unavailable
 
 if TYPE_CHECKING:
     from statechain.chaining.runner import BatchServices, Target
-    from statechain.chaining.shards import ShardWorker
+    from statechain.chaining.shards.worker import ShardWorker
     from statechain.codec import JSONValue
     from statechain.execution.fan_out.shared import MapRun
     from statechain.records.executions import Execution
@@ -142,11 +142,11 @@ class DistributedMapRuns:
         batch = await self._batch(run)
         target = None if batch is None else await self._find_target(batch)
         with ExitStack() as taking_part:
-            taking_part.enter_context(self._shards.awaiting(run.id))
+            taking_part.enter_context(self._shards.served.awaiting(run.id))
             self._shards.revive(self._tasks())  # an execution that the engine waits for may begin a Map then
             if target is not None:
-                taking_part.enter_context(self._shards.joined(run.id, target, None))
-            await self._shards.begin(run.id)
+                taking_part.enter_context(self._shards.served.joined(run.id, target, None))
+            await self._shards.announce(run.id)
             while (status := await batch_status(run.id, repository)) is BatchStatus.RUNNING:  # noqa: ASYNC110
                 await asyncio.sleep(next(pauses))
         return status

@@ -192,7 +192,7 @@ class Engine(EngineMachines, EngineBatches, EngineOperations, EngineWaitingTasks
         from statechain.chaining.distributed import SharedBatches  # noqa: PLC0415
         from statechain.chaining.map_runs import DistributedMapRuns  # noqa: PLC0415
         from statechain.chaining.runner import BatchServices  # noqa: PLC0415
-        from statechain.chaining.shards import ShardWorker  # noqa: PLC0415
+        from statechain.chaining.shards.worker import ShardWorker  # noqa: PLC0415
         from statechain.worker.options import WorkerOptions  # noqa: PLC0415
         from statechain.worker.supervisor import Supervisor  # noqa: PLC0415
 
@@ -441,4 +441,4 @@ class Engine(EngineMachines, EngineBatches, EngineOperations, EngineWaitingTasks
         # As they were read: a lease that was renewed since is another one, and is not released.
         if leases and await self.repository.release_dead(leases):
             logger.info("worker %s is reported dead: what it ran is taken over", worker_id)
-            self.shards.look()
+            self.shards.look_now()

@@ -19,7 +19,8 @@ from statechain import (
     Source,
     TaskRegistry,
 )
-from statechain.chaining import following, map_runs, shard_run
+from statechain.chaining import following, map_runs
+from statechain.chaining.shards import run as shard_run
 from statechain.records.batches import BatchStatus
 from statechain.storage.repository import EndBatch
 from statechain.storage.shards import ShardStatus

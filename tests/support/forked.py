@@ -29,7 +29,7 @@ CONTEXT.set_forkserver_preload(
         "statechain.engine.engine",
         "statechain.asl.definition",  # these are loaded with the first machine, and the first engine that runs
         "statechain.asl.checks.check",
-        "statechain.chaining.shards",
+        "statechain.chaining.shards.worker",
         "statechain.worker.opening",
         "statechain.worker.supervisor",
         "statechain_backends.postgres.repository",

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from statechain import BatchExecutionOptions, BatchHandle, BatchStatus, Engine, MemoryRepository
-from statechain.chaining import shard_run
+from statechain.chaining.shards import run as shard_run
 from statechain.storage.repository import EndBatch
 from support.chaining.calls import Calls
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from statechain import Batch, BatchExecutionOptions, BatchHandle, BatchStatus, Engine, MemoryRepository
-from statechain.chaining import shards
+from statechain.chaining.shards import worker as shards
 from statechain.dispatchers.local import LocalDispatcher
 from statechain.storage.shards import ShardStatus
 from statechain.tickets import Outcome, Ticket, Work

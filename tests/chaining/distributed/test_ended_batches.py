@@ -13,6 +13,10 @@ CALL = {"StartAt": "Call", "States": {"Call": {"Type": "Task", "Resource": "Call
 OPTIONS = BatchExecutionOptions(mode="DISTRIBUTED", concurrent_batches=4)
 
 
+def names_of(part: object) -> Collection[str]:
+    return [*getattr(part, "__slots__", ()), *getattr(part, "__dict__", ())]
+
+
 @pytest.mark.parametrize("recovery", [True, False], ids=["runs all batches", "runs its own"])
 async def test_nothing_is_kept_of_a_batch_that_has_ended(*, recovery: bool) -> None:
     tasks = TaskRegistry()
@@ -26,7 +30,9 @@ async def test_nothing_is_kept_of_a_batch_that_has_ended(*, recovery: bool) -> N
         assert len(ids) == 2
 
         def kept() -> list[str]:
-            values = {**vars(engine.shards), "running": vars(engine.shards)["_services"].running}.items()
+            shards = engine.shards
+            parts = shards, shards.served, shards._running, shards._running._services
+            values = [(name, getattr(part, name)) for part in parts for name in names_of(part)]
             return [
                 name for name, value in values if isinstance(value, Collection) and any(id_ in value for id_ in ids)
             ]

@@ -17,7 +17,8 @@ from statechain import (
     MemoryRepository,
     StatechainError,
 )
-from statechain.chaining import following, shard_run
+from statechain.chaining import following
+from statechain.chaining.shards import run as shard_run
 from statechain.records.batches import BatchStatus
 from statechain.reports import BatchResult
 from statechain.storage.repository import EndBatch, FailBatchItem

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from statechain.chaining.sending import TicketSender
+from statechain.chaining.shards.sending import TicketSender
 from statechain.dispatchers.local import LocalDispatcher
 from statechain.tickets import Ticket
 

@@ -9,7 +9,7 @@ import pytest
 
 from statechain import MemoryRepository
 from statechain.chaining.runner import BatchServices
-from statechain.chaining.shard_run import ShardRun
+from statechain.chaining.shards.run import ShardRun
 from statechain.clock import SystemClock
 from statechain.errors import LeaseLost, RepositoryUnavailable
 from statechain.records.batches import Batch

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from statechain.chaining.shard_trials import TRIAL_SECONDS, ShardTrials
+from statechain.chaining.shards.trials import TRIAL_SECONDS, ShardTrials
 from statechain.storage.shards import MOST_CLAIMS
 
 

@@ -22,7 +22,9 @@ from statechain import (
     RepositoryUnavailable,
     TaskRegistry,
 )
-from statechain.chaining import shard_run, shard_trials, shards
+from statechain.chaining.shards import run as shard_run
+from statechain.chaining.shards import trials as shard_trials
+from statechain.chaining.shards import worker as shards
 from statechain.dispatchers.local import LocalDispatcher
 from statechain.errors import LeaseLost
 from statechain.logs import BATCH
