@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 import signal
-import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import floor
@@ -17,7 +17,7 @@ import pytest
 from statechain import Engine, ExecutionFilter
 from support.faults.one_task import ONE_TASK
 from support.faults.workers.limited import Notes, Totals
-from support.programs import command
+from support.forked import Program
 
 pytestmark = [
     pytest.mark.timeout(900),
@@ -36,24 +36,31 @@ class Workers:
     """Worker processes, killed one after the other."""
 
     def __init__(self, url: str, notes: Notes) -> None:
-        self._command = command("support.faults.workers.limited", url, str(notes.file), str(LEASE))
+        self._url = url
         self._notes = notes
-        self.processes: list[subprocess.Popen[str]] = []
+        self.processes: list[Program] = []
 
     def start(self) -> None:
         """Start one more."""
-        self.processes.append(subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True))
+        self.processes.append(Program("support.faults.workers.limited", self._url, self._notes.file, LEASE))
 
-    def kill(self, process: subprocess.Popen[str]) -> None:
+    def kill(self, process: Program) -> None:
         """Stop a worker, note that, and kill it: its calls have ended before another worker learns of it."""
         self.processes.remove(process)
-        process.send_signal(signal.SIGSTOP)
-        os.waitpid(process.pid, os.WUNTRACED)
-        self._notes.note("killed", process.pid)
-        process.kill()
-        process.wait(60)
-        if process.stdout is not None:
-            process.stdout.close()
+        with process:
+            os.kill(process.pid, signal.SIGSTOP)
+            while not is_stopped(process.pid):
+                time.sleep(0.001)
+            self._notes.note("killed", process.pid)
+            process.kill()
+
+
+def is_stopped(pid: int) -> bool:
+    """Return whether all threads of a process have stopped: a signal stops one after the other."""
+    states = [
+        (thread / "stat").read_text().rpartition(")")[2].split()[0] for thread in Path(f"/proc/{pid}/task").iterdir()
+    ]
+    return set(states) <= {"T"}
 
 
 @contextmanager

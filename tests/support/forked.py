@@ -16,12 +16,15 @@ import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from subprocess import DEVNULL, PIPE
+from subprocess import DEVNULL, PIPE, TimeoutExpired
 from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Self
 
-__all__ = ["run_program", "run_script", "start"]
+__all__ = ["Program", "run_program", "run_script", "start"]
 
 CONTEXT = get_context("forkserver" if sys.platform == "linux" else "spawn")
 CONTEXT.set_forkserver_preload(
@@ -54,6 +57,60 @@ def _call(work: Callable[..., object], given: tuple[object, ...], stdout: Path, 
             os.dup2(opened.fileno(), number)
     os.chdir(folder)
     work(*given)
+
+
+class Program:
+    """A module of the tests that runs as a fork, as ``python -m MODULE ARGUMENTS`` does.
+
+    It is used as a ``subprocess.Popen``, with a pipe for what it writes and with the errors of this process.
+    """
+
+    def __init__(self, module: str, *arguments: object) -> None:
+        read, write = CONTEXT.Pipe(duplex=False)
+        with read, write, Connection(os.dup(2), readable=False) as errors:
+            work = (module, [*map(str, arguments)], dict(os.environ), write, errors)
+            self._process = CONTEXT.Process(target=_run_module, args=work)
+            self._process.start()
+            self.stdout = os.fdopen(os.dup(read.fileno()))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Wait for its end; where the body fails it is killed, for it might never end."""
+        if kind is not None:
+            self.kill()
+        self._process.join()
+        self.stdout.close()
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        assert self._process.pid is not None, "it was started"
+        return self._process.pid
+
+    def kill(self) -> None:
+        """Kill the process."""
+        self._process.kill()
+
+    def wait(self, timeout: float) -> int:
+        """Wait for its end; return its exit code. Raises TimeoutExpired, as a ``subprocess.Popen`` does."""
+        self._process.join(timeout)
+        if (code := self._process.exitcode) is None:
+            raise TimeoutExpired(self._process.name, timeout)
+        return code
+
+
+def _run_module(
+    module: str, arguments: Sequence[str], environment: Mapping[str, str], stdout: Connection, stderr: Connection
+) -> None:
+    for number, pipe in ((1, stdout), (2, stderr)):
+        with pipe:
+            os.dup2(pipe.fileno(), number)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def run_program(

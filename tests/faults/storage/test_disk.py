@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from support.faults.invariants import examine
 from support.faults.ledger import Ledger
 from support.faults.workers.disk_full import DEATH
 from support.faults.workload import make_sources
-from support.programs import command
+from support.forked import Program
 from support.summary import Figures
 
 pytestmark = pytest.mark.timeout(1800)
@@ -25,9 +24,10 @@ ROOMS = [0, 30]
 """How many pages there are left, when little is tried."""
 
 
-def run(url: str, ledger: Ledger, **options: object) -> subprocess.CompletedProcess[str]:
-    arguments = command("support.faults.workers.disk_full", url, ledger.file, json.dumps(options))
-    return subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
+def run(url: str, ledger: Ledger, **options: object) -> int:
+    """Run a worker until it ends; return its exit code."""
+    with Program("support.faults.workers.disk_full", url, ledger.file, json.dumps(options)) as worker:
+        return worker.wait(120)
 
 
 @pytest.mark.parametrize("dies", [False, True], ids=["freed", "killed-while-full"])
@@ -38,13 +38,13 @@ def test_a_full_disk_is_a_pause(sqlite_url: str, tmp_path: Path, figures: Figure
         file.write_bytes(Path(sqlite_url.removeprefix("sqlite:///")).read_bytes())
         url, ledger = f"sqlite:///{file}", Ledger(tmp_path / f"ledger-{room}")
         asyncio.run(_prepare(url))
-        first = run(url, ledger, room=room * PAGE, seconds=1.5 if full else 0.4, dies=dies)
-        assert first.returncode == (DEATH if dies else 0) or (room >= 60 and first.returncode == 0), first.stderr
+        code = run(url, ledger, room=room * PAGE, seconds=1.5 if full else 0.4, dies=dies)
+        assert code == (DEATH if dies else 0) or (room >= 60 and code == 0)
         told = [call.execution for call in ledger if call.kind == "ended"]
         acknowledged += len(told)
         asyncio.run(_find_succeeded(url, told))
         if dies:
-            assert run(url, ledger, room=1 << 30, seconds=60, dies=False).returncode == 0
+            assert run(url, ledger, room=1 << 30, seconds=60, dies=False) == 0
         findings = asyncio.run(_examine(url, ledger))
         assert not findings.violations  # type: ignore[attr-defined]
         assert findings.repeats == 0 or dies  # type: ignore[attr-defined]

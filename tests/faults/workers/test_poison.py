@@ -17,7 +17,7 @@ from statechain import Engine, ExecutionFilter, ExecutionStatus, open_repository
 from statechain.storage.repository import ReleaseExecution, StartExecution
 from statechain.testing.contract.samples import execution
 from support.faults.workers.suspect import DEATH, MACHINES, READY
-from support.programs import command
+from support.forked import Program
 from support.summary import Figures
 
 pytestmark = pytest.mark.timeout(3600)
@@ -33,9 +33,8 @@ SOON: dict[str, Any] = {
 }
 
 
-def start_worker(url: str, **options: Any) -> subprocess.Popen[str]:
-    program = command("support.faults.workers.suspect", url, json.dumps(options))
-    return subprocess.Popen(program, stdout=subprocess.PIPE, text=True)
+def start_worker(url: str, **options: Any) -> Program:
+    return Program("support.faults.workers.suspect", url, json.dumps(options))
 
 
 def run_worker(url: str, **options: Any) -> int:
@@ -104,7 +103,6 @@ def _kill_workers(url: str, total: int, kills: int, chance: random.Random) -> in
     killed = 0
     for _ in range(kills):
         with start_worker(url, **pace, limits={"suspect_seconds": 1.0}) as worker:
-            assert worker.stdout is not None
             assert worker.stdout.readline() == READY
             try:
                 worker.wait(timeout=chance.uniform(0.0, 1.5))

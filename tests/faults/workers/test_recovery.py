@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import threading
 import time
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from support.deaths import die_of
 from support.faults.one_task import ONE_TASK, Left, answer, hang, tasks_of
 from support.faults.workers.poisoned import DEADLY, DEATH, LIMITS
 from support.faulty_repository import FaultyRepository, as_repository, opened_twice
-from support.programs import command
+from support.forked import Program
 from support.summary import Figures
 
 if TYPE_CHECKING:
@@ -46,14 +45,20 @@ async def start_and_leave(engine: Engine, definition: dict[str, Any]) -> str:
 
 def test_a_poisoned_execution_ends_failed_and_can_be_redriven(durable_url: str, figures: Figures) -> None:
     """It dies at its start, once more as it is taken up, in each size of group, and then alone, as its limits say."""
-    deaths, program = 0, command("support.faults.workers.poisoned", durable_url)
-    while (code := subprocess.run(program, timeout=60, check=False).returncode) == DEATH:
+    deaths = 0
+    while (code := run_worker(durable_url)) == DEATH:
         deaths += 1
         assert deaths < 20, "it never ends"
     assert code == 0
     assert deaths == 2 + len(GROUPS) + LIMITS.claims
     asyncio.run(_find_it_ended(durable_url))
     figures(deaths=deaths, of_them_alone=LIMITS.claims)
+
+
+def run_worker(url: str) -> int:
+    """Run a worker until it ends; return its exit code."""
+    with Program("support.faults.workers.poisoned", url) as worker:
+        return worker.wait(60)
 
 
 async def _find_it_ended(url: str) -> None:
