@@ -260,6 +260,8 @@ class EngineQueries:
 
         Raises:
             ExecutionNotFound: There is no such execution.
+
+            ValueError: There is no such format.
         """
         execution = await self.get_execution(id)
         revision = await self._revisions.get(execution.state_machine_id, execution.state_machine_revision)
