@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 import click
 
+from statechain.cli.command import Commands
 from statechain.cli.commands.aws import import_aws
 from statechain.cli.commands.batch import batch
 from statechain.cli.commands.batches import batches
@@ -21,7 +22,7 @@ from statechain.cli.commands.statistics import statistics
 from statechain.cli.commands.tasks import tasks
 from statechain.cli.commands.validate import validate
 from statechain.cli.commands.worker import worker
-from statechain.cli.session import VARIABLES, Commands
+from statechain.cli.storage import VARIABLES
 from statechain.cli.terminal import prepare_streams
 
 __all__ = ["cli"]

@@ -17,7 +17,7 @@ from contextlib import suppress
 
 import attrs
 
-from statechain.cli.session import echo_err
+from statechain.cli.terminal import echo_err
 from statechain.drawing.picture import spoken
 from statechain.storage.retrying import backoff_delays
 

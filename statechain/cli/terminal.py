@@ -14,7 +14,9 @@ from typing import IO, Any
 import click
 from rich.console import Console
 
-__all__ = ["console_of", "is_plain", "is_utf", "prepare_streams"]
+from statechain.drawing.picture import printable
+
+__all__ = ["console_of", "echo_err", "errors", "is_plain", "is_utf", "prepare_streams"]
 
 FALLBACK = "statechain-ascii"
 ASCII = {
@@ -45,6 +47,16 @@ def is_plain() -> bool:
 def console_of(*, stderr: bool = False, file: IO[str] | None = None, width: int | None = None) -> Console:
     """Return a console that writes styles only where they are wanted."""
     return Console(stderr=stderr, file=file, width=width, highlight=False, color_system=None if is_plain() else "auto")
+
+
+def errors() -> Console:
+    """Return the console on standard error."""
+    return console_of(stderr=True)
+
+
+def echo_err(text: str) -> None:
+    """Write a line for people to standard error."""
+    click.echo(printable(text), err=True)
 
 
 def is_utf() -> bool:

@@ -10,15 +10,16 @@ import click
 
 from statechain.asl import Definition, model
 from statechain.asl.substitutions import Substitutions
-from statechain.cli.commands.validate import show_faults
-from statechain.cli.definitions import read_machines, substitutions_options, text_of
+from statechain.cli.definitions.diagnostics import show_diagnostics
+from statechain.cli.definitions.files import read_machines, substitutions_options, text_of
+from statechain.cli.definitions.scaffold import Need, skeleton
+from statechain.cli.exits import exit_with
 from statechain.cli.render import Column, print_table
-from statechain.cli.scaffold import Need, skeleton
-from statechain.cli.session import echo_err, exit_with
+from statechain.cli.terminal import echo_err
 from statechain.tasks.registry import function_name
 from statechain.tasks.services import LAMBDA_INVOKE, START_EXECUTION, TOKEN_SUFFIX, activity_name
 
-__all__ = ["import_aws", "needs_of"]
+__all__ = ["import_aws"]
 
 COLUMNS = (Column("STATE"), Column("RESOURCE"), Column("HANDLER"), Column("WHAT IT TAKES"))
 READS_FILES = "reads and writes local files: <files>/<Bucket>/<Key>, with --files or Engine(files=…)"
@@ -42,9 +43,9 @@ def import_aws(files: tuple[str, ...], output: str | None, substitutions: Substi
     checked = [each for name in files for each in read_machines(name, text_of(name), substitutions)]
     for each in checked:
         if each.definition is None:
-            show_faults(each.file, each.text, each.diagnostics)
+            show_diagnostics(each.file, each.text, each.diagnostics)
     definitions = [each.definition for each in checked if each.definition is not None]
-    needs = _merged([need for definition in definitions for need in needs_of(definition)])
+    needs = _merged([need for definition in definitions for need in _needs_of(definition)])
     print_table(COLUMNS, [[", ".join(n.states), n.resource, n.handler or "-", n.takes] for n in needs])
     if output is not None and definitions:
         Path(output).write_text(skeleton(needs, [Path(name).name for name in files]), encoding="utf-8")
@@ -52,7 +53,7 @@ def import_aws(files: tuple[str, ...], output: str | None, substitutions: Substi
     exit_with(0 if len(definitions) == len(checked) else 1)
 
 
-def needs_of(definition: Definition) -> Iterator[Need]:
+def _needs_of(definition: Definition) -> Iterator[Need]:
     """Yield what each Task, and each Map that reads or writes files, needs."""
     for machine in definition.model.walk():
         for state in machine.states.values():

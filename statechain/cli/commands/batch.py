@@ -12,11 +12,15 @@ import click
 from rich.markup import escape
 
 from statechain.chaining.source import InputTransformer
-from statechain.cli.commands.run import files_option, machine_of, name_of, tasks_option
+from statechain.cli.command import asynchronous
+from statechain.cli.definitions.targets import machine_of, name_of
+from statechain.cli.exits import exit_with, usage_errors
+from statechain.cli.options.handlers import files_option, tasks_option, transformer_option
+from statechain.cli.options.objects import FUNCTION
+from statechain.cli.options.selection import FilterOptions, batch_options, filter_options, make_options
 from statechain.cli.render import echo_json
-from statechain.cli.selection import FilterOptions, batch_options, filter_options, make_options
-from statechain.cli.session import Storage, asynchronous, echo_err, errors, exit_with, storage_option, usage_errors
-from statechain.cli.values import FUNCTION, TRANSFORMER
+from statechain.cli.storage import Storage, storage_option
+from statechain.cli.terminal import echo_err, errors
 from statechain.drawing.picture import shortened
 from statechain.engine.engine import Engine
 from statechain.engine.machine import StateMachine
@@ -29,16 +33,9 @@ from statechain.records.results import BatchExecutionResult, BatchStopped
 from statechain.storage.existing import why_nothing_matches
 from statechain.tasks.registry import TaskRegistry
 
-__all__ = ["Outcome", "batch", "transformer_option"]
+__all__ = ["batch"]
 
 MOST_FAILURES = 10
-
-transformer_option = click.option(
-    "--input-transformer",
-    "transformer",
-    type=TRANSFORMER,
-    help="Maps a source's output to an input: module:function, or a name that is registered in the handlers.",
-)
 
 
 @click.command()
@@ -102,13 +99,13 @@ async def batch(
         made = make_options({**options, **callbacks, "name_prefix": prefix, "mode": mode.upper()})
         with usage_errors():
             stream = chained.stream_batch(filter_, source_state, options=made, input_transformer=transformer)
-        outcome = Outcome(as_json=as_json)
+        report = _Report(as_json=as_json)
         async with resume_hint(engine, chained, prefix):
             with progress:
-                await outcome.take(stream)
+                await report.take(stream)
     # Once the engine is left: what was cancelled has ended, too.
-    outcome.show()
-    exit_with(outcome.code)
+    report.show()
+    exit_with(report.code)
 
 
 async def _count(
@@ -154,7 +151,7 @@ def _both(ours: Callable[..., None], theirs: Callable[..., Any] | None) -> Calla
     return call
 
 
-class Outcome:
+class _Report:
     """What became of a batch: the failures, and the exit code."""
 
     def __init__(self, *, as_json: bool) -> None:

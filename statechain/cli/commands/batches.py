@@ -10,12 +10,15 @@ import click
 
 from statechain.chaining.source import InputTransformer
 from statechain.chaining.stored import read_options
-from statechain.cli.commands.batch import transformer_option
-from statechain.cli.commands.run import check_served, files_option, tasks_option
+from statechain.cli.command import asynchronous
+from statechain.cli.definitions.targets import check_served
+from statechain.cli.exits import exit_with, usage_errors
+from statechain.cli.lookup import find_machine, machine_names
+from statechain.cli.options.handlers import files_option, tasks_option, transformer_option
+from statechain.cli.options.selection import batch_options, make_options
 from statechain.cli.render import Cell, Column, duration_of, echo_json, moment, print_table, styled_batch
-from statechain.cli.selection import batch_options, find_machine, make_options
-from statechain.cli.session import Storage, asynchronous, echo_err, errors, exit_with, storage_option, usage_errors
-from statechain.engine.engine import Engine
+from statechain.cli.storage import Storage, storage_option
+from statechain.cli.terminal import echo_err, errors
 from statechain.progress import BatchProgress
 from statechain.records.batches import Batch, BatchStatus
 from statechain.records.json_shapes import batch_json
@@ -86,11 +89,6 @@ def _row(batch: Batch, names: dict[str, str]) -> list[Cell]:
         str(counts.failed + counts.timed_out + counts.aborted),
         str(counts.pending + counts.running),
     ]
-
-
-async def machine_names(engine: Engine) -> dict[str, str]:
-    """Return the state machines' names by their ids."""
-    return {record.id: record.name for record in await engine.repository.state_machines()}
 
 
 @batches.command()

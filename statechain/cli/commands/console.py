@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from statechain.cli.commands.run import tasks_option
-from statechain.cli.session import Failure, Storage, asynchronous, echo_err, storage_option
+from statechain.cli.command import asynchronous
+from statechain.cli.exits import Failure
+from statechain.cli.options.handlers import tasks_option
+from statechain.cli.storage import Storage, storage_option
+from statechain.cli.terminal import echo_err
 from statechain.tasks.registry import TaskRegistry
 
 if TYPE_CHECKING:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import click
 
+from statechain.cli.command import asynchronous
+from statechain.cli.exits import Failure, exit_with
 from statechain.cli.render import Cell, Column, echo_json, print_table
-from statechain.cli.session import Failure, Storage, asynchronous, echo_err, exit_with, storage_option
+from statechain.cli.storage import Storage, storage_option
+from statechain.cli.terminal import echo_err
 from statechain.storage.findings import Checkable, Finding
 
 __all__ = ["doctor"]

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from statechain.cli.commands.batches import machine_names
+from statechain.cli.command import asynchronous
+from statechain.cli.lookup import find_execution, machine_names
+from statechain.cli.options.selection import FilterOptions, filter_options
 from statechain.cli.render import (
     STYLES,
     Cell,
@@ -23,8 +25,8 @@ from statechain.cli.render import (
     visit_rows,
     zoned,
 )
-from statechain.cli.selection import FilterOptions, filter_options, find_execution
-from statechain.cli.session import Storage, asynchronous, echo_err, storage_option
+from statechain.cli.storage import Storage, storage_option
+from statechain.cli.terminal import echo_err
 from statechain.drawing.picture import folded, printable, shortened
 from statechain.records.executions import Execution, Suspect, Visit
 from statechain.records.json_shapes import execution_json, instant

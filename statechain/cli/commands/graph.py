@@ -9,10 +9,11 @@ from pathlib import Path
 import click
 
 from statechain.asl import Definition, load_stored
-from statechain.cli.commands.validate import read_definition
-from statechain.cli.selection import find_execution, find_machine
-from statechain.cli.session import Storage, asynchronous, echo_err, storage_option
-from statechain.cli.terminal import console_of
+from statechain.cli.command import asynchronous
+from statechain.cli.definitions.targets import read_definition
+from statechain.cli.lookup import find_execution, find_machine
+from statechain.cli.storage import Storage, storage_option
+from statechain.cli.terminal import console_of, echo_err
 from statechain.cli.tree import tree_of
 from statechain.drawing.draw import GRAPHS, draw_definition, draw_execution
 from statechain.drawing.graph import graph_of

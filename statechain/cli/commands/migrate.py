@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 
-from statechain.cli.session import Storage, asynchronous, echo_err, storage_option
+from statechain.cli.command import asynchronous
+from statechain.cli.storage import Storage, storage_option
+from statechain.cli.terminal import echo_err
 from statechain.storage.open import open_repository
 
 __all__ = ["migrate"]

@@ -4,51 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any, Literal, NoReturn, cast
+from typing import Literal
 
 import click
 from rich.console import Console
 from rich.markup import escape
 
-from statechain.asl import load_stored
 from statechain.asl.substitutions import Substitutions
-from statechain.cli.commands.validate import read_definition, show_faults, unserved
-from statechain.cli.definitions import SUFFIXES, Checked, substitutions_options
+from statechain.cli.command import asynchronous
+from statechain.cli.definitions.files import substitutions_options
+from statechain.cli.definitions.targets import check_served, machine_of
+from statechain.cli.exits import exit_with, usage_errors
+from statechain.cli.lookup import find_execution
+from statechain.cli.options.handlers import files_option, tasks_option
+from statechain.cli.options.values import JSON
 from statechain.cli.render import STYLES, duration_of, echo_json
-from statechain.cli.selection import find_execution, find_machine
-from statechain.cli.session import (
-    Failure,
-    Storage,
-    asynchronous,
-    echo_err,
-    errors,
-    exit_with,
-    storage_option,
-    usage_errors,
-)
-from statechain.cli.values import JSON, TASKS
+from statechain.cli.storage import Storage, storage_option
+from statechain.cli.terminal import echo_err, errors
 from statechain.codec import JSONValue
 from statechain.drawing.picture import printable, spoken
 from statechain.engine.engine import Engine
 from statechain.engine.handle import ExecutionHandle
-from statechain.engine.machine import StateMachine
-from statechain.errors import DefinitionError, Diagnostic
 from statechain.records.executions import Execution, ExecutionStatus
 from statechain.tasks.registry import TaskRegistry
 
-__all__ = ["check_served", "files_option", "machine_of", "name_of", "redrive", "run", "tasks_option"]
+__all__ = ["redrive", "run"]
 
-NAME_THEM = "name the handlers by --tasks module:registry"
 SECONDS_BETWEEN_LOOKS = 0.2
-
-tasks_option = click.option("--tasks", type=TASKS, help="The handlers: a TaskRegistry, as module:attribute.")
-files_option = click.option(
-    "--files",
-    type=click.Path(exists=True, file_okay=False),
-    help="The folder in the place of S3, for distributed Maps: a bucket is a folder in it.",
-)
 
 
 @click.command()
@@ -108,86 +90,6 @@ async def redrive(execution: str, tasks: TaskRegistry | None, files: str | None,
             handle = await engine.redrive_execution(found.id)
         ended = await follow(engine, handle)
     show_end(ended, indent=2)
-
-
-async def machine_of(
-    engine: Engine,
-    target: str,
-    name: str | None = None,
-    kind: Literal["STANDARD", "EXPRESS"] = "STANDARD",
-    *,
-    tasks: TaskRegistry | None,
-    substitutions: Substitutions | None = None,
-) -> StateMachine:
-    """Return the machine that a file defines, or the stored one of that name."""
-    checked = _read_target(target, name, substitutions, kind)
-    if checked is None:
-        return await _stored_machine(engine, target, tasks)
-    try:
-        with usage_errors():
-            return await engine.create_state_machine(
-                _own_name(checked, name), {**cast("dict[str, Any]", checked.loaded.value)}, type=checked.type
-            )
-    except DefinitionError as error:
-        _refuse(checked, error.diagnostics, tasks)
-
-
-async def name_of(engine: Engine, target: str, name: str | None = None, *, tasks: TaskRegistry | None) -> str:
-    """Return the name of the machine that `machine_of` would return; check its definition, and store nothing."""
-    checked = _read_target(target, name)
-    if checked is None:
-        return (await _stored_machine(engine, target, tasks)).name
-    if missing := unserved(checked.loaded, tasks or TaskRegistry()):
-        _refuse(checked, missing, tasks)
-    return _own_name(checked, name)
-
-
-def _read_target(
-    target: str,
-    name: str | None,
-    substitutions: Substitutions | None = None,
-    kind: Literal["STANDARD", "EXPRESS"] = "STANDARD",
-) -> Checked | None:
-    """Return the definition that a file has; None where the target names a stored machine."""
-    if target == "-":
-        if name is None:
-            raise click.UsageError("a definition from standard input has no name: give one by --machine")
-        return read_definition(target, name, substitutions, kind)
-    # A file comes before a stored state machine of that name.
-    if Path(target).is_file():
-        return read_definition(target, name, substitutions, kind)
-    if target.endswith(SUFFIXES):
-        raise click.UsageError(f"there is no file {target}")
-    return None
-
-
-def _own_name(checked: Checked, name: str | None) -> str:
-    return checked.name if name is None or checked.is_of_template else name
-
-
-async def _stored_machine(engine: Engine, name_or_id: str, tasks: TaskRegistry | None) -> StateMachine:
-    machine = await find_machine(engine, name_or_id)
-    await check_served(engine, machine.id, machine.revision, tasks)
-    return machine
-
-
-def _refuse(checked: Checked, diagnostics: Iterable[Diagnostic], tasks: TaskRegistry | None) -> NoReturn:
-    """Show the errors of a definition, and leave."""
-    found = [checked.loaded.place(each) for each in diagnostics]
-    show_faults(checked.file, checked.text, found)
-    if tasks is None and any(each.code == "unknown-resource" for each in found):
-        echo_err(NAME_THEM)
-    raise click.exceptions.Exit(2) from None
-
-
-async def check_served(engine: Engine, state_machine_id: str, revision: int, tasks: TaskRegistry | None) -> None:
-    """Refuse to run a stored revision whose handlers are not among these."""
-    record = await engine.repository.state_machine(state_machine_id, revision)
-    # Before anything runs: a Task without a handler would fail its execution.
-    faults = [] if record is None else unserved(load_stored(record.definition), tasks or TaskRegistry())
-    if record is not None and faults:
-        messages = "; ".join(fault.message for fault in faults[:3])
-        raise Failure(f"{record.name}: {messages}" + ("" if tasks else f"; {NAME_THEM}"))
 
 
 async def follow(engine: Engine, handle: ExecutionHandle) -> Execution:

@@ -8,10 +8,12 @@ from typing import Any
 import attrs
 import click
 
+from statechain.cli.command import asynchronous
+from statechain.cli.exits import usage_errors
+from statechain.cli.lookup import find_machine
+from statechain.cli.options.values import MOMENT
 from statechain.cli.render import Cell, Column, echo_json, print_table
-from statechain.cli.selection import find_machine
-from statechain.cli.session import Storage, asynchronous, storage_option, usage_errors
-from statechain.cli.values import MOMENT
+from statechain.cli.storage import Storage, storage_option
 from statechain.drawing.picture import spoken
 from statechain.records.executions import ExecutionStatus
 from statechain.records.json_shapes import instant

@@ -8,11 +8,13 @@ from typing import Any
 import attrs
 import click
 
-from statechain.cli.commands.batches import machine_names
+from statechain.cli.command import asynchronous
+from statechain.cli.exits import usage_errors
+from statechain.cli.lookup import find_execution, find_machine, machine_names
+from statechain.cli.options.values import JSON, MOMENT
 from statechain.cli.render import Cell, Column, echo_json, print_table
-from statechain.cli.selection import find_execution, find_machine
-from statechain.cli.session import Storage, asynchronous, echo_err, storage_option, usage_errors
-from statechain.cli.values import JSON, MOMENT
+from statechain.cli.storage import Storage, storage_option
+from statechain.cli.terminal import echo_err
 from statechain.codec import JSONValue
 from statechain.records.json_shapes import instant
 from statechain.reports import WaitingTask

@@ -14,12 +14,14 @@ import click
 
 from statechain.chaining.options import DISTRIBUTED
 from statechain.chaining.source import InputTransformer
-from statechain.cli.commands.batch import transformer_option
-from statechain.cli.commands.run import files_option
+from statechain.cli.command import asynchronous
+from statechain.cli.exits import exit_with
+from statechain.cli.lookup import find_machine
+from statechain.cli.options.handlers import files_option, transformer_option
+from statechain.cli.options.objects import TASKS
 from statechain.cli.processes import WorkerProcesses, own_command, stop_at_end_of_input
-from statechain.cli.selection import find_machine
-from statechain.cli.session import Storage, asynchronous, echo_err, exit_with, storage_option
-from statechain.cli.values import TASKS
+from statechain.cli.storage import Storage, storage_option
+from statechain.cli.terminal import echo_err
 from statechain.dispatchers import open_dispatcher
 from statechain.drawing.picture import spoken
 from statechain.engine.engine import Engine
@@ -116,11 +118,7 @@ async def worker(
     logging.getLogger("statechain_backends").setLevel(logging.WARNING)
     if sys.platform == "win32":
         raise click.UsageError("workers need Linux or macOS: they end in order by SIGTERM, which Windows has not")
-    asked_to_end = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # SIGINT, too: asyncio.run would cancel the command, in place of an end in order.
-        loop.add_signal_handler(number, asked_to_end.set)
+    asked_to_end = _ended_by_signals()
     if is_child:
         stop_at_end_of_input(asked_to_end)
     elif processes > 1:
@@ -128,32 +126,37 @@ async def worker(
         echo_err(f"{processes} worker processes; Ctrl-C or SIGTERM ends them")
         exit_with(await WorkerProcesses(own_command("--child"), processes, grace=grace).run(asked_to_end))
         return
-    observers = () if quiet else (_ConsoleObserver(),)
-    carrier = _open_dispatcher(dispatcher, storage)
+    opening = storage.engine(
+        tasks=tasks,
+        files=files,
+        recovery=True,
+        lease=lease,
+        wait_for="all",
+        max_concurrent_executions=concurrency,
+        slots=slots,
+        map_runs=map_runs,
+        dispatcher=_open_dispatcher(dispatcher, storage),
+        observers=() if quiet else (_ConsoleObserver(),),
+    )
     try:
-        async with (
-            # Around the engine: it bounds how long leaving it may take, once it is asked to end.
-            asyncio.timeout(None) as limit,
-            storage.engine(
-                tasks=tasks,
-                files=files,
-                recovery=True,
-                lease=lease,
-                wait_for="all",
-                max_concurrent_executions=concurrency,
-                slots=slots,
-                map_runs=map_runs,
-                dispatcher=carrier,
-                observers=observers,
-            ) as engine,
-        ):
+        # Around the engine: the limit bounds how long leaving it may take, once it is asked to end.
+        async with asyncio.timeout(None) as limit, opening as engine:
             targets = [(await find_machine(engine, name)).id for name in machines]
             echo_err(f"serving {len(tasks)} handlers on {storage}; Ctrl-C or SIGTERM ends it")
             await _serve(engine, targets, transformer, patience, asked_to_end)
             echo_err(f"ending: what runs gets {spoken(grace)}" if len(engine.worker) else "ending")
-            limit.reschedule(loop.time() + grace)
+            limit.reschedule(asyncio.get_running_loop().time() + grace)
     except TimeoutError:
         echo_err("handed over what still ran")
+
+
+def _ended_by_signals() -> asyncio.Event:
+    """Return an event that SIGTERM and Ctrl-C set, in place of what they do else."""
+    asked_to_end = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # SIGINT, too: asyncio.run would cancel the command, in place of an end in order.
+        asyncio.get_running_loop().add_signal_handler(number, asked_to_end.set)
+    return asked_to_end
 
 
 def _open_dispatcher(name: str | None, storage: Storage) -> Dispatcher | None:

@@ -9,21 +9,17 @@ from typing import Any, TypeVar
 import click
 
 from statechain.chaining.options import BatchExecutionOptions
-from statechain.cli.session import Failure, usage_errors
-from statechain.cli.values import MOMENT, STATUS
+from statechain.cli.exits import usage_errors
+from statechain.cli.lookup import find_machine
+from statechain.cli.options.values import MOMENT, STATUS
 from statechain.engine.engine import Engine
-from statechain.engine.machine import StateMachine
-from statechain.errors import StateMachineNotFound
-from statechain.records.executions import Execution
 from statechain.records.filters import Chained, ExecutionFilter
 
 __all__ = [
     "FilterOptions",
     "batch_options",
     "filter_options",
-    "find_execution",
-    "find_machine",
-    "given",
+    "make_options",
 ]
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
@@ -158,35 +154,3 @@ def make_options(values: dict[str, Any]) -> BatchExecutionOptions:
     """Return the options of a batch, or say what is not legal."""
     with usage_errors():
         return BatchExecutionOptions(**values)
-
-
-async def find_machine(engine: Engine, name_or_id: str) -> StateMachine:
-    """Return a stored state machine, or say which there are."""
-    try:
-        return await engine.get_state_machine(name_or_id)
-    except StateMachineNotFound:
-        names = ", ".join(record.name for record in await engine.repository.state_machines()) or "none"
-        raise Failure(f"there is no state machine {name_or_id!r}; stored are: {names}") from None
-
-
-async def find_execution(engine: Engine, text: str) -> Execution:
-    """Return the execution that an id, a name, or ``machine/name`` means."""
-    execution = await engine.repository.execution(text)
-    if execution is not None:
-        return execution
-    machine, _, name = text.partition("/")
-    if name:
-        record = await engine.repository.state_machine(machine)
-        found = None if record is None else await engine.repository.execution_by_name(record.id, name)
-        if found is not None:
-            return found
-    records = await engine.repository.state_machines()
-    # The whole text: a name may have a slash itself.
-    named = [(record, await engine.repository.execution_by_name(record.id, text)) for record in records]
-    fitting = [(record.name, execution) for record, execution in named if execution is not None]
-    # A name is unique within its machine alone.
-    if len(fitting) == 1:
-        return fitting[0][1]
-    if fitting:
-        raise Failure(f"more than one execution is named {text!r}: {', '.join(f'{m}/{text}' for m, _ in fitting)}")
-    raise Failure(f"there is no execution with the id or name {text!r}")

@@ -1,0 +1,1 @@
+"""Definitions on the command line: read from files, checked, shown with their errors, made machines of."""
