@@ -137,7 +137,7 @@ async def _keep(
     lease: Lease, make_renewer: Callable[[], LeaseRenewer], stop: threading.Event, report: Callable[[float], None]
 ) -> None:
     """Renew until stopped; after a failure soon again, with a new renewer. No failure leaves waiters behind."""
-    pauses, pause = backoff_delays(), lease.period
+    pauses, pause, failures = backoff_delays(), lease.period, 0
     while not stop.is_set():
         try:
             async with make_renewer() as renewer:
@@ -146,10 +146,14 @@ async def _keep(
                     is_kept = await renewer.renew()
                     lease.renewed(asked, is_kept=is_kept)
                     report(lease.clock() - asked)
-                    pauses, pause = backoff_delays(), lease.period
+                    pauses, pause, failures = backoff_delays(), lease.period, 0
         except Exception as fault:  # noqa: BLE001 -- what waits for the lease would wait for ever
-            reason = fault if isinstance(fault, RepositoryError) else type(fault).__name__
-            logger.warning("the lease could not be renewed, trying again: %s", reason)
+            failures += 1
+            # The 1st, 2nd, 4th, 8th …: an outage fails several times a second, and lasts for hours.
+            if failures & (failures - 1) == 0:
+                reason = fault if isinstance(fault, RepositoryError) else type(fault).__name__
+                times = f" for the {failures}th time" if failures > 2 else ""
+                logger.warning("the lease could not be renewed%s, trying again: %s", times, reason)
             # It may have been renewed, or storage may have failed over: recovery reconciles what is owned.
             lease.doubts += 1
             stop.wait(min(next(pauses), lease.period))

@@ -118,6 +118,15 @@ async def test_each_renewal_that_failed_leaves_doubt_and_is_logged(
     assert logged == [f"the lease could not be renewed, trying again: {reason}"] * 2
 
 
+async def test_the_longer_renewals_fail_the_less_often_it_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    lease, renewer = Lease(timedelta(seconds=0.03)), LeaseRenewer(RepositoryUnavailable("away"), fails=20)
+    async for _ in renewed(lease, renewer, 21):
+        assert lease.doubts >= 20
+    logged = [each.getMessage() for each in caplog.records if each.name == "statechain.worker.lease"]
+    times = ["", "", " for the 4th time", " for the 8th time", " for the 16th time"]
+    assert logged == [f"the lease could not be renewed{each}, trying again: away" for each in times]
+
+
 async def test_what_waits_for_the_lease_goes_on_once_it_is_renewed_and_renewals_are_reported() -> None:
     lease, renewer = Lease(timedelta(seconds=0.3)), LeaseRenewer(RepositoryUnavailable("away"), fails=0)
     reported: list[float] = []

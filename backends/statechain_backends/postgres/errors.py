@@ -5,7 +5,9 @@ The driver's texts may quote values, so that no message repeats them: they are i
 
 from __future__ import annotations
 
+import os
 import re
+import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -87,8 +89,18 @@ def _translation(error: Exception) -> RepositoryError | None:
     if isinstance(error, OSError) and (reason := _of_tls(error)):
         return RepositoryError(f"PostgreSQL: {reason}")
     if isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError):
-        return RepositoryUnavailable("PostgreSQL: the server cannot be reached, or the connection was lost")
+        reason = _of_the_network(error)
+        return RepositoryUnavailable(f"PostgreSQL: the server cannot be reached, or the connection was lost{reason}")
     return None
+
+
+def _of_the_network(error: Exception) -> str:
+    """Return what the operating system says of a connection, in parentheses; it is empty where it says nothing."""
+    if isinstance(error, socket.gaierror):
+        return f" (the host's name: {error.strerror})"
+    if isinstance(error, OSError) and error.errno:
+        return f" ({os.strerror(error.errno)})"  # `strerror` of asyncio's errors has addresses in it
+    return ""
 
 
 def _of_the_server(error: asyncpg.PostgresError) -> RepositoryError:
@@ -116,5 +128,8 @@ def _of_tls(error: OSError) -> str | None:
     if isinstance(error, ssl.SSLError):
         return f"TLS could not be agreed on, or a file of certificates or keys cannot be read: {error.reason}"
     if "rejected SSL upgrade" in str(error):
-        return "the server offers no TLS, which sslmode in the URL asks for: turn ssl on there, or ask for less"
+        return (
+            "the server offers no TLS, which sslmode in the URL asks for: turn ssl on there, or ask for less; where it "
+            "does not ask, what listens at this port is no PostgreSQL server"
+        )
     return None

@@ -63,7 +63,14 @@ AnyConnection: TypeAlias = "Connection | asyncpg.Connection[asyncpg.Record]"
 
 TRIES = 5
 
-_DATABASE = "SELECT current_database(), current_setting('server_encoding')"
+FEWEST_CONNECTIONS = 4
+"""One for reads, one for commits, one for the lease, and one for batches that freeze their sources."""
+
+_DATABASE = (
+    "SELECT current_database(), current_setting('server_encoding'), "
+    "CASE WHEN rolsuper THEN -1 ELSE rolconnlimit END, CASE WHEN rolsuper THEN -1 ELSE datconnlimit END "
+    "FROM pg_roles, pg_database WHERE rolname = session_user AND datname = current_database()"
+)
 _LEASES = lease_queries.leases()
 _STRAYS = lease_queries.strays()
 
@@ -90,6 +97,8 @@ class PostgresRepository(Reads, Queues, Shards, Checks, Leases):
         self._connections = Connections()
         self._writing = Connections()
         self._freezing = Connections()
+        # Why nothing can be written; reading needs one connection.
+        self._lacking: str | None = None
         # Whether the last claim took what is in a queue: the next one then begins with the transaction for queues.
         self._claims_queued = False
         # Whose leases were renewed over a connection: a later one replaces it, whichever renewer makes it.
@@ -110,8 +119,9 @@ class PostgresRepository(Reads, Queues, Shards, Checks, Leases):
             await self._writing.open(settings.pool("writes"), settings.begin("writes"))
             await self._freezing.open(settings.pool("freezes"), settings.begin("freezes"))
         try:
-            await self._check_encoding()
+            await self._check_database()
             if not is_current(await self._stored_version()):
+                self._check_connections()
                 with translated():
                     await upgrade(settings)
         except BaseException:
@@ -136,15 +146,29 @@ class PostgresRepository(Reads, Queues, Shards, Checks, Leases):
             for each in pools:
                 each.cut()  # a task that is cancelled before its first step has closed nothing
 
-    async def _check_encoding(self) -> None:
-        """Refuse a database that cannot keep every text: in another encoding some executions could not be written."""
-        name, encoding = (await self._fetch_once(_DATABASE, ()))[0]
+    async def _check_database(self) -> None:
+        """Refuse a database that cannot keep every text: in another encoding some executions could not be written.
+
+        Where too few connections are allowed, each write is refused later: it would wait for one for ever.
+        """
+        name, encoding, *limits = (await self._fetch_once(_DATABASE, ()))[0]
         if encoding != "UTF8":
             quoted = '"' + f"{name}_utf8".replace('"', '""') + '"'
             raise RepositoryError(
                 f"PostgreSQL: the database {name!r} is in {encoding}, which cannot keep every text; make another: "
                 f"CREATE DATABASE {quoted} ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
             )
+        # Of a pooler's connections to the server these limits say nothing.
+        allowed = min((each for each in limits if each >= 0), default=FEWEST_CONNECTIONS)
+        if allowed < FEWEST_CONNECTIONS and self._settings.pool_mode != "transaction":
+            self._lacking = (
+                f"PostgreSQL: the user or the database may have {allowed} connection{'s' * (allowed != 1)} "
+                f"(CONNECTION LIMIT), and an engine needs at least {FEWEST_CONNECTIONS}: raise the limit"
+            )
+
+    def _check_connections(self) -> None:
+        if self._lacking is not None:
+            raise RepositoryError(self._lacking)
 
     async def _stored_version(self) -> str | None:
         try:
@@ -159,6 +183,7 @@ class PostgresRepository(Reads, Queues, Shards, Checks, Leases):
 
     async def commit(self, writes: Sequence[Write[object]]) -> Sequence[object]:
         """Commit writes in one transaction, or in one statement."""
+        self._check_connections()
         with translated():
             for _ in range(TRIES - 1):
                 try:
@@ -199,6 +224,7 @@ class PostgresRepository(Reads, Queues, Shards, Checks, Leases):
 
     async def renew_lease(self, worker_id: str, lease: timedelta) -> bool:
         """Register a worker or renew its lease."""
+        self._check_connections()
         return bool(await self._perform(lease_scripts.renew_lease(worker_id, lease)))
 
     def lease_renewer(self, worker_id: str, lease: timedelta) -> LeaseRenewer:

@@ -15,7 +15,7 @@ from urllib.parse import quote, urlsplit
 import asyncpg
 import pytest
 
-from statechain import Engine, PostgresRepository, RepositoryError
+from statechain import Engine, ExecutionFilter, PostgresRepository, RepositoryError
 from statechain.errors import RepositoryUnavailable
 from statechain_backends.postgres.url import parse
 from support.postgres import Postgres, PrivateServer
@@ -310,3 +310,62 @@ async def test_a_certificate_that_is_not_accepted_is_told(tmp_path: Path) -> Non
         at = f"postgresql://scott:tiger@127.0.0.1:{port}/shop?sslmode="
         assert "certificate is not accepted" in await refusal_of(f"{at}verify-ca&sslrootcert={other}")
         assert "127.0.0.1" in await refusal_of(f"{at}verify-full&sslrootcert={certificate}")
+
+
+# Connections
+
+
+@pytest.mark.parametrize("limited", ["ROLE {role}", "DATABASE {database}"])
+@pytest.mark.parametrize("allowed", [1, 3])
+async def test_an_engine_that_may_have_too_few_connections_says_so(
+    postgres_server: Postgres, limited: str, allowed: int
+) -> None:
+    """It would wait for one for ever, with its first commit or its lease."""
+    database = postgres_server.create_database()
+    role = f"few_{database}"
+    postgres_server.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
+    postgres_server.execute(f"ALTER DATABASE {database} OWNER TO {role}")
+    place = postgres_server.url(database).rpartition("@")[2]
+    url = f"postgresql://{role}:x@{place}"
+    try:
+        postgres_server.execute(f"ALTER {limited.format(role=role, database=database)} CONNECTION LIMIT {allowed}")
+        said = f"may have {allowed} connections? \\(CONNECTION LIMIT\\), and an engine needs at least 4"
+        with pytest.raises(RepositoryError, match=said):
+            await Engine(url).__aenter__()
+        postgres_server.execute(f"ALTER {limited.format(role=role, database=database)} CONNECTION LIMIT 4")
+        async with Engine(url) as engine:
+            machine = await engine.create_state_machine("shop", {"StartAt": "A", "States": {"A": {"Type": "Succeed"}}})
+            assert (await machine.execute()).status == "SUCCEEDED"
+            assert len(await machine.execute_batch(ExecutionFilter())) == 1
+        postgres_server.execute(f"ALTER {limited.format(role=role, database=database)} CONNECTION LIMIT {allowed}")
+        async with Engine(url, role="reader") as reader:
+            assert await reader.count_executions() == 2
+        async with Engine(url, role="client") as client:
+            with pytest.raises(RepositoryError, match=said):
+                await (await client.get_state_machine("shop")).execute()
+    finally:
+        postgres_server.drop_database(database)
+        postgres_server.execute(f"DROP ROLE {role}")
+
+
+@pytest.mark.parametrize(
+    ("host", "reason"), [("127.0.0.1:9", "Connection refused"), ("no.such.host.invalid", "the host's name: ")]
+)
+async def test_a_server_that_cannot_be_reached_is_said_with_the_systems_reason(host: str, reason: str) -> None:
+    with pytest.raises(RepositoryUnavailable, match=rf"cannot be reached, .* \({reason}"):
+        await PostgresRepository(f"postgresql://scott:tiger@{host}/shop").__aenter__()
+
+
+async def test_what_is_no_postgresql_is_named() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(8)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        with suppress(OSError):
+            await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        assert "what listens at this port is no PostgreSQL server" in await refusal_of(
+            f"postgresql://127.0.0.1:{port}/shop"
+        )
