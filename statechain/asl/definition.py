@@ -58,9 +58,9 @@ class Definition:
                 if isinstance(state, model.Task):
                     yield f"{state.pointer}/Resource", state.resource
 
-    def place(self, fault: Diagnostic) -> Diagnostic:
+    def place(self, diagnostic: Diagnostic) -> Diagnostic:
         """Return a diagnostic with its line and column, where the definition was text."""
-        return placed(fault, self._positions)
+        return placed(diagnostic, self._positions)
 
 
 def load(
@@ -97,18 +97,18 @@ def load_value(
     type: MachineType = "STANDARD",  # noqa: A002 -- AWS's term
 ) -> Definition:
     """Check a definition that was read already, by positions that may be those in another file. Raises as `load`."""
-    parsed, faults = parse(value)
+    parsed, diagnostics = parse(value)
     if parsed is not None:
-        faults = [*faults, *check(parsed, value, limits, type)]
-    if parsed is None or faults:
+        diagnostics = [*diagnostics, *check(parsed, value, limits, type)]
+    if parsed is None or diagnostics:
         # A set: what is wrong at one place may be found by the reader and by a check.
         # Each once, and those of one place in the order in which they were found: a set has another one each time.
-        found = dict.fromkeys(placed(fault, positions) for fault in faults)
+        found = dict.fromkeys(placed(each, positions) for each in diagnostics)
         raise DefinitionError(sorted(found, key=_in_order))
     try:
         text, own = isolate(value, max_depth=limits.definition_depth)
-    except InvalidPayload as fault:
-        raise DefinitionError([Diagnostic("not-json", str(fault))]) from fault
+    except InvalidPayload as error:
+        raise DefinitionError([Diagnostic("not-json", str(error))]) from error
     return Definition(own, text, parsed, limits, positions)
 
 
@@ -118,9 +118,9 @@ def load_stored(text: str, *, limits: Limits = DEFAULT_LIMITS) -> Definition:
     Only its form is read, nothing is checked: a release that checks more must not refuse what an earlier one runs.
     """
     value, positions = read_json(text, limits)
-    parsed, faults = parse(value)
+    parsed, diagnostics = parse(value)
     if parsed is None:
-        raise DefinitionError(faults)
+        raise DefinitionError(diagnostics)
     return Definition(value, text, parsed, limits, positions)
 
 
@@ -135,8 +135,8 @@ def _read(
     if isinstance(definition, Mapping):
         try:
             value = isolate(definition, max_bytes=limits.definition_bytes, max_depth=limits.definition_depth)[1]
-        except InvalidPayload as fault:
-            raise DefinitionError([Diagnostic("not-json", str(fault))]) from fault
+        except InvalidPayload as error:
+            raise DefinitionError([Diagnostic("not-json", str(error))]) from error
         return (value if substitutions is None else substitute_value(value, substitutions)), {}
     raise TypeError(f"a definition is a mapping, a text or a Path, not {type(definition).__name__}")
 
@@ -161,24 +161,24 @@ def _text_of(path: Path, limits: Limits) -> str:
         content = file.read(limits.definition_bytes + len(BYTE_ORDER_MARK) + 1)
     try:
         return content.removeprefix(BYTE_ORDER_MARK).decode()
-    except UnicodeDecodeError as fault:
-        if fault.start >= limits.definition_bytes - MOST_OF_A_CHARACTER:
+    except UnicodeDecodeError as error:
+        if error.start >= limits.definition_bytes - MOST_OF_A_CHARACTER:
             return content.decode(errors="replace")  # it is cut off, and will be refused for its length
-        raise DefinitionError([Diagnostic("syntax", f"{path.name} is not UTF-8 text")]) from fault
+        raise DefinitionError([Diagnostic("syntax", f"{path.name} is not UTF-8 text")]) from error
 
 
-def placed(fault: Diagnostic, positions: Positions) -> Diagnostic:
+def placed(diagnostic: Diagnostic, positions: Positions) -> Diagnostic:
     """Return a diagnostic with the line and column of its pointer, or of the nearest one above that has a place."""
-    if fault.line is not None or not positions:
-        return fault
+    if diagnostic.line is not None or not positions:
+        return diagnostic
     # These are about a key, and not about its value.
-    keyed = fault.code in {"unknown-field", "mixed-query-languages", "unreachable", "duplicate-name", "state-name"}
-    pointer = fault.pointer
+    keyed = diagnostic.code in {"unknown-field", "mixed-query-languages", "unreachable", "duplicate-name", "state-name"}
+    pointer = diagnostic.pointer
     place = positions.get(f"{pointer}#key") if keyed else None
     while place is None and (place := positions.get(pointer)) is None and pointer:
         pointer = pointer.rpartition("/")[0]
-    return fault if place is None else attrs.evolve(fault, line=place[0], column=place[1])
+    return diagnostic if place is None else attrs.evolve(diagnostic, line=place[0], column=place[1])
 
 
-def _in_order(fault: Diagnostic) -> tuple[int, int, str]:
-    return fault.line or 0, fault.column or 0, fault.pointer
+def _in_order(each: Diagnostic) -> tuple[int, int, str]:
+    return each.line or 0, each.column or 0, each.pointer

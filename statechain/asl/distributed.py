@@ -25,7 +25,7 @@ def refuse_inline(reader: Reader, value: Obj, pointer: str, language: QueryLangu
     for key, field in PARTS["Map"].fields.items():
         if field.is_distributed and key in value and not (key in TOLERANCES and _is_expression(value[key], language)):
             message = f"{key} is for a distributed Map: set Mode to 'DISTRIBUTED' in its ProcessorConfig"
-            reader.fault("distributed-only", message, pointer_to(pointer, key))
+            reader.report("distributed-only", message, pointer_to(pointer, key))
 
 
 def label(reader: Reader, value: Obj, pointer: str) -> str | None:
@@ -33,7 +33,7 @@ def label(reader: Reader, value: Obj, pointer: str) -> str | None:
     found = reader.text(value, "Label", pointer)
     if found is not None and not LABEL.fullmatch(found):
         message = "a Label has 1 to 40 characters, without white space, brackets, wildcards and signs such as : / #"
-        reader.fault("wrong-value", message, pointer_to(pointer, "Label"))
+        reader.report("wrong-value", message, pointer_to(pointer, "Label"))
     return found
 
 
@@ -66,7 +66,7 @@ def item_batcher(reader: Reader, value: Obj, pointer: str, language: QueryLangua
     part = PARTS["ItemBatcher"]
     reader.part(found, part, language, at)
     if not found.keys() & {*BATCHER, *(f"{name}Path" for name in BATCHER)}:
-        reader.fault("missing-field", f"an ItemBatcher needs a bound: {' or '.join(BATCHER)}", at)
+        reader.report("missing-field", f"an ItemBatcher needs a bound: {' or '.join(BATCHER)}", at)
     items, size = BATCHER
     return model.ItemBatcher(
         batch_input=_object(reader, found, "BatchInput", at, language),
@@ -86,9 +86,9 @@ def result_writer(reader: Reader, value: Obj, pointer: str, language: QueryLangu
     reader.part(found, PARTS["ResultWriter"], language, at)
     arguments = "Parameters" if language == "JSONPath" else "Arguments"
     if not found.keys() & {"Resource", "WriterConfig", "Parameters", "Arguments"}:
-        reader.fault("missing-field", f"a ResultWriter needs WriterConfig, or Resource and {arguments}", at)
+        reader.report("missing-field", f"a ResultWriter needs WriterConfig, or Resource and {arguments}", at)
     elif ("Resource" in found) != (arguments in found):
-        reader.fault("missing-field", f"a ResultWriter has Resource and {arguments} together", at)
+        reader.report("missing-field", f"a ResultWriter has Resource and {arguments} together", at)
     resource = reader.text(found, "Resource", at)
     if resource is not None:
         _check_resource(reader, resource, WRITER_RESOURCES, at, "a ResultWriter")
@@ -123,7 +123,7 @@ def _check_resource(reader: Reader, resource: str, actions: Iterable[str], point
     match = INTEGRATION.fullmatch(resource)
     if resource and (match is None or match["action"] not in actions):
         known = " or ".join(f"arn:aws:states:::{action}" for action in actions)
-        reader.fault("wrong-value", f"the Resource of {what} is {known}", pointer_to(pointer, "Resource"))
+        reader.report("wrong-value", f"the Resource of {what} is {known}", pointer_to(pointer, "Resource"))
 
 
 def _check_words(reader: Reader, config: Obj, part: Part, pointer: str, language: QueryLanguage) -> None:
@@ -132,7 +132,7 @@ def _check_words(reader: Reader, config: Obj, part: Part, pointer: str, language
         found, known = config.get(key), field.words
         if key in config and known and found not in known and not _is_expression(found, language):
             near = hint(found, known) if isinstance(found, str) else ""
-            reader.fault("wrong-value", f"{key} is one of {', '.join(known)}{near}", pointer_to(pointer, key))
+            reader.report("wrong-value", f"{key} is one of {', '.join(known)}{near}", pointer_to(pointer, key))
 
 
 def _check_reader_config(reader: Reader, config: Obj, resource: str, pointer: str, language: QueryLanguage) -> None:
@@ -150,7 +150,7 @@ def _check_items_pointer(reader: Reader, config: Obj, pointer: str, language: Qu
     found = reader.text(config, "ItemsPointer", pointer)
     if found and not found.startswith("/") and not _is_expression(found, language):
         message = "ItemsPointer is a JSON pointer, such as /orders/items"
-        reader.fault("wrong-value", message, pointer_to(pointer, "ItemsPointer"))
+        reader.report("wrong-value", message, pointer_to(pointer, "ItemsPointer"))
 
 
 def _check_headers(reader: Reader, config: Obj, pointer: str, language: QueryLanguage) -> None:
@@ -159,24 +159,24 @@ def _check_headers(reader: Reader, config: Obj, pointer: str, language: QueryLan
     if "CSVHeaders" not in config:
         if config.get("CSVHeaderLocation") == "GIVEN":
             message = "a ReaderConfig needs CSVHeaders where CSVHeaderLocation is 'GIVEN'"
-            reader.fault("missing-field", message, pointer)
+            reader.report("missing-field", message, pointer)
         return
     strings = isinstance(headers, list) and all(isinstance(header, str) for header in headers)
     if not (strings and headers) and not _is_expression(headers, language):
-        reader.fault("wrong-type", "CSVHeaders must be an array of strings", pointer_to(pointer, "CSVHeaders"))
+        reader.report("wrong-type", "CSVHeaders must be an array of strings", pointer_to(pointer, "CSVHeaders"))
 
 
 def _check_input_type(reader: Reader, config: Obj, resource: str, pointer: str) -> None:
     """Note settings that contradict each other: what an inventory holds is known, what objects hold is not."""
     if config.get("ManifestType") == "S3_INVENTORY" and config.get("InputType") not in (None, "MANIFEST"):
         message = "an inventory's files are CSV: InputType is not given with ManifestType 'S3_INVENTORY'"
-        reader.fault("exclusive-fields", message, pointer_to(pointer, "InputType"))
+        reader.report("exclusive-fields", message, pointer_to(pointer, "InputType"))
     if config.get("Transformation") == "LOAD_AND_FLATTEN":
         at = pointer_to(pointer, "Transformation")
         if not resource.endswith("listObjectsV2"):
-            reader.fault("wrong-value", "LOAD_AND_FLATTEN loads the objects that s3:listObjectsV2 lists", at)
+            reader.report("wrong-value", "LOAD_AND_FLATTEN loads the objects that s3:listObjectsV2 lists", at)
         if "InputType" not in config:
-            reader.fault("missing-field", "LOAD_AND_FLATTEN needs the InputType of the objects", pointer)
+            reader.report("missing-field", "LOAD_AND_FLATTEN needs the InputType of the objects", pointer)
         elif config["InputType"] == "MANIFEST":
             message = "LOAD_AND_FLATTEN loads objects that hold items: their InputType is CSV, JSON, JSONL or PARQUET"
-            reader.fault("wrong-value", message, pointer_to(pointer, "InputType"))
+            reader.report("wrong-value", message, pointer_to(pointer, "InputType"))

@@ -28,9 +28,9 @@ def parse(value: JSONValue) -> tuple[model.StateMachine | None, list[Diagnostic]
     if not isinstance(value, dict):
         is_path = isinstance(value, str) and value.endswith(SUFFIXES)
         meant = f": to read a file, give Path({value!r})" if is_path else ""
-        parser.fault("wrong-type", f"a definition is an object{meant}", "")
-        return None, parser.faults
-    return parser.machine(value, ""), parser.faults
+        parser.report("wrong-type", f"a definition is an object{meant}", "")
+        return None, parser.diagnostics
+    return parser.machine(value, ""), parser.diagnostics
 
 
 class _Parser(Reader):
@@ -51,11 +51,11 @@ class _Parser(Reader):
             self._language = self.language(value, pointer)
         start_at = self.required_text(value, "StartAt", pointer, "a state machine")
         if "States" not in value:
-            self.fault("missing-field", "a state machine needs the field 'States'", pointer)
+            self.report("missing-field", "a state machine needs the field 'States'", pointer)
         states: dict[str, model.State] = {}
         members: Obj = self.typed(value, "States", dict, pointer, "an object") or {}
         if value.get("States") == {}:
-            self.fault("no-states", "a state machine has at least one state", pointer_to(pointer, "States"))
+            self.report("no-states", "a state machine has at least one state", pointer_to(pointer, "States"))
         for name, state in members.items():
             parsed = self.state(name, state, pointer_to(pointer_to(pointer, "States"), name))
             if parsed is not None:
@@ -77,25 +77,25 @@ class _Parser(Reader):
         found = value.get("QueryLanguage", self._language)
         if found not in ("JSONPath", "JSONata"):
             message = "QueryLanguage is 'JSONPath' or 'JSONata'"
-            self.fault("wrong-value", message, pointer_to(pointer, "QueryLanguage"))
+            self.report("wrong-value", message, pointer_to(pointer, "QueryLanguage"))
             return self._language
         if self._language == "JSONata" and found == "JSONPath":
             message = "a JSONata definition has no JSONPath states: set QueryLanguage state by state instead"
-            self.fault("mixed-query-languages", message, pointer_to(pointer, "QueryLanguage"))
+            self.report("mixed-query-languages", message, pointer_to(pointer, "QueryLanguage"))
         return "JSONata" if found == "JSONata" else "JSONPath"
 
     def state(self, name: str, value: JSONValue, pointer: str) -> model.State | None:
         """Read a state by its type."""
         if not isinstance(value, dict):
-            self.fault("wrong-type", "a state is an object", pointer)
+            self.report("wrong-type", "a state is an object", pointer)
             return None
         if not 1 <= len(name) <= MAX_NAME:
-            self.fault("state-name", f"a state's name has 1 to {MAX_NAME} characters", pointer)
+            self.report("state-name", f"a state's name has 1 to {MAX_NAME} characters", pointer)
         type_ = self.required_text(value, "Type", pointer, "a state")
         if type_ not in STATES:
             if type_:
                 message = f"there is no state type {type_!r}{hint(type_, STATES)}"
-                self.fault("unknown-type", message, pointer_to(pointer, "Type"))
+                self.report("unknown-type", message, pointer_to(pointer, "Type"))
             return None
         language = self.language(value, pointer)
         self.part(value, PARTS[type_], language, pointer)
@@ -114,14 +114,14 @@ class _Parser(Reader):
     def flow(self, value: Obj, pointer: str) -> str | None:
         """Return Next, or None for End."""
         if "Next" in value and "End" in value:
-            self.fault("exclusive-fields", "a state has Next or End, not both", pointer)
+            self.report("exclusive-fields", "a state has Next or End, not both", pointer)
         if "Next" in value:
             return self.text(value, "Next", pointer)
         if self.typed(value, "End", bool, pointer, "true") is not True:
             if "End" not in value:
-                self.fault("missing-field", "a state needs Next, or End as true", pointer)
+                self.report("missing-field", "a state needs Next, or End as true", pointer)
             elif value["End"] is False:
-                self.fault("wrong-value", "End must be true; to go on, give Next", pointer_to(pointer, "End"))
+                self.report("wrong-value", "End must be true; to go on, give Next", pointer_to(pointer, "End"))
         return None
 
     # Errors
@@ -143,10 +143,10 @@ class _Parser(Reader):
         names = self.typed(value, "ErrorEquals", list, pointer, "an array of error names")
         if not names:
             if "ErrorEquals" not in value or names == []:
-                self.fault("missing-field", f"{what} needs at least one name in ErrorEquals", pointer)
+                self.report("missing-field", f"{what} needs at least one name in ErrorEquals", pointer)
             return ()
         if not all(isinstance(name, str) for name in names):
-            self.fault("wrong-type", "ErrorEquals holds strings", pointer_to(pointer, "ErrorEquals"))
+            self.report("wrong-type", "ErrorEquals holds strings", pointer_to(pointer, "ErrorEquals"))
         return tuple(str(name) for name in names)
 
     def retrier(self, value: Obj, pointer: str) -> model.Retrier:
@@ -158,12 +158,12 @@ class _Parser(Reader):
         interval, attempts, rate, longest = numbers
         jitter = value.get("JitterStrategy", "NONE")
         if jitter not in ("FULL", "NONE"):
-            self.fault("wrong-value", "JitterStrategy is 'FULL' or 'NONE'", pointer_to(pointer, "JitterStrategy"))
+            self.report("wrong-value", "JitterStrategy is 'FULL' or 'NONE'", pointer_to(pointer, "JitterStrategy"))
         # ASL's defaults: after 1 second, 3 times, each pause twice as long.
         interval_seconds = 1 if interval is ABSENT else cast("float", interval)
         if longest is not ABSENT and cast("float", longest) <= interval_seconds:
             message = "MaxDelaySeconds must be greater than IntervalSeconds"
-            self.fault("out-of-range", message, pointer_to(pointer, "MaxDelaySeconds"))
+            self.report("out-of-range", message, pointer_to(pointer, "MaxDelaySeconds"))
         return model.Retrier(
             error_equals=self.errors(value, pointer, "a Retrier"),
             interval_seconds=interval_seconds,
@@ -194,7 +194,7 @@ def _task(parser: _Parser, value: Obj, pointer: str, base: Base) -> model.State:
     language = base["query_language"]
     fields = PARTS["Task"].fields
     if value.get("Resource") == "":
-        parser.fault("wrong-value", "Resource must not be empty", pointer_to(pointer, "Resource"))
+        parser.report("wrong-value", "Resource must not be empty", pointer_to(pointer, "Resource"))
     return model.Task(
         **base,
         **parser.working(value, pointer, language),
@@ -226,7 +226,7 @@ def _pass(parser: _Parser, value: Obj, pointer: str, base: Base) -> model.State:
 
 def _choice(parser: _Parser, value: Obj, pointer: str, base: Base) -> model.State:
     if not value.get("Choices"):
-        parser.fault("missing-field", "a Choice state needs at least one rule in Choices", pointer)
+        parser.report("missing-field", "a Choice state needs at least one rule in Choices", pointer)
     language = base["query_language"]
     choices = parser.each(value, "Choices", pointer, lambda item, at: choice_rule(parser, item, at, language))
     return model.Choice(**base, choices=choices, default=parser.text(value, "Default", pointer))
@@ -250,7 +250,7 @@ def _timestamp(parser: _Parser, value: Obj, pointer: str, language: QueryLanguag
     found = parser.text(value, "Timestamp", pointer)
     if found is not None and not (language == "JSONata" and is_expression(found)) and parse_timestamp(found) is None:
         message = "Timestamp is a moment such as 2024-08-18T17:33:00Z"
-        parser.fault("wrong-value", message, pointer_to(pointer, "Timestamp"))
+        parser.report("wrong-value", message, pointer_to(pointer, "Timestamp"))
     return found
 
 
@@ -271,7 +271,7 @@ def _fail(parser: _Parser, value: Obj, pointer: str, base: Base) -> model.State:
 def _parallel(parser: _Parser, value: Obj, pointer: str, base: Base) -> model.State:
     language = base["query_language"]
     if not value.get("Branches"):
-        parser.fault("missing-field", "a Parallel state needs at least one branch in Branches", pointer)
+        parser.report("missing-field", "a Parallel state needs at least one branch in Branches", pointer)
     return model.Parallel(
         **base,
         **parser.working(value, pointer, language),
@@ -310,7 +310,7 @@ def _items(parser: _Parser, value: Obj, pointer: str) -> model.Optional:
     if found is ABSENT or isinstance(found, list | dict) or (isinstance(found, str) and is_expression(found)):
         return found
     message = "Items must be an array, an object, or a JSONata expression in {% %}"
-    parser.fault("wrong-type", message, pointer_to(pointer, "Items"))
+    parser.report("wrong-type", message, pointer_to(pointer, "Items"))
     return ABSENT
 
 
@@ -327,14 +327,14 @@ def _item_processor(parser: _Parser, value: Obj, pointer: str) -> model.ItemProc
     parser.part(config, PARTS["ProcessorConfig"], "JSONPath", config_at)
     mode, type_ = config.get("Mode", "INLINE"), config.get("ExecutionType")
     if mode not in ("INLINE", "DISTRIBUTED"):
-        parser.fault("wrong-value", "Mode is 'INLINE' or 'DISTRIBUTED'", pointer_to(config_at, "Mode"))
+        parser.report("wrong-value", "Mode is 'INLINE' or 'DISTRIBUTED'", pointer_to(config_at, "Mode"))
     if mode == "INLINE" and "ExecutionType" in config:
         message = "ExecutionType is for a distributed Map: in an inline one an item is part of the execution"
-        parser.fault("distributed-only", message, pointer_to(config_at, "ExecutionType"))
+        parser.report("distributed-only", message, pointer_to(config_at, "ExecutionType"))
     elif mode == "DISTRIBUTED" and "ExecutionType" not in config:
-        parser.fault("missing-field", "a distributed Map needs ExecutionType: 'STANDARD' or 'EXPRESS'", config_at)
+        parser.report("missing-field", "a distributed Map needs ExecutionType: 'STANDARD' or 'EXPRESS'", config_at)
     elif "ExecutionType" in config and type_ not in ("STANDARD", "EXPRESS"):
-        parser.fault("wrong-value", "ExecutionType is 'STANDARD' or 'EXPRESS'", pointer_to(config_at, "ExecutionType"))
+        parser.report("wrong-value", "ExecutionType is 'STANDARD' or 'EXPRESS'", pointer_to(config_at, "ExecutionType"))
     return model.ItemProcessor(
         machine=parser.machine(found, at),
         # A wrong mode was noted above: the model is then never used.

@@ -54,12 +54,12 @@ class Reader:
     """Reads fields, noting what is wrong with them and where."""
 
     def __init__(self) -> None:
-        self.faults: list[Diagnostic] = []
+        self.diagnostics: list[Diagnostic] = []
         self.hints = Hints()
 
-    def fault(self, code: str, message: str, pointer: str) -> None:
+    def report(self, code: str, message: str, pointer: str) -> None:
         """Note an error."""
-        self.faults.append(Diagnostic(code, message, pointer=pointer))
+        self.diagnostics.append(Diagnostic(code, message, pointer=pointer))
 
     # Fields
 
@@ -84,10 +84,10 @@ class Reader:
             at = pointer_to(pointer, key)
             if key not in known:
                 near = self.hints.near(key, known, part.what)
-                self.fault("unknown-field", f"{part.what} has no field {key!r}{near}", at)
+                self.report("unknown-field", f"{part.what} has no field {key!r}{near}", at)
             elif key not in own:
                 message = f"{key} is not for a state whose QueryLanguage is {language}"
-                self.fault("mixed-query-languages", message, at)
+                self.report("mixed-query-languages", message, at)
         for keys in (*part.alternatives, *part.needed):
             here = [key for key in keys if key in own]
             self._alternatives(value, here, pointer, part.what, is_needed=keys in part.needed)
@@ -95,16 +95,16 @@ class Reader:
     def _alternatives(self, value: Obj, keys: list[str], pointer: str, what: str, *, is_needed: bool) -> None:
         present = [key for key in keys if key in value]
         if len(present) > 1:
-            self.fault("exclusive-fields", f"{what} may have only one of {', '.join(present)}", pointer)
+            self.report("exclusive-fields", f"{what} may have only one of {', '.join(present)}", pointer)
         elif is_needed and not present:
-            self.fault("missing-field", f"{what} needs one of {', '.join(keys)}", pointer)
+            self.report("missing-field", f"{what} needs one of {', '.join(keys)}", pointer)
 
     def only(self, value: Obj, allowed: Collection[str], pointer: str, what: str) -> None:
         """Note fields other than these."""
         for key in value:
             if key not in allowed:
                 near = self.hints.near(key, allowed, what)
-                self.fault("unknown-field", f"{what} has no field {key!r}{near}", pointer_to(pointer, key))
+                self.report("unknown-field", f"{what} has no field {key!r}{near}", pointer_to(pointer, key))
 
     def assign(self, value: Obj, pointer: str) -> model.Optional:
         """Return Assign, an object of variables."""
@@ -117,7 +117,7 @@ class Reader:
         found = value[key]
         # To Python True is an integer; in JSON it is none.
         if not isinstance(found, kind) or (isinstance(found, bool) and kind is not bool):
-            self.fault("wrong-type", f"{key} must be {name}", pointer_to(pointer, key))
+            self.report("wrong-type", f"{key} must be {name}", pointer_to(pointer, key))
             return None
         return found
 
@@ -128,7 +128,7 @@ class Reader:
     def required_text(self, value: Obj, key: str, pointer: str, what: str) -> str:
         """Return a field that must be there and hold a string."""
         if key not in value:
-            self.fault("missing-field", f"{what} needs the field {key!r}", pointer)
+            self.report("missing-field", f"{what} needs the field {key!r}", pointer)
         return self.text(value, key, pointer) or ""
 
     def path(self, value: Obj, key: str, pointer: str) -> model.Optional:
@@ -137,7 +137,7 @@ class Reader:
             return ABSENT
         found = value[key]
         if found is not None and not isinstance(found, str):
-            self.fault("wrong-type", f"{key} must be a path or null", pointer_to(pointer, key))
+            self.report("wrong-type", f"{key} must be a path or null", pointer_to(pointer, key))
             return ABSENT
         return found
 
@@ -152,10 +152,10 @@ class Reader:
         at = pointer_to(pointer, field.name)
         kinds = int if field.holds is Holds.WHOLE else (int, float)
         if isinstance(found, bool) or not isinstance(found, kinds):
-            self.fault("wrong-type", f"{field.name} must be {field.holds.value}", at)
+            self.report("wrong-type", f"{field.name} must be {field.holds.value}", at)
             return ABSENT
         if not field.least <= found <= field.most:
-            self.fault("out-of-range", f"{field.name} must be between {field.least} and {field.most}", at)
+            self.report("out-of-range", f"{field.name} must be between {field.least} and {field.most}", at)
             return ABSENT
         return found
 
@@ -168,5 +168,5 @@ class Reader:
             if isinstance(item, dict):
                 made.append(make(item, at))
             else:
-                self.fault("wrong-type", f"each of {key} is an object", at)
+                self.report("wrong-type", f"each of {key} is an object", at)
         return tuple(made)

@@ -38,9 +38,9 @@ def _condition(parser: Reader, value: Obj, pointer: str) -> model.Rule:
         return model.Condition(found)
     if "Condition" in value:
         message = "Condition must be a boolean, or a JSONata expression in {% %}"
-        parser.fault("wrong-type", message, pointer_to(pointer, "Condition"))
+        parser.report("wrong-type", message, pointer_to(pointer, "Condition"))
     else:
-        parser.fault("missing-field", "a rule of a JSONata state needs the field 'Condition'", pointer)
+        parser.report("missing-field", "a rule of a JSONata state needs the field 'Condition'", pointer)
     # In the place of what is wrong: its error is noted, and reading goes on to find the others.
     return model.Condition(value=False)
 
@@ -49,14 +49,14 @@ def _rule(parser: Reader, value: Obj, pointer: str) -> model.Rule:
     """Read And, Or, Not or a comparison."""
     for key in ("Next", "Assign"):
         if key in value:
-            parser.fault("unknown-field", f"only a rule at the top has {key}", pointer_to(pointer, key))
+            parser.report("unknown-field", f"only a rule at the top has {key}", pointer_to(pointer, key))
     value = {key: item for key, item in value.items() if key not in {"Comment", "Next", "Assign"}}
     for junction in ("And", "Or"):
         if junction in value:
             parser.only(value, {junction}, pointer, RULE.what)
             rules = parser.each(value, junction, pointer, lambda item, at: _rule(parser, item, at))
             if not rules:
-                parser.fault("missing-field", f"{junction} needs at least one rule", pointer)
+                parser.report("missing-field", f"{junction} needs at least one rule", pointer)
             return model.Junction("And" if junction == "And" else "Or", rules)
     if "Not" in value:
         parser.only(value, {"Not"}, pointer, RULE.what)
@@ -71,21 +71,21 @@ def _comparison(parser: Reader, value: Obj, pointer: str) -> model.Rule:
     variable = parser.required_text(value, "Variable", pointer, "a comparison")
     operators = [key for key in value if key != "Variable"]
     if len(operators) != 1:
-        parser.fault("operator", "a comparison has exactly one operator", pointer)
+        parser.report("operator", "a comparison has exactly one operator", pointer)
         return model.Comparison(variable, "IsPresent", operand=True)
     operator = operators[0]
     at = pointer_to(pointer, operator)
     if operator not in KNOWN_OPERATORS:
         near = parser.hints.near(operator, KNOWN_OPERATORS, "operator")
-        parser.fault("operator", f"there is no operator {operator!r}{near}", at)
+        parser.report("operator", f"there is no operator {operator!r}{near}", at)
         return model.Comparison(variable, "IsPresent", operand=True)
     kinds, name = KNOWN_OPERATORS[operator]
     operand = value[operator]
     # To Python True is a number, and so a NumericEquals would take it.
     if not isinstance(operand, kinds) or (isinstance(operand, bool) and bool not in kinds):
-        parser.fault("wrong-type", f"{operator} compares with {name}", at)
+        parser.report("wrong-type", f"{operator} compares with {name}", at)
     elif operator.startswith("Timestamp") and not operator.endswith("Path") and parse_timestamp(operand) is None:
-        parser.fault("wrong-value", f"{operator} compares with a moment such as 2024-08-18T17:33:00Z", at)
+        parser.report("wrong-value", f"{operator} compares with a moment such as 2024-08-18T17:33:00Z", at)
     return model.Comparison(variable, operator, operand)
 
 

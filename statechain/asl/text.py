@@ -40,7 +40,7 @@ def read_text(text: str, limits: Limits) -> tuple[JSONValue, Positions]:
 def _check_length(text: str, limits: Limits) -> None:
     # Characters first: a string that has too many is not encoded only to be refused.
     if len(text) > limits.definition_bytes or len(text.encode(errors="replace")) > limits.definition_bytes:
-        raise _fault("too-large", f"the definition is longer than {limits.definition_bytes} bytes", (1, 1))
+        raise _error("too-large", f"the definition is longer than {limits.definition_bytes} bytes", (1, 1))
 
 
 def pointer_to(parent: str, key: str | int) -> str:
@@ -48,7 +48,7 @@ def pointer_to(parent: str, key: str | int) -> str:
     return f"{parent}/{str(key).replace('~', '~0').replace('/', '~1')}"
 
 
-def _fault(code: str, message: str, place: Place, pointer: str = "") -> DefinitionError:
+def _error(code: str, message: str, place: Place, pointer: str = "") -> DefinitionError:
     return DefinitionError([Diagnostic(code, message, pointer=pointer, line=place[0], column=place[1])])
 
 
@@ -67,14 +67,14 @@ def read_json(text: str, limits: Limits) -> tuple[JSONValue, Positions]:
         # The value is made in C; the walk after it only finds places, and repeated keys.
         value = json.loads(text, parse_constant=_refuse, parse_int=_whole)
     except RecursionError:
-        raise _fault("too-deep", f"the definition nests deeper than {limits.definition_depth} levels", (1, 1)) from None
-    except json.JSONDecodeError as fault:
-        raise _fault("syntax", f"not JSON: {wrong_text(fault)}", (fault.lineno, fault.colno)) from fault
-    except ValueError as fault:
-        raise _fault("syntax", f"not JSON: {fault}", (1, 1)) from fault
+        raise _error("too-deep", f"the definition nests deeper than {limits.definition_depth} levels", (1, 1)) from None
+    except json.JSONDecodeError as error:
+        raise _error("syntax", f"not JSON: {wrong_text(error)}", (error.lineno, error.colno)) from error
+    except ValueError as error:
+        raise _error("syntax", f"not JSON: {error}", (1, 1)) from error
     reader.read()
-    if reader.faults:
-        raise DefinitionError(reader.faults)
+    if reader.diagnostics:
+        raise DefinitionError(reader.diagnostics)
     return value, reader.positions
 
 
@@ -95,14 +95,14 @@ class _JSONReader:
         self._lines = [0, *(match.end() for match in re.finditer("\n", text))]
         self._line = 0
         self.positions: Positions = {}
-        self.faults: list[Diagnostic] = []
+        self.diagnostics: list[Diagnostic] = []
 
     def read(self) -> None:
         try:
             self._value(self._skip(0), "", 0)
         except _TooDeep:
             message = f"the definition nests deeper than {self._limits.definition_depth} levels"
-            self.faults.append(Diagnostic("too-deep", message, line=1, column=1))
+            self.diagnostics.append(Diagnostic("too-deep", message, line=1, column=1))
 
     def _skip(self, place: int) -> int:
         match = SPACE.match(self._text, place)
@@ -131,9 +131,9 @@ class _JSONReader:
         return match.end()
 
     def _number(self, text: str, pointer: str) -> None:
-        if fault := _fault_of_number(text):
+        if problem := _wrong_with_number(text):
             line, column = self.positions[pointer]
-            self.faults.append(Diagnostic("number", fault, pointer=pointer, line=line, column=column))
+            self.diagnostics.append(Diagnostic("number", problem, pointer=pointer, line=line, column=column))
 
     def _object(self, place: int, pointer: str, depth: int) -> int:
         seen: set[str] = set()
@@ -147,7 +147,7 @@ class _JSONReader:
             at = self._place(place)
             if key in seen:
                 message = f"the key {key!r} is here for the second time"
-                self.faults.append(Diagnostic("duplicate-key", message, pointer=child, line=at[0], column=at[1]))
+                self.diagnostics.append(Diagnostic("duplicate-key", message, pointer=child, line=at[0], column=at[1]))
             seen.add(key)
             place = self._skip(self._skip(match.end()) + 1)
             place = self._skip(self._value(place, child, depth + 1))
@@ -171,7 +171,7 @@ class _JSONReader:
 MOST_DIGITS = 4_300
 
 
-def _fault_of_number(text: str) -> str:
+def _wrong_with_number(text: str) -> str:
     """Return what is wrong with a number; nothing where it can be kept."""
     if len(text) > MOST_DIGITS:
         return "the number has too many digits"
@@ -203,12 +203,12 @@ def read_yaml_with(
     try:
         reader = make_reader(yaml, loader(text), limits)
         value = reader.read()
-    except yaml.MarkedYAMLError as fault:
-        raise _yaml_fault(fault) from fault
-    except yaml.YAMLError as fault:
-        raise _fault("syntax", f"not YAML: {str(fault).partition(chr(10))[0]}", (1, 1)) from fault
-    if reader.faults:
-        raise DefinitionError(reader.faults)
+    except yaml.MarkedYAMLError as error:
+        raise _yaml_error(error) from error
+    except yaml.YAMLError as error:
+        raise _error("syntax", f"not YAML: {str(error).partition(chr(10))[0]}", (1, 1)) from error
+    if reader.diagnostics:
+        raise DefinitionError(reader.diagnostics)
     return value, reader.positions
 
 
@@ -216,17 +216,17 @@ def _check_surrogates(text: str) -> None:
     """Refuse what UTF-8 has no form for, before the parser stumbles over it."""
     try:
         text.encode()
-    except UnicodeEncodeError as fault:
-        before = text[: fault.start]
-        at = (before.count("\n") + 1, fault.start - before.rfind("\n"))
-        raise _fault("syntax", "not YAML: a lone surrogate, which is no character", at) from fault
+    except UnicodeEncodeError as error:
+        before = text[: error.start]
+        at = (before.count("\n") + 1, error.start - before.rfind("\n"))
+        raise _error("syntax", "not YAML: a lone surrogate, which is no character", at) from error
 
 
-def _yaml_fault(fault: Any) -> DefinitionError:  # noqa: ANN401 -- PyYAML has no types here
-    mark = fault.problem_mark or fault.context_mark
+def _yaml_error(error: Any) -> DefinitionError:  # noqa: ANN401 -- PyYAML has no types here
+    mark = error.problem_mark or error.context_mark
     at = (1, 1) if mark is None else (mark.line + 1, mark.column + 1)
-    problem = fault.problem or fault.context
-    return _fault("too-deep" if "nesting depth" in problem else "syntax", f"not YAML: {problem}", at)
+    problem = error.problem or error.context
+    return _error("too-deep" if "nesting depth" in problem else "syntax", f"not YAML: {problem}", at)
 
 
 class YAMLReader:
@@ -241,17 +241,17 @@ class YAMLReader:
         self._parser = parser
         self._limits = limits
         self.positions: Positions = {}
-        self.faults: list[Diagnostic] = []
+        self.diagnostics: list[Diagnostic] = []
 
     def read(self) -> JSONValue:
         """Return the value of the one document."""
         self._next()  # the stream begins
         if isinstance(self._next(), self._yaml.StreamEndEvent):
-            raise _fault("syntax", "the definition is empty", (1, 1))
+            raise _error("syntax", "the definition is empty", (1, 1))
         value = self._value(self._next(), "", 0)
         self._next()  # the document ends
         if not isinstance(event := self._next(), self._yaml.StreamEndEvent):
-            raise _fault("syntax", "not YAML: a second document begins here", _at(event))
+            raise _error("syntax", "not YAML: a second document begins here", _at(event))
         return value
 
     def _next(self) -> Any:  # noqa: ANN401
@@ -261,16 +261,16 @@ class YAMLReader:
 
     def _check_event(self, event: Any) -> None:  # noqa: ANN401
         if getattr(event, "anchor", None):  # an alias has the anchor that it means
-            raise _fault("alias", "anchors and aliases are not supported: write the value out", _at(event))
+            raise _error("alias", "anchors and aliases are not supported: write the value out", _at(event))
         if tag := getattr(event, "tag", None):
-            raise _fault("tag", f"the tag {tag} is not supported: definitions have JSON's types", _at(event))
+            raise _error("tag", f"the tag {tag} is not supported: definitions have JSON's types", _at(event))
 
     def _value(self, event: Any, pointer: str, depth: int) -> JSONValue:  # noqa: ANN401
         at = self.positions[pointer] = _at(event)
         if isinstance(event, self._yaml.ScalarEvent):
             return self._scalar(event, pointer)
         if depth >= self._limits.definition_depth:
-            raise _fault("too-deep", f"the definition nests deeper than {self._limits.definition_depth} levels", at)
+            raise _error("too-deep", f"the definition nests deeper than {self._limits.definition_depth} levels", at)
         is_mapping = isinstance(event, self._yaml.MappingStartEvent)
         return (self._mapping if is_mapping else self._sequence)(pointer, depth + 1)
 
@@ -314,8 +314,8 @@ class YAMLReader:
             return text
         if text in WORDS:
             return WORDS[text]
-        if fault := _fault_of_number(text):
-            self._report("number", fault, event, pointer)
+        if problem := _wrong_with_number(text):
+            self._report("number", problem, event, pointer)
             return 0
         return int(text) if re.fullmatch(r"[-+]?\d+", text) else float(text)
 
@@ -324,7 +324,7 @@ class YAMLReader:
 
     def _report(self, code: str, message: str, event: Any, pointer: str) -> None:  # noqa: ANN401
         line, column = _at(event)
-        self.faults.append(Diagnostic(code, message, pointer=pointer, line=line, column=column))
+        self.diagnostics.append(Diagnostic(code, message, pointer=pointer, line=line, column=column))
 
 
 def _at(event: Any) -> Place:  # noqa: ANN401

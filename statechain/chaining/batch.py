@@ -268,9 +268,9 @@ async def _unless_stopped(batch_id: str, services: BatchServices, running: Corou
             watcher = group.create_task(watch(batch_id, services))
             await running
             watcher.cancel()
-    except BaseExceptionGroup as faults:
+    except BaseExceptionGroup as errors:
         # Out of its group: a caller catches BatchStopped with the failure that caused it.
-        raise first_error(faults) from first_error(faults).__cause__
+        raise first_error(errors) from first_error(errors).__cause__
 
 
 async def watch(batch_id: str, services: BatchServices) -> None:

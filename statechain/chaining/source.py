@@ -101,5 +101,5 @@ async def transform(output: JSONValue, transformer: InputTransformer | None) -> 
     try:
         mapped = transformer(output)
         return await mapped if inspect.isawaitable(mapped) else mapped
-    except Exception as fault:
-        raise InputTransformerError(f"the input_transformer raised {type(fault).__name__}: {fault}") from fault
+    except Exception as error:
+        raise InputTransformerError(f"the input_transformer raised {type(error).__name__}: {error}") from error

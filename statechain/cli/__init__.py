@@ -13,10 +13,10 @@ def main() -> None:
     try:
         from statechain.cli.app import cli  # noqa: PLC0415 -- its libraries may be missing
         from statechain.cli.terminal import prepare_streams  # noqa: PLC0415
-    except ModuleNotFoundError as fault:
-        if (fault.name or "").partition(".")[0] not in {"click", "rich"}:
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in {"click", "rich"}:
             raise
-        sys.stderr.write(f"statechain: the command line needs {fault.name}: pip install 'statechain[cli]'\n")
+        sys.stderr.write(f"statechain: the command line needs {error.name}: pip install 'statechain[cli]'\n")
         raise SystemExit(2) from None
     except KeyboardInterrupt:  # to load it takes a moment
         raise SystemExit(130) from None

@@ -68,8 +68,8 @@ def asynchronous(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T
             if known is None or unknown is not None:
                 raise
             raise Failure(hide(_message(_first(known)))) from None
-        except StatechainError as fault:
-            raise Failure(hide(_message(fault))) from None
+        except StatechainError as error:
+            raise Failure(hide(_message(error))) from None
 
     return command
 
@@ -97,14 +97,14 @@ async def _cancelled_by_sigterm(command: Coroutine[Any, Any, T]) -> T:
 
 
 def _first(group: BaseExceptionGroup[StatechainError]) -> StatechainError:
-    fault = group.exceptions[0]
-    return _first(fault) if isinstance(fault, BaseExceptionGroup) else fault
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
-def _message(fault: StatechainError) -> str:
-    cause = fault.__cause__
-    text = str(fault) or type(fault).__name__
+def _message(error: StatechainError) -> str:
+    cause = error.__cause__
+    text = str(error) or type(error).__name__
     # The cause has the driver's words, which no message of a repository repeats.
-    if isinstance(fault, DefinitionError) or cause is None or str(cause) in text:
+    if isinstance(error, DefinitionError) or cause is None or str(cause) in text:
         return text
     return f"{text} ({type(cause).__name__}: {cause})"

@@ -42,8 +42,8 @@ def usage_errors() -> Iterator[None]:
         yield
     except StatechainError:  # some are ValueErrors, too
         raise
-    except ValueError as fault:
-        raise click.UsageError(str(fault)) from None
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def exit_with(code: int) -> None:

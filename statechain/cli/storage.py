@@ -63,8 +63,8 @@ class Storage:
         try:
             # Not to be opened: what is wrong with the URL, or missing of a driver, shows in making it.
             open_repository(self.url)
-        except (ValueError, ImportError) as fault:
-            raise Failure(self.hide(str(fault))) from None
+        except (ValueError, ImportError) as error:
+            raise Failure(self.hide(str(error))) from None
         seconds = 30.0 if recovery else 5.0  # a worker outlives a restart of its database; at a terminal nothing waits
         async with Engine(self.url, tasks=tasks, recovery=recovery, connect_timeout=seconds, **options) as engine:
             yield engine

@@ -107,7 +107,7 @@ class _TemplateReader(YAMLReader):
             pending.extend(item.values() if isinstance(item, dict) else item if isinstance(item, list) else ())
         if self._size <= MOST_MEMBERS:
             return value
-        if not any(fault.code == "too-large" for fault in self.faults):
+        if not any(each.code == "too-large" for each in self.diagnostics):
             self._report("too-large", f"aliases come to more than {MOST_MEMBERS} values", event, pointer)
         return None
 

@@ -13,7 +13,7 @@ SOURCE = Path(statechain.__file__).parent
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "diagnostics.md"
 CODE = re.compile(r"[a-z]+(?:-[a-z]+)*")
 FILES = (*SOURCE.glob("asl/**/*.py"), *SOURCE.glob("templates/*.py"), SOURCE / "tasks" / "services.py")
-NOTING = {"Diagnostic", "fault", "_fault", "_report", "_bad"}
+NOTING = {"Diagnostic", "report", "_error", "_report", "_bad"}
 """The functions whose first argument is a code."""
 
 

@@ -17,7 +17,7 @@ def reader() -> Reader:
 
 
 def noted(reader: Reader) -> list[tuple[str, str]]:
-    return [(fault.code, fault.pointer) for fault in reader.faults]
+    return [(each.code, each.pointer) for each in reader.diagnostics]
 
 
 @pytest.mark.parametrize(

@@ -173,8 +173,8 @@ class PostgresRepository(Reads, Queues, Shards, Checks, Leases):
     async def _stored_version(self) -> str | None:
         try:
             rows = await self._fetch(STORED_VERSION, {})
-        except RepositoryError as fault:
-            if isinstance(fault.__cause__, asyncpg.UndefinedTableError):
+        except RepositoryError as error:
+            if isinstance(error.__cause__, asyncpg.UndefinedTableError):
                 return None
             raise
         return str(next(iter(rows[0]))) if rows else None

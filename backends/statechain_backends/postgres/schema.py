@@ -27,9 +27,9 @@ async def upgrade(settings: Settings) -> None:
 
     try:
         await asyncio.to_thread(asyncio.run, _upgrade(settings.connection()))
-    except DBAPIError as fault:
+    except DBAPIError as error:
         # SQLAlchemy's error has its adapter's as its origin, and that the driver's, which alone has the SQLSTATE.
-        cause = fault.orig.__cause__ if fault.orig is not None else None
+        cause = error.orig.__cause__ if error.orig is not None else None
         if isinstance(cause, asyncpg.PostgresError | asyncpg.InterfaceError | OSError):
             raise cause from None
         raise

@@ -47,21 +47,21 @@ def translated() -> Iterator[None]:
     """Raise what SQLite refuses as RepositoryUnavailable where it may pass, else as RepositoryError."""
     try:
         yield
-    except sqlite3.Error as fault:
-        raise _refusal(fault) from fault
-    except DBAPIError as fault:
-        if isinstance(fault.orig, sqlite3.Error):
-            raise _refusal(fault.orig) from fault.orig
-        raise RepositoryError("SQLite: the driver refused the call") from fault
-    except PoolTimeoutError as fault:
-        raise RepositoryUnavailable("SQLite: all connections were busy for too long") from fault
-    except UnicodeEncodeError as fault:
-        raise RepositoryError("SQLite: a string has a lone surrogate, which UTF-8 has no form for") from fault
+    except sqlite3.Error as error:
+        raise _refusal(error) from error
+    except DBAPIError as error:
+        if isinstance(error.orig, sqlite3.Error):
+            raise _refusal(error.orig) from error.orig
+        raise RepositoryError("SQLite: the driver refused the call") from error
+    except PoolTimeoutError as error:
+        raise RepositoryUnavailable("SQLite: all connections were busy for too long") from error
+    except UnicodeEncodeError as error:
+        raise RepositoryError("SQLite: a string has a lone surrogate, which UTF-8 has no form for") from error
 
 
-def _refusal(fault: sqlite3.Error) -> RepositoryError:
-    code = getattr(fault, "sqlite_errorcode", -1)
-    name = getattr(fault, "sqlite_errorname", type(fault).__name__)
+def _refusal(error: sqlite3.Error) -> RepositoryError:
+    code = getattr(error, "sqlite_errorcode", -1)
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
     # -1: the error is the driver's own, such as ProgrammingError; SQLite gave no result code.
     if code != -1 and code & PRIMARY in PASSING:
         return RepositoryUnavailable(f"SQLite: {PASSING[code & PRIMARY]} ({name})")

@@ -257,8 +257,8 @@ def _patiently(act: Callable[[], object]) -> None:
     while True:
         try:
             act()
-        except sqlite3.OperationalError as fault:
-            if fault.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
         else:
@@ -268,8 +268,8 @@ def _patiently(act: Callable[[], object]) -> None:
 def _stored_version(connection: sqlite3.Connection) -> str | None:
     try:
         rows = fetch(connection, STORED_VERSION, {})
-    except sqlite3.OperationalError as fault:
-        if fault.sqlite_errorcode != sqlite3.SQLITE_ERROR:  # else the table is missing
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:  # else the table is missing
             raise
         rows = []
     return str(next(iter(rows[0]))) if rows else None

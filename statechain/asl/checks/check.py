@@ -32,17 +32,17 @@ def check(
     machines = list(machine.walk())
     states = [(each, state) for each in machines for state in each.states.values()]
     hints = Hints()
-    faults = [fault for each in machines for fault in _check_flow(each, _names(value, each), hints)]
-    faults += _check_names(state for _, state in states)
-    faults += _check_labels(state for _, state in states)
-    faults += _check_express(machine, type_)
+    found = [diagnostic for each in machines for diagnostic in _check_flow(each, _names(value, each), hints)]
+    found += _check_names(state for _, state in states)
+    found += _check_labels(state for _, state in states)
+    found += _check_express(machine, type_)
     if len(states) > limits.definition_states:
-        faults.append(Diagnostic("too-many-states", f"a definition has at most {limits.definition_states} states"))
+        found.append(Diagnostic("too-many-states", f"a definition has at most {limits.definition_states} states"))
     for _, state in states:
-        faults += _check_answers(state)
-        faults += _check_times(state)
-        faults += check_fields(state, cast("dict[str, JSONValue]", _at(value, state.pointer)), limits)
-    return faults + list(check_variables(machine))
+        found += _check_answers(state)
+        found += _check_times(state)
+        found += check_fields(state, cast("dict[str, JSONValue]", _at(value, state.pointer)), limits)
+    return found + list(check_variables(machine))
 
 
 def _at(value: JSONValue, pointer: str) -> JSONValue:

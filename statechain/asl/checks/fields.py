@@ -100,8 +100,8 @@ def _check_expression(expression: str, pointer: str, absent: Collection[str], li
         # Compiled only to be refused in time: the plan compiles it again.
         compile_jsonata(expression, limits=limits)
         used = states_fields_in(expression).intersection(absent)
-    except ValueError as fault:
-        yield _bad("bad-expression", fault, pointer)
+    except ValueError as error:
+        yield _bad("bad-expression", error, pointer)
         return
     for name in sorted(used):
         yield Diagnostic("states-field", f"there is no $states.{name} here: {WHERE[name]}", pointer=pointer)
@@ -171,8 +171,8 @@ def _check_text(text: JSONValue, pointer: str, limits: Limits) -> Faults:
         return
     try:
         compile_intrinsic(text, limits=limits)
-    except ValueError as fault:
-        yield _bad("bad-function", fault, pointer)
+    except ValueError as error:
+        yield _bad("bad-function", error, pointer)
 
 
 def _check_path(path: JSONValue, pointer: str, limits: Limits, *, single: bool = False) -> Faults:
@@ -180,8 +180,8 @@ def _check_path(path: JSONValue, pointer: str, limits: Limits, *, single: bool =
         return
     try:
         compile_path(path, limits=limits)
-    except ValueError as fault:
-        yield _bad("bad-path", fault, pointer)
+    except ValueError as error:
+        yield _bad("bad-path", error, pointer)
         return
     if single and not names_one_place(path):
         yield Diagnostic("bad-path", f"{path!r} may find several values, and this field wants one", pointer=pointer)
@@ -191,10 +191,10 @@ def _check_reference(path: JSONValue, pointer: str) -> Faults:
     if isinstance(path, str):
         try:
             compile_reference_path(path)
-        except ValueError as fault:
-            yield _bad("bad-path", fault, pointer)
+        except ValueError as error:
+            yield _bad("bad-path", error, pointer)
 
 
-def _bad(code: str, fault: ValueError, pointer: str) -> Diagnostic:
-    column = getattr(fault, "column", 0)
-    return Diagnostic(code, f"{fault} (at character {column + 1} of it)", pointer=pointer)
+def _bad(code: str, error: ValueError, pointer: str) -> Diagnostic:
+    column = getattr(error, "column", 0)
+    return Diagnostic(code, f"{error} (at character {column + 1} of it)", pointer=pointer)

@@ -187,11 +187,11 @@ def _found(find: Expression, path: str) -> Expression:
     def evaluate(value: JSONValue, context: Context) -> JSONValue:
         try:
             return find(value, context)
-        except PathNotFound as fault:
+        except PathNotFound as error:
             raise StateError(
                 "States.Runtime",
                 f"Invalid path '{path}': The choice state's condition path references an invalid value.",
-            ) from fault
+            ) from error
 
     return evaluate
 

@@ -80,10 +80,10 @@ class Search:
         text, column_in = standard(path)
         try:
             query = self._environment.compile(text)
-        except (JSONPathError, RegexSyntaxError, RecursionError) as fault:
-            raise _uncompilable(fault, column_in) from fault
-        except (ValueError, OverflowError) as fault:  # the library takes 1e9 for an index, and any number of digits
-            raise SearchFailed("there is a number in it that cannot be read") from fault
+        except (JSONPathError, RegexSyntaxError, RecursionError) as error:
+            raise _uncompilable(error, column_in) from error
+        except (ValueError, OverflowError) as error:  # the library takes 1e9 for an index, and any number of digits
+            raise SearchFailed("there is a number in it that cannot be read") from error
         self._segments = tuple(cast("jsonpath.JSONPath", query).segments)
 
     def __call__(self, value: JSONValue, root: JSONValue = None) -> list[JSONValue]:
@@ -102,13 +102,13 @@ class Search:
                 # Lazily: nodes flow through one by one, so that the budget ends the search early.
                 nodes = segment.resolve(nodes)
             return [cast("JSONValue", node.obj) for node in nodes]
-        except (JSONPathError, RecursionError) as fault:
-            raise SearchFailed(str(fault).partition("\n")[0]) from fault
+        except (JSONPathError, RecursionError) as error:
+            raise SearchFailed(str(error).partition("\n")[0]) from error
 
 
-def _uncompilable(fault: Exception, column_in: Callable[[int], int]) -> SearchFailed:
-    index = getattr(getattr(fault, "token", None), "index", 0)
-    message = fault.args[0] if fault.args else fault
+def _uncompilable(error: Exception, column_in: Callable[[int], int]) -> SearchFailed:
+    index = getattr(getattr(error, "token", None), "index", 0)
+    message = error.args[0] if error.args else error
     return SearchFailed(str(message).partition("\n")[0], column_in(max(0, index)))
 
 

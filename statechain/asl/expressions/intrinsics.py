@@ -69,19 +69,19 @@ def compile_intrinsic(text: str, *, limits: Limits = DEFAULT_LIMITS) -> Expressi
     def expression(value: JSONValue, context: Context) -> JSONValue:
         try:
             return evaluate(value, context)
-        except IntrinsicArgumentError as fault:
-            raise StateError("States.IntrinsicFailure", f"{failure}{fault}") from fault
-        except PathNotFound as fault:
-            raise StateError("States.Runtime", f"{failure}{_not_found(fault, value)}") from fault
+        except IntrinsicArgumentError as error:
+            raise StateError("States.IntrinsicFailure", f"{failure}{error}") from error
+        except PathNotFound as error:
+            raise StateError("States.Runtime", f"{failure}{_not_found(error, value)}") from error
 
     return expression
 
 
-def _not_found(fault: PathNotFound, value: JSONValue) -> str:
+def _not_found(error: PathNotFound, value: JSONValue) -> str:
     """Report that an argument is missing; of a context object's path the service shows only what follows its root."""
-    if fault.reason.startswith("Filter: "):
-        return fault.reason
-    path = fault.path[1:] if fault.path.startswith("$$") else fault.path
+    if error.reason.startswith("Filter: "):
+        return error.reason
+    path = error.path[1:] if error.path.startswith("$$") else error.path
     return f"The JsonPath argument for the field '{path}' could not be found in the input '{format_value(value)}'"
 
 
@@ -96,9 +96,9 @@ class _Parser:
     def call(self, depth: int) -> Expression:
         match = NAME.match(self._text, self._place)
         if match is None or match[0] not in FUNCTIONS:
-            raise self._fault("there is no such intrinsic function")
+            raise self._error("there is no such intrinsic function")
         if depth >= MAX_NESTING:
-            raise self._fault(f"intrinsic functions nest at most {MAX_NESTING} deep")
+            raise self._error(f"intrinsic functions nest at most {MAX_NESTING} deep")
         start = self._place
         function, fewest, most = FUNCTIONS[match[0]]
         self._place = match.end()
@@ -107,13 +107,13 @@ class _Parser:
             self._place = start
             wanted = fewest if fewest == most else f"{fewest} to {most}" if most is not None else f"at least {fewest}"
             plural = "" if wanted == 1 else "s"
-            raise self._fault(f"{match[0]} takes {wanted} argument{plural}, and was given {len(arguments)}")
+            raise self._error(f"{match[0]} takes {wanted} argument{plural}, and was given {len(arguments)}")
         return _applied(function, arguments, self._limits)
 
     def end(self) -> None:
         self._space()
         if self._place != len(self._text):
-            raise self._fault("something follows the function")
+            raise self._error("something follows the function")
 
     def _arguments(self, depth: int) -> list[Expression]:
         self._expect("(")
@@ -147,11 +147,11 @@ class _Parser:
                 return _constant(value)
         match = NUMBER.match(self._text, self._place)
         if match is None:
-            raise self._fault("an argument is a string in single quotes, a number, a path or a function")
+            raise self._error("an argument is a string in single quotes, a number, a path or a function")
         try:
             number = decode(match[0])
-        except InvalidPayload as fault:
-            raise self._fault(f"{fault}") from fault
+        except InvalidPayload as error:
+            raise self._error(f"{error}") from error
         self._place = match.end()
         return _constant(number)
 
@@ -171,7 +171,7 @@ class _Parser:
                 continue
             characters.append(character)
             place += 1
-        raise self._fault("a string does not end")
+        raise self._error("a string does not end")
 
     def _path(self) -> Expression:
         """Read a path: up to the comma or bracket that ends the argument, outside its brackets and quotes."""
@@ -193,8 +193,8 @@ class _Parser:
             self._place += 1
         try:
             return compile_path(self._text[start : self._place].rstrip(), limits=self._limits)
-        except PathSyntaxError as fault:
-            raise IntrinsicSyntaxError(str(fault), start + fault.column) from fault
+        except PathSyntaxError as error:
+            raise IntrinsicSyntaxError(str(error), start + error.column) from error
 
     def _space(self) -> None:
         while self._place < len(self._text) and self._text[self._place].isspace():
@@ -206,10 +206,10 @@ class _Parser:
     def _expect(self, character: str) -> None:
         self._space()
         if self._peek() != character:
-            raise self._fault(f"{character!r} is missing")
+            raise self._error(f"{character!r} is missing")
         self._place += 1
 
-    def _fault(self, message: str) -> IntrinsicSyntaxError:
+    def _error(self, message: str) -> IntrinsicSyntaxError:
         return IntrinsicSyntaxError(f"{self._text!r}: {message}", self._place)
 
 
@@ -305,8 +305,8 @@ def _string_to_json(_call: Call, text: JSONValue) -> JSONValue:
         return None
     try:
         return decode(_text(text))
-    except InvalidPayload as fault:
-        raise IntrinsicArgumentError(str(fault)) from fault
+    except InvalidPayload as error:
+        raise IntrinsicArgumentError(str(error)) from error
 
 
 def _json_to_string(_call: Call, value: JSONValue) -> JSONValue:
@@ -362,8 +362,8 @@ def _base64_decode(call: Call, text: JSONValue) -> JSONValue:
     try:
         # Without it, Python would leave out what is no Base64.
         return base64.b64decode(_bounded(call, text), validate=True).decode()
-    except (binascii.Error, ValueError) as fault:
-        raise IntrinsicArgumentError("the argument is no Base64 of a text") from fault
+    except (binascii.Error, ValueError) as error:
+        raise IntrinsicArgumentError("the argument is no Base64 of a text") from error
 
 
 HASHES = {"MD5": "md5", "SHA-1": "sha1", "SHA-256": "sha256", "SHA-384": "sha384", "SHA-512": "sha512"}

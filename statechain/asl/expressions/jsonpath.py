@@ -255,8 +255,8 @@ def _search(text: str, steps: tuple[Step, ...], end: int, limits: Limits) -> Fin
 
     try:
         find = Search("$" + text[end:].rstrip(), limits)
-    except SearchFailed as fault:
-        raise PathSyntaxError(f"{text!r} is no path: {fault}", end - 1 + fault.column) from fault
+    except SearchFailed as error:
+        raise PathSyntaxError(f"{text!r} is no path: {error}", end - 1 + error.column) from error
     walk = _walk(steps, text)
 
     def search(value: JSONValue) -> JSONValue:
@@ -265,8 +265,8 @@ def _search(text: str, steps: tuple[Step, ...], end: int, limits: Limits) -> Fin
         except PathNotFound:
             # Where a path may find several, nothing found is an empty list, and no error.
             return []
-        except SearchFailed as fault:
-            raise StateError("States.Runtime", f"Invalid path '{text}' : {fault}") from fault
+        except SearchFailed as error:
+            raise StateError("States.Runtime", f"Invalid path '{text}' : {error}") from error
 
     return search
 

@@ -54,15 +54,15 @@ def jsonpath_expression(text: str, field: str, limits: Limits, *, is_template: b
     def evaluate(value: JSONValue, context: Context) -> JSONValue:
         try:
             return find(value, context)
-        except PathNotFound as fault:
-            if fault.is_past_end and is_template:
+        except PathNotFound as error:
+            if error.is_past_end and is_template:
                 return None
             searched = context.object() if is_of_context else value
             raise StateError(
                 "States.Runtime",
                 f"The JSONPath '{text}' specified for the field '{field}' could not be found in the input "
                 f"'{format_value(searched)}'",
-            ) from fault
+            ) from error
 
     return evaluate
 

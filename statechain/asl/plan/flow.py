@@ -129,8 +129,8 @@ def compile_catch(catcher: model.Catcher, state: model.State, limits: Limits) ->
     merge = result_merger(catcher.result_path)
     set_variables = None if catcher.assign is ABSENT else jsonpath_template(catcher.assign, limits)
 
-    def apply(raw: JSONValue, fault: StateError, context: Context) -> Next:
-        value: JSONValue = _error_output(fault)
+    def apply(raw: JSONValue, error: StateError, context: Context) -> Next:
+        value: JSONValue = _error_output(error)
         assigned = None if set_variables is None else cast("Assigned", set_variables(value, context))
         return Next(catcher.next, value if merge is None else merge(raw, value), assigned)
 
@@ -141,8 +141,8 @@ def _jsonata_catch(catcher: model.Catcher, limits: Limits) -> Callable[[JSONValu
     give = None if catcher.output is ABSENT else jsonata_template(catcher.output, "Output", limits)
     set_variables = None if catcher.assign is ABSENT else jsonata_template(catcher.assign, "Assign", limits)
 
-    def apply(raw: JSONValue, fault: StateError, context: Context) -> Next:
-        value = _error_output(fault)
+    def apply(raw: JSONValue, error: StateError, context: Context) -> Next:
+        value = _error_output(error)
         if give is None and set_variables is None:
             return Next(catcher.next, value)
         states = states_of(raw, context, errorOutput=value)
@@ -152,6 +152,6 @@ def _jsonata_catch(catcher: model.Catcher, limits: Limits) -> Callable[[JSONValu
     return apply
 
 
-def _error_output(fault: StateError) -> JSONValue:
+def _error_output(error: StateError) -> JSONValue:
     """Return what a Catcher is given; a failure that was answered without an error has neither name nor cause."""
-    return {"Error": fault.error, "Cause": fault.cause if fault.error is None else fault.cause or ""}
+    return {"Error": error.error, "Cause": error.cause if error.error is None else error.cause or ""}

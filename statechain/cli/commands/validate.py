@@ -31,7 +31,7 @@ __all__ = ["validate"]
     help="For people; or JSON lines, GitHub's annotations, SARIF, to standard output.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing of files without faults.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing of files without errors.")
 def validate(
     files: tuple[str, ...],
     tasks: TaskRegistry | None,
@@ -53,9 +53,9 @@ def validate(
     for name in files:
         try:
             text = read_text(name)
-        except (OSError, UnicodeDecodeError) as fault:
+        except (OSError, UnicodeDecodeError) as error:
             click.echo(
-                f"{click.style('error:', fg='red', bold=True)} {name or repr(name)}: {reason_of(fault)}", err=True
+                f"{click.style('error:', fg='red', bold=True)} {name or repr(name)}: {reason_of(error)}", err=True
             )
             code = 2
             continue

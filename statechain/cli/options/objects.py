@@ -66,24 +66,24 @@ class _Object(ParamType):
             sys.path.insert(0, folder)
         try:
             return importlib.import_module(name)
-        except ModuleNotFoundError as fault:
+        except ModuleNotFoundError as error:
             # The module that was named, or a package of it, is missing; else it is one that the module imports.
-            if fault.name is not None and (name == fault.name or name.startswith(f"{fault.name}.")):
-                self.fail(f"there is no module {fault.name!r}, neither in {folder} nor installed", param, ctx)
-            self.fail(_message(name, fault), param, ctx)
-        except Exception as fault:  # noqa: BLE001 -- the user's module may raise anything
-            self.fail(_message(name, fault), param, ctx)
+            if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+                self.fail(f"there is no module {error.name!r}, neither in {folder} nor installed", param, ctx)
+            self.fail(_message(name, error), param, ctx)
+        except Exception as error:  # noqa: BLE001 -- the user's module may raise anything
+            self.fail(_message(name, error), param, ctx)
 
 
-def _message(module: str, fault: Exception) -> str:
+def _message(module: str, error: Exception) -> str:
     """Return what went wrong in the user's module, and where in it."""
     # Without those of the import system.
-    frames = [frame for frame in traceback.extract_tb(fault.__traceback__) if not frame.filename.startswith("<frozen")]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
     place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if len(frames) > 1 else ""
-    if isinstance(fault, SyntaxError) and fault.filename:
-        place = f" ({fault.filename}, line {fault.lineno})"
-    text = fault.msg if isinstance(fault, SyntaxError) else fault
-    return f"importing {module} failed: {type(fault).__name__}: {text}{place}"
+    if isinstance(error, SyntaxError) and error.filename:
+        place = f" ({error.filename}, line {error.lineno})"
+    text = error.msg if isinstance(error, SyntaxError) else error
+    return f"importing {module} failed: {type(error).__name__}: {text}{place}"
 
 
 class _Transformer(_Object):

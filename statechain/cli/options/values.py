@@ -67,15 +67,15 @@ class _JSON(ParamType):
         """Return the value that the text means."""
         try:
             text, place = self._read(value)
-        except (OSError, UnicodeDecodeError) as fault:
+        except (OSError, UnicodeDecodeError) as error:
             place = "standard input" if value in STANDARD_INPUT else value[1:]
-            self.fail(f"{place} cannot be read: {reason_of(fault)}".lstrip(), param, ctx)
+            self.fail(f"{place} cannot be read: {reason_of(error)}".lstrip(), param, ctx)
         try:
             read: JSONValue = json.loads(text, parse_constant=_refuse)
-        except json.JSONDecodeError as fault:
-            self.fail(f"{place}, {wrong_place(fault)}", param, ctx)
-        except (ValueError, RecursionError) as fault:
-            self.fail(f"{place} is not JSON: {fault}", param, ctx)
+        except json.JSONDecodeError as error:
+            self.fail(f"{place}, {wrong_place(error)}", param, ctx)
+        except (ValueError, RecursionError) as error:
+            self.fail(f"{place} is not JSON: {error}", param, ctx)
         return read
 
     def _read(self, value: str) -> tuple[str, str]:

@@ -42,8 +42,8 @@ def parse(text: str) -> Node:
 def _regular_expression(pattern: str, flags: regex_engine.RegexFlags) -> Value:
     try:
         return compile_regex(pattern, ignore_case=flags.case_insensitive, multiline=flags.multiline)
-    except RegexSyntaxError as fault:
-        raise JSONataError("D3137", 0, str(fault)) from fault
+    except RegexSyntaxError as error:
+        raise JSONataError("D3137", 0, str(error)) from error
 
 
 class Engine(Budget, library.Jsonata):  # type: ignore[misc]

@@ -65,12 +65,12 @@ class Signature(signature.Signature):  # type: ignore[misc]
         """
         try:
             complete = super().validate(arguments, context)
-        except jexception.JException as fault:
-            if fault.error == "T0411":
-                raise jexception.JException("T0411", -1, fault.expected, self.function_name) from fault
-            if fault.error == "T0412":
-                name = TYPE_NAMES.get(str(fault.extra)[:1], fault.extra)
-                raise jexception.JException("T0412", -1, fault.current, fault.expected, name) from fault
+        except jexception.JException as error:
+            if error.error == "T0411":
+                raise jexception.JException("T0411", -1, error.expected, self.function_name) from error
+            if error.error == "T0412":
+                name = TYPE_NAMES.get(str(error.extra)[:1], error.extra)
+                raise jexception.JException("T0412", -1, error.current, error.expected, name) from error
             raise
         if context is None and arguments and arguments[0] is not None and complete[0] is None:
             raise jexception.JException("T0410", -1, 1, self.function_name)
@@ -241,8 +241,8 @@ def _decoded(_engine: Engine, text: Value) -> Value:
         return None
     try:
         return base64.b64decode(text).decode()
-    except ValueError as fault:
-        raise argument_error("The argument of base64decode is no Base64 of a text") from fault
+    except ValueError as error:
+        raise argument_error("The argument of base64decode is no Base64 of a text") from error
 
 
 URL_CHARACTERS_A_STEP = 16
@@ -258,8 +258,8 @@ def _url(name: str, function: Callable[[str], str]) -> Callable[..., Value]:
         engine.charge(len(text) // URL_CHARACTERS_A_STEP)
         try:
             return function(text)
-        except UnicodeError as fault:
-            raise jexception.JException("D3140", -1, name, text) from fault
+        except UnicodeError as error:
+            raise jexception.JException("D3140", -1, name, text) from error
 
     return convert
 
