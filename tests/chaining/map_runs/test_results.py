@@ -96,3 +96,26 @@ async def test_items_that_ran_when_their_map_run_ended_are_pending(
             (f"{run.id}-{number}", "PENDING", False) for number in ((0, 1) if is_stopped else (0,))
         ]
         assert (folder / "FAILED_0.json").exists() is not is_stopped
+
+
+async def test_results_are_written_with_the_executions_of_the_items(
+    engine_factory: EngineFactory, tmp_path: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    writer = {"Resource": "arn:aws:states:::s3:putObject", "Parameters": {"Bucket": "data", "Prefix": "out"}}
+    definition = distributed(ResultWriter=writer, ToleratedFailureCount=1)
+    async with engine_factory(tasks=Items(1).tasks, map_runs="shared", files=tmp_path) as engine:
+        execution = await (await created(engine, definition)).execute([0, 1, 2])
+        run = await map_run_of(engine, execution)
+        assert execution.output["MapRunArn"] == run.id
+        folder = tmp_path / "data" / "out" / run.id
+        succeeded = json.loads((folder / "SUCCEEDED_0.json").read_text())
+        (failed,) = json.loads((folder / "FAILED_0.json").read_text())
+        results = await engine.list_batch_results(run.id)
+        assert [each["ExecutionArn"] for each in succeeded] == [results[0].execution_id, results[2].execution_id]
+        assert [(each["Name"], each["Output"]) for each in succeeded] == [(f"{run.id}-0", "0"), (f"{run.id}-2", "4")]
+        assert (failed["ExecutionArn"], failed["Input"], failed["Error"]) == (
+            results[1].execution_id,
+            "1",
+            "ValueError",
+        )
