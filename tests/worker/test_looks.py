@@ -174,7 +174,8 @@ async def test_an_engine_without_recovery_asks_what_it_lost_and_not_how_much_wai
 # Claims
 
 
-async def test_nothing_is_claimed_while_the_renewal_of_the_lease_takes_too_long() -> None:
+@pytest.mark.parametrize("reason", ["it is asked to recover", "it waits for it"])
+async def test_nothing_is_claimed_while_the_renewal_of_the_lease_takes_too_long(reason: str) -> None:
     answers = threading.Event()
 
     class Hangs:
@@ -201,17 +202,19 @@ async def test_nothing_is_claimed_while_the_renewal_of_the_lease_takes_too_long(
         async with Engine(as_repository(recorded), tasks=working(), lease=0.3, recovery=False) as engine:
             try:
                 async with Engine(inner, role="client") as client:
-                    created = await client.create_state_machine("works", WORKS)
+                    created = await client.create_state_machine("works", WORKS, max_concurrency=1)
                     handle = await created.start_execution(1)
                 while engine._supervisor.has_lease:  # noqa: ASYNC110 -- it is time that ends it
                     await asyncio.sleep(0.01)
-                recovering = asyncio.create_task(engine.recover())
+                here = await engine.get_handle(handle.id)
+                claiming = asyncio.create_task(engine.recover() if reason == "it is asked to recover" else here.wait())
                 for _ in range(TURNS):
                     await asyncio.sleep(0)
                 assert recorded.asked_for["claim"] == []
             finally:
                 answers.set()
-            assert await recovering == [handle.id]
+            await claiming
+            assert (await here.wait()).status is ExecutionStatus.SUCCEEDED
 
 
 async def test_what_an_engine_without_recovery_waits_for_is_its_own_while_it_runs() -> None:
@@ -270,7 +273,8 @@ def test_what_waits_for_a_slot_is_claimed_in_the_instant_in_which_one_is_free() 
             async with Engine(repository, role="client") as client:
                 created = await client.create_state_machine("works", WORKS)
                 handles = [await created.start_execution(number) for number in range(4)]
-            async with Engine(repository, tasks=working(work), lease=3600, max_concurrent_executions=1) as engine:
+            options: dict[str, Any] = {"tasks": working(work), "lease": 3600, "max_concurrent_executions": 1}
+            async with asyncio.timeout(60), Engine(repository, **options) as engine:
                 for each in handles:
                     await (await engine.get_handle(each.id)).wait()
         return begun

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from statechain import Engine, Limits, MemoryRepository, Repository, TaskRegistry
-from statechain.errors import RepositoryUnavailable
+from statechain.errors import DamagedRow, RepositoryUnavailable
 from statechain.observers import ExecutionPoisoned, Fact
 from statechain.records.executions import Claim
+from statechain.storage.repository import TakeUpExecution
 from statechain.worker.recovery import pause_after
 from support.deaths import suspected
 from support.engine_harness import machine, task
@@ -86,7 +87,7 @@ def test_suspects_that_are_tried_alone_follow_each_other_at_once() -> None:
         tasks.add("work", work)
         async with MemoryRepository() as repository:
             ids = [await suspected(repository, machine(Work=task("work")), deaths=deaths) for deaths in (3, 4, 5)]
-            async with Engine(repository, tasks=tasks, lease=3600) as engine:
+            async with asyncio.timeout(60), Engine(repository, tasks=tasks, lease=3600) as engine:
                 for id_ in ids:
                     await (await engine.get_handle(id_)).wait()
         return tried
@@ -157,3 +158,70 @@ async def test_an_execution_of_which_workers_die_alone_ends_failed(
     assert [(fact.execution.id, fact.state_machine, fact.deaths) for fact in poisoned] == [
         (id_, "suspected", 6)
     ] * observers
+
+
+@pytest.mark.parametrize(
+    ("deaths", "backoff", "blamed"),
+    [(0, 3600.0, 1), (3, 3600.0, 4), (4, 3600.0, 4), (4, 0.0, 5)],
+    ids=["a first take-up", "a group", "alone, sooner than the backoff", "alone, after the backoff"],
+)
+async def test_a_suspect_is_blamed_alone_only_by_a_worker_that_has_lived_for_its_backoff(
+    deaths: int, backoff: float, blamed: int
+) -> None:
+    tasks = TaskRegistry()
+    tasks.add("work", str)
+    limits = Limits(suspect_backoff_seconds=backoff, suspect_backoff_longest_seconds=36_000.0)
+    async with MemoryRepository() as inner:
+        id_ = await suspected(inner, machine(Work=task("work")), deaths=deaths)
+        faulty = FaultyRepository(inner, remembers=True)
+        async with Engine(as_repository(faulty), tasks=tasks, limits=limits) as engine, asyncio.timeout(20):
+            assert (await (await engine.get_handle(id_)).wait()).status == "SUCCEEDED"
+    taken_up = [each for group in faulty.groups for each in group if isinstance(each, TakeUpExecution)]
+    assert [each.claims for each in taken_up] == [blamed]
+
+
+@pytest.mark.parametrize("deaths", [0, 2])
+async def test_what_was_claimed_as_the_engine_began_to_be_left_is_released_with_its_deaths(deaths: int) -> None:
+    claimed, may_answer = asyncio.Event(), asyncio.Event()
+
+    class AnswersLate(FaultyRepository):
+        async def claim(self, worker_id: str, **named: Any) -> Sequence[Claim]:
+            claims = await self._inner.claim(worker_id, **named)
+            if claims:
+                claimed.set()
+                await may_answer.wait()
+            return claims
+
+    calls, tasks = list[Any](), TaskRegistry()
+    tasks.add("work", calls.append)
+    async with MemoryRepository() as inner, asyncio.timeout(20):
+        id_ = await suspected(inner, machine(Work=task("work")), deaths=deaths)
+        engine = Engine(as_repository(AnswersLate(inner)), tasks=tasks, recovery=False)
+        await engine.__aenter__()
+        recovering = asyncio.create_task(engine.recover())
+        await claimed.wait()
+        leaving = asyncio.create_task(engine.__aexit__(None, None, None))
+        await asyncio.sleep(0)
+        may_answer.set()
+        assert await recovering == []
+        await leaving
+        assert calls == []
+        assert await inner.epochs([id_]) == {id_: 2}
+        assert [each.deaths for each in await inner.suspect_groups()] == [deaths][: bool(deaths)]
+
+
+async def test_an_execution_whose_revision_no_worker_can_read_ends_failed_with_the_reason() -> None:
+    damage = DamagedRow("state_machines", ("m", 1), "definition is not JSON")
+
+    class Damaged(FaultyRepository):
+        async def state_machine(self, *_arguments: Any) -> None:
+            raise damage
+
+    async with MemoryRepository() as inner, asyncio.timeout(20):
+        id_ = await suspected(inner, machine(Work=task("work")), deaths=0)
+        async with Engine(as_repository(Damaged(inner)), recovery=False) as engine:
+            assert await engine.recover() == []
+        ended = await inner.execution(id_)
+    assert ended is not None
+    assert (ended.status, ended.error, ended.cause) == ("FAILED", "States.Runtime", str(damage))
+    assert ended.end_time is not None
