@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from itertools import pairwise
 
 import pytest
 
+from statechain import Engine, MemoryRepository
 from statechain.errors import RepositoryError, RepositoryUnavailable
 from statechain.worker.opening import Opening
 from support.virtual_loop import run_virtually
@@ -130,3 +132,19 @@ async def test_what_is_not_left_returns_or_raises() -> None:
     assert await opening(10).unless_left(failing(0)()) == "answer"
     with pytest.raises(RepositoryUnavailable):
         await opening(10).unless_left(failing(1)())
+
+
+@pytest.mark.parametrize("is_forked", [False, True])
+@pytest.mark.parametrize("given", [None, "given"])
+async def test_an_engine_that_is_made_before_a_fork_and_opened_after_it_has_another_id_unless_one_was_given(
+    given: str | None, monkeypatch: pytest.MonkeyPatch, *, is_forked: bool
+) -> None:
+    async with MemoryRepository() as repository:
+        engine = Engine(repository, worker_id=given)
+        former = engine.worker.id
+        if is_forked:
+            monkeypatch.setattr(os, "getpid", lambda: -1)
+        async with engine:
+            assert [lease.worker_id for lease in await repository.workers()] == [engine.worker.id]
+            assert engine.worker.id
+            assert (engine.worker.id != former) is (is_forked and given is None)
