@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +114,25 @@ def test_the_readme_names_two_commands() -> None:
     assert [code for code in shell if "/pytest" in code]
     text = README.read_text()
     assert text.count("<!-- command: ") == 2
+
+
+@pytest.mark.parametrize("page", [*PAGES, *ROOT.glob("[CS]*.md")], ids=lambda page: str(page.relative_to(ROOT)))
+def test_paths_in_code_type_exist(page: Path) -> None:
+    text = page.read_text().partition("## [0.1.0]")[0]  # what older versions of the changelog name may be gone
+    for found in re.finditer(r"`((?:\.github|backends|benchmarks|docs|examples|statechain|tests)/[\w./-]*\w)/?`", text):
+        assert (ROOT / found[1]).exists(), f"{page.name} names {found[1]}"
+
+
+def test_the_architecture_names_each_room_and_its_modules() -> None:
+    library = ROOT / "statechain"
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| `([\w/]+)/` \| (.+) \|$", text, flags=re.MULTILINE)
+    for room, what in rows:
+        folder = next(each / room for each in (library, ROOT / "backends") if (each / room).is_dir())
+        for name in re.findall(r"`([a-z_]+)/?`", what):
+            assert [*folder.rglob(f"{name}.py"), *folder.rglob(f"{name}/__init__.py")], f"{room} has no {name}"
+    rooms = {str(path.parent.relative_to(library)) for path in library.glob("*/__init__.py")}
+    assert rooms <= {room for room, _ in rows}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
