@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import codecs
 import os
+import shutil
 import sys
 from io import TextIOWrapper
 from typing import IO, Any
 
 import click
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 
 from statechain.drawing.picture import printable
 
@@ -46,7 +47,14 @@ def is_plain() -> bool:
 
 def console_of(*, stderr: bool = False, file: IO[str] | None = None, width: int | None = None) -> Console:
     """Return a console that writes styles only where they are wanted."""
-    return Console(stderr=stderr, file=file, width=width, highlight=False, color_system=None if is_plain() else "auto")
+    console = Console(
+        stderr=stderr, file=file, width=width, highlight=False, color_system=None if is_plain() else "auto"
+    )
+    if width is None and console.is_dumb_terminal:
+        # To Rich a dumb terminal has 80 columns, whatever it says.
+        columns, lines = shutil.get_terminal_size()
+        console.size = ConsoleDimensions(columns, lines)
+    return console
 
 
 def errors() -> Console:

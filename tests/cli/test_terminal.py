@@ -67,6 +67,12 @@ def test_no_escape_sequence_is_written_where_none_is_wanted(
     assert "\x1b" not in on_a_terminal(shop.folder, *command, **dict([variable]))
 
 
+@pytest.mark.parametrize("command", [("show", "order-2"), ("list",)], ids=" ".join)
+def test_a_dumb_terminal_is_as_wide_as_it_says(shop: CliProject, command: tuple[str, ...]) -> None:
+    written = on_a_terminal(shop.folder, *command, columns=48, TERM="dumb")
+    assert max(map(len, written.splitlines())) <= 48
+
+
 def test_a_terminal_gets_colour(shop: CliProject) -> None:
     assert "\x1b[" in on_a_terminal(shop.folder, "list", NO_COLOR="")
 
