@@ -19,6 +19,9 @@ from statechain.errors import StatechainError
 from statechain.records.executions import TERMINAL, Execution, ExecutionStatus
 
 if TYPE_CHECKING:
+    from starlette.datastructures import FormData
+
+    from statechain.console.access import Grant
     from statechain.engine.engine import Engine
     from statechain.records.filters import ExecutionFilter
 
@@ -38,6 +41,44 @@ APPLIES = {
 DONE = {"stop": "stopped", "redrive": "redriven", "delete": "deleted"}
 
 
+@attrs.frozen
+class _Selection:
+    """What a form chooses: the executions of some ids, or all that its filter matches."""
+
+    action: str
+    ids: Sequence[str]
+    is_all: bool
+    query: ExecutionQuery
+    wanted: ExecutionFilter
+    """What the filter matches, as far as the action applies to it."""
+
+    @classmethod
+    def of(cls, action: str, form: FormData) -> _Selection:
+        """Return what a form chooses for an action."""
+        query = ExecutionQuery.of(form)
+        wanted = query.filter()
+        statuses = APPLIES[action] if wanted.status is None else wanted.status & APPLIES[action]
+        return cls(
+            action,
+            # A form may have more than a page offers.
+            [str(each) for each in form.getlist("id")][:PORTION],
+            form.get("scope") == "all",
+            query,
+            attrs.evolve(wanted, status=statuses, order="oldest_first"),
+        )
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """Return the fields of a form that chooses the same, confirmed."""
+        pairs = [("action", self.action), ("scope", "all" if self.is_all else "ids"), ("confirmed", "1")]
+        if self.is_all:
+            return pairs + [(name, str(value)) for name, value in self.query.pairs(after="")]
+        return pairs + [("id", each) for each in self.ids]
+
+    def list_url(self, request: Request) -> str:
+        """Return the URL of the list that it was chosen from."""
+        return links_of(request).to(["executions"], self.query.pairs(after=""))
+
+
 async def act(request: Request) -> Response:
     """Ask for a confirmation that says how many, or do a confirmed portion."""
     form = await form_of(request)
@@ -45,50 +86,50 @@ async def act(request: Request) -> Response:
     if action not in APPLIES:
         raise HTTPException(400, "There is no such action.")
     grant = require(request, action)
-    engine = engine_of(request)
-    query = ExecutionQuery.of(form)
-    # A form may have more than a page offers.
-    ids = [str(each) for each in form.getlist("id")][:PORTION]
-    is_all = form.get("scope") == "all"
-    wanted = query.filter()
-    statuses = APPLIES[action] if wanted.status is None else wanted.status & APPLIES[action]
-    wanted = attrs.evolve(wanted, status=statuses, order="oldest_first")
-    hidden = [("action", action), ("scope", "all" if is_all else "ids"), ("confirmed", "1")]
-    if is_all:
-        hidden += [(name, str(value)) for name, value in attrs.evolve(query, after="").pairs()]
-    else:
-        hidden += [("id", each) for each in ids]
-    links = links_of(request)
-    back = links.to(["executions"], attrs.evolve(query, after="").pairs())
-    here = links("executions", "selected")
+    selection = _Selection.of(action, form)
     if form.get("confirmed") != "1":
-        named = [] if is_all else await _named(engine, ids, action)
-        count = await engine.count_executions(wanted) if is_all else len(named)
-        return await confirmation(
-            request,
-            f"{action.capitalize()} {counted(count, 'execution')}?" if count else f"There is nothing to {action}",
-            _warning(action, count, is_all=is_all),
-            action=here,
-            hidden=hidden,
-            button=f"{action.capitalize()} {count:,}" if count else None,
-            back=back,
-            about=_filter_lines(query, await machine_names(engine)) if is_all else _name_lines(named),
-            asks_cause=action == "stop",
-        )
-    chosen, last = await _portion(engine, wanted, query) if is_all else (await _named(engine, ids, action), None)
-    log_action(grant, action, *(each.id for each in chosen))
+        return await _ask(request, selection)
     cause = str(form.get("cause", "")).strip() or f"stopped on the console by {grant.user or 'an operator'}"
-    # The next portions have the same cause.
-    hidden.append(("cause", cause))
+    return await _do_portion(request, selection, grant, cause)
+
+
+async def _ask(request: Request, selection: _Selection) -> Response:
+    """Say how many executions are chosen, and which; nothing is done yet."""
+    engine, action = engine_of(request), selection.action
+    if selection.is_all:
+        count = await engine.count_executions(selection.wanted)
+        about = _filter_lines(selection.query, await machine_names(engine))
+    else:
+        named = await _named(engine, selection)
+        count, about = len(named), _name_lines(named)
+    return await confirmation(
+        request,
+        f"{action.capitalize()} {counted(count, 'execution')}?" if count else f"There is nothing to {action}",
+        _warning(action, count, is_all=selection.is_all),
+        action=links_of(request)("executions", "selected"),
+        back=selection.list_url(request),
+        hidden=selection.pairs(),
+        button=f"{action.capitalize()} {count:,}" if count else None,
+        about=about,
+        asks_cause=action == "stop",
+    )
+
+
+async def _do_portion(request: Request, selection: _Selection, grant: Grant, cause: str) -> Response:
+    """Act on the chosen executions, or on the next portion of them; say how many it were, and offer the rest."""
+    engine, action = engine_of(request), selection.action
+    chosen, last = await _portion(engine, selection) if selection.is_all else (await _named(engine, selection), None)
+    log_action(grant, action, *(each.id for each in chosen))
     done = sum([await _do(engine, action, each, cause) for each in chosen])
     return await confirmation(
         request,
         f"{counted(done, 'execution')} {DONE[action]}",
         "" if last is None else "There may be more that match.",
-        action=here,
-        hidden=[*[pair for pair in hidden if pair[0] != "after"], ("after", last or "")],
+        action=links_of(request)("executions", "selected"),
+        back=selection.list_url(request),
+        # The next portions have the same cause.
+        hidden=[*selection.pairs(), ("cause", cause), ("after", last or "")],
         button=None if last is None else f"{action.capitalize()} the next ones",
-        back=back,
     )
 
 
@@ -123,17 +164,15 @@ def _filter_lines(query: ExecutionQuery, names: Mapping[str, str]) -> list[str]:
     return [f"{what} {value}" for what, value in said.items() if value] or ["all that are stored"]
 
 
-async def _named(engine: Engine, ids: Sequence[str], action: str) -> list[Execution]:
-    """Return those of some executions to which an action applies."""
-    found = [await engine.repository.execution(each) for each in ids]
-    return [each for each in found if each is not None and each.status in APPLIES[action]]
+async def _named(engine: Engine, selection: _Selection) -> list[Execution]:
+    """Return those of the executions with the chosen ids to which the action applies."""
+    found = [await engine.repository.execution(each) for each in selection.ids]
+    return [each for each in found if each is not None and each.status in APPLIES[selection.action]]
 
 
-async def _portion(
-    engine: Engine, wanted: ExecutionFilter, query: ExecutionQuery
-) -> tuple[list[Execution], str | None]:
+async def _portion(engine: Engine, selection: _Selection) -> tuple[list[Execution], str | None]:
     """Return the next executions that match, and the place behind them; None where they were the last."""
-    found = await engine.page_executions(wanted, after=query.cursor(), size=PORTION)
+    found = await engine.page_executions(selection.wanted, after=selection.query.cursor(), size=PORTION)
     return found, place_at(found[-1].start_time, found[-1].id) if len(found) == PORTION else None
 
 
