@@ -58,12 +58,24 @@ class DarkTwins(SphinxTransform):
                 image.parent.insert(image.parent.index(image) + 1, twin)
 
 
+ABOUT_STORAGE = {"changelog", "how-to/write-a-backend", "reference/storage"}
+"""The pages on which `workers` is a method of a repository, and no table."""
+
+OTHER_WORDS = {"heartbeat", "repository", "result"}
+"""Methods that the pages name with their class; alone the word is another thing, such as a variable or a module."""
+
+
 def link_names(app: Sphinx, doctree: nodes.document, page: str) -> None:
     """Link each name in code type, such as `Engine.get_batch` or `stream_batch()`, to the one object that it names."""
     places: dict[str, set[tuple[str, str]]] = {}
     for full, entry in app.env.domaindata["py"]["objects"].items():
         parts = full.split(".")
-        for begin in range(len(parts)):
+        # A plain word, such as `error`, is nearly never the attribute of that name.
+        is_word = entry.objtype in {"attribute", "property"} and "_" not in parts[-1]
+        is_word |= parts[-1] in OTHER_WORDS
+        is_storage = entry.objtype in {"attribute", "method", "property"} and full.startswith("statechain.storage.")
+        has_short_name = not is_word and (not is_storage or page in ABOUT_STORAGE)
+        for begin in range(len(parts) if has_short_name else len(parts) - 1):
             places.setdefault(".".join(parts[begin:]), set()).add((entry.docname, entry.node_id))
     for literal in list(doctree.findall(nodes.literal)):
         found = places.get(literal.astext().split("(")[0], set())

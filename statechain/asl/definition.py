@@ -138,7 +138,7 @@ def _read(
         except InvalidPayload as error:
             raise DefinitionError([Diagnostic("not-json", str(error))]) from error
         return (value if substitutions is None else substitute_value(value, substitutions)), {}
-    raise TypeError(f"a definition is a mapping, a text or a Path, not {type(definition).__name__}")
+    raise TypeError(f"a definition is a mapping, a string or a Path, not {type(definition).__name__}")
 
 
 def _read_text(
