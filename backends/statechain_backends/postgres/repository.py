@@ -36,7 +36,7 @@ from statechain_backends.sql.leases.reads import Leases
 from statechain_backends.sql.queues.queries import IS_LIMITED
 from statechain_backends.sql.queues.reads import Queues
 from statechain_backends.sql.reads import Reads
-from statechain_backends.sql.rows import to_claim, to_execution, to_worker_lease
+from statechain_backends.sql.records import to_claim, to_execution, to_worker_lease
 from statechain_backends.sql.schema.migrate import STORED_VERSION, is_current
 from statechain_backends.sql.scripts.redrives import redrive_all
 from statechain_backends.sql.scripts.shards import Shards

@@ -1,6 +1,6 @@
 """What can be wrong with a stored row by itself, column by column, and what a repair puts in its place.
 
-The readers in `rows` refuse the same values. A string that is no JSON is kept as a JSON string: nothing is lost.
+The readers in `records` refuse the same values. A string that is no JSON is kept as a JSON string: nothing is lost.
 """
 
 from __future__ import annotations

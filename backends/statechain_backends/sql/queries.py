@@ -1,7 +1,7 @@
 """What is asked of the tables: each question a named function that returns a Core expression.
 
-The same expressions serve SQLite and PostgreSQL; `rows` reads their answers. An argument may be a value, or a bind
-parameter where a statement is compiled once. What a filter means is in `selection`.
+The same expressions serve SQLite and PostgreSQL; `records` reads their answers. An argument may be a value, or a bind
+parameter where a statement is compiled once. What a filter means is in `filters`.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from statechain_backends.sql.batch_counts import counted
 from statechain_backends.sql.compiler import Parameters, param
 from statechain_backends.sql.decoding import Row, readable
 from statechain_backends.sql.leases import queries as lease_queries
-from statechain_backends.sql.rows import (
+from statechain_backends.sql.records import (
     to_batch,
     to_batch_item,
     to_batch_status,

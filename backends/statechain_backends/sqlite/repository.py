@@ -29,7 +29,7 @@ from statechain_backends.sql.leases import scripts as lease_scripts
 from statechain_backends.sql.leases.reads import Leases
 from statechain_backends.sql.queues.reads import Queues
 from statechain_backends.sql.reads import Reads
-from statechain_backends.sql.rows import to_worker_lease
+from statechain_backends.sql.records import to_worker_lease
 from statechain_backends.sql.schema.migrate import STORED_VERSION, is_current
 from statechain_backends.sql.scripts.shards import Shards
 from statechain_backends.sql.text_escape import unescape_text

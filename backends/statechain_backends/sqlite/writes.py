@@ -22,7 +22,8 @@ from statechain.storage.repository import Advance, StartExecution, Write
 from statechain_backends.sql.compiler import Compiler, Parameters, param, row_params
 from statechain_backends.sql.decoding import Row, outcome
 from statechain_backends.sql.queues.queries import IS_LIMITED
-from statechain_backends.sql.rows import end_row, execution_row, link_row, run_row, to_execution, visit_row
+from statechain_backends.sql.records import to_execution
+from statechain_backends.sql.rows import end_row, execution_row, link_row, run_row, visit_row
 from statechain_backends.sql.schema.tables import callbacks, executions, links, runs, visits
 from statechain_backends.sql.scripts.steps import Script
 from statechain_backends.sql.scripts.transitions import (

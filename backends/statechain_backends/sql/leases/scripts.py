@@ -19,7 +19,7 @@ from statechain.records.executions import ExecutionStatus
 from statechain_backends.sql.compiler import param
 from statechain_backends.sql.leases import queries
 from statechain_backends.sql.queues import scripts as queue_scripts
-from statechain_backends.sql.rows import to_claim
+from statechain_backends.sql.records import to_claim
 from statechain_backends.sql.schema.tables import executions, runs, workers
 from statechain_backends.sql.scripts.writes import LOST_EPOCHS, chunks
 from statechain_backends.sql.text_escape import unescape_text

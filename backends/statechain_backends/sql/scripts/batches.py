@@ -27,7 +27,8 @@ from statechain.storage.shards import ShardStatus, is_begun_elsewhere
 from statechain_backends.sql import filters, queries
 from statechain_backends.sql.compiler import named_row, param, row_params
 from statechain_backends.sql.decoding import readable
-from statechain_backends.sql.rows import batch_item_row, batch_row, to_batch
+from statechain_backends.sql.records import to_batch
+from statechain_backends.sql.rows import batch_item_row, batch_row
 from statechain_backends.sql.schema.tables import batch_items, batch_shards, batches, state_machines
 from statechain_backends.sql.scripts.shards import cut_batch
 

@@ -15,7 +15,7 @@ from statechain_backends.sql import filters
 from statechain_backends.sql.compiler import param
 from statechain_backends.sql.decoding import outcome
 from statechain_backends.sql.queues import scripts as queue_scripts
-from statechain_backends.sql.rows import to_claim
+from statechain_backends.sql.records import to_claim
 from statechain_backends.sql.schema.tables import executions, runs, visits
 from statechain_backends.sql.sized import MOST_IDS, Ids, asking, sized
 from statechain_backends.sql.text_escape import unescape_text

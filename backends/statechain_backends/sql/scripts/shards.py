@@ -34,7 +34,7 @@ from statechain.storage.shards import (
 from statechain.tickets import Ticket
 from statechain_backends.sql.compiler import Parameters
 from statechain_backends.sql.decoding import Row, readable
-from statechain_backends.sql.rows import to_batch
+from statechain_backends.sql.records import to_batch
 from statechain_backends.sql.schema.tables import batch_shards
 from statechain_backends.sql.scripts import shard_statements as statements
 from statechain_backends.sql.text_escape import unescape_text

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from sqlalchemy import Executable
 
 from statechain_backends.sql.compiler import Parameters
-from statechain_backends.sql.rows import Row
+from statechain_backends.sql.decoding import Row
 
 __all__ = ["Script", "Steps"]
 

@@ -11,8 +11,10 @@ from sqlalchemy import Select, func, select
 from statechain.clock import to_micros
 from statechain.records.callbacks import CallbackStatus
 from statechain.storage.leases import lease_lost
+from statechain_backends.sql.decoding import Row
 from statechain_backends.sql.filters import WITH_RUNS
-from statechain_backends.sql.rows import Row, callback_row, to_visit
+from statechain_backends.sql.records import to_visit
+from statechain_backends.sql.rows import callback_row
 from statechain_backends.sql.schema.tables import executions, runs, visits
 
 if TYPE_CHECKING:

@@ -37,19 +37,11 @@ from statechain.storage.repository import (
 )
 from statechain_backends.sql import filters, queries
 from statechain_backends.sql.compiler import named_row, param, row_params
+from statechain_backends.sql.decoding import Row
 from statechain_backends.sql.leases import queries as lease_queries
 from statechain_backends.sql.queues import scripts as queue_scripts
-from statechain_backends.sql.rows import (
-    Row,
-    end_row,
-    execution_row,
-    link_row,
-    run_row,
-    state_machine_row,
-    to_callback,
-    to_execution,
-    to_state_machine,
-)
+from statechain_backends.sql.records import to_callback, to_execution, to_state_machine
+from statechain_backends.sql.rows import end_row, execution_row, link_row, run_row, state_machine_row
 from statechain_backends.sql.schema.tables import (
     callbacks,
     executions,
