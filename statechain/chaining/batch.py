@@ -16,7 +16,7 @@ from typing import Any, cast
 import attrs
 
 from statechain.chaining.bulk import Inputs, stream_bulk
-from statechain.chaining.options import DISTRIBUTED, BatchExecutionOptions
+from statechain.chaining.options import BatchExecutionOptions
 from statechain.chaining.resumption import Resumption
 from statechain.chaining.runner import BatchServices, Item, Runner, Target
 from statechain.chaining.source import InputTransformer, item_input
@@ -180,7 +180,7 @@ class LocalBatches:
         options = resumption.options
         run = _StoredRun(target, options, resumption.transformer, services)
         # Workers that run its shards go on: what they have not claimed is to be theirs.
-        is_shared = batch.status is BatchStatus.RUNNING and BatchExecutionOptions.of(batch).mode == DISTRIBUTED
+        is_shared = batch.status is BatchStatus.RUNNING and batch.is_distributed
         resuming = ResumeBatch(batch_id=batch.id) if is_shared else resumption.write
         produce = partial(run.resume, resuming=resuming)
         return ResultStream(services.streams, produce, capacity=options.concurrent_batches)

@@ -26,7 +26,6 @@ from statechain.arguments import (
     instance_of,
 )
 from statechain.chaining.arguments import FILTER
-from statechain.chaining.options import DISTRIBUTED
 from statechain.engine.handle import ExecutionHandle
 from statechain.engine.queries import EngineQueries
 from statechain.errors import BatchNotFound
@@ -148,7 +147,7 @@ class EngineOperations(EngineQueries):
         batch = await self.repository.batch(id, is_counted=False)
         if batch is None:
             raise BatchNotFound(f"there is no batch {id!r}")
-        is_shared = batch.options.get("mode") == DISTRIBUTED
+        is_shared = batch.is_distributed
         shards = await self.repository.shards(id) if is_shared else ()
         return BatchTotals(
             status=batch.status,

@@ -95,6 +95,11 @@ class Batch:
         """The id of the target machine."""
         return self.state_machine_id
 
+    @property
+    def is_distributed(self) -> bool:
+        """Whether all workers of the storage share it, in shards."""
+        return self.options.get("mode") == DISTRIBUTED
+
     def does_the_same(self, other: Batch) -> bool:
         """Return whether another batch chains the same sources to the same names of the same machine, the same way.
 

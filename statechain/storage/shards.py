@@ -17,7 +17,7 @@ import attrs
 
 from statechain.codec import JSONValue
 from statechain.errors import LeaseLost
-from statechain.records.batches import DISTRIBUTED, Batch, BatchStatus, ItemCounts
+from statechain.records.batches import Batch, BatchStatus, ItemCounts
 from statechain.tickets import Ticket
 
 __all__ = [
@@ -188,7 +188,7 @@ def shards_of(batch: Batch, *, was_begun: bool = False) -> Iterator[Shard]:
     So nothing of a shard at epoch 0 was begun, and its items need not be looked at.
     """
     # Epoch 1, as if claimed: an epoch of 0 says that nothing of the shard was begun.
-    epoch = int(was_begun or batch.options.get("mode") != DISTRIBUTED)
+    epoch = int(was_begun or not batch.is_distributed)
     return cut(batch.id, batch.item_counts.total, ShardPlan.of(batch.options), epoch)
 
 
@@ -254,7 +254,7 @@ def claimable(
 
 def is_begun_elsewhere(before: Batch, resumed: Batch) -> bool:
     """Return whether a batch is DISTRIBUTED since it was resumed: its items may have been begun in another mode."""
-    return before.options.get("mode") != DISTRIBUTED and resumed.options.get("mode") == DISTRIBUTED
+    return not before.is_distributed and resumed.is_distributed
 
 
 def number_failed(counts: ItemCounts) -> int:

@@ -78,24 +78,33 @@ def test_only_running_is_not_the_end() -> None:
     assert {str(status) for status in CallbackStatus} == {"WAITING", "SUCCEEDED", "FAILED", "CLOSED"}
 
 
-def test_reprs_are_short_and_tell_no_payload() -> None:
-    secret = execution(input_text='"hunter2"', output_text='"hunter2"')
-    assert repr(secret) == "<Execution order-3 SUCCEEDED>"
-    machine = StateMachineRecord(id="m", name="orders", revision=2, type="STANDARD", definition="{}", created=NOON)
-    assert repr(machine) == "<StateMachine orders revision 2>"
-    batch = Batch(
+def batch(**options: str) -> Batch:
+    return Batch(
         id="b",
         name_prefix="invoice",
         state_machine_id="m",
         state_machine_revision=1,
         source_state_name=None,
         filter={},
-        options={},
+        options=options,
         status=BatchStatus.RUNNING,
         start_time=NOON,
         item_counts=ItemCounts(total=7),
     )
-    assert repr(batch) == "<Batch invoice RUNNING 7 items>"
+
+
+def test_a_batch_is_distributed_by_its_mode() -> None:
+    assert batch(mode="DISTRIBUTED").is_distributed
+    assert not batch(mode="INLINE").is_distributed
+    assert not batch().is_distributed, "the mode INLINE is not stored"
+
+
+def test_reprs_are_short_and_tell_no_payload() -> None:
+    secret = execution(input_text='"hunter2"', output_text='"hunter2"')
+    assert repr(secret) == "<Execution order-3 SUCCEEDED>"
+    machine = StateMachineRecord(id="m", name="orders", revision=2, type="STANDARD", definition="{}", created=NOON)
+    assert repr(machine) == "<StateMachine orders revision 2>"
+    assert repr(batch()) == "<Batch invoice RUNNING 7 items>"
     visit = Visit(
         execution_id="e",
         frame="",

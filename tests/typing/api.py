@@ -231,6 +231,7 @@ async def batches(engine: Engine, machine: StateMachine) -> None:
     assert_type(await engine.list_batches(parent_execution_id=batch.parent_execution_id), list[Batch])
     assert_type(batch, Batch)
     assert_type(batch.item_counts, ItemCounts)
+    assert_type(batch.is_distributed, bool)
     assert_type(await engine.stop_batch(batch.id), Batch)
     assert_type(await engine.resume_batch(batch.id, options=options), Batch)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from statechain.chaining.batch import STOPPED, ended_executions, stored_item
-from statechain.chaining.options import DISTRIBUTED, BatchExecutionOptions
+from statechain.chaining.options import BatchExecutionOptions
 from statechain.chaining.runner import BatchServices, Item, Runner, Target
 from statechain.chaining.source import InputTransformer
 from statechain.chaining.stored import is_exclusive
@@ -147,7 +147,7 @@ class ShardRun:
     @property
     def _was_run_before(self) -> bool:
         """Whether items may have ended: under an earlier claim, or in a process that ran the whole batch."""
-        return self._shard.epoch > 1 or self._batch.options.get("mode") != DISTRIBUTED
+        return self._shard.epoch > 1 or not self._batch.is_distributed
 
     async def _count(self, *, is_seen: bool = False) -> BatchStatus:
         """Count the shard, or store what was seen of it here: that is all as long as no item was cancelled.

@@ -180,7 +180,7 @@ class ShardWorker:
         self._has_share_since = {id_: since for id_, since in self._has_share_since.items() if id_ in ids}
         for batch in running:
             if self.served.serves(batch.id) and (target := await self._target_of(batch)) is not None:
-                if sender is None or not _is_distributed(batch) or self.served.part_in(batch.id) is not None:
+                if sender is None or not batch.is_distributed or self.served.part_in(batch.id) is not None:
                     await self._claim_share(batch, target, alive, is_due=is_due)
                 else:
                     await self._send(sender, batch, target)
@@ -206,7 +206,7 @@ class ShardWorker:
         """Return the machine that a batch runs, where it is run here."""
         if part := self.served.part_in(batch.id):
             return part.target
-        return await self._find_target(batch) if _is_distributed(batch) else None
+        return await self._find_target(batch) if batch.is_distributed else None
 
     # Claiming
 
@@ -298,7 +298,3 @@ class ShardWorker:
             return True
         shard = shards[ticket.shard]
         return shard.epoch != ticket.epoch or shard.status in OVER
-
-
-def _is_distributed(batch: Batch) -> bool:
-    return batch.options.get("mode") == DISTRIBUTED

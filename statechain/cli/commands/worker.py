@@ -12,7 +12,6 @@ from typing import Literal
 import attrs
 import click
 
-from statechain.chaining.options import DISTRIBUTED
 from statechain.chaining.source import InputTransformer
 from statechain.cli.command import asynchronous
 from statechain.cli.exits import exit_with
@@ -190,11 +189,11 @@ async def _serve_batches(
         running = await engine.list_batches(state_machine_id=target, status=BatchStatus.RUNNING)
         for batch in running:
             counts = batch.item_counts
-            is_shared = batch.options.get("mode") == DISTRIBUTED  # each worker looks for its shards anyway
             # A batch has no owner: counts that do not change while nothing runs say that its process is gone. To be
             # wrong costs nothing, since two processes that run one batch join each other's executions.
             is_stalled = counts.running == 0 and seen.get(batch.id) == counts
-            if not is_shared and (is_stalled or await _is_resumed(engine, batch)):
+            # Of one that is distributed each worker looks for shards anyway.
+            if not batch.is_distributed and (is_stalled or await _is_resumed(engine, batch)):
                 echo_err(f"resuming batch {batch.name_prefix}: {counts.pending} of {counts.total} left")
                 ended = await engine.join_batch(batch.id, input_transformer=transformer)
                 echo_err(f"batch {batch.name_prefix} {ended.status}")
