@@ -13,7 +13,11 @@ T = TypeVar("T")
 
 
 def run_virtually(main: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine from second 0 of a loop's own time on; other threads and storage have theirs."""
+    """Run a coroutine from second 0 of a loop's own time on; other threads and storage have theirs.
+
+    While the loop waits for a thread, as an engine does that is left, its time runs from timer to timer: a timeout is
+    set within the engine, not around it.
+    """
     with asyncio.Runner(loop_factory=_VirtualLoop) as runner:
         return runner.run(main)
 

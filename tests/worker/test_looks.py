@@ -274,7 +274,7 @@ def test_what_waits_for_a_slot_is_claimed_in_the_instant_in_which_one_is_free() 
                 created = await client.create_state_machine("works", WORKS)
                 handles = [await created.start_execution(number) for number in range(4)]
             options: dict[str, Any] = {"tasks": working(work), "lease": 3600, "max_concurrent_executions": 1}
-            async with asyncio.timeout(60), Engine(repository, **options) as engine:
+            async with Engine(repository, **options) as engine, asyncio.timeout(60):
                 for each in handles:
                     await (await engine.get_handle(each.id)).wait()
         return begun

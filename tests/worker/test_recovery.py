@@ -87,7 +87,7 @@ def test_suspects_that_are_tried_alone_follow_each_other_at_once() -> None:
         tasks.add("work", work)
         async with MemoryRepository() as repository:
             ids = [await suspected(repository, machine(Work=task("work")), deaths=deaths) for deaths in (3, 4, 5)]
-            async with asyncio.timeout(60), Engine(repository, tasks=tasks, lease=3600) as engine:
+            async with Engine(repository, tasks=tasks, lease=3600) as engine, asyncio.timeout(60):
                 for id_ in ids:
                     await (await engine.get_handle(id_)).wait()
         return tried
