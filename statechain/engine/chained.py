@@ -65,14 +65,15 @@ class ChainedRun:
             return holder, None if live is None else live.exception
         if joins is not None and holder.name != execution.name:
             await joins(holder.name)
-        # What a transformer makes of a source may differ from run to run; the item is the same.
-        if execution.source is None:
+        # What a transformer makes of a source may differ from run to run; the item is the same. Another state of the
+        # source, or what was chained from nothing, is another item, unless it comes to the same.
+        has_name = holder.name == execution.name
+        if execution.source is None or (has_name and holder.source != execution.source):
             check_same_input(holder, execution, self._machine_name)
         handle = ExecutionHandle(self._services, holder, live)
         if self._redrive_failed and holder.status.is_terminal and holder.status is not ExecutionStatus.SUCCEEDED:
             is_redriven, live = await self._services.redrive(holder)
             handle = ExecutionHandle(self._services, holder, live) if is_redriven else handle
-        has_name = holder.name == execution.name
         ended = await (wait_or_abort(self._services, handle) if has_name else handle.wait())
         return ended, handle.exception
 
