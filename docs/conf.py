@@ -1,9 +1,12 @@
 """The documentation's configuration: `sphinx-build -W docs docs/_build`."""
 
+from functools import reduce
+from importlib import import_module
 from importlib.metadata import version as version_of
 from pathlib import Path
 
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 
@@ -58,6 +61,18 @@ class DarkTwins(SphinxTransform):
                 image.parent.insert(image.parent.index(image) + 1, twin)
 
 
+def name_by_source(_app: Sphinx, doctree: nodes.document) -> None:
+    """Give each object an anchor by the module of its source, too: pages of the source lead back to it."""
+    for signature in doctree.findall(addnodes.desc_signature):
+        module, name = signature.get("module"), signature.get("fullname")
+        if module and name:
+            value = reduce(lambda found, part: getattr(found, part, None), name.split("."), import_module(module))
+            source = getattr(value, "__module__", None) or module
+            if source != module:
+                signature["module"] = source
+                signature["ids"].append(f"{source}.{name}")
+
+
 ABOUT_STORAGE = {"changelog", "how-to/write-a-backend", "reference/storage"}
 """The pages on which `workers` is a method of a repository, and no table."""
 
@@ -99,5 +114,6 @@ def without_generated(
 def setup(app: Sphinx) -> None:
     """Have pictures in both themes, and names linked once all pages are read."""
     app.add_transform(DarkTwins)
+    app.connect("doctree-read", name_by_source, priority=400)  # before viewcode
     app.connect("doctree-resolved", link_names)
     app.connect("autodoc-process-docstring", without_generated)
