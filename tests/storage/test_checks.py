@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -24,9 +24,6 @@ from statechain.testing.contract.samples import (
     visit,
 )
 from support.storage.damage import TOO_LATE, Damage
-
-if TYPE_CHECKING:
-    pass
 
 pytestmark = pytest.mark.slow  # a damaged database for each check
 

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import sqlite3
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -17,9 +17,6 @@ from statechain.records.executions import ExecutionStatus
 from statechain.storage.repository import StartExecution, StopExecution
 from statechain.testing.contract.samples import advance, chained, commit, ending, finish, freeze, start, visit
 from support.storage.damage import TOO_LATE, Damage
-
-if TYPE_CHECKING:
-    pass
 
 ONE_TASK = {"StartAt": "Work", "States": {"Work": {"Type": "Task", "Resource": "work", "End": True}}}
 TWO_TASKS = {

@@ -11,43 +11,34 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Self
 
 import asyncpg
 
 from statechain.errors import DamagedRow, RepositoryError, RepositoryUnavailable
-from statechain.storage.leases import lease_lost, missing_lease
-from statechain.storage.queues import MachineLimited
-from statechain.storage.repository import Advance, CreateBatch, RedriveExecution, StartExecution, TakeUpExecution
+from statechain.storage.leases import missing_lease
 from statechain_backends.postgres.claiming import CLAIM, rows_of_claims
-from statechain_backends.postgres.connections import Connection, Connections
+from statechain_backends.postgres.connections import Connections
 from statechain_backends.postgres.errors import RETRIED, translated
+from statechain_backends.postgres.groups import CommitGroup
+from statechain_backends.postgres.lease_renewal import ConnectionLeaseRenewer
+from statechain_backends.postgres.performing import perform
 from statechain_backends.postgres.poolers import resolve
 from statechain_backends.postgres.schema import upgrade
-from statechain_backends.postgres.url import Settings, parse
-from statechain_backends.postgres.writes import COMPILER, changed_ids, transition
-from statechain_backends.sql import queries
+from statechain_backends.postgres.url import parse
+from statechain_backends.postgres.writes import COMPILER
 from statechain_backends.sql.checks import Checks
 from statechain_backends.sql.compiler import Parameters
-from statechain_backends.sql.decoding import Row, outcome
+from statechain_backends.sql.decoding import Row
 from statechain_backends.sql.leases import queries as lease_queries
 from statechain_backends.sql.leases import scripts as lease_scripts
 from statechain_backends.sql.leases.reads import Leases
-from statechain_backends.sql.queues.queries import IS_LIMITED
 from statechain_backends.sql.queues.reads import Queues
 from statechain_backends.sql.reads import Reads
-from statechain_backends.sql.records import to_claim, to_execution, to_worker_lease
+from statechain_backends.sql.records import to_claim, to_worker_lease
 from statechain_backends.sql.schema.migrate import STORED_VERSION, is_current
-from statechain_backends.sql.scripts.redrives import redrive_all
 from statechain_backends.sql.scripts.shards import Shards
 from statechain_backends.sql.scripts.steps import Script
-from statechain_backends.sql.scripts.transitions import (
-    current_positions,
-    last_written,
-    may_be_committed,
-    outcome_after_guard_miss,
-)
-from statechain_backends.sql.scripts.writes import SCRIPTS
 from statechain_backends.sql.text_escape import unescape_text
 
 if TYPE_CHECKING:
@@ -58,8 +49,6 @@ if TYPE_CHECKING:
     from statechain.storage.repository import Write
 
 __all__ = ["PostgresRepository"]
-
-AnyConnection: TypeAlias = "Connection | asyncpg.Connection[asyncpg.Record]"
 
 TRIES = 5
 
@@ -193,7 +182,7 @@ class PostgresRepository(Reads, Queues, Shards, Checks, Leases):
             return await self._commit(writes)
 
     async def _commit(self, writes: Sequence[Write[object]]) -> Sequence[object]:
-        group = _Group(writes)
+        group = CommitGroup(writes)
         if not group.others:
             async with self._writing.statement() as connection:
                 await group.move(connection)
@@ -229,7 +218,7 @@ class PostgresRepository(Reads, Queues, Shards, Checks, Leases):
 
     def lease_renewer(self, worker_id: str, lease: timedelta) -> LeaseRenewer:
         """Return what renews a worker's lease over its own connection."""
-        return _LeaseRenewer(self._settings, worker_id, lease, self._renewed)
+        return ConnectionLeaseRenewer(self._settings, worker_id, lease, self._renewed)
 
     async def release(self, worker_id: str) -> None:
         """Release all that a worker owns."""
@@ -296,167 +285,4 @@ class PostgresRepository(Reads, Queues, Shards, Checks, Leases):
     async def _perform(self, script: Script) -> object:
         with translated():
             async with self._connections.transaction() as connection:
-                return await _run(connection, script)
-
-
-class _Group:
-    """The writes of one commit, sorted into those that one statement makes, and others."""
-
-    def __init__(self, writes: Sequence[Write[object]]) -> None:
-        self.outcomes: list[object] = [None] * len(writes)
-        self._starts: dict[int, StartExecution] = {}
-        self._advances: dict[int, Advance] = {}
-        self._taken: dict[int, TakeUpExecution] = {}
-        self.others: dict[int, Write[object]] = {}
-        self.freezes = CreateBatch in map(type, writes)
-        for place, write in enumerate(writes):
-            if isinstance(write, Advance):
-                self._advances[place] = write
-            elif isinstance(write, StartExecution) and not (write.exclusive and write.execution.source):
-                self._starts[place] = write
-            elif isinstance(write, TakeUpExecution):
-                self._taken[place] = write
-            else:
-                self.others[place] = write
-
-    async def move(self, connection: Connection) -> None:
-        """Make the starts and advances, and find out about those that were refused."""
-        if not self._starts and not self._advances and not self._taken:
-            return
-        text, arguments = transition(self._starts.values(), self._advances.values(), self._taken.values())
-        changed = await connection.fetchval(text, *arguments)
-        if changed is None:
-            for place, start in self._starts.items():
-                self.outcomes[place] = start.execution
-        else:
-            await self._find_missed(connection, changed_ids(changed))
-
-    async def _find_missed(self, connection: Connection, done: Collection[str]) -> None:
-        """Find the outcomes of what did not take effect, where only some executions were changed."""
-        others: dict[int, StartExecution] = {}
-        for place, start in self._starts.items():
-            if start.execution.id in done:
-                self.outcomes[place] = start.execution
-            else:
-                others[place] = start
-        if others:
-            await self._find_holders(connection, others)
-        guarded: dict[int, Advance | TakeUpExecution] = {**self._advances, **self._taken}
-        missed = {place: write for place, write in guarded.items() if write.execution_id not in done}
-        if missed:
-            rows = await _fetch(connection, current_positions([write.execution_id for write in missed.values()]), None)
-            found = {unescape_text(row[0]): row for row in cast("Sequence[asyncpg.Record]", rows)}
-            for place, write in missed.items():
-                row, last = found.get(write.execution_id), cast("Sequence[Row]", [])
-                if isinstance(write, Advance) and may_be_committed(write, row):
-                    last = await _fetch(connection, last_written(write), None)
-                self.outcomes[place] = _outcome_of_missed(write, row, last)
-
-    async def _find_holders(self, connection: Connection, starts: Mapping[int, StartExecution]) -> None:
-        """Find the executions that hold the names of refused starts: one query for all."""
-        names = {place: (each.execution.state_machine_id, each.execution.name) for place, each in starts.items()}
-        rows = await _fetch(connection, queries.executions_by_names(sorted(set(names.values()))), None)
-        holders: dict[tuple[str, str], Row] = {}
-        for row in rows:
-            _, name, machine, *_ = row
-            holders[unescape_text(machine), unescape_text(name)] = row
-        for place, name_in_machine in names.items():
-            if name_in_machine in holders:
-                self.outcomes[place] = outcome(to_execution, holders[name_in_machine])
-            else:
-                self.outcomes[place] = await _why_not_started(connection, starts[place])
-
-    async def perform(self, connection: Connection) -> None:
-        """Run the scripts of the other writes; redrives have one for all of them."""
-        for place, write in self.others.items():
-            if not isinstance(write, RedriveExecution):
-                self.outcomes[place] = await _run(connection, SCRIPTS[type(write)](write))
-        redrives = {place: write for place, write in self.others.items() if isinstance(write, RedriveExecution)}
-        if redrives:
-            outcomes = await _run(connection, redrive_all([*redrives.values()]))
-            for place, each in zip(redrives, cast("Sequence[object]", outcomes), strict=True):
-                self.outcomes[place] = each
-
-
-def _outcome_of_missed(write: Advance | TakeUpExecution, row: Row | None, last: Sequence[Row]) -> object:
-    if isinstance(write, Advance):
-        return outcome_after_guard_miss(write, row, last[0] if last else None)
-    _, _, epoch, *_ = row or (None, None, None)
-    return lease_lost(write.execution_id, write.epoch, epoch)
-
-
-class _LeaseRenewer:
-    """Renews a lease over a connection of the renewer, made anew where it was lost."""
-
-    def __init__(self, settings: Settings, worker_id: str, lease: timedelta, renewed: set[str]) -> None:
-        self._settings = settings
-        self._worker_id = worker_id
-        self._lease = lease
-        self._renewed = renewed
-        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._connection is not None:
-            self._connection.terminate()
-
-    async def renew(self) -> bool:
-        """Renew the lease; return whether it was there, and the connection is that of the renewal before."""
-        with translated():
-            is_same = self._connection is not None and not self._connection.is_closed()
-            if self._connection is None or not is_same:
-                self._connection = await self._connect()
-                # A worker's first connection replaces none, so that nothing can have been lost with one. That of
-                # another renewer counts: a loss is mostly noticed by a renewal that fails, and ends its renewer.
-                is_same = self._worker_id not in self._renewed
-            try:
-                await self._connection.execute(self._settings.begin())
-                was_there = await _run(self._connection, lease_scripts.renew_lease(self._worker_id, self._lease))
-                await self._connection.execute("COMMIT")
-            except BaseException:
-                self._connection.terminate()
-                raise
-        self._renewed.add(self._worker_id)
-        return bool(was_there) and is_same
-
-    async def _connect(self) -> asyncpg.Connection[asyncpg.Record]:
-        connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(**self._settings.connection())
-        try:
-            await self._settings.prepare(connection)
-        except BaseException:
-            connection.terminate()  # else the next renewal would take it for one that is set up
-            raise
-        return connection
-
-
-async def _why_not_started(connection: Connection, start: StartExecution) -> MachineLimited:
-    """Return the refusal of a start that no holder of its name explains."""
-    machine = start.execution.state_machine_id
-    rows = await _fetch(connection, IS_LIMITED, {"machine": machine})
-    if start.owner is not None and any(is_limited for (is_limited,) in rows):
-        return MachineLimited(machine)
-    # The journal commits the group again: what is committed has the same outcome, and this start is tried anew.
-    raise RepositoryUnavailable("what kept an execution from being started is gone: another one of its name, or limits")
-
-
-async def _fetch(connection: AnyConnection, statement: Executable, parameters: Parameters) -> Sequence[Row]:
-    text, arguments = COMPILER.render(statement, parameters)
-    return cast("Sequence[Row]", await connection.fetch(text, *arguments))
-
-
-async def _run(connection: AnyConnection, script: Script) -> object:
-    try:
-        question = next(script)
-        while True:
-            question = script.send(await _fetch(connection, *question))
-    except StopIteration as done:
-        return done.value
-    except DamagedRow as damage:  # of this write alone; the others of the group take effect
-        return damage
+                return await perform(connection, script)

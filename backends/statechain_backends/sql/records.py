@@ -7,7 +7,6 @@ row of SQLAlchemy. `rows` makes the rows that are written.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from statechain.errors import DamagedRow
 from statechain.records.batches import Batch, BatchItem, BatchStatus, ItemCounts
@@ -40,9 +39,6 @@ from statechain_backends.sql.decoding import (
     text_or_none,
 )
 from statechain_backends.sql.text_escape import unescape_text
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = [
     "to_batch",
