@@ -45,7 +45,13 @@ StateOutcome: TypeAlias = Literal["SUCCEEDED", "CAUGHT", "FAILED", "CANCELLED"]
 
 @attrs.frozen
 class ExecutionStarted:
-    """An execution was recorded as started by this engine."""
+    """An execution was recorded as started by this engine.
+
+    Attributes:
+        execution: The execution.
+
+        state_machine: The name of its state machine.
+    """
 
     execution: Execution
     state_machine: str
@@ -53,7 +59,13 @@ class ExecutionStarted:
 
 @attrs.frozen
 class ExecutionResumed:
-    """An execution was taken over by this engine after its worker died or released it, or was redriven here."""
+    """An execution was taken over by this engine after its worker died or released it, or was redriven here.
+
+    Attributes:
+        execution: The execution.
+
+        state_machine: The name of its state machine.
+    """
 
     execution: Execution
     state_machine: str
@@ -61,7 +73,13 @@ class ExecutionResumed:
 
 @attrs.frozen
 class ExecutionEnded:
-    """An execution was recorded as ended by this engine."""
+    """An execution was recorded as ended by this engine.
+
+    Attributes:
+        execution: The execution.
+
+        state_machine: The name of its state machine.
+    """
 
     execution: Execution
     state_machine: str
@@ -72,6 +90,11 @@ class ExecutionLeft:
     """An execution runs here no longer, though this engine did not end it.
 
     It was interrupted and can be recovered, or another took it over or ended it.
+
+    Attributes:
+        execution: The execution.
+
+        state_machine: The name of its state machine.
     """
 
     execution: Execution
@@ -152,7 +175,7 @@ class AttemptStarted:
 
 @attrs.frozen(kw_only=True)
 class AttemptEnded:
-    """An attempt of a Task ended in the same asyncio task in which it began.
+    """An attempt of a Task ended, in the same asyncio task in which it began; see `AttemptStarted` for what they share.
 
     Attributes:
         error: The name of the error, or None where it succeeded or was cancelled.
@@ -275,7 +298,15 @@ class SuspectTakenUp:
 
 @attrs.frozen(kw_only=True)
 class ExecutionPoisoned:
-    """A suspect was ended as FAILED: too many workers died while it was the only suspect that they ran."""
+    """A suspect was ended as FAILED: too many workers died while it was the only suspect that they ran.
+
+    Attributes:
+        execution: The execution.
+
+        state_machine: The name of its state machine.
+
+        deaths: How many workers died after they had taken it up.
+    """
 
     execution: Execution
     state_machine: str

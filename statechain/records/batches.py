@@ -33,7 +33,23 @@ class BatchStatus(StrEnum):
 
 @attrs.frozen(kw_only=True)
 class ItemCounts:
-    """How many items of a batch are where, in the terms of AWS's Map Run."""
+    """How many items of a batch are where, in the terms of AWS's Map Run.
+
+    Attributes:
+        pending: Not started yet; or their executions were deleted.
+
+        running: Their executions run.
+
+        succeeded: Their executions SUCCEEDED.
+
+        failed: Their executions FAILED, or none could be started.
+
+        timed_out: Their executions are TIMED_OUT.
+
+        aborted: Their executions are ABORTED.
+
+        total: All items.
+    """
 
     pending: int = 0
     running: int = 0

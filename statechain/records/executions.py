@@ -109,6 +109,10 @@ class Execution:
 
         name: Unique within the state machine.
 
+        state_machine_id: The state machine; all its revisions share the id.
+
+        state_machine_revision: The revision on which it runs to its end.
+
         status: RUNNING, SUCCEEDED, FAILED, TIMED_OUT or ABORTED.
 
         input_text: The input as JSON text; `input` decodes it.
@@ -460,6 +464,15 @@ class DurationStatistics:
     """How many executions are in one status, and how long they took, in seconds.
 
     Percentiles are by nearest rank. All durations are None where nothing has ended (so for RUNNING, always).
+
+    Attributes:
+        count: How many executions there are.
+
+        min, max: The shortest and the longest duration.
+
+        mean: The average.
+
+        p50, p95, p99: The median, and what 95 and 99 of a hundred took at most.
     """
 
     count: int

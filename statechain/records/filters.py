@@ -254,7 +254,13 @@ def _described(value: object) -> JSONValue:
 
 @attrs.frozen
 class Cursor:
-    """The place of one execution in the order of a filter: a page starts after it."""
+    """The place of one execution in the order of a filter: a page starts after it.
+
+    Attributes:
+        start_time: When the execution was started.
+
+        id: Its id, which orders those that were started in the same microsecond.
+    """
 
     start_time: datetime
     id: str  # breaks ties: many may start in the same microsecond
@@ -271,6 +277,13 @@ class ExecutionKey:
 
     Together with the redrive count this identifies one run: if the count is unchanged, the ended execution has not been
     redriven.
+
+    Attributes:
+        start_time: When the execution was started.
+
+        id: Its id.
+
+        redrive_count: How often it had been redriven.
     """
 
     start_time: datetime

@@ -75,6 +75,7 @@ class CreateStateMachine(Write[StateMachineRecord]):
 
     Outcome: the newest revision stored under ``machine.name`` where its definition and type are the same texts;
     else ``machine`` itself, stored as the next revision, with the id that the name already has.
+    ``machine`` comes as revision 1 of a new id.
     """
 
     machine: StateMachineRecord
@@ -136,7 +137,15 @@ class StartExecution(Write[Execution]):
 
 @record(kw_only=True, eq=False, repr=False)
 class End:
-    """How an execution ends."""
+    """How an execution ends.
+
+    Attributes:
+        status, end_time: SUCCEEDED, FAILED, TIMED_OUT or ABORTED, and when.
+
+        output_text: The output as JSON text, where it SUCCEEDED; else None.
+
+        error, cause: The name of the error, and what happened; None where there is none.
+    """
 
     status: ExecutionStatus
     end_time: datetime
@@ -191,6 +200,11 @@ class AnswerCallback(Write[Callback]):
     Outcome: the callback as answered, also where it had been given this very answer before. Errors: `InvalidToken`
     where no callback ever had the token; `TaskTimedOut` where it is not WAITING, where its execution is not RUNNING,
     or where that was redriven since.
+
+    Attributes:
+        token_hash: The SHA-256 of the token, as hexadecimal digits.
+
+        output_text, error, cause: As in `End`.
     """
 
     token_hash: str
@@ -244,6 +258,13 @@ class TakeActivity(Write[Callback | None]):
 
     Outcome: that callback; the one that has this token already, where there is one; None where there is nothing to do.
     Only callbacks of RUNNING executions that were not redriven since are given out, and each one once.
+
+    Attributes:
+        activity: The activity's name.
+
+        token_hash: The SHA-256 of the token under which the worker will answer.
+
+        heartbeat: When it takes the task.
     """
 
     activity: str
@@ -277,6 +298,11 @@ class RedriveExecution(Write[Claim | None]):
 
     Without an owner any worker may claim it. The outcome is no right to run it then, and is not None wherever the count
     is one higher: also where a worker claimed it before the reply arrived, and where it has ended since.
+
+    Attributes:
+        owner: The worker that will run it; None leaves it to the worker that claims it.
+
+        redrive_count: How often it had been redriven when it was read.
     """
 
     execution_id: str
@@ -381,7 +407,7 @@ class AddBatchItems(Write[None]):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class DropBatchItems(Write[None]):
-    """Delete items from one index to another, unless their batch is there: it was given up before it was created."""
+    """Delete items by index, ``first`` to ``last``, unless their batch is there: it was given up before that."""
 
     batch_id: str
     first: int

@@ -50,7 +50,13 @@ def token_hash(token: str) -> str:
 
 @attrs.frozen
 class ActivityTask:
-    """A task that an activity's worker took: answer under its token."""
+    """A task that an activity's worker took: answer under its token.
+
+    Attributes:
+        token: What `Engine.send_task_success`, `send_task_failure` and `send_task_heartbeat` take.
+
+        input: What the state gives its worker, as JSON.
+    """
 
     token: str = attrs.field(repr=False)
     input: JSONValue

@@ -70,7 +70,19 @@ Answer: TypeAlias = Return | Throw | Callable[..., Any]
 
 @attrs.frozen
 class Call:
-    """A call of a scripted state, as it was made."""
+    """A call of a scripted state, as it was made.
+
+    Attributes:
+        state: The state's name.
+
+        input: What it was called with.
+
+        attempt: Counts the attempts of this visit from 1.
+
+        execution_id: The execution.
+
+        execution_name: Its name.
+    """
 
     state: str
     input: JSONValue

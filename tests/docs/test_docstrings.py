@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
+import attrs
 import pytest
 
 import statechain
@@ -18,6 +21,7 @@ from support.docstrings import FUNCTIONS, OWNERS, RAISING, errors_of, section, s
 
 OTHER_TITLES = re.compile(r"^\s+(?:Args|Parameters|Params|Return|Throws):$", re.MULTILINE)
 HEADLINES = ["execute", "execute_batch", "execute_bulk", "start_execution", "stream_batch", "stream_bulk"]
+RECORDS = [value for value, _, _ in shown() if inspect.isclass(value) and attrs.has(value)]
 METHODS = [pytest.param(function, id=name) for name, function in FUNCTIONS.items()]
 
 
@@ -39,6 +43,22 @@ def test_a_docstring_explains_every_parameter(method: Callable[..., object]) -> 
         if name in {"self", "cls"}:
             continue
         assert re.search(rf"^    (?:\*{{0,2}}\w+, )*\*{{0,2}}{name}\b.*:", arguments, flags=re.MULTILINE), name
+
+
+def explained(record: Any) -> str:
+    """Return what a class says of its attributes, and what the classes say that it refers to for those they share."""
+    docstring = inspect.getdoc(record) or ""
+    found = re.search(r"see `(\w+)` for what", docstring)
+    shared = explained(getattr(sys.modules[record.__module__], found[1])) if found else ""
+    return section(docstring, "Attributes") + section(docstring, "Arguments") + shared
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: str(record.__name__))
+def test_a_docstring_explains_every_attribute_of_a_record(record: type) -> None:
+    for field in attrs.fields(cast("Any", record)):
+        if not field.name.startswith("_"):
+            wanted = rf"^    (?:\w+, )*{field.name}\b.*:"
+            assert re.search(wanted, explained(record), flags=re.MULTILINE), field.name
 
 
 @pytest.mark.parametrize("method", METHODS)
