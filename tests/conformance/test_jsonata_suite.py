@@ -16,7 +16,7 @@ from jsonata import jexception, utils
 
 from statechain.asl.expressions.jsonata.budget import Exhausted
 from statechain.asl.expressions.jsonata.engine import parse
-from statechain.asl.expressions.jsonata.functions import new_engine
+from statechain.asl.expressions.jsonata.functions.table import new_engine
 from statechain.asl.expressions.jsonata.values import to_json, to_library
 from statechain.asl.expressions.regex import compile_regex, speed
 from statechain.limits import DEFAULT_LIMITS, Limits

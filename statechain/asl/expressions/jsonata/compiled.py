@@ -12,7 +12,7 @@ from statechain.asl.expressions.jsonata import tree
 from statechain.asl.expressions.jsonata.budget import TOO_DEEP, TOO_LARGE, Exhausted
 from statechain.asl.expressions.jsonata.engine import Engine, parse
 from statechain.asl.expressions.jsonata.expression import Evaluate, JSONataSyntaxError, States, evaluation_failed
-from statechain.asl.expressions.jsonata.functions import new_engine
+from statechain.asl.expressions.jsonata.functions.table import new_engine
 from statechain.asl.expressions.jsonata.library import Node
 from statechain.asl.expressions.jsonata.messages import sentence
 from statechain.asl.expressions.jsonata.values import NotJSON, TooLarge, to_json, to_library
