@@ -11,7 +11,7 @@ import math
 import sys
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, ParamSpec, TypeVar, cast
 
 import attrs
@@ -88,7 +88,7 @@ class Argument:
         """Raise InvalidArgument where a value is not what is meant."""
         if not self.accepts(value):
             shown = _shown(value, whole=self.is_setting)
-            raise InvalidArgument(f"{name} must be {self.meant}, not {shown}{hint or _id_hint(self, value)}")
+            raise InvalidArgument(f"{name} must be {self.meant}, not {shown}{_remedy(self, value) or hint}")
 
     def __call__(self, _instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
         """Check a field of an attrs class: an argument is a validator, too."""
@@ -111,8 +111,10 @@ def _shown(value: object, *, whole: bool) -> str:
     return str(value) if isinstance(value, int | float | timedelta | None) else type(value).__name__
 
 
-def _id_hint(argument: Argument, value: object) -> str:
-    """Return a hint where an object was given in the place of its id."""
+def _remedy(argument: Argument, value: object) -> str:
+    """Return a hint where an object was given in the place of its id, or a path in the place of a URL."""
+    if argument.is_text and "URL" in argument.meant and isinstance(value, PurePath):
+        return f": write 'sqlite:///{value}'"
     has_id = argument.is_text and not isinstance(value, type) and isinstance(getattr(value, "id", None), str)
     return ": give its .id" if has_id else ""
 

@@ -236,6 +236,8 @@ def test_a_limit_that_is_none_is_refused(limit: Any) -> None:
         (lambda: console.app(Engine(), access="write"), "access must be a function of a request .* not str"),
         (lambda: console.app(Engine(), access=console.Grant), "access must be .* not the class Grant"),
         (lambda: open_repository(None), "url must be a storage URL, not None"),
+        (lambda: open_repository(Path("/var/shop.db")), "Path: write 'sqlite:////var/shop.db'"),
+        (lambda: Engine(Path("shop.db")), "Path: write 'sqlite:///shop.db'"),
         (lambda: VirtualClock("2026"), "start must be a datetime with its timezone, not str"),
         (lambda: VirtualClock(grace=-1), "grace must be seconds, from 0 .* not -1"),
         (lambda: VirtualClock().advance(float("nan")), "by must be seconds or a timedelta.* not nan"),
