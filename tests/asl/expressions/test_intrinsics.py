@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from statechain.asl.expressions.intrinsics import FUNCTIONS, IntrinsicSyntaxError, compile_intrinsic, is_intrinsic
+from statechain.asl.expressions.intrinsic_functions import FUNCTIONS
+from statechain.asl.expressions.intrinsics import IntrinsicSyntaxError, compile_intrinsic, is_intrinsic
 from statechain.asl.expressions.jsonpath import PathSyntaxError
 from statechain.errors import StateError
 from support.visit import Visit
