@@ -8,8 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,20 @@ def missing(what: str) -> None:
     if os.environ.get("STATECHAIN_REQUIRE_CHROMIUM"):
         pytest.fail(f"{what} is missing")
     pytest.skip(f"{what} is missing")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
+
+
+def wait_for_port(port: int, process: subprocess.Popen[str]) -> None:
+    """Wait until a process listens."""
+    with socket.socket() as probe:
+        while probe.connect_ex(("127.0.0.1", port)):
+            assert process.poll() is None
+            time.sleep(0.02)
 
 
 @attrs.define
@@ -48,23 +63,33 @@ class Service:
         self.process.send_signal(signal.SIGTERM)
 
 
-@pytest.fixture
-def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]:
-    """Run the service with the console at /statechain, with a thousand executions or as many as a test asks for."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    count = getattr(request, "param", 1000)
-    command = [sys.executable, *map(str, (PROGRAM, tmp_path / "office.db", port, count))]
+@contextmanager
+def served(folder: Path, count: int) -> Iterator[Service]:
+    """Run the service with the console at /statechain, with this many executions that ended yesterday."""
+    port = free_port()
+    command = [sys.executable, *map(str, (PROGRAM, folder / "office.db", port, count))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         running = Service(process, f"http://127.0.0.1:{port}/statechain")
         try:
             running.wait_for("ready")
-            with socket.socket() as probe:
-                while probe.connect_ex(("127.0.0.1", port)):
-                    continue
+            wait_for_port(port, process)
             yield running
         finally:
             process.kill()
+
+
+@pytest.fixture
+def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]:
+    """A service of its own for a test, with a thousand executions or as many as a test asks for."""
+    with served(tmp_path, getattr(request, "param", 1000)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shared_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service with a thousand executions, for tests that change nothing."""
+    with served(tmp_path_factory.mktemp("service"), 1000) as running:
+        yield running
 
 
 @pytest.fixture
@@ -73,16 +98,13 @@ def console(tmp_path: Path) -> Iterator[Callable[[str], Service]]:
     with ExitStack() as stack:
 
         def serve(url: str) -> Service:
-            with socket.create_server(("127.0.0.1", 0)) as free:
-                port = free.getsockname()[1]
+            port = free_port()
             command = [sys.executable, "-m", "statechain", "console", "--port", str(port), "--repository", url]
             process = stack.enter_context(
                 subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True, cwd=tmp_path)
             )
             stack.callback(process.kill)
-            with socket.socket() as probe:
-                while probe.connect_ex(("127.0.0.1", port)):
-                    assert process.poll() is None
+            wait_for_port(port, process)
             return Service(process, f"http://127.0.0.1:{port}")
 
         yield serve
