@@ -13,7 +13,7 @@ SOURCE = Path(statechain.__file__).parent
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "diagnostics.md"
 CODE = re.compile(r"[a-z]+(?:-[a-z]+)*")
 FILES = (*SOURCE.glob("asl/**/*.py"), *SOURCE.glob("templates/*.py"), SOURCE / "tasks" / "services.py")
-NOTING = {"Diagnostic", "report", "_error", "_report", "_bad"}
+NOTING = {"Diagnostic", "report", "text_error", "_report", "_bad"}
 """The functions whose first argument is a code."""
 
 
@@ -23,7 +23,7 @@ def emitted() -> set[str]:
 
 def codes_in(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Call) and node.args and name_of(node.func) in NOTING and path.name != "intrinsics.py":
+        if isinstance(node, ast.Call) and node.args and name_of(node.func) in NOTING:
             yield from codes_of(node.args[0])
 
 
