@@ -1,4 +1,4 @@
-"""What a distributed Map runs for each item, as the definition of a state machine of its own."""
+"""What a distributed Map runs for each item, as the definition of a separate state machine."""
 
 from __future__ import annotations
 

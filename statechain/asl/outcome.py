@@ -63,7 +63,7 @@ class Context(Protocol):
         """Return the random source of this visit; the same visit, run again, draws the same numbers."""
 
     def rng(self, purpose: str) -> Random:
-        """Return another one for one purpose, which draws the same numbers whatever else is drawn."""
+        """Return another one for one purpose, which draws the same numbers, no matter what else is drawn."""
 
 
 Expression: TypeAlias = Callable[[JSONValue, Context], JSONValue]

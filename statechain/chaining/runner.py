@@ -314,7 +314,7 @@ class Runner:
             return self._passed_on(item.text)
         value = await item.load_input()
         key = self._options.key_of(value)
-        # An item that has a source has a text, too, unless a transformer maps it.
+        # An item that has a source has its JSON text, too, unless a transformer maps it.
         with naming_transformer(is_there=item.source is not None and item.text is None):
             return Payload.isolated(value, max_bytes=limits.payload_bytes, max_depth=limits.payload_depth), key
 

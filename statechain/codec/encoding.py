@@ -256,7 +256,7 @@ def same_json(one: str, other: str) -> bool:
 
 def private(value: object, *, max_bytes: int, max_depth: int = MAX_DEPTH) -> JSONValue:
     """Return a value's private copy, as `isolate` does; without msgspec no text is made of a small and plain value."""
-    if _msgspec() is None:  # which makes a text and reads it in less time than Python copies a value
+    if _msgspec() is None:  # which makes JSON and reads it in less time than Python copies a value
         try:
             return _plain_copy(value, [max_bytes], max_depth)
         except _NotPlainError:

@@ -41,7 +41,7 @@ WRONG_TEXTS: dict[str, str] = {
     "Invalid \\uXXXX escape": "\\u is not followed by four hexadecimal digits",
     "Unexpected UTF-8 BOM (decode using utf-8-sig)": "a byte order mark is in the way",
 }
-"""The standard library's messages about a text, by how they begin, and what they say of it."""
+"""The standard library's messages about JSON, by how they begin, and what is said in their place."""
 
 
 def wrong_text(error: json.JSONDecodeError) -> str:

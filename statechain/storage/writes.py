@@ -95,7 +95,7 @@ class LimitStateMachine(Write[None]):
 
         limits: Its limits.
 
-        unchanged: The names of those that stay as they are stored, whatever ``limits`` says: another process may have
+        unchanged: The names of those that stay as they are stored, even if ``limits`` has others: another process may have
             set them since they were read.
     """
 

@@ -232,7 +232,7 @@ def _start_execution(
 
 
 def _nested_input(given: JSONValue) -> JSONValue:
-    """Return the input of a nested execution: a text is the JSON text that AWS's API takes, and no string."""
+    """Return the input of a nested execution: a string is the JSON text that AWS's API takes."""
     if not isinstance(given, str):
         return given
     try:

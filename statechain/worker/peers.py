@@ -26,7 +26,7 @@ class Peers:
     Arguments:
         worker_id: Returns the id of this worker, which never judges itself. A fork of a process has another one.
 
-        lease: The length of its own lease, for workers of a release that does not report theirs.
+        lease: The length of this worker's lease, for workers of a release that does not report theirs.
     """
 
     def __init__(self, worker_id: Callable[[], str], lease: timedelta) -> None:

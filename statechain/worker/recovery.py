@@ -59,7 +59,7 @@ LONGEST_TRIAL_PAUSE = 1.0
 
 
 def pause_after(failures: int, period: float) -> float:
-    """Return the seconds to wait after so many looks failed in a row: twice as many each time, up to a period."""
+    """Return the seconds to wait after that many looks failed in a row: twice as many each time, up to a period."""
     return min(CLAIM_SECONDS * 2.0 ** min(failures - 1, MOST_DOUBLINGS), period)
 
 

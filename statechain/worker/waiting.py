@@ -69,7 +69,7 @@ class EndWatcher:
             self._forget(execution_id, end)
 
     def awaited(self, most: int) -> list[str]:
-        """Return the ids of executions whose end is waited for, at most so many."""
+        """Return the ids of executions whose end is waited for, at most that many."""
         return list(islice(self._waiting, most))
 
     def is_awaited(self, execution_id: str) -> bool:

@@ -21,7 +21,7 @@ InputT = TypeVar("InputT")
 ContextT = TypeVar("ContextT")
 
 FEW = 32
-"""So many references make a text that is just encoded, and measured then."""
+"""That many references make a string that is just encoded, and measured then."""
 
 TIMES = 4
 """How many times the size of a payload a template may make; a path may choose a part of it afterwards."""

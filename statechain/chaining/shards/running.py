@@ -1,4 +1,4 @@
-"""The shards that a worker has claimed, each run by a task of its own, and then ended, left to others, or passed on."""
+"""The shards that a worker has claimed, each run by a separate task, and then ended, left to others, or passed on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Branches in order, a bounded number at once, each in an asyncio task of its own only from where it needs one.
+"""Branches in order, a bounded number at once, each in a separate asyncio task only from where it needs one.
 
 A branch that begins with a plain Task begins as a line, which no task awaits; most end there. Where the line stops
 before the end of the branch, a task goes on.

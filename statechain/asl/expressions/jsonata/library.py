@@ -18,7 +18,7 @@ Frame: TypeAlias = Any
 """A scope of variables."""
 
 JList = utils.Utils.JList
-"""An array that knows whether it is a sequence, which a single item stands for, or a stream of tuples."""
+"""An array that knows whether it is a sequence, which a single item represents, or a stream of tuples."""
 
 sequence_of = utils.Utils.create_sequence
 

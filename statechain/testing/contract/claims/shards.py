@@ -445,7 +445,7 @@ class ShardContract:
         await claimed(repository, batch, "one")
         assert await repository.open_tickets(batch.id, "two", running=()) == [Ticket(batch.id, 1, 0)]
         assert await repository.open_tickets(batch.id, "one", running=[0]) == [Ticket(batch.id, 1, 0)]
-        lost = [Ticket(batch.id, 0, 1), Ticket(batch.id, 1, 0)]  # the reply to a claim of its own was lost
+        lost = [Ticket(batch.id, 0, 1), Ticket(batch.id, 1, 0)]  # the reply to its claim was lost
         assert await repository.open_tickets(batch.id, "one", running=()) == lost
         await claimed(repository, batch, "two")
         assert await repository.open_tickets(batch.id, "three", running=()) == []
