@@ -95,8 +95,8 @@ class LimitStateMachine(Write[None]):
 
         limits: Its limits.
 
-        unchanged: The names of those that stay as they are stored, even if ``limits`` has others: another process may have
-            set them since they were read.
+        unchanged: The names of those that stay as they are stored, even if ``limits`` has others: another process may
+            have set them since they were read.
     """
 
     state_machine_id: str
