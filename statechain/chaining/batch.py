@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import attrs
 
@@ -35,6 +35,7 @@ from statechain.storage.retrying import retry_while_unavailable
 
 __all__ = [
     "LocalBatches",
+    "StopFunction",
     "create_batch",
     "ended_executions",
     "new_batch",
@@ -48,6 +49,13 @@ logger = logging.getLogger(__name__)
 PAGE = 100
 WATCH_SECONDS = 0.5
 STOPPED = frozenset({BatchStatus.ABORTED, BatchStatus.FAILED})
+
+
+class StopFunction(Protocol):
+    """Stops one execution, and returns it as it ended."""
+
+    async def __call__(self, execution_id: str, /, *, cause: str) -> Execution:
+        """Raises ExecutionNotFound."""
 
 
 def new_batch(
@@ -100,9 +108,7 @@ async def _warn_if_empty(batch: Batch, filter_: ExecutionFilter, services: Batch
         logger.warning("the batch %s matches no execution: %s", batch.name_prefix, why)
 
 
-async def stop_batch(
-    batch_id: str, *, services: BatchServices, stop_execution: Callable[..., Awaitable[Execution]]
-) -> None:
+async def stop_batch(batch_id: str, *, services: BatchServices, stop_execution: StopFunction) -> None:
     """Record a batch as ABORTED, cancel the tasks that run it here, and stop those of its executions that run."""
     ending = EndBatch(batch_id=batch_id, status=BatchStatus.ABORTED, end_time=services.clock.now())
     # First: workers elsewhere watch the status, and start no more of it within a second.
@@ -124,7 +130,7 @@ async def stop_batch(
         after = items[-1].index
 
 
-async def _stop_item(execution_id: str, batch_id: str, stop_execution: Callable[..., Awaitable[Execution]]) -> None:
+async def _stop_item(execution_id: str, batch_id: str, stop_execution: StopFunction) -> None:
     with suppress(ExecutionNotFound):  # it has ended meanwhile, and was deleted
         await stop_execution(execution_id, cause=f"the batch {batch_id} was stopped")
 
@@ -185,7 +191,7 @@ class LocalBatches:
         produce = partial(run.resume, resuming=resuming)
         return ResultStream(services.streams, produce, capacity=options.concurrent_batches)
 
-    async def stop(self, batch_id: str, stop_execution: Callable[..., Awaitable[Execution]]) -> None:
+    async def stop(self, batch_id: str, stop_execution: StopFunction) -> None:
         """Record a batch as ABORTED, and stop what runs of it here and elsewhere."""
         await stop_batch(batch_id, services=self._services, stop_execution=stop_execution)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from statechain.cancellation import GRACE, wait_ignoring_cancellation
-from statechain.chaining.batch import create_batch, new_batch, stop_batch
+from statechain.chaining.batch import StopFunction, create_batch, new_batch, stop_batch
 from statechain.chaining.bulk import Inputs, store_bulk
 from statechain.chaining.following import Begun, Follower, batch_status
 from statechain.chaining.options import DISTRIBUTED, BatchExecutionOptions
@@ -24,7 +24,7 @@ from statechain.errors import BatchNotFound, StatechainError
 from statechain.guard import guarded
 from statechain.launcher import ResultStream
 from statechain.records.batches import Batch, BatchStatus
-from statechain.records.executions import Execution, new_id
+from statechain.records.executions import new_id
 from statechain.records.results import BatchExecutionResult, BatchStopped
 from statechain.storage.retrying import polling_delays, retry_while_unavailable
 
@@ -36,15 +36,13 @@ __all__ = ["BatchHandle", "SharedBatches"]
 
 logger = logging.getLogger(__name__)
 
-StopExecution = Callable[..., Awaitable[Execution]]
-
 
 @guarded()
 class BatchHandle:
     """A DISTRIBUTED batch that was started: workers run it, also after this process has ended."""
 
     def __init__(
-        self, batch_id: str, services: BatchServices, stop_execution: StopExecution, *, redrives: bool = False
+        self, batch_id: str, services: BatchServices, stop_execution: StopFunction, *, redrives: bool = False
     ) -> None:
         self.guard = services.streams.guard
         self._id = batch_id
@@ -111,7 +109,7 @@ class SharedBatches:
 
     _services: BatchServices
     _shards: ShardWorker
-    _stop_execution: StopExecution
+    _stop_execution: StopFunction
     _tasks: Callable[[], asyncio.TaskGroup]
 
     async def start(

@@ -16,7 +16,7 @@ from uuid import UUID, uuid5
 import attrs
 
 from statechain.asl.item_machines import item_machine
-from statechain.chaining.batch import stop_batch
+from statechain.chaining.batch import StopFunction, stop_batch
 from statechain.chaining.bulk import store_bulk
 from statechain.chaining.following import batch_status
 from statechain.chaining.options import DISTRIBUTED, BatchExecutionOptions
@@ -73,7 +73,7 @@ class DistributedMapRuns:
     _services: BatchServices
     _shards: ShardWorker
     _find_target: Callable[[Batch], Awaitable[Target | None]]
-    _stop_execution: Callable[..., Awaitable[Execution]]
+    _stop_execution: StopFunction
     _tasks: Callable[[], asyncio.TaskGroup]
     _machines: dict[tuple[str, int, str], StateMachineRecord] = attrs.field(factory=dict, init=False)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal, TypeAlias, TypeVar, cast
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import attrs
 
@@ -13,7 +13,7 @@ from statechain.errors import InvalidArgument
 from statechain.records.batches import DISTRIBUTED, Batch
 from statechain.records.queues import KEY, PRIORITY
 
-__all__ = ["DISTRIBUTED", "SHARD_OPTIONS", "STORED_OPTIONS", "BatchExecutionOptions"]
+__all__ = ["DISTRIBUTED", "SHARD_OPTIONS", "STORED_OPTIONS", "BatchExecutionOptions", "stored_arguments"]
 
 T = TypeVar("T")
 
@@ -183,5 +183,9 @@ class BatchExecutionOptions:
         Returns:
             Its options, as `Engine.resume_batch` takes them.
         """
-        stored = {name: value for name, value in batch.options.items() if name in (*STORED_OPTIONS, *SHARD_OPTIONS)}
-        return cls(**cast("dict[str, Any]", stored))
+        return cls(**stored_arguments(batch))
+
+
+def stored_arguments(batch: Batch) -> dict[str, Any]:
+    """Return the arguments that made the options of a stored batch."""
+    return {name: value for name, value in batch.options.items() if name in (*STORED_OPTIONS, *SHARD_OPTIONS)}

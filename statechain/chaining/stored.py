@@ -1,9 +1,9 @@
-"""A batch's options as a JSON-shaped mapping, to be stored with it and read back."""
+"""What is stored of a batch: its options as a JSON-shaped mapping, and whether it chains what no other one chains."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from statechain.chaining.options import DISTRIBUTED, SHARD_OPTIONS, STORED_OPTIONS, BatchExecutionOptions
 from statechain.chaining.transformers import TRANSFORMER_OPTION
@@ -12,7 +12,7 @@ from statechain.codec import JSONValue
 if TYPE_CHECKING:
     from statechain.records.batches import Batch
 
-__all__ = ["describe_options", "is_exclusive", "read_options"]
+__all__ = ["describe_options", "is_exclusive"]
 
 
 def describe_options(options: BatchExecutionOptions, transformer: str | None = None) -> dict[str, JSONValue]:
@@ -22,11 +22,6 @@ def describe_options(options: BatchExecutionOptions, transformer: str | None = N
     described[TRANSFORMER_OPTION] = transformer
     # What is None is left out, so that options compare equal (`does_the_same`) across releases that know more of them.
     return {name: value for name, value in described.items() if value is not None and not callable(value)}
-
-
-def read_options(described: Mapping[str, JSONValue]) -> dict[str, Any]:
-    """Return the arguments that made the options."""
-    return {name: value for name, value in described.items() if name in (*STORED_OPTIONS, *SHARD_OPTIONS)}
 
 
 def is_exclusive(batch: Batch) -> bool:

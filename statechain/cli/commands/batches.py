@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
+from statechain.chaining.options import stored_arguments
 from statechain.chaining.source import InputTransformer
-from statechain.chaining.stored import read_options
 from statechain.cli.command import asynchronous
 from statechain.cli.definitions.targets import check_served
 from statechain.cli.exits import exit_with, usage_errors
@@ -164,7 +164,7 @@ async def resume(
         stored = await engine.get_batch(batch_id)
         await check_served(engine, stored.state_machine_id, stored.state_machine_revision, tasks)
         progress = BatchProgress(stored.item_counts.total, description=f"batch {stored.name_prefix}", console=errors())
-        made = make_options({**read_options(stored.options), **options, **progress.callbacks})
+        made = make_options({**stored_arguments(stored), **options, **progress.callbacks})
         try:
             with progress, usage_errors():
                 await engine.resume_batch(batch_id, options=made, input_transformer=transformer)
