@@ -47,7 +47,7 @@ def shown() -> Iterator[tuple[Any, set[str], set[str]]]:
         ]
         value = named(path)
         if isinstance(value, ModuleType):
-            yield from ((getattr(value, name), set(), set()) for name in set(value.__all__) - names[1])
+            yield from ((getattr(value, name), set(), set()) for name in sorted({*value.__all__} - names[1]))
         else:
             yield value, names[0], names[1]
 
