@@ -145,6 +145,27 @@ async def test_an_engine_without_recovery_gives_up_after_a_lapse_what_it_owns_an
                 await asyncio.sleep(0.01)
 
 
+async def test_the_handler_of_an_execution_that_another_worker_took_over_is_cancelled_with_the_next_look() -> None:
+    begun, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def wait(_value: Any) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    async with MemoryRepository() as inner, asyncio.timeout(20):
+        async with Engine(inner, tasks=working(wait), lease=0.3, recovery=False) as engine:
+            handle = await (await engine.create_state_machine("works", WORKS)).start_execution(1)
+            await begun.wait()
+            await inner.release(engine.worker.id)
+            (claim,) = await inner.claim("another", page=1)
+            await cancelled.wait()
+        assert list(await inner.owned("another")) == [claim.execution.id] == [handle.id]
+
+
 async def test_an_engine_without_recovery_asks_what_it_lost_and_not_how_much_waits() -> None:
     gate, facts = asyncio.Event(), list[Fact]()
 

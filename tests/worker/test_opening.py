@@ -8,12 +8,14 @@ import os
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from statechain import Engine, MemoryRepository
 from statechain.errors import RepositoryError, RepositoryUnavailable
 from statechain.worker.opening import Opening
+from support.faulty_repository import FaultyRepository, as_repository
 from support.virtual_loop import run_virtually
 
 AWAY = RepositoryUnavailable("the server is away")
@@ -148,3 +150,42 @@ async def test_an_engine_that_is_made_before_a_fork_and_opened_after_it_has_anot
             assert [lease.worker_id for lease in await repository.workers()] == [engine.worker.id]
             assert engine.worker.id
             assert (engine.worker.id != former) is (is_forked and given is None)
+
+
+class RefusesLeases(FaultyRepository):
+    """Registers no worker."""
+
+    async def renew_lease(self, *_arguments: object) -> bool:
+        raise RepositoryError("no lease for you")
+
+
+async def test_an_engine_to_which_storage_gives_no_lease_raises_that_as_it_is_opened() -> None:
+    async with MemoryRepository() as inner, asyncio.timeout(20):
+        with pytest.raises(RepositoryError, match="no lease for you"):
+            await Engine(as_repository(RefusesLeases(inner))).__aenter__()
+
+
+async def test_an_engine_whose_opening_is_cancelled_is_closed() -> None:
+    asked = asyncio.Event()
+
+    class Silent(FaultyRepository):
+        async def renew_lease(self, *_arguments: object) -> bool:
+            asked.set()
+            await asyncio.Event().wait()
+            return True
+
+    async with MemoryRepository() as inner, asyncio.timeout(20):
+        opened = asyncio.create_task(Engine(as_repository(Silent(inner))).__aenter__())
+        await asked.wait()
+        opened.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opened
+        assert await inner.workers() == []
+
+
+@pytest.mark.parametrize("role", ["worker", "client", "reader"])
+async def test_an_engine_of_each_role_that_is_left_by_an_exception_raises_that(role: Any) -> None:
+    async with asyncio.timeout(20):
+        with pytest.raises(LookupError, match="the body's own"):
+            async with Engine("memory://", role=role):
+                raise LookupError("the body's own")
