@@ -1,4 +1,4 @@
-"""The console as an ASGI application: its routes, and what errors become."""
+"""The console as an ASGI application: its pages and actions, and what errors become."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from statechain.arguments import Argument, checked
 from statechain.console import assets
@@ -19,18 +18,7 @@ from statechain.console.access import Access, loopback
 from statechain.console.actions.routes import routes as action_routes
 from statechain.console.counting import COUNTS, Counts
 from statechain.console.guarding import Gate
-from statechain.console.pages import (
-    batches,
-    chain,
-    events,
-    execution,
-    executions,
-    machines,
-    overview,
-    payload,
-    statistics,
-    waiting,
-)
+from statechain.console.pages.routes import routes as page_routes
 from statechain.console.rendering import page
 from statechain.console.serving import ENGINE
 from statechain.errors import (
@@ -93,23 +81,7 @@ def app(engine: Engine | Callable[[Request], Engine], *, access: Access | None =
     console = Starlette(
         routes=[
             *assets.routes(),
-            Route("/", overview.show),
-            Route("/executions", executions.show),
-            Route("/executions/{id}", execution.show),
-            Route("/executions/{id}/events", events.show),
-            Route("/executions/{id}/timeline", execution.timeline),
-            Route("/executions/{id}/payload", payload.show),
-            Route("/executions/{id}/chain", chain.show),
-            Route("/machines", machines.show_all),
-            Route("/machines/{id}", machines.show),
-            Route("/batches", batches.show_all),
-            # Before `{id}`, which would match it.
-            Route("/batches/new", batches.new),
-            Route("/batches/{id}", batches.show),
-            Route("/batches/{id}/counts", batches.counts),
-            Route("/waiting", waiting.show_all),
-            Route("/waiting/task", waiting.show),
-            Route("/statistics", statistics.show),
+            *page_routes(),
             *action_routes(),
         ],
         middleware=[Middleware(Gate, access=access or loopback())],

@@ -97,16 +97,13 @@ async def show(request: Request) -> Response:
         )
     )
     shown = visits[after : after + PAGE]
-    failed = [visit.place for visit in shown if visit.error is not None]
-    # Outlines have no causes: the rows of the failed visits that are shown are read whole.
-    whole = await engine.repository.visits_at(execution.id, failed)
     context |= {
         "picture": picture,
         "visits": [
             {"visit": visit, "standing": standing_of(visit, drawn), "seconds": seconds_of(visit, drawn, now)}
             for visit in shown
         ],
-        "causes": {place: row.cause for place, row in whole.items()},
+        "causes": await _causes(engine, execution, shown),
         "state": state,
         "failed_only": is_failed_only,
         "after": after,
@@ -118,6 +115,13 @@ async def show(request: Request) -> Response:
         "command": command_line("show", execution.id),
     }
     return await page(request, "execution.html", context)
+
+
+async def _causes(engine: Engine, execution: Execution, shown: Sequence[VisitOutline]) -> dict[int, str | None]:
+    """Return the causes of the visits that failed, which outlines do not have: their rows are read whole."""
+    failed = [visit.place for visit in shown if visit.error is not None]
+    whole = await engine.repository.visits_at(execution.id, failed)
+    return {place: row.cause for place, row in whole.items()}
 
 
 def _selected(
