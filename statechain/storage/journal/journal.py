@@ -23,7 +23,7 @@ from statechain.observers import JournalFlushed, Observer, emit
 from statechain.storage.journal.committing import Committer, HeldUp
 from statechain.storage.journal.keys import BusyKeys
 from statechain.storage.journal.ledger import ExecutionWrites
-from statechain.storage.journal.stragglers import Straggler, Stragglers
+from statechain.storage.journal.stragglers import Silence, Straggler, Stragglers
 from statechain.storage.journal.waiters import NO_WAITER, CallersWaiter, Waiter, Waiting, both
 from statechain.storage.repository import Advance, CreateBatch, End, Repository, Write
 
@@ -116,6 +116,7 @@ class Journal:
         self._ledgers: list[ExecutionWrites] = []
         self._flight: _Flight | None = None
         self._left_behind: set[_Flight] = set()
+        self._silence: Silence | None = None
         self._freezing: set[_Flight] = set()
         self._committer = Committer(repository, self._pause, self._is_hurried, separation)
         self._stragglers = Stragglers(self._committer.commit_alone, self._pause, self._is_hurried)
@@ -247,6 +248,8 @@ class Journal:
         self._is_open = False
         if self._watch is not None:
             self._watch.cancel()
+        if self._silence is not None:
+            self._silence.cut()
         self._notify_space()
         cut = RepositoryUnavailable(
             "the engine was closed before the write was confirmed: it may or may not have been committed"
@@ -339,6 +342,9 @@ class Journal:
         else:  # beside the groups: it was a batch, or left behind while storage was silent, and its flusher ends
             self._freezing.discard(flight)
             self._left_behind.discard(flight)
+            if self._silence is not None and not self._left_behind:
+                self._silence.over()
+                self._silence = None
             self._free(flight.keys)
         self._emit_flushed(flight.size, flight.began)
 
@@ -416,6 +422,7 @@ class Journal:
         # Left behind, not cancelled: storage may still commit it, and a lost reply would have to be found out about.
         if waited >= self._relief and len(self._left_behind) < MOST_LEFT_BEHIND:
             self._left_behind.add(self._flight)
+            self._silence = self._silence or Silence(self._flight.group[0], self._flight.began)
             self._detach(self._flight)
             self._flight = None
             self._flusher += 1  # the flusher that awaits storage sees that it was replaced once it is answered

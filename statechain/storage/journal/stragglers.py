@@ -19,7 +19,7 @@ from statechain.errors import RepositoryUnavailable
 from statechain.storage.repository import CreateBatch, Write
 from statechain.storage.retrying import backoff_delays
 
-__all__ = ["AT_ONCE", "RARELY", "Outage", "Straggler", "Stragglers", "described"]
+__all__ = ["AT_ONCE", "RARELY", "Outage", "Silence", "Straggler", "Stragglers", "described"]
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +28,9 @@ AT_ONCE = 2
 
 RARELY = 60.0
 """Seconds between two log lines about what still lasts."""
+
+SILENT_SECONDS = 10.0
+"""How long a commit goes unanswered before the log says so."""
 
 NAMED = 10
 """How many stragglers have separate log lines; the rest are counted."""
@@ -160,3 +163,40 @@ class Outage:
         if self._is_logged:
             self._is_logged = False
             logger.warning("storage takes writes again after %.1f s", seconds)
+
+
+class Silence:
+    """What is logged of commits that storage does not answer: after some seconds, each minute, and when it does.
+
+    A driver waits for minutes before it raises anything, in which no write of the engine may get through.
+
+    Arguments:
+        write: A write of the first such commit.
+
+        began: When that commit began, by the monotonic clock.
+    """
+
+    def __init__(self, write: Write[object], began: float) -> None:
+        self._write = write
+        self._began = began
+        self._is_logged = False
+        self._wait(SILENT_SECONDS - (time.monotonic() - began))
+
+    def _wait(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._log)
+
+    def _log(self) -> None:
+        self._is_logged = True
+        seconds = time.monotonic() - self._began
+        logger.warning("storage has not answered for %.0f s: %s waits", seconds, described(self._write))
+        self._wait(RARELY)
+
+    def over(self) -> None:
+        """Take note that storage has answered."""
+        self.cut()
+        if self._is_logged:
+            logger.warning("storage has answered after %.1f s", time.monotonic() - self._began)
+
+    def cut(self) -> None:
+        """Log nothing more."""
+        self._timer.cancel()

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
+
+import pytest
 
 from statechain.clock import SystemClock
 from statechain.errors import RepositoryUnavailable
+from statechain.storage.journal import stragglers
 from statechain.storage.journal.journal import MOST_LEFT_BEHIND, Journal
 from support.faulty_repository import FaultyRepository, as_repository
 from support.storage.journals import HeldClock, each, held, running, starting, turns, write_all
@@ -108,3 +112,33 @@ async def test_nothing_is_left_behind_where_all_is_answered(storage: FaultyRepos
         await journal.write(starting())
         await turns()
     assert faults == []
+
+
+async def test_a_storage_that_does_not_answer_is_logged_and_that_it_has_answered_too(
+    storage: FaultyRepository, clock: HeldClock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stragglers, "SILENT_SECONDS", 0.02)
+    monkeypatch.setattr(stragglers, "RARELY", 0.02)
+    async with running(storage, relief=RELIEF) as journal, asyncio.TaskGroup() as tasks:
+        silent = await held(storage, journal, tasks)
+        clock.now += RELIEF
+        async with asyncio.timeout(30):
+            while len(caplog.messages) < 2:  # noqa: ASYNC110 -- a log has no event
+                await asyncio.sleep(0.01)
+        assert not silent.done()
+        storage.gate.set()
+    first, *_, last = caplog.messages
+    assert re.fullmatch(r"storage has not answered for \d+ s: StartExecution of execution \S+ waits", first)
+    assert re.fullmatch(r"storage has answered after [\d.]+ s", last)
+
+
+async def test_a_commit_that_is_answered_late_is_not_logged(
+    storage: FaultyRepository, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(storage, relief=RELIEF) as journal, asyncio.TaskGroup() as tasks:
+        silent = await held(storage, journal, tasks)
+        tasks.create_task(journal.write(starting()))
+        await storage.asked(2)
+        storage.gate.set()
+        await asyncio.wait([silent])
+    assert caplog.messages == []
