@@ -10,6 +10,7 @@ import pytest
 from statechain import Engine, ExecutionFailed, ExecutionStatus, Limits, TaskContext, TaskError, TaskRegistry
 from statechain.asl.expressions import intrinsics
 from statechain.codec import private
+from statechain.testing import VirtualClock
 
 tasks = TaskRegistry()
 seen: list[Any] = []
@@ -171,6 +172,35 @@ CASES = {
 async def test_an_express_execution_ends_as_a_standard_one(definition: dict[str, Any], value: Any) -> None:
     express = await outcome(definition, value, "EXPRESS")
     assert express == await outcome(definition, value, "STANDARD")
+
+
+async def test_each_visit_has_an_idempotency_key_of_its_own() -> None:
+    keys: list[str] = []
+    registry = TaskRegistry()
+
+    @registry.register
+    async def note(value: Any, context: TaskContext) -> Any:
+        keys.append(context.idempotency_key)
+        return value
+
+    states: dict[str, dict[str, Any]] = {}
+    for place in range(3):
+        states[f"Pass{place}"] = {"Type": "Pass", "Next": f"Note{place}"}
+        states[f"Note{place}"] = {"Type": "Task", "Resource": "note", "Next": f"Pass{place + 1}"}
+    async with Engine("memory://", tasks=registry) as engine:
+        definition = {"StartAt": "Pass0", "States": {**states, "Pass3": {"Type": "Succeed"}}}
+        machine = await engine.create_state_machine("m", definition, type="EXPRESS")
+        await machine.execute({})
+    assert len(set(keys)) == len(keys) == 3
+
+
+async def test_a_plain_task_sees_the_context_object_of_its_visit() -> None:
+    parameters = {"name.$": "$$.State.Name", "entered.$": "$$.State.EnteredTime", "began.$": "$$.Execution.StartTime"}
+    call = {"Type": "Task", "Resource": "keep", "Parameters": parameters, "End": True}
+    definition = {"StartAt": "First", "States": {"First": {"Type": "Pass", "Next": "Call"}, "Call": call}}
+    status, output, *_ = await outcome(definition, {}, "EXPRESS", clock=VirtualClock())
+    assert status is ExecutionStatus.SUCCEEDED
+    assert output == {"name": "Call", "entered": output["began"], "began": output["began"]}
 
 
 async def test_what_runs_without_end_is_ended() -> None:

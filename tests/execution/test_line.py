@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import pytest
 
-from statechain import Engine, Execution, Limits, MemoryRepository, TaskContext, TaskRegistry
+from statechain import Engine, Execution, Limits, MemoryRepository, RepositoryError, TaskContext, TaskRegistry
 from statechain.execution.lines.line import Line
 from statechain.execution.lines.shared import Lines
 from statechain.logs import ATTEMPT, EXECUTION
@@ -127,6 +127,9 @@ def definitions() -> dict[str, dict[str, Any]]:
         "map": chain(M={"Type": "Map", "ItemsPath": "$.items", "MaxConcurrency": 1, "ItemProcessor": branch}),
         "parallel": chain(P={"Type": "Parallel", "Branches": [branch]}, Last={"Type": "Pass"}),
         "branches": chain(P={"Type": "Parallel", "Branches": branches()}, Last={"Type": "Pass"}),
+        "a branch that waits": chain(
+            P={"Type": "Parallel", "Branches": [chain(First=task("add"), Wait={"Type": "Wait", "Seconds": 1})]}
+        ),
         "iterations": chain(M={"Type": "Map", "ItemsPath": "$.items", "ItemProcessor": branch}),
     }
 
@@ -183,6 +186,24 @@ async def test_a_branch_that_fails_interrupts_the_same_visits_of_its_siblings_on
     assert (ended.status, ended.error) == ("FAILED", "ValueError")
     assert "TaskStateAborted" in [event["type"] for event in events]
     assert events == expected
+
+
+async def test_a_branch_whose_end_cannot_be_written_has_not_ended() -> None:
+    storage, tasks = FaultyRepository(MemoryRepository()), TaskRegistry()
+
+    @tasks.register
+    async def last(value: Any) -> Any:
+        storage.before = lambda _: next(refusals, None)
+        return value
+
+    refusals = iter([RepositoryError("refused")])
+    tasks.register("same")(_same)
+    definition = chain(All={"Type": "Parallel", "Branches": [chain(One=task("last"))]}, After=task("same"))
+    async with Engine(as_repository(storage), tasks=tasks) as engine:
+        created = await engine.create_state_machine("unwritten", definition)
+        handle = await created.start_execution(1)
+        with pytest.raises(RepositoryError, match="refused"):
+            await handle.wait()
 
 
 async def turns(count: int = 20) -> None:
@@ -332,6 +353,22 @@ async def test_each_handler_has_its_own_task_and_the_context_of_its_execution() 
     assert [id_ for _, id_, _, _ in seen] == [ended.id] * 3
     assert [mark_ for _, _, mark_, _ in seen] == ["caller"] * 3
     assert [attempt.state_name for _, _, _, attempt in seen if attempt is not None] == ["A", "B", "C"]
+
+
+async def test_log_records_of_a_handler_that_takes_its_input_alone_name_its_attempt() -> None:
+    tasks, seen = TaskRegistry(), []
+
+    @tasks.register
+    async def look(value: Any) -> Any:
+        attempt = ATTEMPT.get()
+        assert attempt is not None
+        seen.append((attempt.state_name, attempt.attempt))
+        return value
+
+    async with Engine(tasks=tasks) as engine:
+        created = await engine.create_state_machine("two", chain(A=task("look"), B=task("look")))
+        await created.execute(1)
+    assert seen == [("A", 1), ("B", 1)]
 
 
 async def test_an_unexpected_error_within_a_line_fails_the_execution(monkeypatch: pytest.MonkeyPatch) -> None:

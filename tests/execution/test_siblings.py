@@ -11,7 +11,7 @@ import pytest
 from statechain.errors import LeaseLost, StateError
 from statechain.execution.fan_out.inline import decisive_error
 from statechain.execution.slots import Slot
-from support.engine_harness import EngineHarness, machine, task
+from support.engine_harness import EngineHarness, machine, task, types
 
 ALL = [{"ErrorEquals": ["States.ALL"], "Next": "After"}]
 SYNC = "arn:aws:states:::states:startExecution.sync"
@@ -159,6 +159,78 @@ async def test_an_express_handler_that_hides_its_cancellation_stops_nothing(
         ended = await started.stop()
     assert ended.status == ("ABORTED" if end == "stop" else "TIMED_OUT")
     assert not quick.calls["After"]
+
+
+def each(processor: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """Return a Map over the input."""
+    return {"Type": "Map", "ItemsPath": "$", "ItemProcessor": processor, **more}
+
+
+def indexes(events: list[dict[str, Any]], kind: str) -> list[int]:
+    """Return the indexes of the iterations of which a history has events of a kind."""
+    return [
+        event[f"mapIteration{kind}EventDetails"]["index"] for event in events if event["type"] == f"MapIteration{kind}"
+    ]
+
+
+@pytest.mark.parametrize("turn", range(8))
+async def test_no_iteration_begins_after_another_has_failed(quick: EngineHarness, turn: int) -> None:
+    released = asyncio.Event()
+
+    async def work(item: int) -> None:
+        quick.calls["Work"] += 1
+        await released.wait()
+        if item == 1:
+            for _ in range(turn):
+                await asyncio.sleep(0)
+            raise ValueError("refused")
+
+    quick.tasks.add("Work", work)
+    # With a timeout, so that no line runs it: those report the failure of a handler before that of its iteration.
+    bounded = machine(Work=task("Work", TimeoutSeconds=60))
+    started = await quick.start(machine(All=each(bounded, MaxConcurrency=2)), [0, 1, 2])
+    await quick.reached("Work", 2)
+    released.set()
+    assert (await started.wait()).status == "FAILED"
+    events = await quick.history(started)
+    failed = [event["type"] for event in events].index("TaskFailed")
+    assert not indexes(events[failed:], "Started")
+
+
+@pytest.mark.parametrize("turn", range(12))
+async def test_no_handler_is_called_after_a_sibling_has_failed(quick: EngineHarness, turn: int) -> None:
+    async def fail(_: Any) -> None:
+        for _turn in range(turn):
+            await asyncio.sleep(0)
+        raise ValueError("refused")
+
+    async def work(_: Any) -> None:
+        quick.calls["Work"] += 1
+
+    quick.tasks.add("Fail", fail)
+    quick.tasks.add("Work", work)
+    steps = {f"S{n}": task("Work", **({"Next": f"S{n + 1}"} if n < 9 else {})) for n in range(10)}
+    branches = [machine(**steps), machine(Fail=task("Fail", TimeoutSeconds=60))]
+    ended = await quick.run(machine(Both={"Type": "Parallel", "Branches": branches}))
+    events = types(await quick.history(ended))
+    assert not {"TaskScheduled", "TaskStarted"} & {*events[events.index("TaskFailed") :]}
+
+
+async def test_of_two_iterations_that_fail_at_once_the_first_is_shown_as_failed(quick: EngineHarness) -> None:
+    released = asyncio.Event()
+
+    async def fail(item: int) -> None:
+        quick.calls["Fail"] += 1
+        await released.wait()
+        raise ValueError(str(item))
+
+    quick.tasks.add("Fail", fail)
+    started = await quick.start(machine(All=each(machine(Fail=task("Fail")))), [0, 1])
+    await quick.reached("Fail", 2)
+    released.set()
+    await started.wait()
+    events = await quick.history(started)
+    assert indexes(events, "Failed") == [0]
 
 
 # The error that decides

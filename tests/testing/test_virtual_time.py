@@ -78,6 +78,23 @@ async def test_a_handler_that_takes_a_moment_is_not_timed_out_and_one_that_hangs
     assert (ended.status, ended.error, seconds) == (ExecutionStatus.FAILED, "States.Timeout", 2)
 
 
+async def test_no_time_passes_while_a_handler_of_an_express_execution_runs() -> None:
+    tasks = TaskRegistry()
+
+    @tasks.register("Brief")
+    async def brief(_input: Any) -> str:
+        await asyncio.sleep(0.02)
+        return "done"
+
+    async with Engine("memory://", tasks=tasks, clock=VirtualClock(grace=30)) as engine:
+        rest = machine(Rest={"Type": "Wait", "Seconds": 86_400, "End": True})
+        call = machine(Call={"Type": "Task", "Resource": "Brief", "End": True})
+        resting = await (await engine.create_state_machine("rest", rest)).start_execution({})
+        ended = await (await engine.create_state_machine("call", call, type="EXPRESS")).execute({})
+        assert (ended.output, ended.end_time) == ("done", ended.start_time)
+        await resting.stop()
+
+
 async def test_the_timeout_of_a_whole_execution_takes_no_real_time() -> None:
     definition = {**machine(Rest={"Type": "Wait", "Seconds": 86_400, "End": True}), "TimeoutSeconds": 3600}
     ended, seconds = await run(definition, TaskRegistry(), VirtualClock(grace=0.01))
