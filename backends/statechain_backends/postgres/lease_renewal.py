@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
@@ -15,6 +16,9 @@ from statechain_backends.sql.leases import scripts as lease_scripts
 
 __all__ = ["ConnectionLeaseRenewer"]
 
+SHORTEST_PATIENCE = 5.0
+"""Seconds that a renewal may take however short the lease is."""
+
 
 class ConnectionLeaseRenewer:
     """Renews a lease over a connection of the renewer, made anew where it was lost."""
@@ -24,6 +28,8 @@ class ConnectionLeaseRenewer:
         self._worker_id = worker_id
         self._lease = lease
         self._renewed = renewed
+        # Where a connection is lost without a word, the next renewal needs a new one while the lease still holds.
+        self._patience = max(lease.total_seconds() / 3, SHORTEST_PATIENCE)
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
 
     async def __aenter__(self) -> Self:
@@ -41,19 +47,26 @@ class ConnectionLeaseRenewer:
     async def renew(self) -> bool:
         """Renew the lease; return whether it was there, and the connection is that of the renewal before."""
         with translated():
-            is_same = self._connection is not None and not self._connection.is_closed()
-            if self._connection is None or not is_same:
-                self._connection = await self._connect()
-                # A worker's first connection replaces none, so that nothing can have been lost with one. That of
-                # another renewer counts: a loss is mostly noticed by a renewal that fails, and ends its renewer.
-                is_same = self._worker_id not in self._renewed
             try:
-                await self._connection.execute(self._settings.begin())
-                was_there = await perform(self._connection, lease_scripts.renew_lease(self._worker_id, self._lease))
-                await self._connection.execute("COMMIT")
-            except BaseException:
-                self._connection.terminate()
-                raise
+                async with asyncio.timeout(self._patience):
+                    return await self._renew()
+            except TimeoutError as error:
+                raise ConnectionError("the server did not answer in time to the renewal of a lease") from error
+
+    async def _renew(self) -> bool:
+        is_same = self._connection is not None and not self._connection.is_closed()
+        if self._connection is None or not is_same:
+            self._connection = await self._connect()
+            # A worker's first connection replaces none, so that nothing can have been lost with one. That of
+            # another renewer counts: a loss is mostly noticed by a renewal that fails, and ends its renewer.
+            is_same = self._worker_id not in self._renewed
+        try:
+            await self._connection.execute(self._settings.begin())
+            was_there = await perform(self._connection, lease_scripts.renew_lease(self._worker_id, self._lease))
+            await self._connection.execute("COMMIT")
+        except BaseException:
+            self._connection.terminate()
+            raise
         self._renewed.add(self._worker_id)
         return bool(was_there) and is_same
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from datetime import timedelta
 
@@ -9,6 +10,7 @@ import asyncpg
 import pytest
 
 from statechain import PostgresRepository, RepositoryError, RepositoryUnavailable
+from statechain_backends.postgres import lease_renewal
 
 LEASE = timedelta(seconds=30)
 # Waits until they have ended: they are only sent a signal, which a busy server comes to later.
@@ -62,3 +64,23 @@ async def test_a_connection_that_could_not_be_set_up_renews_nothing(postgres_url
     while await server.fetchval(COUNT):  # the server ends a session once it sees that its connection is gone
         pass
     await server.close()
+
+
+async def test_a_renewal_that_is_not_answered_ends_while_the_lease_still_holds(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next one, over a new connection, keeps the lease where the old one was lost without a word."""
+    monkeypatch.setattr(lease_renewal, "SHORTEST_PATIENCE", 0.1)
+    async with PostgresRepository(f"{postgres_url}?lock_timeout=0") as repository:
+        await repository.renew_lease("worker", LEASE)
+        async with repository.lease_renewer("worker", timedelta(seconds=1)) as renewer:
+            assert await renewer.renew()
+            other = await asyncpg.connect(postgres_url)
+            async with other.transaction():
+                await other.execute("SELECT FROM workers FOR UPDATE")
+                async with asyncio.timeout(30):
+                    with pytest.raises(RepositoryUnavailable, match="cannot be reached, or the connection was lost"):
+                        await renewer.renew()
+            await other.close()
+            assert not await renewer.renew()
+            assert await renewer.renew()
