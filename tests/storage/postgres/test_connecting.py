@@ -367,5 +367,5 @@ async def test_what_is_no_postgresql_is_named() -> None:
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         assert "what listens at this port is no PostgreSQL server" in await refusal_of(
-            f"postgresql://127.0.0.1:{port}/shop"
+            f"postgresql://127.0.0.1:{port}/shop?sslmode=prefer"
         )
