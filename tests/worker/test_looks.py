@@ -77,6 +77,14 @@ async def test_a_worker_takes_neither_itself_for_dead_nor_asks_for_a_release_whe
     assert recorded.asked_for["release_dead"] == []
 
 
+async def test_a_worker_claims_between_its_looks_beside_another_one(caplog: pytest.LogCaptureFixture) -> None:
+    async with MemoryRepository() as inner, asyncio.timeout(20):
+        recorded = Recorded(inner)
+        async with Engine(inner, lease=600), Engine(as_repository(recorded), lease=600):
+            await recorded.is_asked_for("claim", 3)
+    assert caplog.records == []
+
+
 @pytest.mark.parametrize("is_later", [False, True])
 async def test_what_an_owner_without_a_lease_has_is_taken_over_once_that_was_missed_for_its_length(
     *, is_later: bool
