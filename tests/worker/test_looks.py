@@ -174,6 +174,28 @@ async def test_the_handler_of_an_execution_that_another_worker_took_over_is_canc
         assert list(await inner.owned("another")) == [claim.execution.id] == [handle.id]
 
 
+async def test_what_an_execution_waits_for_that_is_stopped_through_another_process_is_stopped_with_it() -> None:
+    begun = asyncio.Event()
+
+    async def wait(_value: Any) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    call = task("arn:aws:states:::states:startExecution.sync:2", Parameters={"StateMachineArn": "works"})
+    async with (
+        MemoryRepository() as inner,
+        asyncio.timeout(20),
+        Engine(inner, tasks=working(wait), lease=0.3, recovery=False) as engine,
+        Engine(inner, role="client") as operator,
+    ):
+        await engine.create_state_machine("works", WORKS)
+        parent = await (await engine.create_state_machine("calls", machine(Call=call))).start_execution(1)
+        await begun.wait()
+        (child,) = [id_ for id_ in await operator.list_execution_ids() if id_ != parent.id]
+        assert (await operator.stop_execution(parent.id)).status is ExecutionStatus.ABORTED
+        assert (await (await operator.get_handle(child)).wait()).status is ExecutionStatus.ABORTED
+
+
 async def test_an_engine_without_recovery_asks_what_it_lost_and_not_how_much_waits() -> None:
     gate, facts = asyncio.Event(), list[Fact]()
 
