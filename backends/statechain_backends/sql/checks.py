@@ -17,7 +17,7 @@ from sqlalchemy import and_, delete, exists, func, null, or_, select, tuple_, up
 from statechain.records.executions import TERMINAL, ExecutionStatus
 from statechain.storage.findings import Finding
 from statechain_backends.sql.damage import TABLES, damage_of, replacements
-from statechain_backends.sql.leases.queries import now
+from statechain_backends.sql.functions import now
 from statechain_backends.sql.schema.tables import batch_items, batches, callbacks, executions, links, runs, visits
 from statechain_backends.sql.scripts.writes import LOST_EPOCHS
 from statechain_backends.sql.text_escape import unescape_text

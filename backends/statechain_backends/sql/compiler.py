@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from sqlalchemy.sql import ClauseElement
     from sqlalchemy.sql.compiler import SQLCompiler
 
-__all__ = ["SQL", "Compiler", "Parameters", "named_row", "param", "row_params"]
+__all__ = ["SQL", "Compiler", "Number", "Parameters", "Text", "named_row", "param", "row_params"]
 
 Parameters: TypeAlias = Mapping[str, object] | None
+Text: TypeAlias = str | BindParameter[Any]
+Number: TypeAlias = int | BindParameter[Any]
 
 
 def param(name: str) -> BindParameter[Any]:

@@ -14,9 +14,7 @@ from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
     Insert,
-    Integer,
     Select,
-    String,
     and_,
     exists,
     false,
@@ -29,17 +27,14 @@ from sqlalchemy import (
     tuple_,
     union_all,
 )
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.functions import FunctionElement
 
 from statechain.clock import to_micros
 from statechain.records.executions import TERMINAL, ExecutionStatus
+from statechain_backends.sql.functions import position, unindexed
 from statechain_backends.sql.schema.tables import batch_items, executions, links, runs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from sqlalchemy.sql.compiler import SQLCompiler
 
     from statechain.records.batches import Batch
     from statechain.records.filters import Chained, Cursor, ExecutionFilter
@@ -53,7 +48,6 @@ __all__ = [
     "execution_keys_page",
     "executions_page",
     "freeze",
-    "unindexed",
 ]
 
 Query: TypeAlias = "Select[Any] | CompoundSelect[Any]"
@@ -89,35 +83,6 @@ EXECUTION: Sequence[ColumnElement[Any]] = (
     executions.c.key,
     executions.c.priority,
 )
-
-
-class position(FunctionElement[int]):  # noqa: N801
-    """Where a string first occurs in another, bytewise, from 1; 0 where it does not."""
-
-    type = Integer()
-    inherit_cache = True
-
-
-@compiles(position)
-def _position(element: position, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401
-    return f"strpos({compiler.process(element.clauses, **options)})"
-
-
-@compiles(position, "sqlite")
-def _position_on_sqlite(element: position, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401
-    return f"instr({compiler.process(element.clauses, **options)})"
-
-
-class unindexed(FunctionElement[str]):  # noqa: N801
-    """A string as it is, by which no index is chosen: one in the order of a page is better."""
-
-    type = String()
-    inherit_cache = True
-
-
-@compiles(unindexed)
-def _unindexed(element: unindexed, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401
-    return f"({compiler.process(element.clauses, **options)} || '')"
 
 
 def executions_page(

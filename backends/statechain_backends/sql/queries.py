@@ -7,12 +7,10 @@ parameter where a statement is compiled once. What a filter means is in `filters
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
-    BindParameter,
     ColumnElement,
-    Integer,
     Select,
     and_,
     case,
@@ -23,14 +21,14 @@ from sqlalchemy import (
     select,
     tuple_,
 )
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.functions import FunctionElement
 
 from statechain.clock import to_micros
 from statechain.records.batches import BatchStatus
 from statechain.records.executions import ExecutionStatus
 from statechain.storage.outlines import SHORT_DETAIL
+from statechain_backends.sql.compiler import Number, Text
 from statechain_backends.sql.filters import EXECUTION, UNFAILED, WITH_RUNS
+from statechain_backends.sql.functions import size
 from statechain_backends.sql.schema.tables import (
     batch_items,
     batches,
@@ -43,8 +41,6 @@ from statechain_backends.sql.schema.tables import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from sqlalchemy.sql.compiler import SQLCompiler
 
     from statechain.records.batches import Batch
     from statechain.records.executions import Link
@@ -72,9 +68,6 @@ __all__ = [
     "visits_at",
     "visits_page",
 ]
-
-Text: TypeAlias = str | BindParameter[Any]
-Number: TypeAlias = int | BindParameter[Any]
 
 RUNNING = ExecutionStatus.RUNNING
 
@@ -121,23 +114,6 @@ def visits_page(execution_id: Text, after: Number, page: Number | None) -> Selec
         .order_by(visits.c.seq)
         .limit(page)
     )
-
-
-class size(FunctionElement[int]):  # noqa: N801 -- reads as the SQL function that it is
-    """How many bytes (SQLite: characters) a string has. JSON texts are ASCII; PostgreSQL reads none of it for that."""
-
-    type = Integer()
-    inherit_cache = True
-
-
-@compiles(size)
-def _size(element: size, compiler: SQLCompiler, **options: object) -> str:
-    return f"octet_length({compiler.process(element.clauses, **options)})"
-
-
-@compiles(size, "sqlite")
-def _size_on_sqlite(element: size, compiler: SQLCompiler, **options: object) -> str:
-    return f"length({compiler.process(element.clauses, **options)})"
 
 
 def visit_outlines_page(execution_id: Text, after: Number, page: Number) -> Select[Any]:

@@ -29,10 +29,9 @@ from statechain.records.executions import TERMINAL, ExecutionStatus
 from statechain.reports import BatchResult, WaitingTask
 from statechain.storage.shards import ShardStatus
 from statechain_backends.sql.batch_counts import items_with_executions
-from statechain_backends.sql.compiler import param
+from statechain_backends.sql.compiler import Number, Text, param
 from statechain_backends.sql.decoding import member, moment_or_none, number, reads, text, text_or_none
-from statechain_backends.sql.filters import unindexed
-from statechain_backends.sql.queries import Number, Text
+from statechain_backends.sql.functions import unindexed
 from statechain_backends.sql.queues.queries import claimable
 from statechain_backends.sql.schema.tables import batch_items, batch_shards, batches, callbacks, executions, runs
 

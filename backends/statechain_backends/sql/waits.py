@@ -13,7 +13,7 @@ from statechain.records.callbacks import CallbackStatus
 from statechain.storage.outlines import SHORT_DETAIL
 from statechain.storage.waits import Awaited, ExecutionWait, wait_of
 from statechain_backends.sql.decoding import moment_or_none, payload_or_none, reads, text, text_or_none
-from statechain_backends.sql.queries import size
+from statechain_backends.sql.functions import size
 from statechain_backends.sql.schema.tables import callbacks, executions, runs, visits
 
 if TYPE_CHECKING:

@@ -6,11 +6,10 @@ from one renewal of some worker to the next, but neither backwards nor by more t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     BigInteger,
-    BindParameter,
     ColumnElement,
     CompoundSelect,
     Delete,
@@ -32,20 +31,18 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import Insert, insert
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.functions import FunctionElement
 
 from statechain.clock import MICROSECOND
 from statechain.storage.leases import LONGEST_GAP
-from statechain_backends.sql.compiler import param
+from statechain_backends.sql.compiler import Number, Text, param
 from statechain_backends.sql.filters import EXECUTION, WITH_RUNS
+from statechain_backends.sql.functions import now
 from statechain_backends.sql.schema.tables import batch_shards, executions, runs, uptime, workers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from sqlalchemy import CTE
-    from sqlalchemy.sql.compiler import SQLCompiler
     from sqlalchemy.sql.dml import ReturningDelete
 
 __all__ = [
@@ -59,7 +56,6 @@ __all__ = [
     "forget_lease",
     "forget_worker",
     "leases",
-    "now",
     "release_dead_runs",
     "release_owned",
     "release_runs",
@@ -72,28 +68,7 @@ __all__ = [
     "wanted",
 ]
 
-Text: TypeAlias = str | BindParameter[Any]
-Number: TypeAlias = int | BindParameter[Any]
-
 MOST_GAP = LONGEST_GAP // MICROSECOND
-
-
-class now(FunctionElement[int]):  # noqa: N801 -- reads as the SQL function that it is
-    """The database's clock, in microseconds since the epoch."""
-
-    type = BigInteger()
-    inherit_cache = True
-
-
-@compiles(now)
-def _now(_element: now, _compiler: SQLCompiler, **_options: object) -> str:
-    # Not now(), which is when the transaction began: it may have waited for locks since.
-    return "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"
-
-
-@compiles(now, "sqlite")
-def _now_on_sqlite(_element: now, _compiler: SQLCompiler, **_options: object) -> str:
-    return "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"
 
 
 # Uptime

@@ -17,6 +17,7 @@ from statechain.clock import MICROSECOND
 from statechain.errors import DamagedRow
 from statechain.records.executions import ExecutionStatus
 from statechain_backends.sql.compiler import param
+from statechain_backends.sql.functions import now
 from statechain_backends.sql.leases import queries
 from statechain_backends.sql.queues import scripts as queue_scripts
 from statechain_backends.sql.records import to_claim
@@ -36,7 +37,7 @@ __all__ = ["claim", "end_damaged", "owned", "release", "release_dead", "renew_le
 
 logger = logging.getLogger(__name__)
 
-_lease: dict[str, Any] = {"lease_until": queries.now() + param("new_lease"), "lease": param("new_lease")}
+_lease: dict[str, Any] = {"lease_until": now() + param("new_lease"), "lease": param("new_lease")}
 _RENEW = (
     update(workers)
     .where(workers.c.id == param("id_"))
@@ -184,7 +185,7 @@ def end_damaged(row: Row, damage: DamagedRow) -> Steps:
         "status": ExecutionStatus.FAILED.value,
         "error": "States.Runtime",
         "cause": str(damage),
-        "end_time": queries.now(),
+        "end_time": now(),
         "epoch": executions.c.epoch + LOST_EPOCHS,
     }
     yield update(executions).where(executions.c.id == id_).values(failed), None
