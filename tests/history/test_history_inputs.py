@@ -185,3 +185,12 @@ async def test_a_result_is_shown_where_the_output_is_another_one(
     events = {event["type"]: event for event in await quick.history(ended)}
     assert events["TaskSucceeded"]["taskSucceededEventDetails"]["output"] == '{"made":{"n":1}}'
     assert events["TaskStateExited"]["stateExitedEventDetails"]["output"] == '{"n":1,"result":{"made":{"n":1}}}'
+
+
+async def test_an_evaluation_that_failed_is_shown_with_its_field_its_error_and_its_cause(quick: EngineHarness) -> None:
+    state = {"Type": "Pass", "QueryLanguage": "JSONata", "Output": "{% $states.input.a + 'text' %}"}
+    ended = await quick.run(machine(Add=state), {"a": 1})
+    (shown,) = [each for each in await quick.history(ended) if each["type"] == "EvaluationFailed"]
+    details = shown["evaluationFailedEventDetails"]
+    assert (details["location"], details["state"]) == ("Output", "Add")
+    assert (details["error"], details["cause"]) == (ended.error, ended.cause)
