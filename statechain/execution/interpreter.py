@@ -36,6 +36,8 @@ from statechain.tasks.call import cut_off
 from statechain.tasks.retry import RUNTIME, catcher_for, retry_delay
 
 if TYPE_CHECKING:
+    from contextvars import Context
+
     from statechain.asl.plan.plan import State
     from statechain.clock import Clock
     from statechain.execution.calls import Caller
@@ -78,15 +80,20 @@ class Interpreter:
         self.lines = lines
         self._run_distributed = partial(run_distributed, files=files, map_runs=map_runs, shares=shares_map_runs)
 
-    async def run(self, run: Run) -> End:
-        """Run an execution from where it is to its end, which is the caller's to record, unless `Run.end` has it."""
-        # A start hands over the input that it has decoded; of a claim there is the row's text alone.
-        given = None if run.live is None else run.live.take_input()
-        frame = Frame(run, run.plan, "", given or Payload.of_text(run.execution.input_text))
+    def line_of(self, run: Run, context: Context) -> Line:
+        """Return the line that a new execution begins as, where `Lines.begins_at` its first state."""
+        return Line(self.lines, self._root_of(run), context)
+
+    async def run(self, run: Run, line: Line | None = None) -> End:
+        """Run an execution from where it is to its end, which is the caller's to record, unless `Run.end` has it.
+
+        With the ``line`` that it began as, go on from there.
+        """
+        frame = self._root_of(run) if line is None else line.frame
         try:
             began = self._take_up(run)
             if run.plan.timeout_seconds is None:
-                await self.run_frame(frame)
+                await self.run_frame(frame, line)
             # Counted from the start of the execution, or its last redrive, and not from this worker's take-up.
             elif not await self._run_in_time(frame, began + timedelta(seconds=run.plan.timeout_seconds)):
                 return End(status=ExecutionStatus.TIMED_OUT, end_time=self._clock.now())
@@ -102,6 +109,12 @@ class Interpreter:
         finally:
             run.root = None  # the two hold each other: all that an execution held would wait for the garbage collector
         return End(status=ExecutionStatus.SUCCEEDED, end_time=self._clock.now(), output_text=text)
+
+    def _root_of(self, run: Run) -> Frame:
+        """Return the root line of control of an execution, before its first state."""
+        # A start hands over the input that it has decoded; of a claim there is the row's text alone.
+        given = None if run.live is None else run.live.take_input()
+        return Frame(run, run.plan, "", given or Payload.of_text(run.execution.input_text))
 
     def _failed(self, frame: Frame, fault: StateError) -> End:
         """Return how an execution ends whose root line of control failed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from statechain.records.executions import ExecutionStatus
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from statechain.storage.journal.ledger import ExecutionWrites
     from statechain.storage.repository import End, TakeUpExecution
 
-__all__ = ["Follower", "RunState", "RunningExecution"]
+__all__ = ["Driver", "Follower", "RunState", "RunningExecution"]
 
 
 class RunState(enum.Enum):
@@ -61,6 +61,13 @@ class Follower(Protocol):
         """Take note that the execution is over here. Does not raise."""
 
 
+class Driver(Protocol):
+    """What drives an execution: an asyncio task, or, while it needs none, what the journal and its handlers call."""
+
+    def cancel(self) -> object:
+        """Have it carry out what was decided about the execution."""
+
+
 class RunningExecution:
     """An execution that this process runs, or is about to, under the epoch of one claim.
 
@@ -73,6 +80,7 @@ class RunningExecution:
         "_end",
         "_fault",
         "_waiters",
+        "driver",
         "epoch",
         "exception",
         "execution_id",
@@ -88,7 +96,6 @@ class RunningExecution:
         "stopping",
         "succeeding",
         "take_up",
-        "task",
     )
 
     def __init__(self, execution_id: str, epoch: int = 1, *, given: Payload | None = None) -> None:
@@ -110,7 +117,7 @@ class RunningExecution:
         self.redriven_from: Execution | None = None
         self.exception: BaseException | None = None
         self.reported: Execution | None = None
-        self.task: asyncio.Task[None] | None = None
+        self.driver: Driver | None = None
 
     @property
     def is_over(self) -> bool:
@@ -149,7 +156,7 @@ class RunningExecution:
 
     def begin(self) -> None:
         """Note the first step of its task; what was decided before stays decided."""
-        self.task = asyncio.current_task()
+        self.driver = asyncio.current_task()
         if self.state is RunState.QUEUED:
             self.state = RunState.RUNNING
 
@@ -167,10 +174,9 @@ class RunningExecution:
             self._cut_short(RunState.STOPPING)
 
     def go_on(self) -> None:
-        """Have its task go on after a stop, to write the end."""
-        if self.task is not None:
-            # The cancellation has done its work: a timeout or TaskGroup that is entered next must not see it pending.
-            self.task.uncancel()
+        """Have its task, which this is, go on after a stop, to write the end."""
+        # The cancellation has done its work: a timeout or TaskGroup that is entered next must not see it pending.
+        cast("asyncio.Task[None]", asyncio.current_task()).uncancel()
 
     def interrupt(self) -> None:
         """Leave the execution as it is: RUNNING, for the worker that claims it."""
@@ -186,8 +192,8 @@ class RunningExecution:
         # A task that is cancelled before its first step never runs, and would record nothing: it looks at the state as
         # it begins, and is not cancelled before.
         self.state = state
-        if self.task is not None:
-            self.task.cancel()
+        if self.driver is not None:
+            self.driver.cancel()
 
     @property
     def name(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from statechain.errors import DamagedRow, InvalidPayload, LeaseLost, RepositoryError, StatechainError
 from statechain.execution.restore import NO_VISITS, StoredVisits
@@ -25,14 +25,17 @@ from statechain.storage.journal.ledger import ExecutionWrites
 from statechain.storage.repository import End, ReleaseExecution, StartExecution, StopExecution
 from statechain.tasks.retry import RUNTIME
 from statechain.worker.suspects import backoff
+from statechain.worker.unattended import UnattendedRun
 
 if TYPE_CHECKING:
     from statechain.execution.interpreter import Interpreter
+    from statechain.execution.lines.line import Line
     from statechain.settings import Settings
     from statechain.storage.journal.journal import Journal
     from statechain.storage.repository import Repository
     from statechain.worker.lease import Lease
     from statechain.worker.revisions import Revision
+    from statechain.worker.unattended import Owner
 
 __all__ = ["ExecutionRunner"]
 
@@ -58,24 +61,62 @@ class ExecutionRunner:
         self._clock, self._limits, self._observers = settings.clock, settings.limits, settings.observers
         self._gate = None if max_concurrent is None else asyncio.Semaphore(max_concurrent)
 
+    # Without a task
+
+    def unattended(
+        self, live: RunningExecution, revision: Revision, start: StartExecution, owner: Owner
+    ) -> UnattendedRun | None:
+        """Have a start written, and return what runs it from there without a task; None where it has to have one."""
+        record, plan, lines = revision.record, revision.plan, self._interpreter.lines
+        if (
+            self._gate is not None
+            or record.type != "STANDARD"
+            or plan.timeout_seconds is not None
+            or not (lines.begins_at(plan.states[plan.start_at]) and self._journal.has_room)
+        ):
+            return None
+        run = UnattendedRun(live, revision, start, owner=owner, lines=lines, lapses=self._lease.lapses)
+        self._journal.post_write(start, run)
+        return run
+
+    def begin_line(self, unattended: UnattendedRun) -> None:
+        """Run an execution whose start is durable, as far as a line goes."""
+        live, revision = unattended.live, unattended.revision
+        claimed = first_claim(unattended.start)
+        run = self._run_of(live, revision, claimed, NO_VISITS, UNLIMITED, unattended.lapses)
+        self._show(live, claimed, revision)
+        unattended.line = self._interpreter.line_of(run, unattended.context)
+        unattended.line.begin_here(unattended.stopped)
+
+    def concluded(self, unattended: UnattendedRun, line: Line, end: End) -> Execution:
+        """Return an execution that needed no task, as it ended."""
+        run = line.frame.run
+        run.root = None  # as where `Interpreter.run` ends
+        return self._ended(unattended.live, run.ledger, unattended.revision, run.execution, end)
+
+    # In a task
+
     async def run(
-        self, live: RunningExecution, revision: Revision, beginning: StartExecution | Claim
+        self, live: RunningExecution, revision: Revision, beginning: StartExecution | Claim | UnattendedRun
     ) -> Execution | None:
         """Run an execution and write its end; return it as it ended, or None where it goes on, or ended, elsewhere.
 
         What this process decided about it meanwhile arrives as a cancellation; the state says what it means.
         """
-        # Read before the start is written: a lapse meanwhile means that others may have claimed it since.
-        claimed, lapses = None, self._lease.lapses
+        claimed = None
         try:
-            if live.state is not RunState.RUNNING:
+            if isinstance(beginning, UnattendedRun) and (line := beginning.line) is not None:
+                claimed = first_claim(beginning.start)
+                if not (live.is_undecided or live.state is RunState.CLOSING):
+                    cast("asyncio.Task[None]", asyncio.current_task()).cancel()  # it reaches what the line waits for
+                end = await self._interpreter.run(line.frame.run, line)
+            elif live.state is not RunState.RUNNING:
                 raise asyncio.CancelledError  # noqa: TRY301 -- it was decided before the first step
-            claimed = beginning if isinstance(beginning, Claim) else await self._begin(live, beginning)
-            if claimed is None:
-                return None
-            # 0 for a claim, which may be older than the last lapse: where the lease ever lapsed, a write before the
-            # first effect shows whether the claim is still good.
-            end = await self._interpret(live, revision, claimed, lapses if claimed is not beginning else 0)
+            else:
+                claimed, lapses = await self._claim(live, beginning)
+                if claimed is None:
+                    return None
+                end = await self._interpret(live, revision, claimed, lapses)
         except asyncio.CancelledError:
             match live.state:
                 case RunState.STOPPING if live.stopping is not None:
@@ -102,14 +143,20 @@ class ExecutionRunner:
         except RepositoryError:
             await self._release(live, claimed)
             raise
+        return self._ended(live, live.ledger, revision, claimed.execution, end)
+
+    def _ended(
+        self, live: RunningExecution, ledger: ExecutionWrites, revision: Revision, execution: Execution, end: End
+    ) -> Execution:
+        """Return an execution whose end is durable as it ended; report it."""
         live.reported = None
-        ended = claimed.execution.ended(
+        ended = execution.ended(
             status=end.status,
             end_time=end.end_time,
             output_text=end.output_text,
             error=end.error,
             cause=end.cause,
-            current_state=live.ledger.current_state,
+            current_state=ledger.current_state,
         )
         if self._observers:
             emit(self._observers, ExecutionEnded(ended, revision.record.name))
@@ -117,28 +164,38 @@ class ExecutionRunner:
 
     async def _interpret(self, live: RunningExecution, revision: Revision, claimed: Claim, lapses: int) -> End:
         """Run a claimed execution from where it is; return how it ends."""
-        ledger = live.ledger = ExecutionWrites(claimed)
-        self._show(live, claimed, revision)
         place = UNLIMITED if self._gate is None else Slot(self._gate)
+        self._show(live, claimed, revision)
         async with place:
             # Written in the slot, not at the claim: what waits for a slot must not look as if it ran (see suspects).
             if live.take_up is not None:
                 await self._journal.write(live.take_up)
-            return await self._interpreter.run(
-                Run(
-                    claimed.execution,
-                    revision.record,
-                    revision.plan,
-                    ledger,
-                    await self._past(live, claimed),
-                    place=place,
-                    observers=self._observers,
-                    before=live.redriven_from,
-                    live=live,
-                    lapses=lapses,
-                    most_events=self._limits.history_events,
-                )
-            )
+            past = await self._past(live, claimed)
+            return await self._interpreter.run(self._run_of(live, revision, claimed, past, place, lapses))
+
+    def _run_of(
+        self,
+        live: RunningExecution,
+        revision: Revision,
+        claimed: Claim,
+        past: StoredVisits,
+        place: Slot,
+        lapses: int,
+    ) -> Run:
+        live.ledger = ExecutionWrites(claimed)
+        return Run(
+            claimed.execution,
+            revision.record,
+            revision.plan,
+            live.ledger,
+            past,
+            place=place,
+            observers=self._observers,
+            before=live.redriven_from,
+            live=live,
+            lapses=lapses,
+            most_events=self._limits.history_events,
+        )
 
     async def _end_by(self, error: Exception, live: RunningExecution, claimed: Claim | None) -> End:
         """Return the end of an execution by an exception that nothing here expects; raise any other."""
@@ -154,13 +211,25 @@ class ExecutionRunner:
         fault = runtime_error(error, claimed.execution, self._limits)
         return End(status=ExecutionStatus.FAILED, end_time=self._clock.now(), error=fault.error, cause=fault.cause)
 
-    async def _begin(self, live: RunningExecution, start: StartExecution) -> Claim | None:
-        """Make a start durable; return the claim that comes with it, or None where another execution holds the name."""
-        holder = await self._journal.write(start)
+    async def _claim(
+        self, live: RunningExecution, beginning: StartExecution | Claim | UnattendedRun
+    ) -> tuple[Claim | None, int]:
+        """Return the claim of an execution, and how often the lease had lapsed when it was surely good.
+
+        A start is made durable first; there is no claim where another execution holds its name.
+        """
+        if isinstance(beginning, Claim):
+            # It may be older than the last lapse: where the lease ever lapsed, a write before the first effect shows
+            # whether it is still good.
+            return beginning, 0
+        if isinstance(beginning, UnattendedRun):
+            start, lapses, holder = beginning.start, beginning.lapses, await beginning.holder()
+        else:
+            # Read before the start is written: a lapse meanwhile means that others may have claimed it since.
+            start, lapses = beginning, self._lease.lapses
+            holder = await self._journal.write(start)
         live.open(holder)
-        execution = start.execution
-        # A start is the first claim: it has epoch 1 and no visits, so that nothing is read back.
-        return Claim(execution=execution, epoch=1, seq=0) if holder.id == execution.id else None
+        return (first_claim(start) if holder.id == start.execution.id else None), lapses
 
     def _show(self, live: RunningExecution, claimed: Claim, revision: Revision) -> None:
         """Report that an execution runs here from now on; what is logged beneath this task is about it."""
@@ -206,3 +275,8 @@ class ExecutionRunner:
         if claimed.seq == 0:
             return StoredVisits()  # its own: a redrive adds to it
         return await StoredVisits.load(self._repository, claimed.execution.id)
+
+
+def first_claim(start: StartExecution) -> Claim:
+    """Return the claim that comes with a start: it has epoch 1 and no visits, so that nothing is read back."""
+    return Claim(execution=start.execution, epoch=1, seq=0)

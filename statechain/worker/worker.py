@@ -32,10 +32,12 @@ from statechain.tasks.services import is_known
 from statechain.worker.runner import ExecutionRunner
 from statechain.worker.submissions import Submissions
 from statechain.worker.suspects import backoff
+from statechain.worker.unattended import UnattendedRun
 from statechain.worker.waiting import EndWatcher
 
 if TYPE_CHECKING:
     from statechain.execution.interpreter import Interpreter
+    from statechain.execution.lines.line import Line
     from statechain.settings import Settings
     from statechain.storage.journal.journal import Journal
     from statechain.storage.repository import Repository
@@ -84,6 +86,7 @@ class Worker:
         self.is_in_doubt = False
         self._adopted: set[RunningExecution] = set()
         self._is_handing_over = False
+        self._is_leaving = False
         self.is_awaited = False
         self.changed = asyncio.Event()
         self.submissions = Submissions(journal, self)
@@ -204,8 +207,14 @@ class Worker:
     def _begin_new(
         self, revision: Revision, execution: Execution, given: Payload, *, exclusive: bool
     ) -> RunningExecution:
+        self.tasks()  # refuses where nothing runs
         live = RunningExecution(execution.id, given=given)
-        self._spawn(live, revision, StartExecution(execution=execution, owner=self.id, exclusive=exclusive))
+        start = StartExecution(execution=execution, owner=self.id, exclusive=exclusive)
+        live.driver = None if self._is_leaving else self._runner.unattended(live, revision, start, self)
+        if live.driver is None:
+            self._spawn(live, revision, start)
+        else:
+            self._live[live.execution_id] = live
         return live
 
     async def _abort_new(self, live: RunningExecution) -> None:
@@ -348,6 +357,56 @@ class Worker:
             raise StatechainError(self.why_closed)
         return self.group
 
+    # Without a task
+
+    async def until_left(self, leaving: asyncio.Event) -> None:
+        """Return once the engine is being left; from then on each execution has a task, for which the group waits."""
+        try:
+            await leaving.wait()
+        finally:
+            self._is_leaving = True
+            for run in self._unattended():
+                run.attend()
+
+    async def end_unattended(self) -> None:
+        """Interrupt what no task took over, since the group of the executions had failed, and wait for its end."""
+        ends = []
+        for run in self._unattended():
+            run.live.interrupt()
+            ends.append(asyncio.ensure_future(self._main(run.live, run.revision, run)))
+        if ends:
+            await await_shielded(asyncio.gather(*ends, return_exceptions=True))
+
+    def _unattended(self) -> list[UnattendedRun]:
+        """Return the executions that run without a task, or whose task has not made its first step."""
+        return [live.driver for live in self._live.values() if isinstance(live.driver, UnattendedRun)]
+
+    def begin_line(self, run: UnattendedRun) -> None:
+        """Run an execution whose start is durable, as far as a line goes."""
+        self._runner.begin_line(run)
+
+    def conclude_line(self, run: UnattendedRun, line: Line, end: End) -> None:
+        """Take an execution that is over, its end durable; in any case its waiters are resolved."""
+        try:
+            self._resolve(run.live, self._runner.concluded(run, line, end))
+        except Exception as error:  # noqa: BLE001 -- as in `_main`
+            self._fail(run.live, error)
+        finally:
+            self._leave(run.live, run.revision)
+
+    def attend(self, run: UnattendedRun) -> None:
+        """Have a task go on with an execution; where the group fails, `end_unattended` does."""
+        main = self._main(run.live, run.revision, run)
+        try:
+            # A copy: the line enters its context itself.
+            self.tasks().create_task(main, context=run.context.copy())
+        except (RuntimeError, StatechainError):
+            main.close()
+            if run.line is not None:
+                run.line.cancel()  # it begins nothing more
+
+    # In a task
+
     def _spawn(self, live: RunningExecution, revision: Revision, beginning: StartExecution | Claim) -> None:
         self.tasks().create_task(self._main(live, revision, beginning))
         # After `tasks()`, which raises where no group is open: what has no task would stay listed.
@@ -362,8 +421,9 @@ class Worker:
             del self._live[live.execution_id]
             if self.is_awaited or live.is_limited:  # what waits for the limit may be claimed now
                 self.changed.set()
-        # Waiters that are resolved keep their answer: this is for what was interrupted.
-        live.resolve(None, StatechainError("the engine was closed before the execution ended: it can be recovered"))
+        live.driver = None  # what runs an execution without a task holds it
+        if not live.is_over:  # it was interrupted
+            live.resolve(None, StatechainError("the engine was closed before the execution ended: it can be recovered"))
         self._adopted.discard(live)
         if self._is_handing_over and self._adopted:  # it may have been what waited for another
             asyncio.get_running_loop().call_soon(self.hand_over_adopted)
@@ -381,24 +441,35 @@ class Worker:
 
     # Running
 
-    async def _main(self, live: RunningExecution, revision: Revision, beginning: StartExecution | Claim) -> None:
+    async def _main(
+        self, live: RunningExecution, revision: Revision, beginning: StartExecution | Claim | UnattendedRun
+    ) -> None:
         """Run one execution until it is over here; in any case its waiters are resolved, and no other is disturbed."""
         live.begin()
         try:
-            ended = await self._runner.run(live, revision, beginning)
-            if ended is not None:
-                self.elsewhere.note_end(ended)
-            live.resolve(ended)
+            self._resolve(live, await self._runner.run(live, revision, beginning))
         except Exception as error:  # noqa: BLE001 -- it is logged, and raised where its waiters are
-            self._note_failure(live, error)
-            # Lost is no failure to those that wait: another worker runs the execution on, and they poll storage.
-            live.resolve(None, None if isinstance(error, LeaseLost) else error)
+            self._fail(live, error)
         finally:
-            if self._observers and live.reported is not None:
-                emit(self._observers, ExecutionLeft(live.reported, revision.record.name))
-            if live.ledger is not None:
-                self.journal.close_execution(live.ledger)
-            self._forget(live)
+            self._leave(live, revision)
+
+    def _resolve(self, live: RunningExecution, ended: Execution | None) -> None:
+        if ended is not None:
+            self.elsewhere.note_end(ended)
+        live.resolve(ended)
+
+    def _fail(self, live: RunningExecution, error: Exception) -> None:
+        self._note_failure(live, error)
+        # Lost is no failure to those that wait: another worker runs the execution on, and they poll storage.
+        live.resolve(None, None if isinstance(error, LeaseLost) else error)
+
+    def _leave(self, live: RunningExecution, revision: Revision) -> None:
+        """Take note that an execution is over here."""
+        if self._observers and live.reported is not None:
+            emit(self._observers, ExecutionLeft(live.reported, revision.record.name))
+        if live.ledger is not None:
+            self.journal.close_execution(live.ledger)
+        self._forget(live)
 
     def _note_failure(self, live: RunningExecution, error: Exception) -> None:
         """Log why an execution cannot go on here; in doubt, recovery asks storage who owns it."""

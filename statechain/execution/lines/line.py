@@ -133,14 +133,14 @@ class Line:
         "frame",
     )
 
-    def __init__(self, lines: Lines, frame: Frame) -> None:
+    def __init__(self, lines: Lines, frame: Frame, context: contextvars.Context | None = None) -> None:
         self._lines = lines
         self.frame = frame
         self.exit = _BEFORE
         self.error: BaseException | None = None
         self._loop = asyncio.get_running_loop()
         self._future = _LineFuture(loop=self._loop)
-        self.context = contextvars.copy_context()
+        self.context = contextvars.copy_context() if context is None else context
         self._observers = frame.run.observers
         self._attempt_began: datetime | None = None
         self._phase = _NOTHING
@@ -153,6 +153,11 @@ class Line:
     def begin(self) -> None:
         """Pass through plain states, as far as that goes without waiting."""
         self.context.run(self._safely, self._begin)
+
+    def begin_here(self, when_stopped: Callable[[Line], None]) -> None:
+        """Begin within the line's context, and call a function when the line stops, unless it is cancelled."""
+        self._when_stopped = when_stopped
+        self._safely(self._begin)
 
     def begin_soon(self, when_stopped: Callable[[Line], None]) -> None:
         """Begin in the next turn of the event loop, and call a function when the line stops, unless it is cancelled."""

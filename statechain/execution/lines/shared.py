@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from statechain.clock import SystemClock
@@ -74,12 +75,21 @@ class Lines:
 
     def begins(self, frame: Frame) -> bool:
         """Return whether a line may begin at the state before which a frame is."""
-        state = frame.plan.states[frame.state]
-        return not frame.run.is_express and state.type == "Task" and self.call_of(state) is not None
+        return not frame.run.is_express and self.begins_at(frame.plan.states[frame.state])
+
+    def begins_at(self, state: State) -> bool:
+        """Return whether a line of a STANDARD execution may begin at a state."""
+        return state.type == "Task" and self.call_of(state) is not None
 
     def call_of(self, state: State) -> PlainCall | None:
         """Return how to call the handler of a Task that is just called, or None."""
         return self._found.get(state) or self._find(state)
+
+    def resume_soon(self, line: Resumable, outcome: object) -> None:
+        """Have a line go on with the outcome of its write, in the next turn of the event loop."""
+        if not self.resolved:
+            asyncio.get_running_loop().call_soon(self.go_on)
+        self.resolved.append((line, outcome))
 
     def go_on(self) -> None:
         """Have the lines go on whose writes are durable, or failed, all in one turn of the event loop."""

@@ -57,7 +57,7 @@ LAST_WORD = 0.5
 """Seconds past its deadline after which a journal cuts off what storage does not answer."""
 
 
-Entry: TypeAlias = "tuple[Write[object], Waiter[object]]"
+Entry: TypeAlias = "tuple[Write[object], Waiting]"
 
 
 class _Flight:
@@ -183,6 +183,17 @@ class Journal:
             waiter = Waiter[None]()
             self.post(ledger, waiter)
         await waiter
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a write is taken at once."""
+        return self._is_open and not self._is_full
+
+    def post_write(self, write: Write[object], waiting: Waiting) -> None:
+        """Have a write made soon, which has room, and resolve what waits for it."""
+        self._check_open()
+        self._writes.append((write, waiting))
+        self._wake_flusher()
 
     def post(self, ledger: ExecutionWrites, waiting: Waiting = NO_WAITER) -> None:
         """Have what was added to the ledger written soon, and resolve what waits for it.
