@@ -12,7 +12,7 @@ import sys
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path, PurePath
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, Final, ParamSpec, TypeAlias, TypeVar, cast
 
 import attrs
 
@@ -37,6 +37,7 @@ __all__ = [
     "WHOLE",
     "WORKER_ID",
     "Argument",
+    "check_of",
     "checked",
     "count_from",
     "instance_of",
@@ -228,6 +229,12 @@ def count_from(least: int) -> Argument:
 # Checking the arguments of a call
 
 
+Check: TypeAlias = Callable[[tuple[object, ...], Mapping[str, object]], None]
+
+_PARTS: Final = "__statechain_checked__"
+"""The attribute of a checked coroutine function that keeps its check and the function."""
+
+
 def checked(**arguments: Argument) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Return a decorator that checks the arguments of each call by the names of their parameters."""
 
@@ -256,6 +263,7 @@ def checked(**arguments: Argument) -> Callable[[Callable[P, T]], Callable[P, T]]
                 check(args, kwargs)
                 return await cast("Callable[P, Any]", function)(*args, **kwargs)
 
+            setattr(call_later, _PARTS, (check, function))
             return cast("Callable[P, T]", call_later)
 
         @functools.wraps(function)
@@ -266,6 +274,11 @@ def checked(**arguments: Argument) -> Callable[[Callable[P, T]], Callable[P, T]]
         return call
 
     return decorate
+
+
+def check_of(method: Callable[..., Any]) -> tuple[Check | None, Callable[..., Any]]:
+    """Return what checks the arguments of a coroutine method, and the method without that; None where nothing does."""
+    return cast("tuple[Check | None, Callable[..., Any]]", getattr(method, _PARTS, (None, method)))
 
 
 def _positions(function: Callable[..., object], arguments: Mapping[str, Argument]) -> list[tuple[str, int, Argument]]:

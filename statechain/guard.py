@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final, NoReturn, Protocol, TypeVar
 
+from statechain.arguments import check_of
 from statechain.errors import EngineNotUsable
 
 __all__ = ["Guard", "guarded"]
@@ -122,11 +123,18 @@ def _refuse_to_copy(self: object, _protocol: int) -> NoReturn:
 
 
 def _checked_coroutine(method: Callable[..., Any]) -> Callable[..., Any]:
+    # Arguments are checked here, too: one coroutine for both, which lives as long as the call.
+    check, plain = check_of(method)
+
     @functools.wraps(method)
     # The check is made when the call is awaited, in the loop that does.
-    async def call(self: Guarded, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        self.guard.check()
-        return await method(self, *args, **kwargs)
+    async def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        args[0].guard.check()
+        if check is not None:
+            check(args, kwargs)
+        work = plain(*args, **kwargs)
+        del args, kwargs  # a large input is not kept while the call goes on
+        return await work
 
     return call
 

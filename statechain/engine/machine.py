@@ -132,7 +132,9 @@ class StateMachine(MachineBatches):
         execution, given = await self._prepared(input, name, source, input_transformer, key, priority)
         worker = self._services.worker
         # Begun and concluded by one task, which is woken once: for the end.
-        found, live = await worker.conclude(execution, worker.begin(self._revision, execution, given))
+        begun = worker.begin(self._revision, execution, given)
+        del given, input  # it is the execution's own: from here it would be kept to the end
+        found, live = await worker.conclude(execution, begun)
         if is_end_of(found, execution):
             return succeeded(found, None if live is None else live.exception)
         check_same_input(found, execution, self.name)

@@ -70,7 +70,6 @@ class Run:
 
     __slots__ = (
         "_events_before_end",
-        "_highest",
         "_input",
         "_shown",
         "assigned_bytes",
@@ -110,7 +109,7 @@ class Run:
         self.plan = plan
         self.ledger = ledger
         self.past = past
-        self._input = Payload.of_text(execution.input_text)
+        self._input: Payload | None = None
         self.place = place or UNLIMITED
         self.observers = observers
         self.before = before
@@ -125,13 +124,14 @@ class Run:
         self.assigned_bytes = UNCOUNTED if past.last_event else 0
         # AWS's quota for STANDARD (25,000 events); its last event is the end.
         self._events_before_end = sys.maxsize if self.is_express else most_events - 1
-        # In a list, which the copies of `apart` share: numbers are never used twice in one execution.
-        self._highest = [past.highest_number]
+        ledger.highest_number = past.highest_number
         self._shown = (execution.id, execution.name, execution.start_time, "")
 
     @property
     def input(self) -> JSONValue:
         """The input, as the context object shows it."""
+        if self._input is None:  # few states ask for it
+            self._input = Payload.of_text(self.execution.input_text)
         return self._input.value
 
     @property
@@ -167,13 +167,14 @@ class Run:
 
     def count(self, number: int) -> None:
         """Note a visit's number."""
-        if number > self._highest[0]:  # noqa: PLR1730 -- the most frequent call, in which `max` takes most of the time
-            self._highest[0] = number
+        ledger = self.ledger
+        if number > ledger.highest_number:  # noqa: PLR1730 -- the most frequent call, in which `max` takes most of the time
+            ledger.highest_number = number
 
     def next_round(self) -> int:
         """Return a number above that of any visit so far: where the visits of a round of branches begin to count."""
-        self._highest[0] += 1
-        return self._highest[0]
+        self.ledger.highest_number += 1
+        return self.ledger.highest_number
 
     def apart(self, *, path: str, label: str, input: JSONValue, began: datetime) -> Run:  # noqa: A002
         """Return the run of a distributed Map's item: it counts its own events, and shows as its own execution.

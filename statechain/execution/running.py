@@ -240,6 +240,10 @@ class RunningExecution:
         """Return the execution once it is over here, or None where storage knows more."""
         if not self.is_over:
             await self.waiter()
+        return self.outcome()
+
+    def outcome(self) -> Execution | None:
+        """Return the execution, which is over here, as it ended, or None where storage knows more; raise its error."""
         if self._fault is not None:
             raise self._fault
         return self._end
@@ -256,7 +260,8 @@ class RunningExecution:
     def follow(self, follower: Follower) -> None:
         """Resolve a follower once the execution, which runs, is over here."""
         # Waiters that were cancelled are dropped, so that those of callers with a timeout do not pile up.
-        self._waiters = (*(each for each in self._waiters if not each.done()), follower)
+        waiting = [each for each in self._waiters if not each.done()] if self._waiters else None
+        self._waiters = (*waiting, follower) if waiting else (follower,)
 
 
 # Tuples: the members of an enumeration are hashed by a function in Python.

@@ -25,7 +25,7 @@ from statechain.storage.journal.ledger import ExecutionWrites
 from statechain.storage.repository import End, ReleaseExecution, StartExecution, StopExecution
 from statechain.tasks.retry import RUNTIME
 from statechain.worker.suspects import backoff
-from statechain.worker.unattended import UnattendedRun
+from statechain.worker.unattended import UnattendedRun, UnattendedRuns
 
 if TYPE_CHECKING:
     from statechain.execution.interpreter import Interpreter
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from statechain.storage.repository import Repository
     from statechain.worker.lease import Lease
     from statechain.worker.revisions import Revision
-    from statechain.worker.unattended import Owner
 
 __all__ = ["ExecutionRunner"]
 
@@ -64,29 +63,30 @@ class ExecutionRunner:
     # Without a task
 
     def unattended(
-        self, live: RunningExecution, revision: Revision, start: StartExecution, owner: Owner
+        self, live: RunningExecution, revision: Revision, start: StartExecution, runs: UnattendedRuns
     ) -> UnattendedRun | None:
         """Have a start written, and return what runs it from there without a task; None where it has to have one."""
         record, plan, lines = revision.record, revision.plan, self._interpreter.lines
         if (
-            self._gate is not None
+            not runs.is_open
+            or self._gate is not None
             or record.type != "STANDARD"
             or plan.timeout_seconds is not None
             or not (lines.begins_at(plan.states[plan.start_at]) and self._journal.has_room)
         ):
             return None
-        run = UnattendedRun(live, revision, start, owner=owner, lines=lines, lapses=self._lease.lapses)
+        run = UnattendedRun(live, revision, start.execution, runs=runs, lines=lines, lapses=self._lease.lapses)
         self._journal.post_write(start, run)
         return run
 
     def begin_line(self, unattended: UnattendedRun) -> None:
         """Run an execution whose start is durable, as far as a line goes."""
         live, revision = unattended.live, unattended.revision
-        claimed = first_claim(unattended.start)
+        claimed = first_claim(unattended.execution)
         run = self._run_of(live, revision, claimed, NO_VISITS, UNLIMITED, unattended.lapses)
         self._show(live, claimed, revision)
         unattended.line = self._interpreter.line_of(run, unattended.context)
-        unattended.line.begin_here(unattended.stopped)
+        unattended.line.begin_here(unattended)
 
     def concluded(self, unattended: UnattendedRun, line: Line, end: End) -> Execution:
         """Return an execution that needed no task, as it ended."""
@@ -106,7 +106,7 @@ class ExecutionRunner:
         claimed = None
         try:
             if isinstance(beginning, UnattendedRun) and (line := beginning.line) is not None:
-                claimed = first_claim(beginning.start)
+                claimed = first_claim(beginning.execution)
                 if not (live.is_undecided or live.state is RunState.CLOSING):
                     cast("asyncio.Task[None]", asyncio.current_task()).cancel()  # it reaches what the line waits for
                 end = await self._interpreter.run(line.frame.run, line)
@@ -223,19 +223,20 @@ class ExecutionRunner:
             # whether it is still good.
             return beginning, 0
         if isinstance(beginning, UnattendedRun):
-            start, lapses, holder = beginning.start, beginning.lapses, await beginning.holder()
+            execution, lapses, holder = beginning.execution, beginning.lapses, await beginning.holder()
         else:
             # Read before the start is written: a lapse meanwhile means that others may have claimed it since.
-            start, lapses = beginning, self._lease.lapses
-            holder = await self._journal.write(start)
+            execution, lapses = beginning.execution, self._lease.lapses
+            holder = await self._journal.write(beginning)
         live.open(holder)
-        return (first_claim(start) if holder.id == start.execution.id else None), lapses
+        return (first_claim(execution) if holder.id == execution.id else None), lapses
 
     def _show(self, live: RunningExecution, claimed: Claim, revision: Revision) -> None:
         """Report that an execution runs here from now on; what is logged beneath this task is about it."""
         live.reported = claimed.execution
         EXECUTION.set(claimed.execution)
-        ATTEMPT.set(None)  # it may have been started by a handler
+        if ATTEMPT.get() is not None:
+            ATTEMPT.set(None)  # it was started by a handler
         if self._observers:
             kind = ExecutionStarted if claimed.epoch == 1 else ExecutionResumed
             emit(self._observers, kind(claimed.execution, revision.record.name))
@@ -277,6 +278,6 @@ class ExecutionRunner:
         return await StoredVisits.load(self._repository, claimed.execution.id)
 
 
-def first_claim(start: StartExecution) -> Claim:
+def first_claim(execution: Execution) -> Claim:
     """Return the claim that comes with a start: it has epoch 1 and no visits, so that nothing is read back."""
-    return Claim(execution=start.execution, epoch=1, seq=0)
+    return Claim(execution=execution, epoch=1, seq=0)

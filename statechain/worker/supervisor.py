@@ -272,9 +272,9 @@ class Supervisor:
                     ready.set_result(None)
                     if self.shards is not None:
                         executions.create_task(self.shards.run(), name="statechain shards")
-                    await self.worker.until_left(self._closing)
+                    await self.worker.unattended.until_left(self._closing)
             finally:
-                await self.worker.end_unattended()
+                await self.worker.unattended.end()
                 self.worker.abandon()
                 self._threads.close()
             recovery.cancel()

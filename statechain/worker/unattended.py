@@ -6,9 +6,12 @@ more, or is stopped, or the engine is left, a task of the worker goes on with it
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
+from statechain.cancellation import await_shielded
 from statechain.errors import StatechainError
 from statechain.execution.lines.line import Exit, Line
 from statechain.execution.running import RunningExecution, RunState
@@ -17,23 +20,10 @@ from statechain.storage.journal.waiters import Waiter
 if TYPE_CHECKING:
     from statechain.execution.lines.shared import Lines
     from statechain.records.executions import Execution
-    from statechain.storage.repository import End, StartExecution
+    from statechain.storage.repository import End
     from statechain.worker.revisions import Revision
 
-__all__ = ["Owner", "UnattendedRun"]
-
-
-class Owner(Protocol):
-    """The worker, as an unattended execution sees it."""
-
-    def begin_line(self, run: UnattendedRun) -> None:
-        """Run an execution whose start is durable, as far as a line goes; set `UnattendedRun.line`."""
-
-    def conclude_line(self, run: UnattendedRun, line: Line, end: End) -> None:
-        """Take an execution that is over, its end durable."""
-
-    def attend(self, run: UnattendedRun) -> None:
-        """Have a task go on with an execution."""
+__all__ = ["UnattendedRun", "UnattendedRuns"]
 
 
 class UnattendedRun:
@@ -52,26 +42,37 @@ class UnattendedRun:
         is_attended: Whether a task goes on with it, or is about to.
     """
 
-    __slots__ = ("_holder", "_lines", "_owner", "context", "is_attended", "lapses", "line", "live", "revision", "start")
+    __slots__ = (
+        "_holder",
+        "_lines",
+        "_runs",
+        "context",
+        "execution",
+        "is_attended",
+        "lapses",
+        "line",
+        "live",
+        "revision",
+    )
 
     def __init__(
         self,
         live: RunningExecution,
         revision: Revision,
-        start: StartExecution,
+        execution: Execution,
         *,
-        owner: Owner,
+        runs: UnattendedRuns,
         lines: Lines,
         lapses: int,
     ) -> None:
         self.live = live
         self.revision = revision
-        self.start = start
+        self.execution = execution
         self.context = copy_context()
         self.lapses = lapses
         self.line: Line | None = None
         self.is_attended = False
-        self._owner = owner
+        self._runs = runs
         self._lines = lines
         self._holder: Waiter[Execution] | None = None
 
@@ -94,7 +95,7 @@ class UnattendedRun:
             return
         live.state = RunState.RUNNING
         live.open(holder)
-        self._owner.begin_line(self)
+        self._runs.begin(self)
 
     def fail(self, error: Exception) -> None:
         """Have a task raise what the start failed by."""
@@ -115,13 +116,13 @@ class UnattendedRun:
 
     # Its end
 
-    def stopped(self, line: Line) -> None:
+    def take_stopped(self, line: Line) -> None:
         """Take the line, which has stopped: at the end of the execution, or where a task has to go on."""
         end = line.frame.run.end
         if self.is_attended:
             return  # the task awaits the line
         if end is not None and line.exit is Exit.DONE and line.error is None:
-            self._owner.conclude_line(self, line, end)
+            self._runs.conclude(self, line, end)
         else:
             self.attend()
 
@@ -134,4 +135,68 @@ class UnattendedRun:
         """Have a task go on with it, unless one does."""
         if not self.is_attended:
             self.is_attended = True
-            self._owner.attend(self)
+            self._runs.attend(self)
+
+
+class UnattendedRuns:
+    """The executions of a worker that run without a task: each until it is over, or has one.
+
+    Arguments:
+        live: The worker's executions.
+
+        tasks: Returns the group in which tasks run them.
+
+        main: Runs one in a task.
+
+        begin: Runs one whose start is durable, as far as a line goes; sets `UnattendedRun.line` first.
+
+        conclude: Takes one that is over, its end durable.
+    """
+
+    def __init__(
+        self,
+        live: Mapping[str, RunningExecution],
+        tasks: Callable[[], asyncio.TaskGroup],
+        main: Callable[[RunningExecution, Revision, UnattendedRun], Coroutine[None, None, None]],
+        begin: Callable[[UnattendedRun], None],
+        conclude: Callable[[UnattendedRun, Line, End], None],
+    ) -> None:
+        self._live = live
+        self._tasks = tasks
+        self._main = main
+        self.begin = begin
+        self.conclude = conclude
+        self.is_open = True
+
+    def attend(self, run: UnattendedRun) -> None:
+        """Have a task go on with an execution; where the group fails, `end` does."""
+        main = self._main(run.live, run.revision, run)
+        try:
+            # A copy: the line enters its context itself.
+            self._tasks().create_task(main, context=run.context.copy())
+        except (RuntimeError, StatechainError):
+            main.close()
+            if run.line is not None:
+                run.line.cancel()  # it begins nothing more
+
+    async def until_left(self, leaving: asyncio.Event) -> None:
+        """Return once the engine is being left; from then on each execution has a task, for which the group waits."""
+        try:
+            await leaving.wait()
+        finally:
+            self.is_open = False
+            for run in self._all():
+                run.attend()
+
+    async def end(self) -> None:
+        """Interrupt what no task took over, since the group failed, and wait for its end."""
+        ends = []
+        for run in self._all():
+            run.live.interrupt()
+            ends.append(asyncio.ensure_future(self._main(run.live, run.revision, run)))
+        if ends:
+            await await_shielded(asyncio.gather(*ends, return_exceptions=True))
+
+    def _all(self) -> list[UnattendedRun]:
+        """Return those that run without a task, and those whose task has not made its first step."""
+        return [live.driver for live in self._live.values() if isinstance(live.driver, UnattendedRun)]

@@ -1,4 +1,4 @@
-"""The executions that run in this process: one task each, in the engine's TaskGroup.
+"""The executions that run in this process: in the engine's TaskGroup, or without a task as long as they need none.
 
 A worker starts executions, adopts claimed ones, stops them, and records how each ended. It never decides which
 execution to run: that is the callers' (machines, batches, recovery).
@@ -32,7 +32,7 @@ from statechain.tasks.services import is_known
 from statechain.worker.runner import ExecutionRunner
 from statechain.worker.submissions import Submissions
 from statechain.worker.suspects import backoff
-from statechain.worker.unattended import UnattendedRun
+from statechain.worker.unattended import UnattendedRun, UnattendedRuns
 from statechain.worker.waiting import EndWatcher
 
 if TYPE_CHECKING:
@@ -80,13 +80,14 @@ class Worker:
         # A list, no set: of two redrives of one execution at once, the first that is done removes only its own entry.
         self._redriving: list[str] = []
         self._live: dict[str, RunningExecution] = {}
+        begin_line, conclude = self._runner.begin_line, self._conclude_line
+        self.unattended = UnattendedRuns(self._live, self.tasks, self._main, begin_line, conclude)
         self.elsewhere = EndWatcher(repository)
         self._recovers = options.recovers
         self.is_interrupted = False
         self.is_in_doubt = False
         self._adopted: set[RunningExecution] = set()
         self._is_handing_over = False
-        self._is_leaving = False
         self.is_awaited = False
         self.changed = asyncio.Event()
         self.submissions = Submissions(journal, self)
@@ -187,7 +188,9 @@ class Worker:
         if live is None:
             return await self.submissions.start(execution, exclusive=exclusive), None
         try:
-            ended = await live.ended()
+            if not live.is_over:
+                await live.waiter()  # here, and not by `ended`: one coroutine less for each execution in flight
+            ended = live.outcome()
         except MachineLimited as limited:
             self.submissions.note_limited(limited)
             return await self.submissions.start(execution, exclusive=exclusive), None
@@ -210,7 +213,7 @@ class Worker:
         self.tasks()  # refuses where nothing runs
         live = RunningExecution(execution.id, given=given)
         start = StartExecution(execution=execution, owner=self.id, exclusive=exclusive)
-        live.driver = None if self._is_leaving else self._runner.unattended(live, revision, start, self)
+        live.driver = self._runner.unattended(live, revision, start, self.unattended)
         if live.driver is None:
             self._spawn(live, revision, start)
         else:
@@ -357,56 +360,6 @@ class Worker:
             raise StatechainError(self.why_closed)
         return self.group
 
-    # Without a task
-
-    async def until_left(self, leaving: asyncio.Event) -> None:
-        """Return once the engine is being left; from then on each execution has a task, for which the group waits."""
-        try:
-            await leaving.wait()
-        finally:
-            self._is_leaving = True
-            for run in self._unattended():
-                run.attend()
-
-    async def end_unattended(self) -> None:
-        """Interrupt what no task took over, since the group of the executions had failed, and wait for its end."""
-        ends = []
-        for run in self._unattended():
-            run.live.interrupt()
-            ends.append(asyncio.ensure_future(self._main(run.live, run.revision, run)))
-        if ends:
-            await await_shielded(asyncio.gather(*ends, return_exceptions=True))
-
-    def _unattended(self) -> list[UnattendedRun]:
-        """Return the executions that run without a task, or whose task has not made its first step."""
-        return [live.driver for live in self._live.values() if isinstance(live.driver, UnattendedRun)]
-
-    def begin_line(self, run: UnattendedRun) -> None:
-        """Run an execution whose start is durable, as far as a line goes."""
-        self._runner.begin_line(run)
-
-    def conclude_line(self, run: UnattendedRun, line: Line, end: End) -> None:
-        """Take an execution that is over, its end durable; in any case its waiters are resolved."""
-        try:
-            self._resolve(run.live, self._runner.concluded(run, line, end))
-        except Exception as error:  # noqa: BLE001 -- as in `_main`
-            self._fail(run.live, error)
-        finally:
-            self._leave(run.live, run.revision)
-
-    def attend(self, run: UnattendedRun) -> None:
-        """Have a task go on with an execution; where the group fails, `end_unattended` does."""
-        main = self._main(run.live, run.revision, run)
-        try:
-            # A copy: the line enters its context itself.
-            self.tasks().create_task(main, context=run.context.copy())
-        except (RuntimeError, StatechainError):
-            main.close()
-            if run.line is not None:
-                run.line.cancel()  # it begins nothing more
-
-    # In a task
-
     def _spawn(self, live: RunningExecution, revision: Revision, beginning: StartExecution | Claim) -> None:
         self.tasks().create_task(self._main(live, revision, beginning))
         # After `tasks()`, which raises where no group is open: what has no task would stay listed.
@@ -452,6 +405,15 @@ class Worker:
             self._fail(live, error)
         finally:
             self._leave(live, revision)
+
+    def _conclude_line(self, run: UnattendedRun, line: Line, end: End) -> None:
+        """Take an execution that is over, its end durable; in any case its waiters are resolved."""
+        try:
+            self._resolve(run.live, self._runner.concluded(run, line, end))
+        except Exception as error:  # noqa: BLE001 -- as in `_main`
+            self._fail(run.live, error)
+        finally:
+            self._leave(run.live, run.revision)
 
     def _resolve(self, live: RunningExecution, ended: Execution | None) -> None:
         if ended is not None:

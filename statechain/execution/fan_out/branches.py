@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from statechain.cancellation import await_shielded
@@ -89,11 +88,11 @@ class Branches:
         # One that has visits is restored from them first, which a line does not do.
         if frame.run.past.is_empty and self._frames.lines.begins(frame):
             line = self._lines[index] = Line(self._frames.lines, frame)
-            line.begin_soon(partial(self._take_stopped, index, group))
+            line.begin_soon(_Begun(self, index, group))
         else:
             self._spawn(index, frame, None, group)
 
-    def _take_stopped(self, index: int, group: asyncio.TaskGroup, line: Line) -> None:
+    def take_stopped(self, index: int, group: asyncio.TaskGroup, line: Line) -> None:
         """Take a branch whose line has stopped: it has ended, or a task goes on with it."""
         if line.exit is Exit.DONE and line.error is None:
             del self._lines[index]
@@ -137,3 +136,18 @@ class Branches:
         for outcome in await await_shielded(asyncio.gather(*self._ends, return_exceptions=True)):
             if isinstance(outcome, Exception):
                 raise outcome
+
+
+class _Begun:
+    """A branch that has begun as a line, which no task awaits."""
+
+    __slots__ = ("_branches", "_group", "_index")
+
+    def __init__(self, branches: Branches, index: int, group: asyncio.TaskGroup) -> None:
+        self._branches = branches
+        self._index = index
+        self._group = group
+
+    def take_stopped(self, line: Line) -> None:
+        """Take the branch, whose line has stopped."""
+        self._branches.take_stopped(self._index, self._group, line)

@@ -13,7 +13,7 @@ import asyncio
 import contextvars
 from enum import Enum, auto
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple, cast
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar, TypeVarTuple, cast
 
 from statechain.asl.effort import TakesLong
 from statechain.asl.outcome import Next
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from statechain.execution.frame import Frame
     from statechain.execution.lines.shared import Lines
 
-__all__ = ["Exit", "Line"]
+__all__ = ["Exit", "Line", "Taker"]
 
 A = TypeVar("A")
 Ts = TypeVarTuple("Ts")
@@ -86,20 +86,29 @@ _BEFORE, _BEGUN, _RETURNED, _DONE = Exit.BEFORE, Exit.BEGUN, Exit.RETURNED, Exit
 _SCHEDULED, _STARTED, _SUCCEEDED = STRAIGHT
 
 
-class _LineFuture(asyncio.Future[None]):
-    """What the execution's task awaits; while a write is under way a cancellation waits for it, as it does elsewhere.
+class Taker(Protocol):
+    """What goes on once a line has stopped that no task awaits."""
 
-    A future that refuses makes asyncio raise the cancellation in the task as soon as it is woken.
+    def take_stopped(self, line: Line) -> None:
+        """Take the line: it has ended, or a task has to go on with it."""
+
+
+class _Stop(asyncio.Future[None]):
+    """What a task awaits until a line has stopped; a cancellation is the line's.
+
+    A future that refuses it makes asyncio raise the cancellation in the task as soon as it is woken.
     """
 
-    is_refusing = False
-    is_cancelled_later = False
+    def __init__(self, line: Line) -> None:
+        super().__init__()
+        self._line = line
 
-    def cancel(self, msg: object = None) -> bool:
-        if self.is_refusing or self.done():
-            self.is_cancelled_later = True
-            return False
-        return super().cancel(msg)
+    def cancel(self, msg: object = None) -> bool:  # noqa: ARG002
+        return self._line.cancel()
+
+    def raise_cancelled(self) -> None:
+        """Cancel the wait."""
+        super().cancel()
 
 
 class Line:
@@ -110,27 +119,33 @@ class Line:
     might before they are ready for that, since what waits for the line would wait for ever.
 
     All of it runs in the context of the execution: observers are notified there, and each handler's task copies it.
+
+    ``has_stopped`` says that it does nothing more: it has stopped at its ``exit``, or was cancelled.
     """
 
     __slots__ = (
         "_answer",
         "_attempt_began",
         "_call",
-        "_future",
         "_given",
         "_handler",
         "_is_calling",
+        "_is_cancelled",
+        "_is_cancelled_later",
+        "_is_writing",
         "_lapses",
         "_lines",
         "_loop",
         "_observers",
         "_phase",
         "_state",
-        "_when_stopped",
+        "_stopping",
+        "_taker",
         "context",
         "error",
         "exit",
         "frame",
+        "has_stopped",
     )
 
     def __init__(self, lines: Lines, frame: Frame, context: contextvars.Context | None = None) -> None:
@@ -139,7 +154,9 @@ class Line:
         self.exit = _BEFORE
         self.error: BaseException | None = None
         self._loop = asyncio.get_running_loop()
-        self._future = _LineFuture(loop=self._loop)
+        self.has_stopped = False
+        self._is_writing = self._is_cancelled = self._is_cancelled_later = False
+        self._stopping: _Stop | None = None  # made where a task awaits the line, which most need not
         self.context = contextvars.copy_context() if context is None else context
         self._observers = frame.run.observers
         self._attempt_began: datetime | None = None
@@ -148,24 +165,24 @@ class Line:
         self._is_calling = False
         self._answer: Callable[[], None] | None = None
         self._lapses = 0
-        self._when_stopped: Callable[[Line], None] | None = None
+        self._taker: Taker | None = None
 
     def begin(self) -> None:
         """Pass through plain states, as far as that goes without waiting."""
         self.context.run(self._safely, self._begin)
 
-    def begin_here(self, when_stopped: Callable[[Line], None]) -> None:
-        """Begin within the line's context, and call a function when the line stops, unless it is cancelled."""
-        self._when_stopped = when_stopped
+    def begin_here(self, taker: Taker) -> None:
+        """Begin, within the line's context; hand the line over when it stops, unless it is cancelled."""
+        self._taker = taker
         self._safely(self._begin)
 
-    def begin_soon(self, when_stopped: Callable[[Line], None]) -> None:
-        """Begin in the next turn of the event loop, and call a function when the line stops, unless it is cancelled."""
-        self._when_stopped = when_stopped
+    def begin_soon(self, taker: Taker) -> None:
+        """Begin in the next turn of the event loop; hand the line over when it stops, unless it is cancelled."""
+        self._taker = taker
         self._loop.call_soon(self._safely, self._begin, context=self.context)
 
     def _begin(self) -> None:
-        if not self._future.done():  # else it was cancelled before
+        if not self.has_stopped:  # else it was cancelled before
             self._advance(self._lines.clock.now())
 
     async def wait(self) -> Exit:
@@ -175,11 +192,13 @@ class Line:
         shows what it interrupted, as of any visit.
         """
         try:
-            if self._future.done() and is_cancelled_from_outside():
+            if not self.has_stopped:
+                self._stopping = _Stop(self)
+                await self._stopping
+            elif is_cancelled_from_outside():
                 await asyncio.sleep(0)  # a handler's only step stopped the execution, which learns that here
-            await self._future
-            if self._future.is_cancelled_later:
-                raise asyncio.CancelledError  # noqa: TRY301 -- it waited for a write
+            if self._is_cancelled or self._is_cancelled_later:
+                raise asyncio.CancelledError  # noqa: TRY301 -- before it was awaited, or it waited for a write
             if self.exit is _DONE and self.error is not None:
                 raise self.error  # the end could not be written
         except asyncio.CancelledError:
@@ -191,12 +210,9 @@ class Line:
             finally:  # a second cancellation may come while the handler ends
                 self._lines.recorder.record_cancelled(self.frame)
             raise
+        finally:
+            self._stopping = None  # the two hold each other
         return self.exit
-
-    @property
-    def has_stopped(self) -> bool:
-        """Whether it does nothing more: it has stopped at its `exit`, or was cancelled."""
-        return self._future.done()
 
     def result(self) -> Payload:
         """Return what the handler returned; raise what the visit failed by."""
@@ -208,12 +224,13 @@ class Line:
         """Hand the line of control back to the interpreter."""
         self.exit, self.error = exit_, error
         self._phase = _NOTHING
-        self._future.is_refusing = False
-        if not self._future.done():
-            self._future.set_result(None)
-        if self._when_stopped is not None and not self._future.cancelled() and not self._future.is_cancelled_later:
-            self._when_stopped(self)
-            self._when_stopped = None  # afterwards: where it raises, `fail` calls it once more
+        self._is_writing = False
+        self.has_stopped = True
+        if self._stopping is not None and not self._stopping.done():
+            self._stopping.set_result(None)
+        if self._taker is not None and not (self._is_cancelled or self._is_cancelled_later):
+            self._taker.take_stopped(self)
+            self._taker = None  # afterwards: where it raises, `fail` calls it once more
 
     def _safely(self, go: Callable[[*Ts], None], *arguments: *Ts) -> None:
         """Go on; what is raised is the interpreter's to raise again, in the visit that is open."""
@@ -291,7 +308,7 @@ class Line:
         """Have all that the execution has to write made durable, and go on in `written`."""
         # Read before the write, which vouches for no lapse that comes while it is under way.
         self._phase, self._lapses = phase, self._lines.recorder.lease.lapses
-        self._future.is_refusing = True
+        self._is_writing = True
         self._lines.recorder.post(self.frame, self)
 
     def resolve(self, outcome: object) -> None:
@@ -303,8 +320,7 @@ class Line:
 
     def written(self, outcome: object) -> None:
         """Go on after a write."""
-        future = self._future
-        future.is_refusing = False
+        self._is_writing = False
         if isinstance(outcome, StatechainError):
             if self._phase is _END:
                 self._stop(_DONE, outcome)
@@ -316,7 +332,7 @@ class Line:
             self._stop(_DONE)
             return
         # Before the handler: a cancellation that waited for the write must not begin an effect.
-        if future.is_cancelled_later or future.done():
+        if self._is_cancelled_later or self.has_stopped:
             self._stop(_BEGUN)  # `run` reports the cancellation
         else:
             self._take_turn()
@@ -332,7 +348,7 @@ class Line:
     def _start(self) -> None:
         """Begin the handler in its own asyncio task."""
         # A turn has passed since it was scheduled: it may have been cancelled.
-        if self._future.done():
+        if self.has_stopped:
             return
         caller, clock, frame, call = self._lines.caller, self._lines.clock, self.frame, self._call
         frame.note(_STARTED, clock.now())
@@ -356,7 +372,7 @@ class Line:
 
     def done(self) -> bool:
         """Return whether an answer would come too late."""
-        return self._phase is not _HANDLER or self._future.done()
+        return self._phase is not _HANDLER or self.has_stopped
 
     def set_result(self, result: object) -> None:
         """Take what the handler returned: leave the visit, and move on to the next write."""
@@ -367,8 +383,17 @@ class Line:
         self._answered(self._take_failure, error)
 
     def cancel(self) -> bool:
-        """Cancel the line, or what awaits it: its siblings failed, or the whole process stops in its handler."""
-        return self._future.cancel()
+        """Cancel the line, and what awaits it: its siblings failed, or the whole process stops in its handler.
+
+        While a write is under way a cancellation waits for it, as it does elsewhere.
+        """
+        if self._is_writing or self.has_stopped:
+            self._is_cancelled_later = True
+            return False
+        self._is_cancelled = self.has_stopped = True
+        if self._stopping is not None:
+            self._stopping.raise_cancelled()
+        return True
 
     def _answered(self, go: Callable[[A], None], answer: A) -> None:
         if self._is_calling:  # an eager task, which runs within `_start`: that goes on with it

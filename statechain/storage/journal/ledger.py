@@ -20,7 +20,8 @@ class ExecutionWrites:
     """What one execution has yet to write, and the claim under which it may.
 
     The journal alone moves ``seq``: it commits the transitions of an execution strictly one after the other.
-    ``current_state`` is where the root line of control is; the interpreter moves it. ``is_lost`` says that the
+    ``current_state`` is where the root line of control is; the interpreter moves it. ``highest_number`` is that of any
+    visit so far: numbers are never used twice in one execution. ``is_lost`` says that the
     claim is no longer good, ``is_running`` that the execution goes on since its last write was durable, ``is_closed``
     that this worker writes no more for it. ``end`` is written with its last transition; ``waiter`` is resolved once
     what is pending is durable. The journal sets both.
@@ -35,6 +36,7 @@ class ExecutionWrites:
         "current_state",
         "end",
         "execution_id",
+        "highest_number",
         "is_closed",
         "is_lost",
         "is_running",
@@ -47,7 +49,8 @@ class ExecutionWrites:
         self._epoch = claim.epoch
         self.seq = self._first = claim.seq
         self.current_state = claim.execution.current_state
-        self._pending: list[Visit] = []
+        self._pending: list[Visit] | None = None
+        self.highest_number = 0
         self._opened: Sequence[Callback] = ()
         self._closed: Sequence[str] = ()
         self.end: End | None = None
@@ -65,7 +68,7 @@ class ExecutionWrites:
             self.is_lost = True
         else:
             # Pending again, before what was added since: visits keep their order and their places.
-            self._pending[:0] = write.visits
+            self._pending = [*write.visits, *(self._pending or ())]
             self._opened = (*write.opened, *self._opened)
             self._closed = (*write.closed, *self._closed)
 
@@ -82,11 +85,14 @@ class ExecutionWrites:
     @property
     def backlog(self) -> int:
         """How many visits wait to be written."""
-        return len(self._pending)
+        return len(self._pending or ())
 
     def add(self, visit: Visit) -> None:
         """Remember a visit; it becomes durable with the next write of the execution."""
-        self._pending.append(visit)
+        if self._pending is None:
+            self._pending = [visit]
+        else:
+            self._pending.append(visit)
 
     def open_callback(self, callback: Callback) -> None:
         """Have a callback begin to wait with the next write of the execution."""
@@ -99,7 +105,7 @@ class ExecutionWrites:
     def take(self) -> Advance:
         """Hand out all that is pending as one transition."""
         # `end` stays: where this transition is not committed, the next one has it, too.
-        visits, self._pending = self._pending, []
+        visits, self._pending = self._pending or (), None
         opened, self._opened = self._opened, ()
         closed, self._closed = self._closed, ()
         return Advance(
