@@ -81,7 +81,7 @@ class Interpreter:
         self._run_distributed = partial(run_distributed, files=files, map_runs=map_runs, shares=shares_map_runs)
 
     def line_of(self, run: Run, context: Context) -> Line:
-        """Return the line that a new execution begins as, where `Lines.begins_at` its first state."""
+        """Return the line as which a new STANDARD execution begins; it stops where its first state is not plain."""
         return Line(self.lines, self._root_of(run), context)
 
     async def run(self, run: Run, line: Line | None = None) -> End:

@@ -66,16 +66,17 @@ class ExecutionRunner:
         self, live: RunningExecution, revision: Revision, start: StartExecution, runs: UnattendedRuns
     ) -> UnattendedRun | None:
         """Have a start written, and return what runs it from there without a task; None where it has to have one."""
-        record, plan, lines = revision.record, revision.plan, self._interpreter.lines
         if (
             not runs.is_open
             or self._gate is not None
-            or record.type != "STANDARD"
-            or plan.timeout_seconds is not None
-            or not (lines.begins_at(plan.states[plan.start_at]) and self._journal.has_room)
+            or revision.record.type != "STANDARD"
+            or revision.plan.timeout_seconds is not None
+            or not self._journal.has_room
         ):
             return None
-        run = UnattendedRun(live, revision, start.execution, runs=runs, lines=lines, lapses=self._lease.lapses)
+        run = UnattendedRun(
+            live, revision, start.execution, runs=runs, lines=self._interpreter.lines, lapses=self._lease.lapses
+        )
         self._journal.post_write(start, run)
         return run
 
@@ -116,6 +117,8 @@ class ExecutionRunner:
                 claimed, lapses = await self._claim(live, beginning)
                 if claimed is None:
                     return None
+                if isinstance(beginning, UnattendedRun) and beginning.fault is not None:
+                    raise beginning.fault  # noqa: TRY301 -- as where a task had met it
                 end = await self._interpret(live, revision, claimed, lapses)
         except asyncio.CancelledError:
             match live.state:

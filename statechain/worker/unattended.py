@@ -40,14 +40,18 @@ class UnattendedRun:
         line: What passes through its states, once the start is durable.
 
         is_attended: Whether a task goes on with it, or is about to.
+
+        fault: What the engine's code raised once the start was durable, and before the line had begun.
     """
 
     __slots__ = (
-        "_holder",
         "_lines",
+        "_outcome",
         "_runs",
+        "_waiter",
         "context",
         "execution",
+        "fault",
         "is_attended",
         "lapses",
         "line",
@@ -72,25 +76,33 @@ class UnattendedRun:
         self.lapses = lapses
         self.line: Line | None = None
         self.is_attended = False
+        self.fault: Exception | None = None
         self._runs = runs
         self._lines = lines
-        self._holder: Waiter[Execution] | None = None
+        self._outcome: object = None
+        self._waiter: Waiter[Execution] | None = None
 
     # The start
 
     def resolve(self, outcome: object) -> None:
         """Take the outcome of the start, and go on a turn later, so that the journal sends its next commit first."""
-        self._lines.resume_soon(self, outcome)
+        self._outcome = outcome
+        if self._waiter is not None:
+            self._waiter.resolve(outcome)
+        else:
+            self._lines.resume_soon(self, outcome)
 
     def written(self, outcome: object) -> None:
         """Go on after the start."""
-        if isinstance(outcome, StatechainError):
-            self.fail(outcome)
+        live = self.live
+        if self.is_attended:
             return
-        live, holder = self.live, cast("Execution", outcome)
-        # Another execution has the name, or it was decided meanwhile what becomes of this one.
-        if self.is_attended or holder.id != live.execution_id or live.state is not RunState.QUEUED:
-            self._held().resolve(holder)
+        # It failed, another execution has the name, or it was decided meanwhile what becomes of this one.
+        if isinstance(outcome, StatechainError) or live.state is not RunState.QUEUED:
+            self.attend()
+            return
+        holder = cast("Execution", outcome)
+        if holder.id != live.execution_id:
             self.attend()
             return
         live.state = RunState.RUNNING
@@ -98,21 +110,18 @@ class UnattendedRun:
         self._runs.begin(self)
 
     def fail(self, error: Exception) -> None:
-        """Have a task raise what the start failed by."""
-        held = self._held()
-        if not held.done():
-            held.set_exception(error)
-            held.exception()  # its task may be cancelled first
+        """Have a task raise what the engine's code raised before the line had begun."""
+        self.line, self.fault = None, error
         self.attend()
 
     async def holder(self) -> Execution:
         """Return the execution that has the name, once the start is durable; raise what the start failed by."""
-        return await self._held()
-
-    def _held(self) -> Waiter[Execution]:
-        if self._holder is None:
-            self._holder = Waiter()
-        return self._holder
+        if self._outcome is None:
+            self._waiter = Waiter()
+            return await self._waiter
+        if isinstance(self._outcome, StatechainError):
+            raise self._outcome
+        return cast("Execution", self._outcome)
 
     # Its end
 
@@ -134,8 +143,8 @@ class UnattendedRun:
     def attend(self) -> None:
         """Have a task go on with it, unless one does."""
         if not self.is_attended:
-            self.is_attended = True
             self._runs.attend(self)
+            self.is_attended = True
 
 
 class UnattendedRuns:

@@ -13,12 +13,12 @@ import pytest
 
 from statechain import Engine, Execution, Limits, MemoryRepository, RepositoryError, TaskContext, TaskRegistry
 from statechain.execution.lines.line import Line
-from statechain.execution.lines.shared import Lines
 from statechain.logs import ATTEMPT, EXECUTION
 from statechain.observers import AttemptEnded, AttemptStarted, Fact, StateEntered, StateLeft
 from statechain.testing import VirtualClock
 from support.engine_harness import task
 from support.faulty_repository import FaultyRepository, as_repository
+from support.lines import turn_lines_off
 
 RETRY = [{"ErrorEquals": ["Flaky"], "MaxAttempts": 2}]
 CATCH = [{"ErrorEquals": ["States.ALL"], "Next": "Caught"}]
@@ -156,7 +156,7 @@ async def test_the_history_is_the_same_on_the_line(name: str, monkeypatch: pytes
     monkeypatch.setattr(Line, "_begin", noted)
     definition, off, on = definitions()[name], Facts(), Facts()
     with monkeypatch.context() as patch:
-        patch.setattr(Lines, "begins", lambda *_: False)
+        turn_lines_off(patch)
         observed, expected = await history_of(definition, off)
     assert not lines
     ended, events = await history_of(definition)
@@ -180,7 +180,7 @@ async def test_a_branch_that_fails_interrupts_the_same_visits_of_its_siblings_on
     waiting = [chain(**{f"Waits{n}": task("wait for ever")}) for n in range(3)]
     definition = chain(All={"Type": "Parallel", "Branches": [*waiting, chain(Fails=task("fail"))]})
     with monkeypatch.context() as patch:
-        patch.setattr(Lines, "begins", lambda *_: False)
+        turn_lines_off(patch)
         _, expected = await history_of(definition)
     ended, events = await history_of(definition)
     assert (ended.status, ended.error) == ("FAILED", "ValueError")
@@ -289,7 +289,7 @@ async def test_a_cancellation_ends_the_attempt_and_the_visit_for_observers(
         await asyncio.Event().wait()
 
     if not on_line:
-        monkeypatch.setattr(Lines, "begins", lambda *_: False)
+        turn_lines_off(monkeypatch)
     async with Engine(tasks=tasks, observers=[facts]) as engine:
         created = await engine.create_state_machine("stopped", chain(A=task("add"), B=task("hang")))
         handle = await created.start_execution({"n": 1})

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from statechain import Engine, MemoryRepository, TaskRegistry
-from statechain.execution.lines.shared import Lines
 from statechain.testing import VirtualClock
 from support.engine_harness import task
+from support.lines import turn_lines_off
 
 pytestmark = pytest.mark.timeout(1800)  # at full size it runs two thousand executions
 
@@ -132,6 +132,6 @@ def _without(facts: list[dict[str, Any]], *names: str) -> list[str]:
 @given(definitions())
 def test_branches_as_lines_and_as_tasks_come_to_the_same(definition: dict[str, Any]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Lines, "begins", lambda *_: False)
+        turn_lines_off(patch)
         expected = asyncio.run(played(definition))
     assert asyncio.run(played(definition)) == expected

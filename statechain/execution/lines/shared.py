@@ -75,11 +75,8 @@ class Lines:
 
     def begins(self, frame: Frame) -> bool:
         """Return whether a line may begin at the state before which a frame is."""
-        return not frame.run.is_express and self.begins_at(frame.plan.states[frame.state])
-
-    def begins_at(self, state: State) -> bool:
-        """Return whether a line of a STANDARD execution may begin at a state."""
-        return state.type == "Task" and self.call_of(state) is not None
+        state = frame.plan.states[frame.state]
+        return not frame.run.is_express and state.type == "Task" and self.call_of(state) is not None
 
     def call_of(self, state: State) -> PlainCall | None:
         """Return how to call the handler of a Task that is just called, or None."""
