@@ -18,7 +18,7 @@ from statechain.records.batches import NAME_TAKEN, Batch, ItemCounts
 from statechain.storage.shards import CLOCK_SKEW
 from statechain_backends.sql.compiler import param
 from statechain_backends.sql.schema.tables import batch_items, batch_shards, batches, executions
-from statechain_backends.sql.sized import MOST_IDS, Ids, Sized, asking, sized
+from statechain_backends.sql.sized import MOST_IDS, Ids, Sized, asking
 from statechain_backends.sql.text_escape import unescape_text
 
 if TYPE_CHECKING:
@@ -140,8 +140,8 @@ def _redriven(ids: Ids) -> Select[Any]:
     )
 
 
-_WHOLE, _SETTLED, _CHANGING = sized(_whole), sized(_settled), sized(_changing)
-_WITH_REDRIVEN, _REDRIVEN = sized(_with_redriven), sized(_redriven)
+_WHOLE, _SETTLED, _CHANGING = Sized(_whole), Sized(_settled), Sized(_changing)
+_WITH_REDRIVEN, _REDRIVEN = Sized(_with_redriven), Sized(_redriven)
 
 
 class _Counting:

@@ -33,7 +33,7 @@ from statechain_backends.sql.records import (
     to_visit,
     to_visit_outline,
 )
-from statechain_backends.sql.sized import MOST_IDS, asking, sized
+from statechain_backends.sql.sized import MOST_IDS, Sized, asking
 from statechain_backends.sql.statements import EXECUTION, EXECUTION_BY_NAME
 from statechain_backends.sql.text_escape import unescape_text
 from statechain_backends.sql.waits import to_wait, waits_of
@@ -80,7 +80,7 @@ CHUNK = 500
 EARLIEST, LATEST = -(2**63), 2**63 - 1
 """Times before and after all others, in microseconds."""
 
-_EXECUTIONS_WITH = sized(queries.executions_with)
+_EXECUTIONS_WITH = Sized(queries.executions_with)
 
 WAITS = 100
 _WAITS = waits_of([param(f"id_{place}") for place in range(WAITS)])

@@ -17,7 +17,7 @@ from statechain_backends.sql.decoding import outcome
 from statechain_backends.sql.queues import scripts as queue_scripts
 from statechain_backends.sql.records import to_claim
 from statechain_backends.sql.schema.tables import executions, runs, visits
-from statechain_backends.sql.sized import MOST_IDS, Ids, asking, sized
+from statechain_backends.sql.sized import MOST_IDS, Ids, Sized, asking
 from statechain_backends.sql.text_escape import unescape_text
 
 if TYPE_CHECKING:
@@ -96,11 +96,11 @@ def _redriven(ids: Ids) -> Select[Any]:
     )
 
 
-_LOCK = sized(_lock)
-_ADD_RUNS = {kind: sized(partial(_add_runs, is_queued=kind)) for kind in (False, True)}
-_REVIVE = sized(_revive)
-_CLAIMS = sized(_claims)
-_REDRIVEN = sized(_redriven)
+_LOCK = Sized(_lock)
+_ADD_RUNS = {kind: Sized(partial(_add_runs, is_queued=kind)) for kind in (False, True)}
+_REVIVE = Sized(_revive)
+_CLAIMS = Sized(_claims)
+_REDRIVEN = Sized(_redriven)
 
 
 def redrive(write: RedriveExecution) -> Script:
