@@ -172,15 +172,20 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.fixture
-def copied_schema(sqlite_template: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give databases in memory the template's schema, statement by statement: ten times faster than migrations."""
+@pytest.fixture(scope="session")
+def sqlite_schema(sqlite_template: Path) -> list[str]:
+    """The statements that make the template's schema."""
     with closing(sqlite3.connect(sqlite_template)) as template:
-        statements = [line for line in template.iterdump() if not line.startswith(("BEGIN", "COMMIT"))]
+        return [line for line in template.iterdump() if not line.startswith(("BEGIN", "COMMIT"))]
+
+
+@pytest.fixture
+def copied_schema(sqlite_schema: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give databases in memory the template's schema, statement by statement: ten times faster than migrations."""
 
     def create(connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN")
-        for statement in statements:
+        for statement in sqlite_schema:
             connection.execute(statement)
         connection.execute("COMMIT")
 
