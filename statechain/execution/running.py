@@ -28,7 +28,7 @@ class RunState(enum.Enum):
     """
 
     QUEUED = enum.auto()
-    """Its task has not made its first step."""
+    """Its task has not made its first step; or, as long as it needs none, its start is not durable."""
 
     RUNNING = enum.auto()
 

@@ -213,7 +213,8 @@ class Worker:
         self.tasks()  # refuses where nothing runs
         live = RunningExecution(execution.id, given=given)
         start = StartExecution(execution=execution, owner=self.id, exclusive=exclusive)
-        live.driver = self._runner.unattended(live, revision, start, self.unattended)
+        if not self.is_interrupted:  # else it is interrupted at once, which its task records
+            live.driver = self._runner.unattended(live, revision, start, self.unattended)
         if live.driver is None:
             self._spawn(live, revision, start)
         else:

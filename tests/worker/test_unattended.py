@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from statechain import Engine, ExecutionStatus, MemoryRepository, TaskRegistry
+from statechain import Engine, ExecutionStatus, MemoryRepository, StatechainError, TaskRegistry
 from support.faulty_repository import FaultyRepository, as_repository
 
 PASS = {"Type": "Pass", "Next": "Work"}
@@ -131,7 +131,24 @@ async def test_where_the_engine_fails_its_handler_is_cancelled_before_the_engine
                 asyncio.get_running_loop().call_soon(worker.unattended._tasks().create_task, fail())
             else:
                 worker.tasks().create_task(fail())
-                with pytest.raises(match="can be recovered"):
+                with pytest.raises(StatechainError, match="can be recovered"):
                     await handle.wait()
                 assert held.ends == ["cancelled"]
     assert held.ends == ["cancelled"]
+
+
+async def test_one_that_is_started_while_the_engine_is_interrupted_stays_running_in_storage() -> None:
+    held, storage = Held(), MemoryRepository()
+    async with storage:
+        with pytest.raises(ZeroDivisionError):  # noqa: PT012 -- left by it
+            async with Engine(storage, tasks=held.tasks) as engine:
+                machine = await engine.create_state_machine("work", MACHINE)
+                handle = await machine.start_execution(1)
+                await held.called.wait()
+                late = asyncio.create_task(machine.execute(2))
+                handle_ended = asyncio.create_task(handle.wait())
+                raise ZeroDivisionError
+        for waiting in (late, handle_ended):
+            with pytest.raises(StatechainError):
+                await waiting
+        assert held.ends == ["cancelled"]
