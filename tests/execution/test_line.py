@@ -429,3 +429,20 @@ async def test_an_execution_that_has_ended_leaves_nothing_to_the_garbage_collect
 
 async def _same(value: Any) -> Any:
     return value
+
+
+async def test_what_the_engine_raises_in_a_pure_state_is_not_evaluated_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_fields: Any) -> None:
+        raise ZeroDivisionError("no row")
+
+    output = "{% {'next': $states.input.n + 1} %}"  # which has no value once the state has put it out
+    state = {"Type": "Pass", "QueryLanguage": "JSONata", "Output": output, "Next": "B"}
+    async with Engine(tasks=handlers()) as engine:
+        created = await engine.create_state_machine(
+            "pure", {"StartAt": "A", "States": {"A": state, **chain(B=task("add"))["States"]}}
+        )
+        monkeypatch.setattr("statechain.execution.frame.Visit", refuse)
+        handle = await created.start_execution({"n": 1})
+        ended = await handle.wait()
+    assert (ended.status, ended.error) == ("FAILED", "States.Runtime")
+    assert "no row" in str(ended.cause)
