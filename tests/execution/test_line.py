@@ -15,6 +15,7 @@ from statechain import Engine, Execution, Limits, MemoryRepository, RepositoryEr
 from statechain.execution.lines.line import Line
 from statechain.logs import ATTEMPT, EXECUTION
 from statechain.observers import AttemptEnded, AttemptStarted, Fact, StateEntered, StateLeft
+from statechain.records.executions import Visit
 from statechain.testing import VirtualClock
 from support.engine_harness import task
 from support.faulty_repository import FaultyRepository, as_repository
@@ -432,8 +433,12 @@ async def _same(value: Any) -> Any:
 
 
 async def test_what_the_engine_raises_in_a_pure_state_is_not_evaluated_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(**_fields: Any) -> None:
-        raise ZeroDivisionError("no row")
+    refusals = iter([ZeroDivisionError("no row")])
+
+    def refuse_once(**fields: Any) -> Visit:
+        for refusal in refusals:
+            raise refusal
+        return Visit(**fields)
 
     output = "{% {'next': $states.input.n + 1} %}"  # which has no value once the state has put it out
     state = {"Type": "Pass", "QueryLanguage": "JSONata", "Output": output, "Next": "B"}
@@ -441,7 +446,7 @@ async def test_what_the_engine_raises_in_a_pure_state_is_not_evaluated_again(mon
         created = await engine.create_state_machine(
             "pure", {"StartAt": "A", "States": {"A": state, **chain(B=task("add"))["States"]}}
         )
-        monkeypatch.setattr("statechain.execution.frame.Visit", refuse)
+        monkeypatch.setattr("statechain.execution.frame.Visit", refuse_once)
         handle = await created.start_execution({"n": 1})
         ended = await handle.wait()
     assert (ended.status, ended.error) == ("FAILED", "States.Runtime")
