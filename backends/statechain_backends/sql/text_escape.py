@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, overload
+from operator import itemgetter
+from typing import overload
 
 __all__ = ["escape_rows", "escape_text", "escape_texts", "is_storable", "unescape_text"]
 
@@ -45,14 +46,15 @@ def escape_rows(rows: Sequence[tuple[object, ...]]) -> Sequence[Sequence[object]
     if len(rows) <= FEW:
         is_plain = is_storable("".join([value for row in rows for value in row if isinstance(value, str)]))
     else:
-        is_plain = all(is_storable(_joined(column)) for column in zip(*rows, strict=True))
+        is_plain = all(is_storable(_joined(rows, itemgetter(place))) for place in range(len(rows[0])))
     return rows if is_plain else [[escape_text(value) for value in row] for row in rows]
 
 
-def _joined(column: Sequence[Any]) -> str:
+def _joined(rows: Sequence[tuple[object, ...]], column: itemgetter[int]) -> str:
     """Return the texts of a column as one; those of a column of numbers are none."""
-    is_text = isinstance(next(filter(None, column), None), str)
-    return "".join(filter(None, column)) if is_text else ""
+    # No `zip` of the rows: an iterator for each, which the garbage collector looks at.
+    is_text = isinstance(next(filter(None, map(column, rows)), None), str)
+    return "".join(filter(None, map(column, rows))) if is_text else ""
 
 
 def is_storable(text: str) -> bool:

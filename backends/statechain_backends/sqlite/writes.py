@@ -9,7 +9,8 @@ for that would have SQLite copy each page that a group changes. Rarer writes com
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, TypeAlias, TypeVar, cast
 
 from sqlalchemy import Executable, delete, insert, literal, update
@@ -42,8 +43,11 @@ __all__ = ["commit", "fetch", "perform"]
 
 T = TypeVar("T")
 
-Work: TypeAlias = Mapping[Executable, Sequence[tuple[object, ...]]]
+Work: TypeAlias = Mapping[Executable, Iterator[tuple[object, ...]]]
 """Statements in the order in which they are to run, each with its rows."""
+
+ROWS_AT_ONCE = 128
+"""How many rows are made at once: the garbage collector would look at all those of a large commit."""
 
 COMPILER = Compiler(sqlite.dialect())
 
@@ -165,13 +169,13 @@ def _is_left_to_claims(write: Write[object], queues: Mapping[str, bool]) -> bool
 
 
 def _execute(connection: sqlite3.Connection, work: Work) -> bool:
-    """Run each statement once, with all its rows; say whether each row changed something."""
+    """Run each statement with all its rows; say whether each row changed something."""
     is_complete = True
     for statement, rows in work.items():
-        if rows:
-            # The sum over all rows: a guard that missed, or a name that was taken, changes none.
-            count = connection.executemany(COMPILER.known(statement).text, escape_rows(rows)).rowcount
-            is_complete = is_complete and count == len(rows)
+        while some := [*islice(rows, ROWS_AT_ONCE)]:
+            # The sum over the rows: a guard that missed, or a name that was taken, changes none.
+            count = connection.executemany(COMPILER.known(statement).text, escape_rows(some)).rowcount
+            is_complete = is_complete and count == len(some)
     return is_complete
 
 
@@ -199,13 +203,13 @@ def _changes(writes: Sequence[Write[object]]) -> Work:
     """Return what decides whether starts and advances take effect."""
     advances = [write for write in writes if isinstance(write, Advance)]
     return {
-        _ADD_EXECUTION: [execution_row(write.execution) for write in writes if isinstance(write, StartExecution)],
-        _MOVE: [
+        _ADD_EXECUTION: (execution_row(write.execution) for write in writes if isinstance(write, StartExecution)),
+        _MOVE: (
             (write.seq + len(write.visits), write.current_state, write.execution_id, write.epoch, write.seq)
             for write in advances
             if write.end is None
-        ],
-        _LEAVE: [(write.execution_id, write.epoch, write.seq) for write in advances if write.end is not None],
+        ),
+        _LEAVE: ((write.execution_id, write.epoch, write.seq) for write in advances if write.end is not None),
     }
 
 
@@ -214,21 +218,21 @@ def _dependent_rows(writes: Sequence[Write[object]], queues: Mapping[str, bool])
     starts = [write for write in writes if isinstance(write, StartExecution)]
     advances = [write for write in writes if isinstance(write, Advance)]
     return {
-        ADD_RUN: [
+        ADD_RUN: (
             run_row(write.execution, write.owner, is_queued=write.execution.state_machine_id in queues)
             for write in starts
-        ],
-        _ADD_LINK: [
+        ),
+        _ADD_LINK: (
             link_row(write.execution, source, exclusive=False) for write in starts if (source := write.execution.source)
-        ],
-        _ADD_VISIT: [
+        ),
+        _ADD_VISIT: (
             visit_row(seq, visit) for write in advances for seq, visit in enumerate(write.visits, write.seq + 1)
-        ],
-        END_EXECUTION: [
+        ),
+        END_EXECUTION: (
             (*end_row(end), write.current_state, write.epoch, write.execution_id)
             for write in advances
             if (end := write.end)
-        ],
-        _ADD_CALLBACK: [row for write in advances if write.opened for row in callback_rows(write)],
-        _CLOSE: [(each,) for write in advances if write.closed for each in callbacks_to_close(write)],
+        ),
+        _ADD_CALLBACK: (row for write in advances if write.opened for row in callback_rows(write)),
+        _CLOSE: ((each,) for write in advances if write.closed for each in callbacks_to_close(write)),
     }
