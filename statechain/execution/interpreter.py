@@ -241,7 +241,7 @@ class Interpreter:
             if state.type not in PURE:
                 return await self._act(frame, state, line)
             if line is not None and line.error is not None:
-                raise line.error  # the line met it in this visit, which it may have changed
+                raise line.error  # noqa: TRY301 -- the line met it in this visit, which it may have changed
             try:
                 outcome = self._enter(frame, state)
             except TakesLong:
