@@ -7,7 +7,7 @@ import re
 import socket
 import ssl
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -127,25 +127,38 @@ async def test_a_unix_socket_is_named_by_its_folder(postgres_server: Postgres, p
 
 
 @asynccontextmanager
+async def serving(serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[int]:
+    """Yield the port of a server; return once each of its connections is closed, which its clients end."""
+    handlers: list[asyncio.Task[None]] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.IncompleteReadError):
+            try:
+                await serve(reader, writer)
+            finally:
+                writer.close()
+                await writer.wait_closed()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handlers.append(asyncio.create_task(handle(reader, writer)))
+
+    async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+    await asyncio.gather(*handlers)
+
+
+@asynccontextmanager
 async def listening(reply: bytes = b"") -> AsyncIterator[tuple[int, list[bytes]]]:
     """Yield the port of a server that gives one reply to what each client says first, and what they said."""
     heard: list[bytes] = []
-    handlers: list[asyncio.Task[None]] = []
 
     async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         heard.append(await reader.read(4096))
         writer.write(reply)
-        with suppress(ConnectionError):
-            await reader.read()
-        writer.close()
+        await reader.read()
 
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        handlers.append(asyncio.create_task(hear(reader, writer)))
-
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1], heard
-    await asyncio.gather(*handlers)
+    async with serving(hear) as port:
+        yield port, heard
 
 
 async def test_the_start_up_asks_for_nothing_that_a_pooler_refuses() -> None:
@@ -249,17 +262,11 @@ async def speaking_tls(certificate: Path) -> AsyncIterator[int]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readexactly(8)
         writer.write(b"S")
-        try:
-            await writer.start_tls(context)
-            await reader.read()
-        except (OSError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
+        await writer.start_tls(context)
+        await reader.read()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
+    async with serving(serve) as port:
+        yield port
 
 
 async def refusal_of(url: str) -> str:
@@ -357,15 +364,7 @@ async def test_a_server_that_cannot_be_reached_is_said_with_the_systems_reason(h
 
 
 async def test_what_is_no_postgresql_is_named() -> None:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readexactly(8)
-        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        with suppress(OSError):
-            await reader.read()
-        writer.close()
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
+    async with listening(b"HTTP/1.1 400 Bad Request\r\n\r\n") as (port, _):
         assert "what listens at this port is no PostgreSQL server" in await refusal_of(
             f"postgresql://127.0.0.1:{port}/shop?sslmode=prefer"
         )
