@@ -1,7 +1,7 @@
 """Many executions in flight in one process: bytes and objects each, and how long the engine blocks the event loop.
 
-Executions wait: in a Wait state, or for an answer under a task token. A heartbeat task measures how late it is woken
-while they are started, while they wait, and while they end.
+Executions wait: in a Wait state, for an answer under a task token, or for their handler. A heartbeat task measures how
+late it is woken while they are started, while they wait, and while they end.
 """
 
 import asyncio
@@ -18,10 +18,12 @@ from statechain import Engine, TaskContext, TaskRegistry
 tasks = TaskRegistry()
 tokens: list[str] = []
 
-WAITING = {"StartAt": "Wait", "States": {"Wait": {"Type": "Wait", "SecondsPath": "$.seconds", "End": True}}}
-ANSWERED = {
-    "StartAt": "Ask",
-    "States": {"Ask": {"Type": "Task", "Resource": "ask.waitForTaskToken", "End": True}},
+released = asyncio.Semaphore(0)
+
+STATES = {
+    "Wait": {"Type": "Wait", "SecondsPath": "$.seconds", "End": True},
+    "Callback": {"Type": "Task", "Resource": "ask.waitForTaskToken", "End": True},
+    "Handler": {"Type": "Task", "Resource": "hold", "End": True},
 }
 
 
@@ -29,6 +31,12 @@ ANSWERED = {
 async def ask(_value: Any, context: TaskContext) -> None:
     """Remember the token."""
     tokens.append(context.task_token or "")
+
+
+@tasks.register("hold")
+async def hold(_value: Any) -> None:
+    """Wait until it is released."""
+    await released.acquire()
 
 
 def resident() -> int:
@@ -83,7 +91,7 @@ async def measure_one(url: str, name: str, count: int) -> dict[str, Any]:
     """Measure executions that wait in one way."""
     heartbeat = Heartbeat()
     async with Engine(url, tasks=tasks) as engine, asyncio.TaskGroup() as group:
-        machine = await engine.create_state_machine(name, WAITING if name == "Wait" else ANSWERED)
+        machine = await engine.create_state_machine(name, {"StartAt": name, "States": {name: STATES[name]}})
         pulse = group.create_task(heartbeat.beat())
         gc.collect()
         before, objects, blocks = resident(), len(gc.get_objects()), sys.getallocatedblocks()
@@ -101,9 +109,15 @@ async def measure_one(url: str, name: str, count: int) -> dict[str, Any]:
             some = handles[begin : begin + 100]
             if name == "Wait":
                 await asyncio.gather(*(handle.stop() for handle in some))
+            elif name == "Handler":
+                for _ in some:
+                    released.release()
+                await asyncio.sleep(0.001)
             else:
                 await asyncio.gather(*(engine.send_task_success(token, {}) for token in tokens[begin : begin + 100]))
                 await asyncio.gather(*(handle.wait() for handle in some))
+        for handle in handles:  # no task for each, which would hold the loop
+            await handle.wait()
         ending = heartbeat.take()
         pulse.cancel()
     tokens.clear()
@@ -123,8 +137,8 @@ async def measure_one(url: str, name: str, count: int) -> dict[str, Any]:
 
 
 async def measure(url: str) -> list[dict[str, Any]]:
-    """Measure both ways of waiting."""
-    return [await measure_one(url, name, options.executions) for name in ("Wait", "Callback")]
+    """Measure each way of waiting."""
+    return [await measure_one(url, name, options.executions) for name in STATES]
 
 
 if __name__ == "__main__":
