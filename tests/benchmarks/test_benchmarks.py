@@ -53,7 +53,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         {"what": "resumed by both", "processes": 2},
         {"what": "same name_prefix", "processes": 2},
     ],
-    "inflight": [{"waiting for": name, "executions": 100} for name in ("Wait", "Callback")],
+    "inflight": [{"waiting for": name, "executions": 100} for name in ("Wait", "Callback", "Handler")],
 }
 
 
