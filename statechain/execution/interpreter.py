@@ -20,7 +20,8 @@ from statechain.execution.fan_out.map_run import run_distributed
 from statechain.execution.frame import Frame
 from statechain.execution.lengthy import at_length, evaluated
 from statechain.execution.lines.fast_path import TURNS_BEFORE_YIELD
-from statechain.execution.lines.line import Exit, Line
+from statechain.execution.lines.line import Line
+from statechain.execution.lines.stops import Exit
 from statechain.execution.notify import observe_visit
 from statechain.execution.restore import REDRIVEN, Restored
 from statechain.execution.run import Run

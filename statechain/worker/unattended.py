@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, cast
 
 from statechain.cancellation import await_shielded
 from statechain.errors import StatechainError
-from statechain.execution.lines.line import Exit, Line
+from statechain.execution.lines.line import Line
+from statechain.execution.lines.stops import Exit
 from statechain.execution.running import RunningExecution, RunState
 from statechain.storage.journal.waiters import Waiter
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from statechain.cancellation import await_shielded
 from statechain.errors import StateError
-from statechain.execution.lines.line import Exit, Line
+from statechain.execution.lines.line import Line
+from statechain.execution.lines.stops import Exit
 from statechain.launcher import Places, siblings
 
 if TYPE_CHECKING:

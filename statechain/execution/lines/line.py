@@ -13,12 +13,13 @@ import asyncio
 import contextvars
 from enum import Enum, auto
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar, TypeVarTuple, cast
+from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple, cast
 
 from statechain.asl.effort import TakesLong
 from statechain.asl.outcome import Next
 from statechain.errors import InvalidPayload, StatechainError, StateError
 from statechain.execution.lines.fast_path import INSTANT, TURNS_BEFORE_YIELD
+from statechain.execution.lines.stops import Exit, Stop, Taker
 from statechain.execution.notify import tell_attempt_ended, tell_attempt_started, tell_entered, tell_left
 from statechain.execution.stepping import record_step
 from statechain.execution.variables import admit
@@ -45,29 +46,13 @@ if TYPE_CHECKING:
     from statechain.execution.frame import Frame
     from statechain.execution.lines.shared import Lines
 
-__all__ = ["Exit", "Line", "Taker"]
+__all__ = ["Line"]
 
 A = TypeVar("A")
 Ts = TypeVarTuple("Ts")
 
 EVENTS_OF_VISIT: Final = 6
 """What a Task that goes well adds to the history, and the end of the iteration that it may end."""
-
-
-class Exit(Enum):
-    """Where a line stopped."""
-
-    DONE = auto()
-    """The line of control has ended; the root with the end of its execution written, where `Run.end` has it."""
-
-    BEFORE = auto()
-    """Before a state: its visit has not begun."""
-
-    BEGUN = auto()
-    """In a visit that has begun, and in which nothing has happened yet."""
-
-    RETURNED = auto()
-    """In a visit whose handler has returned, and which could not be left; or which has failed: `Line.result` says."""
 
 
 class _Phase(Enum):
@@ -84,31 +69,6 @@ class _Phase(Enum):
 _NOTHING, _WRITE, _TURN, _HANDLER, _END = _Phase
 _BEFORE, _BEGUN, _RETURNED, _DONE = Exit.BEFORE, Exit.BEGUN, Exit.RETURNED, Exit.DONE
 _SCHEDULED, _STARTED, _SUCCEEDED = STRAIGHT
-
-
-class Taker(Protocol):
-    """What goes on once a line has stopped that no task awaits."""
-
-    def take_stopped(self, line: Line) -> None:
-        """Take the line: it has ended, or a task has to go on with it."""
-
-
-class _Stop(asyncio.Future[None]):
-    """What a task awaits until a line has stopped; a cancellation is the line's.
-
-    A future that refuses it makes asyncio raise the cancellation in the task as soon as it is woken.
-    """
-
-    def __init__(self, line: Line) -> None:
-        super().__init__()
-        self._line = line
-
-    def cancel(self, msg: object = None) -> bool:  # noqa: ARG002
-        return self._line.cancel()
-
-    def raise_cancelled(self) -> None:
-        """Cancel the wait."""
-        super().cancel()
 
 
 class Line:
@@ -156,7 +116,7 @@ class Line:
         self._loop = asyncio.get_running_loop()
         self.has_stopped = False
         self._is_writing = self._is_cancelled = self._is_cancelled_later = False
-        self._stopping: _Stop | None = None  # made where a task awaits the line, which most need not
+        self._stopping: Stop | None = None  # made where a task awaits the line, which most need not
         self.context = contextvars.copy_context() if context is None else context
         self._observers = frame.run.observers
         self._attempt_began: datetime | None = None
@@ -165,18 +125,18 @@ class Line:
         self._is_calling = False
         self._answer: Callable[[], None] | None = None
         self._lapses = 0
-        self._taker: Taker | None = None
+        self._taker: Taker[Line] | None = None
 
     def begin(self) -> None:
         """Pass through plain states, as far as that goes without waiting."""
         self.context.run(self._safely, self._begin)
 
-    def begin_here(self, taker: Taker) -> None:
+    def begin_here(self, taker: Taker[Line]) -> None:
         """Begin, within the line's context; hand the line over when it stops, unless it is cancelled."""
         self._taker = taker
         self._safely(self._begin)
 
-    def begin_soon(self, taker: Taker) -> None:
+    def begin_soon(self, taker: Taker[Line]) -> None:
         """Begin in the next turn of the event loop; hand the line over when it stops, unless it is cancelled."""
         self._taker = taker
         self._loop.call_soon(self._safely, self._begin, context=self.context)
@@ -193,7 +153,7 @@ class Line:
         """
         try:
             if not self.has_stopped:
-                self._stopping = _Stop(self)
+                self._stopping = Stop(self.cancel)
                 await self._stopping
             elif is_cancelled_from_outside():
                 await asyncio.sleep(0)  # a handler's only step stopped the execution, which learns that here

@@ -56,7 +56,6 @@ TURNS = 4
 LAST_WORD = 0.5
 """Seconds past its deadline after which a journal cuts off what storage does not answer."""
 
-
 Entry: TypeAlias = "tuple[Write[object], Waiting]"
 
 
@@ -191,7 +190,6 @@ class Journal:
 
     def post_write(self, write: Write[object], waiting: Waiting) -> None:
         """Have a write made soon, which has room, and resolve what waits for it."""
-        self._check_open()
         self._writes.append((write, waiting))
         self._wake_flusher()
 
