@@ -111,8 +111,6 @@ class ExecutionRunner:
                 if not (live.is_undecided or live.state is RunState.CLOSING):
                     cast("asyncio.Task[None]", asyncio.current_task()).cancel()  # it reaches what the line waits for
                 end = await self._interpreter.run(line.frame.run, line)
-            elif live.state is not RunState.RUNNING:
-                raise asyncio.CancelledError  # noqa: TRY301 -- it was decided before the first step
             else:
                 claimed, lapses = await self._claim(live, beginning)
                 if claimed is None:
@@ -221,6 +219,11 @@ class ExecutionRunner:
 
         A start is made durable first; there is no claim where another execution holds its name.
         """
+        if live.state is not RunState.RUNNING:
+            if isinstance(beginning, UnattendedRun):  # its start is being written: what ends it comes after that
+                with suppress(StatechainError):
+                    await beginning.holder()
+            raise asyncio.CancelledError  # it was decided before the first step
         if isinstance(beginning, Claim):
             # It may be older than the last lapse: where the lease ever lapsed, a write before the first effect shows
             # whether it is still good.
