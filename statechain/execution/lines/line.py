@@ -273,10 +273,7 @@ class Line:
 
     def resolve(self, outcome: object) -> None:
         """Take the outcome of a write, and go on a turn later, so that the journal sends its next commit first."""
-        resolved = self._lines.resolved
-        if not resolved:
-            self._loop.call_soon(self._lines.go_on)
-        resolved.append((self, outcome))
+        self._lines.resume_soon(self, outcome)
 
     def written(self, outcome: object) -> None:
         """Go on after a write."""

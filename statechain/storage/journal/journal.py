@@ -165,8 +165,7 @@ class Journal:
             self._detach(flight)
             self._tasks.create_task(self._commit(flight), name="statechain freezing")
         else:
-            self._writes.append((write, waiter))
-            self._wake_flusher()
+            self.post_write(write, waiter)
         return await waiter
 
     async def record(self, ledger: ExecutionWrites, end: End | None = None) -> None:
